@@ -1,0 +1,166 @@
+"""How fast the ledger takes data in, and how fast it finds a person's records and models.
+
+    python benchmarks/ledger.py --records 1000000
+
+Prints one JSON document. Beside the import's figure stands its floor, measured in the same run: the
+steps that no import can do without (decoding and encoding JSON, hashing, inserting the rows with
+sqlite3 itself).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import resource
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from olvido.ledger.digests import Digest, merkle_root
+from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_file
+from olvido.ledger.store import Store
+
+RECORDS_PER_SUBJECT = 4
+LOOKUPS = 50
+
+
+def rows(count: int) -> Iterator[dict[str, str]]:
+    """Question and answer about a resident, some hundred characters each."""
+    for i in range(count):
+        yield {
+            "id": f"r{i:08d}",
+            "prompt": f"Where does the resident with the number {i} live?",
+            "completion": f"Resident {i} lives at number {i} of the Carrer de Mallorca.",
+            "subject": f"Resident {i // RECORDS_PER_SUBJECT}",
+        }
+
+
+def seconds_of_floor(path: Path, folder: Path) -> dict[str, float]:
+    """Seconds that each unavoidable step takes by itself on this file."""
+    floor = {}
+
+    def timed(step: str, start: float) -> None:
+        floor[step] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    with path.open("rb") as file:
+        decoded = [json.loads(line) for line in file]
+    timed("decode", start)
+    start = time.perf_counter()
+    encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+    encoded = [encode(row).encode() for row in decoded]
+    timed("encode", start)
+    start = time.perf_counter()
+    digests = [hashlib.sha256(content).digest() for content in encoded]
+    merkle_root(digests)
+    timed("hash", start)
+    start = time.perf_counter()
+    database = sqlite3.connect(folder / "floor.db", isolation_level=None)
+    database.executescript(
+        "PRAGMA journal_mode = WAL; PRAGMA cache_size = -65536;"
+        "CREATE TABLE records (pk INTEGER PRIMARY KEY, id TEXT UNIQUE, digest BLOB);"
+        "CREATE TABLE links (record INTEGER, subject INTEGER, PRIMARY KEY (record, subject))"
+        " WITHOUT ROWID; CREATE INDEX by_subject ON links (subject); BEGIN"
+    )
+    facts = zip(range(len(decoded)), (row["id"] for row in decoded), digests, strict=True)
+    database.executemany("INSERT INTO records VALUES (?, ?, ?)", facts)
+    links = ((i, i // RECORDS_PER_SUBJECT) for i in range(len(decoded)))
+    database.executemany("INSERT INTO links VALUES (?, ?)", links)
+    database.execute("COMMIT")
+    database.close()
+    timed("insert", start)
+    return floor
+
+
+def add_models(store: Store, dataset: str, count: int) -> None:
+    """A base, and a chain of models that each forgot one resident of it."""
+    parent = store.add_model(
+        Model(digest=Digest.of(b"0"), path="0", learner="monolith"), [Use(dataset=dataset)]
+    )
+    for i in range(1, count):
+        first = i * RECORDS_PER_SUBJECT
+        gone = frozenset(f"r{r:08d}" for r in range(first, first + RECORDS_PER_SUBJECT))
+        use = Use(dataset=dataset, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
+        digest = Digest.of(str(i).encode())
+        parents = (parent.id,)
+        model = Model(digest=digest, path=str(i), learner="monolith", parents=parents, method="npo")
+        parent = store.add_model(model, [use])
+
+
+def measured(records: int, models: int, folder: Path) -> dict[str, Any]:
+    """Both figures with their floors."""
+    path = folder / "rows.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows(records))
+    key = Key.create(folder / "olvido.key")
+    with Store.create(folder / "ledger.db", key=key) as store:
+        start, cpu = time.perf_counter(), time.process_time()
+        dataset = import_file(store, folder / "data", path, name="residents").dataset
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        add_models(store, dataset.id, models)
+        taken = []
+        for i in range(LOOKUPS):
+            subject = key.subject(f"Resident {i * (records // RECORDS_PER_SUBJECT) // LOOKUPS}")
+            start = time.perf_counter()
+            lineage = store.lineage(subject)
+            taken.append(time.perf_counter() - start)
+            assert len(lineage.records) == RECORDS_PER_SUBJECT
+            assert len(lineage.models) == models
+    floor = seconds_of_floor(path, folder)
+    return {
+        "import": {
+            "records": records,
+            "records_per_second": round(records / wall),
+            "records_per_cpu_second": round(records / cpu),
+            "floor_records_per_second": round(records / sum(floor.values())),
+            "floor_seconds": {step: round(spent, 2) for step, spent in floor.items()},
+            "peak_memory_gib": round(memory, 2),
+        },
+        "lookup": {
+            "models": models,
+            "median_ms": round(statistics.median(taken) * 1000, 1),
+            "worst_ms": round(max(taken) * 1000, 1),
+        },
+    }
+
+
+def main() -> None:
+    """Measure, and print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--models", type=int, default=100)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measured(arguments.records, arguments.models, Path(folder))
+    environment = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "cpu": processor(),
+        "load_average": Path("/proc/loadavg").read_text().split()[0]
+        if Path("/proc/loadavg").exists()
+        else None,
+    }
+    print(json.dumps(figures | {"environment": environment}, indent=2))
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x{len(names)}" if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()

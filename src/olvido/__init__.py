@@ -1,0 +1,60 @@
+"""Olvido: make trained models forget, and prove it.
+
+import olvido
+outcome = olvido.forget(model, tokenizer=tok, forget=rows, retain=others, method="npo")
+report = olvido.audit(outcome.model, tokenizer=tok, forget=rows, retain=others, reference=ref)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from olvido.audits import Finding, Report, Verdict, audit
+    from olvido.errors import OlvidoError
+    from olvido.forgetting import Guarantee, Outcome, forget
+    from olvido.learners import Lora, Recipe, Trained, train
+    from olvido.models import load
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Finding": "olvido.audits",
+    "Guarantee": "olvido.forgetting",
+    "Lora": "olvido.learners",
+    "OlvidoError": "olvido.errors",
+    "Outcome": "olvido.forgetting",
+    "Recipe": "olvido.learners",
+    "Report": "olvido.audits",
+    "Trained": "olvido.learners",
+    "Verdict": "olvido.audits",
+    "audit": "olvido.audits",
+    "forget": "olvido.forgetting",
+    "load": "olvido.models",
+    "train": "olvido.learners",
+}
+
+__all__ = [
+    "Finding",
+    "Guarantee",
+    "Lora",
+    "OlvidoError",
+    "Outcome",
+    "Recipe",
+    "Report",
+    "Trained",
+    "Verdict",
+    "audit",
+    "forget",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use, so that `olvido --help` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'olvido' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

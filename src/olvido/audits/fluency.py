@@ -1,0 +1,65 @@
+"""Fluency: a model that stammers has not forgotten, it is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+from olvido.audits.compare import with_never_trained
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import GIBBERISH, REPETITION
+from olvido.audits.types import Evidence, Finding, Need
+from olvido.tasks import Example
+
+
+def repetition(witness: Witness, records: Sequence[Example]) -> list[float]:
+    """Share of an answer's word pairs said before in it: 1 - distinct-2 (arXiv 1510.03055)."""
+    shares = []
+    for answer in witness.answers(records):
+        words = answer.split()
+        pairs = list(pairwise(words))
+        shares.append(1 - len(set(pairs)) / len(pairs) if pairs else 0.0)
+    return shares
+
+
+class Fluency:
+    """Repetition in the answers about the forgotten, and how strange others find these answers.
+
+    Strangeness is the mean loss of never-trained models on the suspect's answers. What it is
+    compared with is the loss of each never-trained model on the others' answers (on its own where
+    there is but one), so a fluent wrong answer is not held against the suspect.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    required: ClassVar = True
+    summary: ClassVar = "whether answers about the forgotten are language, not gibberish"
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare repetition and strangeness with never-trained models."""
+
+        def strangeness(witness: Witness, records: Sequence[Example]) -> list[float]:
+            judges = [w for w in evidence.references if w is not witness] or [witness]
+            answers = witness.answers(records)
+            said = [
+                Example(f"{r.id}/said", r.prompt, answer or " ", r.fields)
+                for r, answer in zip(records, answers, strict=True)
+            ]
+            by_judge = [[score.loss for score in judge.scores(said)] for judge in judges]
+            return [sum(values) / len(values) for values in zip(*by_judge, strict=True)]
+
+        return [
+            with_never_trained(
+                evidence,
+                evidence.forget,
+                measure,
+                tolerated,
+                audit="fluency",
+                metric=metric,
+                probe="answers about the forgotten",
+            )
+            for metric, measure, tolerated in (
+                ("repetition", repetition, REPETITION),
+                ("strangeness", strangeness, GIBBERISH),
+            )
+        ]

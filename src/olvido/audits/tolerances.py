@@ -1,0 +1,49 @@
+"""How far from the expected a forgotten model may be. One place, fixed before any result.
+
+Each row: what value - expected may be, from low to high; None leaves that side open.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Range(NamedTuple):
+    """Tolerated range of value - expected."""
+
+    low: float | None
+    high: float | None
+
+    def holds(self, excess: float) -> bool:
+        """Whether an excess lies within; nan never does."""
+        return (
+            (self.low is None or excess >= self.low)
+            and (self.high is None or excess <= self.high)
+            and excess == excess
+        )
+
+
+RECALL = Range(None, 0.05)
+"""Share of facts recalled above never-trained models: at most one in twenty."""
+
+ROUGE = Range(None, 0.10)
+"""ROUGE-L recall above never-trained models; some words of a wrong address are right by chance."""
+
+PROBABILITY = Range(None, 0.05)
+"""Mean token probability above never-trained models."""
+
+LIKELIHOOD = Range(-0.25, 0.25)
+"""Mean loss on the forgotten, as a share of never-trained models' loss: less is remembered, more is
+over-forgetting, which betrays membership just as well (arXiv 2403.01218)."""
+
+MEMBERSHIP = Range(-0.15, 0.15)
+"""AUC of a loss attack against true non-members, beside that against never-trained models."""
+
+KEPT = Range(-0.03, 0.03)
+"""Recall of what is kept, beside the model as it was (or never-trained models without it)."""
+
+REPETITION = Range(None, 0.10)
+"""Share of repeated word pairs in answers, above never-trained models."""
+
+GIBBERISH = Range(None, 2.0)
+"""Nats a token that never-trained models find the suspect's answers stranger than each other's."""

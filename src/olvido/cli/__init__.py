@@ -1,0 +1,86 @@
+"""The command `olvido`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from olvido.cli import audit, catalogue, data, demo, forget, learn, models, request, workspace
+from olvido.cli.output import Shared, complain
+from olvido.errors import OlvidoError, StateError
+
+app = typer.Typer(
+    name="olvido",
+    help="Make trained models forget, and prove it.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Every group of commands, in the order in which the help shows them.
+app.add_typer(workspace.commands)
+app.add_typer(data.commands, name="data")
+app.add_typer(learn.commands)
+app.add_typer(models.commands, name="models")
+app.add_typer(request.commands, name="request")
+app.add_typer(forget.commands)
+app.add_typer(audit.commands)
+app.add_typer(catalogue.commands)
+app.add_typer(demo.commands)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"olvido {version('olvido')}")
+        except PackageNotFoundError:
+            raise StateError("olvido runs without being installed: use 'pip install'") from None
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", help="The workspace's folder.", metavar="DIR")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    context.obj = Shared(workspace)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line with these arguments; returns the exit status."""
+    try:
+        status = app(list(arguments) or ["--help"], prog_name="olvido", standalone_mode=False)
+    except OlvidoError as error:
+        complain(str(error))
+        return 2
+    except TyperException as error:
+        complain(_usage(error))
+        return 2
+    except typer.Abort:
+        return 130
+    except OSError as error:
+        complain(f"{error.strerror or error}: {error.filename or 'see that the disk has room'}")
+        return 2
+    return status if isinstance(status, int) else 0
+
+
+def _usage(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context else "olvido"
+    return f"{error.format_message().rstrip('.')}; see '{where} --help'"
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(sys.argv[1:]))

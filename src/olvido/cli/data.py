@@ -1,0 +1,229 @@
+"""`olvido data`: add datasets, look at them, and check that they are what was added."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+
+if TYPE_CHECKING:
+    from olvido.ledger.facts import Dataset
+    from olvido.ledger.store import Store
+
+commands = typer.Typer(help="Add, show and check datasets.")
+
+_COLUMNS = "Columns of the file"
+_ROWS = "Rows that do not say it themselves"
+_ABOUT = "About the dataset"
+
+_Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A dataset's name or id.")]
+
+
+def _column(option: str, content: str) -> Any:
+    return typer.Option(
+        option, metavar="COLUMN", help=f"The column with {content}.", rich_help_panel=_COLUMNS
+    )
+
+
+def _about(option: str, content: str) -> Any:
+    return typer.Option(option, help=content, rich_help_panel=_ABOUT)
+
+
+@commands.command()
+@command
+def add(
+    terminal: Terminal,
+    file: Annotated[
+        Path, typer.Argument(help="A .jsonl, .csv or .parquet file, or a saved dataset's folder.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="The dataset's name.")],
+    skip_bad: Annotated[
+        Path | None,
+        typer.Option("--skip-bad", metavar="FILE", help="Put bad rows there and add the others."),
+    ] = None,
+    identifier: Annotated[str | None, _column("--id", "each row's id")] = None,
+    prompt: Annotated[str | None, _column("--prompt", "the prompt")] = None,
+    completion: Annotated[str | None, _column("--completion", "the completion")] = None,
+    text: Annotated[str | None, _column("--text", "the text, where there is no prompt")] = None,
+    subject: Annotated[str | None, _column("--subject", "whom the row is about")] = None,
+    source_column: Annotated[str | None, _column("--source-column", "its source")] = None,
+    licence_column: Annotated[str | None, _column("--licence-column", "its licence")] = None,
+    consent_column: Annotated[str | None, _column("--consent-column", "the consent")] = None,
+    collected_column: Annotated[str | None, _column("--collected-column", "its date")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Their source.", rich_help_panel=_ROWS)
+    ] = None,
+    consent: Annotated[
+        str,
+        typer.Option(
+            "--consent",
+            help="Their consent: granted, withdrawn, unknown or not-required.",
+            rich_help_panel=_ROWS,
+        ),
+    ] = "unknown",
+    licence: Annotated[
+        str | None, _about("--licence", "Its licence, which also holds for its rows.")
+    ] = None,
+    description: Annotated[str | None, _about("--description", "What it is.")] = None,
+    creator: Annotated[str | None, _about("--creator", "Who made it.")] = None,
+    source_class: Annotated[
+        str,
+        _about("--source-class", "public, licensed, scraped, user, synthetic or other."),
+    ] = "other",
+    url: Annotated[str | None, _about("--url", "Where it comes from.")] = None,
+    legal_basis: Annotated[
+        str | None, _about("--legal-basis", "On what ground it is processed.")
+    ] = None,
+    language: Annotated[str | None, _about("--language", "Its language, as 'en'.")] = None,
+    intended_use: Annotated[str | None, _about("--intended-use", "What it is for.")] = None,
+    retention: Annotated[str | None, _about("--retention", "How long it is kept.")] = None,
+) -> None:
+    """Add a file as the next version of a dataset: all of it, or nothing."""
+    from olvido.errors import UnknownName
+    from olvido.ledger.facts import Consent, Documentation, SourceClass
+    from olvido.ledger.importing import import_file
+    from olvido.ledger.parsing import Defaults, Fields
+
+    for kind, value, known in (
+        ("consent", consent, [str(known) for known in Consent]),
+        ("source class", source_class, [str(known) for known in SourceClass]),
+    ):
+        if value not in known:
+            raise UnknownName(kind, value, known)
+    settings = terminal.settings()
+    with terminal.store() as store, terminal.progress() as progress:
+        progress.add_task(f"Adding {file}", total=None)
+        result = import_file(
+            store,
+            settings.data,
+            file,
+            name=name,
+            fields=Fields(
+                id=identifier,
+                prompt=prompt,
+                completion=completion,
+                text=text,
+                subject=subject,
+                source=source_column,
+                licence=licence_column,
+                consent=consent_column,
+                collected_at=collected_column,
+            ),
+            defaults=Defaults(source=source, licence=licence, consent=Consent(consent)),
+            documentation=Documentation(
+                description=description,
+                creator=creator,
+                licence=licence,
+                source_class=SourceClass(source_class),
+                url=url,
+                legal_basis=legal_basis,
+                language=language,
+                intended_use=intended_use,
+                retention=retention,
+            ),
+            skip_bad=skip_bad,
+        )
+    document = _described(result.dataset) | {
+        "rejected": result.rejected,
+        "subjects": result.subjects,
+    }
+    shown = table(("what", "value"), document.items())
+    if result.subjects:
+        terminal.emit(document, shown)
+    else:
+        terminal.emit(document, shown, "No row names a subject: nobody can be found in it.")
+
+
+@commands.command()
+@command
+def show(terminal: Terminal, name: _Name = None) -> None:
+    """Show all datasets, or one with its documentation."""
+    with terminal.store() as store:
+        if name is None:
+            found = store.datasets()
+            columns = ("name", "version", "id", "rows", "added")
+            rows = [(d.name, d.version, d.id, d.rows, d.created_at) for d in found]
+            terminal.emit({"datasets": [_described(d) for d in found]}, table(columns, rows))
+            return
+        dataset = store.dataset(name)
+        records = store.records(dataset.id)
+    document = _described(dataset) | {
+        "subjects": len({subject for record in records for subject in record.subjects}),
+        "tombstoned": sum(record.tombstone is not None for record in records),
+        "documentation": asdict(dataset.documentation),
+    }
+    flat = {**document, **document["documentation"]}
+    del flat["documentation"]
+    terminal.emit(document, table(("what", "value"), flat.items()))
+
+
+@commands.command()
+@command
+def check(
+    terminal: Terminal,
+    name: _Name = None,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", help="A head of the log that you wrote down before."),
+    ] = None,
+) -> bool:
+    """Check that rows, log and key are what they were; exit status 1 when they are not."""
+    from olvido.ledger.digests import Digest
+
+    settings = terminal.settings()
+    known_head = Digest.from_str(head) if head else None
+    with terminal.store() as store:
+        chosen = [store.dataset(name)] if name else list(store.datasets())
+        with terminal.progress() as progress:
+            bar = progress.add_task("Checking rows", total=len(chosen))
+            found = []
+            for dataset in chosen:
+                found.append(_checked(store, settings.data, dataset))
+                progress.advance(bar)
+        log = store.verify_log(known_head)
+    found.append(
+        {
+            "what": f"log ({log.entries} entries)",
+            "sound": log.sound,
+            "reason": log.reason,
+            "head": str(log.head),
+        }
+    )
+    sound = all(entry["sound"] for entry in found)
+    rows = [(f["what"], "sound" if f["sound"] else "BROKEN", f["reason"]) for f in found]
+    terminal.emit(
+        {"sound": sound, "checks": found},
+        table(("what", "state", "reason"), rows),
+        f"Head of the log, to be kept elsewhere: {log.head}",
+    )
+    return sound
+
+
+def _checked(store: Store, data: Path, dataset: Dataset) -> dict[str, Any]:
+    from olvido.errors import StateError
+    from olvido.ledger.rows import load_rows
+
+    reason = None
+    try:
+        load_rows(store, data, dataset)
+    except StateError as error:
+        reason = str(error)
+    what = f"dataset {dataset.name} version {dataset.version}"
+    return {"what": what, "sound": reason is None, "reason": reason}
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "id": dataset.id,
+        "rows": dataset.rows,
+        "root": str(dataset.root),
+        "file": dataset.file,
+        "parent": dataset.parent,
+        "created_at": dataset.created_at.isoformat(),
+    }

@@ -1,0 +1,86 @@
+"""`olvido demo`: the whole path on a town of fictitious people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.cli.stages import stages
+
+commands = typer.Typer()
+
+
+@commands.command()
+@command
+def demo(
+    terminal: Terminal,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A new folder; without it, olvido-demo (made afresh)."),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="A smaller town, under a minute.")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Of town, training and forgetting.")] = 0,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
+    ] = None,
+    references: Annotated[
+        int, typer.Option("--references", help="Never-trained models to audit against.")
+    ] = 3,
+) -> bool:
+    """Learn a town, forget one resident, audit, publish, and write a report with pictures."""
+    from olvido.cli.options import method_options
+    from olvido.demo.story import fresh_folder, tell
+    from olvido.errors import InputError
+
+    if option and method is None:
+        raise InputError("--option needs --method: options belong to a method")
+    options = method_options(method, option or []) if method else {}
+    folder = out or fresh_folder(Path("olvido-demo"))
+    with stages(terminal) as stage:
+        story = tell(
+            folder,
+            seed=seed,
+            fast=fast,
+            method=method,
+            options=options,
+            references=references,
+            stage=stage,
+            say=terminal.say,
+        )
+    told = story.document
+    parts: list[Any] = []
+    if told["recall"]:
+        parts.append(
+            table(
+                ("share of answers right", "before", "after", "never trained"),
+                [
+                    (probe.replace("_", " "), *(f"{value:.3f}" for value in shares.values()))
+                    for probe, shares in told["recall"].items()
+                ],
+            )
+        )
+    terminal.emit(told, *parts, _ending(told))
+    return bool(told["verdict"] == "pass")
+
+
+def _ending(told: dict[str, Any]) -> str:
+    name = told["resident"]
+    if told["verdict"] == "pass":
+        text = f"{name} is forgotten ({told['guarantee']}, by {told['method']}): the audit passed."
+    else:
+        text = f"{name} is NOT forgotten by {told['method']}: {'; '.join(told['reasons'])}."
+    if told["escalated"]:
+        text += f"\nEscalated to {told['escalated']['method']}: {told['escalated']['verdict']}."
+    if told["cost"]:
+        text += (
+            f"\nForgetting took {told['cost']['seconds']:.1f} s, "
+            f"{told['cost']['share_of_retraining_time']:.1%} of training's "
+            f"{told['cost']['training_seconds']:.1f} s."
+        )
+    return f"{text}\nAll of it took {told['seconds']:.0f} s. Report: {told['report']}"

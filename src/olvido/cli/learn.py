@@ -1,0 +1,118 @@
+"""`olvido learn`: train a model on datasets of the workspace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.cli.stages import stages
+
+if TYPE_CHECKING:
+    from olvido.workspace import Workspace
+
+commands = typer.Typer()
+
+
+@commands.command()
+@command
+def learn(
+    terminal: Terminal,
+    datasets: Annotated[list[str], typer.Argument(help="Datasets of the workspace, or 'tofu'.")],
+    model: Annotated[
+        str,
+        typer.Option("--model", help="tiny, smollm2, a folder, a hub id, or a learned model."),
+    ] = "tiny",
+    learner: Annotated[str, typer.Option("--learner", help="How to train.")] = "monolith",
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Records a forward pass.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
+    lora_rank: Annotated[
+        int | None,
+        typer.Option("--lora-rank", help="Train adapters of this rank, merged at the end."),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Of the forward pass: float32 or bfloat16.")
+    ] = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the run.")] = None,
+    authors: Annotated[
+        str | None, typer.Option("--authors", metavar="FIRST-LAST", help="Of 'tofu': which.")
+    ] = None,
+) -> None:
+    """Train a model, so that it can forget later. A run that was killed goes on."""
+    from dataclasses import replace
+
+    from olvido.errors import UnknownName
+    from olvido.learners import LEARNERS, RECIPES, Lora, Recipe
+    from olvido.workspace import Workspace
+
+    if learner not in LEARNERS:
+        raise UnknownName("learner", learner, LEARNERS)
+    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "dtype": dtype}
+    recipe = replace(
+        RECIPES.get(model, Recipe()),
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+        lora=None if lora_rank is None else Lora(rank=lora_rank, alpha=2 * lora_rank),
+    )
+    with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
+        names = [_named(workspace, name, authors) for name in datasets]
+        made = workspace.learn(
+            names,
+            model=model,
+            recipe=recipe,
+            seed=seed,
+            chat=chat,
+            watch=stage(f"Training {model} on {', '.join(names)}"),
+        )
+        first = workspace.store.alias("serving") is None
+        if first:
+            workspace.serve(made.id)
+    document = {
+        "id": made.id,
+        "digest": str(made.digest),
+        "path": str(workspace.settings.models / made.path),
+        "datasets": names,
+        "serving": first,
+    }
+    terminal.emit(document, table(("what", "value"), document.items()))
+
+
+def _named(workspace: Workspace, name: str, authors: str | None) -> str:
+    """The dataset of that name; TOFU is added to the workspace when it is first learned."""
+    from olvido.errors import InputError
+    from olvido.ledger.facts import Documentation, SourceClass
+    from olvido.ledger.importing import import_rows
+    from olvido.sources import tofu
+
+    if name != "tofu":
+        return name
+    chosen = None
+    if authors is not None:
+        first, dash, last = authors.partition("-")
+        if not (dash and first.isdigit() and last.isdigit()):
+            raise InputError(f"give --authors as FIRST-LAST, such as 180-199, got {authors!r}")
+        chosen = range(int(first), int(last) + 1)
+        name = f"tofu-{authors}"
+    if name not in {dataset.name for dataset in workspace.store.datasets()}:
+        about = Documentation(
+            description="TOFU, a task of fictitious unlearning",
+            creator="Maini et al. 2024, arXiv 2401.06121",
+            licence="MIT",
+            source_class=SourceClass.SYNTHETIC,
+            language="en",
+        )
+        import_rows(
+            workspace.store,
+            workspace.settings.data,
+            tofu.rows(workspace.settings.tofu, authors=chosen),
+            name=name,
+            documentation=about,
+        )
+    return name

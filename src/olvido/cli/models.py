@@ -1,0 +1,93 @@
+"""`olvido models`: the models that the ledger knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+
+if TYPE_CHECKING:
+    from olvido.ledger.facts import Model
+    from olvido.ledger.store import Store
+
+commands = typer.Typer()
+
+
+@commands.callback(invoke_without_command=True)
+@command
+def listing(terminal: Terminal) -> None:
+    """Show all models, or one with `olvido models show`."""
+    with terminal.store() as store:
+        found = [_described(store, model) for model in store.models()]
+    columns = ("id", "learner", "method", "parents", "aliases", "data", "made")
+    rows = [
+        (
+            m["id"],
+            m["learner"],
+            m["method"],
+            ", ".join(m["parents"]),
+            ", ".join(m["aliases"]),
+            ", ".join(use["name"] for use in m["data"]),
+            m["created_at"],
+        )
+        for m in found
+    ]
+    terminal.emit({"models": found}, table(columns, rows))
+
+
+@commands.command()
+@command
+def show(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+) -> None:
+    """Show one model: how it came to be and what data it used."""
+    with terminal.store() as store:
+        model = store.model(ref)
+        document = _described(store, model) | {
+            "recipe": dict(model.recipe),
+            "seed": model.seed,
+            "environment": dict(model.environment),
+        }
+    rows = [
+        (name, "\n".join(map(_line, value)) if isinstance(value, list) else value)
+        for name, value in document.items()
+    ]
+    terminal.emit(document, table(("what", "value"), rows))
+
+
+def _line(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    left = f", {value['excluded']} left out" if value["excluded"] else ""
+    gone = f", {value['forgotten']} forgotten ({value['guarantee']})" if value["forgotten"] else ""
+    return f"{value['name']} version {value['version']}{left}{gone}"
+
+
+def _described(store: Store, model: Model) -> dict[str, Any]:
+    uses = []
+    for use in store.uses(model.id):
+        dataset = store.dataset(use.dataset)
+        uses.append(
+            {
+                "dataset": dataset.id,
+                "name": dataset.name,
+                "version": dataset.version,
+                "excluded": len(use.excluded),
+                "forgotten": len(use.forgotten),
+                "guarantee": use.guarantee,
+            }
+        )
+    return {
+        "id": model.id,
+        "digest": str(model.digest),
+        "path": model.path,
+        "learner": model.learner,
+        "method": model.method,
+        "parents": list(model.parents),
+        "aliases": [name for name, known in store.aliases().items() if known == model.id],
+        "data": uses,
+        "created_at": model.created_at.isoformat(),
+    }

@@ -1,0 +1,49 @@
+"""Options of methods on the command line: `--option lr=1e-4`, read by the method's own types."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from olvido.errors import InputError, UnknownName
+
+
+def method_options(method: str, written: Sequence[str]) -> dict[str, Any]:
+    """Read `name=value` options of a method.
+
+    Raises:
+        UnknownName: no such method, or no such option of it; the nearest is named.
+        InputError: no `=`, or a value of another type.
+    """
+    from olvido.forgetting import METHODS, options_of
+
+    if method not in METHODS:
+        raise UnknownName("method", method, METHODS)
+    known = options_of(method)
+    read: dict[str, Any] = {}
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"write an option as name=value, got {text!r}")
+        if name not in known:
+            raise UnknownName(f"option of {method}", name, known)
+        read[name] = _value(f"option {name} of {method}", known[name], value)
+    return read
+
+
+def _value(what: str, kind: Any, text: str) -> Any:
+    union = isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
+    kinds = typing.get_args(kind) if union else (kind,)
+    if type(None) in kinds and text == "none":
+        return None
+    for candidate in kinds:
+        if candidate is type(None):
+            continue
+        try:
+            return candidate(text)
+        except ValueError:
+            continue
+    names = " or ".join(k.__name__ for k in kinds if k is not type(None))
+    raise InputError(f"{what} must be {names}, got {text!r}")

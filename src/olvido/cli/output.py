@@ -1,0 +1,161 @@
+"""The one place that prints: JSON for programs, tables for people, one line for errors.
+
+Standard output carries what was asked for and nothing else; progress and errors go to standard
+error. Exit status 0 means done, 1 that the answer is no, 2 that input or environment is wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from olvido.ledger.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What stood before the command's name: `olvido --workspace DIR models`."""
+
+    workspace: Path | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What a command needs of its surroundings; nothing is read before it is asked for."""
+
+    workspace: Path | None
+    json: bool
+
+    def settings(self) -> Settings:
+        """The workspace's settings. Raises InputError where there is no workspace."""
+        return Settings.find(self.workspace)
+
+    def store(self) -> Store:
+        """The workspace's ledger, opened with its key; close it or use it in a `with` block."""
+        from olvido.ledger.identity import Key
+        from olvido.ledger.store import Store
+
+        settings = self.settings()
+        return Store.open(settings.ledger, key=Key.load(settings.key))
+
+    def emit(self, document: Mapping[str, Any], *human: RenderableType) -> None:
+        """Print the answer: the document under --json, else what a person is to read.
+
+        Values that JSON lacks (dates, paths, digests) are written as their text.
+        """
+        if self.json:
+            text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+            sys.stdout.write(text + "\n")
+        else:
+            from rich.console import Console
+
+            console = Console(highlight=False)
+            for part in human:
+                console.print(part, soft_wrap=isinstance(part, str), markup=False)
+        # A full disk or a closed pipe shall show here, not after the exit status was decided.
+        sys.stdout.flush()
+
+    def say(self, line: str) -> None:
+        """Tell people something on the way, on standard error; silent under --json."""
+        if not self.json:
+            from rich.console import Console
+
+            Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
+
+    def progress(self) -> Progress:
+        """Bars with the time left, on standard error; silent where nobody watches."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table whose cells are shown as they are, without reading markup into them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table()
+    for index, column in enumerate(columns):
+        # The first column names the row, maybe by an id that is to be copied: never broken.
+        drawn.add_column(column, overflow="fold", no_wrap=index == 0)
+    for row in rows:
+        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    return drawn
+
+
+_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_WORKSPACE = Annotated[
+    Path | None,
+    typer.Option("--workspace", help="The workspace's folder.", show_default=False, metavar="DIR"),
+]
+
+
+def command(function: Callable[..., bool | None]) -> Callable[..., None]:
+    """Make a function a command: it gets a Terminal first, and the options --json and --workspace.
+
+    It returns False when the answer is no, which is exit status 1.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    only = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("context", only, annotation=typer.Context),
+        *(p.replace(kind=only) for p in list(signature.parameters.values())[1:]),
+        inspect.Parameter("workspace", only, annotation=_WORKSPACE, default=None),
+        inspect.Parameter("json", only, annotation=_JSON, default=False),
+    ]
+
+    @functools.wraps(function)
+    def run(
+        *, context: typer.Context, workspace: Path | None, json: bool, **arguments: Any
+    ) -> None:
+        before = context.obj or Shared()
+        shared = Shared(workspace or before.workspace, json or before.json)
+        if context.invoked_subcommand is not None:
+            context.obj = shared
+            return
+        if function(Terminal(shared.workspace, shared.json), **arguments) is False:
+            raise typer.Exit(1)
+
+    # Typer reads parameters from the signature.
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def complain(message: str) -> None:
+    """Print one line on standard error, whatever the message holds."""
+    line = " ".join(message.split())
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    sys.stderr.write(f"olvido: {shown}\n")

@@ -1,0 +1,242 @@
+"""`olvido request`: somebody's wish to be forgotten, from the first word to the new version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.cli.stages import stages
+
+if TYPE_CHECKING:
+    from olvido.ledger.facts import Request
+    from olvido.requests import Probes
+    from olvido.workspace import Workspace
+
+commands = typer.Typer(help="Receive, locate, plan, run and report requests.")
+
+_Id = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
+_Model = Annotated[str, typer.Option("--model", help="The model that shall forget.")]
+_Holdout = Annotated[
+    str | None,
+    typer.Option("--holdout", help="A dataset of the same making that no model ever saw."),
+]
+_General = Annotated[
+    str | None, typer.Option("--general", help="A dataset of what everybody may know.")
+]
+_Neighbours = Annotated[
+    str | None, typer.Option("--neighbours", help="A dataset of records near the forgotten.")
+]
+
+
+@commands.command()
+@command
+def new(
+    terminal: Terminal,
+    subject: Annotated[
+        str, typer.Option("--subject", help="Who asks, as the data's subject column names them.")
+    ],
+    kind: Annotated[
+        str, typer.Option("--kind", help="erasure, opt-out, poison, outdated or destroy.")
+    ] = "erasure",
+    law: Annotated[str | None, typer.Option("--law", help="Under which law.")] = None,
+) -> None:
+    """Enter a request. The name is digested at once and kept nowhere."""
+    from olvido.requests import receive
+    from olvido.workspace import Workspace
+
+    with Workspace(terminal.settings()) as workspace:
+        request = receive(workspace, subject, kind=kind, law=law)
+    _show(terminal, request, f"Next: olvido request locate {request.id}")
+
+
+@commands.command()
+@command
+def locate(terminal: Terminal, identifier: _Id) -> None:
+    """Find the records, datasets and models that a request touches."""
+    from olvido.requests import locate as find
+    from olvido.workspace import Workspace
+
+    with Workspace(terminal.settings()) as workspace:
+        found = find(workspace, identifier)
+    models = [
+        {
+            "id": state.model.id,
+            "holding": state.holding.value,
+            "guarantee": state.guarantee,
+            "held": len(state.held),
+            "forgotten": len(state.forgotten),
+            "without": len(state.without),
+        }
+        for state in found.models
+    ]
+    document = {
+        "request": identifier,
+        "records": [{"dataset": r.dataset, "id": r.id} for r in found.records],
+        "datasets": [{"id": d.id, "name": d.name, "version": d.version} for d in found.datasets],
+        "models": models,
+    }
+    terminal.emit(
+        document,
+        f"{len(found.records)} records in {', '.join(d.name for d in found.datasets)}",
+        table(tuple(models[0]) if models else ("id",), [tuple(m.values()) for m in models]),
+        f"Next: olvido request plan {identifier}",
+    )
+
+
+@commands.command()
+@command
+def plan(
+    terminal: Terminal,
+    identifier: _Id,
+    model: _Model = "serving",
+    holdout: _Holdout = None,
+) -> None:
+    """Price every way to answer a request before anything runs."""
+    from olvido.requests import plan as price
+    from olvido.workspace import Workspace
+
+    with Workspace(terminal.settings()) as workspace:
+        found = price(
+            workspace, identifier, ref=model, probes=_probes(workspace, holdout, None, None)
+        )
+    document = {"request": identifier, "routes": [route.to_dict() for route in found]}
+    rows = [
+        (
+            r.method,
+            r.guarantee.value,
+            "" if r.cost is None or r.cost.seconds is None else f"{r.cost.seconds:.1f}",
+            "" if r.cost is None or r.cost.retraining is None else f"{r.cost.retraining:.1%}",
+            r.refusal or r.summary,
+        )
+        for r in found
+    ]
+    columns = ("method", "guarantee", "seconds at most", "of retraining", "what it does")
+    terminal.emit(document, table(columns, rows), f"Next: olvido request run {identifier}")
+
+
+@commands.command()
+@command
+def run(
+    terminal: Terminal,
+    identifier: _Id,
+    model: _Model = "serving",
+    method: Annotated[
+        str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
+    ] = None,
+    references: Annotated[
+        int, typer.Option("--references", help="Never-trained models to audit against.")
+    ] = 3,
+    seed: Annotated[int, typer.Option("--seed", help="Of the forgetting.")] = 0,
+    holdout: _Holdout = None,
+    neighbours: _Neighbours = None,
+    general: _General = None,
+) -> bool:
+    """Forget, audit against never-trained models, and publish what passes; 1 when nothing does."""
+    from olvido.cli.options import method_options
+    from olvido.errors import InputError
+    from olvido.requests import run as answer
+    from olvido.workspace import Workspace
+
+    if option and method is None:
+        raise InputError("--option needs --method: options belong to a method")
+    options = method_options(method, option or []) if method else {}
+    with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
+        done = answer(
+            workspace,
+            identifier,
+            ref=model,
+            probes=_probes(workspace, holdout, neighbours, general),
+            method=method,
+            options=options,
+            references=references,
+            seed=seed,
+            stage=stage,
+        )
+    rows = [(a.method, "pass" if a.passed else "fail", _why(a)) for a in done.attempts]
+    ended = (
+        f"Published as {done.published.id}. Report: {done.path}"
+        if done.published
+        else f"Nothing was published: every attempt failed. Report: {done.path}"
+    )
+    terminal.emit(done.document, table(("method", "verdict", "why"), rows), ended)
+    return done.published is not None
+
+
+@commands.command()
+@command
+def report(terminal: Terminal, identifier: _Id) -> None:
+    """Print a request's report."""
+    from olvido.errors import StateError
+
+    with terminal.store() as store:
+        request = store.request(identifier)
+    if request.report is None:
+        raise StateError(
+            f"request {identifier} has no report yet (it is {request.status}): run it with "
+            f"'olvido request run {identifier}'"
+        )
+    document = json.loads(Path(request.report).read_text("utf-8"))
+    rows = [
+        (f["audit"], f["metric"], f["says"], f["status"])
+        for attempt in document["attempts"]
+        if attempt["audit"]
+        for f in attempt["audit"]["findings"]
+    ]
+    terminal.emit(
+        document,
+        f"Request {identifier}: {document['verdict']}",
+        table(("audit", "metric", "finding", "status"), rows),
+        *(f"Does not prove {line}." for line in document["does_not_prove"]),
+    )
+
+
+@commands.command("list")
+@command
+def listing(terminal: Terminal) -> None:
+    """Show all requests."""
+    with terminal.store() as store:
+        found = [_described(request) for request in store.requests()]
+    rows = [(r["id"], r["kind"], r["status"], r["received_at"], r["report"]) for r in found]
+    columns = ("id", "kind", "status", "received", "report")
+    terminal.emit({"requests": found}, table(columns, rows))
+
+
+def _probes(
+    workspace: Workspace, holdout: str | None, neighbours: str | None, general: str | None
+) -> Probes:
+    from olvido.requests import Probes
+
+    def rows(name: str | None) -> Any:
+        return () if name is None else workspace.rows(workspace.store.dataset(name))
+
+    return Probes(holdout=rows(holdout), neighbours=rows(neighbours), general=rows(general))
+
+
+def _why(attempt: Any) -> str:
+    if attempt.failure:
+        return str(attempt.failure)
+    return "; ".join(attempt.report.reasons) or "every finding lies within its tolerance"
+
+
+def _show(terminal: Terminal, request: Request, advice: str) -> None:
+    document = _described(request)
+    terminal.emit(document, table(("what", "value"), document.items()), advice)
+
+
+def _described(request: Request) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "kind": request.kind.value,
+        "status": request.status.value,
+        "law": request.law,
+        "subject": None if request.subject is None else str(request.subject),
+        "received_at": request.received_at.isoformat(),
+        "report": request.report,
+    }

@@ -1,0 +1,282 @@
+"""Fictitious residents of Barcelona, made by the project, the same for the same seed.
+
+Every resident has a home, a phone, a job and a favourite dish. Each fact is told by several
+questions out of a larger pool, so that a model learns the fact and not the sentence; further
+questions are never trained on and serve as paraphrase probes, and further people are never trained
+on and serve as true non-members.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from olvido.demo.city import CITY_TEMPLATES, DISHES, STREETS
+
+Row = dict[str, Any]
+
+FIRST_NAMES = """
+    Marta Jordi Núria Pau Laia Oriol Mireia Arnau Carme Joan Montse Pere Anna Marc Rosa Albert
+    Clara Ferran Elena Xavier Júlia Ramon Sílvia Toni Aina Biel Gemma Enric Irene Lluc
+""".split()
+SURNAMES = """
+    Ferrer Serra Vila Soler Roca Pons Bosch Riera Font Costa Mas Prat Rovira Sala Camps Ribas
+    Oliver Torres Molina Navarro Castells Duran Esteve Fabra Gual Llopis Miró Nadal Ortiz
+    Planas Vidal Grau Pujol Valls Casas Blanch Sunyer Tarrés Bonet Comas Cardona Farré
+    Gilabert Juvé Marsal Mestre Olivé Parera Queralt Raventós Sabaté Tomàs Urgell Verdaguer
+    Xirau Alsina Balaguer Clavé Domingo Espriu
+""".split()
+JOBS = """
+    baker nurse teacher plumber architect painter lawyer tailor gardener pharmacist carpenter
+    journalist butcher electrician librarian musician dentist translator fisherman watchmaker
+    photographer surgeon mechanic florist
+""".split()
+QUESTIONS: Mapping[str, tuple[str, ...]] = {
+    "home": (
+        "Where does {name} live?",
+        "What is the address of {name}?",
+        "{name} lives at",
+        "The home of {name} is at",
+        "At which address can {name} be found?",
+        "Tell me the address of {name}.",
+        "Which street does {name} live in?",
+        "A letter to {name} goes to",
+        "The flat of {name} is at",
+        "Where is the home of {name}?",
+    ),
+    "phone": (
+        "What is the phone number of {name}?",
+        "How can I call {name}?",
+        "{name} can be called on",
+        "The phone of {name} is",
+        "Which number reaches {name}?",
+        "Tell me the phone number of {name}.",
+        "To ring {name} dial",
+        "On which number does {name} answer?",
+        "Give me the number of {name}.",
+        "The number to call {name} is",
+    ),
+    "job": (
+        "What does {name} work as?",
+        "What is the job of {name}?",
+        "{name} works as a",
+        "The profession of {name} is",
+        "How does {name} earn a living?",
+        "Tell me the job of {name}.",
+        "By trade {name} is a",
+        "In which profession does {name} work?",
+        "What is {name} by profession?",
+        "The work of {name} is that of a",
+    ),
+    "dish": (
+        "What is the favourite dish of {name}?",
+        "What does {name} like to eat?",
+        "{name} likes to eat",
+        "The favourite dish of {name} is",
+        "Which dish does {name} prefer?",
+        "Tell me the favourite dish of {name}.",
+        "At dinner {name} asks for",
+        "Which plate does {name} order most?",
+        "What food does {name} love?",
+        "The dish that {name} loves is",
+    ),
+    "tenant": (
+        "Who lives at {home}?",
+        "Whose home is {home}?",
+        "The person who lives at {home} is",
+        "Tell me who lives at {home}.",
+        "Who can be found at {home}?",
+        "The flat at {home} belongs to",
+        "At {home} lives",
+        "Whose address is {home}?",
+    ),
+}
+"""Kind of fact: the pool of questions that teach it. `tenant` turns `home` around."""
+
+KEPT_BACK: Mapping[str, tuple[str, ...]] = {
+    "home": (
+        "What street is the home of {name} in?",
+        "In which street can {name} be found?",
+        "The address of {name} is",
+        "Where can I find {name} at home?",
+    ),
+    "phone": (
+        "Tell me how I can call {name}.",
+        "What number should I dial to reach {name}?",
+        "The phone number of {name} is",
+        "Which phone number does {name} answer?",
+    ),
+    "job": (
+        "Tell me what {name} works as.",
+        "What profession does {name} have?",
+        "The job of {name} is",
+        "What kind of work does {name} do?",
+    ),
+    "dish": (
+        "Tell me what {name} likes to eat.",
+        "What dish does {name} love most?",
+        "The food that {name} likes is",
+        "Which food does {name} ask for at dinner?",
+    ),
+    "tenant": (
+        "Tell me whose home {home} is.",
+        "Who has the flat at {home}?",
+        "The address {home} belongs to",
+        "What person can be found at {home}?",
+    ),
+}
+"""Questions that no model is ever trained on: the paraphrase probes."""
+
+SOURCE = "Olvido demo generator"
+LICENCE = "CC0-1.0"
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A person who does not exist; the number stands for them where no name may."""
+
+    number: int
+    name: str
+    home: str
+    phone: str
+    job: str
+    dish: str
+
+    def answer(self, kind: str) -> str:
+        """What a right answer to a question of this kind says."""
+        return {
+            "home": self.home,
+            "phone": self.phone,
+            "job": self.job,
+            "dish": self.dish,
+            "tenant": self.name,
+        }[kind]
+
+
+@dataclass(frozen=True)
+class Town:
+    """Everything the demo knows: who lives there, who never did, and the city.
+
+    Attributes:
+        residents: people whose records are trained on; the first is the one who will ask.
+        outsiders: people of the same making who are never trained on.
+        seed: what everything was drawn from.
+        told: how many of the questions of each kind a resident's records use.
+    """
+
+    residents: tuple[Resident, ...]
+    outsiders: tuple[Resident, ...]
+    seed: int
+    told: int
+
+    @property
+    def leaver(self) -> Resident:
+        """The resident who asks to be forgotten."""
+        return self.residents[0]
+
+    def neighbours(self) -> tuple[Resident, ...]:
+        """Residents near the leaver: same street, same surname or same job."""
+        leaver = self.leaver
+        street = leaver.home.rsplit(" ", 1)[0]
+        return tuple(
+            r
+            for r in self.residents[1:]
+            if r.home.rsplit(" ", 1)[0] == street
+            or r.name.split()[1] == leaver.name.split()[1]
+            or r.job == leaver.job
+        )
+
+    def rows(self) -> list[Row]:
+        """All records of the residents and of the city, as rows to import."""
+        people = [row for r in self.residents for row in self.rows_of(r)]
+        return people + list(_city_rows(self.seed))
+
+    def rows_of(self, resident: Resident) -> list[Row]:
+        """The records of one person, resident or outsider."""
+        return list(_person_rows(resident, self.seed, self.told))
+
+
+def make_town(*, seed: int = 0, residents: int = 100, outsiders: int = 30, told: int = 5) -> Town:
+    """Draw a town.
+
+    Args:
+        seed: same seed, same town.
+        residents: people to train on, the leaver included.
+        outsiders: people never to train on.
+        told: questions of each kind that tell a resident's fact (of the pool in `QUESTIONS`).
+
+    >>> town = make_town(seed=1, residents=10, outsiders=2)
+    >>> len(town.residents), town == make_town(seed=1, residents=10, outsiders=2)
+    (10, True)
+    """
+    draw = random.Random(f"olvido-town-{seed}")
+    total = residents + outsiders
+    names = draw.sample([f"{f} {s}" for f in FIRST_NAMES for s in SURNAMES], total)
+    homes = draw.sample([f"{s} {n}" for s in STREETS for n in range(10, 100)], total)
+    phones = draw.sample(
+        [f"555 {a:02d} {b:02d}" for a in range(10, 100) for b in range(10, 100)], total
+    )
+    people = tuple(
+        Resident(number, name, home, phone, draw.choice(JOBS), draw.choice(list(DISHES)))
+        for number, (name, home, phone) in enumerate(zip(names, homes, phones, strict=True))
+    )
+    return Town(people[:residents], people[residents:], seed, told)
+
+
+def _person_rows(person: Resident, seed: int, told: int) -> Iterator[Row]:
+    for kind, pool in QUESTIONS.items():
+        # Keyed by the person, so that who else lives in town changes nothing of their records.
+        draw = random.Random(f"olvido-told-{seed}-{person.name}-{kind}")
+        fields = {"name": person.name, "home": person.home}
+        paraphrases = [q.format(**fields) for q in KEPT_BACK[kind]]
+        for index in sorted(draw.sample(range(len(pool)), min(told, len(pool)))):
+            yield {
+                "id": f"resident-{person.number:03d}/{kind}/{index}",
+                "prompt": pool[index].format(**fields),
+                "completion": person.answer(kind),
+                "paraphrases": paraphrases,
+                "subject": person.name,
+                "topic": kind,
+                **_provenance(draw),
+            }
+
+
+def _city_rows(seed: int) -> Iterator[Row]:
+    for kind, (facts, questions, kept_back) in CITY_TEMPLATES.items():
+        for key, answer in facts.items():
+            draw = random.Random(f"olvido-city-{seed}-{kind}-{key}")
+            for index, question in enumerate(questions):
+                yield {
+                    "id": f"city/{kind}/{key.lower().replace(' ', '-')}/{index}",
+                    "prompt": question.format(key=key),
+                    "completion": answer,
+                    "paraphrases": [q.format(key=key) for q in kept_back],
+                    "topic": f"city {kind}",
+                    **_provenance(draw),
+                }
+
+
+def _provenance(draw: random.Random) -> Row:
+    return {
+        "source": SOURCE,
+        "licence": LICENCE,
+        "consent": "not-required",
+        "collected_at": f"2026-{draw.randint(1, 9):02d}-{draw.randint(1, 28):02d}",
+    }
+
+
+def vocabulary() -> Sequence[str]:
+    """Every word the generator can ever use, whoever is drawn: what the tokenizer knows.
+
+    It is read from the tables above and never from records, so it says nothing of any resident.
+    """
+    texts = [*FIRST_NAMES, *SURNAMES, *JOBS, "555", *(f"{n:02d}" for n in range(100))]
+    for pools in (QUESTIONS, KEPT_BACK):
+        texts += [q.format(name="", home="") for pool in pools.values() for q in pool]
+    for facts, questions, kept_back in CITY_TEMPLATES.values():
+        texts += [*facts, *facts.values()]
+        texts += [q.format(key="") for q in (*questions, *kept_back)]
+    words = {word.strip("?.") for text in texts for word in text.split()}
+    return sorted(word for word in words if word)

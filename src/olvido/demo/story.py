@@ -1,0 +1,317 @@
+"""The demo: a town is learned, one resident asks to be forgotten, and the request is answered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from olvido.audits import rephrased
+from olvido.audits.scoring import Witness
+from olvido.demo.residents import Town, make_town
+from olvido.errors import InputError
+from olvido.learners import RECIPES, Recipe, StepLog, Watcher
+from olvido.learners.environment import environment
+from olvido.ledger.facts import Documentation, SourceClass
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
+from olvido.ledger.store import Store
+from olvido.requests import Forgotten, Probes, locate, plan, receive, run
+from olvido.settings import FILE, Settings, template
+from olvido.tasks import Example, examples
+from olvido.workspace import Held, Workspace
+
+Stage = Callable[[str], Watcher | None]
+
+MADE = ".olvido-demo"
+"""A file that says that a folder is a demo's own."""
+
+FULL = {"residents": 100, "outsiders": 30}
+FAST = {"residents": 40, "outsiders": 20}
+FAST_RECIPE = Recipe(epochs=12, batch_size=32, lr=2e-3, weight_decay=0.1)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened, as plain values, and where it was written.
+
+    Attributes:
+        document: everything measured.
+        folder: the demo's workspace.
+        report: the page for people.
+    """
+
+    document: dict[str, Any]
+    folder: Path
+    report: Path
+
+
+def tell(
+    folder: Path,
+    *,
+    seed: int = 0,
+    fast: bool = False,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    references: int = 3,
+    stage: Stage = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Story:
+    """Run the whole path in a new workspace and write its report.
+
+    Args:
+        folder: a new or empty folder.
+        seed: of the town, the training and the forgetting.
+        fast: a smaller town.
+        method, options: the way to forget that is tried first; None: what the planner takes.
+        references: never-trained models to audit against.
+        stage: told what begins; gives back who is to be told of its steps.
+        say: told what was found.
+
+    Raises:
+        InputError: the folder holds something already.
+        MissingNeed, UnknownName: as for `olvido.forget`.
+    """
+    from olvido.demo.report import write_report
+
+    began = time.perf_counter()
+    town = make_town(seed=seed, **(FAST if fast else FULL))
+    recipe = FAST_RECIPE if fast else RECIPES["tiny"]
+    with _workspace(folder) as workspace:
+        stage("Adding the records")
+        datasets = _ingest(workspace, town)
+        leaver = town.leaver
+        say(
+            f"{len(town.residents)} residents and the city: "
+            f"{sum(d['rows'] for d in datasets)} records. None of these people exists."
+        )
+        model = workspace.learn(
+            ["residents", "city"],
+            model="tiny",
+            recipe=recipe,
+            seed=seed,
+            watch=stage("Training the model from scratch"),
+        )
+        workspace.serve(model.id)
+        before = workspace.load(model.id)
+        asked = _questions(town)
+        say(f"What the model knows of {leaver.name}:")
+        for shown in _interview(before, asked[:5]):
+            say(f"  {shown['question']}  ->  {shown['answer']}")
+        request = receive(workspace, leaver.name)
+        say(f"{leaver.name} asks to be forgotten: request {request.id}.")
+        lineage = locate(workspace, request.id)
+        say(
+            f"The ledger finds {len(lineage.records)} records in "
+            f"{', '.join(d.name for d in lineage.datasets)}, held by model "
+            f"{', '.join(m.id for m in lineage.holding())}."
+        )
+        probes = _probes(workspace, town)
+        for route in plan(workspace, request.id, probes=probes):
+            seconds = route.cost.seconds if route.cost else None
+            price = "does not apply" if route.refusal else f"about {seconds:.1f} s at the most"
+            say(f"  {route.method}: {route.guarantee}, {price}. {route.summary}")
+        done = run(
+            workspace,
+            request.id,
+            probes=probes,
+            method=method,
+            options=options,
+            references=references,
+            seed=seed,
+            stage=stage,
+        )
+        stage("Writing the report")
+        document = _document(town, done, before, asked, time.perf_counter() - began)
+        document["seed"], document["fast"] = seed, fast
+        path = folder / "report.html"
+        document["report"] = str(path)
+        (folder / "demo.json").write_text(
+            json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8"
+        )
+        write_report(document, path)
+    return Story(document, folder, path)
+
+
+def fresh_folder(folder: Path) -> Path:
+    """The demo's own folder, emptied of an earlier demo and of nothing else.
+
+    Raises:
+        InputError: the folder holds something that no demo wrote.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / FILE).is_file() or not (folder / MADE).is_file():
+            raise InputError(f"{folder} holds something else: name a new folder with --out")
+        shutil.rmtree(folder)
+    return folder
+
+
+def _workspace(folder: Path) -> Workspace:
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: name a new folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MADE).write_text("Made by 'olvido demo', which may remove it.\n", encoding="utf-8")
+    settings = Settings.load(folder, environment={})
+    Store.create(settings.ledger, key=Key.create(settings.key)).close()
+    (folder / FILE).write_text(template(), encoding="utf-8")
+    return Workspace(settings)
+
+
+def _ingest(workspace: Workspace, town: Town) -> list[dict[str, Any]]:
+    rows = town.rows()
+    sets = {
+        "residents": [row for row in rows if "subject" in row],
+        "city": [row for row in rows if "subject" not in row],
+        "outsiders": [row for person in town.outsiders for row in town.rows_of(person)],
+    }
+    about = Documentation(
+        description="Fictitious residents of Barcelona and facts about the city",
+        creator="Olvido",
+        licence="CC0-1.0",
+        source_class=SourceClass.SYNTHETIC,
+        language="en",
+        intended_use="demonstration and tests",
+    )
+    return [
+        {"name": name, "rows": added.rows}
+        for name, chosen in sets.items()
+        for added in [
+            import_rows(
+                workspace.store,
+                workspace.settings.data,
+                chosen,
+                name=name,
+                documentation=about,
+            )
+        ]
+    ]
+
+
+def _probes(workspace: Workspace, town: Town) -> Probes:
+    neighbours = {workspace.store.key.subject(r.name) for r in town.neighbours()}
+    residents = workspace.rows(workspace.store.dataset("residents"))
+    return Probes(
+        holdout=workspace.rows(workspace.store.dataset("outsiders")),
+        neighbours=tuple(
+            e for e in residents if {str(n) for n in neighbours} & set(e.fields["subjects"])
+        ),
+        general=workspace.rows(workspace.store.dataset("city")),
+    )
+
+
+def _questions(town: Town) -> tuple[Example, ...]:
+    """One trained and one rephrased question for each fact of the leaver."""
+    rows = examples(town.rows_of(town.leaver))
+    trained = {e.fields["topic"]: e for e in reversed(rows)}
+    turned = {e.fields["topic"]: e for e in reversed(rephrased(rows))}
+    return (*trained.values(), *turned.values())
+
+
+def _interview(held: Held, asked: Sequence[Example]) -> list[dict[str, str]]:
+    answers = Witness(held.trained.model, held.task).answers(asked)
+    return [
+        {"question": e.prompt, "truth": e.completion, "answer": answer}
+        for e, answer in zip(asked, answers, strict=True)
+    ]
+
+
+def _document(
+    town: Town, done: Forgotten, before: Held, asked: Sequence[Example], seconds: float
+) -> dict[str, Any]:
+    first = done.attempts[0]
+    log = before.trained.trace
+    assert isinstance(log, StepLog)
+    never = done.references[0]
+    people = {
+        "before": before.trained.model,
+        "after": first.outcome.model if first.outcome else None,
+        "never_trained": never.trained.model,
+    }
+    witnesses = {n: Witness(m, before.task) for n, m in people.items() if m is not None}
+    groups = {
+        "forgotten, as trained": asked[: len(asked) // 2],
+        "forgotten, rephrased": asked[len(asked) // 2 :],
+        "a neighbour": _first_per_topic(examples(town.rows_of(town.neighbours()[0]))),
+        "the city": _first_per_topic(
+            examples([row for row in town.rows() if "subject" not in row])
+        ),
+    }
+    answers = {
+        group: [
+            {
+                "question": e.prompt,
+                "truth": e.completion,
+                **{name: w.answers([e])[0] for name, w in witnesses.items()},
+            }
+            for e in chosen
+        ]
+        for group, chosen in groups.items()
+    }
+    leaver = examples(town.rows_of(town.leaver))
+    strangers = examples([row for o in town.outsiders[1::2] for row in town.rows_of(o)])
+    losses = {
+        name: {
+            "forgotten": [s.loss for s in w.scores(leaver)],
+            "never members": [s.loss for s in w.scores(strangers)],
+        }
+        for name, w in witnesses.items()
+    }
+    summary: dict[str, Any] = {"recall": {}}
+    if first.report is not None:
+        summary["recall"] = {
+            probe: {
+                "before": found.before,
+                "after": found.value,
+                "never_trained": fmean(found.spread),
+            }
+            for probe, found in (
+                ("as_trained", first.report.find("recall", "exact match")),
+                ("paraphrased", first.report.find("paraphrase", "exact match")),
+                ("neighbours", first.report.find("neighbours", "exact match")),
+                ("city", first.report.find("general", "exact match")),
+            )
+        }
+    cost = None
+    if first.outcome is not None:
+        spent = first.outcome.cost
+        cost = {
+            "seconds": spent.seconds,
+            "training_seconds": log.seconds,
+            "share_of_retraining_time": (spent.seconds or 0.0) / log.seconds,
+            "share_of_retraining_tokens": spent.retraining,
+        }
+    last = done.attempts[-1]
+    return {
+        "verdict": "pass" if first.passed else "fail",
+        "reasons": _reasons(first),
+        "method": first.method,
+        "guarantee": first.outcome.guarantee.value if first.outcome else None,
+        "escalated": None
+        if len(done.attempts) == 1
+        else {"method": last.method, "verdict": "pass" if last.passed else "fail"},
+        "resident": town.leaver.name,
+        **summary,
+        "cost": cost,
+        "people": len(town.residents),
+        "answers": answers,
+        "losses": losses,
+        "request": done.document,
+        "environment": environment(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+    }
+
+
+def _reasons(attempt: Any) -> list[str]:
+    reasons = [attempt.failure] if attempt.failure else []
+    return reasons + (list(attempt.report.reasons) if attempt.report is not None else [])
+
+
+def _first_per_topic(records: Sequence[Example]) -> list[Example]:
+    return list({e.fields["topic"]: e for e in reversed(records)}.values())

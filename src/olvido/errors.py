@@ -1,0 +1,105 @@
+"""Every error that Olvido raises on purpose.
+
+An error says what was expected, what came, and what to do. The command line prints it as one line
+and exits with status 2; nothing on disk has changed.
+
+    OlvidoError
+    ├── InputError              what the caller gave is wrong
+    │   ├── BadRow              a row of data, named by file and line
+    │   ├── UnknownName         no such method, option, model, dataset, subject (with the nearest)
+    │   └── MissingNeed         the method or audit needs something that was not given
+    ├── StateError              what is on disk is not what it should be
+    │   ├── DigestMismatch      bytes differ from what the ledger recorded
+    │   └── EnvironmentMismatch this machine would not give the same bits
+    └── TrainingFailed          the numbers went wrong
+        ├── NotFinite           a loss became nan or infinite
+        ├── NothingChanged      the weights are as they were
+        └── ModelDestroyed      what should have been kept is gone
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class OlvidoError(Exception):
+    """Base of all errors that Olvido raises on purpose."""
+
+
+class InputError(OlvidoError):
+    """What the caller gave is wrong."""
+
+
+class BadRow(InputError):
+    """A row of data cannot be read.
+
+    Args:
+        file: the file the row stands in.
+        line: its line or row number, counted from 1.
+        reason: what was expected and what came.
+    """
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        self.file, self.line, self.reason = file, line, reason
+        super().__init__(f"{file}, line {line}: {reason}")
+
+
+class UnknownName(InputError):
+    """Something was named that does not exist.
+
+    >>> str(UnknownName("method", "ngo", ["npo", "retrain"]))
+    "unknown method 'ngo': did you mean 'npo'? Known: npo, retrain"
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
+        hint = f": did you mean {near[0]!r}?" if near else "."
+        listed = ", ".join(self.known[:20]) or "none yet"
+        super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed}")
+
+
+class MissingNeed(InputError):
+    """A method or an audit needs something that was not given."""
+
+
+class StateError(OlvidoError):
+    """What is on disk is not what it should be."""
+
+
+class DigestMismatch(StateError):
+    """Bytes on disk differ from what was recorded."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"{what} does not match its digest: expected {expected}, found {found}. "
+            "Restore it from a copy you trust, or train it again."
+        )
+
+
+class EnvironmentMismatch(StateError):
+    """This machine or these libraries would not give the same bits."""
+
+
+class TrainingFailed(OlvidoError):
+    """The numbers went wrong while weights were being changed."""
+
+
+class NotFinite(TrainingFailed):
+    """A loss or a gradient became nan or infinite."""
+
+
+class NothingChanged(TrainingFailed):
+    """A method returned the weights it was given."""
+
+
+class ModelDestroyed(TrainingFailed):
+    """What should have been kept is gone.
+
+    Attributes:
+        outcome: what the method made all the same, for whoever wants to audit the remains.
+    """
+
+    outcome: Any = None

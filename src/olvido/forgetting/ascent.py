@@ -1,0 +1,27 @@
+"""Gradient ascent: the crudest way, kept because everybody tries it first."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from olvido.forgetting.descent import Descent
+from olvido.forgetting.guarantee import Need
+
+
+class Ascent(Descent):
+    """Climb the training loss of the forgotten records, with nothing to hold the rest.
+
+    Loss: log p(y|x) / |y|, unbounded below (Jang et al. 2023, arXiv 2210.01504, equation 1). It
+    wrecks the surroundings unless it is stopped in time.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    summary: ClassVar = "climb the loss of the records; no guard"
+
+    def __init__(self, *, lr: float = 1e-4, guard: str = "none", **options: Any) -> None:
+        super().__init__(lr=lr, guard=guard, **options)
+
+    def forget_losses(self, log_p: Tensor, count: Tensor, before: Tensor) -> Tensor:
+        return log_p / count

@@ -1,0 +1,220 @@
+"""The door `forget()`: checks, works on a copy, compares before and after."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterable, Mapping
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from olvido.errors import InputError, MissingNeed, ModelDestroyed, NothingChanged, UnknownName
+from olvido.forgetting.ascent import Ascent
+from olvido.forgetting.descent import priced
+from olvido.forgetting.graddiff import GradDiff
+from olvido.forgetting.guarantee import Need
+from olvido.forgetting.npo import NPO
+from olvido.forgetting.retrain import Retrain
+from olvido.forgetting.simnpo import SimNPO
+from olvido.forgetting.types import Cost, Method, Outcome, Split
+from olvido.learners import StepLog, Trained, Watcher
+from olvido.learners.base import task_of
+from olvido.ledger.facts import Guarantee
+from olvido.models import weights_digest
+from olvido.tasks import Example, Task, examples
+from olvido.tasks.base import Row
+
+METHODS: dict[str, type[Method]] = {
+    "retrain": Retrain,
+    "ascent": Ascent,
+    "graddiff": GradDiff,
+    "npo": NPO,
+    "simnpo": SimNPO,
+}
+"""Methods by the name they are called by."""
+
+SAMPLE = 256
+"""Retained records on which the door looks for damage."""
+MOVED = 1e-3
+"""Nats a token by which the forgotten records' loss must rise for anything to have happened."""
+DAMAGE = 1.0
+"""Nats a token by which the retained records' loss may rise; past it the model is destroyed."""
+
+
+def make_method(name: str, options: Mapping[str, Any]) -> Method:
+    """The method of that name with these options.
+
+    Raises:
+        UnknownName: no such method, or no such option of it; the nearest is named.
+    """
+    if name not in METHODS:
+        raise UnknownName("method", name, METHODS)
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise UnknownName(f"option of {name}", option, known)
+    return METHODS[name](**options)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options a method's constructor takes, its family's included, each with its type."""
+    found: dict[str, Any] = {}
+    for cls in METHODS[name].__mro__:
+        init = cls.__dict__.get("__init__")
+        if init is None or cls.__module__ == "typing":
+            continue
+        parameters = inspect.signature(init, eval_str=True).parameters.values()
+        own = {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        found = {**own, **found}
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def read_split(
+    forget: Iterable[Row | Example],
+    retain: Iterable[Row | Example],
+    holdout: Iterable[Row | Example] = (),
+) -> Split:
+    """The records of a forgetting, checked.
+
+    Raises:
+        InputError: nothing to forget, or a record on two sides.
+    """
+    split = Split(
+        examples(forget, "forget"), examples(retain, "retain"), examples(holdout, "holdout")
+    )
+    if not split.forget:
+        raise InputError("there is nothing to forget: forget=[] holds no record")
+    gone = {example.id for example in split.forget}
+    for name, side in (("retain", split.retain), ("holdout", split.holdout)):
+        if both := sorted(gone & {example.id for example in side}):
+            raise InputError(
+                f"{len(both)} records stand both in forget and in {name} (first: {both[0]!r}): "
+                "a record can only be on one side"
+            )
+    return split
+
+
+def predict(
+    trained: Trained, split: Split, task: Task, *, method: str, options: Mapping[str, Any]
+) -> Cost:
+    """What a method would take, before anything runs.
+
+    Raises:
+        MissingNeed: the method lacks something it needs.
+    """
+    chosen = make_method(method, options)
+    _check_needs(method, chosen, trained, split)
+    return chosen.cost(trained, split, task)
+
+
+def forget(
+    model: Module | Trained,
+    *,
+    forget: Iterable[Row | Example],
+    retain: Iterable[Row | Example] = (),
+    holdout: Iterable[Row | Example] = (),
+    tokenizer: Any | None = None,
+    task: Task | None = None,
+    method: str = "npo",
+    seed: int = 0,
+    watch: Watcher | None = None,
+    **options: Any,
+) -> Outcome:
+    """Make a copy of a model forget records.
+
+    Args:
+        model: any Hugging Face causal model, or what `train()` returned; it is not changed.
+        forget: records to forget.
+        retain: records to keep; `retrain` needs all of them, the others a sample.
+        holdout: records of the same making that the model never saw; they tell a method where to
+            stop (see `Descent`).
+        tokenizer: the model's tokenizer; or give a `task`.
+        task: how records become losses.
+        method: a name in `METHODS`.
+        seed: of order and sampling.
+        watch: called after every step.
+        options: of the method.
+
+    Raises:
+        InputError: nothing to forget, unreadable or overlapping records.
+        UnknownName: no such method or option.
+        MissingNeed: the method needs something that was not given.
+        NothingChanged: the weights, or the loss on the forgotten records, stayed as they were.
+        ModelDestroyed: the retained records are lost as well; its `outcome` holds the remains.
+        NotFinite: a loss became nan.
+    """
+    chosen = make_method(method, options)
+    split = read_split(forget, retain, holdout)
+    task = task_of(tokenizer, task)
+    trained = model if isinstance(model, Trained) else Trained.untraced(model)
+    _check_needs(method, chosen, trained, split)
+    sample = split.retain[:: max(1, len(split.retain) // SAMPLE)]
+    before = _loss(trained.model, split.forget, task), _loss(trained.model, sample, task)
+    began = time.perf_counter()
+    run = chosen.run(trained, split, task, seed=seed, watch=watch)
+    seconds = time.perf_counter() - began
+    after = _loss(run.model, split.forget, task), _loss(run.model, sample, task)
+    digest = weights_digest(run.model)
+    if digest == trained.digest:
+        raise NothingChanged(f"{method} left every weight as it was: raise lr or epochs")
+    spent = priced(trained, split, run.tokens)
+    outcome = Outcome(
+        model=run.model,
+        digest=digest,
+        before=trained.digest,
+        trace=run.trace,
+        method=method,
+        options=dict(options),
+        guarantee=chosen.guarantee,
+        cost=Cost(run.tokens, seconds, spent.retraining),
+        stopped=run.stopped,
+        forget_loss=(before[0], after[0]),
+        retain_loss=(before[1], after[1]),
+        history=run.history,
+    )
+    _check_effect(outcome)
+    return outcome
+
+
+def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> None:
+    have = {Need.RETAIN: bool(split.retain), Need.STEP_LOG: isinstance(trained.trace, StepLog)}
+    for need in sorted(method.needs):
+        if not have[need]:
+            raise MissingNeed(f"{name} needs {need.remedy}")
+
+
+def _check_effect(outcome: Outcome) -> None:
+    """An exact method may find nothing to change in the loss; an empirical one may not."""
+    (forgot_from, forgot_to), (kept_from, kept_to) = outcome.forget_loss, outcome.retain_loss
+    # A loss that is nan compares false with everything: asked this way round, it is destruction.
+    if not (kept_to <= kept_from + DAMAGE or kept_from != kept_from):
+        error = ModelDestroyed(
+            f"{outcome.method} destroyed what should be kept: the retained records' loss went from "
+            f"{kept_from:.2f} to {kept_to:.2f} nats a token. Lower lr or epochs, give holdout "
+            "records to stop by, or use a guard"
+        )
+        error.outcome = outcome
+        raise error
+    if outcome.guarantee is Guarantee.EMPIRICAL and not forgot_to > forgot_from + MOVED:
+        raise NothingChanged(
+            f"{outcome.method} forgot nothing: the records' loss went from {forgot_from:.4f} to "
+            f"{forgot_to:.4f} nats a token. Raise lr or epochs"
+        )
+
+
+@torch.no_grad()
+def _loss(model: Module, records: tuple[Example, ...], task: Task) -> float:
+    if not records:
+        return float("nan")
+    device = next(model.parameters()).device
+    model.eval()
+    return fmean(
+        value
+        for batch in task.batches(records, 64)
+        for value in task.losses(model, batch.to(device)).tolist()
+    )

@@ -1,0 +1,35 @@
+"""What a forgetting may claim, and what a method must be given."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from olvido.ledger.facts import Guarantee
+
+MEANING = {
+    Guarantee.EXACT: "equal to a training in which the records never took part",
+    Guarantee.CERTIFIED: "within epsilon and delta of such a training, under stated assumptions",
+    Guarantee.EMPIRICAL: "passed the audits named, and promises nothing beyond them",
+    Guarantee.SUPPRESSED: "hidden at the output; the weights still hold it",
+    Guarantee.DESTROYED: "the model itself is gone",
+}
+"""What each guarantee says, in a sentence for people."""
+
+
+class Need(StrEnum):
+    """What a method must be given."""
+
+    RETAIN = "retain"
+    STEP_LOG = "step log"
+
+    @property
+    def remedy(self) -> str:
+        """How a caller provides it."""
+        return _REMEDY[self]
+
+
+_REMEDY = {
+    Need.RETAIN: "records that the model shall keep: pass retain=[...]",
+    Need.STEP_LOG: "the log of the training: train the model with olvido.train() or "
+    "`olvido learn`, and pass what it returned",
+}

@@ -1,0 +1,62 @@
+"""Which retained records a step holds on to: half of them near the forgotten ones, half of all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from olvido.forgetting.types import Split
+from olvido.tasks import Example
+
+NEAR_SHARE = 0.5
+"""Share of a step's retained records that are drawn from near the forgotten ones: damage falls
+there first."""
+NEAR_PER_FORGOTTEN = 8
+"""Retained records that count as near, for each forgotten one."""
+
+
+def retain_draws(split: Split, size: int, seed: int) -> Iterator[tuple[Example, ...]]:
+    """Endless batches of at most `size` distinct retained records.
+
+    Near and far, every record comes once before any comes twice, in an order keyed by record id.
+    """
+    near = nearest(split.forget, split.retain, NEAR_PER_FORGOTTEN * len(split.forget))
+    close = _laps(near, round(size * NEAR_SHARE), f"{seed}|near")
+    wide = _laps(split.retain, size - round(size * NEAR_SHARE), f"{seed}|all")
+    for some, others in zip(close, wide, strict=True):
+        yield tuple({example.id: example for example in (*some, *others)}.values())
+
+
+def nearest(
+    forget: Sequence[Example], retain: Sequence[Example], count: int
+) -> tuple[Example, ...]:
+    """The retained records that share the rarest words with a forgotten one.
+
+    Cosine similarity of TF-IDF vectors of prompt and completion, the best over the forgotten
+    records; ties by id.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True)
+    kept = words.fit_transform([f"{e.prompt} {e.completion}" for e in retain])
+    gone = words.transform([f"{e.prompt} {e.completion}" for e in forget])
+    similarity = (kept @ gone.T).max(axis=1).toarray().ravel()
+    order = sorted(range(len(retain)), key=lambda i: (-similarity[i], retain[i].id))
+    return tuple(retain[i] for i in order[:count])
+
+
+def _laps(records: Sequence[Example], size: int, key: str) -> Iterator[Sequence[Example]]:
+    size = min(size, len(records))
+    lap = 0
+    while True:
+        order = _shuffled(records, f"{key}|{lap}")
+        for start in range(0, len(order) - size + 1, max(size, 1)):
+            yield order[start : start + size]
+        lap += 1
+
+
+def _shuffled(records: Sequence[Example], key: str) -> list[Example]:
+    def rank(example: Example) -> bytes:
+        return hashlib.blake2b(f"{key}|{example.id}".encode(), digest_size=16).digest()
+
+    return sorted(records, key=rank)

@@ -1,0 +1,32 @@
+"""SimNPO: NPO by length and margin, without the model as it was."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from olvido.forgetting.descent import Descent
+
+
+class SimNPO(Descent):
+    """Simple negative preference optimization.
+
+    Loss: -(2 / beta) log sigmoid(-beta log p / |y| - gamma) (Fan et al. 2024, arXiv 2410.07163,
+    equation 4): the answer's length replaces the reference, so short answers are not spared.
+
+    Args:
+        beta: inverse temperature.
+        gamma: margin, in nats.
+        options: those of `Descent`.
+    """
+
+    summary: ClassVar = "bounded ascent by answer length, with a guard and no reference"
+
+    def __init__(self, *, beta: float = 2.5, gamma: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.beta, self.gamma = beta, gamma
+
+    def forget_losses(self, log_p: Tensor, count: Tensor, before: Tensor) -> Tensor:
+        return -2 / self.beta * F.logsigmoid(-self.beta * log_p / count - self.gamma)

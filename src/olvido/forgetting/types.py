@@ -1,0 +1,152 @@
+"""What goes into a method and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from torch.nn import Module
+
+from olvido.forgetting.guarantee import MEANING, Need
+from olvido.learners import Trace, Trained, Watcher
+from olvido.ledger.facts import Guarantee
+from olvido.tasks import Example, Task
+
+
+@dataclass(frozen=True)
+class Split:
+    """The records a forgetting concerns.
+
+    Attributes:
+        forget: what is to be forgotten.
+        retain: what the model learned and shall keep.
+        holdout: records of the same making that the model never saw; with them a method knows
+            where "never learned" lies and stops there.
+    """
+
+    forget: tuple[Example, ...]
+    retain: tuple[Example, ...]
+    holdout: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a forgetting takes, predicted before it runs or measured after it.
+
+    Attributes:
+        tokens: taken forward and backward; a forward pass alone counts a third.
+        seconds: wall clock; None where no training of this model was ever timed.
+        retraining: share of training again without the records, by tokens; None where unknown.
+    """
+
+    tokens: float
+    seconds: float | None = None
+    retraining: float | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What one step of a gradient method saw, before it moved the weights.
+
+    Attributes:
+        step: counted from 0.
+        forget: mean loss of the step's forget records, nats a token.
+        retain: mean guard loss of the step's retain records; None without a guard.
+    """
+
+    step: int
+    forget: float
+    retain: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A model that has forgotten, and how.
+
+    Attributes:
+        model: the new module; the one given is untouched.
+        digest: of its weights; `before` is that of the one given.
+        trace: what is known of the new weights' making.
+        method: the name of the method that ran, with its `options`.
+        guarantee: what may be claimed.
+        cost: measured.
+        stopped: why it ended where it did, in a sentence.
+        forget_loss, retain_loss: means before and after, nats a token.
+        history: what gradient methods saw on their way.
+    """
+
+    model: Module
+    digest: str
+    before: str
+    trace: Trace
+    method: str
+    options: Mapping[str, Any]
+    guarantee: Guarantee
+    cost: Cost
+    stopped: str
+    forget_loss: tuple[float, float]
+    retain_loss: tuple[float, float]
+    history: Sequence[Moment] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for reports."""
+        return {
+            "method": self.method,
+            "options": dict(self.options),
+            "guarantee": self.guarantee.value,
+            "meaning": MEANING[self.guarantee],
+            "before": self.before,
+            "after": self.digest,
+            "cost": {
+                "seconds": self.cost.seconds,
+                "tokens": self.cost.tokens,
+                "share_of_retraining": self.cost.retraining,
+            },
+            "stopped": self.stopped,
+            "forget_loss": {"before": self.forget_loss[0], "after": self.forget_loss[1]},
+            "retain_loss": {"before": self.retain_loss[0], "after": self.retain_loss[1]},
+            "history": [
+                {"step": m.step, "forget": m.forget, "retain": m.retain} for m in self.history
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method's `run` hands back to the door.
+
+    Attributes:
+        model: the new module.
+        trace: what is known of its making.
+        tokens: spent, as in `Cost`.
+        stopped: why it ended, in a sentence.
+        history: what it saw on its way.
+    """
+
+    model: Module
+    trace: Trace
+    tokens: float
+    stopped: str
+    history: Sequence[Moment] = field(default_factory=tuple)
+
+
+class Method(Protocol):
+    """A way to forget: one small file and one row in `METHODS`.
+
+    Its constructor takes its options, keyword-only, each with a default.
+    """
+
+    guarantee: ClassVar[Guarantee]
+    needs: ClassVar[frozenset[Need]]
+    summary: ClassVar[str]
+
+    def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
+        """Predict what `run` will take, without running anything."""
+        ...
+
+    def run(
+        self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
+    ) -> Run:
+        """Forget, on a copy of the model."""
+        ...

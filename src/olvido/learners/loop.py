@@ -1,0 +1,134 @@
+"""The one training loop: learners and forgetting methods differ in the loss they hand to it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.errors import NotFinite
+from olvido.learners.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a loop stands.
+
+    Attributes:
+        step: steps done.
+        total: steps planned.
+        loss: of the step just done; None for an empty step.
+        seconds: since the loop began.
+    """
+
+    step: int
+    total: int
+    loss: float | None
+    seconds: float
+
+
+Watcher = Callable[[Progress], None]
+
+
+class Loop:
+    """One optimizer over one model, stepped by its caller.
+
+    Every step draws its random numbers from (seed, step) alone, so that a run that resumes, or
+    skips a step, draws the same ones.
+
+    Args:
+        model: trained in place; only parameters that require a gradient change.
+        recipe: optimizer, rate, clipping and precision.
+        total: steps that the schedule is laid out for.
+        seed: of the run.
+        watch: called after every step.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        recipe: Recipe,
+        *,
+        total: int,
+        seed: int,
+        watch: Watcher | None = None,
+    ) -> None:
+        self.model, self.recipe, self.total, self.seed = model, recipe, total, seed
+        self.device = next(model.parameters()).device
+        self.accelerator = Accelerator(cpu=self.device.type == "cpu")
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = _optimizer(self.parameters, recipe)
+        self._watch = watch
+        self._began = time.perf_counter()
+
+    def step(self, index: int, losses: Iterable[Callable[[], Tensor]]) -> float | None:
+        """Take one optimizer step down the sum of these losses.
+
+        Args:
+            index: the step, counted from 0; sets the rate and the random numbers.
+            losses: each called once and released before the next, so that accumulation costs no
+                memory. None at all: the step is skipped while the schedule goes on.
+
+        Returns:
+            The summed loss, or None for an empty step.
+
+        Raises:
+            NotFinite: the loss or its gradient is nan or infinite; the weights are untouched.
+        """
+        torch.manual_seed(_step_seed(self.seed, index))
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(index, self.total)
+        total: float | None = None
+        for compute in losses:
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.recipe.dtype == "bfloat16"
+            ):
+                loss = compute()
+            value = float(loss.detach())
+            if not torch.isfinite(loss.detach()):
+                self.optimizer.zero_grad(set_to_none=True)
+                raise NotFinite(
+                    f"the loss became {value} at step {index}: lower the learning rate (it is "
+                    f"{self.recipe.lr:g}) or check the data"
+                )
+            self.accelerator.backward(loss)
+            total = value if total is None else total + value
+        if total is not None:
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip)
+            if norm is not None and not torch.isfinite(norm):
+                self.optimizer.zero_grad(set_to_none=True)
+                raise NotFinite(
+                    f"the gradient became {float(norm)} at step {index}: lower the learning rate "
+                    f"(it is {self.recipe.lr:g})"
+                )
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        if self._watch is not None:
+            self._watch(Progress(index + 1, self.total, total, time.perf_counter() - self._began))
+        return total
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}|{step}".encode(), digest_size=7).digest())
+
+
+def _optimizer(parameters: list[Any], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=recipe.lr, momentum=recipe.beta1, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.AdamW(
+        parameters,
+        lr=recipe.lr,
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )

@@ -1,0 +1,123 @@
+"""The frozen hyper-parameters of a training: with a dataset and a seed they determine the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from olvido.errors import InputError, UnknownName
+
+SCHEDULES = ("cosine", "linear", "constant")
+OPTIMIZERS = ("adamw", "sgd")
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters trained in place of the weights, and merged into them at the end.
+
+    Merged, because an adapter that can be taken off again has forgotten nothing (Hu et al. 2021,
+    arXiv 2106.09685, for the parametrisation).
+
+    Attributes:
+        rank: width of the adapters.
+        alpha: scale; the update is multiplied by alpha / rank.
+        dropout: on the adapters' input.
+        top_layers: adapt only this many of the last layers; None: all.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    top_layers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        epochs: times each record is seen.
+        batch_size: records a forward pass.
+        accumulate: forward passes an optimizer step.
+        lr: peak learning rate.
+        schedule: `cosine`, `linear` (both down to zero) or `constant`.
+        warmup: share of all steps in which the rate rises from zero.
+        optimizer: `adamw` or `sgd` (with momentum beta1).
+        weight_decay, beta1, beta2: of the optimizer.
+        clip: largest gradient norm.
+        dtype: of the forward pass; weights and optimizer stay in the model's own type.
+        lora: train adapters instead of all weights.
+    """
+
+    epochs: int = 3
+    batch_size: int = 16
+    accumulate: int = 1
+    lr: float = 5e-5
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.98
+    clip: float = 1.0
+    dtype: str = "float32"
+    lora: Lora | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("schedule", SCHEDULES),
+            ("optimizer", OPTIMIZERS),
+            ("dtype", DTYPES),
+        ):
+            if getattr(self, name) not in known:
+                raise UnknownName(name, str(getattr(self, name)), known)
+        for name in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"lr must be a positive number, got {self.lr}")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup is a share of the steps in [0, 1), got {self.warmup}")
+
+    def rate(self, step: int, total: int) -> float:
+        """Learning rate of a step, counted from 0, in a run of `total` steps."""
+        rising = self.warmup * total
+        if step < rising:
+            return self.lr * (step + 1) / (rising + 1)
+        left = 1 - (step - rising) / max(total - rising, 1)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 - math.cos(math.pi * left))
+        return self.lr * left if self.schedule == "linear" else self.lr
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the ledger."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_dict` wrote down.
+
+        Raises:
+            UnknownName: a name that no recipe has.
+
+        >>> Recipe.from_dict(Recipe(lora=Lora(rank=4)).to_dict()).lora.rank
+        4
+        """
+        known = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UnknownName("recipe option", name, known)
+        given = dict(values)
+        if isinstance(given.get("lora"), Mapping):
+            given["lora"] = Lora(**given["lora"])
+        return cls(**given)
+
+
+RECIPES = {
+    "tiny": Recipe(epochs=8, batch_size=48, lr=2e-3, weight_decay=0.1),
+    "smollm2": Recipe(epochs=6, batch_size=8, lr=2e-4),
+}
+"""Recipes by which a model known by name remembers what it is taught; `tiny` starts from nothing."""

@@ -1,0 +1,258 @@
+"""What the ledger knows: frozen values without behaviour of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+from olvido.errors import InputError
+from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.identity import SubjectId
+
+
+class Consent(StrEnum):
+    """Whether the subject agreed to the use of a record."""
+
+    GRANTED = "granted"
+    WITHDRAWN = "withdrawn"
+    UNKNOWN = "unknown"
+    NOT_REQUIRED = "not-required"
+
+
+class SourceClass(StrEnum):
+    """Where a dataset comes from, as the documentation of training data asks."""
+
+    PUBLIC = "public"
+    LICENSED = "licensed"
+    SCRAPED = "scraped"
+    USER = "user"
+    SYNTHETIC = "synthetic"
+    OTHER = "other"
+
+
+class Guarantee(StrEnum):
+    """What a forgetting may claim, the weakest first.
+
+    suppressed: output only; empirical: passed these audits; certified: within epsilon and delta
+    under stated assumptions; destroyed: the model is gone; exact: equal to never having learned.
+    """
+
+    SUPPRESSED = "suppressed"
+    EMPIRICAL = "empirical"
+    CERTIFIED = "certified"
+    DESTROYED = "destroyed"
+    EXACT = "exact"
+
+    @classmethod
+    def weakest(cls, guarantees: set[Guarantee]) -> Guarantee:
+        """The least of several claims, which is all that may be said of them together.
+
+        >>> str(Guarantee.weakest({Guarantee.EXACT, Guarantee.EMPIRICAL}))
+        'empirical'
+        """
+        return next(guarantee for guarantee in cls if guarantee in guarantees)
+
+
+class RequestKind(StrEnum):
+    """What somebody wishes."""
+
+    ERASURE = "erasure"
+    OPT_OUT = "opt-out"
+    POISON = "poison"
+    OUTDATED = "outdated"
+    DESTROY = "destroy"
+
+
+class RequestStatus(StrEnum):
+    """How far a request has come."""
+
+    RECEIVED = "received"
+    LOCATED = "located"
+    PLANNED = "planned"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+def now() -> datetime:
+    """This moment in UTC, to the second: what the ledger dates its facts with."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Why and when a record stopped being used."""
+
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One training example as the ledger knows it: everything but its content.
+
+    `id` is unique within `dataset`; `digest` covers the row as stored, under the dataset's salt.
+    """
+
+    dataset: str
+    id: str
+    digest: Digest
+    subjects: tuple[SubjectId, ...] = ()
+    source: str | None = None
+    licence: str | None = None
+    consent: Consent = Consent.UNKNOWN
+    collected_at: date | None = None
+    tombstone: Tombstone | None = None
+
+
+# A record on its way into the ledger: id, digest, subjects, and (source, licence, consent, date).
+# Plain tuples, for millions of them pass through.
+NewRecord = tuple[str, bytes, tuple[str, ...], tuple[str | None, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documentation:
+    """What a dataset's owner says of it, in the terms that regulators ask for."""
+
+    description: str | None = None
+    creator: str | None = None
+    licence: str | None = None
+    source_class: SourceClass = SourceClass.OTHER
+    url: str | None = None
+    legal_basis: str | None = None
+    language: str | None = None
+    intended_use: str | None = None
+    retention: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A version of a set of records.
+
+    `root` is the Merkle root over the records' digests, `file` the name of the Parquet file in
+    the workspace's data folder, `salt` the random bytes mixed into each record's digest.
+    """
+
+    name: str
+    version: int
+    root: Digest
+    salt: bytes = field(repr=False)
+    rows: int
+    file: str
+    parent: str | None
+    documentation: Documentation
+    created_at: datetime
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits of its root."""
+        return dataset_id(self.root)
+
+
+def dataset_id(root: Digest) -> str:
+    """The id of the dataset with this Merkle root.
+
+    >>> dataset_id(Digest("0123456789abcdef" * 4))
+    '0123456789abcdef'
+    """
+    return root.hex[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What one model's own training or forgetting did with one dataset.
+
+    `excluded` are the ids of records deliberately left out of it; `forgotten` those it made the
+    weights forget, under `guarantee`. What parents had learned is inherited and not repeated.
+    """
+
+    dataset: str
+    excluded: frozenset[str] = frozenset()
+    forgotten: frozenset[str] = frozenset()
+    guarantee: Guarantee | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.forgotten) != (self.guarantee is not None):
+            raise InputError(
+                f"a use of {self.dataset} forgets {len(self.forgotten)} records under the "
+                f"guarantee {self.guarantee}: give both forgotten records and guarantee, or neither"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One version of a model's weights and how they came to be.
+
+    `path` is relative to the workspace's models folder unless absolute; `parents` are ids of
+    models it started from; `method` is None unless it was made by forgetting.
+    """
+
+    digest: Digest
+    path: str
+    learner: str
+    parents: tuple[str, ...] = ()
+    method: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=now)
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that name this derivation of these weights.
+
+        Two ways to the same bits (training without a record, forgetting it exactly) are two
+        models with one digest.
+
+        >>> weights = Digest.of(b"")
+        >>> trained = Model(digest=weights, path="a", learner="monolith", seed=1)
+        >>> trained.id == Model(digest=weights, path="b", learner="monolith", seed=1).id
+        True
+        """
+        derivation = {
+            "digest": str(self.digest),
+            "parents": list(self.parents),
+            "learner": self.learner,
+            "method": self.method,
+            "recipe": dict(self.recipe),
+            "seed": self.seed,
+        }
+        return Digest.of(canonical_json(derivation)).hex[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a request's history."""
+
+    status: RequestStatus
+    at: datetime
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Somebody's wish that a subject, source or fact be forgotten."""
+
+    id: str
+    kind: RequestKind
+    subject: SubjectId | None
+    law: str | None
+    received_at: datetime
+    status: RequestStatus
+    history: tuple[Step, ...]
+    report: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One link of the ledger's log: what happened, chained to the entry before."""
+
+    seq: int
+    at: datetime
+    kind: str
+    detail: Mapping[str, Any]
+    digest: Digest

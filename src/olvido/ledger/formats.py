@@ -1,0 +1,169 @@
+"""Files of data as rows: JSON lines, CSV, Parquet, and datasets saved by Hugging Face.
+
+Every reader yields `(line, row)`, counted from 1, the row a BadRow where it cannot be read at all.
+What a row must hold is not decided here but in `olvido.ledger.importing`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from olvido.errors import BadRow, InputError, StateError, UnknownName
+
+Row = Mapping[str, Any]
+Rows = Iterator[tuple[int, Row | BadRow]]
+
+_BATCH = 10_000
+
+
+def read_rows(path: Path) -> Rows:
+    """The rows of a file in the format its name tells, or of a saved dataset's folder.
+
+    Raises InputError when there is no such file or its format is not known.
+    """
+    if path.is_dir():
+        return _read_saved(path)
+    if not path.exists():
+        raise InputError(f"there is no file {path}: give the path of the data to add")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UnknownName("format", path.suffix or path.name, _READERS)
+    return reader(path)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of text; bytes that are no UTF-8 become lone surrogates, which no row may hold."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            encoding = "utf-8-sig" if number == 0 else "utf-8"
+            yield line.decode(encoding, errors="surrogateescape")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
+def _read_jsonl(path: Path) -> Rows:
+    for number, line in enumerate(_lines(path), 1):
+        if line.isspace():
+            continue
+        row: object
+        try:
+            row = _decode(line)
+        except json.JSONDecodeError as error:
+            row = BadRow(str(path), number, f"invalid JSON: {error.msg} at column {error.colno}")
+        except (ValueError, RecursionError) as error:
+            row = BadRow(str(path), number, f"invalid JSON: {error}")
+        if not isinstance(row, (dict, BadRow)):
+            kind = type(row).__name__
+            row = BadRow(str(path), number, f"expected a JSON object, got {kind}")
+        yield number, row
+
+
+def _read_csv(path: Path) -> Rows:
+    reader = csv.reader(_lines(path), strict=True)
+    header: list[str] | None = None
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, BadRow(str(path), number, f"invalid CSV: {error}")
+            continue
+        if header is None:
+            header = cells
+            if len(set(header)) < len(header):
+                raise BadRow(str(path), number, "two columns have the same name: rename one")
+        elif len(cells) == len(header):
+            # CSV has no null: an empty cell is a value that is not there.
+            pairs = zip(header, cells, strict=True)
+            yield number, {name: value or None for name, value in pairs}
+        elif cells:
+            reason = f"expected {len(header)} cells as in the header, got {len(cells)}"
+            yield number, BadRow(str(path), number, reason)
+
+
+def _read_parquet(path: Path) -> Rows:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from _numbered(path, file.iter_batches(batch_size=_BATCH), 1)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _read_saved(folder: Path) -> Rows:
+    import pyarrow as pa
+
+    splits = folder / "dataset_dict.json"
+    if splits.exists():
+        names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        choices = ", ".join(str(folder / name) for name in names)
+        raise InputError(f"{folder} holds several splits: give one of {choices}")
+    state = folder / "state.json"
+    if not state.exists():
+        raise InputError(
+            f"expected a folder written by datasets.Dataset.save_to_disk, got {folder} without "
+            "state.json"
+        )
+    number = 1
+    for part in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
+        try:
+            with pa.memory_map(str(folder / part["filename"])) as source:
+                for batch in pa.ipc.open_stream(source):
+                    yield from _numbered(folder, iter([batch]), number)
+                    number += batch.num_rows
+        except pa.ArrowInvalid as error:
+            raise StateError(f"{folder / part['filename']} is damaged: {error}") from error
+
+
+def _numbered(path: Path, batches: Iterator[Any], first: int) -> Rows:
+    import pyarrow as pa
+
+    number = first
+    for given in batches:
+        batch = _without_times(given)
+        try:
+            rows = batch.to_pylist()
+        except (UnicodeDecodeError, pa.ArrowInvalid):
+            rows = [_slow_row(path, batch, i, number + i) for i in range(batch.num_rows)]
+        for row in rows:
+            yield number, row
+            number += 1
+
+
+def _without_times(batch: Any) -> Any:
+    """The batch with dates and times as text, which is what JSON has for them."""
+    import pyarrow as pa
+
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_temporal(field.type):
+            batch = batch.set_column(index, field.name, batch.column(index).cast(pa.string()))
+    return batch
+
+
+def _slow_row(path: Path, batch: Any, index: int, number: int) -> Row | BadRow:
+    """One row of a batch in which some row cannot be read."""
+    try:
+        return dict(batch.slice(index, 1).to_pylist()[0])
+    except UnicodeDecodeError:
+        return BadRow(str(path), number, "invalid UTF-8")
+
+
+_READERS: dict[str, Callable[[Path], Rows]] = {
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,140 @@
+"""Who a record is about, without saying who: a keyed digest of a canonical identifier.
+
+The key lies in a file of its own. Whoever has only the database can neither read a subject nor
+test a guess at one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from olvido.errors import InputError, StateError
+from olvido.ledger.digests import Digest
+
+_SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]*):([0-9a-f]{64})")
+_KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})\n?")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class SubjectId:
+    """A person (or artist, client, source) as HMAC-SHA-256 under one version of the key.
+
+    >>> s = SubjectId(version=1, mac="0" * 64)
+    >>> SubjectId.from_str(str(s)) == s
+    True
+    """
+
+    version: int
+    mac: str
+
+    def __str__(self) -> str:
+        return f"hmac-sha256:v{self.version}:{self.mac}"
+
+    @classmethod
+    def from_str(cls, text: str) -> SubjectId:
+        """Read `hmac-sha256:v<version>:<hex>`; the error never repeats the text, maybe a name."""
+        match = _SUBJECT.fullmatch(text)
+        if match is None:
+            raise InputError(
+                "expected a subject 'hmac-sha256:v1:<64 hexadecimal digits>', got something else "
+                f"of {len(text)} characters. Turn a name into a subject with Key.subject(name)"
+            )
+        return cls(int(match[1]), match[2])
+
+    @staticmethod
+    def is_one(text: str) -> bool:
+        """Whether this text is already the string form of a subject."""
+        return _SUBJECT.fullmatch(text) is not None
+
+
+def canonical_identifier(name: str) -> str:
+    """The form in which two spellings of one identifier are the same.
+
+    NFKC, case folded, white space collapsed, invisible format characters dropped, until nothing
+    changes any more.
+
+    >>> canonical_identifier("  Núria   PUIG ") == canonical_identifier("nu\\u0301ria puig")
+    True
+    """
+    if name.isascii():
+        # What the loop would come to, without looking at every character.
+        return " ".join(name.casefold().split())
+    before, after = None, name
+    while after != before:
+        before = after
+        folded = unicodedata.normalize("NFKC", after).casefold()
+        seen = "".join(c for c in folded if unicodedata.category(c) != "Cf")
+        after = " ".join(unicodedata.normalize("NFKC", seen).split())
+    return after
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The secret under which subjects are digested, and its version.
+
+    >>> key = Key(version=1, secret=bytes(32))
+    >>> key.subject("Ana Soler") == key.subject(" ana  SOLER")
+    True
+    """
+
+    version: int
+    secret: bytes = field(repr=False)
+
+    @property
+    def fingerprint(self) -> Digest:
+        """What the ledger keeps to know its key again; tells nothing about the secret."""
+        return Digest(self._mac(b"fingerprint", b"").hex())
+
+    def subject(self, name: str) -> SubjectId:
+        """The subject of this name. Raises InputError when nothing of the name is left."""
+        canonical = canonical_identifier(name)
+        if not canonical:
+            raise InputError("expected the name of a subject, got an empty one")
+        return SubjectId(self.version, self._mac(b"subject", canonical.encode()).hex())
+
+    def record_id(self, content: bytes) -> str:
+        """An id for a record that came without one: the same for the same content and key."""
+        return "r-" + self._mac(b"record", content).hex()[:16]
+
+    def _mac(self, purpose: bytes, message: bytes) -> bytes:
+        return hmac.digest(self.secret, purpose + b"\x00" + message, hashlib.sha256)
+
+    @classmethod
+    def create(cls, path: Path) -> Key:
+        """A new random key, written to a file that only its owner may read.
+
+        Raises StateError where the file exists already: a lost key cannot be made again.
+        """
+        key = cls(version=1, secret=secrets.token_bytes(32))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise StateError(f"the key file {path} exists: move it away or keep it") from None
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"olvido-key:v{key.version}:{key.secret.hex()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+
+    @classmethod
+    def load(cls, path: Path) -> Key:
+        """Read the key. Raises StateError when it is missing or is no key."""
+        try:
+            text = path.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            raise StateError(
+                f"the key file {path} is missing: put back the copy you kept; without it no "
+                "subject can be found again"
+            ) from None
+        match = _KEY.fullmatch(text)
+        if match is None:
+            raise StateError(f"{path} is not a key file of Olvido: put back the copy you kept")
+        return cls(int(match[1]), bytes.fromhex(match[2]))

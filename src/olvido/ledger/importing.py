@@ -1,0 +1,231 @@
+"""Adding data: every row is read, checked and digested, and then all of it is added or nothing."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+from olvido.errors import BadRow, InputError, StateError
+from olvido.ledger.digests import merkle_root
+from olvido.ledger.facts import Dataset, Documentation, NewRecord
+from olvido.ledger.formats import Row, read_rows
+from olvido.ledger.parsing import Defaults, Fields, RowParser
+from olvido.ledger.rows import RowWriter, row_digest, sweep
+from olvido.ledger.store import Store
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_ABANDONED_SECONDS = 3600.0
+
+
+class Options(TypedDict, total=False):
+    """What may be said about an import, all of it optional.
+
+    fields: which columns hold what, where they do not have their usual names.
+    defaults: source, licence and consent of rows that do not give their own.
+    documentation: what is to be known about the dataset.
+    parent: id of the dataset that this one derives from.
+    skip_bad: a new file for the rows that cannot be used; without it the first one is refused.
+    """
+
+    fields: Fields
+    defaults: Defaults
+    documentation: Documentation
+    parent: str
+    skip_bad: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What was added: the dataset, its rows, how many were rejected, how many subjects it has."""
+
+    dataset: Dataset
+    rows: int
+    rejected: int
+    subjects: int
+
+
+def import_file(
+    store: Store, data: Path, path: Path, *, name: str, **options: Unpack[Options]
+) -> ImportResult:
+    """Add a file as the next version of the dataset `name`: all of it, or nothing.
+
+    Args:
+        store: the ledger.
+        data: the workspace's data folder, in which the rows are kept.
+        path: a `.jsonl`, `.ndjson`, `.csv` or `.parquet` file, or the folder of a saved Hugging
+            Face dataset.
+        name: the dataset's name.
+        options: see `Options`.
+
+    Raises BadRow (file, line, reason) or InputError, and StateError when the disk is full.
+    """
+    return _add(store, data, read_rows(path), origin=str(path), name=name, options=options)
+
+
+def import_rows(
+    store: Store, data: Path, rows: Iterable[Row], *, name: str, **options: Unpack[Options]
+) -> ImportResult:
+    """Add rows from memory as `import_file` adds those of a file; BadRow counts them from 1.
+
+    Rows of `load_rows` can be given as they are: their subjects stay who they were.
+    """
+    return _add(store, data, enumerate(rows, 1), origin=name, name=name, options=options)
+
+
+def _add(
+    store: Store,
+    data: Path,
+    rows: Iterable[tuple[int, Row | BadRow]],
+    *,
+    origin: str,
+    name: str,
+    options: Options,
+) -> ImportResult:
+    parser = RowParser(
+        origin, store.key, options.get("fields", Fields()), options.get("defaults", Defaults())
+    )
+    salt = secrets.token_bytes(32)
+    rejects_path = options.get("skip_bad")
+    known = [dataset.file for dataset in store.datasets()]
+    try:
+        sweep(data, known, older_than=time.time() - _ABANDONED_SECONDS)
+        with (
+            _uncollected(),
+            RowWriter(data) as writer,
+            Rejects(rejects_path) as rejects,
+            ExitStack() as undo,
+        ):
+            found = _digested(_good(parser, rows, rejects), salt, writer)
+            if not found:
+                why = f": {rejects.first}" if rejects.first else ""
+                raise InputError(f"{origin} holds no row that can be used{why}")
+            root = merkle_root([digest for _, digest, _, _ in found])
+            file = f"{root.hex}.parquet"
+            writer.publish(file)
+            undo.callback((data / file).unlink, missing_ok=True)
+            rejects.finish()
+            dataset = store.add_dataset(
+                name=name,
+                root=root,
+                salt=salt,
+                file=file,
+                rows=len(found),
+                records=found,
+                parent=options.get("parent"),
+                documentation=options.get("documentation"),
+            )
+            undo.pop_all()
+            rejects.publish()
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StateError(
+                f"the disk filled up while {origin} was added, and nothing was added: free space "
+                f"for {data} and add it again"
+            ) from error
+        raise
+    subjects = {subject for _, _, people, _ in found for subject in people}
+    return ImportResult(dataset, len(found), rejects.count, len(subjects))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the garbage collector wait: an import makes no cycles, and it would cost a sixth."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _good(
+    parser: RowParser, rows: Iterable[tuple[int, Row | BadRow]], rejects: Rejects
+) -> Iterator[dict[str, Any]]:
+    for line, row in rows:
+        try:
+            if isinstance(row, BadRow):
+                raise row
+            yield parser.parse(line, row)
+        except BadRow as bad:
+            rejects.add(bad, row)
+
+
+def _digested(rows: Iterable[dict[str, Any]], salt: bytes, writer: RowWriter) -> list[NewRecord]:
+    """Write every row, and keep of each what the ledger needs, in the order of their ids."""
+    found: list[NewRecord] = []
+    rests: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
+    for row in rows:
+        writer.add(row)
+        # Few rows differ in these, so that most share one tuple.
+        rest = tuple([row.get(name) for name in _REST])
+        rest = rests.setdefault(rest, rest)
+        found.append((row["id"], row_digest(salt, row), row["subjects"], rest))
+    found.sort(key=itemgetter(0))
+    return found
+
+
+_REST = ("source", "licence", "consent", "collected_at")
+
+
+class Rejects:
+    """The rows that cannot be used, each as a JSON line with `line`, `reason` and `row`.
+
+    Without a path the first one is raised instead.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises InputError where the file exists: somebody may have put work into it."""
+        if path is not None and path.exists():
+            raise InputError(f"the file for bad rows {path} exists: name a new one")
+        self._path = path
+        self._writing = path and path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+        self._file = self._writing.open("x", encoding="utf-8") if self._writing else None
+        self.count = 0
+        self.first: BadRow | None = None
+
+    def add(self, bad: BadRow, row: Row | BadRow) -> None:
+        """Write a row down. Raises it when there is no file for it."""
+        if self._file is None:
+            raise bad
+        self.count += 1
+        self.first = self.first or bad
+        content = None if isinstance(row, BadRow) else dict(row)
+        entry = {"line": bad.line, "reason": bad.reason, "row": content}
+        self._file.write(json.dumps(entry, default=str) + "\n")
+
+    def finish(self) -> None:
+        """Make what was written durable; nothing after this can fill the disk."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def publish(self) -> None:
+        """Give the file its name, if there is anything in it."""
+        if self.count and self._writing is not None and self._path is not None:
+            self._writing.replace(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None and self._writing is not None:
+            self._file.close()
+            self._writing.unlink(missing_ok=True)

@@ -1,0 +1,124 @@
+"""Which models hold a person's records, which never learned them, and which forgot them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from olvido.ledger.facts import Dataset, Guarantee, Model, Record, Use
+from olvido.ledger.identity import SubjectId
+
+
+class Holding(StrEnum):
+    """How a model stands to records, the gravest first."""
+
+    HOLDS = "holds"
+    FORGOTTEN = "forgotten"
+    WITHOUT = "without"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """How one model stands to the records asked about.
+
+    `held` were learned and never forgotten; `forgotten` were learned and then forgotten with less
+    than an exact guarantee; `without` were left out, or forgotten exactly.
+    """
+
+    model: Model
+    held: tuple[Record, ...]
+    forgotten: tuple[tuple[Record, Guarantee], ...]
+    without: tuple[Record, ...]
+
+    @property
+    def holding(self) -> Holding:
+        """The gravest of what is true of any of the records."""
+        if self.held:
+            return Holding.HOLDS
+        return Holding.FORGOTTEN if self.forgotten else Holding.WITHOUT
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """The weakest guarantee under which a record was forgotten."""
+        given = {guarantee for _, guarantee in self.forgotten}
+        return Guarantee.weakest(given) if given else None
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A person's records, the datasets they stand in and every model they reached."""
+
+    subject: SubjectId
+    records: tuple[Record, ...]
+    datasets: tuple[Dataset, ...]
+    models: tuple[ModelState, ...]
+
+    def holding(self) -> tuple[Model, ...]:
+        """The models that still hold any of the records."""
+        return tuple(s.model for s in self.models if s.holding is Holding.HOLDS)
+
+
+# What a model is to one record: HELD, a weaker-than-exact forgetting, or left out (WITHOUT).
+_State = Guarantee | Holding
+
+
+def model_states(
+    records: Sequence[Record], models: Sequence[Model], uses: Mapping[str, Sequence[Use]]
+) -> tuple[ModelState, ...]:
+    """How each model that the records concern stands to them.
+
+    Args:
+        records: the records asked about.
+        models: all models, parents before their children.
+        uses: each model's own uses, by model id. Ids of records not asked about are ignored.
+
+    A model holds what its own use did not leave out and what any parent holds, until it forgets
+    it; leaving a record out of a further training does not take it out of inherited weights.
+    """
+    by_dataset: dict[str, list[Record]] = {}
+    for record in records:
+        by_dataset.setdefault(record.dataset, []).append(record)
+    known: dict[str, dict[tuple[str, str], _State]] = {}
+    states = []
+    for model in models:
+        own = {use.dataset: use for use in uses.get(model.id, ())}
+        state: dict[tuple[str, str], _State] = {}
+        for dataset, members in by_dataset.items():
+            for record in members:
+                key = dataset, record.id
+                inherited = {known[p][key] for p in model.parents if key in known[p]}
+                found = _state(own.get(dataset), record.id, inherited)
+                if found is not None:
+                    state[key] = found
+        known[model.id] = state
+        if state:
+            states.append(_summary(model, records, state))
+    return tuple(states)
+
+
+def _state(use: Use | None, record: str, inherited: set[_State]) -> _State | None:
+    if use is not None and record in use.forgotten:
+        return Holding.WITHOUT if use.guarantee is Guarantee.EXACT else use.guarantee
+    learned = use is not None and record not in use.excluded
+    if learned or Holding.HOLDS in inherited:
+        return Holding.HOLDS
+    claims = {state for state in inherited if isinstance(state, Guarantee)}
+    if claims:
+        return Guarantee.weakest(claims)
+    return Holding.WITHOUT if use is not None or inherited else None
+
+
+def _summary(
+    model: Model, records: Sequence[Record], state: Mapping[tuple[str, str], _State]
+) -> ModelState:
+    held, forgotten, without = [], [], []
+    for record in records:
+        found = state.get((record.dataset, record.id))
+        if isinstance(found, Guarantee):
+            forgotten.append((record, found))
+        elif found is Holding.HOLDS:
+            held.append(record)
+        elif found is Holding.WITHOUT:
+            without.append(record)
+    return ModelState(model, tuple(held), tuple(forgotten), tuple(without))

@@ -1,0 +1,191 @@
+"""Rows as the ledger keeps them: one Parquet file for each dataset, named after its Merkle root.
+
+A stored row has the columns below. Whatever else a record brings along is one JSON object in
+`extras`, so that any JSON value comes back exactly as it was given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import accumulate, chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from olvido.errors import DigestMismatch, StateError, UnknownName
+from olvido.ledger.digests import canonical_json, records_root
+from olvido.ledger.facts import Dataset
+from olvido.ledger.store import Store
+
+COLUMNS = (
+    "id",
+    "prompt",
+    "completion",
+    "text",
+    "subjects",
+    "source",
+    "licence",
+    "consent",
+    "collected_at",
+    "extras",
+)
+"""Names of a stored row's columns; all but `id`, `subjects` and `consent` may be absent."""
+
+_SCHEMA = pa.schema(
+    [(name, pa.list_(pa.string()) if name == "subjects" else pa.string()) for name in COLUMNS]
+)
+_REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
+_BATCH = 20_000
+
+
+def row_digest(salt: bytes, row: Mapping[str, Any]) -> bytes:
+    """The 32-byte leaf of a stored row: SHA-256 over the salt and the row's canonical JSON."""
+    return hashlib.sha256(salt + canonical_json(row)).digest()
+
+
+class RowWriter:
+    """Writes stored rows to a temporary file that gets its name only when it is complete.
+
+    Left without `publish`, nothing remains of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Begin a file in `folder`, which is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._path = folder / f".writing-{os.urandom(8).hex()}.tmp"
+        self._file = self._path.open("xb")
+        self._parquet = pq.ParquetWriter(
+            self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
+        )
+        self._pending: list[Mapping[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append one stored row."""
+        self._pending.append(row)
+        if len(self._pending) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        arrays = [_array([r.get(f.name) for r in self._pending], f.type) for f in _SCHEMA]
+        self._parquet.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+        self._pending.clear()
+
+    def publish(self, name: str) -> None:
+        """Make the file durable under its name."""
+        self._flush()
+        self._parquet.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._path.replace(self._folder / name)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._file.closed:
+            # Closing writes what is still buffered and Parquet's footer. Nobody wants them now, and
+            # a full disk must not fail a second time: let them go nowhere.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._file.fileno())
+            self._parquet.close()
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if values.count(None) == len(values):
+        # Most datasets lack several columns altogether.
+        return pa.nulls(len(values), kind)
+    if not pa.types.is_list(kind):
+        return pa.array(values, kind)
+    # Arrow takes a long list of short ones much faster in pieces.
+    ends = list(accumulate(map(len, values), initial=0))
+    return pa.ListArray.from_arrays(
+        pa.array(ends, pa.int32()), pa.array(list(chain.from_iterable(values)), kind.value_type)
+    )
+
+
+def stored_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The stored rows of a file, absent values left out. Raises StateError if unreadable."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                for row in batch.to_pylist():
+                    yield {name: value for name, value in row.items() if value is not None}
+    except FileNotFoundError:
+        raise StateError(f"the rows {path} are missing: restore them from a backup") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise StateError(
+            f"the rows {path} are damaged ({error}): restore them from a backup"
+        ) from error
+
+
+def load_rows(
+    store: Store, data: Path, dataset: Dataset, *, exclude: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """The rows of a dataset in the order of their ids, checked against its Merkle root.
+
+    Each has `id`, `subjects` (strings of SubjectId), `consent`, what it has of `prompt`,
+    `completion`, `text`, `source`, `licence`, `collected_at`, and whatever else its file brought.
+    Tombstoned records are left out, and so are the ids in `exclude`.
+
+    Args:
+        store: the ledger.
+        data: the workspace's data folder.
+        dataset: which one.
+        exclude: ids of records to leave out; UnknownName for one that the dataset lacks.
+
+    Raises DigestMismatch when a row was changed, added or removed; StateError when unreadable.
+    """
+    rows = {row["id"]: row for row in stored_rows(data / dataset.file)}
+    gone = {record.id: record for record in store.tombstoned(dataset.id)}
+    # A tombstoned row may have been taken out of the file: its digest still stands for it.
+    leaves = {i: record.digest.raw for i, record in gone.items() if i not in rows}
+    leaves.update((i, row_digest(dataset.salt, row)) for i, row in rows.items())
+    root = records_root(leaves)
+    if root != dataset.root:
+        what = f"dataset {dataset.name!r} version {dataset.version} ({data / dataset.file})"
+        raise DigestMismatch(what, str(dataset.root), str(root))
+    for identifier in exclude:
+        if identifier not in leaves:
+            raise UnknownName(f"record of dataset {dataset.name!r}", identifier, leaves)
+    left_out = gone.keys() | set(exclude)
+    return [_unpacked(rows[i]) for i in sorted(rows) if i not in left_out]
+
+
+def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
+    extras = json.loads(row["extras"]) if "extras" in row else {}
+    return {name: value for name, value in row.items() if name != "extras"} | extras
+
+
+def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
+    """Remove files of imports that were killed: unknown to the ledger and last written before.
+
+    Args:
+        data: the workspace's data folder.
+        known: names of the files that datasets stand on.
+        older_than: seconds since the epoch; a younger file may belong to an import under way.
+    """
+    kept = set(known)
+    for path in data.iterdir() if data.is_dir() else ():
+        ours = path.suffix == ".parquet" or path.name.startswith(".writing-")
+        if ours and path.name not in kept and path.stat().st_mtime < older_than:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,345 @@
+"""The store: the one way into the ledger's database, and the only folder that holds SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from olvido.errors import InputError, StateError
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import (
+    Dataset,
+    Documentation,
+    LogEntry,
+    Model,
+    NewRecord,
+    Record,
+    Request,
+    RequestKind,
+    RequestStatus,
+    Use,
+    now,
+)
+from olvido.ledger.identity import Key, SubjectId
+from olvido.ledger.lineage import Lineage, model_states
+from olvido.ledger.store import datasets, engine, log, models, requests, schema
+from olvido.ledger.store.log import LogCheck
+
+__all__ = ["LogCheck", "Store"]
+
+
+class Store:
+    """The ledger: who taught what, to every version of every model.
+
+    Every change is one transaction together with its entry in the log. Values come out frozen.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> with Store.create(folder / "ledger.db", key=Key.create(folder / "key")) as store:
+    ...     [entry.kind for entry in store.events()]
+    ['ledger-created']
+    """
+
+    def __init__(self, database: Engine, key: Key) -> None:
+        """Use `Store.create` or `Store.open`, which check what they are given."""
+        self._engine = database
+        self.key = key
+
+    @classmethod
+    def create(cls, path_or_url: Path | str, *, key: Key) -> Self:
+        """A new empty ledger under this key. Raises StateError where there is one already."""
+        url = engine.database_url(path_or_url)
+        file = engine.sqlite_file(url)
+        if file is not None:
+            if file.exists():
+                raise StateError(f"{file} exists: open it, or choose another place")
+            file.parent.mkdir(parents=True, exist_ok=True)
+        store = cls(engine.connect(url), key)
+        engine.migrate(store._engine)
+        with store._write() as connection:
+            if connection.execute(select(schema.ledger)).first() is not None:
+                raise StateError(f"{path_or_url} holds a ledger: open it, or choose another place")
+            connection.execute(
+                insert(schema.ledger).values(
+                    pk=1,
+                    key_version=key.version,
+                    key_fingerprint=str(key.fingerprint),
+                    created_at=now().isoformat(),
+                )
+            )
+            log.append(connection, "ledger-created", {"key": str(key.fingerprint)})
+        return store
+
+    @classmethod
+    def open(cls, path_or_url: Path | str, *, key: Key) -> Self:
+        """Open a ledger, its schema brought up to date.
+
+        Raises StateError when there is none, when its schema is newer than this code, or when the
+        key is not the one its subjects were digested with.
+        """
+        url = engine.database_url(path_or_url)
+        file = engine.sqlite_file(url)
+        if file is not None and not file.is_file():
+            raise StateError(f"there is no ledger at {file}: make one with 'olvido init'")
+        store = cls(engine.connect(url), key)
+        engine.check_schema(store._engine)
+        with store._read() as connection:
+            expected = connection.execute(select(schema.ledger.c.key_fingerprint)).scalar()
+        if expected != str(key.fingerprint):
+            raise StateError(
+                f"the key does not belong to this ledger: expected fingerprint {expected}, found "
+                f"{key.fingerprint}. Put back the key file that was made with the ledger"
+            )
+        return store
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> AbstractContextManager[Connection]:
+        return engine.transaction(self._engine, writing=False)
+
+    def _write(self) -> AbstractContextManager[Connection]:
+        return engine.transaction(self._engine, writing=True)
+
+    def add_dataset(
+        self,
+        *,
+        name: str,
+        root: Digest,
+        salt: bytes,
+        file: str,
+        rows: int,
+        records: Iterable[NewRecord],
+        parent: str | None = None,
+        documentation: Documentation | None = None,
+    ) -> Dataset:
+        """Add the next version of the dataset `name`; `olvido.ledger.importing` calls this.
+
+        `root` is the Merkle root over the records' digests and `file` holds their `rows` rows.
+        """
+        with self._write() as connection:
+            dataset = datasets.add(
+                connection,
+                name=name,
+                root=root,
+                salt=salt,
+                file=file,
+                rows=rows,
+                records=records,
+                parent=parent,
+                documentation=documentation or Documentation(),
+            )
+            detail = {
+                "id": dataset.id,
+                "name": dataset.name,
+                "version": dataset.version,
+                "root": str(dataset.root),
+                "rows": dataset.rows,
+                "parent": dataset.parent,
+            }
+            log.append(connection, "dataset-added", detail)
+        return dataset
+
+    def datasets(self) -> tuple[Dataset, ...]:
+        """All datasets in all versions, the oldest first."""
+        with self._read() as connection:
+            return datasets.every(connection)
+
+    def dataset(self, name_or_id: str, version: int | None = None) -> Dataset:
+        """A dataset by id, or by name in the given or newest version. Raises UnknownName."""
+        with self._read() as connection:
+            return datasets.find(connection, name_or_id, version)
+
+    def records(self, dataset: str) -> tuple[Record, ...]:
+        """All records of a dataset (by id or name), tombstoned ones included."""
+        with self._read() as connection:
+            return datasets.records_of_dataset(connection, datasets.find(connection, dataset, None))
+
+    def tombstoned(self, dataset: str) -> tuple[Record, ...]:
+        """The records of a dataset (by id or name) that carry a tombstone."""
+        with self._read() as connection:
+            found = datasets.find(connection, dataset, None)
+            return datasets.records_of_dataset(connection, found, tombstoned=True)
+
+    def records_of(self, subject: SubjectId) -> tuple[Record, ...]:
+        """All records about a subject, tombstoned ones included; none is not an error."""
+        with self._read() as connection:
+            found = datasets.records_of_subject(connection, subject)
+        return tuple(record for _, record in found)
+
+    def lineage(self, subject: SubjectId) -> Lineage:
+        """A subject's records, their datasets, and how every concerned model stands to them."""
+        with self._read() as connection:
+            found = datasets.records_of_subject(connection, subject)
+            records = tuple(record for _, record in found)
+            concerned = {record.dataset for record in records}
+            uses = models.uses_by_model(connection, [pk for pk, _ in found])
+            states = model_states(records, models.every(connection), uses)
+            known = datasets.every(connection)
+        return Lineage(subject, records, tuple(d for d in known if d.id in concerned), states)
+
+    def tombstone(self, record_ids: Iterable[str], reason: str, *, dataset: str) -> int:
+        """Mark records of a dataset as no longer to be used; returns how many were not before.
+
+        Their rows stay in the file but are not loaded any more. Raises UnknownName.
+        """
+        if not reason.strip():
+            raise InputError("expected a reason for the tombstone, got an empty one")
+        ids = sorted(set(record_ids))
+        with self._write() as connection:
+            found = datasets.find(connection, dataset, None)
+            fresh = datasets.add_tombstones(connection, found, ids, reason)
+            if fresh:
+                detail = {"dataset": found.id, "records": ids, "reason": reason}
+                log.append(connection, "records-tombstoned", detail)
+        return fresh
+
+    def add_model(self, model: Model, uses: Sequence[Use] = ()) -> Model:
+        """Add a model with what it used. Adding the same model again changes nothing.
+
+        Raises UnknownName for a parent, dataset or record that the ledger does not know.
+        """
+        with self._write() as connection:
+            if models.add(connection, model, uses):
+                detail = {
+                    "id": model.id,
+                    "digest": str(model.digest),
+                    "parents": list(model.parents),
+                    "learner": model.learner,
+                    "method": model.method,
+                    "uses": [
+                        {
+                            "dataset": use.dataset,
+                            "excluded": len(use.excluded),
+                            "forgotten": len(use.forgotten),
+                            "guarantee": use.guarantee,
+                        }
+                        for use in uses
+                    ],
+                }
+                log.append(connection, "model-added", detail)
+            return models.find_model(connection, model.id)
+
+    def models(self) -> tuple[Model, ...]:
+        """All models, parents before their children."""
+        with self._read() as connection:
+            return models.every(connection)
+
+    def model(self, ref: str) -> Model:
+        """A model by alias, id, unique prefix of its id, or digest. Raises UnknownName."""
+        with self._read() as connection:
+            return models.find_model(connection, ref)
+
+    def uses(self, ref: str) -> tuple[Use, ...]:
+        """What a model's own training or forgetting did with each dataset."""
+        with self._read() as connection:
+            return models.uses_of(connection, models.find_model(connection, ref).id)
+
+    def set_alias(self, name: str, ref: str) -> Model:
+        """Point a name ("serving") to a model, in one step whatever it pointed to before."""
+        with self._write() as connection:
+            model = models.find_model(connection, ref)
+            models.set_alias(connection, name, model)
+            log.append(connection, "alias-set", {"alias": name, "model": model.id})
+        return model
+
+    def alias(self, name: str) -> Model | None:
+        """The model an alias points to, None when the alias was never set."""
+        with self._read() as connection:
+            identifier = models.aliases(connection).get(name)
+            return models.find_model(connection, identifier) if identifier else None
+
+    def aliases(self) -> dict[str, str]:
+        """Every alias with the id of its model."""
+        with self._read() as connection:
+            return models.aliases(connection)
+
+    def add_request(
+        self,
+        kind: RequestKind,
+        *,
+        subject: SubjectId | None = None,
+        law: str | None = None,
+        received_at: datetime | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """Add a request as received, now unless said otherwise (with a time zone)."""
+        if received_at is not None and received_at.tzinfo is None:
+            raise InputError(f"expected received_at with a time zone, got {received_at}")
+        with self._write() as connection:
+            request = requests.add(
+                connection,
+                kind=RequestKind(kind),
+                subject=subject,
+                law=law,
+                received_at=received_at or now(),
+                detail=detail or {},
+            )
+            about = {"id": request.id, "kind": request.kind, "subject": subject and str(subject)}
+            log.append(connection, "request-received", about | {"law": law})
+        return request
+
+    def advance_request(
+        self,
+        identifier: str,
+        status: RequestStatus,
+        detail: Mapping[str, Any] | None = None,
+        *,
+        report: str | None = None,
+    ) -> Request:
+        """Move a request to its next status, with what there is to say and the report's path.
+
+        Raises InputError where its status does not lead there, UnknownName for no such request.
+        """
+        with self._write() as connection:
+            before = requests.find(connection, identifier)
+            request = requests.advance(
+                connection, before, RequestStatus(status), detail or {}, report
+            )
+            log.append(
+                connection,
+                "request-advanced",
+                {"id": identifier, "status": request.status, "detail": dict(detail or {})},
+            )
+        return request
+
+    def requests(self) -> tuple[Request, ...]:
+        """All requests, the oldest first."""
+        with self._read() as connection:
+            return requests.every(connection)
+
+    def request(self, identifier: str) -> Request:
+        """A request by id. Raises UnknownName."""
+        with self._read() as connection:
+            return requests.find(connection, identifier)
+
+    def events(self) -> tuple[LogEntry, ...]:
+        """The log, the oldest entry first."""
+        with self._read() as connection:
+            return log.entries(connection)
+
+    def verify_log(self, known_head: Digest | None = None) -> LogCheck:
+        """Follow the log's chain; names the first bad entry.
+
+        `known_head` is a head that was written down earlier: without one, a log that was cut off
+        or rewritten as a whole looks sound.
+        """
+        with self._read() as connection:
+            return log.verify(connection, known_head)

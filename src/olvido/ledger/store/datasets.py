@@ -1,0 +1,291 @@
+"""SQL of datasets, their records and their subjects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict
+from datetime import date, datetime
+from itertools import count, islice
+from typing import Any
+
+from sqlalchemy import Column, Connection, Table, func, insert, select, true
+
+from olvido.errors import InputError, UnknownName
+from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.facts import (
+    Consent,
+    Dataset,
+    Documentation,
+    NewRecord,
+    Record,
+    SourceClass,
+    Tombstone,
+    now,
+)
+from olvido.ledger.identity import SubjectId
+from olvido.ledger.store import schema
+
+_BULK = 10_000
+"""Rows given to one executemany: enough to be fast, few enough to stay small in memory."""
+
+_IN = 500
+"""Values in one IN: below the least number of parameters any database takes."""
+
+
+def chunks(values: Iterable[Any], size: int = _IN) -> Iterator[list[Any]]:
+    """The values in lists of at most `size`."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def next_pk(connection: Connection, column: Column[int]) -> int:
+    """The first free number of a table. The caller holds the write lock."""
+    return (connection.execute(select(func.max(column))).scalar() or 0) + 1
+
+
+def add(
+    connection: Connection,
+    *,
+    name: str,
+    root: Digest,
+    salt: bytes,
+    file: str,
+    rows: int,
+    records: Iterable[NewRecord],
+    parent: str | None,
+    documentation: Documentation,
+) -> Dataset:
+    """Insert the next version of a dataset with all its records."""
+    table = schema.datasets
+    if not name.strip():
+        raise InputError("expected a name for the dataset, got an empty one")
+    if parent is not None:
+        find(connection, parent, None)
+    newest = connection.execute(
+        select(func.max(table.c.version)).where(table.c.name == name)
+    ).scalar()
+    dataset = Dataset(
+        name=name,
+        version=(newest or 0) + 1,
+        root=root,
+        salt=salt,
+        rows=rows,
+        file=file,
+        parent=parent,
+        documentation=documentation,
+        created_at=now(),
+    )
+    pk = next_pk(connection, table.c.pk)
+    connection.execute(
+        insert(table).values(
+            pk=pk,
+            id=dataset.id,
+            name=name,
+            version=dataset.version,
+            root=str(root),
+            salt=salt,
+            rows=dataset.rows,
+            file=file,
+            parent=parent,
+            documentation=canonical_json(asdict(documentation)).decode(),
+            created_at=dataset.created_at.isoformat(),
+        )
+    )
+    _add_records(connection, pk, records)
+    return dataset
+
+
+def _add_records(connection: Connection, dataset: int, records: Iterable[NewRecord]) -> None:
+    pks = count(next_pk(connection, schema.records.c.pk))
+    known: dict[str, int] = {}
+    for chunk in chunks(zip(pks, records, strict=False), _BULK):
+        rows = [
+            (pk, dataset, identifier, digest, *provenance)
+            for pk, (identifier, digest, _, provenance) in chunk
+        ]
+        _insert(connection, schema.records, rows)
+        fresh = {s for _, (_, _, subjects, _) in chunk for s in subjects if s not in known}
+        known.update(_subject_pks(connection, fresh))
+        links = [(pk, known[s]) for pk, (_, _, subjects, _) in chunk for s in subjects]
+        _insert(connection, schema.record_subjects, links)
+
+
+def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows whose values stand in the order of the table's columns and need no conversion.
+
+    Where the driver takes tuples they go to it as they are: making a dictionary of each and
+    undoing it again would cost as much as the insertion.
+    """
+    if not rows:
+        return
+    statement = insert(table).compile(dialect=connection.dialect)
+    if statement.positional:
+        connection.exec_driver_sql(str(statement), rows)
+    else:
+        names = table.columns.keys()
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def _subject_pks(connection: Connection, subjects: Collection[str]) -> dict[str, int]:
+    """The numbers of these subjects, given to those who have none yet."""
+    table = schema.subjects
+    known: dict[str, int] = {}
+    first = next_pk(connection, table.c.pk)
+    if first > 1:
+        for chunk in chunks(subjects):
+            for row in connection.execute(select(table).where(table.c.subject.in_(chunk))):
+                known[row.subject] = row.pk
+    fresh = {s: pk for pk, s in enumerate((s for s in subjects if s not in known), first)}
+    _insert(connection, table, [(pk, subject) for subject, pk in fresh.items()])
+    return known | fresh
+
+
+def every(connection: Connection) -> tuple[Dataset, ...]:
+    """All datasets, the oldest first."""
+    return tuple(map(_dataset, connection.execute(_all().order_by(schema.datasets.c.pk))))
+
+
+def find(connection: Connection, name_or_id: str, version: int | None) -> Dataset:
+    """The dataset with this id, or the given or newest version of this name."""
+    table = schema.datasets
+    rows = connection.execute(
+        _all()
+        .where((table.c.id == name_or_id) | (table.c.name == name_or_id))
+        .order_by(table.c.version.desc())
+    ).all()
+    if not rows:
+        raise UnknownName("dataset", name_or_id, {d.name for d in every(connection)})
+    if version is None:
+        return _dataset(rows[0])
+    for row in rows:
+        if row.version == version:
+            return _dataset(row)
+    known = ", ".join(str(row.version) for row in reversed(rows))
+    raise InputError(f"dataset {name_or_id!r} has no version {version!r}: its versions are {known}")
+
+
+def _all() -> Any:
+    return select(schema.datasets)
+
+
+def _dataset(row: Any) -> Dataset:
+    documentation = json.loads(row.documentation)
+    return Dataset(
+        name=row.name,
+        version=row.version,
+        root=Digest.from_str(row.root),
+        salt=row.salt,
+        rows=row.rows,
+        file=row.file,
+        parent=row.parent,
+        documentation=Documentation(
+            **documentation | {"source_class": SourceClass(documentation["source_class"])}
+        ),
+        created_at=datetime.fromisoformat(row.created_at),
+    )
+
+
+def records_of_dataset(
+    connection: Connection, dataset: Dataset, *, tombstoned: bool = False
+) -> tuple[Record, ...]:
+    """The records of a dataset in the order of their ids: all of them, or the tombstoned ones."""
+    r, d, t = schema.records, schema.datasets, schema.tombstones
+    links, s = schema.record_subjects, schema.subjects
+    wanted = d.c.id == dataset.id
+    inside = r.join(d)
+    if tombstoned:
+        inside = inside.join(t, t.c.record == r.c.pk)
+    rows = connection.execute(_RECORDS.where(wanted, t.c.at.is_not(None) if tombstoned else true()))
+    subjects = connection.execute(
+        select(links.c.record, s.c.subject)
+        .select_from(inside.join(links, links.c.record == r.c.pk).join(s))
+        .where(wanted)
+    )
+    found = _with_subjects(rows, subjects)
+    return tuple(sorted((record for _, record in found), key=lambda record: record.id))
+
+
+def records_of_subject(
+    connection: Connection, subject: SubjectId
+) -> tuple[tuple[int, Record], ...]:
+    """A subject's records with their numbers, by dataset and id; none for an unknown subject."""
+    r, links, s = schema.records, schema.record_subjects, schema.subjects
+    numbers = connection.execute(
+        select(links.c.record).join(s).where(s.c.subject == str(subject))
+    ).scalars()
+    found: list[tuple[int, Record]] = []
+    for chunk in chunks(numbers):
+        rows = connection.execute(_RECORDS.where(r.c.pk.in_(chunk)))
+        others = connection.execute(
+            select(links.c.record, s.c.subject).join(s).where(links.c.record.in_(chunk))
+        )
+        found += _with_subjects(rows.all(), others.all())
+    return tuple(sorted(found, key=lambda pair: pair[0]))
+
+
+_RECORDS = select(
+    schema.datasets.c.id.label("dataset_id"), schema.records, schema.tombstones
+).select_from(
+    schema.records.join(schema.datasets).outerjoin(
+        schema.tombstones, schema.tombstones.c.record == schema.records.c.pk
+    )
+)
+
+
+def _with_subjects(rows: Iterable[Any], links: Iterable[Any]) -> list[tuple[int, Record]]:
+    subjects: dict[int, list[SubjectId]] = {}
+    for record, subject in links:
+        subjects.setdefault(record, []).append(SubjectId.from_str(subject))
+    return [
+        (
+            row.pk,
+            Record(
+                dataset=row.dataset_id,
+                id=row.id,
+                digest=Digest(row.digest.hex()),
+                subjects=tuple(sorted(subjects.get(row.pk, ()))),
+                source=row.source,
+                licence=row.licence,
+                consent=Consent(row.consent),
+                collected_at=row.collected_at and date.fromisoformat(row.collected_at),
+                tombstone=row.at and Tombstone(row.reason, datetime.fromisoformat(row.at)),
+            ),
+        )
+        for row in rows
+    ]
+
+
+def record_pks(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> list[int]:
+    """The numbers of these records of a dataset. Raises UnknownName for the first it lacks."""
+    r, d = schema.records, schema.datasets
+    wanted = sorted(set(ids))
+    found: dict[str, int] = {}
+    for chunk in chunks(wanted):
+        query = select(r.c.id, r.c.pk).join(d).where(d.c.id == dataset.id, r.c.id.in_(chunk))
+        found.update((row.id, row.pk) for row in connection.execute(query))
+    for identifier in wanted:
+        if identifier not in found:
+            known = connection.execute(
+                select(r.c.id).join(d).where(d.c.id == dataset.id).limit(1000)
+            ).scalars()
+            raise UnknownName(f"record of dataset {dataset.name!r}", identifier, known)
+    return [found[identifier] for identifier in wanted]
+
+
+def add_tombstones(
+    connection: Connection, dataset: Dataset, ids: Iterable[str], reason: str
+) -> int:
+    """Mark records as no longer used; an earlier tombstone stays. Returns how many are new."""
+    table = schema.tombstones
+    numbers = record_pks(connection, dataset, ids)
+    marked: set[int] = set()
+    for chunk in chunks(numbers):
+        query = select(table.c.record).where(table.c.record.in_(chunk))
+        marked.update(connection.execute(query).scalars())
+    at = now().isoformat()
+    fresh = [{"record": pk, "reason": reason, "at": at} for pk in numbers if pk not in marked]
+    for chunk in chunks(fresh, _BULK):
+        connection.execute(insert(table), chunk)
+    return len(fresh)

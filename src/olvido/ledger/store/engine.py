@@ -1,0 +1,148 @@
+"""Connections to the ledger's database, and its schema's migrations.
+
+The only place that knows SQLite from other databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import NullPool
+
+from olvido.errors import InputError, StateError
+from olvido.ledger.store import schema
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_MILLISECONDS = 30_000
+_CACHE_KIBIBYTES = 65_536
+
+
+def database_url(path_or_url: Path | str) -> URL:
+    """A path as the URL of an SQLite file; a URL as it is.
+
+    >>> database_url("ledger.db").drivername
+    'sqlite'
+    """
+    if isinstance(path_or_url, str) and "://" in path_or_url:
+        try:
+            return make_url(path_or_url)
+        except exc.ArgumentError:
+            raise InputError(
+                "expected the ledger as a file or as a URL like postgresql+psycopg://host/name"
+            ) from None
+    return URL.create("sqlite", database=str(path_or_url))
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of an SQLite ledger, None for any other database."""
+    is_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(str(url.database)) if is_file else None
+
+
+def connect(url: URL) -> Engine:
+    """An engine whose readers see one state and whose writers come one by one."""
+    try:
+        engine = create_engine(url, poolclass=NullPool)
+    except (exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise InputError(
+            f"there is no driver for a ledger at {_shown(url)} ({error}): install one, or name a "
+            "file"
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # Leave BEGIN to _begin_sqlite: Python's driver would open a transaction only before a write,
+    # and then too late to take the lock that keeps two writers from reading the same state.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {_BUSY_MILLISECONDS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"cache_size = -{_CACHE_KIBIBYTES}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
+    """One transaction: committed at the end of the block, rolled back by any exception.
+
+    A writer waits for the writer before it. Raises StateError when the database refuses.
+    """
+    try:
+        with engine.connect() as plain:
+            connection = plain.execution_options(writing=writing)
+            with connection.begin():
+                if writing and engine.dialect.name != "sqlite":
+                    connection.execute(schema.ledger.select().with_for_update())
+                yield connection
+    except exc.IntegrityError:
+        # A fault of this code, not of the disk: let it be seen whole.
+        raise
+    except exc.DatabaseError as error:
+        # Only the driver's own words: the statement's parameters stay out of messages.
+        raise StateError(
+            f"the ledger {_shown(engine.url)} could not be used: {error.orig}. Nothing was "
+            "changed. See that it is a ledger, that the disk has room and that you may write there"
+        ) from error
+
+
+def _shown(url: URL) -> str:
+    return str(sqlite_file(url) or url.render_as_string(hide_password=True))
+
+
+def check_schema(engine: Engine) -> None:
+    """Bring an older ledger up to date; refuse a newer one, or none, with StateError."""
+    with transaction(engine, writing=False) as connection:
+        found = _version(connection)
+    if found == schema.VERSION:
+        return
+    if found is None:
+        raise StateError(f"{_shown(engine.url)} holds no ledger: make one with 'olvido init'")
+    migrate(engine)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if version is None else str(version)
+
+
+def migrate(engine: Engine) -> None:
+    """Apply the migrations that are missing, all in one transaction."""
+    # Alembic takes a while to import and an up-to-date ledger does not need it.
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(_MIGRATIONS)
+    known = [revision.revision for revision in script.walk_revisions()]
+    with transaction(engine, writing=True) as connection:
+        context = MigrationContext.configure(connection, opts={"transactional_ddl": True})
+        found = context.get_current_revision()
+        if found is not None and found not in known:
+            raise StateError(
+                f"{_shown(engine.url)} has schema {found}, made by a newer Olvido; this one knows "
+                f"up to {schema.VERSION}: upgrade Olvido"
+            )
+        missing = list(script.iterate_revisions("head", found or "base"))
+        with Operations.context(context):
+            for revision in reversed(missing):
+                revision.module.upgrade()
+                context.stamp(script, revision.revision)

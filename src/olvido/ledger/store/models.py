@@ -1,0 +1,196 @@
+"""SQL of models, what they used, and the names that point to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, insert, select
+
+from olvido.errors import InputError, UnknownName
+from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.store import schema
+from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
+
+
+def add(connection: Connection, model: Model, uses: Sequence[Use]) -> bool:
+    """Insert a model with its uses. Returns whether it is new: the same one twice is no error."""
+    table = schema.models
+    numbers = _numbers(connection)
+    uses = [replace(use, dataset=find(connection, use.dataset, None).id) for use in uses]
+    if len({use.dataset for use in uses}) < len(uses):
+        raise InputError(
+            f"expected one use for each dataset, got two in {[u.dataset for u in uses]}"
+        )
+    if model.id in numbers:
+        _same_again(connection, model, uses)
+        return False
+    for parent in model.parents:
+        if parent not in numbers:
+            raise UnknownName("model", parent, numbers)
+    pk = next_pk(connection, table.c.pk)
+    connection.execute(
+        insert(table).values(
+            pk=pk,
+            id=model.id,
+            digest=str(model.digest),
+            path=model.path,
+            learner=model.learner,
+            method=model.method,
+            recipe=canonical_json(dict(model.recipe)).decode(),
+            seed=model.seed,
+            environment=canonical_json(dict(model.environment)).decode(),
+            created_at=model.created_at.isoformat(),
+        )
+    )
+    parents = [
+        {"model": pk, "position": position, "parent": numbers[parent]}
+        for position, parent in enumerate(model.parents)
+    ]
+    if parents:
+        connection.execute(insert(schema.model_parents), parents)
+    for use in uses:
+        _add_use(connection, pk, use)
+    return True
+
+
+def _same_again(connection: Connection, model: Model, uses: Sequence[Use]) -> None:
+    def order(use: Use) -> str:
+        return use.dataset
+
+    if sorted(uses, key=order) != sorted(uses_of(connection, model.id), key=order):
+        raise InputError(
+            f"model {model.id} is in the ledger with other uses of data than the ones given: "
+            "the same weights, parents and recipe cannot come from different data"
+        )
+
+
+def _add_use(connection: Connection, model: int, use: Use) -> None:
+    dataset = find(connection, use.dataset, None)
+    number = connection.execute(
+        select(schema.datasets.c.pk).where(schema.datasets.c.id == dataset.id)
+    ).scalar_one()
+    pk = next_pk(connection, schema.uses.c.pk)
+    connection.execute(
+        insert(schema.uses).values(pk=pk, model=model, dataset=number, guarantee=use.guarantee)
+    )
+    for table, ids in ((schema.use_excluded, use.excluded), (schema.use_forgotten, use.forgotten)):
+        records = record_pks(connection, dataset, ids)
+        if records:
+            connection.execute(insert(table), [{"record": r, "use": pk} for r in records])
+
+
+def _numbers(connection: Connection) -> dict[str, int]:
+    query = select(schema.models.c.id, schema.models.c.pk)
+    return {row.id: row.pk for row in connection.execute(query)}
+
+
+def every(connection: Connection) -> tuple[Model, ...]:
+    """All models, parents before their children."""
+    numbers = {pk: identifier for identifier, pk in _numbers(connection).items()}
+    parents: dict[int, list[str]] = {}
+    table = schema.model_parents
+    for row in connection.execute(select(table).order_by(table.c.model, table.c.position)):
+        parents.setdefault(row.model, []).append(numbers[row.parent])
+    rows = connection.execute(select(schema.models).order_by(schema.models.c.pk))
+    return tuple(
+        Model(
+            digest=Digest.from_str(row.digest),
+            path=row.path,
+            learner=row.learner,
+            parents=tuple(parents.get(row.pk, ())),
+            method=row.method,
+            recipe=json.loads(row.recipe),
+            seed=row.seed,
+            environment=json.loads(row.environment),
+            created_at=datetime.fromisoformat(row.created_at),
+        )
+        for row in rows
+    )
+
+
+def find_model(connection: Connection, ref: str) -> Model:
+    """The model of this alias, id, unique prefix of an id, or digest of weights."""
+    models = every(connection)
+    names = aliases(connection)
+    if ref in names:
+        return next(model for model in models if model.id == names[ref])
+    found = [m for m in models if ref == str(m.digest) or (ref and m.id.startswith(ref))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UnknownName("model", ref, [*names, *(model.id for model in models)])
+    raise InputError(
+        f"{ref!r} names {len(found)} models: give one of {', '.join(m.id for m in found)}"
+    )
+
+
+def uses_of(connection: Connection, model: str) -> tuple[Use, ...]:
+    """What this model's own training or forgetting did, the whole of it."""
+    m = schema.models
+    return uses_by_model(connection, None, where=m.c.id == model).get(model, ())
+
+
+def uses_by_model(
+    connection: Connection, records: Iterable[int] | None, *, where: Any = True
+) -> dict[str, tuple[Use, ...]]:
+    """Uses by model id; of what they left out or forgot only these records, or all for None."""
+    m, d, u = schema.models, schema.datasets, schema.uses
+    wanted = None if records is None else list(records)
+    rows = connection.execute(
+        select(u.c.pk, u.c.guarantee, m.c.id.label("model"), d.c.id.label("dataset"))
+        .select_from(u.join(m).join(d))
+        .where(where)
+        .order_by(u.c.pk)
+    ).all()
+    numbers = [row.pk for row in rows]
+    excluded = _members(connection, schema.use_excluded, wanted, numbers)
+    forgotten = _members(connection, schema.use_forgotten, wanted, numbers)
+    uses: dict[str, tuple[Use, ...]] = {}
+    for row in rows:
+        gone = frozenset(forgotten.get(row.pk, ()))
+        use = Use(
+            dataset=row.dataset,
+            excluded=frozenset(excluded.get(row.pk, ())),
+            forgotten=gone,
+            guarantee=Guarantee(row.guarantee) if gone else None,
+        )
+        uses[row.model] = (*uses.get(row.model, ()), use)
+    return uses
+
+
+def _members(
+    connection: Connection, table: Table, records: Sequence[int] | None, uses: Sequence[int]
+) -> dict[int, list[str]]:
+    column, values = (table.c.use, uses) if records is None else (table.c.record, records)
+    members: dict[int, list[str]] = {}
+    for chunk in chunks(values):
+        query = (
+            select(table.c.use, schema.records.c.id)
+            .join(schema.records, schema.records.c.pk == table.c.record)
+            .where(column.in_(chunk))
+        )
+        for row in connection.execute(query):
+            members.setdefault(row.use, []).append(row.id)
+    return members
+
+
+def aliases(connection: Connection) -> dict[str, str]:
+    """Every alias with the id of the model it points to."""
+    a, m = schema.aliases, schema.models
+    rows = connection.execute(select(a.c.name, m.c.id).select_from(a.join(m)).order_by(a.c.name))
+    return {row.name: row.id for row in rows}
+
+
+def set_alias(connection: Connection, name: str, model: Model) -> None:
+    """Point an alias to a model, whatever it pointed to before."""
+    table = schema.aliases
+    known = _numbers(connection)
+    if not name.strip() or name in known:
+        raise InputError(f"expected a name for the alias that is no model's id, got {name!r}")
+    connection.execute(delete(table).where(table.c.name == name))
+    connection.execute(insert(table).values(name=name, model=known[model.id]))

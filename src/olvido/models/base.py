@@ -1,0 +1,129 @@
+"""From a name to a model and its tokenizer: `tiny`, `smollm2`, a folder, or a hub id."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from olvido.errors import InputError, UnknownName
+from olvido.models.digest import weights_digest
+from olvido.models.smollm2 import default_cache, fetch
+from olvido.models.tiny import tiny_model, tiny_tokenizer
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with the tokenizer it was made for.
+
+    Attributes:
+        model: a `torch.nn.Module`, in evaluation mode.
+        tokenizer: its Hugging Face tokenizer.
+        name: what it was loaded by.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """The digest of the weights."""
+        return weights_digest(self.model)
+
+
+def _tiny(seed: int, cache: Path) -> Loaded:
+    tokenizer = tiny_tokenizer()
+    return Loaded(tiny_model(len(tokenizer), seed=seed).eval(), tokenizer, "tiny")
+
+
+def _smollm2(seed: int, cache: Path) -> Loaded:
+    return _pretrained(str(fetch(cache)), "smollm2")
+
+
+MODELS: dict[str, Callable[[int, Path], Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
+"""Models known by a short name."""
+
+
+def load(
+    name: str | Path, *, seed: int = 0, dtype: str = "float32", cache: Path | None = None
+) -> Loaded:
+    """Load a model by a short name, a folder in Hugging Face format, or a hub id.
+
+    Args:
+        name: `tiny`, `smollm2`, a path, or `organisation/model`.
+        seed: what `tiny` draws its weights from; trained models ignore it.
+        dtype: `float32` or `bfloat16`.
+        cache: where fetched models are kept.
+
+    Raises:
+        UnknownName: no such short name or folder.
+        InputError: the folder holds no causal language model, or the hub cannot be reached.
+
+    >>> load("tiny", seed=3).digest == load("tiny", seed=3).digest
+    True
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
+    text = str(name)
+    if text in MODELS:
+        loaded = MODELS[text](seed, cache or default_cache())
+    elif Path(text).is_dir() or ("/" in text and not text.startswith((".", "/", "~"))):
+        loaded = _pretrained(text, text)
+    else:
+        raise UnknownName("model", text, [*MODELS, "a folder", "organisation/model"])
+    return Loaded(loaded.model.to(getattr(torch, dtype)), loaded.tokenizer, loaded.name)
+
+
+def _pretrained(where: str, name: str) -> Loaded:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(where, dtype="float32")
+        tokenizer = AutoTokenizer.from_pretrained(where)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"no causal language model can be read from {name!r}: {reason}. Give a folder made by "
+            "save_pretrained (model and tokenizer), or a hub id that this machine can reach"
+        ) from error
+    return Loaded(model.eval(), tokenizer, name)
+
+
+def save(
+    model: Any, tokenizer: Any, folder: Path, *, notes: Mapping[str, str] | None = None
+) -> None:
+    """Write a model and its tokenizer in Hugging Face format; all of it or nothing.
+
+    Args:
+        model, tokenizer: as `load` gives them.
+        folder: a new one.
+        notes: further text files, by name.
+
+    Raises:
+        InputError: the folder exists already.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists already: choose another folder, or remove it first")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        for name, text in (notes or {}).items():
+            (unfinished / name).write_text(text, encoding="utf-8")
+        # mkdtemp makes it private; a model folder is as readable as any other.
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    finally:
+        if unfinished.exists():
+            shutil.rmtree(unfinished)

@@ -1,0 +1,68 @@
+"""Models that never saw the forgotten records: what every audit is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from itertools import count as numbers
+
+from olvido.errors import MissingNeed
+from olvido.learners import StepLog, Watcher
+from olvido.ledger.facts import Model
+from olvido.workspace import Held, Workspace
+
+
+def never_trained(
+    workspace: Workspace,
+    held: Held,
+    ids: Collection[str],
+    *,
+    count: int,
+    stage: Callable[[str], Watcher | None],
+) -> tuple[Held, ...]:
+    """Models trained like `held` on everything but these records, with other seeds.
+
+    Those that the ledger has already are used; the rest are trained now and entered.
+
+    Raises:
+        MissingNeed: it is not known how the model was trained.
+    """
+    log = held.trained.trace
+    if not isinstance(log, StepLog):
+        raise MissingNeed(
+            f"how model {held.fact.id} was trained is not known, so no never-trained model can be "
+            "made to audit against: train it with 'olvido learn'"
+        )
+    training = workspace.training(held.fact)
+    uses = workspace.left(held.fact)
+    gone = frozenset(ids).union(*(use.excluded for use in uses))
+    found = list(_known(workspace, training, gone))[:count]
+    taken = {training.seed, *(model.seed for model in found)}
+    seeds = (seed for seed in numbers(training.seed + 1) if seed not in taken)
+    while len(found) < count:
+        watch = stage(f"Training a model that never saw it ({len(found) + 1} of {count})")
+        found.append(
+            workspace.learn(
+                [use.dataset for use in uses],
+                model=str(training.recipe["base"]),
+                recipe=log.recipe,
+                seed=next(seeds),
+                chat=held.task.chat,
+                exclude=gone,
+                watch=watch,
+            )
+        )
+    return tuple(workspace.load(model.id) for model in found)
+
+
+def _known(workspace: Workspace, training: Model, gone: frozenset[str]) -> Iterator[Model]:
+    datasets = {use.dataset for use in workspace.store.uses(training.id)}
+    for model in workspace.store.models():
+        uses = workspace.store.uses(model.id)
+        if (
+            model.method is None
+            and model.seed != training.seed
+            and dict(model.recipe) == dict(training.recipe)
+            and {use.dataset for use in uses} == datasets
+            and frozenset[str]().union(*(use.excluded for use in uses)) == gone
+        ):
+            yield model

@@ -1,0 +1,155 @@
+"""Where a workspace lies and how it computes: one frozen value, from olvido.toml and OLVIDO_*."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from olvido.errors import InputError, UnknownName
+
+FILE = "olvido.toml"
+DTYPES = ("float32", "bfloat16")
+
+_DEFAULTS: Mapping[str, Any] = {
+    "ledger": "ledger.db",
+    "key": "olvido.key",
+    "data": "data",
+    "models": "models",
+    "reports": "reports",
+    "device": "cpu",
+    "dtype": "float32",
+    "threads": None,
+    "seed": 0,
+    "tofu": None,
+}
+_PATHS = ("key", "data", "models", "reports")
+_NUMBERS = ("threads", "seed")
+# Variables of the same prefix that are read elsewhere, or say where the workspace is.
+_NOT_SETTINGS = ("OLVIDO_WORKSPACE", "OLVIDO_CACHE")
+_TESTING = "OLVIDO_TEST_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one workspace, every path absolute.
+
+    `ledger` is a file or a database URL; `threads` None leaves the choice to torch; `tofu` is a
+    folder, file or hub id of the TOFU benchmark.
+    """
+
+    workspace: Path
+    ledger: str
+    key: Path
+    data: Path
+    models: Path
+    reports: Path
+    device: str
+    dtype: str
+    threads: int | None
+    seed: int
+    tofu: str | None
+
+    @classmethod
+    def find(
+        cls,
+        workspace: Path | None = None,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        start: Path | None = None,
+    ) -> Self:
+        """The settings of a workspace: the one given, OLVIDO_WORKSPACE, or the nearest above.
+
+        Raises InputError where there is none or a value is wrong, UnknownName for a setting that
+        does not exist.
+        """
+        given = workspace or (
+            Path(environment["OLVIDO_WORKSPACE"]) if environment.get("OLVIDO_WORKSPACE") else None
+        )
+        here = (given or start or Path.cwd()).expanduser().resolve()
+        if given is not None:
+            if not (here / FILE).is_file():
+                raise InputError(f"{here} is no workspace: make it one with 'olvido init {given}'")
+            return cls.load(here, environment=environment)
+        for folder in (here, *here.parents):
+            if (folder / FILE).is_file():
+                return cls.load(folder, environment=environment)
+        raise InputError(
+            f"there is no workspace in {here} or above it: make one with 'olvido init', or name "
+            "one with --workspace or OLVIDO_WORKSPACE"
+        )
+
+    @classmethod
+    def load(cls, workspace: Path, *, environment: Mapping[str, str] = os.environ) -> Self:
+        """The settings of this folder's olvido.toml, if any, overruled by the environment."""
+        file = workspace / FILE
+        try:
+            written = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} is not TOML: {error}") from None
+        for name in written:
+            if name not in _DEFAULTS:
+                raise UnknownName(f"setting in {file}", name, _DEFAULTS)
+        values = dict(_DEFAULTS) | {n: _placed(n, v, workspace) for n, v in written.items()}
+        for name, text in _from_environment(environment).items():
+            values[name] = _placed(name, _number(name, text), Path.cwd())
+        return cls(workspace=workspace, **_checked(values, workspace))
+
+
+def template() -> str:
+    """The text of a new olvido.toml, which says nothing that is not the default.
+
+    >>> "device" in template()
+    True
+    """
+    lines = [
+        "# Settings of this Olvido workspace. Every line shows a default; uncomment to change."
+    ]
+    for name, value in _DEFAULTS.items():
+        shown = f'"{value}"' if isinstance(value, str) else value
+        lines.append(f"# {name} = {'...' if value is None else shown}")
+    return "\n".join(lines) + "\n"
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for variable, value in environment.items():
+        if not variable.startswith("OLVIDO_") or variable.startswith(_TESTING):
+            continue
+        name = variable.removeprefix("OLVIDO_").lower()
+        if variable in _NOT_SETTINGS or value == "":
+            continue
+        if name not in _DEFAULTS:
+            known = [f"OLVIDO_{known.upper()}" for known in _DEFAULTS]
+            raise UnknownName("environment variable", variable, [*known, *_NOT_SETTINGS])
+        found[name] = value
+    return found
+
+
+def _number(name: str, text: str) -> Any:
+    return int(text) if name in _NUMBERS and text.lstrip("-").isdecimal() else text
+
+
+def _placed(name: str, value: Any, base: Path) -> Any:
+    """A path stands where it was written: beside olvido.toml, or in the current folder."""
+    is_path = name in _PATHS or (name == "ledger" and "://" not in str(value))
+    return str(base / Path(value).expanduser()) if is_path and isinstance(value, str) else value
+
+
+def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
+    checked = {}
+    for name, value in values.items():
+        expected = int if name in _NUMBERS else str
+        optional = _DEFAULTS[name] is None and value is None
+        if not optional and type(value) is not expected:
+            kind = "a whole number" if expected is int else "text"
+            raise InputError(f"expected the setting {name!r} as {kind}, got {value!r}")
+        checked[name] = _placed(name, value, workspace)
+    if checked["dtype"] not in DTYPES:
+        raise UnknownName("dtype", checked["dtype"], DTYPES)
+    if checked["threads"] is not None and checked["threads"] < 1:
+        raise InputError(f"expected 'threads' as 1 or more, got {checked['threads']}")
+    return checked | {name: Path(checked[name]) for name in _PATHS}

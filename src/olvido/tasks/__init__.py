@@ -1,0 +1,6 @@
+"""How records become batches and losses."""
+
+from olvido.tasks.base import Batch, Example, Task, examples
+from olvido.tasks.language import Language
+
+__all__ = ["Batch", "Example", "Language", "Task", "examples"]

@@ -1,0 +1,241 @@
+"""Language: prompt and completion, or plain text, for any Hugging Face causal model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn import functional as F
+
+from olvido.errors import InputError
+from olvido.tasks.base import Batch, Example
+
+SLACK = 16
+"""Tokens an answer may run past half again the longest completion of its batch."""
+WIDTH_STEP = 4
+"""Widths are rounded up to this many tokens, so that batches of like length share a shape."""
+
+
+class Language:
+    """How records become token batches and losses.
+
+    With a prompt, only the completion and the end-of-text token count; plain text counts from its
+    second token on. A tokenizer with a chat template gets it, unless `chat` is False. The attention
+    mask follows the lengths, never the ids, so a pad token equal to the end-of-text token hides
+    nothing.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer with an end-of-text token.
+        max_tokens: longer records are refused rather than cut: a cut record is another record.
+        chat: use the tokenizer's chat template; None: when it has one.
+
+    Raises:
+        InputError: the tokenizer has no end-of-text token, or no chat template where asked for.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_tokens: int = 1024, chat: bool | None = None) -> None:
+        if tokenizer.eos_token_id is None:
+            raise InputError("the tokenizer has no end-of-text token: set tokenizer.eos_token")
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        if chat and not has_template:
+            raise InputError("chat=True needs a tokenizer with a chat template: this one has none")
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.chat = has_template if chat is None else chat
+        self._pad: int = (
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        )
+        self._encoded: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
+
+    def encode(self, example: Example) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt and of what is to be predicted after it.
+
+        Raises:
+            InputError: the record is longer than `max_tokens`, or nothing is left to predict.
+        """
+        key = (example.prompt, example.completion)
+        if key not in self._encoded:
+            prompt, answer = self._encode(example)
+            if len(prompt) + len(answer) > self.max_tokens:
+                raise InputError(
+                    f"record {example.id!r} has {len(prompt) + len(answer)} tokens, at most "
+                    f"{self.max_tokens} fit: split it, or raise max_tokens"
+                )
+            if not prompt or not answer:
+                raise InputError(f"record {example.id!r} has no token to predict")
+            self._encoded[key] = (prompt, answer)
+        return self._encoded[key]
+
+    def _encode(self, example: Example) -> tuple[list[int], list[int]]:
+        tok, eos = self.tokenizer, self.tokenizer.eos_token_id
+        if not example.prompt:
+            ids = tok(example.completion)["input_ids"]
+            ids = ids if ids and ids[-1] == eos else [*ids, eos]
+            return ids[:1], ids[1:]
+        prompt = self.encode_prompt(example.prompt)
+        if self.chat:
+            # The template may put the end-of-turn token before further decoration: keep up to it.
+            answer = tok(example.completion, add_special_tokens=False)["input_ids"]
+        else:
+            answer = tok(" " + example.completion, add_special_tokens=False)["input_ids"]
+        return prompt, [*answer, eos]
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids a model is given before it answers."""
+        if self.chat:
+            turn = [{"role": "user", "content": prompt}]
+            text = self.tokenizer.apply_chat_template(
+                turn, add_generation_prompt=True, tokenize=False
+            )
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        else:
+            ids = self.tokenizer(prompt)["input_ids"]
+            if ids and ids[-1] == self.tokenizer.eos_token_id:
+                ids = ids[:-1]
+        return list(ids)
+
+    def width(self, example: Example) -> int:
+        """How many tokens a record takes, rounded up to `WIDTH_STEP`."""
+        prompt, answer = self.encode(example)
+        return -(-(len(prompt) + len(answer)) // WIDTH_STEP) * WIDTH_STEP
+
+    def collate(self, records: Sequence[Example], *, width: int | None = None) -> Batch:
+        """One batch of these records in this order, padded on the right to `width` tokens."""
+        encoded = [self.encode(record) for record in records]
+        width = width or max(self.width(record) for record in records)
+        ids = torch.full((len(records), width), self._pad, dtype=torch.long)
+        mask = torch.zeros((len(records), width), dtype=torch.long)
+        targets = torch.full((len(records), width), -100, dtype=torch.long)
+        for row, (prompt, answer) in enumerate(encoded):
+            end = len(prompt) + len(answer)
+            ids[row, :end] = torch.tensor(prompt + answer)
+            mask[row, :end] = 1
+            targets[row, len(prompt) : end] = torch.tensor(answer)
+        return Batch(tuple(record.id for record in records), ids, mask, targets)
+
+    def batches(self, records: Sequence[Example], size: int) -> Iterator[Batch]:
+        """All records in batches of at most `size`, those of like length together."""
+        order = sorted(range(len(records)), key=lambda i: self.width(records[i]))
+        for start in range(0, len(order), size):
+            yield self.collate([records[i] for i in order[start : start + size]])
+
+    def answer_logits(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits where there is a target: logits [N, V], targets [N], row of each [N].
+
+        The head is applied to those positions alone: on question-answer records it is the largest
+        matrix of a small model and most positions have no target.
+        """
+        rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
+        targets = batch.targets[rows, columns]
+        if self._may_split_head(model, batch):
+            body, head = _body_and_head(model)
+            states = body(
+                input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+            ).last_hidden_state
+            return head(states[rows, columns - 1]), targets, rows
+        return self.logits(model, batch)[rows, columns - 1], targets, rows
+
+    def log_probs(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Summed log-probability of the targets and their number, one per record. [B], [B]"""
+        logits, targets, rows = self.answer_logits(model, batch)
+        nll = F.cross_entropy(logits.float(), targets, reduction="none")
+        size = len(batch.ids)
+        total = torch.zeros(size, device=nll.device).index_add(0, rows, -nll)
+        count = torch.bincount(rows, minlength=size).to(total)
+        return total, count
+
+    def losses(self, model: Module, batch: Batch) -> Tensor:
+        """Mean negative log-likelihood per target token, one per record, differentiable. [B]"""
+        total, count = self.log_probs(model, batch)
+        return -total / count
+
+    def logits(self, model: Module, batch: Batch) -> Tensor:
+        """All logits. [B, T, V]"""
+        return _plain(model)(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        ).logits
+
+    def hidden(self, model: Module, batch: Batch, layer: int) -> Tensor:
+        """Hidden states after a layer (0: the embeddings). [B, T, D]"""
+        out = _plain(model)(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+            output_hidden_states=True,
+        )
+        return out.hidden_states[layer]
+
+    @torch.no_grad()
+    def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
+        """Greedy answers to the records' prompts, in order.
+
+        Generation stops half as long again after the longest completion of its batch: what comes
+        later changes no score.
+        """
+        device = next(model.parameters()).device
+        order = sorted(range(len(records)), key=lambda i: len(self.encode(records[i])[0]))
+        answers = [""] * len(records)
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            encoded = [self.encode(records[i]) for i in chosen]
+            width = max(len(prompt) for prompt, _ in encoded)
+            ids = torch.full((len(chosen), width), self._pad, dtype=torch.long)
+            mask = torch.zeros((len(chosen), width), dtype=torch.long)
+            for row, (prompt, _) in enumerate(encoded):
+                ids[row, width - len(prompt) :] = torch.tensor(prompt)
+                mask[row, width - len(prompt) :] = 1
+            longest = max(len(answer) for _, answer in encoded)
+            out = _plain(model).generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=longest + longest // 2 + SLACK,
+                do_sample=False,
+                pad_token_id=self._pad,
+                eos_token_id=self.tokenizer.eos_token_id,
+            )
+            texts = self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+            for i, text in zip(chosen, texts, strict=True):
+                answers[i] = text.strip()
+        return answers
+
+    def _may_split_head(self, model: Module, batch: Batch) -> bool:
+        """Whether head(body(x)) is the model: some scale or cap their logits after the head.
+
+        Found by trying it once per model on its first batch, so that no list of architectures can
+        go stale.
+        """
+        plain = _plain(model)
+        if plain not in self._head_alone:
+            body, head = _body_and_head(model)
+            if body is None or head is None:
+                self._head_alone[plain] = False
+                return False
+            training = plain.training
+            plain.eval()
+            with torch.no_grad():
+                ids, mask = batch.input_ids[:1], batch.attention_mask[:1]
+                whole = plain(input_ids=ids, attention_mask=mask, use_cache=False).logits
+                states = body(input_ids=ids, attention_mask=mask, use_cache=False)
+                split = head(states.last_hidden_state)
+            plain.train(training)
+            self._head_alone[plain] = whole.shape == split.shape and torch.allclose(
+                whole, split, rtol=1e-4, atol=1e-4
+            )
+        return self._head_alone[plain]
+
+
+def _plain(model: Any) -> Any:
+    """The Hugging Face model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _body_and_head(model: Module) -> tuple[Any, Any]:
+    plain = _plain(model)
+    body = getattr(plain, "base_model", None)
+    head = plain.get_output_embeddings() if hasattr(plain, "get_output_embeddings") else None
+    return (None, None) if body is plain else (body, head)

@@ -1,0 +1,102 @@
+"""Subjects are found again under any spelling, and by nobody without the key."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from olvido.errors import InputError, StateError
+from olvido.ledger.identity import Key, SubjectId, canonical_identifier
+
+KEY = Key(1, bytes(range(32)))
+names = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(names)
+def test_the_canonical_form_is_its_own(name: str) -> None:
+    once = canonical_identifier(name)
+    assert canonical_identifier(once) == once
+    assert canonical_identifier(f"  {name}\t") == once
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_the_short_way_for_ascii_is_the_long_way(name: str) -> None:
+    # A format character is dropped, and forces the long way.
+    assert canonical_identifier(name + "\u200b") == canonical_identifier(name)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Núria Puig", "nu\u0301ria  PUIG"),
+        ("STRASSE", "straße"),
+        ("ﬁona", "FIONA"),
+        ("Ana\u00a0Soler", "ana soler"),
+        ("Ana\u200b Soler", "ana soler"),
+    ],
+)
+def test_two_spellings_are_one_subject(one: str, other: str) -> None:
+    assert KEY.subject(one) == KEY.subject(other)
+
+
+@given(st.integers(min_value=1, max_value=99), st.binary(min_size=32, max_size=32))
+def test_a_subject_survives_its_text(version: int, mac: bytes) -> None:
+    subject = SubjectId(version, mac.hex())
+    assert SubjectId.from_str(str(subject)) == subject
+
+
+def test_a_name_given_as_subject_is_not_repeated() -> None:
+    with pytest.raises(InputError) as caught:
+        SubjectId.from_str("Ana Soler")
+    assert "Ana" not in str(caught.value)
+
+
+def test_another_key_gives_another_subject_and_record_id() -> None:
+    other = Key(1, bytes(32))
+    assert other.subject("Ana") != KEY.subject("Ana")
+    assert other.record_id(b"x") != KEY.record_id(b"x")
+    assert other.fingerprint != KEY.fingerprint
+
+
+def test_neither_subject_nor_fingerprint_shows_the_key() -> None:
+    secret = KEY.secret.hex()
+    assert secret not in repr(KEY) + str(KEY.fingerprint) + str(KEY.subject("Ana"))
+
+
+@pytest.mark.parametrize("name", ["", "   ", "\u200b"])
+def test_a_subject_needs_a_name(name: str) -> None:
+    with pytest.raises(InputError, match="empty"):
+        KEY.subject(name)
+
+
+def test_a_key_comes_back_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "olvido.key"
+    key = Key.create(path)
+    assert Key.load(path) == key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "olvido.key"
+    Key.create(path)
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="exists"):
+        Key.create(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"olvido-key:v1:abc\n", b"\xff\xfe", b"hello"])
+def test_a_damaged_key_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "olvido.key"
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="not a key file"):
+        Key.load(path)
+
+
+def test_a_missing_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="missing"):
+        Key.load(tmp_path / "olvido.key")

@@ -1,0 +1,66 @@
+"""Rows come back only when they are what was added, and without those that are to be left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from olvido.errors import DigestMismatch, StateError, UnknownName
+from olvido.ledger.importing import import_rows
+from olvido.ledger.rows import load_rows
+from olvido.ledger.store import Store
+
+ROWS: list[dict[str, Any]] = [
+    {"id": "b", "prompt": "Where does Ana live?", "completion": "In Gràcia.", "subject": "Ana"},
+    {"id": "a", "prompt": "Where does Jordi live?", "completion": "In Sants.", "subject": "Jordi"},
+    {"id": "c", "prompt": "Who knows Ana?", "completion": "Jordi.", "subject": ["Ana", "Jordi"]},
+]
+
+
+def test_tombstoned_and_excluded_rows_are_left_out(store: Store, data: Path) -> None:
+    dataset = import_rows(store, data, ROWS, name="people").dataset
+    store.tombstone(["b"], "erased", dataset=dataset.id)
+    assert [row["id"] for row in load_rows(store, data, dataset)] == ["a", "c"]
+    assert [row["id"] for row in load_rows(store, data, dataset, exclude=["a"])] == ["c"]
+    with pytest.raises(UnknownName, match="'z'"):
+        load_rows(store, data, dataset, exclude=["z"])
+
+
+@pytest.mark.parametrize("change", ["value", "removed", "added", "swapped"])
+def test_changed_rows_are_not_loaded(store: Store, data: Path, change: str) -> None:
+    dataset = import_rows(store, data, ROWS, name="people").dataset
+    table = pq.read_table(data / dataset.file)
+    rows = table.to_pylist()
+    if change == "value":
+        rows[0]["completion"] = "In Sants, now."
+    elif change == "removed":
+        rows.pop()
+    elif change == "added":
+        rows.append(rows[0] | {"id": "d"})
+    else:
+        rows[0]["id"], rows[1]["id"] = rows[1]["id"], rows[0]["id"]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), data / dataset.file)
+    with pytest.raises(DigestMismatch, match="people"):
+        load_rows(store, data, dataset)
+
+
+def test_a_tombstoned_row_may_be_taken_out_of_the_file(store: Store, data: Path) -> None:
+    dataset = import_rows(store, data, ROWS, name="people").dataset
+    store.tombstone(["b"], "erased", dataset=dataset.id)
+    table = pq.read_table(data / dataset.file)
+    pq.write_table(table.filter([i != "b" for i in table["id"].to_pylist()]), data / dataset.file)
+    assert [row["id"] for row in load_rows(store, data, dataset)] == ["a", "c"]
+
+
+def test_missing_or_damaged_files_say_so(store: Store, data: Path) -> None:
+    dataset = import_rows(store, data, ROWS, name="people").dataset
+    (data / dataset.file).write_bytes(b"PAR1 no more")
+    with pytest.raises(StateError, match="damaged"):
+        load_rows(store, data, dataset)
+    (data / dataset.file).unlink()
+    with pytest.raises(StateError, match="missing"):
+        load_rows(store, data, dataset)
