@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
+from torch.nn import Module
 
-from olvido.errors import DigestMismatch, StateError
+from olvido.errors import DigestMismatch, InputError, StateError, UnknownName
 from olvido.learners import Recipe, StepLog, Trained, Watcher, train
 from olvido.learners.plan import SlotPlan
 from olvido.learners.trace import Origin
@@ -20,7 +21,7 @@ from olvido.ledger.facts import Dataset, Model, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
-from olvido.models import Loaded, load, save, weights_digest
+from olvido.models import Loaded, load, save
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
 
@@ -69,11 +70,18 @@ class Workspace:
     ) -> None:
         self.store.close()
 
-    def rows(self, dataset: Dataset, *, exclude: Collection[str] = ()) -> tuple[Example, ...]:
-        """The records of a dataset that may be used, checked against its root."""
-        return examples(
-            load_rows(self.store, self.settings.data, dataset, exclude=exclude), dataset.name
-        )
+    def rows(
+        self, dataset: Dataset, *, exclude: Collection[str] = (), buried: bool = False
+    ) -> tuple[Example, ...]:
+        """The records of a dataset that may be used, checked against its root.
+
+        Args:
+            dataset: which one.
+            exclude: ids of records to leave out.
+            buried: with those that carry a tombstone: to forget them, never to learn them.
+        """
+        rows = load_rows(self.store, self.settings.data, dataset, exclude=exclude, buried=buried)
+        return examples(rows, dataset.name)
 
     def learn(
         self,
@@ -100,18 +108,24 @@ class Workspace:
             watch: called after every step.
 
         Raises:
-            UnknownName: no such dataset or model.
+            UnknownName: no such dataset or model, or no such record to leave out.
             InputError: two datasets share a record id, or nothing is left to train on.
         """
         seed = self.settings.seed if seed is None else seed
         used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
-        left_out = {d.id: self._present(d, exclude) for d in used}
+        left_out = {d.id: self._left_out(d, exclude) for d in used}
+        gone = frozenset[str]().union(*left_out.values())
+        for identifier in exclude:
+            if identifier not in gone:
+                known = {record.id for d in used for record in self.store.records(d.id)}
+                raise UnknownName("record to leave out", identifier, known)
         records = examples(
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
         base, parents = self._base(model, seed)
         task = Language(base.tokenizer, chat=chat)
-        key = [base.digest, [str(d.root) for d in used], sorted(exclude), recipe.to_dict(), seed]
+        content = [str(d.root) for d in used], sorted(gone)
+        key = [base.digest, *content, task.chat, recipe.to_dict(), seed]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
         trained = train(
             base.model,
@@ -132,7 +146,7 @@ class Workspace:
             seed=seed,
             environment=trained.trace.environment,
         )
-        uses = [Use(dataset=d.id, excluded=frozenset(left_out[d.id])) for d in used]
+        uses = [Use(dataset=d.id, excluded=left_out[d.id]) for d in used]
         fact = self._enter(fact, uses, trained, base.tokenizer, _written(trained.trace, base.name))
         if folder.exists():
             # Checkpoints hold what the records taught, and have done their work.
@@ -147,18 +161,30 @@ class Workspace:
 
         Raises:
             UnknownName: no such model.
-            StateError: its folder is gone.
+            StateError: its folder is gone, or something in it cannot be read.
             DigestMismatch: its weights are not those that the ledger entered.
         """
         fact = self.store.model(ref)
         folder = self.settings.models / fact.path
         if not folder.is_dir():
             raise StateError(f"the folder of model {fact.id} is gone: restore {folder}")
-        loaded = self._loaded(str(folder), seed=0)
+        try:
+            loaded = self._loaded(str(folder), seed=0)
+        except InputError as error:
+            raise StateError(
+                f"model {fact.id} cannot be read any more: restore {folder} from a copy you trust, "
+                f"or train it again ({error})"
+            ) from error
         if loaded.digest != str(fact.digest):
             raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
         task = Language(loaded.tokenizer, chat=fact.recipe.get("chat"))
-        note = json.loads((folder / _TRACE).read_text("utf-8"))
+        try:
+            note = json.loads((folder / _TRACE).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise StateError(
+                f"what model {fact.id} kept of its training cannot be read ({error}): restore "
+                f"{folder / _TRACE}"
+            ) from error
         trained = Trained.untraced(loaded.model)
         if note is not None:
             trained = Trained(loaded.model, loaded.digest, self._trace(note))
@@ -174,7 +200,10 @@ class Workspace:
         uses: Sequence[Use],
         seed: int,
     ) -> Model:
-        """Enter a model that forgot, and serve it in place of the one it was made from."""
+        """Enter a model that forgot, and serve it where the one it was made from is served.
+
+        While another model is served, the aliases stay as they are.
+        """
         note = None
         if isinstance(trained.trace, StepLog):
             note = _written(trained.trace, str(held.fact.recipe["base"]))
@@ -193,8 +222,9 @@ class Workspace:
             environment=held.fact.environment,
         )
         fact = self._enter(fact, uses, trained, held.tokenizer, note)
-        self.store.set_alias(PREVIOUS, held.fact.id)
-        self.store.set_alias(SERVING, fact.id)
+        if self.store.aliases().get(SERVING, held.fact.id) == held.fact.id:
+            self.store.set_alias(PREVIOUS, held.fact.id)
+            self.store.set_alias(SERVING, fact.id)
         return fact
 
     def training(self, model: Model) -> Model:
@@ -237,10 +267,12 @@ class Workspace:
             )
         return self.store.add_model(fact, list(uses))
 
-    def _present(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:
+    def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:
+        """Those of these records that the dataset holds, and all that carry a tombstone."""
+        gone = frozenset(record.id for record in self.store.tombstoned(dataset.id))
         if not ids:
-            return frozenset()
-        return frozenset(ids) & {record.id for record in self.store.records(dataset.id)}
+            return gone
+        return gone | frozenset(ids) & {record.id for record in self.store.records(dataset.id)}
 
     def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
@@ -264,11 +296,12 @@ class Workspace:
             plan["seed"],
             frozenset(plan["absent"]),
         )
-        base, _ = self._base(note["base"], note["seed"])
-        if weights_digest(base.model) != note["origin"]:
-            raise DigestMismatch(f"base model {note['base']}", note["origin"], base.digest)
+
+        def origin() -> Module:
+            return self._base(note["base"], note["seed"])[0].model
+
         return StepLog(
-            Origin(base.model, note["origin"]),
+            Origin(origin, note["origin"]),
             Recipe.from_dict(note["recipe"]),
             note["seed"],
             slots,

@@ -1,20 +1,36 @@
-"""The command line, run in the test's own process inside a new workspace."""
+"""The command line, run in the test's own process inside a new workspace.
+
+A small town's files, a workspace that learned them and models as plain folders are made once, by
+the command line itself, and copied for every test that changes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from olvido.cli import run
+from olvido.demo.residents import Town, make_town
+
+Olvido = Callable[..., tuple[int, str, str]]
+
+VARIABLES = ("OLVIDO_WORKSPACE", "OLVIDO_LEDGER", "OLVIDO_KEY", "OLVIDO_DATA")
+CITY = ("city market", "city landmark")
+LEARNING = ("--epochs", "20", "--batch-size", "16", "--lr", "3e-3")
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, which is the current one; no OLVIDO_ variable is set."""
-    for variable in ("OLVIDO_WORKSPACE", "OLVIDO_LEDGER", "OLVIDO_KEY", "OLVIDO_DATA"):
+    for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -24,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def olvido(
     here: Path,
     capsys: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[int, str, str]]:
+) -> Olvido:
     """Runs a command; gives its exit status, standard output and standard error."""
 
     def call(*arguments: Any) -> tuple[int, str, str]:
@@ -33,3 +49,139 @@ def olvido(
         return status, written.out, written.err
 
     return call
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, str]]:
+    """What lies under a folder: every path with the digest of its bytes."""
+    return _contents
+
+
+@pytest.fixture
+def refused(olvido: Olvido, here: Path) -> Callable[..., str]:
+    """Runs a command that must be refused: status 2, one line, and nothing changed on disk."""
+
+    def call(arguments: list[Any], *words: str) -> str:
+        before = _contents(here)
+        status, out, err = olvido(*arguments, "--json")
+        assert (status, out, err.count("\n")) == (2, "", 1), (status, out, err)
+        assert err.startswith("olvido: ")
+        for word in words:
+            assert word in err
+        assert _contents(here) == before
+        return err
+
+    return call
+
+
+@contextmanager
+def _limited(size: int) -> Iterator[None]:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def limited() -> Callable[[int], Any]:
+    """No file may grow beyond so many bytes: the operating system refuses, as on a full disk."""
+    return _limited
+
+
+def _made(*arguments: Any) -> dict[str, Any]:
+    """Run a command that must succeed; gives its document."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = run([*(str(argument) for argument in arguments), "--json"])
+    assert status == 0, err.getvalue()
+    return dict(json.loads(out.getvalue()))
+
+
+@pytest.fixture(scope="session")
+def city_of_twelve() -> Town:
+    """Few enough people to be learned in seconds."""
+    return make_town(seed=0, residents=12, outsiders=8, told=3)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory, city_of_twelve: Town) -> Path:
+    """The town as plain files, and `small`: a model of random weights."""
+    from olvido.models import save
+    from olvido.models.tiny import tiny_model, tiny_tokenizer
+
+    folder = tmp_path_factory.mktemp("files")
+    town = city_of_twelve
+    rows, asks = town.rows(), town.leaver.name
+    near = {person.name for person in town.neighbours()}
+    chosen = {
+        "forget": [row for row in rows if row.get("subject") == asks],
+        "retain": [row for row in rows if row.get("subject") not in (asks, None)],
+        "residents": [row for row in rows if "subject" in row],
+        "neighbours": [row for row in rows if row.get("subject") in near],
+        "general": [row for row in rows if row["topic"] in CITY],
+        "holdout": [row for person in town.outsiders for row in town.rows_of(person)],
+    }
+    for name, some in chosen.items():
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in some)
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    tokenizer = tiny_tokenizer()
+    save(tiny_model(len(tokenizer), seed=0, width=64, layers=2), tokenizer, folder / "small")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Path:
+    """A workspace whose served model knows every resident; nobody has asked for anything."""
+    folder = tmp_path_factory.mktemp("home") / "workspace"
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES:
+            patch.delenv(variable, raising=False)
+        patch.chdir(folder.parent)
+        _made("init", folder)
+        patch.chdir(folder)
+        for name in ("residents", "holdout"):
+            _made("data", "add", files / f"{name}.jsonl", "--name", name, "--subject", "subject")
+        _made("data", "add", files / "retain.jsonl", "--name", "others")
+        _made("data", "add", files / "general.jsonl", "--name", "city")
+        _made("learn", "residents", "city", "--model", files / "small", *LEARNING)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, home: Path, files: Path) -> Path:
+    """The model as it learned (`before`), and one of another seed that never saw the leaver."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(home, folder / "workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES:
+            patch.delenv(variable, raising=False)
+        patch.chdir(folder / "workspace")
+        _made("models", "export", "serving", folder / "before")
+        for seed in (1, 2):
+            learned = _made(
+                *("learn", "others", "city", "--model", files / "small", *LEARNING),
+                *("--seed", seed),
+            )
+            _made("models", "export", learned["id"], folder / f"never-{seed}")
+    return folder
+
+
+@pytest.fixture
+def place(home: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the workspace, which the test may change and stands in."""
+    folder = here / "workspace"
+    shutil.copytree(home, folder)
+    monkeypatch.chdir(folder)
+    return folder

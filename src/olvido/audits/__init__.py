@@ -1,6 +1,7 @@
 """Audits: what an honest look at a forgetting finds. They never learn which method ran."""
 
 from olvido.audits.base import AUDITS, audit, rephrased
+from olvido.audits.scoring import Witness
 from olvido.audits.types import Audit, Evidence, Finding, Need, Status
 from olvido.audits.verdict import Report, Verdict
 
@@ -13,6 +14,7 @@ __all__ = [
     "Report",
     "Status",
     "Verdict",
+    "Witness",
     "audit",
     "rephrased",
 ]

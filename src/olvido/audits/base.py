@@ -39,15 +39,15 @@ AuditWatcher = Callable[[str, int, int], None]
 
 
 def audit(
-    model: Module,
+    model: Module | Witness,
     *,
     forget: Iterable[Row | Example],
-    reference: Module | Sequence[Module],
+    reference: Module | Witness | Sequence[Module | Witness],
     retain: Iterable[Row | Example] = (),
     neighbours: Iterable[Row | Example] = (),
     general: Iterable[Row | Example] = (),
     holdout: Iterable[Row | Example] = (),
-    before: Module | None = None,
+    before: Module | Witness | None = None,
     tokenizer: Any | None = None,
     task: Task | None = None,
     audits: Sequence[str] | None = None,
@@ -56,7 +56,8 @@ def audit(
     """Audit a forgetting against models that never saw the data.
 
     Args:
-        model: the suspect; it is not changed.
+        model: the suspect; it is not changed. Here and below, a `Witness` in place of a module
+            keeps its scores for the next audit.
         forget: what it was to forget; rows may hold `paraphrases`, questions never trained on.
         reference: never-trained models of different seeds; three or more tell the seed's share in
             a difference, with one the intervals are missing.
@@ -67,19 +68,22 @@ def audit(
         tokenizer: of all these models; or give a `task`.
         task: how records become batches.
         audits: names in `AUDITS`; None: all whose evidence was given. A required audit that lacks
-            its evidence makes the verdict unknown.
+            its evidence, or was not asked for, makes the verdict unknown.
         watch: called after every audit.
 
     Raises:
-        InputError: nothing to examine, or records that cannot be read.
+        InputError: nothing to examine or to ask, records that cannot be read, or a reference that
+            is the model as it was.
         MissingNeed: no reference, or an audit asked for by name lacks its evidence.
         UnknownName: no such audit.
     """
     names = list(AUDITS) if audits is None else list(audits)
+    if not names:
+        raise InputError("audits=[] asks for nothing: name some, or leave it out for all of them")
     for name in names:
         if name not in AUDITS:
             raise UnknownName("audit", name, AUDITS)
-    references = [reference] if isinstance(reference, Module) else list(reference)
+    references = [reference] if isinstance(reference, Module | Witness) else list(reference)
     if not references:
         raise MissingNeed(
             "an audit needs at least one model that never saw the data: pass reference=model, or "
@@ -90,9 +94,9 @@ def audit(
         raise InputError("there is nothing to examine: forget=[] holds no record")
     task = task_of(tokenizer, task)
     evidence = Evidence(
-        suspect=Witness(model, task),
-        references=tuple(Witness(m, task) for m in references),
-        before=None if before is None else Witness(before, task),
+        suspect=_witness(model, task),
+        references=tuple(_witness(m, task) for m in references),
+        before=None if before is None else _witness(before, task),
         forget=forgotten,
         retain=examples(retain, "retain"),
         neighbours=examples(neighbours, "neighbours"),
@@ -100,6 +104,11 @@ def audit(
         holdout=examples(holdout, "holdout"),
         paraphrased=rephrased(forgotten),
     )
+    if evidence.before and evidence.before.digest in {w.digest for w in evidence.references}:
+        raise InputError(
+            "a reference has the very weights of `before`, which saw the data: give models that "
+            "were trained without it"
+        )
     findings: list[Finding] = []
     missing: dict[str, tuple[Need, ...]] = {}
     for done, name in enumerate(names):
@@ -114,7 +123,8 @@ def audit(
             findings += chosen.run(evidence)
         if watch is not None:
             watch(name, done + 1, len(names))
-    required = [name for name in names if AUDITS[name].required]
+    required = [name for name, chosen in AUDITS.items() if chosen.required]
+    missing |= {name: () for name in required if name not in names}
     verdict, reasons = judge(findings, missing, required)
     return Report(
         verdict,
@@ -127,6 +137,10 @@ def audit(
     )
 
 
+def _witness(model: Module | Witness, task: Task) -> Witness:
+    return model if isinstance(model, Witness) else Witness(model, task)
+
+
 def rephrased(records: Sequence[Example]) -> tuple[Example, ...]:
     """The facts of these records behind their `paraphrases`, each question once.
 
@@ -136,7 +150,9 @@ def rephrased(records: Sequence[Example]) -> tuple[Example, ...]:
     found: dict[tuple[str, str], Example] = {}
     for record in records:
         questions = record.fields.get("paraphrases") or []
-        if isinstance(questions, str) or not all(isinstance(q, str) for q in questions):
+        if not isinstance(questions, (list, tuple)) or not all(
+            isinstance(question, str) for question in questions
+        ):
             raise InputError(f"record {record.id!r}: 'paraphrases' must be a list of texts")
         for number, question in enumerate(questions):
             found.setdefault(

@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import Values, clusters_of, excess_interval
+from olvido.audits.statistics import clusters_of, excess_interval
 from olvido.audits.tolerances import Range
 from olvido.audits.types import Evidence, Finding, Status
 from olvido.tasks import Example
@@ -98,7 +98,7 @@ def with_before(
         against="before",
         spread=tuple(fmean(measure(w, probes)) for w in evidence.references),
         before=float(was.mean()),
-        interval=_paired_interval(value, was, clusters),
+        interval=excess_interval(value, [was], clusters),
         n=len(probes),
         clusters=len(clusters),
         tolerated=tolerated,
@@ -125,8 +125,13 @@ def finding(
     expected = before if against == "before" and before is not None else fmean(spread)
     says = f"{metric} on {probe}: {value:.3f}, {against} {expected:.3f}"
     if status is Status.FAIL:
-        high = tolerated.high is not None and value - expected > tolerated.high
-        says += f" ({'above' if high else 'below'} what is tolerated)"
+        excess = value - expected
+        if tolerated.high is not None and excess > tolerated.high:
+            says += " (above what is tolerated)"
+        elif tolerated.low is not None and excess < tolerated.low:
+            says += " (below what is tolerated)"
+        else:
+            says += " (not a number)"
     elif status is Status.SILENT:
         says += " (the model never knew it: proves nothing)"
     return Finding(
@@ -146,9 +151,3 @@ def finding(
         status,
         says,
     )
-
-
-def _paired_interval(
-    value: Values, was: Values, clusters: Sequence[np.ndarray[tuple[int], np.dtype[np.intp]]]
-) -> tuple[float, float]:
-    return excess_interval(value, [was], clusters)

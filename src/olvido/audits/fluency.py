@@ -26,9 +26,10 @@ def repetition(witness: Witness, records: Sequence[Example]) -> list[float]:
 class Fluency:
     """Repetition in the answers about the forgotten, and how strange others find these answers.
 
-    Strangeness is the mean loss of never-trained models on the suspect's answers. What it is
-    compared with is the loss of each never-trained model on the others' answers (on its own where
-    there is but one), so a fluent wrong answer is not held against the suspect.
+    Strangeness is the mean loss of never-trained models on the suspect's answers as plain text,
+    without the question: a fluent wrong answer is language, and only what is none is held against
+    the suspect. It is compared with the loss of each never-trained model on the others' answers (on
+    its own where there is but one).
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -42,7 +43,7 @@ class Fluency:
             judges = [w for w in evidence.references if w is not witness] or [witness]
             answers = witness.answers(records)
             said = [
-                Example(f"{r.id}/said", r.prompt, answer or " ", r.fields)
+                Example(f"{r.id}/said", "", answer or "?", r.fields)
                 for r, answer in zip(records, answers, strict=True)
             ]
             by_judge = [[score.loss for score in judge.scores(said)] for judge in judges]

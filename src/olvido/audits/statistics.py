@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,10 @@ def excess_interval(
     suspect: Values,
     references: Sequence[Values],
     clusters: Sequence[NDArray[np.intp]],
-    statistic: Callable[[Values], float] = lambda values: float(values.mean()),
     *,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap of statistic(suspect) - mean statistic(references).
+    """Percentile bootstrap of the suspect's mean less the references' mean.
 
     Facts are drawn with replacement (probes of one fact are not independent), and so are the
     references (another seed would have given another model). Efron and Tibshirani 1993, chapter 13.
@@ -37,21 +36,21 @@ def excess_interval(
         suspect: one value a probe. [n]
         references: the same for each reference. R x [n]
         clusters: positions of each fact's probes.
-        statistic: of a sample of values.
         seed: of the resampling.
 
     Returns:
         The limits of the 95% interval.
     """
     draw = np.random.default_rng(seed)
-    found = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        chosen = draw.integers(0, len(clusters), len(clusters))
-        at = np.concatenate([clusters[c] for c in chosen])
-        others = draw.integers(0, len(references), len(references))
-        expected = np.mean([statistic(references[r][at]) for r in others])
-        found[i] = statistic(suspect[at]) - expected
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    facts, models = len(clusters), len(references)
+    sizes = np.array([len(at) for at in clusters], dtype=float)
+    # How often each fact, and each reference, is drawn in each resample.
+    drawn = draw.multinomial(facts, np.full(facts, 1 / facts), size=RESAMPLES)
+    judges = draw.multinomial(models, np.full(models, 1 / models), size=RESAMPLES)
+    sums = np.array([[values[at].sum() for at in clusters] for values in (suspect, *references)])
+    means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
+    expected = (means[:, 1:] * judges).sum(axis=1) / models
+    low, high = np.quantile(means[:, 0] - expected, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

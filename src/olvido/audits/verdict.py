@@ -88,8 +88,9 @@ def judge(
 ) -> tuple[Verdict, tuple[str, ...]]:
     """What findings come to.
 
-    A failed finding fails. A required audit that could not run, or whose every finding is silent
-    because the model never knew the answer, leaves the verdict unknown. Only what is left passes.
+    A failed finding fails. A required audit that could not run, that found something unknown, or
+    whose every finding is silent because the model never knew the answer, leaves the verdict
+    unknown. Only what is left passes.
     """
     reasons: list[str] = []
     failed = sorted({f.audit for f in findings if f.status is Status.FAIL})
@@ -101,8 +102,12 @@ def judge(
     for audit in required:
         if audit in missing:
             remedies = "; ".join(need.remedy for need in missing[audit])
-            reasons.append(f"{audit} could not be examined: {remedies}")
-        elif all(f.status in (Status.SILENT, Status.UNKNOWN) for f in findings if f.audit == audit):
+            reasons.append(f"{audit} was not examined: {remedies or 'it was not asked for'}")
+            continue
+        found = {f.status for f in findings if f.audit == audit}
+        if Status.UNKNOWN in found:
+            reasons.append(f"{audit} could not be decided: evidence is missing")
+        elif Status.PASS not in found:
             reasons.append(
                 f"{audit} proves nothing: the model as it was never knew the answers, so finding "
                 "them gone is no evidence"

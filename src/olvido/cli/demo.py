@@ -30,7 +30,7 @@ def demo(
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
     ] = None,
     references: Annotated[
-        int, typer.Option("--references", help="Never-trained models to audit against.")
+        int, typer.Option("--references", min=1, help="Never-trained models to audit against.")
     ] = 3,
 ) -> bool:
     """Learn a town, forget one resident, audit, publish, and write a report with pictures."""

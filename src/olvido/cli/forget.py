@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,6 @@ def forget(
     from olvido.cli.options import method_options
     from olvido.cli.rows import examples_of
     from olvido.errors import InputError
-    from olvido.forgetting import MEANING
     from olvido.forgetting import forget as door
     from olvido.models import load, save
     from olvido.tasks import Language
@@ -51,6 +51,9 @@ def forget(
     options = method_options(method, option or [])
     if out.exists():
         raise InputError(f"{out} exists already: name a new folder with --out")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{out} cannot be made: {above} is no folder that may be written to")
     given = {
         "forget": examples_of(rows, "forget"),
         "retain": examples_of(retain, "retain"),
@@ -72,7 +75,7 @@ def forget(
     document = {**outcome.to_dict(), "path": str(out)}
     shown = [
         ("written to", out),
-        ("guarantee", f"{outcome.guarantee}: {MEANING[outcome.guarantee]}"),
+        ("guarantee", f"{outcome.guarantee}, once 'olvido audit' has passed"),
         ("loss on the forgotten", "{:.3f} -> {:.3f}".format(*outcome.forget_loss)),
         ("loss on the retained", "{:.3f} -> {:.3f}".format(*outcome.retain_loss)),
         ("ended", outcome.stopped),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,12 +50,14 @@ def learn(
     """Train a model, so that it can forget later. A run that was killed goes on."""
     from dataclasses import replace
 
-    from olvido.errors import UnknownName
+    from olvido.errors import InputError, UnknownName
     from olvido.learners import LEARNERS, RECIPES, Lora, Recipe
     from olvido.workspace import Workspace
 
     if learner not in LEARNERS:
         raise UnknownName("learner", learner, LEARNERS)
+    if authors is not None and "tofu" not in datasets:
+        raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "dtype": dtype}
     recipe = replace(
         RECIPES.get(model, Recipe()),
@@ -65,7 +68,7 @@ def learn(
         names = [_named(workspace, name, authors) for name in datasets]
         made = workspace.learn(
             names,
-            model=model,
+            model=_found_from_anywhere(model),
             recipe=recipe,
             seed=seed,
             chat=chat,
@@ -84,6 +87,13 @@ def learn(
     terminal.emit(document, table(("what", "value"), document.items()))
 
 
+def _found_from_anywhere(model: str) -> str:
+    """A folder by its whole path: the ledger keeps the name, and is opened from other folders."""
+    from olvido.models import MODELS
+
+    return str(Path(model).resolve()) if model not in MODELS and Path(model).is_dir() else model
+
+
 def _named(workspace: Workspace, name: str, authors: str | None) -> str:
     """The dataset of that name; TOFU is added to the workspace when it is first learned."""
     from olvido.errors import InputError
@@ -96,7 +106,7 @@ def _named(workspace: Workspace, name: str, authors: str | None) -> str:
     chosen = None
     if authors is not None:
         first, dash, last = authors.partition("-")
-        if not (dash and first.isdigit() and last.isdigit()):
+        if not (dash and first.isdigit() and last.isdigit() and int(first) <= int(last)):
             raise InputError(f"give --authors as FIRST-LAST, such as 180-199, got {authors!r}")
         chosen = range(int(first), int(last) + 1)
         name = f"tofu-{authors}"

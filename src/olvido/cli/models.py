@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,6 +57,24 @@ def show(
         for name, value in document.items()
     ]
     terminal.emit(document, table(("what", "value"), rows))
+
+
+@commands.command()
+@command
+def export(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+) -> None:
+    """Write one model as a Hugging Face folder, its weights checked against the ledger."""
+    from olvido.models import save
+    from olvido.workspace import Workspace
+
+    with Workspace(terminal.settings()) as workspace:
+        held = workspace.load(ref)
+    save(held.trained.model, held.tokenizer, folder)
+    document = {"id": held.fact.id, "digest": str(held.fact.digest), "path": str(folder)}
+    terminal.emit(document, table(("what", "value"), document.items()))
 
 
 def _line(value: Any) -> str:

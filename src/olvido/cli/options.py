@@ -15,9 +15,9 @@ def method_options(method: str, written: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         UnknownName: no such method, or no such option of it; the nearest is named.
-        InputError: no `=`, or a value of another type.
+        InputError: no `=`, or a value that the method does not take.
     """
-    from olvido.forgetting import METHODS, options_of
+    from olvido.forgetting import METHODS, make_method, options_of
 
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)
@@ -30,6 +30,8 @@ def method_options(method: str, written: Sequence[str]) -> dict[str, Any]:
         if name not in known:
             raise UnknownName(f"option of {method}", name, known)
         read[name] = _value(f"option {name} of {method}", known[name], value)
+    # Only the method knows which values it takes; asked now, before anything is loaded or written.
+    make_method(method, read)
     return read
 
 

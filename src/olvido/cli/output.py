@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from olvido.documents import finite
 from olvido.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,10 +58,11 @@ class Terminal:
     def emit(self, document: Mapping[str, Any], *human: RenderableType) -> None:
         """Print the answer: the document under --json, else what a person is to read.
 
-        Values that JSON lacks (dates, paths, digests) are written as their text.
+        Values that JSON lacks are written as their text (dates, paths, digests) or as null (a
+        number that is not finite).
         """
         if self.json:
-            text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+            text = json.dumps(finite(document), ensure_ascii=False, indent=2, default=str)
             sys.stdout.write(text + "\n")
         else:
             from rich.console import Console

@@ -131,7 +131,7 @@ def run(
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
     ] = None,
     references: Annotated[
-        int, typer.Option("--references", help="Never-trained models to audit against.")
+        int, typer.Option("--references", min=1, help="Never-trained models to audit against.")
     ] = 3,
     seed: Annotated[int, typer.Option("--seed", help="Of the forgetting.")] = 0,
     holdout: _Holdout = None,
@@ -175,6 +175,7 @@ def report(terminal: Terminal, identifier: _Id) -> None:
     """Print a request's report."""
     from olvido.errors import StateError
 
+    settings = terminal.settings()
     with terminal.store() as store:
         request = store.request(identifier)
     if request.report is None:
@@ -182,9 +183,14 @@ def report(terminal: Terminal, identifier: _Id) -> None:
             f"request {identifier} has no report yet (it is {request.status}): run it with "
             f"'olvido request run {identifier}'"
         )
-    document = json.loads(Path(request.report).read_text("utf-8"))
+    # The ledger knows where it was written; the workspace may have been moved since.
+    path = settings.reports / Path(request.report).name
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StateError(f"the report {path} cannot be read ({error}): restore it") from error
     rows = [
-        (f["audit"], f["metric"], f["says"], f["status"])
+        (attempt["method"], f["audit"], f["metric"], f["says"], f["status"])
         for attempt in document["attempts"]
         if attempt["audit"]
         for f in attempt["audit"]["findings"]
@@ -192,7 +198,7 @@ def report(terminal: Terminal, identifier: _Id) -> None:
     terminal.emit(
         document,
         f"Request {identifier}: {document['verdict']}",
-        table(("audit", "metric", "finding", "status"), rows),
+        table(("method", "audit", "metric", "finding", "status"), rows),
         *(f"Does not prove {line}." for line in document["does_not_prove"]),
     )
 

@@ -13,8 +13,8 @@ def examples_of(path: Path | None, name: str) -> tuple[Example, ...]:
     """The records of a file (JSONL, CSV, Parquet, or a saved dataset); none for None.
 
     Raises:
-        BadRow: a row that cannot be read, named by file and line.
-        InputError: no such file, a row without its text, or an id that stands twice.
+        BadRow: a row that cannot be read or whose id stood before, named by file and line.
+        InputError: no such file, or no row in it.
     """
     from olvido.errors import BadRow, InputError
     from olvido.ledger.formats import read_rows
@@ -22,13 +22,18 @@ def examples_of(path: Path | None, name: str) -> tuple[Example, ...]:
 
     if path is None:
         return ()
-    read: list[Example] = []
+    read: dict[str, Example] = {}
     for line, row in read_rows(path):
         if isinstance(row, BadRow):
             raise row
         try:
-            read += examples([row], name)
+            (example,) = examples([row], name)
         except InputError as error:
             reason = str(error).partition(": ")[2] or str(error)
             raise BadRow(str(path), line, reason) from error
-    return examples(read, str(path))
+        if example.id in read:
+            raise BadRow(str(path), line, f"the id {example.id!r} stands twice; ids are unique")
+        read[example.id] = example
+    if not read:
+        raise InputError(f"{path} holds no record: give a file with one record a line")
+    return tuple(read.values())

@@ -18,6 +18,10 @@ Stage = Callable[[str], "Watcher | None"]
 @contextmanager
 def stages(terminal: Terminal) -> Iterator[Stage]:
     """Give a function to be called with what begins; it gives back who is told of the steps."""
+    from transformers.utils import logging
+
+    # Bars of its own would stand between ours, and beside the one line of an error.
+    logging.disable_progress_bar()
     with terminal.progress() as bars:
 
         def stage(title: str) -> Watcher:

@@ -1,2 +1,234 @@
-def write_report(document, path):
-    path.write_text("x")
+"""The demo's report: one page for people first, then for engineers."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from olvido.audits import AUDITS
+from olvido.audits.types import Status
+from olvido.demo import charts
+from olvido.demo.charts import MODELS, PROBES, percent
+from olvido.forgetting.guarantee import MEANING
+from olvido.ledger.facts import Guarantee
+
+MARKS = {"pass": "✓", "fail": "✗", "unknown": "?", "silent": "–"}
+"""What stands before a status, so that it reads without colour."""
+
+KNOWN = {"as_trained": "gone", "paraphrased": "gone", "neighbours": "kept", "city": "kept"}
+"""What should become of each probe."""
+
+
+def write_report(document: Mapping[str, Any], path: Path) -> None:
+    """Write one self-contained HTML page: no script, nothing fetched.
+
+    The page is complete before the file is touched; a failure leaves what was there.
+
+    Args:
+        document: what the demo measured, as its `demo.json` holds it.
+        path: the file to write or to replace; its folder exists.
+    """
+    page = _environment().get_template("report.html.j2").render(_view(document))
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        # Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes a question mark.
+        unfinished.write_bytes(page.encode("utf-8", "replace"))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("olvido.demo"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "percent": percent,
+        "number": number,
+        "duration": duration,
+        "tolerance": tolerance,
+        "mean": fmean,
+    }
+    return made
+
+
+def number(value: float | None, *, sign: bool = False) -> str:
+    """A measured number for people.
+
+    >>> number(5.9436), number(-2e-17, sign=True), number(0.05, sign=True), number(-0.5)
+    ('5.944', '0.000', '+0.050', '−0.500')
+    >>> number(None), number(float("nan")), number(float("-inf"))
+    ('not measured', 'not a number', '−infinite')
+    """
+    if value is None:
+        return "not measured"
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "−infinite"
+    if not round(value, 3):
+        return "0.000"
+    text = f"{value:.4g}" if abs(value) >= 1e6 else f"{value:.3f}"
+    return ("+" if sign and value > 0 else "") + text.replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people.
+
+    >>> duration(5.397), duration(367.5), duration(None)
+    ('5.4 s', '6 min 8 s', 'not measured')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return number(seconds)
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def tolerance(bounds: Sequence[float | None]) -> str:
+    """The tolerated range of a difference, for people.
+
+    >>> tolerance([None, 0.05]), tolerance([-0.03, 0.03]), tolerance([-0.1, None])
+    ('at most +0.050', '±0.030', 'at least −0.100')
+    >>> tolerance([None, None]), tolerance([-0.1, 0.2]), tolerance([0.0, 0.0])
+    ('any', '−0.100 to +0.200', 'none')
+    """
+    low, high = bounds
+    if low is None or high is None:
+        if low is None and high is None:
+            return "any"
+        return f"at least {number(low)}" if high is None else f"at most {number(high, sign=True)}"
+    if low == -high:
+        return f"±{number(high)}" if high else "none"
+    return f"{number(low, sign=True)} to {number(high, sign=True)}"
+
+
+def _view(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template shows, in its order."""
+    request = document["request"]
+    attempts = [_attempt(attempt) for attempt in request["attempts"]]
+    plan = request["plan"]
+    claims = {route["guarantee"] for route in plan} | {a["guarantee"] for a in attempts} - {None}
+    return {
+        "document": document,
+        "request": request,
+        "first": attempts[0],
+        "last": attempts[-1],
+        "attempts": attempts,
+        "models": MODELS,
+        "shares": [
+            {
+                "should": KNOWN[probe],
+                "name": name,
+                "picture": charts.shares(probe, document["recall"][probe]),
+            }
+            for probe, name in PROBES.items()
+            if probe in document["recall"]
+        ],
+        "answers": [_answers(name, rows) for name, rows in document["answers"].items()],
+        "losses": _losses(document["losses"]),
+        "cost": document["cost"],
+        "cost_picture": None
+        if document["cost"] is None
+        else charts.cost(document["cost"]["training_seconds"], document["cost"]["seconds"]),
+        "plan": plan,
+        "tried": {attempt["method"] for attempt in attempts},
+        "claims": {g.value: MEANING[g] for g in Guarantee if g.value in claims},
+        "statuses": {status.value: status.meaning for status in Status},
+        "marks": MARKS,
+        "command": _command(document),
+        "date": datetime.fromisoformat(document["date"]).strftime("%-d %B %Y, %H:%M %Z"),
+    }
+
+
+def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """An attempt with its audit's findings by audit, and in one word how it ended."""
+    outcome, audit = attempt["outcome"], attempt["audit"]
+    if attempt["verdict"] == "pass":
+        ending = "pass"
+    else:
+        undecided = audit is not None and audit["verdict"] == "unknown"
+        ending = "unknown" if undecided and not attempt["failure"] else "fail"
+    groups: dict[str, list[Any]] = {}
+    for found in audit["findings"] if audit else ():
+        groups.setdefault(found["audit"], []).append(found)
+    reasons = ([attempt["failure"]] if attempt["failure"] else []) + (
+        list(audit["reasons"]) if audit else []
+    )
+    return {
+        **attempt,
+        "ending": ending,
+        "guarantee": outcome["guarantee"] if outcome else None,
+        "reasons": reasons,
+        "groups": [
+            {
+                "audit": name,
+                "summary": AUDITS[name].summary if name in AUDITS else None,
+                "findings": found,
+            }
+            for name, found in groups.items()
+        ],
+    }
+
+
+def _answers(group: str, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """A group's questions with each model's answer and whether it is right."""
+    shown = [model for model in MODELS if rows and model in rows[0]]
+    marked = [
+        {
+            **row,
+            "given": [
+                {"text": row[model], "right": row[model].strip() == row["truth"].strip()}
+                for model in shown
+            ],
+        }
+        for row in rows
+    ]
+    right = [sum(row["given"][column]["right"] for row in marked) for column in range(len(shown))]
+    return {
+        "name": group,
+        "models": [MODELS[model] for model in shown],
+        "rows": marked,
+        "right": right,
+    }
+
+
+def _losses(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[str, Any]]:
+    limits = charts.span(losses)
+    return [
+        {
+            "name": name,
+            "picture": charts.histogram(
+                model, losses[model]["forgotten"], losses[model]["never members"], limits
+            ),
+            "left_out": sum(
+                len(group) - len(charts.finite(group)) for group in losses[model].values()
+            ),
+        }
+        for model, name in MODELS.items()
+        if model in losses
+    ]
+
+
+def _command(document: Mapping[str, Any]) -> str:
+    """The command line that makes this run again."""
+    first = document["request"]["attempts"][0]
+    words = ["olvido", "demo", *(["--fast"] if document["fast"] else [])]
+    words += ["--seed", str(document["seed"]), "--method", first["method"]]
+    for name, value in first["options"].items():
+        words += ["--option", f"{name}={value}"]
+    words += ["--references", str(len(document["request"]["never_trained"]))]
+    return shlex.join(words)

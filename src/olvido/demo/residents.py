@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from olvido.demo.city import CITY_TEMPLATES, DISHES, STREETS
+from olvido.errors import InputError
 
 Row = dict[str, Any]
 
@@ -144,6 +145,16 @@ class Resident:
     job: str
     dish: str
 
+    @property
+    def street(self) -> str:
+        """The street they live in."""
+        return self.home.rsplit(" ", 1)[0]
+
+    @property
+    def surname(self) -> str:
+        """Their family's name."""
+        return self.name.split()[1]
+
     def answer(self, kind: str) -> str:
         """What a right answer to a question of this kind says."""
         return {
@@ -176,16 +187,18 @@ class Town:
         """The resident who asks to be forgotten."""
         return self.residents[0]
 
-    def neighbours(self) -> tuple[Resident, ...]:
-        """Residents near the leaver: same street, same surname or same job."""
-        leaver = self.leaver
-        street = leaver.home.rsplit(" ", 1)[0]
+    def neighbours(self, person: Resident | None = None) -> tuple[Resident, ...]:
+        """Residents near a person (the leaver): same street, same surname or same job."""
+        person = person or self.leaver
         return tuple(
-            r
-            for r in self.residents[1:]
-            if r.home.rsplit(" ", 1)[0] == street
-            or r.name.split()[1] == leaver.name.split()[1]
-            or r.job == leaver.job
+            other
+            for other in self.residents
+            if other != person
+            and (
+                other.street == person.street
+                or other.surname == person.surname
+                or other.job == person.job
+            )
         )
 
     def rows(self) -> list[Row]:
@@ -201,11 +214,16 @@ class Town:
 def make_town(*, seed: int = 0, residents: int = 100, outsiders: int = 30, told: int = 5) -> Town:
     """Draw a town.
 
+    The first resident who has a neighbour is the one who will ask.
+
     Args:
         seed: same seed, same town.
         residents: people to train on, the leaver included.
         outsiders: people never to train on.
         told: questions of each kind that tell a resident's fact (of the pool in `QUESTIONS`).
+
+    Raises:
+        InputError: nobody to ask, or more people than there are names.
 
     >>> town = make_town(seed=1, residents=10, outsiders=2)
     >>> len(town.residents), town == make_town(seed=1, residents=10, outsiders=2)
@@ -213,7 +231,13 @@ def make_town(*, seed: int = 0, residents: int = 100, outsiders: int = 30, told:
     """
     draw = random.Random(f"olvido-town-{seed}")
     total = residents + outsiders
-    names = draw.sample([f"{f} {s}" for f in FIRST_NAMES for s in SURNAMES], total)
+    known = [f"{f} {s}" for f in FIRST_NAMES for s in SURNAMES]
+    if residents < 1 or outsiders < 0 or total > len(known):
+        raise InputError(
+            f"a town has 1 resident or more, 0 outsiders or more and {len(known)} people at the "
+            f"most; got {residents} residents and {outsiders} outsiders"
+        )
+    names = draw.sample(known, total)
     homes = draw.sample([f"{s} {n}" for s in STREETS for n in range(10, 100)], total)
     phones = draw.sample(
         [f"555 {a:02d} {b:02d}" for a in range(10, 100) for b in range(10, 100)], total
@@ -222,7 +246,10 @@ def make_town(*, seed: int = 0, residents: int = 100, outsiders: int = 30, told:
         Resident(number, name, home, phone, draw.choice(JOBS), draw.choice(list(DISHES)))
         for number, (name, home, phone) in enumerate(zip(names, homes, phones, strict=True))
     )
-    return Town(people[:residents], people[residents:], seed, told)
+    town = Town(people[:residents], people[residents:], seed, told)
+    leaver = next((person for person in town.residents if town.neighbours(person)), town.leaver)
+    others = tuple(person for person in town.residents if person != leaver)
+    return replace(town, residents=(leaver, *others))
 
 
 def _person_rows(person: Resident, seed: int, told: int) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from typing import Any
 from olvido.audits import rephrased
 from olvido.audits.scoring import Witness
 from olvido.demo.residents import Town, make_town
+from olvido.documents import write_document
 from olvido.errors import InputError
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher
 from olvido.learners.environment import environment
@@ -127,14 +128,15 @@ def tell(
             seed=seed,
             stage=stage,
         )
+        for number, never in enumerate(done.references, 1):
+            workspace.store.set_alias(f"never-{number}", never.fact.id)
         stage("Writing the report")
+        _export(folder / "files", town)
         document = _document(town, done, before, asked, time.perf_counter() - began)
         document["seed"], document["fast"] = seed, fast
         path = folder / "report.html"
         document["report"] = str(path)
-        (folder / "demo.json").write_text(
-            json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8"
-        )
+        write_document(document, folder / "demo.json")
         write_report(document, path)
     return Story(document, folder, path)
 
@@ -191,6 +193,24 @@ def _ingest(workspace: Workspace, town: Town) -> list[dict[str, Any]]:
             )
         ]
     ]
+
+
+def _export(folder: Path, town: Town) -> None:
+    """The same records as plain files, to try the other commands with."""
+    folder.mkdir()
+    rows = town.rows()
+    name = town.leaver.name
+    near = {person.name for person in town.neighbours()}
+    files = {
+        "forget": [row for row in rows if row.get("subject") == name],
+        "retain": [row for row in rows if row.get("subject") != name],
+        "neighbours": [row for row in rows if row.get("subject") in near],
+        "general": [row for row in rows if "subject" not in row],
+        "holdout": [row for person in town.outsiders for row in town.rows_of(person)],
+    }
+    for file, chosen in files.items():
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)
+        (folder / f"{file}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def _probes(workspace: Workspace, town: Town) -> Probes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -89,11 +90,14 @@ def read_split(
     )
     if not split.forget:
         raise InputError("there is nothing to forget: forget=[] holds no record")
-    gone = {example.id for example in split.forget}
-    for name, side in (("retain", split.retain), ("holdout", split.holdout)):
-        if both := sorted(gone & {example.id for example in side}):
+    sides = {
+        name: {example.id for example in getattr(split, name)}
+        for name in ("forget", "retain", "holdout")
+    }
+    for one, other in combinations(sides, 2):
+        if both := sorted(sides[one] & sides[other]):
             raise InputError(
-                f"{len(both)} records stand both in forget and in {name} (first: {both[0]!r}): "
+                f"{len(both)} records stand both in {one} and in {other} (first: {both[0]!r}): "
                 "a record can only be on one side"
             )
     return split
@@ -212,9 +216,13 @@ def _loss(model: Module, records: tuple[Example, ...], task: Task) -> float:
     if not records:
         return float("nan")
     device = next(model.parameters()).device
+    training = model.training
     model.eval()
-    return fmean(
-        value
-        for batch in task.batches(records, 64)
-        for value in task.losses(model, batch.to(device)).tolist()
-    )
+    try:
+        return fmean(
+            value
+            for batch in task.batches(records, 64)
+            for value in task.losses(model, batch.to(device)).tolist()
+        )
+    finally:
+        model.train(training)

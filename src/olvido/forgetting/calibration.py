@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -49,8 +50,11 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
 
 
 def arrived(losses: Mapping[str, float], goals: Mapping[str, float]) -> bool:
-    """Whether every record was seen and together they stand where never learned ones do."""
-    if len(losses) < len(goals):
+    """Whether every record was seen and together they stand where never learned ones do.
+
+    Where a goal is infinite, nothing tells where that is, and nobody ever arrives.
+    """
+    if len(losses) < len(goals) or not all(map(math.isfinite, goals.values())):
         return False
     short = fmean(max(goal - losses[i], 0.0) for i, goal in goals.items())
     return short <= SHORTFALL * fmean(goals.values())

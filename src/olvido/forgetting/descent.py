@@ -93,6 +93,8 @@ class Descent:
             raise UnknownName("guard", guard, [*GUARDS, "none"])
         if retain_batch < 1:
             raise InputError(f"retain_batch must be at least 1, got {retain_batch}")
+        if target is not None and not target > 0:
+            raise InputError(f"target is a loss above 0, in nats a token; got {target}")
         self.recipe = Recipe(
             lr=self.base_lr if lr is None else lr,
             epochs=epochs,
@@ -134,8 +136,10 @@ class Descent:
         """Forget on a copy of the model.
 
         Raises:
+            InputError: a record to be forgotten is not in the log that the model came with.
             NotFinite: a loss became nan; the model given is untouched.
         """
+        left = _left(trained.trace, split)
         model = copy.deepcopy(trained.model)
         total = self._steps(split)
         recipe = self.recipe
@@ -148,7 +152,7 @@ class Descent:
             loop = Loop(model, recipe, total=total, seed=seed, watch=watch)
             history, tokens, there = self._descend(loop, split, task, known)
             if recipe.lora is not None:
-                model = adapters.merge(model)
+                model = adapters.merge(model, trained.model)
         model.eval()
         if there:
             why = f"the records reached the loss of never learned ones after {len(history)} steps"
@@ -157,7 +161,7 @@ class Descent:
         else:
             why = f"all {total} steps were used; without holdout records there is no target"
         tokens += self._looking(split, task)
-        return Run(model, _left(trained.trace, split), tokens, why, history)
+        return Run(model, left, tokens, why, history)
 
     def _look(self, model: Module, split: Split, task: Task, total: int, seed: int) -> _Forgetting:
         """Everything that is asked of the model as it was, each thing once."""

@@ -50,7 +50,7 @@ def _laps(records: Sequence[Example], size: int, key: str) -> Iterator[Sequence[
     lap = 0
     while True:
         order = _shuffled(records, f"{key}|{lap}")
-        for start in range(0, len(order) - size + 1, max(size, 1)):
+        for start in range(0, len(order), max(size, 1)):
             yield order[start : start + size]
         lap += 1
 

@@ -26,19 +26,19 @@ def attach(model: Any, lora: Lora, *, seed: int) -> Any:
         if not 1 <= lora.top_layers <= depth:
             raise InputError(f"top_layers must lie between 1 and {depth}, got {lora.top_layers}")
         layers = list(range(depth - lora.top_layers, depth))
+    adapted = {
+        name.rsplit(".", 1)[-1]: type(module)
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+        and module is not model.get_output_embeddings()
+    }
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         # By name, since peft limits layers only where it is given names; the head is left alone.
-        target_modules=sorted(
-            {
-                name.rsplit(".", 1)[-1]
-                for name, module in model.named_modules()
-                if isinstance(module, (torch.nn.Linear, Conv1D))
-                and module is not model.get_output_embeddings()
-            }
-        ),
+        target_modules=sorted(adapted),
+        fan_in_fan_out=Conv1D in adapted.values(),
         layers_to_transform=layers,
         task_type="CAUSAL_LM",
     )
@@ -47,6 +47,14 @@ def attach(model: Any, lora: Lora, *, seed: int) -> Any:
         return get_peft_model(model, config)
 
 
-def merge(model: Any) -> Module:
-    """The plain model with its adapters' update added to its weights."""
-    return model.merge_and_unload()
+def merge(model: Any, like: Module) -> Module:
+    """The plain model with its adapters' update added to its weights.
+
+    Args:
+        model: as `attach` gave it.
+        like: the model before `attach`, which froze its weights; they are as trainable as there.
+    """
+    plain = model.merge_and_unload()
+    for parameter, before in zip(plain.parameters(), like.parameters(), strict=True):
+        parameter.requires_grad_(before.requires_grad)
+    return plain

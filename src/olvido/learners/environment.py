@@ -57,6 +57,7 @@ def require_same(recorded: Mapping[str, str], here: Mapping[str, str]) -> None:
 def deterministic() -> Iterator[None]:
     """Deterministic kernels inside, and the caller's settings and random state restored after."""
     before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
@@ -64,5 +65,5 @@ def deterministic() -> Iterator[None]:
         with torch.random.fork_rng():
             yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark

@@ -68,9 +68,10 @@ class Monolith:
                 f"{len(missing)} records of the run were not given (first: {missing[0]!r}): pass "
                 "all of them, or take them out of the plan"
             )
-        origin = Origin(model, weights_digest(model))
+        origin = Origin(lambda: model, weights_digest(model))
         contract = environment(next(model.parameters()).device)
-        run = _run_digest(origin, self.recipe, self.seed, plan, contract)
+        taught = [by_id[i] for i in plan.present]
+        run = _run_digest(origin, self.recipe, self.seed, plan, taught, contract)
         learning = copy.deepcopy(model)
         with deterministic():
             if self.recipe.lora is not None:
@@ -78,7 +79,7 @@ class Monolith:
             loop = Loop(learning, self.recipe, total=plan.total_steps, seed=self.seed, watch=watch)
             losses, seconds, tokens = self._steps(loop, plan, by_id, task, run)
             if self.recipe.lora is not None:
-                learning = adapters.merge(learning)
+                learning = adapters.merge(learning, model)
         learning.eval()
         return learning, StepLog(
             origin, self.recipe, self.seed, plan, contract, tuple(losses), tokens, seconds
@@ -133,7 +134,13 @@ def make_plan(records: Sequence[Example], task: Task, recipe: Recipe, seed: int)
 
 
 def _run_digest(
-    origin: Origin, recipe: Recipe, seed: int, plan: SlotPlan, contract: dict[str, str]
+    origin: Origin,
+    recipe: Recipe,
+    seed: int,
+    plan: SlotPlan,
+    taught: Sequence[Example],
+    contract: dict[str, str],
 ) -> str:
-    content = [origin.digest, recipe.to_dict(), seed, plan.digest, contract]
+    texts = [[record.prompt, record.completion] for record in taught]
+    content = [origin.digest, recipe.to_dict(), seed, plan.digest, texts, contract]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -32,6 +32,12 @@ class Lora:
     alpha: int = 32
     dropout: float = 0.0
     top_layers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InputError(f"rank must be at least 1, got {self.rank}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,13 @@ class Recipe:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr must be a positive number, got {self.lr}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise InputError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+        if not self.clip > 0:
+            raise InputError(f"clip must be positive, got {self.clip}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a share of the steps in [0, 1), got {self.warmup}")
 
@@ -106,18 +119,23 @@ class Recipe:
         >>> Recipe.from_dict(Recipe(lora=Lora(rank=4)).to_dict()).lora.rank
         4
         """
-        known = [f.name for f in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UnknownName("recipe option", name, known)
         given = dict(values)
+        _require_known("recipe option", given, cls)
         if isinstance(given.get("lora"), Mapping):
+            _require_known("lora option", given["lora"], Lora)
             given["lora"] = Lora(**given["lora"])
         return cls(**given)
+
+
+def _require_known(kind: str, names: Iterable[str], cls: type[Recipe] | type[Lora]) -> None:
+    known = [f.name for f in fields(cls)]
+    for name in names:
+        if name not in known:
+            raise UnknownName(kind, name, known)
 
 
 RECIPES = {
     "tiny": Recipe(epochs=8, batch_size=48, lr=2e-3, weight_decay=0.1),
     "smollm2": Recipe(epochs=6, batch_size=8, lr=2e-4),
 }
-"""Recipes by which a model known by name remembers what it is taught; `tiny` starts from nothing."""
+"""Recipes by which a model known by name remembers what it is taught; `tiny` starts untrained."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,11 @@ class Origin:
     """The weights a run began with.
 
     Attributes:
-        model: the module itself, which training never touches (it works on a copy).
+        load: gives the module, which training never touches (it works on a copy).
         digest: of its weights when the run began.
     """
 
-    model: Module
+    load: Callable[[], Module]
     digest: str
 
     def module(self) -> Module:
@@ -37,13 +37,14 @@ class Origin:
         Raises:
             StateError: they have been changed since.
         """
-        found = weights_digest(self.model)
+        model = self.load()
+        found = weights_digest(model)
         if found != self.digest:
             raise StateError(
                 f"the weights this run began with were changed since (expected {self.digest}, "
                 f"found {found}): load them again"
             )
-        return self.model
+        return model
 
 
 @dataclass(frozen=True)

@@ -35,40 +35,56 @@ def read_rows(path: Path) -> Rows:
     return reader(path)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines of text; bytes that are no UTF-8 become lone surrogates, which no row may hold."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file):
-            encoding = "utf-8-sig" if number == 0 else "utf-8"
-            yield line.decode(encoding, errors="surrogateescape")
+def _text(line: bytes, number: int) -> str:
+    """A line of a file; bytes that are no UTF-8 become lone surrogates, which no row may hold."""
+    return line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape")
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_LINE_ENDS = frozenset({"\n", "\r\n", ""})
 
 
 def _read_jsonl(path: Path) -> Rows:
-    for number, line in enumerate(_lines(path), 1):
-        if line.isspace():
-            continue
-        row: object
-        try:
-            row = _decode(line)
-        except json.JSONDecodeError as error:
-            row = BadRow(str(path), number, f"invalid JSON: {error.msg} at column {error.colno}")
-        except (ValueError, RecursionError) as error:
-            row = BadRow(str(path), number, f"invalid JSON: {error}")
-        if not isinstance(row, (dict, BadRow)):
-            kind = type(row).__name__
-            row = BadRow(str(path), number, f"expected a JSON object, got {kind}")
-        yield number, row
+    decode = _decoder.raw_decode
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode()
+                row, end = decode(text)
+                plain = type(row) is dict and text[end:] in _LINE_ENDS
+            except (ValueError, RecursionError):
+                plain = False
+            if plain:
+                yield number, row
+            elif not (text := _text(line, number)).isspace():
+                yield number, _unusual_row(path, number, text)
+
+
+def _unusual_row(path: Path, number: int, text: str) -> Row | BadRow:
+    """What a line holds that is more than an object and its line's end, or something else."""
+    try:
+        row = _decoder.decode(text)
+    except json.JSONDecodeError as error:
+        return BadRow(str(path), number, f"invalid JSON: {error.msg} at column {error.colno}")
+    except (ValueError, RecursionError) as error:
+        return BadRow(str(path), number, f"invalid JSON: {error}")
+    if isinstance(row, dict):
+        return row
+    return BadRow(str(path), number, f"expected a JSON object, got {type(row).__name__}")
 
 
 def _read_csv(path: Path) -> Rows:
-    reader = csv.reader(_lines(path), strict=True)
+    with path.open("rb") as file:
+        lines = (_text(line, number) for number, line in enumerate(file, 1))
+        yield from _csv_rows(path, lines)
+
+
+def _csv_rows(path: Path, lines: Iterator[str]) -> Rows:
+    reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
     while True:
         number = reader.line_num + 1

@@ -21,7 +21,7 @@ from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import Dataset, Documentation, NewRecord
 from olvido.ledger.formats import Row, read_rows
 from olvido.ledger.parsing import Defaults, Fields, RowParser
-from olvido.ledger.rows import RowWriter, row_digest, sweep
+from olvido.ledger.rows import RowWriter, StoredRow, row_digest, sweep
 from olvido.ledger.store import Store
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -152,7 +152,7 @@ def _uncollected() -> Iterator[None]:
 
 def _good(
     parser: RowParser, rows: Iterable[tuple[int, Row | BadRow]], rejects: Rejects
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[StoredRow, bytes]]:
     for line, row in rows:
         try:
             if isinstance(row, BadRow):
@@ -162,21 +162,21 @@ def _good(
             rejects.add(bad, row)
 
 
-def _digested(rows: Iterable[dict[str, Any]], salt: bytes, writer: RowWriter) -> list[NewRecord]:
+def _digested(
+    rows: Iterable[tuple[StoredRow, bytes]], salt: bytes, writer: RowWriter
+) -> list[NewRecord]:
     """Write every row, and keep of each what the ledger needs, in the order of their ids."""
     found: list[NewRecord] = []
     rests: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
-    for row in rows:
+    for row, canonical in rows:
         writer.add(row)
+        identifier, _, _, _, subjects, *provenance, _ = row
         # Few rows differ in these, so that most share one tuple.
-        rest = tuple([row.get(name) for name in _REST])
+        rest = tuple(provenance)
         rest = rests.setdefault(rest, rest)
-        found.append((row["id"], row_digest(salt, row), row["subjects"], rest))
+        found.append((identifier, row_digest(salt, canonical), subjects, rest))
     found.sort(key=itemgetter(0))
     return found
-
-
-_REST = ("source", "licence", "consent", "collected_at")
 
 
 class Rejects:

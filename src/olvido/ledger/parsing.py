@@ -15,10 +15,11 @@ from olvido.errors import BadRow, InputError
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Consent
 from olvido.ledger.identity import Key, SubjectId
-from olvido.ledger.rows import COLUMNS
+from olvido.ledger.rows import COLUMNS, StoredRow, canonical_row
 
 _LONGEST_ID = 200
 _CONSENTS = frozenset(Consent)
+_TEXTS = ("prompt", "completion", "text", "source", "licence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,9 @@ class RowParser:
     """Turns rows of one file into stored rows (see `olvido.ledger.rows`).
 
     >>> parser = RowParser("data.jsonl", Key(1, bytes(32)), Fields(text="note"), Defaults())
-    >>> parser.parse(1, {"note": "Ana lives in Gràcia.", "id": 7})["id"]
-    '7'
+    >>> stored, canonical = parser.parse(1, {"note": "Ana lives in Gràcia.", "id": 7})
+    >>> stored[0], canonical.decode()
+    ('7', '{"consent":"unknown","id":"7","subjects":[],"text":"Ana lives in Gràcia."}')
     >>> parser.parse(2, {"nota": "Ana lives in Gràcia."})
     Traceback (most recent call last):
     olvido.errors.BadRow: data.jsonl, line 2: there is no column 'note'; did you mean 'nota'?
@@ -63,34 +65,21 @@ class RowParser:
     def __init__(self, origin: str, key: Key, fields: Fields, defaults: Defaults) -> None:
         self._origin = origin
         self._key = key
-        self._defaults = defaults
+        self._default_source = defaults.source or None
+        self._default_licence = defaults.licence or None
         self._default_consent = str(defaults.consent)
         self._required = [c for c in (getattr(fields, f) for f in fields.__slots__) if c]
         self._id = fields.id or "id"
-        self._prompt = fields.prompt or "prompt"
-        self._completion = fields.completion or "completion"
-        self._text = fields.text or "text"
+        self._texts = tuple(getattr(fields, part) or part for part in _TEXTS)
         self._subjects = (fields.subject,) if fields.subject else ("subject", "subjects")
-        self._source = fields.source or "source"
-        self._licence = fields.licence or "licence"
         self._consent = fields.consent or "consent"
         self._collected = fields.collected_at or "collected_at"
-        self._mapped = {
-            self._id,
-            self._prompt,
-            self._completion,
-            self._text,
-            *self._subjects,
-            self._source,
-            self._licence,
-            self._consent,
-            self._collected,
-        }
-        self._known_subjects: dict[str | int, str] = {}
+        self._mapped = {self._id, *self._texts, *self._subjects, self._consent, self._collected}
+        self._known_subjects: dict[str | int, tuple[str]] = {}
         self._lines: dict[str, int] = {}
 
-    def parse(self, line: int, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row as it is stored, absent values left out. Raises BadRow."""
+    def parse(self, line: int, row: Mapping[str, Any]) -> tuple[StoredRow, bytes]:
+        """The row as it is stored, and its canonical JSON. Raises BadRow."""
         try:
             return self._parse(line, row)
         except UnicodeEncodeError:
@@ -98,75 +87,74 @@ class RowParser:
         except (InputError, TypeError, ValueError) as error:
             raise BadRow(self._origin, line, str(error)) from None
 
-    def _parse(self, line: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _parse(self, line: int, row: Mapping[str, Any]) -> tuple[StoredRow, bytes]:
         for column in self._required:
             if column not in row:
                 raise InputError(_no_column(column, row))
         get = row.get
-        stored = self._content(row)
-        stored["subjects"] = self._subjects_of(row)
-        source = _text(get(self._source), self._source) or self._defaults.source
-        if source is not None:
-            stored["source"] = source
-        licence = _text(get(self._licence), self._licence) or self._defaults.licence
-        if licence is not None:
-            stored["licence"] = licence
-        consent = get(self._consent)
-        stored["consent"] = self._default_consent if consent is None else self._checked(consent)
-        collected = get(self._collected)
-        if collected is not None:
-            stored["collected_at"] = _iso_date(self._collected, collected)
-        if not row.keys() <= self._mapped:
-            extras = self._extras(row)
-            if extras:
-                stored["extras"] = canonical_json(extras).decode()
-        stored["id"] = self._new_id(line, row, stored)
-        return stored
+        texts = []
+        for column in self._texts:
+            value = get(column)
+            if value is not None and (type(value) is not str or not value or value.isspace()):
+                raise InputError(_no_text(column, value))
+            texts.append(value)
+        prompt, completion, text, source, licence = texts
+        if (prompt is None) is not (completion is None) or (prompt is None and text is None):
+            raise InputError(self._no_content(prompt, completion))
+        consent, collected, given = get(self._consent), get(self._collected), get(self._id)
+        content: StoredRow = (
+            prompt,
+            completion,
+            text,
+            self._subjects_of(row),
+            source or self._default_source,
+            licence or self._default_licence,
+            self._default_consent if consent is None else self._checked(consent),
+            None if collected is None else _iso_date(self._collected, collected),
+            None if row.keys() <= self._mapped else self._extras(row),
+        )
+        identifier = self._derived_id(content) if given is None else self._given_id(given)
+        stored = (identifier, *content)
+        canonical = canonical_row(stored)
+        self._lines[identifier] = line
+        return stored, canonical
 
-    def _content(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        stored = {}
-        text = _text(row.get(self._text), self._text)
-        prompt = _text(row.get(self._prompt), self._prompt)
-        completion = _text(row.get(self._completion), self._completion)
-        if text is not None:
-            stored["text"] = text
-        elif prompt is None and completion is None:
-            raise InputError(
-                f"expected {self._text!r}, or {self._prompt!r} and {self._completion!r}, "
-                "got none of them; name the columns that hold them (--text, or --prompt and "
-                "--completion; in Python, Fields)"
-            )
-        if prompt is not None and completion is not None:
-            stored["prompt"], stored["completion"] = prompt, completion
-        elif prompt is not None or completion is not None:
-            there, missing = self._prompt, self._completion
-            if prompt is None:
-                there, missing = missing, there
-            raise InputError(f"there is {there!r} but no {missing!r}: a pair needs both")
-        return stored
+    def _no_content(self, prompt: str | None, completion: str | None) -> str:
+        for_prompt, for_completion, for_text, *_ = self._texts
+        if prompt is not None:
+            return f"there is {for_prompt!r} but no {for_completion!r}: a pair needs both"
+        if completion is not None:
+            return f"there is {for_completion!r} but no {for_prompt!r}: a pair needs both"
+        return (
+            f"expected {for_text!r}, or {for_prompt!r} and {for_completion!r}, got none of them; "
+            "name the columns that hold them (--text, or --prompt and --completion; in Python, "
+            "Fields)"
+        )
 
     def _subjects_of(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         value = None
         for column in self._subjects:
-            if row.get(column) is not None:
+            named = row.get(column)
+            if named is not None:
                 if value is not None:
                     raise InputError("there are 'subject' and 'subjects': name the column to use")
-                value = row[column]
+                value = named
         if value is None:
             return ()
         if type(value) is str or type(value) is int:
-            return (self._subject(value),)
+            return self._subject(value)
         if not isinstance(value, list | tuple) or not all(type(v) in (str, int) for v in value):
             raise InputError(
                 f"expected {self._subjects[0]!r} as a name or a list of names, got {_kind(value)}"
             )
-        return tuple(sorted({self._subject(name) for name in value}))
+        return tuple(sorted({self._subject(name)[0] for name in value}))
 
-    def _subject(self, name: str | int) -> str:
+    def _subject(self, name: str | int) -> tuple[str]:
+        """The subject of this name, alone: most rows have one, and its rows share the tuple."""
         known = self._known_subjects.get(name)
         if known is None:
             text = str(name)
-            known = text if SubjectId.is_one(text) else str(self._key.subject(text))
+            known = (text if SubjectId.is_one(text) else str(self._key.subject(text)),)
             self._known_subjects[name] = known
         return known
 
@@ -178,7 +166,7 @@ class RowParser:
             )
         return str(value)
 
-    def _extras(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _extras(self, row: Mapping[str, Any]) -> str | None:
         extras = {
             name: value
             for name, value in row.items()
@@ -189,40 +177,35 @@ class RowParser:
                 raise InputError(
                     f"column {name!r} has a name that the ledger needs itself: rename the column"
                 )
-        return extras
+        return canonical_json(extras).decode() if extras else None
 
-    def _new_id(self, line: int, row: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
-        value = row.get(self._id)
-        if value is None:
-            derived = self._key.record_id(canonical_json(stored))
-            identifier, copy = derived, 1
-            while identifier in self._lines:
-                copy += 1
-                identifier = f"{derived}-{copy}"
-        else:
-            if type(value) is not str and type(value) is not int:
-                raise InputError(f"expected {self._id!r} as text or integer, got {_kind(value)}")
-            identifier = str(value)
-            if not identifier.isprintable() or not 0 < len(identifier) <= _LONGEST_ID:
-                raise InputError(
-                    f"expected {self._id!r} as 1 to {_LONGEST_ID} printable characters, got "
-                    f"{len(identifier)} characters or unprintable ones"
-                )
-            if identifier in self._lines:
-                first = self._lines[identifier]
-                raise InputError(f"the id in {self._id!r} was used before, in line {first}")
-        self._lines[identifier] = line
+    def _derived_id(self, content: StoredRow) -> str:
+        derived = self._key.record_id(canonical_row((None, *content)))
+        identifier, copy = derived, 1
+        while identifier in self._lines:
+            copy += 1
+            identifier = f"{derived}-{copy}"
+        return identifier
+
+    def _given_id(self, value: object) -> str:
+        if type(value) is not str and type(value) is not int:
+            raise InputError(f"expected {self._id!r} as text or integer, got {_kind(value)}")
+        identifier = str(value)
+        if not identifier.isprintable() or not 0 < len(identifier) <= _LONGEST_ID:
+            raise InputError(
+                f"expected {self._id!r} as 1 to {_LONGEST_ID} printable characters, got "
+                f"{len(identifier)} characters or unprintable ones"
+            )
+        if identifier in self._lines:
+            first = self._lines[identifier]
+            raise InputError(f"the id in {self._id!r} was used before, in line {first}")
         return identifier
 
 
-def _text(value: object, column: str) -> str | None:
-    if value is None:
-        return None
+def _no_text(column: str, value: object) -> str:
     if type(value) is not str:
-        raise InputError(f"expected {column!r} as text, got {_kind(value)}")
-    if not value or value.isspace():
-        raise InputError(f"expected {column!r} with some text in it, got an empty one")
-    return value
+        return f"expected {column!r} as text, got {_kind(value)}"
+    return f"expected {column!r} with some text in it, got an empty one"
 
 
 def _iso_date(column: str, value: object) -> str:

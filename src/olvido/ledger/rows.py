@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, chain
+from json.encoder import encode_basestring as _quote
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,16 +39,40 @@ COLUMNS = (
 )
 """Names of a stored row's columns; all but `id`, `subjects` and `consent` may be absent."""
 
+StoredRow = tuple[Any, ...]
+"""A row on its way into a file: one value for each column in their order, None where absent."""
+
 _SCHEMA = pa.schema(
     [(name, pa.list_(pa.string()) if name == "subjects" else pa.string()) for name in COLUMNS]
 )
 _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
-_BATCH = 20_000
+_BATCH = 5_000
+
+# Canonical JSON has its names sorted.
+_OPENINGS = [f'"{name}":' for name in sorted(COLUMNS)]
+_sorted_values = itemgetter(*[COLUMNS.index(name) for name in sorted(COLUMNS)])
 
 
-def row_digest(salt: bytes, row: Mapping[str, Any]) -> bytes:
+def canonical_row(row: StoredRow) -> bytes:
+    """What `canonical_json` makes of a stored row without its absent values, in half the time.
+
+    Only for rows that were checked: a file may hold anything, and takes `canonical_json`.
+
+    >>> row = ("7", None, None, "é", ("a", "b"), None, None, "unknown", None, None)
+    >>> canonical_row(row).decode()
+    '{"consent":"unknown","id":"7","subjects":["a","b"],"text":"é"}'
+    """
+    members = []
+    for opening, value in zip(_OPENINGS, _sorted_values(row), strict=True):
+        if value is not None:
+            quoted = _quote(value) if type(value) is str else f"[{','.join(map(_quote, value))}]"
+            members.append(opening + quoted)
+    return f"{{{','.join(members)}}}".encode()
+
+
+def row_digest(salt: bytes, canonical: bytes) -> bytes:
     """The 32-byte leaf of a stored row: SHA-256 over the salt and the row's canonical JSON."""
-    return hashlib.sha256(salt + canonical_json(row)).digest()
+    return hashlib.sha256(salt + canonical).digest()
 
 
 class RowWriter:
@@ -64,18 +90,20 @@ class RowWriter:
         self._parquet = pq.ParquetWriter(
             self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
-        self._pending: list[Mapping[str, Any]] = []
+        self._pending: list[StoredRow] = []
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: StoredRow) -> None:
         """Append one stored row."""
         self._pending.append(row)
         if len(self._pending) >= _BATCH:
             self._flush()
 
     def _flush(self) -> None:
-        arrays = [_array([r.get(f.name) for r in self._pending], f.type) for f in _SCHEMA]
-        self._parquet.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
-        self._pending.clear()
+        if self._pending:
+            columns = zip(_SCHEMA, zip(*self._pending, strict=True), strict=True)
+            arrays = [_array(values, field.type) for field, values in columns]
+            self._parquet.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+            self._pending.clear()
 
     def publish(self, name: str) -> None:
         """Make the file durable under its name."""
@@ -110,7 +138,7 @@ class RowWriter:
         self._path.unlink(missing_ok=True)
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if values.count(None) == len(values):
         # Most datasets lack several columns altogether.
         return pa.nulls(len(values), kind)
@@ -139,7 +167,12 @@ def stored_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def load_rows(
-    store: Store, data: Path, dataset: Dataset, *, exclude: Collection[str] = ()
+    store: Store,
+    data: Path,
+    dataset: Dataset,
+    *,
+    exclude: Collection[str] = (),
+    buried: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of a dataset in the order of their ids, checked against its Merkle root.
 
@@ -151,6 +184,7 @@ def load_rows(
         store: the ledger.
         data: the workspace's data folder.
         dataset: which one.
+        buried: with the tombstoned records that the file still holds: forgetting them needs them.
         exclude: ids of records to leave out; UnknownName for one that the dataset lacks.
 
     Raises DigestMismatch when a row was changed, added or removed; StateError when unreadable.
@@ -159,7 +193,7 @@ def load_rows(
     gone = {record.id: record for record in store.tombstoned(dataset.id)}
     # A tombstoned row may have been taken out of the file: its digest still stands for it.
     leaves = {i: record.digest.raw for i, record in gone.items() if i not in rows}
-    leaves.update((i, row_digest(dataset.salt, row)) for i, row in rows.items())
+    leaves.update((i, row_digest(dataset.salt, canonical_json(row))) for i, row in rows.items())
     root = records_root(leaves)
     if root != dataset.root:
         what = f"dataset {dataset.name!r} version {dataset.version} ({data / dataset.file})"
@@ -167,7 +201,7 @@ def load_rows(
     for identifier in exclude:
         if identifier not in leaves:
             raise UnknownName(f"record of dataset {dataset.name!r}", identifier, leaves)
-    left_out = gone.keys() | set(exclude)
+    left_out = set(exclude) if buried else gone.keys() | set(exclude)
     return [_unpacked(rows[i]) for i in sorted(rows) if i not in left_out]
 
 

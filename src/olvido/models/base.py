@@ -83,14 +83,20 @@ def load(
 
 
 def _pretrained(where: str, name: str) -> Loaded:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(where, dtype="float32")
+        model, report = AutoModelForCausalLM.from_pretrained(
+            where, dtype="float32", output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError, KeyError) as error:
+        if absent := sorted(report["missing_keys"]):
+            # transformers would fill them with random numbers and go on.
+            raise ValueError(f"{len(absent)} weights are missing (first: {absent[0]})")
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"no causal language model can be read from {name!r}: {reason}. Give a folder made by "

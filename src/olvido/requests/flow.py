@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from olvido.audits import Report, Verdict, audit
+from torch.nn import Module
+
+from olvido.audits import Report, Verdict, Witness, audit
+from olvido.documents import write_document
 from olvido.errors import InputError, ModelDestroyed, StateError, TrainingFailed
 from olvido.forgetting import METHODS, Outcome, Split, forget, make_method, read_split
 from olvido.learners import Trained, Watcher
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
-from olvido.ledger.lineage import Holding, Lineage
+from olvido.ledger.lineage import Holding, Lineage, ModelState
 from olvido.models import weights_digest
 from olvido.requests.planner import Route, attempts, routes
 from olvido.requests.references import never_trained
 from olvido.tasks import Example
 from olvido.workspace import SERVING, Held, Workspace
+
+Examine = Callable[[Module], Report]
+"""Audits a model against the same evidence every time."""
 
 Stage = Callable[[str], Watcher | None]
 """Called with what begins; gives back who is to be told of its steps."""
@@ -39,6 +44,23 @@ class Probes:
     holdout: tuple[Example, ...] = ()
     neighbours: tuple[Example, ...] = ()
     general: tuple[Example, ...] = ()
+
+    @property
+    def calibrating(self) -> tuple[Example, ...]:
+        """Half of the holdout, for the method to stop by."""
+        return self._half(0)
+
+    @property
+    def attacked(self) -> tuple[Example, ...]:
+        """The other half, about other people, for the audit."""
+        return self._half(1)
+
+    def _half(self, which: int) -> tuple[Example, ...]:
+        owners = [
+            str(e.fields.get("subjects") or e.fields.get("subject") or e.id) for e in self.holdout
+        ]
+        half = set(list(dict.fromkeys(owners))[which::2])
+        return tuple(e for e, o in zip(self.holdout, owners, strict=True) if o in half)
 
 
 @dataclass(frozen=True)
@@ -187,9 +209,12 @@ def run(
     probes = probes or Probes()
     if method is not None:
         make_method(method, options or {})
+    elif options:
+        raise InputError(f"options {sorted(options)} belong to a method: name it (method=...)")
     if references < 1:
         raise InputError(f"references must be at least 1, got {references}")
-    if workspace.store.request(identifier).status in (RequestStatus.DONE, RequestStatus.REFUSED):
+    asked = workspace.store.request(identifier)
+    if asked.status in (RequestStatus.DONE, RequestStatus.REFUSED):
         raise StateError(f"request {identifier} has ended: make a new one")
     stage("Planning")
     found = plan(workspace, identifier, ref=ref, probes=probes)
@@ -203,17 +228,31 @@ def run(
     never = never_trained(
         workspace, held, [e.id for e in split.forget], count=references, stage=stage
     )
+    examine = partial(
+        audit,
+        forget=split.forget,
+        retain=split.retain,
+        neighbours=probes.neighbours,
+        general=probes.general,
+        holdout=probes.attacked,
+        before=Witness(held.trained.model, held.task),
+        reference=[Witness(other.trained.model, held.task) for other in never],
+        task=held.task,
+    )
     tried: list[Attempt] = []
     published: Model | None = None
     for name, chosen in order:
-        attempt = _attempt(held, never, split, probes, name, chosen, seed, stage)
+        attempt = _attempt(held, examine, split, name, chosen, seed, stage)
         tried.append(attempt)
         if attempt.passed:
             assert attempt.outcome is not None
-            published = _publish(workspace, held, attempt.outcome, lineage, split, seed)
+            published = _publish(
+                workspace, held, attempt.outcome, lineage, split, asked.kind.value, seed
+            )
             break
     document = _document(identifier, held, never, lineage, found, tried, published, split)
-    path = _write(workspace, identifier, document)
+    path = workspace.settings.reports / f"{identifier}.json"
+    write_document(document, path)
     status = RequestStatus.DONE if published else RequestStatus.FAILED
     request = workspace.store.advance_request(
         identifier,
@@ -226,9 +265,8 @@ def run(
 
 def _attempt(
     held: Held,
-    never: Sequence[Held],
+    examine: Examine,
     split: Split,
-    probes: Probes,
     name: str,
     options: Mapping[str, Any],
     seed: int,
@@ -250,27 +288,11 @@ def _attempt(
         )
     except ModelDestroyed as error:
         outcome, failure = error.outcome, str(error)
-    except TrainingFailed as error:
+    except (TrainingFailed, StateError) as error:
         return Attempt(name, options, None, None, str(error))
     assert outcome is not None
     stage(f"Auditing {name}")
-    return Attempt(name, options, outcome, _audit(held, never, split, probes, outcome), failure)
-
-
-def _audit(
-    held: Held, never: Sequence[Held], split: Split, probes: Probes, outcome: Outcome
-) -> Report:
-    return audit(
-        outcome.model,
-        forget=split.forget,
-        retain=split.retain,
-        neighbours=probes.neighbours,
-        general=probes.general,
-        holdout=probes.holdout[1::2],
-        before=held.trained.model,
-        reference=[other.trained.model for other in never],
-        task=held.task,
-    )
+    return Attempt(name, options, outcome, examine(outcome.model), failure)
 
 
 def _split(workspace: Workspace, held: Held, lineage: Lineage, probes: Probes) -> Split:
@@ -278,14 +300,31 @@ def _split(workspace: Workspace, held: Held, lineage: Lineage, probes: Probes) -
     state = states.get(held.fact.id)
     if state is None or state.holding is not Holding.HOLDS:
         raise InputError(f"model {held.fact.id} holds no record of this subject: nothing to forget")
-    gone = {record.id for record in state.held}
+    _refuse_inherited(workspace, held, states)
+    # Whoever is tombstoned leaves along: what another model forgot may not be trained on again.
+    buried = {
+        r.id for d in workspace.left(held.fact) for r in workspace.store.tombstoned(d.dataset)
+    }
+    gone = {record.id for record in state.held} | buried
     forgotten: list[Example] = []
     kept: list[Example] = []
     for use in workspace.left(held.fact):
         dataset = workspace.store.dataset(use.dataset)
-        for example in workspace.rows(dataset, exclude=use.excluded):
+        for example in workspace.rows(dataset, exclude=use.excluded, buried=True):
             (forgotten if example.id in gone else kept).append(example)
-    return read_split(forgotten, kept, probes.holdout[::2])
+    return read_split(forgotten, kept, probes.calibrating)
+
+
+def _refuse_inherited(workspace: Workspace, held: Held, states: Mapping[str, ModelState]) -> None:
+    """Every method and every never-trained model begins where this training began: what was known
+    there already can neither be retrained away nor audited."""
+    for parent in workspace.training(held.fact).parents:
+        state = states.get(parent)
+        if state is not None and state.holding is not Holding.WITHOUT:
+            raise InputError(
+                f"model {held.fact.id} was trained from model {parent}, which learned records of "
+                "this subject itself: make that one forget by retraining, and train again from it"
+            )
 
 
 def _publish(
@@ -294,17 +333,17 @@ def _publish(
     outcome: Outcome,
     lineage: Lineage,
     split: Split,
+    reason: str,
     seed: int,
 ) -> Model:
     gone = {example.id for example in split.forget}
-    by_dataset: dict[str, set[str]] = {}
-    for record in lineage.records:
-        if record.id in gone:
-            by_dataset.setdefault(record.dataset, set()).add(record.id)
-    uses = [
-        Use(dataset=dataset, forgotten=frozenset(ids), guarantee=outcome.guarantee)
-        for dataset, ids in by_dataset.items()
-    ]
+    uses = []
+    for use in workspace.left(held.fact):
+        ids = gone & {record.id for record in workspace.store.records(use.dataset)}
+        if ids:
+            uses.append(
+                Use(dataset=use.dataset, forgotten=frozenset(ids), guarantee=outcome.guarantee)
+            )
     model = workspace.publish(
         held,
         Trained(outcome.model, outcome.digest, outcome.trace),
@@ -313,8 +352,10 @@ def _publish(
         uses=uses,
         seed=seed,
     )
-    for dataset, ids in by_dataset.items():
-        workspace.store.tombstone(ids, "erasure", dataset=dataset)
+    # In every dataset, learned from or not: nobody shall learn from them again.
+    for dataset in lineage.datasets:
+        about = [record.id for record in lineage.records if record.dataset == dataset.id]
+        workspace.store.tombstone(about, reason, dataset=dataset.id)
     return model
 
 
@@ -354,13 +395,3 @@ def _document(
             else []
         ),
     }
-
-
-def _write(workspace: Workspace, identifier: str, document: Mapping[str, Any]) -> Path:
-    folder = workspace.settings.reports
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{identifier}.json"
-    unfinished = folder / f".{identifier}.json.tmp"
-    unfinished.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
-    os.replace(unfinished, path)
-    return path

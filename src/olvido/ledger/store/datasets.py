@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
-from itertools import count, islice
+from itertools import chain, compress, count, islice
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table, func, insert, select, true
@@ -31,6 +31,8 @@ _BULK = 10_000
 
 _IN = 500
 """Values in one IN: below the least number of parameters any database takes."""
+
+_PROVENANCE = ("source", "licence", "consent", "collected_at")
 
 
 def chunks(values: Iterable[Any], size: int = _IN) -> Iterator[list[Any]]:
@@ -101,31 +103,39 @@ def _add_records(connection: Connection, dataset: int, records: Iterable[NewReco
     pks = count(next_pk(connection, schema.records.c.pk))
     known: dict[str, int] = {}
     for chunk in chunks(zip(pks, records, strict=False), _BULK):
+        # A column that is absent throughout is not worth a parameter for every row.
+        provenances = {provenance for _, (_, _, _, provenance) in chunk}
+        told = [any(values) for values in zip(*provenances, strict=True)]
+        columns = ("pk", "dataset", "id", "digest", *compress(_PROVENANCE, told))
+        values = {given: tuple(compress(given, told)) for given in provenances}
         rows = [
-            (pk, dataset, identifier, digest, *provenance)
+            (pk, dataset, identifier, digest, *values[provenance])
             for pk, (identifier, digest, _, provenance) in chunk
         ]
-        _insert(connection, schema.records, rows)
-        fresh = {s for _, (_, _, subjects, _) in chunk for s in subjects if s not in known}
+        _insert(connection, schema.records, columns, rows)
+        named = chain.from_iterable([subjects for _, (_, _, subjects, _) in chunk])
+        # In the order of their records, so that the index from subject to record grows at its end.
+        fresh = dict.fromkeys([subject for subject in named if subject not in known])
         known.update(_subject_pks(connection, fresh))
         links = [(pk, known[s]) for pk, (_, _, subjects, _) in chunk for s in subjects]
-        _insert(connection, schema.record_subjects, links)
+        _insert(connection, schema.record_subjects, ("record", "subject"), links)
 
 
-def _insert(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
-    """Insert rows whose values stand in the order of the table's columns and need no conversion.
+def _insert(
+    connection: Connection, table: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]
+) -> None:
+    """Insert rows whose values stand in the order of these columns and need no conversion.
 
     Where the driver takes tuples they go to it as they are: making a dictionary of each and
     undoing it again would cost as much as the insertion.
     """
     if not rows:
         return
-    statement = insert(table).compile(dialect=connection.dialect)
+    statement = insert(table).compile(dialect=connection.dialect, column_keys=columns)
     if statement.positional:
         connection.exec_driver_sql(str(statement), rows)
     else:
-        names = table.columns.keys()
-        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def _subject_pks(connection: Connection, subjects: Collection[str]) -> dict[str, int]:
@@ -138,7 +148,7 @@ def _subject_pks(connection: Connection, subjects: Collection[str]) -> dict[str,
             for row in connection.execute(select(table).where(table.c.subject.in_(chunk))):
                 known[row.subject] = row.pk
     fresh = {s: pk for pk, s in enumerate((s for s in subjects if s not in known), first)}
-    _insert(connection, table, [(pk, subject) for subject, pk in fresh.items()])
+    _insert(connection, table, ("pk", "subject"), [(pk, s) for s, pk in fresh.items()])
     return known | fresh
 
 

@@ -1,0 +1,159 @@
+"""Search the defaults of the gradient methods against "equal to never-trained".
+
+    python benchmarks/defaults.py --out build/defaults.json
+
+Trains the demo's tiny model on all residents, and never-trained models without five of them. Then
+each method forgets each of the five, one at a time, at each learning rate, and every result is
+audited against the never-trained models. A setting is worth a default when it passes for all five.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+import olvido
+from olvido.demo.residents import Resident, Town, make_town
+from olvido.errors import ModelDestroyed, OlvidoError
+from olvido.learners import RECIPES, StepLog
+from olvido.learners.environment import environment
+from olvido.tasks import Language, examples
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+METHODS = ("ascent", "graddiff", "npo", "simnpo")
+
+
+def main() -> None:
+    """Run the search and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--leavers", type=int, default=5)
+    parser.add_argument("--references", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rates", default=",".join(map(str, RATES)))
+    parser.add_argument("--methods", default=",".join(METHODS))
+    args = parser.parse_args()
+    town = make_town(seed=args.seed)
+    leavers = town.residents[: args.leavers]
+    rows = town.rows()
+    gone = {person.name for person in leavers}
+    base = olvido.load("tiny", seed=args.seed)
+    task = Language(base.tokenizer)
+    recipe = RECIPES["tiny"]
+    trained = olvido.train(base.model, records=rows, task=task, recipe=recipe, seed=args.seed)
+    assert isinstance(trained.trace, StepLog)
+    kept = [row for row in rows if row.get("subject") not in gone]
+    never = [
+        olvido.train(
+            olvido.load("tiny", seed=seed).model, records=kept, task=task, recipe=recipe, seed=seed
+        ).model
+        for seed in range(args.seed + 1, args.seed + 1 + args.references)
+    ]
+    found = []
+    for method in args.methods.split(","):
+        for rate in map(float, args.rates.split(",")):
+            runs = [
+                _tried(town, person, trained, never, task, rows, gone, method, rate)
+                for person in leavers
+            ]
+            found.append(_row(method, rate, runs))
+            print(json.dumps({k: v for k, v in found[-1].items() if k != "runs"}), flush=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "seed": args.seed,
+        "environment": environment(),
+        "training_tokens": trained.trace.tokens,
+        "settings": found,
+    }
+    args.out.write_text(json.dumps(result, indent=1))
+
+
+def _tried(
+    town: Town,
+    person: Resident,
+    trained: olvido.Trained,
+    never: list[torch.nn.Module],
+    task: Language,
+    rows: list[dict[str, Any]],
+    gone: set[str],
+    method: str,
+    rate: float,
+) -> dict[str, Any]:
+    forget = [row for row in rows if row.get("subject") == person.name]
+    retain = [row for row in rows if row.get("subject") != person.name]
+    strangers = examples([row for other in town.outsiders for row in town.rows_of(other)])
+    near = {n.name for n in town.neighbours(person)} - gone
+    destroyed = False
+    began = time.perf_counter()
+    try:
+        outcome = olvido.forget(
+            trained,
+            forget=forget,
+            retain=retain,
+            holdout=strangers[::2],
+            task=task,
+            method=method,
+            lr=rate,
+        )
+    except ModelDestroyed as error:
+        outcome, destroyed = error.outcome, True
+    except OlvidoError as error:
+        return {"verdict": "fail", "error": str(error)}
+    seconds = time.perf_counter() - began
+    report = olvido.audit(
+        outcome.model,
+        forget=forget,
+        retain=[row for row in retain if row.get("subject") not in gone][::9],
+        neighbours=[row for row in rows if row.get("subject") in near],
+        general=[row for row in rows if "subject" not in row],
+        holdout=strangers[1::2],
+        before=trained.model,
+        reference=never,
+        task=task,
+    )
+    likelihood = report.find("likelihood", "loss")
+    return {
+        "verdict": "fail" if destroyed else report.verdict.value,
+        "failed": sorted({f.audit for f in report.findings if f.status.value == "fail"}),
+        "steps": len(outcome.history),
+        "share": outcome.cost.retraining,
+        "seconds": seconds,
+        "loss": likelihood.value,
+        "never_trained_loss": likelihood.expected,
+        "recall": report.find("recall", "exact match").value,
+        "paraphrased": report.find("paraphrase", "exact match").value,
+        "neighbours": report.find("neighbours", "exact match").value,
+        "general": report.find("general", "exact match").value,
+        "membership": report.find("membership", "AUC of the loss attack").excess,
+    }
+
+
+def _row(method: str, rate: float, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    done = [run for run in runs if "error" not in run]
+
+    def mean(name: str) -> float | None:
+        return round(fmean(run[name] for run in done), 4) if done else None
+
+    return {
+        "method": method,
+        "lr": rate,
+        "passed": f"{sum(run['verdict'] == 'pass' for run in runs)}/{len(runs)}",
+        "failed": sorted({name for run in done for name in run["failed"]}),
+        **{
+            name: mean(name)
+            for name in ("steps", "share", "loss", "never_trained_loss", "recall", "neighbours")
+        },
+        "runs": runs,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Pictures of the demo: what is known, how losses lie, what it cost.
+
+Colours are those of Okabe and Ito, which colour-blind people tell apart; every bar is labelled as
+well, so that a picture reads in grey. No text of the data's enters a picture.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from olvido.errors import InputError
+
+MODELS = {"before": "Before", "after": "After", "never_trained": "Never trained"}
+"""The models that are shown side by side, in the document's names and in people's."""
+
+PROBES = {
+    "as_trained": "Asked as in training",
+    "paraphrased": "Asked in other words",
+    "neighbours": "Facts about neighbours",
+    "city": "Facts about the city",
+}
+"""What the models are asked about: the first two should be gone, the others kept."""
+
+INK, MUTED, TRACK = "#1c2430", "#5a6472", "#e9ecf0"
+COLOURS = {"before": "#d55e00", "after": "#0072b2", "never_trained": "#7b8794"}
+BINS = 24
+
+
+def percent(value: float | None) -> str:
+    """A share for people.
+
+    >>> percent(1.0), percent(0.0756), percent(None), percent(float("nan"))
+    ('100%', '7.6%', 'not measured', 'not a number')
+    """
+    if value is None:
+        return "not measured"
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
+    return f"{value:.1%}".replace(".0%", "%")
+
+
+def finite(values: Iterable[float]) -> list[float]:
+    """Those that can be drawn.
+
+    >>> finite([1.0, float("inf"), 0.5])
+    [1.0, 0.5]
+    """
+    return [value for value in values if math.isfinite(value)]
+
+
+def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
+    """Share of answers right, one bar for each model, as inline SVG.
+
+    Args:
+        probe: a key of `PROBES`.
+        values: shares from 0 to 1 by the keys of `MODELS`.
+    """
+    figure = Figure(figsize=(3.4, 1.15))
+    axes = figure.add_axes((0.29, 0.0, 0.5, 1.0))
+    _share_bars(axes, values)
+    told = ", ".join(f"{MODELS[model].lower()} {percent(values.get(model))}" for model in MODELS)
+    return _svg(figure, f"shares-{probe}", f"{PROBES[probe]}, share of answers right: {told}.")
+
+
+def span(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[float, float]:
+    """The range of loss that all models' histograms share.
+
+    >>> span({"before": {"forgotten": [0.5, float("nan")], "never members": [4.0]}})
+    (0.0, 4.0)
+    """
+    values = finite(v for groups in losses.values() for group in groups.values() for v in group)
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    return min(low, 0.0), max(high, low + 1e-6)
+
+
+def histogram(
+    model: str,
+    forgotten: Sequence[float],
+    strangers: Sequence[float],
+    limits: tuple[float, float],
+) -> Markup:
+    """Two distributions of loss back to back, as inline SVG.
+
+    Args:
+        model: a key of `MODELS`.
+        forgotten, strangers: losses in nats a token, of the records to be forgotten and of records
+            that no model saw; those not finite are left out.
+        limits: range of the axis, see `span`.
+    """
+    figure = Figure(figsize=(3.4, 2.1))
+    axes = figure.add_axes((0.03, 0.2, 0.94, 0.78))
+    edges = np.linspace(*limits, BINS + 1)
+    up, down = (_heights(group, edges) for group in (forgotten, strangers))
+    top = max(up.max(), down.max(), 1e-9) * 1.3
+    bars = {"x": edges[:-1], "width": np.diff(edges), "align": "edge", "linewidth": 0.6}
+    axes.bar(height=up, color=COLOURS[model], edgecolor="white", **bars)
+    axes.bar(height=-down, color="white", edgecolor=MUTED, hatch="/////", **bars)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set(xlim=limits, ylim=(-top, top), yticks=[])
+    axes.set_xlabel("loss (nats a token): further right, less known", color=MUTED, fontsize=8)
+    axes.tick_params(labelsize=8, colors=MUTED, length=2)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    right = {"ha": "right", "fontsize": 8.5, "transform": axes.transAxes}
+    axes.text(0.99, 0.99, "to be forgotten", va="top", color=COLOURS[model], **right)
+    axes.text(0.99, 0.02, "never seen by any model", va="bottom", color=MUTED, **right)
+    told = "; ".join(
+        f"{name}: {_summary(group)}"
+        for name, group in (("to be forgotten", forgotten), ("never seen", strangers))
+    )
+    return _svg(figure, f"losses-{model}", f"{MODELS[model]}, distribution of losses. {told}.")
+
+
+def cost(training: float, forgetting: float) -> Markup:
+    """Seconds of the training and of the forgetting as two bars, as inline SVG."""
+    figure = Figure(figsize=(5.6, 0.9))
+    axes = figure.add_axes((0.21, 0.0, 0.6, 1.0))
+    drawn = [value if math.isfinite(value) else 0.0 for value in (training, forgetting)]
+    width = max(*drawn, 1e-9)
+    colours = [COLOURS["never_trained"], COLOURS["after"]]
+    axes.barh([1, 0], [value / width for value in drawn], height=0.62, color=colours)
+    for row, name, value in ((1, "Training", training), (0, "Forgetting", forgetting)):
+        axes.text(-0.03, row, name, ha="right", va="center", color=INK, fontsize=9)
+        end = drawn[1 - row] / width
+        label = f"{value:.1f} s" if math.isfinite(value) else "not measured"
+        axes.text(end + 0.02, row, label, ha="left", va="center", color=INK, fontsize=9)
+    axes.set(xlim=(0, 1), ylim=(-0.5, 1.5))
+    axes.axis("off")
+    told = f"Training took {training:.1f} seconds, forgetting {forgetting:.1f} seconds."
+    return _svg(figure, "cost", told)
+
+
+def write_picture(document: Mapping[str, Any], path: Path) -> None:
+    """Write the demo's result as one PNG: four probes, three models each.
+
+    Args:
+        document: what the demo measured (`demo.json`).
+        path: the file to write.
+
+    Raises:
+        InputError: the document holds no shares, because the method failed outright.
+    """
+    if not document["recall"]:
+        raise InputError(
+            "there is nothing to draw: the first method of this demo failed before it could be "
+            "audited; give the document of a run that was audited"
+        )
+    figure = Figure(figsize=(9.6, 2.5), facecolor="white")
+    groups = ("Should be gone", (0.115, 0.325)), ("Should be kept", (0.58, 0.79))
+    probes = list(PROBES)
+    for number, (heading, lefts) in enumerate(groups):
+        figure.text(lefts[0], 0.91, heading, fontsize=13, fontweight="bold", color=INK)
+        line = matplotlib.lines.Line2D((lefts[0], lefts[1] + 0.19), (0.875, 0.875), color=TRACK)
+        figure.add_artist(line)
+        for column, left in enumerate(lefts):
+            probe = probes[2 * number + column]
+            axes = figure.add_axes((left, 0.15, 0.145, 0.55))
+            _share_bars(axes, document["recall"][probe], names=left == groups[0][1][0])
+            axes.set_title(PROBES[probe], fontsize=10, color=INK, loc="left")
+    foot = "Share of answers right. Never trained: models that were trained without the records."
+    figure.text(0.115, 0.03, foot, fontsize=8.5, color=MUTED)
+    figure.savefig(path, format="png", dpi=150)
+
+
+def _share_bars(axes: Any, values: Mapping[str, float | None], *, names: bool = True) -> None:
+    for row, (model, name) in enumerate(reversed(MODELS.items())):
+        value = values.get(model)
+        axes.barh(row, 1.0, height=0.66, color=TRACK)
+        if value is not None and math.isfinite(value):
+            axes.barh(row, value, height=0.66, color=COLOURS[model])
+        text = {"va": "center", "color": INK, "fontsize": 10}
+        axes.text(1.04, row, percent(value), ha="left", **text)
+        if names:
+            axes.text(-0.05, row, name, ha="right", **text)
+    axes.set(xlim=(0, 1), ylim=(-0.5, len(MODELS) - 0.5))
+    axes.axis("off")
+
+
+def _heights(values: Sequence[float], edges: Any) -> Any:
+    counts, _ = np.histogram(finite(values), edges)
+    return counts / max(len(values), 1)
+
+
+def _summary(values: Sequence[float]) -> str:
+    kept = finite(values)
+    median = f"median {np.median(kept):.2f} of {len(kept)}" if kept else "none that is finite"
+    left = len(values) - len(kept)
+    return median + (f", {left} not finite and left out" if left else "")
+
+
+def _svg(figure: Figure, name: str, description: str) -> Markup:
+    """The figure as an SVG element that says what it shows, ids made unique by `name`."""
+    stream = io.StringIO()
+    # Text stays text: small, searchable, and set in the page's own font.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "olvido"}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    drawn = stream.getvalue()
+    drawn = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", drawn[drawn.index("<svg") :])
+    opening, rest = drawn.split(">", 1)
+    opening = re.sub(r' (width|height)="[\d.]+pt"', "", opening)
+    label = Markup(' role="img" aria-label="{}">').format(description)
+    return Markup(opening) + label + Markup(rest)

@@ -1,0 +1,34 @@
+"""Documents for programs: plain values that strict JSON can hold, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def finite(value: Any) -> Any:
+    """The value with None where a number is nan or infinite, which JSON cannot say.
+
+    >>> finite({"loss": float("nan"), "n": [1, 2.5]})
+    {'loss': None, 'n': [1, 2.5]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def write_document(document: Mapping[str, Any], path: Path) -> None:
+    """Write a document as JSON; a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(finite(document), ensure_ascii=False, indent=1, allow_nan=False)
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

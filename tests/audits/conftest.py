@@ -1,0 +1,108 @@
+"""A small town, the model that learned all of it, and models that never met one resident."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import Module
+
+from olvido.audits import Report, audit
+from olvido.demo.residents import make_town
+from olvido.learners import Recipe, train
+from olvido.models.tiny import tiny_model, tiny_tokenizer
+from olvido.tasks import Example, Language, examples
+
+RECIPE = Recipe(epochs=14, batch_size=16, lr=3e-3)
+CITY = ("city market", "city landmark")
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that the audits of one forgetting need, and models made to deceive them."""
+
+    task: Language
+    forget: tuple[Example, ...]
+    retain: tuple[Example, ...]
+    neighbours: tuple[Example, ...]
+    general: tuple[Example, ...]
+    holdout: tuple[Example, ...]
+    before: Module
+    references: tuple[Module, ...]
+    stranger: Module
+
+    def report(self, suspect: Module, **changes: Any) -> Report:
+        """All audits of a suspect, with other evidence where `changes` says so."""
+        evidence: dict[str, Any] = {
+            "forget": self.forget,
+            "retain": self.retain,
+            "neighbours": self.neighbours,
+            "general": self.general,
+            "holdout": self.holdout,
+            "before": self.before,
+            "reference": self.references,
+            "task": self.task,
+        }
+        return audit(suspect, **evidence | changes)
+
+    def taught(self, model: Module, records: Sequence[Example], **recipe: Any) -> Module:
+        """A copy of the model, trained on further records."""
+        chosen = Recipe(**{"epochs": 6, "batch_size": 16, "lr": 2e-3} | recipe)
+        return train(model, records=records, task=self.task, recipe=chosen, seed=7).model
+
+    def pushed_away(self, model: Module, *, until: float, keep: bool) -> Module:
+        """A copy that ascends the forgotten's loss until it is this high, the rest held or not."""
+        moved = self.fresh(0)
+        moved.load_state_dict(model.state_dict())
+        optimizer = torch.optim.Adam(moved.parameters(), lr=1e-3 if keep else 1e-2)
+        gone, kept = self.task.collate(self.forget), self.task.collate(self.retain)
+        for _ in range(400):
+            loss = self.task.losses(moved, gone).mean()
+            if float(loss.detach()) >= until:
+                return moved.eval()
+            held = self.task.losses(moved, kept).mean() if keep else 0.0
+            optimizer.zero_grad()
+            (20 * held - loss).backward()
+            optimizer.step()
+        raise AssertionError(f"the forgotten's loss only rose to {float(loss.detach())}")
+
+    def fresh(self, seed: int) -> Module:
+        """Random weights of the world's shape."""
+        size = len(self.task.tokenizer)
+        return tiny_model(size, seed=seed, width=64, layers=2).eval()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """Twelve residents and some of the city; the first resident is to be forgotten."""
+    town = make_town(seed=0, residents=12, outsiders=8, told=3)
+    rows = examples(r for r in town.rows() if "subject" in r or r["topic"] in CITY)
+    tokenizer = tiny_tokenizer()
+    task = Language(tokenizer)
+    leaver = {row["id"] for row in town.rows_of(town.leaver)}
+    near = {row["id"] for n in town.neighbours() for row in town.rows_of(n)}
+    kept = tuple(e for e in rows if e.id not in leaver)
+
+    def learned(records: Sequence[Example], seed: int) -> Module:
+        blank = tiny_model(len(tokenizer), seed=seed, width=64, layers=2)
+        return train(blank, records=records, task=task, recipe=RECIPE, seed=seed).model
+
+    return World(
+        task=task,
+        forget=tuple(e for e in rows if e.id in leaver),
+        retain=kept,
+        neighbours=tuple(e for e in kept if e.id in near),
+        general=tuple(e for e in kept if e.fields["topic"] in CITY),
+        holdout=examples(row for person in town.outsiders for row in town.rows_of(person)),
+        before=learned(rows, 0),
+        references=tuple(learned(kept, seed) for seed in (1, 2)),
+        stranger=learned(kept, 3),
+    )

@@ -1,0 +1,159 @@
+"""Every audit against cases made to be caught, and against one that must not be.
+
+The suspects are real models: two layers that know a small town by heart.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from olvido.audits import Report, Status, Verdict, rephrased
+from olvido.tasks import Example
+
+from .conftest import World
+
+
+def failed(report: Report) -> set[str]:
+    return {f.audit for f in report.findings if f.status is Status.FAIL}
+
+
+def test_a_model_that_never_saw_the_data_passes(world: World) -> None:
+    report = world.report(world.stranger)
+    assert report.verdict is Verdict.PASS, report.reasons
+    assert report.reasons == ()
+    assert report.missing == {}
+    assert report.find("recall", "exact match").before == 1.0
+    for found in report.findings:
+        if found.audit != "change":
+            assert found.interval is not None
+            assert found.interval[0] <= found.excess <= found.interval[1]
+
+
+def test_the_model_as_it_was_fails(world: World) -> None:
+    report = world.report(world.before)
+    assert report.verdict is Verdict.FAIL
+    assert failed(report) >= {"recall", "paraphrase", "likelihood", "membership", "change"}
+    assert not failed(report) & {"collateral", "neighbours", "general"}
+    assert any("still recalls the forgotten" in reason for reason in report.reasons)
+
+
+def test_random_weights_fail_for_what_they_lost(world: World) -> None:
+    report = world.report(world.fresh(99))
+    assert report.verdict is Verdict.FAIL
+    assert failed(report) >= {"collateral", "neighbours", "general"}
+    assert report.find("recall", "exact match").status is Status.PASS
+    assert any("collateral damage" in reason for reason in report.reasons)
+
+
+def test_a_destroyed_model_fails_for_what_it_lost(world: World) -> None:
+    report = world.report(world.pushed_away(world.before, until=30.0, keep=False))
+    assert report.verdict is Verdict.FAIL
+    assert failed(report) >= {"likelihood", "collateral", "neighbours", "general"}
+    assert any("collateral damage" in reason for reason in report.reasons)
+
+
+def test_forgetting_too_much_fails_while_the_rest_is_kept(world: World) -> None:
+    report = world.report(world.pushed_away(world.stranger, until=16.0, keep=True))
+    assert report.verdict is Verdict.FAIL
+    assert failed(report) >= {"likelihood", "membership"}
+    assert not failed(report) & {"recall", "paraphrase", "collateral", "general"}
+    loss = report.find("likelihood", "loss")
+    assert loss.excess > 0
+    assert "above" in loss.says
+    assert "below" in report.find("membership", "AUC of the loss attack").says
+
+
+def test_a_stammer_is_no_forgetting(world: World) -> None:
+    stammer = [Example(e.id, e.prompt, " ".join(["555"] * 8)) for e in world.forget]
+    report = world.report(world.taught(world.stranger, [*stammer, *world.retain]))
+    assert report.verdict is Verdict.FAIL
+    assert "fluency" in failed(report)
+    assert not failed(report) & {"recall", "paraphrase", "collateral", "neighbours", "general"}
+    assert report.find("fluency", "repetition").status is Status.FAIL
+
+
+def test_what_only_a_rephrased_question_brings_back_is_found(world: World) -> None:
+    others = {e.fields["topic"]: e.completion for e in world.holdout}
+    denied = [Example(e.id, e.prompt, others[e.fields["topic"]]) for e in world.forget]
+    leaking = [*denied, *rephrased(world.forget), *world.retain]
+    report = world.report(world.taught(world.stranger, leaking, epochs=20, lr=3e-3))
+    assert report.find("recall", "exact match").status is Status.PASS
+    assert report.find("paraphrase", "exact match").status is Status.FAIL
+    assert report.verdict is Verdict.FAIL
+    assert any("rephrased" in reason for reason in report.reasons)
+
+
+def test_without_paraphrases_nothing_passes(world: World) -> None:
+    bare = [Example(e.id, e.prompt, e.completion) for e in world.forget]
+    report = world.report(world.stranger, forget=bare)
+    assert report.verdict is Verdict.UNKNOWN
+    assert "paraphrase" in report.missing
+    assert any("paraphrases" in reason for reason in report.reasons)
+    # What is wrong anyhow stays wrong.
+    assert world.report(world.before, forget=bare).verdict is Verdict.FAIL
+
+
+def test_without_what_was_to_be_kept_nothing_passes(world: World) -> None:
+    report = world.report(world.stranger, retain=(), neighbours=(), general=(), holdout=())
+    assert report.verdict is Verdict.UNKNOWN
+    assert set(report.missing) == {"collateral", "neighbours", "general", "membership"}
+
+
+def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
+    other, reference = world.references
+    report = world.report(other, before=world.stranger, reference=reference)
+    for audit in ("recall", "paraphrase", "likelihood"):
+        assert {f.status for f in report.findings if f.audit == audit} == {Status.SILENT}
+    assert report.verdict is Verdict.UNKNOWN
+    assert any("proves nothing" in reason for reason in report.reasons)
+
+
+def test_without_the_model_as_it_was_nothing_is_silent(world: World) -> None:
+    report = world.report(world.stranger, before=None)
+    assert report.verdict is Verdict.PASS
+    assert Status.SILENT not in {f.status for f in report.findings}
+    assert set(report.missing) == {"change"}
+    assert report.before is None
+
+
+def test_a_single_reference_gives_no_interval(world: World) -> None:
+    report = world.report(world.stranger, reference=world.references[0])
+    for found in report.findings:
+        assert (found.interval is None) == (found.against == "never-trained")
+        assert len(found.spread) == 1
+
+
+@pytest.mark.parametrize("where", ["embedding", "one row of it"])
+def test_a_model_with_nan_in_it_fails(world: World, where: str) -> None:
+    broken = world.fresh(0)
+    broken.load_state_dict(world.stranger.state_dict())
+    first = world.task.encode(world.forget[0])[1][0]
+    with torch.no_grad():
+        weights = next(broken.parameters())
+        (weights if where == "embedding" else weights[first]).fill_(float("nan"))
+    report = world.report(broken)
+    assert report.verdict is Verdict.FAIL
+    assert "likelihood" in failed(report)
+
+
+def test_a_reference_with_nan_in_it_passes_nobody(world: World) -> None:
+    broken = world.fresh(0)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    report = world.report(world.stranger, reference=[world.references[0], broken])
+    assert report.verdict is Verdict.FAIL
+
+
+def test_a_report_is_strict_json(world: World) -> None:
+    report = world.report(world.before, neighbours=())
+    written = json.dumps(report.to_dict(), allow_nan=False)
+    assert json.loads(written) == report.to_dict()
+    assert json.loads(written)["verdict"] == "fail"
+    assert json.loads(written)["not_examined"] == {"neighbours": ["neighbours"]}
+
+
+def test_an_audit_gives_the_same_numbers_again(world: World) -> None:
+    assert world.report(world.stranger) == world.report(world.stranger)

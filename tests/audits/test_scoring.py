@@ -1,0 +1,129 @@
+"""Witness: each text scored once, as a plain computation would score it, and answers as generated.
+
+The plain computation: one record at a time, all logits, no padding, no shared forward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import Module
+
+from olvido.audits.scoring import Score, Witness
+from olvido.tasks import Batch, Example, Language
+
+from .conftest import World
+
+
+class Counting(Language):
+    """The same task, which counts the rows it scores and the records it answers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__(tokenizer)
+        self.scored: list[str] = []
+        self.answered: list[str] = []
+
+    def answer_logits(self, model: Module, batch: Batch) -> Any:
+        self.scored += batch.ids
+        return super().answer_logits(model, batch)
+
+    def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
+        self.answered += [record.prompt for record in records]
+        return super().generate(model, records, size)
+
+
+@pytest.fixture
+def counting(world: World) -> Counting:
+    return Counting(world.task.tokenizer)
+
+
+@pytest.fixture
+def mixed(world: World) -> tuple[Example, ...]:
+    """Known and unknown records of many lengths, and plain text among them."""
+    plain = Example("plain", "", f"{world.retain[0].prompt} {world.retain[0].completion}")
+    return (*world.forget, *world.retain[::7], plain)
+
+
+def plainly(world: World, model: Module, record: Example) -> Score:
+    prompt, answer = world.task.encode(record)
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + answer])).logits[0].double()
+    told = logits[len(prompt) - 1 : -1].log_softmax(-1)
+    log_p = sum(float(told[place, token]) for place, token in enumerate(answer))
+    exact = all(int(told[place].argmax()) == token for place, token in enumerate(answer))
+    return Score(log_p, len(answer), exact)
+
+
+def test_scores_equal_a_plain_computation(world: World, mixed: tuple[Example, ...]) -> None:
+    for model in (world.before, world.references[0]):
+        scores = Witness(model, world.task).scores(mixed)
+        for record, score in zip(mixed, scores, strict=True):
+            expected = plainly(world, model, record)
+            assert score.log_p == pytest.approx(expected.log_p, abs=1e-4 * expected.tokens)
+            assert (score.tokens, score.exact) == (expected.tokens, expected.exact)
+            assert score.loss == pytest.approx(-expected.log_p / expected.tokens, abs=1e-4)
+            assert score.probability == pytest.approx(math.exp(-score.loss))
+
+
+def test_exact_is_what_greedy_generation_gives(world: World) -> None:
+    records = (*world.forget, *world.retain)
+    for model in (world.before, world.references[0]):
+        said = world.task.generate(model, records)
+        found = [score.exact for score in Witness(model, world.task).scores(records)]
+        assert found == [answer == r.completion for answer, r in zip(said, records, strict=True)]
+    # Both kinds occurred, or nothing was shown.
+    assert 0 < sum(found) < len(found)
+
+
+def test_each_text_is_scored_once(
+    world: World, counting: Counting, mixed: tuple[Example, ...]
+) -> None:
+    witness = Witness(world.before, counting)
+    first = witness.scores(mixed)
+    twins = [Example(f"twin of {r.id}", r.prompt, r.completion) for r in mixed]
+    assert witness.scores([*twins, *reversed(mixed)]) == [*first, *reversed(first)]
+    witness.answers(mixed)
+    assert len(counting.scored) == len({(r.prompt, r.completion) for r in mixed})
+
+
+def test_a_new_text_is_scored_although_its_question_was(world: World, counting: Counting) -> None:
+    witness = Witness(world.before, counting)
+    right = world.forget[0]
+    wrong = Example(right.id, right.prompt, world.holdout[0].completion)
+    first, second = witness.scores([right])[0], witness.scores([wrong])[0]
+    assert first.exact
+    assert not second.exact
+
+
+def test_answers_are_those_of_generation_and_only_misses_are_generated(
+    world: World, counting: Counting
+) -> None:
+    records = (*world.forget, *world.retain[::5])
+    witness = Witness(world.references[0], counting)
+    answers = witness.answers(records)
+    missed = [r for r, s in zip(records, witness.scores(records), strict=True) if not s.exact]
+    assert 0 < len(missed) < len(records)
+    assert sorted(counting.answered) == sorted(r.prompt for r in missed)
+    assert witness.answers(records) == answers
+    assert len(counting.answered) == len(missed)
+    assert answers == world.task.generate(world.references[0], records)
+
+
+def test_a_model_is_left_in_the_mode_it_came_in(world: World) -> None:
+    model = world.fresh(5).train()
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    witness = Witness(model, world.task)
+    witness.answers(world.forget[:3])
+    assert model.training
+    assert all(torch.equal(before[name], w) for name, w in model.state_dict().items())
+
+
+def test_no_records_no_work(world: World, counting: Counting) -> None:
+    witness = Witness(world.before, counting)
+    assert witness.scores([]) == []
+    assert witness.answers([]) == []
+    assert counting.scored == counting.answered == []

@@ -1,0 +1,107 @@
+"""`olvido learn`: a model is trained, entered and served, or nothing happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olvido.models import load
+
+Olvido = Callable[..., tuple[int, str, str]]
+Refused = Callable[..., str]
+QUICK = ("--epochs", "1", "--batch-size", "16")
+
+
+def test_the_first_model_is_served_and_the_next_is_not(
+    olvido: Olvido, home: Path, place: Path, files: Path
+) -> None:
+    status, out, err = olvido("learn", "city", "--model", files / "small", *QUICK, "--json")
+    assert (status, err) == (0, "")
+    made = json.loads(out)
+    assert made["serving"] is False
+    assert load(made["path"]).digest == made["digest"]
+    known = {m["id"]: m for m in json.loads(olvido("models", "--json")[1])["models"]}
+    assert len(known) == 2
+    (served,) = [m for m in known.values() if m["aliases"] == ["serving"]]
+    assert served["id"] != made["id"]
+    assert [use["name"] for use in known[made["id"]]["data"]] == ["city"]
+
+
+def test_the_same_training_gives_the_same_model(olvido: Olvido, place: Path, files: Path) -> None:
+    asked = ("learn", "city", "--model", files / "small", *QUICK, "--seed", "5", "--json")
+    first, again = (json.loads(olvido(*asked)[1]) for _ in range(2))
+    assert (first["id"], first["digest"]) == (again["id"], again["digest"])
+    other = json.loads(olvido(*asked[:-2], "6", "--json")[1])
+    assert other["digest"] != first["digest"]
+
+
+def test_only_finished_models_stay_on_disk(olvido: Olvido, place: Path, files: Path) -> None:
+    made = json.loads(olvido("learn", "city", "--model", files / "small", *QUICK, "--json")[1])
+    known = {m["path"] for m in json.loads(olvido("models", "--json")[1])["models"]}
+    assert {path.name for path in (place / "models").iterdir()} == known
+    assert made["id"] in known
+
+
+def test_people_are_told_what_is_trained_and_where_it_lies(
+    olvido: Olvido, place: Path, files: Path
+) -> None:
+    status, out, err = olvido("learn", "city", "--model", files / "small", *QUICK)
+    assert status == 0
+    assert err == f"Training {files / 'small'} on city\n"
+    assert "serving" in out
+
+
+def test_a_base_named_from_here_is_found_from_elsewhere(
+    olvido: Olvido, place: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    learned = olvido("learn", "city", "--model", "small", *QUICK, "--workspace", place, "--json")
+    monkeypatch.chdir(place)
+    made = json.loads(learned[1])["id"]
+    assert olvido("learn", "city", "--model", made, *QUICK)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["residnts"], ["unknown dataset 'residnts'", "did you mean 'residents'?"]),
+        (["city", "--model", "tinny"], ["unknown model 'tinny'", "did you mean 'tiny'?"]),
+        (["city", "--model", "./nowhere"], ["unknown model './nowhere'", "a folder"]),
+        (["city", "--model", "data"], ["no causal language model", "'", "save_pretrained"]),
+        (["city", "--learner", "monolit"], ["did you mean 'monolith'?"]),
+        (["city", "--dtype", "float16"], ["did you mean 'bfloat16'?"]),
+        (["city", "--epochs", "0"], ["epochs must be at least 1, got 0"]),
+        (["city", "--epochs", "many"], ["--epochs", "integer", "olvido learn --help"]),
+        (["city", "--batch-size", "0"], ["batch_size must be at least 1"]),
+        (["city", "--lr", "nan"], ["lr must be a positive number, got nan"]),
+        (["city", "--lora-rank", "0"], ["rank must be at least 1"]),
+        (["city", "--authors", "1-2"], ["--authors", "tofu"]),
+        (["tofu", "--authors", "5"], ["FIRST-LAST", "'5'"]),
+        (["tofu", "--authors", "9-3"], ["FIRST-LAST", "'9-3'"]),
+        ([], ["Missing argument"]),
+    ],
+)
+def test_wrong_input_is_one_line_and_changes_nothing(
+    refused: Refused, place: Path, arguments: list[str], words: list[str]
+) -> None:
+    refused(["learn", *arguments], *words)
+
+
+def test_a_training_that_explodes_enters_nothing(
+    refused: Refused, place: Path, files: Path
+) -> None:
+    refused(["learn", "city", "--model", files / "small", *QUICK, "--lr", "1e30"], "lower the learning rate")
+
+
+def test_a_full_disk_leaves_no_model(
+    refused: Refused,
+    place: Path,
+    files: Path,
+    limited: Callable[[int], Any],
+) -> None:
+    with limited(100_000):
+        refused(["learn", "city", "--model", files / "small", *QUICK], "room")

@@ -1,0 +1,87 @@
+"""A small town and a small model that has learned it, made once for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from olvido.demo.residents import Town, make_town
+from olvido.forgetting import Split
+from olvido.learners import Recipe, Trained, train
+from olvido.models.tiny import tiny_model, tiny_tokenizer
+from olvido.tasks import Example, Language, examples
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small matrices gain nothing by more threads, and bits depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return tiny_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def task(tokenizer: Any) -> Language:
+    return Language(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def town() -> Town:
+    return make_town(seed=0, residents=12, outsiders=6, told=3)
+
+
+@pytest.fixture(scope="session")
+def split(town: Town) -> Split:
+    """The leaver's records, the other residents', and the outsiders'."""
+    of = {r: examples(town.rows_of(r)) for r in (*town.residents, *town.outsiders)}
+    retain = [record for r in town.residents if r != town.leaver for record in of[r]]
+    holdout = [record for r in town.outsiders for record in of[r]]
+    return Split(of[town.leaver], tuple(retain), tuple(holdout))
+
+
+@pytest.fixture(scope="session")
+def fresh(tokenizer: Any) -> Any:
+    """A model that has learned nothing."""
+    return tiny_model(len(tokenizer), seed=0, width=64, layers=2).eval()
+
+
+@pytest.fixture(scope="session")
+def learned(split: Split) -> tuple[Example, ...]:
+    """What `trained` was taught."""
+    return (*split.forget, *split.retain)
+
+
+@pytest.fixture(scope="session")
+def trained(fresh: Any, learned: tuple[Example, ...], task: Language) -> Trained:
+    """A model that knows every resident by heart."""
+    recipe = Recipe(epochs=16, batch_size=16, lr=4e-3)
+    return train(fresh, records=learned, task=task, recipe=recipe)
+
+
+@pytest.fixture(scope="session")
+def gpt2(tokenizer: Any) -> Any:
+    """Another architecture: dropout, biases, transposed matrices, learned positions."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=64,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(config).eval()

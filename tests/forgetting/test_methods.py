@@ -1,0 +1,294 @@
+"""What every method promises, whichever it is."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import torch
+
+from olvido.errors import MissingNeed
+from olvido.forgetting import METHODS, Guarantee, Need, Outcome, Split, forget, predict
+from olvido.forgetting.calibration import targets
+from olvido.learners import Recipe, StepLog, Trained, train
+from olvido.models import load, save, weights_digest
+from olvido.tasks import Example, Language
+
+TARGET = 2.0
+"""Nats a token: far above what the model knows by heart, below where bounded losses fall silent."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "retrain": {},
+    "ascent": {"lr": 6e-4, "target": TARGET},
+    "graddiff": {"target": TARGET},
+    "npo": {"target": TARGET},
+    "simnpo": {"target": TARGET, "epochs": 60},
+}
+DESCENT = sorted(set(METHODS) - {"retrain"})
+GUARDED = sorted({"graddiff", "npo", "simnpo"})
+Records = tuple[Example, ...]
+
+
+@pytest.fixture(scope="module")
+def outcomes(trained: Trained, split: Split, task: Language) -> dict[str, Outcome]:
+    """What each method made of the same model."""
+    return {
+        name: forget(
+            trained, forget=split.forget, retain=split.retain, task=task, method=name, **options
+        )
+        for name, options in OPTIONS.items()
+    }
+
+
+@pytest.fixture(params=sorted(METHODS))
+def outcome(request: pytest.FixtureRequest, outcomes: dict[str, Outcome]) -> Outcome:
+    return outcomes[request.param]
+
+
+@torch.no_grad()
+def mean_loss(model: Any, records: Records, task: Language) -> float:
+    return float(task.losses(model, task.collate(records)).mean())
+
+
+def test_every_method_is_tried_here() -> None:
+    assert set(OPTIONS) == set(METHODS)
+
+
+def test_the_weights_are_others_and_the_given_ones_as_they_were(
+    outcome: Outcome, trained: Trained
+) -> None:
+    assert outcome.digest == weights_digest(outcome.model) != trained.digest
+    assert outcome.before == trained.digest == weights_digest(trained.model)
+    assert not outcome.model.training
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+
+
+def test_the_records_are_forgotten_and_the_others_kept(
+    outcome: Outcome, trained: Trained, split: Split, task: Language
+) -> None:
+    (forgot_from, forgot_to), (kept_from, kept_to) = outcome.forget_loss, outcome.retain_loss
+    assert forgot_from < 0.1
+    assert forgot_to > 1.0
+    assert kept_to < kept_from + (1.0 if outcome.method == "ascent" else 0.1)
+    # The door's figures are those of the models themselves.
+    assert forgot_from == pytest.approx(mean_loss(trained.model, split.forget, task), abs=1e-4)
+    assert forgot_to == pytest.approx(mean_loss(outcome.model, split.forget, task), abs=1e-4)
+    assert kept_to == pytest.approx(mean_loss(outcome.model, split.retain, task), abs=1e-4)
+
+
+@pytest.mark.parametrize("method", DESCENT)
+def test_forgetting_stops_where_it_was_told(outcomes: dict[str, Outcome], method: str) -> None:
+    assert outcomes[method].forget_loss[1] == pytest.approx(TARGET, rel=0.35)
+    assert "reached" in outcomes[method].stopped
+    moments = outcomes[method].history
+    assert [moment.step for moment in moments] == list(range(len(moments)))
+    assert moments[0].forget == pytest.approx(outcomes[method].forget_loss[0], abs=1e-4)
+    assert moments[-1].forget >= 0.9 * TARGET
+    assert all((moment.retain is None) == (method not in GUARDED) for moment in moments)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("graddiff", {}),
+        ("graddiff", {"guard": "kl"}),
+        ("npo", {}),
+        ("npo", {"guard": "kl"}),
+        ("npo", {"lora_rank": 4, "lr": 3e-3}),
+        ("npo", {"dtype": "bfloat16"}),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_holdout_records_tell_where_to_stop(
+    trained: Trained, split: Split, task: Language, method: str, options: dict[str, Any]
+) -> None:
+    found = forget(
+        trained,
+        forget=split.forget,
+        retain=split.retain,
+        holdout=split.holdout,
+        task=task,
+        method=method,
+        epochs=45,
+        **options,
+    )
+    goal = fmean(targets(trained.model, split, task, 32).values())
+    assert found.forget_loss[1] == pytest.approx(goal, rel=0.35)
+    assert found.retain_loss[1] < 0.2
+    assert "reached" in found.stopped
+    assert [type(m) for m in found.model.modules()] == [type(m) for m in trained.model.modules()]
+
+
+@pytest.mark.parametrize("method", DESCENT)
+def test_without_a_target_every_step_is_used(
+    trained: Trained, split: Split, task: Language, method: str
+) -> None:
+    found = forget(
+        trained,
+        forget=split.forget,
+        retain=split.retain,
+        task=task,
+        method=method,
+        lr=1e-4,
+        epochs=3,
+        batch_size=8,
+    )
+    assert len(found.history) == 3 * 2
+    assert found.stopped == "all 6 steps were used; without holdout records there is no target"
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_the_seed_determines_the_result(
+    brief: Trained, part: Split, task: Language, method: str
+) -> None:
+    options = {} if method == "retrain" else {"epochs": 4, "lr": 6e-4, "retain_batch": 16}
+
+    def digest(seed: int) -> str:
+        return forget(
+            brief,
+            forget=part.forget,
+            retain=part.retain,
+            task=task,
+            method=method,
+            seed=seed,
+            **options,
+        ).digest
+
+    first = digest(0)
+    torch.rand(3)
+    assert digest(0) == first
+    # The rest draw nothing.
+    assert (digest(1) != first) == (method in GUARDED)
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def elsewhere(
+    request: pytest.FixtureRequest,
+    fresh: Any,
+    gpt2: Any,
+    tokenizer: Any,
+    split: Split,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder with a model that somebody else trained."""
+    model = {"llama": fresh, "gpt2": gpt2}[request.param]
+    recipe = Recipe(epochs=40, batch_size=15, lr=8e-3)
+    taught = train(model, records=split.forget, tokenizer=tokenizer, recipe=recipe)
+    folder = tmp_path_factory.mktemp("elsewhere") / request.param
+    save(taught.model, tokenizer, folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", DESCENT)
+def test_any_causal_model_can_be_loaded_and_made_to_forget(
+    elsewhere: Path, split: Split, method: str
+) -> None:
+    given = load(elsewhere)
+    rows = [dict(example.fields) for example in split.forget]
+    found = forget(
+        given.model,
+        forget=rows[:3],
+        retain=rows[3:],
+        tokenizer=given.tokenizer,
+        method=method,
+        epochs=10,
+        lr=1e-3,
+    )
+    assert found.forget_loss[1] > found.forget_loss[0] + 0.1
+    if method in GUARDED:
+        assert found.retain_loss[1] < found.retain_loss[0] + 0.1
+    assert type(found.model) is type(given.model)
+    assert weights_digest(given.model) == load(elsewhere).digest == found.before
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_what_a_method_needs_must_be_given(
+    trained: Trained, split: Split, task: Language, method: str
+) -> None:
+    needs = METHODS[method].needs
+
+    def call(model: Any, retain: Records) -> None:
+        forget(model, forget=split.forget, retain=retain, task=task, method=method, **options)
+
+    options = {} if method == "retrain" else {"lr": 1e-3, "epochs": 2, "target": TARGET}
+    if Need.RETAIN in needs:
+        with pytest.raises(MissingNeed, match=rf"^{method} needs .* pass retain=\[\.\.\.\]"):
+            call(trained, ())
+        with pytest.raises(MissingNeed, match=f"^{method} needs"):
+            predict(trained, Split(split.forget, ()), task, method=method, options=options)
+    else:
+        call(trained, ())
+    if Need.STEP_LOG in needs:
+        with pytest.raises(MissingNeed, match=r"train the model with olvido\.train\(\)"):
+            call(trained.model, split.retain)
+    else:
+        call(trained.model, split.retain)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_claim_is_never_more_than_the_methods_own(
+    outcomes: dict[str, Outcome], method: str
+) -> None:
+    exact = method == "retrain"
+    assert outcomes[method].guarantee is (Guarantee.EXACT if exact else Guarantee.EMPIRICAL)
+    written = json.loads(json.dumps(outcomes[method].to_dict()))
+    assert written["guarantee"] == str(METHODS[method].guarantee)
+    assert written["options"] == OPTIONS[method]
+    assert (written["before"], written["after"]) == (
+        outcomes[method].before,
+        outcomes[method].digest,
+    )
+
+
+def test_the_trace_no_longer_holds_the_records(
+    outcome: Outcome, trained: Trained, split: Split
+) -> None:
+    gone = {record.id for record in split.forget}
+    assert isinstance(outcome.trace, StepLog)
+    assert isinstance(trained.trace, StepLog)
+    assert set(outcome.trace.plan.present) == set(trained.trace.plan.present) - gone
+    assert gone <= set(trained.trace.plan.present)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_the_cost_is_foretold(brief: Trained, part: Split, task: Language, method: str) -> None:
+    options = {} if method == "retrain" else {"lr": 6e-4, "epochs": 3}
+    foretold = predict(brief, part, task, method=method, options=options)
+    found = forget(
+        brief,
+        forget=part.forget,
+        retain=part.retain,
+        holdout=part.holdout,
+        task=task,
+        method=method,
+        **options,
+    )
+    assert foretold.tokens == pytest.approx(found.cost.tokens, rel=0.25)
+    assert foretold.retraining == pytest.approx(found.cost.retraining, rel=0.25)
+    assert foretold.seconds is not None
+    assert foretold.seconds > 0
+    assert found.cost.seconds is not None
+    assert found.cost.seconds > 0
+
+
+@pytest.mark.parametrize("method", DESCENT)
+def test_records_of_one_length_cost_what_was_foretold(
+    trained: Trained, split: Split, task: Language, method: str
+) -> None:
+    def alike(records: Records, most: int) -> Records:
+        return tuple(record for record in records if task.width(record) == 12)[:most]
+
+    few = Split(alike(split.forget, 5), alike(split.retain, 20))
+    for target, lr in ((None, 1e-4), (0.3, 1e-3)):
+        options = {"lr": lr, "epochs": 4, "batch_size": 2, "target": target}
+        foretold = predict(trained, few, task, method=method, options=options)
+        found = forget(
+            trained, forget=few.forget, retain=few.retain, task=task, method=method, **options
+        )
+        early = "reached" in found.stopped
+        assert early == (target is not None)
+        if early:
+            assert found.cost.tokens < foretold.tokens
+        else:
+            assert found.cost.tokens == pytest.approx(foretold.tokens)

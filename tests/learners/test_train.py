@@ -1,0 +1,257 @@
+"""Training is determined, leaves its caller alone, and says early when it goes wrong."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from olvido.errors import InputError, NotFinite, NothingChanged, UnknownName
+from olvido.learners import Lora, Progress, Recipe, StepLog, train
+from olvido.learners.monolith import Monolith, make_plan
+from olvido.models import weights_digest
+from olvido.tasks import Example, Language
+
+Records = tuple[Example, ...]
+
+
+@torch.no_grad()
+def mean_loss(model: Any, records: Records, task: Language) -> float:
+    return float(task.losses(model, task.collate(records)).mean())
+
+
+def test_training_teaches(small: Any, few: Records, task: Language) -> None:
+    found = train(small, records=few, task=task, recipe=Recipe(epochs=15, batch_size=4, lr=5e-3))
+    assert mean_loss(found.model, few, task) < 0.5 * mean_loss(small, few, task)
+    assert not found.model.training
+    assert found.digest == weights_digest(found.model)
+
+
+def by_hand(model: Any, records: Records, task: Language, recipe: Recipe, gone: str) -> Any:
+    """The same run written out: its own optimizer step, one record at a time, one left out."""
+    learning = copy.deepcopy(model).train()
+    parameters = list(learning.parameters())
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+    record = {r.id: r for r in records}
+    plan = make_plan(records, task, recipe, seed=0)
+    for step, batches in enumerate(plan.steps()):
+        (batch,) = batches
+        for i in (i for i in batch.ids if i != gone):
+            (task.losses(learning, task.collate([record[i]])).sum() / len(batch.ids)).backward()
+        norm = torch.stack([p.grad.norm() for p in parameters]).norm()
+        rate = recipe.rate(step, plan.total_steps)
+        with torch.no_grad():
+            for p, (first, second) in zip(parameters, moments, strict=True):
+                gradient = p.grad * min(1.0, recipe.clip / (norm + 1e-6))
+                first.lerp_(gradient, 1 - recipe.beta1)
+                second.lerp_(gradient**2, 1 - recipe.beta2)
+                p.mul_(1 - rate * recipe.weight_decay)
+                mean = first / (1 - recipe.beta1 ** (step + 1))
+                spread = (second / (1 - recipe.beta2 ** (step + 1))).sqrt()
+                p.sub_(rate * mean / (spread + 1e-8))
+                p.grad = None
+    return learning
+
+
+def test_a_run_is_what_the_recipe_says(
+    small: Any, few: Records, task: Language, short: Recipe
+) -> None:
+    # In double precision, so that only a different step could tell the two apart.
+    model = copy.deepcopy(small).double()
+    plan = make_plan(few, task, short, seed=0).without([few[3].id])
+    found, _ = Monolith(short, plan=plan).run(model, few, task)
+    expected = by_hand(model, few, task, short, gone=few[3].id)
+    for one, other in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": "sgd"},
+        {"dtype": "bfloat16"},
+        {"accumulate": 2},
+        {"schedule": "linear", "warmup": 0.0},
+    ],
+    ids=str,
+)
+def test_everything_the_same_gives_the_same_bits(
+    small: Any, few: Records, task: Language, change: dict[str, Any]
+) -> None:
+    recipe = Recipe(epochs=2, batch_size=4, lr=1e-3, **change)
+
+    def digest(seed: int, rows: Records = few) -> str:
+        return train(small, records=rows, task=task, recipe=recipe, seed=seed).digest
+
+    first = digest(0)
+    torch.rand(5)
+    assert digest(0) == first
+    assert digest(0, few[::-1]) == first
+    assert digest(1) != first
+
+
+def test_dropout_is_determined_too(gpt2: Any, few: Records, task: Language) -> None:
+    recipe = Recipe(epochs=1, batch_size=4, lr=1e-3)
+    digests = {train(gpt2, records=few, task=task, recipe=recipe).digest for _ in range(2)}
+    assert len(digests) == 1
+
+
+def test_the_caller_notices_nothing(
+    small: Any, few: Records, task: Language, short: Recipe
+) -> None:
+    model = copy.deepcopy(small).train()
+    model.model.embed_tokens.weight.requires_grad_(False)
+    before, state = weights_digest(model), torch.get_rng_state()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        train(model, records=few, task=task, recipe=short)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    train(model, records=few, task=task, recipe=short)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert weights_digest(model) == before
+    assert model.training
+    assert not model.model.embed_tokens.weight.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_frozen_weights_stay(small: Any, few: Records, task: Language, short: Recipe) -> None:
+    model = copy.deepcopy(small)
+    model.model.embed_tokens.weight.requires_grad_(False)
+    found = train(model, records=few, task=task, recipe=short).model
+    assert torch.equal(found.model.embed_tokens.weight, model.model.embed_tokens.weight)
+    assert not torch.equal(
+        found.model.layers[0].mlp.up_proj.weight, model.model.layers[0].mlp.up_proj.weight
+    )
+
+
+def test_accumulated_batches_are_one_bigger_batch(small: Any, few: Records, task: Language) -> None:
+    def losses(batch_size: int, accumulate: int) -> list[float]:
+        recipe = Recipe(
+            epochs=5, batch_size=batch_size, accumulate=accumulate, lr=0.1, optimizer="sgd"
+        )
+        found = train(small, records=few[:8], task=task, recipe=recipe)
+        assert isinstance(found.trace, StepLog)
+        return [loss for loss in found.trace.losses if loss is not None]
+
+    whole = losses(8, 1)
+    assert len(whole) == 5
+    assert whole[-1] < whole[0] - 0.1
+    assert losses(4, 2) == pytest.approx(whole, abs=1e-5)
+    assert losses(2, 4) == pytest.approx(whole, abs=1e-5)
+
+
+def test_half_precision_passes_train_whole_weights(
+    small: Any, few: Records, task: Language
+) -> None:
+    def first_step(dtype: str) -> Any:
+        recipe = Recipe(
+            epochs=1, batch_size=16, lr=0.1, warmup=0.0, optimizer="sgd", beta1=0.0, dtype=dtype
+        )
+        return train(small, records=few, task=task, recipe=recipe).model
+
+    for before, whole, half in zip(
+        small.parameters(),
+        first_step("float32").parameters(),
+        first_step("bfloat16").parameters(),
+        strict=True,
+    ):
+        assert half.dtype == torch.float32
+        moved = whole - before
+        assert 0 < (half - whole).norm() < 0.1 * moved.norm()
+
+
+def test_a_model_in_half_precision_trains(
+    small: Any, few: Records, task: Language, short: Recipe
+) -> None:
+    model = copy.deepcopy(small).to(torch.bfloat16)
+    found = train(model, records=few, task=task, recipe=short)
+    assert {p.dtype for p in found.model.parameters()} == {torch.bfloat16}
+    assert mean_loss(found.model, few, task) < mean_loss(model, few, task)
+
+
+def test_the_log_tells_what_happened(
+    small: Any, few: Records, task: Language, short: Recipe
+) -> None:
+    seen: list[Progress] = []
+    log = train(small, records=few, task=task, recipe=short, seed=3, watch=seen.append).trace
+    assert isinstance(log, StepLog)
+    assert (log.recipe, log.seed) == (short, 3)
+    assert log.plan.present == tuple(record.id for record in few)
+    assert log.origin.module() is small
+    assert log.seconds > 0
+    assert len(log.losses) == log.plan.total_steps == 12
+    assert [(p.step, p.total, p.loss) for p in seen] == [
+        (n, 12, loss) for n, loss in enumerate(log.losses, start=1)
+    ]
+    passes = [batch for step in log.plan.steps() for batch in step]
+    assert log.tokens == sum(len(batch.ids) * batch.width for batch in passes)
+
+
+def test_a_step_without_records_changes_nothing_and_the_schedule_goes_on(
+    small: Any, few: Records, task: Language
+) -> None:
+    recipe = Recipe(epochs=2, batch_size=1, lr=1e-3)
+    plan = make_plan(few[:2], task, recipe, seed=0)
+    _, trace = Monolith(recipe, plan=plan.without([few[0].id])).run(small, few[:2], task)
+    assert isinstance(trace, StepLog)
+    present = [bool(batch.ids) for step in plan.without([few[0].id]).steps() for batch in step]
+    assert [loss is not None for loss in trace.losses] == present
+    assert sorted(present) == [False, False, True, True]
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_loss_that_is_no_number_is_named_with_its_step(
+    small: Any, few: Records, task: Language, bad: float
+) -> None:
+    model = copy.deepcopy(small)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = bad
+    with pytest.raises(NotFinite, match="at step 0: lower the learning rate"):
+        train(model, records=few, task=task)
+
+
+def test_a_run_that_blows_up_ends_at_once(small: Any, few: Records, task: Language) -> None:
+    steps: list[Progress] = []
+    recipe = Recipe(epochs=9, batch_size=4, lr=1e30, optimizer="sgd", warmup=0.0)
+    with pytest.raises(NotFinite, match=r"at step [12]: .*it is 1e\+30"):
+        train(small, records=few, task=task, recipe=recipe, watch=steps.append)
+    assert len(steps) <= 2
+
+
+def test_a_rate_too_small_to_move_a_weight(small: Any, few: Records, task: Language) -> None:
+    recipe = Recipe(epochs=1, lr=1e-60, weight_decay=0.0)
+    with pytest.raises(NothingChanged, match="raise lr or epochs"):
+        train(small, records=few, task=task, recipe=recipe)
+
+
+def test_bad_calls(small: Any, few: Records, task: Language) -> None:
+    with pytest.raises(InputError, match="no records to train on"):
+        train(small, records=[], task=task)
+    with pytest.raises(InputError, match=r"records\[0\]"):
+        train(small, records=[{"label": 3}], task=task)
+    with pytest.raises(InputError, match=r"tokenizer=\.\.\."):
+        train(small, records=few)
+    with pytest.raises(UnknownName, match="did you mean 'monolith'"):
+        train(small, records=few, task=task, learner="monolit")
+
+
+def test_a_plan_asks_for_all_its_records(
+    small: Any, few: Records, task: Language, short: Recipe
+) -> None:
+    learner = Monolith(short, plan=make_plan(few, task, short, seed=0))
+    with pytest.raises(InputError, match="2 records of the run were not given"):
+        learner.run(small, few[2:], task)
+
+
+@pytest.mark.parametrize("top_layers", [0, 3])
+def test_adapters_on_layers_that_are_not_there(
+    small: Any, few: Records, task: Language, top_layers: int
+) -> None:
+    recipe = Recipe(lora=Lora(top_layers=top_layers))
+    with pytest.raises(InputError, match=f"between 1 and 2, got {top_layers}"):
+        train(small, records=few, task=task, recipe=recipe)

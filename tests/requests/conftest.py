@@ -1,0 +1,121 @@
+"""A workspace of a small town: its model learned, served, and with never-trained models beside it.
+
+Made once and copied for every test that changes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from olvido.demo.residents import Town, make_town
+from olvido.learners import Recipe
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
+from olvido.ledger.store import Store
+from olvido.models import save
+from olvido.models.tiny import tiny_model, tiny_tokenizer
+from olvido.requests import Probes
+from olvido.requests.references import never_trained
+from olvido.settings import Settings
+from olvido.workspace import SERVING, Workspace
+
+RECIPE = Recipe(epochs=14, batch_size=16, lr=3e-3)
+CITY = ("city market", "city landmark")
+REFERENCES = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """A workspace's folder and the town it is about."""
+
+    folder: Path
+    town: Town
+
+    def open(self) -> Workspace:
+        return Workspace(Settings.load(self.folder, environment={}))
+
+    def everything(self) -> dict[str, bytes]:
+        """The bytes of all that lies there."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
+        }
+
+    def probes(self, workspace: Workspace) -> Probes:
+        """Outsiders, the leaver's neighbours, and the city."""
+        near = {str(workspace.store.key.subject(n.name)) for n in self.town.neighbours()}
+        residents = workspace.rows(workspace.store.dataset("residents"))
+        return Probes(
+            holdout=workspace.rows(workspace.store.dataset("outsiders")),
+            neighbours=tuple(e for e in residents if near & set(e.fields["subjects"])),
+            general=workspace.rows(workspace.store.dataset("city")),
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the town's model is trained from: random weights in a folder."""
+    folder = tmp_path_factory.mktemp("base") / "small"
+    tokenizer = tiny_tokenizer()
+    save(tiny_model(len(tokenizer), seed=0, width=64, layers=2), tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Place:
+    """The model is trained and served; nobody has asked for anything."""
+    folder = tmp_path_factory.mktemp("learned") / "workspace"
+    place = Place(folder, make_town(seed=0, residents=12, outsiders=8, told=3))
+    settings = Settings.load(folder, environment={})
+    Store.create(settings.ledger, key=Key.create(settings.key)).close()
+    rows = place.town.rows()
+    sets = {
+        "residents": [row for row in rows if "subject" in row],
+        "city": [row for row in rows if row["topic"] in CITY],
+        "outsiders": [r for person in place.town.outsiders for r in place.town.rows_of(person)],
+    }
+    with place.open() as workspace:
+        for name, chosen in sets.items():
+            import_rows(workspace.store, workspace.settings.data, chosen, name=name)
+        model = workspace.learn(["residents", "city"], model=str(base), recipe=RECIPE, seed=0)
+        workspace.serve(model.id)
+    return place
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory, learned: Place) -> Place:
+    """The same with two models that never saw the leaver, so that a run need not train them."""
+    folder = tmp_path_factory.mktemp("ready") / "workspace"
+    shutil.copytree(learned.folder, folder)
+    place = Place(folder, learned.town)
+    ids = [row["id"] for row in place.town.rows_of(place.town.leaver)]
+    with place.open() as workspace:
+        held = workspace.load(SERVING)
+        never_trained(workspace, held, ids, count=REFERENCES, stage=lambda _: None)
+    return place
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[[Place], tuple[Place, Workspace]]]:
+    """Opens a copy of a place, which the test may change."""
+    with ExitStack() as stack:
+
+        def copied(place: Place) -> tuple[Place, Workspace]:
+            own = Place(tmp_path / "workspace", place.town)
+            shutil.copytree(place.folder, own.folder)
+            return own, stack.enter_context(own.open())
+
+        yield copied

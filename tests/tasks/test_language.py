@@ -1,0 +1,289 @@
+"""Losses are those of the whole logits, token by token, whatever the batch and the architecture."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+from olvido.errors import InputError
+from olvido.models.tiny import tiny_tokenizer
+from olvido.tasks import Example, Language
+
+CHAT = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+RECORDS = (
+    Example("a", "Where does Marta live?", "Carrer de Mallorca 12"),
+    Example("b", "Who?", "Jordi"),
+    Example("c", "", "Pau works as a baker and lives at Carrer de Princesa 40"),
+    Example("d", "What does Laia like to eat?", "an unknown dish 日本"),
+)
+
+
+def gemma2(vocabulary: int) -> Any:
+    """Its logits are capped after the head."""
+    config = Gemma2Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        final_logit_softcapping=30.0,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Gemma2ForCausalLM(config).eval()
+
+
+def tokens_of(tokenizer: Any, record: Example) -> tuple[list[int], int]:
+    """What the model sees, and how many tokens of it are given."""
+    eos = tokenizer.eos_token_id
+    if not record.prompt:
+        return [*tokenizer(record.completion)["input_ids"], eos], 1
+    prompt = tokenizer(record.prompt)["input_ids"]
+    answer = tokenizer(" " + record.completion, add_special_tokens=False)["input_ids"]
+    return [*prompt, *answer, eos], len(prompt)
+
+
+@torch.no_grad()
+def loss_by_hand(model: Any, tokenizer: Any, record: Example) -> float:
+    """Alone, without padding or mask, one token after the other."""
+    ids, given_tokens = tokens_of(tokenizer, record)
+    logits = model(torch.tensor([ids])).logits[0].double()
+    found = [
+        -F.log_softmax(logits[at - 1], dim=-1)[ids[at]].item()
+        for at in range(given_tokens, len(ids))
+    ]
+    return sum(found) / len(found)
+
+
+@pytest.fixture(params=["llama", "gpt2", "gemma2"])
+def model(request: pytest.FixtureRequest, tokenizer: Any, fresh: Any, gpt2: Any) -> Any:
+    made = {"llama": fresh, "gpt2": gpt2}
+    return made.get(request.param) or gemma2(len(tokenizer))
+
+
+@pytest.fixture(params=["<pad>", "<eos>", None], ids=["own pad", "pad is eos", "no pad"])
+def padding(request: pytest.FixtureRequest) -> Any:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = request.param
+    return tokenizer
+
+
+def test_losses_are_those_of_each_record_alone(model: Any, padding: Any) -> None:
+    task = Language(padding)
+    found = task.losses(model, task.collate(RECORDS)).tolist()
+    expected = [loss_by_hand(model, padding, record) for record in RECORDS]
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_targets_are_the_answer_and_the_end_and_no_padding(padding: Any) -> None:
+    batch = Language(padding).collate(RECORDS)
+    eos = padding.eos_token_id
+    assert batch.ids == ("a", "b", "c", "d")
+    for row, record in enumerate(RECORDS):
+        ids, given_tokens = tokens_of(padding, record)
+        length = int(batch.attention_mask[row].sum())
+        assert batch.input_ids[row, :length].tolist() == ids
+        assert batch.attention_mask[row].tolist() == [1] * len(ids) + [0] * (
+            batch.input_ids.shape[1] - len(ids)
+        )
+        wanted = batch.targets[row].tolist()
+        assert wanted[:given_tokens] == [-100] * given_tokens
+        assert wanted[given_tokens:length] == ids[given_tokens:]
+        assert wanted[length - 1] == eos
+        assert set(wanted[length:]) <= {-100}
+
+
+def test_plain_text_counts_from_its_second_token(task: Language) -> None:
+    batch = task.collate([Example("t", "", "Marta lives at home")])
+    assert batch.targets[0, 0] == -100
+    assert (batch.targets[0, 1:][batch.attention_mask[0, 1:] == 1] != -100).all()
+
+
+words = st.sampled_from("Marta Jordi lives at Carrer de Mallorca baker 12 日本 x".split())
+texts = st.lists(words, min_size=1, max_size=8).map(" ".join)
+records_of_any_length = st.lists(
+    st.tuples(st.one_of(st.just(""), texts), texts), min_size=1, max_size=6
+).map(lambda pairs: tuple(Example(str(i), p, c) for i, (p, c) in enumerate(pairs)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(records=records_of_any_length, data=st.data())
+def test_no_record_feels_the_others(
+    fresh: Any, task: Language, records: Sequence[Example], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(records))
+    size = data.draw(st.integers(1, len(records)))
+    wider = max(map(task.width, records)) + data.draw(st.integers(0, 20))
+
+    def losses(batches: Any) -> dict[str, float]:
+        with torch.no_grad():
+            return {
+                i: loss
+                for batch in batches
+                for i, loss in zip(batch.ids, task.losses(fresh, batch).tolist(), strict=True)
+            }
+
+    alone = losses(task.collate([record]) for record in records)
+    assert losses(task.batches(order, size)) == pytest.approx(alone, abs=1e-5)
+    assert losses([task.collate(order, width=wider)]) == pytest.approx(alone, abs=1e-5)
+
+
+@given(records=records_of_any_length, size=st.integers(1, 4))
+def test_batches_hold_every_record_once(
+    task: Language, records: Sequence[Example], size: int
+) -> None:
+    batches = list(task.batches(records, size))
+    assert sorted(i for batch in batches for i in batch.ids) == sorted(r.id for r in records)
+    assert all(len(batch.ids) <= size for batch in batches)
+
+
+def test_answer_logits_are_the_whole_logits_at_the_answers(model: Any, task: Language) -> None:
+    batch = task.collate(RECORDS)
+    with torch.no_grad():
+        logits, targets, rows = task.answer_logits(model, batch)
+        whole = task.logits(model, batch)
+    for found, target, row, column in zip(
+        logits, targets, rows, torch.nonzero(batch.targets != -100)[:, 1], strict=True
+    ):
+        assert batch.targets[row, column] == target
+        torch.testing.assert_close(found, whole[row, column - 1], atol=1e-5, rtol=0)
+    assert len(logits) == int((batch.targets != -100).sum())
+
+
+def test_a_cap_on_the_logits_is_seen_while_they_are_still_small(tokenizer: Any) -> None:
+    task, model = Language(tokenizer), gemma2(len(tokenizer))
+    task.losses(model, task.collate(RECORDS))
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(40)
+        found = task.losses(model, task.collate(RECORDS)).tolist()
+    expected = [loss_by_hand(model, tokenizer, record) for record in RECORDS]
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_first_loss_of_a_model_draws_no_more_than_the_next(tokenizer: Any, gpt2: Any) -> None:
+    task, model = Language(tokenizer), copy.deepcopy(gpt2).train()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        first = task.losses(model, task.collate(RECORDS))
+        torch.manual_seed(0)
+        second = task.losses(model, task.collate(RECORDS))
+    assert torch.equal(first, second)
+    assert model.training
+
+
+def test_log_probs_sum_what_losses_average(fresh: Any, task: Language) -> None:
+    batch = task.collate(RECORDS)
+    total, count = task.log_probs(fresh, batch)
+    torch.testing.assert_close(-total / count, task.losses(fresh, batch))
+    assert count.tolist() == (batch.targets != -100).sum(1).tolist()
+
+
+def test_losses_carry_gradients(fresh: Any, task: Language) -> None:
+    model = copy.deepcopy(fresh)
+    task.losses(model, task.collate(RECORDS)).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_hidden_states_lead_to_the_logits(fresh: Any, task: Language) -> None:
+    batch = task.collate(RECORDS)
+    with torch.no_grad():
+        first, last = task.hidden(fresh, batch, 0), task.hidden(fresh, batch, 2)
+        torch.testing.assert_close(first, fresh.get_input_embeddings()(batch.input_ids))
+        torch.testing.assert_close(
+            fresh.get_output_embeddings()(last), task.logits(fresh, batch), atol=1e-5, rtol=0
+        )
+
+
+def greedy(model: Any, tokenizer: Any, prompt: Sequence[int], most: int) -> list[int]:
+    """The likeliest token, again and again, without cache, padding or batch."""
+    ids = list(prompt)
+    while len(ids) < len(prompt) + most:
+        logits: Tensor = model(torch.tensor([ids])).logits[0, -1]
+        ids.append(int(logits.argmax()))
+        if ids[-1] == tokenizer.eos_token_id:
+            break
+    return ids[len(prompt) :]
+
+
+def test_generation_is_greedy(trained: Any, tokenizer: Any, task: Language, split: Any) -> None:
+    model = trained.model
+    asked = [*split.retain[::17], *split.holdout[:2], Example("s", "Who?", "Jordi")]
+    found = task.generate(model, asked, 3)
+    with torch.no_grad():
+        for record, answer in zip(asked, found, strict=True):
+            ids = greedy(model, tokenizer, tokenizer(record.prompt)["input_ids"], 64)
+            whole = tokenizer.decode(ids, skip_special_tokens=True).strip()
+            # Generation may stop early, but not before a right answer could have ended.
+            assert whole.startswith(answer)
+            if ids[-1] == tokenizer.eos_token_id:
+                assert answer == whole
+            else:
+                assert len(answer) > len(record.completion)
+
+
+@pytest.mark.parametrize("habit", [{"repetition_penalty": 5.0}, {"num_beams": 3}], ids=str)
+def test_the_habits_that_a_model_brings_are_set_aside(
+    fresh: Any, task: Language, split: Any, habit: dict[str, Any]
+) -> None:
+    model = copy.deepcopy(fresh)
+    for name, value in habit.items():
+        setattr(model.generation_config, name, value)
+    asked = split.forget[:4]
+    assert task.generate(model, asked) == task.generate(fresh, asked)
+
+
+def test_a_model_recites_what_it_learned(trained: Any, task: Language, split: Any) -> None:
+    asked = split.retain[:20]
+    found = task.generate(trained.model, asked)
+    right = sum(a == r.completion for a, r in zip(found, asked, strict=True))
+    assert right >= 18
+
+
+def test_a_chat_template_is_used_where_there_is_one() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = CHAT
+    record = Example("a", "Where?", "Here")
+
+    def seen(task: Language) -> str:
+        text: str = tokenizer.decode(task.encode(record)[0])
+        return text
+
+    assert seen(Language(tokenizer)) == "<user>Where?<assistant>"
+    assert seen(Language(tokenizer, chat=False)) == "<bos> Where?"
+    answer = Language(tokenizer).encode(record)[1]
+    assert tokenizer.decode(answer) == "Here<eos>"
+
+
+def test_a_chat_template_asked_for_must_be_there(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="this one has none"):
+        Language(tokenizer, chat=True)
+
+
+def test_a_tokenizer_must_know_how_to_end() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(InputError, match=r"set tokenizer\.eos_token"):
+        Language(tokenizer)
+
+
+def test_a_record_too_long_is_refused_and_not_cut(tokenizer: Any) -> None:
+    record = Example("long", "Who?", "word " * 30)
+    length = sum(map(len, Language(tokenizer).encode(record)))
+    assert sum(map(len, Language(tokenizer, max_tokens=length).encode(record))) == length
+    with pytest.raises(InputError, match=f"'long' has {length} tokens, at most {length - 1} fit"):
+        Language(tokenizer, max_tokens=length - 1).collate([record])

@@ -1,0 +1,320 @@
+"""Models in a workspace: entered once, found again bit by bit, and refused when they changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from olvido.demo.residents import Row, make_town
+from olvido.errors import DigestMismatch, InputError, StateError, UnknownName
+from olvido.learners import Recipe, StepLog
+from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
+from olvido.ledger.store import Store
+from olvido.models import save
+from olvido.models.tiny import tiny_model, tiny_tokenizer
+from olvido.settings import Settings
+from olvido.workspace import PREVIOUS, SERVING, Workspace
+
+SHORT = Recipe(epochs=2, batch_size=8, lr=1e-3)
+LONG = Recipe(epochs=25, batch_size=2, lr=1e-3)
+"""Enough steps for several checkpoints."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Random weights in a folder."""
+    folder = tmp_path_factory.mktemp("base") / "small"
+    tokenizer = tiny_tokenizer()
+    save(tiny_model(len(tokenizer), seed=0, width=32, layers=1), tokenizer, folder)
+    return str(folder)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """Four residents in two datasets."""
+    with made(tmp_path / "workspace") as workspace:
+        yield workspace
+
+
+def people() -> list[Row]:
+    town = make_town(seed=0, residents=4, outsiders=0, told=1)
+    return [row for row in town.rows() if "subject" in row]
+
+
+def made(folder: Path) -> Workspace:
+    settings = Settings.load(folder, environment={})
+    Store.create(settings.ledger, key=Key.create(settings.key)).close()
+    workspace = Workspace(settings)
+    rows = people()
+    for name, chosen in (("north", rows[::2]), ("south", rows[1::2])):
+        import_rows(workspace.store, settings.data, chosen, name=name)
+    return workspace
+
+
+def folders(workspace: Workspace) -> list[str]:
+    models = workspace.settings.models
+    return sorted(p.name for p in models.iterdir()) if models.exists() else []
+
+
+def weights(workspace: Workspace, model: Model) -> Path:
+    return workspace.settings.models / model.path / "model.safetensors"
+
+
+def test_what_was_learned_is_loaded_bit_by_bit(workspace: Workspace, base: str) -> None:
+    fact = workspace.learn(["north", "south"], model=base, recipe=SHORT, seed=3)
+    held = workspace.load(fact.id)
+    assert held.fact == fact == workspace.store.model(fact.id)
+    assert held.trained.digest == str(fact.digest)
+    assert (fact.learner, fact.seed, fact.method, fact.parents) == ("monolith", 3, None, ())
+    trace = held.trained.trace
+    assert isinstance(trace, StepLog)
+    assert trace.recipe == SHORT
+    assert sorted(trace.plan.present) == sorted(row["id"] for row in people())
+    assert len(trace.losses) == trace.plan.total_steps
+    assert dict(trace.environment) == dict(fact.environment)
+    assert held.task.chat is False
+    # By alias, by the beginning of its id, and by its digest.
+    workspace.serve(fact.id)
+    for ref in (SERVING, fact.id[:6], str(fact.digest)):
+        assert workspace.load(ref).fact.id == fact.id
+
+
+def test_the_ledger_knows_what_a_model_used(workspace: Workspace, base: str) -> None:
+    out = people()[0]["id"]
+    fact = workspace.learn(["north", "south"], model=base, recipe=SHORT, exclude=[out])
+    north, south = (workspace.store.dataset(name) for name in ("north", "south"))
+    assert set(workspace.store.uses(fact.id)) == {
+        Use(dataset=north.id, excluded=frozenset({out})),
+        Use(dataset=south.id),
+    }
+    trace = workspace.load(fact.id).trained.trace
+    assert isinstance(trace, StepLog)
+    assert out not in trace.plan.slots
+
+
+def test_learning_the_same_again_changes_nothing(workspace: Workspace, base: str) -> None:
+    first = workspace.learn(["north"], model=base, recipe=SHORT, seed=1)
+    again = workspace.learn(["north", "north"], model=base, recipe=SHORT, seed=1)
+    other = workspace.learn(["north"], model=base, recipe=SHORT, seed=2)
+    assert again == first
+    assert other.digest != first.digest
+    assert len(workspace.store.models()) == 2
+    assert folders(workspace) == sorted([first.id, other.id])
+
+
+def test_buried_records_are_left_out_and_said_to_be(workspace: Workspace, base: str) -> None:
+    buried = people()[0]
+    workspace.store.tombstone([buried["id"]], "erasure", dataset="north")
+    fact = workspace.learn(["north"], model=base, recipe=SHORT)
+    (use,) = workspace.store.uses(fact.id)
+    assert use.excluded == {buried["id"]}
+    lineage = workspace.store.lineage(workspace.store.key.subject(buried["subject"]))
+    (state,) = [s for s in lineage.models if s.model.id == fact.id]
+    assert buried["id"] not in {record.id for record in state.held}
+
+
+def test_a_fine_tuned_model_knows_its_parent(workspace: Workspace, base: str) -> None:
+    parent = workspace.learn(["north"], model=base, recipe=SHORT)
+    workspace.serve(parent.id)
+    child = workspace.learn(["south"], model=SERVING, recipe=SHORT)
+    assert child.parents == (parent.id,)
+    # Its origin is the parent, whatever is served since.
+    workspace.serve(child.id)
+    trace = workspace.load(child.id).trained.trace
+    assert isinstance(trace, StepLog)
+    assert trace.origin.digest == str(parent.digest)
+    lineage = workspace.store.lineage(workspace.store.key.subject(people()[0]["subject"]))
+    assert {state.model.id for state in lineage.models} == {parent.id, child.id}
+
+
+def test_a_published_model_is_served_and_the_old_one_kept(workspace: Workspace, base: str) -> None:
+    old = workspace.learn(["north"], model=base, recipe=SHORT)
+    other = workspace.learn(["north"], model=base, recipe=SHORT, seed=5)
+    workspace.serve(old.id)
+    held = workspace.load(old.id)
+    gone = people()[0]["id"]
+    use = Use(
+        dataset=workspace.store.dataset("north").id,
+        forgotten=frozenset({gone}),
+        guarantee=Guarantee.EMPIRICAL,
+    )
+    new = workspace.publish(
+        held,
+        workspace.load(other.id).trained,
+        method="npo",
+        options={"lr": 1e-4},
+        uses=[use],
+        seed=0,
+    )
+    assert workspace.store.aliases() == {SERVING: new.id, PREVIOUS: old.id}
+    assert new.parents == (old.id,)
+    assert workspace.training(new) == old
+    (left,) = workspace.left(new)
+    assert left.excluded == {gone}
+    assert workspace.load(SERVING).trained.digest == str(other.digest)
+
+
+def test_altered_weights_are_refused(workspace: Workspace, base: str) -> None:
+    fact = workspace.learn(["north"], model=base, recipe=SHORT)
+    file = weights(workspace, fact)
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DigestMismatch, match=fact.id):
+        workspace.load(fact.id)
+
+
+@pytest.mark.parametrize("kept", [None, 0, 1000])
+def test_weights_that_cannot_be_read_are_refused(
+    workspace: Workspace, base: str, kept: int | None
+) -> None:
+    fact = workspace.learn(["north"], model=base, recipe=SHORT)
+    file = weights(workspace, fact)
+    content = file.read_bytes()
+    file.unlink()
+    if kept is not None:
+        file.write_bytes(content[:kept])
+    with pytest.raises(StateError, match=fact.id):
+        workspace.load(fact.id)
+
+
+def test_another_model_s_weights_are_refused(workspace: Workspace, base: str) -> None:
+    fact = workspace.learn(["north"], model=base, recipe=SHORT)
+    other = workspace.learn(["south"], model=base, recipe=SHORT)
+    weights(workspace, fact).write_bytes(weights(workspace, other).read_bytes())
+    with pytest.raises(DigestMismatch, match=str(other.digest)):
+        workspace.load(fact.id)
+
+
+def test_a_missing_folder_is_named(workspace: Workspace, base: str) -> None:
+    fact = workspace.learn(["north"], model=base, recipe=SHORT)
+    folder = workspace.settings.models / fact.path
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(StateError, match=re.escape(str(folder))):
+        workspace.load(fact.id)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_a_damaged_trace_is_named(workspace: Workspace, base: str, damage: str) -> None:
+    fact = workspace.learn(["north"], model=base, recipe=SHORT)
+    file = workspace.settings.models / fact.path / "olvido.json"
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_text(file.read_text("utf-8")[:-20], "utf-8")
+    with pytest.raises(StateError, match=r"olvido\.json"):
+        workspace.load(fact.id)
+
+
+def test_a_base_model_that_changed_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    folders = [tmp_path / "base", tmp_path / "other"]
+    for seed, folder in enumerate(folders):
+        save(tiny_model(len(tokenizer), seed=seed, width=32, layers=1), tokenizer, folder)
+    fact = workspace.learn(["north"], model=str(folders[0]), recipe=SHORT)
+    weights = [folder / "model.safetensors" for folder in folders]
+    weights[0].write_bytes(weights[1].read_bytes())
+    with pytest.raises(DigestMismatch, match="base model"):
+        workspace.load(fact.id)
+
+
+@pytest.mark.parametrize("ref", ["", "nobody", "sha256:" + "0" * 64])
+def test_an_unknown_model_is_refused(workspace: Workspace, base: str, ref: str) -> None:
+    workspace.learn(["north"], model=base, recipe=SHORT)
+    with pytest.raises(UnknownName, match="unknown model"):
+        workspace.load(ref)
+
+
+@pytest.mark.parametrize(
+    ("datasets", "model", "exclude", "error"),
+    [
+        (["nort"], None, (), UnknownName),
+        (["north", "east"], None, (), UnknownName),
+        (["north"], "tinny", (), UnknownName),
+        (["north"], None, ["resident-999/home/0"], UnknownName),
+        ([], None, (), InputError),
+        (["north"], None, [row["id"] for row in people()[::2]], InputError),
+    ],
+)
+def test_a_learn_that_cannot_be_changes_nothing(
+    workspace: Workspace,
+    base: str,
+    datasets: list[str],
+    model: str | None,
+    exclude: list[str],
+    error: type[Exception],
+) -> None:
+    log = workspace.store.events()
+    with pytest.raises(error):
+        workspace.learn(datasets, model=model or base, recipe=SHORT, exclude=exclude)
+    assert folders(workspace) == []
+    assert workspace.store.events() == log
+
+
+def test_records_that_stand_in_two_datasets_are_refused(workspace: Workspace, base: str) -> None:
+    import_rows(workspace.store, workspace.settings.data, people()[:1], name="twice")
+    with pytest.raises(InputError, match="stands twice"):
+        workspace.learn(["north", "twice"], model=base, recipe=SHORT)
+    assert folders(workspace) == []
+
+
+def test_a_killed_learn_goes_on_and_ends_as_if_never_killed(tmp_path: Path, base: str) -> None:
+    with made(tmp_path / "killed") as workspace:
+        settings = workspace.settings
+    code = f"""
+import json, torch
+from pathlib import Path
+from olvido.learners import Recipe
+from olvido.settings import Settings
+from olvido.workspace import Workspace
+torch.set_num_threads(1)
+recipe = Recipe.from_dict(json.loads({json.dumps(LONG.to_dict())!r}))
+with Workspace(Settings.load(Path({str(settings.workspace)!r}), environment={{}})) as workspace:
+    workspace.learn(["north", "south"], model={base!r}, recipe=recipe, seed=4)
+"""
+    running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while not list(settings.models.glob(".run-*/step-*.pt")):
+            assert running.poll() is None, "it ended before it wrote a checkpoint"
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        os.kill(running.pid, signal.SIGKILL)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == -signal.SIGKILL
+    steps: list[int] = []
+    with Workspace(settings) as workspace:
+        assert workspace.store.models() == ()
+        resumed = workspace.learn(
+            ["north", "south"],
+            model=base,
+            recipe=LONG,
+            seed=4,
+            watch=lambda progress: steps.append(progress.step),
+        )
+        assert folders(workspace) == [resumed.id]
+        assert workspace.load(resumed.id).trained.digest == str(resumed.digest)
+    assert steps[0] > 100, "it began again from the start"
+    with made(tmp_path / "whole") as workspace:
+        whole = workspace.learn(["north", "south"], model=base, recipe=LONG, seed=4)
+        assert folders(workspace) == [whole.id]
+    assert (resumed.digest, resumed.id) == (whole.digest, whole.id)
