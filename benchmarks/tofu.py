@@ -65,8 +65,8 @@ def main() -> None:
     world = tofu.world_facts(args.tofu)
     probes: dict[str, Any] = {
         "forget": forget,
-        "retain": retain[::8],
-        "general": world[::2],
+        "retain": retain[::12],
+        "general": world[::4],
         "holdout": holdout,
         "reference": Witness(reference, task),
         "before": Witness(original, task),

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from olvido.demo.residents import Town, make_town
 from olvido.forgetting import Split
 from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
+
+# A machine with other work to do is no reason to fail.
+settings.register_profile("olvido", deadline=None)
+settings.load_profile("olvido")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -231,8 +231,10 @@ def test_a_base_model_that_changed_is_refused(workspace: Workspace, tmp_path: Pa
     fact = workspace.learn(["north"], model=str(folders[0]), recipe=SHORT)
     weights = [folder / "model.safetensors" for folder in folders]
     weights[0].write_bytes(weights[1].read_bytes())
-    with pytest.raises(DigestMismatch, match="base model"):
-        workspace.load(fact.id)
+    trace = workspace.load(fact.id).trained.trace
+    assert isinstance(trace, StepLog)
+    with pytest.raises(StateError, match="began with were changed"):
+        trace.origin.module()
 
 
 @pytest.mark.parametrize("ref", ["", "nobody", "sha256:" + "0" * 64])

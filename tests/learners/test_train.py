@@ -36,9 +36,10 @@ def by_hand(model: Any, records: Records, task: Language, recipe: Recipe, gone: 
     record = {r.id: r for r in records}
     plan = make_plan(records, task, recipe, seed=0)
     for step, batches in enumerate(plan.steps()):
-        (batch,) = batches
-        for i in (i for i in batch.ids if i != gone):
-            (task.losses(learning, task.collate([record[i]])).sum() / len(batch.ids)).backward()
+        ids = [i for batch in batches for i in batch.ids]
+        for i in ids:
+            if i != gone:
+                (task.losses(learning, task.collate([record[i]])).sum() / len(ids)).backward()
         norm = torch.stack([p.grad.norm() for p in parameters]).norm()
         rate = recipe.rate(step, plan.total_steps)
         with torch.no_grad():
@@ -54,16 +55,22 @@ def by_hand(model: Any, records: Records, task: Language, recipe: Recipe, gone: 
     return learning
 
 
+def flat(model: Any) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize("clip", [1.0, 1e6])
 def test_a_run_is_what_the_recipe_says(
-    small: Any, few: Records, task: Language, short: Recipe
+    small: Any, few: Records, task: Language, clip: float
 ) -> None:
+    recipe = Recipe(epochs=3, batch_size=2, accumulate=2, lr=2e-3, weight_decay=0.1, clip=clip)
     # In double precision, so that only a different step could tell the two apart.
     model = copy.deepcopy(small).double()
-    plan = make_plan(few, task, short, seed=0).without([few[3].id])
-    found, _ = Monolith(short, plan=plan).run(model, few, task)
-    expected = by_hand(model, few, task, short, gone=few[3].id)
-    for one, other in zip(found.parameters(), expected.parameters(), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+    plan = make_plan(few, task, recipe, seed=0).without([few[3].id])
+    found, _ = Monolith(recipe, plan=plan).run(model, few, task)
+    expected = by_hand(model, few, task, recipe, gone=few[3].id)
+    way = (flat(expected) - flat(model)).norm()
+    assert (flat(found) - flat(expected)).norm() < 1e-3 * way
 
 
 @pytest.mark.parametrize(
@@ -94,8 +101,9 @@ def test_everything_the_same_gives_the_same_bits(
 
 def test_dropout_is_determined_too(gpt2: Any, few: Records, task: Language) -> None:
     recipe = Recipe(epochs=1, batch_size=4, lr=1e-3)
-    digests = {train(gpt2, records=few, task=task, recipe=recipe).digest for _ in range(2)}
-    assert len(digests) == 1
+    first = train(gpt2, records=few, task=task, recipe=recipe).digest
+    torch.rand(5)
+    assert train(gpt2, records=few, task=task, recipe=recipe).digest == first
 
 
 def test_the_caller_notices_nothing(
@@ -211,7 +219,7 @@ def test_a_loss_that_is_no_number_is_named_with_its_step(
     model = copy.deepcopy(small)
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight[0, 0] = bad
-    with pytest.raises(NotFinite, match="at step 0: lower the learning rate"):
+    with pytest.raises(NotFinite, match="the loss became nan at step 0: lower the"):
         train(model, records=few, task=task)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from olvido.errors import BadRow, InputError, StateError, UnknownName
 from olvido.ledger.formats import read_rows
@@ -18,6 +22,17 @@ ROWS = [
     {"id": "b", "prompt": "Où?", "completion": "Barcelona", "subject": "Núria Puig"},
 ]
 
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
 
 Write = Callable[[Path, list[dict[str, Any]]], Path]
 
@@ -48,6 +63,8 @@ def test_several_splits_ask_for_one(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         (b'{"a": 1', "invalid JSON: Expecting ',' delimiter at column"),
+        (b'{"a": 1} {"a": 2}', "invalid JSON: Extra data at column"),
+        ('{"a": 1}\u00a0'.encode(), "invalid JSON: Extra data at column"),
         (b"[1, 2]", "expected a JSON object, got list"),
         (b'{"a": NaN}', "NaN is not JSON"),
         (b"[" * 100_000, "invalid JSON"),
@@ -64,6 +81,25 @@ def test_a_line_that_is_no_json_object_is_named(tmp_path: Path, line: bytes, rea
     assert str(bad).startswith(f"{path}, line 3: ")
     assert reason in str(bad)
     assert rows[2][1] == {"a": 2}
+
+
+@given(st.lists(st.dictionaries(texts, json_values, max_size=4), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_a_line_gives_its_value_whatever_stands_around_it(values: list[dict[str, Any]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.jsonl"
+        lines = [json.dumps(value) for value in values]
+        for before, after in (("", "\n"), ("", "\r\n"), (" \t", " \t\n")):
+            content = "".join(f"{before}{line}{after}" for line in lines)
+            for text in (content, content.removesuffix(after)):
+                path.write_bytes(text.encode())
+                assert [row for _, row in read_rows(path)] == values
+
+
+def test_integers_of_any_size_are_kept(tmp_path: Path) -> None:
+    sizes = {"a": 2**63, "b": 2**64, "c": -(10**40)}
+    (tmp_path / "x.jsonl").write_text(json.dumps(sizes) + "\n")
+    assert list(read_rows(tmp_path / "x.jsonl")) == [(1, sizes)]
 
 
 def test_a_byte_order_mark_is_no_data(tmp_path: Path) -> None:

@@ -129,6 +129,30 @@ def test_columns_of_other_names_defaults_and_documentation(store: Store, data: P
     assert store.dataset("fiction").documentation == about
 
 
+def test_rows_may_differ_in_what_they_say_of_their_origin(store: Store, data: Path) -> None:
+    told = [
+        {"licence": "MIT"},
+        {},
+        {"source": "us", "collected_at": "2025-03-31", "consent": "granted"},
+        {"source": "us"},
+    ]
+    rows = [{"id": i, "text": "x"} | row for i, row in enumerate(told)]
+    dataset = import_rows(store, data, rows, name="mixed").dataset
+    found = [(r.source, r.licence, str(r.consent), r.collected_at) for r in store.records("mixed")]
+    assert found == [
+        (None, "MIT", "unknown", None),
+        (None, None, "unknown", None),
+        ("us", None, "granted", dt.date(2025, 3, 31)),
+        ("us", None, "unknown", None),
+    ]
+    assert [row.get("source") for row in load_rows(store, data, dataset)] == [
+        None,
+        None,
+        "us",
+        "us",
+    ]
+
+
 def test_ids_are_derived_from_content_and_stay(store: Store, data: Path) -> None:
     rows = [{"text": "same"}, {"text": "other"}, {"text": "same"}]
     first = import_rows(store, data, rows, name="x").dataset
@@ -161,6 +185,8 @@ BAD_VALUES = [
     ({"text": "x", "id": "1"}, "used before, in line 1"),
     ({"text": "x", "extras": "x"}, "rename the column"),
     ({"text": "\ud800"}, "invalid UTF-8"),
+    ({"text": "\ud800", "id": 2}, "invalid UTF-8"),
+    ({"text": "x", "id": 2, "subject": "\ud800"}, "invalid UTF-8"),
     ({"text": "x", "note": float("nan")}, "not JSON compliant"),
     ({"text": "x", "note": b"x"}, "not JSON serializable"),
 ]

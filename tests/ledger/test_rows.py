@@ -8,11 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from olvido.errors import DigestMismatch, StateError, UnknownName
+from olvido.ledger.digests import canonical_json
 from olvido.ledger.importing import import_rows
-from olvido.ledger.rows import load_rows
+from olvido.ledger.rows import COLUMNS, canonical_row, load_rows
 from olvido.ledger.store import Store
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 ROWS: list[dict[str, Any]] = [
     {"id": "b", "prompt": "Where does Ana live?", "completion": "In Gràcia.", "subject": "Ana"},
@@ -54,6 +59,16 @@ def test_a_tombstoned_row_may_be_taken_out_of_the_file(store: Store, data: Path)
     table = pq.read_table(data / dataset.file)
     pq.write_table(table.filter([i != "b" for i in table["id"].to_pylist()]), data / dataset.file)
     assert [row["id"] for row in load_rows(store, data, dataset)] == ["a", "c"]
+
+
+@given(
+    st.fixed_dictionaries(
+        {"id": texts, "subjects": st.lists(texts, max_size=3), "consent": texts},
+        optional={name: texts for name in COLUMNS if name not in ("id", "subjects", "consent")},
+    )
+)
+def test_the_short_way_to_a_row_s_canonical_form_is_the_long_way(row: dict[str, Any]) -> None:
+    assert canonical_row(tuple(row.get(name) for name in COLUMNS)) == canonical_json(row)
 
 
 def test_missing_or_damaged_files_say_so(store: Store, data: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from olvido.forgetting.descent import _left
 from olvido.forgetting.types import Run
 from olvido.learners import Recipe, StepLog
 from olvido.learners.monolith import Monolith
-from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus
+from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus, Use
 from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding
 from olvido.models import weights_digest
@@ -186,6 +187,41 @@ def test_a_second_person_leaves_the_model_that_forgot_the_first(
     (reference,) = done.references
     assert isinstance(reference.trained.trace, StepLog)
     assert not set(reference.trained.trace.plan.slots) & (first | second)
+
+
+def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
+    answered: tuple[Any, Forgotten], opened: Opened
+) -> None:
+    place, workspace = opened(answered[0])
+    other = Use(dataset=workspace.store.dataset("residents").id)
+    before = answered[1].before
+    twin = workspace.store.add_model(
+        replace(before.fact, seed=99), [other, *workspace.store.uses(before.fact.id)[1:]]
+    )
+    request = receive(workspace, place.town.leaver.name)
+    done = run(
+        workspace,
+        request.id,
+        ref=twin.id,
+        probes=place.probes(workspace),
+        method="elsewhere",
+        references=1,
+    )
+    assert done.request.status is RequestStatus.DONE
+    states = {s.model.id: s for s in locate(workspace, request.id).models}
+    assert states[done.published.id].holding is not Holding.HOLDS
+
+
+def test_a_person_is_buried_in_datasets_that_no_model_learned_from(
+    ready: Any, opened: Opened
+) -> None:
+    place, workspace = opened(ready)
+    extra = {"prompt": "Who?", "completion": "Nobody", "subject": place.town.leaver.name}
+    import_rows(workspace.store, workspace.settings.data, [extra], name="later")
+    request = receive(workspace, place.town.leaver.name)
+    run(workspace, request.id, probes=place.probes(workspace), method="elsewhere", references=1)
+    assert len(workspace.store.tombstoned("later")) == 1
+    assert workspace.rows(workspace.store.dataset("later")) == ()
 
 
 def test_who_has_left_cannot_leave_again(answered: tuple[Any, Forgotten], opened: Opened) -> None:

@@ -121,7 +121,7 @@ records_of_any_length = st.lists(
 ).map(lambda pairs: tuple(Example(str(i), p, c) for i, (p, c) in enumerate(pairs)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(records=records_of_any_length, data=st.data())
 def test_no_record_feels_the_others(
     fresh: Any, task: Language, records: Sequence[Example], data: st.DataObject

@@ -107,5 +107,6 @@ def sentence(report: Report) -> str:
     if report.reasons:
         text += " " + "; ".join(report.reasons) + "."
     for name, needs in report.missing.items():
-        text += f"\nNot examined: {name} ({'; '.join(need.remedy for need in needs)})."
+        why = "; ".join(need.remedy for need in needs) or "it was not asked for"
+        text += f"\nNot examined: {name} ({why})."
     return text

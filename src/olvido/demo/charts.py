@@ -32,8 +32,9 @@ PROBES = {
 """What the models are asked about: the first two should be gone, the others kept."""
 
 INK, MUTED, TRACK = "#1c2430", "#5a6472", "#e9ecf0"
-COLOURS = {"before": "#d55e00", "after": "#0072b2", "never_trained": "#7b8794"}
-BINS = 24
+COLOURS = {"before": "#d55e00", "after": "#0072b2", "never_trained": "#697583"}
+BINS = 20
+LARGEST = 1e6
 
 
 def percent(value: float | None) -> str:
@@ -49,13 +50,47 @@ def percent(value: float | None) -> str:
     return f"{value:.1%}".replace(".0%", "%")
 
 
-def finite(values: Iterable[float]) -> list[float]:
-    """Those that can be drawn.
+def number(value: float | None, *, sign: bool = False) -> str:
+    """A measured number for people.
 
-    >>> finite([1.0, float("inf"), 0.5])
+    >>> number(5.9436), number(-2e-17, sign=True), number(0.05, sign=True), number(-0.5)
+    ('5.944', '0.000', '+0.050', '−0.500')
+    >>> number(None), number(float("nan")), number(float("-inf"))
+    ('not measured', 'not a number', '−infinite')
+    """
+    if value is None:
+        return "not measured"
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "−infinite"
+    if not round(value, 3):
+        return "0.000"
+    text = f"{value:.4g}" if abs(value) >= 1e6 else f"{value:.3f}"
+    return ("+" if sign and value > 0 else "") + text.replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people.
+
+    >>> duration(5.397), duration(367.5), duration(None)
+    ('5.4 s', '6 min 8 s', 'not measured')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return number(seconds)
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def drawable(values: Iterable[float]) -> list[float]:
+    """Those that a scale can hold: finite, and no larger than a million.
+
+    >>> drawable([1.0, float("inf"), 0.5, 1e300])
     [1.0, 0.5]
     """
-    return [value for value in values if math.isfinite(value)]
+    return [value for value in values if abs(value) <= LARGEST]
 
 
 def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
@@ -65,8 +100,8 @@ def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
         probe: a key of `PROBES`.
         values: shares from 0 to 1 by the keys of `MODELS`.
     """
-    figure = Figure(figsize=(3.4, 1.15))
-    axes = figure.add_axes((0.29, 0.0, 0.5, 1.0))
+    figure = Figure(figsize=(2.7, 0.95))
+    axes = figure.add_axes((0.37, 0.0, 0.4, 1.0))
     _share_bars(axes, values)
     told = ", ".join(f"{MODELS[model].lower()} {percent(values.get(model))}" for model in MODELS)
     return _svg(figure, f"shares-{probe}", f"{PROBES[probe]}, share of answers right: {told}.")
@@ -78,7 +113,7 @@ def span(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[float, fl
     >>> span({"before": {"forgotten": [0.5, float("nan")], "never members": [4.0]}})
     (0.0, 4.0)
     """
-    values = finite(v for groups in losses.values() for group in groups.values() for v in group)
+    values = drawable(v for groups in losses.values() for group in groups.values() for v in group)
     low, high = min(values, default=0.0), max(values, default=1.0)
     return min(low, 0.0), max(high, low + 1e-6)
 
@@ -94,25 +129,25 @@ def histogram(
     Args:
         model: a key of `MODELS`.
         forgotten, strangers: losses in nats a token, of the records to be forgotten and of records
-            that no model saw; those not finite are left out.
+            that no model saw; those that no scale holds are left out.
         limits: range of the axis, see `span`.
     """
-    figure = Figure(figsize=(3.4, 2.1))
+    figure = Figure(figsize=(3.3, 2.1))
     axes = figure.add_axes((0.03, 0.2, 0.94, 0.78))
     edges = np.linspace(*limits, BINS + 1)
     up, down = (_heights(group, edges) for group in (forgotten, strangers))
     top = max(up.max(), down.max(), 1e-9) * 1.3
-    bars = {"x": edges[:-1], "width": np.diff(edges), "align": "edge", "linewidth": 0.6}
-    axes.bar(height=up, color=COLOURS[model], edgecolor="white", **bars)
-    axes.bar(height=-down, color="white", edgecolor=MUTED, hatch="/////", **bars)
+    x, width = edges[:-1], np.diff(edges)
+    axes.bar(x, up, width, align="edge", color=COLOURS[model], edgecolor="white", linewidth=0.6)
+    axes.bar(x, -down, width, align="edge", color="white", edgecolor=MUTED, hatch="/////")
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set(xlim=limits, ylim=(-top, top), yticks=[])
     axes.set_xlabel("loss (nats a token): further right, less known", color=MUTED, fontsize=8)
     axes.tick_params(labelsize=8, colors=MUTED, length=2)
     axes.spines[["left", "right", "top"]].set_visible(False)
-    right = {"ha": "right", "fontsize": 8.5, "transform": axes.transAxes}
-    axes.text(0.99, 0.99, "to be forgotten", va="top", color=COLOURS[model], **right)
-    axes.text(0.99, 0.02, "never seen by any model", va="bottom", color=MUTED, **right)
+    corner: dict[str, Any] = {"ha": "right", "fontsize": 8.5, "transform": axes.transAxes}
+    axes.text(0.99, 0.99, "to be forgotten", va="top", **corner)
+    axes.text(0.99, 0.02, "never seen by any model", va="bottom", **corner)
     told = "; ".join(
         f"{name}: {_summary(group)}"
         for name, group in (("to be forgotten", forgotten), ("never seen", strangers))
@@ -122,20 +157,18 @@ def histogram(
 
 def cost(training: float, forgetting: float) -> Markup:
     """Seconds of the training and of the forgetting as two bars, as inline SVG."""
-    figure = Figure(figsize=(5.6, 0.9))
-    axes = figure.add_axes((0.21, 0.0, 0.6, 1.0))
-    drawn = [value if math.isfinite(value) else 0.0 for value in (training, forgetting)]
-    width = max(*drawn, 1e-9)
-    colours = [COLOURS["never_trained"], COLOURS["after"]]
-    axes.barh([1, 0], [value / width for value in drawn], height=0.62, color=colours)
-    for row, name, value in ((1, "Training", training), (0, "Forgetting", forgetting)):
+    figure = Figure(figsize=(3.6, 0.75))
+    axes = figure.add_axes((0.23, 0.0, 0.57, 1.0))
+    times = {"Forgetting": (forgetting, "after"), "Training": (training, "never_trained")}
+    longest = max(drawable([training, forgetting]), default=0.0) or 1.0
+    for row, (name, (seconds, colour)) in enumerate(times.items()):
+        end = max(0.0, sum(drawable([seconds])) / longest)
+        axes.barh(row, end, height=0.62, color=COLOURS[colour])
         axes.text(-0.03, row, name, ha="right", va="center", color=INK, fontsize=9)
-        end = drawn[1 - row] / width
-        label = f"{value:.1f} s" if math.isfinite(value) else "not measured"
-        axes.text(end + 0.02, row, label, ha="left", va="center", color=INK, fontsize=9)
+        axes.text(end + 0.02, row, duration(seconds), ha="left", va="center", color=INK, fontsize=9)
     axes.set(xlim=(0, 1), ylim=(-0.5, 1.5))
     axes.axis("off")
-    told = f"Training took {training:.1f} seconds, forgetting {forgetting:.1f} seconds."
+    told = f"Training took {duration(training)}, forgetting {duration(forgetting)}."
     return _svg(figure, "cost", told)
 
 
@@ -155,10 +188,13 @@ def write_picture(document: Mapping[str, Any], path: Path) -> None:
             "audited; give the document of a run that was audited"
         )
     figure = Figure(figsize=(9.6, 2.5), facecolor="white")
-    groups = ("Should be gone", (0.115, 0.325)), ("Should be kept", (0.58, 0.79))
+    groups = (
+        ("Should be gone: facts about one resident", (0.115, 0.325)),
+        ("Should be kept: everything else", (0.58, 0.79)),
+    )
     probes = list(PROBES)
     for number, (heading, lefts) in enumerate(groups):
-        figure.text(lefts[0], 0.91, heading, fontsize=13, fontweight="bold", color=INK)
+        figure.text(lefts[0], 0.91, heading, fontsize=11.5, fontweight="bold", color=INK)
         line = matplotlib.lines.Line2D((lefts[0], lefts[1] + 0.19), (0.875, 0.875), color=TRACK)
         figure.add_artist(line)
         for column, left in enumerate(lefts):
@@ -176,8 +212,8 @@ def _share_bars(axes: Any, values: Mapping[str, float | None], *, names: bool = 
         value = values.get(model)
         axes.barh(row, 1.0, height=0.66, color=TRACK)
         if value is not None and math.isfinite(value):
-            axes.barh(row, value, height=0.66, color=COLOURS[model])
-        text = {"va": "center", "color": INK, "fontsize": 10}
+            axes.barh(row, min(max(value, 0.0), 1.0), height=0.66, color=COLOURS[model])
+        text = {"va": "center", "color": INK, "fontsize": 9.5}
         axes.text(1.04, row, percent(value), ha="left", **text)
         if names:
             axes.text(-0.05, row, name, ha="right", **text)
@@ -186,15 +222,15 @@ def _share_bars(axes: Any, values: Mapping[str, float | None], *, names: bool = 
 
 
 def _heights(values: Sequence[float], edges: Any) -> Any:
-    counts, _ = np.histogram(finite(values), edges)
+    counts, _ = np.histogram(drawable(values), edges)
     return counts / max(len(values), 1)
 
 
 def _summary(values: Sequence[float]) -> str:
-    kept = finite(values)
-    median = f"median {np.median(kept):.2f} of {len(kept)}" if kept else "none that is finite"
+    kept = drawable(values)
+    median = f"median {np.median(kept):.2f} of {len(kept)}" if kept else "none that can be drawn"
     left = len(values) - len(kept)
-    return median + (f", {left} not finite and left out" if left else "")
+    return median + (f", {left} left out" if left else "")
 
 
 def _svg(figure: Figure, name: str, description: str) -> Markup:

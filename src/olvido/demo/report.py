@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from olvido.audits import AUDITS
 from olvido.audits.types import Status
 from olvido.demo import charts
-from olvido.demo.charts import MODELS, PROBES, percent
+from olvido.demo.charts import MODELS, PROBES, duration, number, percent
 from olvido.forgetting.guarantee import MEANING
 from olvido.ledger.facts import Guarantee
 
@@ -59,43 +57,9 @@ def _environment() -> Environment:
         "number": number,
         "duration": duration,
         "tolerance": tolerance,
-        "mean": fmean,
+        "mean": mean,
     }
     return made
-
-
-def number(value: float | None, *, sign: bool = False) -> str:
-    """A measured number for people.
-
-    >>> number(5.9436), number(-2e-17, sign=True), number(0.05, sign=True), number(-0.5)
-    ('5.944', '0.000', '+0.050', '−0.500')
-    >>> number(None), number(float("nan")), number(float("-inf"))
-    ('not measured', 'not a number', '−infinite')
-    """
-    if value is None:
-        return "not measured"
-    if math.isnan(value):
-        return "not a number"
-    if math.isinf(value):
-        return "infinite" if value > 0 else "−infinite"
-    if not round(value, 3):
-        return "0.000"
-    text = f"{value:.4g}" if abs(value) >= 1e6 else f"{value:.3f}"
-    return ("+" if sign and value > 0 else "") + text.replace("-", "−")
-
-
-def duration(seconds: float | None) -> str:
-    """A time for people.
-
-    >>> duration(5.397), duration(367.5), duration(None)
-    ('5.4 s', '6 min 8 s', 'not measured')
-    """
-    if seconds is None or not math.isfinite(seconds):
-        return number(seconds)
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
 
 
 def tolerance(bounds: Sequence[float | None]) -> str:
@@ -114,6 +78,15 @@ def tolerance(bounds: Sequence[float | None]) -> str:
     if low == -high:
         return f"±{number(high)}" if high else "none"
     return f"{number(low, sign=True)} to {number(high, sign=True)}"
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of at least one number, whichever they are: infinities make no error.
+
+    >>> mean([1.0, 2.0]), mean([float("inf"), float("-inf")])
+    (1.5, nan)
+    """
+    return sum(values) / len(values)
 
 
 def _view(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,25 +157,18 @@ def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _answers(group: str, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _answers(name: str, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """A group's questions with each model's answer and whether it is right."""
     shown = [model for model in MODELS if rows and model in rows[0]]
-    marked = [
-        {
-            **row,
-            "given": [
-                {"text": row[model], "right": row[model].strip() == row["truth"].strip()}
-                for model in shown
-            ],
-        }
-        for row in rows
-    ]
-    right = [sum(row["given"][column]["right"] for row in marked) for column in range(len(shown))]
+    right = [[row[model].strip() == row["truth"].strip() for model in shown] for row in rows]
     return {
-        "name": group,
+        "name": name,
         "models": [MODELS[model] for model in shown],
-        "rows": marked,
-        "right": right,
+        "rows": [
+            {**row, "given": list(zip((row[model] for model in shown), marks, strict=True))}
+            for row, marks in zip(rows, right, strict=True)
+        ],
+        "right": [sum(column) for column in zip(*right, strict=True)],
     }
 
 
@@ -215,7 +181,7 @@ def _losses(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[st
                 model, losses[model]["forgotten"], losses[model]["never members"], limits
             ),
             "left_out": sum(
-                len(group) - len(charts.finite(group)) for group in losses[model].values()
+                len(group) - len(charts.drawable(group)) for group in losses[model].values()
             ),
         }
         for model, name in MODELS.items()

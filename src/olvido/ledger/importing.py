@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Self, TypedDict, Unpack
 
 from olvido.errors import BadRow, InputError, StateError
 from olvido.ledger.digests import merkle_root
@@ -170,11 +170,11 @@ def _digested(
     rests: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
     for row, canonical in rows:
         writer.add(row)
-        identifier, _, _, _, subjects, *provenance, _ = row
+        identifier, _, _, _, subjects, source, licence, consent, collected_at, _ = row
         # Few rows differ in these, so that most share one tuple.
-        rest = tuple(provenance)
-        rest = rests.setdefault(rest, rest)
-        found.append((identifier, row_digest(salt, canonical), subjects, rest))
+        rest = (source, licence, consent, collected_at)
+        shared = rests.setdefault(rest, rest)
+        found.append((identifier, row_digest(salt, canonical), subjects, shared))
     found.sort(key=itemgetter(0))
     return found
 

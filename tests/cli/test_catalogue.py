@@ -1,0 +1,63 @@
+"""`olvido methods`, `audits` and `learners` show what the tables hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from olvido.audits import AUDITS
+from olvido.forgetting import METHODS
+from olvido.learners import LEARNERS
+
+Olvido = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("command", "known"), [("methods", METHODS), ("audits", AUDITS), ("learners", LEARNERS)]
+)
+def test_everything_is_shown_with_what_it_does(
+    olvido: Olvido, command: str, known: dict[str, type]
+) -> None:
+    status, out, err = olvido(command, "--json")
+    assert (status, err) == (0, "")
+    shown = json.loads(out)[command]
+    assert [entry["name"] for entry in shown] == list(known)
+    assert all(entry["summary"].strip() for entry in shown)
+    for_people = olvido(command)
+    assert for_people[0] == 0
+    for name in known:
+        assert name in for_people[1]
+
+
+def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
+    from olvido.cli.options import method_options
+    from olvido.errors import InputError
+
+    for method in json.loads(olvido("methods", "--json")[1])["methods"]:
+        for option in method["options"]:
+            # Whatever the value lacks, it is not the option's name.
+            try:
+                method_options(method["name"], [f"{option}=1"])
+            except InputError as error:
+                assert "unknown option" not in str(error)
+
+
+def test_methods_say_what_they_claim_and_need(olvido: Olvido) -> None:
+    shown = {m["name"]: m for m in json.loads(olvido("methods", "--json")[1])["methods"]}
+    assert (shown["retrain"]["guarantee"], shown["npo"]["guarantee"]) == ("exact", "empirical")
+    assert "step log" in shown["retrain"]["needs"]
+    assert "lr" in shown["npo"]["options"]
+
+
+def test_audits_say_which_are_always_asked(olvido: Olvido) -> None:
+    shown = {a["name"]: a for a in json.loads(olvido("audits", "--json")[1])["audits"]}
+    assert shown["recall"]["required"] is True
+    assert shown["neighbours"]["required"] is False
+    assert "neighbours" in shown["neighbours"]["needs"]
+
+
+def test_the_catalogue_needs_no_workspace(olvido: Olvido) -> None:
+    assert olvido("models")[0] == 2
+    assert olvido("methods")[0] == 0
