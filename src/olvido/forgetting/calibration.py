@@ -36,8 +36,9 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
     """The loss at which each forgotten record counts as never learned, in nats a token.
 
     It is the mean loss of the holdout records of the same `topic` (of all of them where the topic
-    has none) under the model as it is. On the demo's residents it lies within 5% of the mean loss
-    that never-trained models have on the forgotten records.
+    has none) under the model as it is. An estimate: in the demo's town of 100 residents it lies
+    within 5% of the mean loss of never-trained models, in a town of 12, where a model that is sure
+    of itself errs more about strangers, it was 47% above.
     """
     seen = frozen(model, split.holdout, task, size)
     by_topic: dict[object, list[float]] = {}

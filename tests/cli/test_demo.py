@@ -1,0 +1,173 @@
+"""`olvido demo`: the whole story, run once as somebody new runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olvido.demo import make_town
+from olvido.demo.story import FAST
+from olvido.settings import FILE
+
+Olvido = Callable[..., tuple[int, str, str]]
+Refused = Callable[..., str]
+
+FRAME = "from olvido.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class Told:
+    status: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return dict(json.loads(self.out))
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """One run in a process of its own, with as many threads as the machine gives."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [sys.executable, "-c", FRAME, "demo", "--fast", "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Told(done.returncode, done.stdout, done.stderr, folder / "olvido-demo")
+
+
+def test_it_passes_and_prints_one_document(told: Told) -> None:
+    assert (told.status, told.err) == (0, "")
+    document = told.document
+    assert document["verdict"] == "pass", document["reasons"]
+    assert document["reasons"] == []
+    assert document["guarantee"] == "empirical"
+    assert document["escalated"] is None
+
+
+def test_the_resident_was_known_and_is_forgotten(told: Told) -> None:
+    recall = told.document["recall"]
+    assert recall["as_trained"]["before"] >= 0.95
+    assert recall["paraphrased"]["before"] >= 0.6
+    for probe in ("as_trained", "paraphrased"):
+        assert recall[probe]["after"] <= recall[probe]["never_trained"] + 0.05
+
+
+def test_what_stays_is_as_it_was(told: Told) -> None:
+    recall = told.document["recall"]
+    for probe in ("neighbours", "city"):
+        assert recall[probe]["before"] >= 0.9
+        assert abs(recall[probe]["after"] - recall[probe]["before"]) <= 0.03
+
+
+def test_it_costs_less_than_a_tenth_of_retraining(told: Told) -> None:
+    cost = told.document["cost"]
+    assert 0 < cost["share_of_retraining_tokens"] < 0.10
+    assert 0 < cost["seconds"] < cost["training_seconds"]
+
+
+def test_everything_it_speaks_of_is_there(told: Told) -> None:
+    assert (told.folder / "report.html").stat().st_size > 0
+    assert json.loads((told.folder / "demo.json").read_text("utf-8")) == told.document
+    files = {path.stem: path.read_text("utf-8") for path in (told.folder / "files").glob("*.jsonl")}
+    assert set(files) == {"forget", "retain", "neighbours", "general", "holdout"}
+    rows = {name: [json.loads(line) for line in text.splitlines()] for name, text in files.items()}
+    assert all(rows.values())
+    who = told.document["resident"]
+    assert {row["subject"] for row in rows["forget"]} == {who}
+    assert who not in {row.get("subject") for row in rows["retain"]}
+
+
+def test_its_folder_is_a_workspace(told: Told, olvido: Olvido) -> None:
+    status, out, _ = olvido("models", "--workspace", told.folder, "--json")
+    assert status == 0
+    aliases = {alias for model in json.loads(out)["models"] for alias in model["aliases"]}
+    assert aliases == {"serving", "previous", "never-1", "never-2", "never-3"}
+    report = olvido("request", "report", "req-0001", "--workspace", told.folder, "--json")
+    assert (report[0], json.loads(report[1])["verdict"]) == (0, "pass")
+    assert olvido("data", "check", "--workspace", told.folder)[0] == 0
+
+
+def test_no_name_stands_in_the_ledger(told: Told) -> None:
+    town = make_town(seed=0, **FAST)
+    people = [person.name for person in (*town.residents, *town.outsiders)]
+    kept = [
+        *told.folder.glob("ledger.db*"),
+        *told.folder.glob("reports/*"),
+        *told.folder.glob("models/*/olvido.json"),
+    ]
+    assert len(kept) >= 6
+    for path in kept:
+        content = path.read_bytes()
+        assert not [name for name in people if name.encode() in content], path
+
+
+def test_a_method_that_destroys_fails_and_retraining_answers(
+    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "told": 3})
+    own = here / "olvido-demo"
+    own.mkdir()
+    for name in (FILE, ".olvido-demo", "left-over"):
+        (own / name).touch()
+    status, out, err = olvido(
+        *("demo", "--fast", "--references", "1", "--method", "ascent"),
+        *("--option", "lr=0.05", "--option", "epochs=40", "--option", "target=1000"),
+    )
+    assert status == 1
+    document = json.loads((own / "demo.json").read_text("utf-8"))
+    assert document["verdict"] == "fail"
+    assert "collateral damage" in " ".join(document["reasons"])
+    assert document["escalated"] == {"method": "retrain", "verdict": "pass"}
+    assert f"{document['resident']} is NOT forgotten by ascent" in out
+    assert "Escalated to retrain: pass" in out
+    assert "asks to be forgotten" in err
+    # The folder was an earlier demo's, and was made afresh.
+    assert not (own / "left-over").exists()
+
+
+@pytest.mark.parametrize("held", [["mine"], [FILE], [".olvido-demo", "mine"]])
+def test_a_folder_that_no_demo_made_is_left_alone(
+    refused: Refused, here: Path, held: list[str]
+) -> None:
+    (here / "olvido-demo").mkdir()
+    for name in held:
+        (here / "olvido-demo" / name).touch()
+    refused(["demo", "--fast"], "olvido-demo holds something else", "--out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--out", "taken"], ["taken is not empty", "--out"]),
+        (["--out", "file"], ["Not a directory", "file"]),
+        (["--references", "0"], ["--references"]),
+        (["--method", "ngo"], ["unknown method 'ngo'", "did you mean 'npo'?"]),
+        (["--option", "lr=1"], ["--option needs --method"]),
+        (["--method", "npo", "--option", "lr=-1"], ["lr must be a positive number"]),
+        (["--method", "npo", "--option", "guard=kll"], ["did you mean 'kl'?"]),
+        (["--seed", "x"], ["--seed", "olvido demo --help"]),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_made_or_removed(
+    refused: Refused, here: Path, arguments: list[str], words: list[str]
+) -> None:
+    (here / "taken").mkdir()
+    (here / "taken" / "mine").touch()
+    (here / "file").touch()
+    (here / "olvido-demo").mkdir()
+    for name in (FILE, ".olvido-demo"):
+        (here / "olvido-demo" / name).touch()
+    refused(["demo", "--fast", *arguments], *words)
