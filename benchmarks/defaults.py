@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
+    parser.add_argument("--retain-batch", type=int, default=48)
     parser.add_argument("--methods", default=",".join(METHODS))
     args = parser.parse_args()
     town = make_town(seed=args.seed)
@@ -60,7 +61,17 @@ def main() -> None:
     for method in args.methods.split(","):
         for rate in map(float, args.rates.split(",")):
             runs = [
-                _tried(town, person, trained, never, task, rows, gone, method, rate)
+                _tried(
+                    town,
+                    person,
+                    trained,
+                    never,
+                    task,
+                    rows,
+                    gone,
+                    method,
+                    {"lr": rate, "retain_batch": args.retain_batch},
+                )
                 for person in leavers
             ]
             found.append(_row(method, rate, runs))
@@ -70,6 +81,7 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "seed": args.seed,
         "environment": environment(),
+        "retain_batch": args.retain_batch,
         "training_tokens": trained.trace.tokens,
         "settings": found,
     }
@@ -85,7 +97,7 @@ def _tried(
     rows: list[dict[str, Any]],
     gone: set[str],
     method: str,
-    rate: float,
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     forget = [row for row in rows if row.get("subject") == person.name]
     retain = [row for row in rows if row.get("subject") != person.name]
@@ -101,7 +113,7 @@ def _tried(
             holdout=strangers[::2],
             task=task,
             method=method,
-            lr=rate,
+            **options,
         )
     except ModelDestroyed as error:
         outcome, destroyed = error.outcome, True

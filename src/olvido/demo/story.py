@@ -35,7 +35,7 @@ MADE = ".olvido-demo"
 
 FULL = {"residents": 100, "outsiders": 30}
 FAST = {"residents": 40, "outsiders": 20}
-FAST_RECIPE = Recipe(epochs=12, batch_size=32, lr=2e-3, weight_decay=0.1)
+FAST_RECIPE = Recipe(epochs=8, batch_size=24, lr=2e-3, weight_decay=0.1)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Descent:
     guarantee: ClassVar = Guarantee.EMPIRICAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN})
     summary: ClassVar[str]
-    base_lr: ClassVar[float] = 3e-4
+    base_lr: ClassVar[float] = 1e-4
 
     def __init__(
         self,
