@@ -72,7 +72,7 @@ def test_what_stays_is_as_it_was(told: Told) -> None:
         assert abs(recall[probe]["after"] - recall[probe]["before"]) <= 0.03
 
 
-def test_it_costs_less_than_a_tenth_of_retraining(told: Told) -> None:
+def test_it_costs_less_than_training_again(told: Told) -> None:
     cost = told.document["cost"]
     # Under a tenth is a promise of the full town: this one is cheap to train again.
     assert 0 < cost["share_of_retraining_tokens"] < 0.5

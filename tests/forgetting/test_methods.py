@@ -17,12 +17,14 @@ from olvido.tasks import Example, Language
 
 TARGET = 2.0
 """Nats a token: far above what the model knows by heart, below where bounded losses fall silent."""
+RATE = 6e-4
+"""Of this small world, whose steps are few: the default is for longer runs."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "retrain": {},
-    "ascent": {"lr": 6e-4, "target": TARGET},
-    "graddiff": {"target": TARGET},
-    "npo": {"target": TARGET},
-    "simnpo": {"target": TARGET, "epochs": 60},
+    "ascent": {"target": TARGET, "lr": RATE},
+    "graddiff": {"target": TARGET, "lr": RATE},
+    "npo": {"target": TARGET, "lr": RATE},
+    "simnpo": {"target": TARGET, "lr": RATE, "epochs": 60},
 }
 DESCENT = sorted(set(METHODS) - {"retrain"})
 GUARDED = sorted({"graddiff", "npo", "simnpo"})
