@@ -21,7 +21,7 @@ def demo(
         Path | None,
         typer.Option("--out", help="A new folder; without it, olvido-demo (made afresh)."),
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="A smaller town, under a minute.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="A smaller town, about a minute.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of town, training and forgetting.")] = 0,
     method: Annotated[
         str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from olvido.errors import InputError, UnknownName
+from safetensors import SafetensorError
+
+from olvido.errors import InputError, StateError, UnknownName
 from olvido.models.digest import weights_digest
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -83,7 +85,6 @@ def load(
 
 
 def _pretrained(where: str, name: str) -> Loaded:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -130,6 +131,11 @@ def save(
         # mkdtemp makes it private; a model folder is as readable as any other.
         unfinished.chmod(0o755)
         unfinished.rename(folder)
+    except SafetensorError as error:
+        # It hides the system's error, a full disk's among them, in its text.
+        raise StateError(
+            f"{folder} could not be written ({error}): see that the disk has room, then try again"
+        ) from error
     finally:
         if unfinished.exists():
             shutil.rmtree(unfinished)
