@@ -23,7 +23,7 @@ import olvido
 from olvido.demo.residents import Resident, Town, make_town
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.learners import RECIPES, StepLog
-from olvido.learners.environment import environment
+from olvido.learners.runs.environment import environment
 from olvido.tasks import Language, examples
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)

@@ -25,7 +25,7 @@ import olvido
 from olvido.audits import Witness
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.learners import Progress, StepLog
-from olvido.learners.environment import environment
+from olvido.learners.runs.environment import environment
 from olvido.models import save, weights_digest
 from olvido.sources import tofu
 from olvido.tasks import Language, examples

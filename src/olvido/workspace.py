@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch.nn import Module
 
 from olvido.errors import DigestMismatch, InputError, StateError, UnknownName
-from olvido.learners import Recipe, StepLog, Trained, Watcher, train
-from olvido.learners.plan import SlotPlan
-from olvido.learners.trace import Origin
+from olvido.learners import (
+    Placement,
+    Recipe,
+    StepLog,
+    Trace,
+    Trained,
+    Watcher,
+    make_learner,
+    train,
+)
+from olvido.learners.storage import read_trace, write_trace
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Dataset, Model, Use
 from olvido.ledger.identity import Key
@@ -26,7 +34,6 @@ from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
 
 SERVING, PREVIOUS = "serving", "previous"
-_TRACE = "olvido.json"
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ class Workspace:
         seed: int | None = None,
         chat: bool | None = None,
         exclude: Collection[str] = (),
+        learner: str = "monolith",
+        options: Mapping[str, Any] | None = None,
         watch: Watcher | None = None,
     ) -> Model:
         """Train a model on datasets and enter it in the ledger with its uses.
@@ -105,13 +114,16 @@ class Workspace:
             seed: of the run; None: the workspace's.
             chat: see `Language`.
             exclude: ids of records to leave out.
+            learner, options: a name in `LEARNERS`, and its own options.
             watch: called after every step.
 
         Raises:
-            UnknownName: no such dataset or model, or no such record to leave out.
+            UnknownName: no such dataset, model, learner or option, or no such record to leave out.
             InputError: two datasets share a record id, or nothing is left to train on.
         """
         seed = self.settings.seed if seed is None else seed
+        options = dict(options or {})
+        make_learner(learner, recipe, options, seed=seed)
         used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
         left_out = {d.id: self._left_out(d, exclude) for d in used}
         gone = frozenset[str]().union(*left_out.values())
@@ -125,7 +137,7 @@ class Workspace:
         base, parents = self._base(model, seed)
         task = Language(base.tokenizer, chat=chat)
         content = [str(d.root) for d in used], sorted(gone)
-        key = [base.digest, *content, task.chat, recipe.to_dict(), seed]
+        key = [base.digest, *content, task.chat, recipe.to_dict(), seed, learner, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
         trained = train(
             base.model,
@@ -135,19 +147,21 @@ class Workspace:
             seed=seed,
             folder=folder,
             watch=watch,
+            learner=learner,
+            **options,
         )
-        assert isinstance(trained.trace, StepLog)
         fact = Model(
             digest=Digest.from_str(trained.digest),
             path="",
-            learner="monolith",
+            learner=learner,
             parents=parents,
-            recipe={"base": base.name, "chat": task.chat, **recipe.to_dict()},
+            recipe={"base": base.name, "chat": task.chat, **recipe.to_dict()}
+            | ({"options": options} if options else {}),
             seed=seed,
-            environment=trained.trace.environment,
+            environment=_contract(trained.trace),
         )
         uses = [Use(dataset=d.id, excluded=left_out[d.id]) for d in used]
-        fact = self._enter(fact, uses, trained, base.tokenizer, _written(trained.trace, base.name))
+        fact = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
         if folder.exists():
             # Checkpoints hold what the records taught, and have done their work.
             shutil.rmtree(folder)
@@ -178,16 +192,8 @@ class Workspace:
         if loaded.digest != str(fact.digest):
             raise DigestMismatch(f"model {fact.id} in {folder}", str(fact.digest), loaded.digest)
         task = Language(loaded.tokenizer, chat=fact.recipe.get("chat"))
-        try:
-            note = json.loads((folder / _TRACE).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise StateError(
-                f"what model {fact.id} kept of its training cannot be read ({error}): restore "
-                f"{folder / _TRACE}"
-            ) from error
-        trained = Trained.untraced(loaded.model)
-        if note is not None:
-            trained = Trained(loaded.model, loaded.digest, self._trace(note))
+        trace = read_trace(folder, lambda base, drawn: self._base(base, drawn)[0].model)
+        trained = Trained(loaded.model, loaded.digest, trace)
         return Held(fact, trained, task, loaded.tokenizer)
 
     def publish(
@@ -204,9 +210,6 @@ class Workspace:
 
         While another model is served, the aliases stay as they are.
         """
-        note = None
-        if isinstance(trained.trace, StepLog):
-            note = _written(trained.trace, str(held.fact.recipe["base"]))
         fact = Model(
             digest=Digest.from_str(trained.digest),
             path="",
@@ -221,7 +224,8 @@ class Workspace:
             seed=seed,
             environment=held.fact.environment,
         )
-        fact = self._enter(fact, uses, trained, held.tokenizer, note)
+        base, drawn = str(held.fact.recipe["base"]), self.training(held.fact).seed
+        fact = self._enter(fact, uses, trained, held.tokenizer, base, drawn)
         if self.store.aliases().get(SERVING, held.fact.id) == held.fact.id:
             self.store.set_alias(PREVIOUS, held.fact.id)
             self.store.set_alias(SERVING, fact.id)
@@ -254,17 +258,14 @@ class Workspace:
         uses: Iterable[Use],
         trained: Trained,
         tokenizer: Any,
-        note: dict[str, Any] | None,
+        base: str,
+        seed: int,
     ) -> Model:
         fact = replace(fact, path=fact.id)
         folder = self.settings.models / fact.path
         if not folder.exists():
-            save(
-                trained.model,
-                tokenizer,
-                folder,
-                notes={_TRACE: json.dumps(note, ensure_ascii=False)},
-            )
+            fill = partial(write_trace, trained.trace, base=base, seed=seed)
+            save(trained.model, tokenizer, folder, fill=fill)
         return self.store.add_model(fact, list(uses))
 
     def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:
@@ -285,46 +286,9 @@ class Workspace:
         found = load(name, seed=seed, dtype=self.settings.dtype)
         return replace(found, model=found.model.to(self.settings.device))
 
-    def _trace(self, note: dict[str, Any]) -> StepLog:
-        plan = note["plan"]
-        slots = SlotPlan(
-            tuple(plan["slots"]),
-            tuple(plan["widths"]),
-            plan["batch_size"],
-            plan["accumulate"],
-            plan["epochs"],
-            plan["seed"],
-            frozenset(plan["absent"]),
-        )
 
-        def origin() -> Module:
-            return self._base(note["base"], note["seed"])[0].model
-
-        return StepLog(
-            Origin(origin, note["origin"]),
-            Recipe.from_dict(note["recipe"]),
-            note["seed"],
-            slots,
-            note["environment"],
-            tuple(note["losses"]),
-            note["tokens"],
-            note["seconds"],
-        )
-
-
-def _written(log: StepLog, base: str) -> dict[str, Any]:
-    plan = log.plan
-    return {
-        **log.to_dict(),
-        "base": base,
-        "losses": list(log.losses),
-        "plan": {
-            "slots": list(plan.slots),
-            "widths": list(plan.widths),
-            "batch_size": plan.batch_size,
-            "accumulate": plan.accumulate,
-            "epochs": plan.epochs,
-            "seed": plan.seed,
-            "absent": sorted(plan.absent),
-        },
-    }
+def _contract(trace: Trace) -> Mapping[str, str]:
+    """The environment of a training; that of all its parts is the same."""
+    if isinstance(trace, Placement):
+        return trace.parts[0].log.environment if trace.parts else {}
+    return trace.environment if isinstance(trace, StepLog) else {}

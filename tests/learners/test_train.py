@@ -9,7 +9,8 @@ import torch
 
 from olvido.errors import InputError, NotFinite, NothingChanged, UnknownName
 from olvido.learners import Lora, Progress, Recipe, StepLog, train
-from olvido.learners.monolith import Monolith, make_plan
+from olvido.learners.monolith import make_plan
+from olvido.learners.parts import begin, carry_out
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 
@@ -67,7 +68,7 @@ def test_a_run_is_what_the_recipe_says(
     # In double precision, so that only a different step could tell the two apart.
     model = copy.deepcopy(small).double()
     plan = make_plan(few, task, recipe, seed=0).without([few[3].id])
-    found, _ = Monolith(recipe, plan=plan).run(model, few, task)
+    found = carry_out([begin(model, few, task, recipe=recipe, seed=0, plan=plan)])[0].model
     expected = by_hand(model, few, task, recipe, gone=few[3].id)
     way = (flat(expected) - flat(model)).norm()
     assert (flat(found) - flat(expected)).norm() < 1e-3 * way
@@ -204,10 +205,10 @@ def test_a_step_without_records_changes_nothing_and_the_schedule_goes_on(
     small: Any, few: Records, task: Language
 ) -> None:
     recipe = Recipe(epochs=2, batch_size=1, lr=1e-3)
-    plan = make_plan(few[:2], task, recipe, seed=0)
-    _, trace = Monolith(recipe, plan=plan.without([few[0].id])).run(small, few[:2], task)
-    assert isinstance(trace, StepLog)
-    present = [bool(batch.ids) for step in plan.without([few[0].id]).steps() for batch in step]
+    plan = make_plan(few[:2], task, recipe, seed=0).without([few[0].id])
+    job = begin(small, few[:2], task, recipe=recipe, seed=0, plan=plan)
+    trace = carry_out([job])[0].log
+    present = [bool(batch.ids) for step in plan.steps() for batch in step]
     assert [loss is not None for loss in trace.losses] == present
     assert sorted(present) == [False, False, True, True]
 
@@ -251,9 +252,10 @@ def test_bad_calls(small: Any, few: Records, task: Language) -> None:
 def test_a_plan_asks_for_all_its_records(
     small: Any, few: Records, task: Language, short: Recipe
 ) -> None:
-    learner = Monolith(short, plan=make_plan(few, task, short, seed=0))
+    plan = make_plan(few, task, short, seed=0)
+    job = begin(small, few[2:], task, recipe=short, seed=0, plan=plan)
     with pytest.raises(InputError, match="2 records of the run were not given"):
-        learner.run(small, few[2:], task)
+        carry_out([job])
 
 
 @pytest.mark.parametrize("top_layers", [0, 3])

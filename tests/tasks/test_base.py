@@ -44,7 +44,7 @@ def test_an_example_takes_nothing_from_a_row_that_changes_later() -> None:
     ("row", "complaint"),
     [
         ("text", "expected a dictionary, got str"),
-        ({}, "expected 'prompt' and 'completion', or 'text'; got []"),
+        ({}, "expected 'prompt' and 'completion', or 'text', or 'input' and 'label'; got []"),
         ({"label": "a"}, "got ['label']"),
         ({"prompt": "a"}, "'completion' must be text, got NoneType"),
         ({"completion": "a"}, "'prompt' must be text, got NoneType"),

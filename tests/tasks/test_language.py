@@ -287,3 +287,25 @@ def test_a_record_too_long_is_refused_and_not_cut(tokenizer: Any) -> None:
     assert sum(map(len, Language(tokenizer, max_tokens=length).encode(record))) == length
     with pytest.raises(InputError, match=f"'long' has {length} tokens, at most {length - 1} fit"):
         Language(tokenizer, max_tokens=length - 1).collate([record])
+
+
+def test_a_blank_is_two_ends_of_text_and_moves_no_other_row(fresh: Any, padding: Any) -> None:
+    task, eos = Language(padding), padding.eos_token_id
+    batch = task.collate([RECORDS[0], None, RECORDS[1]])
+    assert batch.ids == ("a", "", "b")
+    width = batch.input_ids.shape[1]
+    assert batch.input_ids[1, :2].tolist() == [eos, eos]
+    assert batch.attention_mask[1].tolist() == [1, 1] + [0] * (width - 2)
+    assert batch.targets[1].tolist() == [-100, eos] + [-100] * (width - 2)
+    found = task.losses(fresh, batch)
+    assert found[1].isfinite()
+    expected = [loss_by_hand(fresh, padding, RECORDS[i]) for i in (0, 1)]
+    assert found[[0, 2]].tolist() == pytest.approx(expected, abs=1e-5)
+    assert task.collate([None]).cost == 4
+
+
+def test_content_is_prompt_and_completion_and_which_is_which(task: Language) -> None:
+    content = task.content(Example("a", "Who?", "Ada", {"topic": "people"}))
+    assert content == task.content(Example("b", "Who?", "Ada")) == b'["Who?", "Ada"]'
+    others = [("", "Who? Ada"), ("Who? Ada", ""), ("Ada", "Who?"), ("Who?", "ada"), ('"', '"')]
+    assert len({content, *(task.content(Example("a", p, c)) for p, c in others)}) == 6

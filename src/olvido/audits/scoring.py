@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import Module
@@ -53,20 +54,21 @@ class Witness:
     def __init__(self, model: Module, task: Task) -> None:
         self.model, self.task = model, task
         self.digest = weights_digest(model)
-        self._scores: dict[tuple[str, str], Score] = {}
-        self._answers: dict[tuple[str, str], str] = {}
+        self._scores: dict[bytes, Score] = {}
+        self._answers: dict[bytes, str] = {}
 
     @torch.no_grad()
     def scores(self, records: Sequence[Example]) -> list[Score]:
         """Scores of the records, in order; what was scored before costs nothing."""
-        fresh = {(r.prompt, r.completion): r for r in records}
-        asked = [r for key, r in fresh.items() if key not in self._scores]
+        keys = [self._key(record) for record in records]
+        fresh = dict(zip(keys, records, strict=True))
+        # By number and not by id: audits ask about one record in many wordings.
+        asked = {f"{i}": key for i, key in enumerate(fresh) if key not in self._scores}
         if asked:
             training = self.model.training
             self.model.eval()
             device = next(self.model.parameters()).device
-            by_id = {f"{i}": r for i, r in enumerate(asked)}
-            numbered = [Example(i, r.prompt, r.completion) for i, r in by_id.items()]
+            numbered = [replace(fresh[key], id=i) for i, key in asked.items()]
             for batch in self.task.batches(numbered, BATCH):
                 logits, targets, rows = self.task.answer_logits(self.model, batch.to(device))
                 nll = F.cross_entropy(logits.float(), targets, reduction="none").double()
@@ -77,26 +79,25 @@ class Witness:
                 misses = zero.index_add(0, rows, wrong).tolist()
                 counts = torch.bincount(rows, minlength=size).tolist()
                 for i, total, miss, count in zip(batch.ids, totals, misses, counts, strict=True):
-                    record = by_id[i]
-                    key = (record.prompt, record.completion)
-                    self._scores[key] = Score(-total, count, miss == 0)
+                    self._scores[asked[i]] = Score(-total, count, miss == 0)
             self.model.train(training)
-        return [self._scores[r.prompt, r.completion] for r in records]
+        return [self._scores[key] for key in keys]
 
     def answers(self, records: Sequence[Example]) -> list[str]:
         """Greedy answers, in order; only those that the scores do not tell are generated."""
-        scores = self.scores(records)
-        for record, score in zip(records, scores, strict=True):
+        keys = [self._key(record) for record in records]
+        for key, record, score in zip(keys, records, self.scores(records), strict=True):
             if score.exact and record.prompt:
-                self._answers.setdefault((record.prompt, record.completion), record.completion)
-        fresh = {(r.prompt, r.completion): r for r in records}
-        asked = [r for key, r in fresh.items() if key not in self._answers]
+                self._answers.setdefault(key, record.completion)
+        fresh = dict(zip(keys, records, strict=True))
+        asked = {key: record for key, record in fresh.items() if key not in self._answers}
         if asked:
             training = self.model.training
             self.model.eval()
-            for record, text in zip(
-                asked, self.task.generate(self.model, asked, BATCH), strict=True
-            ):
-                self._answers[record.prompt, record.completion] = text
+            texts = self.task.generate(self.model, list(asked.values()), BATCH)
+            self._answers |= dict(zip(asked, texts, strict=True))
             self.model.train(training)
-        return [self._answers[r.prompt, r.completion] for r in records]
+        return [self._answers[key] for key in keys]
+
+    def _key(self, record: Example) -> bytes:
+        return hashlib.sha256(self.task.content(record)).digest()

@@ -18,7 +18,7 @@ from olvido.demo.residents import Town, make_town
 from olvido.documents import write_document
 from olvido.errors import InputError
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher
-from olvido.learners.environment import environment
+from olvido.learners.runs.environment import environment
 from olvido.ledger.facts import Documentation, SourceClass
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows

@@ -13,15 +13,15 @@ import torch
 from torch.nn import Module
 
 from olvido.errors import InputError, MissingNeed, ModelDestroyed, NothingChanged, UnknownName
+from olvido.forgetting import exact
 from olvido.forgetting.ascent import Ascent
 from olvido.forgetting.descent import priced
 from olvido.forgetting.graddiff import GradDiff
 from olvido.forgetting.guarantee import Need
 from olvido.forgetting.npo import NPO
-from olvido.forgetting.retrain import Retrain
 from olvido.forgetting.simnpo import SimNPO
 from olvido.forgetting.types import Cost, Method, Outcome, Split
-from olvido.learners import StepLog, Trained, Watcher
+from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
 from olvido.learners.base import task_of
 from olvido.ledger.facts import Guarantee
 from olvido.models import weights_digest
@@ -29,7 +29,11 @@ from olvido.tasks import Example, Task, examples
 from olvido.tasks.base import Row
 
 METHODS: dict[str, type[Method]] = {
-    "retrain": Retrain,
+    "drop": exact.Drop,
+    "module": exact.Module,
+    "shard": exact.Shard,
+    "replay": exact.Replay,
+    "retrain": exact.Retrain,
     "ascent": Ascent,
     "graddiff": GradDiff,
     "npo": NPO,
@@ -134,7 +138,7 @@ def forget(
     Args:
         model: any Hugging Face causal model, or what `train()` returned; it is not changed.
         forget: records to forget.
-        retain: records to keep; `retrain` needs all of them, the others a sample.
+        retain: records to keep; exact methods need all of them, the others a sample.
         holdout: records of the same making that the model never saw; they tell a method where to
             stop (see `Descent`).
         tokenizer: the model's tokenizer; or give a `task`.
@@ -186,17 +190,33 @@ def forget(
 
 
 def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> None:
-    have = {Need.RETAIN: bool(split.retain), Need.STEP_LOG: isinstance(trained.trace, StepLog)}
+    trace = trained.trace
+    placed = trace.learner if isinstance(trace, Placement) else None
+    shelf = trace.shelf if isinstance(trace, StepLog) else None
+    have = {
+        Need.RETAIN: bool(split.retain),
+        Need.STEP_LOG: not isinstance(trace, Untraced),
+        Need.CHECKPOINTS: shelf is not None and any(True for _ in shelf),
+        Need.SHARDS: placed == "sharded",
+        Need.MODULES: placed == "modular",
+    }
     for need in sorted(method.needs):
         if not have[need]:
             raise MissingNeed(f"{name} needs {need.remedy}")
+    if placed and method.guarantee is not Guarantee.EXACT:
+        raise MissingNeed(
+            f"{name} changes one set of weights, and this model is {placed}: it forgets exactly, "
+            "train again the parts concerned"
+        )
 
 
 def _check_effect(outcome: Outcome) -> None:
     """An exact method may find nothing to change in the loss; an empirical one may not."""
     (forgot_from, forgot_to), (kept_from, kept_to) = outcome.forget_loss, outcome.retain_loss
     # A loss that is nan compares false with everything: asked this way round, it is destruction.
-    if not (kept_to <= kept_from + DAMAGE or kept_from != kept_from):
+    damaged = not (kept_to <= kept_from + DAMAGE or kept_from != kept_from)
+    # An exact method gives what training gives without the records, whatever that is.
+    if damaged and outcome.guarantee is not Guarantee.EXACT:
         error = ModelDestroyed(
             f"{outcome.method} destroyed what should be kept: the retained records' loss went from "
             f"{kept_from:.2f} to {kept_to:.2f} nats a token. Lower lr or epochs, give holdout "

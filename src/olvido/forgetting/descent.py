@@ -21,11 +21,11 @@ from olvido.forgetting.guarantee import Need
 from olvido.forgetting.guards import GUARDS, Guard
 from olvido.forgetting.sampling import retain_draws
 from olvido.forgetting.types import Cost, Moment, Run, Split
-from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Watcher, adapters
-from olvido.learners.environment import deterministic
-from olvido.learners.loop import Loop
+from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Untraced, Watcher, adapters
+from olvido.learners.runs.environment import deterministic
+from olvido.learners.runs.loop import Loop
 from olvido.ledger.facts import Guarantee
-from olvido.tasks import Batch, Example, Task
+from olvido.tasks import Example, Task
 
 FORWARD = 1 / 3
 """Cost of a forward pass beside forward and backward together."""
@@ -194,10 +194,10 @@ class Descent:
             kept = None if known.guard is None else task.collate(drawn).to(loop.device)
             moment = _Seen()
             parts = [partial(self._forget, loop, batch, task, known, moment)]
-            tokens += batch.input_ids.numel()
+            tokens += batch.cost
             if kept is not None:
                 parts.append(partial(self._retain, loop, kept, task, known, moment))
-                tokens += kept.input_ids.numel()
+                tokens += kept.cost
             loop.step(step, parts)
             losses |= moment.forget
             history.append(Moment(step, fmean(moment.forget.values()), moment.retain))
@@ -206,7 +206,7 @@ class Descent:
         return tuple(history), tokens, False
 
     def _forget(
-        self, loop: Loop, batch: Batch, task: Task, known: _Forgetting, moment: _Seen
+        self, loop: Loop, batch: Any, task: Task, known: _Forgetting, moment: _Seen
     ) -> Tensor:
         log_p, count = task.log_probs(loop.model, batch)
         now = (-log_p / count).detach()
@@ -218,7 +218,7 @@ class Descent:
         return (self.forget_losses(log_p, count, before) * push).mean()
 
     def _retain(
-        self, loop: Loop, batch: Batch, task: Task, known: _Forgetting, moment: _Seen
+        self, loop: Loop, batch: Any, task: Task, known: _Forgetting, moment: _Seen
     ) -> Tensor:
         assert known.guard is not None
         loss = known.guard.losses(loop.model, batch, task).mean()
@@ -245,10 +245,9 @@ class _Seen:
 def priced(trained: Trained, split: Split, tokens: float) -> Cost:
     """A number of tokens as seconds and as a share of retraining, where a training was timed."""
     log = trained.trace
-    if not isinstance(log, StepLog) or not log.tokens:
+    if isinstance(log, Untraced) or not log.tokens:
         return Cost(tokens)
-    kept = 1 - len(split.forget) / max(len(log.plan.present), 1)
-    again = log.tokens * kept
+    again = log.tokens_without({example.id for example in split.forget})
     return Cost(tokens, tokens * log.seconds / log.tokens, tokens / again if again else None)
 
 
@@ -257,7 +256,9 @@ def _left(trace: Trace, split: Split) -> Trace:
     request can be answered exactly, and never-trained models be made."""
     if not isinstance(trace, StepLog):
         return trace
-    return replace(trace, plan=trace.plan.without(example.id for example in split.forget))
+    gone = frozenset(example.id for example in split.forget)
+    trace.plan.without(gone)
+    return replace(trace, since=trace.since | gone)
 
 
 def _width(model: Module) -> int:

@@ -21,6 +21,9 @@ class Need(StrEnum):
 
     RETAIN = "retain"
     STEP_LOG = "step log"
+    CHECKPOINTS = "checkpoints"
+    SHARDS = "shards"
+    MODULES = "modules"
 
     @property
     def remedy(self) -> str:
@@ -32,4 +35,8 @@ _REMEDY = {
     Need.RETAIN: "records that the model shall keep: pass retain=[...]",
     Need.STEP_LOG: "the log of the training: train the model with olvido.train() or "
     "`olvido learn`, and pass what it returned",
+    Need.CHECKPOINTS: "checkpoints of the training to begin from: train the model with "
+    "replay_points, or in slices (learner 'sharded')",
+    Need.SHARDS: "a model of shards: train it with the learner 'sharded'",
+    Need.MODULES: "a model of modules: train it with the learner 'modular'",
 }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F
 
-from olvido.tasks import Batch, Example, Task
+from olvido.tasks import Example, Task
 
 
 class Guard(Protocol):
@@ -20,7 +20,7 @@ class Guard(Protocol):
         """See the model once as it was, for the records that will be drawn."""
         ...
 
-    def losses(self, model: Module, batch: Batch, task: Task) -> Tensor:
+    def losses(self, model: Module, batch: Any, task: Task) -> Tensor:
         """How far each record has gone, differentiable. [B]"""
         ...
 
@@ -31,7 +31,7 @@ class Likelihood:
     def prepare(self, model: Module, records: Sequence[Example], task: Task, size: int) -> None:
         """Nothing to remember."""
 
-    def losses(self, model: Module, batch: Batch, task: Task) -> Tensor:
+    def losses(self, model: Module, batch: Any, task: Task) -> Tensor:
         """Mean negative log-likelihood, one per record. [B]"""
         return task.losses(model, batch)
 
@@ -57,7 +57,7 @@ class Divergence:
             for row, record_id in enumerate(batch.ids):
                 self._before[record_id] = frozen[rows == row]
 
-    def losses(self, model: Module, batch: Batch, task: Task) -> Tensor:
+    def losses(self, model: Module, batch: Any, task: Task) -> Tensor:
         """Mean divergence per answer token, one per record. [B]"""
         logits, _, rows = task.answer_logits(model, batch)
         before = torch.cat([self._before[i] for i in batch.ids]).float()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch.nn import Module
 
-from olvido.errors import StateError
-from olvido.learners.plan import SlotPlan
+from olvido.errors import InputError, StateError
 from olvido.learners.recipe import Recipe
+from olvido.learners.runs.checkpoint import Shelf, step_of
+from olvido.learners.runs.execute import Course
+from olvido.learners.runs.log import Log
+from olvido.learners.runs.plan import SlotPlan
 from olvido.models import weights_digest
 
 
@@ -55,11 +59,18 @@ class StepLog:
         origin: the weights it began with.
         recipe: its hyper-parameters.
         seed: of order, dropout and adapters.
-        plan: which records stand in which step.
+        plan: which records stood in which step.
         environment: the contract under which the bits are the same.
-        losses: one a step; None for a step whose records are all absent.
-        tokens: processed forward and backward, padding included.
+        log: of every forward pass.
+        final: digests of the state at its end (weights, optimizer, schedule, random numbers).
         seconds: wall-clock time of the steps.
+        setup: seconds of all the rest: copying, adapters, digests.
+        shelf: with the checkpoints that a replay may begin from.
+        keep: the steps they stand at.
+        threads: that the learner gave the run, whatever the process has; None: the process's.
+        since: records that the weights were made to forget afterwards by other means: the log still
+            holds them, and no later training may.
+        notes: what had to be passed over when it was taken up again.
     """
 
     origin: Origin
@@ -67,26 +78,211 @@ class StepLog:
     seed: int
     plan: SlotPlan
     environment: Mapping[str, str]
-    losses: tuple[float | None, ...]
-    tokens: int
+    log: Log
+    final: Mapping[str, str]
     seconds: float
+    setup: float = 0.0
+    shelf: Shelf | None = field(default=None, compare=False)
+    keep: tuple[int, ...] = ()
+    threads: int | None = None
+    since: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Ids of the records that the weights still hold."""
+        return tuple(i for i in self.plan.present if i not in self.since)
+
+    @property
+    def losses(self) -> tuple[float | None, ...]:
+        """One a step; None for a step whose records are all absent."""
+        return self.log.losses
+
+    @property
+    def tokens(self) -> int:
+        """Processed forward and backward, padding included."""
+        return self.log.tokens
+
+    @property
+    def course(self) -> Course:
+        """What determined the run."""
+        return Course(self.origin.digest, self.recipe, self.seed, self.plan, self.environment)
+
+    def without(self, ids: Iterable[str], *, definition: str = "drop") -> SlotPlan:
+        """The plan of the same run without these records, and without those forgotten since.
+
+        Raises:
+            InputError: a record that was not in the run.
+        """
+        return self.plan.without(self.since).without(ids, definition=definition)
+
+    def tokens_without(self, ids: Collection[str]) -> int:
+        """Of the same run from its start, had these records not been in it."""
+        gone = self.plan.gone | self.since | frozenset(ids)
+        return sum(
+            batch.width * sum(i not in gone for i in batch.ids)
+            for batches in self.plan.steps()
+            for batch in batches
+        )
+
+    def restart(self, plan: SlotPlan) -> int:
+        """The step from which the run must be done again where this plan is to hold: that of the
+        newest checkpoint before the first use of a record that left."""
+        if self.shelf is None:
+            return 0
+        first = self.plan.first_use(plan.gone)
+        return max((step_of(path) for path in self.shelf if step_of(path) <= first), default=0)
+
+    def predict(self, plan: SlotPlan, start: int = 0) -> tuple[int, float]:
+        """Tokens and seconds of this run under another plan, from a step on.
+
+        A forward pass takes a constant and a share for each token, both fitted to the passes that
+        were logged, and scaled so that the run itself is predicted as it was measured.
+        """
+        passes = [(b.width * len(b.ids), step >= start) for step, bs in enumerate(plan.steps())
+                  for b in bs if b.ids]  # fmt: skip
+        ahead = [tokens for tokens, done_again in passes if done_again]
+        took = [(entry.rows * entry.width, entry.seconds) for entry in self.log if entry.rows]
+        if not ahead or not took:
+            return 0, self.setup
+        tokens, seconds = np.array(took).T
+        # Typical passes alone: the first of a process waits for memory and kernels.
+        usual = seconds <= np.quantile(seconds, 0.98)
+        slope, constant = 0.0, float(seconds[usual].mean())
+        if np.ptp(tokens[usual]) > 0:
+            slope, constant = np.polyfit(tokens[usual], seconds[usual], 1)
+            if slope <= 0 or constant < 0:
+                slope, constant = float(seconds[usual].sum() / tokens[usual].sum()), 0.0
+        fitted = float((constant + slope * tokens).sum())
+        scale = float(seconds.sum()) / fitted if fitted else 1.0
+        predicted = scale * sum(constant + slope * count for count in ahead)
+        return sum(ahead), predicted + self.setup
 
     def to_dict(self) -> dict[str, Any]:
-        """What can be written down: everything but the weights and the losses."""
+        """What can be written down as plain values: everything but weights, log and checkpoints."""
         return {
             "origin": self.origin.digest,
             "recipe": self.recipe.to_dict(),
             "seed": self.seed,
-            "plan": self.plan.digest,
-            "records": len(self.plan.present),
-            "steps": len(self.losses),
+            "plan": self.plan.to_dict(),
             "environment": dict(self.environment),
-            "tokens": self.tokens,
+            "chain": self.log.end,
+            "final": dict(self.final),
             "seconds": self.seconds,
+            "setup": self.setup,
+            "keep": list(self.keep),
+            "threads": self.threads,
+            "since": sorted(self.since),
+            "notes": list(self.notes),
         }
 
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], load: Callable[[], Module], log: Log, shelf: Shelf | None
+    ) -> StepLog:
+        """The log that `to_dict` wrote down.
 
-Trace = StepLog | Untraced
+        Args:
+            values: what it wrote.
+            load: gives the weights the run began with.
+            log: of every forward pass.
+            shelf: with its checkpoints.
+
+        Raises:
+            StateError: the log is not the one that belongs to it.
+        """
+        if log.end != values["chain"]:
+            raise StateError(
+                f"the step log ends in {log.end or 'nothing'}, expected {values['chain']}: restore "
+                "it from a copy you trust, or train again"
+            )
+        return cls(
+            Origin(load, values["origin"]),
+            Recipe.from_dict(values["recipe"]),
+            values["seed"],
+            SlotPlan.from_dict(values["plan"]),
+            values["environment"],
+            log,
+            values["final"],
+            values["seconds"],
+            values["setup"],
+            shelf,
+            tuple(values["keep"]),
+            values["threads"],
+            frozenset(values["since"]),
+            tuple(values["notes"]),
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several runs that a model is made of.
+
+    Attributes:
+        name: of the shard or module.
+        log: of its run.
+    """
+
+    name: str
+    log: StepLog
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which part of a model learned which record.
+
+    Attributes:
+        learner: that made it: a name in `LEARNERS`.
+        origin: the weights that every part began with.
+        options: of the learner, so far as they shape what is made of the parts.
+        parts: those that are left.
+    """
+
+    learner: str
+    origin: Origin
+    options: Mapping[str, Any]
+    parts: tuple[Part, ...]
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Ids of the records that the weights still hold."""
+        return tuple(i for part in self.parts for i in part.log.present)
+
+    @property
+    def tokens(self) -> int:
+        """Processed by all parts."""
+        return sum(part.log.tokens for part in self.parts)
+
+    def tokens_without(self, ids: Collection[str]) -> int:
+        """Of the same runs from their start, had these records not been in them."""
+        return sum(part.log.tokens_without(ids) for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of all parts, one after the other."""
+        return sum(part.log.seconds for part in self.parts)
+
+    def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The parts that learned any of these records, and which.
+
+        Raises:
+            InputError: a record that no part has learned.
+        """
+        asked = tuple(ids)
+        home = {i: part.name for part in self.parts for i in part.log.present}
+        strangers = sorted(set(asked) - home.keys())
+        if strangers:
+            raise InputError(
+                f"{len(strangers)} records to forget are not in this model (first: "
+                f"{strangers[0]!r}): name records that it was trained on"
+            )
+        found: dict[str, tuple[str, ...]] = {}
+        for i in asked:
+            found[home[i]] = (*found.get(home[i], ()), i)
+        return found
+
+
+Trace = StepLog | Placement | Untraced
 
 
 @dataclass(frozen=True)

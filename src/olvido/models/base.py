@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,14 +107,14 @@ def _pretrained(where: str, name: str) -> Loaded:
 
 
 def save(
-    model: Any, tokenizer: Any, folder: Path, *, notes: Mapping[str, str] | None = None
+    model: Any, tokenizer: Any, folder: Path, *, fill: Callable[[Path], None] | None = None
 ) -> None:
     """Write a model and its tokenizer in Hugging Face format; all of it or nothing.
 
     Args:
         model, tokenizer: as `load` gives them.
         folder: a new one.
-        notes: further text files, by name.
+        fill: puts further files into it before it gets its name.
 
     Raises:
         InputError: the folder exists already.
@@ -126,8 +126,8 @@ def save(
     try:
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
-        for name, text in (notes or {}).items():
-            (unfinished / name).write_text(text, encoding="utf-8")
+        if fill is not None:
+            fill(unfinished)
         # mkdtemp makes it private; a model folder is as readable as any other.
         unfinished.chmod(0o755)
         unfinished.rename(folder)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import count as numbers
 
 from olvido.errors import MissingNeed
-from olvido.learners import StepLog, Watcher
+from olvido.learners import Recipe, Untraced, Watcher
 from olvido.ledger.facts import Model
 from olvido.workspace import Held, Workspace
 
@@ -26,8 +26,7 @@ def never_trained(
     Raises:
         MissingNeed: it is not known how the model was trained.
     """
-    log = held.trained.trace
-    if not isinstance(log, StepLog):
+    if isinstance(held.trained.trace, Untraced):
         raise MissingNeed(
             f"how model {held.fact.id} was trained is not known, so no never-trained model can be "
             "made to audit against: train it with 'olvido learn'"
@@ -44,7 +43,9 @@ def never_trained(
             workspace.learn(
                 [use.dataset for use in uses],
                 model=str(training.recipe["base"]),
-                recipe=log.recipe,
+                recipe=_recipe(training),
+                learner=training.learner,
+                options=training.recipe.get("options"),
                 seed=next(seeds),
                 chat=held.task.chat,
                 exclude=gone,
@@ -54,12 +55,19 @@ def never_trained(
     return tuple(workspace.load(model.id) for model in found)
 
 
+def _recipe(training: Model) -> Recipe:
+    """The hyper-parameters among what the ledger wrote down of a training."""
+    beside = ("base", "chat", "options")
+    return Recipe.from_dict({k: v for k, v in training.recipe.items() if k not in beside})
+
+
 def _known(workspace: Workspace, training: Model, gone: frozenset[str]) -> Iterator[Model]:
     datasets = {use.dataset for use in workspace.store.uses(training.id)}
     for model in workspace.store.models():
         uses = workspace.store.uses(model.id)
         if (
             model.method is None
+            and model.learner == training.learner
             and model.seed != training.seed
             and dict(model.recipe) == dict(training.recipe)
             and {use.dataset for use in uses} == datasets

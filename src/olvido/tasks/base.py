@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError
+from olvido.tasks.arrays import array_content, read_array, read_label
 
 Row = Mapping[str, Any]
 
@@ -23,15 +25,22 @@ class Example:
 
     Attributes:
         id: the record's id; two examples with the same id are the same record.
-        prompt: what the model is given; empty for plain text.
-        completion: what it has to answer, or the plain text itself.
-        fields: everything else the row held (`paraphrases`, `topic`, ...).
+        prompt: what the model is given; empty for plain text and for arrays.
+        completion: what it has to answer, the plain text itself, or the name of the class.
+        fields: everything else the row held (`paraphrases`, `topic`, ...); an array stands here as
+            `input`, read-only.
     """
 
     id: str
     prompt: str
     completion: str
     fields: Row = field(default_factory=dict, compare=False)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Whom the record is about: its field `subjects`, or `subject`."""
+        given = self.fields.get("subjects") or self.fields.get("subject") or ()
+        return (given,) if isinstance(given, str) else tuple(map(str, given))
 
     def asked(self, prompt: str, suffix: str) -> Example:
         """The same fact behind another question."""
@@ -41,27 +50,36 @@ class Example:
 def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example, ...]:
     """Read plain dictionaries as examples.
 
-    A row holds `prompt` and `completion` (or `question` and `answer`), or `text`; `id` may be left
-    out, then it is derived from the content.
+    A row holds `prompt` and `completion` (or `question` and `answer`), or `text`, or `input` (an
+    array, a tensor or nested lists, of one shape in all rows) and `label`; `id` may be left out,
+    then it is derived from the content.
 
     Args:
         rows: the dictionaries; examples pass through.
         name: what to call them in an error.
 
     Raises:
-        InputError: a row lacks its text, holds something else than text, or repeats an id.
+        InputError: a row lacks its content, holds something else than text or finite numbers, has
+            another shape than the rows before it, or repeats an id.
 
     >>> examples([{"prompt": "Who?", "completion": "Ada"}])[0].completion
     'Ada'
     """
     read: list[Example] = []
     seen: set[str] = set()
+    shape: tuple[int, ...] | None = None
     for number, row in enumerate(rows):
-        example = row if isinstance(row, Example) else _example(row, f"{name}[{number}]")
+        where = f"{name}[{number}]"
+        example = row if isinstance(row, Example) else _example(row, where)
         if example.id in seen:
-            raise InputError(
-                f"{name}[{number}]: the id {example.id!r} stands twice; ids are unique"
-            )
+            raise InputError(f"{where}: the id {example.id!r} stands twice; ids are unique")
+        if not isinstance(row, Example) and (found := _shape(example)) is not None:
+            shape = found if shape is None else shape
+            if found != shape:
+                raise InputError(
+                    f"{where}: 'input' has the shape {found}, those before it {shape}: give all "
+                    "rows one shape"
+                )
         seen.add(example.id)
         read.append(example)
     return tuple(read)
@@ -75,9 +93,12 @@ def _example(row: Row, where: str) -> Example:
             prompt, completion = row.get(prompt_key), row.get(completion_key)
             break
     else:
+        if "input" in row and "label" in row:
+            return _array_example(row, where)
         if "text" not in row:
             raise InputError(
-                f"{where}: expected 'prompt' and 'completion', or 'text'; got {sorted(row)}"
+                f"{where}: expected 'prompt' and 'completion', or 'text', or 'input' and 'label'; "
+                f"got {sorted(row)}"
             )
         prompt_key, completion_key, prompt, completion = "prompt", "text", "", row["text"]
     for key, value in ((prompt_key, prompt), (completion_key, completion)):
@@ -87,11 +108,32 @@ def _example(row: Row, where: str) -> Example:
     assert isinstance(completion, str)
     if not completion.strip():
         raise InputError(f"{where}: {completion_key!r} is empty; there is nothing to learn from it")
-    if "id" in row and not isinstance(row["id"], str):
-        raise InputError(f"{where}: 'id' must be text, got {type(row['id']).__name__}")
-    content = json.dumps([prompt, completion], ensure_ascii=False)
-    record_id = row["id"] if "id" in row else hashlib.sha256(content.encode()).hexdigest()[:16]
+    record_id = _record_id(row, text_content(prompt, completion), where)
     return Example(record_id, prompt, completion, dict(row))
+
+
+def _array_example(row: Row, where: str) -> Example:
+    array, label = read_array(row["input"], where), read_label(row["label"], where)
+    record_id = _record_id(row, array_content(array, label), where)
+    return Example(record_id, "", label, {**row, "input": array})
+
+
+def _record_id(row: Row, content: bytes, where: str) -> str:
+    if "id" not in row:
+        return hashlib.sha256(content).hexdigest()[:16]
+    if not isinstance(row["id"], str):
+        raise InputError(f"{where}: 'id' must be text, got {type(row['id']).__name__}")
+    return row["id"]
+
+
+def _shape(example: Example) -> tuple[int, ...] | None:
+    array = example.fields.get("input")
+    return array.shape if isinstance(array, np.ndarray) else None
+
+
+def text_content(prompt: str, completion: str) -> bytes:
+    """What a text record teaches, as bytes."""
+    return json.dumps([prompt, completion], ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True)
@@ -111,6 +153,11 @@ class Batch:
     attention_mask: Tensor
     targets: Tensor
 
+    @property
+    def cost(self) -> int:
+        """Tokens of one pass over it, padding included."""
+        return self.input_ids.numel()
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         return Batch(
@@ -122,40 +169,61 @@ class Batch:
 
 
 class Task(Protocol):
-    """All that an algorithm may know of a model."""
+    """All that an algorithm may know of a model.
+
+    A batch is whatever the task makes of its records; only the task looks inside. All that others
+    may use of it: `ids` (tuple of text, "" for a blank row), `cost` (the summed widths of its rows,
+    padding included) and `to(device)`. B is its number of rows, V the number of tokens or classes.
+    """
+
+    def content(self, example: Example) -> bytes:
+        """What a record teaches, as canonical bytes, for digests.
+
+        Two records with the same bytes teach the same; its id, and fields that no batch is made
+        of, are no part of it.
+        """
+        ...
 
     def width(self, example: Example) -> int:
-        """How many tokens a record takes, padding included."""
+        """How much work a record is, padding included: its tokens, or 1 for an array.
+
+        Raises:
+            InputError: the task can make nothing of the record.
+        """
         ...
 
-    def collate(self, records: Sequence[Example], *, width: int | None = None) -> Batch:
-        """One batch of these records in this order, padded to `width` tokens."""
+    def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Any:
+        """One batch of these records in this order, padded to `width`.
+
+        None stands for a blank: a row that is the same whoever left its place, with id "" and one
+        valid target, whose loss the caller multiplies by 0.
+        """
         ...
 
-    def batches(self, records: Sequence[Example], size: int) -> Iterator[Batch]:
+    def batches(self, records: Sequence[Example], size: int) -> Iterator[Any]:
         """All records in batches of at most `size`, those of like length together."""
         ...
 
-    def losses(self, model: Module, batch: Batch) -> Tensor:
-        """Mean negative log-likelihood per target token, one per record, differentiable. [B]"""
+    def losses(self, model: Module, batch: Any) -> Tensor:
+        """Mean negative log-likelihood per target, one per record, differentiable. [B]"""
         ...
 
-    def log_probs(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def log_probs(self, model: Module, batch: Any) -> tuple[Tensor, Tensor]:
         """Summed log-probability of the targets and their number, one per record. [B], [B]"""
         ...
 
-    def answer_logits(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def answer_logits(self, model: Module, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Logits where there is a target: logits [N, V], targets [N], row of each [N]."""
         ...
 
-    def logits(self, model: Module, batch: Batch) -> Tensor:
-        """All logits. [B, T, V]"""
+    def logits(self, model: Module, batch: Any) -> Tensor:
+        """All logits. [B, T, V] for tokens, [B, V] for classes"""
         ...
 
-    def hidden(self, model: Module, batch: Batch, layer: int) -> Tensor:
-        """Hidden states after a layer (0: the embeddings). [B, T, D]"""
+    def hidden(self, model: Module, batch: Any, layer: int) -> Tensor:
+        """What a layer gives out. [B, T, D] for tokens (0: the embeddings), [B, ...] for arrays"""
         ...
 
     def generate(self, model: Module, records: Sequence[Example], size: int) -> list[str]:
-        """Greedy answers to the records' prompts, stopped near the length of the completions."""
+        """The model's answers as text: greedy, or the likeliest class."""
         ...

@@ -12,7 +12,7 @@ from torch.nn import Module
 from torch.nn import functional as F
 
 from olvido.errors import InputError
-from olvido.tasks.base import Batch, Example
+from olvido.tasks.base import Batch, Example, text_content
 
 SLACK = 16
 """Tokens an answer may run past half again the longest completion of its batch."""
@@ -51,6 +51,13 @@ class Language:
         )
         self._encoded: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was found out about models of this process, when sent to another one."""
+        return {**vars(self), "_head_alone": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _head_alone=WeakKeyDictionary())
 
     def encode(self, example: Example) -> tuple[list[int], list[int]]:
         """Token ids of the prompt and of what is to be predicted after it.
@@ -99,15 +106,22 @@ class Language:
                 ids = ids[:-1]
         return list(ids)
 
+    def content(self, example: Example) -> bytes:
+        """Prompt and completion, as JSON."""
+        return text_content(example.prompt, example.completion)
+
     def width(self, example: Example) -> int:
         """How many tokens a record takes, rounded up to `WIDTH_STEP`."""
-        prompt, answer = self.encode(example)
-        return -(-(len(prompt) + len(answer)) // WIDTH_STEP) * WIDTH_STEP
+        return _rounded(self.encode(example))
 
-    def collate(self, records: Sequence[Example], *, width: int | None = None) -> Batch:
-        """One batch of these records in this order, padded on the right to `width` tokens."""
-        encoded = [self.encode(record) for record in records]
-        width = width or max(self.width(record) for record in records)
+    def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Batch:
+        """One batch of these records in this order, padded on the right to `width` tokens.
+
+        A blank (None) is two end-of-text tokens, the second of which is to be predicted.
+        """
+        eos: int = self.tokenizer.eos_token_id
+        encoded = [([eos], [eos]) if record is None else self.encode(record) for record in records]
+        width = width or max(map(_rounded, encoded))
         ids = torch.full((len(records), width), self._pad, dtype=torch.long)
         mask = torch.zeros((len(records), width), dtype=torch.long)
         targets = torch.full((len(records), width), -100, dtype=torch.long)
@@ -116,7 +130,8 @@ class Language:
             ids[row, :end] = torch.tensor(prompt + answer)
             mask[row, :end] = 1
             targets[row, len(prompt) : end] = torch.tensor(answer)
-        return Batch(tuple(record.id for record in records), ids, mask, targets)
+        names = tuple("" if record is None else record.id for record in records)
+        return Batch(names, ids, mask, targets)
 
     def batches(self, records: Sequence[Example], size: int) -> Iterator[Batch]:
         """All records in batches of at most `size`, those of like length together."""
@@ -231,6 +246,10 @@ class Language:
             plain.train(training)
             self._head_alone[plain] = torch.equal(whole, split.to(whole.dtype))
         return self._head_alone[plain]
+
+
+def _rounded(encoded: tuple[list[int], list[int]]) -> int:
+    return -(-sum(map(len, encoded)) // WIDTH_STEP) * WIDTH_STEP
 
 
 def _plain(model: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -68,13 +69,24 @@ class Loop:
         self._watch = watch
         self._began = time.perf_counter()
 
-    def step(self, index: int, losses: Iterable[Callable[[], Tensor]]) -> float | None:
+    def step(
+        self,
+        index: int,
+        losses: Iterable[Callable[[], Tensor]],
+        *,
+        place: tuple[int, int] | None = None,
+        shared: bool = False,
+    ) -> float | None:
         """Take one optimizer step down the sum of these losses.
 
         Args:
-            index: the step, counted from 0; sets the rate and the random numbers.
+            index: the step, counted from 0; sets the random numbers.
             losses: each called once and released before the next, so that accumulation costs no
                 memory. None at all: the step is skipped while the schedule goes on.
+            place: where the step stands in the learning rate's schedule, and how long that is;
+                None: in a schedule over the whole run.
+            shared: these are one process's part of the losses; gradients are summed over all
+                processes, each of which calls this, with no losses where it has none.
 
         Returns:
             The summed loss, or None for an empty step.
@@ -82,10 +94,12 @@ class Loop:
         Raises:
             NotFinite: the loss or its gradient is nan or infinite; the weights are untouched.
         """
-        torch.manual_seed(_step_seed(self.seed, index))
+        rank = self.accelerator.process_index if shared else 0
+        torch.manual_seed(_step_seed(self.seed, index, rank))
         self.model.train()
+        rate = self.recipe.rate(*(place or (index, self.total)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate(index, self.total)
+            group["lr"] = rate
         total: float | None = None
         for compute in losses:
             with torch.autocast(
@@ -101,6 +115,8 @@ class Loop:
                 )
             self.accelerator.backward(loss)
             total = value if total is None else total + value
+        if shared and self.accelerator.num_processes > 1:
+            total = self._sum_over_processes(total)
         if total is not None:
             norm = self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip)
             if norm is not None and not torch.isfinite(norm):
@@ -115,9 +131,33 @@ class Loop:
             self._watch(Progress(index + 1, self.total, total, time.perf_counter() - self._began))
         return total
 
+    def _sum_over_processes(self, total: float | None) -> float | None:
+        """Add up losses and gradients, in the same order every time.
 
-def _step_seed(seed: int, step: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}|{step}".encode(), digest_size=7).digest())
+        By hand rather than by DistributedDataParallel: that averages, and waits for a gradient
+        from every process, while a step here may have left one of them without a record.
+        """
+        from accelerate.utils import reduce
+
+        counted = torch.tensor([total or 0.0, total is not None], dtype=torch.float64)
+        whole, with_records = reduce(counted.to(self.device), "sum").tolist()
+        if not with_records:
+            return None
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = reduce(parameter.grad, "sum")
+        return float(whole)
+
+
+def world_size() -> int:
+    """Processes that share a run, as `accelerate launch` started them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    name = f"{seed}|{step}|{rank}" if rank else f"{seed}|{step}"
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())
 
 
 def _optimizer(parameters: list[Any], recipe: Recipe) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from olvido.errors import EnvironmentMismatch
-from olvido.learners.environment import deterministic, environment, require_same
+from olvido.learners.runs.environment import deterministic, environment, require_same
 
 
 def test_the_contract_holds_in_the_same_place() -> None:

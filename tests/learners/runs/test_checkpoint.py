@@ -15,8 +15,8 @@ import torch
 
 from olvido.errors import DigestMismatch, StateError
 from olvido.learners import Lora, Progress, Recipe, StepLog, train
-from olvido.learners.checkpoint import KEPT, latest, read
 from olvido.learners.monolith import Monolith
+from olvido.learners.runs.checkpoint import KEPT, Shelf, read
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 
@@ -28,7 +28,7 @@ class CutOff(Exception):
 
 
 def learner(recipe: Recipe, folder: Path | None = None, seed: int = 0) -> Monolith:
-    return Monolith(recipe, seed=seed, folder=folder, checkpoint_every=2)
+    return Monolith(recipe, seed=seed, folder=folder, safety=2)
 
 
 def cut_at(step: int) -> Callable[[Progress], None]:
@@ -91,7 +91,7 @@ def fsync(file, real=os.fsync):
     real(file)
 
 os.fsync = fsync
-Monolith(recipe, folder=folder, checkpoint_every=2).run(
+Monolith(recipe, folder=folder, safety=2).run(
     model, examples(rows), Language(tiny_tokenizer())
 )
 """
@@ -202,15 +202,22 @@ def test_another_runs_checkpoints_are_refused(
 
 
 @pytest.mark.parametrize("where", [0, 0.5, -1])
-def test_bytes_that_changed_are_refused(
+def test_where_bytes_changed_the_one_before_is_used_and_the_log_says_so(
     small: Any, few: Records, task: Language, short: Recipe, begun: Path, where: float
 ) -> None:
+    whole, _ = learner(short).run(small, few, task)
     newest = max(begun.iterdir())
     content = bytearray(newest.read_bytes())
     content[int(where * len(content)) if where > 0 else int(where)] ^= 1
     newest.write_bytes(content)
     with pytest.raises(DigestMismatch, match="does not match its digest"):
-        learner(short, begun).run(small, few, task)
+        read(newest)
+    seen: list[Progress] = []
+    again, log = learner(short, begun).run(small, few, task, seen.append)
+    assert seen[0].step == 3
+    assert len(log.notes) == 1
+    assert "does not match its digest" in log.notes[0]
+    assert weights_digest(again) == weights_digest(whole)
 
 
 def test_other_files_in_the_folder_are_left_alone(
@@ -222,9 +229,9 @@ def test_other_files_in_the_folder_are_left_alone(
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "step-1.pt").read_text() == "mine too"
     with pytest.raises(StateError, match="is not a checkpoint"):
-        read(tmp_path / "step-1.pt", run="any")
+        read(tmp_path / "step-1.pt")
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
-    assert latest(tmp_path, run="any") is None
-    assert latest(tmp_path / "nowhere", run="any") is None
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert Shelf(folder).newest(before=9, usable=lambda _: True) == (None, ())

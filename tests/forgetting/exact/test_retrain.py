@@ -10,7 +10,8 @@ import torch
 from olvido.errors import EnvironmentMismatch, InputError, MissingNeed, StateError
 from olvido.forgetting import Guarantee, Split, forget
 from olvido.learners import Lora, Recipe, StepLog, Trained, train
-from olvido.learners.monolith import Monolith, make_plan
+from olvido.learners.monolith import make_plan
+from olvido.learners.parts import begin, carry_out
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 
@@ -35,7 +36,8 @@ def test_it_equals_a_run_that_never_had_them(
     plan = make_plan((*split.forget[:3], *kept), task, recipe, seed=5)
     plan = plan.without(record.id for record in split.forget[:3])
     # It is given the kept records alone: no others can have reached it.
-    never, _ = Monolith(recipe, seed=5, plan=plan).run(gpt2, kept, task)
+    job = begin(gpt2, kept, task, recipe=recipe, seed=5, plan=plan)
+    never = carry_out([job])[0].model
     assert weights_digest(never) == again.digest != taught.digest
     assert again.guarantee is Guarantee.EXACT
     assert again.stopped == f"all {plan.total_steps} steps were run again"
@@ -96,9 +98,12 @@ def test_strangers_cannot_be_forgotten(trained: Trained, split: Split, task: Lan
         retrain(trained, split, task, forget=(*split.forget, split.holdout[0]))
 
 
-def test_somebody_must_stay(trained: Trained, split: Split, task: Language) -> None:
-    with pytest.raises(InputError, match="use the base model instead"):
-        retrain(trained, split, task, forget=split.forget + split.retain, retain=split.holdout)
+def test_where_everybody_leaves_the_base_model_is_left(
+    trained: Trained, split: Split, task: Language, fresh: Any
+) -> None:
+    everybody = split.forget + split.retain
+    left = forget(trained, forget=everybody, task=task, method="retrain")
+    assert left.digest == weights_digest(fresh)
 
 
 def test_another_environment_is_refused(trained: Trained, split: Split, task: Language) -> None:

@@ -1,0 +1,18 @@
+"""Train again without the records: the oracle that every other method is measured against."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from olvido.forgetting.exact.base import Exact
+
+
+class Retrain(Exact):
+    """Run the logged training again from its start, in all its parts, without the records.
+
+    Bourtoule et al. 2021 (arXiv 1912.03817) call this the naive baseline; it needs no assumption
+    at all.
+    """
+
+    summary = "train again from the start without the records"
+    from_start: ClassVar = True

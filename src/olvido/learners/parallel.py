@@ -1,0 +1,40 @@
+"""Independent runs side by side, by joblib: processes here, or Ray or Dask where they are set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from olvido.errors import InputError
+
+T = TypeVar("T")
+
+
+def side_by_side(jobs: Sequence[Callable[[], T]], *, workers: int) -> Iterator[T]:
+    """The results of jobs in their order, each given as soon as it and those before it are there.
+
+    One worker runs them here, one after the other. More run them under joblib's current backend:
+    loky's processes unless `joblib.parallel_config(backend=...)` says otherwise. A job pins its own
+    number of threads, so its bits do not depend on how many run beside it.
+
+    Args:
+        jobs: without arguments, and picklable.
+        workers: how many at a time.
+
+    Raises:
+        InputError: no worker at all.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}")
+    if workers == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield job()
+        return
+    from joblib import Parallel, delayed
+
+    parallel: Any = Parallel(n_jobs=workers, return_as="generator")
+    yield from parallel(delayed(_call)(job) for job in jobs)
+
+
+def _call(job: Callable[[], T]) -> T:
+    return job()

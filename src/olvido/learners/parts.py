@@ -1,0 +1,273 @@
+"""The runs that a model is made of: begun, done again without somebody, side by side."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+
+from torch.nn import Module
+
+from olvido.errors import InputError
+from olvido.learners import adapters
+from olvido.learners.parallel import side_by_side
+from olvido.learners.recipe import Recipe
+from olvido.learners.runs.checkpoint import Shelf
+from olvido.learners.runs.environment import deterministic, environment, require_same
+from olvido.learners.runs.execute import SAFETY, Course, Executed, digests_of, execute
+from olvido.learners.runs.log import chain_at
+from olvido.learners.runs.loop import Progress, Watcher, world_size
+from olvido.learners.runs.plan import SlotPlan
+from olvido.learners.trace import Origin, StepLog
+from olvido.models import weights_digest
+from olvido.tasks import Example, Task
+
+Trainer = Callable[["Job", Watcher | None], tuple[Module, Executed]]
+"""Carries one run out, on a copy of the job's model. A function of a module, so that it can be sent
+to another process."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, with all it needs; it can be sent to another process.
+
+    Attributes:
+        model: that the run begins with; it is not changed.
+        origin: how to come by it again.
+        records, task: what is learned, and how it becomes losses.
+        course: what determines the run.
+        trainer: what carries it out.
+        shelf: for its checkpoints.
+        keep: steps whose checkpoints stay.
+        before, safety: see `execute`.
+        threads: that it is given, whatever the process has; None: the process's.
+    """
+
+    model: Module
+    origin: Origin
+    records: tuple[Example, ...]
+    task: Task
+    course: Course
+    trainer: Trainer
+    shelf: Shelf | None = None
+    keep: tuple[int, ...] = ()
+    before: int | None = None
+    safety: int = SAFETY
+    threads: int | None = None
+
+    def execute(self, learning: Module, watch: Watcher | None) -> Executed:
+        """Train this module, a copy of the model made ready, as the run is planned."""
+        return execute(
+            learning,
+            self.records,
+            self.task,
+            self.course,
+            shelf=self.shelf,
+            keep=self.keep,
+            before=self.before,
+            safety=self.safety,
+            watch=watch,
+        )
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that has ended: its model, its log, and what was done now."""
+
+    model: Module
+    log: StepLog
+    executed: Executed
+
+
+def train_whole(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
+    """Train all weights of a copy of the model, or an adapter that is then merged into them."""
+    learning = copy.deepcopy(job.model)
+    lora = job.course.recipe.lora
+    with deterministic(job.threads):
+        if lora is not None:
+            learning = adapters.attach(learning, lora, seed=job.course.seed)
+        executed = job.execute(learning, watch)
+        if lora is not None:
+            learning = adapters.merge(learning, job.model)
+    return learning.eval(), executed
+
+
+def begin(
+    model: Module,
+    records: Sequence[Example],
+    task: Task,
+    *,
+    recipe: Recipe,
+    seed: int,
+    plan: SlotPlan,
+    trainer: Trainer = train_whole,
+    shelf: Shelf | None = None,
+    keep: Collection[int] = (),
+    safety: int = SAFETY,
+    threads: int | None = None,
+    origin: Origin | None = None,
+) -> Job:
+    """A new run. With a shelf it goes on where it was interrupted."""
+    origin = origin or Origin(partial(itself, model), weights_digest(model))
+    contract = _contract(model, threads)
+    course = Course(origin.digest, recipe, seed, plan, contract)
+    return Job(
+        model,
+        origin,
+        tuple(records),
+        task,
+        course,
+        trainer,
+        shelf,
+        tuple(keep),
+        safety=safety,
+        threads=threads,
+    )
+
+
+def again(
+    log: StepLog,
+    gone: Collection[str],
+    records: Sequence[Example],
+    task: Task,
+    *,
+    definition: str = "drop",
+    from_start: bool = False,
+    trainer: Trainer = train_whole,
+    folder: Path | None = None,
+    model: Module | None = None,
+) -> Job:
+    """A logged run without some of its records: the same bits as if they had never been in it.
+
+    It begins with the last checkpoint before their first use, up to which both runs share every
+    row ("Unlearning at Scale", arXiv 2508.12220), and with the start where there is none.
+
+    Args:
+        log: of the run.
+        gone: ids to leave out; everybody may leave.
+        records: at least those that stay; with those that leave, all are held against the log.
+        task: how they become losses.
+        definition: of their absence, see `DEFINITIONS`.
+        from_start: use no checkpoint.
+        trainer: what carries the run out.
+        folder: for the new run's checkpoints; None: a temporary one.
+        model: the one that the run began with, where it is at hand already and checked.
+
+    Raises:
+        InputError: a record that was not in the run, or one whose content differs from what the
+            run was taught.
+        EnvironmentMismatch: here the same run would not give the same bits.
+        StateError: the weights it began with have changed.
+    """
+    plan = log.without(gone, definition=definition)
+    model = log.origin.module() if model is None else model
+    require_same(log.environment, _contract(model, log.threads))
+    _require_taught(log, records, task)
+    first = 0 if from_start else log.plan.first_use(plan.gone)
+    shelf = None
+    if log.shelf is not None or folder is not None:
+        shelf = Shelf(folder)
+        if log.shelf is not None:
+            log.shelf.copy_to(shelf, before=first)
+    present = set(plan.present)
+    return Job(
+        model,
+        log.origin,
+        tuple(record for record in records if record.id in present),
+        task,
+        replace(log.course, plan=plan),
+        trainer,
+        shelf,
+        log.keep,
+        before=first,
+        threads=log.threads,
+    )
+
+
+def carry_out(jobs: Sequence[Job], *, workers: int = 1, watch: Watcher | None = None) -> list[Done]:
+    """Do these runs, so many at a time.
+
+    Args:
+        jobs: each independent of the others.
+        workers: processes; with one, everything happens here.
+        watch: told of every step of all of them together, counted on; of whole runs where they
+            happen in other processes.
+
+    Raises:
+        InputError: records of a run were not given.
+        NotFinite: a loss became nan.
+    """
+    sizes = [job.course.plan.total_steps for job in jobs]
+    total, ends = sum(sizes), list(accumulate(sizes))
+    here = workers == 1 or len(jobs) < 2
+
+    def told(progress: Progress, shift: int = 0) -> None:
+        if watch is not None:
+            watch(replace(progress, step=shift + progress.step, total=total))
+
+    calls = [
+        partial(_timed, job, partial(told, shift=end - size) if here else None)
+        for job, size, end in zip(jobs, sizes, ends, strict=True)
+    ]
+    done = []
+    results: Iterator[tuple[Module, Executed, float]] = side_by_side(calls, workers=workers)
+    for job, end, (model, executed, setup) in zip(jobs, ends, results, strict=True):
+        if not here:
+            told(Progress(end, total, None, executed.seconds))
+        done.append(Done(model, _logged(job, executed, setup), executed))
+    return done
+
+
+def _timed(job: Job, watch: Watcher | None) -> tuple[Module, Executed, float]:
+    began = time.perf_counter()
+    model, executed = job.trainer(job, watch)
+    return model, executed, time.perf_counter() - began - executed.spent
+
+
+def _logged(job: Job, executed: Executed, setup: float) -> StepLog:
+    course = job.course
+    return StepLog(
+        job.origin,
+        course.recipe,
+        course.seed,
+        course.plan,
+        course.environment,
+        executed.log,
+        executed.final,
+        executed.seconds,
+        setup,
+        job.shelf,
+        job.keep,
+        job.threads,
+        notes=executed.notes,
+    )
+
+
+def _require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None:
+    """Where everything the run learned was given, it has to give the chain that was logged."""
+    given = {record.id: record for record in records}
+    if not all(i in given for i in log.plan.present):
+        return
+    contents = digests_of([given[i] for i in log.plan.present], task)
+    last = log.plan.total_steps
+    found = chain_at(log.course.beginning, log.plan, contents, [last])[last]
+    if found != log.log.end:
+        raise InputError(
+            "the records given are not, word for word, those that the model was trained on: the "
+            f"log of its training ends in {log.log.end[:12]}, these would give {found[:12]}. Give "
+            "them as they were"
+        )
+
+
+def _contract(model: Module, threads: int | None) -> dict[str, str]:
+    device = next(model.parameters()).device
+    return environment(device, threads=threads, model=model, world_size=world_size())
+
+
+def itself(model: Module) -> Module:
+    """An origin's `load` for a model that is at hand: a function, so that it can be sent away."""
+    return model

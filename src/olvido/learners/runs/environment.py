@@ -1,0 +1,126 @@
+"""The contract under which the same run gives the same bits."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from olvido.errors import EnvironmentMismatch
+
+
+def environment(
+    device: str | torch.device = "cpu",
+    *,
+    threads: int | None = None,
+    model: Any | None = None,
+    world_size: int = 1,
+) -> dict[str, str]:
+    """Everything outside the recipe that the bits of a run depend on.
+
+    Args:
+        device: that the run is on.
+        threads: of it; None: as torch is set now.
+        model: whose kind of attention is recorded, where it has one.
+        world_size: processes that share the run.
+    """
+    where = torch.device(device)
+    found = {
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "peft": version("peft"),
+        "accelerate": version("accelerate"),
+        "blas": _blas(),
+        "threads": str(threads or torch.get_num_threads()),
+        "device": where.type,
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "tf32": "False",
+        "deterministic": "True",
+        "cudnn_benchmark": "False",
+        "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
+        "world_size": str(world_size),
+    }
+    if where.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(where)
+        found["cuda"] = str(torch.version.cuda)
+        found["cudnn"] = str(torch.backends.cudnn.version())
+        found["driver"] = str(torch._C._cuda_getDriverVersion())  # type: ignore[attr-defined]
+    return found
+
+
+def require_same(recorded: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Refuse to go on where the bits would differ.
+
+    Raises:
+        EnvironmentMismatch: naming each line that differs.
+
+    >>> require_same({"threads": "1"}, {"threads": "1"})
+    """
+    differing = [
+        f"{name}: recorded {recorded.get(name, 'nothing')!r}, here {here.get(name, 'nothing')!r}"
+        for name in sorted({*recorded, *here})
+        if recorded.get(name) != here.get(name)
+    ]
+    if differing:
+        raise EnvironmentMismatch(
+            "this environment would not give the same bits ("
+            + "; ".join(differing)
+            + "): use the recorded one, or train again from the start"
+        )
+
+
+@contextmanager
+def deterministic(threads: int | None = None) -> Iterator[None]:
+    """Deterministic kernels inside, and the caller's settings and random state restored after.
+
+    Args:
+        threads: that torch uses inside; None: as many as it does now.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    used = torch.get_num_threads()
+    # Read by cuBLAS when its first handle is made; without it torch refuses to be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.set_num_threads(used)
+
+
+@cache
+def _cpu() -> str:
+    """The processor's model name: kernels are chosen by more than its capability."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or "unknown"
+
+
+@cache
+def _blas() -> str:
+    lines = [line.strip(" -") for line in torch.__config__.show().splitlines()]
+    libraries = ("Intel(R) oneAPI Math Kernel", "Intel(R) MKL-DNN", "OpenBLAS")
+    return "; ".join(line for line in lines if line.startswith(libraries)) or "unknown"

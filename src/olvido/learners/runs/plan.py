@@ -1,0 +1,262 @@
+"""Which records stand in which step, decided once and for all records before the first step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from olvido.errors import InputError, UnknownName
+
+WINDOW = 16
+"""Batches among which records of like length are brought together; more saves padding, less mixes
+better."""
+
+DEFINITIONS = ("drop", "tombstone")
+"""Of a run without a record: `drop` leaves its row out of the batch; `tombstone` keeps the row and
+fills it with a blank of weight 0, so that no other row changes its place."""
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """One forward pass.
+
+    Attributes:
+        step: the optimizer step it belongs to.
+        rows: the records in slot order; None for a blank.
+        width: tokens a row is padded to, whoever is present.
+        planned: rows that were planned; the loss is divided by the step's sum of these.
+    """
+
+    step: int
+    rows: tuple[str | None, ...]
+    width: int
+    planned: int
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The records that are present, in slot order."""
+        return tuple(row for row in self.rows if row is not None)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Steps over the same slots: `slots` are indices, `first` the number of the first step."""
+
+    slots: tuple[int, ...]
+    first: int
+    steps_per_epoch: int
+    epochs: int
+
+    @property
+    def steps(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """A fixed place in every epoch for every record.
+
+    Taking a record out leaves a hole or a blank and moves no other record, so a run without it does
+    the very steps that the run with it did.
+
+    With slices, training goes in stages: the first over slice 0, the next over slices 0 and 1, and
+    so on (Bourtoule et al. 2021, arXiv 1912.03817, section IV), `epochs` passes each. A record of
+    slice j is not touched before stage j, so that a checkpoint from there knows nothing of it.
+
+    Attributes:
+        slots: record ids.
+        widths: padded length of each record in tokens, by slot.
+        batch_size, accumulate: of the recipe.
+        epochs: passes over the records in each stage.
+        seed: what the order is drawn from.
+        slices: of each slot, counted from 0 without a gap; empty: all in one.
+        absent: ids whose slots are holes.
+        blank: ids whose slots are blanks.
+    """
+
+    slots: tuple[str, ...]
+    widths: tuple[int, ...]
+    batch_size: int
+    accumulate: int
+    epochs: int
+    seed: int
+    slices: tuple[int, ...] = ()
+    absent: frozenset[str] = frozenset()
+    blank: frozenset[str] = frozenset()
+
+    @cached_property
+    def present(self) -> tuple[str, ...]:
+        """Ids of the records that are trained on."""
+        return tuple(i for i in self.slots if i not in self.gone)
+
+    @cached_property
+    def gone(self) -> frozenset[str]:
+        """Ids of the records that are not, in either way."""
+        return self.absent | self.blank
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run, holes or not."""
+        last = self._stages[-1]
+        return last.first + last.steps
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """The first step of every stage."""
+        return tuple(stage.first for stage in self._stages)
+
+    @property
+    def first_epoch(self) -> int:
+        """Steps of the first pass of the first stage."""
+        return self._stages[0].steps_per_epoch
+
+    @cached_property
+    def layout(self) -> str:
+        """SHA-256 of everything but who is gone."""
+        content = [
+            self.slots,
+            self.widths,
+            self.batch_size,
+            self.accumulate,
+            self.epochs,
+            self.seed,
+            self.slices,
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the whole plan."""
+        content = [self.layout, sorted(self.absent), sorted(self.blank)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @cached_property
+    def _stages(self) -> tuple[_Stage, ...]:
+        slices = self.slices or (0,) * len(self.slots)
+        stages: list[_Stage] = []
+        first = 0
+        for number in range(max(slices) + 1):
+            slots = tuple(i for i, slice_ in enumerate(slices) if slice_ <= number)
+            batches = -(-len(slots) // self.batch_size)
+            stage = _Stage(slots, first, -(-batches // self.accumulate), self.epochs)
+            first += stage.steps
+            stages.append(stage)
+        return tuple(stages)
+
+    def without(self, ids: Iterable[str], *, definition: str = "drop") -> SlotPlan:
+        """The same plan without these records.
+
+        Args:
+            ids: of records in the plan; all of them may leave.
+            definition: of the absence, see `DEFINITIONS`.
+
+        Raises:
+            InputError: a record that is not in the plan, or that has left it another way.
+            UnknownName: no such definition.
+        """
+        if definition not in DEFINITIONS:
+            raise UnknownName("definition", definition, DEFINITIONS)
+        gone = frozenset(ids)
+        strangers = sorted(gone - set(self.slots))
+        if strangers:
+            raise InputError(
+                f"{len(strangers)} records to leave out are not in this run (first: "
+                f"{strangers[0]!r}): name records that the run was trained on"
+            )
+        if definition == "drop":
+            return replace(self, absent=self.absent | (gone - self.blank))
+        return replace(self, blank=self.blank | (gone - self.absent))
+
+    def first_use(self, ids: Iterable[str]) -> int:
+        """The first step in which any of these records is present; `total_steps` where none is."""
+        wanted = frozenset(ids) - self.gone
+        if wanted:
+            for step, batches in enumerate(self.steps()):
+                if any(not wanted.isdisjoint(batch.rows) for batch in batches):
+                    return step
+        return self.total_steps
+
+    def place(self, step: int) -> tuple[int, int]:
+        """Where a step stands in its stage, and how many steps the stage has: the learning rate
+        rises and falls in every stage anew."""
+        stage = max((s for s in self._stages if s.first <= step), key=lambda s: s.first)
+        return step - stage.first, stage.steps
+
+    def steps(self, start: int = 0) -> Iterator[list[PlannedBatch]]:
+        """The forward passes of each optimizer step, from step `start` on."""
+        epoch = 0
+        for stage in self._stages:
+            for turn in range(stage.epochs):
+                first = stage.first + turn * stage.steps_per_epoch
+                if first + stage.steps_per_epoch > start:
+                    for step, batches in self._epoch(stage, epoch, first):
+                        if step >= start:
+                            yield batches
+                epoch += 1
+
+    def _epoch(
+        self, stage: _Stage, epoch: int, first: int
+    ) -> Iterator[tuple[int, list[PlannedBatch]]]:
+        order = sorted(stage.slots, key=lambda i: self._key(epoch, self.slots[i]))
+        span = self.batch_size * WINDOW
+        batches: list[list[int]] = []
+        for start in range(0, len(order), span):
+            window = sorted(order[start : start + span], key=lambda i: self.widths[i])
+            batches += [
+                window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)
+            ]
+        batches.sort(key=lambda batch: self._key(epoch, f"batch/{self.slots[batch[0]]}"))
+        for offset in range(stage.steps_per_epoch):
+            step = first + offset
+            chosen = batches[offset * self.accumulate : (offset + 1) * self.accumulate]
+            yield step, [self._batch(step, batch) for batch in chosen]
+
+    def _batch(self, step: int, batch: list[int]) -> PlannedBatch:
+        names = [self.slots[i] for i in batch]
+        return PlannedBatch(
+            step,
+            tuple(None if i in self.blank else i for i in names if i not in self.absent),
+            max(self.widths[i] for i in batch),
+            len(batch),
+        )
+
+    def _key(self, epoch: int, name: str) -> bytes:
+        return hashlib.blake2b(f"{self.seed}|{epoch}|{name}".encode(), digest_size=16).digest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "slots": list(self.slots),
+            "widths": list(self.widths),
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "slices": list(self.slices),
+            "absent": sorted(self.absent),
+            "blank": sorted(self.blank),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SlotPlan:
+        """The plan that `to_dict` wrote down.
+
+        >>> plan = SlotPlan(("a", "b"), (4, 8), 1, 1, 2, 0).without(["a"])
+        >>> SlotPlan.from_dict(plan.to_dict()) == plan
+        True
+        """
+        return cls(
+            tuple(values["slots"]),
+            tuple(values["widths"]),
+            values["batch_size"],
+            values["accumulate"],
+            values["epochs"],
+            values["seed"],
+            tuple(values["slices"]),
+            frozenset(values["absent"]),
+            frozenset(values["blank"]),
+        )

@@ -1,0 +1,165 @@
+"""Shards and slices: several models, each of which knows a part of the people, answer together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from torch.nn import Module
+
+from olvido.errors import UnknownName
+from olvido.learners.monolith import make_plan
+from olvido.learners.parts import Done, again, begin, carry_out, itself
+from olvido.learners.placement import place
+from olvido.learners.recipe import Recipe
+from olvido.learners.runs.checkpoint import Shelf
+from olvido.learners.runs.loop import Watcher
+from olvido.learners.trace import Origin, Part, Placement, Trained
+from olvido.models import weights_digest
+from olvido.models.ensemble import AGGREGATIONS, Ensemble
+from olvido.tasks import Example, Task
+
+
+class Sharded:
+    """Train one model on each shard of the people, slice after slice (SISA).
+
+    Bourtoule et al. 2021 (arXiv 1912.03817): whoever leaves touches one shard, and of it only what
+    was trained after their slice came in. Here checkpoints carry the optimizer's state, people stay
+    whole, and those likely to leave come last.
+
+    Args:
+        recipe: hyper-parameters; with R slices each stage makes about 2 epochs / (R + 1) passes, so
+            that the work in all is that of `epochs` passes over everything.
+        seed: of placement, order, dropout and adapters.
+        folder: where checkpoints go; None: a temporary one.
+        shards, slices: how many.
+        aggregation: `mean` of probabilities, or `vote`.
+        workers: shards trained at a time.
+        threads: that each shard's training uses, whoever runs beside it.
+    """
+
+    summary: ClassVar = "a model for each shard of the people; forgets exactly within one shard"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+        shards: int = 5,
+        slices: int = 1,
+        aggregation: str = "mean",
+        workers: int = 1,
+        threads: int = 1,
+    ) -> None:
+        if aggregation not in AGGREGATIONS:
+            raise UnknownName("aggregation", aggregation, AGGREGATIONS)
+        self.recipe, self.seed, self.folder = recipe, seed, folder
+        self.shards, self.slices, self.aggregation = shards, slices, aggregation
+        self.workers, self.threads = workers, threads
+
+    def run(
+        self, model: Module, records: Sequence[Example], task: Task, watch: Watcher | None = None
+    ) -> tuple[Module, Placement]:
+        """Train a copy of `model` on each shard; the model itself stays as it was.
+
+        Raises:
+            InputError: fewer subjects than shards.
+            NotFinite: a loss became nan.
+            StateError: the folder holds another run.
+        """
+        homes = place(records, shards=self.shards, slices=self.slices, seed=self.seed)
+        epochs = max(1, round(2 * self.recipe.epochs / (self.slices + 1)))
+        origin = Origin(partial(itself, model), weights_digest(model))
+        names = [f"shard-{number:03}" for number in range(self.shards)]
+        jobs = []
+        for number, name in enumerate(names):
+            mine = [record for record in records if homes[record.id].shard == number]
+            slices = [homes[record.id].slice for record in mine]
+            seed = self.seed + number
+            plan = make_plan(mine, task, self.recipe, seed, slices=slices, epochs=epochs)
+            job = begin(
+                model,
+                mine,
+                task,
+                recipe=self.recipe,
+                seed=seed,
+                plan=plan,
+                shelf=Shelf(self.folder and self.folder / name),
+                keep=plan.boundaries[1:],
+                threads=self.threads,
+                origin=origin,
+            )
+            jobs.append(job)
+        done = carry_out(jobs, workers=self.workers, watch=watch)
+        parts = [Part(name, one.log) for name, one in zip(names, done, strict=True)]
+        options = {"aggregation": self.aggregation}
+        served = Ensemble([one.model for one in done], aggregation=self.aggregation)
+        return served.eval(), Placement("sharded", origin, options, tuple(parts))
+
+    @staticmethod
+    def forget(
+        trained: Trained,
+        gone: Collection[str],
+        records: Sequence[Example],
+        task: Task,
+        *,
+        definition: str = "drop",
+        from_start: bool = False,
+        workers: int = 1,
+        watch: Watcher | None = None,
+    ) -> tuple[Module, Placement, list[Done]]:
+        """The same model without some records: their shards are trained again from before them.
+
+        A shard that nobody is left in is taken out; where none is left, the model that all of them
+        began with answers.
+
+        Args:
+            trained: what `run` made, or `forget` after it.
+            gone: ids to forget.
+            records: at least those that stay in the shards concerned.
+            task: how they become losses.
+            definition: of their absence, see `DEFINITIONS`.
+            from_start: train every shard again, from its start.
+            workers: shards at a time.
+            watch: called after every step.
+
+        Raises:
+            InputError: a record that the model has not learned, or one that stays was not given.
+            EnvironmentMismatch, StateError: see `again`.
+        """
+        placement, served = trained.trace, trained.model
+        assert isinstance(placement, Placement)
+        assert isinstance(served, Ensemble)
+        hit = placement.hit(gone)
+        origin = placement.origin.module()
+        left = [p for p in placement.parts if set(p.log.present) - set(hit.get(p.name, ()))]
+        concerned = [part for part in left if from_start or part.name in hit]
+        jobs = [
+            again(
+                part.log,
+                hit.get(part.name, ()),
+                records,
+                task,
+                definition=definition,
+                from_start=from_start,
+                model=origin,
+            )
+            for part in concerned
+        ]
+        done = carry_out(jobs, workers=workers, watch=watch)
+        made = {part.name: one for part, one in zip(concerned, done, strict=True)}
+        before = dict(zip((part.name for part in placement.parts), served.members, strict=True))
+        members = [
+            made[p.name].model if p.name in made else copy.deepcopy(before[p.name]) for p in left
+        ]
+        parts = tuple(Part(p.name, made[p.name].log) if p.name in made else p for p in left)
+        trace = replace(placement, parts=parts)
+        if not members:
+            return copy.deepcopy(origin).eval(), trace, done
+        aggregation = str(placement.options["aggregation"])
+        return Ensemble(members, aggregation=aggregation).eval(), trace, done

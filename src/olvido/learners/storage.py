@@ -1,0 +1,96 @@
+"""A trace on disk: what it says in one JSON file, its logs and checkpoints beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch.nn import Module
+
+from olvido.errors import StateError
+from olvido.learners.runs.checkpoint import Shelf
+from olvido.learners.runs.log import Log
+from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Untraced
+
+NOTE = "olvido.json"
+_RUN = "run"
+
+
+def write_trace(trace: Trace, folder: Path, *, base: str, seed: int) -> None:
+    """Write a trace into the folder of its model.
+
+    Args:
+        trace: `olvido.json` describes it, `logs/` has its step logs, `checkpoints/` those
+            checkpoints that are kept for replay.
+        folder: the model's own.
+        base: the name of what the training began with.
+        seed: that the base was drawn from, where it is drawn.
+    """
+    logs = _logs(trace)
+    note: dict[str, Any] = {
+        "kind": type(trace).__name__,
+        "base": base,
+        "seed": seed,
+        "runs": {name: log.to_dict() for name, log in logs.items()},
+    }
+    if isinstance(trace, Placement):
+        note |= {
+            "learner": trace.learner,
+            "origin": trace.origin.digest,
+            "options": dict(trace.options),
+        }
+    for name, log in logs.items():
+        path = folder / "logs" / f"{name}.bin"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(log.log.packed)
+        if log.shelf is not None and log.keep:
+            kept = Shelf(folder / "checkpoints" / name)
+            log.shelf.copy_to(kept, before=log.plan.total_steps)
+            kept.clear(keep=log.keep)
+    (folder / NOTE).write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
+
+
+def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
+    """The trace that `write_trace` wrote.
+
+    Args:
+        folder: the model's.
+        load: gives what the training began with, from its name and seed; called when needed.
+
+    Raises:
+        StateError: something in it cannot be read, or is not what was written.
+    """
+    try:
+        note = json.loads((folder / NOTE).read_text("utf-8"))
+        if note["kind"] == Untraced.__name__:
+            return Untraced()
+        base = partial(load, note["base"], note["seed"])
+        runs = {
+            name: StepLog.from_dict(
+                values,
+                base,
+                Log((folder / "logs" / f"{name}.bin").read_bytes()),
+                Shelf(folder / "checkpoints" / name) if values["keep"] else None,
+            )
+            for name, values in note["runs"].items()
+        }
+        if note["kind"] == StepLog.__name__:
+            return runs[_RUN]
+        parts = tuple(Part(name, log) for name, log in runs.items())
+        return Placement(note["learner"], Origin(base, note["origin"]), note["options"], parts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StateError(
+            f"what the training of this model kept cannot be read ({error}): restore {folder} from "
+            "a copy you trust"
+        ) from error
+
+
+def _logs(trace: Trace) -> dict[str, StepLog]:
+    if isinstance(trace, StepLog):
+        return {_RUN: trace}
+    if isinstance(trace, Placement):
+        return {part.name: part.log for part in trace.parts}
+    return {}

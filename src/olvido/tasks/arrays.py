@@ -1,0 +1,82 @@
+"""Arrays of numbers as records hold them: read once, checked, and never changed after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from olvido.errors import InputError
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Models compute in float32: a larger number would become infinite there."""
+
+
+def read_array(value: Any, where: str) -> NDArray[Any]:
+    """A private, read-only, little-endian copy of an array, a tensor or a nested list.
+
+    Args:
+        value: numbers or truth values of any shape.
+        where: what to call it in an error.
+
+    Raises:
+        InputError: not an array of numbers, empty, or with a number that is not finite in float32.
+
+    >>> read_array([[0, 1], [2, 3]], "row 0").shape
+    (2, 2)
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        # numpy has no bfloat16, and float32 holds each of its values exactly.
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    try:
+        array = np.array(value, order="C")
+    except ValueError:
+        raise InputError(
+            f"{where}: 'input' is ragged: its lists must all have the same length"
+        ) from None
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"{where}: 'input' must hold numbers (an array, a tensor or nested lists), got "
+            f"{array.dtype if isinstance(value, np.ndarray | list | tuple) else type(value)}"
+        )
+    if array.size == 0:
+        raise InputError(f"{where}: 'input' is empty (shape {array.shape})")
+    if array.dtype.kind == "f" and not bool((np.abs(array) <= LARGEST).all()):
+        raise InputError(
+            f"{where}: 'input' holds nan, inf or a number beyond float32: fill or drop it first"
+        )
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    array.setflags(write=False)
+    return array
+
+
+def read_label(value: Any, where: str) -> str:
+    """A class name from text or a whole number.
+
+    Raises:
+        InputError: something else, or empty text.
+
+    >>> read_label(7, "row 0")
+    '7'
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole and not isinstance(value, str):
+        raise InputError(
+            f"{where}: 'label' must be text or a whole number, got {type(value).__name__}"
+        )
+    if not str(value).strip():
+        raise InputError(f"{where}: 'label' is empty; there is nothing to learn from it")
+    return str(value)
+
+
+def array_content(array: NDArray[Any], label: str) -> bytes:
+    """What an array and its class name teach, as bytes: dtype, shape, label, then the numbers.
+
+    Each is separated or of a length that the ones before it give, so no two contents share bytes.
+    """
+    shape = ",".join(map(str, array.shape))
+    name = label.encode()
+    head = f"{array.dtype.str}|{shape}|{len(name)}|".encode()
+    return head + name + array.tobytes()

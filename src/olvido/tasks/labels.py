@@ -1,0 +1,220 @@
+"""Labels: an array and the name of its class, for any module that maps arrays to class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import Module
+from torch.nn import functional as F
+
+from olvido.errors import InputError
+from olvido.tasks.arrays import array_content
+from olvido.tasks.base import Example
+
+
+@dataclass(frozen=True)
+class LabelBatch:
+    """Records made ready for one forward pass.
+
+    Attributes:
+        ids: the records' ids, in row order; "" for a blank row. [B]
+        inputs: float32. [B, ...]
+        targets: the place of each record's class among the classes. [B]
+    """
+
+    ids: tuple[str, ...]
+    inputs: Tensor
+    targets: Tensor
+
+    @property
+    def cost(self) -> int:
+        """Records of one pass over it."""
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> LabelBatch:
+        """The same batch on another device."""
+        return LabelBatch(self.ids, self.inputs.to(device), self.targets.to(device))
+
+
+class Labels:
+    """How arrays with a class become batches and losses.
+
+    Inputs reach the module as float32: uint8 divided by 255, anything else as it is. They are not
+    normalised by a mean or spread of the data: those would carry what is forgotten into every model
+    trained after. Constants that are not computed from the data belong into the module.
+
+    Args:
+        classes: their names, in the order of the module's outputs; or their number, then they are
+            called "0", "1", ... A record's `label` is one of these names, or the number that reads
+            like it.
+        shape: of one input; None: that of the first record that the task is asked about.
+
+    Raises:
+        InputError: fewer than two classes, or one that stands twice.
+
+    >>> from olvido.tasks import examples
+    >>> task = Labels(["cat", "dog"])
+    >>> batch = task.collate(examples([{"input": [0.0, 1.0, 2.0], "label": "dog"}]))
+    >>> batch.inputs.shape, batch.targets.tolist()
+    (torch.Size([1, 3]), [1])
+    """
+
+    def __init__(
+        self, classes: Sequence[str | int] | int, *, shape: Sequence[int] | None = None
+    ) -> None:
+        names = range(classes) if isinstance(classes, int) else classes
+        self.classes = tuple(str(name) for name in names)
+        if isinstance(classes, str) or len(self.classes) < 2:
+            raise InputError(f"give two classes or more, by name or by number; got {classes!r}")
+        self._places = {name: place for place, name in enumerate(self.classes)}
+        if len(self._places) < len(self.classes):
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise InputError(f"the class {twice!r} stands twice; classes have distinct names")
+        self.shape = None if shape is None else tuple(shape)
+        self._bytes: bool | None = None
+
+    def read(self, example: Example) -> tuple[NDArray[Any], int]:
+        """The array of a record, as it was given, and the place of its class.
+
+        Raises:
+            InputError: no array, a shape or kind unlike that of the others, or an unknown class.
+        """
+        array = example.fields.get("input")
+        if not isinstance(array, np.ndarray):
+            raise InputError(
+                f"record {example.id!r} holds no array: give rows with 'input' and 'label', read "
+                "by examples()"
+            )
+        if example.completion not in self._places:
+            known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
+            raise InputError(
+                f"record {example.id!r} is labelled {example.completion!r}, which is none of the "
+                f"{len(self.classes)} classes ({known})"
+            )
+        if self.shape is None:
+            self.shape = array.shape
+        if array.shape != self.shape:
+            raise InputError(
+                f"record {example.id!r} has the shape {array.shape}, expected {self.shape}"
+            )
+        scaled = array.dtype == np.uint8
+        if self._bytes is None:
+            self._bytes = scaled
+        if scaled != self._bytes:
+            raise InputError(
+                f"record {example.id!r} is {array.dtype} and those before it are "
+                f"{'not ' if scaled else ''}uint8, which alone is divided by 255: give one kind"
+            )
+        return array, self._places[example.completion]
+
+    def content(self, example: Example) -> bytes:
+        """Dtype, shape and numbers of the array, and the name of the class."""
+        array, _ = self.read(example)
+        return array_content(array, example.completion)
+
+    def width(self, example: Example) -> int:
+        """1: every record is as much work as any other.
+
+        Raises:
+            InputError: the record cannot be read.
+        """
+        self.read(example)
+        return 1
+
+    def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> LabelBatch:
+        """One batch of these records in this order; `width` changes nothing.
+
+        A blank (None) is zeros of the first class.
+
+        Raises:
+            InputError: a record cannot be read, or the shape of a blank is not known yet.
+        """
+        read = [None if record is None else self.read(record) for record in records]
+        if self.shape is None:
+            raise InputError("the shape of a blank record is not known yet: give Labels a shape")
+        blank = np.zeros(self.shape, dtype=np.uint8 if self._bytes else np.float32)
+        arrays = np.stack([blank if one is None else one[0] for one in read])
+        inputs = torch.from_numpy(arrays.astype(np.float32))
+        return LabelBatch(
+            tuple("" if record is None else record.id for record in records),
+            inputs / 255 if self._bytes else inputs,
+            torch.tensor([0 if one is None else one[1] for one in read]),
+        )
+
+    def batches(self, records: Sequence[Example], size: int) -> Iterator[LabelBatch]:
+        """All records in batches of at most `size`, in order."""
+        for start in range(0, len(records), size):
+            yield self.collate(records[start : start + size])
+
+    def logits(self, model: Module, batch: LabelBatch) -> Tensor:
+        """A score for each class. [B, C]
+
+        Raises:
+            InputError: the module gives something else.
+        """
+        found = model(batch.inputs)
+        expected = (len(batch.ids), len(self.classes))
+        if not isinstance(found, Tensor) or tuple(found.shape) != expected:
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(
+                f"the module must map inputs {list(batch.inputs.shape)} to one score a class "
+                f"{list(expected)}, it gave {got}: change its last layer, or the classes"
+            )
+        return found
+
+    def answer_logits(self, model: Module, batch: LabelBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B, C], targets [B], row of each [B]: every record has one target."""
+        rows = torch.arange(len(batch.ids), device=batch.targets.device)
+        return self.logits(model, batch), batch.targets, rows
+
+    def losses(self, model: Module, batch: LabelBatch) -> Tensor:
+        """Cross-entropy in nats, one per record, differentiable. [B]"""
+        return F.cross_entropy(self.logits(model, batch).float(), batch.targets, reduction="none")
+
+    def log_probs(self, model: Module, batch: LabelBatch) -> tuple[Tensor, Tensor]:
+        """Log-probability of each record's class, and ones. [B], [B]"""
+        found = -self.losses(model, batch)
+        return found, torch.ones_like(found)
+
+    def hidden(self, model: Module, batch: LabelBatch, layer: int) -> Tensor:
+        """What the module's named child number `layer`, counted from 0, gives out. [B, ...]
+
+        Raises:
+            InputError: there is no such child, or it does not give one tensor in one pass.
+        """
+        children = list(model.named_children())
+        if not 0 <= layer < len(children):
+            raise InputError(
+                f"layer {layer} was asked for, the module has {len(children)} named children"
+                + (f" (0 to {len(children) - 1})" if children else "")
+            )
+        name, child = children[layer]
+        found: list[Any] = []
+        handle = child.register_forward_hook(lambda _module, _inputs, out: found.append(out))
+        try:
+            model(batch.inputs)
+        finally:
+            handle.remove()
+        if len(found) != 1 or not isinstance(found[0], Tensor):
+            raise InputError(
+                f"the child {name!r} gave {len(found)} outputs in one pass"
+                + ("" if len(found) != 1 else f", a {type(found[0]).__name__}")
+                + ": hidden states need exactly one tensor"
+            )
+        return found[0]
+
+    @torch.no_grad()
+    def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
+        """The likeliest class of each record, by name, in order."""
+        device = next(model.parameters()).device
+        names: list[str] = []
+        for batch in self.batches(records, size):
+            places = self.logits(model, batch.to(device)).argmax(-1).tolist()
+            names += [self.classes[place] for place in places]
+        return names
