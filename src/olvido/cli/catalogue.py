@@ -66,12 +66,11 @@ def audits(terminal: Terminal) -> None:
 @command
 def learners(terminal: Terminal) -> None:
     """Show every way to train."""
-    from olvido.learners import LEARNERS
+    from olvido.learners import LEARNERS, options_of
 
     found = [
-        {"name": name, "summary": str(learner.__doc__).splitlines()[0]}
+        {"name": name, "options": list(options_of(name)), "summary": learner.summary}
         for name, learner in LEARNERS.items()
     ]
-    terminal.emit(
-        {"learners": found}, table(("name", "what it does"), [tuple(f.values()) for f in found])
-    )
+    rows = [(f["name"], ", ".join(f["options"]), f["summary"]) for f in found]
+    terminal.emit({"learners": found}, table(("name", "options", "what it does"), rows))

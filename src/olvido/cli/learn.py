@@ -25,7 +25,13 @@ def learn(
         str,
         typer.Option("--model", help="tiny, smollm2, a folder, a hub id, or a learned model."),
     ] = "tiny",
-    learner: Annotated[str, typer.Option("--learner", help="How to train.")] = "monolith",
+    learner: Annotated[
+        str, typer.Option("--learner", help="How to train; see 'olvido learners'.")
+    ] = "monolith",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Of the learner, such as shards=5."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", help="Records a forward pass.")
@@ -50,12 +56,12 @@ def learn(
     """Train a model, so that it can forget later. A run that was killed goes on."""
     from dataclasses import replace
 
-    from olvido.errors import InputError, UnknownName
-    from olvido.learners import LEARNERS, RECIPES, Lora, Recipe
+    from olvido.cli.options import learner_options
+    from olvido.errors import InputError
+    from olvido.learners import RECIPES, Lora, Recipe
     from olvido.workspace import Workspace
 
-    if learner not in LEARNERS:
-        raise UnknownName("learner", learner, LEARNERS)
+    options = learner_options(learner, option or [])
     if authors is not None and "tofu" not in datasets:
         raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "dtype": dtype}
@@ -72,6 +78,8 @@ def learn(
             recipe=recipe,
             seed=seed,
             chat=chat,
+            learner=learner,
+            options=options,
             watch=stage(f"Training {model} on {', '.join(names)}"),
         )
         first = workspace.store.alias("serving") is None

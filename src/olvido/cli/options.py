@@ -1,10 +1,10 @@
-"""Options of methods on the command line: `--option lr=1e-4`, read by the method's own types."""
+"""Options of methods and learners on the command line: `--option lr=1e-4`, read by their types."""
 
 from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from olvido.errors import InputError, UnknownName
@@ -21,17 +21,37 @@ def method_options(method: str, written: Sequence[str]) -> dict[str, Any]:
 
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)
-    known = options_of(method)
+    read = _read(method, options_of(method), written)
+    # Only the method knows which values it takes; asked now, before anything is loaded or written.
+    make_method(method, read)
+    return read
+
+
+def learner_options(learner: str, written: Sequence[str]) -> dict[str, Any]:
+    """Read `name=value` options of a learner.
+
+    Raises:
+        UnknownName: no such learner, or no such option of it; the nearest is named.
+        InputError: no `=`, or a value that the learner does not take.
+    """
+    from olvido.learners import LEARNERS, Recipe, make_learner, options_of
+
+    if learner not in LEARNERS:
+        raise UnknownName("learner", learner, LEARNERS)
+    read = _read(learner, options_of(learner), written)
+    make_learner(learner, Recipe(), read)
+    return read
+
+
+def _read(whose: str, known: Mapping[str, Any], written: Sequence[str]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for text in written:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"write an option as name=value, got {text!r}")
         if name not in known:
-            raise UnknownName(f"option of {method}", name, known)
-        read[name] = _value(f"option {name} of {method}", known[name], value)
-    # Only the method knows which values it takes; asked now, before anything is loaded or written.
-    make_method(method, read)
+            raise UnknownName(f"option of {whose}", name, known)
+        read[name] = _value(f"option {name} of {whose}", known[name], value)
     return read
 
 

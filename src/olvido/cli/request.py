@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Receive, locate, plan, run and report requests.")
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
+_Ids = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Of one request, or of several together.")
+]
+_Within = Annotated[
+    float | None,
+    typer.Option("--within", metavar="SECONDS", min=0.0, help="The time there is to forget."),
+]
 _Model = Annotated[str, typer.Option("--model", help="The model that shall forget.")]
 _Holdout = Annotated[
     str | None,
@@ -91,19 +98,26 @@ def locate(terminal: Terminal, identifier: _Id) -> None:
 @command
 def plan(
     terminal: Terminal,
-    identifier: _Id,
+    identifiers: _Ids,
     model: _Model = "serving",
     holdout: _Holdout = None,
+    within: _Within = None,
 ) -> None:
-    """Price every way to answer a request before anything runs."""
+    """Price every way to answer requests, choose one, and say what goes well together."""
+    from olvido.requests import batches
     from olvido.requests import plan as price
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
-        found = price(
-            workspace, identifier, ref=model, probes=_probes(workspace, holdout, None, None)
-        )
-    document = {"request": identifier, "routes": [route.to_dict() for route in found]}
+        probes = _probes(workspace, holdout, None, None)
+        found, choice = price(workspace, *identifiers, ref=model, probes=probes, within=within)
+        groups = [b for b in batches(workspace, model) if set(identifiers) & set(b.requests)]
+    document = {
+        "requests": identifiers,
+        "routes": [route.to_dict() for route in found],
+        "chosen": choice.to_dict(),
+        "together": [group.to_dict() for group in groups],
+    }
     rows = [
         (
             r.method,
@@ -114,15 +128,22 @@ def plan(
         )
         for r in found
     ]
-    columns = ("method", "guarantee", "seconds at most", "of retraining", "what it does")
-    terminal.emit(document, table(columns, rows), f"Next: olvido request run {identifier}")
+    columns = ("method", "guarantee", "seconds", "of retraining", "what it does")
+    several = sorted({i for group in groups for i in group.requests} | set(identifiers))
+    terminal.emit(
+        document,
+        table(columns, rows),
+        f"Chosen: {choice.because}.",
+        *(f"{group.because}." for group in groups),
+        f"Next: olvido request run {' '.join(several)}",
+    )
 
 
 @commands.command()
 @command
 def run(
     terminal: Terminal,
-    identifier: _Id,
+    identifiers: _Ids,
     model: _Model = "serving",
     method: Annotated[
         str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")
@@ -131,8 +152,15 @@ def run(
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
     ] = None,
     references: Annotated[
-        int, typer.Option("--references", min=1, help="Never-trained models to audit against.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            "--references",
+            min=1,
+            help="Never-trained models to audit against; 3, and none where forgetting is exact.",
+            show_default=False,
+        ),
+    ] = None,
+    within: _Within = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the forgetting.")] = 0,
     holdout: _Holdout = None,
     neighbours: _Neighbours = None,
@@ -150,22 +178,25 @@ def run(
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         done = answer(
             workspace,
-            identifier,
+            *identifiers,
             ref=model,
             probes=_probes(workspace, holdout, neighbours, general),
             method=method,
             options=options,
             references=references,
+            within=within,
             seed=seed,
             stage=stage,
         )
     rows = [(a.method, "pass" if a.passed else "fail", _why(a)) for a in done.attempts]
+    reports = ", ".join(map(str, done.paths))
     ended = (
-        f"Published as {done.published.id}. Report: {done.path}"
+        f"Published as {done.published.id}. Report: {reports}"
         if done.published
-        else f"Nothing was published: every attempt failed. Report: {done.path}"
+        else f"Nothing was published: every attempt failed. Report: {reports}"
     )
-    terminal.emit(done.document, table(("method", "verdict", "why"), rows), ended)
+    chosen = f"Chosen: {done.choice.because}."
+    terminal.emit(done.document, chosen, table(("method", "verdict", "why"), rows), ended)
     return done.published is not None
 
 
@@ -228,6 +259,8 @@ def _probes(
 def _why(attempt: Any) -> str:
     if attempt.failure:
         return str(attempt.failure)
+    if attempt.report is None:
+        return f"{attempt.outcome.guarantee}: {attempt.outcome.stopped}"
     return "; ".join(attempt.report.reasons) or "every finding lies within its tolerance"
 
 

@@ -114,10 +114,12 @@ def tell(
             f"{', '.join(m.id for m in lineage.holding())}."
         )
         probes = _probes(workspace, town)
-        for route in plan(workspace, request.id, probes=probes):
+        routes, choice = plan(workspace, request.id, probes=probes)
+        for route in (route for route in routes if not route.refusal):
             seconds = route.cost.seconds if route.cost else None
-            price = "does not apply" if route.refusal else f"about {seconds:.1f} s at the most"
+            price = f"about {seconds:.1f} s at the most"
             say(f"  {route.method}: {route.guarantee}, {price}. {route.summary}")
+        say(f"Chosen: {choice.because}.")
         done = run(
             workspace,
             request.id,

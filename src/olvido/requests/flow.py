@@ -2,122 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from torch.nn import Module
 
-from olvido.audits import Report, Verdict, Witness, audit
+from olvido.audits import Report, Witness, audit
 from olvido.documents import write_document
 from olvido.errors import InputError, ModelDestroyed, StateError, TrainingFailed
 from olvido.forgetting import METHODS, Outcome, Split, forget, make_method, read_split
-from olvido.learners import Trained, Watcher
+from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
 from olvido.ledger.lineage import Holding, Lineage, ModelState
-from olvido.models import weights_digest
-from olvido.requests.planner import Route, attempts, routes
+from olvido.requests.document import document
+from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.references import never_trained
+from olvido.requests.types import Attempt, Forgotten, Probes, Stage
 from olvido.tasks import Example
 from olvido.workspace import SERVING, Held, Workspace
 
-Examine = Callable[[Module], Report]
-"""Audits a model against the same evidence every time."""
-
-Stage = Callable[[str], Watcher | None]
-"""Called with what begins; gives back who is to be told of its steps."""
-
-
-@dataclass(frozen=True)
-class Probes:
-    """Records an audit asks about besides the forgotten and the retained.
-
-    Attributes:
-        holdout: of the same making, never seen by any model; a method stops by half of them and
-            the audit attacks with the other half.
-        neighbours: kept, and near the forgotten.
-        general: what everybody may know.
-    """
-
-    holdout: tuple[Example, ...] = ()
-    neighbours: tuple[Example, ...] = ()
-    general: tuple[Example, ...] = ()
-
-    @property
-    def calibrating(self) -> tuple[Example, ...]:
-        """Half of the holdout, for the method to stop by."""
-        return self._half(0)
-
-    @property
-    def attacked(self) -> tuple[Example, ...]:
-        """The other half, about other people, for the audit."""
-        return self._half(1)
-
-    def _half(self, which: int) -> tuple[Example, ...]:
-        owners = [
-            str(e.fields.get("subjects") or e.fields.get("subject") or e.id) for e in self.holdout
-        ]
-        half = set(list(dict.fromkeys(owners))[which::2])
-        return tuple(e for e, o in zip(self.holdout, owners, strict=True) if o in half)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One method that was tried, and what the audit said.
-
-    Attributes:
-        method, options: what ran.
-        outcome: what it made; None where it failed outright.
-        report: the audit; None where there was nothing to audit.
-        failure: why it failed outright; None where it did not.
-    """
-
-    method: str
-    options: Mapping[str, Any]
-    outcome: Outcome | None
-    report: Report | None
-    failure: str | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether this may be published."""
-        return self.failure is None and self.report is not None and self.report.passed
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
-        return {
-            "method": self.method,
-            "options": dict(self.options),
-            "failure": self.failure,
-            "outcome": None if self.outcome is None else self.outcome.to_dict(),
-            "audit": None if self.report is None else self.report.to_dict(),
-            "verdict": "pass" if self.passed else "fail",
-        }
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """How a request ended.
-
-    Attributes:
-        request: as the ledger has it now.
-        before: the model that was asked to forget.
-        published: the new version; None where every attempt failed.
-        attempts: in the order in which they were tried.
-        plan: what could have been done, priced beforehand.
-        document: all of this as plain values; `path` is where it was written.
-    """
-
-    request: Request
-    before: Held
-    references: tuple[Held, ...]
-    published: Model | None
-    attempts: tuple[Attempt, ...]
-    plan: tuple[Route, ...]
-    document: dict[str, Any]
-    path: Path
+REFERENCES = 3
+"""Never-trained models that an empirical forgetting is audited against."""
 
 
 def receive(
@@ -157,115 +64,190 @@ def locate(workspace: Workspace, identifier: str) -> Lineage:
 
 
 def plan(
-    workspace: Workspace, identifier: str, *, ref: str = SERVING, probes: Probes | None = None
-) -> tuple[Route, ...]:
-    """Price every way to answer a request.
+    workspace: Workspace,
+    *identifiers: str,
+    ref: str = SERVING,
+    probes: Probes | None = None,
+    within: float | None = None,
+) -> tuple[tuple[Route, ...], Choice]:
+    """Price every way to answer requests together, and choose.
+
+    Args:
+        workspace: whose ledger holds them.
+        identifiers: one or more.
+        ref: the model that shall forget.
+        probes: whose holdout empirical methods stop by.
+        within: seconds there are; None: no hurry.
 
     Raises:
         UnknownName: no such request or model.
-        InputError: the model holds no record of the subject.
+        InputError: the model holds no record of a subject.
+        MissingNeed: nothing applies.
     """
-    lineage = locate(workspace, identifier)
+    lineages = [locate(workspace, identifier) for identifier in identifiers]
     held = workspace.load(ref)
-    found = routes(held.trained, _split(workspace, held, lineage, probes or Probes()), held.task)
-    if workspace.store.request(identifier).status is RequestStatus.LOCATED:
-        detail = {"model": held.fact.id, "routes": [route.to_dict() for route in found]}
-        workspace.store.advance_request(identifier, RequestStatus.PLANNED, detail)
-    return found
+    split = _split(workspace, held, lineages, probes or Probes())
+    found = routes(held.trained, split, held.task)
+    choice = choose(found, within=within)
+    for identifier in identifiers:
+        if workspace.store.request(identifier).status is RequestStatus.LOCATED:
+            detail = {"model": held.fact.id, "routes": [route.to_dict() for route in found]}
+            workspace.store.advance_request(
+                identifier, RequestStatus.PLANNED, detail | {"chosen": choice.to_dict()}
+            )
+    return found, choice
 
 
 def run(
     workspace: Workspace,
-    identifier: str,
-    *,
+    *identifiers: str,
     ref: str = SERVING,
     probes: Probes | None = None,
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
-    references: int = 3,
+    references: int | None = None,
+    within: float | None = None,
     seed: int = 0,
     stage: Stage = lambda _: None,
 ) -> Forgotten:
-    """Forget, audit against never-trained models, and publish what passes.
+    """Forget, audit what is not exact against never-trained models, and publish what passes.
 
-    Methods are tried in turn until one passes; the last is retraining. A failed attempt is written
-    down and not published.
+    Methods are tried in turn until one passes; the last is exact. A failed attempt is written down
+    and not published.
 
     Args:
-        workspace: whose ledger holds the request.
-        identifier: of the request.
+        workspace: whose ledger holds the requests.
+        identifiers: of the requests, answered together: whoever shares a shard shares its cost.
         ref: the model that shall forget.
         probes: further records for the audit.
-        method, options: tried first; None: the best empirical method.
+        method, options: tried first; None: what `choose` says.
         references: never-trained models to audit against; they are trained now unless the ledger
-            has them.
+            has them. None: three, and none at all for an exact method, which needs no audit.
+        within: seconds there are; see `choose`.
         seed: of the forgetting.
         stage: told what begins.
 
     Raises:
-        StateError: the request has ended already.
+        StateError: a request has ended already.
         MissingNeed, UnknownName, InputError: as `forget` and `audit`; nothing is changed.
     """
     probes = probes or Probes()
+    if not identifiers or len(set(identifiers)) < len(identifiers):
+        raise InputError(f"give the ids of one or more requests, each once, got {identifiers}")
     if method is not None:
         make_method(method, options or {})
     elif options:
         raise InputError(f"options {sorted(options)} belong to a method: name it (method=...)")
-    if references < 1:
+    if references is not None and references < 1:
         raise InputError(f"references must be at least 1, got {references}")
-    asked = workspace.store.request(identifier)
-    if asked.status in (RequestStatus.DONE, RequestStatus.REFUSED):
-        raise StateError(f"request {identifier} has ended: make a new one")
+    asked = [workspace.store.request(identifier) for identifier in identifiers]
+    for request in asked:
+        if request.status in (RequestStatus.DONE, RequestStatus.REFUSED):
+            raise StateError(f"request {request.id} has ended: make a new one")
     stage("Planning")
-    found = plan(workspace, identifier, ref=ref, probes=probes)
-    order = attempts(found, method, options or {})
+    found, choice = plan(workspace, *identifiers, ref=ref, probes=probes, within=within)
+    if method is not None:
+        choice = choose(found, method=method, options=options or {}, within=within)
     held = workspace.load(ref)
-    lineage = locate(workspace, identifier)
-    split = _split(workspace, held, lineage, probes)
-    workspace.store.advance_request(
-        identifier, RequestStatus.RUNNING, {"model": held.fact.id, "methods": [n for n, _ in order]}
-    )
-    never = never_trained(
-        workspace, held, [e.id for e in split.forget], count=references, stage=stage
-    )
-    examine = partial(
-        audit,
-        forget=split.forget,
-        retain=split.retain,
-        neighbours=probes.neighbours,
-        general=probes.general,
-        holdout=probes.attacked,
-        before=Witness(held.trained.model, held.task),
-        reference=[Witness(other.trained.model, held.task) for other in never],
-        task=held.task,
-    )
+    lineages = [locate(workspace, identifier) for identifier in identifiers]
+    split = _split(workspace, held, lineages, probes)
+    detail = {"model": held.fact.id, "methods": [name for name, _ in choice.order]}
+    for identifier in identifiers:
+        workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
+    examiner = _Examiner(workspace, held, split, probes, references or REFERENCES, stage)
     tried: list[Attempt] = []
     published: Model | None = None
-    for name, chosen in order:
-        attempt = _attempt(held, examine, split, name, chosen, seed, stage)
+    for name, chosen in choice.order:
+        if METHODS[name].guarantee is not Guarantee.EXACT or references is not None:
+            examiner.summon()
+        attempt = _attempt(held, examiner, split, name, chosen, seed, stage)
         tried.append(attempt)
         if attempt.passed:
             assert attempt.outcome is not None
+            reasons = {request.kind.value for request in asked}
             published = _publish(
-                workspace, held, attempt.outcome, lineage, split, asked.kind.value, seed
+                workspace, held, attempt.outcome, lineages, split, "; ".join(sorted(reasons)), seed
             )
             break
-    document = _document(identifier, held, never, lineage, found, tried, published, split)
-    path = workspace.settings.reports / f"{identifier}.json"
-    write_document(document, path)
     status = RequestStatus.DONE if published else RequestStatus.FAILED
-    request = workspace.store.advance_request(
-        identifier,
-        status,
-        {"model": published.id if published else None, "verdicts": [a.passed for a in tried]},
-        report=str(path),
+    outcome = {
+        "model": published.id if published else None,
+        "verdicts": [attempt.passed for attempt in tried],
+    }
+    ended, paths, written = [], [], []
+    for identifier, lineage in zip(identifiers, lineages, strict=True):
+        report = document(
+            identifier,
+            identifiers,
+            held,
+            examiner.never,
+            [dataset.name for dataset in lineage.datasets],
+            found,
+            choice,
+            tried,
+            published,
+            split,
+        )
+        path = workspace.settings.reports / f"{identifier}.json"
+        write_document(report, path)
+        written.append(report)
+        paths.append(path)
+        ended.append(workspace.store.advance_request(identifier, status, outcome, report=str(path)))
+    return Forgotten(
+        tuple(ended),
+        held,
+        examiner.never,
+        published,
+        tuple(tried),
+        found,
+        choice,
+        written[0],
+        tuple(paths),
     )
-    return Forgotten(request, held, never, published, tuple(tried), found, document, path)
+
+
+@dataclass
+class _Examiner:
+    """Audits every attempt against the same evidence, once there is somebody to compare with."""
+
+    workspace: Workspace
+    held: Held
+    split: Split
+    probes: Probes
+    references: int
+    stage: Stage
+    never: tuple[Held, ...] = ()
+
+    def summon(self) -> None:
+        """Have the never-trained models made, where they are not there yet."""
+        if not self.never:
+            ids = [example.id for example in self.split.forget]
+            self.never = never_trained(
+                self.workspace, self.held, ids, count=self.references, stage=self.stage
+            )
+
+    @cached_property
+    def _evidence(self) -> dict[str, Any]:
+        task = self.held.task
+        return {
+            "forget": self.split.forget,
+            "retain": self.split.retain,
+            "neighbours": self.probes.neighbours,
+            "general": self.probes.general,
+            "holdout": self.probes.attacked,
+            "before": Witness(self.held.trained.model, task),
+            "reference": [Witness(other.trained.model, task) for other in self.never],
+            "task": task,
+        }
+
+    def examine(self, model: Module) -> Report | None:
+        """The audit's report; None where no never-trained model was asked for."""
+        return audit(model, **self._evidence) if self.never else None
 
 
 def _attempt(
     held: Held,
-    examine: Examine,
+    examiner: _Examiner,
     split: Split,
     name: str,
     options: Mapping[str, Any],
@@ -291,21 +273,27 @@ def _attempt(
     except (TrainingFailed, StateError) as error:
         return Attempt(name, options, None, None, str(error))
     assert outcome is not None
-    stage(f"Auditing {name}")
-    return Attempt(name, options, outcome, examine(outcome.model), failure)
+    if examiner.never:
+        stage(f"Auditing {name}")
+    return Attempt(name, options, outcome, examiner.examine(outcome.model), failure)
 
 
-def _split(workspace: Workspace, held: Held, lineage: Lineage, probes: Probes) -> Split:
-    states = {state.model.id: state for state in lineage.models}
-    state = states.get(held.fact.id)
-    if state is None or state.holding is not Holding.HOLDS:
-        raise InputError(f"model {held.fact.id} holds no record of this subject: nothing to forget")
-    _refuse_inherited(workspace, held, states)
+def _split(workspace: Workspace, held: Held, lineages: Sequence[Lineage], probes: Probes) -> Split:
+    gone: set[str] = set()
+    for lineage in lineages:
+        states = {state.model.id: state for state in lineage.models}
+        state = states.get(held.fact.id)
+        if state is None or state.holding is not Holding.HOLDS:
+            raise InputError(
+                f"model {held.fact.id} holds no record of this subject: nothing to forget"
+            )
+        _refuse_inherited(workspace, held, states)
+        gone |= {record.id for record in state.held}
     # Whoever is tombstoned leaves along: what another model forgot may not be trained on again.
     buried = {
         r.id for d in workspace.left(held.fact) for r in workspace.store.tombstoned(d.dataset)
     }
-    gone = {record.id for record in state.held} | buried
+    gone |= buried
     forgotten: list[Example] = []
     kept: list[Example] = []
     for use in workspace.left(held.fact):
@@ -331,7 +319,7 @@ def _publish(
     workspace: Workspace,
     held: Held,
     outcome: Outcome,
-    lineage: Lineage,
+    lineages: Sequence[Lineage],
     split: Split,
     reason: str,
     seed: int,
@@ -353,45 +341,8 @@ def _publish(
         seed=seed,
     )
     # In every dataset, learned from or not: nobody shall learn from them again.
-    for dataset in lineage.datasets:
-        about = [record.id for record in lineage.records if record.dataset == dataset.id]
-        workspace.store.tombstone(about, reason, dataset=dataset.id)
+    for lineage in lineages:
+        for dataset in lineage.datasets:
+            about = [record.id for record in lineage.records if record.dataset == dataset.id]
+            workspace.store.tombstone(about, reason, dataset=dataset.id)
     return model
-
-
-def _document(
-    identifier: str,
-    held: Held,
-    never: Iterable[Held],
-    lineage: Lineage,
-    found: Sequence[Route],
-    tried: Sequence[Attempt],
-    published: Model | None,
-    split: Split,
-) -> dict[str, Any]:
-    return {
-        "request": identifier,
-        "verdict": Verdict.PASS.value if published else Verdict.FAIL.value,
-        "model": {"before": held.fact.id, "after": published.id if published else None},
-        "digest": {"before": str(held.fact.digest), "after": published and str(published.digest)},
-        "never_trained": [
-            {"id": h.fact.id, "seed": h.fact.seed, "digest": weights_digest(h.trained.model)}
-            for h in never
-        ],
-        "records": {
-            "forgotten": len(split.forget),
-            "retained": len(split.retain),
-            "datasets": [d.name for d in lineage.datasets],
-        },
-        "plan": [route.to_dict() for route in found],
-        "attempts": [attempt.to_dict() for attempt in tried],
-        "does_not_prove": [
-            "that no other question could bring the records back: only these audits were made",
-            "anything about copies of the data or of earlier model versions elsewhere",
-        ]
-        + (
-            ["that the weights equal those of a model that never learned the records"]
-            if published and METHODS[tried[-1].method].guarantee is not Guarantee.EXACT
-            else []
-        ),
-    }

@@ -15,8 +15,6 @@ from olvido.tasks import Task
 EMPIRICAL_FIRST = ("npo", "graddiff", "simnpo")
 """Empirical methods worth trying by themselves, the one that passed most audits first (see
 docs/results/defaults.md). Ascent is left to those who ask for it."""
-EXACT_LAST = ("retrain",)
-"""What is left when no empirical method passes its audit."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +62,106 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
     return tuple(sorted(found, key=lambda r: (r.cost is None, r.cost.tokens if r.cost else 0.0)))
 
 
-def attempts(
-    found: Sequence[Route], method: str | None, options: Mapping[str, Any]
-) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """The methods to try, one after the other, until an audit passes.
+@dataclass(frozen=True)
+class Choice:
+    """What is tried, and why.
+
+    Attributes:
+        order: methods with their options, the first to be tried first.
+        because: the reason, in a sentence.
+    """
+
+    order: tuple[tuple[str, dict[str, Any]], ...]
+    because: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for reports."""
+        return {"order": [name for name, _ in self.order], "because": self.because}
+
+
+def choose(
+    found: Sequence[Route],
+    *,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    within: float | None = None,
+) -> Choice:
+    """Which methods to try, one after the other, until one passes.
+
+    An exact method comes first where it costs no more than the best empirical one, and where it is
+    asked for by a deadline that it meets. Otherwise an empirical method is tried first, and the
+    cheapest exact one is what is left when its audit fails.
 
     Args:
-        found: what applies.
-        method: tried first where one is asked for, with `options`; None: the best empirical one.
+        found: all routes.
+        method, options: tried first where one is asked for.
+        within: seconds there are: the cheapest exact method that meets them; None: no hurry.
 
     Raises:
         MissingNeed: the method asked for does not apply, or none does.
     """
-    refusals = {route.method: route.refusal for route in found}
-    if method is not None and (reason := refusals.get(method)):
-        raise MissingNeed(reason)
-    applies = [name for name, reason in refusals.items() if reason is None]
-    first = [method] if method else [n for n in EMPIRICAL_FIRST if n in applies][:1]
-    order = [*first, *(n for n in EXACT_LAST if n in applies and n not in first)]
-    if not order:
-        raise MissingNeed("no method applies: " + "; ".join(str(r) for r in refusals.values()))
-    return tuple((name, dict(options) if name == method else {}) for name in order)
+    by_name = {route.method: route for route in found}
+    if method is not None and by_name[method].refusal:
+        raise MissingNeed(str(by_name[method].refusal))
+    # A tie goes to the less sweeping method, which METHODS names first.
+    rank = list(METHODS)
+    exact = sorted(
+        (r for r in found if r.cost is not None and r.guarantee is Guarantee.EXACT),
+        key=lambda r: (r.cost.tokens if r.cost else 0.0, rank.index(r.method)),
+    )
+    empirical = [by_name[n] for n in EMPIRICAL_FIRST if n in by_name and by_name[n].cost][:1]
+    if not exact and not empirical and method is None:
+        refusals = "; ".join(dict.fromkeys(str(route.refusal) for route in found))
+        raise MissingNeed(f"no method applies: {refusals}")
+    last: list[tuple[str, dict[str, Any]]] = [(exact[0].method, {})] if exact else []
+    if method is not None:
+        order = [(method, dict(options or {})), *(pair for pair in last if pair[0] != method)]
+        return Choice(tuple(order), f"{method} was asked for")
+    if not empirical:
+        return Choice(
+            tuple(last), f"{_priced(exact[0])} is the cheapest exact way; {_late(exact[0], within)}"
+        )
+    other = _priced(empirical[0])
+    tried = [(empirical[0].method, {}), *last]
+    if not exact:
+        return Choice(tuple(tried), f"{other} is tried, and audited: no exact way applies")
+    least = exact[0]
+    assert least.cost is not None
+    assert empirical[0].cost is not None
+    if within is not None and (least.cost.seconds or 0.0) <= within:
+        because = f"{_priced(least)} is the cheapest exact way and fits into {_time(within)}"
+        return Choice(tuple(last), because)
+    if least.cost.tokens <= empirical[0].cost.tokens:
+        because = f"{_priced(least)} is exact and no dearer than {other}, which would need an audit"
+        return Choice(tuple(last), because)
+    because = (
+        f"{other} is tried first, and audited: {_priced(least)} is exact but "
+        + ("dearer" if within is None else f"does not fit into {_time(within)}")
+        + ", and is left for when the audit fails"
+    )
+    return Choice(tuple(tried), because)
+
+
+def _late(route: Route, within: float | None) -> str:
+    seconds = route.cost.seconds if route.cost else None
+    if within is None or seconds is None or seconds <= within:
+        return "no empirical method applies"
+    return f"no method applies that would fit into {_time(within)}"
+
+
+def _priced(route: Route) -> str:
+    cost = route.cost
+    assert cost is not None
+    about = [] if cost.seconds is None else [f"about {_time(cost.seconds)}"]
+    about += [] if cost.retraining is None else [f"{cost.retraining:.1%} of retraining"]
+    return route.method + (f" ({', '.join(about)})" if about else "")
+
+
+def _time(seconds: float) -> str:
+    """
+    >>> _time(0.42), _time(75), _time(7300)
+    ('0.4 s', '75 s', '2.0 h')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"

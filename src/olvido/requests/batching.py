@@ -1,0 +1,82 @@
+"""Open requests that touch the same part of a model are cheaper together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from olvido.learners import Placement
+from olvido.ledger.facts import RequestStatus
+from olvido.ledger.lineage import Holding
+from olvido.workspace import SERVING, Workspace
+
+OPEN = (
+    RequestStatus.RECEIVED,
+    RequestStatus.LOCATED,
+    RequestStatus.PLANNED,
+    RequestStatus.FAILED,
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests to be answered in one run.
+
+    Attributes:
+        requests: their ids.
+        parts: the shards or modules that are trained again for them.
+    """
+
+    requests: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    @property
+    def because(self) -> str:
+        """Why they go together, in a sentence."""
+        if len(self.requests) == 1:
+            return f"{self.requests[0]} is alone in {', '.join(self.parts)}"
+        return (
+            f"{', '.join(self.requests)} touch {', '.join(self.parts)}: together it is trained "
+            "again once"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "requests": list(self.requests),
+            "parts": list(self.parts),
+            "because": self.because,
+        }
+
+
+def batches(workspace: Workspace, ref: str = SERVING) -> tuple[Batch, ...]:
+    """All open requests that a model holds records of, those that share a part together.
+
+    A model that is one piece is one part: everybody who asks of it goes together.
+
+    Raises:
+        UnknownName: no such model.
+    """
+    held = workspace.load(ref)
+    trace = held.trained.trace
+    found: list[tuple[set[str], set[str]]] = []
+    for request in workspace.store.requests():
+        if request.status not in OPEN or request.subject is None:
+            continue
+        states = workspace.store.lineage(request.subject).models
+        ids = {
+            record.id
+            for state in states
+            if state.model.id == held.fact.id and state.holding is Holding.HOLDS
+            for record in state.held
+        }
+        if not ids:
+            continue
+        parts = set(trace.hit(ids)) if isinstance(trace, Placement) else {"the model"}
+        requests = {request.id}
+        for group in [group for group in found if group[1] & parts]:
+            found.remove(group)
+            requests |= group[0]
+            parts |= group[1]
+        found.append((requests, parts))
+    return tuple(Batch(tuple(sorted(r)), tuple(sorted(p))) for r, p in found)

@@ -1,0 +1,124 @@
+"""What goes into answering a request and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from olvido.audits import Report
+from olvido.forgetting import Outcome
+from olvido.learners import Watcher
+from olvido.ledger.facts import Guarantee, Model, Request
+from olvido.requests.planner import Choice, Route
+from olvido.tasks import Example
+from olvido.workspace import Held
+
+Stage = Callable[[str], Watcher | None]
+"""Called with what begins; gives back who is to be told of its steps."""
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Records an audit asks about besides the forgotten and the retained.
+
+    Attributes:
+        holdout: of the same making, never seen by any model; a method stops by half of them and
+            the audit attacks with the other half.
+        neighbours: kept, and near the forgotten.
+        general: what everybody may know.
+    """
+
+    holdout: tuple[Example, ...] = ()
+    neighbours: tuple[Example, ...] = ()
+    general: tuple[Example, ...] = ()
+
+    @property
+    def calibrating(self) -> tuple[Example, ...]:
+        """Half of the holdout, for the method to stop by."""
+        return self._half(0)
+
+    @property
+    def attacked(self) -> tuple[Example, ...]:
+        """The other half, about other people, for the audit."""
+        return self._half(1)
+
+    def _half(self, which: int) -> tuple[Example, ...]:
+        owners = [
+            str(e.fields.get("subjects") or e.fields.get("subject") or e.id) for e in self.holdout
+        ]
+        half = set(list(dict.fromkeys(owners))[which::2])
+        return tuple(e for e, o in zip(self.holdout, owners, strict=True) if o in half)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One method that was tried, and what the audit said.
+
+    Attributes:
+        method, options: what ran.
+        outcome: what it made; None where it failed outright.
+        report: the audit; None where there was nothing to audit, or no need: exact forgetting
+            equals never having learned, whatever an audit may ask.
+        failure: why it failed outright; None where it did not.
+    """
+
+    method: str
+    options: Mapping[str, Any]
+    outcome: Outcome | None
+    report: Report | None
+    failure: str | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether this may be published."""
+        if self.failure is not None or self.outcome is None:
+            return False
+        exact = self.outcome.guarantee is Guarantee.EXACT
+        return exact if self.report is None else exact or self.report.passed
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for reports."""
+        return {
+            "method": self.method,
+            "options": dict(self.options),
+            "failure": self.failure,
+            "outcome": None if self.outcome is None else self.outcome.to_dict(),
+            "audit": None if self.report is None else self.report.to_dict(),
+            "verdict": "pass" if self.passed else "fail",
+        }
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How a request ended.
+
+    Attributes:
+        requests: as the ledger has them now.
+        before: the model that was asked to forget.
+        published: the new version; None where every attempt failed.
+        attempts: in the order in which they were tried.
+        plan: what could have been done, priced beforehand, and what was chosen and why.
+        document: all of this as plain values; `path` is where it was written.
+    """
+
+    requests: tuple[Request, ...]
+    before: Held
+    references: tuple[Held, ...]
+    published: Model | None
+    attempts: tuple[Attempt, ...]
+    plan: tuple[Route, ...]
+    choice: Choice
+    document: dict[str, Any]
+    paths: tuple[Path, ...]
+
+    @property
+    def request(self) -> Request:
+        """The first of them; most are answered alone."""
+        return self.requests[0]
+
+    @property
+    def path(self) -> Path:
+        """Where the first one's report was written."""
+        return self.paths[0]
