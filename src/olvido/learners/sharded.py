@@ -20,7 +20,7 @@ from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.loop import Watcher
 from olvido.learners.trace import Origin, Part, Placement, Trained
 from olvido.models import weights_digest
-from olvido.models.ensemble import AGGREGATIONS, Ensemble
+from olvido.models.ensemble import AGGREGATIONS, Ensemble, as_one
 from olvido.tasks import Example, Task
 
 
@@ -98,7 +98,7 @@ class Sharded:
         done = carry_out(jobs, workers=self.workers, watch=watch)
         parts = [Part(name, one.log) for name, one in zip(names, done, strict=True)]
         options = {"aggregation": self.aggregation}
-        served = Ensemble([one.model for one in done], aggregation=self.aggregation)
+        served = as_one([one.model for one in done], aggregation=self.aggregation)
         return served.eval(), Placement("sharded", origin, options, tuple(parts))
 
     @staticmethod
@@ -162,4 +162,4 @@ class Sharded:
         if not members:
             return copy.deepcopy(origin).eval(), trace, done
         aggregation = str(placement.options["aggregation"])
-        return Ensemble(members, aggregation=aggregation).eval(), trace, done
+        return as_one(members, aggregation=aggregation).eval(), trace, done

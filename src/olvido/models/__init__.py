@@ -2,5 +2,6 @@
 
 from olvido.models.base import MODELS, Loaded, load, save
 from olvido.models.digest import weights_digest
+from olvido.models.ensemble import Ensemble, as_one
 
-__all__ = ["MODELS", "Loaded", "load", "save", "weights_digest"]
+__all__ = ["MODELS", "Ensemble", "Loaded", "as_one", "load", "save", "weights_digest"]

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from olvido.errors import InputError, StateError, UnknownName
+from olvido.models.causal import read_causal
 from olvido.models.digest import weights_digest
 from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -57,6 +58,8 @@ def load(
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
+    A folder that holds an ensemble gives one model that answers for all its members.
+
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
         seed: what `tiny` draws its weights from; trained models ignore it.
@@ -85,25 +88,23 @@ def load(
 
 
 def _pretrained(where: str, name: str) -> Loaded:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoTokenizer
 
-    logging.disable_progress_bar()
+    from olvido.models.language_ensemble import DOCUMENT, LanguageEnsemble
+
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            where, dtype="float32", output_loading_info=True
-        )
+        if (Path(where) / DOCUMENT).is_file():
+            model = LanguageEnsemble.from_pretrained(where)
+        else:
+            model = read_causal(where)
         tokenizer = AutoTokenizer.from_pretrained(where)
-        if absent := sorted(report["missing_keys"]):
-            # transformers would fill them with random numbers and go on.
-            raise ValueError(f"{len(absent)} weights are missing (first: {absent[0]})")
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"no causal language model can be read from {name!r}: {reason}. Give a folder made by "
             "save_pretrained (model and tokenizer), or a hub id that this machine can reach"
         ) from error
-    return Loaded(model.eval(), tokenizer, name)
+    return Loaded(model, tokenizer, name)
 
 
 def save(

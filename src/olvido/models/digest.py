@@ -7,11 +7,14 @@ import hashlib
 import torch
 from torch.nn import Module
 
+from olvido.models.ensemble import Ensemble
+
 
 def weights_digest(model: Module) -> str:
     """SHA-256 over every distinct parameter and persistent buffer: name, dtype, shape, bytes.
 
-    Tied weights count once, so a model keeps its digest through `save_pretrained`.
+    Tied weights count once, so a model keeps its digest through `save_pretrained`. An ensemble's is
+    over its members' digests, whether or not members share weights in memory.
 
     Returns:
         `sha256:` and 64 hexadecimal digits.
@@ -20,6 +23,9 @@ def weights_digest(model: Module) -> str:
     >>> weights_digest(a) == weights_digest(a), weights_digest(a) == weights_digest(b)
     (True, False)
     """
+    if isinstance(model, Ensemble):
+        digests = "|".join(weights_digest(member) for member in model.members)
+        return f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
     named = {name: parameter.detach() for name, parameter in model.named_parameters()}
     persistent = set(model.state_dict())
     named |= {name: buffer for name, buffer in model.named_buffers() if name in persistent}

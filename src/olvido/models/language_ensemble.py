@@ -1,0 +1,193 @@
+"""Causal language models behind one forward pass: to its users, one Hugging Face model."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import Module
+from torch.nn import functional as F
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from olvido.documents import write_document
+from olvido.errors import InputError
+from olvido.models.causal import read_causal
+from olvido.models.ensemble import AGGREGATIONS, Ensemble, combine
+
+DOCUMENT = "ensemble.json"
+FORMAT = "olvido-ensemble/1"
+
+
+class MemberCaches(Cache):
+    """What each member remembers of the tokens so far.
+
+    The members' layers stand in one list, so that whatever crops or reorders a cache does so to all
+    members at once.
+    """
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        self.parts = [DynamicCache(config=member.config) for member in members]
+        super().__init__(layers=[layer for part in self.parts for layer in part.layers])
+
+
+class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
+    """Causal language models that answer together, token by token.
+
+    `logits` are log-probabilities: those of the members combined at every position, so sampling,
+    temperature and losses are of the ensemble and not of a member. It generates with a cache for
+    each member. `config` and `generation_config` are copies of the first member's.
+
+    Args:
+        members: Hugging Face causal models over the same vocabulary; held, not copied.
+        aggregation: `mean` or `vote`, see `combine`.
+
+    Raises:
+        InputError: no members, or different vocabularies.
+        UnknownName: no such aggregation.
+    """
+
+    # The members' attention is their own; the ensemble has none that could lack a kind.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, members: Sequence[Any], *, aggregation: str = "mean") -> None:
+        if not members:
+            raise InputError("an ensemble needs at least one member, got none")
+        sizes = [member.config.get_text_config(decoder=True).vocab_size for member in members]
+        if len(set(sizes)) > 1:
+            raise InputError(
+                f"the members' vocabularies have {', '.join(map(str, sizes))} tokens: members of "
+                "one ensemble share a tokenizer"
+            )
+        PreTrainedModel.__init__(self, copy.deepcopy(members[0].config))
+        self.generation_config = copy.deepcopy(members[0].generation_config)
+        self._hold(members, aggregation)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool = True,
+    ) -> CausalLMOutputWithPast:
+        """Log-probabilities of the members together, and the loss where there are labels.
+
+        Args:
+            input_ids, attention_mask, position_ids, labels: as for any causal model. [B, T]
+            past_key_values: what an earlier call gave.
+            use_cache: give one; the default is not to.
+            logits_to_keep: only these last positions; 0: all.
+
+        Returns:
+            `logits` [B, T, V], `loss` (mean over labels that are not -100) and `past_key_values`.
+
+        Raises:
+            InputError: hidden states or attentions are asked for, or another model's cache is used.
+        """
+        if output_hidden_states or output_attentions:
+            raise InputError(
+                "an ensemble has no hidden states or attentions of its own: ask a member, "
+                "ensemble.members[0]"
+            )
+        if not return_dict:
+            raise InputError("an ensemble returns named outputs only: leave return_dict alone")
+        if use_cache and not isinstance(past_key_values, MemberCaches):
+            # generate() brings an empty cache for one model.
+            if past_key_values is not None and past_key_values.get_seq_length() > 0:
+                raise InputError(
+                    "the cache holds what another model saw: start without past_key_values"
+                )
+            past_key_values = MemberCaches(list(self.members))
+        caches = past_key_values if isinstance(past_key_values, MemberCaches) else None
+        asked: dict[str, Any] = {
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "use_cache": bool(use_cache),
+            "logits_to_keep": logits_to_keep,
+        }
+        logits = combine(
+            (
+                self._ask(member, input_ids, asked, None if caches is None else caches.parts[place])
+                for place, member in enumerate(self.members)
+            ),
+            self.aggregation,
+        )
+        loss = None if labels is None else _loss(logits, labels)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=caches)
+
+    def _ask(
+        self, member: Module, input_ids: Tensor, asked: dict[str, Any], cache: Cache | None
+    ) -> Tensor:
+        """One member's logits; what its architecture does not know of is not said to it."""
+        known = inspect.signature(member.forward).parameters
+        given = {name: value for name, value in asked.items() if name in known}
+        if cache is not None:
+            given["past_key_values"] = cache
+        logits: Tensor = member(input_ids=input_ids, **given).logits
+        return logits[:, -asked["logits_to_keep"] :] if asked["logits_to_keep"] else logits
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write each member to a folder of its own, and `ensemble.json` beside them.
+
+        Args:
+            save_directory: made where it is not there.
+            kwargs: for each member's `save_pretrained`.
+        """
+        folder = Path(save_directory)
+        names = [f"member-{place:03d}" for place in range(len(self.members))]
+        for name, member in zip(names, self.members, strict=True):
+            member.save_pretrained(folder / name, **kwargs)  # type: ignore[operator]
+        document = {"format": FORMAT, "aggregation": self.aggregation, "members": names}
+        write_document(document, folder / DOCUMENT)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> LanguageEnsemble:
+        """The ensemble that `save_pretrained` wrote, in evaluation mode.
+
+        Raises:
+            InputError: the folder holds no ensemble, or one of another format.
+            OSError, ValueError, KeyError, RuntimeError, SafetensorError: a member cannot be read.
+        """
+        path = Path(folder) / DOCUMENT
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no ensemble can be read from {folder}: {error}. Give a folder made by "
+                "save_pretrained"
+            ) from error
+        members = document.get("members") if isinstance(document, dict) else None
+        if (
+            not isinstance(members, list)
+            or document.get("format") != FORMAT
+            or document.get("aggregation") not in AGGREGATIONS
+            # A name that leads out of the folder is no member of it.
+            or not all(isinstance(name, str) and Path(name).name == name for name in members)
+        ):
+            raise InputError(
+                f"{path} is no ensemble that this version reads: expected the format {FORMAT}, an "
+                f"aggregation among {', '.join(AGGREGATIONS)} and the members' folders"
+            )
+        read = [read_causal(Path(folder) / name) for name in members]
+        return cls(read, aggregation=document["aggregation"]).eval()
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean negative log-likelihood of the next tokens, nats a token."""
+    ahead = labels[:, 1:].reshape(-1).to(logits.device)
+    return F.nll_loss(logits[:, :-1].reshape(len(ahead), -1), ahead, ignore_index=-100)
