@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.models.causal import read_causal
 from olvido.models.digest import weights_digest
+from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.models.wheels import default_cache
@@ -59,7 +60,7 @@ def load(
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
-    A folder that holds an ensemble gives one model that answers for all its members.
+    A folder that holds an ensemble, or a model of modules, gives one model that answers for all.
 
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
@@ -94,8 +95,11 @@ def _pretrained(where: str, name: str) -> Loaded:
     from olvido.models.language_ensemble import DOCUMENT, LanguageEnsemble
 
     try:
+        model: Any
         if (Path(where) / DOCUMENT).is_file():
             model = LanguageEnsemble.from_pretrained(where)
+        elif (Path(where) / MARK).is_file():
+            model = Routed.from_pretrained(where)
         else:
             model = read_causal(where)
         tokenizer = AutoTokenizer.from_pretrained(where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -149,9 +150,10 @@ class Language:
         targets = batch.targets[rows, columns]
         if self._may_split_head(model, batch):
             body, head = _body_and_head(model)
-            states = body(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-            ).last_hidden_state
+            with _asking(model, batch):
+                states = body(
+                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+                ).last_hidden_state
             return head(states[rows, columns - 1]), targets, rows
         return self.logits(model, batch)[rows, columns - 1], targets, rows
 
@@ -171,18 +173,20 @@ class Language:
 
     def logits(self, model: Module, batch: Batch) -> Tensor:
         """All logits. [B, T, V]"""
-        return _plain(model)(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-        ).logits
+        with _asking(model, batch):
+            return _plain(model)(
+                input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+            ).logits
 
     def hidden(self, model: Module, batch: Batch, layer: int) -> Tensor:
         """Hidden states after a layer (0: the embeddings). [B, T, D]"""
-        out = _plain(model)(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            use_cache=False,
-            output_hidden_states=True,
-        )
+        with _asking(model, batch):
+            out = _plain(model)(
+                input_ids=batch.input_ids,
+                attention_mask=batch.attention_mask,
+                use_cache=False,
+                output_hidden_states=True,
+            )
         return out.hidden_states[layer]
 
     @torch.no_grad()
@@ -207,17 +211,18 @@ class Language:
                 ids[row, width - len(prompt) :] = torch.tensor(prompt)
                 mask[row, width - len(prompt) :] = 1
             longest = max(len(answer) for _, answer in encoded)
-            out = _plain(model).generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                max_new_tokens=longest + longest // 2 + SLACK,
-                # A model may bring other habits in its generation config.
-                do_sample=False,
-                num_beams=1,
-                repetition_penalty=1.0,
-                pad_token_id=self._pad,
-                eos_token_id=self.tokenizer.eos_token_id,
-            )
+            with _pinned(model, [prompt for prompt, _ in encoded]):
+                out = _plain(model).generate(
+                    input_ids=ids.to(device),
+                    attention_mask=mask.to(device),
+                    max_new_tokens=longest + longest // 2 + SLACK,
+                    # A model may bring other habits in its generation config.
+                    do_sample=False,
+                    num_beams=1,
+                    repetition_penalty=1.0,
+                    pad_token_id=self._pad,
+                    eos_token_id=self.tokenizer.eos_token_id,
+                )
             texts = self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text.strip()
@@ -238,8 +243,9 @@ class Language:
                 return False
             training = plain.training
             plain.eval()
-            with torch.no_grad():
-                ids, mask = batch.input_ids[:1], batch.attention_mask[:1]
+            ids, mask = batch.input_ids[:1], batch.attention_mask[:1]
+            first = Batch(batch.ids[:1], ids, mask, batch.targets[:1])
+            with torch.no_grad(), _asking(model, first):
                 whole = plain(input_ids=ids, attention_mask=mask, use_cache=False).logits
                 states = body(input_ids=ids, attention_mask=mask, use_cache=False)
                 split = head(states.last_hidden_state)
@@ -255,6 +261,21 @@ def _rounded(encoded: tuple[list[int], list[int]]) -> int:
 def _plain(model: Any) -> Any:
     """The Hugging Face model inside a PEFT wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _asking(model: Any, batch: Batch) -> AbstractContextManager[Any]:
+    """Tell a model made of modules what each row asks: the tokens before its first target."""
+    if not hasattr(model, "asking"):
+        return nullcontext()
+    answered = (batch.targets != -100).int().argmax(dim=1).tolist()
+    return _pinned(model, [row[:end] for row, end in zip(batch.input_ids, answered, strict=True)])
+
+
+def _pinned(model: Any, prompts: Sequence[Any]) -> AbstractContextManager[Any]:
+    if not hasattr(model, "asking"):
+        return nullcontext()
+    pinned: AbstractContextManager[Any] = model.asking([list(map(int, row)) for row in prompts])
+    return pinned
 
 
 def _body_and_head(model: Module) -> tuple[Any, Any]:
