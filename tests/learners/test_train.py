@@ -9,8 +9,7 @@ import torch
 
 from olvido.errors import InputError, NotFinite, NothingChanged, UnknownName
 from olvido.learners import Lora, Progress, Recipe, StepLog, train
-from olvido.learners.monolith import make_plan
-from olvido.learners.parts import begin, carry_out
+from olvido.learners.parts import begin, carry_out, make_plan
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 

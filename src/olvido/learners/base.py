@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 from torch.nn import Module
 
 from olvido.errors import InputError, NothingChanged, UnknownName
+from olvido.learners.modular import Modular
 from olvido.learners.monolith import Monolith
 from olvido.learners.parts import Done
 from olvido.learners.recipe import Recipe
@@ -52,7 +53,11 @@ class Learner(Protocol):
         ...
 
 
-LEARNERS: dict[str, type[Learner]] = {"monolith": Monolith, "sharded": Sharded}
+LEARNERS: dict[str, type[Learner]] = {
+    "monolith": Monolith,
+    "sharded": Sharded,
+    "modular": Modular,
+}
 """Learners by the name they are called by."""
 
 

@@ -9,12 +9,11 @@ from typing import ClassVar
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.learners.parts import Done, again, begin, carry_out
+from olvido.learners.parts import Done, again, begin, carry_out, make_plan
 from olvido.learners.recipe import Recipe
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.execute import SAFETY
 from olvido.learners.runs.loop import Watcher
-from olvido.learners.runs.plan import SlotPlan
 from olvido.learners.trace import StepLog, Trained
 from olvido.tasks import Example, Task
 
@@ -95,24 +94,3 @@ class Monolith:
         )
         (done,) = carry_out([job], workers=workers, watch=watch)
         return done.model, done.log, [done]
-
-
-def make_plan(
-    records: Sequence[Example],
-    task: Task,
-    recipe: Recipe,
-    seed: int,
-    *,
-    slices: Sequence[int] = (),
-    epochs: int | None = None,
-) -> SlotPlan:
-    """Give every record its place."""
-    return SlotPlan(
-        tuple(record.id for record in records),
-        tuple(task.width(record) for record in records),
-        recipe.batch_size,
-        recipe.accumulate,
-        recipe.epochs if epochs is None else epochs,
-        seed,
-        tuple(slices),
-    )

@@ -96,6 +96,27 @@ def train_whole(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
     return learning.eval(), executed
 
 
+def make_plan(
+    records: Sequence[Example],
+    task: Task,
+    recipe: Recipe,
+    seed: int,
+    *,
+    slices: Sequence[int] = (),
+    epochs: int | None = None,
+) -> SlotPlan:
+    """Give every record its place."""
+    return SlotPlan(
+        tuple(record.id for record in records),
+        tuple(task.width(record) for record in records),
+        recipe.batch_size,
+        recipe.accumulate,
+        recipe.epochs if epochs is None else epochs,
+        seed,
+        tuple(slices),
+    )
+
+
 def begin(
     model: Module,
     records: Sequence[Example],

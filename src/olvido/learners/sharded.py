@@ -12,8 +12,7 @@ from typing import ClassVar
 from torch.nn import Module
 
 from olvido.errors import UnknownName
-from olvido.learners.monolith import make_plan
-from olvido.learners.parts import Done, again, begin, carry_out, itself
+from olvido.learners.parts import Done, again, begin, carry_out, itself, make_plan
 from olvido.learners.placement import place
 from olvido.learners.recipe import Recipe
 from olvido.learners.runs.checkpoint import Shelf

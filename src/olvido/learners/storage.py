@@ -46,7 +46,7 @@ def write_trace(trace: Trace, folder: Path, *, base: str, seed: int) -> None:
         path = folder / "logs" / f"{name}.bin"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(log.log.packed)
-        if log.shelf is not None and log.keep:
+        if log.shelf is not None and (log.keep or log.shelf.cache.exists()):
             kept = Shelf(folder / "checkpoints" / name)
             log.shelf.copy_to(kept, before=log.plan.total_steps)
             kept.clear(keep=log.keep)
@@ -73,7 +73,7 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
                 values,
                 base,
                 Log((folder / "logs" / f"{name}.bin").read_bytes()),
-                Shelf(folder / "checkpoints" / name) if values["keep"] else None,
+                _shelf(folder / "checkpoints" / name),
             )
             for name, values in note["runs"].items()
         }
@@ -86,6 +86,10 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
             f"what the training of this model kept cannot be read ({error}): restore {folder} from "
             "a copy you trust"
         ) from error
+
+
+def _shelf(folder: Path) -> Shelf | None:
+    return Shelf(folder) if folder.is_dir() else None
 
 
 def _logs(trace: Trace) -> dict[str, StepLog]:

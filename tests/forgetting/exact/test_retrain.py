@@ -10,8 +10,7 @@ import torch
 from olvido.errors import EnvironmentMismatch, InputError, MissingNeed, StateError
 from olvido.forgetting import Guarantee, Split, forget
 from olvido.learners import Lora, Recipe, StepLog, Trained, train
-from olvido.learners.monolith import make_plan
-from olvido.learners.parts import begin, carry_out
+from olvido.learners.parts import begin, carry_out, make_plan
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 

@@ -18,6 +18,8 @@ import torch
 from olvido.errors import DigestMismatch, StateError
 
 _NAME = re.compile(r"step-(\d{9})-([0-9a-f]{64})\.pt")
+CACHE = "activations.safetensors"
+"""What a run computed once of its records, beside its checkpoints."""
 KEPT = 2
 """Checkpoints kept for a crash beside those kept for replay: one to fall back on while the next is
 written."""
@@ -47,7 +49,7 @@ class Checkpoint:
 
 
 class Shelf:
-    """Where a run's checkpoints lie.
+    """Where a run's checkpoints lie, and what it computed beforehand.
 
     Args:
         folder: that they go to; None: a temporary one that lives as long as this object.
@@ -108,11 +110,17 @@ class Shelf:
                 return state, tuple(notes)
         return None, tuple(notes)
 
+    @property
+    def cache(self) -> Path:
+        """Where what was computed beforehand is kept, if anything is."""
+        return self.folder / CACHE
+
     def copy_to(self, other: Shelf, *, before: int) -> None:
-        """Give another shelf the checkpoints up to a step."""
-        for path in self:
+        """Give another shelf the cache, and the checkpoints up to a step."""
+        found = [path for path in self if step_of(path) <= before]
+        for path in [*found, *([self.cache] if self.cache.exists() else [])]:
             target = other.folder / path.name
-            if step_of(path) <= before and not target.exists():
+            if not target.exists():
                 other.folder.mkdir(parents=True, exist_ok=True)
                 try:
                     os.link(path, target)

@@ -1,0 +1,290 @@
+"""The learner of modules: one adapter for each few people, on the top layers of a frozen model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch.nn import Module
+
+from olvido.errors import InputError, StateError
+from olvido.learners import adapters
+from olvido.learners.modular.activations import Activations
+from olvido.learners.modular.halves import Halves
+from olvido.learners.modular.upper import Upper
+from olvido.learners.parts import Done, Job, again, begin, carry_out, itself, make_plan
+from olvido.learners.placement import place, together
+from olvido.learners.recipe import Lora, Recipe
+from olvido.learners.runs.checkpoint import Shelf
+from olvido.learners.runs.environment import deterministic
+from olvido.learners.runs.execute import Executed
+from olvido.learners.runs.loop import Watcher
+from olvido.learners.trace import Origin, Part, Placement, Trained
+from olvido.models import weights_digest
+from olvido.models.adapter import Adapter
+from olvido.models.frame import Frame
+from olvido.models.routed import Routed
+from olvido.models.router import Entry, Router
+from olvido.tasks import Example, Language, Task
+
+
+class Modular:
+    """Train one low-rank adapter on each few people, and a router that knows whose question it is.
+
+    The base learned nobody and stays frozen, so what a person taught lies in one adapter. The lower
+    layers' activations are computed once for each record and kept; an adapter on the upper ones
+    trains from them in seconds. The router finds the module by the nearest taught question and
+    loses rows one by one; where nothing is near, the base answers alone.
+
+    Args:
+        recipe: hyper-parameters; without `lora`, rank 16 on the last quarter of the layers.
+        seed: of placement, order, dropout and adapters.
+        folder: where checkpoints and activations go; None: a temporary one.
+        per_module: subjects in a module.
+        by: what keeps records together: `subject`, or a field such as `source`, each value of which
+            gets a module of its own, to be dropped whole.
+        embedding: how questions are compared, a name in `olvido.models.embedding.EMBEDDINGS`.
+        threshold: least cosine to a taught question; None: the embedding's own.
+        workers: modules trained at a time.
+        threads: that each module's training uses, whoever runs beside it.
+    """
+
+    summary: ClassVar = "an adapter for each few people behind a router; forgets exactly within one"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+        per_module: int = 2,
+        by: str = "subject",
+        embedding: str = "minilm",
+        threshold: float | None = None,
+        workers: int = 1,
+        threads: int = 1,
+    ) -> None:
+        if per_module < 1:
+            raise InputError(f"per_module must be at least 1, got {per_module}")
+        Router(embedding, threshold)
+        self.recipe, self.seed, self.folder = recipe, seed, folder
+        self.per_module, self.by = per_module, by
+        self.embedding, self.threshold = embedding, threshold
+        self.workers, self.threads = workers, threads
+
+    def run(
+        self, model: Module, records: Sequence[Example], task: Task, watch: Watcher | None = None
+    ) -> tuple[Module, Placement]:
+        """Train the modules; the model itself stays as it was.
+
+        Raises:
+            InputError: the model cannot be cut in halves, the task is not language, or a record
+                lacks the field that keeps records together.
+            NotFinite: a loss became nan.
+            StateError: the folder holds another run.
+        """
+        language = _language(task)
+        base = copy.deepcopy(model).eval()
+        origin = Origin(partial(itself, base), weights_digest(base))
+        recipe = replace(self.recipe, lora=_on_top(base, self.recipe.lora))
+        Halves.of(base, _top(recipe)).check(_ids(language, records[0]))
+        groups = self._groups(records)
+        jobs = []
+        for number, (name, mine) in enumerate(groups.items()):
+            seed = self.seed + number
+            job = begin(
+                base,
+                mine,
+                language,
+                recipe=recipe,
+                seed=seed,
+                plan=make_plan(mine, language, recipe, seed),
+                trainer=train_adapter,
+                shelf=Shelf(self.folder and self.folder / name),
+                threads=self.threads,
+                origin=origin,
+            )
+            jobs.append(job)
+        done = carry_out(jobs, workers=self.workers, watch=watch)
+        found = dict(zip(groups, done, strict=True))
+        served = Routed(
+            base,
+            language.tokenizer,
+            router=Router(self.embedding, self.threshold),
+            frame=Frame.of(language.encode_prompt),
+        ).with_modules(
+            {name: _adapter(one) for name, one in found.items()},
+            [row for name, mine in groups.items() for row in _rows(mine, name)],
+        )
+        parts = tuple(Part(name, one.log) for name, one in found.items())
+        return served, Placement("modular", origin, {}, parts)
+
+    @staticmethod
+    def forget(
+        trained: Trained,
+        gone: Collection[str],
+        records: Sequence[Example],
+        task: Task,
+        *,
+        definition: str = "drop",
+        from_start: bool = False,
+        workers: int = 1,
+        watch: Watcher | None = None,
+    ) -> tuple[Module, Placement, list[Done]]:
+        """The same model without some records: their modules are trained again without them.
+
+        The router loses their rows, the caches their activations. A module that nobody is left in
+        is taken out; where none is left, the base answers alone.
+
+        Args:
+            trained: what `run` made, or `forget` after it.
+            gone: ids to forget.
+            records: at least those that stay in the modules concerned.
+            task: how they become losses.
+            definition: of their absence, see `DEFINITIONS`.
+            from_start: train every module again.
+            workers: modules at a time.
+            watch: called after every step.
+
+        Raises:
+            InputError: a record that the model has not learned, or one that stays was not given.
+            EnvironmentMismatch, StateError: see `again`.
+        """
+        placement, served = trained.trace, trained.model
+        assert isinstance(placement, Placement)
+        assert isinstance(served, Routed)
+        language = _language(task)
+        hit = placement.hit(gone)
+        concerned = [part for part in placement.parts if from_start or part.name in hit]
+        left = [p for p in concerned if set(p.log.present) - set(hit.get(p.name, ()))]
+        if len(concerned) == len(placement.parts) and not left:
+            return copy.deepcopy(placement.origin.module()), replace(placement, parts=()), []
+        base = placement.origin.module() if left else None
+        jobs = [
+            again(
+                part.log,
+                hit.get(part.name, ()),
+                records,
+                language,
+                definition=definition,
+                from_start=from_start,
+                trainer=train_adapter,
+                model=base,
+            )
+            for part in left
+        ]
+        done = carry_out(jobs, workers=workers, watch=watch)
+        made = {part.name: one for part, one in zip(left, done, strict=True)}
+        for part in concerned:
+            served = served.without_module(part.name)
+        given = {record.id: record for record in records}
+        rows = [
+            row
+            for name, one in made.items()
+            for row in _rows([given[i] for i in one.log.present], name)
+        ]
+        served = served.with_modules({name: _adapter(one) for name, one in made.items()}, rows)
+        parts = tuple(
+            Part(p.name, made[p.name].log) if p.name in made else p
+            for p in placement.parts
+            if p.name in made or p not in concerned
+        )
+        return served, replace(placement, parts=parts), done
+
+    def _groups(self, records: Sequence[Example]) -> dict[str, list[Example]]:
+        """Records by the name of their module."""
+        if self.by == "subject":
+            count = -(-len(together(records)) // self.per_module)
+            homes = place(records, shards=count, seed=self.seed)
+            numbers = {record.id: homes[record.id].shard for record in records}
+        else:
+            values = {record.id: record.fields.get(self.by) for record in records}
+            lacking = [i for i, value in values.items() if value is None]
+            if lacking:
+                raise InputError(
+                    f"{len(lacking)} records have no {self.by!r} to be kept together by (first: "
+                    f"{lacking[0]!r}): give every record one, or use by='subject'"
+                )
+            known = {value: n for n, value in enumerate(sorted(set(map(str, values.values()))))}
+            numbers = {i: known[str(value)] for i, value in values.items()}
+        groups: dict[str, list[Example]] = {
+            f"module-{number:03}": [] for number in range(max(numbers.values()) + 1)
+        }
+        for record in records:
+            groups[f"module-{numbers[record.id]:03}"].append(record)
+        return groups
+
+
+class _Learned(Module):
+    """An adapter on its way to the model it is put on."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.adapter = adapter
+
+
+def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
+    """Train one adapter on the upper half of a model, from the kept states of its lower half."""
+    language, recipe = _language(job.task), job.course.recipe
+    halves = Halves.of(job.model, _top(recipe))
+    with deterministic(job.threads):
+        known, notes = _kept(job.shelf)
+        states = Activations.of(halves, job.course.origin, job.records, language, known)
+        if job.shelf is not None:
+            # Also where nothing is new in them: somebody may have left.
+            states.save(job.shelf.cache)
+        assert recipe.lora is not None
+        learning = adapters.attach(halves.upper(), recipe.lora, seed=job.course.seed)
+        executed = replace(job, task=Upper(language, states)).execute(learning, watch)
+    adapter = Adapter.of(learning).renumbered(halves.shift)
+    return _Learned(adapter), replace(executed, notes=(*notes, *executed.notes))
+
+
+def _kept(shelf: Shelf | None) -> tuple[Activations | None, tuple[str, ...]]:
+    if shelf is None or not shelf.cache.exists():
+        return None, ()
+    try:
+        return Activations.load(shelf.cache), ()
+    except StateError as error:
+        return None, (f"computed activations again: {error}",)
+
+
+def _adapter(done: Done) -> Adapter:
+    assert isinstance(done.model, _Learned)
+    return done.model.adapter
+
+
+def _rows(records: Iterable[Example], module: str) -> list[Entry]:
+    return [Entry(r.id, r.prompt or r.completion, module) for r in records]
+
+
+def _language(task: Task) -> Language:
+    if not isinstance(task, Language):
+        raise InputError(
+            f"modules are for language models, got the task {type(task).__name__}: use the learner "
+            "'sharded'"
+        )
+    return task
+
+
+def _on_top(model: Any, lora: Lora | None) -> Lora:
+    depth = int(model.config.num_hidden_layers)
+    top = lora.top_layers if lora is not None else None
+    return replace(lora or Lora(), top_layers=top or -(-depth // 4))
+
+
+def _top(recipe: Recipe) -> int:
+    assert recipe.lora is not None
+    assert recipe.lora.top_layers is not None
+    return recipe.lora.top_layers
+
+
+def _ids(language: Language, record: Example) -> Any:
+    import torch
+
+    prompt, answer = language.encode(record)
+    return torch.tensor(prompt + answer)
