@@ -212,15 +212,23 @@ def test_nothing_that_was_given_changes(
     fresh: Any, empty: Routed, routed: Routed, adapters: dict[str, Adapter], rows: list[Entry]
 ) -> None:
     before = [weights_digest(m) for m in (fresh, empty, routed)]
-    flags = [p.requires_grad for p in fresh.parameters()]
     state = torch.get_rng_state()
     smaller = routed.without_module("module-1")
     smaller.with_module("module-9", adapters["module-1"], [Entry("x", "Who is X?", "module-9")])
     routed.without_records([rows[0].id])
     assert [weights_digest(m) for m in (fresh, empty, routed)] == before
-    assert [p.requires_grad for p in fresh.parameters()] == flags
     assert torch.equal(torch.get_rng_state(), state)
     assert not hasattr(fresh, "peft_config")
+
+
+def test_what_was_frozen_or_trainable_stays_so(
+    tokenizer: Any, empty: Routed, adapters: dict[str, Adapter], fresh: Any
+) -> None:
+    base = copy.deepcopy(fresh).requires_grad_(True)
+    base.get_input_embeddings().requires_grad_(False)
+    before = {name: p.requires_grad for name, p in base.named_parameters()}
+    Routed(base, tokenizer, router=Router("ngrams"), frame=empty.frame, adapters=adapters)
+    assert {name: p.requires_grad for name, p in base.named_parameters()} == before
 
 
 def test_the_base_is_shared_and_not_copied(fresh: Any, routed: Routed) -> None:

@@ -256,7 +256,7 @@ class Routed(Module):
         return self.with_modules({name: adapter}, rows)
 
     def without_module(self, name: str) -> Routed:
-        """A model that never had this module, in milliseconds.
+        """A model that never had this module, in a fraction of a second.
 
         Raises:
             UnknownName: there is none of this name.
