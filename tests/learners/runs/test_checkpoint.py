@@ -177,6 +177,17 @@ def begun(small: Any, few: Records, task: Language, short: Recipe, tmp_path: Pat
     return tmp_path
 
 
+def test_a_run_taken_up_at_its_very_end_ends_in_the_same_state(
+    small: Any, few: Records, task: Language, short: Recipe, tmp_path: Path
+) -> None:
+    # Killed after its last checkpoint: nothing is left to do, and nothing may be lost.
+    _, log = learner(short, tmp_path).run(small, few, task)
+    torch.manual_seed(7)
+    again, resumed = learner(short, tmp_path).run(small, few, task)
+    assert resumed.final == log.final
+    assert weights_digest(again) == weights_digest(learner(short).run(small, few, task)[0])
+
+
 def test_another_runs_checkpoints_are_refused(
     small: Any, gpt2: Any, few: Records, task: Language, short: Recipe, begun: Path
 ) -> None:

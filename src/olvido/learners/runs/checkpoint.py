@@ -35,6 +35,8 @@ class Checkpoint:
         chain: over all that was done up to here, in hexadecimal (see `olvido.learners.runs.log`).
         weights: the tensors that the run trains, by name.
         optimizer: its state dictionary.
+        rng: states of the random number generators: the processor's, then the device's if any. No
+            later step draws from them, but where none is left they are the run's own end.
         log: the packed log so far.
         seconds: spent so far.
     """
@@ -44,6 +46,7 @@ class Checkpoint:
     chain: str
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    rng: list[torch.Tensor]
     log: bytes
     seconds: float
 

@@ -234,16 +234,18 @@ def put_tensors(model: Module, tensors: Mapping[str, Tensor]) -> None:
 
 def final(loop: Loop, plan: SlotPlan) -> dict[str, str]:
     """SHA-256 of everything that the next step would depend on."""
-    random: list[Any] = [torch.get_rng_state()]
-    if loop.device.type == "cuda":
-        random.append(torch.cuda.get_rng_state(loop.device))
     rates = [group["lr"] for group in loop.optimizer.param_groups]
     return {
         "weights": _digest(trained_tensors(loop.model)),
         "optimizer": _digest(loop.optimizer.state_dict()),
         "schedule": _digest([plan.total_steps, plan.boundaries, rates]),
-        "rng": _digest(random),
+        "rng": _digest(_random_states(loop.device)),
     }
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *on_device]
 
 
 def _present(plan: SlotPlan, records: Sequence[Example]) -> dict[str, Example]:
@@ -283,6 +285,7 @@ def _state(
         chain.hex(),
         trained_tensors(loop.model),
         loop.optimizer.state_dict(),
+        _random_states(loop.device),
         log.packed,
         seconds,
     )
@@ -291,6 +294,9 @@ def _state(
 def _restore(loop: Loop, state: Checkpoint) -> None:
     put_tensors(loop.model, state.weights)
     loop.optimizer.load_state_dict(state.optimizer)
+    torch.set_rng_state(state.rng[0])
+    if loop.device.type == "cuda":
+        torch.cuda.set_rng_state(state.rng[1], loop.device)
 
 
 def _digest(value: Any) -> str:
