@@ -27,6 +27,18 @@ from typing import Any
 class OlvidoError(Exception):
     """Base of all errors that Olvido raises on purpose."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call __init__ with the message, which is not what it takes here.
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(
+    kind: type[OlvidoError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> OlvidoError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
+
 
 class InputError(OlvidoError):
     """What the caller gave is wrong."""
