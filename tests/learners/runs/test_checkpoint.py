@@ -1,5 +1,6 @@
 """A run that is cut off goes on with the same bits, and only ever from its own checkpoints."""
 
+import gc
 import os
 import pickle
 import signal
@@ -246,3 +247,18 @@ def test_other_files_in_the_folder_are_left_alone(
 def test_nothing_to_resume(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert Shelf(folder).newest(before=9, usable=lambda _: True) == (None, ())
+
+
+def test_a_temporary_shelf_goes_with_its_owner_and_not_with_a_copy() -> None:
+    shelf = Shelf()
+    (shelf.folder / "something").touch()
+    folder = shelf.folder
+    copied = pickle.loads(pickle.dumps(shelf))
+    assert copied.folder == folder
+    del copied
+    gc.collect()
+    assert folder.exists()
+    # A warning would be an error here.
+    del shelf
+    gc.collect()
+    assert not folder.exists()

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,10 @@ class Shelf:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._temporary = None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="olvido-")
-            folder = Path(self._temporary.name)
+            folder = Path(tempfile.mkdtemp(prefix="olvido-"))
+            # A copy in another process has no finalizer: the folder is this object's own.
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.folder = folder
 
     def write(self, state: Checkpoint, *, keep: Collection[int] = ()) -> Path:
