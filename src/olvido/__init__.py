@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from olvido.audits import Finding, Report, Verdict, audit
     from olvido.errors import OlvidoError
+    from olvido.estimator import ShardedClassifier
     from olvido.forgetting import Guarantee, Outcome, forget
     from olvido.learners import Lora, Recipe, Trained, train
     from olvido.models import load
@@ -26,6 +27,7 @@ _HOMES = {
     "Outcome": "olvido.forgetting",
     "Recipe": "olvido.learners",
     "Report": "olvido.audits",
+    "ShardedClassifier": "olvido.estimator",
     "Trained": "olvido.learners",
     "Verdict": "olvido.audits",
     "audit": "olvido.audits",
@@ -42,6 +44,7 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Report",
+    "ShardedClassifier",
     "Trained",
     "Verdict",
     "audit",

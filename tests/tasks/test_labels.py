@@ -116,7 +116,11 @@ def test_blanks_alone_need_a_shape(task: Labels) -> None:
         task.collate([None])
     task.width(RECORDS[0])
     assert task.collate([None, None]).inputs.shape == (2, 2, 3)
-    assert Labels(2, shape=[4]).collate([None]).inputs.tolist() == [[0.0] * 4]
+    shaped = Labels(2, shape=[4])
+    assert shaped.collate([None]).inputs.tolist() == [[0.0] * 4]
+    # A blank says nothing of whether records will be bytes.
+    image = np.full(4, 255, np.uint8)
+    assert shaped.collate(examples([{"input": image, "label": 1}])).inputs.tolist() == [[1.0] * 4]
 
 
 def test_an_array_is_the_same_record_in_whatever_it_came() -> None:

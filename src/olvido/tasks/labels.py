@@ -97,21 +97,22 @@ class Labels:
                 f"record {example.id!r} is labelled {example.completion!r}, which is none of the "
                 f"{len(self.classes)} classes ({known})"
             )
+        self._require_alike(f"record {example.id!r}", array)
+        return array, self._places[example.completion]
+
+    def _require_alike(self, what: str, array: NDArray[Any]) -> None:
         if self.shape is None:
             self.shape = array.shape
         if array.shape != self.shape:
-            raise InputError(
-                f"record {example.id!r} has the shape {array.shape}, expected {self.shape}"
-            )
+            raise InputError(f"{what} has the shape {array.shape}, expected {self.shape}")
         scaled = array.dtype == np.uint8
         if self._bytes is None:
             self._bytes = scaled
         if scaled != self._bytes:
             raise InputError(
-                f"record {example.id!r} is {array.dtype} and those before it are "
-                f"{'not ' if scaled else ''}uint8, which alone is divided by 255: give one kind"
+                f"{what} is {array.dtype} and those before it are {'not ' if scaled else ''}uint8, "
+                "which alone is divided by 255: give one kind"
             )
-        return array, self._places[example.completion]
 
     def content(self, example: Example) -> bytes:
         """Dtype, shape and numbers of the array, and the name of the class."""
@@ -139,13 +140,25 @@ class Labels:
         if self.shape is None:
             raise InputError("the shape of a blank record is not known yet: give Labels a shape")
         blank = np.zeros(self.shape, dtype=np.uint8 if self._bytes else np.float32)
-        arrays = np.stack([blank if one is None else one[0] for one in read])
-        inputs = torch.from_numpy(arrays.astype(np.float32))
+        arrays = [blank if one is None else one[0] for one in read]
         return LabelBatch(
             tuple("" if record is None else record.id for record in records),
-            inputs / 255 if self._bytes else inputs,
+            self._ready(np.stack(arrays)),
             torch.tensor([0 if one is None else one[1] for one in read]),
         )
+
+    def inputs(self, arrays: NDArray[Any]) -> Tensor:
+        """What the module is given for arrays alone, without ids and classes. [B, ...]
+
+        Raises:
+            InputError: a shape or kind unlike that of the records.
+        """
+        self._require_alike("the array", arrays[0])
+        return self._ready(arrays)
+
+    def _ready(self, arrays: NDArray[Any]) -> Tensor:
+        inputs = torch.from_numpy(arrays.astype(np.float32))
+        return inputs / 255 if self._bytes else inputs
 
     def batches(self, records: Sequence[Example], size: int) -> Iterator[LabelBatch]:
         """All records in batches of at most `size`, in order."""
