@@ -22,6 +22,7 @@ from olvido.forgetting.descent import _left
 from olvido.forgetting.types import Run
 from olvido.learners import Recipe, StepLog
 from olvido.learners.monolith import Monolith
+from olvido.learners.parts import again, carry_out
 from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus, Use
 from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding
@@ -270,9 +271,8 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
         for name in ("residents", "city")
         for example in workspace.rows(workspace.store.dataset(name))
     ]
-    learner = Monolith(log.recipe, seed=log.seed, plan=log.plan.without(ids))
-    model, _ = learner.run(log.origin.module(), kept, held.task)
-    assert str(done.published.digest) == weights_digest(model)
+    (never,) = carry_out([again(log, ids, kept, held.task, from_start=True)])
+    assert str(done.published.digest) == weights_digest(never.model)
 
 
 def test_a_destroying_method_fails_and_retraining_takes_over(ready: Any, opened: Opened) -> None:

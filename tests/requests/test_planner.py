@@ -11,17 +11,21 @@ from olvido.errors import MissingNeed
 from olvido.forgetting import METHODS, Cost
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
-from olvido.requests import Route, locate, receive, routes
+from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import Probes, _split
-from olvido.requests.planner import EMPIRICAL_FIRST, attempts
+from olvido.requests.planner import EMPIRICAL_FIRST
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
 
 
-def route(method: str, refusal: str | None = None) -> Route:
-    cost = None if refusal else Cost(1.0, 1.0, 1.0)
-    return Route(method, Guarantee.EMPIRICAL, "summary", cost, refusal)
+EXACT = ("drop", "module", "shard", "replay", "retrain")
+
+
+def route(method: str, refusal: str | None = None, *, tokens: float = 1.0) -> Route:
+    cost = None if refusal else Cost(tokens, tokens, tokens / 100)
+    guarantee = Guarantee.EXACT if method in EXACT else Guarantee.EMPIRICAL
+    return Route(method, guarantee, "summary", cost, refusal)
 
 
 def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -> None:
@@ -29,42 +33,80 @@ def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -
     request = receive(workspace, place.town.leaver.name)
     held = workspace.load(SERVING)
     lineage = locate(workspace, request.id)
-    split = _split(workspace, held, lineage, Probes())
+    split = _split(workspace, held, [lineage], Probes())
     found = routes(held.trained, split, held.task)
     assert {r.method for r in found} == set(METHODS)
     costs = [r.cost.tokens for r in found if r.cost is not None]
-    assert len(costs) == len(METHODS)
     assert costs == sorted(costs)
     by_name = {r.method: r for r in found}
     again = by_name["retrain"].to_dict()
     assert (again["guarantee"], again["applies"]) == ("exact", True)
     assert again["share_of_retraining"] == pytest.approx(1.0)
+    # What the model is not made for is named with what would make it so.
+    for name, made in (
+        ("shard", "'sharded'"),
+        ("module", "'modular'"),
+        ("replay", "replay_points"),
+    ):
+        assert made in str(by_name[name].refusal)
     # Where nothing is known of the training, it cannot be run again; the rest still applies.
-    untraced = routes(Trained.untraced(held.trained.model), split, held.task)
-    assert untraced[-1].method == "retrain"
-    assert untraced[-1].cost is None
-    assert "training" in str(untraced[-1].refusal)
-    assert all(r.refusal is None for r in untraced[:-1])
+    untraced = {r.method: r for r in routes(Trained.untraced(held.trained.model), split, held.task)}
+    assert "training" in str(untraced["retrain"].refusal)
+    assert {n for n, r in untraced.items() if r.refusal} == set(EXACT)
 
 
-def test_the_best_empirical_method_comes_first_and_retraining_last() -> None:
-    found = [route(name) for name in ("retrain", "ascent", *reversed(EMPIRICAL_FIRST))]
-    assert attempts(found, None, {}) == ((EMPIRICAL_FIRST[0], {}), ("retrain", {}))
+def names(found: list[Route], **how: Any) -> list[str]:
+    return [name for name, _ in choose(found, **how).order]
+
+
+def test_the_best_empirical_method_comes_first_where_it_is_cheaper() -> None:
+    found = [route(name) for name in ("ascent", *reversed(EMPIRICAL_FIRST))]
+    found.append(route("retrain", tokens=50))
+    assert names(found) == [EMPIRICAL_FIRST[0], "retrain"]
+    assert "left for when the audit fails" in choose(found).because
+
+
+def test_an_exact_method_comes_alone_where_it_costs_no_more() -> None:
+    found = [route("npo", tokens=5), route("shard", tokens=4), route("retrain", tokens=50)]
+    assert names(found) == ["shard"]
+    because = choose(found).because
+    assert "shard (about 4.0 s, 4.0% of retraining) is exact and no dearer than npo" in because
+
+
+def test_the_cheapest_exact_method_that_meets_the_deadline() -> None:
+    found = [route("npo"), route("replay", tokens=30), route("retrain", tokens=50)]
+    assert names(found, within=40) == ["replay"]
+    assert "fits into 40 s" in choose(found, within=40).because
+    assert names(found, within=20) == ["npo", "replay"]
+    assert "does not fit into 20 s" in choose(found, within=20).because
+
+
+def test_where_no_empirical_method_applies_the_cheapest_exact_one_is_left() -> None:
+    found = [route("npo", "is sharded"), route("shard", tokens=3), route("retrain", tokens=9)]
+    assert names(found) == ["shard"]
+    assert names(found, within=1) == ["shard"]
+    assert "no method applies that would fit into 1.0 s" in choose(found, within=1).because
+
+
+def test_a_tie_goes_to_the_less_sweeping_method() -> None:
+    assert names([route("retrain"), route("replay")]) == ["replay"]
 
 
 def test_what_was_asked_for_comes_first_with_its_options() -> None:
-    found = [route("npo"), route("ascent"), route("retrain")]
-    assert attempts(found, "ascent", {"lr": 1}) == (("ascent", {"lr": 1}), ("retrain", {}))
-    assert attempts(found, "retrain", {}) == (("retrain", {}),)
+    found = [route("npo"), route("ascent"), route("retrain", tokens=9)]
+    chosen = choose(found, method="ascent", options={"lr": 1})
+    assert chosen.order == (("ascent", {"lr": 1}), ("retrain", {}))
+    assert chosen.because == "ascent was asked for"
+    assert names(found, method="retrain") == ["retrain"]
 
 
 def test_a_method_that_does_not_apply_is_passed_over() -> None:
     found = [route("npo", "needs retain"), route("graddiff"), route("retrain", "needs a log")]
-    assert attempts(found, None, {}) == (("graddiff", {}),)
+    assert names(found) == ["graddiff"]
     with pytest.raises(MissingNeed, match="needs a log"):
-        attempts(found, "retrain", {})
+        choose(found, method="retrain")
 
 
 def test_no_method_applies() -> None:
     with pytest.raises(MissingNeed, match="needs retain; needs a log"):
-        attempts([route("npo", "needs retain"), route("retrain", "needs a log")], None, {})
+        choose([route("npo", "needs retain"), route("retrain", "needs a log")])
