@@ -54,8 +54,9 @@ class Language:
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was found out about models of this process, when sent to another one."""
-        return {**vars(self), "_head_alone": None}
+        """Without what was seen of records and models here, when sent to another process: records
+        that are not sent along must not reach it this way."""
+        return {**vars(self), "_encoded": {}, "_head_alone": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _head_alone=WeakKeyDictionary())
