@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from olvido.cli import audit, catalogue, data, demo, forget, learn, models, request, workspace
+from olvido.cli import (
+    audit,
+    catalogue,
+    data,
+    demo,
+    forget,
+    learn,
+    models,
+    request,
+    verify,
+    workspace,
+)
 from olvido.cli.output import Shared, complain
 from olvido.errors import OlvidoError, StateError
 
@@ -29,6 +40,7 @@ app.add_typer(models.commands, name="models")
 app.add_typer(request.commands, name="request")
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
+app.add_typer(verify.commands)
 app.add_typer(catalogue.commands)
 app.add_typer(demo.commands)
 

@@ -12,7 +12,7 @@ from torch.nn import Module
 from olvido.errors import InputError, NothingChanged, UnknownName
 from olvido.learners.modular import Modular
 from olvido.learners.monolith import Monolith
-from olvido.learners.parts import Done
+from olvido.learners.parts import Done, Trainer
 from olvido.learners.recipe import Recipe
 from olvido.learners.runs.loop import Watcher
 from olvido.learners.sharded import Sharded
@@ -30,6 +30,8 @@ class Learner(Protocol):
     """
 
     summary: ClassVar[str]
+    trainer: ClassVar[Trainer]
+    """Carries one of its runs out, here or in another process."""
 
     def run(
         self, model: Module, records: Sequence[Example], task: Task, watch: Watcher | None = None
@@ -50,6 +52,25 @@ class Learner(Protocol):
         watch: Watcher | None = None,
     ) -> tuple[Module, Trace, list[Done]]:
         """The same model as if some of its records had never been, and the runs done for it."""
+        ...
+
+    @staticmethod
+    def assemble(
+        trace: Trace,
+        origin: Module,
+        members: Sequence[Module],
+        records: Sequence[Example],
+        task: Task,
+    ) -> Module:
+        """The model that serves, made of what its runs gave.
+
+        Args:
+            trace: of the training.
+            origin: what every run began with.
+            members: of the runs in the order in which the trace names them.
+            records: all that the trace has present.
+            task: how they become losses.
+        """
         ...
 
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.learners.parts import Done, again, begin, carry_out, make_plan
+from olvido.learners.parts import Done, Trainer, again, begin, carry_out, make_plan, train_whole
 from olvido.learners.recipe import Recipe
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.execute import SAFETY
 from olvido.learners.runs.loop import Watcher
-from olvido.learners.trace import StepLog, Trained
+from olvido.learners.trace import StepLog, Trace, Trained
 from olvido.tasks import Example, Task
 
 
@@ -31,6 +31,7 @@ class Monolith:
     """
 
     summary: ClassVar = "one model on all records; forgets exactly by training again"
+    trainer: ClassVar[Trainer] = staticmethod(train_whole)
 
     def __init__(
         self,
@@ -94,3 +95,15 @@ class Monolith:
         )
         (done,) = carry_out([job], workers=workers, watch=watch)
         return done.model, done.log, [done]
+
+    @staticmethod
+    def assemble(
+        trace: Trace,
+        origin: Module,
+        members: Sequence[Module],
+        records: Sequence[Example],
+        task: Task,
+    ) -> Module:
+        """The one model that its one run gave."""
+        (model,) = members
+        return model

@@ -187,7 +187,7 @@ def again(
     plan = log.without(gone, definition=definition)
     model = log.origin.module() if model is None else model
     require_same(log.environment, _contract(model, log.threads))
-    _require_taught(log, records, task)
+    require_taught(log, records, task)
     first = 0 if from_start else log.plan.first_use(plan.gone)
     shelf = None
     if log.shelf is not None or folder is not None:
@@ -268,8 +268,12 @@ def _logged(job: Job, executed: Executed, setup: float) -> StepLog:
     )
 
 
-def _require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None:
-    """Where everything the run learned was given, it has to give the chain that was logged."""
+def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None:
+    """Where everything the run learned was given, it has to give the chain that was logged.
+
+    Raises:
+        InputError: it does not.
+    """
     given = {record.id: record for record in records}
     if not all(i in given for i in log.plan.present):
         return

@@ -12,12 +12,21 @@ from typing import ClassVar
 from torch.nn import Module
 
 from olvido.errors import UnknownName
-from olvido.learners.parts import Done, again, begin, carry_out, itself, make_plan
+from olvido.learners.parts import (
+    Done,
+    Trainer,
+    again,
+    begin,
+    carry_out,
+    itself,
+    make_plan,
+    train_whole,
+)
 from olvido.learners.placement import place
 from olvido.learners.recipe import Recipe
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.loop import Watcher
-from olvido.learners.trace import Origin, Part, Placement, Trained
+from olvido.learners.trace import Origin, Part, Placement, Trace, Trained
 from olvido.models import weights_digest
 from olvido.models.ensemble import AGGREGATIONS, Ensemble, as_one
 from olvido.tasks import Example, Task
@@ -42,6 +51,7 @@ class Sharded:
     """
 
     summary: ClassVar = "a model for each shard of the people; forgets exactly within one shard"
+    trainer: ClassVar[Trainer] = staticmethod(train_whole)
 
     def __init__(
         self,
@@ -97,8 +107,8 @@ class Sharded:
         done = carry_out(jobs, workers=self.workers, watch=watch)
         parts = [Part(name, one.log) for name, one in zip(names, done, strict=True)]
         options = {"aggregation": self.aggregation}
-        served = as_one([one.model for one in done], aggregation=self.aggregation)
-        return served.eval(), Placement("sharded", origin, options, tuple(parts))
+        trace = Placement("sharded", origin, options, tuple(parts))
+        return self.assemble(trace, model, [one.model for one in done], records, task), trace
 
     @staticmethod
     def forget(
@@ -158,7 +168,18 @@ class Sharded:
         ]
         parts = tuple(Part(p.name, made[p.name].log) if p.name in made else p for p in left)
         trace = replace(placement, parts=parts)
+        return Sharded.assemble(trace, origin, members, records, task), trace, done
+
+    @staticmethod
+    def assemble(
+        trace: Trace,
+        origin: Module,
+        members: Sequence[Module],
+        records: Sequence[Example],
+        task: Task,
+    ) -> Module:
+        """The members answering together, or what all of them began with where none is left."""
+        assert isinstance(trace, Placement)
         if not members:
-            return copy.deepcopy(origin).eval(), trace, done
-        aggregation = str(placement.options["aggregation"])
-        return as_one(members, aggregation=aggregation).eval(), trace, done
+            return copy.deepcopy(origin).eval()
+        return as_one(members, aggregation=str(trace.options["aggregation"])).eval()

@@ -16,20 +16,45 @@ from olvido.learners import adapters
 from olvido.learners.modular.activations import Activations
 from olvido.learners.modular.halves import Halves
 from olvido.learners.modular.upper import Upper
-from olvido.learners.parts import Done, Job, again, begin, carry_out, itself, make_plan
+from olvido.learners.parts import Done, Job, Trainer, again, begin, carry_out, itself, make_plan
 from olvido.learners.placement import place, together
 from olvido.learners.recipe import Lora, Recipe
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.environment import deterministic
 from olvido.learners.runs.execute import Executed
 from olvido.learners.runs.loop import Watcher
-from olvido.learners.trace import Origin, Part, Placement, Trained
+from olvido.learners.trace import Origin, Part, Placement, Trace, Trained
 from olvido.models import weights_digest
 from olvido.models.adapter import Adapter
 from olvido.models.frame import Frame
 from olvido.models.routed import Routed
 from olvido.models.router import Entry, Router
 from olvido.tasks import Example, Language, Task
+
+
+class _Learned(Module):
+    """An adapter on its way to the model it is put on."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.adapter = adapter
+
+
+def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
+    """Train one adapter on the upper half of a model, from the kept states of its lower half."""
+    language, recipe = _language(job.task), job.course.recipe
+    halves = Halves.of(job.model, _top(recipe))
+    with deterministic(job.threads):
+        known, notes = _kept(job.shelf)
+        states = Activations.of(halves, job.course.origin, job.records, language, known)
+        if job.shelf is not None:
+            # Also where nothing is new in them: somebody may have left.
+            states.save(job.shelf.cache)
+        assert recipe.lora is not None
+        learning = adapters.attach(halves.upper(), recipe.lora, seed=job.course.seed)
+        executed = replace(job, task=Upper(language, states)).execute(learning, watch)
+    adapter = Adapter.of(learning).renumbered(halves.shift)
+    return _Learned(adapter), replace(executed, notes=(*notes, *executed.notes))
 
 
 class Modular:
@@ -54,6 +79,7 @@ class Modular:
     """
 
     summary: ClassVar = "an adapter for each few people behind a router; forgets exactly within one"
+    trainer: ClassVar[Trainer] = staticmethod(train_adapter)
 
     def __init__(
         self,
@@ -110,18 +136,11 @@ class Modular:
             )
             jobs.append(job)
         done = carry_out(jobs, workers=self.workers, watch=watch)
-        found = dict(zip(groups, done, strict=True))
-        served = Routed(
-            base,
-            language.tokenizer,
-            router=Router(self.embedding, self.threshold),
-            frame=Frame.of(language.encode_prompt),
-        ).with_modules(
-            {name: _adapter(one) for name, one in found.items()},
-            [row for name, mine in groups.items() for row in _rows(mine, name)],
-        )
-        parts = tuple(Part(name, one.log) for name, one in found.items())
-        return served, Placement("modular", origin, {}, parts)
+        parts = tuple(Part(name, one.log) for name, one in zip(groups, done, strict=True))
+        options = {"embedding": self.embedding, "threshold": self.threshold}
+        trace = Placement("modular", origin, options, parts)
+        members = [one.model for one in done]
+        return self.assemble(trace, base, members, records, language), trace
 
     @staticmethod
     def forget(
@@ -187,13 +206,39 @@ class Modular:
             for name, one in made.items()
             for row in _rows([given[i] for i in one.log.present], name)
         ]
-        served = served.with_modules({name: _adapter(one) for name, one in made.items()}, rows)
+        served = served.with_modules(
+            {name: _adapter(one.model) for name, one in made.items()}, rows
+        )
         parts = tuple(
             Part(p.name, made[p.name].log) if p.name in made else p
             for p in placement.parts
             if p.name in made or p not in concerned
         )
         return served, replace(placement, parts=parts), done
+
+    @staticmethod
+    def assemble(
+        trace: Trace,
+        origin: Module,
+        members: Sequence[Module],
+        records: Sequence[Example],
+        task: Task,
+    ) -> Module:
+        """The modules behind a router, or what all of them began with where none is left."""
+        assert isinstance(trace, Placement)
+        if not members:
+            return copy.deepcopy(origin)
+        language = _language(task)
+        given = {record.id: record for record in records}
+        return Routed(
+            origin,
+            language.tokenizer,
+            router=Router(trace.options["embedding"], trace.options["threshold"]),
+            frame=Frame.of(language.encode_prompt),
+        ).with_modules(
+            {p.name: _adapter(one) for p, one in zip(trace.parts, members, strict=True)},
+            [r for p in trace.parts for r in _rows([given[i] for i in p.log.present], p.name)],
+        )
 
     def _groups(self, records: Sequence[Example]) -> dict[str, list[Example]]:
         """Records by the name of their module."""
@@ -219,31 +264,6 @@ class Modular:
         return groups
 
 
-class _Learned(Module):
-    """An adapter on its way to the model it is put on."""
-
-    def __init__(self, adapter: Adapter) -> None:
-        super().__init__()
-        self.adapter = adapter
-
-
-def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
-    """Train one adapter on the upper half of a model, from the kept states of its lower half."""
-    language, recipe = _language(job.task), job.course.recipe
-    halves = Halves.of(job.model, _top(recipe))
-    with deterministic(job.threads):
-        known, notes = _kept(job.shelf)
-        states = Activations.of(halves, job.course.origin, job.records, language, known)
-        if job.shelf is not None:
-            # Also where nothing is new in them: somebody may have left.
-            states.save(job.shelf.cache)
-        assert recipe.lora is not None
-        learning = adapters.attach(halves.upper(), recipe.lora, seed=job.course.seed)
-        executed = replace(job, task=Upper(language, states)).execute(learning, watch)
-    adapter = Adapter.of(learning).renumbered(halves.shift)
-    return _Learned(adapter), replace(executed, notes=(*notes, *executed.notes))
-
-
 def _kept(shelf: Shelf | None) -> tuple[Activations | None, tuple[str, ...]]:
     if shelf is None or not shelf.cache.exists():
         return None, ()
@@ -253,9 +273,9 @@ def _kept(shelf: Shelf | None) -> tuple[Activations | None, tuple[str, ...]]:
         return None, (f"computed activations again: {error}",)
 
 
-def _adapter(done: Done) -> Adapter:
-    assert isinstance(done.model, _Learned)
-    return done.model.adapter
+def _adapter(model: Module) -> Adapter:
+    assert isinstance(model, _Learned)
+    return model.adapter
 
 
 def _rows(records: Iterable[Example], module: str) -> list[Entry]:

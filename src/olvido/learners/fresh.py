@@ -1,0 +1,141 @@
+"""One run in a fresh process, which knows nothing but what it was sent."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from olvido.errors import OlvidoError, StateError
+from olvido.learners.parts import Job, Trainer
+from olvido.learners.runs.environment import environment, require_same
+from olvido.learners.runs.execute import Course
+from olvido.learners.trace import Origin
+from olvido.tasks import Example, Task
+
+_CHILD = "from olvido.learners.fresh import main; main()"
+_LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""By these a process would take itself for one of several that share a run."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A run on its way to a fresh process: no checkpoint, and no record that is absent.
+
+    Attributes:
+        origin: file with the module that the run begins with.
+        course: what determines the run; of absent records it holds the id and the length.
+        records: those that are present, and no others.
+        task: how they become losses.
+        trainer: what carries the run out.
+        threads: that the learner gave the run; None: the process's.
+    """
+
+    origin: Path
+    course: Course
+    records: tuple[Example, ...]
+    task: Task
+    trainer: Trainer
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of the run: its model, and digests of the state at its end."""
+
+    model: Module
+    final: dict[str, str]
+
+
+def carry_out_fresh(sent: Path) -> tuple[Answer, float]:
+    """Carry out the run that a file holds in a new Python, from its beginning.
+
+    The process gets the paths of this one's modules and its environment variables, and stands in
+    the file's folder.
+
+    Args:
+        sent: file that `put` wrote; the answer is left beside it.
+
+    Returns:
+        The answer, and the process's seconds.
+
+    Raises:
+        OlvidoError: that which ended the run there.
+        StateError: the process itself ended badly.
+    """
+    answer = sent.with_suffix(".answer")
+    began = time.perf_counter()
+    ended = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(sent), str(answer)],
+        cwd=sent.parent,
+        env=_surroundings(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - began
+    if ended.returncode != 0 or not answer.exists():
+        said = ended.stderr.decode(errors="replace").strip().splitlines() or ["nothing was said"]
+        raise StateError(
+            f"the fresh process for {sent.stem} ended with status {ended.returncode} ({said[-1]}): "
+            "see that memory and disk suffice, and that the task and the model can be imported"
+        )
+    found = take(answer)
+    answer.unlink()
+    if isinstance(found, OlvidoError):
+        raise found
+    return found, seconds
+
+
+def put(value: Any, path: Path) -> None:
+    """Write a value for another process; what a script or notebook defines goes along by value."""
+    import cloudpickle
+
+    with path.open("wb") as file:
+        cloudpickle.dump(value, file)
+
+
+def take(path: Path) -> Any:
+    """Read what `put` wrote."""
+    with path.open("rb") as file:
+        return pickle.load(file)
+
+
+def main() -> None:
+    """Carry out the run in the file that the first argument names; answer in the second."""
+    sent, answer = map(Path, sys.argv[1:])
+    try:
+        found: Answer | OlvidoError = _carried_out(take(sent))
+    except OlvidoError as error:
+        found = error
+    put(found, answer)
+
+
+def _carried_out(sent: Sent) -> Answer:
+    course = sent.course
+    torch.set_num_threads(int(course.environment["threads"]))
+    origin = Origin(partial(take, sent.origin), course.origin)
+    model = origin.module()
+    device = next(model.parameters()).device
+    require_same(course.environment, environment(device, model=model))
+    job = Job(model, origin, sent.records, sent.task, course, sent.trainer, threads=sent.threads)
+    trained, executed = sent.trainer(job, None)
+    return Answer(trained, dict(executed.final))
+
+
+def _surroundings() -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _LAUNCHED and not name.startswith("ACCELERATE_")
+    }
+    return kept | {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}

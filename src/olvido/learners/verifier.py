@@ -1,0 +1,239 @@
+"""The proof of an exact forgetting: the training done over from its very beginning, without those
+who left, in processes that never saw them, and compared bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from torch.nn import Module
+
+from olvido.errors import InputError, StateError
+from olvido.learners.base import learner_of
+from olvido.learners.fresh import Answer, Sent, carry_out_fresh, put
+from olvido.learners.parts import require_taught
+from olvido.learners.runs.environment import environment, require_same
+from olvido.learners.runs.loop import Progress, Watcher
+from olvido.learners.trace import Placement, StepLog, Trained, Untraced
+from olvido.models import weights_digest
+from olvido.tasks import Example, Task
+
+STATES = ("weights", "optimizer", "schedule", "rng")
+"""What is compared at the end of every run."""
+
+PROVEN = "exact: equal, bit for bit, to a training in which the records never took part"
+
+NOT_PROVEN = (
+    "that the weights the training began with never knew the records",
+    "that what was fixed beforehand (tokenizer, hyper-parameters, who learns in which part) was "
+    "chosen without them; of each, an id, a length and an empty place are left",
+    "that the records which stay do not tell the same facts",
+    "that no copy is left elsewhere: earlier versions, checkpoints, exports, logs, backups",
+)
+"""What no comparison of bits can show."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run beside its repetition.
+
+    Attributes:
+        name: of the run: `run`, or that of the shard or module.
+        recorded, found: SHA-256 of each of `STATES` at the end, as logged and as repeated.
+        seconds: that the fresh process took, its start included.
+    """
+
+    name: str
+    recorded: Mapping[str, str]
+    found: Mapping[str, str]
+    seconds: float
+
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """The states that are equal."""
+        return tuple(s for s in STATES if s in self.found and s not in self.differing)
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """The states that are not; one that was not recorded is not equal."""
+        return tuple(s for s in STATES if self.recorded.get(s) != self.found.get(s))
+
+    @property
+    def equal(self) -> bool:
+        """Whether all states are."""
+        return not self.differing
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A model beside its training done over.
+
+    Attributes:
+        runs: those that the model is made of; none where nobody is left in any.
+        recorded: digest of the model.
+        found: digest of what the repeated runs make together.
+        present: records that took part.
+        absent: records that have a place in these runs and were not there.
+    """
+
+    runs: tuple[Compared, ...]
+    recorded: str
+    found: str
+    present: int
+    absent: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether the model and the end of every run are the same, bit for bit."""
+        return self.recorded == self.found and all(run.equal for run in self.runs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, with what is proven and what is not."""
+        return {
+            "equal": self.equal,
+            "proven": PROVEN if self.equal else None,
+            "not_proven": list(NOT_PROVEN),
+            "present": self.present,
+            "absent": self.absent,
+            "model": {"recorded": self.recorded, "found": self.found},
+            "runs": [
+                {
+                    "name": run.name,
+                    "matched": list(run.matched),
+                    "differing": list(run.differing),
+                    "recorded": dict(run.recorded),
+                    "found": dict(run.found),
+                    "seconds": run.seconds,
+                }
+                for run in self.runs
+            ],
+        }
+
+
+def verify(
+    trained: Trained,
+    records: Sequence[Example],
+    task: Task,
+    *,
+    workers: int = 1,
+    watch: Watcher | None = None,
+) -> Verified:
+    """Train a model over, from its beginning and without those who left, and compare.
+
+    Every run is repeated in a fresh process that is sent the weights it began with, its plan, the
+    task and the records that are present: no checkpoint, and nothing else of those who left than
+    their ids and lengths in the plan. Compared are weights, optimizer, schedule and random state at
+    the end of each run, and the model that the runs make together.
+
+    Args:
+        trained: a model with its trace, whether it forgot or not.
+        records: at least those that stay.
+        task: how they become losses.
+        workers: runs at a time.
+        watch: told of whole runs.
+
+    Raises:
+        InputError: no trace, one that an empirical method has left behind, or records that are
+            missing or are not those that were learned.
+        EnvironmentMismatch: here the same run would not give the same bits; nothing was trained.
+        StateError: the weights, or those that the training began with, were changed since.
+        TrainingFailed: a repeated run went wrong.
+    """
+    trace, learner = trained.trace, learner_of(trained.trace)
+    assert not isinstance(trace, Untraced)
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}")
+    held = weights_digest(trained.model)
+    if held != trained.digest:
+        raise StateError(
+            f"the model's weights were changed since it was made (expected {trained.digest}, found "
+            f"{held}): load it again"
+        )
+    logs = runs_of(trained)
+    origin = trace.origin.module()
+    present = {name: _staying(name, log, origin, records, task) for name, log in logs.items()}
+    with tempfile.TemporaryDirectory(prefix="olvido-") as name:
+        folder = Path(name)
+        put(origin, folder / "origin")
+        sent = [
+            Sent(folder / "origin", log.course, present[run], task, learner.trainer, log.threads)
+            for run, log in logs.items()
+        ]
+        answers = _repeated(dict(zip(logs, sent, strict=True)), folder, workers, watch)
+    members = [answer.model for answer, _ in answers]
+    everybody = [record for those in present.values() for record in those]
+    made = learner.assemble(trace, origin, members, everybody, task)
+    return Verified(
+        tuple(
+            Compared(run, dict(log.final), answer.final, seconds)
+            for (run, log), (answer, seconds) in zip(logs.items(), answers, strict=True)
+        ),
+        trained.digest,
+        weights_digest(made),
+        len(everybody),
+        sum(len(log.plan.slots) - len(log.plan.present) for log in logs.values()),
+    )
+
+
+def runs_of(trained: Trained) -> dict[str, StepLog]:
+    """The runs that a model is made of, by name.
+
+    Raises:
+        InputError: its weights do not come from these runs alone.
+    """
+    trace = trained.trace
+    if isinstance(trace, Placement):
+        logs = {part.name: part.log for part in trace.parts}
+    else:
+        logs = {"run": trace} if isinstance(trace, StepLog) else {}
+    for name, log in logs.items():
+        if log.since:
+            raise InputError(
+                f"{len(log.since)} records of {name} were forgotten by an empirical method after "
+                "the training: such weights equal no training, so there is nothing to verify. "
+                "Forget by an exact method, and verify what that makes"
+            )
+    return logs
+
+
+def _staying(
+    name: str, log: StepLog, origin: Module, records: Sequence[Example], task: Task
+) -> tuple[Example, ...]:
+    """The records that take part in a run, once it is known that it can be repeated here."""
+    # The number of threads is given to the fresh process; everything else it has to find.
+    threads = int(log.environment["threads"])
+    device = next(origin.parameters()).device
+    require_same(log.environment, environment(device, threads=threads, model=origin))
+    given = {record.id: record for record in records}
+    if missing := [i for i in log.plan.present if i not in given]:
+        raise InputError(
+            f"{len(missing)} of the {len(log.plan.present)} records that {name} holds were not "
+            f"given (first: {missing[0]!r}): give all that the model was trained on and has not "
+            "forgotten"
+        )
+    staying = tuple(given[i] for i in log.plan.present)
+    require_taught(log, staying, task)
+    return staying
+
+
+def _repeated(
+    sent: Mapping[str, Sent], folder: Path, workers: int, watch: Watcher | None
+) -> list[tuple[Answer, float]]:
+    sizes = [one.course.plan.total_steps for one in sent.values()]
+    files = []
+    for name, one in sent.items():
+        files.append(folder / f"{name}.sent")
+        put(one, files[-1])
+    done = []
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(carry_out_fresh, files)
+        for steps, (answer, seconds) in zip(accumulate(sizes), results, strict=True):
+            done.append((answer, seconds))
+            if watch is not None:
+                watch(Progress(steps, sum(sizes), None, seconds))
+    return done
