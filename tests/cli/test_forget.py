@@ -19,7 +19,7 @@ Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
 Contents = Callable[[Path], dict[str, str]]
 
-UNTRACED = [name for name, method in METHODS.items() if Need.STEP_LOG not in method.needs]
+UNTRACED = [name for name, method in METHODS.items() if method.needs <= {Need.RETAIN}]
 
 
 @pytest.fixture

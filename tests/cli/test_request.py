@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from olvido.demo.residents import Town
+from olvido.errors import NotFinite
+from olvido.forgetting import METHODS
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -155,7 +157,11 @@ def test_forgotten_records_are_learned_by_no_later_model(olvido: Olvido, files: 
 def test_a_request_that_nothing_answers_publishes_nothing(
     olvido: Olvido, place: Path, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("olvido.requests.planner.EXACT_LAST", ())
+    class Hopeless(METHODS["retrain"]):  # type: ignore[misc]
+        def run(self, *_: Any, **__: Any) -> Any:
+            raise NotFinite("the loss became nan at step 0")
+
+    monkeypatch.setitem(METHODS, "retrain", Hopeless)
     olvido("request", "new", "--subject", who)
     before = _served(olvido)
     status, out, err = olvido(

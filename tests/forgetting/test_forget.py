@@ -1,7 +1,7 @@
 """The door: what is wrong is said before anything runs, and what went wrong is never returned."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,13 @@ from olvido.errors import (
     NothingChanged,
     UnknownName,
 )
-from olvido.forgetting import METHODS, Outcome, Split, forget, make_method, options_of, read_split
+from olvido.forgetting import METHODS, Guarantee, Outcome, Split, forget, make_method, options_of, read_split
 from olvido.learners import Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
+
+
+DESCENT = sorted(n for n in METHODS if METHODS[n].guarantee is Guarantee.EMPIRICAL)
 
 
 class Untouchable(torch.nn.Module):
@@ -63,6 +66,8 @@ def test_bad_records_are_refused_before_anything_runs(split: Split, task: Langua
         ("simnpo", {"gama": 1}, "did you mean 'gamma'"),
         ("ascent", {"beta": 1}, "unknown option of ascent"),
         ("retrain", {"lr": 1}, "unknown option of retrain"),
+        ("replay", {"definition": "tomb"}, "unknown definition 'tomb': did you mean 'tombstone'"),
+        ("shard", {"workers": 0}, "workers must be at least 1"),
         ("npo", {"guard": "nl"}, "unknown guard 'nl': did you mean 'nll'"),
         ("npo", {"dtype": "bfloat"}, "did you mean 'bfloat16'"),
         ("npo", {"lr": 0.0}, "lr must be a positive number"),
@@ -85,8 +90,8 @@ def test_every_option_listed_is_taken(method: str) -> None:
     known = options_of(method)
     assert make_method(method, {}).summary
     family = {"epochs", "lr", "guard", "target"}
-    assert set(known) >= family if method != "retrain" else not known
-    values = {"lr": 1e-3, "guard": "kl", "dtype": "float32"}
+    assert set(known) >= family if method in DESCENT else set(known) == {"definition", "workers"}
+    values = {"lr": 1e-3, "guard": "kl", "dtype": "float32", "definition": "tombstone"}
     make_method(method, {name: values.get(name, 1) for name in known})
 
 
@@ -97,7 +102,7 @@ def test_a_splits_sides_are_apart(split: Split) -> None:
     )
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"retrain"}))
+@pytest.mark.parametrize("method", DESCENT)
 def test_a_rate_too_small_forgets_nothing_and_says_so(
     trained: Trained, split: Split, task: Language, method: str
 ) -> None:
@@ -151,9 +156,14 @@ def test_a_loss_that_is_no_number_is_never_returned(
 @pytest.mark.parametrize("method", sorted(METHODS))
 @pytest.mark.parametrize("training", [False, True])
 def test_the_caller_notices_nothing(
-    brief: Trained, part: Split, task: Language, method: str, training: bool
+    brief_for: Callable[[str], Trained],
+    part: Split,
+    task: Language,
+    method: str,
+    training: bool,
 ) -> None:
-    options = {} if method == "retrain" else {"lr": 1e-3, "epochs": 2, "target": 1.0}
+    brief = brief_for(method)
+    options = {"lr": 1e-3, "epochs": 2, "target": 1.0} if method in DESCENT else {}
     model = copy.deepcopy(brief.model).train(training)
     given = replace(brief, model=model)
     state = torch.get_rng_state()

@@ -1,6 +1,8 @@
 """What every method promises, whichever it is."""
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -8,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from olvido.errors import MissingNeed
+from olvido.errors import InputError, MissingNeed
 from olvido.forgetting import METHODS, Guarantee, Need, Outcome, Split, forget, predict
 from olvido.forgetting.calibration import targets
-from olvido.learners import Recipe, StepLog, Trained, train
+from olvido.learners import Placement, Recipe, StepLog, Trained, train
 from olvido.models import load, save, weights_digest
 from olvido.tasks import Example, Language
 
@@ -20,23 +22,31 @@ TARGET = 2.0
 RATE = 6e-4
 """Of this small world, whose steps are few: the default is for longer runs."""
 OPTIONS: dict[str, dict[str, Any]] = {
-    "retrain": {},
+    **dict.fromkeys(("drop", "module", "shard", "replay", "retrain"), {}),
     "ascent": {"target": TARGET, "lr": RATE},
     "graddiff": {"target": TARGET, "lr": RATE},
     "npo": {"target": TARGET, "lr": RATE},
     "simnpo": {"target": TARGET, "lr": RATE, "epochs": 60},
 }
-DESCENT = sorted(set(METHODS) - {"retrain"})
+EXACT = ["drop", "module", "replay", "retrain", "shard"]
+DESCENT = sorted(set(METHODS) - set(EXACT))
 GUARDED = sorted({"graddiff", "npo", "simnpo"})
 Records = tuple[Example, ...]
+For = Callable[[str], Trained]
+"""The model for a method, see conftest.py."""
 
 
 @pytest.fixture(scope="module")
-def outcomes(trained: Trained, split: Split, task: Language) -> dict[str, Outcome]:
-    """What each method made of the same model."""
+def outcomes(trained_for: For, split: Split, task: Language) -> dict[str, Outcome]:
+    """What each method made of a model that knew the same."""
     return {
         name: forget(
-            trained, forget=split.forget, retain=split.retain, task=task, method=name, **options
+            trained_for(name),
+            forget=split.forget,
+            retain=split.retain,
+            task=task,
+            method=name,
+            **options,
         )
         for name, options in OPTIONS.items()
     }
@@ -57,8 +67,9 @@ def test_every_method_is_tried_here() -> None:
 
 
 def test_the_weights_are_others_and_the_given_ones_as_they_were(
-    outcome: Outcome, trained: Trained
+    outcome: Outcome, trained_for: For
 ) -> None:
+    trained = trained_for(outcome.method)
     assert outcome.digest == weights_digest(outcome.model) != trained.digest
     assert outcome.before == trained.digest == weights_digest(trained.model)
     assert not outcome.model.training
@@ -66,10 +77,15 @@ def test_the_weights_are_others_and_the_given_ones_as_they_were(
 
 
 def test_the_records_are_forgotten_and_the_others_kept(
-    outcome: Outcome, trained: Trained, split: Split, task: Language
+    outcome: Outcome, trained_for: For, split: Split, task: Language
 ) -> None:
+    trained = trained_for(outcome.method)
     (forgot_from, forgot_to), (kept_from, kept_to) = outcome.forget_loss, outcome.retain_loss
-    assert forgot_from < 0.1
+    # Known by heart: by one member of an ensemble at least, whose share the mean has. An adapter on
+    # half of so small a model learns less; it knows what its base did not.
+    well = {"shard": 0.1 + math.log(2), "module": 1.2, "drop": 1.2}.get(outcome.method, 0.1)
+    assert forgot_from < well
+    assert forgot_to > forgot_from + 0.9
     assert forgot_to > 1.0
     assert kept_to < kept_from + (1.0 if outcome.method == "ascent" else 0.1)
     # The door's figures are those of the models themselves.
@@ -142,13 +158,13 @@ def test_without_a_target_every_step_is_used(
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_the_seed_determines_the_result(
-    brief: Trained, part: Split, task: Language, method: str
+    brief_for: For, part: Split, task: Language, method: str
 ) -> None:
-    options = {} if method == "retrain" else {"epochs": 4, "lr": 6e-4, "retain_batch": 16}
+    options = {} if method in EXACT else {"epochs": 4, "lr": 6e-4, "retain_batch": 16}
 
     def digest(seed: int) -> str:
         return forget(
-            brief,
+            brief_for(method),
             forget=part.forget,
             retain=part.retain,
             task=task,
@@ -205,34 +221,68 @@ def test_any_causal_model_can_be_loaded_and_made_to_forget(
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_what_a_method_needs_must_be_given(
-    trained: Trained, split: Split, task: Language, method: str
+def test_the_records_to_keep_must_be_given(
+    brief_for: For, part: Split, task: Language, method: str
+) -> None:
+    given, options = brief_for(method), {} if method in EXACT else {"target": TARGET, "epochs": 2}
+
+    def call(retain: Records) -> None:
+        forget(given, forget=part.forget, retain=retain, task=task, method=method, **options)
+
+    if Need.RETAIN in METHODS[method].needs:
+        with pytest.raises(MissingNeed, match=rf"^{method} needs .* pass retain=\[\.\.\.\]"):
+            call(())
+        with pytest.raises(MissingNeed, match=f"^{method} needs"):
+            predict(given, Split(part.forget, ()), task, method=method, options=options)
+    elif method in EXACT and method != "drop":
+        with pytest.raises(InputError, match="needs every record that stays .* from retain"):
+            call(())
+    else:
+        call(())
+
+
+NEEDED = {
+    Need.STEP_LOG: r"olvido\.train\(\)",
+    Need.CHECKPOINTS: "replay_points",
+    Need.SHARDS: "learner 'sharded'",
+    Need.MODULES: "learner 'modular'",
+}
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_what_the_training_must_have_kept_is_named(
+    brief: Trained, part: Split, task: Language, method: str
 ) -> None:
     needs = METHODS[method].needs
 
-    def call(model: Any, retain: Records) -> None:
-        forget(model, forget=split.forget, retain=retain, task=task, method=method, **options)
+    def call(given: Any) -> None:
+        options = {} if method in EXACT else {"target": TARGET, "epochs": 2}
+        forget(given, forget=part.forget, retain=part.retain, task=task, method=method, **options)
 
-    options = {} if method == "retrain" else {"lr": 1e-3, "epochs": 2, "target": TARGET}
-    if Need.RETAIN in needs:
-        with pytest.raises(MissingNeed, match=rf"^{method} needs .* pass retain=\[\.\.\.\]"):
-            call(trained, ())
-        with pytest.raises(MissingNeed, match=f"^{method} needs"):
-            predict(trained, Split(split.forget, ()), task, method=method, options=options)
-    else:
-        call(trained, ())
-    if Need.STEP_LOG in needs:
-        with pytest.raises(MissingNeed, match=r"train the model with olvido\.train\(\)"):
-            call(trained.model, split.retain)
-    else:
-        call(trained.model, split.retain)
+    # Of a model from elsewhere nothing is known; a plain training keeps its log and no more.
+    for given, kept in ((brief.model, set()), (brief, {Need.STEP_LOG})):
+        lacking = sorted((needs & set(NEEDED)) - kept)
+        if lacking:
+            with pytest.raises(MissingNeed, match=rf"^{method} needs .*{NEEDED[lacking[0]]}"):
+                call(given)
+        else:
+            call(given)
+
+
+def test_only_exact_methods_change_a_model_of_several_parts(
+    brief_for: For, part: Split, task: Language
+) -> None:
+    for method in DESCENT:
+        for kind, learner in (("shard", "sharded"), ("module", "modular")):
+            with pytest.raises(MissingNeed, match=f"this model is {learner}: it forgets exactly"):
+                predict(brief_for(kind), part, task, method=method, options={})
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_claim_is_never_more_than_the_methods_own(
     outcomes: dict[str, Outcome], method: str
 ) -> None:
-    exact = method == "retrain"
+    exact = method in EXACT
     assert outcomes[method].guarantee is (Guarantee.EXACT if exact else Guarantee.EMPIRICAL)
     written = json.loads(json.dumps(outcomes[method].to_dict()))
     assert written["guarantee"] == str(METHODS[method].guarantee)
@@ -244,21 +294,22 @@ def test_a_claim_is_never_more_than_the_methods_own(
 
 
 def test_the_trace_no_longer_holds_the_records(
-    outcome: Outcome, trained: Trained, split: Split
+    outcome: Outcome, trained_for: For, split: Split
 ) -> None:
     gone = {record.id for record in split.forget}
-    assert isinstance(outcome.trace, StepLog)
-    assert isinstance(trained.trace, StepLog)
-    assert set(outcome.trace.plan.present) == set(trained.trace.plan.present) - gone
-    assert gone <= set(trained.trace.plan.present)
+    before, after = trained_for(outcome.method).trace, outcome.trace
+    assert isinstance(before, StepLog | Placement)
+    assert isinstance(after, StepLog | Placement)
+    assert set(after.present) == set(before.present) - gone
+    assert gone <= set(before.present)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_the_cost_is_foretold(brief: Trained, part: Split, task: Language, method: str) -> None:
-    options = {} if method == "retrain" else {"lr": 6e-4, "epochs": 3}
-    foretold = predict(brief, part, task, method=method, options=options)
+def test_the_cost_is_foretold(brief_for: For, part: Split, task: Language, method: str) -> None:
+    options = {} if method in EXACT else {"lr": 6e-4, "epochs": 3}
+    foretold = predict(brief_for(method), part, task, method=method, options=options)
     found = forget(
-        brief,
+        brief_for(method),
         forget=part.forget,
         retain=part.retain,
         holdout=part.holdout,
@@ -269,7 +320,8 @@ def test_the_cost_is_foretold(brief: Trained, part: Split, task: Language, metho
     assert foretold.tokens == pytest.approx(found.cost.tokens, rel=0.25)
     assert foretold.retraining == pytest.approx(found.cost.retraining, rel=0.25)
     assert foretold.seconds is not None
-    assert foretold.seconds > 0
+    # Nothing is trained where whole modules leave.
+    assert (foretold.seconds > 0) == (foretold.tokens > 0) == (method != "drop")
     assert found.cost.seconds is not None
     assert found.cost.seconds > 0
 

@@ -22,7 +22,7 @@ from olvido.forgetting.descent import _left
 from olvido.forgetting.types import Run
 from olvido.learners import Recipe, StepLog
 from olvido.learners.monolith import Monolith
-from olvido.learners.parts import again, carry_out
+from olvido.learners.parts import begin, carry_out
 from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus, Use
 from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding
@@ -51,7 +51,9 @@ class Elsewhere:
 
 
 class Hopeless(Elsewhere):
-    """A method whose numbers always go wrong."""
+    """Retraining whose numbers always go wrong."""
+
+    guarantee: ClassVar = Guarantee.EXACT
 
     def run(self, trained: Any, split: Any, task: Any, *, seed: int, watch: Any) -> Run:
         raise NotFinite("the loss became nan at step 0")
@@ -271,7 +273,15 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
         for name in ("residents", "city")
         for example in workspace.rows(workspace.store.dataset(name))
     ]
-    (never,) = carry_out([again(log, ids, kept, held.task, from_start=True)])
+    job = begin(
+        log.origin.module(),
+        kept,
+        held.task,
+        recipe=log.recipe,
+        seed=log.seed,
+        plan=log.plan.without(ids),
+    )
+    (never,) = carry_out([job])
     assert str(done.published.digest) == weights_digest(never.model)
 
 
@@ -337,9 +347,10 @@ def test_a_request_is_located_and_planned_once(learned: Any, opened: Opened) -> 
         row["id"] for row in place.town.rows_of(place.town.leaver)
     }
     assert [m.id for m in lineage.holding()] == [workspace.store.aliases()[SERVING]]
-    found = plan(workspace, request.id)
+    found, choice = plan(workspace, request.id)
     assert {route.method for route in found} == set(METHODS)
-    assert plan(workspace, request.id) == found
+    assert choice.because
+    assert plan(workspace, request.id) == (found, choice)
     statuses = [step.status for step in workspace.store.request(request.id).history]
     assert statuses == [RequestStatus.RECEIVED, RequestStatus.LOCATED, RequestStatus.PLANNED]
     with pytest.raises(UnknownName, match="request"):
