@@ -15,11 +15,19 @@ from olvido.errors import (
     NothingChanged,
     UnknownName,
 )
-from olvido.forgetting import METHODS, Guarantee, Outcome, Split, forget, make_method, options_of, read_split
+from olvido.forgetting import (
+    METHODS,
+    Guarantee,
+    Outcome,
+    Split,
+    forget,
+    make_method,
+    options_of,
+    read_split,
+)
 from olvido.learners import Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
-
 
 DESCENT = sorted(n for n in METHODS if METHODS[n].guarantee is Guarantee.EMPIRICAL)
 

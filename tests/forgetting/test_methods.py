@@ -22,7 +22,7 @@ TARGET = 2.0
 RATE = 6e-4
 """Of this small world, whose steps are few: the default is for longer runs."""
 OPTIONS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("drop", "module", "shard", "replay", "retrain"), {}),
+    **{name: {} for name in ("drop", "module", "shard", "replay", "retrain")},
     "ascent": {"target": TARGET, "lr": RATE},
     "graddiff": {"target": TARGET, "lr": RATE},
     "npo": {"target": TARGET, "lr": RATE},
@@ -235,7 +235,7 @@ def test_the_records_to_keep_must_be_given(
         with pytest.raises(MissingNeed, match=f"^{method} needs"):
             predict(given, Split(part.forget, ()), task, method=method, options=options)
     elif method in EXACT and method != "drop":
-        with pytest.raises(InputError, match="needs every record that stays .* from retain"):
+        with pytest.raises(InputError, match=r"needs every record that stays"):
             call(())
     else:
         call(())
