@@ -77,17 +77,18 @@ def main() -> None:
     task = Language(base.tokenizer, chat=False)
     records = examples(tofu.rows(args.tofu, authors=AUTHORS), "tofu")
     world = examples(tofu.world_facts(args.tofu), "world")
-    for seed in range(args.seeds):
-        for arm in (arm for arm in ARMS if seed == 0 or arm not in ONCE):
-            path = args.out / f"{arm}-{seed}.json"
-            if not path.is_file():
-                print(f"{arm}, seed {seed}", flush=True)
-                trained, seconds = _trained(arm, base.model, records, task, seed, args.threads)
-                found = _about(args) | {"arm": arm, "seed": seed, "seconds": seconds}
-                if arm == "modular":
-                    found["forgetting"] = _forgotten(trained, records, task)
-                found["asked"] = _asked(trained, records, world, task)
-                _write(path, found)
+    pieces = [(arm, seed) for seed in range(args.seeds) for arm in ARMS if arm not in ONCE]
+    for arm, seed in [*pieces, *((arm, 0) for arm in ONCE)]:
+        path = args.out / f"{arm}-{seed}.json"
+        if path.is_file():
+            continue
+        print(f"{arm}, seed {seed}", flush=True)
+        trained, seconds = _trained(arm, base.model, records, task, seed, args.threads)
+        found = _about(args) | {"arm": arm, "seed": seed, "seconds": seconds}
+        if arm == "modular":
+            found["forgetting"] = _forgotten(trained, records, task)
+        found["asked"] = _asked(trained, records, world, task)
+        _write(path, found)
     _write(args.out / "modules.json", _about(args) | _together(args.out, args.seeds))
 
 

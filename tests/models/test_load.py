@@ -17,7 +17,11 @@ from olvido.models import load, save, weights_digest
 @pytest.fixture(scope="module")
 def saved(fresh: Any, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "saved"
-    save(fresh, tokenizer, folder, notes={"README.md": "made for a test\n"})
+
+    def fill(unfinished: Path) -> None:
+        (unfinished / "README.md").write_text("made for a test\n", encoding="utf-8")
+
+    save(fresh, tokenizer, folder, fill=fill)
     return folder
 
 

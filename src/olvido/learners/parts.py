@@ -225,10 +225,12 @@ def carry_out(jobs: Sequence[Job], *, workers: int = 1, watch: Watcher | None = 
     sizes = [job.course.plan.total_steps for job in jobs]
     total, ends = sum(sizes), list(accumulate(sizes))
     here = workers == 1 or len(jobs) < 2
+    began = time.perf_counter()
 
     def told(progress: Progress, shift: int = 0) -> None:
         if watch is not None:
-            watch(replace(progress, step=shift + progress.step, total=total))
+            spent = time.perf_counter() - began
+            watch(replace(progress, step=shift + progress.step, total=total, seconds=spent))
 
     calls = [
         partial(_timed, job, partial(told, shift=end - size) if here else None)

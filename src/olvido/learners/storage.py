@@ -83,8 +83,8 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
         return Placement(note["learner"], Origin(base, note["origin"]), note["options"], parts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StateError(
-            f"what the training of this model kept cannot be read ({error}): restore {folder} from "
-            "a copy you trust"
+            f"what the training of this model kept cannot be read ({error}): restore {NOTE} and "
+            f"logs in {folder} from a copy you trust"
         ) from error
 
 
