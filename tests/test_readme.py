@@ -37,12 +37,15 @@ def test_commands_of_the_readme_run_as_written(
 
 
 def test_code_of_the_readme_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = [b for b in _blocks("python") if "make_town" in b]
-    assert len(blocks) == 1
-    exec(compile("import olvido\n" + blocks[0], "README.md", "exec"), {})
+    blocks = [b for b in _blocks("python") if "make_town" in b or "shards =" in b]
+    assert len(blocks) == 2
+    scope: dict[str, object] = {}
+    for block in blocks:
+        exec(compile("import olvido\n" + block, "README.md", "exec"), scope)
     shown = capsys.readouterr().out
     assert shown.startswith("empirical ")
-    assert "% of retraining" in shown
+    assert "exact " in shown
+    assert shown.count("% of retraining") == 2
 
 
 def test_the_method_of_the_readme_is_a_method() -> None:
