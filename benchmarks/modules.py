@@ -4,9 +4,9 @@
 
 Trains, for each seed, (a) the modular learner on 20 TOFU authors (180-199): ten modules of two
 authors, rank 16 on the top 8 layers; (b) one adapter of rank 160 on the same layers and the same
-records, always on. Both are asked every trained question, a paraphrase of every fourth, and every
-third world fact. Then one author is forgotten from the modular model, exactly, and the result is
-compared bit for bit with a module that never had her records. Every finished piece is written at
+records, always on. Both are asked every second trained question, a paraphrase of every fourth, and
+every third world fact. Then one author is forgotten from the modular model, exactly, and the result
+is compared bit for bit with a module that never had her records. Every finished piece is written at
 once and not done again when the script is started again. `--router` measures the router alone, over
 all 200 authors.
 """
@@ -20,6 +20,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -51,11 +52,8 @@ WIDE = Lora(rank=RANK * MODULES, alpha=2 * RANK * MODULES, top_layers=8)
 ARMS = {
     "modular": RECIPE,
     "monolith": replace(RECIPE, lr=1e-3, lora=WIDE),
-    # A wider adapter moves further at the same rate: the one above is given a rate of its own.
-    "monolith-fast": replace(RECIPE, lora=WIDE),
 }
-ONCE = ("monolith-fast",)
-"""Arms that run for the first seed alone."""
+"""A wider adapter moves further at the same rate, and ten times as many steps: it has its own."""
 DRAWS = 2000
 
 
@@ -74,11 +72,11 @@ def main() -> None:
         _write(args.out / "router.json", _about(args) | _routing(args.tofu))
         return
     base = olvido.load("smollm2")
-    task = Language(base.tokenizer, chat=False)
+    # In its template: without it the base answers nothing at all, and modules leave it as it is.
+    task = Language(base.tokenizer, chat=True)
     records = examples(tofu.rows(args.tofu, authors=AUTHORS), "tofu")
     world = examples(tofu.world_facts(args.tofu), "world")
-    pieces = [(arm, seed) for seed in range(args.seeds) for arm in ARMS if arm not in ONCE]
-    for arm, seed in [*pieces, *((arm, 0) for arm in ONCE)]:
+    for seed, arm in product(range(args.seeds), ARMS):
         path = args.out / f"{arm}-{seed}.json"
         if path.is_file():
             continue
@@ -170,7 +168,7 @@ def _asked(
     witness = Witness(trained.model, task)
     found: dict[str, Any] = {}
     paraphrased = [p for r in records[::4] for p in rephrased([r])[:1]]
-    probes = {"trained": records, "paraphrased": paraphrased, "world": world[::3]}
+    probes = {"trained": records[::2], "paraphrased": paraphrased, "world": world[::3]}
     for name, asked in probes.items():
         began = time.perf_counter()
         found[name] = {
@@ -189,7 +187,6 @@ def _together(out: Path, seeds: int) -> dict[str, Any]:
         arm: [json.loads((out / f"{arm}-{seed}.json").read_text()) for seed in range(seeds)]
         for arm in ("modular", "monolith")
     }
-    fast = json.loads((out / "monolith-fast-0.json").read_text())
     table: dict[str, Any] = {}
     for probe in ("trained", "paraphrased", "world"):
         for metric in ("rouge", "probability"):
@@ -201,11 +198,6 @@ def _together(out: Path, seeds: int) -> dict[str, Any]:
     forgetting = [run["forgetting"] for run in arms["modular"]]
     return {
         "recipes": {arm: recipe.to_dict() for arm, recipe in ARMS.items()},
-        "monolith_fast": {
-            f"{probe} {metric}": fmean(fast["asked"][probe][metric])
-            for probe in ("trained", "paraphrased", "world")
-            for metric in ("rouge", "probability")
-        },
         "seeds": seeds,
         "modules": MODULES,
         "records": len(arms["modular"][0]["asked"]["trained"]["rouge"]),

@@ -94,6 +94,16 @@ def test_exactly_forgotten_and_never_learned_are_both_without(store: Store, data
         assert state(lineage, model) == (Holding.WITHOUT, None)
 
 
+def test_who_left_first_is_still_gone_when_others_leave(store: Store, dataset: str) -> None:
+    base = store.add_model(made("base"), [Use(dataset=dataset)])
+    hers = Use(dataset=dataset, forgotten=frozenset({"1", "2"}), guarantee=Guarantee.EXACT)
+    first = store.add_model(made("first", base, method="shard"), [hers])
+    others = Use(dataset=dataset, forgotten=frozenset({"3"}), guarantee=Guarantee.EXACT)
+    second = store.add_model(made("second", first, method="shard"), [others])
+    for model in (first, second):
+        assert state(of_ana(store), model) == (Holding.WITHOUT, None)
+
+
 def test_leaving_out_of_a_further_training_is_no_forgetting(store: Store, dataset: str) -> None:
     base = store.add_model(made("base"), [Use(dataset=dataset)])
     gone = frozenset({"1", "2"})

@@ -80,6 +80,15 @@ def test_the_exact_way_is_chosen_and_needs_no_reference(
     assert not ids & set(serving.trained.trace.present)
     states = {state.model.id: state for state in locate(workspace, request.id).models}
     assert states[serving.fact.id].holding is Holding.WITHOUT
+    # Somebody else leaves after them, and both stay gone.
+    other = receive(workspace, place.town.residents[1].name)
+    second = run(workspace, other.id).published
+    assert second is not None
+    for asked in (request, other):
+        states = {state.model.id: state for state in locate(workspace, asked.id).models}
+        assert states[second.id].holding is Holding.WITHOUT
+    with pytest.raises(InputError, match="holds no record of this subject"):
+        plan(workspace, receive(workspace, place.town.leaver.name).id)
 
 
 def test_it_equals_training_again_and_costs_less(town: tuple[Any, Workspace, str]) -> None:

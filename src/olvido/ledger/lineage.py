@@ -73,8 +73,8 @@ def model_states(
         models: all models, parents before their children.
         uses: each model's own uses, by model id. Ids of records not asked about are ignored.
 
-    A model holds what its own use did not leave out and what any parent holds, until it forgets
-    it; leaving a record out of a further training does not take it out of inherited weights.
+    A model holds what its own training did not leave out and what any parent holds, until it
+    forgets it; leaving a record out of a further training does not take it out of inherited weights.
     """
     by_dataset: dict[str, list[Record]] = {}
     for record in records:
@@ -88,7 +88,7 @@ def model_states(
             for record in members:
                 key = dataset, record.id
                 inherited = {known[p][key] for p in model.parents if key in known[p]}
-                found = _state(own.get(dataset), record.id, inherited)
+                found = _state(own.get(dataset), record.id, inherited, model.method)
                 if found is not None:
                     state[key] = found
         known[model.id] = state
@@ -97,10 +97,13 @@ def model_states(
     return tuple(states)
 
 
-def _state(use: Use | None, record: str, inherited: set[_State]) -> _State | None:
+def _state(
+    use: Use | None, record: str, inherited: set[_State], method: str | None
+) -> _State | None:
     if use is not None and record in use.forgotten:
         return Holding.WITHOUT if use.guarantee is Guarantee.EXACT else use.guarantee
-    learned = use is not None and record not in use.excluded
+    # What was made by forgetting learned nothing of its own.
+    learned = method is None and use is not None and record not in use.excluded
     if learned or Holding.HOLDS in inherited:
         return Holding.HOLDS
     claims = {state for state in inherited if isinstance(state, Guarantee)}
