@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 
 from torch.nn import Module
 
-from olvido.errors import StateError
+from olvido.errors import DigestMismatch, StateError
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.log import Log
 from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Untraced
@@ -50,6 +51,7 @@ def write_trace(trace: Trace, folder: Path, *, base: str, seed: int) -> None:
             kept = Shelf(folder / "checkpoints" / name)
             log.shelf.copy_to(kept, before=log.plan.total_steps)
             kept.clear(keep=log.keep)
+    note["digest"] = _digest(note)
     (folder / NOTE).write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
 
 
@@ -61,10 +63,11 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
         load: gives what the training began with, from its name and seed; called when needed.
 
     Raises:
-        StateError: something in it cannot be read, or is not what was written.
+        StateError: something in it cannot be read.
+        DigestMismatch: something in it is not what was written.
     """
     try:
-        note = json.loads((folder / NOTE).read_text("utf-8"))
+        note = _note(folder / NOTE)
         if note["kind"] == Untraced.__name__:
             return Untraced()
         base = partial(load, note["base"], note["seed"])
@@ -86,6 +89,24 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
             f"what the training of this model kept cannot be read ({error}): restore {NOTE} and "
             f"logs in {folder} from a copy you trust"
         ) from error
+
+
+def _note(path: Path) -> dict[str, Any]:
+    try:
+        note: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        expected = note.pop("digest")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(
+            f"{path} cannot be read ({error}): restore it from a copy you trust"
+        ) from error
+    if (found := _digest(note)) != expected:
+        raise DigestMismatch(str(path), expected, found)
+    return note
+
+
+def _digest(note: dict[str, Any]) -> str:
+    text = json.dumps(note, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shelf(folder: Path) -> Shelf | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch.nn import Module
 
-from olvido.errors import InputError, StateError
+from olvido.errors import DigestMismatch, InputError, StateError
 from olvido.learners.recipe import Recipe
 from olvido.learners.runs.checkpoint import Shelf, step_of
 from olvido.learners.runs.execute import Course
@@ -166,7 +166,7 @@ class StepLog:
             "seed": self.seed,
             "plan": self.plan.to_dict(),
             "environment": dict(self.environment),
-            "chain": self.log.end,
+            "log": self.log.digest,
             "final": dict(self.final),
             "seconds": self.seconds,
             "setup": self.setup,
@@ -189,13 +189,10 @@ class StepLog:
             shelf: with its checkpoints.
 
         Raises:
-            StateError: the log is not the one that belongs to it.
+            DigestMismatch: the log is not the one that belongs to it.
         """
-        if log.end != values["chain"]:
-            raise StateError(
-                f"the step log ends in {log.end or 'nothing'}, expected {values['chain']}: restore "
-                "it from a copy you trust, or train again"
-            )
+        if log.digest != values["log"]:
+            raise DigestMismatch("the step log", values["log"], log.digest)
         return cls(
             Origin(load, values["origin"]),
             Recipe.from_dict(values["recipe"]),

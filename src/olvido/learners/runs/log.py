@@ -78,6 +78,11 @@ class Log:
         return sum(entry.rows * entry.width for entry in self)
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of every byte: the chain is over what was done, this also over what it took."""
+        return hashlib.sha256(self.packed).hexdigest()
+
+    @property
     def end(self) -> str:
         """The chain after the last entry, in hexadecimal; empty where nothing was done."""
         return _ENTRY.unpack(self.packed[-ENTRY_BYTES:])[-1].hex() if self.packed else ""
