@@ -190,7 +190,8 @@ def again(
     require_taught(log, records, task)
     first = 0 if from_start else log.plan.first_use(plan.gone)
     shelf = None
-    if log.shelf is not None or folder is not None:
+    # Also where the folder of its checkpoints is lost: the new run keeps its own.
+    if log.shelf is not None or log.keep or folder is not None:
         shelf = Shelf(folder)
         if log.shelf is not None:
             log.shelf.copy_to(shelf, before=first)

@@ -118,6 +118,7 @@ def execute(
     notes: tuple[str, ...] = ()
     if shelf is not None:
         state, notes = _taken_up(shelf, course, contents, before)
+        notes += _lacking(state, keep, before, notes)
     log, chain, earlier, start = Log(), course.beginning, 0.0, 0
     if state is not None:
         _restore(loop, state)
@@ -274,6 +275,17 @@ def _taken_up(
 
     limit = course.plan.total_steps if before is None else before
     return shelf.newest(before=limit, usable=shared)
+
+
+def _lacking(
+    state: Checkpoint | None, keep: Collection[int], before: int | None, notes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Says so where a replay could have begun later, had a checkpoint not been lost."""
+    expected = max((step for step in keep if before is not None and step <= before), default=0)
+    start = 0 if state is None else state.step
+    if notes or start >= expected:
+        return ()
+    return (f"began at step {start}: the checkpoint after step {expected} is gone",)
 
 
 def _state(

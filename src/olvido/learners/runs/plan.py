@@ -151,11 +151,12 @@ class SlotPlan:
         """The same plan without these records.
 
         Args:
-            ids: of records in the plan; all of them may leave.
+            ids: of records in the plan; all of them may leave, and who has left stays gone in the
+                way that was chosen then.
             definition: of the absence, see `DEFINITIONS`.
 
         Raises:
-            InputError: a record that is not in the plan, or that has left it another way.
+            InputError: a record that is not in the plan.
             UnknownName: no such definition.
         """
         if definition not in DEFINITIONS:
