@@ -34,9 +34,7 @@ def people(town: Town) -> Records:
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
-def taught(
-    request: pytest.FixtureRequest, small: Any, people: Records, task: Language
-) -> Trained:
+def taught(request: pytest.FixtureRequest, small: Any, people: Records, task: Language) -> Trained:
     lora = Lora(rank=2, top_layers=1) if request.param == "modular" else None
     recipe = Recipe(epochs=2, batch_size=4, lr=2e-3, lora=lora)
     return train(small, records=people, task=task, recipe=recipe, **KINDS[request.param])

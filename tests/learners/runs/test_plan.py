@@ -1,12 +1,15 @@
 """Every record has its place, and keeps it whoever else is gone."""
 
+import json
+from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.errors import InputError
+from olvido.errors import InputError, UnknownName
 from olvido.learners.runs.plan import PlannedBatch, SlotPlan
 
 widths = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 40), min_size=1)
@@ -123,3 +126,109 @@ def test_everybody_may_leave() -> None:
     assert plan.present == ()
     assert [batch.ids for step in plan.steps() for batch in step] == [(), ()]
     assert plan == plan_of(3).without("01").without("2")
+
+
+@st.composite
+def sliced(draw: st.DrawFn) -> SlotPlan:
+    """A plan in up to four slices, with some of its records gone in either way."""
+    plan = draw(plans)
+    numbers = [draw(st.integers(0, 3)) for _ in plan.slots]
+    known = {number: n for n, number in enumerate(sorted(set(numbers)))}
+    plan = replace(plan, slices=tuple(known[number] for number in numbers))
+    for definition in ("drop", "tombstone"):
+        gone = draw(st.sets(st.sampled_from(plan.slots), max_size=3))
+        plan = plan.without(gone, definition=definition)
+    return plan
+
+
+def stages(plan: SlotPlan) -> list[list[PlannedBatch]]:
+    """The forward passes of every stage."""
+    ends = (*plan.boundaries, plan.total_steps)
+    passes = [batch for step in plan.steps() for batch in step]
+    return [[b for b in passes if first <= b.step < end] for first, end in pairwise(ends)]
+
+
+@given(sliced())
+def test_no_slice_is_touched_before_its_stage_and_all_before_it_are_in_every_one(
+    plan: SlotPlan,
+) -> None:
+    found = stages(plan)
+    assert len(found) == max(plan.slices) + 1
+    slice_of = dict(zip(plan.slots, plan.slices, strict=True))
+    for number, batches in enumerate(found):
+        rows = [i for batch in batches for i in batch.ids]
+        expected = [i for i in plan.present if slice_of[i] <= number]
+        assert sorted(rows) == sorted(expected * plan.epochs)
+        slots = sum(slice_ <= number for slice_ in plan.slices)
+        assert sum(batch.planned for batch in batches) == slots * plan.epochs
+
+
+@given(sliced())
+def test_the_first_use_is_the_first_step_that_holds_any_of_them(plan: SlotPlan) -> None:
+    steps = list(plan.steps())
+    for some in (plan.slots[:1], plan.slots[-2:], plan.slots, ()):
+        holding = [n for n, step in enumerate(steps) if any(set(some) & {*b.rows} for b in step)]
+        assert plan.first_use(some) == min(holding, default=plan.total_steps)
+    assert plan.first_use(plan.gone) == plan.total_steps
+
+
+@given(sliced())
+def test_a_step_has_its_place_in_its_stage(plan: SlotPlan) -> None:
+    ends = (*plan.boundaries, plan.total_steps)
+    places = [(n, end - first) for first, end in pairwise(ends) for n in range(end - first)]
+    assert [plan.place(step) for step in range(plan.total_steps)] == places
+
+
+@given(sliced(), st.data())
+def test_a_sliced_run_goes_on_where_it_stopped(plan: SlotPlan, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, plan.total_steps))
+    assert list(plan.steps(start)) == list(plan.steps())[start:]
+
+
+@given(sliced())
+def test_a_blank_keeps_its_row_and_a_hole_does_not(plan: SlotPlan) -> None:
+    whole = replace(plan, absent=frozenset(), blank=frozenset())
+    for before, after in zip(whole.steps(), plan.steps(), strict=True):
+        for full, left in zip(before, after, strict=True):
+            stayed = [i for i in full.ids if i not in plan.absent]
+            assert left.rows == tuple(None if i in plan.blank else i for i in stayed)
+            assert (left.step, left.width, left.planned) == (full.step, full.width, full.planned)
+            assert left.ids == tuple(i for i in full.ids if i in plan.present)
+
+
+@given(sliced(), st.data())
+def test_who_has_left_stays_gone_in_the_same_way(plan: SlotPlan, data: st.DataObject) -> None:
+    gone = data.draw(st.sets(st.sampled_from(plan.slots)))
+    left = plan.without(gone, definition="tombstone").without(gone)
+    assert left == plan.without(gone, definition="tombstone")
+    assert not left.absent & left.blank
+    assert left.gone == plan.gone | gone
+
+
+@given(sliced())
+def test_a_plan_comes_back_from_what_it_wrote_down(plan: SlotPlan) -> None:
+    again = SlotPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again == plan
+    assert (again.digest, list(again.steps())) == (plan.digest, list(plan.steps()))
+
+
+def test_the_layout_is_all_but_who_is_gone() -> None:
+    plan = replace(plan_of(6), slices=(0, 0, 0, 1, 1, 1))
+    assert plan.without("1").layout == plan.without("2", definition="tombstone").layout
+    assert (
+        len(
+            {
+                plan.digest,
+                plan.without("1").digest,
+                plan.without("1", definition="tombstone").digest,
+            }
+        )
+        == 3
+    )
+    assert plan.layout != replace(plan, slices=(0, 0, 1, 1, 1, 1)).layout
+    assert plan.layout != plan_of(6).layout
+
+
+def test_there_are_two_ways_to_be_gone() -> None:
+    with pytest.raises(UnknownName, match="unknown definition 'tomb': did you mean 'tombstone'"):
+        plan_of(3).without("1", definition="tomb")
