@@ -1,5 +1,6 @@
 """People stay whole, shards even, and those likeliest to leave come last."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_everybody_is_whole_and_every_place_is_filled(
             [max(likely[i] for i in g) for g in inside if homes[min(g)].slice == number]
             for number in numbers
         ]
-        assert all(max(a) <= min(b) for a, b in zip(most, most[1:], strict=False))
+        assert all(max(a) <= min(b) for a, b in pairwise(most))
     # No shard is fuller than another by more than the largest group.
     sizes = [sum(home.shard == n for home in homes.values()) for n in range(shards)]
     assert max(sizes) - min(sizes) <= max(map(len, groups))
@@ -121,7 +122,7 @@ def test_there_is_at_least_one_shard(shards: int, slices: int) -> None:
 
 def test_too_few_people_for_the_shards() -> None:
     rows = (about(0, ["a"]), about(1, ["a", "b"]), about(2, ["b"]), about(3, []))
-    with pytest.raises(InputError, match="3 shards need at least as many subjects, .* there are 2"):
+    with pytest.raises(InputError, match=r"3 shards need .* there are 2"):
         place(rows, shards=3)
 
 

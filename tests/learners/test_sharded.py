@@ -192,7 +192,7 @@ def test_bad_input_is_named(
 ) -> None:
     with pytest.raises(UnknownName, match="unknown aggregation 'votes': did you mean 'vote'"):
         Sharded(RECIPE, aggregation="votes")
-    with pytest.raises(InputError, match="7 shards need at least as many subjects, .* are 6"):
+    with pytest.raises(InputError, match=r"7 shards need at least as many subjects, .* are 6"):
         Sharded(RECIPE, shards=7).run(small, people, task)
     stranger = Example("stranger", "Where does nobody live?", "Nowhere")
     with pytest.raises(InputError, match=r"1 records to forget are not in this model \(first: 'st"):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from torch.nn import Module
 
-from olvido.errors import InputError
+from olvido.errors import InputError, StateError
 from olvido.learners import adapters
 from olvido.learners.parallel import side_by_side
 from olvido.learners.recipe import Recipe
@@ -24,6 +25,7 @@ from olvido.learners.runs.loop import Progress, Watcher, world_size
 from olvido.learners.runs.plan import SlotPlan
 from olvido.learners.trace import Origin, StepLog
 from olvido.models import weights_digest
+from olvido.models.sending import sendable
 from olvido.tasks import Example, Task
 
 Trainer = Callable[["Job", Watcher | None], tuple[Module, Executed]]
@@ -58,6 +60,11 @@ class Job:
     before: int | None = None
     safety: int = SAFETY
     threads: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The model goes along once, and as it can be pickled."""
+        model = sendable(self.model)
+        return {**vars(self), "model": model, "origin": replace(self.origin, load=Lost())}
 
     def execute(self, learning: Module, watch: Watcher | None) -> Executed:
         """Train this module, a copy of the model made ready, as the run is planned."""
@@ -294,6 +301,14 @@ def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None
 def _contract(model: Module, threads: int | None) -> dict[str, str]:
     device = next(model.parameters()).device
     return environment(device, threads=threads, model=model, world_size=world_size())
+
+
+class Lost:
+    """An origin's `load` where it was not sent along."""
+
+    def __call__(self) -> Module:
+        """There is none. Raises StateError."""
+        raise StateError("the weights a run began with stay in the process that sent it")
 
 
 def itself(model: Module) -> Module:

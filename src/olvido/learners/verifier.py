@@ -21,6 +21,7 @@ from olvido.learners.runs.environment import environment, require_same
 from olvido.learners.runs.loop import Progress, Watcher
 from olvido.learners.trace import Placement, StepLog, Trained, Untraced
 from olvido.models import weights_digest
+from olvido.models.sending import sendable
 from olvido.tasks import Example, Task
 
 STATES = ("weights", "optimizer", "schedule", "rng")
@@ -159,7 +160,7 @@ def verify(
     present = {name: _staying(name, log, origin, records, task) for name, log in logs.items()}
     with tempfile.TemporaryDirectory(prefix="olvido-") as name:
         folder = Path(name)
-        put(origin, folder / "origin")
+        put(sendable(origin), folder / "origin")
         sent = [
             Sent(folder / "origin", log.course, present[run], task, learner.trainer, log.threads)
             for run, log in logs.items()

@@ -74,7 +74,8 @@ def model_states(
         uses: each model's own uses, by model id. Ids of records not asked about are ignored.
 
     A model holds what its own training did not leave out and what any parent holds, until it
-    forgets it; leaving a record out of a further training does not take it out of inherited weights.
+    forgets it; leaving a record out of a further training does not take it out of what was
+    inherited.
     """
     by_dataset: dict[str, list[Record]] = {}
     for record in records:

@@ -45,7 +45,9 @@ def shared(plan: SlotPlan, other: SlotPlan) -> int:
 def test_a_pass_takes_at_most_64_bytes() -> None:
     assert ENTRY_BYTES <= 64
     entry = Entry(0xFFFFFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 1e300, 1e30, 1e-30, START)
-    assert len((Log() + [entry]).packed) == ENTRY_BYTES
+    log = Log()
+    log += [entry]
+    assert len(log.packed) == ENTRY_BYTES
 
 
 @given(plans(), st.data())

@@ -79,7 +79,7 @@ class Exact:
     def _stopped(self, steps: int, planned: int, runs: int) -> str:
         if steps == planned and runs == 1:
             return f"all {planned} steps were run again"
-        return f"{steps} of {planned} steps were run again, in {runs} runs"
+        return f"{steps} of {planned} steps were run again, in {runs} run{'s'[: runs != 1]}"
 
     def _ahead(self, trained: Trained, gone: set[str], *, from_start: bool) -> tuple[int, float]:
         """Tokens and seconds of the runs to be done again."""

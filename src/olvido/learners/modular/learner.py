@@ -109,11 +109,18 @@ class Modular:
 
         Raises:
             InputError: the model cannot be cut in halves, the task is not language, or a record
-                lacks the field that keeps records together.
+                lacks a question or the field that keeps records together.
             NotFinite: a loss became nan.
             StateError: the folder holds another run.
         """
         language = _language(task)
+        mute = [record.id for record in records if not record.prompt.strip()]
+        if mute:
+            raise InputError(
+                f"{len(mute)} records are plain text without a question (first: {mute[0]!r}): "
+                "modules are found by questions. Give prompt and completion, or use the learner "
+                "'sharded'"
+            )
         base = copy.deepcopy(model).eval()
         origin = Origin(partial(itself, base), weights_digest(base))
         recipe = replace(self.recipe, lora=_on_top(base, self.recipe.lora))
@@ -279,7 +286,7 @@ def _adapter(model: Module) -> Adapter:
 
 
 def _rows(records: Iterable[Example], module: str) -> list[Entry]:
-    return [Entry(r.id, r.prompt or r.completion, module) for r in records]
+    return [Entry(r.id, r.prompt, module) for r in records]
 
 
 def _language(task: Task) -> Language:
