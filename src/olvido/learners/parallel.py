@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
 from typing import Any, TypeVar
 
 from olvido.errors import InputError
 
 T = TypeVar("T")
+
+_ALONE = Lock()
+"""Held by the job that runs in this process: torch's random state and its deterministic kernels are
+the process's, so where a backend has threads (some of Dask's do), they take turns."""
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]], *, workers: int) -> Iterator[T]:
@@ -37,4 +42,5 @@ def side_by_side(jobs: Sequence[Callable[[], T]], *, workers: int) -> Iterator[T
 
 
 def _call(job: Callable[[], T]) -> T:
-    return job()
+    with _ALONE:
+        return job()
