@@ -30,6 +30,7 @@ from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
 from olvido.models import Loaded, load, save
+from olvido.processes import from_main
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
 
@@ -106,6 +107,7 @@ class Workspace:
         """Train a model on datasets and enter it in the ledger with its uses.
 
         A training that was killed goes on from its last checkpoint when the same is asked again.
+        Several processes may share it (see `olvido.processes`): the main one alone writes.
 
         Args:
             datasets: names or ids.
@@ -161,11 +163,15 @@ class Workspace:
             environment=_contract(trained.trace),
         )
         uses = [Use(dataset=d.id, excluded=left_out[d.id]) for d in used]
-        fact = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
-        if folder.exists():
-            # Checkpoints hold what the records taught, and have done their work.
-            shutil.rmtree(folder)
-        return fact
+
+        def entered() -> Model:
+            made = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
+            if folder.exists():
+                # Checkpoints hold what the records taught, and have done their work.
+                shutil.rmtree(folder)
+            return made
+
+        return from_main(entered)
 
     def load(self, ref: str) -> Held:
         """A model of the ledger, its weights checked against their digest.

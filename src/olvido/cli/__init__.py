@@ -23,7 +23,8 @@ from olvido.cli import (
     workspace,
 )
 from olvido.cli.output import Shared, complain
-from olvido.errors import OlvidoError, StateError
+from olvido.errors import InputError, OlvidoError, StateError
+from olvido.processes import world_size
 
 app = typer.Typer(
     name="olvido",
@@ -67,6 +68,11 @@ def _before(
     ] = False,
 ) -> None:
     context.obj = Shared(workspace)
+    if world_size() > 1 and context.invoked_subcommand != "learn":
+        raise InputError(
+            f"{world_size()} processes were started, and only 'olvido learn' shares its work among "
+            "them: run this command by itself"
+        )
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -53,12 +53,16 @@ def learn(
         str | None, typer.Option("--authors", metavar="FIRST-LAST", help="Of 'tofu': which.")
     ] = None,
 ) -> None:
-    """Train a model, so that it can forget later. A run that was killed goes on."""
+    """Train a model, so that it can forget later. A run that was killed goes on.
+
+    Under torchrun or accelerate launch, all processes share the training and one writes.
+    """
     from dataclasses import replace
 
     from olvido.cli.options import learner_options
     from olvido.errors import InputError
     from olvido.learners import RECIPES, Lora, Recipe
+    from olvido.processes import from_main, is_main
     from olvido.workspace import Workspace
 
     options = learner_options(learner, option or [])
@@ -71,7 +75,7 @@ def learn(
         lora=None if lora_rank is None else Lora(rank=lora_rank, alpha=2 * lora_rank),
     )
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
-        names = [_named(workspace, name, authors) for name in datasets]
+        names = from_main(lambda: [_named(workspace, name, authors) for name in datasets])
         made = workspace.learn(
             names,
             model=_found_from_anywhere(model),
@@ -82,6 +86,8 @@ def learn(
             options=options,
             watch=stage(f"Training {model} on {', '.join(names)}"),
         )
+        if not is_main():
+            return
         first = workspace.store.alias("serving") is None
         if first:
             workspace.serve(made.id)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from olvido.cli.output import Terminal
+from olvido.processes import is_main
 
 if TYPE_CHECKING:
     from olvido.learners import Progress, Watcher
@@ -17,11 +18,17 @@ Stage = Callable[[str], "Watcher | None"]
 
 @contextmanager
 def stages(terminal: Terminal) -> Iterator[Stage]:
-    """Give a function to be called with what begins; it gives back who is told of the steps."""
+    """Give a function to be called with what begins; it gives back who is told of the steps.
+
+    Of several processes the main one tells people.
+    """
     from transformers.utils import logging
 
     # Bars of its own would stand between ours, and beside the one line of an error.
     logging.disable_progress_bar()
+    if not is_main():
+        yield lambda _: None
+        return
     with terminal.progress() as bars:
 
         def stage(title: str) -> Watcher:

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from olvido.errors import InputError
+from olvido.processes import world_size
 
 T = TypeVar("T")
 
@@ -27,10 +28,15 @@ def side_by_side(jobs: Sequence[Callable[[], T]], *, workers: int) -> Iterator[T
         workers: how many at a time.
 
     Raises:
-        InputError: no worker at all.
+        InputError: no worker at all, or several in one of several processes that share a run.
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, got {workers}")
+    if workers > 1 and world_size() > 1:
+        raise InputError(
+            f"{world_size()} processes share every run here, and none of them can have "
+            f"{workers} workers of its own: use workers=1, or start one process"
+        )
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
             yield job()

@@ -21,11 +21,12 @@ from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.environment import deterministic, environment, require_same
 from olvido.learners.runs.execute import SAFETY, Course, Executed, digests_of, execute
 from olvido.learners.runs.log import chain_at
-from olvido.learners.runs.loop import Progress, Watcher, world_size
+from olvido.learners.runs.loop import Progress, Watcher
 from olvido.learners.runs.plan import SlotPlan
 from olvido.learners.trace import Origin, StepLog
 from olvido.models import weights_digest
 from olvido.models.sending import sendable
+from olvido.processes import is_main, join, world_size
 from olvido.tasks import Example, Task
 
 Trainer = Callable[["Job", Watcher | None], tuple[Module, Executed]]
@@ -200,7 +201,7 @@ def again(
     # Also where the folder of its checkpoints is lost: the new run keeps its own.
     if log.shelf is not None or log.keep or folder is not None:
         shelf = Shelf(folder)
-        if log.shelf is not None:
+        if log.shelf is not None and is_main():
             log.shelf.copy_to(shelf, before=first)
     present = set(plan.present)
     return Job(
@@ -299,6 +300,7 @@ def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None
 
 
 def _contract(model: Module, threads: int | None) -> dict[str, str]:
+    join()
     device = next(model.parameters()).device
     return environment(device, threads=threads, model=model, world_size=world_size())
 

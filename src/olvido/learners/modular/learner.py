@@ -29,6 +29,7 @@ from olvido.models.adapter import Adapter
 from olvido.models.frame import Frame
 from olvido.models.routed import Routed
 from olvido.models.router import Entry, Router
+from olvido.processes import is_main
 from olvido.tasks import Example, Language, Task
 
 
@@ -47,7 +48,7 @@ def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
     with deterministic(job.threads):
         known, notes = _kept(job.shelf)
         states = Activations.of(halves, job.course.origin, job.records, language, known)
-        if job.shelf is not None:
+        if job.shelf is not None and is_main():
             # Also where nothing is new in them: somebody may have left.
             states.save(job.shelf.cache)
         assert recipe.lora is not None

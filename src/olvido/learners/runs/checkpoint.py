@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from olvido.errors import DigestMismatch, StateError
+from olvido.processes import from_main, is_main
 
 _NAME = re.compile(r"step-(\d{9})-([0-9a-f]{64})\.pt")
 CACHE = "activations.safetensors"
@@ -55,15 +56,18 @@ class Checkpoint:
 class Shelf:
     """Where a run's checkpoints lie, and what it computed beforehand.
 
+    Processes that share a run share the folder; the main one alone writes.
+
     Args:
         folder: that they go to; None: a temporary one that lives as long as this object.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         if folder is None:
-            folder = Path(tempfile.mkdtemp(prefix="olvido-"))
+            folder = from_main(lambda: Path(tempfile.mkdtemp(prefix="olvido-")))
             # A copy in another process has no finalizer: the folder is this object's own.
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            if is_main():
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.folder = folder
 
     def write(self, state: Checkpoint, *, keep: Collection[int] = ()) -> Path:

@@ -20,6 +20,7 @@ from olvido.learners.runs.checkpoint import Checkpoint, Shelf
 from olvido.learners.runs.log import Entry, Log, beginning, chain_at, linked
 from olvido.learners.runs.loop import Loop, Watcher
 from olvido.learners.runs.plan import PlannedBatch, SlotPlan
+from olvido.processes import from_main, world_size
 from olvido.tasks import Example, Task
 
 SAFETY = 100
@@ -111,13 +112,15 @@ def execute(
     plan = course.plan
     by_id = _present(plan, records)
     if plan.blank:
-        require_row_independence(model)
+        require_row_independence(model, "the definition 'tombstone'", "use definition='drop'")
+    if world_size() > 1:
+        require_row_independence(model, "sharing a run among processes", "start one process")
     loop = Loop(model, course.recipe, total=plan.total_steps, seed=course.seed, watch=watch)
     contents = digests_of(by_id.values(), task)
     state: Checkpoint | None = None
     notes: tuple[str, ...] = ()
     if shelf is not None:
-        state, notes = _taken_up(shelf, course, contents, before)
+        state, notes = from_main(partial(_taken_up, shelf, course, contents, before))
         notes += _lacking(state, keep, before, notes)
     log, chain, earlier, start = Log(), course.beginning, 0.0, 0
     if state is not None:
@@ -137,6 +140,7 @@ def execute(
             if share.of(batch)
         ]
         loop.step(step, parts, place=place, shared=True)
+        losses = share.whole(losses)
         rate = course.recipe.rate(*place)
         now = time.perf_counter()
         for batch, loss in zip(batches, losses, strict=True):
@@ -147,14 +151,17 @@ def execute(
             )
         clock = now
         done = step + 1
-        if shelf is not None and (done in keep or done % safety == 0) and share.first:
+        if shelf is not None and (done in keep or done % safety == 0):
             log, entries = log + entries, []
             spent = earlier + time.perf_counter() - began
-            shelf.write(_state(loop, done, course, chain, log, spent), keep=keep)
+            reached = _state(loop, done, course, chain, log, spent)
+            from_main(partial(shelf.write, reached, keep=keep))
     log += entries
     spent = time.perf_counter() - began
     tokens = sum(entry.rows * entry.width for entry in log if entry.step >= start)
-    return Executed(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
+    ended = Executed(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
+    # Times and random states are each process's own; of one run there is one log.
+    return from_main(lambda: ended)
 
 
 class _Share:
@@ -164,7 +171,6 @@ class _Share:
         self._loop = loop
         self._rank = loop.accelerator.process_index
         self._world = loop.accelerator.num_processes
-        self.first = loop.accelerator.is_main_process
 
     def of(self, batch: PlannedBatch) -> tuple[str | None, ...]:
         """Its rows; none where no record is among them, for blanks teach nothing."""
@@ -190,6 +196,17 @@ class _Share:
         losses[number] = float(loss.detach())
         return loss
 
+    def whole(self, losses: list[float]) -> list[float]:
+        """Every batch's loss, of which each process has its part; nan where none has any."""
+        if self._world == 1:
+            return losses
+        from accelerate.utils import reduce
+
+        part = torch.tensor(losses, dtype=torch.float64)
+        some = torch.stack([part.nan_to_num(0.0), (~part.isnan()).double()])
+        total, parts = reduce(some.to(self._loop.device), "sum").tolist()
+        return [loss if count else float("nan") for loss, count in zip(total, parts, strict=True)]
+
 
 def digests_of(records: Collection[Example], task: Task) -> dict[str, bytes]:
     """32 bytes for each record's id and content, as they go into the chain."""
@@ -199,8 +216,13 @@ def digests_of(records: Collection[Example], task: Task) -> dict[str, bytes]:
     }
 
 
-def require_row_independence(model: Module) -> None:
-    """Refuse blanks where they would change what other rows see.
+def require_row_independence(model: Module, what: str, instead: str) -> None:
+    """Refuse what changes the rows of a batch where other rows would see it.
+
+    Args:
+        model: whose layers are looked at.
+        what: needs that they do not mix rows.
+        instead: what to do where they do.
 
     Raises:
         InputError: a layer mixes the rows of a batch.
@@ -208,13 +230,13 @@ def require_row_independence(model: Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             raise InputError(
-                f"the definition 'tombstone' needs rows that do not see each other: {name} "
-                f"({type(module).__name__}) normalises over the batch. Use definition='drop'"
+                f"{what} needs rows that do not see each other: {name} "
+                f"({type(module).__name__}) normalises over the batch; {instead}"
             )
     if getattr(getattr(model, "config", None), "expert_capacity", None):
         raise InputError(
-            "the definition 'tombstone' needs rows that do not see each other: experts of limited "
-            "capacity choose among a batch's rows. Use definition='drop'"
+            f"{what} needs rows that do not see each other: experts of limited capacity choose "
+            f"among a batch's rows; {instead}"
         )
 
 

@@ -31,8 +31,7 @@ class Entry(NamedTuple):
         step: its optimizer step.
         planned, rows: slots, and those of them that held a record.
         width: tokens of a row.
-        loss: its part of the step's loss, as far as the logging process computed it; nan where no
-            row held a record.
+        loss: its part of the step's loss; nan where no row held a record.
         seconds: it took; the last of a step includes the optimizer's work.
         rate: learning rate.
         chain: SHA-256 over all passes up to and including this one.

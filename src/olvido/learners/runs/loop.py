@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -107,17 +107,20 @@ class Loop:
             ):
                 loss = compute()
             value = float(loss.detach())
-            if not torch.isfinite(loss.detach()):
-                self.optimizer.zero_grad(set_to_none=True)
-                raise NotFinite(
-                    f"the loss became {value} at step {index}: lower the learning rate (it is "
-                    f"{self.recipe.lr:g}) or check the data"
-                )
-            self.accelerator.backward(loss)
             total = value if total is None else total + value
+            if not math.isfinite(value):
+                break
+            self.accelerator.backward(loss)
         if shared and self.accelerator.num_processes > 1:
+            # A process that raised by itself would leave the others waiting for its gradients.
             total = self._sum_over_processes(total)
         if total is not None:
+            if not math.isfinite(total):
+                self.optimizer.zero_grad(set_to_none=True)
+                raise NotFinite(
+                    f"the loss became {total} at step {index}: lower the learning rate (it is "
+                    f"{self.recipe.lr:g}) or check the data"
+                )
             norm = self.accelerator.clip_grad_norm_(self.parameters, self.recipe.clip)
             if norm is not None and not torch.isfinite(norm):
                 self.optimizer.zero_grad(set_to_none=True)
@@ -143,16 +146,13 @@ class Loop:
         whole, with_records = reduce(counted.to(self.device), "sum").tolist()
         if not with_records:
             return None
+        if not math.isfinite(whole):
+            return float(whole)
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad = reduce(parameter.grad, "sum")
         return float(whole)
-
-
-def world_size() -> int:
-    """Processes that share a run, as `accelerate launch` started them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

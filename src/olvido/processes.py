@@ -1,0 +1,67 @@
+"""The processes that share a run, as `torchrun` or `accelerate launch` started them.
+
+All of them run the same program. The main one alone writes; what it finds or makes, the others are
+told, so that all go the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from olvido.errors import OlvidoError
+
+T = TypeVar("T")
+
+
+def world_size() -> int:
+    """How many they are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes."""
+    return world_size() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def join() -> None:
+    """Meet the others, where there are any: from here on all processes can be told something.
+
+    Accelerate may set this process's number of threads, so it comes before that number is read.
+    """
+    if world_size() > 1:
+        import torch
+        from accelerate import PartialState
+
+        asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+        PartialState(cpu=asked or not torch.cuda.is_available())
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """What the main process computes, given to all of them; each waits for it.
+
+    Args:
+        compute: called in the main process alone; its result has to be picklable.
+
+    Raises:
+        OlvidoError, OSError: what `compute` raised, in every process.
+
+    >>> from_main(lambda: 3)
+    3
+    """
+    if world_size() == 1:
+        return compute()
+    join()
+    from accelerate.utils import broadcast_object_list
+
+    told: list[Any] = [None, None]
+    if is_main():
+        try:
+            told[0] = compute()
+        except (OlvidoError, OSError) as error:
+            told[1] = error
+    result, failure = broadcast_object_list(told)
+    if failure is not None:
+        raise failure
+    return result
