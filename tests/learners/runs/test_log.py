@@ -129,6 +129,8 @@ def test_a_blank_is_a_blank_whomever_it_stands_for() -> None:
     stayed = str(batch.rows[1])
     found = linked(START, blanked, {stayed: b"B" * 32})
     assert found != linked(START, replace(batch, rows=(stayed,)), {stayed: b"B" * 32})
+    turned = replace(batch, rows=(stayed, None))
+    assert found != linked(START, turned, {stayed: b"B" * 32})
 
 
 entries = st.builds(
