@@ -1,0 +1,485 @@
+"""Shards and slices on MNIST: what they cost in accuracy, and what a forgetting costs with them.
+
+    python benchmarks/mnist.py --data mnist10k.npz --out docs/results/mnist.json
+
+The file holds `images` [n, 28, 28] uint8 and `labels` [n]; OLVIDO_MNIST names it as well. Prints
+Markdown tables. `--choose` compares recipes on the part that is kept for it, and stops.
+
+Beside Olvido's stands a plain SISA, as its authors' public code does it: records are placed at
+random, and each slice begins with the last one's weights but a new optimizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import hashlib
+import json
+import math
+import os
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import olvido
+from olvido.learners import Placement, Recipe, Trained
+from olvido.learners.placement import Home, place
+from olvido.learners.runs.environment import deterministic, environment
+from olvido.models import as_one
+from olvido.tasks import Example, Labels, examples
+
+SHARDS, SLICES = 5, 4
+RECIPE = Recipe(epochs=30, batch_size=32, lr=1e-2)
+CHOICES = [(20, 1e-2), (30, 1e-2), (40, 5e-3), (40, 1e-2)]
+RECORDS_A_PERSON = 10
+LIKELY, OF_REQUESTS = 0.1, 0.9
+"""This share of the people makes that share of the requests."""
+REQUESTS = 50
+DRAWS, PLACEMENTS, SEQUENCES = 400, 10, 30
+TASK = Labels(10, shape=(28, 28))
+
+Homes = Mapping[str, Home]
+
+
+class Wobble(nn.Module):
+    """Turns, stretches and shifts digits by constants chosen beforehand, while training."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 28, 28] to [B, 1, 28, 28]."""
+        images = images[:, None]
+        if not self.training:
+            return images
+        turn, wide, high, across, down = torch.rand(5, len(images)) * 2 - 1
+        turn, wide, high = 0.2 * turn, 1 + 0.1 * wide, 1 + 0.1 * high
+        rows = [
+            torch.stack([wide * turn.cos(), -high * turn.sin(), across / 7], -1),
+            torch.stack([wide * turn.sin(), high * turn.cos(), down / 7], -1),
+        ]
+        grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, align_corners=False)
+
+
+def network(seed: int) -> nn.Module:
+    """A small convolutional network; every normalisation is within one image."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            Wobble(),
+            nn.Conv2d(1, 8, 5, stride=2, padding=2),
+            nn.GroupNorm(4, 8),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 5, stride=2, padding=2),
+            nn.GroupNorm(4, 16),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.1),
+            nn.Linear(16 * 49, 10),
+        )
+
+
+def split(path: Path) -> dict[str, tuple[Example, ...]]:
+    """Seven tenths to learn, one to choose the recipe by, two to test, by a hash of the number.
+
+    MNIST does not say who wrote what here: each image is given to one of as many invented people
+    as gives ten images to each, and a tenth of the people are likely to leave.
+    """
+    with np.load(path) as file:
+        images, labels = file["images"], file["labels"]
+    kinds: dict[str, list[dict[str, Any]]] = {"learn": [], "choose": [], "test": []}
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        tenth = _draw(f"split/{number}") % 10
+        kind = "learn" if tenth < 7 else "choose" if tenth == 7 else "test"
+        kinds[kind].append({"id": f"{number:05}", "input": image, "label": int(label)})
+    people = len(kinds["learn"]) // RECORDS_A_PERSON
+    for row in kinds["learn"]:
+        person = _draw(f"person/{row['id']}") % people
+        likely = _draw(f"likely/{person}") % 1000 < 1000 * LIKELY
+        row |= {"subject": f"person {person}", "prior": 1.0 if likely else 0.1}
+    return {kind: examples(rows, kind) for kind, rows in kinds.items()}
+
+
+def _draw(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"mnist/{name}".encode(), digest_size=6).digest())
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, records: Sequence[Example]) -> float:
+    """Share of the records whose class is the likeliest."""
+    found = TASK.generate(model.eval(), records, 512)
+    return fmean(name == record.completion for name, record in zip(found, records, strict=True))
+
+
+def learned(
+    records: Sequence[Example], learner: str, seed: int, recipe: Recipe, **options: Any
+) -> tuple[Trained, float]:
+    """A trained model, and the seconds of CPU it took."""
+    began = time.process_time()
+    trained = olvido.train(
+        network(seed),
+        records=records,
+        task=TASK,
+        recipe=recipe,
+        seed=seed,
+        learner=learner,
+        **options,
+    )
+    return trained, time.process_time() - began
+
+
+def plain_sisa(records: Sequence[Example], seed: int, recipe: Recipe) -> nn.Module:
+    """SISA without what Olvido adds: random placement, a new AdamW at each slice."""
+    homes = anywhere(records, seed)
+    epochs = passes(recipe)
+    members = []
+    draw = random.Random(seed)
+    with deterministic(1):
+        torch.manual_seed(seed)
+        for shard in range(SHARDS):
+            member = copy.deepcopy(network(seed)).train()
+            for stage in range(SLICES):
+                mine = [
+                    r for r in records if homes[r.id].shard == shard and homes[r.id].slice <= stage
+                ]
+                optimizer = torch.optim.AdamW(
+                    member.parameters(),
+                    lr=recipe.lr,
+                    betas=(recipe.beta1, recipe.beta2),
+                    weight_decay=recipe.weight_decay,
+                    fused=True,
+                )
+                steps = epochs * -(-len(mine) // recipe.batch_size)
+                done = 0
+                for _ in range(epochs):
+                    draw.shuffle(mine)
+                    for batch in TASK.batches(mine, recipe.batch_size):
+                        for group in optimizer.param_groups:
+                            group["lr"] = recipe.rate(done, steps)
+                        TASK.losses(member, batch).mean().backward()
+                        nn.utils.clip_grad_norm_(member.parameters(), recipe.clip)
+                        optimizer.step()
+                        optimizer.zero_grad(set_to_none=True)
+                        done += 1
+            members.append(member.eval())
+    return as_one(members)
+
+
+def passes(recipe: Recipe, slices: int = SLICES) -> int:
+    """Over what has come in, in each stage: as `Sharded` has it."""
+    return max(1, round(2 * recipe.epochs / (slices + 1)))
+
+
+def anywhere(
+    records: Sequence[Example], seed: int, shards: int = SHARDS, slices: int = SLICES
+) -> dict[str, Home]:
+    """Every record somewhere at random, whoever it is about: shards and slices evenly filled."""
+    order = [record.id for record in records]
+    random.Random(seed).shuffle(order)
+    return {
+        i: Home(at % shards, (at // shards) * slices * shards // len(order))
+        for at, i in enumerate(order)
+    }
+
+
+def by_person(records: Sequence[Example], seed: int) -> dict[str, Home]:
+    """People kept whole, nothing known of who will leave."""
+    unknown = [Example(r.id, "", r.completion, {"subject": r.subjects[0]}) for r in records]
+    return place(unknown, shards=SHARDS, slices=SLICES, seed=seed)
+
+
+def by_prior(records: Sequence[Example], seed: int) -> dict[str, Home]:
+    """People kept whole, those likely to leave last."""
+    return place(records, shards=SHARDS, slices=SLICES, seed=seed)
+
+
+class Counted:
+    """A model of shards and slices of which only the placement is there: it counts examples.
+
+    Leaving costs, in each shard concerned, every stage from the first slice that somebody left:
+    each stage sees everybody who has come in by then and is still there, `epochs` times.
+    """
+
+    def __init__(self, homes: Homes, epochs: int) -> None:
+        self.homes, self.epochs = homes, epochs
+        self.shards = 1 + max(home.shard for home in homes.values())
+        self.slices = 1 + max(home.slice for home in homes.values())
+        self.held = np.zeros((self.shards, self.slices), dtype=np.int64)
+        for home in homes.values():
+            self.held[home.shard, home.slice] += 1
+        self._placed = self.held.copy()
+
+    @property
+    def full(self) -> int:
+        """Examples of a training of everybody who is there."""
+        return self.epochs * int(self.held.cumsum(1).sum())
+
+    def forget(self, ids: Iterable[str]) -> int:
+        """Examples trained on again so that these are forgotten."""
+        first: dict[int, int] = {}
+        for home in map(self.homes.__getitem__, ids):
+            self.held[home.shard, home.slice] -= 1
+            first[home.shard] = min(first.get(home.shard, home.slice), home.slice)
+        stages = self.held.cumsum(1)
+        again = sum(int(stages[shard, slice_:].sum()) for shard, slice_ in first.items())
+        return self.epochs * again
+
+    def restore(self) -> None:
+        """Everybody is back."""
+        self.held = self._placed.copy()
+
+
+def expected(shards: int, slices: int, leaving: int) -> float:
+    """Share of a full training for so many deletions at random: C(S, R, k)."""
+    return sum(
+        2 * j / (slices * (slices + 1)) * (1 - (1 - j / (slices * shards)) ** leaving)
+        for j in range(1, slices + 1)
+    )
+
+
+def shares(records: Sequence[Example]) -> list[dict[str, Any]]:
+    """Counted beside the formula, over random deletions of records that are about nobody."""
+    nobody = [Example(r.id, "", r.completion) for r in records]
+    ids = [r.id for r in nobody]
+    found = []
+    for shards, slices in ((1, 4), (5, 4), (20, 4), (50, 4)):
+        models = [
+            Counted(place(nobody, shards=shards, slices=slices, seed=seed), passes(RECIPE, slices))
+            for seed in range(PLACEMENTS)
+        ]
+        for leaving in (1, 10, 50):
+            counts = []
+            for seed in range(DRAWS):
+                model = models[seed % PLACEMENTS]
+                model.restore()
+                full = model.full
+                counts.append(model.forget(random.Random(seed).sample(ids, leaving)) / full)
+            formula = expected(shards, slices, leaving)
+            found.append(
+                {
+                    "shards": shards,
+                    "slices": slices,
+                    "leaving": leaving,
+                    "formula": formula,
+                    **interval(counts),
+                    "off": fmean(counts) / formula - 1,
+                }
+            )
+    return found
+
+
+def requests(records: Sequence[Example], seed: int) -> list[list[str]]:
+    """One person after the other, most of them of those who are likely to leave."""
+    draw = random.Random(f"requests/{seed}")
+    kinds: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
+    for record in records:
+        likely = record.fields["prior"] == 1.0
+        kinds[likely].setdefault(record.subjects[0], []).append(record.id)
+    asked = []
+    for _ in range(REQUESTS):
+        kind = kinds[draw.random() < OF_REQUESTS]
+        asked.append(kind.pop(draw.choice(sorted(kind))))
+    return asked
+
+
+def sequences(records: Sequence[Example]) -> list[dict[str, Any]]:
+    """Full trainings' worth of examples for the same requests, by placement and by batching."""
+    ways: dict[str, Callable[[Sequence[Example], int], Homes]] = {
+        "records at random (plain SISA)": anywhere,
+        "people whole": by_person,
+        "people whole, likely leavers last": by_prior,
+    }
+    found = []
+    for name, way in ways.items():
+        counts: dict[int, list[float]] = {1: [], 10: [], REQUESTS: []}
+        for seed in range(SEQUENCES):
+            model, asked = Counted(way(records, seed), passes(RECIPE)), requests(records, seed)
+            for size, totals in counts.items():
+                model.restore()
+                full = model.full
+                batches = (asked[at : at + size] for at in range(0, REQUESTS, size))
+                totals.append(sum(model.forget(chain(*batch)) for batch in batches) / full)
+        found.append({"placement": name, **{str(s): interval(v) for s, v in counts.items()}})
+    return found
+
+
+def confirmed(trained: Trained, records: Sequence[Example], seed: int) -> dict[str, Any]:
+    """Real retrainings: one person, then nine more, beside one from the start without all ten."""
+    asked = requests(records, seed)[:10]
+    count = Counted(by_prior(records, seed), passes(RECIPE))
+    full = count.full
+    now, steps = trained, []
+    for batch in (asked[:1], asked[1:]):
+        gone = set(chain(*batch))
+        steps.append({"people": len(batch), "counted": count.forget(gone)})
+        now, done = _without(now, gone, records, "shard")
+        steps[-1] |= done
+    oracle, whole = _without(trained, set(chain(*asked)), records, "retrain")
+    return {
+        "full": full,
+        "trained": trained.trace.tokens if isinstance(trained.trace, Placement) else None,
+        "steps": steps,
+        "retrain": whole,
+        "equal": now.digest == oracle.digest,
+    }
+
+
+def _without(
+    trained: Trained, gone: Collection[str], records: Sequence[Example], method: str
+) -> tuple[Trained, dict[str, Any]]:
+    assert isinstance(trained.trace, Placement)
+    held = set(trained.trace.present)
+    began = time.process_time()
+    outcome = olvido.forget(
+        trained,
+        forget=[r for r in records if r.id in gone],
+        retain=[r for r in records if r.id in held - set(gone)],
+        task=TASK,
+        method=method,
+    )
+    spent = time.process_time() - began
+    after = Trained(outcome.model, outcome.digest, outcome.trace)
+    return after, {"examples": int(outcome.cost.tokens), "cpu_seconds": spent}
+
+
+def alone(records: Sequence[Example]) -> list[Example]:
+    """The same records, each of somebody else: the case in which plain SISA scatters nobody."""
+    return [replace(r, fields={**r.fields, "subject": f"person {r.id}"}) for r in records]
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean, and half the width of its 95% interval (Student's t)."""
+    if len(values) < 2:
+        return {"mean": values[0], "half": math.nan}
+    spread = stdev(values) / math.sqrt(len(values))
+    return {"mean": fmean(values), "half": float(student.ppf(0.975, len(values) - 1)) * spread}
+
+
+def choose(parts: Mapping[str, Sequence[Example]]) -> None:
+    """Accuracy of a few recipes on the part that is kept for choosing."""
+    for epochs, lr in CHOICES:
+        recipe = Recipe(epochs=epochs, batch_size=RECIPE.batch_size, lr=lr)
+        mono, _ = learned(parts["learn"], "monolith", 0, recipe)
+        sharded, _ = learned(parts["learn"], "sharded", 0, recipe, shards=SHARDS, slices=SLICES)
+        scores = [accuracy(m.model, parts["choose"]) for m in (mono, sharded)]
+        print(f"| {epochs} | {lr:g} | {scores[0]:.2%} | {scores[1]:.2%} |", flush=True)
+
+
+def accuracies(
+    parts: Mapping[str, Sequence[Example]], seeds: int
+) -> tuple[dict[str, Any], Trained]:
+    """Of the monolith, the shards and a plain SISA; and the shards of seed 0."""
+    found: dict[str, Any] = {"monolith": [], "sharded": [], "plain": []}
+    first: Trained | None = None
+    for seed in range(seeds):
+        mono, mono_seconds = learned(parts["learn"], "monolith", seed, RECIPE)
+        sharded, seconds = learned(
+            parts["learn"], "sharded", seed, RECIPE, shards=SHARDS, slices=SLICES
+        )
+        plain = plain_sisa(parts["learn"], seed, RECIPE)
+        for name, model in (("monolith", mono.model), ("sharded", sharded.model), ("plain", plain)):
+            found[name].append(accuracy(model, parts["test"]))
+        first = first or sharded
+        print(
+            f"seed {seed}: {found['monolith'][-1]:.2%} in {mono_seconds:.0f} s, "
+            f"{found['sharded'][-1]:.2%} in {seconds:.0f} s, plain {found['plain'][-1]:.2%}",
+            file=sys.stderr,
+            flush=True,
+        )
+    assert first is not None
+    gap = [m - s for m, s in zip(found["monolith"], found["sharded"], strict=True)]
+    beside = [s - p for s, p in zip(found["sharded"], found["plain"], strict=True)]
+    return {
+        "each": found,
+        **{name: interval(values) for name, values in found.items()},
+        "gap": interval(gap),
+        "beside plain": interval(beside),
+    }, first
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """The tables of docs/results/mnist.md."""
+    scores = result["accuracy"]
+
+    def said(value: Mapping[str, float], unit: float = 100) -> str:
+        return f"{unit * value['mean']:.2f} ± {unit * value['half']:.2f}"
+
+    print("| model | accuracy, % |\n|---|---|")
+    for name in ("monolith", "sharded", "plain"):
+        print(f"| {name} | {said(scores[name])} |")
+    print(f"| monolith minus sharded | {said(scores['gap'])} |")
+    print(f"| sharded minus plain | {said(scores['beside plain'])} |\n")
+    print("| S | R | k | counted, % | formula, % | off |\n|---|---|---|---|---|---|")
+    for row in result["shares"]:
+        where = f"{row['shards']} | {row['slices']} | {row['leaving']}"
+        print(f"| {where} | {said(row)} | {100 * row['formula']:.2f} | {row['off']:+.1%} |")
+    for name in ("sequences", "sequences of single records"):
+        print(f"\n{name}\n\n| placement | one by one | by tens | all at once |\n|---|---|---|---|")
+        for row in result[name]:
+            cells = " | ".join(said(row[size], 1) for size in ("1", "10", str(REQUESTS)))
+            print(f"| {row['placement']} | {cells} |")
+    real = result["real"]
+    print("\n| real retraining | examples | counted | CPU seconds |\n|---|---|---|---|")
+    for step in real["steps"]:
+        cells = f"{step['examples']:,} | {step['counted']:,} | {step['cpu_seconds']:.1f}"
+        print(f"| {step['people']} people leave | {cells} |")
+    whole = real["retrain"]
+    print(f"| from the start | {whole['examples']:,} | | {whole['cpu_seconds']:.1f} |")
+    print(f"\nSame bytes as from the start: {'yes' if real['equal'] else 'NO'}")
+
+
+def main() -> None:
+    """Measure, print the tables, and write the figures down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("OLVIDO_MNIST"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--choose", action="store_true")
+    args = parser.parse_args()
+    if args.data is None or not Path(args.data).is_file():
+        parser.error(
+            "MNIST is not here: name a file with `images` and `labels` by --data or OLVIDO_MNIST"
+        )
+    torch.set_num_threads(1)
+    began, wall = time.process_time(), time.perf_counter()
+    parts = split(Path(args.data))
+    if args.choose:
+        choose(parts)
+        return
+    scores, first = accuracies(parts, args.seeds)
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "machine": platform.machine(),
+        "environment": environment(),
+        "recipe": RECIPE.to_dict(),
+        "records": {name: len(records) for name, records in parts.items()},
+        "people": len({r.subjects[0] for r in parts["learn"]}),
+        "likely": len({r.subjects[0] for r in parts["learn"] if r.fields["prior"] == 1.0}),
+        "accuracy": scores,
+        "shares": shares(parts["learn"]),
+        "sequences": sequences(parts["learn"]),
+        "sequences of single records": sequences(alone(parts["learn"])),
+        "real": confirmed(first, parts["learn"], 0),
+        "cpu_seconds": time.process_time() - began,
+        "seconds": time.perf_counter() - wall,
+    }
+    show(result)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
