@@ -16,43 +16,48 @@ import copy
 import datetime
 import hashlib
 import json
-import math
 import os
 import platform
 import random
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import olvido
 from olvido.learners import Placement, Recipe, Trained
-from olvido.learners.placement import Home, place
 from olvido.learners.runs.environment import deterministic, environment
 from olvido.models import as_one
 from olvido.tasks import Example, Labels, examples
+from placements import (
+    REQUESTS,
+    SHARDS,
+    SLICES,
+    Counted,
+    alone,
+    anywhere,
+    by_prior,
+    interval,
+    passes,
+    requests,
+    sequences,
+    shares,
+)
 
-SHARDS, SLICES = 5, 4
 RECIPE = Recipe(epochs=30, batch_size=32, lr=1e-2)
 CHOICES = [(20, 1e-2), (30, 1e-2), (40, 5e-3), (40, 1e-2)]
 RECORDS_A_PERSON = 10
-LIKELY, OF_REQUESTS = 0.1, 0.9
-"""This share of the people makes that share of the requests."""
-REQUESTS = 50
-DRAWS, PLACEMENTS, SEQUENCES = 400, 10, 30
+LIKELY = 0.1
+"""The share of the people who are likely to leave."""
 TASK = Labels(10, shape=(28, 28))
-
-Homes = Mapping[str, Home]
 
 
 class Wobble(nn.Module):
@@ -177,144 +182,6 @@ def plain_sisa(records: Sequence[Example], seed: int, recipe: Recipe) -> nn.Modu
     return as_one(members)
 
 
-def passes(recipe: Recipe, slices: int = SLICES) -> int:
-    """Over what has come in, in each stage: as `Sharded` has it."""
-    return max(1, round(2 * recipe.epochs / (slices + 1)))
-
-
-def anywhere(
-    records: Sequence[Example], seed: int, shards: int = SHARDS, slices: int = SLICES
-) -> dict[str, Home]:
-    """Every record somewhere at random, whoever it is about: shards and slices evenly filled."""
-    order = [record.id for record in records]
-    random.Random(seed).shuffle(order)
-    return {
-        i: Home(at % shards, (at // shards) * slices * shards // len(order))
-        for at, i in enumerate(order)
-    }
-
-
-def by_person(records: Sequence[Example], seed: int) -> dict[str, Home]:
-    """People kept whole, nothing known of who will leave."""
-    unknown = [Example(r.id, "", r.completion, {"subject": r.subjects[0]}) for r in records]
-    return place(unknown, shards=SHARDS, slices=SLICES, seed=seed)
-
-
-def by_prior(records: Sequence[Example], seed: int) -> dict[str, Home]:
-    """People kept whole, those likely to leave last."""
-    return place(records, shards=SHARDS, slices=SLICES, seed=seed)
-
-
-class Counted:
-    """A model of shards and slices of which only the placement is there: it counts examples.
-
-    Leaving costs, in each shard concerned, every stage from the first slice that somebody left:
-    each stage sees everybody who has come in by then and is still there, `epochs` times.
-    """
-
-    def __init__(self, homes: Homes, epochs: int) -> None:
-        self.homes, self.epochs = homes, epochs
-        self.shards = 1 + max(home.shard for home in homes.values())
-        self.slices = 1 + max(home.slice for home in homes.values())
-        self.held = np.zeros((self.shards, self.slices), dtype=np.int64)
-        for home in homes.values():
-            self.held[home.shard, home.slice] += 1
-        self._placed = self.held.copy()
-
-    @property
-    def full(self) -> int:
-        """Examples of a training of everybody who is there."""
-        return self.epochs * int(self.held.cumsum(1).sum())
-
-    def forget(self, ids: Iterable[str]) -> int:
-        """Examples trained on again so that these are forgotten."""
-        first: dict[int, int] = {}
-        for home in map(self.homes.__getitem__, ids):
-            self.held[home.shard, home.slice] -= 1
-            first[home.shard] = min(first.get(home.shard, home.slice), home.slice)
-        stages = self.held.cumsum(1)
-        again = sum(int(stages[shard, slice_:].sum()) for shard, slice_ in first.items())
-        return self.epochs * again
-
-    def restore(self) -> None:
-        """Everybody is back."""
-        self.held = self._placed.copy()
-
-
-def expected(shards: int, slices: int, leaving: int) -> float:
-    """Share of a full training for so many deletions at random: C(S, R, k)."""
-    return sum(
-        2 * j / (slices * (slices + 1)) * (1 - (1 - j / (slices * shards)) ** leaving)
-        for j in range(1, slices + 1)
-    )
-
-
-def shares(records: Sequence[Example]) -> list[dict[str, Any]]:
-    """Counted beside the formula, over random deletions of records that are about nobody."""
-    nobody = [Example(r.id, "", r.completion) for r in records]
-    ids = [r.id for r in nobody]
-    found = []
-    for shards, slices in ((1, 4), (5, 4), (20, 4), (50, 4)):
-        models = [
-            Counted(place(nobody, shards=shards, slices=slices, seed=seed), passes(RECIPE, slices))
-            for seed in range(PLACEMENTS)
-        ]
-        for leaving in (1, 10, 50):
-            counts = []
-            for seed in range(DRAWS):
-                model = models[seed % PLACEMENTS]
-                model.restore()
-                full = model.full
-                counts.append(model.forget(random.Random(seed).sample(ids, leaving)) / full)
-            formula = expected(shards, slices, leaving)
-            found.append(
-                {
-                    "shards": shards,
-                    "slices": slices,
-                    "leaving": leaving,
-                    "formula": formula,
-                    **interval(counts),
-                    "off": fmean(counts) / formula - 1,
-                }
-            )
-    return found
-
-
-def requests(records: Sequence[Example], seed: int) -> list[list[str]]:
-    """One person after the other, most of them of those who are likely to leave."""
-    draw = random.Random(f"requests/{seed}")
-    kinds: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
-    for record in records:
-        likely = record.fields["prior"] == 1.0
-        kinds[likely].setdefault(record.subjects[0], []).append(record.id)
-    asked = []
-    for _ in range(REQUESTS):
-        kind = kinds[draw.random() < OF_REQUESTS]
-        asked.append(kind.pop(draw.choice(sorted(kind))))
-    return asked
-
-
-def sequences(records: Sequence[Example]) -> list[dict[str, Any]]:
-    """Full trainings' worth of examples for the same requests, by placement and by batching."""
-    ways: dict[str, Callable[[Sequence[Example], int], Homes]] = {
-        "records at random (plain SISA)": anywhere,
-        "people whole": by_person,
-        "people whole, likely leavers last": by_prior,
-    }
-    found = []
-    for name, way in ways.items():
-        counts: dict[int, list[float]] = {1: [], 10: [], REQUESTS: []}
-        for seed in range(SEQUENCES):
-            model, asked = Counted(way(records, seed), passes(RECIPE)), requests(records, seed)
-            for size, totals in counts.items():
-                model.restore()
-                full = model.full
-                batches = (asked[at : at + size] for at in range(0, REQUESTS, size))
-                totals.append(sum(model.forget(chain(*batch)) for batch in batches) / full)
-        found.append({"placement": name, **{str(s): interval(v) for s, v in counts.items()}})
-    return found
-
-
 def confirmed(trained: Trained, records: Sequence[Example], seed: int) -> dict[str, Any]:
     """Real retrainings: one person, then nine more, beside one from the start without all ten."""
     asked = requests(records, seed)[:10]
@@ -352,19 +219,6 @@ def _without(
     spent = time.process_time() - began
     after = Trained(outcome.model, outcome.digest, outcome.trace)
     return after, {"examples": int(outcome.cost.tokens), "cpu_seconds": spent}
-
-
-def alone(records: Sequence[Example]) -> list[Example]:
-    """The same records, each of somebody else: the case in which plain SISA scatters nobody."""
-    return [replace(r, fields={**r.fields, "subject": f"person {r.id}"}) for r in records]
-
-
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean, and half the width of its 95% interval (Student's t)."""
-    if len(values) < 2:
-        return {"mean": values[0], "half": math.nan}
-    spread = stdev(values) / math.sqrt(len(values))
-    return {"mean": fmean(values), "half": float(student.ppf(0.975, len(values) - 1)) * spread}
 
 
 def choose(parts: Mapping[str, Sequence[Example]]) -> None:
@@ -434,7 +288,7 @@ def show(result: Mapping[str, Any]) -> None:
     print("\n| real retraining | examples | counted | CPU seconds |\n|---|---|---|---|")
     for step in real["steps"]:
         cells = f"{step['examples']:,} | {step['counted']:,} | {step['cpu_seconds']:.1f}"
-        print(f"| {step['people']} people leave | {cells} |")
+        print(f"| {step['people']} leaving | {cells} |")
     whole = real["retrain"]
     print(f"| from the start | {whole['examples']:,} | | {whole['cpu_seconds']:.1f} |")
     print(f"\nSame bytes as from the start: {'yes' if real['equal'] else 'NO'}")
@@ -468,9 +322,9 @@ def main() -> None:
         "people": len({r.subjects[0] for r in parts["learn"]}),
         "likely": len({r.subjects[0] for r in parts["learn"] if r.fields["prior"] == 1.0}),
         "accuracy": scores,
-        "shares": shares(parts["learn"]),
-        "sequences": sequences(parts["learn"]),
-        "sequences of single records": sequences(alone(parts["learn"])),
+        "shares": shares(parts["learn"], RECIPE),
+        "sequences": sequences(parts["learn"], RECIPE),
+        "sequences of single records": sequences(alone(parts["learn"]), RECIPE),
         "real": confirmed(first, parts["learn"], 0),
         "cpu_seconds": time.process_time() - began,
         "seconds": time.perf_counter() - wall,
