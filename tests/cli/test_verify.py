@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from olvido.learners import fresh, verifier
+from olvido.learners import fresh, storage, verifier
 from olvido.learners.storage import NOTE
 from olvido.learners.verifier import STATES
 
@@ -55,9 +55,11 @@ def asked(
 
 
 def _changed(model: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what is written down of the model's one run."""
+    """Change what is written down of the model's one run, with the digest that guards it."""
     note = json.loads((model / NOTE).read_text("utf-8"))
     change(note["runs"]["run"])
+    del note["digest"]
+    note["digest"] = storage._digest(note)
     (model / NOTE).write_text(json.dumps(note), "utf-8")
 
 
