@@ -155,7 +155,7 @@ class StepLog:
                 slope, constant = float(seconds[usual].sum() / tokens[usual].sum()), 0.0
         fitted = float((constant + slope * tokens).sum())
         scale = float(seconds.sum()) / fitted if fitted else 1.0
-        predicted = scale * sum(constant + slope * count for count in ahead)
+        predicted = float(scale * sum(constant + slope * count for count in ahead))
         return sum(ahead), predicted + self.setup
 
     def to_dict(self) -> dict[str, Any]:
