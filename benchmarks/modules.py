@@ -36,7 +36,7 @@ from olvido.learners import Lora, Placement, Progress, Trained
 from olvido.learners.modular.learner import train_adapter
 from olvido.learners.parts import again, carry_out
 from olvido.learners.runs.environment import environment
-from olvido.models.router import Entry, Router
+from olvido.models.composite.router import Entry, Router
 from olvido.sources import tofu
 from olvido.tasks import Example, Language, examples
 

@@ -12,10 +12,10 @@ import torch
 from olvido.demo.residents import Town
 from olvido.learners.adapters import attach
 from olvido.learners.recipe import Lora
-from olvido.models.adapter import Adapter
-from olvido.models.frame import Frame
-from olvido.models.routed import Routed
-from olvido.models.router import Entry, Router
+from olvido.models.composite.adapter import Adapter
+from olvido.models.composite.frame import Frame
+from olvido.models.composite.routed import Routed
+from olvido.models.composite.router import Entry, Router
 from olvido.tasks import Language
 
 Maker = Callable[[Any, int], Adapter]

@@ -28,7 +28,7 @@ from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.loop import Watcher
 from olvido.learners.trace import Origin, Part, Placement, Trace, Trained
 from olvido.models import weights_digest
-from olvido.models.ensemble import AGGREGATIONS, Ensemble, as_one
+from olvido.models.composite.ensemble import AGGREGATIONS, Ensemble, as_one
 from olvido.tasks import Example, Task
 
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.models.causal import read_causal
+from olvido.models.composite.routed import MARK, Routed
 from olvido.models.digest import weights_digest
-from olvido.models.routed import MARK, Routed
 from olvido.models.smollm2 import fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.models.wheels import default_cache
@@ -92,7 +92,7 @@ def load(
 def _pretrained(where: str, name: str) -> Loaded:
     from transformers import AutoTokenizer
 
-    from olvido.models.language_ensemble import DOCUMENT, LanguageEnsemble
+    from olvido.models.composite.language_ensemble import DOCUMENT, LanguageEnsemble
 
     try:
         model: Any

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch.nn import Module
 
-from olvido.models.ensemble import Ensemble
+from olvido.models.composite.ensemble import Ensemble
 
 
 def weights_digest(model: Module) -> str:

@@ -28,7 +28,7 @@ from olvido.learners import (
 from olvido.learners.parts import begin, carry_out
 from olvido.learners.runs.plan import DEFINITIONS
 from olvido.models import weights_digest
-from olvido.models.ensemble import as_one
+from olvido.models.composite.ensemble import as_one
 from olvido.tasks import Example, Language, examples
 
 LEARNERS: dict[str, dict[str, Any]] = {
@@ -57,8 +57,8 @@ class CutOff(Exception):
 
 @dataclass(frozen=True)
 class Leaving:
-    """Who leaves, group after group, each with the definition of its absence; and after what share of
-    it the training was cut off and taken up again, if it was."""
+    """Who leaves, group after group, each with the definition of its absence; and after what share
+    of it the training was cut off and taken up again, if it was."""
 
     groups: tuple[tuple[frozenset[int], str], ...]
     cut: float | None

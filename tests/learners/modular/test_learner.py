@@ -12,7 +12,7 @@ from olvido.errors import InputError, UnknownName
 from olvido.forgetting import Guarantee, forget
 from olvido.learners import Lora, Placement, Recipe, Trained, train
 from olvido.models import weights_digest
-from olvido.models.routed import Routed
+from olvido.models.composite.routed import Routed
 from olvido.tasks import Example, Labels, Language
 
 from .conftest import RECIPE

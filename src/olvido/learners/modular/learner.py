@@ -25,10 +25,10 @@ from olvido.learners.runs.execute import Executed
 from olvido.learners.runs.loop import Watcher
 from olvido.learners.trace import Origin, Part, Placement, Trace, Trained
 from olvido.models import weights_digest
-from olvido.models.adapter import Adapter
-from olvido.models.frame import Frame
-from olvido.models.routed import Routed
-from olvido.models.router import Entry, Router
+from olvido.models.composite.adapter import Adapter
+from olvido.models.composite.frame import Frame
+from olvido.models.composite.routed import Routed
+from olvido.models.composite.router import Entry, Router
 from olvido.processes import is_main
 from olvido.tasks import Example, Language, Task
 
@@ -73,7 +73,7 @@ class Modular:
         per_module: subjects in a module.
         by: what keeps records together: `subject`, or a field such as `source`, each value of which
             gets a module of its own, to be dropped whole.
-        embedding: how questions are compared, a name in `olvido.models.embedding.EMBEDDINGS`.
+        embedding: how questions are compared, a name in its table `EMBEDDINGS`.
         threshold: least cosine to a taught question; None: the embedding's own.
         workers: modules trained at a time.
         threads: that each module's training uses, whoever runs beside it.

@@ -7,7 +7,13 @@ import torch
 
 from olvido.errors import MissingNeed, UnknownName
 from olvido.models import embedding as module
-from olvido.models.embedding import EMBEDDINGS, MINILM, MINILM_FOLDER, Embedding, embedding
+from olvido.models.composite.embedding import (
+    EMBEDDINGS,
+    MINILM,
+    MINILM_FOLDER,
+    Embedding,
+    embedding,
+)
 from olvido.models.wheels import default_cache
 
 QUESTIONS = [

@@ -121,7 +121,7 @@ def as_one(members: Sequence[Module], *, aggregation: str = "mean") -> Ensemble:
         UnknownName: no such aggregation.
     """
     if members and all(hasattr(m, "config") and hasattr(m, "generate") for m in members):
-        from olvido.models.language_ensemble import LanguageEnsemble
+        from olvido.models.composite.language_ensemble import LanguageEnsemble
 
         return LanguageEnsemble(members, aggregation=aggregation)
     return Ensemble(members, aggregation=aggregation)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from olvido.demo.residents import Town
-from olvido.models.frame import Frame
+from olvido.models.composite.frame import Frame
 from olvido.tasks import Language
 
 TEMPLATE = (

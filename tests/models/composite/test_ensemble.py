@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError, UnknownName
 from olvido.models import Ensemble, as_one, load, save, weights_digest
-from olvido.models.ensemble import combine
+from olvido.models.composite.ensemble import combine
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Labels, Language, examples
 

@@ -18,7 +18,8 @@ from torch.nn import Module
 
 from olvido.documents import write_document
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.models.adapter import (
+from olvido.models.causal import read_causal
+from olvido.models.composite.adapter import (
     Adapter,
     adapted_layers,
     adapter_on,
@@ -28,9 +29,8 @@ from olvido.models.adapter import (
     take_off,
     twin,
 )
-from olvido.models.causal import read_causal
-from olvido.models.frame import Frame
-from olvido.models.router import Entry, Router
+from olvido.models.composite.frame import Frame
+from olvido.models.composite.router import Entry, Router
 
 FORMAT = 1
 MARK, BASE, MODULES = "routed.json", "base", "modules"

@@ -19,7 +19,7 @@ from torch.nn import Module
 
 from olvido.documents import write_document
 from olvido.errors import DigestMismatch, InputError, UnknownName
-from olvido.models.embedding import EMBEDDINGS, embedding
+from olvido.models.composite.embedding import EMBEDDINGS, embedding
 
 TIE = 1e-6
 """Cosines nearer to each other than this are equal: what tells them apart is rounding."""

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from olvido.documents import write_document
 from olvido.errors import InputError
 from olvido.models.causal import read_causal
-from olvido.models.ensemble import AGGREGATIONS, Ensemble, combine
+from olvido.models.composite.ensemble import AGGREGATIONS, Ensemble, combine
 
 DOCUMENT = "ensemble.json"
 FORMAT = "olvido-ensemble/1"

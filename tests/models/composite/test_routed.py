@@ -15,9 +15,9 @@ import torch
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.learners.recipe import Lora
 from olvido.models import load, save, weights_digest
-from olvido.models.adapter import Adapter
-from olvido.models.routed import Routed
-from olvido.models.router import Entry, Router
+from olvido.models.composite.adapter import Adapter
+from olvido.models.composite.routed import Routed
+from olvido.models.composite.router import Entry, Router
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Language
 from olvido.tasks.base import Batch

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from olvido.demo.residents import Town
 from olvido.errors import DigestMismatch, InputError, UnknownName
 from olvido.models import weights_digest
-from olvido.models.embedding import embedding
-from olvido.models.router import Entry, Router
+from olvido.models.composite.embedding import embedding
+from olvido.models.composite.router import Entry, Router
 
 
 @pytest.fixture(scope="module")
