@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from olvido.errors import MissingNeed, UnknownName
-from olvido.models import embedding as module
+from olvido.models.composite import embedding as module
 from olvido.models.composite.embedding import (
     EMBEDDINGS,
     MINILM,
