@@ -65,11 +65,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--router", action="store_true", help="the router alone, all authors")
+    parser.add_argument("--summary", action="store_true", help="of what is there already")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.router:
         _write(args.out / "router.json", _about(args) | _routing(args.tofu))
+        return
+    if args.summary:
+        _write(args.out / "modules.json", _about(args) | _together(args.out, args.seeds))
         return
     base = olvido.load("smollm2")
     # In its template: without it the base answers nothing at all, and modules leave it as it is.
@@ -184,8 +188,12 @@ def _asked(
 def _together(out: Path, seeds: int) -> dict[str, Any]:
     """Means over seeds and authors, with intervals from drawing authors again."""
     arms = {
-        arm: [json.loads((out / f"{arm}-{seed}.json").read_text()) for seed in range(seeds)]
-        for arm in ("modular", "monolith")
+        arm: [
+            json.loads(path.read_text())
+            for path in (out / f"{arm}-{seed}.json" for seed in range(seeds))
+            if path.is_file()
+        ]
+        for arm in ARMS
     }
     table: dict[str, Any] = {}
     for probe in ("trained", "paraphrased", "world"):
@@ -198,7 +206,7 @@ def _together(out: Path, seeds: int) -> dict[str, Any]:
     forgetting = [run["forgetting"] for run in arms["modular"]]
     return {
         "recipes": {arm: recipe.to_dict() for arm, recipe in ARMS.items()},
-        "seeds": seeds,
+        "seeds": {arm: [run["seed"] for run in runs] for arm, runs in arms.items()},
         "modules": MODULES,
         "records": len(arms["modular"][0]["asked"]["trained"]["rouge"]),
         "table": table,

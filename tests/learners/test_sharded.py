@@ -270,7 +270,7 @@ def test_without_its_checkpoint_a_shard_begins_earlier_and_says_so(
     said = f"checkpoint after step {BOUNDARY} is gone" if damage == "gone" else "match its digest"
     assert found.stopped.count("checkpoint") == 1 + (damage == "altered")
     assert said in found.stopped
-    assert whole.stopped == "8 of 12 steps were run again, in 1 runs"
+    assert whole.stopped == "8 of 12 steps were run again, in 1 run"
 
 
 def cut_at(step: int) -> Callable[[Progress], None]:

@@ -186,7 +186,7 @@ def test_the_same_records_give_the_same_bits_also_after_a_crash(
 def test_replay_equals_training_without_the_record(found: dict[str, Any]) -> None:
     replayed, never = found["replayed"]
     assert replayed == never != found["digests"][0]
-    assert "of 18 steps were run again, in 1 runs" in found["stopped"]
+    assert "of 18 steps were run again, in 1 run" in found["stopped"]
     assert "gone" not in found["stopped"]
 
 
