@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def plans(draw: st.DrawFn) -> SlotPlan:
 
 def contents(plan: SlotPlan, **other: str) -> dict[str, bytes]:
     """A digest for each record; of another content where one is given."""
-    return {i: other.get(i, i).encode().ljust(32, b"\0") for i in plan.slots}
+    return {i: sha256(other.get(i, i).encode()).digest() for i in plan.slots}
 
 
 def chains(plan: SlotPlan, known: dict[str, bytes], start: bytes = START) -> list[str]:
