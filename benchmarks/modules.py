@@ -31,7 +31,7 @@ import torch
 import olvido
 from olvido.audits import Witness
 from olvido.audits.base import rephrased
-from olvido.audits.recall import probability, rouge
+from olvido.audits.memory.recall import probability, rouge
 from olvido.learners import Lora, Placement, Progress, Trained
 from olvido.learners.modular.learner import train_adapter
 from olvido.learners.parts import again, carry_out

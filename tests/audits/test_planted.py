@@ -35,7 +35,12 @@ def test_a_model_that_never_saw_the_data_passes(world: World) -> None:
 def test_the_model_as_it_was_fails(world: World) -> None:
     report = world.report(world.before)
     assert report.verdict is Verdict.FAIL
-    assert failed(report) >= {"recall", "paraphrase", "likelihood", "membership", "change"}
+    assert failed(report) >= {"recall", "paraphrase", "likelihood", "change"}
+    # One person among a handful of strangers: the attack finds them, and may owe it to chance.
+    for found in report.findings:
+        if found.audit == "membership":
+            assert found.outside
+            assert found.status in (Status.FAIL, Status.UNKNOWN, Status.SILENT)
     assert not failed(report) & {"collateral", "neighbours", "general"}
     assert any("still recalls the forgotten" in reason for reason in report.reasons)
 
@@ -58,12 +63,14 @@ def test_a_destroyed_model_fails_for_what_it_lost(world: World) -> None:
 def test_forgetting_too_much_fails_while_the_rest_is_kept(world: World) -> None:
     report = world.report(world.pushed_away(world.stranger, until=16.0, keep=True))
     assert report.verdict is Verdict.FAIL
-    assert failed(report) >= {"likelihood", "membership"}
+    assert "likelihood" in failed(report)
     assert not failed(report) & {"recall", "paraphrase", "collateral", "general"}
     loss = report.find("likelihood", "loss")
     assert loss.excess > 0
     assert "above" in loss.says
-    assert "below" in report.find("membership", "AUC of the loss attack").says
+    attack = report.find("membership", "AUC of the loss attack")
+    assert attack.outside
+    assert attack.excess < 0
 
 
 def test_a_stammer_is_no_forgetting(world: World) -> None:
@@ -103,7 +110,7 @@ def test_without_what_was_to_be_kept_nothing_passes(world: World) -> None:
 
 
 def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
-    other, reference = world.references
+    other, *reference = world.references
     report = world.report(other, before=world.stranger, reference=reference)
     for audit in ("recall", "paraphrase", "likelihood"):
         assert {f.status for f in report.findings if f.audit == audit} == {Status.SILENT}
@@ -119,11 +126,20 @@ def test_without_the_model_as_it_was_nothing_is_silent(world: World) -> None:
     assert report.before is None
 
 
-def test_a_single_reference_gives_no_interval(world: World) -> None:
-    report = world.report(world.stranger, reference=world.references[0])
+def test_a_single_reference_without_strangers_gives_no_interval(world: World) -> None:
+    report = world.report(world.stranger, reference=world.references[0], holdout=())
     for found in report.findings:
-        assert (found.interval is None) == (found.against == "never-trained")
+        assert (found.p is None) == (found.audit not in ("collateral", "neighbours", "general"))
         assert len(found.spread) == 1
+        if found.p is None:
+            assert found.interval is None
+
+
+def test_without_strangers_the_point_estimate_decides(world: World) -> None:
+    report = world.report(world.before, holdout=())
+    assert report.verdict is Verdict.FAIL
+    assert report.find("recall", "exact match").p is None
+    assert failed(report) >= {"recall", "paraphrase", "likelihood", "change"}
 
 
 @pytest.mark.parametrize("where", ["embedding", "one row of it"])

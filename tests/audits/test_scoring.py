@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import Module
 
 from olvido.audits.scoring import Score, Witness
+from olvido.audits.scoring.score import look
 from olvido.tasks import Batch, Example, Language
 
 from .conftest import World
@@ -52,10 +55,15 @@ def plainly(world: World, model: Module, record: Example) -> Score:
     prompt, answer = world.task.encode(record)
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([prompt + answer])).logits[0].double()
-    told = logits[len(prompt) - 1 : -1].log_softmax(-1)
-    log_p = sum(float(told[place, token]) for place, token in enumerate(answer))
-    exact = all(int(told[place].argmax()) == token for place, token in enumerate(answer))
-    return Score(log_p, len(answer), exact)
+    told = logits[len(prompt) - 1 : -1].log_softmax(-1).numpy()
+    rows = range(len(answer))
+    mean = [float((np.exp(told[t]) * told[t]).sum()) for t in rows]
+    return Score(
+        np.array([told[t, answer[t]] for t in rows]),
+        np.array(mean),
+        np.array([float((np.exp(told[t]) * (told[t] - mean[t]) ** 2).sum()) for t in rows]),
+        np.array([int((told[t] > told[t, answer[t]]).sum()) for t in rows]),
+    )
 
 
 def test_scores_equal_a_plain_computation(world: World, mixed: tuple[Example, ...]) -> None:
@@ -63,10 +71,26 @@ def test_scores_equal_a_plain_computation(world: World, mixed: tuple[Example, ..
         scores = Witness(model, world.task).scores(mixed)
         for record, score in zip(mixed, scores, strict=True):
             expected = plainly(world, model, record)
-            assert score.log_p == pytest.approx(expected.log_p, abs=1e-4 * expected.tokens)
+            for found, wanted in zip(score.arrays, expected.arrays, strict=True):
+                np.testing.assert_allclose(found, wanted, atol=1e-4)
+            np.testing.assert_allclose(score.entropy, -expected.mean, atol=1e-4)
             assert (score.tokens, score.exact) == (expected.tokens, expected.exact)
+            assert score.log_p == pytest.approx(expected.log_p, abs=1e-4 * expected.tokens)
             assert score.loss == pytest.approx(-expected.log_p / expected.tokens, abs=1e-4)
             assert score.probability == pytest.approx(math.exp(-score.loss))
+
+
+def test_forbidden_tokens_add_nothing_and_nan_stays_nan() -> None:
+    logits = torch.tensor([[0.0, 0.0, -math.inf], [0.0, math.nan, 1.0], [2.0, 2.0, 2.0]])
+    log_p, mean, variance, rank = look(logits, torch.tensor([0, 0, 2]))
+    assert log_p[0] == pytest.approx(-math.log(2))
+    assert (float(mean[0]), float(variance[0])) == pytest.approx((-math.log(2), 0.0), abs=1e-6)
+    assert rank[0] == 0
+    assert math.isnan(log_p[1])
+    assert math.isnan(mean[1])
+    assert rank[1] > 0
+    # Of three equals decoding takes the first, so the last is not what it would say.
+    assert rank[2] > 0
 
 
 def test_exact_is_what_greedy_generation_gives(world: World) -> None:
@@ -127,3 +151,50 @@ def test_no_records_no_work(world: World, counting: Counting) -> None:
     assert witness.scores([]) == []
     assert witness.answers([]) == []
     assert counting.scored == counting.answered == []
+
+
+def test_what_lies_on_disk_is_not_asked_again(
+    world: World, counting: Counting, mixed: tuple[Example, ...], tmp_path: Path
+) -> None:
+    first = Witness(world.references[0], counting, cache=tmp_path)
+    scores, answers = first.scores(mixed), first.answers(mixed)
+    counting.scored.clear()
+    counting.answered.clear()
+    again = Witness(world.references[0], counting, cache=tmp_path)
+    assert again.scores(mixed) == scores
+    assert again.answers(mixed) == answers
+    assert counting.scored == counting.answered == []
+    # Another model has another digest, and is asked.
+    other = Witness(world.before, counting, cache=tmp_path)
+    assert other.scores(mixed) != scores
+    assert counting.scored
+
+
+def test_another_wording_of_the_same_record_is_another_text(
+    world: World, counting: Counting, tmp_path: Path
+) -> None:
+    record = world.forget[0]
+    Witness(world.before, counting, cache=tmp_path).scores([record])
+    turned = Example(record.id, f"{record.prompt} Please.", record.completion)
+    counting.scored.clear()
+    Witness(world.before, counting, cache=tmp_path).scores([turned])
+    assert len(counting.scored) == 1
+
+
+@pytest.mark.parametrize("harm", ["altered", "cut", "empty"])
+def test_a_file_that_is_not_what_was_written_is_set_aside_and_asked_again(
+    world: World, counting: Counting, mixed: tuple[Example, ...], tmp_path: Path, harm: str
+) -> None:
+    first = Witness(world.before, counting, cache=tmp_path)
+    scores = first.scores(mixed)
+    (file,) = tmp_path.rglob("*.npz")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes({"altered": bytes(content), "cut": content[:-9], "empty": b""}[harm])
+    counting.scored.clear()
+    with pytest.warns(UserWarning, match="set aside"):
+        again = Witness(world.before, counting, cache=tmp_path)
+    assert again.scores(mixed) == scores
+    assert counting.scored
+    # The good file that now stands beside it is read without complaint.
+    assert Witness(world.before, counting, cache=tmp_path).scores(mixed) == scores

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,21 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from olvido.audits import statistics
-from olvido.audits.statistics import auc, clusters_of, excess_interval
+from olvido.audits.statistics import (
+    Values,
+    auc,
+    chance,
+    clusters_of,
+    excess_draws,
+    holm,
+    limits,
+    tail,
+)
+
+
+def excess_interval(*given: Any, **seed: int) -> tuple[float, float]:
+    return limits(excess_draws(*given, **seed))
+
 
 # Few distinct values, so that ties are common.
 SCORES = st.lists(
@@ -99,3 +115,98 @@ def test_not_a_number_stays_one() -> None:
     low, high = excess_interval(values, [np.zeros(3)], clusters_of(["a", "b", "c"]))
     assert np.isnan([low, high]).all()
     assert np.isnan(auc(values, np.zeros(2)))
+
+
+def world_of(
+    draw: np.random.Generator, references: int, *, people: int = 12, left: float = 0.0
+) -> tuple[Values, Values]:
+    """Values of models whose seeds shift everybody, and people who differ under each model."""
+    models = 1 + references
+    seeds = draw.normal(0, 0.3, (models, 1))
+    people_mean = draw.normal(3.0, 1.0, (1, people + 1))
+    values = people_mean + seeds + draw.normal(0, 0.2, (models, people + 1))
+    values[0, 0] += left
+    return values[:, :1], values[:, 1:]
+
+
+@pytest.mark.parametrize("references", [3, 4, 6])
+def test_never_trained_models_are_alarming_as_seldom_as_promised(references: int) -> None:
+    """400 never-trained suspects: p below 0.05 in 5% of them, and three standard errors."""
+    draw = np.random.default_rng(references)
+    alarms = 0
+    for _ in range(400):
+        forgotten, strangers = world_of(draw, references)
+        found = chance(forgotten, strangers, unit=0.01)
+        assert found is not None
+        alarms += found.p(float(forgotten[0, 0] - forgotten[1:, 0].mean()), 0.0, 0.0) < 0.05
+    assert alarms / 400 <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+
+
+@pytest.mark.parametrize("references", [1, 2, 3, 6])
+def test_what_is_left_is_found_however_hard_the_person_is(references: int) -> None:
+    draw = np.random.default_rng(9)
+    found = 0
+    for _ in range(50):
+        forgotten, strangers = world_of(draw, references, people=15, left=6.0)
+        by_chance = chance(forgotten, strangers, unit=0.01)
+        assert by_chance is not None
+        excess = float(forgotten[0, 0] - forgotten[1:, 0].mean())
+        found += by_chance.p(excess, -0.5, 0.5) < 0.05
+        low, high = by_chance.interval(excess)
+        assert low < excess < high
+    assert found >= 45
+
+
+def test_an_odd_suspect_does_not_widen_its_own_tolerance() -> None:
+    draw = np.random.default_rng(4)
+    forgotten, strangers = world_of(draw, 4)
+    plain = chance(forgotten, strangers, unit=0.01)
+    odd_forgotten, odd_strangers = forgotten.copy(), strangers.copy()
+    odd_forgotten[0] += 50
+    odd_strangers[0] += 50
+    odd = chance(odd_forgotten, odd_strangers, unit=0.01)
+    assert plain is not None
+    assert odd is not None
+    assert odd.sd == pytest.approx(plain.sd)
+
+
+def test_with_few_strangers_nothing_is_said() -> None:
+    assert chance(np.zeros((4, 1)), np.zeros((4, 4)), unit=0.1) is None
+
+
+def test_strangers_who_all_agree_leave_one_step_open() -> None:
+    found = chance(np.zeros((4, 1)), np.zeros((4, 10)), unit=0.04)
+    assert found is not None
+    assert 0 < found.sd < 0.04
+    assert found.p(0.5, None, 0.05) < 1e-6
+    assert found.p(0.05, None, 0.05) == 1.0
+
+
+def test_not_a_number_among_the_placebos_is_never_significant_and_never_sure() -> None:
+    strangers = np.zeros((4, 10))
+    strangers[2, 3] = np.nan
+    found = chance(np.zeros((4, 1)), strangers, unit=0.04)
+    assert found is not None
+    assert not found.p(9.0, None, 0.05) < 0.05
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_is_that_of_its_definition(values: list[float]) -> None:
+    adjusted = holm(values)
+    ordered = sorted(values)
+    for p, found in zip(values, adjusted, strict=True):
+        expected = max(
+            min(1.0, q * (len(values) - rank)) for rank, q in enumerate(ordered) if q <= p
+        )
+        # Equal values share the adjustment of the first of them.
+        assert found == pytest.approx(expected) or values.count(p) > 1
+        assert p <= found <= 1 or found == pytest.approx(p)
+
+
+def test_the_tail_of_a_bootstrap_is_never_nothing_and_nan_never_small() -> None:
+    draws = np.linspace(-1.0, -0.5, 99)
+    assert tail(draws, -0.1, None) == pytest.approx(0.01)
+    assert tail(draws, -0.75, None) > 0.4
+    assert tail(draws, None, None) == 1.0
+    assert tail(-draws, -0.1, 0.1) == pytest.approx(0.02)
+    assert np.isnan(tail(np.array([0.0, np.nan]), -0.1, None))

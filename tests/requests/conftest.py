@@ -78,7 +78,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def learned(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Place:
     """The model is trained and served; nobody has asked for anything."""
     folder = tmp_path_factory.mktemp("learned") / "workspace"
-    place = Place(folder, make_town(seed=0, residents=12, outsiders=8, told=3))
+    place = Place(folder, make_town(seed=0, residents=12, outsiders=12, told=3))
     settings = Settings.load(folder, environment={})
     Store.create(settings.ledger, key=Key.create(settings.key)).close()
     rows = place.town.rows()

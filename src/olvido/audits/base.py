@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from torch.nn import Module
 
-from olvido.audits.change import Change
-from olvido.audits.collateral import Collateral, General, Neighbours
-from olvido.audits.fluency import Fluency
-from olvido.audits.likelihood import Likelihood
-from olvido.audits.membership import Membership
-from olvido.audits.recall import Paraphrase, Recall
+from olvido.audits.compare import grouped
+from olvido.audits.honesty.change import Change
+from olvido.audits.kept.collateral import Collateral, General, Neighbours
+from olvido.audits.kept.fluency import Fluency
+from olvido.audits.membership.attacks import Membership
+from olvido.audits.membership.likelihood import Likelihood
+from olvido.audits.memory.recall import Paraphrase, Recall
 from olvido.audits.scoring import Witness
-from olvido.audits.types import Audit, Evidence, Finding, Need
-from olvido.audits.verdict import Report, judge
+from olvido.audits.types import Audit, Evidence, Finding, Level, Need, Shadow
+from olvido.audits.verdict import Report, judge, settle
 from olvido.errors import InputError, MissingNeed, UnknownName
 from olvido.learners.base import task_of
 from olvido.tasks import Example, Task, examples
 from olvido.tasks.base import Row
 
 AUDITS: dict[str, type[Audit]] = {
+    "change": Change,
     "recall": Recall,
     "paraphrase": Paraphrase,
     "likelihood": Likelihood,
@@ -30,12 +35,11 @@ AUDITS: dict[str, type[Audit]] = {
     "neighbours": Neighbours,
     "general": General,
     "fluency": Fluency,
-    "change": Change,
 }
-"""Audits by the name they are called by."""
+"""Audits by the name they are called by, in the order in which their reasons are given."""
 
 AuditWatcher = Callable[[str, int, int], None]
-"""Called with an audit's name, how many are done, and how many there are."""
+"""Called with what is done, how much of it is, and how much there is."""
 
 
 def audit(
@@ -51,6 +55,9 @@ def audit(
     tokenizer: Any | None = None,
     task: Task | None = None,
     audits: Sequence[str] | None = None,
+    level: str = "quick",
+    shadows: Sequence[Shadow] = (),
+    cache: Path | None = None,
     watch: AuditWatcher | None = None,
 ) -> Report:
     """Audit a forgetting against models that never saw the data.
@@ -60,85 +67,210 @@ def audit(
             keeps its scores for the next audit.
         forget: what it was to forget; rows may hold `paraphrases`, questions never trained on.
         reference: never-trained models of different seeds; three or more tell the seed's share in
-            a difference, with one the intervals are missing.
+            a difference.
         retain: what it was to keep.
         neighbours, general: kept records near the forgotten, and what everybody may know.
-        holdout: records of the same making that no model saw.
+        holdout: records of the same making that no model saw. Those of five people or more tell how
+            far chance carries a model from never-trained ones; without them point estimates decide.
         before: the model as it was.
         tokenizer: of all these models; or give a `task`.
         task: how records become batches.
-        audits: names in `AUDITS`; None: all whose evidence was given. A required audit that lacks
-            its evidence, or was not asked for, makes the verdict unknown.
-        watch: called after every audit.
+        audits: names in `AUDITS`; None: all of the level whose evidence was given. A required audit
+            that lacks its evidence, or was not asked for, makes the verdict unknown.
+        level: how much is tried: `quick`, `standard` or `thorough`.
+        shadows: models whose members are known; see `olvido.audits.membership.shadows`.
+        cache: a folder that keeps what each model said of each text, by their digests. It tells
+            about the records: remove it when they are to be forgotten everywhere.
+        watch: called on the way.
 
     Raises:
         InputError: nothing to examine or to ask, records that cannot be read, or a reference that
             is the model as it was.
         MissingNeed: no reference, or an audit asked for by name lacks its evidence.
-        UnknownName: no such audit.
+        UnknownName: no such audit or level.
     """
-    names = list(AUDITS) if audits is None else list(audits)
-    if not names:
-        raise InputError("audits=[] asks for nothing: name some, or leave it out for all of them")
-    for name in names:
-        if name not in AUDITS:
-            raise UnknownName("audit", name, AUDITS)
-    references = [reference] if isinstance(reference, Module | Witness) else list(reference)
-    if not references:
-        raise MissingNeed(
-            "an audit needs at least one model that never saw the data: pass reference=model, or "
-            "a list of them with different seeds"
+    return Examination(
+        model,
+        forget=forget,
+        reference=reference,
+        retain=retain,
+        neighbours=neighbours,
+        general=general,
+        holdout=holdout,
+        before=before,
+        tokenizer=tokenizer,
+        task=task,
+        audits=audits,
+        level=level,
+        shadows=shadows,
+        cache=cache,
+    ).run(watch)
+
+
+class Examination:
+    """An audit that is made ready, and can say how long it will take before it starts.
+
+    Arguments and errors are those of `audit`.
+    """
+
+    def __init__(
+        self,
+        model: Module | Witness,
+        *,
+        forget: Iterable[Row | Example],
+        reference: Module | Witness | Sequence[Module | Witness],
+        retain: Iterable[Row | Example] = (),
+        neighbours: Iterable[Row | Example] = (),
+        general: Iterable[Row | Example] = (),
+        holdout: Iterable[Row | Example] = (),
+        before: Module | Witness | None = None,
+        tokenizer: Any | None = None,
+        task: Task | None = None,
+        audits: Sequence[str] | None = None,
+        level: str = "quick",
+        shadows: Sequence[Shadow] = (),
+        cache: Path | None = None,
+    ) -> None:
+        names = list(AUDITS) if audits is None else list(audits)
+        if not names:
+            raise InputError(
+                "audits=[] asks for nothing: name some, or leave it out for all of them"
+            )
+        for name in names:
+            if name not in AUDITS:
+                raise UnknownName("audit", name, AUDITS)
+        wanted = Level.named(level)
+        references = [reference] if isinstance(reference, Module | Witness) else list(reference)
+        if not references:
+            raise MissingNeed(
+                "an audit needs at least one model that never saw the data: pass reference=model, "
+                "or a list of them with different seeds"
+            )
+        forgotten = examples(forget, "forget")
+        if not forgotten:
+            raise InputError("there is nothing to examine: forget=[] holds no record")
+        task = task_of(tokenizer, task)
+
+        def witness(asked: Module | Witness) -> Witness:
+            return asked if isinstance(asked, Witness) else Witness(asked, task, cache=cache)
+
+        never_members = examples(holdout, "holdout")
+        strangers = _people(never_members, wanted.strangers, len(forgotten))
+        self.evidence = Evidence(
+            suspect=witness(model),
+            references=tuple(map(witness, references)),
+            before=None if before is None else witness(before),
+            forget=forgotten,
+            retain=_some(examples(retain, "retain"), wanted.kept),
+            neighbours=_some(examples(neighbours, "neighbours"), wanted.kept),
+            general=_some(examples(general, "general"), wanted.kept),
+            holdout=never_members,
+            paraphrased=rephrased(forgotten),
+            strangers=strangers,
+            paraphrased_strangers=rephrased(strangers),
+            shadows=tuple(shadows),
+            level=wanted,
         )
-    forgotten = examples(forget, "forget")
-    if not forgotten:
-        raise InputError("there is nothing to examine: forget=[] holds no record")
-    task = task_of(tokenizer, task)
-    evidence = Evidence(
-        suspect=_witness(model, task),
-        references=tuple(_witness(m, task) for m in references),
-        before=None if before is None else _witness(before, task),
-        forget=forgotten,
-        retain=examples(retain, "retain"),
-        neighbours=examples(neighbours, "neighbours"),
-        general=examples(general, "general"),
-        holdout=examples(holdout, "holdout"),
-        paraphrased=rephrased(forgotten),
-    )
-    if evidence.before and evidence.before.digest in {w.digest for w in evidence.references}:
-        raise InputError(
-            "a reference has the very weights of `before`, which saw the data: give models that "
-            "were trained without it"
-        )
-    findings: list[Finding] = []
-    missing: dict[str, tuple[Need, ...]] = {}
-    for done, name in enumerate(names):
-        chosen = AUDITS[name]()
-        lacking = tuple(sorted(need for need in chosen.needs if not evidence.has(need)))
-        if lacking and audits is not None:
-            remedies = "; ".join(need.remedy for need in lacking)
-            raise MissingNeed(f"audit {name!r} needs more evidence: {remedies}")
-        if lacking:
-            missing[name] = lacking
-        else:
+        was = self.evidence.before
+        if was and was.digest in {w.digest for w in self.evidence.references}:
+            raise InputError(
+                "a reference has the very weights of `before`, which saw the data: give models "
+                "that were trained without it"
+            )
+        self.chosen, self.missing = self._choose(names, asked=audits is not None)
+
+    def _choose(
+        self, names: Sequence[str], *, asked: bool
+    ) -> tuple[dict[str, Audit], dict[str, tuple[Need, ...]]]:
+        """The audits that run, and those that lack something."""
+        chosen: dict[str, Audit] = {}
+        missing: dict[str, tuple[Need, ...]] = {}
+        for name in names:
+            kind = AUDITS[name]
+            lacking = tuple(sorted(need for need in kind.needs if not self.evidence.has(need)))
+            if lacking and asked:
+                remedies = "; ".join(need.remedy for need in lacking)
+                raise MissingNeed(f"audit {name!r} needs more evidence: {remedies}")
+            # What is about words is no part of the audit of a classifier.
+            if (kind.level > self.evidence.level and not asked) or Need.LANGUAGE in lacking:
+                continue
+            if lacking:
+                missing[name] = lacking
+            else:
+                chosen[name] = kind()
+        return chosen, missing
+
+    @property
+    def required(self) -> list[str]:
+        """The audits without which nothing passes."""
+        return [
+            name
+            for name, kind in AUDITS.items()
+            if kind.required
+            and (Need.LANGUAGE not in kind.needs or self.evidence.has(Need.LANGUAGE))
+        ]
+
+    def run(self, watch: AuditWatcher | None = None) -> Report:
+        """Ask, compare, judge."""
+        began = time.perf_counter()
+        evidence = self.evidence
+        asks = [audit.asks(evidence) for audit in self.chosen.values()]
+        # One pass over everything for each model, so that records of like length meet in a batch.
+        rounds = len(evidence.witnesses) + len(self.chosen)
+        for number, witness in enumerate(evidence.witnesses):
+            witness.scores([record for ask in asks for record in (*ask.scored, *ask.answered)])
+            witness.answers([record for ask in asks for record in ask.answered])
+            if watch is not None:
+                watch("models", number + 1, rounds)
+        findings: list[Finding] = []
+        for number, (name, chosen) in enumerate(self.chosen.items()):
             findings += chosen.run(evidence)
-        if watch is not None:
-            watch(name, done + 1, len(names))
-    required = [name for name, chosen in AUDITS.items() if chosen.required]
-    missing |= {name: () for name in required if name not in names}
-    verdict, reasons = judge(findings, missing, required)
-    return Report(
-        verdict,
-        reasons,
-        tuple(findings),
-        missing,
-        evidence.suspect.digest,
-        evidence.before.digest if evidence.before else None,
-        tuple(w.digest for w in evidence.references),
-    )
+            if watch is not None:
+                watch(name, len(evidence.witnesses) + number + 1, rounds)
+        required = self.required
+        missing = self.missing | {
+            name: () for name in required if name not in {**self.chosen, **self.missing}
+        }
+        settled = settle(findings)
+        meaning = {name: kind.reason for name, kind in AUDITS.items()}
+        verdict, reasons = judge(settled, missing, required, meaning)
+        return Report(
+            verdict,
+            reasons,
+            settled,
+            missing,
+            evidence.suspect.digest,
+            evidence.before.digest if evidence.before else None,
+            tuple(w.digest for w in evidence.references),
+            evidence.level.name.lower(),
+            {
+                "forget": len(evidence.forget),
+                "paraphrased": len(evidence.paraphrased),
+                "retain": len(evidence.retain),
+                "neighbours": len(evidence.neighbours),
+                "general": len(evidence.general),
+                "strangers": len(evidence.strangers),
+            },
+            time.perf_counter() - began,
+        )
 
 
-def _witness(model: Module | Witness, task: Task) -> Witness:
-    return model if isinstance(model, Witness) else Witness(model, task)
+def _people(records: Sequence[Example], count: int, size: int) -> tuple[Example, ...]:
+    """The records of some people, or of some groups as large as the forgotten's."""
+    groups = grouped(records, size)[:count]
+    return tuple(records[place] for group in groups for place in group)
+
+
+def _some(records: Sequence[Example], most: int) -> tuple[Example, ...]:
+    """Some of the records, the same whatever their order, in the order given."""
+    if len(records) <= most:
+        return tuple(records)
+
+    def drawn(record: Example) -> bytes:
+        return sha256(record.id.encode()).digest()
+
+    kept = {record.id for record in sorted(records, key=drawn)[:most]}
+    return tuple(record for record in records if record.id in kept)
 
 
 def rephrased(records: Sequence[Example]) -> tuple[Example, ...]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import clusters_of, excess_interval
-from olvido.audits.tolerances import Range
+from olvido.audits.statistics import (
+    Chance,
+    Values,
+    chance,
+    clusters_of,
+    excess_draws,
+    limits,
+    tail,
+)
+from olvido.audits.tolerances import ADVISORY, Range
 from olvido.audits.types import Evidence, Finding, Status
 from olvido.tasks import Example
 
@@ -17,137 +27,223 @@ Measure = Callable[[Witness, Sequence[Example]], Sequence[float]]
 """One value a record, from one model."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a finding is about.
+
+    Attributes:
+        audit, metric, probe: names.
+        tolerated: range of suspect - expected.
+        exhibit: see `Finding`.
+    """
+
+    audit: str
+    metric: str
+    probe: str
+    tolerated: Range
+    exhibit: dict[str, Any] | None = None
+
+
 def with_never_trained(
     evidence: Evidence,
+    question: Question,
     probes: Sequence[Example],
     measure: Measure,
-    tolerated: Range,
     *,
-    audit: str,
-    metric: str,
-    probe: str,
-    known: Range | None = None,
+    strangers: Sequence[Example] = (),
+    known: bool = False,
 ) -> Finding:
     """Compare the suspect's mean on some probes with the never-trained models'.
 
     Args:
         evidence: the models.
+        question: what it is about.
         probes: the records to measure on.
         measure: gives one value a record.
-        tolerated: range of suspect - never-trained; for a `relative` one scale it beforehand.
-        audit, metric, probe: names.
-        known: where given, and the model as it was lies within this range of never-trained models,
-            the finding is silent: a probe that the original fails proves nothing.
+        strangers: the same probes of records that no model was taught, which tell how far chance
+            carries a model from never-trained ones; without them the point estimate decides.
+        known: whether it is about what the model knew. A probe that the original did not know
+            either proves nothing, so the finding is silent where the model as it was cannot be told
+            from never-trained models; and more than half of what that knew is no pass.
+    """
+    witnesses = (evidence.suspect, *evidence.references)
+    values = [np.array(measure(w, probes), dtype=float) for w in witnesses]
+    beside = [np.array(measure(w, strangers), dtype=float) for w in witnesses]
+    before = None
+    if evidence.before is not None:
+        before = fmean(measure(evidence.before, probes))
+    clusters = clusters_of([example.completion for example in probes])
+    return against_never_trained(
+        question,
+        per_subject(values, grouped(probes)),
+        per_subject(beside, grouped(strangers, len(probes))),
+        before=before,
+        known=known,
+        n=len(probes),
+        clusters=len(clusters),
+        interval=None if len(values) < 3 else limits(excess_draws(values[0], values[1:], clusters)),
+        weights=[len(group) for group in grouped(probes)],
+    )
+
+
+def against_never_trained(
+    question: Question,
+    forgotten: Values,
+    strangers: Values,
+    *,
+    before: float | None,
+    known: bool,
+    n: int,
+    clusters: int,
+    interval: tuple[float, float] | None = None,
+    weights: Sequence[int] | None = None,
+) -> Finding:
+    """A finding from one value for each model and subject.
+
+    Args:
+        question: what it is about.
+        forgotten: the suspect's values in the first row, then each reference's. [1 + R, K]
+        strangers: the same of subjects that no model was taught. [1 + R, G]
+        before: the value of the model as it was.
+        known: see `with_never_trained`.
+        n, clusters: records, and independent facts among them.
+        interval: of the difference, where there are too few strangers to tell.
+        weights: of the forgotten subjects in the mean: how many records each has.
+    """
+    value, *spread = np.average(forgotten, axis=1, weights=weights).tolist()
+    expected = fmean(spread)
+    by_chance = chance(forgotten, strangers, unit=1 / n) if strangers.size else None
+    p = None
+    if by_chance is not None:
+        interval = by_chance.interval(value - expected)
+        p = by_chance.p(value - expected, *question.tolerated)
+    first = Status.PASS
+    if known and before is not None:
+        if not _told(question, before - expected, by_chance):
+            first = Status.SILENT
+        elif (value - expected) / (before - expected) > 0.5:
+            first = Status.UNKNOWN
+    return finding(
+        question,
+        value=value,
+        against="never-trained",
+        expected=expected,
+        spread=tuple(spread),
+        before=before,
+        interval=interval,
+        p=p,
+        n=n,
+        clusters=clusters,
+        first=first,
+    )
+
+
+def _told(question: Question, excess: float, by_chance: Chance | None) -> bool:
+    """Whether the model as it was, which is known to know, would have been caught."""
+    if question.tolerated.holds(excess):
+        return False
+    return by_chance is None or by_chance.p(excess, *question.tolerated) < 0.05
+
+
+def with_before(
+    evidence: Evidence, question: Question, probes: Sequence[Example], measure: Measure
+) -> Finding:
+    """Compare the suspect's mean with the model's as it was, or never-trained models' if lower.
+
+    What never-trained models lack as well was not lost by the forgetting. The interval and the
+    error probability are a bootstrap over subjects: what is asked is a sample of what was to stay.
     """
     value = np.array(measure(evidence.suspect, probes), dtype=float)
     others = [np.array(measure(w, probes), dtype=float) for w in evidence.references]
     spread = tuple(float(v.mean()) for v in others)
-    before = None
+    compared, against, before = others, "never-trained", None
     if evidence.before is not None:
-        before = fmean(measure(evidence.before, probes))
-    expected = fmean(spread)
-    status = Status.PASS if tolerated.holds(float(value.mean()) - expected) else Status.FAIL
-    if (
-        status is Status.PASS
-        and known is not None
-        and before is not None
-        and known.holds(before - expected)
-    ):
-        status = Status.SILENT
-    clusters = clusters_of([example.completion for example in probes])
+        was = np.array(measure(evidence.before, probes), dtype=float)
+        before = float(was.mean())
+        if not before > fmean(spread):
+            compared, against = [was], "before"
+    expected = fmean(float(v.mean()) for v in compared)
+    clusters = clusters_of([subject_of(example) for example in probes])
+    draws = excess_draws(value, compared, clusters)
     return finding(
-        audit=audit,
-        metric=metric,
-        probe=probe,
+        question,
         value=float(value.mean()),
-        against="never-trained",
+        against=against,
+        expected=expected,
         spread=spread,
         before=before,
-        interval=None if len(others) < 2 else excess_interval(value, others, clusters),
+        interval=limits(draws) if len(clusters) > 1 else None,
+        p=tail(draws, *question.tolerated) if len(clusters) > 1 else None,
         n=len(probes),
         clusters=len(clusters),
-        tolerated=tolerated,
-        status=status,
-    )
-
-
-def with_before(
-    evidence: Evidence,
-    probes: Sequence[Example],
-    measure: Measure,
-    tolerated: Range,
-    *,
-    audit: str,
-    metric: str,
-    probe: str,
-) -> Finding:
-    """Compare the suspect's mean with the model's as it was, else with never-trained models'."""
-    if evidence.before is None:
-        return with_never_trained(
-            evidence, probes, measure, tolerated, audit=audit, metric=metric, probe=probe
-        )
-    value = np.array(measure(evidence.suspect, probes), dtype=float)
-    was = np.array(measure(evidence.before, probes), dtype=float)
-    clusters = clusters_of([example.completion for example in probes])
-    excess = float(value.mean() - was.mean())
-    return finding(
-        audit=audit,
-        metric=metric,
-        probe=probe,
-        value=float(value.mean()),
-        against="before",
-        spread=tuple(fmean(measure(w, probes)) for w in evidence.references),
-        before=float(was.mean()),
-        interval=excess_interval(value, [was], clusters),
-        n=len(probes),
-        clusters=len(clusters),
-        tolerated=tolerated,
-        status=Status.PASS if tolerated.holds(excess) else Status.FAIL,
     )
 
 
 def finding(
+    question: Question,
     *,
-    audit: str,
-    metric: str,
-    probe: str,
     value: float,
     against: str,
+    expected: float,
     spread: tuple[float, ...],
     before: float | None,
-    interval: tuple[float, float] | None,
+    interval: tuple[float, float] | None = None,
+    p: float | None = None,
     n: int,
     clusters: int,
-    tolerated: Range,
-    status: Status,
+    first: Status = Status.PASS,
 ) -> Finding:
-    """A finding with its sentence."""
-    expected = before if against == "before" and before is not None else fmean(spread)
-    says = f"{metric} on {probe}: {value:.3f}, {against} {expected:.3f}"
-    if status is Status.FAIL:
-        excess = value - expected
-        if tolerated.high is not None and excess > tolerated.high:
-            says += " (above what is tolerated)"
-        elif tolerated.low is not None and excess < tolerated.low:
-            says += " (below what is tolerated)"
-        else:
-            says += " (not a number)"
-    elif status is Status.SILENT:
-        says += " (the model never knew it: proves nothing)"
+    """A finding before the verdict, which alone knows how many others there are.
+
+    Until then its status says what becomes of it unless it fails: `silent` where the model as it
+    was knew nothing, `unknown` where more than half of what that knew is there, if out of tolerance
+    at all.
+    """
+    low, high = question.tolerated
     return Finding(
-        audit,
-        metric,
-        probe,
-        value,
-        against,
-        expected,
-        spread,
-        before,
-        interval,
-        n,
-        clusters,
-        tolerated.low,
-        tolerated.high,
-        status,
-        says,
+        audit=question.audit,
+        metric=question.metric,
+        probe=question.probe,
+        value=value,
+        against=against,
+        expected=expected,
+        spread=spread,
+        before=before,
+        interval=interval,
+        p=p,
+        n=n,
+        clusters=clusters,
+        low=low,
+        high=high,
+        votes=(question.audit, question.metric) not in ADVISORY,
+        status=first,
+        says=f"{question.metric} on {question.probe}: {value:.3f}, {against} {expected:.3f}",
+        exhibit=question.exhibit,
     )
+
+
+def subject_of(example: Example) -> str:
+    """Whom a record is about; a record about nobody stands for itself."""
+    return "|".join(example.subjects) or example.id.partition("#")[0]
+
+
+def grouped(records: Sequence[Example], size: int = 0) -> list[list[int]]:
+    """Positions of the records of each subject; those about nobody go together by `size`.
+
+    Where nobody is named at all, the forgotten (`size` 0) are one group, and the others are cut
+    into groups as large as that.
+    """
+    groups: dict[object, list[int]] = {}
+    nameless = 0
+    for place, record in enumerate(records):
+        key: object = record.subjects
+        if not record.subjects:
+            key, nameless = (nameless // size if size else 0), nameless + 1
+        groups.setdefault(key, []).append(place)
+    # A remainder of a few records would pass for a person.
+    return [g for g in groups.values() if not size or 2 * len(g) >= min(size, len(records))]
+
+
+def per_subject(values: Sequence[Values], groups: Sequence[Sequence[int]]) -> Values:
+    """Means over each group. [models, groups]"""
+    return np.array([[value[list(group)].mean() for group in groups] for value in values])

@@ -1,8 +1,10 @@
-"""Intervals of differences, with the seed-to-seed spread of the references in them."""
+"""Intervals and error probabilities of differences, with the spread over seeds in them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,105 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 RESAMPLES = 2000
 LEVEL = 0.95
+STRANGERS = 5
+"""People who were never members, at the least, to tell from how far chance carries."""
+SEEDS = 3
+"""Never-trained models, at the least, to tell their seeds' share in a difference."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How far from the never-trained models' mean a model lies on people nobody ever taught it.
+
+    Attributes:
+        sd: standard deviation of that difference.
+        dof: degrees of freedom behind it.
+    """
+
+    sd: float
+    dof: float
+
+    def p(self, excess: float, low: float | None, high: float | None) -> float:
+        """How likely chance alone carries a difference so far out of a tolerated range.
+
+        Two-sided where the range is closed on both sides; 1 within the range.
+        """
+        from scipy.stats import t
+
+        out = max(
+            excess - high if high is not None else -math.inf,
+            low - excess if low is not None else -math.inf,
+        )
+        if not out > 0:
+            return 1.0 if out <= 0 else math.nan
+        tail = float(t.sf(out / self.sd, self.dof)) if self.sd else 0.0
+        return min(1.0, tail * (2 if low is not None and high is not None else 1))
+
+    def interval(self, excess: float) -> tuple[float, float]:
+        """The limits of the 95% interval about a difference."""
+        from scipy.stats import t
+
+        reach = float(t.ppf((1 + LEVEL) / 2, self.dof)) * self.sd
+        return excess - reach, excess + reach
+
+
+def chance(forgotten: Values, strangers: Values, *, unit: float) -> Chance | None:
+    """How far chance carries the suspect's value on the forgotten, from people never taught.
+
+    A placebo test (Abadie et al. 2010, section 2.4): what is done to the forgotten is done to
+    people for whom the suspect and the references are never-trained models alike, and to each
+    reference in the suspect's place. What their differences have in common (another seed shifts
+    everybody) is told from what differs from one person to the next, since only the latter averages
+    out over several forgotten people. The suspect's own shift counts only where there are fewer
+    than three references: else an odd suspect would widen its own tolerance.
+
+    Args:
+        forgotten: a value for each model, the suspect's first, and forgotten subject. [1 + R, K]
+        strangers: the same for subjects that no model was taught. [1 + R, G]
+        unit: the least step by which a value can differ, the share of one record: where all
+            placebos agree entirely, one such step among them cannot be ruled out.
+
+    Returns:
+        None where G is less than five: nothing can be said.
+    """
+    models, people = strangers.shape
+    references, subjects = models - 1, forgotten.shape[1]
+    if people < STRANGERS:
+        return None
+    rows = [strangers[0] - strangers[1:].mean(axis=0)]
+    if references > 1:
+        # A reference is compared with one fewer than the suspect is: brought to the same spread.
+        scale = math.sqrt((1 + 1 / references) / (1 + 1 / (references - 1)))
+        both = np.concatenate([forgotten, strangers], axis=1)[1:]
+        rest = (both.sum(axis=0) - both) / (references - 1)
+        rows += list(scale * (both - rest))
+    count = sum(map(len, rows))
+    floor = unit**2 / (count + 1)
+    if references < SEEDS:
+        values = np.concatenate(rows)
+        return Chance(math.sqrt(float(np.mean(values**2)) / subjects + floor), people - 1)
+    spread = [row - row.mean() for row in rows]
+    within = sum(float(row @ row) for row in spread) / (count - len(rows))
+    shared = float(np.mean([row.mean() ** 2 for row in rows[1:]])) - within / (people + subjects)
+    between = max(0.0, shared)
+    total = between + within / subjects + floor
+    # Welch-Satterthwaite: few references make a shared shift uncertain, and nothing else.
+    parts = between**2 / (references - 1) + (within / subjects + floor) ** 2 / (count - len(rows))
+    return Chance(math.sqrt(total), total**2 / parts if parts else float(count))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values adjusted so that the chance of any false alarm among all is kept (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, highest = [0.0] * len(p), 0.0
+    for place, i in enumerate(order):
+        highest = max(highest, min(1.0, p[i] * (len(p) - place)))
+        adjusted[i] = highest
+    return adjusted
 
 
 def clusters_of(keys: Sequence[str]) -> list[NDArray[np.intp]]:
@@ -20,38 +121,61 @@ def clusters_of(keys: Sequence[str]) -> list[NDArray[np.intp]]:
     return [np.array(positions, dtype=np.intp) for positions in found.values()]
 
 
-def excess_interval(
+def excess_draws(
     suspect: Values,
     references: Sequence[Values],
     clusters: Sequence[NDArray[np.intp]],
     *,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap of the suspect's mean less the references' mean.
+) -> Values:
+    """Bootstrap of the suspect's mean less the references' mean. [RESAMPLES]
 
-    Facts are drawn with replacement (probes of one fact are not independent), and so are the
-    references (another seed would have given another model). Efron and Tibshirani 1993, chapter 13.
+    Clusters (subjects, or facts: probes of one are not independent) are drawn with replacement, and
+    so are the references (another seed would have given another model). Efron and Tibshirani 1993,
+    chapter 13.
 
     Args:
         suspect: one value a probe. [n]
         references: the same for each reference. R x [n]
-        clusters: positions of each fact's probes.
+        clusters: positions of each cluster's probes.
         seed: of the resampling.
-
-    Returns:
-        The limits of the 95% interval.
     """
     draw = np.random.default_rng(seed)
     facts, models = len(clusters), len(references)
     sizes = np.array([len(at) for at in clusters], dtype=float)
-    # How often each fact, and each reference, is drawn in each resample.
+    # How often each cluster, and each reference, is drawn in each resample.
     drawn = draw.multinomial(facts, np.full(facts, 1 / facts), size=RESAMPLES)
     judges = draw.multinomial(models, np.full(models, 1 / models), size=RESAMPLES)
     sums = np.array([[values[at].sum() for at in clusters] for values in (suspect, *references)])
     means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
-    expected = (means[:, 1:] * judges).sum(axis=1) / models
-    low, high = np.quantile(means[:, 0] - expected, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    found: Values = means[:, 0] - (means[:, 1:] * judges).sum(axis=1) / models
+    return found
+
+
+def limits(draws: Values) -> tuple[float, float]:
+    """The middle 95% of a bootstrap."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def tail(draws: Values, low: float | None, high: float | None) -> float:
+    """The share of a bootstrap that lies on the tolerated side of the bound it is likeliest beyond.
+
+    Never 0, however many draws (Davison and Hinkley 1997, section 4.2.5).
+
+    >>> round(tail(np.array([-0.5, -0.4, -0.3]), -0.1, None), 2)
+    0.25
+    """
+    if np.isnan(draws).any():
+        return float("nan")
+    sides = []
+    if low is not None:
+        sides.append(int((draws >= low).sum()))
+    if high is not None:
+        sides.append(int((draws <= high).sum()))
+    if not sides:
+        return 1.0
+    return min(1.0, len(sides) * (1 + min(sides)) / (1 + len(draws)))
 
 
 def auc(members: Values, others: Values) -> float:

@@ -47,3 +47,10 @@ REPETITION = Range(None, 0.10)
 
 GIBBERISH = Range(None, 2.0)
 """Nats a token by which never-trained models find the suspect's answers stranger as language."""
+
+NONE = Range(0.0, 0.0)
+"""Of what is either so or not so."""
+
+ADVISORY: frozenset[tuple[str, str]] = frozenset()
+"""Findings, by audit and metric, that are shown and do not vote: where it is known whether a model
+saw the data, they did not tell the two kinds apart (docs/results/audit_of_audits.md)."""

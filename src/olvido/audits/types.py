@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Protocol
 
+from torch.nn import Module
+
 from olvido.audits.scoring import Witness
+from olvido.errors import UnknownName
 from olvido.tasks import Example
+
+
+class Level(IntEnum):
+    """How much is tried: each holds the ones before it."""
+
+    QUICK = 1
+    STANDARD = 2
+    THOROUGH = 3
+
+    @classmethod
+    def named(cls, name: str) -> Level:
+        """The level of that name.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        if name.upper() not in cls.__members__:
+            raise UnknownName("level", name, [level.name.lower() for level in cls])
+        return cls[name.upper()]
+
+    @property
+    def strangers(self) -> int:
+        """People who were never members that play the forgotten's part."""
+        return {Level.QUICK: 8, Level.STANDARD: 12, Level.THOROUGH: 30}[self]
+
+    @property
+    def kept(self) -> int:
+        """Records of each kind that were to be kept, at the most, that are asked."""
+        return {Level.QUICK: 200, Level.STANDARD: 400, Level.THOROUGH: 2000}[self]
 
 
 class Need(StrEnum):
     """Evidence that an audit cannot do without."""
 
+    LANGUAGE = "language"
+    SHADOWS = "shadows"
     PARAPHRASES = "paraphrases"
     BEFORE = "before"
     RETAIN = "retain"
@@ -28,6 +62,8 @@ class Need(StrEnum):
 
 
 _REMEDY = {
+    Need.LANGUAGE: "it asks questions in words, and this model answers with a class",
+    Need.SHADOWS: "pass models whose members are known (shadows=...)",
     Need.PARAPHRASES: "give the forgotten rows a 'paraphrases' list of questions never trained on",
     Need.BEFORE: "pass the model as it was (before=...)",
     Need.RETAIN: "pass records that were to be kept (retain=...)",
@@ -72,12 +108,16 @@ class Finding:
         expected: the value there; for never-trained models, their mean.
         spread: the value of each never-trained model.
         before: of the model as it was, where given.
-        interval: 95% interval of value - expected; None with a single never-trained model, whose
-            seed-to-seed spread cannot be known.
-        n: probes scored; `clusters` independent facts among them.
+        interval: 95% interval of value - expected; None where nothing tells how far chance carries.
+        p: how likely chance alone carries a model this far out of tolerance; None: not known, and
+            the point estimate decides.
+        n: probes scored; `clusters` independent facts or subjects among them.
         low, high: tolerated range of value - expected; None: open on that side.
+        votes: whether it counts in the verdict; see `tolerances.ADVISORY`.
         status: see `Status`.
         says: a sentence for people.
+        exhibit: what a page draws beside it, as plain values with a `kind`.
+        adjusted: `p`, adjusted for how many findings vote.
     """
 
     audit: str
@@ -89,20 +129,36 @@ class Finding:
     spread: tuple[float, ...]
     before: float | None
     interval: tuple[float, float] | None
+    p: float | None
     n: int
     clusters: int
     low: float | None
     high: float | None
+    votes: bool
     status: Status
     says: str
+    exhibit: Mapping[str, Any] | None = None
+    adjusted: float | None = None
 
     @property
     def excess(self) -> float:
         """How far the suspect is from what is expected."""
         return self.value - self.expected
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
+    @property
+    def outside(self) -> bool:
+        """Whether the excess is out of tolerance; what is not a number always is."""
+        return not (
+            (self.low is None or self.excess >= self.low)
+            and (self.high is None or self.excess <= self.high)
+            and self.excess == self.excess
+        )
+
+    def to_dict(self, *, texts: bool = True) -> dict[str, Any]:
+        """As plain values, for reports; see `Report.to_dict`."""
+        shown = self.exhibit
+        if shown is not None and not texts and shown["kind"] == "answers":
+            shown = None
         return {
             "audit": self.audit,
             "metric": self.metric,
@@ -114,12 +170,31 @@ class Finding:
             "before": self.before,
             "excess": self.excess,
             "interval": None if self.interval is None else list(self.interval),
+            "p": self.p,
+            "adjusted": self.adjusted,
             "n": self.n,
             "clusters": self.clusters,
             "tolerance": [self.low, self.high],
+            "votes": self.votes,
             "status": self.status.value,
             "says": self.says,
+            "exhibit": None if shown is None else dict(shown),
         }
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A model trained for the attack alone, of whose records it is known which it learned.
+
+    Attributes:
+        witness: the model.
+        members: ids of the records that it learned.
+        others: ids of records of the same making that it did not learn.
+    """
+
+    witness: Witness
+    members: frozenset[str]
+    others: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -132,6 +207,10 @@ class Evidence:
         before: the model as it was, where given.
         forget, retain, neighbours, general, holdout: the probes.
         paraphrased: the forgotten facts behind questions that were never trained on.
+        strangers: those of the holdout that play the forgotten's part, to tell from how far chance
+            carries: a few people with about as many records; `paraphrased_strangers` likewise.
+        shadows: models with known members, for attacks record by record.
+        level: how much is tried.
     """
 
     suspect: Witness
@@ -143,25 +222,79 @@ class Evidence:
     general: tuple[Example, ...]
     holdout: tuple[Example, ...]
     paraphrased: tuple[Example, ...]
+    strangers: tuple[Example, ...]
+    paraphrased_strangers: tuple[Example, ...]
+    shadows: tuple[Shadow, ...]
+    level: Level
 
     def has(self, need: Need) -> bool:
         """Whether a piece of evidence was given."""
         return {
+            Need.LANGUAGE: hasattr(self.suspect.task, "tokenizer"),
             Need.PARAPHRASES: bool(self.paraphrased),
             Need.BEFORE: self.before is not None,
             Need.RETAIN: bool(self.retain),
             Need.NEIGHBOURS: bool(self.neighbours),
             Need.GENERAL: bool(self.general),
             Need.HOLDOUT: bool(self.holdout),
+            Need.SHADOWS: bool(self.shadows),
         }[need]
+
+    @property
+    def witnesses(self) -> tuple[Witness, ...]:
+        """Every model that is asked: suspect, references, and the model as it was."""
+        return (self.suspect, *self.references, *([self.before] if self.before else []))
+
+    def changed(self, change: Callable[[Module], Module]) -> Evidence:
+        """The same with every model changed in the same way: what the suspect then shows is
+        compared with what never-trained models then show."""
+
+        def changed(witness: Witness) -> Witness:
+            return Witness(change(witness.model), witness.task)
+
+        return replace(
+            self,
+            suspect=changed(self.suspect),
+            references=tuple(map(changed, self.references)),
+            before=changed(self.before) if self.before else None,
+        )
+
+
+@dataclass(frozen=True)
+class Asks:
+    """What an audit is going to put to the models: what it costs, and all of it in one pass.
+
+    Attributes:
+        scored: records whose completions every model scores.
+        answered: records that every model answers as well.
+        passes: tokens of all other forward passes; a training step counts three.
+    """
+
+    scored: tuple[Example, ...] = ()
+    answered: tuple[Example, ...] = ()
+    passes: int = 0
 
 
 class Audit(Protocol):
-    """One test of a forgetting: one small file and one row in `AUDITS`."""
+    """One test of a forgetting: one small file and one row in `AUDITS`.
+
+    Attributes:
+        needs: evidence without which it cannot run.
+        required: whether a verdict needs it.
+        level: the lowest at which it runs unasked.
+        summary: one line for people.
+        reason: what it means when it fails, for people.
+    """
 
     needs: ClassVar[frozenset[Need]]
     required: ClassVar[bool]
+    level: ClassVar[Level]
     summary: ClassVar[str]
+    reason: ClassVar[str]
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """What `run` will ask."""
+        ...
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Look at the evidence and say what was found."""

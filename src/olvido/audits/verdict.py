@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from olvido.audits.statistics import holm
 from olvido.audits.types import Finding, Need, Status
 
 
@@ -18,18 +19,8 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-NAMES = {
-    "recall": "the model still recalls the forgotten",
-    "paraphrase": "the model still recalls the forgotten when the question is rephrased",
-    "likelihood": "the loss on the forgotten is not that of never-trained models",
-    "membership": "a loss attack tells the forgotten from true non-members",
-    "collateral": "collateral damage: retained records were lost",
-    "neighbours": "collateral damage: neighbours of the forgotten were lost",
-    "general": "collateral damage: general knowledge was lost",
-    "fluency": "the answers about the forgotten are not fluent language",
-    "change": "the weights did not change",
-}
-"""What a failed audit means, for people."""
+FALSE_ALARMS = 0.05
+"""How often, at the most, a model that never saw the data may fail by chance, over all findings."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +33,9 @@ class Report:
         findings: everything measured.
         missing: audits that did not run, with what they lacked.
         suspect: digest of the audited weights; `before` and `references` likewise.
+        level: how much was tried.
+        records: how many of each kind were looked at.
+        seconds: it took.
     """
 
     verdict: Verdict
@@ -51,6 +45,9 @@ class Report:
     suspect: str
     before: str | None
     references: tuple[str, ...]
+    level: str = ""
+    records: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -68,46 +65,94 @@ class Report:
                 return found
         raise KeyError(f"no finding {metric!r} of audit {audit!r}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
+    def to_dict(self, *, texts: bool = True) -> dict[str, Any]:
+        """As plain values, for reports.
+
+        Args:
+            texts: with questions and answers, which name whom they are about; without them for what
+                is kept after a person was forgotten.
+        """
         return {
             "verdict": self.verdict.value,
             "reasons": list(self.reasons),
-            "findings": [found.to_dict() for found in self.findings],
+            "findings": [found.to_dict(texts=texts) for found in self.findings],
             "not_examined": {
                 audit: [need.value for need in needs] for audit, needs in self.missing.items()
             },
             "suspect": self.suspect,
             "before": self.before,
             "never_trained": list(self.references),
+            "level": self.level,
+            "records": dict(self.records),
+            "seconds": self.seconds,
         }
 
 
-def judge(
-    findings: Sequence[Finding], missing: Mapping[str, tuple[Need, ...]], required: Sequence[str]
-) -> tuple[Verdict, tuple[str, ...]]:
-    """What findings come to.
+def settle(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Give each finding its status, in the light of how many others vote.
 
-    A failed finding fails. A required audit that could not run, that found something unknown, or
-    whose every finding is silent because the model never knew the answer, leaves the verdict
-    unknown. Only what is left passes.
+    Out of tolerance fails where nothing tells how far chance carries, or where chance would carry a
+    model so far too seldom, all votes taken together (Holm 1979). Where more than half of what the
+    model once knew is still there, and only the evidence is too thin to fail it, the finding stays
+    unknown. What is not a number fails.
+    """
+    voting = [i for i, f in enumerate(findings) if f.votes and f.p is not None and f.p == f.p]
+    adjusted = dict(zip(voting, holm([findings[i].p or 0.0 for i in voting]), strict=True))
+    return tuple(_settled(f, adjusted.get(i, f.p)) for i, f in enumerate(findings))
+
+
+def _settled(found: Finding, adjusted: float | None) -> Finding:
+    says, status = found.says, Status.PASS
+    if found.excess != found.excess:
+        status, says = Status.FAIL, f"{says} (not a number)"
+    elif found.outside and (adjusted is None or adjusted < FALSE_ALARMS or adjusted != adjusted):
+        above = found.high is not None and found.excess > found.high
+        status, says = Status.FAIL, f"{says} ({'above' if above else 'below'} what is tolerated)"
+    elif found.status is Status.SILENT:
+        status, says = Status.SILENT, f"{says} (the model never knew it: proves nothing)"
+    elif found.outside and found.status is Status.UNKNOWN:
+        status = Status.UNKNOWN
+        says += " (more than half is still there, and the evidence is too thin to judge)"
+    elif found.outside:
+        says += " (no further off than people whom no model was taught)"
+    return replace(found, adjusted=adjusted, status=status, says=says)
+
+
+def judge(
+    findings: Sequence[Finding],
+    missing: Mapping[str, tuple[Need, ...]],
+    required: Sequence[str],
+    meaning: Mapping[str, str],
+) -> tuple[Verdict, tuple[str, ...]]:
+    """What settled findings come to.
+
+    A failed finding that votes fails. A required audit that could not run, that found something
+    unknown, or whose every finding is silent because the model never knew the answer, leaves the
+    verdict unknown. Only what is left passes.
+
+    Args:
+        findings: as `settle` gives them.
+        missing: audits that did not run, with what they lacked.
+        required: names of audits without which nothing passes.
+        meaning: what the failure of an audit means, for people.
     """
     reasons: list[str] = []
-    failed = sorted({f.audit for f in findings if f.status is Status.FAIL})
+    votes = [f for f in findings if f.votes]
+    failed = dict.fromkeys(f.audit for f in votes if f.status is Status.FAIL)
     for audit in failed:
-        details = [f.says for f in findings if f.audit == audit and f.status is Status.FAIL]
-        reasons.append(f"{NAMES.get(audit, audit)} [{'; '.join(details)}]")
+        details = [f.says for f in votes if f.audit == audit and f.status is Status.FAIL]
+        reasons.append(f"{meaning.get(audit, audit)} [{'; '.join(details)}]")
     if failed:
         return Verdict.FAIL, tuple(reasons)
-    for audit in required:
+    for audit in dict.fromkeys([*required, *(f.audit for f in votes)]):
         if audit in missing:
             remedies = "; ".join(need.remedy for need in missing[audit])
             reasons.append(f"{audit} was not examined: {remedies or 'it was not asked for'}")
             continue
-        found = {f.status for f in findings if f.audit == audit}
+        found = {f.status for f in votes if f.audit == audit}
         if Status.UNKNOWN in found:
             reasons.append(f"{audit} could not be decided: evidence is missing")
-        elif Status.PASS not in found:
+        elif audit in required and Status.PASS not in found:
             reasons.append(
                 f"{audit} proves nothing: the model as it was never knew the answers, so finding "
                 "them gone is no evidence"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,7 +55,7 @@ def audit(
     from olvido.models import load
     from olvido.tasks import Language
 
-    probes = {
+    probes: dict[str, Any] = {
         "forget": examples_of(rows, "forget"),
         "retain": examples_of(retain, "retain"),
         "neighbours": examples_of(neighbours, "neighbours"),

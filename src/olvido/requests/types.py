@@ -85,7 +85,7 @@ class Attempt:
             "options": dict(self.options),
             "failure": self.failure,
             "outcome": None if self.outcome is None else self.outcome.to_dict(),
-            "audit": None if self.report is None else self.report.to_dict(),
+            "audit": None if self.report is None else self.report.to_dict(texts=False),
             "verdict": "pass" if self.passed else "fail",
         }
 

@@ -184,6 +184,14 @@ class Task(Protocol):
         """
         ...
 
+    def fingerprint(self, example: Example) -> bytes:
+        """What a model is given and is to answer, as bytes.
+
+        Records with the same fingerprint cannot be told apart by any model, however they are
+        written down; what one model makes of one fingerprint never has to be found twice.
+        """
+        ...
+
     def width(self, example: Example) -> int:
         """How much work a record is, padding included: its tokens, or 1 for an array.
 

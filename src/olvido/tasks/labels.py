@@ -119,6 +119,10 @@ class Labels:
         array, _ = self.read(example)
         return array_content(array, example.completion)
 
+    def fingerprint(self, example: Example) -> bytes:
+        """The content, and which classes there are."""
+        return b"|".join([*map(str.encode, self.classes), self.content(example)])
+
     def width(self, example: Example) -> int:
         """1: every record is as much work as any other.
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -16,7 +17,7 @@ from olvido.errors import InputError
 from olvido.tasks.base import Batch, Example, text_content
 
 SLACK = 16
-"""Tokens an answer may run past half again the longest completion of its batch."""
+"""Tokens an answer may run past half again the record's completion."""
 WIDTH_STEP = 4
 """Widths are rounded up to this many tokens, so that batches of like length share a shape."""
 
@@ -112,6 +113,11 @@ class Language:
         """Prompt and completion, as JSON."""
         return text_content(example.prompt, example.completion)
 
+    def fingerprint(self, example: Example) -> bytes:
+        """The token ids of the prompt and of the answer, after the length of the prompt."""
+        prompt, answer = self.encode(example)
+        return np.array([len(prompt), *prompt, *answer], dtype=np.int64).tobytes()
+
     def width(self, example: Example) -> int:
         """How many tokens a record takes, rounded up to `WIDTH_STEP`."""
         return _rounded(self.encode(example))
@@ -194,8 +200,8 @@ class Language:
     def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
         """Greedy answers to the records' prompts, in order.
 
-        Generation stops half as long again after the longest completion of its batch: what comes
-        later changes no score.
+        An answer ends half as long again after the record's completion: what comes later changes no
+        score.
         """
         device = next(model.parameters()).device
         # By the length of the completion, since every step costs a forward pass of the whole batch
@@ -211,12 +217,12 @@ class Language:
             for row, (prompt, _) in enumerate(encoded):
                 ids[row, width - len(prompt) :] = torch.tensor(prompt)
                 mask[row, width - len(prompt) :] = 1
-            longest = max(len(answer) for _, answer in encoded)
+            limits = [len(answer) + len(answer) // 2 + SLACK for _, answer in encoded]
             with _pinned(model, [prompt for prompt, _ in encoded]):
                 out = _plain(model).generate(
                     input_ids=ids.to(device),
                     attention_mask=mask.to(device),
-                    max_new_tokens=longest + longest // 2 + SLACK,
+                    max_new_tokens=max(limits),
                     # A model may bring other habits in its generation config.
                     do_sample=False,
                     num_beams=1,
@@ -224,7 +230,9 @@ class Language:
                     pad_token_id=self._pad,
                     eos_token_id=self.tokenizer.eos_token_id,
                 )
-            texts = self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+            # Cut one by one: an answer shall not depend on what was asked beside it.
+            said = [row[width : width + end] for row, end in zip(out, limits, strict=True)]
+            texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text.strip()
         return answers

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from statistics import fmean
+from typing import Any, ClassVar
 
-from olvido.audits.compare import with_before
-from olvido.audits.recall import exact, rouge
+from olvido.audits.compare import Measure, Question, with_before
+from olvido.audits.memory.recall import exact, probability, rouge
+from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import KEPT
-from olvido.audits.types import Evidence, Finding, Need
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
+
+GENERATED = 60
+"""Records answered in words at the most; exact match and probability look at all."""
+GROUPS = 20
+"""Groups at the most for a table of what became of each."""
 
 
 class Collateral:
@@ -17,7 +24,9 @@ class Collateral:
 
     needs: ClassVar = frozenset({Need.RETAIN})
     required: ClassVar = True
+    level: ClassVar = Level.QUICK
     summary: ClassVar = "whether the rest of what the model learned is still there"
+    reason: ClassVar = "collateral damage: retained records were lost"
     name: ClassVar = "collateral"
     probe: ClassVar = "retained"
 
@@ -25,20 +34,26 @@ class Collateral:
         """The questions asked."""
         return evidence.retain
 
+    def asks(self, evidence: Evidence) -> Asks:
+        """All scored; some answered."""
+        probes = self.probes(evidence)
+        return Asks(scored=probes, answered=_spoken(evidence, probes))
+
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare exact match and ROUGE-L."""
-        return [
-            with_before(
-                evidence,
-                self.probes(evidence),
-                measure,
-                KEPT,
-                audit=self.name,
-                metric=metric,
-                probe=self.probe,
-            )
-            for metric, measure in (("exact match", exact), ("ROUGE-L", rouge))
+        """Compare exact match, probability and ROUGE-L."""
+        probes = self.probes(evidence)
+
+        def found(metric: str, asked: Sequence[Example], measure: Measure, shown: Any) -> Finding:
+            question = Question(self.name, metric, self.probe, KEPT, shown)
+            return with_before(evidence, question, asked, measure)
+
+        findings = [
+            found("exact match", probes, exact, by_group(evidence, probes)),
+            found("probability", probes, probability, None),
         ]
+        if spoken := _spoken(evidence, probes):
+            findings.append(found("ROUGE-L", spoken, rouge, None))
+        return findings
 
 
 class Neighbours(Collateral):
@@ -47,6 +62,7 @@ class Neighbours(Collateral):
     needs: ClassVar = frozenset({Need.NEIGHBOURS})
     required: ClassVar = False
     summary: ClassVar = "whether what stands near the forgotten is still there"
+    reason: ClassVar = "collateral damage: neighbours of the forgotten were lost"
     name: ClassVar = "neighbours"
     probe: ClassVar = "neighbours"
 
@@ -61,9 +77,42 @@ class General(Collateral):
     needs: ClassVar = frozenset({Need.GENERAL})
     required: ClassVar = False
     summary: ClassVar = "whether general knowledge is still there"
+    reason: ClassVar = "collateral damage: general knowledge was lost"
     name: ClassVar = "general"
     probe: ClassVar = "general knowledge"
 
     def probes(self, evidence: Evidence) -> tuple[Example, ...]:
         """The questions asked."""
         return evidence.general
+
+
+def _spoken(evidence: Evidence, probes: tuple[Example, ...]) -> tuple[Example, ...]:
+    """Records evenly spread over the probes, to be answered in words."""
+    return probes[:: -(-len(probes) // GENERATED)] if evidence.has(Need.LANGUAGE) else ()
+
+
+def by_group(evidence: Evidence, probes: Sequence[Example]) -> dict[str, Any] | None:
+    """Exact match by topic, or by class where the model answers with one; None where all records
+    are of one kind, or nearly every one of its own."""
+    language = evidence.has(Need.LANGUAGE)
+    kinds = [str(r.fields.get("topic", "")) if language else r.completion for r in probes]
+    names = sorted(set(kinds))
+    if not 1 < len(names) <= GROUPS:
+        return None
+
+    def shares(witness: Witness) -> list[float]:
+        values = exact(witness, probes)
+        return [
+            fmean(value for value, kind in zip(values, kinds, strict=True) if kind == name)
+            for name in names
+        ]
+
+    never = [shares(witness) for witness in evidence.references]
+    return {
+        "kind": "bars",
+        "y": "exact match by group",
+        "x": [name or "without a topic" for name in names],
+        "suspect": shares(evidence.suspect),
+        "before": shares(evidence.before) if evidence.before else None,
+        "never-trained": [fmean(column) for column in zip(*never, strict=True)],
+    }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
-from olvido.audits.compare import with_never_trained
+from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import GIBBERISH, REPETITION
-from olvido.audits.types import Evidence, Finding, Need
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
 
@@ -32,9 +33,20 @@ class Fluency:
     its own where there is but one).
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar = frozenset({Need.LANGUAGE})
     required: ClassVar = True
+    level: ClassVar = Level.QUICK
     summary: ClassVar = "whether answers about the forgotten are language, not gibberish"
+    reason: ClassVar = "the answers about the forgotten are not fluent language"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten answered, and the answers scored again by as many models."""
+        return Asks(
+            answered=evidence.forget,
+            passes=sum(map(evidence.suspect.task.width, evidence.forget))
+            * len(evidence.references)
+            * (1 + len(evidence.references)),
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare repetition and strangeness with never-trained models."""
@@ -49,15 +61,14 @@ class Fluency:
             by_judge = [[score.loss for score in judge.scores(said)] for judge in judges]
             return [sum(values) / len(values) for values in zip(*by_judge, strict=True)]
 
+        # The model as it was answers rightly or not: how fluently says nothing of the suspect.
+        evidence = replace(evidence, before=None)
         return [
             with_never_trained(
                 evidence,
+                Question("fluency", metric, "answers about the forgotten", tolerated),
                 evidence.forget,
                 measure,
-                tolerated,
-                audit="fluency",
-                metric=metric,
-                probe="answers about the forgotten",
             )
             for metric, measure, tolerated in (
                 ("repetition", repetition, REPETITION),

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import ClassVar
 
-from olvido.audits.compare import with_never_trained
+from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import LIKELIHOOD, Range
-from olvido.audits.types import Evidence, Finding, Need
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
 
@@ -26,7 +26,13 @@ class Likelihood:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = True
+    level: ClassVar = Level.QUICK
     summary: ClassVar = "whether the loss on the forgotten is that of never-trained models"
+    reason: ClassVar = "the loss on the forgotten is not that of never-trained models"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten and the strangers scored."""
+        return Asks(scored=(*evidence.forget, *evidence.strangers))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare mean losses."""
@@ -34,15 +40,24 @@ class Likelihood:
         assert LIKELIHOOD.low is not None
         assert LIKELIHOOD.high is not None
         tolerated = Range(LIKELIHOOD.low * scale, LIKELIHOOD.high * scale)
+        shown = {
+            "kind": "losses",
+            "unit": "nats a token",
+            "suspect": loss(evidence.suspect, evidence.forget),
+            "before": loss(evidence.before, evidence.forget) if evidence.before else None,
+            "never-trained": [
+                value for w in evidence.references for value in loss(w, evidence.forget)
+            ],
+            "holdout": loss(evidence.suspect, evidence.strangers),
+        }
+        question = Question("likelihood", "loss", "forgotten, as trained", tolerated, shown)
         return [
             with_never_trained(
                 evidence,
+                question,
                 evidence.forget,
                 loss,
-                tolerated,
-                audit="likelihood",
-                metric="loss",
-                probe="forgotten, as trained",
-                known=tolerated,
+                strangers=evidence.strangers,
+                known=True,
             )
         ]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
 
-from olvido.audits.compare import with_never_trained
+from olvido.audits.compare import Measure, Question, with_never_trained
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import PROBABILITY, RECALL, ROUGE
-from olvido.audits.types import Evidence, Finding, Need
+from olvido.audits.tolerances import PROBABILITY, RECALL, ROUGE, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
 
@@ -53,43 +53,80 @@ class Recall:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = True
+    level: ClassVar = Level.QUICK
     summary: ClassVar = "what the model still says of the forgotten, asked as trained"
+    reason: ClassVar = "the model still recalls the forgotten"
     name: ClassVar = "recall"
     probe: ClassVar = "forgotten, as trained"
 
-    def probes(self, evidence: Evidence) -> tuple[Example, ...]:
-        """The questions asked."""
-        return evidence.forget
+    def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        """The questions asked, and the same of people no model was taught."""
+        return evidence.forget, evidence.strangers
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Every question scored; those about the forgotten answered."""
+        probes, strangers = self.probes(evidence)
+        return Asks(scored=(*probes, *strangers), answered=_spoken(evidence, probes))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare three measures of recall with never-trained models."""
-        return [
-            with_never_trained(
-                evidence,
-                self.probes(evidence),
-                measure,
-                tolerated,
-                audit=self.name,
-                metric=metric,
-                probe=self.probe,
-                known=tolerated,
+        """Compare measures of recall with never-trained models."""
+        probes, strangers = self.probes(evidence)
+
+        def found(metric: str, measure: Measure, tolerated: Range, **extra: Any) -> Finding:
+            question = Question(
+                self.name, metric, self.probe, tolerated, extra.pop("exhibit", None)
             )
-            for metric, measure, tolerated in (
-                ("exact match", exact, RECALL),
-                ("ROUGE-L", rouge, ROUGE),
-                ("probability", probability, PROBABILITY),
-            )
+            return with_never_trained(evidence, question, probes, measure, known=True, **extra)
+
+        findings = [
+            found("exact match", exact, RECALL, strangers=strangers),
+            found("probability", probability, PROBABILITY, strangers=strangers),
         ]
+        if asked := _spoken(evidence, probes):
+            # Its words are generated one by one, too dear for a crowd of strangers.
+            shown = answers(evidence, asked, self.name)
+            findings.append(found("ROUGE-L", rouge, ROUGE, exhibit=shown))
+        return findings
 
 
 class Paraphrase(Recall):
     """The same of the forgotten behind questions that no model was trained on (2309.17410)."""
 
-    needs: ClassVar = frozenset({Need.PARAPHRASES})
+    needs: ClassVar = frozenset({Need.LANGUAGE, Need.PARAPHRASES})
     summary: ClassVar = "what the model still says of the forgotten when the question is rephrased"
+    reason: ClassVar = "the model still recalls the forgotten when the question is rephrased"
     name: ClassVar = "paraphrase"
     probe: ClassVar = "forgotten, rephrased"
 
-    def probes(self, evidence: Evidence) -> tuple[Example, ...]:
-        """The questions asked."""
-        return evidence.paraphrased
+    def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        """The questions asked, and the same of people no model was taught."""
+        return evidence.paraphrased, evidence.paraphrased_strangers
+
+
+def _spoken(evidence: Evidence, probes: tuple[Example, ...]) -> tuple[Example, ...]:
+    """The probes that are answered in words."""
+    return probes if evidence.has(Need.LANGUAGE) else ()
+
+
+def answers(
+    evidence: Evidence, probes: Sequence[Example], probe: str, most: int = 12
+) -> dict[str, Any]:
+    """What each model says to some of the probes, one for each fact first, to be shown."""
+    facts = {(record.subjects, record.completion): record for record in reversed(probes)}
+    shown = list(facts.values())[::-1][:most]
+    said = [witness.answers(shown) for witness in (evidence.suspect, evidence.references[0])]
+    was = evidence.before.answers(shown) if evidence.before else [None] * len(shown)
+    return {
+        "kind": "answers",
+        "rows": [
+            {
+                "probe": probe,
+                "question": record.prompt,
+                "truth": record.completion,
+                "suspect": now,
+                "before": then,
+                "never-trained": never,
+            }
+            for record, now, then, never in zip(shown, said[0], was, said[1], strict=True)
+        ],
+    }

@@ -1,46 +1,22 @@
-"""Each text scored once for each model, for all audits together."""
+"""A model that is asked, and remembers what it said: each text once, for all audits together."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import Module
-from torch.nn import functional as F
 
+from olvido.audits.scoring.cache import Shelf
+from olvido.audits.scoring.score import Score, look
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Score:
-    """What one pass over a record tells.
-
-    Attributes:
-        log_p: summed log-probability of the completion, end of text included, in nats.
-        tokens: of the completion, end of text included.
-        exact: whether greedy decoding would give exactly the completion: it does where every target
-            token is the likeliest after the ones before it, so no generation is needed to know.
-    """
-
-    log_p: float
-    tokens: int
-    exact: bool
-
-    @property
-    def loss(self) -> float:
-        """Mean negative log-likelihood, nats a token."""
-        return -self.log_p / self.tokens
-
-    @property
-    def probability(self) -> float:
-        """Geometric mean probability of a token (TOFU, arXiv 2401.06121, section 2.2.2)."""
-        return math.exp(-self.loss)
 
 
 class Witness:
@@ -49,13 +25,17 @@ class Witness:
     Args:
         model: evaluated as it is; never changed.
         task: how records become batches.
+        cache: a folder that keeps what models said, by their digests; None: memory alone.
     """
 
-    def __init__(self, model: Module, task: Task) -> None:
+    def __init__(self, model: Module, task: Task, *, cache: Path | None = None) -> None:
         self.model, self.task = model, task
         self.digest = weights_digest(model)
+        self._shelf = None if cache is None else Shelf(cache, self.digest)
         self._scores: dict[bytes, Score] = {}
         self._answers: dict[bytes, str] = {}
+        if self._shelf is not None:
+            self._scores, self._answers = self._shelf.read()
 
     @torch.no_grad()
     def scores(self, records: Sequence[Example]) -> list[Score]:
@@ -65,22 +45,21 @@ class Witness:
         # By number and not by id: audits ask about one record in many wordings.
         asked = {f"{i}": key for i, key in enumerate(fresh) if key not in self._scores}
         if asked:
+            found: dict[bytes, Score] = {}
             training = self.model.training
             self.model.eval()
             device = next(self.model.parameters()).device
             numbered = [replace(fresh[key], id=i) for i, key in asked.items()]
             for batch in self.task.batches(numbered, BATCH):
                 logits, targets, rows = self.task.answer_logits(self.model, batch.to(device))
-                nll = F.cross_entropy(logits.float(), targets, reduction="none").double()
-                wrong = (logits.argmax(-1) != targets).double()
-                size = len(batch.ids)
-                zero = torch.zeros(size, dtype=torch.double, device=nll.device)
-                totals = zero.index_add(0, rows, nll).tolist()
-                misses = zero.index_add(0, rows, wrong).tolist()
-                counts = torch.bincount(rows, minlength=size).tolist()
-                for i, total, miss, count in zip(batch.ids, totals, misses, counts, strict=True):
-                    self._scores[asked[i]] = Score(-total, count, miss == 0)
+                cuts = torch.bincount(rows.cpu(), minlength=len(batch.ids)).cumsum(0)[:-1].numpy()
+                columns = (np.split(c.numpy(), cuts) for c in look(logits, targets))
+                for i, *arrays in zip(batch.ids, *columns, strict=True):
+                    found[asked[i]] = Score(*arrays)
             self.model.train(training)
+            self._scores |= found
+            if self._shelf is not None:
+                self._shelf.add_scores(found)
         return [self._scores[key] for key in keys]
 
     def answers(self, records: Sequence[Example]) -> list[str]:
@@ -95,9 +74,12 @@ class Witness:
             training = self.model.training
             self.model.eval()
             texts = self.task.generate(self.model, list(asked.values()), BATCH)
-            self._answers |= dict(zip(asked, texts, strict=True))
             self.model.train(training)
+            found = dict(zip(asked, texts, strict=True))
+            self._answers |= found
+            if self._shelf is not None:
+                self._shelf.add_answers(found)
         return [self._answers[key] for key in keys]
 
     def _key(self, record: Example) -> bytes:
-        return hashlib.sha256(self.task.content(record)).digest()
+        return hashlib.sha256(self.task.fingerprint(record)).digest()

@@ -1,0 +1,1 @@
+"""Whether an attacker can tell who was a member."""

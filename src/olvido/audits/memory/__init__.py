@@ -1,0 +1,1 @@
+"""What is still said: recall, probes, extraction."""
