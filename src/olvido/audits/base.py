@@ -16,6 +16,7 @@ from olvido.audits.kept.collateral import Collateral, General, Neighbours
 from olvido.audits.kept.fluency import Fluency
 from olvido.audits.membership.attacks import Membership
 from olvido.audits.membership.likelihood import Likelihood
+from olvido.audits.membership.lira import Lira
 from olvido.audits.memory.recall import Paraphrase, Recall
 from olvido.audits.scoring import Witness
 from olvido.audits.types import Audit, Evidence, Finding, Level, Need, Shadow
@@ -31,6 +32,7 @@ AUDITS: dict[str, type[Audit]] = {
     "paraphrase": Paraphrase,
     "likelihood": Likelihood,
     "membership": Membership,
+    "lira": Lira,
     "collateral": Collateral,
     "neighbours": Neighbours,
     "general": General,

@@ -39,6 +39,10 @@ over-forgetting, which betrays membership just as well (arXiv 2403.01218)."""
 MEMBERSHIP = Range(-0.15, 0.15)
 """AUC of a loss attack against true non-members, beside that against never-trained models."""
 
+LIRA = Range(None, 0.05)
+"""Share of forgotten records that a record-by-record attack finds at a false positive rate of 1% or
+0.1%, above never-trained models, on either side."""
+
 KEPT = Range(-0.03, None)
 """Recall of what is kept, below the model as it was (or never-trained models without it)."""
 
