@@ -1,6 +1,8 @@
 """Losses are those of the whole logits, token by token, whatever the batch and the architecture."""
 
 import copy
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import Gemma2Config, Gemma2ForCausalLM
@@ -15,6 +18,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from olvido.errors import InputError
 from olvido.models.tiny import tiny_tokenizer
 from olvido.tasks import Example, Language
+from olvido.tasks.language import SLACK
 
 CHAT = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
@@ -245,6 +249,71 @@ def test_the_habits_that_a_model_brings_are_set_aside(
         setattr(model.generation_config, name, value)
     asked = split.forget[:4]
     assert task.generate(model, asked) == task.generate(fresh, asked)
+
+
+@pytest.fixture
+def words_alone(fresh: Any, tokenizer: Any) -> tuple[Any, dict[str, float]]:
+    """A model that says each of 120 words with a probability of its own, whatever it is asked."""
+    model = copy.deepcopy(fresh)
+    words = [token[1:] for token in tokenizer.get_vocab() if token[1:].isalpha() and "▁" in token]
+    meant = {word: 1 / (10 + at) for at, word in enumerate(sorted(words)[:120])}
+    logits = torch.full((len(tokenizer),), -torch.inf)
+    for word, weight in meant.items():
+        logits[tokenizer.convert_tokens_to_ids(f"▁{word}")] = math.log(weight)
+
+    def instead(_: Any, __: Any, out: Any) -> Any:
+        out.logits = logits.expand(out.logits.shape).clone()
+        return out
+
+    model.register_forward_hook(instead)
+    return model, {word: weight / sum(meant.values()) for word, weight in meant.items()}
+
+
+@pytest.mark.parametrize(
+    "habit", [{}, {"top_k": 5}, {"top_p": 0.3}, {"temperature": 0.1}, {"min_p": 0.5}], ids=str
+)
+def test_samples_have_every_word_as_often_as_the_model_means_it(
+    words_alone: Any, task: Language, habit: dict[str, Any]
+) -> None:
+    model, meant = words_alone
+    for name, value in habit.items():
+        setattr(model.generation_config, name, value)
+    texts = task.sample(model, [RECORDS[0], RECORDS[3]], 100, seed=0)
+    said = Counter(word for answers in texts for text in answers for word in text.split())
+    assert set(said) == set(meant)
+    expected = [share * said.total() for share in meant.values()]
+    assert chisquare([said[word] for word in meant], expected).pvalue > 0.01
+
+
+def test_samples_come_in_the_records_order_and_end_where_answers_end(
+    trained: Any, task: Language, split: Any
+) -> None:
+    asked = [*split.retain[::40], RECORDS[1]]
+    found = task.sample(trained.model, asked, 5, seed=3, size=7)
+    assert [len(answers) for answers in found] == [5] * len(asked)
+    for record, answers in zip(asked[:-1], found, strict=False):
+        # It knows them by heart: most of what it draws is what it would say.
+        assert sum(answer == record.completion for answer in answers) >= 3, record.id
+    for record, answers in zip(asked, found, strict=True):
+        limit = 1.5 * len(task.encode(record)[1]) + SLACK
+        assert all(len(task.tokenizer(a)["input_ids"]) <= limit + 1 for a in answers)
+
+
+def test_the_same_seed_draws_the_same_and_leaves_the_random_state_alone(
+    fresh: Any, task: Language
+) -> None:
+    state = torch.get_rng_state()
+    once, again, other = (task.sample(fresh, RECORDS[:2], 3, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert once == again
+    assert once != other
+    assert len({answer for answers in once for answer in answers}) == 6
+
+
+def test_no_sample_is_no_sampling(fresh: Any, task: Language) -> None:
+    with pytest.raises(InputError, match="k=0"):
+        task.sample(fresh, RECORDS, 0, seed=0)
+    assert task.sample(fresh, [], 2, seed=0) == []
 
 
 def test_a_model_recites_what_it_learned(trained: Any, task: Language, split: Any) -> None:

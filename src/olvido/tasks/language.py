@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,23 @@ SLACK = 16
 """Tokens an answer may run past half again the record's completion."""
 WIDTH_STEP = 4
 """Widths are rounded up to this many tokens, so that batches of like length share a shape."""
+
+# A model may bring other habits in its generation config: each that changes what is said is named.
+GREEDY: Mapping[str, Any] = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0}
+"""The likeliest token, each time."""
+DRAWN: Mapping[str, Any] = {
+    **GREEDY,
+    "do_sample": True,
+    "temperature": 1.0,
+    # Unsaid, it is 50 in some versions of transformers: what a model seldom says would be hidden.
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+}
+"""Each token as often as the model means it."""
 
 
 class Language:
@@ -196,13 +213,47 @@ class Language:
             )
         return out.hidden_states[layer]
 
-    @torch.no_grad()
     def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
         """Greedy answers to the records' prompts, in order.
 
         An answer ends half as long again after the record's completion: what comes later changes no
         score.
         """
+        return self._answers(model, records, size, GREEDY)
+
+    def sample(
+        self, model: Module, records: Sequence[Example], k: int, *, seed: int, size: int = 64
+    ) -> list[list[str]]:
+        """Answers drawn from the model's own distribution: temperature 1, no token left out.
+
+        They end where greedy ones do. The caller's random state is left alone.
+
+        Args:
+            model: any causal model.
+            records: whose prompts are asked.
+            k: answers to each.
+            seed: same model, records, k, size and seed, same answers.
+            size: answers drawn side by side.
+
+        Returns:
+            k answers for each record, in order.
+
+        Raises:
+            InputError: k is less than 1.
+        """
+        if k < 1:
+            raise InputError(f"expected 1 sample or more of each record, got k={k}")
+        device = next(model.parameters()).device
+        copies = [record for record in records for _ in range(k)]
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            texts = self._answers(model, copies, size, DRAWN)
+        return [texts[start : start + k] for start in range(0, len(texts), k)]
+
+    @torch.no_grad()
+    def _answers(
+        self, model: Module, records: Sequence[Example], size: int, habits: Mapping[str, Any]
+    ) -> list[str]:
         device = next(model.parameters()).device
         # By the length of the completion, since every step costs a forward pass of the whole batch
         # while padding before a prompt costs one once.
@@ -223,10 +274,7 @@ class Language:
                     input_ids=ids.to(device),
                     attention_mask=mask.to(device),
                     max_new_tokens=max(limits),
-                    # A model may bring other habits in its generation config.
-                    do_sample=False,
-                    num_beams=1,
-                    repetition_penalty=1.0,
+                    **habits,
                     pad_token_id=self._pad,
                     eos_token_id=self.tokenizer.eos_token_id,
                 )
