@@ -1,0 +1,50 @@
+"""How much of a record has to be given before the model says the rest: one scoring pass each.
+
+Where every token from some place on is the likeliest after the ones before it, greedy decoding from
+that place gives exactly the rest. So the ranks tell what generating from every prefix would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from olvido.audits.scoring import Score, Witness
+from olvido.tasks import Example
+
+
+def strength(ranks: ArrayLike) -> float:
+    """1 - (length of the shortest prefix from which greedy decoding gives the rest) / length.
+
+    Source: Carlini et al. 2021 (arXiv 2012.07805), in the form of OpenUnlearning (2506.12618). One
+    difference: where not even the last token is recalled this is 0, there 1 / length.
+
+    Args:
+        ranks: of the tokens, 0 being the likeliest. [T]
+
+    >>> strength([3, 0, 1, 0, 0])
+    0.4
+    """
+    missed = np.flatnonzero(np.asarray(ranks))
+    shortest = int(missed[-1]) + 1 if missed.size else 0
+    return 1 - shortest / np.size(ranks)
+
+
+def extraction_strength(witness: Witness, records: Sequence[Example]) -> list[float]:
+    """`strength` of each record's completion given its prompt, end of text left aside."""
+    return [strength(_ranks(score)) for score in witness.scores(records)]
+
+
+def exact_memorisation(witness: Witness, records: Sequence[Example]) -> list[float]:
+    """Share of a completion's tokens that are the likeliest after the true ones before them.
+
+    Source: Tirumala et al. 2022 (arXiv 2205.10770), section 3; end of text left aside.
+    """
+    return [float((_ranks(score) == 0).mean()) for score in witness.scores(records)]
+
+
+def _ranks(score: Score) -> NDArray[np.int32]:
+    """Without the end of text, which every model knows; a class name has nothing else."""
+    return score.rank[:-1] if score.tokens > 1 else score.rank
