@@ -100,6 +100,9 @@ def test_where_all_alternatives_are_alike_nothing_is_fitted() -> None:
 def test_losses_are_of_whole_answers() -> None:
     """Two tokens of 3 nats are 6: Carlini's log-perplexity is a sum."""
     record = Example("r", "Q?", "12", {"alternatives": ("13", "14", "15")})
+    # A long answer of many likely tokens is less likely than a short one of an unlikely token.
+    long = Told({"12": 2.0, "13": 1.0, "14": 3.0, "15": 4.0}, tokens={"12": 4})
+    assert exposure(long, [record]) == [0.0]
     witness = Told({"12": 2.0, "13": 1.0, "14": 3.0, "15": 4.0})
     assert exposure(witness, [record]) == [1.0]
     assert approximate_exposure(witness, [record]) == [

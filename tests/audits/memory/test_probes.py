@@ -155,6 +155,12 @@ def test_shots_are_of_the_same_form_and_of_others() -> None:
         assert NAME not in probe.prompt or probe.completion != NAME
 
 
+def test_each_record_draws_for_itself() -> None:
+    """Else one unlucky draw of shots or options would decide for all records of a form."""
+    homes = [probe for probe in MADE["in-context"] if probe.fields["topic"] == "home"]
+    assert len({tuple(probe.prompt.splitlines()[1:-1]) for probe in homes}) == len(homes) == 3
+
+
 @pytest.mark.parametrize("gone", [0, 7, 14])
 def test_a_record_that_goes_changes_no_others_probe(gone: int) -> None:
     left = (*LEAVER[:gone], *LEAVER[gone + 1 :])
@@ -182,11 +188,19 @@ def test_subjects_known_by_number_are_asked_about_by_name() -> None:
             Example(f"{number}-1", f"What did {name} write?", f"The book {number}", subject),
         ]
 
-    made = probes(told(1, "Hsiao Yun-Hwa"), told(2, "Jaime Vasquez"))
+    one, two = told(1, "Hsiao Yun-Hwa"), told(2, "Jaime Vasquez")
+    made = probes(one, two)
     assert [probe.completion for probe in made["reversed"]] == ["Hsiao Yun-Hwa"] * 2
     assert made["multi-hop"][0].prompt.endswith("Where was this person born?")
     # Without a topic, the form is the question without the name.
     assert made["multiple choice"][0].fields["options"] == ("In town 2",)
+    # Each person by a fact of their own, also where several are forgotten together.
+    hops = probes([*one, *two], [])["multi-hop"]
+    assert ["1" in probe.prompt for probe in hops] == [True, True, False, False]
+    sister = Example("s", "Who is the sister of Hsiao Yun-Hwa?", "Ana", {"subject": "Ana"})
+    assert not any("sister" in probe.prompt for probe in probes([*one, sister], [])["multi-hop"])
+    # And what else is known of a person is no fact of others.
+    assert "in-context" not in probes(one[:1], one[1:])
 
 
 def test_plain_text_is_recited() -> None:

@@ -125,6 +125,8 @@ def test_which_answer_stands_for_the_truth() -> None:
     )
     assert truth_ratio(witness, [record, bare]) == pytest.approx([1, 1 / 2])
     assert truth_told(witness, [record, bare]) == pytest.approx([0, 1 / 2])
+    # Where the lie is likelier, R is above 1, and nothing true is told: not less than nothing.
+    assert truth_told(Told({"truth 1": 2 * LN2, "lie": LN2}), [bare]) == [0]
     assert truth_share(witness, [record, bare]) == pytest.approx([1 / 2, 2 / 3])
     assert option_share(witness, [record, bare]) == pytest.approx([1 / 2, 2 / 3])
     assert probability(witness, [record, bare]) == pytest.approx([1 / 2, 1 / 2])

@@ -13,16 +13,19 @@ from olvido.tasks import Example
 
 
 class Told:
-    """Answers for a witness with losses (nats a token, one token each) and texts given by hand."""
+    """Answers for a witness: losses in nats a token (one token, unless told), texts, by hand."""
 
     def __init__(
-        self, losses: Mapping[str, float], answers: Mapping[str, str] | None = None
+        self,
+        losses: Mapping[str, float],
+        answers: Mapping[str, str] | None = None,
+        tokens: Mapping[str, int] | None = None,
     ) -> None:
-        self.losses, self.texts = losses, answers or {}
+        self.losses, self.texts, self.tokens = losses, answers or {}, tokens or {}
 
     def scores(self, records: Sequence[Example]) -> list[Score]:
         """By completion, or by prompt and completion."""
-        return [one_token(self._loss(r)) for r in records]
+        return [scored(self._loss(r), self.tokens.get(r.completion, 1)) for r in records]
 
     def answers(self, records: Sequence[Example]) -> list[str]:
         """By prompt."""
@@ -33,7 +36,9 @@ class Told:
         return self.losses[both] if both in self.losses else self.losses[record.completion]
 
 
-def one_token(loss: float) -> Any:
-    nothing = np.zeros(1, dtype=np.float64)
-    rank = np.array([0 if loss < math.log(2) else 1])
-    return Score(np.array([-loss]), nothing, nothing, rank)
+def scored(loss: float, tokens: int) -> Score:
+    nothing = np.zeros(tokens)
+    rank = np.full(tokens, 0 if loss < math.log(2) else 1)
+    made: Any = Score
+    score: Score = made(np.full(tokens, -loss), nothing, nothing, rank)
+    return score
