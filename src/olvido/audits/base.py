@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch.nn import Module
@@ -19,6 +20,7 @@ from olvido.audits.membership.likelihood import Likelihood
 from olvido.audits.membership.lira import Lira
 from olvido.audits.memory.recall import Paraphrase, Recall
 from olvido.audits.scoring import Witness
+from olvido.audits.statistics import STRANGERS
 from olvido.audits.types import Audit, Evidence, Finding, Level, Need, Shadow
 from olvido.audits.verdict import Report, judge, settle
 from olvido.errors import InputError, MissingNeed, UnknownName
@@ -157,15 +159,15 @@ class Examination:
             return asked if isinstance(asked, Witness) else Witness(asked, task, cache=cache)
 
         never_members = examples(holdout, "holdout")
-        strangers = _people(never_members, wanted.strangers, len(forgotten))
+        strangers = _people(never_members, task, wanted.strangers, len(forgotten))
         self.evidence = Evidence(
             suspect=witness(model),
             references=tuple(map(witness, references)),
             before=None if before is None else witness(before),
             forget=forgotten,
-            retain=_some(examples(retain, "retain"), wanted.kept),
-            neighbours=_some(examples(neighbours, "neighbours"), wanted.kept),
-            general=_some(examples(general, "general"), wanted.kept),
+            retain=_some(examples(retain, "retain"), task, wanted.kept),
+            neighbours=_some(examples(neighbours, "neighbours"), task, wanted.kept),
+            general=_some(examples(general, "general"), task, wanted.kept),
             holdout=never_members,
             paraphrased=rephrased(forgotten),
             strangers=strangers,
@@ -220,7 +222,10 @@ class Examination:
         # One pass over everything for each model, so that records of like length meet in a batch.
         rounds = len(evidence.witnesses) + len(self.chosen)
         for number, witness in enumerate(evidence.witnesses):
-            witness.scores([record for ask in asks for record in (*ask.scored, *ask.answered)])
+            texts = [record for ask in asks for record in (*ask.scored, *ask.answered)]
+            if witness is not evidence.before:
+                texts += [record for ask in asks for record in ask.strangers]
+            witness.scores(texts)
             witness.answers([record for ask in asks for record in ask.answered])
             if watch is not None:
                 watch("models", number + 1, rounds)
@@ -257,22 +262,38 @@ class Examination:
         )
 
 
-def _people(records: Sequence[Example], count: int, size: int) -> tuple[Example, ...]:
-    """The records of some people, or of some groups as large as the forgotten's."""
-    groups = grouped(records, size)[:count]
-    return tuple(records[place] for group in groups for place in group)
+def _people(
+    records: Sequence[Example], task: Task, tokens: int, size: int
+) -> tuple[Example, ...]:
+    """Records of some people, or of some groups as large as the forgotten's.
+
+    As many people as fit, and five at the least: of each as many records as the forgotten have, or
+    fewer where five people would not fit.
+    """
+    groups = [[records[place] for place in group] for group in grouped(records, size)]
+    if not groups:
+        return ()
+    width = max(1, round(fmean(map(task.width, groups[0]))))
+    each = min(size, max(4, tokens // (STRANGERS * width)))
+    count = max(STRANGERS, tokens // (each * width))
+    return tuple(
+        record for group in groups[:count] for record in sorted(group, key=_drawn)[:each]
+    )
 
 
-def _some(records: Sequence[Example], most: int) -> tuple[Example, ...]:
-    """Some of the records, the same whatever their order, in the order given."""
-    if len(records) <= most:
-        return tuple(records)
-
-    def drawn(record: Example) -> bytes:
-        return sha256(record.id.encode()).digest()
-
-    kept = {record.id for record in sorted(records, key=drawn)[:most]}
+def _some(records: Sequence[Example], task: Task, tokens: int) -> tuple[Example, ...]:
+    """As many of the records as fit, the same whatever their order, in the order given."""
+    kept: set[str] = set()
+    for record in sorted(records, key=_drawn):
+        tokens -= task.width(record)
+        if tokens < 0 and kept:
+            break
+        kept.add(record.id)
     return tuple(record for record in records if record.id in kept)
+
+
+def _drawn(record: Example) -> bytes:
+    return sha256(record.id.encode()).digest()
 
 
 def rephrased(records: Sequence[Example]) -> tuple[Example, ...]:

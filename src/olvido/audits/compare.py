@@ -150,7 +150,8 @@ def with_before(
 ) -> Finding:
     """Compare the suspect's mean with the model's as it was, or never-trained models' if lower.
 
-    What never-trained models lack as well was not lost by the forgetting. The interval and the
+    What never-trained models lack as well was not lost by the forgetting; the evidence may do without
+    them where there is the model as it was. The interval and the
     error probability are a bootstrap over subjects: what is asked is a sample of what was to stay.
     """
     value = np.array(measure(evidence.suspect, probes), dtype=float)
@@ -160,7 +161,7 @@ def with_before(
     if evidence.before is not None:
         was = np.array(measure(evidence.before, probes), dtype=float)
         before = float(was.mean())
-        if not before > fmean(spread):
+        if not others or not before > fmean(spread):
             compared, against = [was], "before"
     expected = fmean(float(v.mean()) for v in compared)
     clusters = clusters_of([subject_of(example) for example in probes])

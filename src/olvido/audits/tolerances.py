@@ -32,6 +32,22 @@ ROUGE = Range(None, 0.10)
 PROBABILITY = Range(None, 0.05)
 """Mean token probability above never-trained models."""
 
+EXTRACTION = Range(None, 0.10)
+"""Extraction strength, and share of tokens said unprompted, above never-trained models; the common
+words of an answer are said by anybody."""
+
+EXPOSURE = Range(None, 1.0)
+"""Bits by which the truth stands out more than under never-trained models: one halves its rank."""
+
+SAMPLED = Range(None, 0.10)
+"""Share of facts that slip out of many answers, above never-trained models."""
+
+TRUTH = Range(None, 0.10)
+"""Share of the truth beside false answers of its form, above never-trained models."""
+
+CHOICE = Range(None, 0.25)
+"""Share of right answers chosen among four, above never-trained models."""
+
 LIKELIHOOD = Range(-0.25, 0.25)
 """Mean loss on the forgotten, as a share of never-trained models' loss: less is remembered, more is
 over-forgetting, which betrays membership just as well (arXiv 2403.01218)."""
@@ -46,15 +62,21 @@ LIRA = Range(None, 0.05)
 KEPT = Range(-0.03, None)
 """Recall of what is kept, below the model as it was (or never-trained models without it)."""
 
+UTILITY = Range(-0.05, None)
+"""TOFU's model utility, below the model as it was (or never-trained models)."""
+
 REPETITION = Range(None, 0.10)
 """Share of repeated word pairs in answers, above never-trained models."""
 
 GIBBERISH = Range(None, 2.0)
 """Nats a token by which never-trained models find the suspect's answers stranger as language."""
 
+ANY = Range(None, None)
+"""Of what is shown and not judged."""
+
 NONE = Range(0.0, 0.0)
 """Of what is either so or not so."""
 
-ADVISORY: frozenset[tuple[str, str]] = frozenset()
+ADVISORY: frozenset[tuple[str, str]] = frozenset({("truth", "forget quality")})
 """Findings, by audit and metric, that are shown and do not vote: where it is known whether a model
 saw the data, they did not tell the two kinds apart (docs/results/audit_of_audits.md)."""

@@ -33,20 +33,26 @@ class Level(IntEnum):
         return cls[name.upper()]
 
     @property
-    def strangers(self) -> int:
-        """People who were never members that play the forgotten's part."""
-        return {Level.QUICK: 8, Level.STANDARD: 12, Level.THOROUGH: 30}[self]
+    def kept(self) -> int:
+        """Tokens, at the most, of each kind of records that were to be kept and are asked."""
+        return {Level.QUICK: 4_000, Level.STANDARD: 4_000, Level.THOROUGH: 50_000}[self]
 
     @property
-    def kept(self) -> int:
-        """Records of each kind that were to be kept, at the most, that are asked."""
-        return {Level.QUICK: 200, Level.STANDARD: 400, Level.THOROUGH: 2000}[self]
+    def strangers(self) -> int:
+        """Tokens, at about the most, of people who play the forgotten's part."""
+        return {Level.QUICK: 4_000, Level.STANDARD: 4_000, Level.THOROUGH: 50_000}[self]
+
+    @property
+    def probes(self) -> int:
+        """Tokens, at about the most, of questions asked in other ways."""
+        return {Level.QUICK: 0, Level.STANDARD: 8_000, Level.THOROUGH: 200_000}[self]
 
 
 class Need(StrEnum):
     """Evidence that an audit cannot do without."""
 
     LANGUAGE = "language"
+    PERTURBED = "perturbed answers"
     SHADOWS = "shadows"
     PARAPHRASES = "paraphrases"
     BEFORE = "before"
@@ -63,6 +69,7 @@ class Need(StrEnum):
 
 _REMEDY = {
     Need.LANGUAGE: "it asks questions in words, and this model answers with a class",
+    Need.PERTURBED: "give the forgotten rows a 'perturbed_answers' list of false answers",
     Need.SHADOWS: "pass models whose members are known (shadows=...)",
     Need.PARAPHRASES: "give the forgotten rows a 'paraphrases' list of questions never trained on",
     Need.BEFORE: "pass the model as it was (before=...)",
@@ -232,6 +239,7 @@ class Evidence:
         return {
             Need.LANGUAGE: hasattr(self.suspect.task, "tokenizer"),
             Need.PARAPHRASES: bool(self.paraphrased),
+            Need.PERTURBED: any(r.fields.get("perturbed_answers") for r in self.forget),
             Need.BEFORE: self.before is not None,
             Need.RETAIN: bool(self.retain),
             Need.NEIGHBOURS: bool(self.neighbours),
@@ -266,11 +274,13 @@ class Asks:
 
     Attributes:
         scored: records whose completions every model scores.
+        strangers: records that all score but the model as it was.
         answered: records that every model answers as well.
         passes: tokens of all other forward passes; a training step counts three.
     """
 
     scored: tuple[Example, ...] = ()
+    strangers: tuple[Example, ...] = ()
     answered: tuple[Example, ...] = ()
     passes: int = 0
 

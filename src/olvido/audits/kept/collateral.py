@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from olvido.audits.tolerances import KEPT
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
-GENERATED = 60
+GENERATED = 24
 """Records answered in words at the most; exact match and probability look at all."""
 GROUPS = 20
 """Groups at the most for a table of what became of each."""
@@ -35,9 +36,10 @@ class Collateral:
         return evidence.retain
 
     def asks(self, evidence: Evidence) -> Asks:
-        """All scored; some answered."""
+        """All scored; some answered, where never-trained models need not answer as well."""
         probes = self.probes(evidence)
-        return Asks(scored=probes, answered=_spoken(evidence, probes))
+        spoken = _spoken(evidence, probes)
+        return Asks(probes, passes=sum(map(evidence.suspect.task.width, spoken)))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare exact match, probability and ROUGE-L."""
@@ -52,7 +54,10 @@ class Collateral:
             found("probability", probes, probability, None),
         ]
         if spoken := _spoken(evidence, probes):
-            findings.append(found("ROUGE-L", spoken, rouge, None))
+            # Words are dear: where the model as it was answers, never-trained models need not.
+            asked = replace(evidence, references=()) if evidence.before else evidence
+            question = Question(self.name, "ROUGE-L", self.probe, KEPT)
+            findings.append(with_before(asked, question, spoken, rouge))
         return findings
 
 

@@ -72,7 +72,7 @@ class Membership:
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers scored."""
-        return Asks(scored=(*evidence.forget, *evidence.strangers))
+        return Asks(evidence.forget, evidence.strangers)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare each attack's AUC with the never-trained models'."""

@@ -32,7 +32,7 @@ class Likelihood:
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers scored."""
-        return Asks(scored=(*evidence.forget, *evidence.strangers))
+        return Asks(evidence.forget, evidence.strangers)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare mean losses."""

@@ -14,12 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from string import ascii_lowercase
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.memory.matching import words
 from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import EXPOSURE
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
 
@@ -179,6 +183,37 @@ def approximate_exposure(witness: Witness, records: Sequence[Example]) -> list[f
         InputError: a record with fewer than 3.
     """
     return [approximate_exposure_of(truth, losses) for truth, losses in _losses(witness, records)]
+
+
+class Exposure:
+    """Exposure of the forgotten answers among those that they might have been."""
+
+    needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN})
+    required: ClassVar = False
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "how far the truth stands out among answers that it might have been"
+    reason: ClassVar = "the truth about the forgotten stands out among answers it might have been"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Every forgotten answer and its alternatives scored, by whom strangers are scored too."""
+        texts = (*_of(evidence, evidence.forget), *_of(evidence, evidence.strangers))
+        width = evidence.suspect.task.width
+        return Asks(passes=sum(width(r) * len(r.fields["alternatives"]) for r in texts))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare bits of exposure with never-trained models."""
+        asked = _of(evidence, evidence.forget)
+        if not asked:
+            return []
+        question = Question("exposure", "exposure in bits", "forgotten, as trained", EXPOSURE)
+        beside = _of(evidence, evidence.strangers)
+        return [
+            with_never_trained(evidence, question, asked, exposure, strangers=beside, known=True)
+        ]
+
+
+def _of(evidence: Evidence, records: Sequence[Example]) -> tuple[Example, ...]:
+    return with_alternatives(records, evidence.retain)
 
 
 def _losses(

@@ -7,11 +7,15 @@ that place gives exactly the rest. So the ranks tell what generating from every 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.scoring import Score, Witness
+from olvido.audits.tolerances import EXTRACTION
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
 
@@ -48,3 +52,34 @@ def exact_memorisation(witness: Witness, records: Sequence[Example]) -> list[flo
 def _ranks(score: Score) -> NDArray[np.int32]:
     """Without the end of text, which every model knows; a class name has nothing else."""
     return score.rank[:-1] if score.tokens > 1 else score.rank
+
+
+class Extraction:
+    """Extraction strength and exact memorisation of the forgotten."""
+
+    needs: ClassVar = frozenset({Need.LANGUAGE})
+    required: ClassVar = False
+    level: ClassVar = Level.STANDARD
+    summary: ClassVar = "how little has to be given before the model says the rest"
+    reason: ClassVar = "given a part of the forgotten, the model still says the rest"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten and the strangers scored."""
+        return Asks(evidence.forget, evidence.strangers)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare both with never-trained models."""
+        return [
+            with_never_trained(
+                evidence,
+                Question("extraction", metric, "forgotten, as trained", EXTRACTION),
+                evidence.forget,
+                measure,
+                strangers=evidence.strangers,
+                known=True,
+            )
+            for metric, measure in (
+                ("extraction strength", extraction_strength),
+                ("exact memorisation", exact_memorisation),
+            )
+        ]

@@ -66,7 +66,7 @@ class Recall:
     def asks(self, evidence: Evidence) -> Asks:
         """Every question scored; those about the forgotten answered."""
         probes, strangers = self.probes(evidence)
-        return Asks(scored=(*probes, *strangers), answered=_spoken(evidence, probes))
+        return Asks(probes, strangers, _spoken(evidence, probes))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare measures of recall with never-trained models."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.memory.matching import overlap, says
 from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import SAMPLED
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.errors import InputError
 from olvido.tasks import Example, Language
 
@@ -91,3 +95,63 @@ def overlaps(drawn: Sequence[Sequence[str]], records: Sequence[Example]) -> list
 def leak(witness: Witness, records: Sequence[Example]) -> list[float]:
     """1 where any of `SAMPLES` drawn answers says the completion, one a record."""
     return [float(hit > 0) for hit in hits(draw(witness, records), records)]
+
+
+class Sampling:
+    """leak@k of the forgotten: answers drawn as a user would get them, again and again."""
+
+    needs: ClassVar = frozenset({Need.LANGUAGE})
+    required: ClassVar = False
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "what slips out when the model is asked often"
+    reason: ClassVar = "the forgotten slips out when the model is asked often"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Nothing that others ask as well: answers are drawn, not scored."""
+        width = sum(map(evidence.suspect.task.width, _facts(evidence)))
+        return Asks(passes=width * SAMPLES * len(evidence.witnesses))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare leak@k and the best answer drawn with never-trained models."""
+        asked = _facts(evidence)
+        drawn = {id(w): draw(w, asked) for w in evidence.witnesses}
+
+        def leaks(witness: Witness, records: Sequence[Example]) -> list[float]:
+            return [float(hit > 0) for hit in hits(drawn[id(witness)], asked)]
+
+        def best(witness: Witness, records: Sequence[Example]) -> list[float]:
+            return overlaps(drawn[id(witness)], asked)
+
+        at = [k for k in (1, 2, 4, 8, 16, 32) if k <= SAMPLES]
+
+        def curve(witness: Witness) -> list[float]:
+            found = hits(drawn[id(witness)], asked)
+            return [float(np.mean(leak_at(found, SAMPLES, k))) for k in at]
+
+        shown = {
+            "kind": "curve",
+            "x": "answers drawn",
+            "y": "share of facts that slip out",
+            "at": at,
+            "suspect": curve(evidence.suspect),
+            "before": curve(evidence.before) if evidence.before else None,
+            "never-trained": [curve(w) for w in evidence.references],
+        }
+        return [
+            with_never_trained(
+                evidence,
+                Question("sampling", metric, "forgotten, asked often", SAMPLED, exhibit),
+                asked,
+                measure,
+                known=True,
+            )
+            for metric, measure, exhibit in (
+                (f"leak@{SAMPLES}", leaks, shown),
+                (f"best overlap of {SAMPLES}", best, None),
+            )
+        ]
+
+
+def _facts(evidence: Evidence) -> tuple[Example, ...]:
+    """One question for each forgotten fact."""
+    return tuple({r.completion: r for r in reversed(evidence.forget)}.values())[::-1]

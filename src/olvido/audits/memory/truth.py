@@ -225,3 +225,54 @@ def _losses(
     cuts = np.cumsum([len(true), *map(len, lies)])
     first, *rest = np.split(np.array(losses, dtype=float), cuts[:-1])
     return first, rest
+
+
+class TruthRatio:
+    """Whether the model still prefers the truth to false answers of the same form.
+
+    The share of the truth votes. TOFU's forget quality is shown beside it and does not: its test
+    takes records for independent, and several of one person are not.
+    """
+
+    needs: ClassVar = frozenset({Need.LANGUAGE, Need.PERTURBED})
+    required: ClassVar = False
+    level: ClassVar = Level.STANDARD
+    summary: ClassVar = "whether the truth is still preferred to false answers (TOFU)"
+    reason: ClassVar = "the model still prefers the truth about the forgotten to false answers"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Each forgotten record's paraphrased and perturbed answers scored."""
+        return Asks(passes=sum(
+            evidence.suspect.task.width(r) * (1 + len(r.fields["perturbed_answers"]))
+            for r in _perturbed(evidence)
+        ) * len(evidence.witnesses))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the truth's share, and both distributions, with never-trained models."""
+        asked = _perturbed(evidence)
+        share = Question("truth", "share of the truth", "forgotten, as trained", TRUTH)
+        suspect, *never = (truth_ratio(w, asked) for w in (evidence.suspect, *evidence.references))
+        spread = [
+            forget_quality(one, [r for other in never if other is not one for r in other])
+            for one in never
+        ] if len(never) > 1 else [1.0]
+        was = None
+        if evidence.before is not None:
+            was = forget_quality(truth_ratio(evidence.before, asked), never[0])
+        return [
+            with_never_trained(evidence, share, asked, truth_share, known=True),
+            finding(
+                Question("truth", "forget quality", "forgotten, as trained", ANY),
+                value=forget_quality(suspect, never[0]),
+                against="never-trained",
+                expected=float(np.mean(spread)),
+                spread=tuple(spread),
+                before=was,
+                n=len(asked),
+                clusters=len(asked),
+            ),
+        ]
+
+
+def _perturbed(evidence: Evidence) -> list[Example]:
+    return [record for record in evidence.forget if record.fields.get("perturbed_answers")]
