@@ -1,0 +1,1 @@
+"""Whether what was forgotten comes back: after a little training, or after rounding."""
