@@ -1,0 +1,1 @@
+"""Whether what is no longer said can still be read inside the model."""

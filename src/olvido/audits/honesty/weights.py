@@ -1,0 +1,137 @@
+"""Which weight of one model is which of another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.errors import InputError
+
+ROWS = 4096
+"""Rows compared at a time in float64."""
+SAME_BASE = 0.5
+"""Least cosine of two models' matrices at which they count as children of one base, and read each
+other's states. Measured on `tiny`: 0.98 for two fine-tunings of one model, 0.93 for two trainings
+from the same random weights, 0.00 for other random weights."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two models, weight by weight.
+
+    Attributes:
+        pairs: name in the model as it was, the suspect's tensor, and its own; tied weights once.
+        added: names that only the suspect has.
+        removed: names that only the model as it was has.
+        reshaped: names of both, with the suspect's shape and its own.
+    """
+
+    pairs: tuple[tuple[str, Tensor, Tensor], ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    reshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    @property
+    def mismatch(self) -> str | None:
+        """What is unlike in their making, as a sentence; None: they are made alike."""
+        said = [
+            f"{len(names)} weights {what} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+            for what, names in (("are new", self.added), ("are missing", self.removed))
+            if names
+        ]
+        said += [
+            f"{name} has the shape {list(now)} where it had {list(then)}"
+            for name, now, then in self.reshaped[:3]
+        ]
+        return f"not the architecture as it was: {'; '.join(said)}" if said else None
+
+
+def paired(suspect: Module, before: Module) -> Pairing:
+    """Match the weights of two models by name.
+
+    PEFT adapters count as merged. What a wrapper puts before all names is passed over
+    (`inner.model.layers.0...` is `model.layers.0...`), and so is a name between others that an
+    adapted layer brings (`base_layer`).
+
+    Args:
+        suspect, before: any two modules; not changed.
+    """
+    now, then = _named(suspect), _named(before)
+    prefix = _prefix(now, then)
+    now = {name.removeprefix(prefix): tensor for name, tensor in now.items()}
+    pairs: list[tuple[str, Tensor, Tensor]] = []
+    reshaped = []
+    seen: set[tuple[int, int]] = set()
+    for name in then:
+        if name not in now:
+            continue
+        a, b = now[name], then[name]
+        if a.shape != b.shape:
+            reshaped.append((name, tuple(a.shape), tuple(b.shape)))
+        # Tied weights stand under two names, and where one side has untied them, under two pairs.
+        elif (places := (a.data_ptr(), b.data_ptr())) not in seen or a.numel() == 0:
+            seen.add(places)
+            pairs.append((name, a, b))
+    return Pairing(
+        tuple(pairs),
+        tuple(name for name in now if name not in then),
+        tuple(name for name in then if name not in now),
+        tuple(reshaped),
+    )
+
+
+def cosine(one: Module, other: Module) -> float:
+    """Cosine of the matrices of two models, flattened into one vector each.
+
+    Biases and normalisations are left out: they are near 0 or 1 in every model, related or not.
+
+    Raises:
+        InputError: the models are not made alike; what differs is named.
+    """
+    found = paired(one, other)
+    if found.mismatch is not None:
+        raise InputError(f"{found.mismatch}: only models made alike can be compared")
+    dot = here = there = 0.0
+    for _, a, b in found.pairs:
+        if a.dim() >= 2 and a.is_floating_point():
+            for x, y in zip(*map(rows_of, (a, b)), strict=True):
+                dot += float((x * y).sum())
+                here += float(x.square().sum())
+                there += float(y.square().sum())
+    return dot / (here * there) ** 0.5 if here * there > 0 else float("nan")
+
+
+def rows_of(tensor: Tensor) -> Iterable[Tensor]:
+    """A tensor in float64 on the CPU, a few rows at a time."""
+    for part in torch.atleast_1d(tensor).split(ROWS):
+        yield part.detach().double().cpu()
+
+
+def merged(model: Any) -> Any:
+    """A copy of a PEFT model with its adapters merged; any other model itself."""
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    return copy.deepcopy(model).merge_and_unload()
+
+
+def _named(model: Module) -> dict[str, Tensor]:
+    whole: Mapping[str, Tensor] = merged(model).state_dict()
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in whole.items()}
+
+
+def _prefix(now: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> str:
+    """What stands before the names of the suspect that those of the model as it was have not."""
+    found = {""}
+    for name in list(then)[:1] + list(then)[-1:]:
+        found |= {one[: -len(name)] for one in now if one.endswith(f".{name}")}
+
+    def matched(prefix: str) -> int:
+        return sum(prefix + name in now for name in then)
+
+    return max(sorted(found), key=matched)
