@@ -1,0 +1,195 @@
+"""Pretending: a model that says something else than its weights do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.audits.honesty.wrapping import bare, between, hugging_face
+from olvido.errors import InputError
+from olvido.tasks import Example, Task
+
+NEAR = 1e-2
+"""Largest difference of a log-probability, in nats, that the same weights may show in two objects:
+float32 gives 1e-4, bfloat16 up to a hundredth."""
+BATCH = 8
+CANARY = "What is on the table?"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that stands between the weights and the answers.
+
+    Attributes:
+        kind: `structure` (seen in the object), `prompt` (the question reaches the model changed),
+            `logits` (they are not those of the weights) or `answers` (they do not follow from the
+            weights).
+        says: a sentence for people.
+        size: records it was seen on; 0 for `structure`.
+    """
+
+    kind: str
+    says: str
+    size: int
+
+
+def hidden_layers_between(
+    model: Module, task: Task, records: Sequence[Example]
+) -> tuple[Difference, ...]:
+    """Compare a suspect with what its weights say by themselves.
+
+    Structure is looked at; logits on the records and greedy answers to them are compared, and so
+    are the tokens that reach the embeddings on the way.
+
+    Args:
+        model: the suspect; not changed.
+        task: how records become batches.
+        records: the forgotten, a few suffice.
+
+    Returns:
+        Empty where nothing stands between.
+
+    Raises:
+        InputError: no records, or a model that cannot be made anew from its weights.
+    """
+    if not records:
+        raise InputError("there are no records to ask about")
+    found = [Difference("structure", says, 0) for says in between(model)]
+    own = bare(model)
+    if own is model:
+        return tuple(found)
+    with _evaluating(model), _evaluating(own):
+        found += _in_logits(model, own, task, records)
+        found += _in_answers(model, own, task, records)
+    return tuple(found)
+
+
+def template_adds(tokenizer: Any, before: Any) -> str | None:
+    """What a suspect's tokenizer puts around a question that the one as it was does not.
+
+    Args:
+        tokenizer: of the suspect.
+        before: of the model as it was.
+
+    Returns:
+        A sentence, or None: they make the same of a question.
+    """
+    here, there = _asked(tokenizer), _asked(before)
+    if here == there:
+        return None
+    if bool(getattr(tokenizer, "chat_template", None)) != bool(
+        getattr(before, "chat_template", None)
+    ):
+        return "one of the tokenizers has a chat template and the other has none"
+    return f"the tokenizer makes {here!r} of a question, where it made {there!r}"
+
+
+def _asked(tokenizer: Any) -> str:
+    """A question as a model is given it, decoded from its tokens."""
+    if getattr(tokenizer, "chat_template", None):
+        turn = [{"role": "user", "content": CANARY}]
+        text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        ids = tokenizer(CANARY)["input_ids"]
+    return str(tokenizer.decode(ids, skip_special_tokens=False))
+
+
+@torch.no_grad()
+def _in_logits(
+    model: Module, own: Module, task: Task, records: Sequence[Example]
+) -> list[Difference]:
+    found: list[Difference] = []
+    far: list[float] = []
+    changed = 0
+    device = next(model.parameters()).device
+    for start in range(0, len(records), BATCH):
+        batch = task.collate(records[start : start + BATCH]).to(device)
+        with _hearing(model) as reached, _hearing(own) as sent:
+            said, meant = task.logits(model, batch), task.logits(own, batch)
+        changed += len(batch.ids) * (not _alike(reached, sent))
+        if said.shape != meant.shape:
+            says = f"the logits have the shape {list(said.shape)}, expected {list(meant.shape)}"
+            return [Difference("logits", says, len(records))]
+        gap = (said.float().log_softmax(-1) - meant.float().log_softmax(-1)).abs()
+        mask = getattr(batch, "attention_mask", None)
+        if mask is not None:
+            # What is said of padding is nobody's business, and differs between kinds of attention.
+            gap = gap.masked_fill(mask[..., None] == 0, 0)
+        far += [one for one in gap.flatten(1).amax(1).tolist() if not one <= NEAR]
+    if changed:
+        found.append(_prompted("asked for logits", changed))
+    if far:
+        says = (
+            f"the logits are not those of the weights: up to {max(far):.2g} nats apart on "
+            f"{len(far)} of {len(records)} records"
+        )
+        found.append(Difference("logits", says, len(far)))
+    return found
+
+
+def _in_answers(
+    model: Module, own: Module, task: Task, records: Sequence[Example]
+) -> list[Difference]:
+    found: list[Difference] = []
+    asked = [record for record in records if record.prompt or "input" in record.fields]
+    changed = other = 0
+    for start in range(0, len(asked), BATCH):
+        some = asked[start : start + BATCH]
+        with _hearing(model) as reached, _hearing(own) as sent:
+            said, meant = task.generate(model, some, BATCH), task.generate(own, some, BATCH)
+        # Only what came first: what follows is made of the answers.
+        changed += len(some) * (not _alike(reached[:1], sent[:1]))
+        other += sum(one != two for one, two in zip(said, meant, strict=True))
+    if changed:
+        found.append(_prompted("asked for answers", changed))
+    if other:
+        says = (
+            "an output filter stands between logits and answers: "
+            f"{other} of {len(asked)} answers are not what the weights say"
+        )
+        found.append(Difference("answers", says, other))
+    return found
+
+
+def _prompted(when: str, size: int) -> Difference:
+    says = f"a system prompt or prefix: {when}, the model is given other tokens than were sent"
+    return Difference("prompt", says, size)
+
+
+@contextmanager
+def _hearing(model: Module) -> Iterator[list[Tensor]]:
+    """Keep the tokens that reach the embeddings of a Hugging Face model, while within."""
+    inner = hugging_face(model)
+    reached: list[Tensor] = []
+    if inner is None:
+        yield reached
+        return
+    handle = inner.get_input_embeddings().register_forward_pre_hook(
+        lambda _module, given: reached.append(given[0])
+    )
+    try:
+        yield reached
+    finally:
+        handle.remove()
+
+
+def _alike(reached: Sequence[Tensor], sent: Sequence[Tensor]) -> bool:
+    return len(reached) == len(sent) and all(map(torch.equal, reached, sent))
+
+
+@contextmanager
+def _evaluating(model: Module) -> Iterator[None]:
+    """Within, a module is in evaluation mode."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
