@@ -101,6 +101,16 @@ def test_same_form_needs_questions_and_others() -> None:
         same_form(arrays, mine, 3)
 
 
+def test_what_else_is_told_of_the_forgotten_is_passed_over() -> None:
+    mine, others = told_of(TOWN, 0), told_of(TOWN, 1)
+    gone, left = mine[:3], [*mine[3:], *others]
+    assert {e.subjects for e in unrelated(left, gone, len(others), 0)} == {others[0].subjects}
+    found = same_form(gone, left, len(left))
+    assert {e.id for e in found} == {e.id for e in others}
+    with pytest.raises(InputError, match=f"{len(left)} records about other subjects"):
+        unrelated(left, gone, len(left), 0)
+
+
 @given(st.integers(0, 1000), st.integers(1, 20))
 def test_unrelated_records_are_about_others(seed: int, count: int) -> None:
     mine, others = told_of(TOWN, 0), told_of(TOWN, 1) + told_of(TOWN, 2)
