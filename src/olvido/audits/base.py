@@ -12,16 +12,28 @@ from typing import Any
 from torch.nn import Module
 
 from olvido.audits.compare import grouped
+from olvido.audits.forecast import forecast
+from olvido.audits.hidden.inside import Lens, Patching
 from olvido.audits.honesty.change import Change
+from olvido.audits.honesty.pretence import Adapter, Filter, Refusal
 from olvido.audits.kept.collateral import Collateral, General, Neighbours
 from olvido.audits.kept.fluency import Fluency
+from olvido.audits.kept.utility import ModelUtility
 from olvido.audits.membership.attacks import Membership
+from olvido.audits.membership.difference import Difference
 from olvido.audits.membership.likelihood import Likelihood
 from olvido.audits.membership.lira import Lira
+from olvido.audits.memory.asked import Probes
+from olvido.audits.memory.exposure import Exposure
+from olvido.audits.memory.extraction import Extraction
 from olvido.audits.memory.recall import Paraphrase, Recall
+from olvido.audits.memory.sampling import Sampling
+from olvido.audits.memory.truth import TruthRatio
+from olvido.audits.recovery.relearned import Relearning, SameForm, Unrelated
+from olvido.audits.recovery.rounded import Rounding
 from olvido.audits.scoring import Witness
 from olvido.audits.statistics import STRANGERS
-from olvido.audits.types import Audit, Evidence, Finding, Level, Need, Shadow
+from olvido.audits.types import Asks, Audit, CannotExamine, Evidence, Finding, Level, Need, Shadow
 from olvido.audits.verdict import Report, judge, settle
 from olvido.errors import InputError, MissingNeed, UnknownName
 from olvido.learners.base import task_of
@@ -30,15 +42,31 @@ from olvido.tasks.base import Row
 
 AUDITS: dict[str, type[Audit]] = {
     "change": Change,
+    "filter": Filter,
+    "adapter": Adapter,
     "recall": Recall,
     "paraphrase": Paraphrase,
+    "probes": Probes,
+    "extraction": Extraction,
+    "truth": TruthRatio,
+    "exposure": Exposure,
+    "sampling": Sampling,
     "likelihood": Likelihood,
     "membership": Membership,
     "lira": Lira,
+    "difference": Difference,
+    "rounding": Rounding,
+    "relearning": Relearning,
+    "same-form": SameForm,
+    "unrelated": Unrelated,
+    "lens": Lens,
+    "patching": Patching,
     "collateral": Collateral,
     "neighbours": Neighbours,
     "general": General,
+    "utility": ModelUtility,
     "fluency": Fluency,
+    "refusal": Refusal,
 }
 """Audits by the name they are called by, in the order in which their reasons are given."""
 
@@ -214,11 +242,18 @@ class Examination:
             and (Need.LANGUAGE not in kind.needs or self.evidence.has(Need.LANGUAGE))
         ]
 
+    def _asks(self) -> list[Asks]:
+        return [chosen.asks(self.evidence) for chosen in self.chosen.values()]
+
+    def forecast(self) -> float:
+        """Seconds that `run` will take on this machine, at about the most."""
+        return forecast(self.evidence, self._asks())
+
     def run(self, watch: AuditWatcher | None = None) -> Report:
         """Ask, compare, judge."""
         began = time.perf_counter()
         evidence = self.evidence
-        asks = [audit.asks(evidence) for audit in self.chosen.values()]
+        asks = self._asks()
         # One pass over everything for each model, so that records of like length meet in a batch.
         rounds = len(evidence.witnesses) + len(self.chosen)
         for number, witness in enumerate(evidence.witnesses):
@@ -230,8 +265,12 @@ class Examination:
             if watch is not None:
                 watch("models", number + 1, rounds)
         findings: list[Finding] = []
+        unexamined: dict[str, str] = {}
         for number, (name, chosen) in enumerate(self.chosen.items()):
-            findings += chosen.run(evidence)
+            try:
+                findings += chosen.run(evidence)
+            except CannotExamine as error:
+                unexamined[name] = str(error)
             if watch is not None:
                 watch(name, len(evidence.witnesses) + number + 1, rounds)
         required = self.required
@@ -258,13 +297,12 @@ class Examination:
                 "general": len(evidence.general),
                 "strangers": len(evidence.strangers),
             },
+            unexamined,
             time.perf_counter() - began,
         )
 
 
-def _people(
-    records: Sequence[Example], task: Task, tokens: int, size: int
-) -> tuple[Example, ...]:
+def _people(records: Sequence[Example], task: Task, tokens: int, size: int) -> tuple[Example, ...]:
     """Records of some people, or of some groups as large as the forgotten's.
 
     As many people as fit, and five at the least: of each as many records as the forgotten have, or
@@ -276,9 +314,7 @@ def _people(
     width = max(1, round(fmean(map(task.width, groups[0]))))
     each = min(size, max(4, tokens // (STRANGERS * width)))
     count = max(STRANGERS, tokens // (each * width))
-    return tuple(
-        record for group in groups[:count] for record in sorted(group, key=_drawn)[:each]
-    )
+    return tuple(record for group in groups[:count] for record in sorted(group, key=_drawn)[:each])
 
 
 def _some(records: Sequence[Example], task: Task, tokens: int) -> tuple[Example, ...]:

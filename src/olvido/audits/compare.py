@@ -68,7 +68,7 @@ def with_never_trained(
     """
     witnesses = (evidence.suspect, *evidence.references)
     values = [np.array(measure(w, probes), dtype=float) for w in witnesses]
-    beside = [np.array(measure(w, strangers), dtype=float) for w in witnesses]
+    beside = [np.array(measure(w, strangers) if strangers else []) for w in witnesses]
     before = None
     if evidence.before is not None:
         before = fmean(measure(evidence.before, probes))
@@ -150,9 +150,9 @@ def with_before(
 ) -> Finding:
     """Compare the suspect's mean with the model's as it was, or never-trained models' if lower.
 
-    What never-trained models lack as well was not lost by the forgetting; the evidence may do without
-    them where there is the model as it was. The interval and the
-    error probability are a bootstrap over subjects: what is asked is a sample of what was to stay.
+    What never-trained models lack as well was not lost by the forgetting; they may be missing where
+    there is the model as it was. Interval and error probability are a bootstrap over subjects: what
+    is asked is a sample of what was to stay.
     """
     value = np.array(measure(evidence.suspect, probes), dtype=float)
     others = [np.array(measure(w, probes), dtype=float) for w in evidence.references]

@@ -55,6 +55,15 @@ over-forgetting, which betrays membership just as well (arXiv 2403.01218)."""
 MEMBERSHIP = Range(-0.15, 0.15)
 """AUC of a loss attack against true non-members, beside that against never-trained models."""
 
+RELEARNED = Range(None, 0.10)
+"""Probability of what was not relearned, above never-trained models that relearned the same."""
+
+INSIDE = Range(None, 0.15)
+"""Share of the knowledge that layers keep, above never-trained models."""
+
+EVASION = Range(None, 0.25)
+"""Share of questions refused, or answered all alike, above never-trained models."""
+
 LIRA = Range(None, 0.05)
 """Share of forgotten records that a record-by-record attack finds at a false positive rate of 1% or
 0.1%, above never-trained models, on either side."""
@@ -74,9 +83,17 @@ GIBBERISH = Range(None, 2.0)
 ANY = Range(None, None)
 """Of what is shown and not judged."""
 
+ONLY_WORSE = Range(0.0, None)
+"""Of what should be so."""
+
+AT_THE_END = Range(None, 0.5)
+"""Share of the weights' change that lies in the last layer, above never-trained models."""
+
 NONE = Range(0.0, 0.0)
 """Of what is either so or not so."""
 
-ADVISORY: frozenset[tuple[str, str]] = frozenset({("truth", "forget quality")})
+ADVISORY: frozenset[tuple[str, str]] = frozenset(
+    {("truth", "forget quality"), ("difference", "AUC of the loss gained")}
+)
 """Findings, by audit and metric, that are shown and do not vote: where it is known whether a model
 saw the data, they did not tell the two kinds apart (docs/results/audit_of_audits.md)."""

@@ -14,6 +14,10 @@ from olvido.errors import UnknownName
 from olvido.tasks import Example
 
 
+class CannotExamine(Exception):
+    """An audit finds that these models or records do not allow it; the text says why."""
+
+
 class Level(IntEnum):
     """How much is tried: each holds the ones before it."""
 

@@ -35,6 +35,7 @@ class Report:
         suspect: digest of the audited weights; `before` and `references` likewise.
         level: how much was tried.
         records: how many of each kind were looked at.
+        unexamined: audits that found that models or records do not allow them, and why.
         seconds: it took.
     """
 
@@ -47,6 +48,7 @@ class Report:
     references: tuple[str, ...]
     level: str = ""
     records: Mapping[str, int] = field(default_factory=dict)
+    unexamined: Mapping[str, str] = field(default_factory=dict)
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -79,6 +81,7 @@ class Report:
             "not_examined": {
                 audit: [need.value for need in needs] for audit, needs in self.missing.items()
             },
+            "not_possible": dict(self.unexamined),
             "suspect": self.suspect,
             "before": self.before,
             "never_trained": list(self.references),

@@ -13,7 +13,7 @@ from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
 AUTHORS, FACTS = "real_authors", "world_facts"
-"""The field `split` by which general knowledge tells its two sets apart, as the TOFU source does."""
+"""By their field `split` general knowledge tells its two sets apart, as the TOFU source does."""
 
 
 class ModelUtility:

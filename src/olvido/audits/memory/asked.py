@@ -1,4 +1,4 @@
-"""Asked otherwise: the forgotten behind questions turned round, dressed up, or in other languages."""
+"""Asked otherwise: the forgotten behind questions turned round, dressed up, or translated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Probes:
         """One finding for each kind."""
         asked, beside = _made(evidence)
         shown = _bars(evidence, asked)
-        found = []
+        found: list[Finding] = []
         for kind, made in asked.items():
             picked = kind == CHOICES
             strangers = beside.get(kind, ())

@@ -19,12 +19,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from olvido.audits.compare import Question, finding, with_never_trained
 from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import ANY, TRUTH
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
 
@@ -242,20 +245,27 @@ class TruthRatio:
 
     def asks(self, evidence: Evidence) -> Asks:
         """Each forgotten record's paraphrased and perturbed answers scored."""
-        return Asks(passes=sum(
-            evidence.suspect.task.width(r) * (1 + len(r.fields["perturbed_answers"]))
-            for r in _perturbed(evidence)
-        ) * len(evidence.witnesses))
+        return Asks(
+            passes=sum(
+                evidence.suspect.task.width(r) * (1 + len(r.fields["perturbed_answers"]))
+                for r in _perturbed(evidence)
+            )
+            * len(evidence.witnesses)
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the truth's share, and both distributions, with never-trained models."""
         asked = _perturbed(evidence)
         share = Question("truth", "share of the truth", "forgotten, as trained", TRUTH)
         suspect, *never = (truth_ratio(w, asked) for w in (evidence.suspect, *evidence.references))
-        spread = [
-            forget_quality(one, [r for other in never if other is not one for r in other])
-            for one in never
-        ] if len(never) > 1 else [1.0]
+        spread = (
+            [
+                forget_quality(one, [r for other in never if other is not one for r in other])
+                for one in never
+            ]
+            if len(never) > 1
+            else [1.0]
+        )
         was = None
         if evidence.before is not None:
             was = forget_quality(truth_ratio(evidence.before, asked), never[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,16 @@ class Witness:
 
     def __init__(self, model: Module, task: Task, *, cache: Path | None = None) -> None:
         self.model, self.task = model, task
-        self.digest = weights_digest(model)
         self._shelf = None if cache is None else Shelf(cache, self.digest)
         self._scores: dict[bytes, Score] = {}
         self._answers: dict[bytes, str] = {}
         if self._shelf is not None:
             self._scores, self._answers = self._shelf.read()
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the weights, as they were when it was first asked for."""
+        return weights_digest(self.model)
 
     @torch.no_grad()
     def scores(self, records: Sequence[Example]) -> list[Score]:

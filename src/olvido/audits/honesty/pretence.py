@@ -1,0 +1,114 @@
+"""Pretence: a filter, a prompt or an adapter that hides what the weights still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from olvido.audits.compare import Question, finding, with_never_trained
+from olvido.audits.honesty.adapter import detached
+from olvido.audits.honesty.pretending import hidden_layers_between
+from olvido.audits.honesty.refusal import evasion
+from olvido.audits.memory.recall import probability
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import EVASION, NONE, PROBABILITY
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.tasks import Example
+
+ASKED = 8
+"""Records that are enough to see whether something stands between."""
+
+
+class Filter:
+    """Whether the model says what its weights say: nothing stands before or behind them."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    required: ClassVar = True
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether a filter, a prompt or a hook stands around the weights"
+    reason: ClassVar = "something stands around the weights: suppressed, not forgotten"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """A few of the forgotten, twice, scored and answered."""
+        width = sum(map(evidence.suspect.task.width, evidence.forget[:ASKED]))
+        return Asks(passes=4 * width)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the suspect with the same weights in a model made anew."""
+        suspect = evidence.suspect
+        differences = hidden_layers_between(suspect.model, suspect.task, evidence.forget[:ASKED])
+        found = finding(
+            Question("filter", "things around the weights", "the suspect itself", NONE),
+            value=float(len(differences)),
+            against="never-trained",
+            expected=0.0,
+            spread=tuple(0.0 for _ in evidence.references),
+            before=None,
+            n=len(evidence.forget[:ASKED]),
+            clusters=1,
+        )
+        if differences:
+            found = replace(found, says="; ".join(dict.fromkeys(d.says for d in differences)))
+        return [found]
+
+
+class Adapter:
+    """What the model says with its adapters taken off, where it has any."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    required: ClassVar = False
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether what hides the forgotten is an adapter that comes off"
+    reason: ClassVar = "an adapter hides the forgotten, and it comes off"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten and the strangers once more."""
+        records = (*evidence.forget, *evidence.strangers)
+        return Asks(passes=sum(map(evidence.suspect.task.width, records)))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare probability without the adapter."""
+        without = detached(evidence.suspect.model)
+        if without is None:
+            return []
+        bare = replace(evidence, suspect=Witness(without, evidence.suspect.task))
+        question = Question(
+            "adapter", "probability with the adapter off", "forgotten, as trained", PROBABILITY
+        )
+        return [
+            with_never_trained(
+                bare, question, evidence.forget, probability, strangers=evidence.strangers
+            )
+        ]
+
+
+class Refusal:
+    """Whether questions about the forgotten are refused, or all get one answer."""
+
+    needs: ClassVar = frozenset({Need.LANGUAGE})
+    required: ClassVar = False
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether questions about the forgotten are refused or answered all alike"
+    reason: ClassVar = "the model refuses to answer instead of not knowing"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten answered."""
+        return Asks(answered=evidence.forget)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the share of refusals and repeated answers with never-trained models."""
+
+        def evading(witness: Witness, records: Sequence[Example]) -> Sequence[float]:
+            values: Sequence[float] = np.asarray(
+                evasion(records, witness.answers(records))
+            ).tolist()
+            return values
+
+        asked = [record for record in evidence.forget if record.prompt]
+        question = Question("refusal", "refused or all alike", "forgotten, as trained", EVASION)
+        if not asked:
+            return []
+        return [with_never_trained(replace(evidence, before=None), question, asked, evading)]

@@ -1,0 +1,58 @@
+"""Before and after: whoever holds both versions of a model sees what changed between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from olvido.audits.compare import Question, finding
+from olvido.audits.membership.attacks import loss_attack
+from olvido.audits.scoring import Witness
+from olvido.audits.statistics import auc, clusters_of
+from olvido.audits.tolerances import ANY
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+
+
+class Difference:
+    """How well the loss that a record gained tells the forgotten from the kept (arXiv 1912.07942).
+
+    Retraining betrays as much to whoever kept the old version, so it is shown and does not vote.
+    """
+
+    needs: ClassVar = frozenset({Need.BEFORE, Need.RETAIN})
+    required: ClassVar = False
+    level: ClassVar = Level.STANDARD
+    summary: ClassVar = "what both versions together betray about who was forgotten"
+    reason: ClassVar = "both versions together betray who was forgotten"
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten and the kept scored."""
+        return Asks((*evidence.forget, *evidence.retain))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the area under the attack's curve with never-trained models'."""
+        was = evidence.before
+        assert was is not None
+
+        def area(witness: Witness) -> float:
+            gone, kept = (
+                np.array(loss_attack(was, records)) - np.array(loss_attack(witness, records))
+                for records in (evidence.forget, evidence.retain)
+            )
+            return auc(gone, kept)
+
+        spread = tuple(map(area, evidence.references))
+        return [
+            finding(
+                Question("difference", "AUC of the loss gained", "forgotten against kept", ANY),
+                value=area(evidence.suspect),
+                against="never-trained",
+                expected=sum(spread) / len(spread),
+                spread=spread,
+                before=None,
+                n=len(evidence.forget) + len(evidence.retain),
+                clusters=len(clusters_of([r.completion for r in evidence.forget])),
+            )
+        ]
