@@ -27,7 +27,8 @@ def test_a_model_that_never_saw_the_data_passes(world: World) -> None:
     assert report.missing == {}
     assert report.find("recall", "exact match").before == 1.0
     for found in report.findings:
-        if found.audit != "change":
+        # Weights are compared and not sampled.
+        if found.audit not in ("change", "filter"):
             assert found.interval is not None
             assert found.interval[0] <= found.excess <= found.interval[1]
 
@@ -130,7 +131,8 @@ def test_a_single_reference_without_strangers_gives_no_interval(world: World) ->
     report = world.report(world.stranger, reference=world.references[0], holdout=())
     for found in report.findings:
         assert (found.p is None) == (found.audit not in ("collateral", "neighbours", "general"))
-        assert len(found.spread) == 1
+        # Words are not asked of never-trained models where the model as it was gives them.
+        assert len(found.spread) == 1 or found.metric == "ROUGE-L"
         if found.p is None:
             assert found.interval is None
 

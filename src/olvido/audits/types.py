@@ -127,6 +127,7 @@ class Finding:
         votes: whether it counts in the verdict; see `tolerances.ADVISORY`.
         status: see `Status`.
         says: a sentence for people.
+        failing: the sentence instead, where it fails and numbers say too little.
         exhibit: what a page draws beside it, as plain values with a `kind`.
         adjusted: `p`, adjusted for how many findings vote.
     """
@@ -148,6 +149,7 @@ class Finding:
     votes: bool
     status: Status
     says: str
+    failing: str = ""
     exhibit: Mapping[str, Any] | None = None
     adjusted: float | None = None
 

@@ -110,7 +110,8 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
         status, says = Status.FAIL, f"{says} (not a number)"
     elif found.outside and (adjusted is None or adjusted < FALSE_ALARMS or adjusted != adjusted):
         above = found.high is not None and found.excess > found.high
-        status, says = Status.FAIL, f"{says} ({'above' if above else 'below'} what is tolerated)"
+        says = found.failing or f"{says} ({'above' if above else 'below'} what is tolerated)"
+        status = Status.FAIL
     elif found.status is Status.SILENT:
         status, says = Status.SILENT, f"{says} (the model never knew it: proves nothing)"
     elif found.outside and found.status is Status.UNKNOWN:
@@ -143,8 +144,10 @@ def judge(
     votes = [f for f in findings if f.votes]
     failed = dict.fromkeys(f.audit for f in votes if f.status is Status.FAIL)
     for audit in failed:
-        details = [f.says for f in votes if f.audit == audit and f.status is Status.FAIL]
-        reasons.append(f"{meaning.get(audit, audit)} [{'; '.join(details)}]")
+        failing = [f for f in votes if f.audit == audit and f.status is Status.FAIL]
+        details = "; ".join(f.says for f in failing)
+        told = all(f.failing for f in failing)
+        reasons.append(details if told else f"{meaning.get(audit, audit)} [{details}]")
     if failed:
         return Verdict.FAIL, tuple(reasons)
     for audit in dict.fromkeys([*required, *(f.audit for f in votes)]):

@@ -50,9 +50,8 @@ class Filter:
             n=len(evidence.forget[:ASKED]),
             clusters=1,
         )
-        if differences:
-            found = replace(found, says="; ".join(dict.fromkeys(d.says for d in differences)))
-        return [found]
+        told = "; ".join(dict.fromkeys(difference.says for difference in differences))
+        return [replace(found, failing=f"suppressed, not forgotten: {told}")]
 
 
 class Adapter:
