@@ -57,7 +57,7 @@ class Change:
         if kinship.other_base:
             base = replace(
                 base,
-                failing="the weights come from another base: their cosine with the model as it was is "
+                failing="from another base: the weights' cosine with the model as it was is "
                 f"{kinship.suspect:.2f}, that of never-trained models "
                 f"{min(kinship.references):.2f} or more",
             )
