@@ -1,15 +1,12 @@
 """Pictures of the demo: what is known, how losses lie, what it cost.
 
-Colours are those of Okabe and Ito, which colour-blind people tell apart; every bar is labelled as
-well, so that a picture reads in grey. No text of the data's enters a picture.
+Every bar is labelled, so that a picture reads in grey. No text of the data's enters a picture.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from olvido.audits.report.drawing import BEFORE, INK, MUTED, NEVER, SUSPECT, TRACK, drawable, svg
+from olvido.audits.report.words import duration, percent
 from olvido.errors import InputError
 
 MODELS = {"before": "Before", "after": "After", "never_trained": "Never trained"}
@@ -31,66 +30,8 @@ PROBES = {
 }
 """What the models are asked about: the first two should be gone, the others kept."""
 
-INK, MUTED, TRACK = "#1c2430", "#5a6472", "#e9ecf0"
-COLOURS = {"before": "#d55e00", "after": "#0072b2", "never_trained": "#697583"}
+COLOURS = {"before": BEFORE, "after": SUSPECT, "never_trained": NEVER}
 BINS = 20
-LARGEST = 1e6
-
-
-def percent(value: float | None) -> str:
-    """A share for people.
-
-    >>> percent(1.0), percent(0.0756), percent(None), percent(float("nan"))
-    ('100%', '7.6%', 'not measured', 'not a number')
-    """
-    if value is None:
-        return "not measured"
-    if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else "infinite"
-    return f"{value:.1%}".replace(".0%", "%")
-
-
-def number(value: float | None, *, sign: bool = False) -> str:
-    """A measured number for people.
-
-    >>> number(5.9436), number(-2e-17, sign=True), number(0.05, sign=True), number(-0.5)
-    ('5.944', '0.000', '+0.050', '−0.500')
-    >>> number(None), number(float("nan")), number(float("-inf"))
-    ('not measured', 'not a number', '−infinite')
-    """
-    if value is None:
-        return "not measured"
-    if math.isnan(value):
-        return "not a number"
-    if math.isinf(value):
-        return "infinite" if value > 0 else "−infinite"
-    if not round(value, 3):
-        return "0.000"
-    text = f"{value:.4g}" if abs(value) >= 1e6 else f"{value:.3f}"
-    return ("+" if sign and value > 0 else "") + text.replace("-", "−")
-
-
-def duration(seconds: float | None) -> str:
-    """A time for people.
-
-    >>> duration(5.397), duration(367.5), duration(None)
-    ('5.4 s', '6 min 8 s', 'not measured')
-    """
-    if seconds is None or not math.isfinite(seconds):
-        return number(seconds)
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
-
-
-def drawable(values: Iterable[float]) -> list[float]:
-    """Those that a scale can hold: finite, and no larger than a million.
-
-    >>> drawable([1.0, float("inf"), 0.5, 1e300])
-    [1.0, 0.5]
-    """
-    return [value for value in values if abs(value) <= LARGEST]
 
 
 def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
@@ -104,7 +45,7 @@ def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
     axes = figure.add_axes((0.37, 0.0, 0.4, 1.0))
     _share_bars(axes, values)
     told = ", ".join(f"{MODELS[model].lower()} {percent(values.get(model))}" for model in MODELS)
-    return _svg(figure, f"shares-{probe}", f"{PROBES[probe]}, share of answers right: {told}.")
+    return svg(figure, f"shares-{probe}", f"{PROBES[probe]}, share of answers right: {told}.")
 
 
 def span(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[float, float]:
@@ -152,7 +93,7 @@ def histogram(
         f"{name}: {_summary(group)}"
         for name, group in (("to be forgotten", forgotten), ("never seen", strangers))
     )
-    return _svg(figure, f"losses-{model}", f"{MODELS[model]}, distribution of losses. {told}.")
+    return svg(figure, f"losses-{model}", f"{MODELS[model]}, distribution of losses. {told}.")
 
 
 def cost(training: float, forgetting: float) -> Markup:
@@ -169,7 +110,7 @@ def cost(training: float, forgetting: float) -> Markup:
     axes.set(xlim=(0, 1), ylim=(-0.5, 1.5))
     axes.axis("off")
     told = f"Training took {duration(training)}, forgetting {duration(forgetting)}."
-    return _svg(figure, "cost", told)
+    return svg(figure, "cost", told)
 
 
 def write_picture(document: Mapping[str, Any], path: Path) -> None:
@@ -231,18 +172,3 @@ def _summary(values: Sequence[float]) -> str:
     median = f"median {np.median(kept):.2f} of {len(kept)}" if kept else "none that can be drawn"
     left = len(values) - len(kept)
     return median + (f", {left} left out" if left else "")
-
-
-def _svg(figure: Figure, name: str, description: str) -> Markup:
-    """The figure as an SVG element that says what it shows, ids made unique by `name`."""
-    stream = io.StringIO()
-    # Text stays text: small, searchable, and set in the page's own font.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "olvido"}):
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    drawn = stream.getvalue()
-    drawn = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", drawn[drawn.index("<svg") :])
-    opening, rest = drawn.split(">", 1)
-    opening = re.sub(r' (width|height)="[\d.]+pt"', "", opening)
-    label = Markup(' role="img" aria-label="{}">').format(description)
-    return Markup(opening) + label + Markup(rest)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from olvido.audits import AUDITS
+from olvido.audits.report.drawing import drawable
+from olvido.audits.report.render import environment, write_html
+from olvido.audits.report.words import day
 from olvido.audits.types import Status
 from olvido.demo import charts
-from olvido.demo.charts import MODELS, PROBES, duration, number, percent
+from olvido.demo.charts import MODELS, PROBES
 from olvido.forgetting.guarantee import MEANING
 from olvido.ledger.facts import Guarantee
-
-MARKS = {"pass": "✓", "fail": "✗", "unknown": "?", "silent": "–"}
-"""What stands before a status, so that it reads without colour."""
 
 KNOWN = {"as_trained": "gone", "paraphrased": "gone", "neighbours": "kept", "city": "kept"}
 """What should become of each probe."""
@@ -34,59 +33,12 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
         document: what the demo measured, as its `demo.json` holds it.
         path: the file to write or to replace; its folder exists.
     """
-    page = _environment().get_template("report.html.j2").render(_view(document))
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        # Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes a question mark.
-        unfinished.write_bytes(page.encode("utf-8", "replace"))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_html(_environment().get_template("report.html.j2").render(_view(document)), path)
 
 
+@cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("olvido.demo"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "percent": percent,
-        "number": number,
-        "duration": duration,
-        "tolerance": tolerance,
-        "mean": mean,
-    }
-    return made
-
-
-def tolerance(bounds: Sequence[float | None]) -> str:
-    """The tolerated range of a difference, for people.
-
-    >>> tolerance([None, 0.05]), tolerance([-0.03, 0.03]), tolerance([-0.1, None])
-    ('at most +0.050', '±0.030', 'at least −0.100')
-    >>> tolerance([None, None]), tolerance([-0.1, 0.2]), tolerance([0.0, 0.0])
-    ('any', '−0.100 to +0.200', 'none')
-    """
-    low, high = bounds
-    if low is None or high is None:
-        if low is None and high is None:
-            return "any"
-        return f"at least {number(low)}" if high is None else f"at most {number(high, sign=True)}"
-    if low == -high:
-        return f"±{number(high)}" if high else "none"
-    return f"{number(low, sign=True)} to {number(high, sign=True)}"
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean of at least one number, whichever they are: infinities make no error.
-
-    >>> mean([1.0, 2.0]), mean([float("inf"), float("-inf")])
-    (1.5, nan)
-    """
-    return sum(values) / len(values)
+    return environment("olvido.demo")
 
 
 def _view(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,9 +73,8 @@ def _view(document: Mapping[str, Any]) -> dict[str, Any]:
         "tried": {attempt["method"] for attempt in attempts},
         "claims": {g.value: MEANING[g] for g in Guarantee if g.value in claims},
         "statuses": {status.value: status.meaning for status in Status},
-        "marks": MARKS,
         "command": _command(document),
-        "date": datetime.fromisoformat(document["date"]).strftime("%-d %B %Y, %H:%M %Z"),
+        "date": day(document["date"]),
     }
 
 
@@ -180,9 +131,7 @@ def _losses(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[st
             "picture": charts.histogram(
                 model, losses[model]["forgotten"], losses[model]["never members"], limits
             ),
-            "left_out": sum(
-                len(group) - len(charts.drawable(group)) for group in losses[model].values()
-            ),
+            "left_out": sum(len(group) - len(drawable(group)) for group in losses[model].values()),
         }
         for model, name in MODELS.items()
         if model in losses

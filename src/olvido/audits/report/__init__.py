@@ -1,0 +1,1 @@
+"""The report of an audit as a page that people read."""

@@ -1,0 +1,94 @@
+"""What every picture shares: colours, and the way from a figure to SVG inside a page.
+
+Colours are those of Okabe and Ito, which colour-blind people tell apart; markers and dashes differ
+as well, so that a picture reads in grey. A page may set them anew by CSS variables, as a dark one
+must.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from olvido.audits.report.words import shortened, visible
+
+INK, MUTED, TRACK, PAPER = "#1c2430", "#5a6472", "#e9ecf0", "#ffffff"
+SUSPECT, BEFORE, NEVER, OTHER = "#0072b2", "#d55e00", "#697583", "#00805d"
+LARGEST = 1e6
+
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    TRACK: "--track",
+    PAPER: "--paper",
+    SUSPECT: "--suspect",
+    BEFORE: "--before",
+    NEVER: "--never",
+    OTHER: "--other",
+}
+_COLOUR = re.compile("|".join(_VARIABLES))
+_LABEL = re.compile(r"label-(\d+)-")
+
+
+def drawable(values: Iterable[float]) -> list[float]:
+    """Those that a scale can hold: finite, and no larger than a million.
+
+    >>> drawable([1.0, float("inf"), 0.5, 1e300])
+    [1.0, 0.5]
+    """
+    return [value for value in values if abs(value) <= LARGEST]
+
+
+class Labels:
+    """Texts of the data's in a picture.
+
+    Whatever draws the picture must not read them: it would take `$` for a formula and fail at a
+    script that its font lacks. It draws names in their place, and the texts come in at the end.
+    """
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def hold(self, text: object, most: int = 24) -> str:
+        """The name to draw in place of a text, which is cut off at `most` characters."""
+        self._texts.append(shortened(visible(str(text)), most))
+        return f"label-{len(self._texts) - 1}-"
+
+    def put(self, drawn: str) -> str:
+        """The picture with the texts in their places."""
+
+        def text(found: re.Match[str]) -> str:
+            # Isolated, so that a text from right to left does not move what stands beside it.
+            return f"\u2068{escape(self._texts[int(found[1])])}\u2069"
+
+        return _LABEL.sub(text, drawn)
+
+
+def svg(figure: Figure, name: str, description: str, labels: Labels | None = None) -> Markup:
+    """The figure as an SVG element that says what it shows.
+
+    Args:
+        figure: what was drawn.
+        name: makes the ids within unique in the page.
+        description: the picture in words.
+        labels: texts that were held back from the drawing.
+    """
+    stream = io.StringIO()
+    # Text stays text: small, searchable, and set in the page's own font.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "olvido"}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    drawn = stream.getvalue()
+    drawn = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", drawn[drawn.index("<svg") :])
+    drawn = _COLOUR.sub(lambda found: f"var({_VARIABLES[found[0]]}, {found[0]})", drawn)
+    opening, rest = drawn.split(">", 1)
+    opening = re.sub(r' (width|height)="[\d.]+pt"', "", opening)
+    if labels is not None:
+        rest = labels.put(rest)
+    label = Markup(' role="img" aria-label="{}">').format(visible(description))
+    return Markup(opening) + label + Markup(rest)
