@@ -86,7 +86,12 @@ def histogram(
     axes.set_xlabel("loss (nats a token): further right, less known", color=MUTED, fontsize=8)
     axes.tick_params(labelsize=8, colors=MUTED, length=2)
     axes.spines[["left", "right", "top"]].set_visible(False)
-    corner: dict[str, Any] = {"ha": "right", "fontsize": 8.5, "transform": axes.transAxes}
+    corner: dict[str, Any] = {
+        "ha": "right",
+        "color": INK,
+        "fontsize": 8.5,
+        "transform": axes.transAxes,
+    }
     axes.text(0.99, 0.99, "to be forgotten", va="top", **corner)
     axes.text(0.99, 0.02, "never seen by any model", va="bottom", **corner)
     told = "; ".join(

@@ -95,6 +95,12 @@ def test_nothing_examined_is_nothing_known() -> None:
     assert "No reason was recorded." in text
 
 
+def test_what_was_not_examined_is_said_where_it_belongs(read: Page) -> None:
+    leaks = read.text[read.text.index("What still leaks") : read.text.index("What it cost")]
+    assert "Not examined: lira." in leaks
+    assert read.text.count("Not examined:") == 1
+
+
 def test_only_what_votes_decides_an_answer() -> None:
     quiet = finding("membership", status="fail", votes=False)
     text = Page(page(document(findings=[quiet]))).text
@@ -308,10 +314,13 @@ def test_names_reach_the_pictures_unread() -> None:
 
 
 def test_what_would_be_unseen_is_named() -> None:
+    text = json.loads('"\\u202egnp.exe \\ud800 \\u0000"')
     shown = sample.answers()
-    shown["rows"][0]["suspect"] = json.loads('"\\u202egnp.exe \\ud800 \\u0000"')
-    html = page(document(findings=[finding(exhibit=shown)]))
+    shown["rows"][0]["suspect"] = text
+    drawn = sample.bars() | {"x": [text[:9], "b", "c"]}
+    html = page(document(findings=[finding(exhibit=shown), finding(exhibit=drawn)]))
     assert "⟨U+202E⟩gnp.exe ⟨U+D800⟩ ⟨U+0000⟩" in html
+    assert ">\u2068⟨U+202E⟩gnp.exe" in html
     assert not re.search("[\u202a-\u202e\x00]", html)
     html.encode("utf-8")
 

@@ -85,6 +85,7 @@ class Block:
         says: the answer, in a sentence.
         lines: the decisive numbers.
         prices: what else there is to tell, by name.
+        absent: audits that would have belonged here and were not made.
         more: findings that have no line of their own.
     """
 
@@ -94,6 +95,7 @@ class Block:
     lines: tuple[Line, ...] = ()
     more: int = 0
     prices: tuple[tuple[str, str], ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 def family(audit: str) -> str:
@@ -164,7 +166,8 @@ def blocks(document: Mapping[str, Any]) -> list[Block]:
     return [
         _block(
             "What was forgotten",
-            of(findings, "asked", "honesty"),
+            document,
+            ("asked", "honesty"),
             {
                 "pass": "Asked directly, it knows no more of the forgotten than models that never "
                 "saw it.",
@@ -178,7 +181,8 @@ def blocks(document: Mapping[str, Any]) -> list[Block]:
         ),
         _block(
             "What was kept",
-            of(findings, "kept"),
+            document,
+            ("kept",),
             {
                 "pass": "What was to stay is still there.",
                 "fail": "It lost things that it was to keep.",
@@ -188,7 +192,8 @@ def blocks(document: Mapping[str, Any]) -> list[Block]:
         ),
         _block(
             "What still leaks",
-            of(findings, "turned", "membership", "recovery", "hidden", "other"),
+            document,
+            ("turned", "membership", "recovery", "hidden", "other"),
             {
                 "pass": "No attack that was tried got more out of it than out of models that never "
                 "saw the forgotten.",
@@ -201,7 +206,14 @@ def blocks(document: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _block(heading: str, findings: Sequence[Found], says: Mapping[str, str]) -> Block:
+def _block(
+    heading: str,
+    document: Mapping[str, Any],
+    families: Sequence[str],
+    says: Mapping[str, str],
+) -> Block:
+    findings = of(document["findings"], *families)
+    absent = tuple(a for a in document.get("not_examined") or () if family(str(a)) in families)
     status = worst(findings)
     if status is None:
         return Block(
@@ -210,10 +222,16 @@ def _block(heading: str, findings: Sequence[Found], says: Mapping[str, str]) -> 
             "Nothing that votes was examined, so nothing is known."
             if findings
             else "This was not examined, so nothing is known.",
+            absent=absent,
         )
     chosen = decisive(findings)
     return Block(
-        heading, status, says[status], tuple(map(_line, chosen)), len(findings) - len(chosen)
+        heading,
+        status,
+        says[status],
+        tuple(map(_line, chosen)),
+        len(findings) - len(chosen),
+        absent=absent,
     )
 
 
