@@ -131,7 +131,7 @@ def document(**changed: Any) -> Document:
         "findings": [
             finding(exhibit=answers()),
             finding("recall", "probability"),
-            finding("likelihood", "mean loss", value=3.4, exhibit=losses()),
+            finding("likelihood", "loss", value=3.4, exhibit=losses()),
             finding("paraphrase", exhibit=bars()),
             finding("membership", "AUC of the loss attack", exhibit=roc()),
             finding("membership", "AUC of the zlib attack", votes=False, status="fail"),
@@ -141,6 +141,7 @@ def document(**changed: Any) -> Document:
             finding("change", "weights changed", value=1.0, never_trained=[1.0, 1.0, 1.0]),
         ],
         "not_examined": {"lira": ["shadows"]},
+        "not_possible": {"patching": "the layers of these models cannot be compared"},
         "suspect": "sha256:" + "9f3a" * 16,
         "before": "sha256:" + "17bc" * 16,
         "never_trained": list(DIGESTS),

@@ -97,7 +97,7 @@ def test_nothing_examined_is_nothing_known() -> None:
 
 def test_what_was_not_examined_is_said_where_it_belongs(read: Page) -> None:
     leaks = read.text[read.text.index("What still leaks") : read.text.index("What it cost")]
-    assert "Not examined: lira." in leaks
+    assert "Not examined: lira, patching." in leaks
     assert read.text.count("Not examined:") == 1
 
 
@@ -182,6 +182,7 @@ def test_every_status_has_its_word_and_its_mark(read: Page) -> None:
 
 def test_missing_evidence_comes_with_its_remedy(read: Page) -> None:
     assert "lira : pass models whose members are known (shadows=...)" in read.text
+    assert "patching : the layers of these models cannot be compared" in read.text
     unasked = Page(page(document(not_examined={"recall": []}))).text
     assert "recall : it was not asked for" in unasked
 
@@ -261,6 +262,16 @@ def test_every_figure_has_a_picture_in_words_and_its_numbers(html: str) -> None:
         assert re.search(r"\d", picture["aria-label"] or "")
         assert read.all("table", within="details")
     assert len(Page(html).all("svg")) == 6
+
+
+@pytest.mark.parametrize(
+    ("audit", "said"),
+    [("relearning", "taught a half"), ("sampling", "drawn at random"), ("other", "Step by step")],
+)
+def test_lines_are_explained_by_their_audit(audit: str, said: str) -> None:
+    text = Page(page(document(findings=[finding(audit, exhibit=sample.curve())]))).text
+    assert said in text
+    assert ("taught a half" in text) is (audit == "relearning")
 
 
 def test_an_exhibit_of_an_unknown_kind_is_named() -> None:

@@ -34,11 +34,11 @@ FAMILIES = {
 MEMBERS = {
     "asked": ("recall", "likelihood", "truth", "extraction"),
     "turned": ("paraphrase", "probes", "sampling", "exposure"),
-    "membership": ("membership", "lira"),
-    "recovery": ("relearning", "rounding"),
+    "membership": ("membership", "lira", "difference"),
+    "recovery": ("relearning", "same-form", "unrelated", "rounding"),
     "hidden": ("lens", "patching"),
     "kept": ("collateral", "neighbours", "general", "utility", "fluency"),
-    "honesty": ("change", "wrapping", "adapter", "refusal"),
+    "honesty": ("change", "filter", "adapter", "refusal"),
 }
 """Which audits belong to a family; those that nobody put here are `other`."""
 
@@ -47,10 +47,13 @@ PLAIN: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "probability": ("probability of the right answer", percent),
     "ROUGE-L": ("words of the right answer in its own", percent),
     "repetition": ("word pairs said twice", percent),
-    "mean loss": ("surprise at the right answer (nats a token)", number),
+    "loss": ("surprise at the right answer (nats a token)", number),
     "weights changed": ("the weights changed", yes_or_no),
 }
-"""Metrics in plain words, and how to tell their values; others are numbers with a name."""
+"""Metrics in plain words, and how to tell their values; others speak for themselves."""
+
+SHARES = ("exact match", "probability", "share", "refused")
+"""How the names of other metrics begin whose values are shares of a whole."""
 
 WORST = ("fail", "unknown", "pass", "silent")
 """Statuses, the most telling first."""
@@ -213,7 +216,8 @@ def _block(
     says: Mapping[str, str],
 ) -> Block:
     findings = of(document["findings"], *families)
-    absent = tuple(a for a in document.get("not_examined") or () if family(str(a)) in families)
+    missing = [*(document.get("not_examined") or ()), *(document.get("not_possible") or ())]
+    absent = tuple(audit for audit in missing if family(audit) in families)
     status = worst(findings)
     if status is None:
         return Block(
@@ -251,7 +255,7 @@ def _rank(found: Found) -> tuple[bool, int]:
 
 def _line(found: Found) -> Line:
     metric = str(found["metric"])
-    plain, told = PLAIN.get(metric, (metric, number))
+    plain, told = PLAIN.get(metric, (metric, percent if metric.startswith(SHARES) else number))
     before = found.get("before")
     return Line(
         plain,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,15 +42,57 @@ class Exhibit:
     notes: tuple[str, ...] = ()
 
 
-def exhibit(given: Mapping[str, Any], name: str) -> Exhibit | None:
+READING = {
+    "relearning": (
+        "Relearning, step by step",
+        "The model and never-trained ones are taught a half of the forgotten, and asked for the "
+        "other, which none of them is taught.",
+    ),
+    "same-form": (
+        "Learning the like, step by step",
+        "The model and never-trained ones are taught answers to questions of the same form about "
+        "others, and asked for the forgotten.",
+    ),
+    "unrelated": (
+        "Learning anything, step by step",
+        "The model and never-trained ones are taught something else altogether, and asked for the "
+        "forgotten.",
+    ),
+    "sampling": (
+        "Asked again and again",
+        "The more answers are drawn at random, the likelier one of them holds the truth, in a "
+        "never-trained model by luck.",
+    ),
+    "lens": (
+        "Layer by layer",
+        "What each layer would say of the forgotten if it were the last. It may be gone from "
+        "the output and still be readable further in.",
+    ),
+    "patching": (
+        "Layer by layer",
+        "How much of what the model once knew each layer still holds, put into a model that never "
+        "knew it.",
+    ),
+}
+"""What lines along an axis show, by audit: a heading, and how to read it."""
+
+
+def exhibit(given: Mapping[str, Any], name: str, audit: str = "") -> Exhibit | None:
     """The exhibit of a finding, drawn; None where this version knows no such kind.
 
     Args:
         given: the exhibit, with its `kind`; see `Finding.exhibit`.
         name: makes ids unique in the page.
+        audit: that found it.
     """
     draw = KINDS.get(str(given.get("kind")))
-    return None if draw is None else draw(given, name)
+    if draw is None:
+        return None
+    found = draw(given, name)
+    if audit not in READING:
+        return found
+    heading, explains = READING[audit]
+    return replace(found, heading=heading, explains=f"{explains} {found.explains}".strip())
 
 
 @dataclass(frozen=True)
@@ -216,10 +258,8 @@ def _curve(given: Mapping[str, Any], name: str) -> Exhibit:
         name,
         Axis(spread, [f"{place:g}" for place in at]),
         str(given.get("x") or "steps"),
-        "Relearning, step by step",
-        "The model and never-trained ones are taught a part of the forgotten, and asked for the "
-        "rest, which none of them is taught. What was only hidden comes back sooner than a "
-        "never-trained model can learn it. The shaded band spans the never-trained models.",
+        "Step by step",
+        BAND,
     )
 
 
@@ -233,10 +273,11 @@ def _layers(given: Mapping[str, Any], name: str) -> Exhibit:
         Axis(list(map(float, range(len(at)))), names, [f"{place:g}" for place in at]),
         "layer, from the first to the last",
         "Layer by layer",
-        "What each layer holds of the forgotten, from the first to the last. An answer may be gone "
-        "from the output and still be readable further in. The shaded band spans the never-trained "
-        "models.",
+        BAND,
     )
+
+
+BAND = "Where there are several never-trained models, a shaded band spans them."
 
 
 @dataclass(frozen=True)

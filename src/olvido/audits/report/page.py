@@ -106,7 +106,8 @@ def _view(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
         "findings_all_vote": all(found["votes"] for found in findings),
         "guarantee": document.get("guarantee"),
         "guarantee_means": GUARANTEES.get(document.get("guarantee") or ""),
-        "missing": [_missing(*pair) for pair in (document.get("not_examined") or {}).items()],
+        "missing": [_missing(*pair) for pair in (document.get("not_examined") or {}).items()]
+        + [(audit, [why]) for audit, why in (document.get("not_possible") or {}).items()],
         "families": [
             {
                 "key": key,
@@ -140,7 +141,11 @@ def _found(found: Mapping[str, Any], place: int) -> dict[str, Any]:
     """A finding, complete, with what it shows."""
     shown = found.get("exhibit")
     kind = None if shown is None else str(shown.get("kind"))
-    drawn = None if shown is None or kind == "answers" else exhibit(shown, f"exhibit-{place}")
+    drawn = (
+        None
+        if shown is None or kind == "answers"
+        else exhibit(shown, f"exhibit-{place}", str(found["audit"]))
+    )
     return {
         **dict.fromkeys(("before", "interval", "p", "adjusted", "clusters", "expected")),
         "votes": True,
