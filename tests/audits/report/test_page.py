@@ -111,6 +111,9 @@ def test_only_what_votes_decides_an_answer() -> None:
     ("audits", "said"),
     [
         (("change",), "but it is not what it is said to be"),
+        (("fluency",), "but it no longer answers in fluent language"),
+        (("fluency", "collateral"), "It lost things that it was to keep."),
+        (("change", "recall"), "did not pass: it is not what it is said to be and asked directly,"),
         (("recall", "change"), "it does not answer like models that never saw the forgotten"),
     ],
 )

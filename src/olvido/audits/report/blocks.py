@@ -26,6 +26,7 @@ FAMILIES = {
     "recovery": "Does it come back?",
     "hidden": "Is it still inside?",
     "kept": "What was to be kept",
+    "speech": "Does it still speak?",
     "honesty": "Is the model what it is said to be?",
     "other": "Other audits",
 }
@@ -37,7 +38,8 @@ MEMBERS = {
     "membership": ("membership", "lira", "difference"),
     "recovery": ("relearning", "same-form", "unrelated", "rounding"),
     "hidden": ("lens", "patching"),
-    "kept": ("collateral", "neighbours", "general", "utility", "fluency"),
+    "kept": ("collateral", "neighbours", "general", "utility"),
+    "speech": ("fluency",),
     "honesty": ("change", "filter", "adapter", "refusal"),
 }
 """Which audits belong to a family; those that nobody put here are `other`."""
@@ -124,13 +126,14 @@ def headline(document: Mapping[str, Any]) -> str:
     if document["verdict"] == "unknown":
         return "This audit could not decide, and that is not a pass"
     said = {
+        "honesty": "it is not what it is said to be",
         "asked": "asked directly, it does not answer like models that never saw the forgotten",
         "turned": "it gives the forgotten away when asked in other ways",
         "membership": "an attacker can tell that the forgotten was there",
         "recovery": "the forgotten can be brought back",
         "hidden": "the forgotten is still inside",
         "kept": "it lost what it was to keep",
-        "honesty": "it is not what it is said to be",
+        "speech": "its answers are not fluent language",
     }
     failed = [f for f in document["findings"] if f["status"] == "fail" and f.get("votes", True)]
     why = [words for name, words in said.items() if of(failed, name)]
@@ -185,10 +188,12 @@ def blocks(document: Mapping[str, Any]) -> list[Block]:
         _block(
             "What was kept",
             document,
-            ("kept",),
+            ("kept", "speech"),
             {
                 "pass": "What was to stay is still there.",
-                "fail": "It lost things that it was to keep.",
+                "fail": "It lost things that it was to keep."
+                if worst(of(findings, "kept")) == "fail"
+                else "What was asked of it is there, but it no longer answers in fluent language.",
                 "unknown": "Whether the rest was kept could not be decided.",
                 "silent": "Nothing that it knew was asked for, so nothing is known.",
             },
@@ -255,7 +260,8 @@ def _rank(found: Found) -> tuple[bool, int]:
 
 def _line(found: Found) -> Line:
     metric = str(found["metric"])
-    plain, told = PLAIN.get(metric, (metric, percent if metric.startswith(SHARES) else number))
+    share = metric.rpartition(": ")[2].startswith(SHARES)
+    plain, told = PLAIN.get(metric, (metric, percent if share else number))
     before = found.get("before")
     return Line(
         plain,

@@ -213,7 +213,8 @@ def dots(
         y: what is shown.
     """
     labels = Labels()
-    figure, axes = _canvas(0.24 * len(rows) + 1.0, left=1.3, bottom=0.68)
+    height = 0.24 * len(rows) + 1.0
+    figure, axes = _canvas(height, left=1.3, bottom=0.68)
     values = {kind: _held([given])[0] for kind, given in series}
     places = -np.arange(len(rows), dtype=float)
     for place, row in zip(places, rows, strict=True):
@@ -253,7 +254,9 @@ def dots(
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=TRACK, linewidth=0.8)
     axes.set_axisbelow(True)
+    # Beneath the names as well: what is shown may need more words than the axis has room for.
     axes.set_xlabel(labels.hold(y, 60))
+    axes.xaxis.set_label_coords(0.5, 0.42 / height, transform=figure.transFigure)
     _legend(axes, -0.42 / (0.24 * len(rows) + 0.22), left=0.2)
     return svg(figure, name, description, labels)
 

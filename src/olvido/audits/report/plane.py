@@ -199,9 +199,9 @@ def _limits(axes: Any, points: Sequence[Point]) -> None:
     x = [p.left for p in points] + [end for p in points for end in p.left_range or ()]
     y = [p.kept for p in points] + [end for p in points for end in p.kept_range or ()]
     wide = max(max(x) - min(x), 0.2)
-    tall = max(max(y) - min(y), 0.1)
+    tall = max(max(y) - min(y), 0.25)
     axes.set_xlim(min(*x, 0.0) - 0.08 * wide, max(*x, 0.0) + 0.08 * wide)
-    axes.set_ylim(min(y) - 0.12 * tall, max(y) + 0.12 * tall)
+    axes.set_ylim(max(y) - 1.1 * tall, max(y) + 0.12 * tall)
 
 
 def _named(points: Sequence[Point]) -> list[Point]:
