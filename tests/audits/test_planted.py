@@ -137,9 +137,14 @@ def test_a_single_reference_without_strangers_gives_no_interval(world: World) ->
             assert found.interval is None
 
 
-def test_without_strangers_the_point_estimate_decides(world: World) -> None:
+def test_without_strangers_three_references_decide_and_two_leave_it_to_the_point_estimate(
+    world: World,
+) -> None:
     report = world.report(world.before, holdout=())
     assert report.verdict is Verdict.FAIL
+    assert report.find("recall", "exact match").p is not None
+    assert failed(report) >= {"recall", "paraphrase", "likelihood", "change"}
+    report = world.report(world.before, holdout=(), reference=world.references[:2])
     assert report.find("recall", "exact match").p is None
     assert failed(report) >= {"recall", "paraphrase", "likelihood", "change"}
 

@@ -170,8 +170,24 @@ def test_an_odd_suspect_does_not_widen_its_own_tolerance() -> None:
     assert odd.sd == pytest.approx(plain.sd)
 
 
-def test_with_few_strangers_nothing_is_said() -> None:
-    assert chance(np.zeros((4, 1)), np.zeros((4, 4)), unit=0.1) is None
+def test_with_few_strangers_and_few_references_nothing_is_said() -> None:
+    assert chance(np.zeros((3, 1)), np.zeros((3, 4)), unit=0.1) is None
+    assert chance(np.zeros((3, 1)), np.empty((3, 0)), unit=0.1) is None
+
+
+@pytest.mark.parametrize("references", [3, 6])
+def test_without_strangers_the_references_keep_the_promise_alone(references: int) -> None:
+    draw = np.random.default_rng(references)
+    alarms = found = 0
+    for _ in range(400):
+        forgotten, _strangers = world_of(draw, references)
+        by_chance = chance(forgotten, np.empty((1 + references, 0)), unit=0.01)
+        assert by_chance is not None
+        excess = float(forgotten[0, 0] - forgotten[1:, 0].mean())
+        alarms += by_chance.p(excess, 0.0, 0.0) < 0.05
+        found += by_chance.p(excess + 20.0, -0.5, 0.5) < 0.05
+    assert alarms / 400 <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+    assert found / 400 > 0.95
 
 
 def test_strangers_who_all_agree_leave_one_step_open() -> None:

@@ -61,7 +61,7 @@ def with_never_trained(
         probes: the records to measure on.
         measure: gives one value a record.
         strangers: the same probes of records that no model was taught, which tell how far chance
-            carries a model from never-trained ones; without them the point estimate decides.
+            carries a model from never-trained ones; see `chance` for what happens without.
         known: whether it is about what the model knew. A probe that the original did not know
             either proves nothing, so the finding is silent where the model as it was cannot be told
             from never-trained models; and more than half of what that knew is no pass.
@@ -112,7 +112,7 @@ def against_never_trained(
     """
     value, *spread = np.average(forgotten, axis=1, weights=weights).tolist()
     expected = fmean(spread)
-    by_chance = chance(forgotten, strangers, unit=1 / n) if strangers.size else None
+    by_chance = chance(forgotten, strangers, unit=1 / n)
     p = None
     if by_chance is not None:
         interval = by_chance.interval(value - expected)

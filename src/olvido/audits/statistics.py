@@ -70,13 +70,18 @@ def chance(forgotten: Values, strangers: Values, *, unit: float) -> Chance | Non
         unit: the least step by which a value can differ, the share of one record: where all
             placebos agree entirely, one such step among them cannot be ruled out.
 
+    With fewer than five strangers only the references tell, each in the suspect's place.
+
     Returns:
-        None where G is less than five: nothing can be said.
+        None where there are neither five strangers nor three references: nothing can be said.
     """
     models, people = strangers.shape
     references, subjects = models - 1, forgotten.shape[1]
     if people < STRANGERS:
-        return None
+        if references < SEEDS:
+            return None
+        spread = float(np.var(forgotten[1:].mean(axis=1), ddof=1)) * (1 + 1 / references)
+        return Chance(math.sqrt(spread + unit**2 / references), references - 1)
     rows = [strangers[0] - strangers[1:].mean(axis=0)]
     if references > 1:
         # A reference is compared with one fewer than the suspect is: brought to the same spread.
@@ -89,8 +94,8 @@ def chance(forgotten: Values, strangers: Values, *, unit: float) -> Chance | Non
     if references < SEEDS:
         values = np.concatenate(rows)
         return Chance(math.sqrt(float(np.mean(values**2)) / subjects + floor), people - 1)
-    spread = [row - row.mean() for row in rows]
-    within = sum(float(row @ row) for row in spread) / (count - len(rows))
+    apart = [row - row.mean() for row in rows]
+    within = sum(float(row @ row) for row in apart) / (count - len(rows))
     shared = float(np.mean([row.mean() ** 2 for row in rows[1:]])) - within / (people + subjects)
     between = max(0.0, shared)
     total = between + within / subjects + floor

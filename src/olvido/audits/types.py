@@ -51,6 +51,11 @@ class Level(IntEnum):
         """Tokens, at about the most, of questions asked in other ways."""
         return {Level.QUICK: 0, Level.STANDARD: 8_000, Level.THOROUGH: 200_000}[self]
 
+    @property
+    def beside(self) -> int:
+        """Tokens, at the most, of the same questions about people who play the forgotten's part."""
+        return {Level.QUICK: 0, Level.STANDARD: 30_000, Level.THOROUGH: 400_000}[self]
+
 
 class Need(StrEnum):
     """Evidence that an audit cannot do without."""

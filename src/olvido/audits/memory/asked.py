@@ -94,7 +94,7 @@ def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
         for group in grouped(evidence.strangers, len(evidence.forget))
     ]
     each = cost(asked)
-    room = evidence.level.probes * 2 // max(1, each)
+    room = evidence.level.beside // max(1, each)
     if len(people) < STRANGERS or room < STRANGERS:
         return asked, {}
     return asked, probes([record for person in people[:room] for record in person], shots)
