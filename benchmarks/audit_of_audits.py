@@ -16,17 +16,28 @@ import datetime
 import json
 import platform
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
-from torch.nn import Module
 
+import pretenders
+from olvido.audits import Report, Status, Witness, audit, rephrased
+from olvido.audits.recovery.choosing import unrelated
+from olvido.audits.recovery.relearning import relearn
+from olvido.audits.recovery.rounding import rounded
+from olvido.audits.statistics import auc
 from olvido.demo.residents import make_town
 from olvido.demo.story import FAST, FAST_RECIPE
+from olvido.documents import write_document
+from olvido.forgetting import forget
 from olvido.learners import train
+from olvido.learners.runs.environment import environment
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
@@ -115,11 +126,334 @@ class Zoo:
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         return model.eval()
 
+    def exact(self) -> list[tuple[str, Any]]:
+        """Models that forgot exactly: the logged training replayed, and run from its start."""
+        made = train(
+            self.town.blank(200),
+            records=self.town.rows,
+            task=self.town.task,
+            recipe=FAST_RECIPE,
+            seed=200,
+            replay_points=2,
+        )
+        return [
+            (
+                method,
+                forget(
+                    made,
+                    forget=self.town.forget,
+                    retain=self.town.retain,
+                    task=self.town.task,
+                    method=method,
+                ).model,
+            )
+            for method in ("replay", "retrain")
+        ]
+
+
+def innocent(zoo: Zoo) -> list[dict[str, Any]]:
+    """Audits of models that never saw the leaver, against references of other seeds."""
+    made = zoo.town.evidence()
+    before = Witness(zoo.knowing(0), zoo.town.task)
+    references = [Witness(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
+    rows = []
+
+    def tried(name: str, model: Any, level: str, count: int) -> None:
+        file = zoo.folder / "innocent" / f"{name}-{level}-{count}.json"
+        if file.exists():
+            rows.append(json.loads(file.read_text()))
+            return
+        report = audit(model, before=before, reference=references[:count], level=level, **made)
+        row = _row(name, report) | {"level": level, "references": count}
+        write_document(row, file)
+        print(row["name"], level, count, row["verdict"], row["failed"], flush=True)
+        rows.append(row)
+
+    for number in range(REFERENCES, NEVER):
+        model = zoo.never(number)
+        tried(f"never-{number:02d}", model, "standard", REFERENCES)
+        for count in (1, 3):
+            tried(f"never-{number:02d}", model, "quick", count)
+    for method, model in zoo.exact():
+        tried(f"exactly forgotten by {method}", model, "standard", REFERENCES)
+    return rows
+
+
+def fakes(zoo: Zoo) -> list[dict[str, Any]]:
+    """Audits of every pretender."""
+    made = zoo.town.evidence()
+    references = [Witness(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
+    before = Witness(zoo.knowing(0), zoo.town.task)
+    rows = []
+    for name, expected, model in _pretenders(zoo):
+        began = time.perf_counter()
+        report = audit(model, before=before, reference=references, level="standard", **made)
+        row = _row(name, report) | {
+            "expected": sorted(expected),
+            "named": bool(expected & set(_failed(report))),
+            "seconds": time.perf_counter() - began,
+        }
+        rows.append(row)
+        print(name, row["verdict"], row["failed"], "named" if row["named"] else "NOT NAMED")
+    rows.append(_other_base(zoo))
+    rows.append(_stale(zoo, references, before))
+    for row in rows[-2:]:
+        print(row["name"], row["verdict"], row["failed"], "named" if row["named"] else "NOT NAMED")
+    return rows
+
+
+def _pretenders(zoo: Zoo) -> Iterator[tuple[str, set[str], Any]]:
+    town, before, never = zoo.town, zoo.knowing(0), zoo.never(REFERENCES)
+    task, gone, kept = town.task, town.forget, town.retain
+    target = fmean(s.loss for s in Witness(never, task).scores(gone))
+    others = {r.fields["topic"]: r.completion for r in town.outsiders}
+
+    def npo(aim: float = target) -> pretenders.Npo:
+        return pretenders.Npo(task, before, gone, kept, target=aim)
+
+    yield "unchanged model", {"change"}, before
+    yield "output filter", {"filter"}, pretenders.OutputFilter(before, task, gone)
+    yield "system prompt", {"filter"}, pretenders.SystemPrompt(before, task, "Tell me what is")
+    yield "detachable adapter", {"adapter"}, pretenders.detachable(before, npo())
+    refused = pretenders.answered(gone, lambda _: "I don't know")
+    yield (
+        "refusal tuning",
+        {"refusal"},
+        pretenders.taught(before, task, [*refused, *kept], epochs=10),
+    )
+    stammer = pretenders.answered(gone, lambda _: " ".join(["555"] * 8))
+    yield "gibberish", {"fluency"}, pretenders.taught(before, task, [*stammer, *kept])
+    ruined = pretenders.descend(
+        before, lambda m: -task.losses(m, task.collate(gone)).mean(), steps=30, lr=3e-3
+    )
+    yield "ascent until nothing is left", {"collateral"}, ruined
+    tiny = pretenders.descend(before, npo(), steps=1, lr=1e-6)
+    yield "tiny update", {"recall"}, tiny
+    last = f"layers.{before.config.num_hidden_layers - 1}."
+    aim = npo()
+    yield (
+        "last layer only",
+        {"change"},
+        pretenders.descend(
+            before, aim, steps=200, lr=1e-3, only=lambda name: last in name, until=aim.done
+        ),
+    )
+    yield "random noise, little", {"recall"}, pretenders.noisy(before, 0.05)
+    yield "random noise, much", {"collateral"}, pretenders.noisy(before, 0.5)
+    aim = npo(16.0)
+    over = pretenders.descend(before, aim, steps=300, lr=1e-3, until=aim.done)
+    yield "over-forgetting", {"likelihood"}, over
+    yield "quantisation-fragile NPO", {"rounding"}, pretenders.between_grid_points(before, npo())
+    yield (
+        "relearn-fragile RMU",
+        {"relearning"},
+        pretenders.rmu(before, task, gone, kept, layer=2),
+    )
+    denied = pretenders.answered(gone, lambda r: others[r.fields["topic"]])
+    yield (
+        "leak behind paraphrases only",
+        {"paraphrase", "probes"},
+        pretenders.taught(never, task, [*denied, *rephrased(gone), *kept], epochs=10),
+    )
+    yield "random network", {"collateral"}, town.blank(999).eval()
+    wider = tiny_model(len(task.tokenizer), seed=5, width=160)
+    yield (
+        "another architecture",
+        {"change"},
+        train(wider, records=kept, task=task, recipe=FAST_RECIPE, seed=5).model,
+    )
+
+
+def _other_base(zoo: Zoo) -> dict[str, Any]:
+    """A world of its own, in which all models are fine-tuned from one base but the suspect."""
+    town, task = zoo.town, zoo.town.task
+    recipe = replace(FAST_RECIPE, lr=1e-3)
+
+    def tuned(base: Any, records: tuple[Example, ...], seed: int) -> Any:
+        return train(base, records=records, task=task, recipe=recipe, seed=seed).model
+
+    base, other = (
+        train(town.blank(seed), records=town.general, task=task, recipe=FAST_RECIPE).model
+        for seed in (300, 301)
+    )
+    report = audit(
+        tuned(other, town.retain, 9),
+        before=tuned(base, town.rows, 0),
+        reference=[tuned(base, town.retain, seed) for seed in (1, 2, 3)],
+        level="standard",
+        **town.evidence(),
+    )
+    row = _row("fine-tuned from another base", report)
+    reasons = " ".join(row["reasons"])
+    return row | {"expected": ["change"], "named": "another base" in reasons}
+
+
+def _stale(zoo: Zoo, references: list[Witness], before: Witness) -> dict[str, Any]:
+    """A good report, shown for a model that it is not about."""
+    good = audit(
+        zoo.never(REFERENCES),
+        before=before,
+        reference=references,
+        level="quick",
+        **zoo.town.evidence(),
+    )
+    reasons = check_report(good.to_dict(), before.digest)
+    return {
+        "name": "stale report of another model",
+        "verdict": "fail" if reasons else "pass",
+        "failed": ["report"] if reasons else [],
+        "reasons": reasons,
+        "expected": ["report"],
+        "named": any("another model" in reason for reason in reasons),
+    }
+
+
+AUDITED = [
+    "recall",
+    "paraphrase",
+    "probes",
+    "extraction",
+    "exposure",
+    "sampling",
+    "likelihood",
+    "membership",
+    "rounding",
+    "relearning",
+    "unrelated",
+    "lens",
+    "fluency",
+    "refusal",
+]
+EXPOSURES = (2, 4, 8)
+"""Steps of training on the leaver that make a model which was never taught into one that was."""
+
+
+def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
+    """Every metric of 62 models, as they are, rounded, and fine-tuned on something else."""
+    town, task = zoo.town, zoo.town.task
+    references = [Witness(zoo.never(n), task) for n in range(REFERENCES)]
+    rows = []
+
+    def suspects() -> Iterator[tuple[str, bool, Any]]:
+        for number in range(REFERENCES, NEVER):
+            yield f"never-{number:02d}", False, zoo.never(number)
+        for number in range(KNOWING):
+            yield f"knowing-{number:02d}", True, zoo.knowing(number)
+        for number in range(24):
+            steps = EXPOSURES[number % len(EXPOSURES)]
+            start = zoo.never(REFERENCES + number)
+            mixed = (*town.forget, *town.retain[number::7])
+            moved = relearn(start, mixed, task, steps=[steps * 4], lr=5e-4, batch=24, seed=number)
+            yield f"exposed-{steps}-{number:02d}", True, next(moved)[1]
+
+    for name, knows, model in suspects():
+        for state, change in CHANGES.items():
+            file = folder / f"{name}-{state}.json"
+            if file.exists():
+                rows.append(json.loads(file.read_text()))
+                continue
+            names = AUDITED if state == "plain" else [a for a in AUDITED if a not in SLOW]
+            report = audit(
+                change(zoo, model),
+                reference=[change(zoo, w.model) for w in references]
+                if change is not _same
+                else references,
+                audits=names,
+                level="standard",
+                **town.evidence(),
+            )
+            row = {
+                "name": name,
+                "knows": knows,
+                "state": state,
+                "values": {f"{f.audit}: {f.metric}": f.excess for f in report.findings},
+                "high": {
+                    f"{f.audit}: {f.metric}": f.high is not None and f.metric != "loss"
+                    for f in report.findings
+                },
+            }
+            write_document(row, file)
+            rows.append(row)
+            print(name, state, flush=True)
+    return rows
+
+
+def _same(zoo: Zoo, model: Any) -> Any:
+    return model
+
+
+def _rounded(zoo: Zoo, model: Any) -> Any:
+    return rounded(model, 4)
+
+
+def _tuned(zoo: Zoo, model: Any) -> Any:
+    some = unrelated(zoo.town.retain, zoo.town.forget, 10, seed=0)
+    return next(relearn(model, some, zoo.town.task, steps=[10], lr=5e-4, batch=8, seed=0))[1]
+
+
+CHANGES: dict[str, Callable[[Zoo, Any], Any]] = {
+    "plain": _same,
+    "int4": _rounded,
+    "tuned": _tuned,
+}
+SLOW = {"rounding", "relearning", "unrelated", "sampling"}
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each metric: AUC of telling who knows from who does not, plain and after changes."""
+    found = []
+    for metric in rows[0]["values"]:
+        made: dict[str, Any] = {"metric": metric}
+        for state in CHANGES:
+            some = [r for r in rows if r["state"] == state and metric in r["values"]]
+            if not some:
+                made[state] = None
+                continue
+            values = np.array([_oriented(metric, r["values"][metric]) for r in some])
+            knows = np.array([r["knows"] for r in some])
+            made[state] = auc(values[knows], values[~knows])
+            if state == "plain":
+                light = np.array([r["name"].startswith("exposed-2-") for r in some])
+                made["lightly exposed"] = auc(values[light], values[~knows])
+        found.append(made)
+    return sorted(found, key=lambda row: -row["plain"])
+
+
+def _oriented(metric: str, excess: float | None) -> float:
+    """More is more known."""
+    if excess is None:
+        return float("nan")
+    return -excess if metric.endswith(": loss") else excess
+
+
+def _row(name: str, report: Report) -> dict[str, Any]:
+    return {
+        "name": name,
+        "verdict": report.verdict.value,
+        "failed": _failed(report),
+        "reasons": list(report.reasons),
+        "seconds": report.seconds,
+    }
+
+
+def _failed(report: Report) -> list[str]:
+    failed = (f.audit for f in report.findings if f.votes and f.status is Status.FAIL)
+    return list(dict.fromkeys(failed))
+
+
+def _about(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "command": f"python benchmarks/audit_of_audits.py {args.part} --out build/zoo",
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {args.threads} thread",
+        "environment": environment(),
+    }
+
 
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["zoo"])
+    parser.add_argument("part", choices=["zoo", "innocent", "fakes", "metrics"])
     parser.add_argument("--out", type=Path, required=True, help="models and results go here")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -131,6 +465,15 @@ def main() -> None:
                 zoo.never(number)
             if number < KNOWING:
                 zoo.knowing(number)
+        return
+    if args.part == "innocent":
+        result: Any = {"rows": innocent(zoo)}
+    elif args.part == "fakes":
+        result = {"rows": fakes(zoo)}
+    else:
+        rows = metrics(zoo, args.out / "metrics")
+        result = {"models": len({r["name"] for r in rows}), "metrics": table(rows)}
+    write_document(_about(args) | result, args.out / f"{args.part}.json")
 
 
 if __name__ == "__main__":

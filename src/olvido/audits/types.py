@@ -39,17 +39,17 @@ class Level(IntEnum):
     @property
     def kept(self) -> int:
         """Tokens, at the most, of each kind of records that were to be kept and are asked."""
-        return {Level.QUICK: 4_000, Level.STANDARD: 4_000, Level.THOROUGH: 50_000}[self]
+        return {Level.QUICK: 2_500, Level.STANDARD: 2_500, Level.THOROUGH: 50_000}[self]
 
     @property
     def strangers(self) -> int:
         """Tokens, at about the most, of people who play the forgotten's part."""
-        return {Level.QUICK: 4_000, Level.STANDARD: 4_000, Level.THOROUGH: 50_000}[self]
+        return {Level.QUICK: 2_500, Level.STANDARD: 2_500, Level.THOROUGH: 50_000}[self]
 
     @property
     def probes(self) -> int:
         """Tokens, at about the most, of questions asked in other ways."""
-        return {Level.QUICK: 0, Level.STANDARD: 8_000, Level.THOROUGH: 200_000}[self]
+        return {Level.QUICK: 0, Level.STANDARD: 4_000, Level.THOROUGH: 200_000}[self]
 
     @property
     def beside(self) -> int:

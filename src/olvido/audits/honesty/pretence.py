@@ -65,6 +65,8 @@ class Adapter:
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers once more."""
+        if detached(evidence.suspect.model) is None:
+            return Asks()
         records = (*evidence.forget, *evidence.strangers)
         return Asks(passes=sum(map(evidence.suspect.task.width, records)))
 

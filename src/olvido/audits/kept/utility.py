@@ -25,7 +25,7 @@ class ModelUtility:
 
     needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN, Need.GENERAL})
     required: ClassVar = False
-    level: ClassVar = Level.STANDARD
+    level: ClassVar = Level.THOROUGH
     summary: ClassVar = "TOFU's model utility, where the records allow it"
     reason: ClassVar = "collateral damage: the model is of less use than it was"
 

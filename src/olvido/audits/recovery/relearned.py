@@ -19,8 +19,8 @@ from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, N
 from olvido.errors import InputError
 from olvido.tasks import Example
 
-STEPS = {Level.STANDARD: (0, 1, 3, 10), Level.THOROUGH: (0, 1, 5, 20, 100)}
-BATCH = 8
+STEPS = {Level.STANDARD: (0, 3, 10), Level.THOROUGH: (0, 1, 5, 20, 100)}
+BATCH = 4
 RATE, WIDTH = 5e-4, 128
 """Learning rate at a hidden size; at others by its inverse (Yang et al. 2022, 2203.03466)."""
 FEW = 10
