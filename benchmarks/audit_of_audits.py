@@ -331,7 +331,10 @@ EXPOSURES = (2, 4, 8)
 def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
     """Every metric of 62 models, as they are, rounded, and fine-tuned on something else."""
     town, task = zoo.town, zoo.town.task
-    references = [Witness(zoo.never(n), task) for n in range(REFERENCES)]
+    references = {
+        state: [Witness(change(zoo, zoo.never(n)), task) for n in range(REFERENCES)]
+        for state, change in CHANGES.items()
+    }
     rows = []
 
     def suspects() -> Iterator[tuple[str, bool, Any]]:
@@ -355,9 +358,7 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
             names = AUDITED if state == "plain" else [a for a in AUDITED if a not in SLOW]
             report = audit(
                 change(zoo, model),
-                reference=[change(zoo, w.model) for w in references]
-                if change is not _same
-                else references,
+                reference=references[state],
                 audits=names,
                 level="standard",
                 **town.evidence(),
@@ -367,10 +368,6 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
                 "knows": knows,
                 "state": state,
                 "values": {f"{f.audit}: {f.metric}": f.excess for f in report.findings},
-                "high": {
-                    f"{f.audit}: {f.metric}": f.high is not None and f.metric != "loss"
-                    for f in report.findings
-                },
             }
             write_document(row, file)
             rows.append(row)

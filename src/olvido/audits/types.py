@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Protocol
-
-from torch.nn import Module
 
 from olvido.audits.scoring import Witness
 from olvido.errors import UnknownName
@@ -263,20 +261,6 @@ class Evidence:
     def witnesses(self) -> tuple[Witness, ...]:
         """Every model that is asked: suspect, references, and the model as it was."""
         return (self.suspect, *self.references, *([self.before] if self.before else []))
-
-    def changed(self, change: Callable[[Module], Module]) -> Evidence:
-        """The same with every model changed in the same way: what the suspect then shows is
-        compared with what never-trained models then show."""
-
-        def changed(witness: Witness) -> Witness:
-            return Witness(change(witness.model), witness.task)
-
-        return replace(
-            self,
-            suspect=changed(self.suspect),
-            references=tuple(map(changed, self.references)),
-            before=changed(self.before) if self.before else None,
-        )
 
 
 @dataclass(frozen=True)

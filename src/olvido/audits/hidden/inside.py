@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import ClassVar
 
@@ -43,7 +44,9 @@ class Lens:
         readings: dict[int, Reading] = {}
         for witness in evidence.witnesses:
             try:
-                readings[id(witness)] = lens(witness.model, asked, witness.task)
+                readings[id(witness)] = witness.once(
+                    "lens", asked, partial(lens, witness.model, asked, witness.task)
+                )
             except InputError as error:
                 raise CannotExamine(str(error)) from error
 

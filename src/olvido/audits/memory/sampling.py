@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import comb
 from typing import ClassVar
 
@@ -114,7 +115,10 @@ class Sampling:
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare leak@k and the best answer drawn with never-trained models."""
         asked = _facts(evidence)
-        drawn = {id(w): draw(w, asked) for w in evidence.witnesses}
+        drawn = {
+            id(w): w.once(f"{SAMPLES} answers", asked, partial(draw, w, asked))
+            for w in evidence.witnesses
+        }
 
         def leaks(witness: Witness, records: Sequence[Example]) -> list[float]:
             return [float(hit > 0) for hit in hits(drawn[id(witness)], asked)]

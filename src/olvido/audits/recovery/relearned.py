@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any, ClassVar
 
@@ -61,36 +62,42 @@ class Relearning:
         """Compare what comes back with what comes back in never-trained models."""
         lessons, tested = self.lessons(evidence)
         witnesses = (evidence.suspect, *evidence.references)
-        curves: list[list[float]] = []
-        values, beside = [], []
-        for witness in witnesses:
-            curve = []
+        steps = _steps(evidence)
+
+        def relearned(witness: Witness) -> tuple[list[float], Any, Any]:
+            """The curve, and the values after the last step, of the forgotten and of strangers."""
+            curve, values, beside = [], [], []
             for step, model in relearn(
                 witness.model,
                 lessons,
                 witness.task,
-                steps=_steps(evidence),
+                steps=steps,
                 lr=_rate(witness),
                 batch=BATCH,
                 seed=0,
             ):
                 seen = Witness(model, witness.task)
-                found = probability(seen, tested)
-                curve.append(fmean(found))
-                if step == _steps(evidence)[-1]:
-                    values.append(np.array(found))
-                    beside.append(np.array(probability(seen, evidence.strangers)))
-            curves.append(curve)
+                values = probability(seen, tested)
+                curve.append(fmean(values))
+                if step == steps[-1]:
+                    beside = probability(seen, evidence.strangers)
+            return curve, np.array(values), np.array(beside)
+
+        everything = (*lessons, *tested, *evidence.strangers)
+        found = [
+            w.once(f"{self.name} {steps}", everything, partial(relearned, w)) for w in witnesses
+        ]
+        curves, values, beside = zip(*found, strict=True)
         shown = {
             "kind": "curve",
             "x": f"steps of {self.name}",
             "y": "probability of what was not relearned",
-            "at": list(_steps(evidence)),
+            "at": list(steps),
             "suspect": curves[0],
             "before": None,
-            "never-trained": curves[1:],
+            "never-trained": list(curves[1:]),
         }
-        metric = f"probability after {_steps(evidence)[-1]} steps"
+        metric = f"probability after {steps[-1]} steps"
         return [
             against_never_trained(
                 Question(self.name, metric, "forgotten, not relearned", RELEARNED, shown),

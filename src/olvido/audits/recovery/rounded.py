@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from olvido.audits.compare import Question, with_never_trained
-from olvido.audits.memory.recall import exact, probability
 from olvido.audits.recovery.rounding import rounded
+from olvido.audits.scoring import Score, Witness
 from olvido.audits.tolerances import PROBABILITY, RECALL
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.tasks import Example
 
 BITS = {Level.STANDARD: (4,), Level.THOROUGH: (8, 4)}
 
@@ -35,24 +35,41 @@ class Rounding:
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare recall of the rounded suspect with that of rounded never-trained models."""
+        asked, beside = evidence.forget, evidence.strangers
         found = []
         for bits in _bits(evidence):
-            coarse = evidence.changed(partial(rounded, bits=bits))
-            for metric, measure, tolerated in (
-                ("exact match", exact, RECALL),
-                ("probability", probability, PROBABILITY),
-            ):
+
+            def coarse(
+                witness: Witness, records: Sequence[Example], bits: int = bits
+            ) -> list[Score]:
+                """All at once, since a model is rounded for it."""
+                everything = asked if witness is evidence.before else (*asked, *beside)
+
+                def find() -> dict[bytes, Score]:
+                    model = Witness(rounded(witness.model, bits), witness.task)
+                    keys = map(witness.task.fingerprint, everything)
+                    return dict(zip(keys, model.scores(everything), strict=True))
+
+                scores = witness.once(f"rounded to {bits} bits", everything, find)
+                return [scores[witness.task.fingerprint(record)] for record in records]
+
+            for metric, tolerated in (("exact match", RECALL), ("probability", PROBABILITY)):
                 question = Question(
                     "rounding", f"{metric} in int{bits}", "forgotten, as trained", tolerated
                 )
+
+                def measure(
+                    witness: Witness,
+                    records: Sequence[Example],
+                    coarse: Any = coarse,
+                    metric: str = metric,
+                ) -> list[float]:
+                    scores = coarse(witness, records)
+                    return [float(s.exact) if "exact" in metric else s.probability for s in scores]
+
                 found.append(
                     with_never_trained(
-                        coarse,
-                        question,
-                        evidence.forget,
-                        measure,
-                        strangers=evidence.strangers,
-                        known=True,
+                        evidence, question, asked, measure, strangers=beside, known=True
                     )
                 )
         return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 
 BATCH = 64
+
+T = TypeVar("T")
 
 
 class Witness:
@@ -32,6 +35,7 @@ class Witness:
     def __init__(self, model: Module, task: Task, *, cache: Path | None = None) -> None:
         self.model, self.task = model, task
         self._shelf = None if cache is None else Shelf(cache, self.digest)
+        self._found: dict[bytes, Any] = {}
         self._scores: dict[bytes, Score] = {}
         self._answers: dict[bytes, str] = {}
         if self._shelf is not None:
@@ -85,6 +89,19 @@ class Witness:
             if self._shelf is not None:
                 self._shelf.add_answers(found)
         return [self._answers[key] for key in keys]
+
+    def once(self, what: str, records: Sequence[Example], find: Callable[[], T]) -> T:
+        """What was found out about this model before, or is now: `find` runs once for `what` and
+        these records. For what costs more than a score: a copy that was rounded or relearned.
+        """
+        total = hashlib.sha256(what.encode())
+        for record in records:
+            total.update(self._key(record))
+        key = total.digest()
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
 
     def _key(self, record: Example) -> bytes:
         return hashlib.sha256(self.task.fingerprint(record)).digest()
