@@ -213,7 +213,9 @@ class Exposure:
 
 
 def _of(evidence: Evidence, records: Sequence[Example]) -> tuple[Example, ...]:
-    return with_alternatives(records, evidence.retain)
+    """One record of each person's every fact, with its alternatives: each is scored 64 times."""
+    facts = {(r.subjects, r.completion): r for r in reversed(records)}
+    return with_alternatives(tuple(facts.values())[::-1], evidence.retain)
 
 
 def _losses(
