@@ -118,7 +118,7 @@ def _bars(evidence: Evidence, asked: Kinds) -> dict[str, Any]:
     never = [values(w) for w in evidence.references]
     return {
         "kind": "bars",
-        "y": "probability of the truth (of choosing it, for multiple choice)",
+        "y": "probability of the truth",
         "x": list(asked),
         "suspect": values(evidence.suspect),
         "before": values(evidence.before) if evidence.before else None,
