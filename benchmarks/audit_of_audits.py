@@ -4,6 +4,7 @@
     python benchmarks/audit_of_audits.py innocent --out build/zoo       # false alarms
     python benchmarks/audit_of_audits.py fakes --out build/zoo          # planted pretenders
     python benchmarks/audit_of_audits.py metrics --out build/zoo        # faithfulness, robustness
+    python benchmarks/audit_of_audits.py summary --out build/zoo        # tables
 
 The town is that of `olvido demo --fast`: 40 residents, of whom the first is to be forgotten, and 20
 outsiders whom no model is taught. Each piece is written when it is done and not done again.
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
+from scipy.stats import binomtest
 
 import pretenders
 from olvido.audits import Report, Status, Witness, audit, rephrased
@@ -32,6 +34,7 @@ from olvido.audits.recovery.choosing import unrelated
 from olvido.audits.recovery.relearning import relearn
 from olvido.audits.recovery.rounding import rounded
 from olvido.audits.statistics import auc
+from olvido.audits.tolerances import ADVISORY
 from olvido.demo.residents import make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.documents import write_document
@@ -423,6 +426,39 @@ def _oriented(metric: str, excess: float | None) -> float:
     return -excess if metric.endswith(": loss") else excess
 
 
+def summary(out: Path) -> dict[str, Any]:
+    """All three parts in one document, with their tables for people printed on the way."""
+    parts = {
+        n: json.loads((out / f"{n}.json").read_text()) for n in ("innocent", "fakes", "metrics")
+    }
+    print("| suspects | level | references | pass | not pass | 95% interval of false alarms |")
+    print("|---|---|---|---|---|---|")
+    counts: dict[tuple[str, str, int], list[bool]] = {}
+    for row in parts["innocent"]["rows"]:
+        kind = "exactly forgotten" if row["name"].startswith("exactly") else "never trained"
+        key = (kind, row["level"], row["references"])
+        counts.setdefault(key, []).append(row["verdict"] == "pass")
+    for (kind, level, references), passed in counts.items():
+        wrong = len(passed) - sum(passed)
+        low, high = binomtest(wrong, len(passed)).proportion_ci()
+        cells = (kind, level, references, sum(passed), wrong, f"{low:.1%} to {high:.1%}")
+        print("| " + " | ".join(map(str, cells)) + " |")
+    print("\n| pretender | verdict | reason that had to be named | all that failed |")
+    print("|---|---|---|---|")
+    for row in parts["fakes"]["rows"]:
+        named = ", ".join(row["expected"]) + ("" if row["named"] else " (NOT NAMED)")
+        print(f"| {row['name']} | {row['verdict']} | {named} | {', '.join(row['failed'])} |")
+    print("\n| metric | all | taught least | after int4 | after 10 other steps | votes |")
+    print("|---|---|---|---|---|---|")
+    for row in parts["metrics"]["metrics"]:
+        audit_name, _, metric = row["metric"].partition(": ")
+        votes = "no" if (audit_name, metric) in ADVISORY else "yes"
+        cells = (row["plain"], row["lightly exposed"], row["int4"], row["tuned"])
+        shown = " | ".join("" if c is None else f"{c:.3f}" for c in cells)
+        print(f"| {row['metric']} | {shown} | {votes} |")
+    return parts
+
+
 def _row(name: str, report: Report) -> dict[str, Any]:
     return {
         "name": name,
@@ -450,7 +486,7 @@ def _about(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["zoo", "innocent", "fakes", "metrics"])
+    parser.add_argument("part", choices=["zoo", "innocent", "fakes", "metrics", "summary"])
     parser.add_argument("--out", type=Path, required=True, help="models and results go here")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -462,6 +498,9 @@ def main() -> None:
                 zoo.never(number)
             if number < KNOWING:
                 zoo.knowing(number)
+        return
+    if args.part == "summary":
+        write_document(summary(args.out), args.out / "audit_of_audits.json")
         return
     if args.part == "innocent":
         result: Any = {"rows": innocent(zoo)}

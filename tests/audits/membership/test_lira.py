@@ -34,7 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shadows(world: Any, pool: tuple[Example, ...], folder: Path) -> tuple[Shadow, ...]:
     return train_shadows(
-        world.fresh(0), pool=pool, task=world.task, recipe=RECIPE, count=COUNT, folder=folder
+        world.fresh(0),
+        pool=pool,
+        task=world.task,
+        recipe=RECIPE,
+        count=COUNT,
+        folder=folder,
+        workers=2,
     )
 
 
@@ -191,3 +197,12 @@ def test_the_unchanged_model_is_caught_and_one_that_never_saw_them_is_not(
 def test_without_shadows_there_is_no_such_attack(world: Any) -> None:
     with pytest.raises(MissingNeed, match="shadows="):
         world.report(world.stranger, audits=["lira"])
+
+
+def test_who_trained_beside_whom_changes_nothing(
+    world: Any, pool: tuple[Example, ...], shadows: tuple[Shadow, ...], tmp_path: Path
+) -> None:
+    alone = train_shadows(
+        world.fresh(0), pool=pool, task=world.task, recipe=RECIPE, count=2, folder=tmp_path
+    )
+    assert [s.witness.digest for s in alone] == [s.witness.digest for s in shadows[:2]]
