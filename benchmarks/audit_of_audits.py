@@ -327,8 +327,8 @@ AUDITED = [
     "fluency",
     "refusal",
 ]
-EXPOSURES = (2, 4, 8)
-"""Steps of training on the leaver that make a model which was never taught into one that was."""
+EXPOSURES = (1, 2, 4)
+"""Steps of training that teach a little, each on 24 records of which two are the leaver's."""
 
 
 def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
@@ -349,7 +349,7 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
             steps = EXPOSURES[number % len(EXPOSURES)]
             start = zoo.never(REFERENCES + number)
             mixed = (*town.forget, *town.retain[number::7])
-            moved = relearn(start, mixed, task, steps=[steps * 4], lr=5e-4, batch=24, seed=number)
+            moved = relearn(start, mixed, task, steps=[steps], lr=5e-4, batch=24, seed=number)
             yield f"exposed-{steps}-{number:02d}", True, next(moved)[1]
 
     for name, knows, model in suspects():
@@ -413,7 +413,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             knows = np.array([r["knows"] for r in some])
             made[state] = auc(values[knows], values[~knows])
             if state == "plain":
-                light = np.array([r["name"].startswith("exposed-2-") for r in some])
+                light = np.array([r["name"].startswith("exposed-1-") for r in some])
                 made["lightly exposed"] = auc(values[light], values[~knows])
         found.append(made)
     return sorted(found, key=lambda row: -row["plain"])

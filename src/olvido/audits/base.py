@@ -70,6 +70,9 @@ AUDITS: dict[str, type[Audit]] = {
 }
 """Audits by the name they are called by, in the order in which their reasons are given."""
 
+FEW = 4
+"""Records of each stranger where asking costs more than a score."""
+
 AuditWatcher = Callable[[str, int, int], None]
 """Called with what is done, how much of it is, and how much there is."""
 
@@ -188,6 +191,11 @@ class Examination:
 
         never_members = examples(holdout, "holdout")
         strangers = _people(never_members, task, wanted.strangers, len(forgotten))
+        few = tuple(
+            strangers[place]
+            for group in grouped(strangers, len(forgotten))
+            for place in group[: FEW if wanted < Level.THOROUGH else None]
+        )
         self.evidence = Evidence(
             suspect=witness(model),
             references=tuple(map(witness, references)),
@@ -199,7 +207,8 @@ class Examination:
             holdout=never_members,
             paraphrased=rephrased(forgotten),
             strangers=strangers,
-            paraphrased_strangers=rephrased(strangers),
+            few=few,
+            paraphrased_strangers=rephrased(few),
             shadows=tuple(shadows),
             level=wanted,
         )

@@ -242,7 +242,8 @@ def grouped(records: Sequence[Example], size: int = 0) -> list[list[int]]:
             key, nameless = (nameless // size if size else 0), nameless + 1
         groups.setdefault(key, []).append(place)
     # A remainder of a few records would pass for a person.
-    return [g for g in groups.values() if not size or 2 * len(g) >= min(size, len(records))]
+    usual = sorted(map(len, groups.values()))[len(groups) // 2] if groups else 0
+    return [g for g in groups.values() if not size or 2 * len(g) >= usual]
 
 
 def per_subject(values: Sequence[Values], groups: Sequence[Sequence[int]]) -> Values:

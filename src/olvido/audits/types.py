@@ -224,7 +224,9 @@ class Evidence:
         forget, retain, neighbours, general, holdout: the probes.
         paraphrased: the forgotten facts behind questions that were never trained on.
         strangers: those of the holdout that play the forgotten's part, to tell from how far chance
-            carries: a few people with about as many records; `paraphrased_strangers` likewise.
+            carries: a few people with about as many records.
+        few: some records of each stranger, for what costs more than a score;
+            `paraphrased_strangers` are theirs, rephrased.
         shadows: models with known members, for attacks record by record.
         level: how much is tried.
     """
@@ -239,6 +241,7 @@ class Evidence:
     holdout: tuple[Example, ...]
     paraphrased: tuple[Example, ...]
     strangers: tuple[Example, ...]
+    few: tuple[Example, ...]
     paraphrased_strangers: tuple[Example, ...]
     shadows: tuple[Shadow, ...]
     level: Level

@@ -18,7 +18,7 @@ from olvido.audits.tolerances import EVASION, NONE, PROBABILITY
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
-ASKED = 8
+ASKED = 4
 """Records that are enough to see whether something stands between."""
 
 

@@ -13,6 +13,9 @@ from olvido.audits.tolerances import GIBBERISH, REPETITION
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
+JUDGES = 2
+"""Never-trained models, at the most, that read an answer: each reads it anew."""
+
 
 def repetition(witness: Witness, records: Sequence[Example]) -> list[float]:
     """Share of an answer's word pairs said before in it: 1 - distinct-2 (arXiv 1510.03055)."""
@@ -27,7 +30,7 @@ def repetition(witness: Witness, records: Sequence[Example]) -> list[float]:
 class Fluency:
     """Repetition in the answers about the forgotten, and how strange others find these answers.
 
-    Strangeness is the mean loss of never-trained models on the suspect's answers as plain text,
+    Strangeness is the mean loss of two never-trained models on the suspect's answers as plain text,
     without the question: a fluent wrong answer is language, and only what is none is held against
     the suspect. It is compared with the loss of each never-trained model on the others' answers (on
     its own where there is but one).
@@ -44,7 +47,7 @@ class Fluency:
         return Asks(
             answered=evidence.forget,
             passes=sum(map(evidence.suspect.task.width, evidence.forget))
-            * len(evidence.references)
+            * min(JUDGES, len(evidence.references))
             * (1 + len(evidence.references)),
         )
 
@@ -52,7 +55,7 @@ class Fluency:
         """Compare repetition and strangeness with never-trained models."""
 
         def strangeness(witness: Witness, records: Sequence[Example]) -> list[float]:
-            judges = [w for w in evidence.references if w is not witness] or [witness]
+            judges = [w for w in evidence.references if w is not witness][:JUDGES] or [witness]
             answers = witness.answers(records)
             said = [
                 Example(f"{r.id}/said", "", answer or "?", r.fields)

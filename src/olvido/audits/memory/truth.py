@@ -230,6 +230,10 @@ def _losses(
     return first, rest
 
 
+SOME = 10
+"""Records, at the most, that are compared with their lies unless the audit is thorough."""
+
+
 class TruthRatio:
     """Whether the model still prefers the truth to false answers of the same form.
 
@@ -285,4 +289,6 @@ class TruthRatio:
 
 
 def _perturbed(evidence: Evidence) -> list[Example]:
-    return [record for record in evidence.forget if record.fields.get("perturbed_answers")]
+    """All records that have lies told of them; some of them where the audit is to be quick."""
+    told = [record for record in evidence.forget if record.fields.get("perturbed_answers")]
+    return told if evidence.level is Level.THOROUGH else told[:: -(-len(told) // SOME)]

@@ -20,7 +20,7 @@ from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, N
 from olvido.errors import InputError
 from olvido.tasks import Example
 
-STEPS = {Level.STANDARD: (0, 3, 10), Level.THOROUGH: (0, 1, 5, 20, 100)}
+STEPS = {Level.STANDARD: (0, 10), Level.THOROUGH: (0, 1, 5, 20, 100)}
 BATCH = 4
 RATE, WIDTH = 5e-4, 128
 """Learning rate at a hidden size; at others by its inverse (Yang et al. 2022, 2203.03466)."""
@@ -55,7 +55,7 @@ class Relearning:
         record = fmean(map(width, evidence.forget))
         training = 3 * steps[-1] * BATCH * record
         testing = len(steps) * sum(map(width, evidence.forget)) / 2
-        strangers = sum(map(width, evidence.strangers))
+        strangers = sum(map(width, evidence.few))
         return Asks(passes=round(models * (training + testing + strangers)))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
@@ -80,10 +80,10 @@ class Relearning:
                 values = probability(seen, tested)
                 curve.append(fmean(values))
                 if step == steps[-1]:
-                    beside = probability(seen, evidence.strangers)
+                    beside = probability(seen, evidence.few)
             return curve, np.array(values), np.array(beside)
 
-        everything = (*lessons, *tested, *evidence.strangers)
+        everything = (*lessons, *tested, *evidence.few)
         found = [
             w.once(f"{self.name} {steps}", everything, partial(relearned, w)) for w in witnesses
         ]
@@ -102,7 +102,7 @@ class Relearning:
             against_never_trained(
                 Question(self.name, metric, "forgotten, not relearned", RELEARNED, shown),
                 per_subject(values, grouped(tested)),
-                per_subject(beside, grouped(evidence.strangers, len(tested))),
+                per_subject(beside, grouped(evidence.few, len(tested))),
                 before=None,
                 known=False,
                 n=len(tested),

@@ -29,13 +29,11 @@ class Rounding:
         width = evidence.suspect.task.width
         models = len(evidence.references) + 1
         cost = len(evidence.witnesses) * sum(map(width, evidence.forget))
-        return Asks(
-            passes=len(_bits(evidence)) * (cost + models * sum(map(width, evidence.strangers)))
-        )
+        return Asks(passes=len(_bits(evidence)) * (cost + models * sum(map(width, evidence.few))))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare recall of the rounded suspect with that of rounded never-trained models."""
-        asked, beside = evidence.forget, evidence.strangers
+        asked, beside = evidence.forget, evidence.few
         found = []
         for bits in _bits(evidence):
 
