@@ -11,7 +11,8 @@ from scipy.stats import norm
 
 from olvido.audits import Status
 from olvido.audits.membership.lira import Attack, confidence, true_positives
-from olvido.audits.membership.shadows import CARD, WEIGHTS, train_shadows
+from olvido.audits.membership.shadows import train_shadows
+from olvido.audits.trainings import CARD, WEIGHTS
 from olvido.audits.types import Shadow
 from olvido.errors import InputError, MissingNeed
 from olvido.learners import Recipe
@@ -78,7 +79,7 @@ def test_what_is_trained_is_not_trained_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("olvido.audits.membership.shadows.train", never)
+    monkeypatch.setattr("olvido.audits.trainings.train", never)
     again = train_shadows(
         world.fresh(0), pool=pool, task=world.task, recipe=RECIPE, count=COUNT, folder=folder
     )
