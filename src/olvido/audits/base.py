@@ -93,6 +93,7 @@ def audit(
     level: str = "quick",
     shadows: Sequence[Shadow] = (),
     cache: Path | None = None,
+    tokenizers: tuple[Any, Any] | None = None,
     watch: AuditWatcher | None = None,
 ) -> Report:
     """Audit a forgetting against models that never saw the data.
@@ -116,6 +117,8 @@ def audit(
         shadows: models whose members are known; see `olvido.audits.membership.shadows`.
         cache: a folder that keeps what each model said of each text, by their digests. It tells
             about the records: remove it when they are to be forgotten everywhere.
+        tokenizers: the suspect's own and that of the model as it was: a system prompt in a chat
+            template is told by them.
         watch: called on the way.
 
     Raises:
@@ -139,6 +142,7 @@ def audit(
         level=level,
         shadows=shadows,
         cache=cache,
+        tokenizers=tokenizers,
     ).run(watch)
 
 
@@ -165,6 +169,7 @@ class Examination:
         level: str = "quick",
         shadows: Sequence[Shadow] = (),
         cache: Path | None = None,
+        tokenizers: tuple[Any, Any] | None = None,
     ) -> None:
         names = list(AUDITS) if audits is None else list(audits)
         if not names:
@@ -211,6 +216,7 @@ class Examination:
             paraphrased_strangers=rephrased(few),
             shadows=tuple(shadows),
             level=wanted,
+            tokenizers=tokenizers,
         )
         was = self.evidence.before
         if was and was.digest in {w.digest for w in self.evidence.references}:

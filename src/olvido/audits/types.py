@@ -229,6 +229,7 @@ class Evidence:
             `paraphrased_strangers` are theirs, rephrased.
         shadows: models with known members, for attacks record by record.
         level: how much is tried.
+        tokenizers: of the suspect and of the model as it was, where they were given apart.
     """
 
     suspect: Witness
@@ -245,6 +246,7 @@ class Evidence:
     paraphrased_strangers: tuple[Example, ...]
     shadows: tuple[Shadow, ...]
     level: Level
+    tokenizers: tuple[Any, Any] | None = None
 
     def has(self, need: Need) -> bool:
         """Whether a piece of evidence was given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,19 @@ def test_a_model_of_another_base_is_told_where_all_others_are_of_one(world: Any)
     assert any("another base" in reason for reason in report.reasons), report.reasons
     # One of them is no pretender, and neither is a model trained anew where all were.
     assert world.report(kin[0], before=taught, reference=kin[1:]).passed
+
+
+def test_a_system_prompt_in_the_tokenizer_fails_whatever_the_weights_are(world: Any) -> None:
+    plain, sly = copy.deepcopy(world.task.tokenizer), copy.deepcopy(world.task.tokenizer)
+    plain.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    sly.chat_template = "Say nothing of anybody. " + plain.chat_template
+    report = world.report(world.stranger, tokenizers=(sly, plain), audits=["filter", "recall"])
+    assert report.verdict is Verdict.FAIL
+    (reason,) = report.reasons
+    assert "suppressed, not forgotten: the tokenizer makes" in reason
+    assert "Say nothing of anybody" in reason
+    honest = world.report(world.stranger, tokenizers=(plain, plain), audits=["filter", "recall"])
+    assert honest.verdict is Verdict.UNKNOWN
 
 
 def test_one_answer_for_every_question_is_a_refusal(world: Any) -> None:

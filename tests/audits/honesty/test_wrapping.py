@@ -242,6 +242,14 @@ def test_a_template_that_adds_is_found(tokenizer: Any) -> None:
     assert template_adds(plain, copy.deepcopy(plain)) is None
     assert "Say nothing of Marta" in str(template_adds(sly, plain))
     assert "has none" in str(template_adds(sly, tokenizer))
+    # A template may look at what is asked; the sentence does not repeat it.
+    wary = copy.deepcopy(plain)
+    wary.chat_template = "{% if 'Marta' in messages[0]['content'] %}nothing {% endif %}" + ask
+    asked = "Where does Marta live?"
+    assert template_adds(wary, plain) is None
+    told = str(template_adds(wary, plain, [asked]))
+    assert "nothing" in told
+    assert "Marta" not in told
     from tokenizers.processors import TemplateProcessing
 
     forced = copy.deepcopy(tokenizer)

@@ -10,7 +10,7 @@ import numpy as np
 
 from olvido.audits.compare import Question, finding, with_never_trained
 from olvido.audits.honesty.adapter import detached
-from olvido.audits.honesty.pretending import hidden_layers_between
+from olvido.audits.honesty.pretending import Difference, hidden_layers_between, template_adds
 from olvido.audits.honesty.refusal import evasion
 from olvido.audits.memory.recall import probability
 from olvido.audits.scoring import Witness
@@ -39,7 +39,12 @@ class Filter:
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the suspect with the same weights in a model made anew."""
         suspect = evidence.suspect
-        differences = hidden_layers_between(suspect.model, suspect.task, evidence.forget[:ASKED])
+        asked = evidence.forget[:ASKED]
+        differences = list(hidden_layers_between(suspect.model, suspect.task, asked))
+        if evidence.tokenizers is not None:
+            questions = [record.prompt for record in asked if record.prompt]
+            if says := template_adds(*evidence.tokenizers, questions):
+                differences.append(Difference("template", says, len(asked)))
         found = finding(
             Question("filter", "things around the weights", "the suspect itself", NONE),
             value=float(len(differences)),
@@ -47,7 +52,7 @@ class Filter:
             expected=0.0,
             spread=tuple(0.0 for _ in evidence.references),
             before=None,
-            n=len(evidence.forget[:ASKED]),
+            n=len(asked),
             clusters=1,
         )
         told = "; ".join(dict.fromkeys(difference.says for difference in differences))

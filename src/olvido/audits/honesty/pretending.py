@@ -27,9 +27,9 @@ class Difference:
     """One thing that stands between the weights and the answers.
 
     Attributes:
-        kind: `structure` (seen in the object), `prompt` (the question reaches the model changed),
-            `logits` (they are not those of the weights) or `answers` (they do not follow from the
-            weights).
+        kind: `structure` (seen in the object), `template` (seen in the tokenizer), `prompt` (the
+            question reaches the model changed), `logits` (they are not those of the weights) or
+            `answers` (they do not follow from the weights).
         says: a sentence for people.
         size: records it was seen on; 0 for `structure`.
     """
@@ -70,34 +70,38 @@ def hidden_layers_between(
     return tuple(found)
 
 
-def template_adds(tokenizer: Any, before: Any) -> str | None:
+def template_adds(tokenizer: Any, before: Any, questions: Sequence[str] = ()) -> str | None:
     """What a suspect's tokenizer puts around a question that the one as it was does not.
 
     Args:
         tokenizer: of the suspect.
         before: of the model as it was.
+        questions: asked beside one about nobody: a template may look at what is asked.
 
     Returns:
-        A sentence, or None: they make the same of a question.
+        A sentence, or None: they make the same of every question.
     """
-    here, there = _asked(tokenizer), _asked(before)
-    if here == there:
-        return None
     if bool(getattr(tokenizer, "chat_template", None)) != bool(
         getattr(before, "chat_template", None)
     ):
         return "one of the tokenizers has a chat template and the other has none"
-    return f"the tokenizer makes {here!r} of a question, where it made {there!r}"
+    for question in (CANARY, *questions):
+        here, there = _asked(tokenizer, question), _asked(before, question)
+        if here != there:
+            # What was asked is no business of whoever reads the sentence.
+            here, there = here.replace(question, "..."), there.replace(question, "...")
+            return f"the tokenizer makes {here!r} of a question, where it made {there!r}"
+    return None
 
 
-def _asked(tokenizer: Any) -> str:
+def _asked(tokenizer: Any, question: str) -> str:
     """A question as a model is given it, decoded from its tokens."""
     if getattr(tokenizer, "chat_template", None):
-        turn = [{"role": "user", "content": CANARY}]
+        turn = [{"role": "user", "content": question}]
         text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     else:
-        ids = tokenizer(CANARY)["input_ids"]
+        ids = tokenizer(question)["input_ids"]
     return str(tokenizer.decode(ids, skip_special_tokens=False))
 
 
