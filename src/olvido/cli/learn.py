@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from olvido.cli.output import Terminal, command, table
+from olvido.cli.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of
 from olvido.cli.stages import stages
 
 if TYPE_CHECKING:
@@ -32,18 +33,11 @@ def learn(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Of the learner, such as shards=5."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Records a forward pass.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
-    lora_rank: Annotated[
-        int | None,
-        typer.Option("--lora-rank", help="Train adapters of this rank, merged at the end."),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Of the forward pass: float32 or bfloat16.")
-    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Rate = None,
+    lora_rank: LoraRank = None,
+    dtype: Dtype = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
@@ -57,22 +51,16 @@ def learn(
 
     Under torchrun or accelerate launch, all processes share the training and one writes.
     """
-    from dataclasses import replace
-
     from olvido.cli.options import learner_options
     from olvido.errors import InputError
-    from olvido.learners import RECIPES, Lora, Recipe
     from olvido.processes import from_main, is_main
     from olvido.workspace import Workspace
 
     options = learner_options(learner, option or [])
     if authors is not None and "tofu" not in datasets:
         raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
-    given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "dtype": dtype}
-    recipe = replace(
-        RECIPES.get(model, Recipe()),
-        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
-        lora=None if lora_rank is None else Lora(rank=lora_rank, alpha=2 * lora_rank),
+    recipe = recipe_of(
+        model, epochs=epochs, batch_size=batch_size, lr=lr, lora_rank=lora_rank, dtype=dtype
     )
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         names = from_main(lambda: [_named(workspace, name, authors) for name in datasets])
