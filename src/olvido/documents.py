@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from olvido.errors import InputError
+
 
 def finite(value: Any) -> Any:
     """The value with None where a number is nan or infinite, which JSON cannot say.
@@ -32,3 +34,19 @@ def write_document(document: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(finite(document), ensure_ascii=False, indent=1, allow_nan=False)
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, path)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A document from its file.
+
+    Raises:
+        InputError: there is no such file, or it holds no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read as JSON ({reason})") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} holds no document: expected a JSON object")
+    return document

@@ -22,6 +22,9 @@ class Verdict(StrEnum):
 FALSE_ALARMS = 0.05
 """How often, at the most, a model that never saw the data may fail by chance, over all findings."""
 
+NEVER_KNEW = "the model never knew it: proves nothing"
+TOO_THIN = "more than half is still there, and the evidence is too thin to judge"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -113,10 +116,10 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
         says = found.failing or f"{says} ({'above' if above else 'below'} what is tolerated)"
         status = Status.FAIL
     elif found.status is Status.SILENT:
-        status, says = Status.SILENT, f"{says} (the model never knew it: proves nothing)"
+        status, says = Status.SILENT, f"{says} ({NEVER_KNEW})"
     elif found.outside and found.status is Status.UNKNOWN:
         status = Status.UNKNOWN
-        says += " (more than half is still there, and the evidence is too thin to judge)"
+        says += f" ({TOO_THIN})"
     elif found.outside:
         says += " (no further off than people whom no model was taught)"
     return replace(found, adjusted=adjusted, status=status, says=says)

@@ -1,7 +1,8 @@
-"""`olvido verify-exact`: a model beside its training done over without those who left."""
+"""`olvido verify-exact` and `verify-report`: is a model, or a report, what it is said to be?"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,6 +49,47 @@ def verify_exact(
     document = {"id": held.fact.id, **found.to_dict()}
     terminal.emit(document, runs_table(found), sentence(found))
     return found.equal
+
+
+@commands.command("verify-report")
+@command
+def verify_report(
+    terminal: Terminal,
+    report: Annotated[Path, typer.Argument(help="What 'olvido audit --json' printed.")],
+    model: Annotated[str, typer.Option("--model", help="The model that it is shown with.")],
+) -> bool:
+    """See whether an audit's report is about this model, and its verdict its findings' own.
+
+    Asks the model nothing. Exit status 1 where the report is of another model, or where its verdict
+    or a status in it does not follow from its numbers; 2 where it is no report of an audit.
+    """
+    from olvido.audits.report import check_report
+    from olvido.documents import read_document
+    from olvido.models import load
+
+    document = read_document(report)
+    with stages(terminal) as stage:
+        # A file that is no report is refused before a model is loaded for it.
+        check_report(document, "")
+        stage(f"Loading {model}")
+        digest = load(model).digest
+    reasons = check_report(document, digest)
+    found = {
+        "report": str(report),
+        "model": digest,
+        "verdict": document["verdict"],
+        "holds": not reasons,
+        "reasons": reasons,
+    }
+    if reasons:
+        text = f"This report does not hold: {'; '.join(reasons)}. Audit the model again."
+    else:
+        text = (
+            f"This report is about this model, and its verdict ({document['verdict']}) follows "
+            "from its findings.\nThis does not show that they were measured: audit again for that."
+        )
+    terminal.emit(found, text)
+    return not reasons
 
 
 def _staying(workspace: Workspace, held: Held) -> list[Example]:

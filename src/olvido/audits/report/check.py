@@ -1,0 +1,168 @@
+"""Whether a report is about this model, and whether its verdict follows from its own findings.
+
+This finds a report of another model, a verdict or a status that somebody edited, and findings that
+do not agree with themselves. It does not find whoever rewrites all of it consistently: for that,
+audit again, or sign what was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from olvido.audits.base import AUDITS
+from olvido.audits.tolerances import ADVISORY
+from olvido.audits.types import Finding, Need, Status
+from olvido.audits.verdict import NEVER_KNEW, TOO_THIN, Verdict, judge, settle
+from olvido.errors import InputError
+
+NEAR = 1e-9
+"""Difference of numbers that were written and read again."""
+
+
+def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
+    """Reasons not to believe a report about a model; none where it holds.
+
+    Args:
+        document: an audit's report (`Report.to_dict()`, or what was read from its file).
+        model_digest: of the weights it is shown with.
+
+    Raises:
+        InputError: the document is no report of an audit.
+    """
+    try:
+        findings = [_Read(found) for found in document["findings"]]
+        missing = {
+            str(audit): tuple(Need(need) for need in needs)
+            for audit, needs in document["not_examined"].items()
+        }
+        unexamined = set(document["not_possible"])
+        verdict = Verdict(document["verdict"])
+        told = list(document["reasons"])
+        suspect, before = document["suspect"], document["before"]
+        never = list(document["never_trained"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"this is no report of an audit, or not a whole one ({type(error).__name__}: {error}): "
+            "give the document that 'olvido audit --json' made"
+        ) from error
+    reasons = []
+    if suspect != model_digest:
+        reasons.append(
+            f"it is about another model, whose digest is {suspect}; this one's is {model_digest}"
+        )
+    if not never:
+        reasons.append("it compares the model with no never-trained one")
+    if before is not None and before in never:
+        reasons.append("the model as it was, which saw the records, is among its never-trained")
+    settled = settle([found.first for found in findings])
+    for read, found in zip(findings, settled, strict=True):
+        reasons += _differences(read, found)
+    names = {found.audit for found in settled} | missing.keys() | unexamined
+    follows, why = judge(settled, missing, _required(names), {})
+    if follows is not verdict:
+        because = f": {'; '.join(why)}" if why else ""
+        reasons.append(
+            f"its verdict is {verdict.value!r}, and what follows from its findings is "
+            f"{follows.value!r}{because}"
+        )
+    if (verdict is Verdict.PASS) != (not told):
+        reasons.append(
+            f"its verdict is {verdict.value!r}, and it gives {len(told)} reasons why it is no pass"
+        )
+    return reasons
+
+
+class _Read:
+    """A finding as it stands in a document.
+
+    Attributes:
+        status, excess, adjusted, votes: what the document says of it.
+        first: the finding as it was before the verdict; see `olvido.audits.compare.finding`.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        says = str(values["says"])
+        low, high = values["tolerance"]
+        self.status = Status(values["status"])
+        self.excess, self.adjusted = _number(values["excess"]), _optional(values["adjusted"])
+        self.votes = bool(values["votes"])
+        audit, metric = str(values["audit"]), str(values["metric"])
+        first = Status.PASS
+        if says.endswith(f"({NEVER_KNEW})"):
+            first = Status.SILENT
+        elif says.endswith(f"({TOO_THIN})"):
+            first = Status.UNKNOWN
+        self.first = Finding(
+            audit=audit,
+            metric=metric,
+            probe=str(values["probe"]),
+            value=_number(values["value"]),
+            against=str(values["against"]),
+            expected=_number(values["expected"]),
+            spread=tuple(map(_number, values["never_trained"])),
+            before=_optional(values["before"]),
+            interval=None,
+            p=_optional(values["p"]),
+            n=int(values["n"]),
+            clusters=int(values["clusters"]),
+            low=_optional(low),
+            high=_optional(high),
+            votes=(audit, metric) not in ADVISORY,
+            status=first,
+            says=says,
+        )
+
+
+def _differences(read: _Read, found: Finding) -> list[str]:
+    """What the document says of a finding and does not follow from its numbers."""
+    name = f"{found.metric!r} of the audit {found.audit!r}"
+    reasons = []
+    if read.votes != found.votes:
+        said = "votes" if found.votes else "does not vote"
+        reasons.append(f"{name} {said}, and the report says otherwise")
+    if not _same(read.excess, found.excess):
+        reasons.append(
+            f"{name}: {found.value} less {found.expected} is not {read.excess}, as the report says"
+        )
+    if not _same(read.adjusted, found.adjusted):
+        reasons.append(
+            f"{name}: its adjusted error probability is {found.adjusted}, and the report says "
+            f"{read.adjusted}"
+        )
+    if read.status is not found.status:
+        reasons.append(
+            f"{name} has the status {read.status.value!r}, and what follows from its numbers is "
+            f"{found.status.value!r}"
+        )
+    return reasons
+
+
+def _required(names: set[str]) -> Sequence[str]:
+    """The audits without which nothing passes; those about words only where any was made."""
+    words = any(Need.LANGUAGE in AUDITS[name].needs for name in names if name in AUDITS)
+    return [
+        name
+        for name, kind in AUDITS.items()
+        if kind.required and (words or Need.LANGUAGE not in kind.needs)
+    ]
+
+
+def _number(value: Any) -> float:
+    """A number; what JSON could not say was not finite."""
+    return math.nan if value is None else float(value)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    """Equal as written: null stands for nothing and for what is not finite."""
+    unsaid = [value is None or not math.isfinite(value) for value in (one, other)]
+    if any(unsaid):
+        return all(unsaid)
+    assert one is not None
+    assert other is not None
+    return math.isclose(one, other, rel_tol=NEAR, abs_tol=NEAR)
