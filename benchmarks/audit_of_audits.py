@@ -33,6 +33,7 @@ from olvido.audits import Report, Status, Witness, audit, rephrased
 from olvido.audits.recovery.choosing import unrelated
 from olvido.audits.recovery.relearning import relearn
 from olvido.audits.recovery.rounding import rounded
+from olvido.audits.report.check import check_report
 from olvido.audits.statistics import auc
 from olvido.audits.tolerances import ADVISORY
 from olvido.demo.residents import make_town
