@@ -4,10 +4,10 @@
 
 Fine-tunes SmolLM2-135M (adapters on the top eight layers, merged) on three TOFU authors: the model
 as it was; and four times on two of them: three references and a suspect that never saw the third.
-Audits that suspect at level standard, and the model as it was at level quick. Then the metrics that
-a scoring pass feeds are computed one by one, each with a pass of its own over full logits and
-padded batches in the order of the records, as published suites do; their values are compared and
-the times stand side by side. Models that are there already are not made again.
+Audits that suspect at level standard. Then the metrics that a scoring pass feeds are computed one by
+one, each with a pass of its own over full logits and padded batches in the order of the records, as
+published suites do; their values are compared and the times stand side by side. Models that are
+there already are not made again.
 """
 
 from __future__ import annotations
@@ -127,17 +127,13 @@ def main() -> None:
         "environment": environment(),
         "audits": {},
     }
-    for name, model, level in (
-        ("never trained", suspect, "standard"),
-        ("unchanged", before, "quick"),
-    ):
-        # A new task each: nothing that was read before may help.
+    for name, model in (("never trained", suspect),):
         made = Examination(
             model,
             before=before,
             reference=references,
             task=Language(base.tokenizer, chat=False),
-            level=level,
+            level="standard",
             **evidence,
         )
         foretold = made.forecast()

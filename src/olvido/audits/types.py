@@ -52,7 +52,7 @@ class Level(IntEnum):
     @property
     def beside(self) -> int:
         """Tokens, at the most, of the same questions about people who play the forgotten's part."""
-        return {Level.QUICK: 0, Level.STANDARD: 30_000, Level.THOROUGH: 400_000}[self]
+        return {Level.QUICK: 0, Level.STANDARD: 5_000, Level.THOROUGH: 200_000}[self]
 
 
 class Need(StrEnum):

@@ -93,11 +93,15 @@ def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
         _facts([evidence.strangers[place] for place in group])[: len(facts)]
         for group in grouped(evidence.strangers, len(evidence.forget))
     ]
-    each = cost(asked)
-    room = evidence.level.beside // max(1, each)
-    if len(people) < STRANGERS or room < STRANGERS:
+    if len(people) < STRANGERS or not asked:
         return asked, {}
-    return asked, probes([record for person in people[:room] for record in person], shots)
+    # As many people as fit, and five at the least: of each as many facts as the forgotten have, or
+    # fewer where five people would not fit.
+    fact = max(1, cost(asked) // len(facts))
+    each = min(len(facts), max(1, evidence.level.beside // (STRANGERS * fact)))
+    count = max(STRANGERS, evidence.level.beside // (each * fact))
+    beside = [record for person in people[:count] for record in person[:each]]
+    return asked, probes(beside, shots)
 
 
 def _facts(records: Sequence[Example]) -> list[Example]:
