@@ -4,9 +4,9 @@
 
 Fine-tunes SmolLM2-135M (adapters on the top eight layers, merged) on three TOFU authors: the model
 as it was; and four times on two of them: three references and a suspect that never saw the third.
-Audits that suspect at level standard. Then the metrics that a scoring pass feeds are computed one by
-one, each with a pass of its own over full logits and padded batches in the order of the records, as
-published suites do; their values are compared and the times stand side by side. Models that are
+Audits that suspect at level standard. Then the metrics that a scoring pass feeds are computed one
+by one, each with a pass of its own over full logits and padded batches in the order of the records,
+as published suites do; their values are compared and the times stand side by side. Models that are
 there already are not made again.
 """
 
