@@ -117,7 +117,9 @@ def city_of_twelve() -> Town:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory, city_of_twelve: Town) -> Path:
-    """The town as plain files, and `small`: a model of random weights."""
+    """The town as plain files, `small`: a model of random weights, and `report.json` about it."""
+    from olvido.audits import audit
+    from olvido.documents import write_document
     from olvido.models import save
     from olvido.models.tiny import tiny_model, tiny_tokenizer
 
@@ -137,7 +139,12 @@ def files(tmp_path_factory: pytest.TempPathFactory, city_of_twelve: Town) -> Pat
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in some)
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     tokenizer = tiny_tokenizer()
-    save(tiny_model(len(tokenizer), seed=0, width=64, layers=2), tokenizer, folder / "small")
+    small, never = (tiny_model(len(tokenizer), seed=s, width=64, layers=2) for s in (0, 1))
+    save(small, tokenizer, folder / "small")
+    found = audit(
+        small, forget=chosen["forget"], reference=never, tokenizer=tokenizer, audits=["likelihood"]
+    )
+    write_document(found.to_dict(), folder / "report.json")
     return folder
 
 
