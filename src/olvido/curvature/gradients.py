@@ -1,0 +1,238 @@
+"""Per-record gradients of any torch module, through the task that knows how it is asked.
+
+One forward and one backward pass over a batch, with hooks that keep what goes into each layer and
+what comes back to its output; from these the gradient of every record follows without another pass
+and without being written out. A parameter that no rule covers (attention that never calls its
+layers, a scale of one's own) is found on the first batch, where the sum over records is held
+against autograd's; it gets its gradients record by record: slower, and the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn import Module
+from torch.nn import functional as F
+
+from olvido.curvature.factored import Factored, sum_of
+from olvido.curvature.layers import by_record, rule_of
+from olvido.errors import InputError
+from olvido.tasks import Task
+
+TOLERANCE = 1e-3
+"""Relative difference between the sum of the records' gradients and autograd's own, past which a
+parameter is not covered by its layers' rules."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of a batch's records, by the name of the parameter.
+
+    Attributes:
+        ids: the records, in order. [B]
+        losses: their mean losses, in nats a target. [B]
+        counts: their targets. [B]
+        parts: by parameter, in the model's order.
+    """
+
+    ids: tuple[str, ...]
+    losses: Tensor
+    counts: Tensor
+    parts: Mapping[str, Factored]
+
+    def norms(self) -> Tensor:
+        """Length of each record's gradient over all parameters. [B]"""
+        return sum_of([part.norms() for part in self.parts.values()]).sqrt()
+
+    def total(self, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """The sum over records, by parameter; weighted where weights [B] are given."""
+        scale = torch.ones_like(self.losses) if weights is None else weights
+        return {name: part.total(scale) for name, part in self.parts.items()}
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What one layer saw in one pass."""
+
+    layer: Module
+    given: Tensor
+    edge: GradientEdge
+
+
+class PerRecord:
+    """Gives the per-record gradients of one model's trainable parameters.
+
+    The records' losses are those of the task: the mean negative log-likelihood of a record's
+    targets. The model is asked in evaluation mode, without dropout, and left as it was.
+
+    Args:
+        model: its parameters that require a gradient count, the others are left out.
+        task: how it is asked.
+
+    Raises:
+        InputError: no parameter requires a gradient.
+    """
+
+    def __init__(self, model: Module, task: Task) -> None:
+        self.model, self.task = model, task
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        if not self.parameters:
+            raise InputError("no parameter of the model requires a gradient: there is none to take")
+        self.device = next(iter(self.parameters.values())).device
+        self._names = {id(p): name for name, p in self.parameters.items()}
+        self.uncovered: frozenset[str] | None = None
+        """Parameters that no rule covers; None before the first batch."""
+
+    def __call__(self, batch: Any, *, sampled: torch.Generator | None = None) -> Gradients:
+        """The gradients of a batch's records.
+
+        Args:
+            batch: of the task's making.
+            sampled: targets are drawn from the model instead of taken from the records, and each
+                gradient is scaled by the root of its number of targets, so that its expected
+                square is the Gauss-Newton curvature of the record's mean loss (Martens 2020, arXiv
+                1412.1193, section 9: the Fisher of the model's own distribution).
+        """
+        batch = batch.to(self.device)
+        with _evaluating(self.model), self._watching(len(batch.ids)) as seen, torch.enable_grad():
+            losses, counts, rows = self._losses(batch, sampled)
+            if self.uncovered is None:
+                self.uncovered = self._not_covered(losses, seen, rows)
+            scaled = losses if sampled is None else losses * counts.sqrt()
+            covered = self.parameters.keys() - self.uncovered
+            found = self._by_rule(scaled, seen, rows, covered, keep=bool(self.uncovered))
+            found |= self._one_by_one(scaled, self.uncovered)
+        parts = {name: found[name] for name in self.parameters}
+        return Gradients(tuple(batch.ids), losses.detach(), counts, parts)
+
+    def _losses(self, batch: Any, sampled: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+        logits, targets, rows = self.task.answer_logits(self.model, batch)
+        if sampled is not None:
+            shares = logits.detach().float().softmax(-1).cpu()
+            targets = torch.multinomial(shares, 1, generator=sampled)[:, 0].to(logits.device)
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        nll = F.cross_entropy(wide, targets, reduction="none")
+        size = len(batch.ids)
+        counts = torch.bincount(rows, minlength=size).to(nll)
+        return nll.new_zeros(size).index_add(0, rows, nll) / counts, counts, rows
+
+    @contextmanager
+    def _watching(self, size: int) -> Iterator[list[_Use]]:
+        """Keep what goes through every layer that has a rule and something to learn."""
+        seen: list[_Use] = []
+
+        def keep(layer: Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if inputs and isinstance(output, Tensor) and output.requires_grad:
+                # The edge of this very moment: what is done to the output in place comes after.
+                seen.append(_Use(layer, inputs[0].detach(), get_gradient_edge(output)))
+
+        def unfold(layer: Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            # A table of positions is looked up once for all records; their gradients are not one.
+            if inputs and isinstance(inputs[0], Tensor) and inputs[0].shape[:1] == (1,):
+                return (inputs[0].expand(size, *inputs[0].shape[1:]), *inputs[1:])
+            return inputs
+
+        handles = []
+        for layer in self.model.modules():
+            if rule_of(layer) is not None and self._own(layer):
+                handles.append(layer.register_forward_hook(keep))
+                if isinstance(layer, torch.nn.Embedding):
+                    handles.append(layer.register_forward_pre_hook(unfold))
+        try:
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _own(self, layer: Module) -> dict[str, str]:
+        """The layer's trainable parameters: its own name for each, and the model's."""
+        own = layer.named_parameters(recurse=False)
+        return {name: self._names[id(p)] for name, p in own if id(p) in self._names}
+
+    def _by_rule(
+        self,
+        losses: Tensor,
+        seen: Sequence[_Use],
+        rows: Tensor,
+        names: Collection[str],
+        *,
+        keep: bool,
+    ) -> dict[str, Factored]:
+        """The gradients of these parameters from one backward pass; `keep` its graph."""
+        used = [use for use in seen if any(name in names for name in self._own(use.layer).values())]
+        edges = [use.edge for use in used]
+        back: Sequence[Tensor | None] = ()
+        if edges:
+            back = torch.autograd.grad(losses.sum(), edges, retain_graph=keep, allow_unused=True)
+        order = by_record(len(losses), rows)
+        found: dict[str, Factored] = {}
+        for use, gradient in zip(used, back, strict=True):
+            rule, own = rule_of(use.layer), self._own(use.layer)
+            if gradient is None or rule is None:
+                continue
+            for local, part in rule(use.layer, use.given, gradient.detach(), order).items():
+                name = own.get(local)
+                if name is not None and name in names:
+                    found[name] = found[name].joined(part) if name in found else part
+        for name in names:
+            if name not in found:
+                shape = self.parameters[name].shape
+                found[name] = Factored(shape, direct=losses.new_zeros(len(losses), *shape))
+        return found
+
+    def _one_by_one(self, losses: Tensor, names: Collection[str]) -> dict[str, Factored]:
+        """As many backward passes as records, for what no rule covers."""
+        some = {name: p for name, p in self.parameters.items() if name in names}
+        if not some:
+            return {}
+        rows = [
+            torch.autograd.grad(loss, list(some.values()), retain_graph=True, allow_unused=True)
+            for loss in losses
+        ]
+        found: dict[str, Factored] = {}
+        for column, (name, p) in zip(zip(*rows, strict=True), some.items(), strict=True):
+            filled = [torch.zeros_like(p) if one is None else one for one in column]
+            found[name] = Factored(p.shape, direct=torch.stack(filled).detach())
+        return found
+
+    def _not_covered(self, losses: Tensor, seen: Sequence[_Use], rows: Tensor) -> frozenset[str]:
+        """Parameters whose records' gradients do not add up to what autograd gives.
+
+        Added up with unequal weights, so that a position given to the wrong record is noticed.
+        """
+        weights = torch.linspace(0.5, 1.5, len(losses), device=losses.device, dtype=losses.dtype)
+        parameters = list(self.parameters.values())
+        expected = torch.autograd.grad(
+            (losses * weights).sum(), parameters, retain_graph=True, allow_unused=True
+        )
+        found = self._by_rule(losses, seen, rows, self.parameters.keys(), keep=True)
+        return frozenset(
+            name
+            for (name, p), whole in zip(self.parameters.items(), expected, strict=True)
+            if not _close(
+                found[name].total(weights), torch.zeros_like(p) if whole is None else whole
+            )
+        )
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    gap = torch.linalg.vector_norm(found - expected)
+    return bool(gap <= TOLERANCE * torch.linalg.vector_norm(expected))
+
+
+@contextmanager
+def _evaluating(model: Module) -> Iterator[None]:
+    """Evaluation mode inside; every part's own mode after."""
+    before = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
