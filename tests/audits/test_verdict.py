@@ -58,7 +58,7 @@ def found(audit: str, status: Status) -> Finding:
         (raw(value=0.5, first=Status.SILENT), Status.FAIL, "above"),
         (raw(value=0.5, p=1e-6), Status.FAIL, "above"),
         (raw(value=0.5, p=math.nan), Status.FAIL, "above"),
-        (raw(value=0.2, p=0.4), Status.PASS, "no further off than people"),
+        (raw(value=0.2, p=0.4), Status.PASS, "no further off than chance"),
         # Most of it is there still: that the evidence is thin acquits nobody.
         (raw(value=0.6, p=0.4, first=Status.UNKNOWN), Status.UNKNOWN, "too thin"),
         (raw(value=0.0, p=1.0, first=Status.UNKNOWN), Status.PASS, "0.000"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from olvido.audits.scoring import Witness
 from olvido.audits.statistics import (
+    SEEDS,
     Chance,
     Values,
     chance,
@@ -151,8 +152,9 @@ def with_before(
     """Compare the suspect's mean with the model's as it was, or never-trained models' if lower.
 
     What never-trained models lack as well was not lost by the forgetting; they may be missing where
-    there is the model as it was. Interval and error probability are a bootstrap over subjects: what
-    is asked is a sample of what was to stay.
+    there is the model as it was. It fails only where two kinds of chance are ruled out: what is
+    asked is a sample of what was to stay (a bootstrap over subjects), and another seed keeps more
+    or less of it (see `carried`).
     """
     value = np.array(measure(evidence.suspect, probes), dtype=float)
     others = [np.array(measure(w, probes), dtype=float) for w in evidence.references]
@@ -163,21 +165,52 @@ def with_before(
         before = float(was.mean())
         if not others or not before > fmean(spread):
             compared, against = [was], "before"
-    expected = fmean(float(v.mean()) for v in compared)
+    mean, expected = float(value.mean()), fmean(float(v.mean()) for v in compared)
     clusters = clusters_of([subject_of(example) for example in probes])
-    draws = excess_draws(value, compared, clusters)
+    interval, p = None, None
+    if len(clusters) > 1:
+        draws = excess_draws(value, compared, clusters)
+        interval, p = limits(draws), tail(draws, *question.tolerated)
+    if by_seed := carried(mean, spread, before, unit=1 / len(probes)):
+        low, high = by_seed.interval(mean - expected)
+        interval = (
+            (low, high) if interval is None else (min(low, interval[0]), max(high, interval[1]))
+        )
+        other = by_seed.p(mean - expected, *question.tolerated)
+        p = other if p is None else float(np.maximum(p, other))
     return finding(
         question,
-        value=float(value.mean()),
+        value=mean,
         against=against,
         expected=expected,
         spread=spread,
         before=before,
-        interval=limits(draws) if len(clusters) > 1 else None,
-        p=tail(draws, *question.tolerated) if len(clusters) > 1 else None,
+        interval=interval,
+        p=p,
         n=len(probes),
         clusters=len(clusters),
+        # However thin the evidence, a model that lost most of what others keep passes nowhere.
+        first=Status.UNKNOWN if mean < expected / 2 else Status.PASS,
     )
+
+
+def carried(
+    value: float, spread: Sequence[float], before: float | None, *, unit: float
+) -> Chance | None:
+    """How far another seed carries a model on what all of them learned.
+
+    Told by three never-trained models or more; where there are fewer, the model as it was, which
+    learned the same, is one of them. The lower of both is what a suspect is compared with, which
+    leans its way already. None where there are not three models.
+
+    Args:
+        value: of the suspect.
+        spread, before: of never-trained models and of the model as it was.
+        unit: see `chance`.
+    """
+    models = [*spread, *([before] if before is not None and len(spread) < SEEDS else [])]
+    column = np.array([[value], *([one] for one in models)])
+    return chance(column, np.empty((len(column), 0)), unit=unit)
 
 
 def finding(
@@ -197,8 +230,8 @@ def finding(
     """A finding before the verdict, which alone knows how many others there are.
 
     Until then its status says what becomes of it unless it fails: `silent` where the model as it
-    was knew nothing, `unknown` where more than half of what that knew is there, if out of tolerance
-    at all.
+    was knew nothing, `unknown` where more than half of what that knew is there, or more than half
+    of what was to be kept is gone, if out of tolerance at all.
     """
     low, high = question.tolerated
     return Finding(

@@ -23,7 +23,7 @@ FALSE_ALARMS = 0.05
 """How often, at the most, a model that never saw the data may fail by chance, over all findings."""
 
 NEVER_KNEW = "the model never knew it: proves nothing"
-TOO_THIN = "more than half is still there, and the evidence is too thin to judge"
+TOO_THIN = "the evidence is too thin to judge"
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def settle(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
     Out of tolerance fails where nothing tells how far chance carries, or where chance would carry a
     model so far too seldom, all votes taken together (Holm 1979). Where more than half of what the
-    model once knew is still there, and only the evidence is too thin to fail it, the finding stays
-    unknown. What is not a number fails.
+    model once knew is still there, or more than half of what was to stay is gone, and only the
+    evidence is too thin to fail it, the finding stays unknown. What is not a number fails.
     """
     voting = [i for i, f in enumerate(findings) if f.votes and f.p is not None and f.p == f.p]
     adjusted = dict(zip(voting, holm([findings[i].p or 0.0 for i in voting]), strict=True))
@@ -109,19 +109,19 @@ def settle(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def _settled(found: Finding, adjusted: float | None) -> Finding:
     says, status = found.says, Status.PASS
+    above = found.high is not None and found.excess > found.high
     if found.excess != found.excess:
         status, says = Status.FAIL, f"{says} (not a number)"
     elif found.outside and (adjusted is None or adjusted < FALSE_ALARMS or adjusted != adjusted):
-        above = found.high is not None and found.excess > found.high
         says = found.failing or f"{says} ({'above' if above else 'below'} what is tolerated)"
         status = Status.FAIL
     elif found.status is Status.SILENT:
         status, says = Status.SILENT, f"{says} ({NEVER_KNEW})"
     elif found.outside and found.status is Status.UNKNOWN:
         status = Status.UNKNOWN
-        says += f" ({TOO_THIN})"
+        says += f" (more than half is {'still there' if above else 'gone'}, and {TOO_THIN})"
     elif found.outside:
-        says += " (no further off than people whom no model was taught)"
+        says += " (no further off than chance carries models that never saw it)"
     return replace(found, adjusted=adjusted, status=status, says=says)
 
 

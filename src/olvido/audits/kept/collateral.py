@@ -36,10 +36,10 @@ class Collateral:
         return evidence.retain
 
     def asks(self, evidence: Evidence) -> Asks:
-        """All scored; some answered, where never-trained models need not answer as well."""
+        """All scored; some answered, at the worst by every model."""
         probes = self.probes(evidence)
-        spoken = _spoken(evidence, probes)
-        return Asks(probes, passes=sum(map(evidence.suspect.task.width, spoken)))
+        spoken = sum(map(evidence.suspect.task.width, _spoken(evidence, probes)))
+        return Asks(probes, passes=len(evidence.witnesses) * spoken)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare exact match, probability and ROUGE-L."""
@@ -54,10 +54,13 @@ class Collateral:
             found("probability", probes, probability, None),
         ]
         if spoken := _spoken(evidence, probes):
-            # Words are dear: where the model as it was answers, never-trained models need not.
-            asked = replace(evidence, references=()) if evidence.before else evidence
             question = Question(self.name, "ROUGE-L", self.probe, KEPT)
-            findings.append(with_before(asked, question, spoken, rouge))
+            # Words are dear: never-trained models are asked only where fewer are right than were.
+            alone = replace(evidence, references=()) if evidence.before else evidence
+            said = with_before(alone, question, spoken, rouge)
+            if said.outside and evidence.before:
+                said = with_before(evidence, question, spoken, rouge)
+            findings.append(said)
         return findings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from olvido.audits.compare import Question, finding
+from olvido.audits.compare import Question, carried, finding
 from olvido.audits.memory.truth import model_utility, utility
 from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import UTILITY
@@ -60,15 +60,19 @@ class ModelUtility:
         against = "never-trained"
         if before is not None and before < expected:
             expected, against = before, "before"
+        useful, n = value(evidence.suspect), sum(map(len, sets))
+        by_seed = carried(useful, spread, before, unit=1 / n)
         return [
             finding(
                 Question("utility", "model utility", "retained and general", UTILITY),
-                value=value(evidence.suspect),
+                value=useful,
                 against=against,
                 expected=expected,
                 spread=spread,
                 before=before,
-                n=sum(map(len, sets)),
+                interval=by_seed and by_seed.interval(useful - expected),
+                p=by_seed and by_seed.p(useful - expected, *UTILITY),
+                n=n,
                 clusters=3,
             )
         ]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from olvido.audits.compare import Question, finding
+from olvido.audits.compare import Question, carried, finding
 from olvido.audits.membership.attacks import roc
 from olvido.audits.scoring import Witness
 from olvido.audits.statistics import Values, clusters_of
@@ -86,7 +86,7 @@ class Lira:
                         expected=sum(spread) / len(spread),
                         spread=tuple(spread),
                         before=before,
-                        p=_p(value, rate, facts),
+                        p=_p(value, spread, rate, facts),
                         n=len(attack.forgotten) + len(attack.others),
                         clusters=facts,
                     )
@@ -156,14 +156,18 @@ def true_positives(members: Values, others: Values, rate: float) -> float:
     return float((members > threshold).mean())
 
 
-def _p(value: float, rate: float, facts: int) -> float:
-    """How likely as many facts exceed a threshold that each exceeds this seldom (binomial).
+def _p(value: float, spread: Sequence[float], rate: float, facts: int) -> float:
+    """How likely as many facts exceed a threshold that each exceeds this seldom (binomial), or how
+    likely another seed alone makes as many exceed it, if that is likelier.
 
     By facts and not by records: whoever remembers one wording remembers the others.
     """
     from scipy.stats import binom
 
-    return float(binom.sf(round(value * facts) - 1, facts, rate))
+    alone = float(binom.sf(round(value * facts) - 1, facts, rate))
+    by_seed = carried(value, spread, None, unit=1 / facts)
+    excess = value - sum(spread) / len(spread)
+    return alone if by_seed is None else max(alone, by_seed.p(excess, *LIRA))
 
 
 def _curves(

@@ -92,7 +92,7 @@ class _Read:
         first = Status.PASS
         if says.endswith(f"({NEVER_KNEW})"):
             first = Status.SILENT
-        elif says.endswith(f"({TOO_THIN})"):
+        elif says.endswith(f"{TOO_THIN})"):
             first = Status.UNKNOWN
         self.first = Finding(
             audit=audit,
