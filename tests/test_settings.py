@@ -84,3 +84,25 @@ def test_no_workspace_says_how_to_make_one(tmp_path: Path) -> None:
         Settings.find(start=tmp_path, environment={})
     with pytest.raises(InputError, match="no workspace"):
         Settings.find(tmp_path, environment={})
+
+
+def test_holidays_and_the_time_zone_are_read(workspace: Path) -> None:
+    import datetime as dt
+
+    (workspace / "olvido.toml").write_text(
+        'holidays = [2026-12-25, "2027-01-06"]\ntimezone = "Europe/Madrid"'
+    )
+    settings = Settings.load(workspace, environment={})
+    assert settings.holidays == {dt.date(2026, 12, 25), dt.date(2027, 1, 6)}
+    assert settings.timezone == "Europe/Madrid"
+    overruled = Settings.load(workspace, environment={"OLVIDO_HOLIDAYS": "2027-05-01"})
+    assert overruled.holidays == {dt.date(2027, 5, 1)}
+
+
+@pytest.mark.parametrize(
+    "text", ["holidays = '2026-12-25'", "holidays = ['soon']", "holidays = [1]", "timezone = 'X/Y'"]
+)
+def test_days_and_zones_that_are_none_are_refused(workspace: Path, text: str) -> None:
+    (workspace / "olvido.toml").write_text(text)
+    with pytest.raises(InputError, match=r"expected '(holidays|timezone)'"):
+        Settings.load(workspace, environment={})

@@ -6,8 +6,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 from olvido.errors import InputError, UnknownName
 
@@ -25,6 +27,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "threads": None,
     "seed": 0,
     "tofu": None,
+    "holidays": (),
+    "timezone": "UTC",
 }
 _PATHS = ("key", "data", "models", "reports")
 _NUMBERS = ("threads", "seed")
@@ -38,7 +42,8 @@ class Settings:
     """The settings of one workspace, every path absolute.
 
     `ledger` is a file or a database URL; `threads` None leaves the choice to torch; `tofu` is a
-    folder, file or hub id of the TOFU benchmark.
+    folder, file or hub id of the TOFU benchmark; `holidays` are days on which nobody works, and
+    `timezone` is where a day begins and ends, for the deadlines of requests.
     """
 
     workspace: Path
@@ -52,6 +57,8 @@ class Settings:
     threads: int | None
     seed: int
     tofu: str | None
+    holidays: frozenset[date]
+    timezone: str
 
     @classmethod
     def find(
@@ -66,21 +73,14 @@ class Settings:
         Raises InputError where there is none or a value is wrong, UnknownName for a setting that
         does not exist.
         """
-        given = workspace or (
-            Path(environment["OLVIDO_WORKSPACE"]) if environment.get("OLVIDO_WORKSPACE") else None
-        )
-        here = (given or start or Path.cwd()).expanduser().resolve()
-        if given is not None:
-            if not (here / FILE).is_file():
-                raise InputError(f"{here} is no workspace: make it one with 'olvido init {given}'")
-            return cls.load(here, environment=environment)
-        for folder in (here, *here.parents):
-            if (folder / FILE).is_file():
-                return cls.load(folder, environment=environment)
-        raise InputError(
-            f"there is no workspace in {here} or above it: make one with 'olvido init', or name "
-            "one with --workspace or OLVIDO_WORKSPACE"
-        )
+        folder = find_folder(workspace, environment=environment, start=start)
+        if folder is None:
+            here = (start or Path.cwd()).expanduser().resolve()
+            raise InputError(
+                f"there is no workspace in {here} or above it: make one with 'olvido init', or "
+                "name one with --workspace or OLVIDO_WORKSPACE"
+            )
+        return cls.load(folder, environment=environment)
 
     @classmethod
     def load(cls, workspace: Path, *, environment: Mapping[str, str] = os.environ) -> Self:
@@ -99,6 +99,27 @@ class Settings:
         return cls(workspace=workspace, **_checked(values, workspace))
 
 
+def find_folder(
+    workspace: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    start: Path | None = None,
+) -> Path | None:
+    """The folder of a workspace: the one given, OLVIDO_WORKSPACE, or the nearest above, if any.
+
+    Raises InputError where the one that was given is none.
+    """
+    given = workspace or (
+        Path(environment["OLVIDO_WORKSPACE"]) if environment.get("OLVIDO_WORKSPACE") else None
+    )
+    here = (given or start or Path.cwd()).expanduser().resolve()
+    if given is not None:
+        if not (here / FILE).is_file():
+            raise InputError(f"{here} is no workspace: make it one with 'olvido init {given}'")
+        return here
+    return next((f for f in (here, *here.parents) if (f / FILE).is_file()), None)
+
+
 def template() -> str:
     """The text of a new olvido.toml, which says nothing that is not the default.
 
@@ -109,7 +130,7 @@ def template() -> str:
         "# Settings of this Olvido workspace. Every line shows a default; uncomment to change."
     ]
     for name, value in _DEFAULTS.items():
-        shown = f'"{value}"' if isinstance(value, str) else value
+        shown = f'"{value}"' if isinstance(value, str) else "[]" if value == () else value
         lines.append(f"# {name} = {'...' if value is None else shown}")
     return "\n".join(lines) + "\n"
 
@@ -130,6 +151,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _number(name: str, text: str) -> Any:
+    if name == "holidays":
+        return [day.strip() for day in text.split(",")]
     return int(text) if name in _NUMBERS and text.lstrip("-").isdecimal() else text
 
 
@@ -140,8 +163,11 @@ def _placed(name: str, value: Any, base: Path) -> Any:
 
 
 def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
-    checked = {}
+    checked: dict[str, Any] = {}
     for name, value in values.items():
+        if name == "holidays":
+            checked[name] = _days(value)
+            continue
         expected = int if name in _NUMBERS else str
         optional = _DEFAULTS[name] is None and value is None
         if not optional and type(value) is not expected:
@@ -150,6 +176,30 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
         checked[name] = _placed(name, value, workspace)
     if checked["dtype"] not in DTYPES:
         raise UnknownName("dtype", checked["dtype"], DTYPES)
+    try:
+        ZoneInfo(checked["timezone"])
+    except (OSError, ValueError, KeyError):
+        raise InputError(
+            f"expected 'timezone' as a name like Europe/Madrid, got {checked['timezone']!r}"
+        ) from None
     if checked["threads"] is not None and checked["threads"] < 1:
         raise InputError(f"expected 'threads' as 1 or more, got {checked['threads']}")
     return checked | {name: Path(checked[name]) for name in _PATHS}
+
+
+def _days(value: Any) -> frozenset[date]:
+    """Days from a list of dates, as TOML or as text has them."""
+    try:
+        return frozenset(
+            day if type(day) is date else date.fromisoformat(day) for day in _listed(value)
+        )
+    except (TypeError, ValueError):
+        raise InputError(
+            f"expected 'holidays' as a list of days like [2027-01-01], got {value!r}"
+        ) from None
+
+
+def _listed(value: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    return value

@@ -55,6 +55,7 @@ WORKING: dict[str, list[str]] = {
     "methods": [],
     "audits": [],
     "learners": [],
+    "laws": ["gdpr"],
 }
 """Of each command, arguments with which it works in a workspace that answered a request."""
 
@@ -80,6 +81,7 @@ WRONG: dict[str, list[str]] = {
     "methods": ["nothing"],
     "audits": ["nothing"],
     "learners": ["nothing"],
+    "laws": ["nothing"],
     "demo": ["--out", "."],
 }
 """Of each command, arguments that are wrong."""

@@ -1,12 +1,13 @@
-"""`olvido methods`, `audits`, `learners`: what there is, read off the tables themselves."""
+"""`olvido methods`, `audits`, `learners`, `laws`: what there is, read off the tables themselves."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from olvido.cli.output import Terminal, command, table
+from olvido.settings import find_folder
 
 commands = typer.Typer()
 
@@ -74,3 +75,58 @@ def learners(terminal: Terminal) -> None:
     ]
     rows = [(f["name"], ", ".join(f["options"]), f["summary"]) for f in found]
     terminal.emit({"learners": found}, table(("name", "options", "what it does"), rows))
+
+
+@commands.command()
+@command
+def laws(
+    terminal: Terminal,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show all that one law says.")
+    ] = None,
+) -> None:
+    """Show every law: how long there is to answer, where it says so, and how sure that is."""
+    from olvido.requests.laws import find_law
+    from olvido.requests.laws import laws as known
+
+    folder = find_folder(terminal.workspace)
+    if name is not None:
+        law = find_law(name, workspace=folder)
+        document = law.to_dict()
+        shown = [(what, _said(value)) for what, value in document.items() if value is not None]
+        terminal.emit(document, table(("what", "value"), shown))
+        return
+    found = known(folder)
+    rows = [
+        (
+            law.name,
+            law.jurisdiction,
+            law.answer if law.erasure else f"{law.answer} (no right to erasure)",
+            "" if law.extension is None else f"+{law.extension}",
+            law.stop,
+            law.confidence,
+        )
+        for law in found
+    ]
+    columns = (
+        "name",
+        "where",
+        "answer within",
+        "extension",
+        "clock stops",
+        "confidence",
+        "read on",
+    )
+    terminal.emit(
+        {"laws": [law.to_dict() for law in found]},
+        table(columns, rows),
+        "Not legal advice. 'olvido laws NAME' shows articles, sources and when they were read.",
+    )
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {said}" for name, said in value.items() if said is not None)
+    return value

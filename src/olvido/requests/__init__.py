@@ -1,9 +1,30 @@
 """From somebody's wish to a published model that has forgotten."""
 
-from olvido.requests.batching import Batch, batches
-from olvido.requests.flow import locate, plan, receive, run
-from olvido.requests.planner import Choice, Route, choose, routes
-from olvido.requests.types import Attempt, Forgotten, Probes
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from olvido.requests.batching import Batch, batches
+    from olvido.requests.flow import locate, plan, receive, run
+    from olvido.requests.planner import Choice, Route, choose, routes
+    from olvido.requests.types import Attempt, Forgotten, Probes
+
+_HOMES = {
+    "Attempt": "types",
+    "Batch": "batching",
+    "Choice": "planner",
+    "Forgotten": "types",
+    "Probes": "types",
+    "Route": "planner",
+    "batches": "batching",
+    "choose": "planner",
+    "locate": "flow",
+    "plan": "flow",
+    "receive": "flow",
+    "routes": "planner",
+    "run": "flow",
+}
 
 __all__ = [
     "Attempt",
@@ -20,3 +41,12 @@ __all__ = [
     "routes",
     "run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name at its first use: laws and deadlines need no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'olvido.requests' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"olvido.requests.{_HOMES[name]}"), name)

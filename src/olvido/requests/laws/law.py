@@ -1,0 +1,239 @@
+"""What a law says, read from its file: a statement without its source is none."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from olvido.errors import InputError, UnknownName
+from olvido.requests.laws.dates import Unit
+
+NO_NUMBER = "none"
+"""What a file says where the law gives no number."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class Start(StrEnum):
+    """From when a period runs."""
+
+    RECEIPT = "receipt"
+    LATEST = "latest of request, identity and fee"
+
+
+class Stop(StrEnum):
+    """Whether the clock stops."""
+
+    NEVER = "never"
+    CLARIFICATION = "while clarification is awaited"
+
+
+class Ends(StrEnum):
+    """On which days a period may end."""
+
+    ANY_DAY = "any day"
+    BUSINESS_DAY = "next business day"
+
+
+class Confidence(StrEnum):
+    """How sure this reading of the law is; the surest first."""
+
+    HIGH = "high"
+    MEDIUM_HIGH = "medium-high"
+    MEDIUM = "medium"
+    LOW = "low"
+    RECALLED = "recalled"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One period.
+
+    Attributes:
+        number, unit: how long; both None where the law gives no number.
+        article: where the law says so.
+        says: in words, what has to happen.
+        notice: of an extension: what has to be told, and by when.
+    """
+
+    number: int | None
+    unit: Unit | None
+    article: str
+    says: str
+    notice: str | None = None
+
+    def __str__(self) -> str:
+        if self.number is None or self.unit is None:
+            return "no statutory number"
+        return f"{self.number} {self.unit}{'s'[: self.number != 1]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        shown = {"number": NO_NUMBER if self.number is None else self.number, "unit": self.unit}
+        said = {"article": self.article, "says": self.says}
+        return shown | said | ({"notice": self.notice} if self.notice else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law:
+    """What one regime says of a request to be forgotten. Not legal advice.
+
+    Attributes:
+        name, version: what a request is entered under.
+        title, jurisdiction, articles: which law it is.
+        erasure: whether it gives a right to erasure at all.
+        start, stop, ends: how the clock runs.
+        answer: by when an answer is due.
+        confirm: by when receipt has to be confirmed.
+        extension: how far the answer may be put off.
+        complaint: by when a complaint has to be acknowledged.
+        told, refused: what has to be told with the answer, and with a refusal.
+        recourse: where the person may turn.
+        source, dated, confidence: where this was read, when, and how sure it is.
+        note: what else there is to know.
+    """
+
+    name: str
+    version: int
+    title: str
+    jurisdiction: str
+    articles: tuple[str, ...]
+    erasure: bool
+    start: Start
+    stop: Stop
+    ends: Ends
+    answer: Term
+    confirm: Term | None = None
+    extension: Term | None = None
+    complaint: Term | None = None
+    told: tuple[str, ...]
+    refused: tuple[str, ...]
+    recourse: str
+    source: str
+    dated: date
+    confidence: Confidence
+    note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.to_dict()
+            if isinstance(value, Term)
+            else value.isoformat()
+            if isinstance(value, date)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The law in a TOML file.
+
+        Raises:
+            InputError: it cannot be read, lacks something (its source, say), or says what no law
+                can; the file is named.
+            UnknownName: it says something that no law has.
+        """
+        try:
+            found = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is no law in TOML: {error}") from None
+        try:
+            return cls(**_values(found))
+        except UnknownName as error:
+            raise UnknownName(f"{error.kind} in {path}", error.name, error.known) from None
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+_TERMS = ("answer", "confirm", "extension", "complaint")
+_LISTS = ("articles", "told", "refused")
+_CHOICES: Mapping[str, type[StrEnum]] = {
+    "start": Start,
+    "stop": Stop,
+    "ends": Ends,
+    "confidence": Confidence,
+}
+_OPTIONAL = ("confirm", "extension", "complaint", "note")
+_KINDS: Mapping[str, type] = {"version": int, "erasure": bool, "dated": date}
+
+
+def _values(found: Mapping[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in fields(Law)}
+    for name in found:
+        if name not in known:
+            raise UnknownName("entry", name, known)
+    for name in sorted(known - set(_OPTIONAL) - found.keys(), key=lambda n: n != "source"):
+        raise InputError(f"there is no {name!r}: a law needs its {name}")
+    values = {name: _value(name, value) for name, value in found.items()}
+    if not _NAME.fullmatch(values["name"]):
+        raise InputError(
+            f"expected 'name' in small letters, digits and hyphens, got {values['name']!r}"
+        )
+    extension = values.get("extension")
+    if extension is not None and (extension.number is None or values["answer"].number is None):
+        raise InputError("an extension needs a number, and so does the answer that it puts off")
+    if extension is not None and not extension.notice:
+        raise InputError("an extension needs its 'notice': what has to be told, and by when")
+    return values
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _TERMS:
+        return _term(name, value)
+    if name in _CHOICES:
+        if value not in list(_CHOICES[name]):
+            raise UnknownName(name, str(value), _CHOICES[name])
+        return _CHOICES[name](value)
+    if name in _LISTS:
+        if not isinstance(value, list) or not all(_is_text(item) for item in value):
+            raise InputError(f"expected {name!r} as a list of texts, got {value!r}")
+        return tuple(value)
+    expected = _KINDS.get(name, str)
+    if type(value) is not expected or (expected is str and not _is_text(value)):
+        raise InputError(f"expected {name!r} as {_SHOWN[expected]}, got {value!r}")
+    return value
+
+
+_SHOWN = {str: "a text", int: "a whole number", bool: "true or false", date: "a date"}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _term(name: str, found: Any) -> Term:
+    if not isinstance(found, dict):
+        raise InputError(f"expected {name!r} as a table, got {found!r}")
+    known = ("number", "unit", "article", "says", "notice")
+    for entry in found:
+        if entry not in known:
+            raise UnknownName(f"entry of {name}", entry, known)
+    for entry in ("number", "article", "says"):
+        if entry not in found:
+            raise InputError(f"{name!r} has no {entry!r}")
+    number, unit = found["number"], found.get("unit")
+    for entry in ("article", "says", "notice"):
+        if entry in found and not _is_text(found[entry]):
+            raise InputError(f"expected {entry!r} of {name!r} as a text, got {found[entry]!r}")
+    if number == NO_NUMBER:
+        if unit is not None:
+            raise InputError(f"{name!r} has a unit and no number")
+        return Term(None, None, found["article"], found["says"], found.get("notice"))
+    if type(number) is not int or number < 1:
+        raise InputError(
+            f"expected 'number' of {name!r} as a whole number from 1 on, or {NO_NUMBER!r}, got "
+            f"{number!r}"
+        )
+    if unit not in list(Unit):
+        raise UnknownName(f"unit of {name}", str(unit), Unit)
+    return Term(number, Unit(unit), found["article"], found["says"], found.get("notice"))
