@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from olvido.errors import OlvidoError
     from olvido.estimator import ShardedClassifier
     from olvido.forgetting import Guarantee, Outcome, forget
+    from olvido.heads import KNNHead, RidgeClassifierHead, RidgeHead
     from olvido.learners import Lora, Recipe, Trained, train
     from olvido.models import load
 
@@ -22,11 +23,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Finding": "olvido.audits",
     "Guarantee": "olvido.forgetting",
+    "KNNHead": "olvido.heads",
     "Lora": "olvido.learners",
     "OlvidoError": "olvido.errors",
     "Outcome": "olvido.forgetting",
     "Recipe": "olvido.learners",
     "Report": "olvido.audits",
+    "RidgeClassifierHead": "olvido.heads",
+    "RidgeHead": "olvido.heads",
     "ShardedClassifier": "olvido.estimator",
     "Trained": "olvido.learners",
     "Verdict": "olvido.audits",
@@ -39,11 +43,14 @@ _HOMES = {
 __all__ = [
     "Finding",
     "Guarantee",
+    "KNNHead",
     "Lora",
     "OlvidoError",
     "Outcome",
     "Recipe",
     "Report",
+    "RidgeClassifierHead",
+    "RidgeHead",
     "ShardedClassifier",
     "Trained",
     "Verdict",

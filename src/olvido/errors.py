@@ -7,7 +7,8 @@ and exits with status 2; nothing on disk has changed.
     ├── InputError              what the caller gave is wrong
     │   ├── BadRow              a row of data, named by file and line
     │   ├── UnknownName         no such method, option, model, dataset, subject (with the nearest)
-    │   └── MissingNeed         the method or audit needs something that was not given
+    │   ├── MissingNeed         the method or audit needs something that was not given
+    │   └── RefusedArgument     an estimator's argument, a ValueError to scikit-learn as well
     ├── StateError              what is on disk is not what it should be
     │   ├── DigestMismatch      bytes differ from what the ledger recorded
     │   └── EnvironmentMismatch this machine would not give the same bits
@@ -75,6 +76,10 @@ class UnknownName(InputError):
 
 class MissingNeed(InputError):
     """A method or an audit needs something that was not given."""
+
+
+class RefusedArgument(InputError, ValueError):
+    """An argument of an estimator is wrong; scikit-learn's tools know it as their own kind."""
 
 
 class StateError(OlvidoError):

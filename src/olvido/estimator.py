@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import Flatten, Linear, Module, ReLU, Sequential
 
-from olvido.errors import InputError
 from olvido.forgetting import Outcome, forget
+from olvido.held import Held, class_names
 from olvido.learners import Recipe, Trained, train
 from olvido.tasks import Labels, examples
 
@@ -27,10 +26,6 @@ RECIPE = Recipe(epochs=30, batch_size=32, lr=5e-3)
 HIDDEN = 64
 ROWS = 512
 """Rows of one forward pass of prediction."""
-
-
-class RefusedArgument(InputError, ValueError):
-    """An `InputError` that scikit-learn's tools know as theirs."""
 
 
 class ShardedClassifier(ClassifierMixin, BaseEstimator):
@@ -110,21 +105,12 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
             ValueError: X or y are not what scikit-learn's checks accept.
         """
         X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2)
-        check_classification_targets(y)
-        self.classes_ = np.unique(y if self.classes is None else np.asarray(self.classes))
-        if unknown := sorted(set(y.tolist()) - set(self.classes_.tolist())):
-            raise RefusedArgument(f"y holds {unknown[0]!r}, which is none of the classes given")
-        if len(self.classes_) < 2:
-            raise RefusedArgument(
-                f"y holds one class, {self.classes_.tolist()[0]!r}: give rows of two classes or "
-                "more, or name them all in classes="
-            )
-        names = _whole("ids", map(str, range(len(X)) if ids is None else ids), len(X))
-        about = _whole("subjects", [None] * len(X) if subjects is None else subjects, len(X))
+        self.classes_ = class_names(y, self.classes)
+        held = Held.of(len(X), ids, subjects)
         rows = examples(
-            {"id": i, "input": x, "label": label, "subjects": _several(whom)}
-            for i, x, label, whom in zip(
-                names, X, np.searchsorted(self.classes_, y), about, strict=True
+            {"id": i, "input": x, "label": label, "subjects": about}
+            for (i, about), x, label in zip(
+                held.subjects.items(), X, np.searchsorted(self.classes_, y), strict=True
             )
         )
         self.task_ = Labels(len(self.classes_), shape=X.shape[1:])
@@ -176,7 +162,8 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
                 has changed.
         """
         check_is_fitted(self, "trained_")
-        gone = self._meant(ids, subjects)
+        held = Held({i: row.subjects or () for i, row in self._rows.items()})
+        gone = held.meant(ids, subjects)
         outcome = forget(
             self.trained_,
             forget=[row for i, row in self._rows.items() if i in gone],
@@ -188,29 +175,6 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
         self.trained_ = Trained(outcome.model, outcome.digest, outcome.trace)
         self._rows = {i: row for i, row in self._rows.items() if i not in gone}
         return outcome
-
-    def _meant(self, ids: Iterable[str] | None, subjects: Iterable[str] | None) -> set[str]:
-        if (ids is None) == (subjects is None):
-            raise RefusedArgument("name what to forget: give either ids=[...] or subjects=[...]")
-        if isinstance(ids, str) or isinstance(subjects, str):
-            raise RefusedArgument("give a list of ids or subjects, not one text")
-        about = {i: row.subjects or () for i, row in self._rows.items()}
-        if ids is not None:
-            asked, held = set(map(str, ids)), set(self._rows)
-        else:
-            asked = set(map(str, subjects or ()))
-            held = {subject for several in about.values() for subject in several}
-        # Neither those asked for nor those held are named: a message outlives a request.
-        if missing := len(asked - held):
-            raise RefusedArgument(
-                f"{missing} of {len(asked)} {'ids' if ids is not None else 'subjects'} are not "
-                "among what this model has learned: nothing was forgotten"
-            )
-        if not asked:
-            raise RefusedArgument("there is nothing to forget: the list is empty")
-        if ids is not None:
-            return asked
-        return {i for i, several in about.items() if not asked.isdisjoint(several)}
 
     @torch.no_grad()
     def _logits(self, X: Any) -> torch.Tensor:
@@ -236,16 +200,3 @@ def perceptron(shape: tuple[int, ...], classes: int) -> Module:
     """One hidden layer of 64, whatever the shape of an input."""
     features = int(np.prod(shape))
     return Sequential(Flatten(), Linear(features, HIDDEN), ReLU(), Linear(HIDDEN, classes))
-
-
-def _whole(name: str, values: Iterable[Any], expected: int) -> list[Any]:
-    listed = list(values)
-    if len(listed) != expected:
-        raise RefusedArgument(f"{name} must name every row: expected {expected}, got {len(listed)}")
-    return listed
-
-
-def _several(whom: str | Sequence[str] | None) -> tuple[str, ...]:
-    if whom is None:
-        return ()
-    return tuple(map(str, whom)) if isinstance(whom, list | tuple | set) else (str(whom),)
