@@ -19,6 +19,7 @@ DTYPES = ("float32", "bfloat16")
 _DEFAULTS: Mapping[str, Any] = {
     "ledger": "ledger.db",
     "key": "olvido.key",
+    "signing_key": "olvido-signing.key",
     "data": "data",
     "models": "models",
     "reports": "reports",
@@ -30,7 +31,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "holidays": (),
     "timezone": "UTC",
 }
-_PATHS = ("key", "data", "models", "reports")
+_PATHS = ("key", "signing_key", "data", "models", "reports")
 _NUMBERS = ("threads", "seed")
 # Variables of the same prefix that are read elsewhere, or say where the workspace is.
 _NOT_SETTINGS = ("OLVIDO_WORKSPACE", "OLVIDO_CACHE")
@@ -41,14 +42,16 @@ _TESTING = "OLVIDO_TEST_"
 class Settings:
     """The settings of one workspace, every path absolute.
 
-    `ledger` is a file or a database URL; `threads` None leaves the choice to torch; `tofu` is a
-    folder, file or hub id of the TOFU benchmark; `holidays` are days on which nobody works, and
-    `timezone` is where a day begins and ends, for the deadlines of requests.
+    `ledger` is a file or a database URL; `key` is what subjects are digested with, `signing_key`
+    what checkpoints and certificates are signed with; `threads` None leaves the choice to torch;
+    `tofu` is a folder, file or hub id of the TOFU benchmark; `holidays` are days on which nobody
+    works, and `timezone` is where a day begins and ends, for the deadlines of requests.
     """
 
     workspace: Path
     ledger: str
     key: Path
+    signing_key: Path
     data: Path
     models: Path
     reports: Path

@@ -17,6 +17,7 @@ from olvido.cli import (
     demo,
     forget,
     learn,
+    log,
     models,
     request,
     verify,
@@ -36,6 +37,7 @@ app = typer.Typer(
 # Every group of commands, in the order in which the help shows them.
 app.add_typer(workspace.commands)
 app.add_typer(data.commands, name="data")
+app.add_typer(log.commands, name="log")
 app.add_typer(learn.commands)
 app.add_typer(models.commands, name="models")
 app.add_typer(request.commands, name="request")

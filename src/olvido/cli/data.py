@@ -12,7 +12,9 @@ from olvido.cli.output import Terminal, command, table
 
 if TYPE_CHECKING:
     from olvido.ledger.facts import Dataset
+    from olvido.ledger.signing import Checkpoint
     from olvido.ledger.store import Store
+    from olvido.settings import Settings
 
 commands = typer.Typer(help="Add, show and check datasets.")
 
@@ -170,12 +172,17 @@ def check(
         str | None,
         typer.Option("--head", help="A head of the log that you wrote down before."),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="What 'olvido log sign' printed before."),
+    ] = None,
 ) -> bool:
     """Check that rows, log and key are what they were; exit status 1 when they are not."""
     from olvido.ledger.digests import Digest
 
     settings = terminal.settings()
     known_head = Digest.from_str(head) if head else None
+    known = [_believed(settings, checkpoint)] if checkpoint else []
     with terminal.store() as store:
         chosen = [store.dataset(name)] if name else list(store.datasets())
         with terminal.progress() as progress:
@@ -184,7 +191,7 @@ def check(
             for dataset in chosen:
                 found.append(_checked(store, settings.data, dataset))
                 progress.advance(bar)
-        log = store.verify_log(known_head)
+        log = store.verify_log(known_head, known)
     found.append(
         {
             "what": f"log ({log.entries} entries)",
@@ -198,9 +205,23 @@ def check(
     terminal.emit(
         {"sound": sound, "checks": found},
         table(("what", "state", "reason"), rows),
-        f"Head of the log, to be kept elsewhere: {log.head}",
+        f"Head of the log: {log.head}. Sign it with 'olvido log sign', and keep it elsewhere.",
     )
     return sound
+
+
+def _believed(settings: Settings, file: Path) -> Checkpoint:
+    """A signed head from its file, once it is known that this workspace signed it."""
+    from olvido.errors import InputError
+    from olvido.ledger.signing import Checkpoint, PublicKey, public_file
+
+    try:
+        found = Checkpoint.read(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the checkpoint {file} cannot be read: {error}") from error
+    if not found.signed_by(PublicKey.load(public_file(settings.signing_key))):
+        raise InputError(f"the checkpoint {file} was not signed with this workspace's key")
+    return found
 
 
 def _checked(store: Store, data: Path, dataset: Dataset) -> dict[str, Any]:

@@ -23,8 +23,9 @@ def init(
         Path | None, typer.Argument(metavar="DIR", help="Where; here if not said.")
     ] = None,
 ) -> None:
-    """Make a workspace: its settings, its ledger and the key of its ledger."""
+    """Make a workspace: its settings, its ledger, the ledger's key, and the key that signs."""
     from olvido.ledger.identity import Key
+    from olvido.ledger.signing import SigningKey, public_file
     from olvido.ledger.store import Store
 
     root = (folder or terminal.workspace or Path.cwd()).expanduser().resolve()
@@ -36,6 +37,9 @@ def init(
     with ExitStack() as undo:
         key = Key.create(settings.key)
         undo.callback(settings.key.unlink)
+        SigningKey.create(settings.signing_key)
+        undo.callback(settings.signing_key.unlink)
+        undo.callback(public_file(settings.signing_key).unlink)
         Store.create(settings.ledger, key=key).close()
         # From here on the ledger needs its key.
         undo.pop_all()
@@ -47,6 +51,13 @@ def init(
         "settings": settings_file,
         "ledger": settings.ledger,
         "key": settings.key,
+        "signing key": settings.signing_key,
+        "public key": public_file(settings.signing_key),
     }
-    advice = "Keep a copy of the key apart from the ledger: without it nobody is found again."
-    terminal.emit(places, table(("what", "where"), places.items()), advice)
+    terminal.emit(
+        places,
+        table(("what", "where"), places.items()),
+        "Keep a copy of the keys apart from the ledger: without the first nobody is found again, "
+        "without the second nothing can be signed. Whoever shall check what you sign needs the "
+        "public key.",
+    )

@@ -249,10 +249,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One link of the ledger's log: what happened, chained to the entry before."""
+    """One entry of the ledger's log: what happened.
+
+    `commitment` is its leaf in the log's tree: a digest of the entry under `salt`. An entry that
+    was unlinked has no salt any more, and its content is gone.
+    """
 
     seq: int
     at: datetime
     kind: str
     detail: Mapping[str, Any]
-    digest: Digest
+    commitment: Digest
+    salt: bytes | None = field(repr=False)

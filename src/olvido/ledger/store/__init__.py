@@ -28,10 +28,11 @@ from olvido.ledger.facts import (
 )
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.lineage import Lineage, model_states
+from olvido.ledger.signing import Checkpoint, SigningKey, public_file
 from olvido.ledger.store import datasets, engine, log, models, requests, schema
-from olvido.ledger.store.log import LogCheck
+from olvido.ledger.store.log import Inclusion, LogCheck
 
-__all__ = ["LogCheck", "Store"]
+__all__ = ["Inclusion", "LogCheck", "Store"]
 
 
 class Store:
@@ -335,11 +336,53 @@ class Store:
         with self._read() as connection:
             return log.entries(connection)
 
-    def verify_log(self, known_head: Digest | None = None) -> LogCheck:
-        """Follow the log's chain; names the first bad entry.
+    def note(self, kind: str, detail: Mapping[str, Any]) -> int:
+        """Append an entry to the log that tells of no change in the ledger; returns its number."""
+        with self._write() as connection:
+            return log.append(connection, kind, detail)
 
-        `known_head` is a head that was written down earlier: without one, a log that was cut off
-        or rewritten as a whole looks sound.
+    def unlink(self, entries: Iterable[int], reason: str) -> None:
+        """Destroy the salts and contents of log entries: what they committed to is told no more.
+
+        The tree and its signed heads stay as they are. Raises InputError for entries that are not
+        there, that are unlinked already, or that tell of an unlinking.
+        """
+        with self._write() as connection:
+            log.unlink(connection, entries, reason)
+
+    def signer(self, path: Path) -> SigningKey:
+        """The key that signs for this ledger; made now where none ever signed.
+
+        Raises StateError where it is lost: a new one would not be believed.
         """
         with self._read() as connection:
-            return log.verify(connection, known_head)
+            signed = log.checkpoints(connection)
+        if path.exists() or public_file(path).exists() or signed:
+            return SigningKey.load(path)
+        return SigningKey.create(path)
+
+    def sign_log(self, key: SigningKey) -> Checkpoint:
+        """Sign the log's head, and keep what was signed."""
+        with self._write() as connection:
+            return log.sign(connection, key)
+
+    def prove_entry(self, number: int, key: SigningKey) -> Inclusion:
+        """Prove that an entry is in the log. Raises InputError where there is none."""
+        with self._write() as connection:
+            return log.include(connection, number, key)
+
+    def prove_growth(self, earlier: int) -> tuple[bytes, ...]:
+        """Prove that the log as it is begins with its first so many entries (RFC 6962, 2.1.2)."""
+        with self._read() as connection:
+            return log.grown(connection, earlier)
+
+    def verify_log(
+        self, known_head: Digest | None = None, known: Sequence[Checkpoint] = ()
+    ) -> LogCheck:
+        """Check every entry, and every head that was signed; names the first bad entry.
+
+        `known_head` and `known` were written down earlier: without one from elsewhere, a ledger
+        that was cut off or rewritten as a whole, signed heads and all, looks sound.
+        """
+        with self._read() as connection:
+            return log.verify(connection, known_head, known)

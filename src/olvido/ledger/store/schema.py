@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0001"
+VERSION = "0002"
 """The migration that these tables correspond to."""
 
 metadata = MetaData()
@@ -180,6 +180,7 @@ request_steps = Table(
     Column("detail", Text, nullable=False),
 )
 
+# An entry's commitment is its leaf in the log's tree. Without its salt, an entry is unlinked.
 log = Table(
     "log",
     metadata,
@@ -187,5 +188,15 @@ log = Table(
     Column("at", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("digest", String, nullable=False),
+    Column("commitment", String, nullable=False),
+    Column("salt", LargeBinary),
+)
+
+# Heads of the log as they were signed.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("entries", Integer, primary_key=True, autoincrement=False),
+    Column("key", String, primary_key=True),
+    Column("note", Text, nullable=False),
 )
