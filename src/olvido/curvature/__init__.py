@@ -1,6 +1,21 @@
 """What each record pulls on the weights, and how the loss curves around them."""
 
+from olvido.curvature.conjugate import conjugate_gradients, gauss_newton
+from olvido.curvature.ekfac import Block, Ekfac, fit_ekfac
 from olvido.curvature.fisher import diagonal_fisher
 from olvido.curvature.gradients import Gradients, PerRecord
+from olvido.curvature.influence import influences, products, query_gradients
 
-__all__ = ["Gradients", "PerRecord", "diagonal_fisher"]
+__all__ = [
+    "Block",
+    "Ekfac",
+    "Gradients",
+    "PerRecord",
+    "conjugate_gradients",
+    "diagonal_fisher",
+    "fit_ekfac",
+    "gauss_newton",
+    "influences",
+    "products",
+    "query_gradients",
+]

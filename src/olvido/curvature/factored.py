@@ -88,6 +88,13 @@ class Factored:
     def __len__(self) -> int:
         return len(self.uses[0].left if self.direct is None else self.direct)
 
+    @property
+    def matrix(self) -> torch.Size:
+        """The shape as a matrix, where it is used as one. [O, I]"""
+        if self.direct is not None:
+            return self.shape
+        return torch.Size((self.uses[0].width, self.uses[0].right.shape[-1]))
+
     def rows(self, where: slice) -> Factored:
         """The same of some records."""
         if self.direct is not None:

@@ -74,14 +74,19 @@ class PerRecord:
     Args:
         model: its parameters that require a gradient count, the others are left out.
         task: how it is asked.
+        names: of those among them that count; None: all.
 
     Raises:
         InputError: no parameter requires a gradient.
     """
 
-    def __init__(self, model: Module, task: Task) -> None:
+    def __init__(self, model: Module, task: Task, *, names: Collection[str] | None = None) -> None:
         self.model, self.task = model, task
-        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.parameters = {
+            name: p
+            for name, p in model.named_parameters()
+            if p.requires_grad and (names is None or name in names)
+        }
         if not self.parameters:
             raise InputError("no parameter of the model requires a gradient: there is none to take")
         self.device = next(iter(self.parameters.values())).device
@@ -100,7 +105,11 @@ class PerRecord:
                 1412.1193, section 9: the Fisher of the model's own distribution).
         """
         batch = batch.to(self.device)
-        with _evaluating(self.model), self._watching(len(batch.ids)) as seen, torch.enable_grad():
+        if self.uncovered is None:
+            # A task may try a model out on its first batch; no hook shall see that.
+            with evaluating(self.model), torch.no_grad():
+                self.task.answer_logits(self.model, batch)
+        with evaluating(self.model), self._watching(len(batch.ids)) as seen, torch.enable_grad():
             losses, counts, rows = self._losses(batch, sampled)
             if self.uncovered is None:
                 self.uncovered = self._not_covered(losses, seen, rows)
@@ -227,7 +236,7 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 
 @contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
+def evaluating(model: Module) -> Iterator[None]:
     """Evaluation mode inside; every part's own mode after."""
     before = {module: module.training for module in model.modules()}
     model.eval()

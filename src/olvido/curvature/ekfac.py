@@ -1,0 +1,277 @@
+"""EK-FAC: the curvature of every matrix in an eigenbasis made of two small ones.
+
+The Gauss-Newton curvature of a matrix [O, I] would have O I rows and columns. Its eigenbasis is
+taken to be that of two covariances, of what comes back (O by O) and of what goes in (I by I), and
+the curvature along each of its O I directions is then measured (George et al. 2018, arXiv
+1806.03884). What goes in and what comes back are rotated first, and each record's gradient is
+formed in the basis already: half the multiplications of rotating gradients that are written out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.curvature.factored import Factored
+from olvido.curvature.gradients import PerRecord
+from olvido.curvature.storage import OnDisk, write
+from olvido.errors import InputError
+from olvido.models import weights_digest
+from olvido.tasks import Example, Task
+
+BATCH = 16
+"""Records a pass."""
+WIDEST = 8192
+"""Rows of the largest covariance: a side with more (a vocabulary) keeps its own basis."""
+MEMORY = 4 << 30
+"""Bytes for the factors of the parameters that are fitted together; more parameters take more
+passes over the records."""
+DAMPING = 0.1
+"""Added to the curvature, as a share of a parameter's mean one (Grosse et al. 2023, arXiv
+2308.03296, section 3.2)."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The curvature of one parameter.
+
+    Attributes:
+        values: along every direction of the basis. [O, I], or the parameter's own shape
+        left, right: the basis, in columns; None for that of the weights themselves. [O, O], [I, I]
+    """
+
+    values: Tensor
+    left: Tensor | None = None
+    right: Tensor | None = None
+
+    def rotated(self, part: Factored) -> Factored:
+        """The same gradients in the basis. Its matrices are [O, I]."""
+        if part.direct is not None or (self.left is None and self.right is None):
+            return part
+        uses = tuple(
+            replace(
+                use,
+                left=use.left if self.left is None else use.left @ self.left,
+                right=use.right if self.right is None else use.right @ self.right,
+            )
+            for use in part.uses
+        )
+        return Factored(torch.Size(self.values.shape), uses)
+
+    def solve(self, gradient: Tensor, damping: float, ridge: float = 0.0) -> Tensor:
+        """The damped inverse curvature times a gradient. [..., *shape]
+
+        Args:
+            gradient: one or several of the parameter.
+            damping: share of the mean curvature that is added.
+            ridge: added as it is.
+        """
+        lead = gradient.shape[: gradient.dim() - _dims(gradient, self.values)]
+        found = gradient.reshape(*lead, *self.values.shape)
+        found = found if self.left is None else self.left.T @ found
+        found = found if self.right is None else found @ self.right
+        # Where nothing curves at all, nothing is known: such a parameter stays where it is.
+        floor = damping * self.values.mean() + ridge
+        found = found / (self.values + floor) if float(floor) > 0 else torch.zeros_like(found)
+        found = found if self.left is None else self.left @ found
+        found = found if self.right is None else found @ self.right.T
+        return found.reshape(gradient.shape)
+
+
+def _dims(gradient: Tensor, values: Tensor) -> int:
+    """How many of a gradient's dimensions are the parameter's."""
+    count, size = 0, 1
+    while size < values.numel():
+        count += 1
+        size *= gradient.shape[-count]
+    return count
+
+
+@dataclass(frozen=True)
+class Ekfac:
+    """The curvature of a model's mean loss over some records, parameter by parameter.
+
+    Attributes:
+        blocks: by parameter; read from disk one at a time where they were written there.
+        digest: of the model, the records and the seed that determined it.
+    """
+
+    blocks: Mapping[str, Block]
+    digest: str
+
+    def solve(
+        self, gradients: Mapping[str, Tensor], *, damping: float = DAMPING, ridge: float = 0.0
+    ) -> dict[str, Tensor]:
+        """The damped inverse curvature times a gradient, or several stacked.
+
+        Args:
+            gradients: by parameter. [..., *shape]
+            damping: share of each parameter's mean curvature that is added.
+            ridge: added as it is; of weight decay, for instance.
+
+        Raises:
+            InputError: a parameter that was not fitted.
+        """
+        found = {}
+        for name, gradient in gradients.items():
+            if name not in self.blocks:
+                raise InputError(f"no curvature was fitted for the parameter {name!r}")
+            found[name] = self.blocks[name].solve(gradient, damping, ridge)
+        return found
+
+
+def fit_ekfac(
+    model: Module,
+    records: Sequence[Example],
+    task: Task,
+    *,
+    seed: int = 0,
+    batch_size: int = BATCH,
+    folder: Path | None = None,
+    memory: int = MEMORY,
+) -> Ekfac:
+    """Measure the curvature of a model's mean loss over records.
+
+    Two passes: one for the bases, one for the curvature along them. Targets are drawn from the
+    model, which makes it the Gauss-Newton curvature in expectation.
+
+    Args:
+        model: its parameters that require a gradient are looked at; it is left as it was.
+        records: a sample of what it was trained on.
+        task: how it is asked.
+        seed: of the draws.
+        batch_size: records a pass.
+        folder: where the factors are kept, under the digest of all that determines them, and found
+            again; None: in memory alone.
+        memory: bytes for the factors of the parameters fitted together.
+
+    Raises:
+        InputError: there are no records, or no parameter requires a gradient.
+        DigestMismatch: what lies in the folder is not what was written.
+    """
+    if not records:
+        raise InputError("there are no records to measure the curvature on: give one or more")
+    per_record = PerRecord(model, task)
+    digest = _digest(model, records, task, per_record.parameters, seed, batch_size)
+    if folder is not None and (folder / digest).is_dir():
+        return Ekfac(OnDisk(folder / digest, _from_tensors), digest)
+    parts = _fitted(model, records, task, seed, batch_size, memory)
+    if folder is not None:
+        write(folder / digest, ({n: _to_tensors(b) for n, b in part.items()} for part in parts))
+        return Ekfac(OnDisk(folder / digest, _from_tensors), digest)
+    return Ekfac({name: block for part in parts for name, block in part.items()}, digest)
+
+
+def _fitted(
+    model: Module, records: Sequence[Example], task: Task, seed: int, batch_size: int, memory: int
+) -> Iterator[dict[str, Block]]:
+    for names in _together(dict(PerRecord(model, task).parameters), memory):
+        per_record = PerRecord(model, task, names=names)
+        draw = torch.Generator().manual_seed(seed)
+        covariances: dict[str, tuple[Tensor | None, Tensor | None]] = {}
+        for batch in task.batches(records, batch_size):
+            for name, part in per_record(batch, sampled=draw).parts.items():
+                if part.direct is None:
+                    _add(covariances, name, part)
+        bases = {name: (_basis(a), _basis(b)) for name, (a, b) in covariances.items()}
+        del covariances
+        blocks: dict[str, Block] = {}
+        for batch in task.batches(records, batch_size):
+            for name, part in per_record(batch, sampled=draw).parts.items():
+                if name not in blocks:
+                    left, right = bases.get(name, (None, None))
+                    shape = part.matrix
+                    blocks[name] = Block(torch.zeros(shape, device=per_record.device), left, right)
+                rotated = blocks[name].rotated(part)
+                blocks[name].values.add_(rotated.squares().reshape(blocks[name].values.shape))
+        for block in blocks.values():
+            block.values.div_(len(records))
+        yield blocks
+
+
+def _together(parameters: Mapping[str, Tensor], memory: int) -> Iterator[list[str]]:
+    """Parameters in the model's order, as many at a time as have room for their factors."""
+    chosen: list[str] = []
+    used = 0
+    for name, parameter in parameters.items():
+        sides = [side for side in _sides(parameter) if side <= WIDEST]
+        # Covariances and bases are there together for a moment, beside the curvature.
+        need = 4 * (parameter.numel() + 2 * sum(side * side for side in sides))
+        if chosen and used + need > memory:
+            yield chosen
+            chosen, used = [], 0
+        chosen.append(name)
+        used += need
+    yield chosen
+
+
+def _sides(parameter: Tensor) -> tuple[int, ...]:
+    if parameter.dim() < 2:
+        return ()
+    return (parameter.shape[0], parameter.numel() // parameter.shape[0])
+
+
+def _add(
+    covariances: dict[str, tuple[Tensor | None, Tensor | None]], name: str, part: Factored
+) -> None:
+    """Add what a batch shows of a matrix's two sides."""
+    left, right = covariances.get(name, (None, None))
+    one_hot = any(use.one_hot for use in part.uses)
+    for use in part.uses:
+        both = [use.right] if use.one_hot else [use.left, use.right]
+        # A position that nothing depends on (padding, a last token) says nothing of either side.
+        counts = torch.stack([(side != 0).any(-1) for side in both]).all(0).unsqueeze(-1)
+        if not one_hot and use.width <= WIDEST:
+            left = _plus(left, use.left * counts)
+        if use.right.shape[-1] <= WIDEST:
+            right = _plus(right, use.right * counts)
+    covariances[name] = (left, right)
+
+
+def _plus(covariance: Tensor | None, seen: Tensor) -> Tensor:
+    flat = seen.flatten(0, 1)
+    return flat.T @ flat if covariance is None else covariance.addmm_(flat.T, flat)
+
+
+def _basis(covariance: Tensor | None) -> Tensor | None:
+    """Eigenvectors, in columns; in double precision where single precision loses them."""
+    if covariance is None:
+        return None
+    scaled = covariance / covariance.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+    try:
+        found = torch.linalg.eigh(scaled).eigenvectors
+        gap = found.T @ found - torch.eye(len(found), device=found.device)
+        if bool(gap.abs().max() < 1e-4):
+            return found
+    except torch._C._LinAlgError:
+        pass
+    return torch.linalg.eigh(scaled.double()).eigenvectors.to(covariance.dtype)
+
+
+def _to_tensors(block: Block) -> dict[str, Tensor]:
+    sides = {"left": block.left, "right": block.right}
+    return {"values": block.values, **{n: side for n, side in sides.items() if side is not None}}
+
+
+def _from_tensors(tensors: Mapping[str, Tensor]) -> Block:
+    return Block(tensors["values"], tensors.get("left"), tensors.get("right"))
+
+
+def _digest(
+    model: Module,
+    records: Sequence[Example],
+    task: Task,
+    names: Collection[str],
+    seed: int,
+    batch_size: int,
+) -> str:
+    total = hashlib.sha256(f"{weights_digest(model)}|{seed}|{batch_size}".encode())
+    for part in (*map(str.encode, names), *map(task.fingerprint, records)):
+        total.update(len(part).to_bytes(8, "little") + part)
+    return total.hexdigest()
