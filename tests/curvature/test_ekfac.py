@@ -169,7 +169,7 @@ def test_it_comes_close_to_the_inverse_of_the_whole_matrix() -> None:
         return float(torch.nn.functional.cosine_similarity(one, other, 0))
 
     assert likeness(fitted) > 0.9
-    assert likeness(fitted) > likeness(batch)
+    assert likeness(fitted) > likeness(batch) + 0.1
 
 
 def test_single_precision_is_left_where_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_single_precision_is_left_where_it_fails(monkeypatch: pytest.MonkeyPatch
 
     def failing(matrix: Tensor) -> object:
         if matrix.dtype == torch.float32:
-            raise torch._C._LinAlgError("the algorithm failed to converge")
+            raise torch._C._LinAlgError("linalg.eigh: the algorithm failed to converge")
         return real(matrix)
 
     monkeypatch.setattr(torch.linalg, "eigh", failing)

@@ -67,7 +67,8 @@ def arrays(count: int, shape: tuple[int, ...], classes: int) -> tuple[Example, .
     draw = torch.Generator().manual_seed(5)
     return examples(
         {
-            "input": torch.randn(shape, generator=draw),
+            # Unequal spreads: a curvature that is the same everywhere would show nothing.
+            "input": torch.randn(shape, generator=draw) * torch.logspace(-0.4, 0.4, shape[-1]),
             "label": int(torch.randint(classes, (1,), generator=draw)),
         }
         for _ in range(count)

@@ -249,8 +249,9 @@ def _basis(covariance: Tensor | None) -> Tensor | None:
         gap = found.T @ found - torch.eye(len(found), device=found.device)
         if bool(gap.abs().max() < 1e-4):
             return found
-    except torch._C._LinAlgError:
-        pass
+    except RuntimeError as error:
+        if "eigh" not in str(error):
+            raise
     return torch.linalg.eigh(scaled.double()).eigenvectors.to(covariance.dtype)
 
 
