@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from olvido.errors import OlvidoError
     from olvido.estimator import ShardedClassifier
     from olvido.forgetting import Guarantee, Outcome, forget
-    from olvido.heads import KNNHead, RidgeClassifierHead, RidgeHead
+    from olvido.heads import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
     from olvido.learners import Lora, Recipe, Trained, train
     from olvido.models import load
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CertifiedHead": "olvido.heads",
     "Finding": "olvido.audits",
     "Guarantee": "olvido.forgetting",
     "KNNHead": "olvido.heads",
@@ -41,6 +42,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CertifiedHead",
     "Finding",
     "Guarantee",
     "KNNHead",

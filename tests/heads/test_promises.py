@@ -12,10 +12,10 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from olvido.errors import InputError
-from olvido.heads import KNNHead, RidgeClassifierHead, RidgeHead
+from olvido.heads import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
 
 EXACT = [RidgeHead(target_bound=1024), RidgeClassifierHead(), KNNHead()]
-HEADS = [*EXACT]
+HEADS = [*EXACT, CertifiedHead(random_state=0)]
 
 
 @parametrize_with_checks(HEADS)
@@ -59,6 +59,8 @@ def plain(value: Any) -> Any:
         return sorted(value)
     if hasattr(value, "__dict__"):
         return type(value), {key: plain(each) for key, each in vars(value).items()}
+    if isinstance(value, np.random.RandomState):
+        return plain(value.get_state())
     return value
 
 

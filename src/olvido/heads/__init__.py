@@ -5,7 +5,9 @@ pretrained network. Where nobody who may ask to be forgotten has shaped them, wh
 the model has forgotten.
 """
 
+from olvido.heads.certificate import Certificate
+from olvido.heads.certified import CertifiedHead
 from olvido.heads.knn import KNNHead
 from olvido.heads.ridge import RidgeClassifierHead, RidgeHead
 
-__all__ = ["KNNHead", "RidgeClassifierHead", "RidgeHead"]
+__all__ = ["Certificate", "CertifiedHead", "KNNHead", "RidgeClassifierHead", "RidgeHead"]
