@@ -70,8 +70,8 @@ class ModelUtility:
                 expected=expected,
                 spread=spread,
                 before=before,
-                interval=by_seed and by_seed.interval(useful - expected),
-                p=by_seed and by_seed.p(useful - expected, *UTILITY),
+                interval=None if by_seed is None else by_seed.interval(useful - expected),
+                p=None if by_seed is None else by_seed.p(useful - expected, *UTILITY),
                 n=n,
                 clusters=3,
             )
