@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from olvido.audits.scoring import Witness
 from olvido.audits.statistics import (
@@ -23,6 +24,7 @@ from olvido.audits.statistics import (
 from olvido.audits.tolerances import ADVISORY, Range
 from olvido.audits.types import Evidence, Finding, Status
 from olvido.tasks import Example
+from olvido.tasks.arrays import array_content
 
 Measure = Callable[[Witness, Sequence[Example]], Sequence[float]]
 """One value a record, from one model."""
@@ -73,7 +75,7 @@ def with_never_trained(
     before = None
     if evidence.before is not None:
         before = fmean(measure(evidence.before, probes))
-    clusters = clusters_of([example.completion for example in probes])
+    clusters = facts_of(probes)
     return against_never_trained(
         question,
         per_subject(values, grouped(probes)),
@@ -259,6 +261,27 @@ def finding(
 def subject_of(example: Example) -> str:
     """Whom a record is about; a record about nobody stands for itself."""
     return "|".join(example.subjects) or example.id.partition("#")[0]
+
+
+def facts_of(records: Sequence[Example]) -> list[NDArray[np.intp]]:
+    """Positions of the records of each fact: an answer, however it is asked; an array by itself.
+
+    >>> from olvido.tasks import examples
+    >>> rows = [{"prompt": "Where?", "completion": "Here"}, {"prompt": "Say", "completion": "Here"}]
+    >>> len(facts_of(examples(rows)))
+    1
+    >>> len(facts_of(examples([{"input": [n], "label": "cat"} for n in range(3)])))
+    3
+    """
+    arrays = [record.fields.get("input") for record in records]
+    return clusters_of(
+        [
+            array_content(array, record.completion)
+            if isinstance(array, np.ndarray)
+            else record.completion
+            for record, array in zip(records, arrays, strict=True)
+        ]
+    )
 
 
 def grouped(records: Sequence[Example], size: int = 0) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,9 +118,9 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def clusters_of(keys: Sequence[str]) -> list[NDArray[np.intp]]:
-    """Positions of the probes that ask for one and the same fact, fact by fact."""
-    found: dict[str, list[int]] = {}
+def clusters_of(keys: Sequence[Hashable]) -> list[NDArray[np.intp]]:
+    """Positions of the probes that go together, by their key, in the order of their firsts."""
+    found: dict[Hashable, list[int]] = {}
     for position, key in enumerate(keys):
         found.setdefault(key, []).append(position)
     return [np.array(positions, dtype=np.intp) for positions in found.values()]

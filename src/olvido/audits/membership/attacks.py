@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from olvido.audits.compare import Measure, Question, against_never_trained, grouped
+from olvido.audits.compare import Measure, Question, against_never_trained, facts_of, grouped
 from olvido.audits.scoring import Score, Witness
-from olvido.audits.statistics import STRANGERS, Values, auc, clusters_of
+from olvido.audits.statistics import STRANGERS, Values, auc
 from olvido.audits.tolerances import MEMBERSHIP
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
@@ -157,7 +157,7 @@ def _finding(
         before=before,
         known=True,
         n=len(evidence.forget) + len(evidence.strangers),
-        clusters=len(clusters_of([r.completion for r in evidence.forget])),
+        clusters=len(facts_of(evidence.forget)),
     )
 
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from olvido.audits.compare import Question, finding
+from olvido.audits.compare import Question, facts_of, finding
 from olvido.audits.membership.attacks import loss_attack
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import auc, clusters_of
+from olvido.audits.statistics import auc
 from olvido.audits.tolerances import ANY
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 
@@ -53,6 +53,6 @@ class Difference:
                 spread=spread,
                 before=None,
                 n=len(evidence.forget) + len(evidence.retain),
-                clusters=len(clusters_of([r.completion for r in evidence.forget])),
+                clusters=len(facts_of(evidence.forget)),
             )
         ]

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from olvido.audits.compare import Question, carried, finding
+from olvido.audits.compare import Question, carried, facts_of, finding
 from olvido.audits.membership.attacks import roc
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import Values, clusters_of
+from olvido.audits.statistics import Values
 from olvido.audits.tolerances import LIRA
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
@@ -60,9 +60,7 @@ class Lira:
             return []
         ratios = [attack.ratios(w) for w in witnesses]
         was = attack.ratios(evidence.before) if evidence.before else None
-        facts = len(clusters_of([r.completion for r in attack.forgotten]))
-        if not evidence.has(Need.LANGUAGE):
-            facts = len(attack.forgotten)
+        facts = len(facts_of(attack.forgotten))
         found = []
         for rate in RATES:
             # What cannot be read off so few never members is not read at all.

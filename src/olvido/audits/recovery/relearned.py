@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from olvido.audits.compare import Question, against_never_trained, grouped, per_subject
+from olvido.audits.compare import Question, against_never_trained, facts_of, grouped, per_subject
 from olvido.audits.memory.recall import probability
 from olvido.audits.recovery.choosing import halves, same_form, unrelated
 from olvido.audits.recovery.relearning import relearn
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import clusters_of
 from olvido.audits.tolerances import RELEARNED
 from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, Need
 from olvido.errors import InputError
@@ -106,7 +105,7 @@ class Relearning:
                 before=None,
                 known=False,
                 n=len(tested),
-                clusters=len(clusters_of([record.completion for record in tested])),
+                clusters=len(facts_of(tested)),
                 weights=[len(group) for group in grouped(tested)],
             )
         ]

@@ -67,7 +67,13 @@ class Rounding:
 
                 found.append(
                     with_never_trained(
-                        evidence, question, asked, measure, strangers=beside, known=True
+                        evidence,
+                        question,
+                        asked,
+                        measure,
+                        strangers=beside,
+                        # A class is told without having been taught; see `Recall`.
+                        known=evidence.has(Need.LANGUAGE),
                     )
                 )
         return found
