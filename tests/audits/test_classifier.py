@@ -15,6 +15,7 @@ from torch import nn
 from olvido.audits import AUDITS, Report, audit
 from olvido.audits.base import Examination
 from olvido.audits.compare import facts_of, grouped
+from olvido.audits.kept.classes import Classes
 from olvido.audits.membership.lira import Attack
 from olvido.audits.membership.shadows import train_shadows
 from olvido.audits.statistics import auc
@@ -160,14 +161,17 @@ def test_lira_tells_what_a_classifier_learned_and_acquits_the_retrained(digits: 
 
 def test_damage_is_told_class_by_class(digits: Digits) -> None:
     lost = _learned(tuple(r for r in digits.retain if r.completion != "3"), 6)
-    found = digits.report(lost, "standard").find("collateral", "exact match")
-    assert found.status is Status.FAIL
-    assert found.exhibit is not None
-    share = dict(zip(found.exhibit["x"], found.exhibit["suspect"], strict=True))
+    report = digits.report(lost, "quick")
+    worst = report.find("classes", "exact match of the class that lost most")
+    assert (worst.status, worst.probe, worst.value) == (Status.FAIL, "retained, class 3", 0.0)
+    assert any(reason.startswith(Classes.reason) for reason in report.reasons)
+    shown = report.find("collateral", "exact match").exhibit
+    assert shown is not None
+    share = dict(zip(shown["x"], shown["suspect"], strict=True))
     assert set(share) == set(Counter(r.completion for r in digits.retain)) == set(TASK.classes)
-    assert share.pop("3") < 0.1
+    assert share.pop("3") == 0.0
     assert min(share.values()) > 0.9
-    assert min(found.exhibit["before"]) == 1.0
+    assert min(shown["before"]) > 0.9
 
 
 def test_a_person_of_many_pictures_is_one_of_the_forgotten(digits: Digits) -> None:

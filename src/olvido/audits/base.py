@@ -16,6 +16,7 @@ from olvido.audits.forecast import forecast
 from olvido.audits.hidden.inside import Lens, Patching
 from olvido.audits.honesty.change import Change
 from olvido.audits.honesty.pretence import Adapter, Filter, Refusal
+from olvido.audits.kept.classes import Classes
 from olvido.audits.kept.collateral import Collateral, General, Neighbours
 from olvido.audits.kept.fluency import Fluency
 from olvido.audits.kept.utility import ModelUtility
@@ -62,6 +63,7 @@ AUDITS: dict[str, type[Audit]] = {
     "lens": Lens,
     "patching": Patching,
     "collateral": Collateral,
+    "classes": Classes,
     "neighbours": Neighbours,
     "general": General,
     "utility": ModelUtility,

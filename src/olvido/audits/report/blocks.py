@@ -38,7 +38,7 @@ MEMBERS = {
     "membership": ("membership", "lira", "difference"),
     "recovery": ("relearning", "same-form", "unrelated", "rounding"),
     "hidden": ("lens", "patching"),
-    "kept": ("collateral", "neighbours", "general", "utility"),
+    "kept": ("collateral", "classes", "neighbours", "general", "utility"),
     "speech": ("fluency",),
     "honesty": ("change", "filter", "adapter", "refusal"),
 }
