@@ -75,6 +75,9 @@ AUDITS: dict[str, type[Audit]] = {
 FEW = 4
 """Records of each stranger where asking costs more than a score."""
 
+NATURES = frozenset({Need.LANGUAGE, Need.CLASSES})
+"""Needs that a model has by its nature, and that nobody can provide."""
+
 AuditWatcher = Callable[[str, int, int], None]
 """Called with what is done, how much of it is, and how much there is."""
 
@@ -240,8 +243,8 @@ class Examination:
             if lacking and asked:
                 remedies = "; ".join(need.remedy for need in lacking)
                 raise MissingNeed(f"audit {name!r} needs more evidence: {remedies}")
-            # What is about words is no part of the audit of a classifier.
-            if (kind.level > self.evidence.level and not asked) or Need.LANGUAGE in lacking:
+            # What is about words is no part of the audit of a classifier, nor the other way round.
+            if (kind.level > self.evidence.level and not asked) or not NATURES.isdisjoint(lacking):
                 continue
             if lacking:
                 missing[name] = lacking

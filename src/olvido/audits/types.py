@@ -59,6 +59,7 @@ class Need(StrEnum):
     """Evidence that an audit cannot do without."""
 
     LANGUAGE = "language"
+    CLASSES = "classes"
     PERTURBED = "perturbed answers"
     SHADOWS = "shadows"
     PARAPHRASES = "paraphrases"
@@ -76,6 +77,7 @@ class Need(StrEnum):
 
 _REMEDY = {
     Need.LANGUAGE: "it asks questions in words, and this model answers with a class",
+    Need.CLASSES: "it asks class by class, and this model answers in words",
     Need.PERTURBED: "give the forgotten rows a 'perturbed_answers' list of false answers",
     Need.SHADOWS: "pass models whose members are known (shadows=...)",
     Need.PARAPHRASES: "give the forgotten rows a 'paraphrases' list of questions never trained on",
@@ -252,6 +254,7 @@ class Evidence:
         """Whether a piece of evidence was given."""
         return {
             Need.LANGUAGE: hasattr(self.suspect.task, "tokenizer"),
+            Need.CLASSES: hasattr(self.suspect.task, "classes"),
             Need.PARAPHRASES: bool(self.paraphrased),
             Need.PERTURBED: any(r.fields.get("perturbed_answers") for r in self.forget),
             Need.BEFORE: self.before is not None,

@@ -25,20 +25,18 @@ class Classes:
     A mean over all classes hardly moves where one of many is lost.
     """
 
-    needs: ClassVar = frozenset({Need.RETAIN})
+    needs: ClassVar = frozenset({Need.CLASSES, Need.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether any class that a classifier was to keep was lost"
     reason: ClassVar = "collateral damage: a class was lost"
 
     def asks(self, evidence: Evidence) -> Asks:
-        """What was kept, scored, where the model answers with a class."""
-        return Asks() if evidence.has(Need.LANGUAGE) else Asks(evidence.retain)
+        """What was kept, scored."""
+        return Asks(evidence.retain)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare every class with the model as it was, and name the one that lost most."""
-        if evidence.has(Need.LANGUAGE):
-            return []
         kept = evidence.retain
         classes = [c for c in clusters_of([r.completion for r in kept]) if len(c) >= LEAST]
         if not classes:
