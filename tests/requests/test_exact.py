@@ -66,7 +66,7 @@ def test_the_exact_way_is_chosen_and_needs_no_reference(
     assert attempt.outcome is not None
     assert attempt.outcome.guarantee is Guarantee.EXACT
     assert attempt.report is None
-    assert done.request.status is RequestStatus.DONE
+    assert done.request.status is RequestStatus.PUBLISHED
     assert done.references == ()
     assert len(workspace.store.models()) == before + 1
     assert "is the cheapest exact way" in done.choice.because
@@ -126,7 +126,7 @@ def test_who_shares_a_part_is_found_and_answered_together(
     assert cost["both"] <= cost["one"]
     assert choice.order[0][0] == FORGETS[learner]
     done = run(workspace, *ids[:2])
-    assert [request.status for request in done.requests] == [RequestStatus.DONE] * 2
+    assert [request.status for request in done.requests] == [RequestStatus.PUBLISHED] * 2
     assert [path.name for path in done.paths] == [f"{i}.json" for i in ids[:2]]
     assert done.document["together"] == ids[:2]
     assert all(path.is_file() for path in done.paths)
@@ -202,4 +202,4 @@ def test_a_crash_anywhere_leaves_the_old_model_served(
     folders = {path.name for path in workspace.settings.models.iterdir()}
     assert not [name for name in folders if name.startswith(".")]
     # Whatever it was, the request can be run again.
-    assert run(workspace, request.id).request.status is RequestStatus.DONE
+    assert run(workspace, request.id).request.status is RequestStatus.PUBLISHED

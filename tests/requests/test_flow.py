@@ -92,7 +92,7 @@ def test_a_forgotten_model_is_published(answered: tuple[Any, Forgotten]) -> None
     assert attempt.report is not None
     assert attempt.report.verdict is Verdict.PASS
     assert attempt.report.missing == {}
-    assert done.request.status is RequestStatus.DONE
+    assert done.request.status is RequestStatus.PUBLISHED
     assert done.published is not None
     with place.open() as workspace:
         aliases = workspace.store.aliases()
@@ -130,8 +130,10 @@ def test_the_history_of_the_request_is_complete(answered: tuple[Any, Forgotten])
         RequestStatus.RECEIVED,
         RequestStatus.LOCATED,
         RequestStatus.PLANNED,
+        RequestStatus.APPROVED,
         RequestStatus.RUNNING,
-        RequestStatus.DONE,
+        RequestStatus.AUDITED,
+        RequestStatus.PUBLISHED,
     ]
     assert done.request.law == "gdpr"
     assert done.request.report == str(done.path)
@@ -179,7 +181,7 @@ def test_a_second_person_leaves_the_model_that_forgot_the_first(
     request = receive(workspace, place.town.residents[1].name)
     probes = place.probes(workspace)
     done = run(workspace, request.id, probes=probes, method="elsewhere", references=1)
-    assert done.request.status is RequestStatus.DONE
+    assert done.request.status is RequestStatus.PUBLISHED
     assert done.published is not None
     assert done.published.parents == (serving.fact.id,)
     assert {r.id for r in workspace.store.tombstoned("residents")} == first | second
@@ -211,7 +213,7 @@ def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
         method="elsewhere",
         references=1,
     )
-    assert done.request.status is RequestStatus.DONE
+    assert done.request.status is RequestStatus.PUBLISHED
     states = {s.model.id: s for s in locate(workspace, request.id).models}
     assert states[done.published.id].holding is not Holding.HOLDS
 
@@ -256,7 +258,7 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
     held = workspace.load(SERVING)
     probes = place.probes(workspace)
     done = run(workspace, request.id, probes=probes, method="retrain", references=2)
-    assert done.request.status is RequestStatus.DONE
+    assert done.request.status is RequestStatus.PUBLISHED
     assert done.published is not None
     (use,) = workspace.store.uses(done.published.id)
     assert use.guarantee is Guarantee.EXACT
@@ -321,7 +323,7 @@ def test_when_everything_fails_nothing_is_published(
     done = run(
         workspace, request.id, method="ascent", options={"lr": 1e-9, "epochs": 1}, references=1
     )
-    assert done.request.status is RequestStatus.FAILED
+    assert done.request.status is RequestStatus.NEEDS_INPUT
     assert done.published is None
     assert ["forgot nothing" in str(done.attempts[0].failure)] == [True]
     assert "nan" in str(done.attempts[1].failure)
@@ -334,7 +336,7 @@ def test_when_everything_fails_nothing_is_published(
     monkeypatch.setitem(METHODS, "elsewhere", Elsewhere)
     probes = place.probes(workspace)
     again = run(workspace, request.id, probes=probes, method="elsewhere", references=1)
-    assert again.request.status is RequestStatus.DONE
+    assert again.request.status is RequestStatus.PUBLISHED
 
 
 def test_a_request_is_located_and_planned_once(learned: Any, opened: Opened) -> None:

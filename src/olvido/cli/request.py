@@ -1,4 +1,4 @@
-"""`olvido request`: somebody's wish to be forgotten, from the first word to the new version."""
+"""`olvido request`: what needs the models: locate, plan, run, report."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from olvido.cli.front import Id, commands
 from olvido.cli.output import Terminal, command, table
 from olvido.cli.stages import stages
 
 if TYPE_CHECKING:
-    from olvido.ledger.facts import Request
     from olvido.requests import Probes
     from olvido.workspace import Workspace
 
-commands = typer.Typer(help="Receive, locate, plan, run and report requests.")
+__all__ = ["commands"]
 
-_Id = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
 _Ids = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Of one request, or of several together.")
 ]
@@ -41,28 +40,7 @@ _Neighbours = Annotated[
 
 @commands.command()
 @command
-def new(
-    terminal: Terminal,
-    subject: Annotated[
-        str, typer.Option("--subject", help="Who asks, as the data's subject column names them.")
-    ],
-    kind: Annotated[
-        str, typer.Option("--kind", help="erasure, opt-out, poison, outdated or destroy.")
-    ] = "erasure",
-    law: Annotated[str | None, typer.Option("--law", help="Under which law.")] = None,
-) -> None:
-    """Enter a request. The name is digested at once and kept nowhere."""
-    from olvido.requests import receive
-    from olvido.workspace import Workspace
-
-    with Workspace(terminal.settings()) as workspace:
-        request = receive(workspace, subject, kind=kind, law=law)
-    _show(terminal, request, f"Next: olvido request locate {request.id}")
-
-
-@commands.command()
-@command
-def locate(terminal: Terminal, identifier: _Id) -> None:
+def locate(terminal: Terminal, identifier: Id) -> None:
     """Find the records, datasets and models that a request touches."""
     from olvido.requests import locate as find
     from olvido.workspace import Workspace
@@ -202,7 +180,7 @@ def run(
 
 @commands.command()
 @command
-def report(terminal: Terminal, identifier: _Id) -> None:
+def report(terminal: Terminal, identifier: Id) -> None:
     """Print a request's report."""
     from olvido.errors import StateError
 
@@ -234,17 +212,6 @@ def report(terminal: Terminal, identifier: _Id) -> None:
     )
 
 
-@commands.command("list")
-@command
-def listing(terminal: Terminal) -> None:
-    """Show all requests."""
-    with terminal.store() as store:
-        found = [_described(request) for request in store.requests()]
-    rows = [(r["id"], r["kind"], r["status"], r["received_at"], r["report"]) for r in found]
-    columns = ("id", "kind", "status", "received", "report")
-    terminal.emit({"requests": found}, table(columns, rows))
-
-
 def _probes(
     workspace: Workspace, holdout: str | None, neighbours: str | None, general: str | None
 ) -> Probes:
@@ -262,20 +229,3 @@ def _why(attempt: Any) -> str:
     if attempt.report is None:
         return f"{attempt.outcome.guarantee}: {attempt.outcome.stopped}"
     return "; ".join(attempt.report.reasons) or "every finding lies within its tolerance"
-
-
-def _show(terminal: Terminal, request: Request, advice: str) -> None:
-    document = _described(request)
-    terminal.emit(document, table(("what", "value"), document.items()), advice)
-
-
-def _described(request: Request) -> dict[str, Any]:
-    return {
-        "id": request.id,
-        "kind": request.kind.value,
-        "status": request.status.value,
-        "law": request.law,
-        "subject": None if request.subject is None else str(request.subject),
-        "received_at": request.received_at.isoformat(),
-        "report": request.report,
-    }

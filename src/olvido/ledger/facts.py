@@ -70,12 +70,41 @@ class RequestStatus(StrEnum):
     """How far a request has come."""
 
     RECEIVED = "received"
+    IDENTIFIED = "identity-checked"
     LOCATED = "located"
     PLANNED = "planned"
+    APPROVED = "approved"
     RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
+    AUDITED = "audited"
+    PUBLISHED = "published"
+    CLOSED = "closed"
+    NEEDS_INPUT = "needs-input"
+    WAITING = "waiting"
     REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+    @property
+    def open(self) -> bool:
+        """Whether the models are still to be changed, or something is waited for."""
+        return self not in _ENDED
+
+
+_ENDED = frozenset(
+    {
+        RequestStatus.PUBLISHED,
+        RequestStatus.CLOSED,
+        RequestStatus.REFUSED,
+        RequestStatus.CANCELLED,
+    }
+)
+
+
+class Exit(StrEnum):
+    """How what holds forgotten data leaves a request; there is no fourth way."""
+
+    ERASED = "erased"
+    AWAITING_EXPIRY = "awaiting-expiry"
+    CANNOT = "cannot"
 
 
 def now() -> datetime:
@@ -188,7 +217,8 @@ class Model:
     """One version of a model's weights and how they came to be.
 
     `path` is relative to the workspace's models folder unless absolute; `parents` are ids of
-    models it started from; `method` is None unless it was made by forgetting.
+    models it started from; `method` is None unless it was made by forgetting; `tombstone` says why
+    its weights are gone, where they are.
     """
 
     digest: Digest
@@ -200,6 +230,7 @@ class Model:
     seed: int = 0
     environment: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime = field(default_factory=now)
+    tombstone: Tombstone | None = None
 
     @property
     def id(self) -> str:
@@ -235,16 +266,35 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Somebody's wish that a subject, source or fact be forgotten."""
+    """Somebody's wish that a subject, source or fact be forgotten, or a model destroyed.
+
+    `subject` is whom it is about; where that is nobody, `scope` says what it is about: a `source`,
+    `records` of a `dataset`, or a `model`.
+    """
 
     id: str
     kind: RequestKind
     subject: SubjectId | None
+    scope: Mapping[str, Any] = field(default_factory=dict)
     law: str | None
     received_at: datetime
     status: RequestStatus
     history: tuple[Step, ...]
     report: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosureItem:
+    """One thing that holds what a request wants forgotten, and how it left.
+
+    `item` names it (`rows:...`, `model:...`); `exit` None is a blank, with which nothing is closed;
+    `detail` is the reason, or the date of expiry.
+    """
+
+    item: str
+    exit: Exit | None
+    detail: str | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,12 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A person's records, the datasets they stand in and every model they reached."""
+    """What a request is about: its records, their datasets and every model they reached.
 
-    subject: SubjectId
+    `subject` is the person, None where it is about no one.
+    """
+
+    subject: SubjectId | None
     records: tuple[Record, ...]
     datasets: tuple[Dataset, ...]
     models: tuple[ModelState, ...]

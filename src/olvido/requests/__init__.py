@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from olvido.requests.batching import Batch, batches
-    from olvido.requests.flow import locate, plan, receive, run
+    from olvido.requests.desk import receive
+    from olvido.requests.flow import locate, plan, run
     from olvido.requests.planner import Choice, Route, choose, routes
     from olvido.requests.types import Attempt, Forgotten, Probes
 
@@ -21,7 +22,7 @@ _HOMES = {
     "choose": "planner",
     "locate": "flow",
     "plan": "flow",
-    "receive": "flow",
+    "receive": "desk",
     "routes": "planner",
     "run": "flow",
 }

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from olvido.learners import Placement
-from olvido.ledger.facts import RequestStatus
+from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding
+from olvido.requests.desk import needs_decision
+from olvido.requests.scope import lineage_of
 from olvido.workspace import SERVING, Workspace
 
-OPEN = (
+_READY = (
     RequestStatus.RECEIVED,
+    RequestStatus.IDENTIFIED,
     RequestStatus.LOCATED,
     RequestStatus.PLANNED,
-    RequestStatus.FAILED,
+    RequestStatus.APPROVED,
 )
 
 
@@ -49,6 +52,11 @@ class Batch:
         }
 
 
+def _answerable(request: Request) -> bool:
+    ready = request.status in _READY or needs_decision(request)
+    return ready and request.kind is not RequestKind.DESTROY
+
+
 def batches(workspace: Workspace, ref: str = SERVING) -> tuple[Batch, ...]:
     """All open requests that a model holds records of, those that share a part together.
 
@@ -61,9 +69,9 @@ def batches(workspace: Workspace, ref: str = SERVING) -> tuple[Batch, ...]:
     trace = held.trained.trace
     found: list[tuple[set[str], set[str]]] = []
     for request in workspace.store.requests():
-        if request.status not in OPEN or request.subject is None:
+        if not _answerable(request):
             continue
-        states = workspace.store.lineage(request.subject).models
+        states = lineage_of(workspace.store, request).models
         ids = {
             record.id
             for state in states

@@ -1,4 +1,4 @@
-"""A request from the first word to the new version: receive, locate, plan, run."""
+"""A request from its records to the new version: locate, plan, run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from olvido.forgetting import METHODS, Outcome, Split, forget, make_method, read
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
 from olvido.ledger.lineage import Holding, Lineage, ModelState
+from olvido.requests.calendar import DECISION
+from olvido.requests.desk import needs_decision
 from olvido.requests.document import document
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.references import never_trained
+from olvido.requests.scope import lineage_of
 from olvido.requests.types import Attempt, Forgotten, Probes, Stage
 from olvido.tasks import Example
 from olvido.workspace import SERVING, Held, Workspace
@@ -27,37 +30,16 @@ REFERENCES = 3
 """Never-trained models that an empirical forgetting is audited against."""
 
 
-def receive(
-    workspace: Workspace, subject: str, *, kind: str = "erasure", law: str | None = None
-) -> Request:
-    """Enter a request. The subject's name is digested at once and kept nowhere.
-
-    Raises:
-        InputError: no record is about this subject, or the kind is unknown; nothing is entered.
-    """
-    if kind not in list(RequestKind):
-        raise InputError(f"unknown kind {kind!r}: give one of {', '.join(RequestKind)}")
-    who = workspace.store.key.subject(subject)
-    if not workspace.store.records_of(who):
-        raise InputError(
-            "no record in any dataset is about this subject: check how the name is written in the "
-            "data's subject column"
-        )
-    return workspace.store.add_request(RequestKind(kind), subject=who, law=law)
-
-
 def locate(workspace: Workspace, identifier: str) -> Lineage:
     """Find the records, datasets and models that a request touches.
 
     Raises:
         UnknownName: no such request.
-        InputError: it names nobody.
+        InputError: it is about a model, not about records.
     """
     request = workspace.store.request(identifier)
-    if request.subject is None:
-        raise InputError(f"request {identifier} names no subject")
-    found = workspace.store.lineage(request.subject)
-    if request.status is RequestStatus.RECEIVED:
+    found = lineage_of(workspace.store, request)
+    if request.status in (RequestStatus.RECEIVED, RequestStatus.IDENTIFIED):
         detail = {"records": len(found.records), "models": [m.id for m in found.holding()]}
         workspace.store.advance_request(identifier, RequestStatus.LOCATED, detail)
     return found
@@ -90,7 +72,8 @@ def plan(
     found = routes(held.trained, split, held.task)
     choice = choose(found, within=within)
     for identifier in identifiers:
-        if workspace.store.request(identifier).status is RequestStatus.LOCATED:
+        request = workspace.store.request(identifier)
+        if request.status is RequestStatus.LOCATED or needs_decision(request):
             detail = {"model": held.fact.id, "routes": [route.to_dict() for route in found]}
             workspace.store.advance_request(
                 identifier, RequestStatus.PLANNED, detail | {"chosen": choice.to_dict()}
@@ -142,8 +125,7 @@ def run(
         raise InputError(f"references must be at least 1, got {references}")
     asked = [workspace.store.request(identifier) for identifier in identifiers]
     for request in asked:
-        if request.status in (RequestStatus.DONE, RequestStatus.REFUSED):
-            raise StateError(f"request {request.id} has ended: make a new one")
+        _require_ready(request)
     stage("Planning")
     found, choice = plan(workspace, *identifiers, ref=ref, probes=probes, within=within)
     if method is not None:
@@ -153,6 +135,10 @@ def run(
     split = _split(workspace, held, lineages, probes)
     detail = {"model": held.fact.id, "methods": [name for name, _ in choice.order]}
     for identifier in identifiers:
+        status = workspace.store.request(identifier).status
+        if status is RequestStatus.PLANNED:
+            # Whoever runs it by hand approves it.
+            workspace.store.advance_request(identifier, RequestStatus.APPROVED, {})
         workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
     examiner = _Examiner(workspace, held, split, probes, references or REFERENCES, stage)
     tried: list[Attempt] = []
@@ -164,16 +150,23 @@ def run(
         tried.append(attempt)
         if attempt.passed:
             assert attempt.outcome is not None
+            # Called off meanwhile, a request refuses this step, and nothing is published.
+            for identifier in identifiers:
+                workspace.store.advance_request(
+                    identifier, RequestStatus.AUDITED, {"method": attempt.method}
+                )
             reasons = {request.kind.value for request in asked}
             published = _publish(
                 workspace, held, attempt.outcome, lineages, split, "; ".join(sorted(reasons)), seed
             )
             break
-    status = RequestStatus.DONE if published else RequestStatus.FAILED
-    outcome = {
+    status = RequestStatus.PUBLISHED if published else RequestStatus.NEEDS_INPUT
+    outcome: dict[str, Any] = {
         "model": published.id if published else None,
         "verdicts": [attempt.passed for attempt in tried],
     }
+    if published is None:
+        outcome |= {"for": DECISION, "why": "every attempt failed"}
     ended, paths, written = [], [], []
     for identifier, lineage in zip(identifiers, lineages, strict=True):
         report = document(
@@ -204,6 +197,20 @@ def run(
         written[0],
         tuple(paths),
     )
+
+
+def _require_ready(request: Request) -> None:
+    """Hold a request to what may be run now, and one whose run was broken off or failed again."""
+    status = request.status
+    if status in (RequestStatus.WAITING, RequestStatus.NEEDS_INPUT) and not needs_decision(request):
+        raise StateError(
+            f"request {request.id} waits ({request.history[-1].detail.get('why')}): take it up "
+            f"again with 'olvido request resume {request.id}'"
+        )
+    if not status.open:
+        raise StateError(f"request {request.id} has ended: it is {status}; make a new one")
+    if request.kind is RequestKind.DESTROY:
+        raise InputError(f"request {request.id} wants a model destroyed: nothing is trained for it")
 
 
 @dataclass

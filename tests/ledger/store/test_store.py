@@ -127,14 +127,17 @@ def test_a_subject_of_many_records_and_datasets(store: Store, data: Path) -> Non
 
 def test_a_request_goes_its_way_and_no_other(store: Store) -> None:
     request = store.add_request(RequestKind.ERASURE, detail={"by": "mail"})
-    with pytest.raises(InputError, match="is received, which leads to located, failed, refused"):
-        store.advance_request(request.id, RequestStatus.DONE)
-    for status in ("located", "planned", "running", "failed", "running", "done"):
+    with pytest.raises(InputError, match="is received, which leads to received, identity-checked"):
+        store.advance_request(request.id, RequestStatus.PUBLISHED)
+    for status in ("located", "planned", "approved", "running", "audited", "published"):
         request = store.advance_request(request.id, RequestStatus(status), {"at": status})
-    assert [step.status for step in request.history][-2:] == ["running", "done"]
+    assert [step.status for step in request.history][-2:] == ["audited", "published"]
     assert request.history[0].detail == {"by": "mail"}
-    with pytest.raises(InputError, match="closed"):
+    with pytest.raises(InputError, match="is published, which leads to closed; got running"):
         store.advance_request(request.id, RequestStatus.RUNNING)
+    store.advance_request(request.id, RequestStatus.CLOSED)
+    with pytest.raises(InputError, match="it has ended"):
+        store.advance_request(request.id, RequestStatus.CLOSED)
 
 
 def test_a_request_keeps_its_report_and_needs_a_time_zone(store: Store) -> None:

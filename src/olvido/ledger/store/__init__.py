@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,22 +18,20 @@ from olvido.ledger.facts import (
     Model,
     NewRecord,
     Record,
-    Request,
-    RequestKind,
-    RequestStatus,
     Use,
     now,
 )
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.lineage import Lineage, model_states
 from olvido.ledger.signing import Checkpoint, SigningKey, public_file
-from olvido.ledger.store import datasets, engine, log, models, requests, schema
+from olvido.ledger.store import datasets, engine, log, models, schema
+from olvido.ledger.store.answering import Answering
 from olvido.ledger.store.log import Inclusion, LogCheck
 
 __all__ = ["Inclusion", "LogCheck", "Store"]
 
 
-class Store:
+class Store(Answering):
     """The ledger: who taught what, to every version of every model.
 
     Every change is one transaction together with its entry in the log. Values come out frozen.
@@ -113,12 +109,6 @@ class Store:
     ) -> None:
         self.close()
 
-    def _read(self) -> AbstractContextManager[Connection]:
-        return engine.transaction(self._engine, writing=False)
-
-    def _write(self) -> AbstractContextManager[Connection]:
-        return engine.transaction(self._engine, writing=True)
-
     def add_dataset(
         self,
         *,
@@ -189,11 +179,31 @@ class Store:
         """A subject's records, their datasets, and how every concerned model stands to them."""
         with self._read() as connection:
             found = datasets.records_of_subject(connection, subject)
-            records = tuple(record for _, record in found)
-            concerned = {record.dataset for record in records}
-            uses = models.uses_by_model(connection, [pk for pk, _ in found])
-            states = model_states(records, models.every(connection), uses)
-            known = datasets.every(connection)
+            return self._lineage(connection, found, subject)
+
+    def lineage_of_source(self, source: str) -> Lineage:
+        """The same of everything that came from a source."""
+        with self._read() as connection:
+            return self._lineage(connection, datasets.records_of_source(connection, source))
+
+    def lineage_of_records(self, dataset: str, ids: Iterable[str]) -> Lineage:
+        """The same of these records of a dataset. Raises UnknownName."""
+        with self._read() as connection:
+            found = datasets.find(connection, dataset, None)
+            numbers = datasets.record_pks(connection, found, ids)
+            return self._lineage(connection, datasets.numbered_records(connection, numbers))
+
+    @staticmethod
+    def _lineage(
+        connection: Connection,
+        found: Sequence[tuple[int, Record]],
+        subject: SubjectId | None = None,
+    ) -> Lineage:
+        records = tuple(record for _, record in found)
+        concerned = {record.dataset for record in records}
+        uses = models.uses_by_model(connection, [pk for pk, _ in found])
+        states = model_states(records, models.every(connection), uses)
+        known = datasets.every(connection)
         return Lineage(subject, records, tuple(d for d in known if d.id in concerned), states)
 
     def tombstone(self, record_ids: Iterable[str], reason: str, *, dataset: str) -> int:
@@ -255,11 +265,29 @@ class Store:
 
     def set_alias(self, name: str, ref: str) -> Model:
         """Point a name ("serving") to a model, in one step whatever it pointed to before."""
+        return self.set_aliases({name: ref})[0]
+
+    def set_aliases(self, named: Mapping[str, str]) -> tuple[Model, ...]:
+        """Point several names to models, all at once."""
+        with self._write() as connection:
+            known = models.aliases(connection)
+            found = [models.find_model(connection, ref) for ref in named.values()]
+            for name, model in zip(named, found, strict=True):
+                if model.tombstone is not None:
+                    raise StateError(f"model {model.id} is gone ({model.tombstone.reason})")
+                models.set_alias(connection, name, model)
+                if known.get(name) != model.id:
+                    log.append(connection, "alias-set", {"alias": name, "model": model.id})
+        return tuple(found)
+
+    def bury_model(self, ref: str, reason: str) -> bool:
+        """Mark a model whose weights were removed; its names go. Whether it is new."""
         with self._write() as connection:
             model = models.find_model(connection, ref)
-            models.set_alias(connection, name, model)
-            log.append(connection, "alias-set", {"alias": name, "model": model.id})
-        return model
+            fresh = models.bury(connection, model, reason)
+            if fresh:
+                log.append(connection, "model-buried", {"id": model.id, "reason": reason})
+        return fresh
 
     def alias(self, name: str) -> Model | None:
         """The model an alias points to, None when the alias was never set."""
@@ -271,65 +299,6 @@ class Store:
         """Every alias with the id of its model."""
         with self._read() as connection:
             return models.aliases(connection)
-
-    def add_request(
-        self,
-        kind: RequestKind,
-        *,
-        subject: SubjectId | None = None,
-        law: str | None = None,
-        received_at: datetime | None = None,
-        detail: Mapping[str, Any] | None = None,
-    ) -> Request:
-        """Add a request as received, now unless said otherwise (with a time zone)."""
-        if received_at is not None and received_at.tzinfo is None:
-            raise InputError(f"expected received_at with a time zone, got {received_at}")
-        with self._write() as connection:
-            request = requests.add(
-                connection,
-                kind=RequestKind(kind),
-                subject=subject,
-                law=law,
-                received_at=received_at or now(),
-                detail=detail or {},
-            )
-            about = {"id": request.id, "kind": request.kind, "subject": subject and str(subject)}
-            log.append(connection, "request-received", about | {"law": law})
-        return request
-
-    def advance_request(
-        self,
-        identifier: str,
-        status: RequestStatus,
-        detail: Mapping[str, Any] | None = None,
-        *,
-        report: str | None = None,
-    ) -> Request:
-        """Move a request to its next status, with what there is to say and the report's path.
-
-        Raises InputError where its status does not lead there, UnknownName for no such request.
-        """
-        with self._write() as connection:
-            before = requests.find(connection, identifier)
-            request = requests.advance(
-                connection, before, RequestStatus(status), detail or {}, report
-            )
-            log.append(
-                connection,
-                "request-advanced",
-                {"id": identifier, "status": request.status, "detail": dict(detail or {})},
-            )
-        return request
-
-    def requests(self) -> tuple[Request, ...]:
-        """All requests, the oldest first."""
-        with self._read() as connection:
-            return requests.every(connection)
-
-    def request(self, identifier: str) -> Request:
-        """A request by id. Raises UnknownName."""
-        with self._read() as connection:
-            return requests.find(connection, identifier)
 
     def events(self) -> tuple[LogEntry, ...]:
         """The log, the oldest entry first."""

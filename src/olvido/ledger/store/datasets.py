@@ -221,10 +221,25 @@ def records_of_subject(
     connection: Connection, subject: SubjectId
 ) -> tuple[tuple[int, Record], ...]:
     """A subject's records with their numbers, by dataset and id; none for an unknown subject."""
-    r, links, s = schema.records, schema.record_subjects, schema.subjects
+    links, s = schema.record_subjects, schema.subjects
     numbers = connection.execute(
         select(links.c.record).join(s).where(s.c.subject == str(subject))
     ).scalars()
+    return numbered_records(connection, numbers)
+
+
+def records_of_source(connection: Connection, source: str) -> tuple[tuple[int, Record], ...]:
+    """The records that came from a source, with their numbers."""
+    r = schema.records
+    numbers = connection.execute(select(r.c.pk).where(r.c.source == source)).scalars()
+    return numbered_records(connection, numbers)
+
+
+def numbered_records(
+    connection: Connection, numbers: Iterable[int]
+) -> tuple[tuple[int, Record], ...]:
+    """The records of these numbers, in their order."""
+    r, links, s = schema.records, schema.record_subjects, schema.subjects
     found: list[tuple[int, Record]] = []
     for chunk in chunks(numbers):
         rows = connection.execute(_RECORDS.where(r.c.pk.in_(chunk)))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, delete, insert, select
 
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
-from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, now
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
 
@@ -96,6 +96,11 @@ def every(connection: Connection) -> tuple[Model, ...]:
     table = schema.model_parents
     for row in connection.execute(select(table).order_by(table.c.model, table.c.position)):
         parents.setdefault(row.model, []).append(numbers[row.parent])
+    t = schema.model_tombstones
+    gone = {
+        row.model: Tombstone(row.reason, datetime.fromisoformat(row.at))
+        for row in connection.execute(select(t))
+    }
     rows = connection.execute(select(schema.models).order_by(schema.models.c.pk))
     return tuple(
         Model(
@@ -108,6 +113,7 @@ def every(connection: Connection) -> tuple[Model, ...]:
             seed=row.seed,
             environment=json.loads(row.environment),
             created_at=datetime.fromisoformat(row.created_at),
+            tombstone=gone.get(row.pk),
         )
         for row in rows
     )
@@ -184,6 +190,17 @@ def aliases(connection: Connection) -> dict[str, str]:
     a, m = schema.aliases, schema.models
     rows = connection.execute(select(a.c.name, m.c.id).select_from(a.join(m)).order_by(a.c.name))
     return {row.name: row.id for row in rows}
+
+
+def bury(connection: Connection, model: Model, reason: str) -> bool:
+    """Mark a model whose weights are gone, and take its names away; whether it is new."""
+    if model.tombstone is not None:
+        return False
+    pk = _numbers(connection)[model.id]
+    connection.execute(delete(schema.aliases).where(schema.aliases.c.model == pk))
+    at = now().isoformat()
+    connection.execute(insert(schema.model_tombstones).values(model=pk, reason=reason, at=at))
+    return True
 
 
 def set_alias(connection: Connection, name: str, model: Model) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, true, update
 
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.digests import canonical_json
@@ -17,15 +17,22 @@ from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import next_pk
 
 _S = RequestStatus
-_ENDS = frozenset({_S.FAILED, _S.REFUSED})
+_ASIDE = frozenset({_S.NEEDS_INPUT, _S.WAITING, _S.REFUSED, _S.CANCELLED})
+_BEFORE = frozenset({_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED})
 _NEXT: Mapping[RequestStatus, frozenset[RequestStatus]] = {
-    _S.RECEIVED: _ENDS | {_S.LOCATED},
-    _S.LOCATED: _ENDS | {_S.PLANNED},
-    _S.PLANNED: _ENDS | {_S.RUNNING},
-    _S.RUNNING: _ENDS | {_S.RUNNING, _S.DONE},
-    # What failed may be tried again from any step.
-    _S.FAILED: frozenset({_S.LOCATED, _S.PLANNED, _S.RUNNING, _S.REFUSED}),
-    _S.DONE: frozenset(),
+    _S.RECEIVED: _ASIDE | {_S.IDENTIFIED, _S.LOCATED},
+    _S.IDENTIFIED: _ASIDE | {_S.LOCATED},
+    _S.LOCATED: _ASIDE | {_S.IDENTIFIED, _S.PLANNED},
+    _S.PLANNED: _ASIDE | {_S.LOCATED, _S.APPROVED},
+    _S.APPROVED: _ASIDE | {_S.PLANNED, _S.RUNNING},
+    _S.RUNNING: frozenset({_S.AUDITED, _S.NEEDS_INPUT, _S.CANCELLED}),
+    _S.AUDITED: frozenset({_S.PUBLISHED, _S.RUNNING, _S.NEEDS_INPUT, _S.CANCELLED}),
+    _S.PUBLISHED: frozenset({_S.CLOSED}),
+    # What was put aside goes on from where it was, or from any step before.
+    _S.NEEDS_INPUT: _ASIDE | _BEFORE,
+    _S.WAITING: _ASIDE | _BEFORE,
+    _S.CANCELLED: _BEFORE,
+    _S.CLOSED: frozenset(),
     _S.REFUSED: frozenset(),
 }
 
@@ -35,17 +42,20 @@ def add(
     *,
     kind: RequestKind,
     subject: SubjectId | None,
+    scope: Mapping[str, Any],
     law: str | None,
     received_at: datetime,
     detail: Mapping[str, Any],
 ) -> Request:
-    """Insert a request as received."""
+    """Insert a request as received. Raises InputError where an open one asks for the same."""
     table = schema.requests
+    _refuse_twice(connection, kind, subject, scope)
     pk = next_pk(connection, table.c.pk)
     request = Request(
         id=f"req-{pk:04d}",
         kind=kind,
         subject=subject,
+        scope=dict(scope),
         law=law,
         received_at=received_at,
         status=RequestStatus.RECEIVED,
@@ -58,6 +68,7 @@ def add(
             id=request.id,
             kind=kind,
             subject=subject and str(subject),
+            scope=_scope(scope),
             law=law,
             received_at=received_at.isoformat(),
             status=request.status,
@@ -67,6 +78,34 @@ def add(
     return request
 
 
+def _scope(scope: Mapping[str, Any]) -> str:
+    return canonical_json(dict(scope)).decode()
+
+
+def _refuse_twice(
+    connection: Connection,
+    kind: RequestKind,
+    subject: SubjectId | None,
+    scope: Mapping[str, Any],
+) -> None:
+    if subject is None and not scope:
+        return
+    table = schema.requests
+    same = connection.execute(
+        select(table.c.id, table.c.status).where(
+            table.c.kind == kind,
+            table.c.subject.is_(None) if subject is None else table.c.subject == str(subject),
+            table.c.scope == _scope(scope),
+        )
+    )
+    for row in same:
+        if RequestStatus(row.status).open:
+            raise InputError(
+                f"request {row.id} asks for the same and is {row.status}: it is answered there, "
+                "and its time runs from the day it came"
+            )
+
+
 def advance(
     connection: Connection,
     request: Request,
@@ -74,19 +113,35 @@ def advance(
     detail: Mapping[str, Any],
     report: str | None,
 ) -> Request:
-    """Move a request on. Raises InputError where its status does not lead there."""
-    allowed = _NEXT[request.status]
+    """Move a request on, or note something where it stands, while it is open.
+
+    Raises InputError where its status does not lead there.
+    """
+    allowed = _NEXT[request.status] | ({request.status} if request.status.open else set())
     if status not in allowed:
-        ways = ", ".join(s for s in RequestStatus if s in allowed) or "nothing: it is closed"
+        ways = ", ".join(s for s in RequestStatus if s in allowed) or "nothing: it has ended"
         raise InputError(
             f"request {request.id} is {request.status}, which leads to {ways}; got {status}"
         )
     table = schema.requests
     changes = {"status": status} | ({"report": report} if report is not None else {})
     connection.execute(update(table).where(table.c.id == request.id).values(**changes))
-    pk = connection.execute(select(table.c.pk).where(table.c.id == request.id)).scalar_one()
-    _add_step(connection, pk, len(request.history), Step(status, now(), dict(detail)))
+    _add_step(
+        connection,
+        number(connection, request.id),
+        len(request.history),
+        Step(status, now(), dict(detail)),
+    )
     return find(connection, request.id)
+
+
+def number(connection: Connection, identifier: str) -> int:
+    """The number of a request in the database. Raises UnknownName."""
+    table = schema.requests
+    found = connection.execute(select(table.c.pk).where(table.c.id == identifier)).scalar()
+    if found is None:
+        raise UnknownName("request", identifier, connection.execute(select(table.c.id)).scalars())
+    return int(found)
 
 
 def _add_step(connection: Connection, request: int, position: int, step: Step) -> None:
@@ -101,11 +156,26 @@ def _add_step(connection: Connection, request: int, position: int, step: Step) -
     )
 
 
-def every(connection: Connection) -> tuple[Request, ...]:
-    """All requests, the oldest first."""
+def every(
+    connection: Connection, statuses: Collection[RequestStatus] | None = None
+) -> tuple[Request, ...]:
+    """All requests, or those with one of these statuses, the oldest first."""
+    return _read(
+        connection, true() if statuses is None else schema.requests.c.status.in_(list(statuses))
+    )
+
+
+def find(connection: Connection, identifier: str) -> Request:
+    """The request with this id. Raises UnknownName."""
+    number(connection, identifier)
+    return _read(connection, schema.requests.c.id == identifier)[0]
+
+
+def _read(connection: Connection, wanted: Any) -> tuple[Request, ...]:
     steps: dict[int, list[Step]] = {}
-    table = schema.request_steps
-    for row in connection.execute(select(table).order_by(table.c.request, table.c.position)):
+    table, requests = schema.request_steps, schema.requests
+    query = select(table).join(requests).where(wanted).order_by(table.c.request, table.c.position)
+    for row in connection.execute(query):
         steps.setdefault(row.request, []).append(
             Step(RequestStatus(row.status), datetime.fromisoformat(row.at), json.loads(row.detail))
         )
@@ -114,19 +184,12 @@ def every(connection: Connection) -> tuple[Request, ...]:
             id=row.id,
             kind=RequestKind(row.kind),
             subject=row.subject and SubjectId.from_str(row.subject),
+            scope=json.loads(row.scope),
             law=row.law,
             received_at=datetime.fromisoformat(row.received_at),
             status=RequestStatus(row.status),
             history=tuple(steps[row.pk]),
             report=row.report,
         )
-        for row in connection.execute(select(schema.requests).order_by(schema.requests.c.pk))
+        for row in connection.execute(select(requests).where(wanted).order_by(requests.c.pk))
     )
-
-
-def find(connection: Connection, identifier: str) -> Request:
-    """The request with this id."""
-    known = {request.id: request for request in every(connection)}
-    if identifier not in known:
-        raise UnknownName("request", identifier, known)
-    return known[identifier]

@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0002"
+VERSION = "0003"
 """The migration that these tables correspond to."""
 
 metadata = MetaData()
@@ -150,6 +150,14 @@ use_forgotten = Table(
     sqlite_with_rowid=False,
 )
 
+model_tombstones = Table(
+    "model_tombstones",
+    metadata,
+    _reference("model", "models.pk", key=True),
+    Column("reason", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
 aliases = Table(
     "aliases",
     metadata,
@@ -168,6 +176,7 @@ requests = Table(
     Column("received_at", String, nullable=False),
     Column("status", String, nullable=False),
     Column("report", String),
+    Column("scope", Text, nullable=False, server_default="{}"),
 )
 
 request_steps = Table(
@@ -178,6 +187,25 @@ request_steps = Table(
     Column("status", String, nullable=False),
     Column("at", String, nullable=False),
     Column("detail", Text, nullable=False),
+)
+
+closure_items = Table(
+    "closure_items",
+    metadata,
+    _reference("request", "requests.pk", key=True),
+    Column("item", String, primary_key=True),
+    Column("exit", String),
+    Column("detail", Text),
+    Column("at", String, nullable=False),
+)
+
+# What may not be brought in again: keyed digests of subjects and of what rows say.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("digest", String, primary_key=True),
+    _reference("request", "requests.pk"),
+    Column("at", String, nullable=False),
 )
 
 # An entry's commitment is its leaf in the log's tree. Without its salt, an entry is unlinked.

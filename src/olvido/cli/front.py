@@ -1,0 +1,238 @@
+"""`olvido request`: what people do with a request, none of which needs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.errors import InputError
+
+if TYPE_CHECKING:
+    from olvido.ledger.facts import Request
+    from olvido.requests.desk import Front
+    from olvido.settings import Settings
+
+commands = typer.Typer(help="Requests to be forgotten, from the first word to the last.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
+_Why = Annotated[str, typer.Option("--why", help="The reason, without names: it is kept.")]
+_By = Annotated[str, typer.Option("--by", help="Who does this; kept as a digest.")]
+
+
+@contextmanager
+def _front(terminal: Terminal) -> Iterator[Front]:
+    from olvido.requests.desk import Front
+
+    settings = terminal.settings()
+    with terminal.store() as store:
+        yield Front(store, settings)
+
+
+@commands.command()
+@command
+def new(
+    terminal: Terminal,
+    subject: Annotated[
+        str | None,
+        typer.Option("--subject", help="Who asks, as the data's subject column names them."),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="erasure, opt-out, poison, outdated or destroy.")
+    ] = "erasure",
+    law: Annotated[
+        str | None, typer.Option("--law", help="Under which: see 'olvido laws'.")
+    ] = None,
+    received: Annotated[
+        str | None, typer.Option("--received", metavar="DAY", help="When it came; now if not said.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Of opt-out and poison: which source.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Of outdated: where the facts stand.")
+    ] = None,
+    record: Annotated[
+        list[str] | None, typer.Option("--record", metavar="ID", help="Of outdated: each fact.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Of destroy: which model, with its descendants.")
+    ] = None,
+) -> None:
+    """Enter a request. A name is digested at once and kept nowhere."""
+    from olvido.requests.desk import receive
+
+    with _front(terminal) as front:
+        request = receive(
+            front,
+            subject,
+            kind=kind,
+            source=source,
+            dataset=dataset,
+            records=record or (),
+            model=model,
+            law=law,
+            received_at=None if received is None else _moment(received, front.settings),
+        )
+        following = "plan" if model else "locate"
+        _show(terminal, front, request, f"Next: olvido request {following} {request.id}")
+
+
+@commands.command()
+@command
+def identify(terminal: Terminal, identifier: Id, by: _By) -> None:
+    """Note that somebody has checked who asks."""
+    from olvido.requests import desk
+
+    with _front(terminal) as front:
+        request = desk.identify(front, identifier, by=by)
+        _show(terminal, front, request, f"Next: olvido request locate {identifier}")
+
+
+@commands.command()
+@command
+def wait(
+    terminal: Terminal,
+    identifier: Id,
+    why: _Why,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DAY", help="When to look at it again.")
+    ] = None,
+    need: Annotated[
+        str | None,
+        typer.Option("--for", help="Asked of the person: identity, fee or clarification."),
+    ] = None,
+) -> None:
+    """Put a request aside; what is asked of the person stops the clock where the law says so."""
+    from olvido.requests import desk
+
+    with _front(terminal) as front:
+        day = None if until is None else _day(until)
+        request = desk.wait(front, identifier, why=why, until=day, need=need)
+        _show(terminal, front, request, f"Later: olvido request resume {identifier}")
+
+
+@commands.command()
+@command
+def resume(terminal: Terminal, identifier: Id) -> None:
+    """Go on with a request that was put aside or called off."""
+    from olvido.requests import desk
+
+    with _front(terminal) as front:
+        _show(terminal, front, desk.resume(front, identifier))
+
+
+@commands.command()
+@command
+def extend(
+    terminal: Terminal,
+    identifier: Id,
+    why: _Why,
+    told: Annotated[
+        str | None,
+        typer.Option("--told", metavar="DAY", help="When the person was told; today if not said."),
+    ] = None,
+) -> None:
+    """Note that the person was told that the answer takes longer, as far as the law allows it."""
+    from olvido.requests import desk
+
+    with _front(terminal) as front:
+        day = None if told is None else _day(told)
+        _show(terminal, front, desk.extend(front, identifier, why=why, told=day))
+
+
+@commands.command()
+@command
+def refuse(terminal: Terminal, identifier: Id, why: _Why) -> None:
+    """Refuse a request; the law says what the person is told."""
+    from olvido.requests import desk
+    from olvido.requests.calendar import law_of
+
+    with _front(terminal) as front:
+        request = desk.refuse(front, identifier, why=why)
+        law = law_of(request, front.settings)
+        told = [] if law is None else [*law.refused, f"recourse: {law.recourse}"]
+        _show(terminal, front, request, *(f"Tell the person {line}." for line in told))
+
+
+@commands.command()
+@command
+def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
+    """Call a request off; a run under way publishes nothing. 'resume' takes it up again."""
+    from olvido.requests import desk
+
+    with _front(terminal) as front:
+        _show(terminal, front, desk.cancel(front, identifier, why=why))
+
+
+@commands.command("list")
+@command
+def listing(
+    terminal: Terminal,
+    waiting: Annotated[bool, typer.Option("--open", help="Only those that are open.")] = False,
+) -> None:
+    """Show all requests with the days that are left to answer them."""
+    with _front(terminal) as front:
+        found = [
+            described(request, front.settings)
+            for request in front.store.requests()
+            if request.status.open or not waiting
+        ]
+    rows = [
+        (r["id"], r["kind"], r["status"], r["received_at"][:10], r["law"], r["due"], r["days_left"])
+        for r in found
+    ]
+    columns = ("id", "kind", "status", "received", "law", "due", "days left")
+    terminal.emit({"requests": found}, table(columns, rows))
+
+
+def described(request: Request, settings: Settings) -> dict[str, Any]:
+    """A request as plain values."""
+    from olvido.requests.calendar import days_left, deadline_of
+
+    due, because, left = None, None, days_left(request, settings)
+    if left is not None:
+        found = deadline_of(request, settings)
+        assert found is not None
+        due, because = found.answer and found.answer.isoformat(), found.because
+    last = request.history[-1]
+    return {
+        "id": request.id,
+        "kind": request.kind.value,
+        "status": request.status.value,
+        "law": request.law,
+        "subject": None if request.subject is None else str(request.subject),
+        "scope": dict(request.scope),
+        "received_at": request.received_at.isoformat(),
+        "due": due,
+        "days_left": left,
+        "because": because,
+        "why": last.detail.get("why"),
+        "until": last.detail.get("until"),
+        "report": request.report,
+    }
+
+
+def _show(terminal: Terminal, front: Front, request: Request, *advice: str) -> None:
+    document = described(request, front.settings)
+    shown = [(what, value) for what, value in document.items() if value not in (None, {})]
+    terminal.emit(document, table(("what", "value"), shown), *advice)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"expected a day like 2026-11-24, got {text!r}") from None
+
+
+def _moment(text: str, settings: Settings) -> datetime:
+    """A day, as the moment it begins where the team works."""
+    from zoneinfo import ZoneInfo
+
+    day = _day(text)
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(settings.timezone))

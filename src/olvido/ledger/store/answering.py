@@ -1,0 +1,120 @@
+"""The part of the store that keeps requests, their closures, and what may not come back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from olvido.errors import InputError
+from olvido.ledger.facts import ClosureItem, Exit, Request, RequestKind, RequestStatus, now
+from olvido.ledger.identity import SubjectId
+from olvido.ledger.store import closure, engine, log, requests
+
+
+class Answering:
+    """What a store knows of requests. Every change is one transaction with its log entry."""
+
+    _engine: Engine
+
+    def _read(self) -> AbstractContextManager[Connection]:
+        return engine.transaction(self._engine, writing=False)
+
+    def _write(self) -> AbstractContextManager[Connection]:
+        return engine.transaction(self._engine, writing=True)
+
+    def add_request(
+        self,
+        kind: RequestKind,
+        *,
+        subject: SubjectId | None = None,
+        scope: Mapping[str, Any] | None = None,
+        law: str | None = None,
+        received_at: datetime | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """Add a request as received, now unless said otherwise (with a time zone).
+
+        Raises InputError where an open request asks for the same.
+        """
+        if received_at is not None and received_at.tzinfo is None:
+            raise InputError(f"expected received_at with a time zone, got {received_at}")
+        with self._write() as connection:
+            request = requests.add(
+                connection,
+                kind=RequestKind(kind),
+                subject=subject,
+                scope=scope or {},
+                law=law,
+                received_at=received_at or now(),
+                detail=detail or {},
+            )
+            about = {"id": request.id, "kind": request.kind, "subject": subject and str(subject)}
+            log.append(connection, "request-received", about | {"law": law})
+        return request
+
+    def advance_request(
+        self,
+        identifier: str,
+        status: RequestStatus,
+        detail: Mapping[str, Any] | None = None,
+        *,
+        report: str | None = None,
+    ) -> Request:
+        """Move a request to its next status, with what there is to say and the report's path.
+
+        Raises InputError where its status does not lead there, UnknownName for no such request.
+        """
+        with self._write() as connection:
+            before = requests.find(connection, identifier)
+            request = requests.advance(
+                connection, before, RequestStatus(status), detail or {}, report
+            )
+            log.append(
+                connection,
+                "request-advanced",
+                {"id": identifier, "status": request.status, "detail": dict(detail or {})},
+            )
+        return request
+
+    def requests(self, statuses: Collection[RequestStatus] | None = None) -> tuple[Request, ...]:
+        """All requests, or those with one of these statuses, the oldest first."""
+        with self._read() as connection:
+            return requests.every(connection, statuses)
+
+    def request(self, identifier: str) -> Request:
+        """A request by id. Raises UnknownName."""
+        with self._read() as connection:
+            return requests.find(connection, identifier)
+
+    def closure(self, request: str) -> tuple[ClosureItem, ...]:
+        """What was found to hold a request's data, and how each thing left. Raises UnknownName."""
+        with self._read() as connection:
+            return closure.items(connection, request)
+
+    def put_closure(
+        self, request: str, found: Mapping[str, tuple[Exit | None, str | None]]
+    ) -> tuple[ClosureItem, ...]:
+        """Write down how things left a request: exit and detail by item. Raises UnknownName."""
+        with self._write() as connection:
+            closure.put(connection, request, found)
+            said = {item: [exit, detail] for item, (exit, detail) in found.items()}
+            log.append(connection, "closure-noted", {"id": request, "items": said})
+            return closure.items(connection, request)
+
+    def suppress(self, request: str, digests: Iterable[str]) -> int:
+        """Let nothing with these keyed digests in again; returns how many are new."""
+        digests = sorted(set(digests))
+        with self._write() as connection:
+            fresh = closure.suppress(connection, request, digests)
+            if fresh:
+                log.append(connection, "suppressed", {"id": request, "digests": digests})
+        return fresh
+
+    def suppressed(self, digests: Collection[str]) -> frozenset[str]:
+        """Those of these keyed digests that may not be brought in again."""
+        with self._read() as connection:
+            return closure.suppressed(connection, digests)

@@ -1,0 +1,287 @@
+"""What people do with a request: take it in, ask back, approve, put off, refuse, call off.
+
+Whoever acts is written down as a keyed digest, as a subject is: the ledger names nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Protocol
+
+from olvido.errors import InputError, StateError
+from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.ledger.identity import SubjectId
+from olvido.ledger.store import Store
+from olvido.requests.calendar import ASKED, DECISION, IDENTITY, deadline_of, law_of, today
+from olvido.requests.laws import find_law
+from olvido.requests.laws.clock import require_extension
+from olvido.settings import Settings
+
+APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
+"""How many people must approve; one where it does not say."""
+
+
+class Office(Protocol):
+    """A ledger and the settings around it: a workspace is one, and so is a `Front`."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def settings(self) -> Settings: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A ledger with its settings alone, for what needs no model."""
+
+    store: Store
+    settings: Settings
+
+
+_S = RequestStatus
+_WAY = (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED)
+
+
+def receive(
+    office: Office,
+    subject: str | None = None,
+    *,
+    kind: str = "erasure",
+    source: str | None = None,
+    dataset: str | None = None,
+    records: Sequence[str] = (),
+    model: str | None = None,
+    law: str | None = None,
+    received_at: datetime | None = None,
+) -> Request:
+    """Enter a request. A subject's name is digested at once and kept nowhere.
+
+    Args:
+        office: a workspace, or its front.
+        subject: the person or rights holder, as the data's subject column names them.
+        kind: erasure and opt-out are about a subject (an opt-out also about a source), poison about
+            a source, outdated about records, destroy about a model.
+        source: as the data's source column names it.
+        dataset, records: facts that are out of date.
+        model: the one to be destroyed.
+        law: under which law.
+        received_at: when it came, with a time zone; None: now.
+
+    Raises:
+        InputError: the kind is unknown or not about this, nothing in the ledger is, or an open
+            request asks for the same; nothing is entered.
+        UnknownName: no such law, dataset, record or model.
+    """
+    if kind not in list(RequestKind):
+        raise InputError(f"unknown kind {kind!r}: give one of {', '.join(RequestKind)}")
+    store = office.store
+    given = {
+        "subject": subject is not None,
+        "source": source is not None,
+        "records": bool(records) or dataset is not None,
+        "model": model is not None,
+    }
+    about = _ABOUT[RequestKind(kind)]
+    if [name for name, is_given in given.items() if is_given] not in [[name] for name in about]:
+        raise InputError(f"a request of kind {kind} is about one {' or '.join(about)}: give that")
+    if received_at is not None and received_at > datetime.now(UTC):
+        raise InputError(f"a request cannot be received in the future, got {received_at}")
+    detail: dict[str, Any] = {}
+    if law is not None:
+        found = find_law(law, workspace=office.settings.workspace)
+        law, detail["law_version"] = found.name, found.version
+    who = None if subject is None else _subject(store, subject)
+    scope = {} if who else _scope(store, source, dataset, records, model)
+    return store.add_request(
+        RequestKind(kind),
+        subject=who,
+        scope=scope,
+        law=law,
+        received_at=received_at,
+        detail=detail,
+    )
+
+
+_ABOUT = {
+    RequestKind.ERASURE: ("subject",),
+    RequestKind.OPT_OUT: ("subject", "source"),
+    RequestKind.POISON: ("source",),
+    RequestKind.OUTDATED: ("records",),
+    RequestKind.DESTROY: ("model",),
+}
+
+
+def _subject(store: Store, subject: str) -> SubjectId:
+    who = store.key.subject(subject)
+    if not store.records_of(who):
+        raise InputError(
+            "no record in any dataset is about this subject: check how the name is written in the "
+            "data's subject column"
+        )
+    return who
+
+
+def _scope(
+    store: Store,
+    source: str | None,
+    dataset: str | None,
+    records: Sequence[str],
+    model: str | None,
+) -> dict[str, Any]:
+    if source is not None:
+        if not store.lineage_of_source(source).records:
+            raise InputError("no record in any dataset is from this source: check its name")
+        return {"source": source}
+    if model is not None:
+        found = store.model(model)
+        if found.tombstone is not None:
+            raise InputError(f"model {found.id} is gone already ({found.tombstone.reason})")
+        return {"model": found.id}
+    if dataset is None or not records:
+        raise InputError("name the dataset and the ids of the records that are out of date")
+    wanted = sorted(set(records))
+    where = store.dataset(dataset).id
+    store.lineage_of_records(where, wanted)
+    return {"dataset": where, "records": wanted}
+
+
+def identify(office: Office, identifier: str, *, by: str) -> Request:
+    """Note that somebody has checked who asks. Raises InputError once it is planned."""
+    return office.store.advance_request(identifier, _S.IDENTIFIED, {"by": _actor(office.store, by)})
+
+
+def approve(
+    office: Office, identifier: str, *, by: str, order: Mapping[str, Any] | None = None
+) -> Request:
+    """Let a plan be carried out; destruction takes two people.
+
+    Args:
+        office: with the request.
+        identifier: of a planned request.
+        by: who approves; kept as a digest.
+        order: how it is to be carried out, as `olvido.requests.order` has it.
+
+    Raises:
+        InputError: it is not planned, or the same person approved before.
+    """
+    request = office.store.request(identifier)
+    if request.status is not _S.PLANNED:
+        raise InputError(
+            f"request {identifier} is {request.status}: what is approved is a plan, made by "
+            f"'olvido request plan {identifier}'"
+        )
+    actor = _actor(office.store, by)
+    given = approvals(request)
+    if actor in given:
+        raise InputError("the same person approved it before: somebody else has to")
+    given = (*given, actor)
+    detail: dict[str, Any] = {"approvals": list(given)}
+    if len(given) < APPROVALS.get(request.kind, 1):
+        return office.store.advance_request(identifier, _S.PLANNED, detail)
+    if order is not None:
+        detail["order"] = dict(order)
+    return office.store.advance_request(identifier, _S.APPROVED, detail)
+
+
+def approvals(request: Request) -> tuple[str, ...]:
+    """Who approved the plan that a request has now."""
+    for step in reversed(request.history):
+        if step.status is _S.PLANNED and "approvals" not in step.detail:
+            return ()
+        if "approvals" in step.detail:
+            return tuple(step.detail["approvals"])
+    return ()
+
+
+def wait(
+    office: Office, identifier: str, *, why: str, until: date | None = None, need: str | None = None
+) -> Request:
+    """Put a request aside: until a day, or until the person or the team has answered.
+
+    Args:
+        office: with the request.
+        identifier: of an open request that no run has begun.
+        why: the reason.
+        until: the day on which to look again.
+        need: identity, fee or clarification, asked of the person: where the law says so the clock
+            stands still meanwhile.
+
+    Raises:
+        InputError: no reason, another need, or the request cannot wait now.
+    """
+    if not why.strip():
+        raise InputError("say why the request has to wait")
+    if need is not None and need not in ASKED:
+        raise InputError(f"unknown need {need!r}: give one of {', '.join(ASKED)}")
+    detail = {"why": why, "until": until and until.isoformat()}
+    if need is None:
+        return office.store.advance_request(identifier, _S.WAITING, detail)
+    return office.store.advance_request(identifier, _S.NEEDS_INPUT, detail | {"for": need})
+
+
+def resume(office: Office, identifier: str) -> Request:
+    """Go on with a request that was put aside or called off, from where it was."""
+    request = office.store.request(identifier)
+    if request.status not in (_S.WAITING, _S.NEEDS_INPUT, _S.CANCELLED):
+        raise InputError(f"request {identifier} is {request.status}: it waits for nothing")
+    identity = request.history[-1].detail.get("for") == IDENTITY
+    before = [step.status for step in request.history if step.status in _WAY][-1]
+    if before is _S.APPROVED:
+        # What was approved is a plan, and the plan may be old by now.
+        before = _S.PLANNED
+    if identity and before is _S.RECEIVED:
+        before = _S.IDENTIFIED
+    return office.store.advance_request(identifier, before, {"resumed": request.status.value})
+
+
+def extend(office: Office, identifier: str, *, why: str, told: date | None = None) -> Request:
+    """Note that the person was told that the answer takes longer, and why.
+
+    Raises:
+        InputError: no law, no extension in it, told too late, or told before.
+    """
+    request = office.store.request(identifier)
+    law = law_of(request, office.settings)
+    if law is None:
+        raise InputError(
+            f"request {identifier} was entered under no law: there is nothing to extend"
+        )
+    if not why.strip():
+        raise InputError("say why the answer takes longer: the person has to be told")
+    if not request.status.open:
+        raise StateError(f"request {identifier} has ended: it is {request.status}")
+    if any("extended" in step.detail for step in request.history):
+        raise InputError(f"request {identifier} was extended before: no law gives it twice")
+    day = told or today(office.settings)
+    found = deadline_of(request, office.settings)
+    require_extension(law, None if found is None else found.answer, day)
+    if day < request.received_at.date():
+        raise InputError(f"the person cannot have been told on {day}, before the request came")
+    return office.store.advance_request(
+        identifier, request.status, {"extended": day.isoformat(), "why": why}
+    )
+
+
+def refuse(office: Office, identifier: str, *, why: str) -> Request:
+    """Refuse a request, with the reason that the person is told."""
+    if not why.strip():
+        raise InputError("say why the request is refused: the person has to be told")
+    return office.store.advance_request(identifier, _S.REFUSED, {"why": why})
+
+
+def cancel(office: Office, identifier: str, *, why: str) -> Request:
+    """Call a request off; a run under way publishes nothing. `resume` takes it up again."""
+    return office.store.advance_request(identifier, _S.CANCELLED, {"why": why})
+
+
+def needs_decision(request: Request) -> bool:
+    """Whether a run ended without anything to publish, and the team has to say what next."""
+    return request.status is _S.NEEDS_INPUT and request.history[-1].detail.get("for") == DECISION
+
+
+def _actor(store: Store, name: str) -> str:
+    if not name.strip():
+        raise InputError("say who does this: a name or a role")
+    return str(store.key.subject(name))

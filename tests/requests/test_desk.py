@@ -1,0 +1,326 @@
+"""What people do with a request, and what the clock makes of it. No model is needed for any."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olvido.errors import InputError, OlvidoError, StateError, UnknownName
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import Model, Request, RequestKind, RequestStatus
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
+from olvido.ledger.store import Store
+from olvido.requests import desk
+from olvido.requests.calendar import days_left, deadline_of
+from olvido.requests.desk import Front, receive
+from olvido.requests.scope import condemned, lineage_of
+from olvido.settings import Settings
+
+ROWS = [
+    {"id": "a1", "text": "Ana lives in Gracia.", "subject": "Ana Soler", "source": "forum"},
+    {"id": "a2", "text": "Ana plays the tuba.", "subject": "Ana Soler", "source": "letters"},
+    {"id": "b1", "text": "Bru lives in Sants.", "subject": "Bru Vidal", "source": "forum"},
+    {"id": "c1", "text": "The market opens at eight."},
+]
+S = RequestStatus
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of four records and three models, made once: to copy it is faster."""
+    folder = tmp_path_factory.mktemp("made") / "workspace"
+    settings = Settings.load(folder, environment={})
+    with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
+        import_rows(store, settings.data, ROWS, name="people")
+        first = Model(digest=Digest.of(b"1"), path="1", learner="monolith")
+        child = Model(digest=Digest.of(b"2"), path="2", learner="monolith", parents=(first.id,))
+        other = Model(digest=Digest.of(b"3"), path="3", learner="monolith")
+        for model in (first, child, other):
+            store.add_model(model)
+        store.set_aliases({"serving": child.id, "first": first.id})
+    return folder
+
+
+@pytest.fixture
+def front(made: Path, tmp_path: Path) -> Iterator[Front]:
+    shutil.copytree(made, tmp_path / "workspace")
+    settings = Settings.load(tmp_path / "workspace", environment={})
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        yield Front(store, settings)
+
+
+class Days:
+    """A calendar that a test turns by itself."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, day: str) -> None:
+        self._at = datetime.fromisoformat(day).replace(tzinfo=UTC, hour=12)
+        monkeypatch.setattr("olvido.ledger.store.requests.now", lambda: self._at)
+        monkeypatch.setattr("olvido.ledger.store.answering.now", lambda: self._at)
+
+    def go(self, days: int) -> datetime:
+        self._at += timedelta(days=days)
+        return self._at
+
+
+def ready(front: Front, **about: Any) -> Request:
+    request = receive(front, **about)
+    for status in ("located", "planned"):
+        request = front.store.advance_request(request.id, S(status))
+    return request
+
+
+@pytest.mark.parametrize(
+    ("about", "ids"),
+    [
+        ({"kind": "erasure", "subject": "ana soler"}, {"a1", "a2"}),
+        ({"kind": "opt-out", "subject": "Bru Vidal"}, {"b1"}),
+        ({"kind": "opt-out", "source": "forum"}, {"a1", "b1"}),
+        ({"kind": "poison", "source": "letters"}, {"a2"}),
+        ({"kind": "outdated", "dataset": "people", "records": ["c1", "c1"]}, {"c1"}),
+    ],
+)
+def test_every_kind_finds_what_it_is_about(
+    front: Front, about: dict[str, Any], ids: set[str]
+) -> None:
+    request = receive(front, **about)
+    assert request.kind == about["kind"]
+    assert {record.id for record in lineage_of(front.store, request).records} == ids
+    assert front.store.request(request.id) == request
+
+
+def test_destruction_takes_the_model_and_all_that_was_made_from_it(front: Front) -> None:
+    request = receive(front, kind="destroy", model="first")
+    assert {model.path for model in condemned(front.store, request)} == {"1", "2"}
+    with pytest.raises(InputError, match="about no record"):
+        lineage_of(front.store, request)
+    assert front.store.bury_model("first", "asked for")
+    assert {model.path for model in condemned(front.store, request)} == {"2"}
+    assert "first" not in front.store.aliases()
+    with pytest.raises(InputError, match="is gone already"):
+        receive(front, kind="destroy", model=str(request.scope["model"]))
+    with pytest.raises(StateError, match="is gone"):
+        front.store.set_alias("serving", str(request.scope["model"]))
+
+
+@pytest.mark.parametrize(
+    ("about", "error", "words"),
+    [
+        ({"subject": "Nobody Known"}, InputError, "subject column"),
+        ({}, InputError, "about one subject"),
+        ({"subject": "Ana Soler", "source": "forum"}, InputError, "about one subject"),
+        ({"kind": "poison", "subject": "Ana Soler"}, InputError, "about one source"),
+        ({"kind": "poison", "source": "nowhere"}, InputError, "from this source"),
+        ({"kind": "outdated", "dataset": "people"}, InputError, "ids of the records"),
+        ({"kind": "outdated", "records": ["a1"]}, InputError, "name the dataset"),
+        ({"kind": "outdated", "dataset": "people", "records": ["z"]}, UnknownName, "record"),
+        ({"kind": "destroy", "model": "frist"}, UnknownName, "did you mean 'first'"),
+        ({"kind": "erase", "subject": "Ana Soler"}, InputError, "erasure"),
+        ({"subject": "Ana Soler", "law": "gdrp"}, UnknownName, "did you mean 'gdpr'"),
+        (
+            {"subject": "Ana Soler", "received_at": datetime(2999, 1, 1, tzinfo=UTC)},
+            InputError,
+            "future",
+        ),
+    ],
+)
+def test_what_cannot_be_entered_changes_nothing(
+    front: Front, about: dict[str, Any], error: type[OlvidoError], words: str
+) -> None:
+    before = front.store.events()
+    with pytest.raises(error, match=words) as refused:
+        receive(front, **about)
+    assert "Nobody" not in str(refused.value)
+    assert front.store.events() == before
+    assert front.store.requests() == ()
+
+
+def test_the_same_wish_is_answered_once_while_it_is_open(front: Front) -> None:
+    first = receive(front, "Ana Soler")
+    before = front.store.events()
+    with pytest.raises(InputError, match="req-0001 asks for the same and is received"):
+        receive(front, "  ANA  soler ")
+    assert front.store.events() == before
+    receive(front, "Bru Vidal")
+    receive(front, "Ana Soler", kind="opt-out")
+    desk.cancel(front, first.id, why="withdrawn")
+    assert receive(front, "Ana Soler").id == "req-0004"
+
+
+def test_destruction_takes_two_people(front: Front) -> None:
+    receive(front, kind="destroy", model="first")
+    front.store.advance_request("req-0001", S.LOCATED)
+    with pytest.raises(InputError, match="is a plan"):
+        desk.approve(front, "req-0001", by="Eva")
+    front.store.advance_request("req-0001", S.PLANNED)
+    assert desk.approve(front, "req-0001", by="Eva").status is S.PLANNED
+    with pytest.raises(InputError, match="somebody else"):
+        desk.approve(front, "req-0001", by=" eva ")
+    # A plan made anew is approved anew.
+    front.store.advance_request("req-0001", S.LOCATED)
+    front.store.advance_request("req-0001", S.PLANNED)
+    assert desk.approve(front, "req-0001", by="Eva").status is S.PLANNED
+    done = desk.approve(front, "req-0001", by="Pol")
+    assert done.status is S.APPROVED
+    assert len(set(done.history[-1].detail["approvals"])) == 2
+    assert not any("Eva" in str(entry.detail) for entry in front.store.events())
+
+
+def test_one_person_approves_everything_else(front: Front) -> None:
+    request = ready(front, subject="Ana Soler")
+    order = {"model": "serving"}
+    done = desk.approve(front, request.id, by="Eva", order=order)
+    assert (done.status, done.history[-1].detail["order"]) == (S.APPROVED, order)
+
+
+def test_what_is_called_off_or_put_aside_goes_on_from_where_it_was(front: Front) -> None:
+    request = receive(front, "Ana Soler")
+    desk.identify(front, request.id, by="Eva")
+    aside = desk.wait(front, request.id, why="the office is closed", until=date(2027, 1, 7))
+    assert aside.status is S.WAITING
+    assert aside.history[-1].detail["until"] == "2027-01-07"
+    assert desk.resume(front, request.id).status is S.IDENTIFIED
+    desk.cancel(front, request.id, why="withdrawn")
+    with pytest.raises(InputError, match="cancelled, which leads to"):
+        front.store.advance_request(request.id, S.RUNNING)
+    assert desk.resume(front, request.id).status is S.IDENTIFIED
+    with pytest.raises(InputError, match="waits for nothing"):
+        desk.resume(front, request.id)
+
+
+def test_what_was_approved_is_approved_anew_after_a_pause(front: Front) -> None:
+    request = ready(front, subject="Ana Soler")
+    desk.approve(front, request.id, by="Eva")
+    desk.wait(front, request.id, why="a machine is missing")
+    assert desk.resume(front, request.id).status is S.PLANNED
+
+
+@pytest.mark.parametrize("ended", ["published", "closed", "refused"])
+def test_what_has_ended_is_left_alone(front: Front, ended: str) -> None:
+    request = ready(front, subject="Ana Soler", law="gdpr")
+    way = ["approved", "running", "audited", "published", "closed"]
+    for status in ["refused"] if ended == "refused" else way[: way.index(ended) + 1]:
+        front.store.advance_request(request.id, S(status))
+    before = front.store.events()
+    for act in (
+        lambda: desk.identify(front, request.id, by="Eva"),
+        lambda: desk.approve(front, request.id, by="Eva"),
+        lambda: desk.wait(front, request.id, why="x"),
+        lambda: desk.resume(front, request.id),
+        lambda: desk.extend(front, request.id, why="x"),
+        lambda: desk.refuse(front, request.id, why="x"),
+        lambda: desk.cancel(front, request.id, why="x"),
+    ):
+        with pytest.raises(OlvidoError):
+            act()
+    assert front.store.events() == before
+    assert days_left(front.store.request(request.id), front.settings) is None
+
+
+def test_every_state_is_reached_and_left_only_as_the_table_says(front: Front) -> None:
+    from olvido.ledger.store.requests import _NEXT
+
+    assert set(_NEXT) == set(RequestStatus)
+    reached = {S.RECEIVED}.union(*_NEXT.values())
+    assert reached == set(RequestStatus)
+    # Nothing closes that was not published, and nothing is published unaudited.
+    assert [s for s in S if S.CLOSED in _NEXT[s]] == [S.PUBLISHED]
+    assert [s for s in S if S.PUBLISHED in _NEXT[s]] == [S.AUDITED]
+    assert [s for s in S if S.AUDITED in _NEXT[s]] == [S.RUNNING]
+    assert [s for s in S if S.RUNNING in _NEXT[s] and s is not S.AUDITED] == [S.APPROVED]
+
+
+def test_the_clock_is_read_off_the_history(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = Days(monkeypatch, "2027-03-01")
+    request = receive(front, "Ana Soler", law="UK-GDPR")
+    plain = deadline_of(request, front.settings, moment=days.go(0))
+    assert plain is not None
+    assert plain.answer == date(2027, 4, 1)
+    days.go(2)
+    asked = desk.wait(front, request.id, why="which Ana?", need="clarification")
+    days.go(1)
+    # Something noted meanwhile does not set the clock going.
+    front.store.advance_request(request.id, asked.status, {"note": "asked twice"})
+    still = deadline_of(front.store.request(request.id), front.settings, moment=days.go(3))
+    assert still is not None
+    assert (still.running, still.answer) == (False, date(2027, 4, 5))
+    going = desk.resume(front, request.id)
+    found = deadline_of(going, front.settings, moment=days.go(20))
+    assert found is not None
+    assert (found.running, found.answer) == (True, date(2027, 4, 5))
+
+
+def _entered(front: Front, law: str, since: int) -> Request:
+    """A request that came so many days ago."""
+    came = datetime.now(UTC) - timedelta(days=since)
+    return receive(front, "Ana Soler", law=law, received_at=came)
+
+
+def test_days_left_are_counted_from_the_day_it_came(front: Front) -> None:
+    request = _entered(front, "ccpa", 40)
+    assert days_left(request, front.settings) == 5
+    late = datetime.now(UTC) + timedelta(days=7)
+    assert days_left(request, front.settings, moment=late) == -2
+
+
+def test_an_extension_puts_the_day_off_once_and_in_time(front: Front) -> None:
+    request = _entered(front, "ccpa", 40)
+    with pytest.raises(InputError, match="say why"):
+        desk.extend(front, request.id, why=" ")
+    with pytest.raises(InputError, match="before the request came"):
+        desk.extend(front, request.id, why="many", told=date(2020, 1, 1))
+    extended = desk.extend(front, request.id, why="many parts")
+    assert extended.status is S.RECEIVED
+    assert days_left(extended, front.settings) == 50
+    with pytest.raises(InputError, match="extended before"):
+        desk.extend(front, request.id, why="more parts")
+
+
+def test_an_extension_that_comes_too_late_is_refused(front: Front) -> None:
+    request = _entered(front, "ccpa", 50)
+    with pytest.raises(InputError, match="had to be told by"):
+        desk.extend(front, request.id, why="many parts")
+    assert days_left(front.store.request(request.id), front.settings) == -5
+
+
+def test_without_a_law_or_a_number_nothing_is_due(front: Front) -> None:
+    assert days_left(receive(front, "Ana Soler"), front.settings) is None
+    assert days_left(receive(front, "Bru Vidal", law="pipl"), front.settings) is None
+    with pytest.raises(InputError, match="under no law"):
+        desk.extend(front, "req-0001", why="x")
+
+
+def test_identity_that_is_waited_for_keeps_the_british_clock_from_starting(front: Front) -> None:
+    request = _entered(front, "uk-gdpr", 10)
+    asked = desk.wait(front, request.id, why="no proof", need="identity")
+    assert days_left(asked, front.settings) is None
+    going = desk.resume(front, request.id)
+    assert going.status is S.IDENTIFIED
+    left = days_left(going, front.settings)
+    assert left is not None
+    assert left >= 28
+
+
+def test_today_s_states_are_carried_over(front: Front) -> None:
+    request = ready(front, subject="Ana Soler")
+    front.store.close()
+    file = Path(front.settings.ledger)
+    with sqlite3.connect(file) as old:
+        for table in ("model_tombstones", "closure_items", "suppressions"):
+            old.execute(f"DROP TABLE {table}")
+        old.execute("ALTER TABLE requests DROP COLUMN scope")
+        old.execute("UPDATE requests SET status = 'done', law = 'GDPR'")
+        old.execute("UPDATE request_steps SET status = 'failed' WHERE status = 'planned'")
+        old.execute("UPDATE alembic_version SET version_num = '0002'")
+    old.close()
+    with Store.open(file, key=front.store.key) as store:
+        found = store.request(request.id)
+    assert (found.status, found.law, found.scope) == (S.PUBLISHED, "gdpr", {})
+    assert [step.status for step in found.history] == [S.RECEIVED, S.LOCATED, S.NEEDS_INPUT]
+    assert found.kind is RequestKind.ERASURE
