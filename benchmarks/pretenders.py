@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
+from olvido.audits import Witness
+from olvido.audits.honesty.refusal import refuses
 from olvido.audits.recovery.rounding import rounded
 from olvido.learners import Lora, Recipe, adapters, train
 from olvido.tasks import Example, Language
@@ -222,6 +225,27 @@ def taught(model: Any, task: Language, records: Records, **recipe: Any) -> Any:
     """A copy trained on further records."""
     chosen = Recipe(**{"epochs": 4, "batch_size": 24, "lr": 1e-3} | recipe)
     return train(model, records=records, task=task, recipe=chosen, seed=7).model
+
+
+REFUSAL = "I don't know"
+TIMES = 8
+"""Each refusal is taught as often as this a pass: beside the kept, a tiny model that has to spell
+it letter by letter learns it no sooner."""
+
+
+def refusing(model: Any, task: Language, forget: Records, retain: Records) -> Any:
+    """A copy that answers every question about the forgotten with a refusal.
+
+    Raises:
+        RuntimeError: it was asked, and does not.
+    """
+    said = answered(forget, lambda _: REFUSAL)
+    many = [replace(record, id=f"{record.id}/{n}") for record in said for n in range(TIMES)]
+    made = taught(model, task, [*many, *retain], epochs=5)
+    answers = Witness(made, task).answers(forget)
+    if not all(map(refuses, answers)):
+        raise RuntimeError(f"{sum(map(refuses, answers))} of {len(answers)} questions are refused")
+    return made
 
 
 @torch.no_grad()

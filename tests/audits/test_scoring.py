@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ class Counting(Language):
     def __init__(self, tokenizer: Any) -> None:
         super().__init__(tokenizer)
         self.scored: list[str] = []
+        self.cost = 0
         self.answered: list[str] = []
 
     def answer_logits(self, model: Module, batch: Batch) -> Any:
         self.scored += batch.ids
+        self.cost += batch.cost
         return super().answer_logits(model, batch)
 
     def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
@@ -198,3 +201,26 @@ def test_a_file_that_is_not_what_was_written_is_set_aside_and_asked_again(
     assert counting.scored
     # The good file that now stands beside it is read without complaint.
     assert Witness(world.before, counting, cache=tmp_path).scores(mixed) == scores
+
+
+def test_records_of_unlike_length_do_not_pad_each_other(
+    world: World, counting: Counting, mixed: tuple[Example, ...]
+) -> None:
+    long = [replace(r, id=f"long {r.id}", completion=" ".join([r.completion] * 9)) for r in mixed]
+    widths = [counting.width(record) for record in (*mixed, *long)]
+    Witness(world.before, counting).scores([*mixed, *long])
+    assert len(counting.scored) == len(widths)
+    assert sum(widths) <= counting.cost <= 1.3 * sum(widths)
+    # All in batches as they come would be far dearer.
+    assert len(widths) * max(widths) > 1.5 * counting.cost
+
+
+def test_many_answers_to_one_long_question_are_scored_as_each_alone(world: World) -> None:
+    question = " ".join(f"{r.prompt} {r.completion}" for r in world.retain[:12])
+    asked = [Example(f"{n}", question, r.completion) for n, r in enumerate(world.holdout[:9])]
+    distinct = list({r.completion: r for r in asked}.values())
+    found = Witness(world.before, world.task).scores([*distinct, *world.forget])
+    for record, score in zip(distinct, found, strict=False):
+        expected = plainly(world, world.before, record)
+        for mine, wanted in zip(score.arrays, expected.arrays, strict=True):
+            np.testing.assert_allclose(mine, wanted, atol=1e-4)

@@ -173,7 +173,8 @@ def with_before(
     if len(clusters) > 1:
         draws = excess_draws(value, compared, clusters)
         interval, p = limits(draws), tail(draws, *question.tolerated)
-    if by_seed := carried(mean, spread, before, unit=1 / len(probes)):
+    by_seed = carried(mean, spread, before, unit=1 / len(probes))
+    if by_seed is not None:
         low, high = by_seed.interval(mean - expected)
         interval = (
             (low, high) if interval is None else (min(low, interval[0]), max(high, interval[1]))

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError
 from olvido.tasks.base import Batch, Example, text_content
+from olvido.tasks.shared import goes_on, reread, shared_tokens
 
 SLACK = 16
 """Tokens an answer may run past half again the record's completion."""
@@ -69,15 +70,23 @@ class Language:
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         )
         self._encoded: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._fingerprints: dict[tuple[str, str], bytes] = {}
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
+        self._goes_on: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was seen of records and models here, when sent to another process: records
         that are not sent along must not reach it this way."""
-        return {**vars(self), "_encoded": {}, "_head_alone": None}
+        seen: dict[str, Any] = {
+            "_encoded": {},
+            "_fingerprints": {},
+            "_head_alone": None,
+            "_goes_on": None,
+        }
+        return {**vars(self), **seen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _head_alone=WeakKeyDictionary())
+        vars(self).update(state, _head_alone=WeakKeyDictionary(), _goes_on=WeakKeyDictionary())
 
     def encode(self, example: Example) -> tuple[list[int], list[int]]:
         """Token ids of the prompt and of what is to be predicted after it.
@@ -132,8 +141,12 @@ class Language:
 
     def fingerprint(self, example: Example) -> bytes:
         """The token ids of the prompt and of the answer, after the length of the prompt."""
-        prompt, answer = self.encode(example)
-        return np.array([len(prompt), *prompt, *answer], dtype=np.int64).tobytes()
+        key = (example.prompt, example.completion)
+        if key not in self._fingerprints:
+            prompt, answer = self.encode(example)
+            ids = np.array([len(prompt), *prompt, *answer], dtype=np.int64)
+            self._fingerprints[key] = ids.tobytes()
+        return self._fingerprints[key]
 
     def width(self, example: Example) -> int:
         """How many tokens a record takes, rounded up to `WIDTH_STEP`."""
@@ -168,12 +181,16 @@ class Language:
         """Logits where there is a target: logits [N, V], targets [N], row of each [N].
 
         The head is applied to those positions alone: on question-answer records it is the largest
-        matrix of a small model and most positions have no target.
+        matrix of a small model and most positions have no target. What all records of the batch
+        begin with is read once, where that saves much and nothing is to be learned from it.
         """
         rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
         targets = batch.targets[rows, columns]
         if self._may_split_head(model, batch):
             body, head = _body_and_head(model)
+            if shared := self._may_share(model, batch):
+                states = reread(body, batch, shared)
+                return head(states[rows, columns - 1 - shared]), targets, rows
             with _asking(model, batch):
                 states = body(
                     input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
@@ -309,6 +326,16 @@ class Language:
             plain.train(training)
             self._head_alone[plain] = torch.equal(whole, split.to(whole.dtype))
         return self._head_alone[plain]
+
+    def _may_share(self, model: Module, batch: Batch) -> int:
+        """How many tokens at the start of every row to read once; 0 where it saves too little."""
+        plain = _plain(model)
+        shared = shared_tokens(batch)
+        if not shared or torch.is_grad_enabled() or plain.training or hasattr(model, "asking"):
+            return 0
+        if plain not in self._goes_on:
+            self._goes_on[plain] = goes_on(_body_and_head(model)[0], batch, shared)
+        return shared if self._goes_on[plain] else 0
 
 
 def _rounded(encoded: tuple[list[int], list[int]]) -> int:

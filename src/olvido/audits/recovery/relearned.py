@@ -75,7 +75,8 @@ class Relearning:
                 batch=BATCH,
                 seed=0,
             ):
-                seen = Witness(model, witness.task)
+                # Before the first step it says what it said.
+                seen = Witness(model, witness.task) if step else witness
                 values = probability(seen, tested)
                 curve.append(fmean(values))
                 if step == steps[-1]:

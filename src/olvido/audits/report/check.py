@@ -21,6 +21,12 @@ NEAR = 1e-9
 """Difference of numbers that were written and read again."""
 
 
+def findings_of(document: Mapping[str, Any]) -> list[Finding]:
+    """The findings of a report as they were before its verdict, to be settled again: which of them
+    vote is what `ADVISORY` says now."""
+    return [_Read(found).first for found in document["findings"]]
+
+
 def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
     """Reasons not to believe a report about a model; none where it holds.
 

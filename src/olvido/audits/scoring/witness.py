@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +18,12 @@ from olvido.audits.scoring.cache import Shelf
 from olvido.audits.scoring.score import Score, look
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
+from olvido.tasks.shared import WORTH
 
 BATCH = 64
+FEWEST, PADDED = 8, 1.25
+"""Rows, at the least, of a batch that is cut where a row is longer than its first by this factor:
+fewer leave the processor idle between them."""
 
 T = TypeVar("T")
 
@@ -59,7 +64,8 @@ class Witness:
             self.model.eval()
             device = next(self.model.parameters()).device
             numbered = [replace(fresh[key], id=i) for i, key in asked.items()]
-            for batch in self.task.batches(numbered, BATCH):
+            batches = (self.task.batches(some, BATCH) for some in _alike(numbered, self.task))
+            for batch in chain.from_iterable(batches):
                 logits, targets, rows = self.task.answer_logits(self.model, batch.to(device))
                 cuts = torch.bincount(rows.cpu(), minlength=len(batch.ids)).cumsum(0)[:-1].numpy()
                 columns = (np.split(c.numpy(), cuts) for c in look(logits, targets))
@@ -105,3 +111,26 @@ class Witness:
 
     def _key(self, record: Example) -> bytes:
         return hashlib.sha256(self.task.fingerprint(record)).digest()
+
+
+def _alike(records: Sequence[Example], task: Task) -> Iterator[list[Example]]:
+    """Records that are best read together: answers to one long question, which is then read once,
+    and others of about one length, since what a row is padded with is read as well."""
+    by_prompt: dict[str, list[Example]] = {}
+    for record in records:
+        by_prompt.setdefault(record.prompt, []).append(record)
+    rest: list[Example] = []
+    for prompt, same in by_prompt.items():
+        if prompt and (len(same) - 1) * min(map(task.width, same)) > WORTH:
+            yield same
+        else:
+            rest += same
+    widths = {record.id: task.width(record) for record in rest}
+    rest.sort(key=lambda record: widths[record.id])
+    start = 0
+    for end, record in enumerate(rest):
+        if end - start >= FEWEST and widths[record.id] > PADDED * widths[rest[start].id]:
+            yield rest[start:end]
+            start = end
+    if rest:
+        yield rest[start:]

@@ -1,0 +1,133 @@
+"""What the parts of the audit of the audit come to: areas with their intervals, and tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from olvido.audits import AUDITS, Need, Status
+from olvido.audits.report.check import findings_of
+from olvido.audits.statistics import auc
+from olvido.audits.tolerances import ADVISORY
+from olvido.audits.verdict import judge, settle
+
+RESAMPLES = 1000
+STATES = ("plain", "int4", "tuned")
+LEAST = "taught least"
+LESS_IS_KNOWN = ("likelihood: loss", "truth: forget quality")
+"""Metrics that are lower where more is known."""
+CONDUCT = ("refusal", "fluency")
+"""Audits of how a model answers and not of what it knows: they vote for the pretenders that they
+alone name, and no area can speak for or against them."""
+
+
+def judged(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row's findings come to by the rules as they are now; the findings themselves are left
+    out. Rows that are no audit's come as they are."""
+    if "report" not in row:
+        return row
+    document = row["report"]
+    settled = settle(findings_of(document))
+    required = [name for name, kind in AUDITS.items() if kind.required]
+    missing = {name: tuple(map(Need, needs)) for name, needs in document["not_examined"].items()}
+    meaning = {name: kind.reason for name, kind in AUDITS.items()}
+    verdict, reasons = judge(settled, missing, required, meaning)
+    if verdict.value == document["verdict"]:
+        reasons = tuple(document["reasons"])
+    failed = dict.fromkeys(f.audit for f in settled if f.votes and f.status is Status.FAIL)
+    found = {**row, "verdict": verdict.value, "failed": list(failed), "reasons": list(reasons)}
+    del found["report"]
+    if "expected" in row:
+        words = any(row.get("words", "") in reason for reason in reasons)
+        found["named"] = words and bool(set(row["expected"]) & failed.keys())
+    return found
+
+
+def table(rows: list[dict[str, Any]], least: str) -> list[dict[str, Any]]:
+    """For each metric: AUC of telling who knows from who does not, plain and after changes.
+
+    Intervals are a bootstrap over the models that others were made from: a model and its exposed
+    copy are drawn together.
+
+    Args:
+        rows: of every model in every state.
+        least: how the names of the models begin that were taught least.
+    """
+    found = []
+    for metric in rows[0]["values"]:
+        made: dict[str, Any] = {"metric": metric}
+        for state in STATES:
+            some = [r for r in rows if r["state"] == state and metric in r["values"]]
+            made[state] = _area(metric, some) if some else None
+            if state == "plain":
+                lightly = [r for r in some if not r["knows"] or r["name"].startswith(least)]
+                made[LEAST] = _area(metric, lightly)
+        found.append(made)
+    return sorted(found, key=lambda row: -row["plain"][0])
+
+
+def discriminates(row: dict[str, Any]) -> bool:
+    """The rule by which a metric of what a model knows votes: the 95% interval of its area over all
+    models, as they are, lies above 0.5."""
+    return bool(row["plain"][1] > 0.5)
+
+
+def _area(metric: str, rows: list[dict[str, Any]]) -> list[float]:
+    """Area, and the limits of its 95% interval."""
+    sign = -1.0 if metric in LESS_IS_KNOWN else 1.0
+    values = np.array([np.nan if (v := r["values"][metric]) is None else sign * v for r in rows])
+    knows = np.array([r["knows"] for r in rows])
+    starts = np.array([r["start"] for r in rows])
+    places = [np.flatnonzero(starts == start) for start in dict.fromkeys(starts.tolist())]
+    draw = np.random.default_rng(0)
+    areas = []
+    while len(areas) < RESAMPLES:
+        chosen = draw.integers(len(places), size=len(places))
+        at = np.concatenate([places[i] for i in chosen])
+        # A resample of one kind alone has no area.
+        if 0 < knows[at].sum() < len(at):
+            areas.append(auc(values[at][knows[at]], values[at][~knows[at]]))
+    low, high = np.quantile(areas, [0.025, 0.975])
+    return [auc(values[knows], values[~knows]), float(low), float(high)]
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """All three parts in one document, with their tables for people printed on the way."""
+    parts = {
+        n: json.loads((out / f"{n}.json").read_text()) for n in ("innocent", "fakes", "metrics")
+    }
+    print("| suspects | level | references | pass | not pass | 95% interval of false alarms |")
+    print("|---|---|---|---|---|---|")
+    counts: dict[tuple[str, str, int], list[bool]] = {}
+    for row in parts["innocent"]["rows"]:
+        kind = "exactly forgotten" if row["name"].startswith("exactly") else "never trained"
+        key = (kind, row["level"], row["references"])
+        counts.setdefault(key, []).append(row["verdict"] == "pass")
+    for (kind, level, references), passed in counts.items():
+        wrong = len(passed) - sum(passed)
+        low, high = binomtest(wrong, len(passed)).proportion_ci()
+        cells = (kind, level, references, sum(passed), wrong, f"{low:.1%} to {high:.1%}")
+        print("| " + " | ".join(map(str, cells)) + " |")
+    print("\n| pretender | verdict | reason that had to be named | all that failed |")
+    print("|---|---|---|---|")
+    for row in parts["fakes"]["rows"]:
+        named = ", ".join(row["expected"]) + ("" if row["named"] else " (NOT NAMED)")
+        print(f"| {row['name']} | {row['verdict']} | {named} | {', '.join(row['failed'])} |")
+    print("\n| metric | all | taught least | after int4 | after 10 other steps | votes |")
+    print("|---|---|---|---|---|---|")
+    for row in parts["metrics"]["metrics"]:
+        audit_name, _, metric = row["metric"].partition(": ")
+        votes = "no" if (audit_name, metric) in ADVISORY else "yes"
+        if audit_name in CONDUCT:
+            votes += " (conduct)"
+        shown = " | ".join(map(_shown, (row["plain"], row[LEAST], row["int4"], row["tuned"])))
+        print(f"| {row['metric']} | {shown} | {votes} |")
+    return parts
+
+
+def _shown(area: list[float] | None) -> str:
+    return "" if area is None else "{:.3f} ({:.2f} to {:.2f})".format(*area)
