@@ -15,7 +15,8 @@ and exits with status 2; nothing on disk has changed.
     └── TrainingFailed          the numbers went wrong
         ├── NotFinite           a loss became nan or infinite
         ├── NothingChanged      the weights are as they were
-        └── ModelDestroyed      what should have been kept is gone
+        ├── ModelDestroyed      what should have been kept is gone
+        └── NothingFits         no setting that was tried comes near enough to never having learned
 """
 
 from __future__ import annotations
@@ -120,3 +121,13 @@ class ModelDestroyed(TrainingFailed):
     """
 
     outcome: Any = None
+
+
+class NothingFits(TrainingFailed):
+    """A search found no setting that comes near enough to never having learned.
+
+    Attributes:
+        trials: what was tried.
+    """
+
+    trials: Any = ()

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from olvido.audits import AUDITS
-from olvido.forgetting import METHODS
+from olvido.forgetting import ways
 from olvido.learners import LEARNERS
 
 Olvido = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize(
-    ("command", "known"), [("methods", METHODS), ("audits", AUDITS), ("learners", LEARNERS)]
+    ("command", "known"), [("methods", ways()), ("audits", AUDITS), ("learners", LEARNERS)]
 )
 def test_everything_is_shown_with_what_it_does(
     olvido: Olvido, command: str, known: dict[str, type]
@@ -34,7 +34,7 @@ def test_everything_is_shown_with_what_it_does(
 def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
     from olvido.cli.options import method_options
 
-    words = {"guard": "kl", "dtype": "bfloat16", "definition": "tombstone"}
+    words = {"guard": "kl", "dtype": "bfloat16", "definition": "tombstone", "methods": "npo"}
     for method in json.loads(olvido("methods", "--json")[1])["methods"]:
         written = [f"{option}={words.get(option, 1)}" for option in method["options"]]
         assert list(method_options(method["name"], written)) == method["options"]

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from olvido.forgetting import METHODS
+from olvido.forgetting import METHODS, Side
 from olvido.forgetting.guarantee import Need
+from olvido.forgetting.search.proxies import Yardstick
 from olvido.models import load, save
 
 Olvido = Callable[..., tuple[int, str, str]]
@@ -225,3 +226,36 @@ def test_a_full_disk_leaves_no_model(
 ) -> None:
     with limited(100_000):
         refused([*asked, "--out", "new", "--method", "ascent"], "room")
+
+
+def test_a_search_tells_its_trials_and_keeps_them(
+    olvido: Olvido, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Yardstick, "judge", lambda *_: (Side.GOOD, 0.0))
+    asked += ["--method", "auto", "--trials", "trials", "--within", "600", "--json"]
+    status, out, err = olvido(*asked, "--out", "new")
+    assert (status, err) == (0, "")
+    first = json.loads(out)
+    assert first["trials"][-1]["taken"]
+    assert "came near enough" in first["stopped"]
+    status, out, err = olvido(*asked, "--out", "again")
+    assert (status, err) == (0, "")
+    again = json.loads(out)
+    assert (again["after"], again["trials"]) == (first["after"], first["trials"])
+
+
+@pytest.mark.parametrize("option", [["--within", "3"], ["--trials", "folder"]], ids=str)
+def test_what_belongs_to_the_search_is_refused_elsewhere(
+    refused: Refused, asked: list[Any], option: list[str]
+) -> None:
+    refused([*asked, "--out", "new", *option], option[0], "--method auto")
+
+
+def test_a_search_without_an_aim_or_time_is_refused(
+    refused: Refused, asked: list[Any], files: Path
+) -> None:
+    asked += ["--method", "auto", "--out", "new"]
+    refused([*asked, "--within", "1e-6"], "nothing that came near enough", "have passed")
+    refused([*asked, "--within", "-1"], "above 0")
+    refused([*asked, "--option", "methods=retrain"], "retrain has none")
+    refused([a for a in asked if a not in ("--holdout", files / "holdout.jsonl")], "reference")

@@ -17,7 +17,7 @@ import pytest
 
 from olvido.audits import Verdict
 from olvido.errors import InputError, NotFinite, StateError, UnknownName
-from olvido.forgetting import METHODS, Cost
+from olvido.forgetting import METHODS, Cost, ways
 from olvido.forgetting.descent import _left
 from olvido.forgetting.types import Run
 from olvido.learners import Recipe, StepLog
@@ -150,7 +150,7 @@ def test_the_report_is_written_as_it_was_returned(answered: tuple[Any, Forgotten
     assert document["records"]["datasets"] == ["residents"]
     assert document["digest"]["before"] != document["digest"]["after"]
     assert len(document["never_trained"]) == 2
-    assert {r["method"] for r in document["plan"]} == set(METHODS)
+    assert {r["method"] for r in document["plan"]} == set(ways())
     assert any("weights equal" in limit for limit in document["does_not_prove"])
 
 
@@ -350,7 +350,7 @@ def test_a_request_is_located_and_planned_once(learned: Any, opened: Opened) -> 
     }
     assert [m.id for m in lineage.holding()] == [workspace.store.aliases()[SERVING]]
     found, choice = plan(workspace, request.id)
-    assert {route.method for route in found} == set(METHODS)
+    assert {route.method for route in found} == set(ways())
     assert choice.because
     assert plan(workspace, request.id) == (found, choice)
     statuses = [step.status for step in workspace.store.request(request.id).history]
@@ -392,3 +392,18 @@ def test_forgetting_in_an_unserved_model_leaves_the_served_one(
     done = run(workspace, request.id, ref=old, probes=probes, method="elsewhere", references=2)
     assert done.published is not None
     assert workspace.store.aliases() == {SERVING: new.id}
+
+
+def test_a_search_that_finds_nothing_leaves_the_request_to_an_exact_method(
+    ready: Any, opened: Opened
+) -> None:
+    place, workspace = opened(ready)
+    request = receive(workspace, place.town.leaver.name)
+    probes = place.probes(workspace)
+    options = {"within": 1e-6}
+    done = run(workspace, request.id, probes=probes, method="auto", options=options, references=1)
+    first, last = done.attempts
+    assert (first.method, first.passed, first.outcome) == ("auto", False, None)
+    assert "the 1e-06 s there were have passed" in str(first.failure)
+    assert (last.method, last.passed) == ("retrain", True)
+    assert done.published is not None

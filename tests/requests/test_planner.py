@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from olvido.errors import MissingNeed
-from olvido.forgetting import METHODS, Cost
+from olvido.forgetting import Cost, ways
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.requests import Route, choose, locate, receive, routes
@@ -35,7 +35,7 @@ def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -
     lineage = locate(workspace, request.id)
     split = _split(workspace, held, [lineage], Probes())
     found = routes(held.trained, split, held.task)
-    assert {r.method for r in found} == set(METHODS)
+    assert {r.method for r in found} == set(ways())
     costs = [r.cost.tokens for r in found if r.cost is not None]
     assert costs == sorted(costs)
     by_name = {r.method: r for r in found}
@@ -52,7 +52,7 @@ def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -
     # Where nothing is known of the training, it cannot be run again; the rest still applies.
     untraced = {r.method: r for r in routes(Trained.untraced(held.trained.model), split, held.task)}
     assert "training" in str(untraced["retrain"].refusal)
-    assert {n for n, r in untraced.items() if r.refusal} == set(EXACT)
+    assert {n for n, r in untraced.items() if r.refusal} == {*EXACT, "auto"}
 
 
 def names(found: list[Route], **how: Any) -> list[str]:
@@ -90,6 +90,18 @@ def test_where_no_empirical_method_applies_the_cheapest_exact_one_is_left() -> N
 
 def test_a_tie_goes_to_the_less_sweeping_method() -> None:
     assert names([route("retrain"), route("replay")]) == ["replay"]
+
+
+def test_a_search_is_told_the_time_there_is_and_leaves_an_exact_method() -> None:
+    found = [route("npo"), route("auto", tokens=3), route("retrain", tokens=9)]
+    chosen = choose(found, method="auto", within=7.0)
+    assert chosen.order == (("auto", {"within": 7.0}), ("retrain", {}))
+    assert "auto (about 3.0 s, 3.0% of retraining) was asked for" in chosen.because
+    assert "price of one trial" in chosen.because
+    assert "retrain is left for when none does, or the audit fails" in chosen.because
+    asked = choose(found, method="auto", options={"within": 2.0}, within=7.0)
+    assert asked.order[0] == ("auto", {"within": 2.0})
+    assert choose(found, method="npo", within=7.0).order[0] == ("npo", {})
 
 
 def test_what_was_asked_for_comes_first_with_its_options() -> None:

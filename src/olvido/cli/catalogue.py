@@ -16,7 +16,7 @@ commands = typer.Typer()
 @command
 def methods(terminal: Terminal) -> None:
     """Show every way to forget, with its guarantee, needs and options."""
-    from olvido.forgetting import METHODS, options_of
+    from olvido.forgetting import options_of, ways
 
     found: list[dict[str, Any]] = [
         {
@@ -26,7 +26,7 @@ def methods(terminal: Terminal) -> None:
             "options": list(options_of(name)),
             "summary": method.summary,
         }
-        for name, method in METHODS.items()
+        for name, method in ways().items()
     ]
     rows = [
         (m["name"], m["guarantee"], ", ".join(m["needs"]), ", ".join(m["options"]), m["summary"])

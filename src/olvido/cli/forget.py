@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from olvido.cli.output import Terminal, command, table
 from olvido.cli.stages import stages
+
+if TYPE_CHECKING:
+    from olvido.forgetting import Trial
 
 commands = typer.Typer()
 
@@ -26,9 +29,23 @@ def forget(
         Path | None,
         typer.Option("--holdout", help="Records of the same making that it never saw."),
     ] = None,
-    method: Annotated[str, typer.Option("--method", help="See 'olvido methods'.")] = "npo",
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", help="A model that never saw them, to see where to stop."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="See 'olvido methods'; auto searches.")
+    ] = "npo",
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
+    ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option("--within", metavar="SECONDS", help="Of auto: the time there is to search."),
+    ] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option("--trials", help="Of auto: a folder of finished trials; none is done twice."),
     ] = None,
     chat: Annotated[
         bool | None,
@@ -48,7 +65,13 @@ def forget(
     from olvido.models import load, save
     from olvido.tasks import Language
 
-    options = method_options(method, option or [])
+    written = list(option or [])
+    for name, value in (("within", within), ("trials", trials)):
+        if value is not None:
+            if method != "auto":
+                raise InputError(f"--{name} belongs to the search: give it with --method auto")
+            written.append(f"{name}={value}")
+    options = method_options(method, written)
     if out.exists():
         raise InputError(f"{out} exists already: name a new folder with --out")
     above = next(folder for folder in out.absolute().parents if folder.exists())
@@ -62,9 +85,11 @@ def forget(
     with stages(terminal) as stage:
         stage(f"Loading {model}")
         loaded = load(model)
+        never = [load(name).model for name in reference or ()]
         outcome = door(
             loaded.model,
             **given,
+            reference=never,
             task=Language(loaded.tokenizer, chat=chat),
             method=method,
             seed=seed,
@@ -81,5 +106,14 @@ def forget(
         ("ended", outcome.stopped),
         ("seconds", f"{outcome.cost.seconds:.1f}"),
     ]
+    shown += [(f"trial {number}", _told(trial)) for number, trial in enumerate(outcome.trials, 1)]
     advice = "Now ask what it still knows: olvido audit (see 'olvido audit --help')."
     terminal.emit(document, table(("what", "value"), shown), advice)
+
+
+def _told(trial: Trial) -> str:
+    """A trial of a search in a line for people."""
+    rate = trial.options["lr"]
+    told = f"{trial.method} at lr {rate:.3g}: {trial.side.value}, {trial.seconds:.1f} s"
+    loss = trial.proxies.get("loss")
+    return told if loss is None else f"{told}, loss {loss:+.1%} beside never learned"

@@ -17,10 +17,8 @@ def method_options(method: str, written: Sequence[str]) -> dict[str, Any]:
         UnknownName: no such method, or no such option of it; the nearest is named.
         InputError: no `=`, or a value that the method does not take.
     """
-    from olvido.forgetting import METHODS, make_method, options_of
+    from olvido.forgetting import make_method, options_of
 
-    if method not in METHODS:
-        raise UnknownName("method", method, METHODS)
     read = _read(method, options_of(method), written)
     # Only the method knows which values it takes; asked now, before anything is loaded or written.
     make_method(method, read)

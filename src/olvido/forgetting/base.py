@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -19,6 +20,7 @@ from olvido.forgetting.descent import priced
 from olvido.forgetting.graddiff import GradDiff
 from olvido.forgetting.guarantee import Need
 from olvido.forgetting.npo import NPO
+from olvido.forgetting.search import Auto
 from olvido.forgetting.simnpo import SimNPO
 from olvido.forgetting.types import Cost, Method, Outcome, Split
 from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
@@ -41,6 +43,9 @@ METHODS: dict[str, type[Method]] = {
 }
 """Methods by the name they are called by."""
 
+SEARCHES: dict[str, type[Method]] = {"auto": Auto}
+"""What finds a method and its strength, by the name it is called by, as a method is."""
+
 SAMPLE = 256
 """Retained records on which the door looks for damage."""
 MOVED = 1e-3
@@ -55,19 +60,35 @@ def make_method(name: str, options: Mapping[str, Any]) -> Method:
     Raises:
         UnknownName: no such method, or no such option of it; the nearest is named.
     """
-    if name not in METHODS:
-        raise UnknownName("method", name, METHODS)
+    kind = kind_of(name)
     known = options_of(name)
     for option in options:
         if option not in known:
             raise UnknownName(f"option of {name}", option, known)
-    return METHODS[name](**options)
+    return kind(**options)
+
+
+def ways() -> dict[str, type[Method]]:
+    """Everything that `method` may name."""
+    return {**METHODS, **SEARCHES}
+
+
+def kind_of(name: str) -> type[Method]:
+    """The class of that method, or of that search for one.
+
+    Raises:
+        UnknownName: there is none; the nearest is named.
+    """
+    known = ways()
+    if name not in known:
+        raise UnknownName("method", name, known)
+    return known[name]
 
 
 def options_of(name: str) -> dict[str, Any]:
     """The options a method's constructor takes, its family's included, each with its type."""
     found: dict[str, Any] = {}
-    for cls in METHODS[name].__mro__:
+    for cls in kind_of(name).__mro__:
         init = cls.__dict__.get("__init__")
         if init is None or cls.__module__ == "typing":
             continue
@@ -126,6 +147,7 @@ def forget(
     forget: Iterable[Row | Example],
     retain: Iterable[Row | Example] = (),
     holdout: Iterable[Row | Example] = (),
+    reference: Module | Sequence[Module] = (),
     tokenizer: Any | None = None,
     task: Task | None = None,
     method: str = "npo",
@@ -141,9 +163,11 @@ def forget(
         retain: records to keep; exact methods need all of them, the others a sample.
         holdout: records of the same making that the model never saw; they tell a method where to
             stop (see `Descent`).
+        reference: models that never learned what is to be forgotten, where there are any: they tell
+            it better. Never the ones that the result is audited against.
         tokenizer: the model's tokenizer; or give a `task`.
         task: how records become losses.
-        method: a name in `METHODS`.
+        method: a name in `METHODS`, or `auto`: whatever comes nearest to never having learned.
         seed: of order and sampling.
         watch: called after every step.
         options: of the method.
@@ -155,9 +179,11 @@ def forget(
         NothingChanged: the weights, or the loss on the forgotten records, stayed as they were.
         ModelDestroyed: the retained records are lost as well; its `outcome` holds the remains.
         NotFinite: a loss became nan.
+        NothingFits: a search found no setting that comes near enough to never having learned.
     """
     chosen = make_method(method, options)
-    split = read_split(forget, retain, holdout)
+    never = (reference,) if isinstance(reference, Module) else tuple(reference)
+    split = replace(read_split(forget, retain, holdout), never=never)
     task = task_of(tokenizer, task)
     trained = model if isinstance(model, Trained) else Trained.untraced(model)
     _check_needs(method, chosen, trained, split)
@@ -179,11 +205,12 @@ def forget(
         method=method,
         options=dict(options),
         guarantee=chosen.guarantee,
-        cost=Cost(run.tokens, seconds, spent.retraining),
+        cost=Cost(run.tokens, run.seconds + seconds, spent.retraining),
         stopped=run.stopped,
         forget_loss=(before[0], after[0]),
         retain_loss=(before[1], after[1]),
         history=run.history,
+        trials=run.trials,
     )
     _check_effect(outcome)
     return outcome
@@ -195,6 +222,7 @@ def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> N
     shelf = trace.shelf if isinstance(trace, StepLog) else None
     have = {
         Need.RETAIN: bool(split.retain),
+        Need.HOLDOUT: bool(split.holdout or split.never),
         Need.STEP_LOG: not isinstance(trace, Untraced),
         Need.CHECKPOINTS: shelf is not None and any(True for _ in shelf),
         Need.SHARDS: placed == "sharded",

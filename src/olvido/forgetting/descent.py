@@ -166,7 +166,7 @@ class Descent:
     def _look(self, model: Module, split: Split, task: Task, total: int, seed: int) -> _Forgetting:
         """Everything that is asked of the model as it was, each thing once."""
         seen = frozen(model, split.forget, task, self.recipe.batch_size)
-        if self.target is not None or not split.holdout:
+        if self.target is not None or not (split.holdout or split.never):
             goal = math.inf if self.target is None else self.target
             goals = {example.id: goal for example in split.forget}
         else:

@@ -20,6 +20,7 @@ class Need(StrEnum):
     """What a method must be given."""
 
     RETAIN = "retain"
+    HOLDOUT = "holdout"
     STEP_LOG = "step log"
     CHECKPOINTS = "checkpoints"
     SHARDS = "shards"
@@ -33,6 +34,8 @@ class Need(StrEnum):
 
 _REMEDY = {
     Need.RETAIN: "records that the model shall keep: pass retain=[...]",
+    Need.HOLDOUT: "to know where never learned lies: pass records of the same making that the "
+    "model never saw (holdout=[...]), or a model that never learned these (reference=...)",
     Need.STEP_LOG: "the log of the training: train the model with olvido.train() or "
     "`olvido learn`, and pass what it returned",
     Need.CHECKPOINTS: "checkpoints of the training to begin from: train the model with "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 from torch.nn import Module
@@ -28,6 +29,7 @@ class Split:
     forget: tuple[Example, ...]
     retain: tuple[Example, ...]
     holdout: tuple[Example, ...] = ()
+    never: tuple[Module, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,55 @@ class Moment:
     retain: float | None
 
 
+class Side(StrEnum):
+    """Where a trial of a search ended, seen from where it should."""
+
+    GOOD = "good"
+    TOO_LITTLE = "too little"
+    TOO_MUCH = "too much"
+    HARM = "harm"
+    """What should have been kept changed."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting that a search tried.
+
+    Attributes:
+        method, options: what ran.
+        proxies: what was measured, by name; empty where the method failed outright.
+        side: what they come to.
+        distance: how far the worst of them was from its aim, 1 being as far as is tolerated.
+        seconds, tokens: it took; tokens as in `Cost`.
+        stopped: why it ended, in a sentence.
+        taken: whether it is the one whose model was handed on.
+    """
+
+    method: str
+    options: Mapping[str, Any]
+    proxies: Mapping[str, float]
+    side: Side
+    distance: float
+    seconds: float
+    tokens: float
+    stopped: str
+    taken: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for reports."""
+        return {
+            "method": self.method,
+            "options": dict(self.options),
+            "proxies": dict(self.proxies),
+            "side": self.side.value,
+            "distance": self.distance,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+            "stopped": self.stopped,
+            "taken": self.taken,
+        }
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A model that has forgotten, and how.
@@ -74,6 +125,7 @@ class Outcome:
         stopped: why it ended where it did, in a sentence.
         forget_loss, retain_loss: means before and after, nats a token.
         history: what gradient methods saw on their way.
+        trials: what a search tried before it took one.
     """
 
     model: Module
@@ -88,6 +140,7 @@ class Outcome:
     forget_loss: tuple[float, float]
     retain_loss: tuple[float, float]
     history: Sequence[Moment] = ()
+    trials: Sequence[Trial] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""
@@ -109,6 +162,7 @@ class Outcome:
             "history": [
                 {"step": m.step, "forget": m.forget, "retain": m.retain} for m in self.history
             ],
+            "trials": [trial.to_dict() for trial in self.trials],
         }
 
 
@@ -122,6 +176,8 @@ class Run:
         tokens: spent, as in `Cost`.
         stopped: why it ended, in a sentence.
         history: what it saw on its way.
+        trials: what it tried, where it searched.
+        seconds: that earlier calls spent on these trials.
     """
 
     model: Module
@@ -129,6 +185,8 @@ class Run:
     tokens: float
     stopped: str
     history: Sequence[Moment] = field(default_factory=tuple)
+    trials: Sequence[Trial] = ()
+    seconds: float = 0.0
 
 
 class Method(Protocol):

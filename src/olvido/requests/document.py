@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from olvido.audits import Verdict
-from olvido.forgetting import METHODS, Split
+from olvido.forgetting import Split, kind_of
 from olvido.ledger.facts import Guarantee, Model
 from olvido.models import weights_digest
 from olvido.requests.planner import Choice, Route
@@ -39,7 +39,7 @@ def document(
         published: the new version, if any.
         split: what was forgotten and kept.
     """
-    exact = published is not None and METHODS[tried[-1].method].guarantee is Guarantee.EXACT
+    exact = published is not None and kind_of(tried[-1].method).guarantee is Guarantee.EXACT
     return {
         "request": identifier,
         "together": list(together),

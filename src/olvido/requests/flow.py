@@ -12,7 +12,7 @@ from torch.nn import Module
 from olvido.audits import Report, Witness, audit
 from olvido.documents import write_document
 from olvido.errors import InputError, ModelDestroyed, StateError, TrainingFailed
-from olvido.forgetting import METHODS, Outcome, Split, forget, make_method, read_split
+from olvido.forgetting import Outcome, Split, forget, kind_of, make_method, read_split
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
 from olvido.ledger.lineage import Holding, Lineage, ModelState
@@ -144,7 +144,7 @@ def run(
     tried: list[Attempt] = []
     published: Model | None = None
     for name, chosen in choice.order:
-        if METHODS[name].guarantee is not Guarantee.EXACT or references is not None:
+        if kind_of(name).guarantee is not Guarantee.EXACT or references is not None:
             examiner.summon()
         attempt = _attempt(held, examiner, split, name, chosen, seed, stage)
         tried.append(attempt)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed
-from olvido.forgetting import METHODS, Cost, Split, predict
+from olvido.forgetting import Cost, Split, options_of, predict, ways
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Task
@@ -52,7 +52,7 @@ class Route:
 def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
     """All methods with their predicted cost, the cheapest first, those that do not apply last."""
     found = []
-    for name, method in METHODS.items():
+    for name, method in ways().items():
         cost, refusal = None, None
         try:
             cost = predict(trained, split, task, method=name, options={})
@@ -103,8 +103,8 @@ def choose(
     by_name = {route.method: route for route in found}
     if method is not None and by_name[method].refusal:
         raise MissingNeed(str(by_name[method].refusal))
-    # A tie goes to the less sweeping method, which METHODS names first.
-    rank = list(METHODS)
+    # A tie goes to the less sweeping method, which `ways` names first.
+    rank = list(ways())
     exact = sorted(
         (r for r in found if r.cost is not None and r.guarantee is Guarantee.EXACT),
         key=lambda r: (r.cost.tokens if r.cost else 0.0, rank.index(r.method)),
@@ -115,14 +115,15 @@ def choose(
         raise MissingNeed(f"no method applies: {refusals}")
     last: list[tuple[str, dict[str, Any]]] = [(exact[0].method, {})] if exact else []
     if method is not None:
-        order = [(method, dict(options or {})), *(pair for pair in last if pair[0] != method)]
-        return Choice(tuple(order), f"{method} was asked for")
+        first = _timed(method, options or {}, within)
+        order = [first, *(pair for pair in last if pair[0] != method)]
+        return Choice(tuple(order), _asked(by_name[method], [name for name, _ in order[1:]]))
     if not empirical:
         return Choice(
             tuple(last), f"{_priced(exact[0])} is the cheapest exact way; {_late(exact[0], within)}"
         )
     other = _priced(empirical[0])
-    tried = [(empirical[0].method, {}), *last]
+    tried = [_timed(empirical[0].method, {}, within), *last]
     if not exact:
         return Choice(tuple(tried), f"{other} is tried, and audited: no exact way applies")
     least = exact[0]
@@ -140,6 +141,27 @@ def choose(
         + ", and is left for when the audit fails"
     )
     return Choice(tuple(tried), because)
+
+
+def _timed(
+    method: str, options: Mapping[str, Any], within: float | None
+) -> tuple[str, dict[str, Any]]:
+    """A method with its options; a search is told how long it may take."""
+    found = dict(options)
+    if within and "within" in options_of(method):
+        found.setdefault("within", within)
+    return method, found
+
+
+def _asked(route: Route, left: Sequence[str]) -> str:
+    """Why what was asked for is tried, and what is left for when it fails."""
+    if "most" not in options_of(route.method):
+        return f"{route.method} was asked for"
+    told = (
+        f"{_priced(route)} was asked for, which is the price of one trial: settings are tried "
+        "until one comes near enough to never having learned"
+    )
+    return told + (f"; {left[0]} is left for when none does, or the audit fails" if left else "")
 
 
 def _late(route: Route, within: float | None) -> str:

@@ -1,0 +1,106 @@
+"""The demo's fast town at three sizes of `tiny`, with several people to be forgotten.
+
+Models are kept in a folder, each made where it is missing, with what its training took beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+
+from olvido.demo.residents import Resident, Town, make_town
+from olvido.demo.story import FAST, FAST_RECIPE
+from olvido.documents import read_document, write_document
+from olvido.learners import train
+from olvido.models.tiny import tiny_model, tiny_tokenizer
+from olvido.tasks import Example, Language, examples
+
+SIZES = {"small": (64, 2), "medium": (128, 4), "large": (192, 4)}
+"""Width and layers of each size; `medium` is the demo's."""
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What is forgotten and kept when these people leave, all names of records."""
+
+    forget: tuple[Example, ...]
+    retain: tuple[Example, ...]
+    neighbours: tuple[Example, ...]
+    general: tuple[Example, ...]
+
+
+class World:
+    """A town, and models of one size that learned it whole or in part.
+
+    Args:
+        folder: where models are kept.
+        size: a key of `SIZES`.
+    """
+
+    def __init__(self, folder: Path, size: str) -> None:
+        self.folder, self.size = folder / size, size
+        self.town: Town = make_town(seed=0, **FAST)
+        self.task = Language(tiny_tokenizer())
+        self.rows = examples(self.town.rows())
+        strangers = [examples(self.town.rows_of(person)) for person in self.town.outsiders]
+        self.calibrating = tuple(e for group in strangers[::2] for e in group)
+        """Half of the people nobody was taught, for methods."""
+        self.attacked = tuple(e for group in strangers[1::2] for e in group)
+        """The other half, for audits."""
+
+    def ids(self, people: Sequence[Resident]) -> frozenset[str]:
+        """Ids of the records about these people."""
+        return frozenset(str(row["id"]) for p in people for row in self.town.rows_of(p))
+
+    def leaving(self, person: Resident, gone: Collection[str] = ()) -> Leaving:
+        """The records when this person leaves; who left before, or is elsewhere gone, is no
+        neighbour and nothing to keep."""
+        own = self.ids([person])
+        near = self.ids(self.town.neighbours(person)) - own
+        kept = tuple(e for e in self.rows if e.id not in own and e.id not in gone)
+        return Leaving(
+            tuple(e for e in self.rows if e.id in own),
+            kept,
+            tuple(e for e in kept if e.id in near),
+            tuple(e for e in kept if not e.subjects),
+        )
+
+    def learned(self, seed: int, without: Sequence[Resident] = ()) -> Any:
+        """A model trained on everybody but these people."""
+        width, layers = SIZES[self.size]
+        model = tiny_model(len(self.task.tokenizer), seed=seed, width=width, layers=layers)
+        file = self._file(seed, without)
+        if not file.exists():
+            gone = self.ids(without)
+            began = time.process_time()
+            made = train(
+                model,
+                records=[e for e in self.rows if e.id not in gone],
+                task=self.task,
+                recipe=FAST_RECIPE,
+                seed=seed,
+            )
+            seconds = time.process_time() - began
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_suffix(".unfinished")
+            save_model(made.model, str(unfinished))
+            took = {"tokens": made.trace.tokens, "seconds": seconds}
+            write_document(took, file.with_suffix(".json"))
+            unfinished.rename(file)
+            print(f"{file.stem} ({self.size}): {seconds:.0f} s", flush=True)
+        load_model(model, str(file))
+        return model.eval()
+
+    def took(self, seed: int, without: Sequence[Resident] = ()) -> dict[str, float]:
+        """Tokens and seconds (of the processor) of that training."""
+        return read_document(self._file(seed, without).with_suffix(".json"))
+
+    def _file(self, seed: int, without: Sequence[Resident]) -> Path:
+        places = [self.town.residents.index(person) for person in without]
+        which = "all" if not places else "without-" + "-".join(map(str, places))
+        return self.folder / f"{which}-seed-{seed}.safetensors"

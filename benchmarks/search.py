@@ -1,0 +1,215 @@
+"""Does the search pass the audit more often than the untouched default, and what does it cost?
+
+    python benchmarks/search.py run --out build/auto      # resumes
+    python benchmarks/search.py rates --out build/auto    # the response to the rate
+    python benchmarks/search.py summary --out build/auto
+
+Three sizes of `tiny`, three residents of the demo's fast town forgotten one at a time from models
+of three seeds, each result audited (level quick) against three models that saw none of the three.
+The search sees no never-trained model and half of the people nobody was taught; the audit has the
+other half. A search that finds nothing counts as no pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+
+from leavers import SIZES, World
+from olvido.audits import Status, Witness, audit
+from olvido.documents import read_document, write_document
+from olvido.errors import ModelDestroyed, NothingFits, OlvidoError
+from olvido.forgetting import forget
+from olvido.learners.runs.environment import environment
+
+LEAVERS, SEEDS, REFERENCES = 3, 3, 3
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "npo (default)": ("npo", {}),
+    "graddiff (default)": ("graddiff", {}),
+    "auto": ("auto", {}),
+}
+RATES = [1e-5 * 2**n for n in range(10)]
+
+
+def cells(world: World, folder: Path) -> Iterator[dict[str, Any]]:
+    """Every way on every leaver and seed."""
+    leavers = world.town.residents[:LEAVERS]
+    references = [Witness(world.learned(10 + n, leavers), world.task) for n in range(REFERENCES)]
+    all_gone = world.ids(leavers)
+    for seed in range(SEEDS):
+        before = Witness(world.learned(seed), world.task)
+        for number, person in enumerate(leavers):
+            for name, (method, options) in WAYS.items():
+                file = folder / f"{name.split()[0]}-{number}-{seed}.json"
+                if not file.exists():
+                    row = cell(world, before, references, person, all_gone, method, options, seed)
+                    again = world.took(seed)["tokens"]
+                    told = {"size": world.size, "way": name, "leaver": number, "seed": seed}
+                    row = told | row | {"share": row["tokens"] / again}
+                    write_document(row, file)
+                    shown = {k: v for k, v in row.items() if k != "trials"}
+                    print(json.dumps(shown), flush=True)
+                yield read_document(file)
+
+
+def cell(
+    world: World,
+    before: Witness,
+    references: list[Witness],
+    person: Any,
+    gone: frozenset[str],
+    method: str,
+    options: dict[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """One forgetting and its audit."""
+    split = world.leaving(person)
+    destroyed, began = False, time.process_time()
+    try:
+        outcome = forget(
+            before.model,
+            forget=split.forget,
+            retain=split.retain,
+            holdout=world.calibrating,
+            task=world.task,
+            method=method,
+            seed=seed,
+            **options,
+        )
+    except ModelDestroyed as error:
+        outcome, destroyed = error.outcome, True
+    except NothingFits as error:
+        trials = [t.to_dict() for t in error.trials]
+        spent = sum(t.tokens for t in error.trials)
+        seconds = time.process_time() - began
+        told = {"verdict": "nothing found", "failed": [], "error": str(error)}
+        return told | {"trials": trials, "tokens": spent, "seconds": seconds}
+    except OlvidoError as error:
+        return {"verdict": "error", "failed": [], "error": str(error), "trials": [], "tokens": 0.0}
+    seconds = time.process_time() - began
+    report = audit(
+        outcome.model,
+        forget=split.forget,
+        retain=tuple(e for e in split.retain if e.id not in gone),
+        neighbours=tuple(e for e in split.neighbours if e.id not in gone),
+        general=split.general,
+        holdout=world.attacked,
+        before=before,
+        reference=references,
+        task=world.task,
+    )
+    loss = report.find("likelihood", "loss")
+    return {
+        "verdict": "destroyed" if destroyed else report.verdict.value,
+        "failed": sorted({f.audit for f in report.findings if f.status is Status.FAIL}),
+        "outside": sorted({f.audit for f in report.findings if f.votes and f.outside}),
+        "tokens": outcome.cost.tokens,
+        "seconds": seconds,
+        "loss": loss.value,
+        "never_trained_loss": loss.expected,
+        "recall": report.find("recall", "exact match").value,
+        "kept": report.find("collateral", "exact match").value,
+        "neighbours": report.find("neighbours", "exact match").value,
+        "stopped": outcome.stopped,
+        "trials": [t.to_dict() for t in outcome.trials],
+    }
+
+
+def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
+    """The first leaver and seed at every rate: what the proxies say, and whether it is monotone."""
+    from olvido.forgetting import make_method
+    from olvido.forgetting.search.proxies import Yardstick
+    from olvido.forgetting.types import Split
+    from olvido.learners import Trained
+
+    split = world.leaving(world.town.residents[0])
+    trained = Trained.untraced(world.learned(0))
+    aims = Split(split.forget, split.retain, world.calibrating)
+    yardstick = Yardstick(trained.model, aims, world.task)
+    for rate in RATES:
+        file = folder / f"rate-{rate:.2g}.json"
+        if not file.exists():
+            longer = min(max(1e-4 * 128 / SIZES[world.size][0] / rate, 1.0), 4)
+            chosen = make_method("npo", {"lr": rate, "epochs": math.ceil(30 * longer)})
+            try:
+                run = chosen.run(trained, yardstick.split, world.task, seed=0, watch=None)
+                proxies = yardstick.measure(run.model)
+                side, distance = yardstick.judge(proxies)
+                row = {"side": side.value, "distance": distance, "proxies": proxies}
+            except OlvidoError as error:
+                row = {"side": "too much", "error": str(error)}
+            write_document({"size": world.size, "rate": rate} | row, file)
+        yield read_document(file)
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Passes with their interval, and what they cost, by size and way."""
+    found = []
+    for size in (*SIZES, "all"):
+        for way in WAYS:
+            some = [r for r in rows if r["way"] == way and size in (r["size"], "all")]
+            if not some:
+                continue
+            passed = sum(r["verdict"] == "pass" for r in some)
+            inside = sum(r["verdict"] == "pass" and not r["outside"] for r in some)
+            low, high = binomtest(passed, len(some)).proportion_ci(method="wilson")
+            done = [r for r in some if "loss" in r]
+            found.append(
+                {
+                    "size": size,
+                    "way": way,
+                    "n": len(some),
+                    "passed": passed,
+                    "interval": [low, high],
+                    "every_point_inside": inside,
+                    "verdicts": {v: sum(r["verdict"] == v for r in some) for v in
+                                 sorted({r["verdict"] for r in some})},
+                    "failed": {a: sum(a in r["failed"] for r in some) for a in
+                               sorted({a for r in some for a in r["failed"]})},
+                    "share": fmean(r["share"] for r in some),
+                    "trials": fmean(max(1, len(r["trials"])) for r in some),
+                    "off": fmean(abs(r["loss"] / r["never_trained_loss"] - 1) for r in done),
+                    "kept": fmean(r["kept"] for r in done),
+                    "neighbours": fmean(r["neighbours"] for r in done),
+                }
+            )  # fmt: skip
+    return found
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["run", "rates", "summary"])
+    parser.add_argument("--out", type=Path, required=True, help="models and results go here")
+    parser.add_argument("--sizes", default=",".join(SIZES))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = args.out / "search"
+    if args.part != "summary":
+        for size in args.sizes.split(","):
+            part = cells if args.part == "run" else rates
+            for _ in part(World(args.out, size), folder / args.part / size):
+                pass
+        return
+    rows = [read_document(file) for file in sorted((folder / "run").glob("*/*.json"))]
+    responses = [read_document(file) for file in sorted((folder / "rates").glob("*/*.json"))]
+    table = summary(rows)
+    for row in table:
+        print(json.dumps(row))
+    about = {"date": datetime.date.today().isoformat(), "environment": environment()}
+    document = about | {"summary": table, "rates": responses, "runs": rows}
+    write_document(document, args.out / "search.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Ten people leave one after another: is the tenth forgetting as good as the first?
+
+    python benchmarks/sequence.py --out build/auto --variant npo
+    python benchmarks/sequence.py --out build/auto --summary
+
+The demo's fast town and its tiny model. Each leaver is forgotten from what the forgetting before
+left behind; nobody who left is among the records kept. Every step is audited (level quick) against
+models that saw none of the ten, and all who left so far are asked for again. Each step is written
+when it is done and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+
+from leavers import World
+from olvido.audits import Status, Witness, audit
+from olvido.documents import read_document, write_document
+from olvido.errors import ModelDestroyed, OlvidoError
+from olvido.forgetting import forget
+from olvido.learners.runs.environment import environment
+from olvido.tasks import Example
+
+LEAVERS = 10
+REFERENCES = 3
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "npo": ("npo", {}),
+    "npo, kl to the last version": ("npo", {"guard": "kl"}),
+    "auto": ("auto", {}),
+}
+
+
+def recall(witness: Witness, records: tuple[Example, ...]) -> float:
+    """Share of answers every token of which the model would say itself."""
+    return fmean(float(score.exact) for score in witness.scores(records))
+
+
+def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, Any]]:
+    """One sequence, resumed where it was cut off."""
+    method, options = VARIANTS[variant]
+    leavers = world.town.residents[:LEAVERS]
+    all_gone = world.ids(leavers)
+    stay = tuple(e for e in world.rows if e.id not in all_gone)
+    general = tuple(e for e in stay if not e.subjects)
+    references = [Witness(world.learned(100 + n, leavers), world.task) for n in range(REFERENCES)]
+    original = Witness(world.learned(seed), world.task)
+    model = world.learned(seed)
+    again = world.took(seed)["tokens"]
+    rows: list[dict[str, Any]] = []
+    for step, person in enumerate(leavers, 1):
+        gone = world.ids(leavers[: step - 1])
+        split = world.leaving(person, gone)
+        file = folder / f"{step:02d}.json"
+        weights = file.with_suffix(".safetensors")
+        if file.exists():
+            rows.append(read_document(file))
+            load_model(model, str(weights))
+            continue
+        failure = None
+        try:
+            outcome = forget(
+                model,
+                forget=split.forget,
+                retain=split.retain,
+                holdout=world.calibrating,
+                task=world.task,
+                method=method,
+                seed=seed,
+                **options,
+            )
+        except ModelDestroyed as error:
+            outcome, failure = error.outcome, str(error)
+        except OlvidoError as error:
+            rows.append({"step": step, "failure": str(error)})
+            print(rows[-1], flush=True)
+            return rows
+        model = outcome.model.eval()
+        now = Witness(model, world.task)
+        report = audit(
+            now,
+            forget=split.forget,
+            retain=stay,
+            neighbours=tuple(e for e in split.neighbours if e.id not in all_gone),
+            general=general,
+            holdout=world.attacked,
+            before=original,
+            reference=references,
+            task=world.task,
+        )
+        left = [world.leaving(p).forget for p in leavers[:step]]
+        loss = report.find("likelihood", "loss")
+        row = {
+            "step": step,
+            "failure": failure,
+            "verdict": report.verdict.value,
+            "failed": sorted({f.audit for f in report.findings if f.status is Status.FAIL}),
+            "steps": len(outcome.history),
+            "share": outcome.cost.tokens / again,
+            "loss": loss.value,
+            "never_trained_loss": loss.expected,
+            "recall": recall(now, split.forget),
+            "recall_of_all_who_left": [recall(now, records) for records in left],
+            "loss_of_all_who_left": [
+                fmean(s.loss for s in now.scores(records)) for records in left
+            ],
+            "never_trained_losses": [
+                fmean(s.loss for w in references for s in w.scores(records)) for records in left
+            ],
+            "kept": recall(now, stay),
+            "kept_before": recall(original, stay),
+            "kept_loss": fmean(s.loss for s in now.scores(stay)),
+            "general": recall(now, general),
+            "strangers": fmean(s.loss for s in now.scores(world.calibrating)),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(model, str(weights))
+        write_document(row, file)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run one variant, or put all that were run into one document."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--variant", choices=list(VARIANTS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--summary", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.summary:
+        found = [
+            read_document(file) for file in sorted((args.out / "sequence").glob("*/*/all.json"))
+        ]
+        about = {"date": datetime.date.today().isoformat(), "environment": environment()}
+        write_document(about | {"sequences": found}, args.out / "sequence.json")
+        return
+    world = World(args.out, "medium")
+    folder = (
+        args.out / "sequence" / args.variant.replace(",", "").replace(" ", "-") / str(args.seed)
+    )
+    rows = run(world, folder, args.variant, args.seed)
+    result = {"variant": args.variant, "seed": args.seed, "rows": rows}
+    write_document(result, folder / "all.json")
+
+
+if __name__ == "__main__":
+    main()

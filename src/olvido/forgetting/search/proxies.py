@@ -1,0 +1,229 @@
+"""What a trial is judged by: cheap, and on records that no trial trains on or is audited with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import NamedTuple
+
+import torch
+from torch.nn import Module
+from torch.nn import functional as F
+
+from olvido.forgetting.calibration import targets
+from olvido.forgetting.sampling import nearest
+from olvido.forgetting.types import Side, Split
+from olvido.tasks import Example, Task
+
+BATCH = 64
+NEAR, FAR = 48, 96
+"""Kept records, at the most, that are put aside to look for damage: near the forgotten, and all."""
+PUT_ASIDE = 8
+"""One in so many kept records is put aside."""
+ANSWERED = 32
+"""Forgotten records, at the most, whose answers are read for fluency."""
+
+
+class Band(NamedTuple):
+    """What a proxy may be, from low to high, and what it is in a sentence for people."""
+
+    low: float
+    high: float
+    says: str
+
+
+BANDS: Mapping[str, Band] = {
+    "loss": Band(-0.15, 0.15, "loss on the forgotten beside never learned, as a share of it"),
+    "probability": Band(-math.inf, 0.05, "probability of the forgotten above never learned"),
+    "recall": Band(-math.inf, 0.05, "share of the forgotten still said, above never learned"),
+    "told apart": Band(-0.15, 0.15, "AUC of telling the forgotten from strangers, beside expected"),
+    "kept": Band(-0.02, math.inf, "change in the share of kept records that are said"),
+    "kept loss": Band(-math.inf, 0.10, "rise of the kept records' loss, nats a token"),
+    "neighbours": Band(-0.03, math.inf, "change in the share of near records that are said"),
+    "neighbours loss": Band(-math.inf, 0.20, "rise of the near records' loss, nats a token"),
+    "strangeness": Band(-math.inf, 1.0, "nats a token by which answers read stranger than before"),
+}
+"""Narrower than what the audits tolerate, by about as much as a target that was read off strangers
+errs (docs/results/search.md)."""
+FORGETTING = ("loss", "probability", "recall", "told apart")
+"""Those that say how much was forgotten; the others say what else changed."""
+
+
+class Seen(NamedTuple):
+    """How a model sees one record: its loss in nats a token, and whether it would say it."""
+
+    loss: float
+    said: float
+
+
+@torch.no_grad()
+def look(model: Module, records: Sequence[Example], task: Task) -> dict[str, Seen]:
+    """How a model sees records, by their ids."""
+    device = next(model.parameters()).device
+    model.eval()
+    found: dict[str, Seen] = {}
+    for batch in task.batches(records, BATCH):
+        logits, answers, rows = task.answer_logits(model, batch.to(device))
+        size = len(batch.ids)
+        loss = F.cross_entropy(logits.float(), answers, reduction="none")
+        missed = (logits.argmax(-1) != answers).float()
+        total, wrong = (
+            torch.zeros(size, device=device).index_add(0, rows, v) for v in (loss, missed)
+        )
+        losses = (total / torch.bincount(rows, minlength=size)).tolist()
+        said = (wrong == 0).float().tolist()
+        found |= {i: Seen(a, b) for i, a, b in zip(batch.ids, losses, said, strict=True)}
+    return found
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How the forgotten look to models that never learned them, in means."""
+
+    loss: float
+    probability: float
+    recall: float
+    apart: float
+
+
+class Yardstick:
+    """Everything that trials are measured against, found once.
+
+    Kept records that are put aside are no part of `split`, with which trials run: no guard holds
+    them, so that they show what happens to the rest.
+
+    Args:
+        before: the model as it was.
+        split: what is forgotten and kept, with strangers or never-trained models.
+        task: how records become batches.
+    """
+
+    def __init__(self, before: Module, split: Split, task: Task) -> None:
+        self._task, self._forget, self._strangers = task, split.forget, split.holdout
+        near = nearest(split.forget, split.retain, PUT_ASIDE * len(split.forget))
+        self._near = near[::PUT_ASIDE][:NEAR]
+        aside = {record.id for record in self._near}
+        far = tuple(record for record in split.retain if record.id not in aside)
+        self._far = far[::PUT_ASIDE][:FAR]
+        aside |= {record.id for record in self._far}
+        self.split = replace(split, retain=tuple(r for r in split.retain if r.id not in aside))
+        """What trials run with."""
+        self._asked = tuple(r for r in split.forget if r.prompt)[:ANSWERED]
+        self._speaks = hasattr(task, "tokenizer") and bool(self._asked)
+        self._before = before
+        self._was = look(before, [*self._near, *self._far], task)
+        self.expected = self._expect(before, split)
+        self._read = self._strangeness(before) if self._speaks else 0.0
+
+    @property
+    def looking(self) -> float:
+        """Tokens of one look, all forward."""
+        probes = (*self._forget, *self._strangers, *self._near, *self._far)
+        # An answer is said and then read.
+        return float(
+            sum(map(self._task.width, probes)) + 2 * sum(map(self._task.width, self._asked))
+        )
+
+    def measure(self, model: Module) -> dict[str, float]:
+        """Every proxy of a model that has forgotten."""
+        expected = self.expected
+        now = look(model, [*self._forget, *self._strangers, *self._near, *self._far], self._task)
+        gone = [now[r.id] for r in self._forget]
+        found = {
+            "loss": fmean(s.loss for s in gone) / expected.loss - 1,
+            "probability": fmean(math.exp(-s.loss) for s in gone) - expected.probability,
+            "recall": fmean(s.said for s in gone) - expected.recall,
+        }
+        if self._strangers:
+            strange = [now[r.id].loss for r in self._strangers]
+            found["told apart"] = apart([s.loss for s in gone], strange) - expected.apart
+        for name, records in (("kept", self._far), ("neighbours", self._near)):
+            if records:
+                was, are = ([seen[r.id] for r in records] for seen in (self._was, now))
+                found[name] = fmean(s.said for s in are) - fmean(s.said for s in was)
+                found[f"{name} loss"] = fmean(s.loss for s in are) - fmean(s.loss for s in was)
+        if self._speaks:
+            found["strangeness"] = self._strangeness(model) - self._read
+        return found
+
+    def judge(self, proxies: Mapping[str, float]) -> tuple[Side, float]:
+        """What proxies come to, and how far the worst of them is out, 1 being its band's end."""
+        worst = 0.0
+        out: dict[str, bool] = {}
+        for name, value in proxies.items():
+            low, high = self.band(name)
+            end = high if value > 0 else -low
+            share = abs(value) / end if math.isfinite(end) else 0.0
+            if not math.isfinite(value):
+                share = math.inf
+            worst = max(worst, share)
+            if share > 1:
+                out[name] = value > 0
+        if not out:
+            return Side.GOOD, worst
+        if worst == math.inf or any(name not in FORGETTING for name in out):
+            return Side.HARM, worst
+        # The loss decides the side; without it, whatever else is out.
+        more = (
+            out["loss"]
+            if "loss" in out
+            else not any(name in ("probability", "recall") or not out[name] for name in out)
+        )
+        return (Side.TOO_MUCH if more else Side.TOO_LITTLE), worst
+
+    def band(self, name: str) -> tuple[float, float]:
+        """What is tolerated, and one record at the least: of few, one is a large share."""
+        low, high, _ = BANDS[name]
+        asked = {"recall": self._forget, "kept": self._far, "neighbours": self._near}
+        one = 1.01 / len(asked[name]) if asked.get(name) else 0.0
+        return min(low, -one), max(high, one)
+
+    def _expect(self, before: Module, split: Split) -> Expected:
+        goals = targets(before, split, self._task, BATCH)
+        if not split.never:
+            strange = look(before, self._strangers, self._task)
+            losses = [s.loss for s in strange.values()]
+            return Expected(
+                fmean(goals.values()),
+                fmean(math.exp(-loss) for loss in losses),
+                fmean(s.said for s in strange.values()),
+                # Of a run that ends where its targets are.
+                apart(list(goals.values()), losses),
+            )
+        gone, told = [], []
+        for model in split.never:
+            seen = look(model, [*split.forget, *self._strangers], self._task)
+            gone += [seen[r.id] for r in split.forget]
+            if self._strangers:
+                own, others = (
+                    [seen[r.id].loss for r in records]
+                    for records in (split.forget, self._strangers)
+                )
+                told.append(apart(own, others))
+        return Expected(
+            fmean(goals.values()),
+            fmean(math.exp(-s.loss) for s in gone),
+            fmean(s.said for s in gone),
+            fmean(told) if told else 0.5,
+        )
+
+    def _strangeness(self, model: Module) -> float:
+        """Mean loss of the model as it was on answers as plain text, without the question."""
+        answers = self._task.generate(model, self._asked, BATCH)
+        said = [
+            Example(f"{r.id}/said", "", answer.strip() or "?", r.fields)
+            for r, answer in zip(self._asked, answers, strict=True)
+        ]
+        return fmean(s.loss for s in look(self._before, said, self._task).values())
+
+
+def apart(some: Sequence[float], others: Sequence[float]) -> float:
+    """How often one of `some` is larger than one of `others`, a tie counting half.
+
+    >>> apart([1.0, 2.0], [1.0, 1.0])
+    0.75
+    """
+    pairs = [(a > b) + (a == b) / 2 for a in some for b in others]
+    return sum(pairs) / len(pairs)
