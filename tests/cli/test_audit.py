@@ -135,8 +135,106 @@ def test_wrong_input_is_one_line(
     refused([*asked, *arguments], *words)
 
 
-def test_a_reference_is_required(refused: Refused, asked: list[Any]) -> None:
-    refused(_without(asked, "--reference"), "Missing option '--reference'")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["models that never saw the records", "--reference", "--base MODEL --keep DIR"]),
+        (["--base", "FILES/small"], ["--keep DIR"]),
+        (["--base", "tiny", "--keep", "kept"], ["--base tiny has weights of other shapes"]),
+        (["--base", "FILES/nothing", "--keep", "kept"], ["unknown model"]),
+        (["--base", "FILES/small", "--keep", "FILES/forget.jsonl"], ["is no folder"]),
+        (["--base", "FILES/small", "--keep", "kept", "--epochs", "0"], ["epochs"]),
+        (["--base", "FILES/small", "--keep", "kept", "--shadows", "3"], ["in pairs"]),
+        (["--base", "FILES/small", "--keep", "kept", "--audits", "recal"], ["'recal'"]),
+        (["--base", "FILES/small", "--keep", "kept", "--references", "0"], ["--references"]),
+        (["--reference", "FILES/small", "--keep", "kept"], ["--keep", "--base"]),
+        (["--reference", "FILES/small", "--lr", "1e-3"], ["--lr", "--base"]),
+        (["--reference", "FILES/small", "--level", "deep"], ["unknown level 'deep'", "standard"]),
+        (["--reference", "FILES/small", "--page", "report.json"], ["ends in .html"]),
+        (["--reference", "FILES/small", "--page", "no/report.html"], ["there is no folder no"]),
+        (["--reference", "FILES/small", "--cache", "FILES/forget.jsonl"], ["is no folder"]),
+    ],
+)
+def test_models_to_compare_with_are_given_or_trained_and_nothing_else(
+    refused: Refused, asked: list[Any], files: Path, arguments: list[str], words: list[str]
+) -> None:
+    given = [word.replace("FILES", str(files)) for word in arguments]
+    refused([*_without(asked, "--reference"), *given], *words)
+
+
+def test_a_text_to_be_kept_and_forgotten_both_is_refused_before_anything_is_trained(
+    refused: Refused, asked: list[Any], files: Path
+) -> None:
+    asked[asked.index("--retain") + 1] = files / "residents.jsonl"
+    asked = _without(asked, "--reference")
+    refused([*asked, "--base", files / "small", "--keep", "kept"], "would have seen that")
+
+
+def test_never_trained_models_are_trained_once_and_used_again(
+    olvido: Olvido, files: Path, models: Path, here: Path
+) -> None:
+    asked = [
+        *("audit", models / "never-1", "--forget", files / "forget.jsonl"),
+        *("--retain", files / "retain.jsonl", "--holdout", files / "holdout.jsonl"),
+        *("--base", files / "small", "--keep", "kept", "--references", 2, "--shadows", 2),
+        *("--epochs", 1, "--audits", "likelihood", "--json"),
+    ]
+    found = []
+    for _ in range(2):
+        status, out, err = olvido(*asked)
+        assert (status, err) == (1, "")
+        report = _strictly(out)
+        found.append((report["never_trained"], report["findings"]))
+        made = {path: path.stat().st_mtime_ns for path in (here / "kept").glob("*/*")}
+        found.append(made)
+    assert found[:2] == found[2:]
+    names = sorted(folder.name[:13] for folder in (here / "kept").iterdir())
+    assert names == ["reference-001", "reference-002", "shadow-000-" + names[2][11:], names[3]]
+    assert len(set(report["never_trained"])) == 2
+    assert report["trained"]["recipe"]["epochs"] == 1
+    assert report["predicted_seconds"] > 0
+
+
+def test_people_are_told_how_long_it_takes_before_it_starts(
+    olvido: Olvido, files: Path, here: Path
+) -> None:
+    _, _, err = olvido(
+        *("audit", files / "small", "--forget", files / "forget.jsonl"),
+        *("--reference", files / "small", "--audits", "likelihood", "--cache", "said"),
+    )
+    lines = err.splitlines()
+    told = next(n for n, line in enumerate(lines) if line.startswith("The audit takes about "))
+    assert "(level quick)" in lines[told]
+    assert "Audited likelihood" in lines[told:]
+    assert list((here / "said").rglob("*.npz"))
+
+
+def test_a_page_is_written_beside_the_document(
+    olvido: Olvido, asked: list[Any], here: Path, models: Path
+) -> None:
+    asked[1] = models / "before"
+    named = ["--audits", "change,recall,likelihood,collateral"]
+    status, out, _ = olvido(*asked, *named, "--page", "report.html", "--json")
+    assert (status, _strictly(out)["verdict"]) == (1, "fail")
+    page = (here / "report.html").read_text("utf-8")
+    assert page.lower().startswith("<!doctype html>")
+    assert "the weights did not change" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert [path.name for path in here.iterdir()] == ["report.html"]
+
+
+def test_another_tokenizer_is_refused(
+    refused: Refused, asked: list[Any], files: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers import models as kinds
+    from transformers import PreTrainedTokenizerFast
+
+    other = tmp_path_factory.mktemp("other") / "model"
+    words = Tokenizer(kinds.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    made = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[UNK]")
+    save(load(files / "small").model, made, other)
+    refused([*asked, "--reference", other], "has another tokenizer")
 
 
 def test_a_reference_that_saw_the_records_is_refused(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
+import torch
+from torch.nn import Module
+
 from olvido.audits.scoring import Witness
 from olvido.audits.scoring.witness import BATCH
 from olvido.audits.types import Asks, Evidence, Need
-from olvido.tasks import Example
+from olvido.learners import Recipe
+from olvido.tasks import Example, Task
 
 SAMPLE = 8
 """Records that are scored, and answered, to learn how fast this machine is."""
@@ -48,3 +52,21 @@ def _timed(work: object) -> float:
     assert callable(work)
     work()
     return time.perf_counter() - began
+
+
+def forecast_training(
+    model: Module, task: Task, records: Sequence[Example], recipe: Recipe
+) -> float:
+    """Seconds that a training on these records is going to take on this machine.
+
+    A step costs about three forward passes: the pass itself, and twice that backward (Kaplan et al.
+    2020, arXiv 2001.08361, section 2.1).
+    """
+    sample = records[: recipe.batch_size]
+    if not sample:
+        return 0.0
+    batch = task.collate(sample)
+    with torch.no_grad():
+        task.losses(model, batch)
+        forward = _timed(lambda: task.losses(model, batch)) / sum(map(task.width, sample))
+    return 3 * forward * recipe.epochs * sum(map(task.width, records))
