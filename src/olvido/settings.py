@@ -23,6 +23,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "data": "data",
     "models": "models",
     "reports": "reports",
+    "certificates": "certificates",
     "device": "cpu",
     "dtype": "float32",
     "threads": None,
@@ -31,7 +32,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "holidays": (),
     "timezone": "UTC",
 }
-_PATHS = ("key", "signing_key", "data", "models", "reports")
+_PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
 # Variables of the same prefix that are read elsewhere, or say where the workspace is.
 _NOT_SETTINGS = ("OLVIDO_WORKSPACE", "OLVIDO_CACHE")
@@ -55,6 +56,7 @@ class Settings:
     data: Path
     models: Path
     reports: Path
+    certificates: Path
     device: str
     dtype: str
     threads: int | None

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ WORKING: dict[str, list[str]] = {
     "request run": ["req-0002", "--method", "retrain", "--references", "1"],
     "request report": ["req-0001"],
     "request list": [],
+    "certificate issue": ["req-0001"],
+    "certificate show": ["req-0001"],
+    "certificate verify": ["THE CERTIFICATE"],
     "forget": [
         *("FILES/small", "--forget", "FILES/forget.jsonl", "--out", "out"),
         *("--method", "ascent", "--option", "epochs=3"),
@@ -94,6 +98,9 @@ WRONG: dict[str, list[str]] = {
     "request run": ["req-0001"],
     "request report": ["req-9999"],
     "request list": ["--workspace", "nowhere"],
+    "certificate issue": ["req-9999"],
+    "certificate show": ["req-9999"],
+    "certificate verify": ["nothing"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
     "verify-exact": ["nothing"],
@@ -121,7 +128,13 @@ def filled(
     resident = city_of_twelve.residents[1].name
 
     def fill(arguments: list[str]) -> list[str]:
-        return [a.replace("FILES", str(files)).replace("A RESIDENT", resident) for a in arguments]
+        (certificate,) = Path("certificates").iterdir()
+        names = {
+            "FILES": str(files),
+            "A RESIDENT": resident,
+            "THE CERTIFICATE": str(certificate),
+        }
+        return [reduce(lambda a, name: a.replace(name, names[name]), names, a) for a in arguments]
 
     return fill
 

@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from olvido.cli import (
     audit,
     catalogue,
+    certificate,
     data,
     demo,
     forget,
@@ -41,6 +42,7 @@ app.add_typer(log.commands, name="log")
 app.add_typer(learn.commands)
 app.add_typer(models.commands, name="models")
 app.add_typer(request.commands, name="request")
+app.add_typer(certificate.commands, name="certificate")
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(verify.commands)

@@ -7,8 +7,9 @@ from typing import Any
 
 from olvido.audits import Verdict
 from olvido.forgetting import Split, kind_of
-from olvido.ledger.facts import Guarantee, Model
+from olvido.ledger.facts import Model
 from olvido.models import weights_digest
+from olvido.requests.limits import LIMITS
 from olvido.requests.planner import Choice, Route
 from olvido.requests.types import Attempt
 from olvido.workspace import Held
@@ -39,7 +40,6 @@ def document(
         published: the new version, if any.
         split: what was forgotten and kept.
     """
-    exact = published is not None and kind_of(tried[-1].method).guarantee is Guarantee.EXACT
     return {
         "request": identifier,
         "together": list(together),
@@ -58,13 +58,5 @@ def document(
         "plan": [route.to_dict() for route in found],
         "chosen": choice.to_dict(),
         "attempts": [attempt.to_dict() for attempt in tried],
-        "does_not_prove": (
-            ["that this machine did what the log says: check it with 'olvido verify-exact'"]
-            if exact
-            else [
-                "that no other question could bring the records back: only these audits were made",
-                "that the weights equal those of a model that never learned the records",
-            ]
-        )
-        + ["anything about copies of the data or of earlier model versions elsewhere"],
+        "does_not_prove": list(LIMITS[kind_of(tried[-1].method).guarantee]),
     }

@@ -17,6 +17,7 @@ from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
 from olvido.ledger.lineage import Holding, Lineage, ModelState
 from olvido.requests.calendar import DECISION
+from olvido.requests.certificate import issue
 from olvido.requests.desk import needs_decision
 from olvido.requests.document import document
 from olvido.requests.planner import Choice, Route, choose, routes
@@ -186,6 +187,7 @@ def run(
         written.append(report)
         paths.append(path)
         ended.append(workspace.store.advance_request(identifier, status, outcome, report=str(path)))
+    certified = [issue(workspace, identifier) for identifier in identifiers] if published else []
     return Forgotten(
         tuple(ended),
         held,
@@ -196,6 +198,7 @@ def run(
         choice,
         written[0],
         tuple(paths),
+        tuple(certified),
     )
 
 

@@ -101,6 +101,7 @@ class Forgotten:
         attempts: in the order in which they were tried.
         plan: what could have been done, priced beforehand, and what was chosen and why.
         document: all of this as plain values; `path` is where it was written.
+        certificates: the files that state it, signed; none where nothing was published.
     """
 
     requests: tuple[Request, ...]
@@ -112,6 +113,7 @@ class Forgotten:
     choice: Choice
     document: dict[str, Any]
     paths: tuple[Path, ...]
+    certificates: tuple[Path, ...]
 
     @property
     def request(self) -> Request:

@@ -1,0 +1,163 @@
+"""Whether a certificate claims more than its evidence: asked before it is signed, and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from typing import Any
+
+from olvido.audits.report import check_report
+from olvido.errors import InputError
+from olvido.forgetting import METHODS
+from olvido.forgetting.guarantee import MEANING
+from olvido.ledger.facts import Guarantee, RequestKind
+from olvido.requests.certificate.closing import EXITS, OPEN
+from olvido.requests.certificate.shape import CORE, misfits
+from olvido.requests.limits import LIMITS
+
+
+def overclaims(core: Mapping[str, Any]) -> list[str]:
+    """Reasons why this must not be certified; none where every claim has its evidence.
+
+    Args:
+        core: what is to be certified, of the shape `CORE`.
+    """
+    if wrong := list(misfits(dict(core), CORE, "the certificate")):
+        return wrong
+    return [
+        reason
+        for rule in (_guarantee, _models, _audit, _records, _closure, _times)
+        for reason in rule(core)
+    ]
+
+
+def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
+    claimed, method = core["guarantee"]["class"], core["method"]["name"]
+    if claimed not in list(Guarantee):
+        yield f"{claimed!r} is no guarantee: {', '.join(Guarantee)} are"
+        return
+    guarantee = Guarantee(claimed)
+    if core["guarantee"]["meaning"] != MEANING[guarantee]:
+        yield f"it says of {claimed} more or else than it means: {MEANING[guarantee]}"
+    if core["not_proven"] != list(LIMITS[guarantee]):
+        yield f"it does not say what {claimed} leaves unproven"
+    if core["request"]["kind"] not in list(RequestKind):
+        yield f"{core['request']['kind']!r} is no kind of request"
+    if method not in METHODS:
+        yield f"the method {method!r} is not known, so nothing can be claimed of it"
+    elif METHODS[method].guarantee is not guarantee:
+        yield f"the method {method} gives {METHODS[method].guarantee} forgetting, not {claimed}"
+    bound = core["guarantee"]["bound"]
+    if (bound is not None) != (guarantee is Guarantee.CERTIFIED):
+        yield "a bound belongs to a certified forgetting, and to no other"
+    elif bound is not None and not (
+        bound["epsilon"] > 0 and 0 < bound["delta"] < 1 and bound["assumptions"]
+    ):
+        yield "its bound needs epsilon above 0, delta between 0 and 1, and its assumptions"
+
+
+def _models(core: Mapping[str, Any]) -> Iterator[str]:
+    before, after = core["models"]["before"], core["models"]["after"]
+    destroyed = core["guarantee"]["class"] == Guarantee.DESTROYED
+    if destroyed != (after is None):
+        yield "a model that was destroyed has no successor, and any other has one"
+    elif after is not None and core["guarantee"]["class"] != Guarantee.SUPPRESSED:
+        if before["weights"] == after["weights"]:
+            yield "the weights are what they were before"
+        if before["id"] == after["id"]:
+            yield "the model after is the model before"
+
+
+def _audit(core: Mapping[str, Any]) -> Iterator[str]:
+    audit, after = core["audit"], core["models"]["after"]
+    empirical = core["guarantee"]["class"] == Guarantee.EMPIRICAL
+    if audit is None:
+        if empirical:
+            yield "an empirical forgetting is what its audit found, and there is no audit"
+        if core["references"] or core["utility"]:
+            yield "it tells of an audit that was not made"
+        return
+    try:
+        reasons = check_report(audit, after["weights"] if after else "")
+    except InputError as error:
+        reasons = [str(error)]
+    yield from (f"its audit: {reason}" for reason in reasons)
+    if audit["before"] not in (None, core["models"]["before"]["weights"]):
+        yield "its audit was made beside another model than the one before"
+    if empirical and audit["verdict"] != "pass":
+        yield f"the audit's verdict is {audit['verdict']!r}, which carries no empirical claim"
+    if sorted(audit["never_trained"]) != sorted(one["digest"] for one in core["references"]):
+        yield "its audit was made against other never-trained models than it names"
+    if core["utility"] != utility(audit):
+        yield "what it says of utility is not what its audit found"
+
+
+def utility(audit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """What was kept, before and after, off the findings that compare the two."""
+    return [
+        {
+            "measure": f"{found['audit']}: {found['metric']} ({found['probe']})",
+            "before": found["before"],
+            "after": found["value"],
+            "delta": _less(found["value"], found["before"]),
+        }
+        for found in (audit["findings"] if audit else ())
+        if found["audit"] in ("collateral", "neighbours", "general", "utility", "fluency")
+    ]
+
+
+def _less(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
+
+
+def _records(core: Mapping[str, Any]) -> Iterator[str]:
+    count = core["forgotten"]["count"]
+    if count < 1:
+        yield "nothing was forgotten"
+    if count != sum(one["forgotten"] for one in core["datasets"]):
+        yield "the datasets do not add up to the count of what was forgotten"
+    for one in core["datasets"]:
+        if not 0 <= one["forgotten"] <= one["about"] <= one["rows"]:
+            yield f"dataset {one['id']} has more forgotten records than records"
+        if one["about"] and one["root_before"] == one["root_after"]:
+            yield f"dataset {one['id']} still has the root that it had with the records"
+        if one["id"] != one["root_before"].removeprefix("sha256:")[:16]:
+            yield f"dataset {one['id']} does not have the root that its id comes from"
+    if len({one["id"] for one in core["datasets"]}) < len(core["datasets"]):
+        yield "it counts a dataset twice"
+    if core["request"]["id"] not in core["request"]["together"]:
+        yield "the request is not among those answered together with it"
+
+
+def _closure(core: Mapping[str, Any]) -> Iterator[str]:
+    closure = core["closure"]
+    still = [item["artefact"] for item in closure["items"] if item["exit"] == OPEN]
+    if closure["open"] != still:
+        yield "its open items are not those that its closure shows as open"
+    if closure["complete"] != (bool(closure["items"]) and not still):
+        yield "it calls a closure complete that has open items, or none at all, or the other way"
+    names = [item["artefact"] for item in closure["items"]]
+    if len(set(names)) < len(names):
+        yield "its closure names an artefact twice"
+    for item in closure["items"]:
+        if item["exit"] not in EXITS:
+            yield f"{item['exit']!r} of {item['artefact']!r} is no exit: {', '.join(EXITS)} are"
+        elif (item["until"] is not None) != (item["exit"] == "awaiting expiry"):
+            yield f"{item['artefact']!r} has a date and awaits nothing, or awaits without a date"
+        elif item["exit"] in ("cannot", OPEN) and not item["reason"]:
+            yield f"{item['artefact']!r} lacks the reason why it is not erased"
+
+
+def _times(core: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        received, answered = (
+            datetime.fromisoformat(core["request"][name]) for name in ("received", "answered")
+        )
+        for item in core["closure"]["items"]:
+            if item["until"] is not None:
+                date.fromisoformat(item["until"])
+    except ValueError as error:
+        yield f"it names a time that never was: {error}"
+        return
+    if answered < received:
+        yield "it was answered before it was received"

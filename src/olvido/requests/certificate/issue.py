@@ -1,0 +1,223 @@
+"""From an answered request to its certificate, once: the same evidence gives the same file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from olvido.documents import read_document, write_document
+from olvido.errors import InputError, StateError
+from olvido.forgetting.guarantee import MEANING
+from olvido.ledger.digests import Digest, merkle_root, records_root
+from olvido.ledger.facts import Guarantee, Model, Request
+from olvido.ledger.signing import SigningKey
+from olvido.requests.certificate.check import KIND, detail_of
+from olvido.requests.certificate.claims import overclaims, utility
+from olvido.requests.certificate.closing import unexamined
+from olvido.requests.certificate.envelope import seal
+from olvido.requests.certificate.provenance import made_by, release
+from olvido.requests.certificate.shape import AUDIT, VERSION
+from olvido.requests.limits import LIMITS
+from olvido.workspace import Workspace
+
+
+def issue(workspace: Workspace, identifier: str) -> Path:
+    """Certify an answered request; what was certified already is not certified again.
+
+    The log commits to the certificate before it is signed, and the certificate carries the proof.
+
+    Args:
+        workspace: whose ledger holds the request.
+        identifier: of the request.
+
+    Returns:
+        The file, named after the request and what it says.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: it was not answered, or its evidence does not carry what would be claimed; then
+            nothing is written and nothing is signed.
+    """
+    request = workspace.store.request(identifier)
+    key = workspace.store.signer(workspace.settings.signing_key)
+    core = statement_core(workspace, request)
+    if known := _issued(workspace, identifier, core["report"]):
+        return known
+    if reasons := overclaims(core):
+        raise StateError(
+            f"request {identifier} cannot be certified: {'; '.join(reasons)}. A certificate claims "
+            "no more than its evidence: answer the request again, or audit it"
+        )
+    detail = detail_of(core)
+    entries = workspace.store.events()
+    said = [entry.seq for entry in entries if (entry.kind, entry.detail) == (KIND, detail)]
+    number = said[0] if said else workspace.store.note(KIND, detail)
+    path = workspace.settings.certificates / _name(identifier, detail["statement"])
+    write_document(seal(_statement(workspace, core, number, key), key), path)
+    return path
+
+
+def certificates_of(workspace: Workspace, identifier: str) -> tuple[Path, ...]:
+    """The files of a request's certificates, the oldest first. Raises UnknownName."""
+    workspace.store.request(identifier)
+    found = [
+        workspace.settings.certificates / _name(identifier, str(entry.detail["statement"]))
+        for entry in workspace.store.events()
+        if entry.kind == KIND and entry.detail["request"] == identifier
+    ]
+    return tuple(path for path in found if path.is_file())
+
+
+def _issued(workspace: Workspace, identifier: str, report: str) -> Path | None:
+    for entry in workspace.store.events():
+        if entry.kind == KIND and entry.detail["request"] == identifier:
+            path = workspace.settings.certificates / _name(
+                identifier, str(entry.detail["statement"])
+            )
+            if entry.detail["report"] == report and path.is_file():
+                return path
+    return None
+
+
+def _name(identifier: str, digest: str) -> str:
+    return f"{identifier}-{digest.removeprefix('sha256:')[:16]}.json"
+
+
+def _statement(
+    workspace: Workspace, core: dict[str, Any], number: int, key: SigningKey
+) -> dict[str, Any]:
+    found = workspace.store.prove_entry(number, key)
+    assert found.entry.salt is not None
+    models = core["models"]
+    shown = models["after"] or models["before"]
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [
+            {
+                "name": f"model {shown['id']}",
+                "digest": {"weightsSha256": shown["weights"].removeprefix("sha256:")},
+            }
+        ],
+        "predicateType": VERSION,
+        "predicate": core
+        | {
+            "log": {
+                "index": number - 1,
+                "at": found.entry.at.isoformat(),
+                "salt": found.entry.salt.hex(),
+                "proof": [step.hex() for step in found.proof],
+                "checkpoint": found.checkpoint.note,
+            }
+        },
+    }
+
+
+def statement_core(workspace: Workspace, request: Request) -> dict[str, Any]:
+    """All that a certificate says, but where the log says so.
+
+    Raises:
+        StateError: the request was not answered by a new version.
+    """
+    path = workspace.settings.reports / f"{request.id}.json"
+    if request.report is None:
+        raise StateError(
+            f"request {request.id} has no report yet (it is {request.status}): run it with "
+            f"'olvido request run {request.id}'"
+        )
+    try:
+        content, report = path.read_bytes(), read_document(path)
+    except (OSError, InputError) as error:
+        raise StateError(f"the report {path} cannot be read ({error}): restore it") from error
+    if report["model"]["after"] is None:
+        raise StateError(f"request {request.id} was not answered: nothing was published")
+    model = workspace.store.model(str(report["model"]["after"]))
+    attempt = report["attempts"][-1]
+    training = workspace.training(model)
+    guarantee = Guarantee(attempt["outcome"]["guarantee"])
+    audit = _audit(attempt["audit"])
+    datasets, forgotten = _datasets(workspace, request, model)
+    return {
+        "request": {
+            "id": request.id,
+            "kind": request.kind.value,
+            "law": request.law,
+            "received": request.received_at.isoformat(),
+            "answered": model.created_at.isoformat(),
+            "together": report["together"],
+        },
+        "guarantee": {"class": guarantee.value, "meaning": MEANING[guarantee], "bound": None},
+        "models": {
+            "before": {"id": report["model"]["before"], "weights": report["digest"]["before"]},
+            "after": {"id": model.id, "weights": str(model.digest)},
+        },
+        "datasets": datasets,
+        "forgotten": forgotten,
+        "method": {
+            "name": attempt["method"],
+            "olvido": release(),
+            "options": dict(model.recipe.get("options") or {}),
+            "seed": model.seed,
+            "stopped": attempt["outcome"]["stopped"],
+        },
+        "training": {
+            "learner": training.learner,
+            "seed": training.seed,
+            # What it began from may be a path of this machine.
+            "recipe": {name: v for name, v in training.recipe.items() if name != "base"},
+        },
+        "audit": audit,
+        "references": [
+            {"digest": one["digest"], "seed": one["seed"]} for one in report["never_trained"]
+        ]
+        if audit
+        else [],
+        "utility": utility(audit),
+        "closure": unexamined(),
+        "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
+        "report": str(Digest.of(content)),
+        "not_proven": list(LIMITS[guarantee]),
+    }
+
+
+def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """An audit's report without what is only drawn."""
+    if report is None:
+        return None
+    findings = [
+        {name: found[name] for name in AUDIT["findings"][0]} for found in report["findings"]
+    ]
+    return {name: report[name] for name in AUDIT} | {"findings": findings}
+
+
+def _datasets(
+    workspace: Workspace, request: Request, model: Model
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The datasets that the subject's records stand in, and a commitment to what was forgotten.
+
+    It is the Merkle root over the records' salted digests, by dataset and id.
+    """
+    if request.subject is None:
+        raise StateError(f"request {request.id} names no subject: there is nothing to certify")
+    store = workspace.store
+    lineage = store.lineage(request.subject)
+    gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
+    rows, leaves = [], []
+    for dataset in lineage.datasets:
+        about = [record for record in lineage.records if record.dataset == dataset.id]
+        taught = [record for record in about if record.id in gone.get(dataset.id, ())]
+        leaves += [(dataset.id, record.id, record.digest.raw) for record in taught]
+        left = {r.id: r.digest.raw for r in store.records(dataset.id) if r.tombstone is None}
+        rows.append(
+            {
+                "id": dataset.id,
+                "version": dataset.version,
+                "rows": dataset.rows,
+                "about": len(about),
+                "forgotten": len(taught),
+                "root_before": str(dataset.root),
+                "root_after": str(records_root(left)),
+            }
+        )
+    commitment = merkle_root([leaf for *_, leaf in sorted(leaves)])
+    return rows, {"count": len(leaves), "commitment": str(commitment)}

@@ -1,0 +1,91 @@
+"""`olvido certificate`: issued with the answer, shown, and verified by whoever has file and key."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Olvido = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def place(
+    answered: tuple[Path, dict[str, Any]], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of the workspace that answered a request by retraining."""
+    folder = here / "workspace"
+    shutil.copytree(answered[0], folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_an_answer_comes_with_its_certificate(olvido: Olvido, place: Path) -> None:
+    shown = json.loads(olvido("certificate", "show", "req-0001", "--json")[1])
+    predicate = shown["statement"]["predicate"]
+    assert predicate["guarantee"]["class"] == "exact"
+    assert predicate["method"]["name"] == "retrain"
+    assert len(predicate["references"]) == 1
+    again = json.loads(olvido("certificate", "issue", "req-0001", "--json")[1])
+    assert again["certificate"] == shown["file"]
+    status, out, _ = olvido("certificate", "show", "req-0001")
+    assert status == 0
+    assert "Does not prove" in out
+    assert json.loads(olvido("data", "check", "--json")[1])["sound"]
+
+
+def test_it_is_verified_elsewhere_with_file_and_key_alone(
+    olvido: Olvido, place: Path, models: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (certificate,) = (place / "certificates").iterdir()
+    key = shutil.copy(place / "olvido-signing.pub", here / "issuer.pub")
+    olvido("models", "export", "serving", here / "after")
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    file = shutil.copy(certificate, elsewhere)
+    verify = ("certificate", "verify", file)
+    status, _, err = olvido(*verify)
+    assert status == 2
+    assert "--key" in err
+    for model, holds in ((here / "after", True), (models / "before", False)):
+        status, out, _ = olvido(*verify, "--key", key, "--model", model, "--json")
+        found = json.loads(out)
+        assert (status, found["holds"]) == (0 if holds else 1, holds)
+        assert found["weights"].startswith("sha256:")
+    assert "another model" in found["reasons"][0]
+    status, out, _ = olvido(*verify, "--key", key)
+    assert status == 0
+    assert "olvido verify-exact" in out
+    assert "No model was shown" in out
+    Path(file).write_text(Path(file).read_text().replace('"sig": "', '"sig": "AAAA'))
+    status, out, _ = olvido(*verify, "--key", key)
+    assert (status, "Not to be believed" in out) == (1, True)
+    olvido("init", "other")
+    assert olvido(*verify, "--workspace", "other")[0] == 1
+
+
+def test_a_signed_head_kept_elsewhere_tells_a_log_that_was_cut_off(
+    olvido: Olvido, place: Path, here: Path
+) -> None:
+    import sqlite3
+
+    assert olvido("log", "sign", "--out", here / "head.txt")[0] == 0
+    check = ("data", "check", "--checkpoint", here / "head.txt")
+    assert olvido(*check)[0] == 0
+    with sqlite3.connect("ledger.db") as ledger:
+        ledger.execute("DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
+        ledger.execute("DELETE FROM checkpoints")
+    ledger.close()
+    assert olvido("data", "check")[0] == 0
+    status, out, _ = olvido(*check)
+    assert status == 1
+    assert "cut off" in out
+    (here / "head.txt").write_text((here / "head.txt").read_text().replace("\n", "\n1", 1))
+    status, _, err = olvido(*check)
+    assert status == 2
+    assert "not signed" in err
