@@ -115,7 +115,7 @@ def answered(folder: Path, *, exact: bool) -> Case:
         digest=Digest.of(b"before"),
         path="before",
         learner="monolith",
-        recipe={"base": f"/home/{PERSON}/model", "lr": 1e-3, "epochs": 3},
+        recipe={"base": "/home/somebody/model", "lr": 1e-3, "epochs": 3},
         environment=environment,
     )
     before = store.add_model(made, [Use(dataset=dataset.id)])
