@@ -71,7 +71,7 @@ def test_nobody_is_named_in_an_error(case: Callable[..., Case], tmp_path: Path) 
         lambda: import_rows(workspace.store, data, [row | {"consent": "perhaps"}], name="n"),
         lambda: import_rows(workspace.store, data, [row | {"text": None}], name="n"),
         lambda: import_rows(workspace.store, data, [row, row], name="n"),
-        lambda: import_rows(workspace.store, data, [row | {"subject": [PERSON, 7]}], name="n"),
+        lambda: import_rows(workspace.store, data, [row | {"subject": {"name": PERSON}}], name="n"),
         lambda: import_rows(workspace.store, data, [row], name="n", fields=mails),
         lambda: import_rows(workspace.store, data, [row | {"collected_at": "x"}], name="n"),
         lambda: workspace.store.add_request(
