@@ -59,6 +59,7 @@ WORKING: dict[str, list[str]] = {
     "certificate issue": ["req-0001"],
     "certificate show": ["req-0001"],
     "certificate verify": ["THE CERTIFICATE"],
+    "notice": ["req-0001", "--kind", "received", "--law", "gdpr"],
     "forget": [
         *("FILES/small", "--forget", "FILES/forget.jsonl", "--out", "out"),
         *("--method", "ascent", "--option", "epochs=3"),
@@ -101,6 +102,7 @@ WRONG: dict[str, list[str]] = {
     "certificate issue": ["req-9999"],
     "certificate show": ["req-9999"],
     "certificate verify": ["nothing"],
+    "notice": ["req-0001", "--kind", "nothing"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
     "verify-exact": ["nothing"],

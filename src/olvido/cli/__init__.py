@@ -20,6 +20,7 @@ from olvido.cli import (
     learn,
     log,
     models,
+    notice,
     request,
     verify,
     workspace,
@@ -43,6 +44,7 @@ app.add_typer(learn.commands)
 app.add_typer(models.commands, name="models")
 app.add_typer(request.commands, name="request")
 app.add_typer(certificate.commands, name="certificate")
+app.add_typer(notice.commands)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(verify.commands)

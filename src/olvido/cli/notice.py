@@ -1,0 +1,57 @@
+"""`olvido notice`: the letter to the person who asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from olvido.cli.output import Terminal, command
+
+commands = typer.Typer()
+
+
+@commands.command()
+@command
+def notice(
+    terminal: Terminal,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            help="received, needs-information, extension, done, partly-done or refused.",
+        ),
+    ],
+    lang: Annotated[str, typer.Option("--lang", help="en, es, ca, or a file of your own.")] = "en",
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", help="What is needed, or why; in the person's language."),
+    ] = None,
+    law: Annotated[
+        str | None, typer.Option("--law", help="Whose recourse is told, if not the request's own.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="A new file to write it to.")
+    ] = None,
+) -> None:
+    """Write a letter about a request: what is claimed in it is what its certificate says.
+
+    The log keeps the digest of a letter that is written to a file.
+    """
+    from olvido.errors import InputError
+    from olvido.ledger.digests import Digest
+    from olvido.requests.notices import letter
+    from olvido.workspace import Workspace
+
+    if out is not None and out.exists():
+        raise InputError(f"{out} exists already: name a new file")
+    with Workspace(terminal.settings()) as workspace:
+        written = letter(workspace, identifier, kind, language=lang, reason=reason, law=law)
+        if out is not None:
+            content = written.text.encode()
+            out.write_bytes(content)
+            told = {"request": identifier, "kind": kind, "language": lang}
+            workspace.store.note("notice-written", told | {"letter": str(Digest.of(content))})
+    terminal.emit(written.to_dict() | {"file": out and str(out)}, written.text.rstrip("\n"))

@@ -1,0 +1,91 @@
+"""One language of letters: a file with its words and templates. A new file is a new language."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+
+from olvido.errors import InputError, UnknownName
+from olvido.ledger.facts import Guarantee, RequestKind
+
+KINDS = ("received", "needs-information", "extension", "done", "partly-done", "refused")
+"""What there is to write about."""
+
+FOLDER = "notices"
+"""The folder of a workspace that holds a team's own languages."""
+
+_OURS = Path(__file__).parent / "languages"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """The words of one language.
+
+    Attributes:
+        code: its tag, which is the file's name.
+        name: what it calls itself.
+        date: how it writes a day, with {day}, {month} and {year}; `months` from January on.
+        asked: what was asked for, by kind of request.
+        guarantee: what was done to the model, by what may be claimed.
+        recourse: where the person may turn, by name of law: the law's own recourse in this
+            language. A law without one is quoted as its file has it.
+        laws: names of laws; one that is missing keeps its title.
+        artefacts: what else holds data, in plain words; one that is missing keeps its name.
+        notices: the letters' templates (Jinja), by kind.
+    """
+
+    code: str
+    name: str
+    date: str
+    months: tuple[str, ...]
+    asked: Mapping[str, str]
+    guarantee: Mapping[str, str]
+    recourse: Mapping[str, str]
+    laws: Mapping[str, str]
+    artefacts: Mapping[str, str]
+    notices: Mapping[str, str]
+
+    def day(self, day: date) -> str:
+        """A day as people write it."""
+        return self.date.format(day=day.day, month=self.months[day.month - 1], year=day.year)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The language in a TOML file. Raises InputError where it is not whole."""
+        try:
+            found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is no language in TOML: {error}") from None
+        names = {field.name for field in fields(cls)} - {"code"}
+        if wrong := sorted(found.keys() ^ names):
+            raise InputError(f"{path}: {wrong[0]!r} is missing or has no place in a language")
+        for table, needed in (
+            ("asked", [kind.value for kind in RequestKind]),
+            ("guarantee", [guarantee.value for guarantee in Guarantee]),
+            ("notices", KINDS),
+        ):
+            for name in needed:
+                if not str(found[table].get(name, "")).strip():
+                    raise InputError(f"{path}: {table!r} lacks {name!r}")
+        if len(found["months"]) != 12:
+            raise InputError(f"{path}: expected 12 months, got {len(found['months'])}")
+        return cls(code=path.stem, **found | {"months": tuple(found["months"])})
+
+
+def languages(workspace: Path | None = None) -> dict[str, Language]:
+    """All languages by their tags; a workspace's own take the place of those that come along."""
+    folders = [_OURS, *([workspace / FOLDER] if workspace else [])]
+    files = [path for folder in folders for path in sorted(folder.glob("*.toml"))]
+    return {path.stem: Language.read(path) for path in files}
+
+
+def find_language(code: str, workspace: Path | None = None) -> Language:
+    """The language of that tag. Raises UnknownName."""
+    known = languages(workspace)
+    if code not in known:
+        raise UnknownName("language", code, known)
+    return known[code]

@@ -1,0 +1,212 @@
+"""A letter about a request: its facts, in the words of a language."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import jinja2
+
+from olvido.documents import read_document
+from olvido.errors import InputError, StateError, UnknownName
+from olvido.ledger.facts import Guarantee, Request
+from olvido.requests.certificate import certificates_of, check
+from olvido.requests.laws import Clock, Deadline, Law, deadline, find_law
+from olvido.requests.laws.clock import require_extension
+from olvido.requests.notices.language import KINDS, Language, find_language
+from olvido.settings import Settings
+from olvido.workspace import Workspace
+
+_REASONED = ("needs-information", "extension", "refused")
+_ANSWERS = ("done", "partly-done")
+_WIDTH = 76
+_ITEM = re.compile(r"\s*(-|\d+\.) ")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A letter to the person.
+
+    Attributes:
+        request, kind, language: what it is about, and in what.
+        text: to be sent as it stands; it names nobody.
+    """
+
+    request: str
+    kind: str
+    language: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "request": self.request,
+            "kind": self.kind,
+            "language": self.language,
+            "text": self.text,
+        }
+
+
+def letter(
+    workspace: Workspace,
+    identifier: str,
+    kind: str,
+    *,
+    language: str = "en",
+    reason: str | None = None,
+    law: str | None = None,
+    today: date | None = None,
+) -> Letter:
+    """Write a letter about a request. What it claims is what the request's certificate says.
+
+    Args:
+        workspace: whose ledger holds the request.
+        identifier: of the request.
+        kind: one of `KINDS`.
+        language: a file in `languages/`, or in the workspace's own `notices/`.
+        reason: what is needed, why it takes longer, or why it is refused, in that language.
+        law: whose recourse is told; None: the request's own.
+        today: of the letter; None: today.
+
+    Raises:
+        UnknownName: no such request, kind, language or law.
+        InputError: a reason or law is missing, or the law knows no extension, or it comes too late.
+        StateError: the request was not answered, or something of it is still open.
+    """
+    if kind not in KINDS:
+        raise UnknownName("kind of notice", kind, KINDS)
+    request = workspace.store.request(identifier)
+    words = find_language(language, workspace.settings.workspace)
+    if kind in _REASONED and not (reason or "").strip():
+        raise InputError(f"a notice of the kind {kind!r} needs a reason in the person's language")
+    if kind not in _REASONED and reason is not None:
+        raise InputError(f"a notice of the kind {kind!r} takes no reason")
+    named = law or request.law
+    if named is None:
+        raise InputError(
+            f"request {identifier} names no law, and the person must be told where to turn: name "
+            "the law that holds"
+        )
+    rules = find_law(named, workspace=workspace.settings.workspace)
+    facts = _facts(workspace, request, kind, rules, words, today or _today(workspace.settings))
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    text = environment.from_string(words.notices[kind]).render(facts, reason=reason)
+    return Letter(identifier, kind, language, _wrapped(text))
+
+
+def _facts(
+    workspace: Workspace,
+    request: Request,
+    kind: str,
+    law: Law,
+    words: Language,
+    today: date,
+) -> dict[str, Any]:
+    days = _deadline(request, law, workspace.settings, today)
+    facts: dict[str, Any] = {
+        "request": request.id,
+        "asked": words.asked[request.kind.value],
+        "received": words.day(_local(request.received_at, workspace.settings)),
+        "today": words.day(today),
+        "due": None if days.answer is None else words.day(days.answer),
+        "law": words.laws.get(law.name, law.title),
+        "article": law.answer.article,
+        # Said as the law's file has it, or in the language's own words for it: never made up.
+        "recourse": words.recourse.get(law.name) or f"{law.title}: {law.recourse}.",
+        "erasure": law.erasure,
+    }
+    if kind == "extension":
+        require_extension(law, days.answer, today)
+        assert days.extended is not None
+        facts["extended"] = words.day(days.extended)
+    if kind in _ANSWERS:
+        facts |= _answered(workspace, request, kind, words)
+    return facts
+
+
+def _answered(
+    workspace: Workspace, request: Request, kind: str, words: Language
+) -> Mapping[str, Any]:
+    """What was done, off the newest certificate, which claims no more than its evidence."""
+    found = certificates_of(workspace, request.id)
+    if not found:
+        raise StateError(
+            f"request {request.id} has no certificate, so nothing can be claimed of it: answer it "
+            f"with 'olvido request run {request.id}', or 'olvido certificate issue {request.id}'"
+        )
+    key = workspace.store.signer(workspace.settings.signing_key).public
+    checked = check(read_document(found[-1]), key)
+    if checked.statement is None or not checked.holds:
+        raise StateError(f"the certificate {found[-1]} does not hold: {checked.reasons[0]}")
+    predicate = checked.statement["predicate"]
+    items = [
+        {
+            "name": words.artefacts.get(item["artefact"], item["artefact"]),
+            "exit": item["exit"],
+            "until": item["until"] and words.day(date.fromisoformat(item["until"])),
+            "reason": item["reason"],
+        }
+        for item in predicate["closure"]["items"]
+        if item["exit"] != "erased"
+    ]
+    claimed = Guarantee(predicate["guarantee"]["class"])
+    whole = predicate["closure"]["complete"] and not items and claimed is not Guarantee.SUPPRESSED
+    if kind == "done" and not whole:
+        still = ", ".join(predicate["closure"]["open"]) or ", ".join(i["name"] for i in items)
+        raise StateError(
+            f"request {request.id} is not done: {still or 'the model still holds it'} is left. "
+            "Write 'partly-done', or close what is open first"
+        )
+    answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), workspace.settings)
+    return {
+        "answered": words.day(answered),
+        "guarantee": words.guarantee[claimed.value],
+        "items": items,
+        "certificate": found[-1].name,
+    }
+
+
+def _deadline(request: Request, law: Law, settings: Settings, today: date) -> Deadline:
+    clock = Clock(received=_local(request.received_at, settings))
+    return deadline(law, clock, today=today, holidays=settings.holidays)
+
+
+def _local(at: datetime, settings: Settings) -> date:
+    """The day it was where the team works."""
+    return at.astimezone(ZoneInfo(settings.timezone)).date()
+
+
+def _today(settings: Settings) -> date:
+    return _local(datetime.now(UTC), settings)
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs and items in lines of their own, none too long to be read."""
+    paragraphs = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        lines: list[str] = []
+        for line in block.splitlines():
+            if lines and not _ITEM.match(line):
+                lines[-1] += f" {line.strip()}"
+            else:
+                lines.append(line.strip())
+        paragraphs.append(
+            "\n".join(
+                textwrap.fill(
+                    " ".join(line.split()),
+                    _WIDTH,
+                    subsequent_indent="   " if _ITEM.match(line) else "",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+                for line in lines
+            )
+        )
+    return "\n\n".join(paragraphs) + "\n"
