@@ -40,7 +40,7 @@ CLAIMS = {  # of each guarantee: the methods that give it, what it means, what i
 }
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v1")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy")
-EXITS = ("erased", "awaiting expiry", "cannot", "open")
+EXITS = ("erased", "awaiting-expiry", "cannot", "open")
 # Of audits: findings that do not vote, audits without which nothing passes, and those in words.
 ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained")}
 REQUIRED = ("filter", "recall", "likelihood", "collateral")
@@ -255,7 +255,7 @@ def counted(core):
     names = [i["artefact"] for i in items] + [d["id"] for d in datasets]
     need(len(set(names)) == len(names), "it names something twice")
     for item in items:
-        awaits = item["exit"] == "awaiting expiry" and bool(date.fromisoformat(item["until"]))
+        awaits = item["exit"] == "awaiting-expiry" and bool(date.fromisoformat(item["until"]))
         need(item["exit"] in EXITS, "an artefact has no known exit")
         need(awaits or item["until"] is None, "an artefact has a date and awaits nothing")
         need(item["reason"] or item["exit"] not in ("cannot", "open"), "a reason is missing")

@@ -120,7 +120,7 @@ def answered(folder: Path, *, exact: bool) -> Case:
     )
     before = store.add_model(made, [Use(dataset=dataset.id)])
     request = receive(workspace, PERSON, law="gdpr")
-    for status in ("located", "planned", "running"):
+    for status in ("located", "planned", "approved", "running", "audited"):
         store.advance_request(request.id, RequestStatus(status))
     guarantee = Guarantee.EXACT if exact else Guarantee.EMPIRICAL
     gone = frozenset({"r0", "r1", "r2"})
@@ -155,7 +155,7 @@ def answered(folder: Path, *, exact: bool) -> Case:
     case = Case(workspace, report)
     case.write()
     path = str(settings.reports / "req-0001.json")
-    store.advance_request(request.id, RequestStatus.DONE, report=path)
+    store.advance_request(request.id, RequestStatus.PUBLISHED, report=path)
     return case
 
 

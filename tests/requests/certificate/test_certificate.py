@@ -327,9 +327,9 @@ def overclaiming(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
         },
         "nothing looked at called closed": {"closure": {"complete": True, "open": [], "items": []}},
         "an exit that is none": {"closure": closed(exit="hidden")},
-        "waiting for no date": {"closure": closed(exit="awaiting expiry")},
+        "waiting for no date": {"closure": closed(exit="awaiting-expiry")},
         "waiting for a day that never was": {
-            "closure": closed(exit="awaiting expiry", until="2026-02-30")
+            "closure": closed(exit="awaiting-expiry", until="2026-02-30")
         },
         "erased, one day": {"closure": closed(exit="erased", until="2027-01-01")},
         "cannot, without a reason": {"closure": closed(exit="cannot")},

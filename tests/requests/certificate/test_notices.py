@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.ledger.facts import Guarantee, RequestKind
+from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
 from olvido.requests.certificate import issue
 from olvido.requests.laws import laws
 from olvido.requests.notices import KINDS, languages, letter
@@ -24,12 +24,13 @@ REASON = {
     "es": "Necesitamos saber qué cuenta es la suya.",
     "ca": "Necessitem saber quin compte és el vostre.",
 }
-CLOSED = [
-    {"artefact": "raw rows", "exit": "erased", "until": None, "reason": None},
-    {"artefact": "backups", "exit": "awaiting expiry", "until": "2026-12-31", "reason": None},
-    {"artefact": "exported copies", "exit": "cannot", "until": None, "reason": "we sold them"},
-    {"artefact": "the attic", "exit": "open", "until": None, "reason": "not examined"},
-]
+CLOSED: dict[str, tuple[Exit | None, str | None]] = {
+    "rows:0123456789abcdef": (Exit.ERASED, "3 rows removed from their file"),
+    "backups": (Exit.AWAITING_EXPIRY, "2026-12-31"),
+    "export:/home/somebody/model": (Exit.CANNOT, "we sold them."),
+    "attic:1": (None, None),
+    "attic:2": (None, None),
+}
 
 
 def syllables(word: str) -> int:
@@ -64,16 +65,13 @@ def case(tmp_path: Path) -> Iterator[Case]:
     made.workspace.store.close()
 
 
-@pytest.fixture
-def closure(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Says what has become of everything besides the weights."""
-
-    def set_to(*items: dict[str, Any]) -> None:
-        still = [item["artefact"] for item in items if item["exit"] == "open"]
-        found = {"complete": not still, "open": still, "items": list(items)}
-        monkeypatch.setitem(issue.__globals__, "unexamined", lambda: found)
-
-    return set_to
+def certified(case: Case, *only: str) -> Path:
+    """Certified once its closure was noted; closed where nothing in it is blank."""
+    found = {item: said for item, said in CLOSED.items() if item in (only or CLOSED)}
+    case.workspace.store.put_closure("req-0001", found)
+    if all(exit for exit, _ in found.values()):
+        case.workspace.store.advance_request("req-0001", RequestStatus.CLOSED)
+    return issue(case.workspace, "req-0001")
 
 
 def write(workspace: Workspace, kind: str, language: str = "en", **more: Any) -> str:
@@ -91,9 +89,8 @@ def all_letters(workspace: Workspace) -> Iterator[tuple[str, str, str, str]]:
                 yield law.name, code, kind, write(workspace, kind, code, law=law.name)
 
 
-def test_every_letter_can_be_written_is_whole_and_can_be_read(case: Case, closure: Any) -> None:
-    closure(*CLOSED)
-    issue(case.workspace, "req-0001")
+def test_every_letter_can_be_written_is_whole_and_can_be_read(case: Case) -> None:
+    certified(case)
     seen = 0
     for law, code, kind, text in all_letters(case.workspace):
         seen += 1
@@ -123,9 +120,8 @@ def test_no_letter_speaks_in_jargon() -> None:
                 assert word not in text.lower(), (language.code, word)
 
 
-def test_what_is_claimed_is_what_was_certified(case: Case, tmp_path: Path, closure: Any) -> None:
-    closure(*CLOSED)
-    issue(case.workspace, "req-0001")
+def test_what_is_claimed_is_what_was_certified(case: Case, tmp_path: Path) -> None:
+    certified(case)
     exact = answered(tmp_path / "exact", exact=True)
     issue(exact.workspace, "req-0001")
     for code, tested, again in (
@@ -144,23 +140,24 @@ def test_what_is_claimed_is_what_was_certified(case: Case, tmp_path: Path, closu
     exact.workspace.store.close()
 
 
-def test_done_is_said_only_of_what_is_done(case: Case, closure: Any) -> None:
+def test_done_is_said_only_of_what_is_done(case: Case) -> None:
     with pytest.raises(StateError, match="no certificate"):
         write(case.workspace, "done")
-    closure(*CLOSED)
-    issue(case.workspace, "req-0001")
-    with pytest.raises(StateError, match="not done: the attic"):
+    certified(case)
+    with pytest.raises(StateError, match="not done: attic:1, attic:2, everything else"):
         write(case.workspace, "done")
     text = " ".join(write(case.workspace, "partly-done").split())
     assert "backups: this will be gone by 31 December 2026" in text
-    assert "copies that left our system: we cannot take your data out of this" in text
-    assert "the attic: we are still at work" in text
+    assert "copies of models that were given out: we cannot take your data out of this" in text
+    assert "we sold them. " in text
+    assert text.count("attic: we are still at work") == 1
+    assert "everything else: we are still at work" in text
     assert "the data themselves" not in text
+    assert "somebody" not in text
 
 
-def test_done_is_said_where_nothing_is_left(case: Case, closure: Any) -> None:
-    closure(CLOSED[0])
-    path = issue(case.workspace, "req-0001")
+def test_done_is_said_where_nothing_is_left(case: Case) -> None:
+    path = certified(case, "rows:0123456789abcdef")
     text = write(case.workspace, "done")
     assert "we did what you asked" in " ".join(text.split())
     assert path.name in text
@@ -188,10 +185,10 @@ def test_days_are_the_law_s(case: Case) -> None:
     assert "el 2 de marzo de 2026" in write_one("received", "es")
     assert "el 2 de març de 2026" in write_one("received", "ca")
     assert "sets no number of days" in write_one("received", law="pipl")
-    told = {"reason": "Many models learned from them.", "today": date(2026, 2, 20)}
+    told = {"reason": "Many models learned from them.", "written": date(2026, 2, 20)}
     assert "by 30 April 2026" in write_one("extension", **told)
     with pytest.raises(InputError, match="would have had to be told by 2026-03-02"):
-        write_one("extension", **told | {"today": date(2026, 3, 3)})
+        write_one("extension", **told | {"written": date(2026, 3, 3)})
     with pytest.raises(InputError, match="knows no extension"):
         write_one("extension", law="lgpd", **told)
     assert "no general right" in write_one("refused", law="pipeda", reason="It is not yours.")

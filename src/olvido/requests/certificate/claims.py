@@ -10,7 +10,7 @@ from olvido.audits.report import check_report
 from olvido.errors import InputError
 from olvido.forgetting import METHODS
 from olvido.forgetting.guarantee import MEANING
-from olvido.ledger.facts import Guarantee, RequestKind
+from olvido.ledger.facts import Exit, Guarantee, RequestKind
 from olvido.requests.certificate.closing import EXITS, OPEN
 from olvido.requests.certificate.shape import CORE, misfits
 from olvido.requests.limits import LIMITS
@@ -142,9 +142,9 @@ def _closure(core: Mapping[str, Any]) -> Iterator[str]:
     for item in closure["items"]:
         if item["exit"] not in EXITS:
             yield f"{item['exit']!r} of {item['artefact']!r} is no exit: {', '.join(EXITS)} are"
-        elif (item["until"] is not None) != (item["exit"] == "awaiting expiry"):
+        elif (item["until"] is not None) != (item["exit"] == Exit.AWAITING_EXPIRY):
             yield f"{item['artefact']!r} has a date and awaits nothing, or awaits without a date"
-        elif item["exit"] in ("cannot", OPEN) and not item["reason"]:
+        elif item["exit"] in (Exit.CANNOT, OPEN) and not item["reason"]:
             yield f"{item['artefact']!r} lacks the reason why it is not erased"
 
 

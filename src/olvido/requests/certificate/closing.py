@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
+from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus
+from olvido.ledger.store import Store
+
 OPEN = "open"
-EXITS = ("erased", "awaiting expiry", "cannot", OPEN)
+EXITS = (*(exit.value for exit in Exit), OPEN)
 """What may have become of an artefact; all but the last are ends."""
 
-ARTEFACTS = (
-    "raw rows",
-    "tokenised and activation caches",
-    "checkpoints and optimizer states",
-    "adapters and descendants",
-    "logs and report examples",
-    "exported copies",
-    "backups",
-)
-"""What is to be looked at."""
+REST = "everything else"
+"""What a request that is not closed has not yet been through."""
 
 
-def unexamined() -> dict[str, Any]:
-    """A closure of which nothing is known: all of it is open."""
-    items = [
-        {"artefact": name, "exit": OPEN, "until": None, "reason": "not examined"}
-        for name in ARTEFACTS
-    ]
-    return {"complete": False, "open": list(ARTEFACTS), "items": items}
+def closure_of(store: Store, request: Request) -> dict[str, Any]:
+    """How each thing left, as the ledger has it. Complete only where the request was closed.
+
+    A place that is a path of this machine is told by its kind and a digest.
+    """
+    items = [_told(item) for item in store.closure(request.id)]
+    if request.status is not RequestStatus.CLOSED:
+        items.append(_item(REST, OPEN, None, "the request is not closed"))
+    still = [item["artefact"] for item in items if item["exit"] == OPEN]
+    return {"complete": bool(items) and not still, "open": still, "items": items}
+
+
+def _told(found: ClosureItem) -> dict[str, Any]:
+    kind, colon, place = found.item.partition(":")
+    if "/" in place or "." in place:
+        place = hashlib.sha256(place.encode()).hexdigest()[:12]
+    name = f"{kind}{colon}{place}"
+    if found.exit is None:
+        return _item(name, OPEN, None, "not examined")
+    if found.exit is Exit.AWAITING_EXPIRY:
+        return _item(name, found.exit.value, found.detail, None)
+    return _item(name, found.exit.value, None, found.detail)
+
+
+def _item(name: str, exit: str, until: str | None, reason: str | None) -> dict[str, Any]:
+    return {"artefact": name, "exit": exit, "until": until, "reason": reason}

@@ -41,6 +41,15 @@ def seal(statement: Mapping[str, Any], key: SigningKey) -> dict[str, Any]:
     }
 
 
+def statement_of(envelope: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an envelope says, without asking who signed it; None where it cannot be read."""
+    try:
+        said = json.loads(_decoded(envelope.get("payload")))
+    except (Unbelievable, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
 def unseal(envelope: Mapping[str, Any], key: PublicKey) -> dict[str, Any]:
     """The statement in an envelope, once its signature is found to be the key's.
 

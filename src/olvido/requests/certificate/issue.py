@@ -14,11 +14,12 @@ from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.ledger.signing import SigningKey
 from olvido.requests.certificate.check import KIND, detail_of
 from olvido.requests.certificate.claims import overclaims, utility
-from olvido.requests.certificate.closing import unexamined
-from olvido.requests.certificate.envelope import seal
+from olvido.requests.certificate.closing import closure_of
+from olvido.requests.certificate.envelope import seal, statement_of
 from olvido.requests.certificate.provenance import made_by, release
 from olvido.requests.certificate.shape import AUDIT, VERSION
 from olvido.requests.limits import LIMITS
+from olvido.requests.scope import lineage_of
 from olvido.workspace import Workspace
 
 
@@ -42,7 +43,7 @@ def issue(workspace: Workspace, identifier: str) -> Path:
     request = workspace.store.request(identifier)
     key = workspace.store.signer(workspace.settings.signing_key)
     core = statement_core(workspace, request)
-    if known := _issued(workspace, identifier, core["report"]):
+    if known := _issued(workspace, core):
         return known
     if reasons := overclaims(core):
         raise StateError(
@@ -69,14 +70,13 @@ def certificates_of(workspace: Workspace, identifier: str) -> tuple[Path, ...]:
     return tuple(path for path in found if path.is_file())
 
 
-def _issued(workspace: Workspace, identifier: str, report: str) -> Path | None:
-    for entry in workspace.store.events():
-        if entry.kind == KIND and entry.detail["request"] == identifier:
-            path = workspace.settings.certificates / _name(
-                identifier, str(entry.detail["statement"])
-            )
-            if entry.detail["report"] == report and path.is_file():
-                return path
+def _issued(workspace: Workspace, core: Mapping[str, Any]) -> Path | None:
+    """The certificate of the same report and closure, whatever code made it."""
+    for path in certificates_of(workspace, core["request"]["id"]):
+        said = statement_of(read_document(path))
+        told = said["predicate"] if said else {}
+        if all(told.get(name) == core[name] for name in ("report", "closure", "models")):
+            return path
     return None
 
 
@@ -173,7 +173,7 @@ def statement_core(workspace: Workspace, request: Request) -> dict[str, Any]:
         if audit
         else [],
         "utility": utility(audit),
-        "closure": unexamined(),
+        "closure": closure_of(workspace.store, request),
         "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
         "report": str(Digest.of(content)),
         "not_proven": list(LIMITS[guarantee]),
@@ -193,14 +193,12 @@ def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _datasets(
     workspace: Workspace, request: Request, model: Model
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The datasets that the subject's records stand in, and a commitment to what was forgotten.
+    """The datasets that the records asked about stand in, and a commitment to what was forgotten.
 
     It is the Merkle root over the records' salted digests, by dataset and id.
     """
-    if request.subject is None:
-        raise StateError(f"request {request.id} names no subject: there is nothing to certify")
     store = workspace.store
-    lineage = store.lineage(request.subject)
+    lineage = lineage_of(store, request)
     gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
     rows, leaves = [], []
     for dataset in lineage.datasets:

@@ -28,19 +28,20 @@ class Language:
     Attributes:
         code: its tag, which is the file's name.
         name: what it calls itself.
-        date: how it writes a day, with {day}, {month} and {year}; `months` from January on.
+        dated: how it writes a day, with {day}, {month} and {year}; `months` from January on.
         asked: what was asked for, by kind of request.
         guarantee: what was done to the model, by what may be claimed.
         recourse: where the person may turn, by name of law: the law's own recourse in this
             language. A law without one is quoted as its file has it.
         laws: names of laws; one that is missing keeps its title.
-        artefacts: what else holds data, in plain words; one that is missing keeps its name.
+        artefacts: what else holds data, in plain words, by kind; one that is missing keeps its
+            name.
         notices: the letters' templates (Jinja), by kind.
     """
 
     code: str
     name: str
-    date: str
+    dated: str
     months: tuple[str, ...]
     asked: Mapping[str, str]
     guarantee: Mapping[str, str]
@@ -51,7 +52,7 @@ class Language:
 
     def day(self, day: date) -> str:
         """A day as people write it."""
-        return self.date.format(day=day.day, month=self.months[day.month - 1], year=day.year)
+        return self.dated.format(day=day.day, month=self.months[day.month - 1], year=day.year)
 
     @classmethod
     def read(cls, path: Path) -> Self:

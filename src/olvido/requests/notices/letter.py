@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import jinja2
 
 from olvido.documents import read_document
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.ledger.facts import Guarantee, Request
+from olvido.ledger.facts import Exit, Guarantee, Request
+from olvido.requests.calendar import clock_of, law_of, today
 from olvido.requests.certificate import certificates_of, check
-from olvido.requests.laws import Clock, Deadline, Law, deadline, find_law
+from olvido.requests.laws import Law, deadline, find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.notices.language import KINDS, Language, find_language
 from olvido.settings import Settings
@@ -60,7 +60,7 @@ def letter(
     language: str = "en",
     reason: str | None = None,
     law: str | None = None,
-    today: date | None = None,
+    written: date | None = None,
 ) -> Letter:
     """Write a letter about a request. What it claims is what the request's certificate says.
 
@@ -71,7 +71,7 @@ def letter(
         language: a file in `languages/`, or in the workspace's own `notices/`.
         reason: what is needed, why it takes longer, or why it is refused, in that language.
         law: whose recourse is told; None: the request's own.
-        today: of the letter; None: today.
+        written: the letter's day; None: today.
 
     Raises:
         UnknownName: no such request, kind, language or law.
@@ -86,14 +86,18 @@ def letter(
         raise InputError(f"a notice of the kind {kind!r} needs a reason in the person's language")
     if kind not in _REASONED and reason is not None:
         raise InputError(f"a notice of the kind {kind!r} takes no reason")
-    named = law or request.law
-    if named is None:
+    rules = (
+        law_of(request, workspace.settings)
+        if law is None
+        else find_law(law, workspace=workspace.settings.workspace)
+    )
+    if rules is None:
         raise InputError(
             f"request {identifier} names no law, and the person must be told where to turn: name "
             "the law that holds"
         )
-    rules = find_law(named, workspace=workspace.settings.workspace)
-    facts = _facts(workspace, request, kind, rules, words, today or _today(workspace.settings))
+    day = written or today(workspace.settings)
+    facts = _facts(workspace, request, kind, rules, words, day)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
@@ -107,14 +111,16 @@ def _facts(
     kind: str,
     law: Law,
     words: Language,
-    today: date,
+    day: date,
 ) -> dict[str, Any]:
-    days = _deadline(request, law, workspace.settings, today)
+    settings = workspace.settings
+    clock = clock_of(request, settings)
+    days = deadline(law, clock, today=day, holidays=settings.holidays)
     facts: dict[str, Any] = {
         "request": request.id,
         "asked": words.asked[request.kind.value],
-        "received": words.day(_local(request.received_at, workspace.settings)),
-        "today": words.day(today),
+        "received": words.day(_local(request.received_at, settings)),
+        "today": words.day(day),
         "due": None if days.answer is None else words.day(days.answer),
         "law": words.laws.get(law.name, law.title),
         "article": law.answer.article,
@@ -123,7 +129,8 @@ def _facts(
         "erasure": law.erasure,
     }
     if kind == "extension":
-        require_extension(law, days.answer, today)
+        if clock.extended is None:
+            require_extension(law, days.answer, day)
         assert days.extended is not None
         facts["extended"] = words.day(days.extended)
     if kind in _ANSWERS:
@@ -146,16 +153,7 @@ def _answered(
     if checked.statement is None or not checked.holds:
         raise StateError(f"the certificate {found[-1]} does not hold: {checked.reasons[0]}")
     predicate = checked.statement["predicate"]
-    items = [
-        {
-            "name": words.artefacts.get(item["artefact"], item["artefact"]),
-            "exit": item["exit"],
-            "until": item["until"] and words.day(date.fromisoformat(item["until"])),
-            "reason": item["reason"],
-        }
-        for item in predicate["closure"]["items"]
-        if item["exit"] != "erased"
-    ]
+    items = _left(predicate["closure"]["items"], words)
     claimed = Guarantee(predicate["guarantee"]["class"])
     whole = predicate["closure"]["complete"] and not items and claimed is not Guarantee.SUPPRESSED
     if kind == "done" and not whole:
@@ -173,18 +171,25 @@ def _answered(
     }
 
 
-def _deadline(request: Request, law: Law, settings: Settings, today: date) -> Deadline:
-    clock = Clock(received=_local(request.received_at, settings))
-    return deadline(law, clock, today=today, holidays=settings.holidays)
+def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str, Any]]:
+    """What is not erased, each kind of thing once."""
+    left: list[dict[str, Any]] = []
+    for item in items:
+        kind = item["artefact"].partition(":")[0]
+        told = {
+            "name": words.artefacts.get(kind, kind),
+            "exit": item["exit"],
+            "until": item["until"] and words.day(date.fromisoformat(item["until"])),
+            "reason": (item["reason"] or "").rstrip("."),
+        }
+        if item["exit"] != Exit.ERASED and told not in left:
+            left.append(told)
+    return left
 
 
 def _local(at: datetime, settings: Settings) -> date:
     """The day it was where the team works."""
-    return at.astimezone(ZoneInfo(settings.timezone)).date()
-
-
-def _today(settings: Settings) -> date:
-    return _local(datetime.now(UTC), settings)
+    return today(settings, at)
 
 
 def _wrapped(text: str) -> str:
