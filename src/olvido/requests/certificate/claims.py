@@ -8,7 +8,7 @@ from typing import Any
 
 from olvido.audits.report import check_report
 from olvido.errors import InputError
-from olvido.forgetting import METHODS
+from olvido.forgetting.base import ways
 from olvido.forgetting.guarantee import MEANING
 from olvido.ledger.facts import Exit, Guarantee, RequestKind
 from olvido.requests.certificate.closing import EXITS, OPEN
@@ -43,10 +43,11 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
         yield f"it does not say what {claimed} leaves unproven"
     if core["request"]["kind"] not in list(RequestKind):
         yield f"{core['request']['kind']!r} is no kind of request"
-    if method not in METHODS:
+    known = ways()
+    if method not in known:
         yield f"the method {method!r} is not known, so nothing can be claimed of it"
-    elif METHODS[method].guarantee is not guarantee:
-        yield f"the method {method} gives {METHODS[method].guarantee} forgetting, not {claimed}"
+    elif known[method].guarantee is not guarantee:
+        yield f"the method {method} gives {known[method].guarantee} forgetting, not {claimed}"
     bound = core["guarantee"]["bound"]
     if (bound is not None) != (guarantee is Guarantee.CERTIFIED):
         yield "a bound belongs to a certified forgetting, and to no other"
