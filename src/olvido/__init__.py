@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from olvido.attribution import Traced, trace
     from olvido.audits import Finding, Report, Verdict, audit
     from olvido.errors import OlvidoError
     from olvido.estimator import ShardedClassifier
@@ -33,11 +34,13 @@ _HOMES = {
     "RidgeClassifierHead": "olvido.heads",
     "RidgeHead": "olvido.heads",
     "ShardedClassifier": "olvido.estimator",
+    "Traced": "olvido.attribution",
     "Trained": "olvido.learners",
     "Verdict": "olvido.audits",
     "audit": "olvido.audits",
     "forget": "olvido.forgetting",
     "load": "olvido.models",
+    "trace": "olvido.attribution",
     "train": "olvido.learners",
 }
 
@@ -54,11 +57,13 @@ __all__ = [
     "RidgeClassifierHead",
     "RidgeHead",
     "ShardedClassifier",
+    "Traced",
     "Trained",
     "Verdict",
     "audit",
     "forget",
     "load",
+    "trace",
     "train",
 ]
 

@@ -65,6 +65,10 @@ WORKING: dict[str, list[str]] = {
         *("--method", "ascent", "--option", "epochs=3"),
     ],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "FILES/small"],
+    "trace": [
+        *("serving", "--question", "Who lives here?", "--answer", "Nobody", "--page", "page.html"),
+        *("--option", "repeats=1", "--option", "sample=8"),
+    ],
     "verify-exact": ["serving"],
     "verify-report": ["FILES/report.json", "--model", "FILES/small"],
     "methods": [],
@@ -105,6 +109,7 @@ WRONG: dict[str, list[str]] = {
     "notice": ["req-0001", "--kind", "nothing"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
+    "trace": ["serving", "--question", "Who?", "--option", "repeats=0"],
     "verify-exact": ["nothing"],
     "verify-report": ["FILES/nothing.json", "--model", "FILES/small"],
     "methods": ["nothing"],

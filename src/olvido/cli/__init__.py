@@ -22,6 +22,7 @@ from olvido.cli import (
     models,
     notice,
     request,
+    trace,
     verify,
     workspace,
 )
@@ -47,6 +48,7 @@ app.add_typer(certificate.commands, name="certificate")
 app.add_typer(notice.commands)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
+app.add_typer(trace.commands)
 app.add_typer(verify.commands)
 app.add_typer(catalogue.commands)
 app.add_typer(demo.commands)

@@ -41,6 +41,21 @@ def learner_options(learner: str, written: Sequence[str]) -> dict[str, Any]:
     return read
 
 
+def attribution_options(method: str, written: Sequence[str]) -> dict[str, Any]:
+    """Read `name=value` options of a way to trace.
+
+    Raises:
+        UnknownName: no such way, or no such option of it; the nearest is named.
+        InputError: no `=`, or a value that the way does not take.
+    """
+    from olvido.attribution.base import make_way, way_options
+
+    make_way(method, {})
+    read = _read(method, way_options(method), written)
+    make_way(method, read)
+    return read
+
+
 def _read(whose: str, known: Mapping[str, Any], written: Sequence[str]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for text in written:
@@ -61,6 +76,10 @@ def _value(what: str, kind: Any, text: str) -> Any:
     for candidate in kinds:
         if candidate is type(None):
             continue
+        if candidate is bool:
+            if text.lower() in ("true", "false"):
+                return text.lower() == "true"
+            raise InputError(f"{what} must be true or false, got {text!r}")
         try:
             return candidate(text)
         except ValueError:

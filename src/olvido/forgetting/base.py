@@ -16,6 +16,7 @@ from torch.nn import Module
 from olvido.errors import InputError, MissingNeed, ModelDestroyed, NothingChanged, UnknownName
 from olvido.forgetting import exact
 from olvido.forgetting.ascent import Ascent
+from olvido.forgetting.curved import SSD, Fisher, Influence
 from olvido.forgetting.descent import priced
 from olvido.forgetting.graddiff import GradDiff
 from olvido.forgetting.guarantee import Need
@@ -40,6 +41,9 @@ METHODS: dict[str, type[Method]] = {
     "graddiff": GradDiff,
     "npo": NPO,
     "simnpo": SimNPO,
+    "influence": Influence,
+    "ssd": SSD,
+    "fisher": Fisher,
 }
 """Methods by the name they are called by."""
 

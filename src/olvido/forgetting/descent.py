@@ -139,7 +139,7 @@ class Descent:
             InputError: a record to be forgotten is not in the log that the model came with.
             NotFinite: a loss became nan; the model given is untouched.
         """
-        left = _left(trained.trace, split)
+        left = left_after(trained.trace, split)
         model = copy.deepcopy(trained.model)
         total = self._steps(split)
         recipe = self.recipe
@@ -251,7 +251,7 @@ def priced(trained: Trained, split: Split, tokens: float) -> Cost:
     return Cost(tokens, tokens * log.seconds / log.tokens, tokens / again if again else None)
 
 
-def _left(trace: Trace, split: Split) -> Trace:
+def left_after(trace: Trace, split: Split) -> Trace:
     """The training that the weights still descend from, without what they forgot: with it the next
     request can be answered exactly, and never-trained models be made."""
     if not isinstance(trace, StepLog):

@@ -27,6 +27,11 @@ def retain_draws(split: Split, size: int, seed: int) -> Iterator[tuple[Example, 
         yield tuple({example.id: example for example in (*some, *others)}.values())
 
 
+def uniform(records: Sequence[Example], size: int, seed: int) -> tuple[Example, ...]:
+    """At most `size` distinct records, all alike likely, in an order keyed by record id."""
+    return tuple(_shuffled(records, f"{seed}|uniform")[:size])
+
+
 def nearest(
     forget: Sequence[Example], retain: Sequence[Example], count: int
 ) -> tuple[Example, ...]:

@@ -1,0 +1,233 @@
+"""The door `trace()`: which records taught a model this answer."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from olvido.attribution.ways import Gradient, Influence, Way
+from olvido.errors import InputError, UnknownName
+from olvido.learners import Placement, Trained
+from olvido.learners.base import task_of
+from olvido.learners.runs.environment import deterministic
+from olvido.ledger.copies import Copies, Copy
+from olvido.tasks import Example, Task, examples
+from olvido.tasks.base import Row
+
+ATTRIBUTIONS: dict[str, type[Way]] = {"ekfac": Influence, "gradient": Gradient}
+"""Ways to score records by the name they are called by."""
+
+LIMITS = (
+    "A score is a first order around one set of weights: what the loss would do, not what the "
+    "model would say. It is often wrong about single records, and leads a person to look; it "
+    "proves nothing."
+)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """One record, and what it has to do with the answer.
+
+    Attributes:
+        record: itself.
+        score: as the way measures it; higher taught more.
+        interval: 95%, over the times it was measured; None where it was measured once.
+        copies: records that say nearly the same.
+    """
+
+    record: Example
+    score: float
+    interval: tuple[float, float] | None
+    copies: tuple[Copy, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "id": self.record.id,
+            "score": self.score,
+            "interval": None if self.interval is None else list(self.interval),
+            "prompt": self.record.prompt,
+            "completion": self.record.completion,
+            "copies": [{"id": copy.id, "alike": copy.alike} for copy in self.copies],
+        }
+
+
+@dataclass(frozen=True)
+class Traced:
+    """An answer and the records, those that taught it most first.
+
+    Attributes:
+        question, answer: what was traced.
+        said: the model's own answer.
+        loss: of the answer, in nats a token.
+        model: digest of the weights.
+        method: how records were scored, with its unit.
+        records: how many were.
+        ranked: the first of them.
+    """
+
+    question: str
+    answer: str
+    said: str
+    loss: float
+    model: str
+    method: str
+    unit: str
+    records: int
+    ranked: tuple[Taught, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for documents."""
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "said": self.said,
+            "loss": self.loss,
+            "model": self.model,
+            "method": self.method,
+            "unit": self.unit,
+            "records": self.records,
+            "ranked": [
+                {"rank": rank, **taught.to_dict()} for rank, taught in enumerate(self.ranked, 1)
+            ],
+            "limits": LIMITS,
+        }
+
+
+def trace(
+    model: Module | Trained,
+    *,
+    records: Iterable[Row | Example],
+    question: str | Row | Example,
+    answer: str | None = None,
+    tokenizer: Any | None = None,
+    task: Task | None = None,
+    method: str = "ekfac",
+    top: int = 10,
+    seed: int = 0,
+    **options: Any,
+) -> Traced:
+    """Which of the records it was trained on taught a model this answer.
+
+    Args:
+        model: any module that the task can ask, or what `train()` returned; it is not changed.
+        records: that it was trained on; one that is left out cannot be found.
+        question: as text; or a row or example with its answer (an image with the class that it was
+            given, a text without a prompt).
+        answer: that is traced; None: what the model answers.
+        tokenizer: the model's tokenizer; or give a `task`.
+        task: how the model is asked.
+        method: a name in `ATTRIBUTIONS`.
+        top: records that are returned.
+        seed: of what is drawn.
+        options: of the method.
+
+    Raises:
+        InputError: no records, nothing to trace, or a model of several parts.
+        UnknownName: no such method or option.
+    """
+    way = make_way(method, options)
+    if top < 1:
+        raise InputError(f"top must be at least 1, got {top}")
+    rows = examples(records, "records")
+    if not rows:
+        raise InputError("there are no records to trace the answer to: give those it was taught")
+    trained = model if isinstance(model, Trained) else Trained.untraced(model)
+    if isinstance(trained.trace, Placement):
+        raise InputError(
+            f"the model is {trained.trace.learner}: its parts learned apart from each other, and "
+            "olvido request locate says which learned what; trace one part by itself"
+        )
+    task = task_of(tokenizer, task)
+    with deterministic():
+        query, said = _query(trained.model, question, answer, task)
+        measured = way.scores(trained, rows, query, task, seed).double()
+        with torch.no_grad():
+            asked = task.collate([query]).to(next(trained.model.parameters()).device)
+            loss = float(task.losses(trained.model, asked))
+    mean = measured.mean(0)
+    order = sorted(range(len(rows)), key=lambda i: (-float(mean[i]), rows[i].id))[:top]
+    copies = _copies(rows, [rows[i] for i in order])
+    ranked = tuple(
+        Taught(rows[i], float(mean[i]), _interval(measured[:, i]), copies.get(rows[i].id, ()))
+        for i in order
+    )
+    return Traced(
+        query.prompt,
+        query.completion,
+        said,
+        loss,
+        trained.digest,
+        method,
+        way.unit,
+        len(rows),
+        ranked,
+    )
+
+
+def make_way(method: str, options: Mapping[str, Any]) -> Way:
+    """The way of that name with these options.
+
+    Raises:
+        UnknownName: no such way, or no such option of it.
+    """
+    if method not in ATTRIBUTIONS:
+        raise UnknownName("method of attribution", method, ATTRIBUTIONS)
+    known = way_options(method)
+    for name in options:
+        if name not in known:
+            raise UnknownName(f"option of {method}", name, known)
+    return ATTRIBUTIONS[method](**options)
+
+
+def way_options(method: str) -> dict[str, Any]:
+    """The options of a way, each with its type."""
+    parameters = inspect.signature(ATTRIBUTIONS[method], eval_str=True).parameters.values()
+    return {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _query(
+    model: Module, question: str | Row | Example, answer: str | None, task: Task
+) -> tuple[Example, str]:
+    """What is traced, and what the model itself says to it."""
+    model.eval()
+    if not isinstance(question, str):
+        (query,) = examples([question], "question")
+        (said,) = (
+            task.generate(model, [query], 1) if query.prompt or "input" in query.fields else [""]
+        )
+        return query, said
+    if not question.strip():
+        raise InputError("the question is empty: give what the model was asked")
+    # Nothing is known of the answer's length where there is none to compare with.
+    (said,) = task.generate(model, [Example("asked", question, answer or "a" * 64)], 1)
+    traced = said if answer is None else answer
+    if not traced.strip():
+        raise InputError("the model answers nothing to this question: give the answer to be traced")
+    return Example("asked", question, traced), said
+
+
+def _interval(values: torch.Tensor) -> tuple[float, float] | None:
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    reach = float(t.ppf(0.975, len(values) - 1) * values.std() / math.sqrt(len(values)))
+    return float(values.mean()) - reach, float(values.mean()) + reach
+
+
+def _copies(rows: tuple[Example, ...], found: list[Example]) -> dict[str, tuple[Copy, ...]]:
+    """Near-duplicates of each record that was found, itself left out."""
+    texts = {r.id: f"{r.prompt} {r.completion}" for r in rows if "input" not in r.fields}
+    index = Copies(texts)
+    return {
+        r.id: tuple(copy for copy in index.of(texts[r.id]) if copy.id != r.id)
+        for r in found
+        if r.id in texts
+    }

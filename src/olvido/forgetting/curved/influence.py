@@ -1,0 +1,128 @@
+"""Influence removal: the weights that a Newton step away from the records would have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.curvature import (
+    PerRecord,
+    conjugate_gradients,
+    diagonal_fisher,
+    fit_ekfac,
+    gauss_newton,
+)
+from olvido.errors import InputError, UnknownName
+from olvido.forgetting.curved.base import BEARABLE, LOOKS, Curved, Path, Search, before, put
+from olvido.forgetting.descent import FORWARD
+from olvido.forgetting.types import Split
+from olvido.tasks import Example, Task
+
+INVERSES = ("ekfac", "gauss-newton")
+Gradient = dict[str, Tensor]
+
+
+class Influence(Curved):
+    """Damped Newton steps to where the retained records alone would have brought the weights.
+
+    The training's mean gradient does not change when the records leave but for theirs: the first
+    step is theta + H^-1 (sum of their gradients) / n, with the curvature H of the n retained
+    records (Koh and Liang 2017, arXiv 1703.04730; Guo et al. 2020, arXiv 1911.03030, for the
+    removal). Every further step takes the retained gradient where it has arrived, less what it was
+    before, so that a training that was stopped early is not finished by the way, and is shortened
+    until the sample bears it. `strength` scales the whole displacement.
+
+    Args:
+        steps: Newton steps.
+        damping: added to each parameter's curvature, as a share of its mean.
+        inverse: `ekfac`, or `gauss-newton` by conjugate gradients, for small models.
+        options: those of `Curved`.
+    """
+
+    summary: ClassVar = "damped Newton steps away from the records, by the curvature of the rest"
+
+    def __init__(
+        self,
+        *,
+        steps: int = 1,
+        damping: float = 0.01,
+        inverse: str = "ekfac",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if inverse not in INVERSES:
+            raise UnknownName("inverse", inverse, INVERSES)
+        if steps < 1 or not damping > 0:
+            raise InputError(f"steps is 1 or more and damping above 0; got {steps}, {damping}")
+        self.steps, self.damping, self.inverse = steps, damping, inverse
+
+    def passes(self) -> tuple[float, float]:
+        return 1.0, 2.0 + (self.steps * (1 + LOOKS * FORWARD) if self.steps > 1 else 0.0)
+
+    def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
+        sample = split.retain
+        start = before(model)
+        solve = self._solver(model, sample, task, seed)
+        gone = self._gradient(model, split.forget, task, 1 / kept)
+        moved = solve(gone)
+        if self.steps > 1:
+            moved = self._corrected(model, start, moved, gone, solve, sample, task)
+        return lambda strength: {n: start[n] + strength * moved[n] for n in moved}
+
+    def _corrected(
+        self,
+        model: Module,
+        start: Gradient,
+        step: Gradient,
+        gone: Gradient,
+        solve: Callable[[Gradient], Gradient],
+        sample: Sequence[Example],
+        task: Task,
+    ) -> Gradient:
+        """Where further steps lead, each as long as the sample bears."""
+        held = self._gradient(model, sample, task, 1 / len(sample))
+        moved = {n: torch.zeros_like(part) for n, part in step.items()}
+        for number in range(self.steps):
+            if number:
+                now = self._gradient(model, sample, task, 1 / len(sample))
+                step = solve({n: held[n] + gone[n] - now[n] for n in now})
+            here = {n: start[n] + moved[n] for n in moved}
+
+            def along(share: float, here: Gradient = here, step: Gradient = step) -> Gradient:
+                return {n: here[n] + share * step[n] for n in here}
+
+            search = Search(model, along, sample, task, self.batch_size, None)
+            share = search.longest(1.0, BEARABLE)
+            moved = {n: moved[n] + share * step[n] for n in moved}
+            put(model, along(share))
+        put(model, start)
+        return moved
+
+    def _solver(
+        self, model: Module, sample: Sequence[Example], task: Task, seed: int
+    ) -> Callable[[Gradient], Gradient]:
+        if self.inverse == "ekfac":
+            curvature = fit_ekfac(model, sample, task, seed=seed, batch_size=self.batch_size)
+            return lambda target: curvature.solve(target, damping=self.damping)
+        product = gauss_newton(model, sample, task, batch_size=self.batch_size)
+        along = diagonal_fisher(model, sample, task, sampled=seed, batch_size=self.batch_size)
+        count = sum(part.numel() for part in along.values())
+        ridge = self.damping * sum(float(part.sum()) for part in along.values()) / count
+        return lambda target: conjugate_gradients(
+            product, target, ridge=ridge, tolerance=1e-3, iterations=500
+        )
+
+    def _gradient(
+        self, model: Module, records: Sequence[Example], task: Task, scale: float
+    ) -> Gradient:
+        """The records' summed gradient, times a number."""
+        per_record = PerRecord(model, task)
+        found: Gradient = {}
+        for batch in task.batches(records, self.batch_size):
+            for name, part in per_record(batch).total().items():
+                found[name] = found[name] + scale * part if name in found else scale * part
+        return found

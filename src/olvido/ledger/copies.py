@@ -1,0 +1,130 @@
+"""Copies of a text among many: the same words but for a few, found without comparing all pairs.
+
+A text is the set of its runs of `WORDS` words; two texts are as alike as the share of runs that
+they have in common (Jaccard). Minima of hashed runs agree as often as that (MinHash: Broder 1997,
+"On the resemblance and containment of documents"), so texts that share a band of minima are looked
+at closely, and no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from olvido.errors import InputError
+
+WORDS = 2
+"""Words of a run: records are short."""
+BANDS, ROWS = 42, 3
+"""Minima: of texts that are 0.6 alike, all but one in 20,000 share a band; of those that are 0.2
+alike, a third do, and are sorted out by looking."""
+ALIKE = 0.6
+"""Share of runs in common from which a text counts as a copy."""
+
+_WORD = re.compile(r"\w+")
+_DRAW = np.random.Generator(np.random.PCG64(20261124))
+_FACTORS = _DRAW.integers(1, 2**64, size=(2, BANDS * ROWS), dtype=np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A text that is nearly another.
+
+    Attributes:
+        id: of the text found.
+        alike: share of runs of words that both have, of those that either has.
+    """
+
+    id: str
+    alike: float
+
+
+class Copies:
+    """An index of texts in which copies are found.
+
+    Args:
+        texts: by id. Case, punctuation and spaces do not count.
+
+    >>> index = Copies({"a": "Who lives at 12 Oak Street? Ada Lovelace.", "b": "Who was Ada?"})
+    >>> [copy.id for copy in index.of("who lives at 12 Oak Street - Ada Lovelace")]
+    ['a']
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._runs = {name: runs(text) for name, text in texts.items()}
+        self._homes: dict[tuple[int, bytes], list[str]] = defaultdict(list)
+        for name, found in self._runs.items():
+            for band in _bands(found):
+                self._homes[band].append(name)
+
+    def of(self, text: str, *, alike: float = ALIKE) -> tuple[Copy, ...]:
+        """The texts that are nearly this one, the likest first, ties by id.
+
+        Args:
+            text: that may have been copied.
+            alike: the least share in common.
+
+        Raises:
+            InputError: `alike` is no share above 0.
+        """
+        if not 0 < alike <= 1:
+            raise InputError(f"alike is a share of runs in common in (0, 1], got {alike}")
+        wanted = runs(text)
+        near = {name for band in _bands(wanted) for name in self._homes.get(band, ())}
+        found = [Copy(name, jaccard(wanted, self._runs[name])) for name in near]
+        kept = [copy for copy in found if copy.alike >= alike]
+        return tuple(sorted(kept, key=lambda copy: (-copy.alike, copy.id)))
+
+    def beyond(self, names: Iterable[str], *, alike: float = ALIKE) -> dict[str, tuple[Copy, ...]]:
+        """For each of these texts the copies that are none of them: what a request would miss.
+
+        Raises:
+            InputError: a text that is not in the index.
+        """
+        asked = list(names)
+        if strangers := sorted(set(asked) - self._runs.keys()):
+            raise InputError(f"{len(strangers)} texts are not in the index ({strangers[0]!r})")
+        found = {}
+        for name in asked:
+            own = self._runs[name]
+            near = {other for band in _bands(own) for other in self._homes[band]} - set(asked)
+            copies = [Copy(other, jaccard(own, self._runs[other])) for other in near]
+            kept = sorted((c for c in copies if c.alike >= alike), key=lambda c: (-c.alike, c.id))
+            if kept:
+                found[name] = tuple(kept)
+        return found
+
+
+def runs(text: str) -> frozenset[str]:
+    """The runs of words of a text; of a shorter one, the text itself.
+
+    >>> sorted(runs("To be, or not to BE"))
+    ['be or', 'not to', 'or not', 'to be']
+    """
+    words = _WORD.findall(text.casefold())
+    if len(words) <= WORDS:
+        return frozenset([" ".join(words)])
+    return frozenset(" ".join(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1))
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """Share of what both hold, of what either holds."""
+    return len(one & other) / len(one | other)
+
+
+def _bands(found: frozenset[str]) -> list[tuple[int, bytes]]:
+    """Names of the bands of a text's minima."""
+    hashed = np.array(
+        [int.from_bytes(hashlib.blake2b(run.encode(), digest_size=4).digest()) for run in found],
+        dtype=np.uint64,
+    )
+    # Multiply-add modulo 2^64 of which the upper half is kept (Dietzfelbinger 1996).
+    mixed: NDArray[np.uint64] = hashed[:, None] * _FACTORS[0] + _FACTORS[1]
+    minima = (mixed >> np.uint64(32)).min(axis=0).astype("<u4")
+    return [(b, minima[b * ROWS : (b + 1) * ROWS].tobytes()) for b in range(BANDS)]

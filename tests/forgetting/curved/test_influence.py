@@ -1,0 +1,88 @@
+"""Influence removal on a convex loss, where retraining is the one answer there is."""
+
+import pytest
+import torch
+from tests.curvature.convex import optimum, weights
+from tests.curvature.worlds import World, softmax
+
+from olvido.errors import InputError, UnknownName
+from olvido.forgetting import forget
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return softmax(count=300)
+
+
+@pytest.fixture(scope="module")
+def learned(world: World) -> torch.nn.Module:
+    return optimum(world, world.records)
+
+
+def distance(world: World, learned: torch.nn.Module, count: int, **options: object) -> float:
+    """To the retrained weights, as a share of what it was; `count` records are forgotten.
+
+    Those whose loss is highest: so that leaving them out is a change worth undoing.
+    """
+    with torch.no_grad():
+        losses = world.task.losses(learned, world.task.collate(world.records))
+    order = losses.argsort(descending=True).tolist()
+    gone = [world.records[i] for i in order[:count]]
+    rest = [world.records[i] for i in order[count:]]
+    goal = weights(optimum(world, rest))
+    found = forget(
+        learned,
+        forget=gone,
+        retain=rest,
+        task=world.task,
+        method="influence",
+        **{"sample": 300} | options,
+    )
+    return float((weights(found.model) - goal).norm() / (weights(learned) - goal).norm())
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({"inverse": "gauss-newton", "damping": 1e-4}, 0.2),
+        ({"inverse": "gauss-newton", "damping": 1e-4, "steps": 3}, 0.03),
+        ({"damping": 1e-4}, 0.5),
+        ({"damping": 1e-4, "steps": 3}, 0.25),
+    ],
+    ids=str,
+)
+def test_the_weights_come_nearer_to_the_retrained_ones(
+    world: World, learned: torch.nn.Module, options: dict[str, object], most: float
+) -> None:
+    assert distance(world, learned, 9, **options) < most
+
+
+def test_sign_and_scale_are_right(world: World, learned: torch.nn.Module) -> None:
+    exact = {"inverse": "gauss-newton", "damping": 1e-4}
+    at = {s: distance(world, learned, 9, strength=s, **exact) for s in (0.5, 1.0, 1.5)}
+    assert at[1.0] < at[0.5] < 1
+    assert at[1.0] < at[1.5]
+
+
+def test_damping_shortens_the_step(world: World, learned: torch.nn.Module) -> None:
+    strong, weak = (distance(world, learned, 9, damping=d) for d in (100.0, 0.01))
+    assert weak < strong < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"steps": 0}, "steps is 1 or more"),
+        ({"damping": 0.0}, "damping above 0"),
+        ({"strength": 0.0}, "strength must be above 0"),
+        ({"target": -1.0}, "target is a loss above 0"),
+        ({"sample": 0}, "sample and batch_size"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    world: World, options: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        distance(world, world.model, 3, **options)
+    with pytest.raises(UnknownName, match="did you mean 'ekfac'"):
+        distance(world, world.model, 3, inverse="kfac")
