@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch.nn import Module
 
 from olvido.errors import InputError, NotFinite, NothingFits
-from olvido.forgetting.descent import FORWARD, Descent, _left, priced
+from olvido.forgetting.descent import FORWARD, Descent, left_after, priced
 from olvido.forgetting.guarantee import Need
 from olvido.forgetting.search.bracket import Bracket
 from olvido.forgetting.search.proxies import BANDS, Yardstick
@@ -231,7 +231,7 @@ class _Search:
         model = self._shelf.model(trial, self._trained.model)
         if model is None:
             return None
-        trace = _left(self._trained.trace, self._yardstick.split)
+        trace = left_after(self._trained.trace, self._yardstick.split)
         return _Tried(trial, Run(model, trace, trial.tokens, trial.stopped, history), True)
 
     def _done(self, name: str, method: Method, options: Mapping[str, Any]) -> _Tried:
