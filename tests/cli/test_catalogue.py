@@ -35,8 +35,12 @@ def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
     from olvido.cli.options import method_options
 
     words = {
-        **{"guard": "kl", "dtype": "bfloat16", "definition": "tombstone", "methods": "npo"},
-        **{"inverse": "ekfac", "aimed": "true"},
+        "guard": "kl",
+        "dtype": "bfloat16",
+        "definition": "tombstone",
+        "methods": "npo",
+        "inverse": "ekfac",
+        "aimed": "true",
     }
     for method in json.loads(olvido("methods", "--json")[1])["methods"]:
         written = [f"{option}={words.get(option, 1)}" for option in method["options"]]
