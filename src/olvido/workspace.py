@@ -186,6 +186,8 @@ class Workspace:
         """
         fact = self.store.model(ref)
         folder = self.settings.models / fact.path
+        if fact.tombstone is not None:
+            raise StateError(f"model {fact.id} is gone: {fact.tombstone.reason}")
         if not folder.is_dir():
             raise StateError(f"the folder of model {fact.id} is gone: restore {folder}")
         try:
@@ -233,8 +235,7 @@ class Workspace:
         base, drawn = str(held.fact.recipe["base"]), self.training(held.fact).seed
         fact = self._enter(fact, uses, trained, held.tokenizer, base, drawn)
         if self.store.aliases().get(SERVING, held.fact.id) == held.fact.id:
-            self.store.set_alias(PREVIOUS, held.fact.id)
-            self.store.set_alias(SERVING, fact.id)
+            self.store.set_aliases({PREVIOUS: held.fact.id, SERVING: fact.id})
         return fact
 
     def training(self, model: Model) -> Model:
@@ -255,8 +256,13 @@ class Workspace:
         )
 
     def serve(self, ref: str) -> Model:
-        """Point the alias `serving` to a model."""
-        return self.store.set_alias(SERVING, ref)
+        """Point the alias `serving` to a model, and `previous` to the one before, at once.
+
+        Raises:
+            UnknownName: no such model.
+            StateError: it holds what was to be forgotten, or is gone.
+        """
+        return serve(self.store, ref)
 
     def _enter(
         self,
@@ -291,6 +297,21 @@ class Workspace:
     def _loaded(self, name: str, *, seed: int) -> Loaded:
         found = load(name, seed=seed, dtype=self.settings.dtype)
         return replace(found, model=found.model.to(self.settings.device))
+
+
+def serve(store: Store, ref: str) -> Model:
+    """What `Workspace.serve` does, for whoever has the ledger alone."""
+    model, before = store.model(ref), store.aliases().get(SERVING)
+    if before == model.id:
+        return model
+    for state in store.lineage_of_buried().models:
+        if state.model.id == model.id and state.held:
+            raise StateError(
+                f"model {model.id} holds {len(state.held)} records that were to be forgotten: "
+                "serve one that forgot them, or that never learned them"
+            )
+    named = {SERVING: model.id} if before is None else {PREVIOUS: before, SERVING: model.id}
+    return store.set_aliases(named)[-1]
 
 
 def _contract(trace: Trace) -> Mapping[str, str]:

@@ -210,6 +210,48 @@ def check(
     return sound
 
 
+@commands.command()
+@command
+def tombstones(
+    terminal: Terminal,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+) -> None:
+    """Write down all that is buried, to say it again to a restored backup: ids and digests."""
+    from olvido.requests.burial import write_tombstones
+    from olvido.requests.desk import Front
+
+    settings = terminal.settings()
+    with terminal.store() as store:
+        written = write_tombstones(Front(store, settings), file)
+    counts = {
+        "file": str(file),
+        "records": sum(map(len, written["records"].values())),
+        "models": len(written["models"]),
+        "digests": len(written["suppressed"]),
+    }
+    terminal.emit(
+        counts,
+        table(("what", "value"), counts.items()),
+        "Keep it apart from backups. After a restore: olvido data replay FILE",
+    )
+
+
+@commands.command()
+@command
+def replay(
+    terminal: Terminal,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From 'olvido data tombstones'.")],
+) -> None:
+    """Bury again what a restored backup brought back, before anything else is done with it."""
+    from olvido.requests.burial import replay_tombstones
+    from olvido.requests.desk import Front
+
+    settings = terminal.settings()
+    with terminal.store() as store:
+        counts = replay_tombstones(Front(store, settings), file)
+    terminal.emit(counts, table(("buried again", "number"), counts.items()))
+
+
 def _believed(settings: Settings, file: Path) -> Checkpoint:
     """A signed head from its file, once it is known that this workspace signed it."""
     from olvido.errors import InputError

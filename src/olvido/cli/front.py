@@ -25,7 +25,8 @@ _By = Annotated[str, typer.Option("--by", help="Who does this; kept as a digest.
 
 
 @contextmanager
-def _front(terminal: Terminal) -> Iterator[Front]:
+def fronted(terminal: Terminal) -> Iterator[Front]:
+    """The workspace's ledger and settings, without its models."""
     from olvido.requests.desk import Front
 
     settings = terminal.settings()
@@ -66,7 +67,7 @@ def new(
     """Enter a request. A name is digested at once and kept nowhere."""
     from olvido.requests.desk import receive
 
-    with _front(terminal) as front:
+    with fronted(terminal) as front:
         request = receive(
             front,
             subject,
@@ -79,7 +80,7 @@ def new(
             received_at=None if received is None else _moment(received, front.settings),
         )
         following = "plan" if model else "locate"
-        _show(terminal, front, request, f"Next: olvido request {following} {request.id}")
+        show(terminal, front, request, f"Next: olvido request {following} {request.id}")
 
 
 @commands.command()
@@ -88,9 +89,9 @@ def identify(terminal: Terminal, identifier: Id, by: _By) -> None:
     """Note that somebody has checked who asks."""
     from olvido.requests import desk
 
-    with _front(terminal) as front:
+    with fronted(terminal) as front:
         request = desk.identify(front, identifier, by=by)
-        _show(terminal, front, request, f"Next: olvido request locate {identifier}")
+        show(terminal, front, request, f"Next: olvido request locate {identifier}")
 
 
 @commands.command()
@@ -110,10 +111,10 @@ def wait(
     """Put a request aside; what is asked of the person stops the clock where the law says so."""
     from olvido.requests import desk
 
-    with _front(terminal) as front:
-        day = None if until is None else _day(until)
-        request = desk.wait(front, identifier, why=why, until=day, need=need)
-        _show(terminal, front, request, f"Later: olvido request resume {identifier}")
+    with fronted(terminal) as front:
+        look = None if until is None else day(until)
+        request = desk.wait(front, identifier, why=why, until=look, need=need)
+        show(terminal, front, request, f"Later: olvido request resume {identifier}")
 
 
 @commands.command()
@@ -122,8 +123,8 @@ def resume(terminal: Terminal, identifier: Id) -> None:
     """Go on with a request that was put aside or called off."""
     from olvido.requests import desk
 
-    with _front(terminal) as front:
-        _show(terminal, front, desk.resume(front, identifier))
+    with fronted(terminal) as front:
+        show(terminal, front, desk.resume(front, identifier))
 
 
 @commands.command()
@@ -140,9 +141,9 @@ def extend(
     """Note that the person was told that the answer takes longer, as far as the law allows it."""
     from olvido.requests import desk
 
-    with _front(terminal) as front:
-        day = None if told is None else _day(told)
-        _show(terminal, front, desk.extend(front, identifier, why=why, told=day))
+    with fronted(terminal) as front:
+        since = None if told is None else day(told)
+        show(terminal, front, desk.extend(front, identifier, why=why, told=since))
 
 
 @commands.command()
@@ -152,11 +153,11 @@ def refuse(terminal: Terminal, identifier: Id, why: _Why) -> None:
     from olvido.requests import desk
     from olvido.requests.calendar import law_of
 
-    with _front(terminal) as front:
+    with fronted(terminal) as front:
         request = desk.refuse(front, identifier, why=why)
         law = law_of(request, front.settings)
         told = [] if law is None else [*law.refused, f"recourse: {law.recourse}"]
-        _show(terminal, front, request, *(f"Tell the person {line}." for line in told))
+        show(terminal, front, request, *(f"Tell the person {line}." for line in told))
 
 
 @commands.command()
@@ -165,8 +166,8 @@ def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
     """Call a request off; a run under way publishes nothing. 'resume' takes it up again."""
     from olvido.requests import desk
 
-    with _front(terminal) as front:
-        _show(terminal, front, desk.cancel(front, identifier, why=why))
+    with fronted(terminal) as front:
+        show(terminal, front, desk.cancel(front, identifier, why=why))
 
 
 @commands.command("list")
@@ -176,7 +177,7 @@ def listing(
     waiting: Annotated[bool, typer.Option("--open", help="Only those that are open.")] = False,
 ) -> None:
     """Show all requests with the days that are left to answer them."""
-    with _front(terminal) as front:
+    with fronted(terminal) as front:
         found = [
             described(request, front.settings)
             for request in front.store.requests()
@@ -217,13 +218,15 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _show(terminal: Terminal, front: Front, request: Request, *advice: str) -> None:
+def show(terminal: Terminal, front: Front, request: Request, *advice: str) -> None:
+    """Print a request."""
     document = described(request, front.settings)
     shown = [(what, value) for what, value in document.items() if value not in (None, {})]
     terminal.emit(document, table(("what", "value"), shown), *advice)
 
 
-def _day(text: str) -> date:
+def day(text: str) -> date:
+    """A day as it is written on the command line."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -234,5 +237,5 @@ def _moment(text: str, settings: Settings) -> datetime:
     """A day, as the moment it begins where the team works."""
     from zoneinfo import ZoneInfo
 
-    day = _day(text)
-    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(settings.timezone))
+    begins = day(text)
+    return datetime(begins.year, begins.month, begins.day, tzinfo=ZoneInfo(settings.timezone))

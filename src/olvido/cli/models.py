@@ -22,7 +22,7 @@ def listing(terminal: Terminal) -> None:
     """Show all models, or one with `olvido models show`."""
     with terminal.store() as store:
         found = [_described(store, model) for model in store.models()]
-    columns = ("id", "learner", "method", "parents", "aliases", "data", "made")
+    columns = ("id", "learner", "method", "parents", "aliases", "data", "made", "gone")
     rows = [
         (
             m["id"],
@@ -32,6 +32,7 @@ def listing(terminal: Terminal) -> None:
             ", ".join(m["aliases"]),
             ", ".join(use["name"] for use in m["data"]),
             m["created_at"],
+            m["gone"],
         )
         for m in found
     ]
@@ -72,9 +73,28 @@ def export(
 
     with Workspace(terminal.settings()) as workspace:
         held = workspace.load(ref)
-    save(held.trained.model, held.tokenizer, folder)
+        save(held.trained.model, held.tokenizer, folder)
+        # Whoever leaves later is told of the copies there are.
+        where = {"model": held.fact.id, "path": str(folder.resolve())}
+        workspace.store.note("model-exported", where)
     document = {"id": held.fact.id, "digest": str(held.fact.digest), "path": str(folder)}
     terminal.emit(document, table(("what", "value"), document.items()))
+
+
+@commands.command()
+@command
+def serve(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+) -> None:
+    """Serve another model; one that holds what was to be forgotten is refused."""
+    from olvido.workspace import serve as switch
+
+    with terminal.store() as store:
+        model = switch(store, ref)
+        names = store.aliases()
+    document = {"serving": model.id, "previous": names.get("previous")}
+    terminal.emit(document, table(("alias", "model"), document.items()))
 
 
 def _line(value: Any) -> str:
@@ -109,4 +129,5 @@ def _described(store: Store, model: Model) -> dict[str, Any]:
         "aliases": [name for name, known in store.aliases().items() if known == model.id],
         "data": uses,
         "created_at": model.created_at.isoformat(),
+        "gone": None if model.tombstone is None else model.tombstone.reason,
     }

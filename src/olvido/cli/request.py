@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from olvido.cli.front import Id, commands
+from olvido.cli.closing import commands
+from olvido.cli.front import Id
 from olvido.cli.output import Terminal, command, table
 from olvido.cli.stages import stages
 
@@ -87,6 +88,9 @@ def plan(
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
+        if _destroys(workspace, identifiers):
+            _plan_destruction(terminal, workspace, identifiers[0])
+            return
         probes = _probes(workspace, holdout, None, None)
         found, choice = price(workspace, *identifiers, ref=model, probes=probes, within=within)
         groups = [b for b in batches(workspace, model) if set(identifiers) & set(b.requests)]
@@ -154,6 +158,8 @@ def run(
         raise InputError("--option needs --method: options belong to a method")
     options = method_options(method, option or []) if method else {}
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
+        if _destroys(workspace, identifiers):
+            return _destroy(terminal, workspace, identifiers[0])
         done = answer(
             workspace,
             *identifiers,
@@ -169,7 +175,7 @@ def run(
     rows = [(a.method, "pass" if a.passed else "fail", _why(a)) for a in done.attempts]
     reports = ", ".join(map(str, done.paths))
     ended = (
-        f"Published as {done.published.id}. Report: {reports}"
+        f"Published as {done.published.id}. Report: {reports}. Next: olvido request close ID"
         if done.published
         else f"Nothing was published: every attempt failed. Report: {reports}"
     )
@@ -210,6 +216,39 @@ def report(terminal: Terminal, identifier: Id) -> None:
         table(("method", "audit", "metric", "finding", "status"), rows),
         *(f"Does not prove {line}." for line in document["does_not_prove"]),
     )
+
+
+def _destroys(workspace: Workspace, identifiers: list[str]) -> bool:
+    from olvido.errors import InputError
+    from olvido.ledger.facts import RequestKind
+
+    kinds = {workspace.store.request(identifier).kind for identifier in identifiers}
+    if RequestKind.DESTROY in kinds and len(identifiers) > 1:
+        raise InputError("a model is destroyed by itself: give that request alone")
+    return RequestKind.DESTROY in kinds
+
+
+def _plan_destruction(terminal: Terminal, workspace: Workspace, identifier: str) -> None:
+    from olvido.requests.destruction import plan_destruction
+
+    going = plan_destruction(workspace, identifier)
+    terminal.emit(
+        {"requests": [identifier], "destroy": [model.id for model in going]},
+        table(("model", "made"), [(model.id, model.created_at) for model in going]),
+        f"Next, two people: olvido request approve {identifier} --by NAME",
+    )
+
+
+def _destroy(terminal: Terminal, workspace: Workspace, identifier: str) -> bool:
+    from olvido.requests.destruction import destroy
+
+    request, gone = destroy(workspace, identifier)
+    terminal.emit(
+        {"request": request.id, "status": request.status, "destroyed": [m.id for m in gone]},
+        f"Destroyed: {', '.join(model.id for model in gone)}.",
+        f"Next: olvido request close {identifier}",
+    )
+    return True
 
 
 def _probes(

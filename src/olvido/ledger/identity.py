@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from olvido.errors import InputError, StateError
-from olvido.ledger.digests import Digest
+from olvido.ledger.digests import Digest, canonical_json
 
 _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]*):([0-9a-f]{64})")
 _KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})\n?")
@@ -102,6 +102,16 @@ class Key:
     def record_id(self, content: bytes) -> str:
         """An id for a record that came without one: the same for the same content and key."""
         return "r-" + self._mac(b"record", content).hex()[:16]
+
+    def content(self, *texts: str | None) -> str:
+        """What a row says, as a digest that survives another spelling of letters and spaces.
+
+        >>> key = Key(version=1, secret=bytes(32))
+        >>> key.content("Who is Ana?", "A  baker") == key.content("who is ana?", "a baker", None)
+        True
+        """
+        said = [canonical_identifier(text) for text in texts if text is not None]
+        return f"content:v{self.version}:{self._mac(b'content', canonical_json(said)).hex()}"
 
     def _mac(self, purpose: bytes, message: bytes) -> bytes:
         return hmac.digest(self.secret, purpose + b"\x00" + message, hashlib.sha256)

@@ -98,6 +98,7 @@ def _add(
     salt = secrets.token_bytes(32)
     rejects_path = options.get("skip_bad")
     known = [dataset.file for dataset in store.datasets()]
+    barred = _Barred(store, origin)
     try:
         sweep(data, known, older_than=time.time() - _ABANDONED_SECONDS)
         with (
@@ -106,7 +107,7 @@ def _add(
             Rejects(rejects_path) as rejects,
             ExitStack() as undo,
         ):
-            found = _digested(_good(parser, rows, rejects), salt, writer)
+            found = _digested(_good(parser, barred, rows, rejects), salt, writer)
             if not found:
                 why = f": {rejects.first}" if rejects.first else ""
                 raise InputError(f"{origin} holds no row that can be used{why}")
@@ -150,16 +151,52 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+class _Barred:
+    """Refuses what somebody asked to be forgotten: by whom it is about, and by what it says."""
+
+    def __init__(self, store: Store, origin: str) -> None:
+        self._list, self._key, self._origin = store.suppressed(), store.key, origin
+
+    def check(self, line: int, row: StoredRow) -> None:
+        """Raises BadRow for a row that may not be brought in again."""
+        if not self._list:
+            return
+        _, prompt, completion, text, subjects, *_ = row
+        if self._list.isdisjoint(subjects) and (
+            self._key.content(prompt, completion, text) not in self._list
+        ):
+            return
+        raise Suppressed(
+            self._origin,
+            line,
+            "it was to be forgotten and may not be brought in again: take it out of the file, or "
+            "leave such rows out with --skip-bad FILE",
+        )
+
+
+class Suppressed(BadRow):
+    """A row that somebody asked to be forgotten."""
+
+
 def _good(
-    parser: RowParser, rows: Iterable[tuple[int, Row | BadRow]], rejects: Rejects
+    parser: RowParser,
+    barred: _Barred,
+    rows: Iterable[tuple[int, Row | BadRow]],
+    rejects: Rejects,
 ) -> Iterator[tuple[StoredRow, bytes]]:
     for line, row in rows:
         try:
             if isinstance(row, BadRow):
                 raise row
-            yield parser.parse(line, row)
+            stored, canonical = parser.parse(line, row)
+            barred.check(line, stored)
+        except Suppressed as bad:
+            # What it says is written down nowhere again.
+            rejects.add(bad, bad)
         except BadRow as bad:
             rejects.add(bad, row)
+        else:
+            yield stored, canonical
 
 
 def _digested(

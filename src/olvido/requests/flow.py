@@ -16,6 +16,7 @@ from olvido.forgetting import Outcome, Split, forget, kind_of, make_method, read
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
 from olvido.ledger.lineage import Holding, Lineage, ModelState
+from olvido.requests.burial import bury
 from olvido.requests.calendar import DECISION
 from olvido.requests.certificate import issue
 from olvido.requests.desk import needs_decision
@@ -158,7 +159,14 @@ def run(
                 )
             reasons = {request.kind.value for request in asked}
             published = _publish(
-                workspace, held, attempt.outcome, lineages, split, "; ".join(sorted(reasons)), seed
+                workspace,
+                held,
+                attempt.outcome,
+                asked,
+                lineages,
+                split,
+                "; ".join(sorted(reasons)),
+                seed,
             )
             break
     status = RequestStatus.PUBLISHED if published else RequestStatus.NEEDS_INPUT
@@ -329,6 +337,7 @@ def _publish(
     workspace: Workspace,
     held: Held,
     outcome: Outcome,
+    asked: Sequence[Request],
     lineages: Sequence[Lineage],
     split: Split,
     reason: str,
@@ -351,8 +360,6 @@ def _publish(
         seed=seed,
     )
     # In every dataset, learned from or not: nobody shall learn from them again.
-    for lineage in lineages:
-        for dataset in lineage.datasets:
-            about = [record.id for record in lineage.records if record.dataset == dataset.id]
-            workspace.store.tombstone(about, reason, dataset=dataset.id)
+    for request, lineage in zip(asked, lineages, strict=True):
+        bury(workspace, request, lineage, reason)
     return model

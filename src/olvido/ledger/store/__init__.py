@@ -193,6 +193,11 @@ class Store(Answering):
             numbers = datasets.record_pks(connection, found, ids)
             return self._lineage(connection, datasets.numbered_records(connection, numbers))
 
+    def lineage_of_buried(self) -> Lineage:
+        """The same of every record that carries a tombstone."""
+        with self._read() as connection:
+            return self._lineage(connection, datasets.tombstoned_records(connection))
+
     @staticmethod
     def _lineage(
         connection: Connection,

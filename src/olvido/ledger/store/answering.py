@@ -105,16 +105,16 @@ class Answering:
             log.append(connection, "closure-noted", {"id": request, "items": said})
             return closure.items(connection, request)
 
-    def suppress(self, request: str, digests: Iterable[str]) -> int:
+    def suppress(self, digests: Iterable[str]) -> int:
         """Let nothing with these keyed digests in again; returns how many are new."""
         digests = sorted(set(digests))
         with self._write() as connection:
-            fresh = closure.suppress(connection, request, digests)
+            fresh = closure.suppress(connection, digests)
             if fresh:
-                log.append(connection, "suppressed", {"id": request, "digests": digests})
+                log.append(connection, "suppressed", {"digests": digests})
         return fresh
 
-    def suppressed(self, digests: Collection[str]) -> frozenset[str]:
-        """Those of these keyed digests that may not be brought in again."""
+    def suppressed(self) -> frozenset[str]:
+        """Keyed digests of the subjects and contents that may not be brought in again."""
         with self._read() as connection:
-            return closure.suppressed(connection, digests)
+            return closure.suppressed(connection)

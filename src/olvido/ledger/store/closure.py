@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
@@ -45,21 +45,15 @@ def put(
         connection.execute(insert(table), rows)
 
 
-def suppress(connection: Connection, request: str, digests: Iterable[str]) -> int:
+def suppress(connection: Connection, digests: Iterable[str]) -> int:
     """Put digests on the list; returns how many were not there."""
-    fresh = set(digests) - suppressed(connection, list(digests))
-    at, pk = now().isoformat(), number(connection, request)
-    rows = [{"digest": digest, "request": pk, "at": at} for digest in sorted(fresh)]
+    fresh, at = set(digests) - suppressed(connection), now().isoformat()
+    rows = [{"digest": digest, "at": at} for digest in sorted(fresh)]
     if rows:
         connection.execute(insert(schema.suppressions), rows)
     return len(rows)
 
 
-def suppressed(connection: Connection, digests: Collection[str]) -> frozenset[str]:
-    """Those of these digests that are on the list."""
-    column = schema.suppressions.c.digest
-    return frozenset(
-        digest
-        for chunk in chunks(digests)
-        for digest in connection.execute(select(column).where(column.in_(chunk))).scalars()
-    )
+def suppressed(connection: Connection) -> frozenset[str]:
+    """Every digest on the list."""
+    return frozenset(connection.execute(select(schema.suppressions.c.digest)).scalars())

@@ -235,6 +235,13 @@ def records_of_source(connection: Connection, source: str) -> tuple[tuple[int, R
     return numbered_records(connection, numbers)
 
 
+def tombstoned_records(connection: Connection) -> tuple[tuple[int, Record], ...]:
+    """Every record that carries a tombstone, with its number."""
+    return numbered_records(
+        connection, connection.execute(select(schema.tombstones.c.record)).scalars()
+    )
+
+
 def numbered_records(
     connection: Connection, numbers: Iterable[int]
 ) -> tuple[tuple[int, Record], ...]:

@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0003"
+VERSION = "0004"
 """The migration that these tables correspond to."""
 
 metadata = MetaData()
@@ -204,7 +204,6 @@ suppressions = Table(
     "suppressions",
     metadata,
     Column("digest", String, primary_key=True),
-    _reference("request", "requests.pk"),
     Column("at", String, nullable=False),
 )
 

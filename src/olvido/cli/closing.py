@@ -1,0 +1,95 @@
+"""`olvido request approve, close`: who lets a plan be carried out, and what is left when it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from olvido.cli.front import Id, commands, day, described, fronted, show
+from olvido.cli.output import Terminal, command, table
+from olvido.errors import InputError
+
+__all__ = ["commands"]
+
+
+def _items(option: str, metavar: str, content: str) -> object:
+    return typer.Option(option, metavar=metavar, help=content)
+
+
+@commands.command()
+@command
+def approve(
+    terminal: Terminal,
+    identifier: Id,
+    by: Annotated[str, typer.Option("--by", help="Who approves; kept as a digest.")],
+) -> None:
+    """Let a plan be carried out; to destroy a model takes two people."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        request = desk.approve(front, identifier, by=by)
+        ready = request.status == "approved"
+        advice = f"olvido request run {identifier}" if ready else "somebody else approves it too"
+        show(terminal, front, request, f"Next: {advice}")
+
+
+@commands.command()
+@command
+def close(
+    terminal: Terminal,
+    identifier: Id,
+    erase: Annotated[
+        list[str] | None,
+        _items("--erase", "ITEM", "Erase it now; 'all' is every blank one that lies here."),
+    ] = None,
+    done: Annotated[
+        list[str] | None, _items("--done", "ITEM=HOW", "It was erased elsewhere, and how.")
+    ] = None,
+    expires: Annotated[
+        list[str] | None, _items("--expires", "ITEM=DAY", "It ends by itself on that day.")
+    ] = None,
+    cannot: Annotated[
+        list[str] | None, _items("--cannot", "ITEM=WHY", "It stays, and why.")
+    ] = None,
+    search: Annotated[
+        list[Path] | None, _items("--search", "DIR", "A folder elsewhere to look into as well.")
+    ] = None,
+) -> bool:
+    """Show all that still holds the data, give each its exit, and close when none is blank."""
+    from olvido.requests.closure import close as finish
+    from olvido.requests.closure import closure, settle
+
+    with fronted(terminal) as front:
+        settle(
+            front,
+            identifier,
+            erased=erase or (),
+            done=dict(_pair(text) for text in done or ()),
+            expires={item: day(text) for item, text in map(_pair, expires or ())},
+            cannot=dict(_pair(text) for text in cannot or ()),
+            search=search or (),
+        )
+        request, blank = finish(front, identifier, search=search or ())
+        found = closure(front, identifier, search=search or ())
+        document = described(request, front.settings)
+    items = [
+        {"item": a.item, "is": a.says, "exit": said.exit, "detail": said.detail}
+        for a, said in found
+    ]
+    rows = [(i["item"], i["is"], i["exit"] or "BLANK", i["detail"]) for i in items]
+    ended = f"{len(blank)} without an exit: {', '.join(blank)}" if blank else "Closed."
+    terminal.emit(
+        document | {"closure": items, "blank": list(blank)},
+        table(("item", "what it is", "exit", "detail"), rows),
+        ended,
+    )
+    return not blank
+
+
+def _pair(text: str) -> tuple[str, str]:
+    item, equals, said = text.partition("=")
+    if not equals:
+        raise InputError(f"write an exit as ITEM=..., got {text!r}")
+    return item, said

@@ -1,0 +1,10 @@
+"""Everything besides the serving weights that holds what a request wants forgotten, and its exits.
+
+Each thing that is found leaves in one of three ways: erased, awaiting expiry, or cannot. A request
+is closed when none is blank.
+"""
+
+from olvido.requests.closure.closing import close, closure, settle
+from olvido.requests.closure.inventory import Artefact, inventory
+
+__all__ = ["Artefact", "close", "closure", "inventory", "settle"]

@@ -1,0 +1,151 @@
+"""To give each thing its exit, and to close a request when none is blank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from olvido.errors import InputError, StateError, UnknownName
+from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
+from olvido.requests.calendar import today
+from olvido.requests.closure.erasing import erase
+from olvido.requests.closure.inventory import OUTSIDE, Artefact, inventory
+from olvido.requests.desk import Office
+from olvido.requests.scope import lineage_of
+
+_LOG = "holds no words and no name: ids and keyed digests, needed to show what was done"
+# Weights go before rows: what a model still has to forget, it forgets by its rows.
+_LAST = ("rows",)
+
+
+def closure(
+    office: Office, identifier: str, *, search: Sequence[Path] = ()
+) -> tuple[tuple[Artefact, ClosureItem], ...]:
+    """All that holds a request's data now or held it, and how each left.
+
+    What was erased and is found again is blank again, and so is what should have expired.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: its models have not forgotten yet.
+    """
+    request = _answered(office, identifier)
+    known = {item.item: item for item in office.store.closure(identifier)}
+    there = {artefact.item: artefact for artefact in inventory(office, request, search=search)}
+    found = []
+    for item in sorted({*known, *there}):
+        artefact = there.get(item) or Artefact(item, "is not there any more")
+        blank = ClosureItem(item=item, exit=None, detail=None, at=now())
+        said = known.get(item, blank)
+        if item == "log" and said.exit is None:
+            said = ClosureItem(item=item, exit=Exit.CANNOT, detail=_LOG, at=said.at)
+        if item not in there and said.exit is None:
+            said = ClosureItem(item=item, exit=Exit.ERASED, detail="is gone", at=now())
+        if _again(item in there, said, today(office.settings)):
+            said = blank
+        found.append((artefact, said))
+    return tuple(found)
+
+
+def _again(there: bool, said: ClosureItem, day: date) -> bool:
+    if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
+        return there and date.fromisoformat(said.detail) <= day
+    return said.exit is Exit.ERASED and there and said.item not in OUTSIDE
+
+
+def settle(
+    office: Office,
+    identifier: str,
+    *,
+    erased: Sequence[str] = (),
+    done: Mapping[str, str] | None = None,
+    expires: Mapping[str, date] | None = None,
+    cannot: Mapping[str, str] | None = None,
+    search: Sequence[Path] = (),
+) -> tuple[tuple[Artefact, ClosureItem], ...]:
+    """Give things their exits; what shall be erased is erased now, and looked for again.
+
+    Args:
+        office: the workspace.
+        identifier: of a request that was answered.
+        erased: items to erase; `all` stands for every blank one that Olvido can erase.
+        done: items that somebody erased elsewhere, and how.
+        expires: items that end by themselves, and the day.
+        cannot: items that stay, and why.
+        search: folders outside the workspace to look into as well.
+
+    Raises:
+        UnknownName: no such item.
+        InputError: two exits for one item, no reason, a day that is past, or nothing to erase it.
+        StateError: an erased thing is still there.
+    """
+    done, expires, cannot = dict(done or {}), dict(expires or {}), dict(cannot or {})
+    before = {
+        artefact.item: (artefact, said)
+        for artefact, said in closure(office, identifier, search=search)
+    }
+    if "all" in erased:
+        rest = [i for i, (a, said) in before.items() if said.exit is None and a.path is not None]
+        erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in cannot)]
+    wanted = [*erased, *done, *expires, *cannot]
+    for item in wanted:
+        if item not in before:
+            raise UnknownName("item of the closure", item, before)
+        if wanted.count(item) > 1:
+            raise InputError(f"{item} is given two exits: give one")
+    for item, why in {**done, **cannot}.items():
+        if not why.strip():
+            raise InputError(f"say of {item} how it was erased, or why it cannot be")
+    for item, day in expires.items():
+        if day <= today(office.settings):
+            raise InputError(f"{item} would have expired on {day}: give a day to come")
+    request = office.store.request(identifier)
+    ids: dict[str, set[str]] = {}
+    if "model" not in request.scope:
+        for record in lineage_of(office.store, request).records:
+            ids.setdefault(record.dataset, set()).add(record.id)
+    said: dict[str, tuple[Exit | None, str | None]] = {}
+    said |= {item: (Exit.ERASED, f"stated: {how}") for item, how in done.items()}
+    said |= {item: (Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
+    said |= {item: (Exit.CANNOT, why) for item, why in cannot.items()}
+    if said:
+        office.store.put_closure(identifier, said)
+    for item in sorted(dict.fromkeys(erased), key=lambda i: i.partition(":")[0] in _LAST):
+        how = erase(office, request, before[item][0], ids)
+        office.store.put_closure(identifier, {item: (Exit.ERASED, how)})
+    after = closure(office, identifier, search=search)
+    for artefact, now_said in after:
+        if artefact.item in erased and now_said.exit is None:
+            raise StateError(f"{artefact.item} was erased and is there again: who writes it?")
+    return after
+
+
+def close(
+    office: Office, identifier: str, *, search: Sequence[Path] = ()
+) -> tuple[Request, tuple[str, ...]]:
+    """Close a request if nothing is blank; returns it, and what is.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: its models have not forgotten yet.
+    """
+    found = closure(office, identifier, search=search)
+    blank = tuple(artefact.item for artefact, said in found if said.exit is None)
+    request = office.store.request(identifier)
+    if blank or request.status is RequestStatus.CLOSED:
+        return request, blank
+    office.store.put_closure(identifier, {a.item: (said.exit, said.detail) for a, said in found})
+    exits = [said.exit for _, said in found]
+    counted = {str(exit): exits.count(exit) for exit in Exit}
+    return office.store.advance_request(identifier, RequestStatus.CLOSED, counted), ()
+
+
+def _answered(office: Office, identifier: str) -> Request:
+    request = office.store.request(identifier)
+    if request.status not in (RequestStatus.PUBLISHED, RequestStatus.CLOSED):
+        raise StateError(
+            f"request {identifier} is {request.status}: its closure begins when a model that has "
+            "forgotten is published"
+        )
+    return request

@@ -1,0 +1,129 @@
+"""To erase what an inventory found, by what it is. What was erased is looked for again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from olvido.errors import InputError, StateError
+from olvido.ledger.facts import Request
+from olvido.ledger.rows import COLUMNS, RowWriter, stored_rows
+from olvido.requests.closure.inventory import Artefact, cached_ids
+from olvido.requests.desk import Office
+
+
+def erase(office: Office, request: Request, artefact: Artefact, ids: Mapping[str, set[str]]) -> str:
+    """Remove one thing, and say what was done.
+
+    Args:
+        office: the workspace.
+        request: for which.
+        artefact: from the inventory.
+        ids: of the request's records, by dataset.
+
+    Raises:
+        InputError: Olvido cannot erase it itself; say what was done, or that it cannot be.
+        StateError: it serves now.
+    """
+    if artefact.kind not in _ERASERS or artefact.path is None:
+        raise InputError(
+            f"{artefact.item} lies where Olvido cannot erase it: say what was done with "
+            f"--done '{artefact.item}=HOW', or give it another exit"
+        )
+    return _ERASERS[artefact.kind](office, request, artefact, ids)
+
+
+def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
+    """Write a dataset's file again without these rows; returns how many were in it.
+
+    Its Merkle root stays what it was: the ledger has the digest of every row that left.
+    """
+    rows = list(stored_rows(data / file))
+    kept = [row for row in rows if row["id"] not in gone]
+    if len(kept) < len(rows):
+        with RowWriter(data) as writer:
+            for row in kept:
+                writer.add(tuple(row.get(column) for column in COLUMNS))
+            writer.publish(file)
+    return len(rows) - len(kept)
+
+
+def _rows(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+    identifier = artefact.item.partition(":")[2]
+    dataset = office.store.dataset(identifier)
+    # A row leaves its file only under a tombstone, which tells the root why it is not there.
+    office.store.tombstone(ids[identifier], request.kind.value, dataset=identifier)
+    count = erase_rows(office.settings.data, dataset.file, ids[identifier])
+    return f"{count} rows removed from their file"
+
+
+def _model(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+    identifier = artefact.item.partition(":")[2]
+    names = [name for name, known in office.store.aliases().items() if known == identifier]
+    if "serving" in names and request.scope.get("model") is None:
+        raise StateError(
+            f"model {identifier} serves now and holds the data: make it forget first, or serve "
+            "another one with 'olvido models serve'"
+        )
+    # The ledger says it is gone before it is, so that nobody is served a half-removed one.
+    office.store.bury_model(identifier, f"erased for request {request.id}")
+    _remove(artefact)
+    return "weights, checkpoints and optimizer states removed"
+
+
+def _checkpoints(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+    assert artefact.path is not None
+    removed = list(artefact.path.rglob("step-*.pt"))
+    for path in removed:
+        path.unlink()
+    return f"{len(removed)} checkpoints removed"
+
+
+def _activations(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+    from olvido.learners.modular.activations import Activations
+
+    assert artefact.path is not None
+    gone = {i for some in ids.values() for i in some}
+    for path in artefact.path.rglob("activations.safetensors"):
+        if cached_ids(path) & gone:
+            Activations.load(path).without(gone).save(path)
+    return "the records' activations removed"
+
+
+def _removed(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+    _remove(artefact)
+    return "removed"
+
+
+def _remove(artefact: Artefact) -> None:
+    path = artefact.path
+    assert path is not None
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+_ERASERS: Mapping[str, Callable[[Office, Request, Artefact, Any], str]] = {
+    "rows": _rows,
+    "model": _model,
+    "checkpoints": _checkpoints,
+    "activations": _activations,
+    **dict.fromkeys(
+        (
+            "run",
+            "scores",
+            "training",
+            "orphan",
+            "checkpoint",
+            "cache",
+            "unfinished",
+            "copy",
+            "file",
+            "export",
+        ),
+        _removed,
+    ),
+}

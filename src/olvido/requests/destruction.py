@@ -1,0 +1,62 @@
+"""A whole model is destroyed, with all that was made from its weights."""
+
+from __future__ import annotations
+
+import shutil
+
+from olvido.errors import InputError
+from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus
+from olvido.requests.desk import Office
+from olvido.requests.scope import condemned
+
+
+def plan_destruction(office: Office, identifier: str) -> tuple[Model, ...]:
+    """Say which models would go: the one asked for and all its descendants.
+
+    Raises:
+        InputError: the request is of another kind, or not to be planned now.
+    """
+    request = _of_kind(office, identifier)
+    going = condemned(office.store, request)
+    detail = {"destroy": [model.id for model in going]}
+    if request.status in (RequestStatus.RECEIVED, RequestStatus.IDENTIFIED):
+        request = office.store.advance_request(identifier, RequestStatus.LOCATED, detail)
+    if request.status is RequestStatus.LOCATED:
+        office.store.advance_request(identifier, RequestStatus.PLANNED, detail)
+    return going
+
+
+def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]]:
+    """Remove every condemned model's weights, checkpoints and names; the facts of it stay.
+
+    Raises:
+        InputError: two people have not approved it.
+    """
+    request = _of_kind(office, identifier)
+    if request.status not in (RequestStatus.APPROVED, RequestStatus.RUNNING):
+        raise InputError(
+            f"request {identifier} is {request.status}: plan it, and let two people approve it "
+            f"('olvido request approve {identifier} --by NAME')"
+        )
+    going = condemned(office.store, request)
+    store = office.store
+    if request.status is RequestStatus.APPROVED:
+        store.advance_request(identifier, RequestStatus.RUNNING, {"destroy": [m.id for m in going]})
+    for model in reversed(going):
+        store.bury_model(model.id, f"destroyed for request {identifier}")
+    for model in store.models():
+        folder = office.settings.models / model.path
+        if model.tombstone is not None and folder.is_dir():
+            shutil.rmtree(folder)
+    store.advance_request(
+        identifier, RequestStatus.AUDITED, {"left": len(condemned(store, request))}
+    )
+    detail = {"guarantee": Guarantee.DESTROYED.value, "destroyed": [model.id for model in going]}
+    return store.advance_request(identifier, RequestStatus.PUBLISHED, detail), going
+
+
+def _of_kind(office: Office, identifier: str) -> Request:
+    request = office.store.request(identifier)
+    if request.kind is not RequestKind.DESTROY:
+        raise InputError(f"request {identifier} is of kind {request.kind}: it destroys no model")
+    return request
