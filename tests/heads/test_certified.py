@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from olvido.errors import InputError
 from olvido.heads import CertifiedHead
-from olvido.heads.certificate import shift
+from olvido.heads.certificate import shift, worst
 from olvido.heads.objective import TOLERANCE, Objective, minimised, newton
 
 
@@ -97,6 +97,18 @@ def test_no_loss_bends_more_than_is_said(classes: int) -> None:
     assert about.bend * 0.99 < abs(third).max() <= about.bend * (1 + 1e-9)
     errors = np.linalg.norm(chances - np.eye(k)[0], axis=1)
     assert errors.max() <= about.steepest
+
+
+def test_the_worst_case_is_as_bad_as_is_said() -> None:
+    """Rows that are all alike, where the logistic loss bends the most."""
+    n, length, alpha, moved = 50, 3.0, 0.7, np.array([[-1e-4]])
+    about = Objective(np.full((n, 1), length), np.zeros((n, 1)), alpha, np.zeros((1, 1)))
+    steepest = np.log(2 + math.sqrt(3)) / length
+    weights = np.array([[steepest]])
+    left = about.gradient(weights + moved) - about.gradient(weights)
+    left -= about.curvature(weights)(moved)
+    most = worst(alpha * 1e-4, 0.0, about.bend, length, n, alpha)
+    assert 0.99 * most < abs(left).item() <= most
 
 
 @given(
