@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,3 +184,12 @@ def test_parameters_set_after_fitting_wait_for_the_next_fit(head: Any, data: Any
     one.set_params(**known).forget([3])
     other.forget([3])
     assert same_predictions(one, other, X)
+
+
+def test_the_page_about_heads_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "heads.md").read_text("utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S):
+        exec(compile(block, "heads.md", "exec"), {})
+    told = capsys.readouterr().out.split()
+    assert told[:2] == ["exact", "False"]
+    assert float(told[2]) > 0
