@@ -111,6 +111,19 @@ def test_the_worst_case_is_as_bad_as_is_said() -> None:
     assert 0.99 * most < abs(left).item() <= most
 
 
+def test_an_account_that_grows_beyond_all_numbers_is_endless() -> None:
+    X, y = problem(30, 3, 2, 1)
+    head = CertifiedHead(0.01, sigma=10.0, random_state=0).fit(X, y)
+    for i in range(12):
+        head.forget([i])
+    stated = head.certificate_
+    assert stated.residual.worst == math.inf
+    assert stated.residual.measured < stated.budget
+    assert CertifiedHead(0.01, sigma=10.0, account="worst").fit(X, y).forget([0]).refitted
+    head.forget(head.ids_)
+    assert head.certificate_.residual.worst < 1e-5
+
+
 @given(
     classes=st.integers(2, 4),
     n=st.integers(8, 40),

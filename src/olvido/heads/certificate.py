@@ -179,4 +179,5 @@ def worst(
         alpha: the strong convexity.
     """
     step = (gradient + unsolved) / alpha
-    return unsolved + bend / 2 * longest**3 * rows * step**2
+    # Without rows nothing bends, however far an endless account says that a step may go.
+    return unsolved + bend / 2 * longest**3 * rows * step * step if rows else unsolved
