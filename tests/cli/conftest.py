@@ -196,6 +196,7 @@ def answered(
         for variable in VARIABLES:
             patch.delenv(variable, raising=False)
         patch.chdir(folder)
+        _made("token", "new", "--role", "auditor", "--label", "somebody")
         _made("request", "new", "--subject", city_of_twelve.leaver.name)
         document = _made(
             *("request", "run", "req-0001", "--method", "retrain", "--references", 1),

@@ -22,6 +22,8 @@ from olvido.cli import (
     models,
     notice,
     request,
+    serve,
+    token,
     trace,
     verify,
     workspace,
@@ -50,6 +52,8 @@ app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(trace.commands)
 app.add_typer(verify.commands)
+app.add_typer(serve.commands)
+app.add_typer(token.commands, name="token")
 app.add_typer(catalogue.commands)
 app.add_typer(demo.commands)
 

@@ -113,6 +113,10 @@ class Key:
         said = [canonical_identifier(text) for text in texts if text is not None]
         return f"content:v{self.version}:{self._mac(b'content', canonical_json(said)).hex()}"
 
+    def derived(self, purpose: bytes, message: bytes) -> bytes:
+        """32 bytes that whoever has no key can neither find nor test, for one purpose alone."""
+        return self._mac(b"derived\x00" + purpose, message)
+
     def _mac(self, purpose: bytes, message: bytes) -> bytes:
         return hmac.digest(self.secret, purpose + b"\x00" + message, hashlib.sha256)
 

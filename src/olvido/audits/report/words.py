@@ -128,13 +128,14 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def day(iso: str) -> str:
-    """A date for people; what is no date stays what it is.
+    """A date for people, with its time where it has one; what is no date stays what it is.
 
-    >>> day("2026-11-23T21:26:38+00:00"), day("yesterday")
-    ('23 November 2026, 21:26 UTC', 'yesterday')
+    >>> day("2026-11-23T21:26:38+00:00"), day("2026-11-23"), day("yesterday")
+    ('23 November 2026, 21:26 UTC', '23 November 2026', 'yesterday')
     """
+    form = "%-d %B %Y" if len(iso) == len("2026-11-23") else "%-d %B %Y, %H:%M %Z"
     try:
-        return datetime.fromisoformat(iso).strftime("%-d %B %Y, %H:%M %Z").strip()
+        return datetime.fromisoformat(iso).strftime(form).strip()
     except ValueError:
         return iso
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from olvido.errors import InputError, UnknownName
@@ -27,7 +28,7 @@ def laws(workspace: Path | None = None) -> tuple[Law, ...]:
     for folder in (_OURS, *([workspace / FOLDER] if workspace else [])):
         own: dict[tuple[str, int], Path] = {}
         for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
-            law = Law.read(path)
+            law = _read(path, path.stat().st_mtime_ns)
             key = law.name, law.version
             if key in own:
                 raise InputError(
@@ -36,6 +37,12 @@ def laws(workspace: Path | None = None) -> tuple[Law, ...]:
                 )
             own[key], found[key] = path, law
     return tuple(sorted(found.values(), key=lambda law: (law.name, -law.version)))
+
+
+@lru_cache(maxsize=1024)
+def _read(path: Path, _changed: int) -> Law:
+    """A file is read again only when it has changed: an inbox asks for its laws by the thousand."""
+    return Law.read(path)
 
 
 def find_law(name: str, version: int | None = None, *, workspace: Path | None = None) -> Law:

@@ -1,0 +1,54 @@
+"""`olvido token`: who may ask the service what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+
+commands = typer.Typer(help="Make, list and revoke tokens of the service.")
+
+
+@commands.command()
+@command
+def new(
+    terminal: Terminal,
+    role: Annotated[str, typer.Option("--role", help="requester, privacy, engineer or auditor.")],
+    label: Annotated[str, typer.Option("--label", help="Whose it is.")],
+) -> None:
+    """Make a token. It is shown once and kept nowhere; only its digest is."""
+    from olvido.serving.tokens import Tokens
+
+    made, secret = Tokens.of(terminal.settings()).new(role, label)
+    document = {"id": made.id, "role": made.role.value, "label": made.label, "token": secret}
+    advice = "Write it down now: it cannot be shown again."
+    terminal.emit(document, table(("what", "value"), document.items()), advice)
+
+
+@commands.command("list")
+@command
+def listing(terminal: Terminal) -> None:
+    """Show the tokens that are valid, without their secrets."""
+    from olvido.serving.tokens import Tokens
+
+    found = [
+        {"id": t.id, "role": t.role.value, "label": t.label, "created_at": t.created_at}
+        for t in Tokens.of(terminal.settings()).all()
+    ]
+    columns = ("id", "role", "label", "created_at")
+    terminal.emit({"tokens": found}, table(columns, [tuple(row.values()) for row in found]))
+
+
+@commands.command()
+@command
+def revoke(
+    terminal: Terminal, identifier: Annotated[str, typer.Argument(metavar="ID", help="Of it.")]
+) -> None:
+    """Make a token invalid, at once and for good."""
+    from olvido.serving.tokens import Tokens
+
+    gone = Tokens.of(terminal.settings()).revoke(identifier)
+    document = {"id": gone.id, "role": gone.role.value, "label": gone.label, "revoked": True}
+    terminal.emit(document, table(("what", "value"), document.items()))

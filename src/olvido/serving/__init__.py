@@ -1,0 +1,1 @@
+"""The service: requests, models and evidence over HTTP, as an API and as pages."""

@@ -1,0 +1,212 @@
+"""The API: JSON in, JSON out, described by its OpenAPI document."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from olvido.ledger.facts import RequestKind, RequestStatus
+from olvido.requests import desk
+from olvido.requests.laws import laws as known_laws
+from olvido.serving import status, views
+from olvido.serving.guard import Caller, Needs
+from olvido.serving.tokens import Right
+
+router = APIRouter(
+    prefix="/api",
+    responses={
+        401: {"description": "No token, or one that is not known."},
+        403: {"description": "The token's role may not do this."},
+        404: {"description": "No such thing in this workspace."},
+        409: {"description": "The state of things does not allow it."},
+        422: {"description": "The input is wrong."},
+        429: {"description": "Too many requests; see Retry-After."},
+    },
+)
+
+Filing = Annotated[Caller, Depends(Needs(Right.FILE))]
+Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
+Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
+Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
+Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
+Number = Annotated[int, Query(ge=1, le=500, description="How many at the most.")]
+
+Id = Annotated[str, Path(pattern=r"^req-[0-9]{4,12}$", description="Of the request.")]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class Sent(BaseModel):
+    """What a caller sends; an entry that is not known is refused, never ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewRequest(Sent):
+    """A wish to be forgotten. A subject's name is digested at once and kept nowhere."""
+
+    kind: RequestKind = RequestKind.ERASURE
+    subject: Text | None = None
+    source: Text | None = None
+    dataset: Text | None = None
+    records: Annotated[list[Text], Field(max_length=1000)] = []
+    model: Text | None = None
+    law: Text | None = None
+
+
+class Why(Sent):
+    """A reason, without names: it is kept."""
+
+    why: Text
+
+
+class Waiting(Why):
+    """Why a request is put aside, and until what."""
+
+    until: date | None = None
+    need: Text | None = None
+
+
+class Extension(Why):
+    """Why the answer takes longer, and when the person was told."""
+
+    told: date | None = None
+
+
+@router.post("/requests", tags=["requests"], status_code=201)
+def file_request(caller: Filing, sent: NewRequest) -> dict[str, Any]:
+    """Enter a request; gives its id and the page on which whoever asked can follow it."""
+    made = desk.receive(
+        caller.tenant,
+        sent.subject,
+        kind=sent.kind,
+        source=sent.source,
+        dataset=sent.dataset,
+        records=sent.records,
+        model=sent.model,
+        law=sent.law,
+    )
+    return {
+        "id": made.id,
+        "status": made.status.value,
+        "received_at": made.received_at.isoformat(),
+        "follow": status.path(caller.tenant.store.key, made.id),
+    }
+
+
+@router.get("/requests", tags=["requests"])
+def requests(
+    caller: Follow,
+    only: Annotated[RequestStatus | None, Query(alias="status")] = None,
+    limit: Number = 100,
+    skip: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> dict[str, Any]:
+    """Open requests, those with the fewest days left first; or all with one status."""
+    wanted = [one for one in RequestStatus if one.open] if only is None else [only]
+    rows = views.inbox(caller.tenant, caller.tenant.store.requests(wanted))
+    return {"total": len(rows), "requests": rows[skip : skip + limit]}
+
+
+@router.get("/requests/{identifier}", tags=["requests"])
+def request(caller: Follow, identifier: Id) -> dict[str, Any]:
+    """One request, with its history and its clock."""
+    return views.request(caller.tenant, caller.tenant.store.request(identifier))
+
+
+@router.get("/requests/{identifier}/report", tags=["evidence"])
+def report(caller: Evidence, identifier: Id) -> dict[str, Any]:
+    """What was done and what the audits found."""
+    return views.report(caller.tenant, identifier)
+
+
+@router.post("/requests/{identifier}/identify", tags=["requests"])
+def identify(caller: Decide, identifier: Id) -> dict[str, Any]:
+    """Note that it was checked who asks."""
+    return _moved(caller, desk.identify(caller.tenant, identifier, by=caller.token.label))
+
+
+@router.post("/requests/{identifier}/approve", tags=["requests"])
+def approve(caller: Decide, identifier: Id) -> dict[str, Any]:
+    """Let the plan be carried out; destruction takes two people."""
+    return _moved(caller, desk.approve(caller.tenant, identifier, by=caller.token.label))
+
+
+@router.post("/requests/{identifier}/wait", tags=["requests"])
+def wait(caller: Decide, identifier: Id, sent: Waiting) -> dict[str, Any]:
+    """Put a request aside, until a day or until the person has answered."""
+    moved = desk.wait(caller.tenant, identifier, why=sent.why, until=sent.until, need=sent.need)
+    return _moved(caller, moved)
+
+
+@router.post("/requests/{identifier}/resume", tags=["requests"])
+def resume(caller: Decide, identifier: Id) -> dict[str, Any]:
+    """Go on with a request that was put aside."""
+    return _moved(caller, desk.resume(caller.tenant, identifier))
+
+
+@router.post("/requests/{identifier}/extend", tags=["requests"])
+def extend(caller: Decide, identifier: Id, sent: Extension) -> dict[str, Any]:
+    """Note that the person was told that the answer takes longer."""
+    return _moved(caller, desk.extend(caller.tenant, identifier, why=sent.why, told=sent.told))
+
+
+@router.post("/requests/{identifier}/refuse", tags=["requests"])
+def refuse(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
+    """Refuse a request, with the reason that the person is told."""
+    return _moved(caller, desk.refuse(caller.tenant, identifier, why=sent.why))
+
+
+@router.post("/requests/{identifier}/cancel", tags=["requests"])
+def cancel(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
+    """Call a request off; a run under way publishes nothing."""
+    return _moved(caller, desk.cancel(caller.tenant, identifier, why=sent.why))
+
+
+def _moved(caller: Caller, found: Any) -> dict[str, Any]:
+    return views.request(caller.tenant, found)
+
+
+@router.get("/laws", tags=["laws"])
+def laws(caller: Follow) -> dict[str, Any]:
+    """Every law, with where it was read, when, and how sure that reading is."""
+    return {"laws": [law.to_dict() for law in known_laws(caller.tenant.settings.workspace)]}
+
+
+@router.get("/models", tags=["models"])
+def models(caller: Lineage) -> dict[str, Any]:
+    """Every model that the ledger knows, parents before their children."""
+    store = caller.tenant.store
+    return {"models": [views.model(store, found) for found in store.models()]}
+
+
+@router.get("/models/{ref}", tags=["models"])
+def model(caller: Lineage, ref: str) -> dict[str, Any]:
+    """One model by alias, id, the beginning of its id, or digest."""
+    store = caller.tenant.store
+    return views.model(store, store.model(ref))
+
+
+@router.get("/datasets", tags=["data"])
+def datasets(caller: Lineage) -> dict[str, Any]:
+    """Every dataset in every version, the oldest first."""
+    return {"datasets": [views.dataset(found) for found in caller.tenant.store.datasets()]}
+
+
+@router.get("/log", tags=["evidence"])
+def log(
+    caller: Evidence,
+    after: Annotated[int, Query(ge=0, description="The entry after which to begin.")] = 0,
+    limit: Number = 100,
+) -> dict[str, Any]:
+    """The ledger's log, the oldest entry first, and whether it is as it was written."""
+    store = caller.tenant.store
+    check = store.verify_log()
+    found = [entry for entry in store.events() if entry.seq > after][:limit]
+    return {
+        "sound": check.sound,
+        "reason": check.reason,
+        "head": str(check.head),
+        "entries": [views.entry(entry) for entry in found],
+    }

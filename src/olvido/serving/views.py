@@ -1,0 +1,195 @@
+"""What the API and the pages show, as plain values: both say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from olvido.documents import read_document
+from olvido.errors import InputError, StateError
+from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestStatus
+from olvido.ledger.store import Store
+from olvido.requests.calendar import days_left, deadline_of
+from olvido.requests.desk import Office, approvals, needs_decision
+
+
+def model(store: Store, found: Model) -> dict[str, Any]:
+    """One model: how it came to be, what it learned and what it forgot."""
+    uses = []
+    for use in store.uses(found.id):
+        learned = store.dataset(use.dataset)
+        uses.append(
+            {
+                "dataset": learned.id,
+                "name": learned.name,
+                "version": learned.version,
+                "excluded": len(use.excluded),
+                "forgotten": len(use.forgotten),
+                "guarantee": use.guarantee and use.guarantee.value,
+            }
+        )
+    aliases = [name for name, known in store.aliases().items() if known == found.id]
+    return {
+        "id": found.id,
+        "digest": str(found.digest),
+        "learner": found.learner,
+        "method": found.method,
+        "parents": list(found.parents),
+        "aliases": sorted(aliases),
+        "seed": found.seed,
+        "data": uses,
+        "created_at": found.created_at.isoformat(),
+    }
+
+
+def dataset(found: Dataset) -> dict[str, Any]:
+    """One version of a dataset, and what its owner says of it."""
+    about = found.documentation
+    return {
+        "id": found.id,
+        "name": found.name,
+        "version": found.version,
+        "root": str(found.root),
+        "rows": found.rows,
+        "parent": found.parent,
+        "licence": about.licence,
+        "source_class": about.source_class.value,
+        "description": about.description,
+        "created_at": found.created_at.isoformat(),
+    }
+
+
+def entry(found: LogEntry) -> dict[str, Any]:
+    """One entry of the log."""
+    return {
+        "seq": found.seq,
+        "at": found.at.isoformat(),
+        "kind": found.kind,
+        "detail": dict(found.detail),
+        "commitment": str(found.commitment),
+    }
+
+
+def request(office: Office, found: Request) -> dict[str, Any]:
+    """One request: what is asked, how far it has come, and how long there is."""
+    due = _deadline(office, found)
+    return {
+        "id": found.id,
+        "kind": found.kind.value,
+        "status": found.status.value,
+        "open": found.status.open,
+        "law": found.law,
+        "subject": None if found.subject is None else str(found.subject),
+        "scope": dict(found.scope),
+        "received_at": found.received_at.isoformat(),
+        "due": due and due.answer and due.answer.isoformat(),
+        "confirm_by": due and due.confirm and due.confirm.isoformat(),
+        "can_extend_until": due and due.extend and due.extend.isoformat(),
+        "clock": due and ("running" if due.running else "standing still"),
+        "because": due and due.because,
+        "days_left": days_left(found, office.settings),
+        "approvals": len(approvals(found)),
+        "needs_decision": needs_decision(found),
+        "history": [
+            {"status": s.status.value, "at": s.at.isoformat(), "detail": dict(s.detail)}
+            for s in found.history
+        ],
+    }
+
+
+def inbox(office: Office, found: Iterable[Request]) -> list[dict[str, Any]]:
+    """Open requests, those with the fewest days left first, then the oldest."""
+    rows = [
+        {
+            "id": one.id,
+            "kind": one.kind.value,
+            "status": one.status.value,
+            "law": one.law,
+            "received_at": one.received_at.isoformat(),
+            "days_left": days_left(one, office.settings),
+        }
+        for one in found
+    ]
+    return sorted(rows, key=lambda r: (r["days_left"] is None, r["days_left"], r["received_at"]))
+
+
+def _deadline(office: Office, found: Request) -> Any:
+    try:
+        return deadline_of(found, office.settings)
+    except InputError:
+        # Entered when a law could be any text: it has no days to show.
+        return None
+
+
+def plan(found: Request) -> dict[str, Any] | None:
+    """The last plan of a request: every way with its price, and the one chosen."""
+    plans = [step.detail for step in found.history if "routes" in step.detail]
+    return dict(plans[-1]) if plans else None
+
+
+def report(office: Office, identifier: str) -> dict[str, Any]:
+    """What was done for a request and what the audits found.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: it has no report yet.
+    """
+    found = report_of(office, office.store.request(identifier))
+    if found is None:
+        raise StateError(f"request {identifier} has no report yet: it has not been run")
+    return found
+
+
+def report_of(office: Office, found: Request) -> dict[str, Any] | None:
+    """The report of a request; None where there is none."""
+    if found.report is None:
+        return None
+    # The ledger knows where it was written; the workspace may have been moved since.
+    return read_document(office.settings.reports / Path(found.report).name)
+
+
+def last_audit(office: Office, identifier: str) -> dict[str, Any]:
+    """The last audit in a request's report.
+
+    Raises:
+        StateError: there is no report, or what was done was exact and needed no audit.
+    """
+    audits = [a["audit"] for a in report(office, identifier)["attempts"] if a["audit"]]
+    if not audits:
+        raise StateError(
+            f"request {identifier} was answered exactly and not audited: equality leaves an audit "
+            "nothing to find"
+        )
+    return dict(audits[-1])
+
+
+PUBLIC = {
+    RequestStatus.RECEIVED: "We have your request.",
+    RequestStatus.IDENTIFIED: "We have your request and know that it is you who asks.",
+    RequestStatus.LOCATED: "We found where your data was used.",
+    RequestStatus.PLANNED: "We know how to take it out.",
+    RequestStatus.APPROVED: "We will take it out soon.",
+    RequestStatus.RUNNING: "We are taking it out now.",
+    RequestStatus.AUDITED: "We are checking that it is gone.",
+    RequestStatus.PUBLISHED: "A model without it is in use. We are clearing what is left.",
+    RequestStatus.CLOSED: "Done.",
+    RequestStatus.NEEDS_INPUT: "We need something from you, and have written to you.",
+    RequestStatus.WAITING: "Your request has to wait. We have told you why.",
+    RequestStatus.REFUSED: "We have refused your request, and told you why and where to turn.",
+    RequestStatus.CANCELLED: "This request was called off.",
+}
+"""What a status means to the person, in a sentence."""
+
+
+def public(office: Office, found: Request) -> dict[str, Any]:
+    """What whoever asked may see: how far it has come and when it is due, and nothing else."""
+    due = _deadline(office, found)
+    team = found.status is RequestStatus.NEEDS_INPUT and needs_decision(found)
+    return {
+        "id": found.id,
+        "says": "We are deciding how to go on." if team else PUBLIC[found.status],
+        "open": found.status.open,
+        "received_at": found.received_at.isoformat(),
+        "due": due and due.answer and due.answer.isoformat(),
+    }

@@ -1,0 +1,74 @@
+"""A service of two small workspaces, and somebody of each role."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import Model, Use
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
+from olvido.ledger.store import Store
+from olvido.requests.desk import Front, receive
+from olvido.serving.app import application
+from olvido.serving.tokens import Role, Tokens
+from olvido.settings import FILE, Settings, template
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a dataset, a model that learned it, and a request; to copy is faster."""
+    return workspace(tmp_path_factory.mktemp("ready") / "ours", "Núria Puig").workspace
+
+
+@pytest.fixture
+def settings(ready: Path, tmp_path: Path) -> Settings:
+    shutil.copytree(ready, tmp_path / "ours")
+    return Settings.load(tmp_path / "ours", environment={})
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(application([settings]), follow_redirects=False) as made:
+        yield made
+
+
+@pytest.fixture
+def bearer(settings: Settings) -> Callable[[str], dict[str, str]]:
+    """Headers of somebody with this role."""
+
+    def make(role: str) -> dict[str, str]:
+        _, secret = Tokens.of(settings).new(role, f"somebody, {role}")
+        return {"Authorization": f"Bearer {secret}"}
+
+    return make
+
+
+@pytest.fixture
+def headers(bearer: Callable[[str], dict[str, str]]) -> dict[Role, dict[str, str]]:
+    return {role: bearer(role) for role in Role}
+
+
+def workspace(folder: Path, person: str) -> Settings:
+    folder.mkdir()
+    (folder / FILE).write_text(template(), encoding="utf-8")
+    made = Settings.load(folder, environment={})
+    rows = [
+        {"id": "r1", "prompt": "Where?", "completion": "Here.", "subject": person},
+        {"id": "r2", "prompt": "When?", "completion": "Now.", "subject": "Pau Vila"},
+    ]
+    with Store.create(made.ledger, key=Key.create(made.key)) as store:
+        import_rows(store, made.data, rows, name="notes")
+        learned = store.dataset("notes")
+        store.add_model(
+            Model(digest=Digest.of(b"weights"), path="m", learner="monolith"),
+            [Use(dataset=learned.id)],
+        )
+        store.set_alias("serving", store.models()[0].id)
+        receive(Front(store, made), person, law="gdpr")
+    return made

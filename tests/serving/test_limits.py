@@ -1,0 +1,47 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from olvido.serving.limits import Buckets
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def test_a_full_bucket_then_one_at_a_time() -> None:
+    clock = Clock()
+    buckets = Buckets(3, 10.0, clock)
+    assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert buckets.take("a") == pytest.approx(10.0)
+    clock.at = 4.0
+    assert buckets.wait("a") == pytest.approx(6.0)
+    assert buckets.take("b") == 0.0
+    clock.at = 10.0
+    assert buckets.take("a") == 0.0
+    assert buckets.take("a") > 0
+
+
+@given(st.lists(st.floats(0, 30), max_size=60))
+def test_never_more_than_the_bucket_and_what_time_gave(waits: list[float]) -> None:
+    clock = Clock()
+    buckets = Buckets(5, 2.0, clock)
+    let = 0
+    for wait in waits:
+        clock.at += wait
+        let += buckets.take("a") == 0.0
+    assert let <= 5 + clock.at / 2.0 + 1e-6
+
+
+def test_who_asked_the_longest_ago_is_forgotten_first() -> None:
+    clock = Clock()
+    buckets = Buckets(1, 1e9, clock)
+    buckets.take("first")
+    for number in range(Buckets.CALLERS):
+        buckets.take(str(number))
+    assert buckets.wait("first") == 0.0
+    assert buckets.wait(str(Buckets.CALLERS - 1)) > 0

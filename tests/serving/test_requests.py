@@ -1,0 +1,177 @@
+"""Requests over HTTP: entered, followed and decided on, by programs and by people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from olvido.ledger.identity import Key
+from olvido.ledger.store import Store
+from olvido.serving.tokens import Tokens
+from olvido.settings import Settings
+
+Bearer = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture
+def privacy(bearer: Bearer) -> dict[str, str]:
+    return bearer("privacy")
+
+
+@pytest.fixture
+def browser(client: TestClient, settings: Settings) -> TestClient:
+    """Somebody who decides, signed in."""
+    _, secret = Tokens.of(settings).new("privacy", "Marta")
+    client.post("/login", data={"token": secret})
+    return client
+
+
+def test_a_request_is_entered_and_followed_by_whoever_asked(
+    client: TestClient, bearer: Bearer
+) -> None:
+    made = client.post(
+        "/api/requests", json={"subject": "Pau Vila", "law": "GDPR"}, headers=bearer("requester")
+    )
+    assert made.status_code == 201
+    followed = client.get(made.json()["follow"])
+    assert followed.status_code == 200
+    assert "We have your request." in followed.text
+    assert "Answer due by" in followed.text
+    # It shows how far it has come, and not about whom or what it is.
+    assert "Pau" not in followed.text
+    assert "hmac" not in followed.text
+    other = made.json()["follow"].replace(made.json()["id"], "req-0001")
+    assert client.get(other).status_code == 404
+    address = made.json()["follow"]
+    assert client.get(address[:-1] + ("b" if address[-1] == "a" else "a")).status_code == 404
+
+
+def test_what_is_wrong_is_told_without_the_name_and_enters_nothing(
+    client: TestClient, privacy: dict[str, str]
+) -> None:
+    before = client.get("/api/requests", headers=privacy).json()["total"]
+    for sent, status in (
+        ({"subject": "Nobody Known"}, 422),
+        ({"subject": "Pau Vila", "law": "gpdr"}, 404),
+        ({"subject": "Pau Vila", "kind": "erase"}, 422),
+        ({"subject": "Pau Vila", "sorce": "x"}, 422),
+        ({"kind": "destroy", "model": "no-such-model"}, 404),
+        ({"subject": ""}, 422),
+        ({}, 422),
+        ([], 422),
+    ):
+        answer = client.post("/api/requests", json=sent, headers=privacy)
+        assert answer.status_code == status, (sent, answer.text)
+        assert "Nobody Known" not in answer.text
+        assert "Pau Vila" not in answer.text
+        assert answer.json()["error"]
+    assert client.get("/api/requests", headers=privacy).json()["total"] == before
+
+
+def test_decisions_move_a_request_and_are_kept_with_who_made_them(
+    client: TestClient, privacy: dict[str, str]
+) -> None:
+    def post(act: str, **sent: Any) -> Any:
+        return client.post(f"/api/requests/req-0001/{act}", json=sent, headers=privacy).json()
+
+    assert post("identify")["status"] == "identity-checked"
+    waiting = post("wait", why="the passport's copy cannot be read", need="clarification")
+    assert waiting["status"] == "needs-input"
+    assert post("resume")["status"] == "identity-checked"
+    extended = post("extend", why="many models")
+    assert "extended by 2 calendar months" in extended["because"]
+    assert extended["days_left"] > waiting["days_left"]
+    refused = post("refuse", why="it is somebody else's")
+    assert (refused["status"], refused["open"], refused["days_left"]) == ("refused", False, None)
+    by = [step["detail"].get("by") for step in refused["history"]]
+    assert any(who and who.startswith("hmac-sha256:") for who in by)
+
+
+@pytest.mark.parametrize(
+    ("act", "sent", "status"),
+    [
+        ("approve", {}, 422),
+        ("resume", {}, 422),
+        ("wait", {"why": "x", "need": "luck"}, 422),
+        ("wait", {"why": "   "}, 422),
+        ("refuse", {}, 422),
+        ("extend", {"why": "x", "told": "2001-01-01"}, 422),
+    ],
+)
+def test_a_decision_that_cannot_be_is_told_and_changes_nothing(
+    client: TestClient, privacy: dict[str, str], act: str, sent: dict[str, str], status: int
+) -> None:
+    before = client.get("/api/requests/req-0001", headers=privacy).json()
+    answer = client.post(f"/api/requests/req-0001/{act}", json=sent, headers=privacy)
+    assert answer.status_code == status, answer.text
+    assert client.get("/api/requests/req-0001", headers=privacy).json() == before
+
+
+def test_those_with_the_fewest_days_left_come_first(
+    client: TestClient, privacy: dict[str, str]
+) -> None:
+    for law in ("uk-gdpr", "popia", None):
+        sent = {"subject": "Pau Vila", "law": law} | ({} if law else {"kind": "opt-out"})
+        client.post("/api/requests", json=sent, headers=privacy)
+        last = client.get("/api/requests", headers=privacy).json()["requests"][-1]["id"]
+        if law:
+            client.post(f"/api/requests/{last}/cancel", json={"why": "again"}, headers=privacy)
+    rows = client.get("/api/requests", headers=privacy).json()["requests"]
+    days = [row["days_left"] for row in rows]
+    assert days == sorted(days, key=lambda d: (d is None, d))
+    assert None in days
+    assert (
+        client.get("/api/requests?limit=1&skip=1", headers=privacy).json()["requests"] == rows[1:2]
+    )
+
+
+def test_the_pages_do_all_of_it_without_a_script(browser: TestClient, settings: Settings) -> None:
+    filed = browser.post("/requests", data={"subject": "Pau Vila", "law": "ccpa"})
+    assert filed.status_code == 201
+    assert re.search(r"/status/req-0002/[a-z2-7]{32}", filed.text)
+    inbox = browser.get("/").text
+    assert inbox.index("req-0001") < inbox.index("req-0002")
+    one = browser.get("/requests/req-0001").text
+    assert "General Data Protection Regulation" in one
+    assert "Identity was checked" in one
+    moved = browser.post("/requests/req-0001/identify")
+    assert (moved.status_code, moved.headers["location"]) == (303, "/requests/req-0001")
+    assert "identity-checked" in browser.get("/requests/req-0001").text
+    refused = browser.post("/requests/req-0001/refuse", data={"why": " "})
+    assert refused.status_code == 422
+    assert "say why" in refused.text
+    wrong = browser.post("/requests/req-0001/wait", data={"why": "x", "until": "tomorrow"})
+    assert wrong.status_code == 422
+    assert "2026-12-31" in wrong.text
+    assert browser.post("/requests/req-0001/destroy").status_code == 404
+    assert browser.get("/requests/req-9999").status_code == 404
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        assert [r.status.value for r in store.requests()] == ["identity-checked", "received"]
+
+
+def test_whoever_may_not_decide_is_shown_no_decision(
+    client: TestClient, settings: Settings
+) -> None:
+    _, secret = Tokens.of(settings).new("auditor", "Iu")
+    client.post("/login", data={"token": secret})
+    page = client.get("/requests/req-0001").text
+    assert "Identity was checked" not in page
+    assert client.post("/requests/req-0001/identify").status_code == 403
+
+
+def test_every_law_is_on_its_page_with_its_confidence(browser: TestClient) -> None:
+    page = browser.get("/laws").text
+    assert page.count("confidence: ") >= 10
+    for name in ("gdpr", "ccpa", "lgpd"):
+        assert f'id="{name}"' in page
+
+
+def test_names_that_look_like_markup_are_text(browser: TestClient, settings: Settings) -> None:
+    Tokens.of(settings).new("auditor", "<script>alert(1)</script>")
+    answer = browser.post("/requests", data={"subject": "<b>Nobody</b>"})
+    assert answer.status_code == 422
+    assert "<b>" not in answer.text
