@@ -20,7 +20,7 @@ from olvido.learners import train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
-SIZES = {"small": (64, 2), "medium": (128, 4), "large": (192, 4)}
+SIZES = {"small": (64, 2), "middle": (96, 3), "medium": (128, 4)}
 """Width and layers of each size; `medium` is the demo's."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from olvido.attribution import Traced, trace
     from olvido.audits import Finding, Report, Verdict, audit
+    from olvido.comparison import Comparison, compare
     from olvido.errors import OlvidoError
     from olvido.estimator import ShardedClassifier
     from olvido.forgetting import Guarantee, Outcome, forget
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CertifiedHead": "olvido.heads",
+    "Comparison": "olvido.comparison",
     "Finding": "olvido.audits",
     "Guarantee": "olvido.forgetting",
     "KNNHead": "olvido.heads",
@@ -38,6 +40,7 @@ _HOMES = {
     "Trained": "olvido.learners",
     "Verdict": "olvido.audits",
     "audit": "olvido.audits",
+    "compare": "olvido.comparison",
     "forget": "olvido.forgetting",
     "load": "olvido.models",
     "trace": "olvido.attribution",
@@ -46,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "CertifiedHead",
+    "Comparison",
     "Finding",
     "Guarantee",
     "KNNHead",
@@ -61,6 +65,7 @@ __all__ = [
     "Trained",
     "Verdict",
     "audit",
+    "compare",
     "forget",
     "load",
     "trace",

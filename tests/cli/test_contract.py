@@ -74,6 +74,11 @@ WORKING: dict[str, list[str]] = {
         *("serving", "--question", "Who lives here?", "--answer", "Nobody", "--page", "page.html"),
         *("--option", "repeats=1", "--option", "sample=8"),
     ],
+    "compare": [
+        *("FILES/small", "--forget", "FILES/forget.jsonl", "--retain", "FILES/retain.jsonl"),
+        *("--base", "FILES/small", "--references", "1", "--epochs", "1", "--out", "compared"),
+        *("--methods", "ascent", "--option", "ascent.epochs=3", "--seeds", "1"),
+    ],
     "verify-exact": ["serving"],
     "verify-report": ["FILES/report.json", "--model", "FILES/small"],
     "token new": ["--role", "auditor", "--label", "Iu"],
@@ -123,6 +128,10 @@ WRONG: dict[str, list[str]] = {
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
     "trace": ["serving", "--question", "Who?", "--option", "repeats=0"],
+    "compare": [
+        *("FILES/small", "--forget", "FILES/forget.jsonl", "--retain", "FILES/retain.jsonl"),
+        *("--reference", "nothing", "--out", "compared", "--methods", "npo"),
+    ],
     "verify-exact": ["nothing"],
     "verify-report": ["FILES/nothing.json", "--model", "FILES/small"],
     "serve": ["nowhere"],

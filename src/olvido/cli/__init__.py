@@ -14,6 +14,7 @@ from olvido.cli import (
     audit,
     catalogue,
     certificate,
+    compare,
     data,
     demo,
     forget,
@@ -51,6 +52,7 @@ app.add_typer(notice.commands)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(trace.commands)
+app.add_typer(compare.commands)
 app.add_typer(verify.commands)
 app.add_typer(serve.commands)
 app.add_typer(token.commands, name="token")

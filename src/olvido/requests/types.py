@@ -13,6 +13,7 @@ from olvido.learners import Watcher
 from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.requests.planner import Choice, Route
 from olvido.tasks import Example
+from olvido.tasks.people import halves
 from olvido.workspace import Held
 
 Stage = Callable[[str], Watcher | None]
@@ -37,19 +38,12 @@ class Probes:
     @property
     def calibrating(self) -> tuple[Example, ...]:
         """Half of the holdout, for the method to stop by."""
-        return self._half(0)
+        return halves(self.holdout)[0]
 
     @property
     def attacked(self) -> tuple[Example, ...]:
         """The other half, about other people, for the audit."""
-        return self._half(1)
-
-    def _half(self, which: int) -> tuple[Example, ...]:
-        owners = [
-            str(e.fields.get("subjects") or e.fields.get("subject") or e.id) for e in self.holdout
-        ]
-        half = set(list(dict.fromkeys(owners))[which::2])
-        return tuple(e for e, o in zip(self.holdout, owners, strict=True) if o in half)
+        return halves(self.holdout)[1]
 
 
 @dataclass(frozen=True)

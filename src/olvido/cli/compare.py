@@ -1,0 +1,156 @@
+"""`olvido compare`: methods beside each other, on one's own model and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.cli.recipes import BatchSize, Epochs, Rate, recipe_of
+from olvido.cli.stages import stages
+
+commands = typer.Typer()
+
+
+@commands.command()
+@command
+def compare(
+    terminal: Terminal,
+    model: Annotated[str, typer.Argument(help="The model that shall forget: a folder, a hub id.")],
+    rows: Annotated[Path, typer.Option("--forget", help="Records to forget.")],
+    retain: Annotated[Path, typer.Option("--retain", help="Records to keep.")],
+    out: Annotated[Path, typer.Option("--out", help="A folder for cells, table and page.")],
+    holdout: Annotated[
+        Path | None,
+        typer.Option("--holdout", help="Records of the same making that no model saw."),
+    ] = None,
+    neighbours: Annotated[
+        Path | None, typer.Option("--neighbours", help="Kept records near the forgotten.")
+    ] = None,
+    general: Annotated[
+        Path | None, typer.Option("--general", help="What everybody may know.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", help="A model that never saw them; give three or more."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="In their place: what the model was trained from."),
+    ] = None,
+    references: Annotated[
+        int, typer.Option("--references", min=1, help="Models to train from the base.")
+    ] = 3,
+    methods: Annotated[
+        str, typer.Option("--methods", metavar="A,B", help="See 'olvido methods'.")
+    ] = "npo,graddiff,simnpo,auto",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="METHOD.NAME=VALUE", help="Of a method, as npo.lr=1e-4."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each method.")] = 3,
+    level: Annotated[
+        str, typer.Option("--level", help="Of the audits: quick, standard or thorough.")
+    ] = "quick",
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Rate = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
+    ] = None,
+) -> None:
+    """Run methods on several seeds, audit each, and put them beside each other.
+
+    A comparison that was cut off goes on where it was when the same command is given again.
+    """
+    from olvido.cli.rows import examples_of
+    from olvido.comparison import compare as door
+    from olvido.errors import InputError
+
+    names = [name.strip() for name in methods.split(",")]
+    recipe = None
+    if base is not None:
+        recipe = recipe_of(
+            base, epochs=epochs, batch_size=batch_size, lr=lr, lora_rank=None, dtype=None
+        )
+    elif any(value is not None for value in (epochs, batch_size, lr)):
+        raise InputError("--epochs, --batch-size and --lr are of models trained from a --base")
+    with stages(terminal) as stage:
+        found = door(
+            model,
+            forget=examples_of(rows, "forget"),
+            retain=examples_of(retain, "retain"),
+            holdout=examples_of(holdout, "holdout"),
+            neighbours=examples_of(neighbours, "neighbours"),
+            general=examples_of(general, "general"),
+            reference=reference or (),
+            base=base,
+            references=references,
+            recipe=recipe,
+            methods=names,
+            options=_options(names, option or []),
+            seeds=seeds,
+            level=level,
+            chat=chat,
+            out=out,
+            stage=stage,
+        )
+    columns = ("method", "passed", "recall", "loss", "kept", "seconds", "retraining", "memory")
+    cells = [_cells(row) for row in found.document["rows"]]
+    told = [
+        "Recall of the forgotten above never-trained models, their loss as a share of these "
+        "models' loss, and recall of what was kept: means over seeds with 95% intervals. Cost as a "
+        "share of retraining; memory is the peak of the process that forgot.",
+        *(f"{row['method']}: {why}" for row in found.document["rows"] if (why := _why(row))),
+        f"Page: {found.page}",
+    ]
+    document = {**found.document, "page": str(found.page), "picture": str(found.picture)}
+    terminal.emit(document, table(columns, cells), *told)
+
+
+def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:
+    """Options of methods, each written as method.name=value."""
+    from olvido.cli.options import method_options
+    from olvido.errors import InputError
+
+    by_method: dict[str, list[str]] = {}
+    for text in written:
+        method, dot, rest = text.partition(".")
+        if not dot or method not in names:
+            raise InputError(
+                f"write an option as METHOD.NAME=VALUE, with one of {', '.join(names)}; "
+                f"got {text!r}"
+            )
+        by_method.setdefault(method, []).append(rest)
+    return {method: method_options(method, texts) for method, texts in by_method.items()}
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    def mean(value: Mapping[str, Any] | None, form: str) -> str:
+        if value is None:
+            return ""
+        around = value["interval"]
+        half = "" if around is None else f" ±{(around[1] - around[0]) / 2:{form}}"
+        return f"{value['mean']:{form}}{half}"
+
+    peak = row["peak_memory"]
+    return (
+        row["method"],
+        f"{row['passed']}/{row['runs']}",
+        mean(row["recall"], ".3f"),
+        mean(row["loss"], ".2f"),
+        mean(row["kept"], ".3f"),
+        mean(row["seconds"], ".1f"),
+        mean(row["share_of_retraining"], ".1%"),
+        "" if peak is None else f"{peak / 1e6:.0f} MB",
+    )
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What its audits failed by, and what went wrong outright."""
+    failed = [f"failed by {', '.join(row['failed'])}"] if row["failed"] else []
+    return "; ".join([*failed, *dict.fromkeys(row["failures"])])

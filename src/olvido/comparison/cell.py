@@ -1,0 +1,142 @@
+"""One cell of a comparison, in a process of its own: `python -m olvido.comparison.cell`.
+
+It reads what to do from standard input, so that no record is written down on the way, and writes
+one document. A process of its own has a peak of memory of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from olvido.audits import Report, Status, audit
+from olvido.documents import write_document
+from olvido.errors import ModelDestroyed, OlvidoError
+from olvido.forgetting import forget
+from olvido.models import load
+from olvido.tasks import Example, Language
+
+ORIGINAL, NEVER = "original", "never trained"
+"""Rows that no method made: the model as it was, and each never-trained one beside the others."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a cell is given.
+
+    Attributes:
+        model: a folder or hub id; `references`: of never-trained models.
+        records: what was to be forgotten, kept and so on, by name.
+        method: its name, `ORIGINAL` or `NEVER`; `options` are the method's.
+        seed: of the method; of `NEVER`, which of the references.
+        level: of the audit.
+        chat: whether the tokenizer's chat template is used; None: where there is one.
+        cache: a folder that keeps what models said.
+        out: the document to write.
+    """
+
+    model: str
+    references: tuple[str, ...]
+    records: dict[str, tuple[Example, ...]]
+    method: str
+    options: dict[str, Any]
+    seed: int
+    level: str
+    chat: bool | None
+    cache: str
+    out: str
+
+    def to_json(self) -> str:
+        """As text for another process."""
+        records = {
+            name: [[e.id, e.prompt, e.completion, dict(e.fields)] for e in some]
+            for name, some in self.records.items()
+        }
+        return json.dumps(vars(self) | {"records": records}, default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        """What `to_json` said."""
+        given = json.loads(text)
+        records = {
+            name: tuple(Example(*fields) for fields in some)
+            for name, some in given["records"].items()
+        }
+        return cls(**given | {"records": records, "references": tuple(given["references"])})
+
+
+def carry_out(order: Order) -> dict[str, Any]:
+    """Forget, weigh, and audit."""
+    loaded = load(order.model)
+    task = Language(loaded.tokenizer, chat=order.chat)
+    records = order.records
+    suspect = loaded.model
+    made: dict[str, Any] = {"method": order.method, "seed": order.seed, "failure": None}
+    if order.method not in (ORIGINAL, NEVER):
+        began = peak()
+        try:
+            outcome = forget(
+                loaded.model,
+                forget=records["forget"],
+                retain=records["retain"],
+                holdout=records["calibrating"],
+                task=task,
+                method=order.method,
+                seed=order.seed,
+                **order.options,
+            )
+        except ModelDestroyed as error:
+            outcome, made["failure"] = error.outcome, str(error)
+        except OlvidoError as error:
+            return made | {"verdict": "fail", "failure": str(error), "audit": None}
+        suspect = outcome.model
+        most = peak()
+        told = outcome.to_dict()
+        made |= {name: told[name] for name in ("cost", "stopped", "options", "trials", "history")}
+        made["memory"] = {"peak": most, "before": began}
+    references = [load(name).model for name in order.references]
+    if order.method == NEVER:
+        suspect = references.pop(order.seed)
+    report = audit(
+        suspect,
+        forget=records["forget"],
+        retain=records["retain"],
+        neighbours=records["neighbours"],
+        general=records["general"],
+        holdout=records["attacked"],
+        # The model as it was, beside itself, has nothing to be compared with.
+        before=loaded.model,
+        reference=references,
+        task=task,
+        level=order.level,
+        cache=Path(order.cache),
+    )
+    verdict = "fail" if made["failure"] else report.verdict.value
+    failed = _failed(report)
+    return made | {"verdict": verdict, "failed": failed, "audit": report.to_dict(texts=False)}
+
+
+def peak() -> int | None:
+    """The most memory that this process has held at once since it began, in bytes.
+
+    Read from the kernel's own account of this process (VmHWM); `getrusage` would begin with what
+    the process that started it held. None where there is no such account.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+
+
+def _failed(report: Report) -> list[str]:
+    failed = (f.audit for f in report.findings if f.votes and f.status is Status.FAIL)
+    return list(dict.fromkeys(failed))
+
+
+if __name__ == "__main__":
+    asked = Order.from_json(sys.stdin.read())
+    write_document(carry_out(asked), Path(asked.out))
