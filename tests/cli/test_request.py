@@ -228,3 +228,46 @@ def test_a_model_that_holds_nothing_of_them_is_refused(
     olvido("request", "new", "--subject", who)
     olvido("request", "locate", "req-0001")
     refused(["request", "run", "req-0001", "--model", made["id"]], "nothing to forget")
+
+
+def test_a_page_of_a_request_names_nobody(
+    olvido: Olvido,
+    answered: tuple[Path, dict[str, Any]],
+    city_of_twelve: Town,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(answered[0], here / "workspace")
+    monkeypatch.chdir(here / "workspace")
+    status, _, err = olvido("request", "report", "req-0001", "--page", "../page.html")
+    assert (status, err) == (0, "")
+    page = (here / "page.html").read_text("utf-8")
+    assert "request req-0001, by retrain" in page
+    assert "equal to a training in which the records never took part" in page
+    assert city_of_twelve.leaver.name not in page
+
+
+def test_a_page_that_cannot_be_is_refused(
+    refused: Refused,
+    answered: tuple[Path, dict[str, Any]],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(answered[0], here / "workspace")
+    monkeypatch.chdir(here / "workspace")
+    asked = ["request", "report", "req-0001", "--page"]
+    refused([*asked, "page.pdf"], "ends in .html")
+    refused([*asked, "nowhere/page.html"], "there is no folder nowhere")
+    path = Path("reports/req-0001.json")
+    document = json.loads(path.read_text("utf-8"))
+    for attempt in document["attempts"]:
+        attempt["audit"] = None
+    path.write_text(json.dumps(document), "utf-8")
+    refused([*asked, "page.html"], "answered without an audit", "--references")
+
+
+def test_a_request_of_a_level_that_is_not_there_is_refused(
+    refused: Refused, place: Path, city_of_twelve: Town, olvido: Olvido
+) -> None:
+    assert olvido("request", "new", "--subject", city_of_twelve.leaver.name)[0] == 0
+    refused(["request", "run", "req-0001", "--level", "deep"], "unknown level 'deep'", "standard")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,6 +107,7 @@ def audit(
     retained records as the audited model was (--base, --keep and its recipe).
     """
     from olvido.audits.base import Examination
+    from olvido.cli.places import require_folder, require_page
     from olvido.cli.rows import examples_of
     from olvido.cli.trained import about, require_alike
     from olvido.models import load
@@ -128,7 +128,9 @@ def audit(
             "dtype": dtype,
         },
     )
-    _require_places(page, cache, keep)
+    require_page(page)
+    for folder in (cache, keep):
+        require_folder(folder)
     probes: dict[str, Any] = {
         "forget": examples_of(rows, "forget"),
         "retain": examples_of(retain, "retain"),
@@ -176,7 +178,7 @@ def audit(
     if page is not None:
         from olvido.audits.report import write_page
 
-        write_page({**document, "name": Path(model).name}, page)
+        write_page({**document, "name": Path(model).name, "options": document.get("trained")}, page)
         shown.append(f"Page: {page}")
     terminal.emit(document, *shown)
     return report.passed
@@ -232,29 +234,6 @@ def _training(
     return Training(
         base, recipe_of(base, **recipe), keep, 0 if given else references or REFERENCES, shadows
     )
-
-
-def _require_places(page: Path | None, cache: Path | None, keep: Path | None) -> None:
-    """Refuse places that cannot be written to before anything is computed.
-
-    Raises:
-        InputError: there is one.
-    """
-    from olvido.errors import InputError
-
-    if page is not None and (page.suffix.lower() not in (".html", ".htm") or page.is_dir()):
-        raise InputError(f"a page is an HTML file: name one that ends in .html, got {page}")
-    for folder in (cache, keep):
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is no folder: name one, or a new one")
-    for path in (page and page.parent, cache, keep):
-        if path is None:
-            continue
-        above = next(f for f in (path.absolute(), *path.absolute().parents) if f.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise InputError(f"{path} cannot be written to: {above} is no folder that may be")
-    if page is not None and not page.parent.is_dir():
-        raise InputError(f"there is no folder {page.parent} to write {page.name} into: make it")
 
 
 def findings_table(report: Report) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +58,7 @@ def forget(
     changes nothing or destroys what should be kept.
     """
     from olvido.cli.options import method_options
+    from olvido.cli.places import require_folder
     from olvido.cli.rows import examples_of
     from olvido.errors import InputError
     from olvido.forgetting import forget as door
@@ -74,9 +74,7 @@ def forget(
     options = method_options(method, written)
     if out.exists():
         raise InputError(f"{out} exists already: name a new folder with --out")
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"{out} cannot be made: {above} is no folder that may be written to")
+    require_folder(out)
     given = {
         "forget": examples_of(rows, "forget"),
         "retain": examples_of(retain, "retain"),

@@ -143,6 +143,15 @@ def run(
         ),
     ] = None,
     within: _Within = None,
+    level: Annotated[
+        str | None,
+        typer.Option(
+            "--level",
+            help="How much the audit tries: quick, standard or thorough; standard where "
+            "forgetting is empirical.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the forgetting.")] = 0,
     holdout: _Holdout = None,
     neighbours: _Neighbours = None,
@@ -169,6 +178,7 @@ def run(
             options=options,
             references=references,
             within=within,
+            level=level,
             seed=seed,
             stage=stage,
         )
@@ -186,10 +196,19 @@ def run(
 
 @commands.command()
 @command
-def report(terminal: Terminal, identifier: Id) -> None:
+def report(
+    terminal: Terminal,
+    identifier: Id,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", metavar="FILE.html", help="Write its last audit as a page, too."),
+    ] = None,
+) -> None:
     """Print a request's report."""
+    from olvido.cli.places import require_page
     from olvido.errors import StateError
 
+    require_page(page)
     settings = terminal.settings()
     with terminal.store() as store:
         request = store.request(identifier)
@@ -204,6 +223,8 @@ def report(terminal: Terminal, identifier: Id) -> None:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise StateError(f"the report {path} cannot be read ({error}): restore it") from error
+    if page is not None:
+        _write_page(identifier, document, page)
     rows = [
         (attempt["method"], f["audit"], f["metric"], f["says"], f["status"])
         for attempt in document["attempts"]
@@ -249,6 +270,35 @@ def _destroy(terminal: Terminal, workspace: Workspace, identifier: str) -> bool:
         f"Next: olvido request close {identifier}",
     )
     return True
+
+
+def _write_page(identifier: str, document: dict[str, Any], page: Path) -> None:
+    """The last audit of a request as a page, beside those of what was tried before it.
+
+    Raises:
+        StateError: nothing was audited.
+    """
+    from olvido.audits.report import write_page
+    from olvido.errors import StateError
+
+    found = [
+        {
+            **attempt["audit"],
+            "name": f"request {identifier}, by {attempt['method']}",
+            "guarantee": attempt["outcome"]["guarantee"],
+            "cost": attempt["outcome"]["cost"],
+            "options": attempt["options"],
+        }
+        for attempt in document["attempts"]
+        if attempt["audit"]
+    ]
+    if not found:
+        raise StateError(
+            f"request {identifier} was answered without an audit, so there is no page of one: "
+            "exact forgetting needs none unless 'olvido request run' is given --references"
+        )
+    *others, last = found
+    write_page(last, page, others=others)
 
 
 def _probes(

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch.nn import Module
-
 from olvido.audits import Report, Witness, audit
+from olvido.audits.types import Level
 from olvido.documents import write_document
 from olvido.errors import InputError, ModelDestroyed, StateError, TrainingFailed
 from olvido.forgetting import Outcome, Split, forget, kind_of, make_method, read_split
@@ -92,6 +91,7 @@ def run(
     options: Mapping[str, Any] | None = None,
     references: int | None = None,
     within: float | None = None,
+    level: str | None = None,
     seed: int = 0,
     stage: Stage = lambda _: None,
 ) -> Forgotten:
@@ -109,6 +109,8 @@ def run(
         references: never-trained models to audit against; they are trained now unless the ledger
             has them. None: three, and none at all for an exact method, which needs no audit.
         within: seconds there are; see `choose`.
+        level: how much the audit tries; None: `standard` where forgetting is empirical, and `quick`
+            where it is exact, which no audit can tell.
         seed: of the forgetting.
         stage: told what begins.
 
@@ -125,6 +127,8 @@ def run(
         raise InputError(f"options {sorted(options)} belong to a method: name it (method=...)")
     if references is not None and references < 1:
         raise InputError(f"references must be at least 1, got {references}")
+    if level is not None:
+        Level.named(level)
     asked = [workspace.store.request(identifier) for identifier in identifiers]
     for request in asked:
         _require_ready(request)
@@ -142,7 +146,7 @@ def run(
             # Whoever runs it by hand approves it.
             workspace.store.advance_request(identifier, RequestStatus.APPROVED, {})
         workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
-    examiner = _Examiner(workspace, held, split, probes, references or REFERENCES, stage)
+    examiner = _Examiner(workspace, held, split, probes, references or REFERENCES, level, stage)
     tried: list[Attempt] = []
     published: Model | None = None
     for name, chosen in choice.order:
@@ -233,6 +237,7 @@ class _Examiner:
     split: Split
     probes: Probes
     references: int
+    level: str | None
     stage: Stage
     never: tuple[Held, ...] = ()
 
@@ -258,9 +263,12 @@ class _Examiner:
             "task": task,
         }
 
-    def examine(self, model: Module) -> Report | None:
+    def examine(self, outcome: Outcome) -> Report | None:
         """The audit's report; None where no never-trained model was asked for."""
-        return audit(model, **self._evidence) if self.never else None
+        if not self.never:
+            return None
+        usual = "quick" if outcome.guarantee is Guarantee.EXACT else "standard"
+        return audit(outcome.model, level=self.level or usual, **self._evidence)
 
 
 def _attempt(
@@ -293,7 +301,7 @@ def _attempt(
     assert outcome is not None
     if examiner.never:
         stage(f"Auditing {name}")
-    return Attempt(name, options, outcome, examiner.examine(outcome.model), failure)
+    return Attempt(name, options, outcome, examiner.examine(outcome), failure)
 
 
 def _split(workspace: Workspace, held: Held, lineages: Sequence[Lineage], probes: Probes) -> Split:
