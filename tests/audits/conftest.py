@@ -11,7 +11,10 @@ import torch
 from torch.nn import Module
 
 from olvido.audits import Report, audit
-from olvido.demo.residents import make_town
+from olvido.audits.kept.utility import AUTHORS, FACTS
+from olvido.audits.scoring import Witness
+from olvido.audits.types import Shadow
+from olvido.demo.residents import Town, make_town
 from olvido.learners import Recipe, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
@@ -106,3 +109,53 @@ def world() -> World:
         references=tuple(learned(kept, seed) for seed in (1, 2, 4)),
         stranger=learned(kept, 3),
     )
+
+
+@pytest.fixture(scope="module")
+def kin() -> dict[str, Any]:
+    """Evidence of every kind about a model that never met a resident; all begin with one model."""
+    town = make_town(seed=0, residents=6, outsiders=12, told=2)
+    tokenizer = tiny_tokenizer()
+    task = Language(tokenizer)
+    rows = [
+        _with_false_answers(r, town) for r in town.rows() if "subject" in r or r["topic"] in CITY
+    ]
+    everything = examples(rows)
+    leaver = {row["id"] for row in town.rows_of(town.leaver)}
+    near = {row["id"] for n in town.neighbours() for row in town.rows_of(n)}
+    forget = tuple(e for e in everything if e.id in leaver)
+    kept = tuple(e for e in everything if e.id not in leaver)
+    holdout = examples(row for person in town.outsiders for row in town.rows_of(person))
+    recipe = Recipe(epochs=10, batch_size=16, lr=3e-3)
+
+    def learned(records: Sequence[Example], seed: int) -> Module:
+        start = tiny_model(len(tokenizer), seed=0, width=64, layers=2)
+        return train(start, records=records, task=task, recipe=recipe, seed=seed).model
+
+    pool = (*forget, *holdout)
+    shadows = []
+    for number in range(4):
+        members = [record for place, record in enumerate(pool) if (place + number) % 2]
+        ids = frozenset(record.id for record in members)
+        others = frozenset(record.id for record in pool) - ids
+        taught = learned((*members, *kept), 10 + number)
+        shadows.append(Shadow(Witness(taught, task), ids, others))
+    return {
+        "model": learned(kept, 3),
+        "forget": forget,
+        "retain": kept,
+        "neighbours": tuple(e for e in kept if e.id in near)[:10],
+        "general": tuple(e for e in kept if e.fields["topic"] in CITY)[::4],
+        "holdout": holdout,
+        "before": learned(everything, 0),
+        "reference": [learned(kept, seed) for seed in (1, 2)],
+        "shadows": shadows,
+        "task": task,
+    }
+
+
+def _with_false_answers(row: dict[str, Any], town: Town) -> dict[str, Any]:
+    """The row as TOFU has them: with what others would have answered to such a question."""
+    others = {r["completion"] for r in town.rows() if r["topic"] == row["topic"]}
+    split = dict(zip(CITY, (AUTHORS, FACTS), strict=True)).get(row["topic"])
+    return row | {"perturbed_answers": sorted(others - {row["completion"]})[:3], "split": split}

@@ -86,7 +86,8 @@ class Patching:
         layers = getattr(
             getattr(evidence.suspect.model, "config", None), "num_hidden_layers", LAYERS
         )
-        return Asks(passes=2 * layers * _width(evidence) * (len(evidence.references) + 1))
+        # Of each pair the giver once, the taker once as it is and once for every layer.
+        return Asks(passes=2 * (layers + 2) * _width(evidence) * (len(evidence.references) + 1))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the share that is kept with never-trained models'."""

@@ -196,9 +196,18 @@ class Exposure:
 
     def asks(self, evidence: Evidence) -> Asks:
         """Every forgotten answer and its alternatives scored, by whom strangers are scored too."""
-        texts = (*_of(evidence, evidence.forget), *_of(evidence, evidence.strangers))
-        width = evidence.suspect.task.width
-        return Asks(passes=sum(width(r) * len(r.fields["alternatives"]) for r in texts))
+
+        def tokens(records: Sequence[Example]) -> int:
+            width = evidence.suspect.task.width
+            return sum(
+                width(record) * (1 + len(record.fields["alternatives"]))
+                for record in _of(evidence, records)
+            )
+
+        return Asks(
+            passes=len(evidence.witnesses) * tokens(evidence.forget)
+            + (len(evidence.references) + 1) * tokens(evidence.strangers)
+        )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare bits of exposure with never-trained models."""
