@@ -85,6 +85,19 @@ def test_bad_records_are_refused_before_anything_runs(split: Split, task: Langua
         ("npo", {"target": 0.0}, "target is a loss above 0"),
         ("npo", {"target": float("nan")}, "target is a loss above 0"),
         ("npo", {"lora_rank": 0}, "rank must be at least 1"),
+        ("npo", {"guard": "nll+kll"}, "unknown guard 'kll': did you mean 'kl'"),
+        ("npo", {"retain_weight": -1.0}, "retain_weight must be 0 or more"),
+        ("npo", {"guard": "none", "project": True}, "needs a guard in the same step"),
+        ("scrub", {"project": True}, "needs a guard in the same step"),
+        ("graddiff", {"saturation": -1.0}, "exponents of 0 or more"),
+        ("samnpo", {"radius": 0.0}, "radius must be above 0"),
+        ("repselect", {"components": 0}, "components must be at least 1"),
+        ("pdu", {"budget": -0.1}, "budget must be 0 or more"),
+        ("altpo", {"beta": 0.0}, "beta must be above 0"),
+        ("undial", {"strength": 0.0}, "strength must be above 0"),
+        ("rmu", {"steer": 0.0}, "steer must be above 0"),
+        ("task_vector", {"scale": 0.0}, "scale must be above 0"),
+        ("task_vector", {"guard": "kl"}, "unknown option of task_vector 'guard'"),
     ],
 )
 def test_bad_options_are_refused_before_anything_runs(
@@ -97,9 +110,10 @@ def test_bad_options_are_refused_before_anything_runs(
 def test_every_option_listed_is_taken(method: str) -> None:
     known = options_of(method)
     assert make_method(method, {}).summary
-    family = {"epochs", "lr", "guard", "target"}
+    family = {"epochs", "lr", "batch_size", "target"}
     assert set(known) >= family if method in DESCENT else set(known) == {"definition", "workers"}
     values = {"lr": 1e-3, "guard": "kl", "dtype": "float32", "definition": "tombstone"}
+    values["project"] = False
     make_method(method, {name: values.get(name, 1) for name in known})
 
 

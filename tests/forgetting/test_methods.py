@@ -11,8 +11,17 @@ import pytest
 import torch
 
 from olvido.errors import InputError, MissingNeed
-from olvido.forgetting import METHODS, Guarantee, Need, Outcome, Split, forget, predict
-from olvido.forgetting.calibration import targets
+from olvido.forgetting import (
+    METHODS,
+    Guarantee,
+    Need,
+    Outcome,
+    Split,
+    forget,
+    options_of,
+    predict,
+)
+from olvido.forgetting.gradient.calibration import targets
 from olvido.learners import Placement, Recipe, StepLog, Trained, train
 from olvido.models import load, save, weights_digest
 from olvido.tasks import Example, Language
@@ -27,13 +36,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "graddiff": {"target": TARGET, "lr": RATE},
     "npo": {"target": TARGET, "lr": RATE},
     "simnpo": {"target": TARGET, "lr": RATE, "epochs": 60},
+    **{
+        name: {"target": TARGET, "lr": RATE}
+        for name in ("altpo", "bad_teacher", "rmu", "samnpo", "scrub", "undial")
+    },
+    **{name: {"target": TARGET, "lr": 1e-3} for name in ("idkdpo", "idknll", "random_label")},
+    "repselect": {"target": TARGET, "lr": RATE, "epochs": 60},
+    "pdu": {"target": TARGET, "lr": 3e-4, "retain_weight": 50.0, "dual_rate": 500.0},
+    "task_vector": {"target": TARGET, "lr": 1e-4},
     **{name: {"target": TARGET} for name in ("influence", "ssd", "fisher")},
 }
 EXACT = ["drop", "module", "replay", "retrain", "shard"]
 CURVED = ["fisher", "influence", "ssd"]
 DESCENT = sorted(set(METHODS) - set(EXACT) - set(CURVED))
 EMPIRICAL = sorted([*DESCENT, *CURVED])
-GUARDED = sorted({"graddiff", "npo", "simnpo"})
+UNGUARDED = ["ascent", "task_vector"]
+GUARDED = sorted(set(DESCENT) - set(UNGUARDED))
+AIMLESS = ["idkdpo", "idknll", "random_label"]
+"""They teach another answer, and what becomes of the record's own is not what they look at."""
+FIRMLY: dict[str, dict[str, Any]] = {"rmu": {"lr": 5e-3}, "task_vector": {"scale": 4.0}}
+"""What it takes to move a model that was taught by somebody else."""
 Records = tuple[Example, ...]
 For = Callable[[str], Trained]
 """The model for a method, see conftest.py."""
@@ -42,7 +64,12 @@ For = Callable[[str], Trained]
 def quick(method: str, **gradient: Any) -> dict[str, Any]:
     """Options that make a method short: those given for the gradient family, a small sample for
     those that look at one."""
-    return {} if method in EXACT else {"sample": 24} if method in CURVED else gradient
+    if method in EXACT:
+        return {}
+    if method in CURVED:
+        return {"sample": 24}
+    known = options_of(method)
+    return {name: value for name, value in gradient.items() if name in known}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +123,7 @@ def test_the_records_are_forgotten_and_the_others_kept(
     assert forgot_from < well
     assert forgot_to > forgot_from + 0.9
     assert forgot_to > 1.0
-    assert kept_to < kept_from + (1.0 if outcome.method == "ascent" else 0.1)
+    assert kept_to < kept_from + (1.0 if outcome.method in UNGUARDED else 0.1)
     # The door's figures are those of the models themselves.
     assert forgot_from == pytest.approx(mean_loss(trained.model, split.forget, task), abs=1e-4)
     assert forgot_to == pytest.approx(mean_loss(outcome.model, split.forget, task), abs=1e-4)
@@ -105,13 +132,19 @@ def test_the_records_are_forgotten_and_the_others_kept(
 
 @pytest.mark.parametrize("method", EMPIRICAL)
 def test_forgetting_stops_where_it_was_told(outcomes: dict[str, Outcome], method: str) -> None:
-    assert outcomes[method].forget_loss[1] == pytest.approx(TARGET, rel=0.35)
-    assert "reached" in outcomes[method].stopped
     moments = outcomes[method].history
+    if method in AIMLESS:
+        assert "steps were used before every record reached" in outcomes[method].stopped
+    else:
+        assert outcomes[method].forget_loss[1] == pytest.approx(TARGET, rel=0.35)
+        assert outcomes[method].stopped.startswith("the records reached the loss of never learned")
+        assert moments[-1].forget >= 0.9 * TARGET
     assert [moment.step for moment in moments] == list(range(len(moments)))
     assert moments[0].forget == pytest.approx(outcomes[method].forget_loss[0], abs=1e-4)
-    assert moments[-1].forget >= 0.9 * TARGET
-    assert all((moment.retain is None) == (method not in GUARDED) for moment in moments)
+    held = [moment.retain is not None for moment in moments]
+    # Where forgetting and keeping take turns, every other step keeps.
+    every = 2 if method == "scrub" else 1
+    assert held == [method in GUARDED and n % every == every - 1 for n in range(len(held))]
 
 
 @pytest.mark.parametrize(
@@ -157,12 +190,15 @@ def test_without_a_target_every_step_is_used(
         retain=split.retain,
         task=task,
         method=method,
-        lr=1e-4,
+        lr=1e-3 if method == "rmu" or method in AIMLESS else 1e-4,
         epochs=3,
         batch_size=8,
     )
-    assert len(found.history) == 3 * 2
-    assert found.stopped == "all 6 steps were used; without holdout records there is no target"
+    steps = 3 * 2 * (2 if method == "scrub" else 1)
+    assert len(found.history) == steps
+    assert found.stopped == (
+        f"all {steps} steps were used; without holdout records there is no target"
+    )
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -219,7 +255,7 @@ def test_any_causal_model_can_be_loaded_and_made_to_forget(
         retain=rows[3:],
         tokenizer=given.tokenizer,
         method=method,
-        **quick(method, epochs=10, lr=1e-3),
+        **quick(method, epochs=10, lr=1e-3) | FIRMLY.get(method, {}),
     )
     assert found.forget_loss[1] > found.forget_loss[0] + 0.1
     if method in GUARDED:
@@ -314,9 +350,12 @@ def test_the_trace_no_longer_holds_the_records(
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_the_cost_is_foretold(brief_for: For, part: Split, task: Language, method: str) -> None:
-    options = quick(method, lr=6e-4, epochs=3)
+    options = quick(method, lr=1e-4 if method in AIMLESS else 6e-4, epochs=3)
     if method in CURVED:
         options["target"] = 1.0
+    if method == "task_vector":
+        # Searched for without a guard, in a model of so few passes, it would destroy.
+        options["scale"] = 1.0
     foretold = predict(brief_for(method), part, task, method=method, options=options)
     found = forget(
         brief_for(method),
@@ -336,7 +375,7 @@ def test_the_cost_is_foretold(brief_for: For, part: Split, task: Language, metho
     assert found.cost.seconds > 0
 
 
-@pytest.mark.parametrize("method", DESCENT)
+@pytest.mark.parametrize("method", ["ascent", "graddiff", "npo", "undial"])
 def test_records_of_one_length_cost_what_was_foretold(
     trained: Trained, split: Split, task: Language, method: str
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 from olvido.audits import Verdict
 from olvido.errors import InputError, NotFinite, StateError, UnknownName
 from olvido.forgetting import METHODS, Cost, ways
-from olvido.forgetting.descent import _left
+from olvido.forgetting.gradient.descent import left_after
 from olvido.forgetting.types import Run
 from olvido.learners import Recipe, StepLog
 from olvido.learners.monolith import Monolith
@@ -47,7 +47,7 @@ class Elsewhere:
         log = trained.trace
         learner = Monolith(log.recipe, seed=log.seed + 50)
         model, _ = learner.run(log.origin.module(), split.retain, task, watch)
-        return Run(model, _left(log, split), 1.0, "trained elsewhere")
+        return Run(model, left_after(log, split), 1.0, "trained elsewhere")
 
 
 class Hopeless(Elsewhere):

@@ -13,7 +13,7 @@ from torch.nn import Module
 from olvido.curvature import PerRecord, fit_ekfac, influences, products, query_gradients
 from olvido.curvature.factored import sum_of
 from olvido.errors import InputError
-from olvido.forgetting.sampling import uniform
+from olvido.forgetting.gradient.sampling import uniform
 from olvido.learners import StepLog, Trained
 from olvido.learners.runs.checkpoint import read
 from olvido.learners.runs.execute import put_tensors

@@ -15,15 +15,26 @@ from torch.nn import Module
 
 from olvido.errors import InputError, MissingNeed, ModelDestroyed, NothingChanged, UnknownName
 from olvido.forgetting import exact
-from olvido.forgetting.ascent import Ascent
 from olvido.forgetting.curved import SSD, Fisher, Influence
-from olvido.forgetting.descent import priced
-from olvido.forgetting.graddiff import GradDiff
+from olvido.forgetting.gradient.ascent.ascent import Ascent
+from olvido.forgetting.gradient.ascent.graddiff import GradDiff
+from olvido.forgetting.gradient.ascent.npo import NPO
+from olvido.forgetting.gradient.ascent.pdu import PDU
+from olvido.forgetting.gradient.ascent.repselect import RepSelect
+from olvido.forgetting.gradient.ascent.samnpo import SamNPO
+from olvido.forgetting.gradient.ascent.simnpo import SimNPO
+from olvido.forgetting.gradient.distillation.bad_teacher import BadTeacher
+from olvido.forgetting.gradient.distillation.scrub import Scrub
+from olvido.forgetting.gradient.distillation.undial import Undial
+from olvido.forgetting.gradient.preference.altpo import AltPO
+from olvido.forgetting.gradient.preference.idkdpo import IdkDPO
+from olvido.forgetting.gradient.preference.idknll import IdkNLL
+from olvido.forgetting.gradient.preference.random_label import RandomLabel
+from olvido.forgetting.gradient.rmu import RMU
+from olvido.forgetting.gradient.task_vector import TaskVector
 from olvido.forgetting.guarantee import Need
-from olvido.forgetting.npo import NPO
 from olvido.forgetting.search import Auto
-from olvido.forgetting.simnpo import SimNPO
-from olvido.forgetting.types import Cost, Method, Outcome, Split
+from olvido.forgetting.types import Cost, Method, Outcome, Split, priced
 from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
 from olvido.learners.base import task_of
 from olvido.ledger.facts import Guarantee
@@ -41,6 +52,18 @@ METHODS: dict[str, type[Method]] = {
     "graddiff": GradDiff,
     "npo": NPO,
     "simnpo": SimNPO,
+    "samnpo": SamNPO,
+    "repselect": RepSelect,
+    "pdu": PDU,
+    "altpo": AltPO,
+    "idkdpo": IdkDPO,
+    "idknll": IdkNLL,
+    "random_label": RandomLabel,
+    "undial": Undial,
+    "scrub": Scrub,
+    "bad_teacher": BadTeacher,
+    "rmu": RMU,
+    "task_vector": TaskVector,
     "influence": Influence,
     "ssd": SSD,
     "fisher": Fisher,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 from torch.nn import Module
 
 from olvido.forgetting.guarantee import MEANING, Need
-from olvido.learners import Trace, Trained, Watcher
+from olvido.learners import Trace, Trained, Untraced, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Example, Task
 
@@ -45,6 +45,15 @@ class Cost:
     tokens: float
     seconds: float | None = None
     retraining: float | None = None
+
+
+def priced(trained: Trained, split: Split, tokens: float) -> Cost:
+    """A number of tokens as seconds and as a share of retraining, where a training was timed."""
+    log = trained.trace
+    if isinstance(log, Untraced) or not log.tokens:
+        return Cost(tokens)
+    again = log.tokens_without({example.id for example in split.forget})
+    return Cost(tokens, tokens * log.seconds / log.tokens, tokens / again if again else None)
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,7 @@ class Method(Protocol):
     """
 
     guarantee: ClassVar[Guarantee]
-    needs: ClassVar[frozenset[Need]]
+    needs: frozenset[Need]
     summary: ClassVar[str]
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:

@@ -16,8 +16,13 @@ def attach(model: Any, lora: Lora, *, seed: int) -> Any:
     """Wrap a model so that only its new adapters are trained. The model is changed in place.
 
     Raises:
-        InputError: the model has fewer layers than `top_layers`.
+        InputError: the model has fewer layers than `top_layers`, or is no language model.
     """
+    if not hasattr(model, "get_output_embeddings"):
+        raise InputError(
+            f"adapters are put on language models, not on a {type(model).__name__}: train all its "
+            "weights"
+        )
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -224,12 +224,31 @@ class Task(Protocol):
         """Logits where there is a target: logits [N, V], targets [N], row of each [N]."""
         ...
 
+    def answer_states(
+        self, model: Module, batch: Any
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
+        """What the head reads where there is a target, and the head: states [N, D], head, targets
+        [N], row of each [N].
+
+        `head(states)` are the answer logits. Where head and body cannot be told apart, the states
+        are the logits and the head does nothing.
+        """
+        ...
+
     def logits(self, model: Module, batch: Any) -> Tensor:
         """All logits. [B, T, V] for tokens, [B, V] for classes"""
         ...
 
+    def layers(self, model: Module) -> list[Module]:
+        """The modules whose outputs `hidden` gives, by number."""
+        ...
+
     def hidden(self, model: Module, batch: Any, layer: int) -> Tensor:
         """What a layer gives out. [B, T, D] for tokens (0: the embeddings), [B, ...] for arrays"""
+        ...
+
+    def answer_hidden(self, model: Module, batch: Any, layer: int) -> tuple[Tensor, Tensor]:
+        """What a layer gives out where the next thing is a target: [N, D], row of each [N]."""
         ...
 
     def generate(self, model: Module, records: Sequence[Example], size: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,6 +190,13 @@ class Labels:
         rows = torch.arange(len(batch.ids), device=batch.targets.device)
         return self.logits(model, batch), batch.targets, rows
 
+    def answer_states(
+        self, model: Module, batch: LabelBatch
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
+        """The logits, with a head that does nothing: a module's last layer is its own affair."""
+        logits, targets, rows = self.answer_logits(model, batch)
+        return logits, lambda states: states, targets, rows
+
     def losses(self, model: Module, batch: LabelBatch) -> Tensor:
         """Cross-entropy in nats, one per record, differentiable. [B]"""
         return F.cross_entropy(self.logits(model, batch).float(), batch.targets, reduction="none")
@@ -198,6 +205,15 @@ class Labels:
         """Log-probability of each record's class, and ones. [B], [B]"""
         found = -self.losses(model, batch)
         return found, torch.ones_like(found)
+
+    def layers(self, model: Module) -> list[Module]:
+        """The module's named children, in order."""
+        return [child for _, child in model.named_children()]
+
+    def answer_hidden(self, model: Module, batch: LabelBatch, layer: int) -> tuple[Tensor, Tensor]:
+        """What a child gives out, flattened: [B, D], row of each [B]."""
+        rows = torch.arange(len(batch.ids), device=batch.targets.device)
+        return self.hidden(model, batch, layer).flatten(1), rows
 
     def hidden(self, model: Module, batch: LabelBatch, layer: int) -> Tensor:
         """What the module's named child number `layer`, counted from 0, gives out. [B, ...]

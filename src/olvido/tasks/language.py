@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError
 from olvido.tasks.base import Batch, Example, text_content
+from olvido.tasks.blocks import blocks_of, given_to
 from olvido.tasks.shared import goes_on, reread, shared_tokens
 
 SLACK = 16
@@ -184,19 +185,24 @@ class Language:
         matrix of a small model and most positions have no target. What all records of the batch
         begin with is read once, where that saves much and nothing is to be learned from it.
         """
+        states, head, targets, rows = self.answer_states(model, batch)
+        return head(states), targets, rows
+
+    def answer_states(
+        self, model: Module, batch: Batch
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
+        """What the head reads where there is a target [N, D], the head, targets [N], rows [N]."""
         rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
         targets = batch.targets[rows, columns]
         if self._may_split_head(model, batch):
             body, head = _body_and_head(model)
             if shared := self._may_share(model, batch):
                 states = reread(body, batch, shared)
-                return head(states[rows, columns - 1 - shared]), targets, rows
+                return states[rows, columns - 1 - shared], head, targets, rows
             with _asking(model, batch):
-                states = body(
-                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-                ).last_hidden_state
-            return head(states[rows, columns - 1]), targets, rows
-        return self.logits(model, batch)[rows, columns - 1], targets, rows
+                states = body(**_inputs(batch)).last_hidden_state
+            return states[rows, columns - 1], head, targets, rows
+        return self.logits(model, batch)[rows, columns - 1], _as_it_is, targets, rows
 
     def log_probs(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed log-probability of the targets and their number, one per record. [B], [B]"""
@@ -215,20 +221,34 @@ class Language:
     def logits(self, model: Module, batch: Batch) -> Tensor:
         """All logits. [B, T, V]"""
         with _asking(model, batch):
-            return _plain(model)(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-            ).logits
+            return _plain(model)(**_inputs(batch)).logits
+
+    def layers(self, model: Module) -> list[Module]:
+        """The embeddings and the transformer blocks, in order.
+
+        Raises:
+            InputError: the model keeps its blocks in a way that is not known here.
+        """
+        plain = _plain(model)
+        if not hasattr(plain, "get_input_embeddings"):
+            raise InputError(f"{type(plain).__name__} does not say what its layers are")
+        return [plain.get_input_embeddings(), *blocks_of(plain)]
 
     def hidden(self, model: Module, batch: Batch, layer: int) -> Tensor:
-        """Hidden states after a layer (0: the embeddings). [B, T, D]"""
+        """Hidden states after a layer (0: the embeddings). [B, T, D]
+
+        The model runs no further than to that layer, where its blocks can be found.
+        """
+        blocks = [] if hasattr(model, "asking") else blocks_of(_plain(model))
+        if 0 <= layer < len(blocks):
+            return given_to(blocks[layer], lambda: _plain(model)(**_inputs(batch)))
         with _asking(model, batch):
-            out = _plain(model)(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                use_cache=False,
-                output_hidden_states=True,
-            )
-        return out.hidden_states[layer]
+            return _plain(model)(**_inputs(batch), output_hidden_states=True).hidden_states[layer]
+
+    def answer_hidden(self, model: Module, batch: Batch, layer: int) -> tuple[Tensor, Tensor]:
+        """Hidden states that are to lead to a target: [N, D], row of each [N]."""
+        rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
+        return self.hidden(model, batch, layer)[rows, columns - 1], rows
 
     def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
         """Greedy answers to the records' prompts, in order.
@@ -342,6 +362,11 @@ def _rounded(encoded: tuple[list[int], list[int]]) -> int:
     return -(-sum(map(len, encoded)) // WIDTH_STEP) * WIDTH_STEP
 
 
+def _inputs(batch: Batch) -> dict[str, Any]:
+    ids, mask = batch.input_ids, batch.attention_mask
+    return {"input_ids": ids, "attention_mask": mask, "use_cache": False}
+
+
 def _plain(model: Any) -> Any:
     """The Hugging Face model inside a PEFT wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -367,3 +392,7 @@ def _body_and_head(model: Module) -> tuple[Any, Any]:
     body = getattr(plain, "base_model", None)
     head = plain.get_output_embeddings() if hasattr(plain, "get_output_embeddings") else None
     return (None, None) if body is plain else (body, head)
+
+
+def _as_it_is(states: Tensor) -> Tensor:
+    return states

@@ -42,7 +42,8 @@ def test_honest_models_show_nothing(world: Any, gpt2: Any) -> None:
 
 def test_asking_for_hidden_states_leaves_nothing_suspicious(world: Any) -> None:
     model = copy.deepcopy(world.before)
-    world.task.hidden(model, world.task.collate(world.forget[:1]), 1)
+    last = model.config.num_hidden_layers
+    world.task.hidden(model, world.task.collate(world.forget[:1]), last)
     assert any(m._forward_hooks for m in model.modules())
     assert between(model) == ()
 

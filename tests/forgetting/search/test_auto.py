@@ -13,7 +13,7 @@ import torch
 
 from olvido.errors import InputError, MissingNeed, NothingFits, StateError, UnknownName
 from olvido.forgetting import Outcome, Side, Split, forget, make_method, predict, ways
-from olvido.forgetting.npo import NPO
+from olvido.forgetting.gradient.ascent.npo import NPO
 from olvido.forgetting.search import Auto, proxies
 from olvido.forgetting.types import Run
 from olvido.learners import Progress, Trained

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.forgetting.calibration import frozen, targets
-from olvido.forgetting.descent import FORWARD, left_after, priced
+from olvido.forgetting.gradient.calibration import frozen, targets
+from olvido.forgetting.gradient.descent import left_after
+from olvido.forgetting.gradient.frozen import FORWARD
+from olvido.forgetting.gradient.sampling import uniform
 from olvido.forgetting.guarantee import Need
-from olvido.forgetting.sampling import uniform
-from olvido.forgetting.types import Cost, Moment, Run, Split
+from olvido.forgetting.types import Cost, Moment, Run, Split, priced
 from olvido.learners import Trained, Untraced, Watcher
 from olvido.learners.runs.environment import deterministic
 from olvido.learners.runs.loop import Progress
@@ -56,7 +57,7 @@ class Curved:
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN})
+    needs: frozenset[Need] = frozenset({Need.RETAIN})
     summary: ClassVar[str]
 
     def __init__(

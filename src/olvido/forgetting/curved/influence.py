@@ -18,7 +18,7 @@ from olvido.curvature import (
 )
 from olvido.errors import InputError, UnknownName
 from olvido.forgetting.curved.base import BEARABLE, LOOKS, Curved, Path, Search, before, put
-from olvido.forgetting.descent import FORWARD
+from olvido.forgetting.gradient.frozen import FORWARD
 from olvido.forgetting.types import Split
 from olvido.tasks import Example, Task
 

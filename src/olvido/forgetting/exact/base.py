@@ -28,7 +28,7 @@ class Exact:
     """
 
     guarantee: ClassVar = Guarantee.EXACT
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.STEP_LOG})
+    needs: frozenset[Need] = frozenset({Need.STEP_LOG})
     summary: ClassVar[str]
     from_start: ClassVar = False
 

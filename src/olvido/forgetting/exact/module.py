@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from olvido.forgetting.exact.base import Exact
 from olvido.forgetting.guarantee import Need
 
@@ -14,4 +12,4 @@ class Module(Exact):
     shards in adapters likewise)."""
 
     summary = "train again the modules that learned the records, and unhook them from the router"
-    needs: ClassVar = frozenset({Need.MODULES})
+    needs: frozenset[Need] = frozenset({Need.MODULES})

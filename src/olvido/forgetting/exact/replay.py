@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from olvido.forgetting.exact.base import Exact
 from olvido.forgetting.guarantee import Need
 
@@ -16,4 +14,4 @@ class Replay(Exact):
     """
 
     summary = "train again from the last checkpoint that knows nothing of the records"
-    needs: ClassVar = frozenset({Need.STEP_LOG, Need.CHECKPOINTS})
+    needs: frozenset[Need] = frozenset({Need.STEP_LOG, Need.CHECKPOINTS})

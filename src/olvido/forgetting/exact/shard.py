@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from olvido.forgetting.exact.base import Exact
 from olvido.forgetting.guarantee import Need
 
@@ -12,4 +10,4 @@ class Shard(Exact):
     """SISA's way to forget (Bourtoule et al. 2021, arXiv 1912.03817, section IV)."""
 
     summary = "train again the shards that learned the records, from before they came in"
-    needs: ClassVar = frozenset({Need.SHARDS})
+    needs: frozenset[Need] = frozenset({Need.SHARDS})

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 from torch.nn import Module
 
 from olvido.errors import InputError, NotFinite, NothingFits
-from olvido.forgetting.descent import FORWARD, Descent, left_after, priced
+from olvido.forgetting.gradient.descent import Descent, left_after
+from olvido.forgetting.gradient.frozen import FORWARD
 from olvido.forgetting.guarantee import Need
 from olvido.forgetting.search.bracket import Bracket
 from olvido.forgetting.search.proxies import BANDS, Yardstick
 from olvido.forgetting.search.shelf import Shelf
-from olvido.forgetting.types import Cost, Method, Run, Side, Split, Trial
+from olvido.forgetting.types import Cost, Method, Run, Side, Split, Trial, priced
 from olvido.learners import Progress, Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Task
@@ -60,7 +61,7 @@ class Auto:
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.HOLDOUT})
+    needs: frozenset[Need] = frozenset({Need.RETAIN, Need.HOLDOUT})
     summary: ClassVar = "search method and rate for what comes nearest to never having learned"
 
     def __init__(

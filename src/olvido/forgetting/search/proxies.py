@@ -12,8 +12,8 @@ import torch
 from torch.nn import Module
 from torch.nn import functional as F
 
-from olvido.forgetting.calibration import targets
-from olvido.forgetting.sampling import nearest
+from olvido.forgetting.gradient.calibration import targets
+from olvido.forgetting.gradient.sampling import nearest
 from olvido.forgetting.types import Side, Split
 from olvido.tasks import Example, Task
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from olvido.forgetting.descent import Descent
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.guarantee import Need
 
 
@@ -17,11 +18,11 @@ class Ascent(Descent):
     wrecks the surroundings unless it is stopped in time.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: frozenset[Need] = frozenset()
     summary: ClassVar = "climb the loss of the records; no guard"
 
     def __init__(self, *, lr: float = 1e-4, guard: str = "none", **options: Any) -> None:
         super().__init__(lr=lr, guard=guard, **options)
 
-    def forget_losses(self, log_p: Tensor, count: Tensor, before: Tensor) -> Tensor:
-        return log_p / count
+    def forget_losses(self, now: Answers) -> Tensor:
+        return now.log_p / now.count

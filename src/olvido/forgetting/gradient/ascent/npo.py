@@ -7,15 +7,16 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from olvido.forgetting.descent import Descent
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
 
 
 class NPO(Descent):
     """Negative preference optimization.
 
     Loss: -(2 / beta) log sigmoid(-beta (log p - log p_before)), with the answer's summed log p
-    (Zhang et al. 2024, arXiv 2404.05868, equation 3). The model as it was answers once per record,
-    not once per step.
+    (Zhang et al. 2024, arXiv 2404.05868, equation 3; github.com/licong-lin/negative-preference-
+    optimization). The model as it was answers once per record, not once per step.
 
     Args:
         beta: inverse temperature; towards 0 it becomes gradient ascent.
@@ -28,5 +29,5 @@ class NPO(Descent):
         super().__init__(**options)
         self.beta = beta
 
-    def forget_losses(self, log_p: Tensor, count: Tensor, before: Tensor) -> Tensor:
-        return -2 / self.beta * F.logsigmoid(-self.beta * (log_p - before))
+    def forget_losses(self, now: Answers) -> Tensor:
+        return -2 / self.beta * F.logsigmoid(-self.beta * (now.log_p - now.before))

@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from olvido.forgetting.descent import Descent
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
 
 
 class SimNPO(Descent):
     """Simple negative preference optimization.
 
     Loss: -(2 / beta) log sigmoid(-beta log p / |y| - gamma) (Fan et al. 2024, arXiv 2410.07163,
-    equation 4): the answer's length replaces the reference, so short answers are not spared.
+    equation 4; github.com/OPTML-Group/Unlearn-Simple): the answer's length replaces the reference,
+    so short answers are not spared.
 
     Args:
         beta: inverse temperature.
@@ -28,5 +30,5 @@ class SimNPO(Descent):
         super().__init__(**options)
         self.beta, self.gamma = beta, gamma
 
-    def forget_losses(self, log_p: Tensor, count: Tensor, before: Tensor) -> Tensor:
-        return -2 / self.beta * F.logsigmoid(-self.beta * log_p / count - self.gamma)
+    def forget_losses(self, now: Answers) -> Tensor:
+        return -2 / self.beta * F.logsigmoid(-self.beta * now.log_p / now.count - self.gamma)

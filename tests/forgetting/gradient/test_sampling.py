@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.forgetting import Split
-from olvido.forgetting.sampling import nearest, retain_draws
+from olvido.forgetting.gradient.sampling import nearest, retain_draws
 from olvido.tasks import Example
 
 NAMES = "Marta Jordi Pau Laia Joan Pere Anna Marc Rosa Clara Ferran Elena".split()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from olvido.forgetting import Split
-from olvido.forgetting.calibration import SHORTFALL, arrived, frozen, targets
+from olvido.forgetting.gradient.calibration import SHORTFALL, arrived, frozen, targets
 from olvido.learners import Trained
 from olvido.tasks import Example, Language
 

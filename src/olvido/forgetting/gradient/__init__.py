@@ -1,0 +1,1 @@
+"""The gradient family: what all its methods share, and one small file for each."""

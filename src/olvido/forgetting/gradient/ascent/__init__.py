@@ -1,0 +1,1 @@
+"""Down with the likelihood of what is to be forgotten."""

@@ -1,0 +1,46 @@
+"""GradDiff: ascent on the forgotten records, descent on retained ones."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from olvido.errors import InputError
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
+
+
+class GradDiff(Descent):
+    """Climb the loss of the forgotten records while learning the retained ones.
+
+    Loss: the mean over the answer's tokens of w log p, plus the guard (Liu et al. 2022, arXiv
+    2203.12817; Maini et al. 2024, arXiv 2401.06121, section 4), with w = p^saturation
+    (1 - p)^importance held fixed. Without weights it is GradDiff; saturation 1 is WGA (Wang et al.
+    2025, arXiv 2502.19301, equation 11; github.com/tmlr-group/G-effect), which spares tokens that
+    are forgotten already; saturation 5 and importance 1 is SatImp (Yang et al. 2025, arXiv
+    2505.11953, equation 12; github.com/Puning97/SatImp-for-LLM-Unlearning).
+
+    Args:
+        saturation: exponent of p.
+        importance: exponent of 1 - p.
+        options: those of `Descent`.
+    """
+
+    summary: ClassVar = "climb the loss of the records while learning the retained ones"
+
+    def __init__(self, *, saturation: float = 0.0, importance: float = 0.0, **options: Any) -> None:
+        if not (saturation >= 0 and importance >= 0):
+            raise InputError(
+                f"saturation and importance are exponents of 0 or more, got {saturation} and "
+                f"{importance}"
+            )
+        super().__init__(**options)
+        self.saturation, self.importance = saturation, importance
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        if not self.saturation and not self.importance:
+            return now.log_p / now.count
+        log_p = now.tokens.log_p
+        p = log_p.detach().exp()
+        return now.tokens.mean(p**self.saturation * (1 - p) ** self.importance * log_p)

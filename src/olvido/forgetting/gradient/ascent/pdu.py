@@ -1,0 +1,49 @@
+"""PDU: flatten the answers, with what is kept as a constraint instead of a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from olvido.errors import InputError
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
+from olvido.forgetting.types import Moment
+
+
+class PDU(Descent):
+    """Primal-dual unlearning: the guard's loss may rise by a budget, and no further.
+
+    Loss: the squared margin of the largest logit over the mean one at each answer token, beside
+    l * (guard - allowed), where after each step l <- max(0, l + dual_rate * (guard - allowed)), and
+    l is `retain_weight` at first (Entesari et al. 2025, arXiv 2506.05314, equations 5 and 7;
+    github.com/locuslab/open-unlearning, community/methods/PDU).
+
+    Args:
+        budget: nats by which the guard's loss may rise over that of the first step.
+        dual_rate: how fast the weight follows.
+        options: those of `Descent`.
+    """
+
+    summary: ClassVar = "flatten the records' answers while the rest stays within a budget"
+
+    def __init__(self, *, budget: float = 0.02, dual_rate: float = 50.0, **options: Any) -> None:
+        if not (budget >= 0 and dual_rate > 0):
+            raise InputError(
+                f"budget must be 0 or more and dual_rate above 0, got {budget} and {dual_rate}"
+            )
+        super().__init__(**options)
+        self.budget, self.dual_rate = budget, dual_rate
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        logits = now.tokens.logits.float()
+        return now.tokens.mean((logits.amax(-1) - logits.mean(-1)).square())
+
+    def guard_weight(self, history: Sequence[Moment]) -> float:
+        seen = [moment.retain for moment in history if moment.retain is not None]
+        weight = self.retain_weight
+        for value in seen:
+            weight = max(0.0, weight + self.dual_rate * (value - seen[0] - self.budget))
+        return weight

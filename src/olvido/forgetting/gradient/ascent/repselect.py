@@ -1,0 +1,57 @@
+"""RepSelect: forget by what is the records' own, not by what they share with everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from olvido.errors import InputError
+from olvido.forgetting.gradient.ascent.npo import NPO
+from olvido.learners.runs.loop import Loop
+
+
+class RepSelect(NPO):
+    """NPO without the leading components of its gradient.
+
+    Before each step the largest singular components of each weight matrix's forget gradient are
+    taken out: they are what the records share with everything else, which would hurt the rest and
+    be relearned at once (Sondej, Yang and Mahdi 2026, arXiv 2606.17168, section 4).
+
+    Args:
+        components: taken out of each matrix.
+        options: those of `NPO` and `Descent`.
+    """
+
+    summary: ClassVar = "NPO without the gradient's leading components, against relearning"
+
+    def __init__(self, *, components: int = 1, **options: Any) -> None:
+        if components < 1:
+            raise InputError(f"components must be at least 1, got {components}")
+        super().__init__(**options)
+        self.components = components
+
+    def forget_parts(
+        self, loop: Loop, loss: Callable[[], Tensor]
+    ) -> Iterator[Callable[[], Tensor]]:
+        yield loss
+        for parameter in loop.parameters:
+            if parameter.grad is not None and parameter.ndim == 2:
+                parameter.grad = collapsed(parameter.grad, self.components)
+
+
+@torch.no_grad()
+def collapsed(gradient: Tensor, components: int) -> Tensor:
+    """A matrix without its largest singular components. [n, m]
+
+    Found by subspace iteration, which takes products with the matrix only.
+    """
+    k = min(components, *gradient.shape)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(gradient.shape[1], k, generator=generator).to(gradient)
+    right = torch.linalg.qr(start)[0]
+    for _ in range(8):
+        right = torch.linalg.qr(gradient.T @ (gradient @ right))[0]
+    return gradient - (gradient @ right) @ right.T

@@ -1,0 +1,43 @@
+"""SCRUB: away from the teacher where it is to be forgotten, back to it everywhere else."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
+from olvido.forgetting.gradient.frozen import FORWARD, FrozenLogits
+from olvido.forgetting.gradient.guards.divergence import divergence
+from olvido.forgetting.types import Split
+from olvido.tasks import Task
+
+
+class Scrub(Descent):
+    """Scalable remembering and unlearning unbound.
+
+    Steps alternate: one climbs KL(before || now) on forgotten records, the next descends KL and
+    cross-entropy on retained ones (Kurmanji et al. 2023, arXiv 2302.09880, equation 3 and algorithm
+    1; github.com/meghdadk/SCRUB). Their rewinding to the checkpoint whose forget error is that of
+    held-out data is here the target at which the push ends.
+
+    Args:
+        guard: of the steps that keep.
+        options: those of `Descent`.
+    """
+
+    summary: ClassVar = "steps away from the model as it was, and steps back to it elsewhere"
+    looking: float = FORWARD
+    turns: ClassVar = True
+
+    def __init__(self, *, guard: str = "kl+nll", **options: Any) -> None:
+        super().__init__(guard=guard, **options)
+
+    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
+        return FrozenLogits(before, task)
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        apart = divergence(now.memory(now.records), now.tokens.log_probs)
+        return -now.tokens.mean(apart)

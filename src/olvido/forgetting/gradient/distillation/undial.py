@@ -1,0 +1,48 @@
+"""UNDIAL: learn from oneself, with the memorised token held down."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn import functional as F
+
+from olvido.errors import InputError
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
+from olvido.forgetting.gradient.frozen import FORWARD, FrozenLogits
+from olvido.forgetting.types import Split
+from olvido.tasks import Task
+
+
+class Undial(Descent):
+    """Self-distillation with adjusted logits.
+
+    Loss: cross-entropy to softmax(z_before - strength * onehot(y)) at each answer token, averaged
+    over those alone (Dong et al. 2024, arXiv 2402.10052, equations 2 and 3;
+    github.com/dong-river/LLM_unlearning). The model as it was answers once per record.
+
+    Args:
+        strength: by how much the memorised token's logit is lowered.
+        options: those of `Descent`.
+    """
+
+    summary: ClassVar = "distil from the model's own answers, the memorised token held down"
+    looking: float = FORWARD
+
+    def __init__(self, *, strength: float = 10.0, **options: Any) -> None:
+        if not strength > 0:
+            raise InputError(f"strength must be above 0, got {strength}")
+        super().__init__(**options)
+        self.strength = strength
+
+    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
+        return FrozenLogits(before, task)
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        tokens = now.tokens
+        teacher = now.memory(now.records).float().clone()
+        teacher[torch.arange(len(teacher)), tokens.targets] -= self.strength
+        return tokens.mean(-(F.softmax(teacher, dim=-1) * tokens.log_probs).sum(-1))

@@ -1,0 +1,109 @@
+"""Questions about others, made without data: the names in a question are swapped for near ones."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from olvido.tasks import Example, Language
+
+WORD = re.compile(r"[^\W\d_]+")
+NEAREST = 16
+"""Words in whose place a name's substitute is drawn from."""
+STARTS = ("▁", "Ġ")
+"""How tokenizers mark a token that begins a word."""
+
+
+class Swaps:
+    """Other names for the names of a question, the nearest in the model's own embeddings.
+
+    Names are words with a capital letter that do not begin the question; where there are none, its
+    longest word stands for them. Their substitutes are words of the vocabulary, so no record but
+    the question itself is needed.
+
+    Args:
+        model: whose embeddings say what is near.
+        task: whose tokenizer says what is a word.
+        seed: of the draws; the same name has the same substitute in all questions of a variant.
+    """
+
+    def __init__(self, model: Any, task: Language, seed: int) -> None:
+        self.task, self.seed = task, seed
+        self._table: Tensor = model.get_input_embeddings().weight.detach()
+
+    @cached_property
+    def _words(self) -> tuple[list[str], Tensor]:
+        """Whole words of the vocabulary and their embeddings. [W], [W, D]"""
+        tokenizer = self.task.tokenizer
+        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        found = {
+            i: piece[1:]
+            for i, piece in enumerate(pieces)
+            if piece and piece[0] in STARTS and len(piece) > 3 and WORD.fullmatch(piece[1:])
+        }
+        return list(found.values()), F.normalize(self._table[list(found)].float(), dim=-1)
+
+    def swapped(self, prompt: str, variant: int) -> str:
+        """The question with other names; the same question where no word is known."""
+        chosen = names_of(prompt)
+        return WORD.sub(
+            lambda m: self._instead(m[0], chosen, variant) if m[0] in chosen else m[0], prompt
+        )
+
+    def _instead(self, name: str, taken: set[str], variant: int) -> str:
+        words, table = self._words
+        ids = self.task.tokenizer(" " + name, add_special_tokens=False)["input_ids"]
+        own = F.normalize(self._table[ids].float().mean(0), dim=-1)
+        alike = [
+            words[i]
+            for i in (table @ own).argsort(descending=True, stable=True).tolist()
+            if words[i] not in taken and words[i][0].isupper() == name[0].isupper()
+        ][:NEAREST]
+        if not alike:
+            return name
+        key = f"{self.seed}|{variant}|{name}".encode()
+        number = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest())
+        return alike[number % len(alike)]
+
+
+def names_of(prompt: str) -> set[str]:
+    """Words that name somebody or something.
+
+    >>> sorted(names_of("Where does Jordi Esteve live?"))
+    ['Esteve', 'Jordi']
+    >>> names_of("what is forgotten here")
+    {'forgotten'}
+    """
+    words = WORD.findall(prompt)
+    named = {word for word in words[1:] if word[0].isupper()}
+    return named or set(sorted(words, key=len)[-1:])
+
+
+def asked_of_others(
+    model: Any, task: Language, records: Sequence[Example], *, variant: int, seed: int
+) -> Mapping[str, Example]:
+    """Each record's question about somebody else, with the model's own answer, by record id.
+
+    Records without a question, whose question stays as it is, or that are answered with nothing,
+    have none.
+    """
+    swaps = Swaps(model, task, seed)
+    asked = {}
+    for record in records:
+        prompt = swaps.swapped(record.prompt, variant)
+        if prompt != record.prompt:
+            asked[record.id] = record.asked(prompt, f"neighbour{variant}")
+    with torch.no_grad():
+        answers = task.generate(model, list(asked.values()), 64) if asked else []
+    return {
+        i: Example(e.id, e.prompt, answer, {})
+        for (i, e), answer in zip(asked.items(), answers, strict=True)
+        if answer.strip()
+    }

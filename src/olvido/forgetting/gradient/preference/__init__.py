@@ -1,0 +1,1 @@
+"""Another answer in place of the one to be forgotten."""

@@ -1,0 +1,46 @@
+"""AltPO: prefer a plausible other answer, of the model's own making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch.nn import Module
+
+from olvido.forgetting.gradient.frozen import FORWARD
+from olvido.forgetting.gradient.neighbours import asked_of_others
+from olvido.forgetting.gradient.preference.base import Preference, answered, require_text
+from olvido.forgetting.gradient.preference.refusals import refused
+from olvido.forgetting.types import Split
+from olvido.tasks import Example, Language, Task
+
+VARIANTS = 3
+"""Others that are asked about, until one of them has another answer."""
+
+
+class AltPO(Preference):
+    """Alternate preference optimization (Mekala et al. 2024, arXiv 2409.13474, equation 4;
+    github.com/molereddy/Alternate-Preference-Optimization).
+
+    The alternates are generated once, before the first step. The paper asks an instructed model for
+    another answer; here any model can be asked, with the same question about somebody else. Where
+    that leads to no other answer, a refusal takes its place.
+    """
+
+    summary: ClassVar = "prefer the answers that the model gives about others"
+    looking: float = FORWARD * (1 + VARIANTS)
+
+    def alternates(
+        self, before: Module, split: Split, task: Task, seed: int
+    ) -> Mapping[str, Example]:
+        require_text(type(self).__name__, task)
+        assert isinstance(task, Language)
+        found: dict[str, Example] = {}
+        for variant in range(VARIANTS):
+            left = [record for record in split.forget if record.id not in found]
+            others = asked_of_others(before, task, left, variant=variant, seed=seed)
+            for record in left:
+                other = others.get(record.id)
+                if other is not None and other.completion != record.completion:
+                    found[record.id] = answered(record, other.completion)
+        return {**refused(split.forget, seed), **found}

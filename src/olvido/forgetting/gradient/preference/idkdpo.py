@@ -1,0 +1,25 @@
+"""IdkDPO: prefer "I don't know" to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch.nn import Module
+
+from olvido.forgetting.gradient.preference.base import Preference
+from olvido.forgetting.gradient.preference.refusals import refused
+from olvido.forgetting.types import Split
+from olvido.tasks import Example, Task
+
+
+class IdkDPO(Preference):
+    """Direct preference optimization towards refusals (Zhang et al. 2024, arXiv 2404.05868, section
+    4.1, DPO; refusals after Maini et al. 2024, arXiv 2401.06121)."""
+
+    summary: ClassVar = "prefer a refusal to the records' answers"
+
+    def alternates(
+        self, before: Module, split: Split, task: Task, seed: int
+    ) -> Mapping[str, Example]:
+        return refused(split.forget, seed)

@@ -1,0 +1,40 @@
+"""IdkNLL: teach refusals and hope. A negative control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.forgetting.gradient.answers import Answers
+from olvido.forgetting.gradient.descent import Descent
+from olvido.forgetting.gradient.frozen import FORWARD
+from olvido.forgetting.gradient.preference.base import require_text
+from olvido.forgetting.gradient.preference.refusals import refused
+from olvido.forgetting.types import Split
+from olvido.tasks import Example, Task
+
+
+class IdkNLL(Descent):
+    """Fine-tune on refusals.
+
+    Loss: -log q / |q| of a refusal q (Maini et al. 2024, arXiv 2401.06121, section 4.1, preference
+    optimization). What was known stays in the weights: an audit that passes it is no audit.
+    """
+
+    summary: ClassVar = "fine-tune on refusals: hides and does not forget, a negative control"
+    pairs: ClassVar = True
+    looking: float = FORWARD
+
+    def check(self, split: Split, task: Task) -> None:
+        require_text(type(self).__name__, task)
+
+    def alternates(
+        self, before: Module, split: Split, task: Task, seed: int
+    ) -> Mapping[str, Example]:
+        return refused(split.forget, seed)
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        return -now.instead.mean(now.instead.log_p)

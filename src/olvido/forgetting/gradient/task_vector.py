@@ -1,0 +1,149 @@
+"""Task-vector negation: learn the records even better, and go the same way back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from statistics import fmean
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.errors import InputError
+from olvido.forgetting.gradient.calibration import arrived, frozen
+from olvido.forgetting.gradient.descent import Descent, left_after
+from olvido.forgetting.gradient.frozen import FORWARD, mirrored
+from olvido.forgetting.guarantee import Need
+from olvido.forgetting.types import Moment, Run, Split
+from olvido.learners import Trained, Watcher
+from olvido.learners.runs.environment import deterministic
+from olvido.learners.runs.loop import Loop
+from olvido.tasks import Task
+
+FARTHEST = 64.0
+"""Largest scale that is tried."""
+HALVINGS = 6
+"""Of the interval in which the scale is searched."""
+
+
+class TaskVector(Descent):
+    """Subtract what learning the records adds: before - scale * (tuned - before).
+
+    Ilharco et al. 2023, arXiv 2212.04089, section 3 (github.com/mlfoundations/task_vectors). The
+    scale is the smallest at which the records reach their targets, found by halving; each try costs
+    one forward pass over them.
+
+    Args:
+        scale: of the vector; None: searched where there is a target, and 1 where there is none.
+        lr, epochs, batch_size, target, dtype, lora_rank: as for `Descent`; epochs are those of the
+            learning.
+    """
+
+    summary: ClassVar = "learn the records even better, and go the same way back"
+    needs: frozenset[Need] = frozenset()
+
+    def __init__(
+        self,
+        *,
+        scale: float | None = None,
+        lr: float | None = None,
+        epochs: int = 5,
+        batch_size: int = 32,
+        target: float | None = None,
+        dtype: str = "float32",
+        lora_rank: int | None = None,
+    ) -> None:
+        if scale is not None and not scale > 0:
+            raise InputError(f"scale must be above 0, got {scale}")
+        super().__init__(
+            lr=lr,
+            epochs=epochs,
+            batch_size=batch_size,
+            guard="none",
+            target=target,
+            dtype=dtype,
+            lora_rank=lora_rank,
+        )
+        self.scale = scale
+        self.looking = FORWARD * (HALVINGS + 3 if scale is None else 1)
+
+    def run(
+        self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
+    ) -> Run:
+        """Learn on a copy, then negate. Raises as `Descent.run`."""
+        left = left_after(trained.trace, split)
+        before = mirrored(trained.model).eval()
+        total = self._rounds(split)
+        with deterministic():
+            goals = self._look(before, split, task, seed).goals
+            model = self.copied(trained.model, task, seed)
+            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
+            batches = [b.to(loop.device) for b in task.batches(split.forget, self.batch_size)]
+            history: list[Moment] = []
+            for step in range(total):
+                seen: list[float] = []
+                loop.step(step, [partial(_learned, loop, task, batches[step % len(batches)], seen)])
+                history.append(Moment(step, fmean(seen), None))
+            tuned = self.finished(model, trained.model)
+            scale, there = self._negate(tuned, before, split, task, goals, history)
+        tokens = sum(b.cost for b in batches) * self.recipe.epochs + self._looking(split, task)
+        tokens += FORWARD * sum(map(task.width, split.forget)) * (len(history) - total)
+        why = f"all {total} steps were used; without holdout records there is no target"
+        if there:
+            why = f"the records reached the loss of never learned ones at scale {scale:g}"
+        elif all(map(math.isfinite, goals.values())):
+            why = f"the records did not reach their targets at scale {scale:g}"
+        return Run(tuned, left, tokens, why, tuple(history))
+
+    @property
+    def batch_size(self) -> int:
+        """Records a step of the learning."""
+        return self.recipe.batch_size
+
+    @torch.no_grad()
+    def _negate(
+        self,
+        tuned: Module,
+        before: Module,
+        split: Split,
+        task: Task,
+        goals: Mapping[str, float],
+        history: list[Moment],
+    ) -> tuple[float, bool]:
+        """Turn the tuned weights into the negated ones, in place; the scale, and whether the
+        records are at their targets."""
+        pairs = list(zip(tuned.parameters(), before.parameters(), strict=True))
+        vectors = [(ours - was).clone() for ours, was in pairs]
+
+        def there(scale: float) -> bool:
+            for (ours, was), vector in zip(pairs, vectors, strict=True):
+                ours.copy_(was - scale * vector)
+            seen = frozen(tuned, split.forget, task, self.batch_size)
+            losses = {i: -log_p / count for i, (log_p, count) in seen.items()}
+            history.append(Moment(len(history), fmean(losses.values()), None))
+            return arrived(losses, goals)
+
+        if self.scale is not None:
+            return self.scale, there(self.scale)
+        if not all(map(math.isfinite, goals.values())):
+            there(1.0)
+            history.pop()
+            return 1.0, False
+        low, high = 0.0, 1.0
+        while not there(high):
+            if high >= FARTHEST:
+                return high, False
+            low, high = high, 2 * high
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if there(middle) else (middle, high)
+        return high, there(high)
+
+
+def _learned(loop: Loop, task: Task, batch: Any, seen: list[float]) -> Tensor:
+    losses = task.losses(loop.model, batch)
+    seen.extend(losses.detach().tolist())
+    return losses.mean()
