@@ -236,7 +236,7 @@ def test_a_never_trained_model_tells_where_to_stop(
         ({"within": float("nan")}, InputError, "above 0"),
         ({"methods": "retrain"}, InputError, "retrain has none"),
         ({"methods": "auto"}, InputError, "auto has none"),
-        ({"methods": "npu"}, UnknownName, "did you mean 'npo'"),
+        ({"methods": "npoo"}, UnknownName, "did you mean 'npo'"),
         ({"methods": ""}, UnknownName, "method ''"),
         ({"guard": "nothing"}, UnknownName, "guard"),
         ({"lr": 1e-3}, UnknownName, "option of auto"),
