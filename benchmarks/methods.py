@@ -1,0 +1,252 @@
+"""Every empirical method on equal terms: what passes the audits, at what share of retraining.
+
+    python benchmarks/methods.py cells --zoo build/zoo --out build/methods      # resumes
+    python benchmarks/methods.py sizes --zoo build/zoo --out build/methods      # untouched defaults
+    python benchmarks/methods.py table --zoo build/zoo --out build/methods
+
+The town is that of `audit_of_audits.py`: 40 residents of whom one leaves. Each setting forgets in
+five models that learned everybody with seeds of their own; the references never saw the leaver. One
+half of the outsiders says where to stop, the other half is for the audit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from scipy.stats import binomtest
+
+from audit_of_audits import REFERENCES, Zoo, town
+from olvido.audits import Witness, audit
+from olvido.demo.story import FAST_RECIPE
+from olvido.documents import write_document
+from olvido.errors import ModelDestroyed, OlvidoError
+from olvido.forgetting import forget
+from olvido.learners import train
+from olvido.learners.runs.environment import environment
+from olvido.models.tiny import tiny_model
+
+SEEDS = 5
+BRIEF = {"lr": 8e-4, "retain_batch": 20}
+"""Few steps, each with few retained records: for a share of retraining under 5% in a small town."""
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (name, {})
+    for name in (
+        "npo", "simnpo", "graddiff", "ascent", "samnpo", "repselect", "pdu", "altpo", "idkdpo",
+        "idknll", "random_label", "undial", "scrub", "bad_teacher", "rmu", "task_vector",
+    )
+}  # fmt: skip
+SETTINGS |= {
+    "graddiff, WGA": ("graddiff", {"saturation": 1.0}),
+    "graddiff, SatImp": ("graddiff", {"saturation": 5.0, "importance": 1.0}),
+    "npo, adapters": ("npo", {"lora_rank": 8, "lr": 3e-3}),
+    "npo, kl": ("npo", {"guard": "kl"}),
+    "npo, ewc": ("npo", {"guard": "ewc", "retain_weight": 500.0}),
+    "npo, replay": ("npo", {"guard": "replay"}),
+    "npo, projected": ("npo", {"project": True}),
+    "npo, brief": ("npo", BRIEF),
+    "samnpo, brief": ("samnpo", BRIEF),
+    "repselect, brief": ("repselect", BRIEF),
+    "scrub, brief": ("scrub", {**BRIEF, "lr": 6e-4}),
+    "simnpo, brief": ("simnpo", BRIEF),
+    "npo, adapters, brief": ("npo", {"lora_rank": 8, "lr": 1e-2, "retain_batch": 20}),
+}
+STANDARD = ("npo, brief", "samnpo, brief", "repselect, brief", "npo, adapters, brief", "npo")
+"""Settings that are put to the whole standard audit."""
+SIZES = {
+    "width 64, 2 layers": (64, 2),
+    "width 128, 4 layers": (128, 4),
+    "width 192, 4 layers": (192, 4),
+}
+
+
+def main() -> None:
+    """Do what is missing, or print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["cells", "sizes", "table"])
+    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--settings", default="", help="with semicolons; all where left out")
+    args = parser.parse_args()
+    if args.what == "table":
+        print(tables(args.out))
+        return
+    zoo = Zoo(town(), args.zoo)
+    chosen = args.settings.split(";") if args.settings else list(SETTINGS)
+    work = cells(zoo, args.out, chosen) if args.what == "cells" else sizes(zoo, args.out)
+    for row in work:
+        print(json.dumps({k: v for k, v in row.items() if k != "reasons"}), flush=True)
+
+
+def cells(zoo: Zoo, out: Path, chosen: list[str]) -> Iterator[dict[str, Any]]:
+    """One row for each setting and seed, written when it is done."""
+    references = [Witness(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
+    befores = [Witness(zoo.knowing(seed), zoo.town.task) for seed in range(SEEDS)]
+    retraining = FAST_RECIPE.epochs * sum(map(zoo.town.task.width, zoo.town.retain))
+    for seed in range(SEEDS):
+        for name in chosen:
+            file = out / "cells" / f"{name}-{seed}.json".replace(" ", "")
+            if not file.exists():
+                row = _cell(zoo, name, seed, befores[seed], references, retraining)
+                write_document(row, file)
+                yield row
+
+
+def _cell(
+    zoo: Zoo, name: str, seed: int, before: Witness, references: list[Witness], retraining: float
+) -> dict[str, Any]:
+    method, options = SETTINGS[name]
+    made = zoo.town
+    row: dict[str, Any] = {"setting": name, "method": method, "options": options, "seed": seed}
+    began = time.process_time()
+    try:
+        outcome = forget(
+            before.model,
+            forget=made.forget,
+            retain=made.retain,
+            holdout=made.outsiders[::2],
+            task=made.task,
+            method=method,
+            seed=seed,
+            **options,
+        )
+    except OlvidoError as error:
+        outcome = error.outcome if isinstance(error, ModelDestroyed) else None
+        row |= {"error": type(error).__name__, "says": str(error)}
+    row["cpu_seconds"] = time.process_time() - began
+    if outcome is None:
+        return row
+    row |= {
+        "steps": len(outcome.history),
+        "share": outcome.cost.tokens / retraining,
+        "stopped": outcome.stopped,
+        "forget_loss": outcome.forget_loss[1],
+        "retain_loss": outcome.retain_loss[1],
+    }
+    levels = ("quick", "standard") if name in STANDARD else ("quick",)
+    for level in () if "error" in row else levels:
+        report = audit(
+            outcome.model,
+            before=before,
+            reference=references,
+            level=level,
+            **{**made.evidence(), "holdout": made.outsiders[1::2]},
+        )
+        row[level] = {
+            "verdict": report.verdict.value,
+            "failed": sorted({f.audit for f in report.findings if f.status.value == "fail"}),
+            "reasons": list(report.reasons),
+        }
+        likelihood = report.find("likelihood", "loss")
+        row["loss"], row["never_trained_loss"] = likelihood.value, likelihood.expected
+        row["neighbours"] = report.find("neighbours", "exact match").value
+        row |= {
+            f"{f.audit}: {f.metric}": f.excess
+            for f in report.findings
+            if f.audit in ("rounding", "relearning")
+        }
+    return row
+
+
+def sizes(zoo: Zoo, out: Path) -> Iterator[dict[str, Any]]:
+    """Untouched defaults on models of three sizes: what became of them, and what was said."""
+    made = zoo.town
+    for size, (width, layers) in SIZES.items():
+        files = {
+            name: out / "sizes" / f"{name}-{width}-{layers}.json"
+            for name, (method, options) in SETTINGS.items()
+            if not options and name == method
+        }
+        if all(file.exists() for file in files.values()):
+            continue
+        blank = tiny_model(len(made.task.tokenizer), seed=0, width=width, layers=layers)
+        trained = train(blank, records=made.rows, task=made.task, recipe=FAST_RECIPE)
+        for name, file in files.items():
+            if file.exists():
+                continue
+            row: dict[str, Any] = {"size": size, "method": name}
+            try:
+                outcome = forget(
+                    trained,
+                    forget=made.forget,
+                    retain=made.retain,
+                    holdout=made.outsiders[::2],
+                    task=made.task,
+                    method=name,
+                )
+                row |= {
+                    "forget_loss": outcome.forget_loss,
+                    "retain_loss": outcome.retain_loss,
+                    "says": outcome.stopped,
+                }
+            except OlvidoError as error:
+                row |= {"error": type(error).__name__, "says": str(error)}
+            write_document(row, file)
+            yield row
+
+
+def tables(out: Path) -> str:
+    """Everything done so far, as Markdown, and as one document beside it."""
+    rows = [json.loads(file.read_text()) for file in sorted((out / "cells").glob("*.json"))]
+    lines = [
+        "| setting | quick audit | standard audit | share of retraining | steps | loss "
+        "| kept loss | neighbours | what failed, and how often |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in SETTINGS:
+        mine = [row for row in rows if row["setting"] == name]
+        if mine:
+            lines.append(_line(name, mine))
+    measured = [json.loads(f.read_text()) for f in sorted((out / "sizes").glob("*.json"))]
+    lines += ["", "| size | method | loss on the forgotten | on the kept | what was said |"]
+    lines.append("|---|---|---|---|---|")
+    for row in measured:
+        gone, kept = (
+            "{:.2f} -> {:.2f}".format(*row[k]) if k in row else row["error"]
+            for k in ("forget_loss", "retain_loss")
+        )
+        lines.append(f"| {row['size']} | `{row['method']}` | {gone} | {kept} | {row['says']} |")
+    document = {
+        "date": datetime.date.today().isoformat(),
+        "environment": environment(),
+        "cells": rows,
+        "sizes": measured,
+    }
+    write_document(document, out / "methods.json")
+    return "\n".join(lines)
+
+
+def _line(name: str, rows: list[dict[str, Any]]) -> str:
+    def passed(level: str) -> str:
+        seen = [row for row in rows if level in row or "error" in row]
+        if not any(level in row for row in rows) and level == "standard":
+            return "not asked"
+        won = sum(row.get(level, {}).get("verdict") == "pass" for row in seen)
+        low, high = binomtest(won, len(seen)).proportion_ci()
+        return f"{won}/{len(seen)} ({low:.0%} to {high:.0%})"
+
+    def mean(key: str, form: str) -> str:
+        values = [row[key] for row in rows if row.get(key) is not None]
+        return format(fmean(values), form) if values else ""
+
+    failed: dict[str, int] = {}
+    for row in rows:
+        found = {a for level in ("quick", "standard") for a in row.get(level, {}).get("failed", [])}
+        for audit_name in found | ({row["error"]} if "error" in row else set()):
+            failed[audit_name] = failed.get(audit_name, 0) + 1
+    why = ", ".join(f"{n} {k}" for n, k in sorted(failed.items(), key=lambda item: -item[1]))
+    return (
+        f"| {name} | {passed('quick')} | {passed('standard')} | {mean('share', '.1%')} | "
+        f"{mean('steps', '.1f')} | {mean('loss', '.2f')} | {mean('retain_loss', '.3f')} | "
+        f"{mean('neighbours', '.3f')} | {why} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
