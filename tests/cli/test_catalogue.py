@@ -42,6 +42,7 @@ def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
         "inverse": "ekfac",
         "aimed": "true",
         "project": "false",
+        "checkpointing": "true",
     }
     for method in json.loads(olvido("methods", "--json")[1])["methods"]:
         written = [f"{option}={words.get(option, 1)}" for option in method["options"]]
