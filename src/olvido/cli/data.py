@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,6 +84,31 @@ def add(
     language: Annotated[str | None, _about("--language", "Its language, as 'en'.")] = None,
     intended_use: Annotated[str | None, _about("--intended-use", "What it is for.")] = None,
     retention: Annotated[str | None, _about("--retention", "How long it is kept.")] = None,
+    collected_from: Annotated[
+        str | None, _about("--collected-from", "The first day of its collection.")
+    ] = None,
+    collected_until: Annotated[
+        str | None, _about("--collected-until", "The last day of its collection.")
+    ] = None,
+    geography: Annotated[str | None, _about("--geography", "Where its subjects are.")] = None,
+    modality: Annotated[str | None, _about("--modality", "text, or what it is else.")] = None,
+    special_categories: Annotated[
+        bool | None,
+        typer.Option(
+            "--special-categories/--no-special-categories",
+            help="Whether it tells of health, belief, origin and the like (GDPR, Article 9).",
+            rich_help_panel=_ABOUT,
+        ),
+    ] = None,
+    consent_reference: Annotated[
+        str | None, _about("--consent-reference", "Where the consent is kept.")
+    ] = None,
+    opt_out: Annotated[
+        str | None, _about("--opt-out", "How reservations of rights were looked for and kept.")
+    ] = None,
+    transform: Annotated[
+        str | None, _about("--transform", "What was done to the data before.")
+    ] = None,
 ) -> None:
     """Add a file as the next version of a dataset: all of it, or nothing."""
     from olvido.errors import UnknownName
@@ -126,6 +152,14 @@ def add(
                 language=language,
                 intended_use=intended_use,
                 retention=retention,
+                collected_from=collected_from,
+                collected_until=collected_until,
+                geography=geography,
+                modality=modality,
+                special_categories=special_categories,
+                consent_reference=consent_reference,
+                opt_out=opt_out,
+                transform=transform,
             ),
             skip_bad=skip_bad,
         )
@@ -161,6 +195,49 @@ def show(terminal: Terminal, name: _Name = None) -> None:
     flat = {**document, **document["documentation"]}
     del flat["documentation"]
     terminal.emit(document, table(("what", "value"), flat.items()))
+
+
+@commands.command()
+@command
+def export(
+    terminal: Terminal,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names or ids.")],
+    form: Annotated[
+        str, typer.Option("--format", help="croissant, eu-summary or openlineage.")
+    ] = "croissant",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="A new file to write it to.")
+    ] = None,
+) -> None:
+    """Describe datasets to others, in the forms that they read.
+
+    OpenLineage events go to a file one a line; Croissant describes one dataset at a time.
+    """
+    from olvido.documents import write_document
+    from olvido.errors import InputError, UnknownName
+    from olvido.ledger.digests import canonical_json
+    from olvido.ledger.exports import FORMATS, croissant, eu_summary, openlineage
+
+    if form not in FORMATS:
+        raise UnknownName("format", form, FORMATS)
+    if form == "croissant" and len(names) > 1:
+        raise InputError("Croissant describes one dataset: name one")
+    if out is not None and out.exists():
+        raise InputError(f"{out} exists already: name a new file")
+    settings = terminal.settings()
+    with terminal.store() as store:
+        chosen = [store.dataset(name) for name in names]
+        if form == "croissant":
+            document = croissant(chosen[0], settings.data)
+        elif form == "eu-summary":
+            document = eu_summary(store, settings.data, chosen)
+        else:
+            document = {"events": openlineage(store, chosen)}
+    if out is not None and form == "openlineage":
+        out.write_bytes(b"".join(canonical_json(e) + b"\n" for e in document["events"]))
+    elif out is not None:
+        write_document(document, out)
+    terminal.emit(document, json.dumps(document, ensure_ascii=False, indent=1))
 
 
 @commands.command()

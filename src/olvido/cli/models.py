@@ -67,13 +67,19 @@ def export(
     ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
 ) -> None:
-    """Write one model as a Hugging Face folder, its weights checked against the ledger."""
+    """Write one model as a Hugging Face folder with its card, checked against the ledger."""
+    from olvido.ledger.exports import model_card
     from olvido.models import save
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
         held = workspace.load(ref)
-        save(held.trained.model, held.tokenizer, folder)
+        card = model_card(workspace.store, held.fact)
+
+        def fill(unfinished: Path) -> None:
+            (unfinished / "README.md").write_text(card, encoding="utf-8")
+
+        save(held.trained.model, held.tokenizer, folder, fill=fill)
         # Whoever leaves later is told of the copies there are.
         where = {"model": held.fact.id, "path": str(folder.resolve())}
         workspace.store.note("model-exported", where)

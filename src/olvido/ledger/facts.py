@@ -145,7 +145,12 @@ NewRecord = tuple[str, bytes, tuple[str, ...], tuple[str | None, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documentation:
-    """What a dataset's owner says of it, in the terms that regulators ask for."""
+    """What a dataset's owner says of it, in the terms that regulators ask for.
+
+    `collected_from` and `collected_until` are days as 2025-03-31; `special_categories` whether it
+    holds what GDPR, Article 9, protects; `opt_out` how reservations of rights were looked for and
+    kept; `transform` what was done to the data since. None: not said.
+    """
 
     description: str | None = None
     creator: str | None = None
@@ -156,6 +161,24 @@ class Documentation:
     language: str | None = None
     intended_use: str | None = None
     retention: str | None = None
+    collected_from: str | None = None
+    collected_until: str | None = None
+    geography: str | None = None
+    modality: str | None = None
+    special_categories: bool | None = None
+    consent_reference: str | None = None
+    opt_out: str | None = None
+    transform: str | None = None
+
+    def __post_init__(self) -> None:
+        days = [day for day in (self.collected_from, self.collected_until) if day is not None]
+        for day in days:
+            try:
+                date.fromisoformat(day)
+            except ValueError:
+                raise InputError(f"expected a day like 2025-03-31, got {day!r}") from None
+        if days != sorted(days):
+            raise InputError(f"it was collected from {days[0]} and until {days[1]}: swap the days")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
