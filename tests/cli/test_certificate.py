@@ -44,6 +44,7 @@ def test_it_is_verified_elsewhere_with_file_and_key_alone(
     (certificate,) = (place / "certificates").iterdir()
     key = shutil.copy(place / "olvido-signing.pub", here / "issuer.pub")
     olvido("models", "export", "serving", here / "after")
+    assert "machine-unlearning" in (here / "after" / "README.md").read_text("utf-8")
     elsewhere = here / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)

@@ -115,3 +115,26 @@ def test_no_command_shows_a_person(olvido: Olvido, people: Path) -> None:
     for command in (["data", "show", "people", "--json"], ["data", "check"]):
         shown += "".join(olvido(*command)[1:])
     assert "Ana" not in shown
+
+
+def test_a_dataset_is_described_to_others(olvido: Olvido, people: Path, here: Path) -> None:
+    about = ("--licence", "MIT", "--creator", "us", "--description", "Residents")
+    days = ("--collected-from", "2026-01-01", "--no-special-categories", "--modality", "text")
+    assert olvido("data", "add", people, "--name", "people", *COLUMNS, *about, *days)[0] == 0
+    for form, member in (
+        ("croissant", "recordSet"),
+        ("eu-summary", "unanswered"),
+        ("openlineage", "events"),
+    ):
+        status, out, _ = olvido("data", "export", "people", "--format", form, "--json")
+        assert (status, member in json.loads(out)) == (0, True)
+    lines = here / "events.jsonl"
+    assert olvido("data", "export", "people", "--format", "openlineage", "--out", lines)[0] == 0
+    kinds = [json.loads(line)["eventType"] for line in lines.read_text().splitlines()]
+    assert kinds == ["START", "COMPLETE"]
+    status, _, err = olvido("data", "export", "people", "--out", lines)
+    assert (status, "exists already" in err) == (2, True)
+    assert olvido("data", "add", people, "--name", "bare", *COLUMNS)[0] == 0
+    status, _, err = olvido("data", "export", "bare")
+    assert (status, "--description, --licence, --creator" in err) == (2, True)
+    assert olvido("data", "export", "bare", "people")[0] == 2

@@ -137,7 +137,7 @@ EU_SUMMARY: dict[str, Any] = {
         ),
         sources=_closed(
             list(_SECTIONS),
-            **dict.fromkeys(_SECTIONS, {"type": "array", "items": _SOURCE}),
+            **{name: {"type": "array", "items": _SOURCE} for name in _SECTIONS},
         ),
         processing=_closed(
             ["reservations_of_rights", "illegal_content", "withdrawn"],
