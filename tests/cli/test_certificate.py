@@ -70,6 +70,31 @@ def test_it_is_verified_elsewhere_with_file_and_key_alone(
     assert olvido(*verify, "--workspace", "other")[0] == 1
 
 
+def test_what_was_open_is_certified_again_when_it_is_closed(olvido: Olvido, place: Path) -> None:
+    law = ("--law", "gdpr")
+    status, _, err = olvido("notice", "req-0001", "--kind", "done", *law)
+    assert status == 2
+    assert "not done: everything else" in err
+    letter = olvido("notice", "req-0001", "--kind", "partly-done", *law)[1]
+    assert "we are still at work on this" in letter
+    blank = json.loads(olvido("request", "close", "req-0001", "--json")[1])["blank"]
+    exits = [f"--done={item}=nobody has any" for item in ("backups", "recipients")]
+    exits += ["--cannot=log=it names nobody"] if "log" in blank else []
+    status, out, err = olvido("request", "close", "req-0001", "--erase", "all", *exits, "--json")
+    assert (status, err) == (0, "")
+    closed = json.loads(out)
+    shown = json.loads(olvido("certificate", "show", "req-0001", "--json")[1])
+    assert (shown["file"], len(shown["others"])) == (closed["certificate"], 1)
+    closure = shown["statement"]["predicate"]["closure"]
+    assert (closure["complete"], closure["open"]) == (True, [])
+    letter = " ".join(olvido("notice", "req-0001", "--kind", "done", *law)[1].split())
+    assert "we did what you asked" in letter
+    assert "We keep a short, signed record" in letter
+    for file in (shown["file"], *shown["others"]):
+        assert olvido("certificate", "verify", file)[0] == 0
+    assert json.loads(olvido("data", "check", "--json")[1])["sound"]
+
+
 def test_a_signed_head_kept_elsewhere_tells_a_log_that_was_cut_off(
     olvido: Olvido, place: Path, here: Path
 ) -> None:

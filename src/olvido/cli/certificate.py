@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from olvido.cli.front import fronted
 from olvido.cli.output import Terminal, command, table
 from olvido.cli.stages import stages
 
@@ -23,10 +24,9 @@ _Request = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
 def issue(terminal: Terminal, identifier: _Request) -> None:
     """Certify an answered request. The same evidence is certified once."""
     from olvido.requests.certificate import issue as certify
-    from olvido.workspace import Workspace
 
-    with Workspace(terminal.settings()) as workspace:
-        path = certify(workspace, identifier)
+    with fronted(terminal) as front:
+        path = certify(front, identifier)
     document = {"request": identifier, "certificate": str(path)}
     terminal.emit(document, table(("what", "value"), document.items()))
 
@@ -39,10 +39,9 @@ def show(terminal: Terminal, identifier: _Request) -> None:
     from olvido.errors import StateError
     from olvido.requests.certificate import certificates_of
     from olvido.requests.certificate.check import check
-    from olvido.workspace import Workspace
 
-    with Workspace(terminal.settings()) as workspace:
-        found = certificates_of(workspace, identifier)
+    with fronted(terminal) as front:
+        found = certificates_of(front, identifier)
         if not found:
             raise StateError(
                 f"request {identifier} has no certificate: answer it with 'olvido request run "

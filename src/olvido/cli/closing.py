@@ -58,6 +58,7 @@ def close(
     ] = None,
 ) -> bool:
     """Show all that still holds the data, give each its exit, and close when none is blank."""
+    from olvido.requests.certificate import issue
     from olvido.requests.closure import close as finish
     from olvido.requests.closure import closure, settle
 
@@ -73,6 +74,9 @@ def close(
         )
         request, blank = finish(front, identifier, search=search or ())
         found = closure(front, identifier, search=search or ())
+        # What was certified with things still open is certified again, now that none is.
+        certified = not blank and request.report is not None
+        certificate = issue(front, identifier) if certified else None
         document = described(request, front.settings)
     items = [
         {"item": a.item, "is": a.says, "exit": said.exit, "detail": said.detail}
@@ -80,8 +84,12 @@ def close(
     ]
     rows = [(i["item"], i["is"], i["exit"] or "BLANK", i["detail"]) for i in items]
     ended = f"{len(blank)} without an exit: {', '.join(blank)}" if blank else "Closed."
+    if certificate is not None:
+        ended += f" Certificate: {certificate}"
     terminal.emit(
-        document | {"closure": items, "blank": list(blank)},
+        document
+        | {"closure": items, "blank": list(blank)}
+        | {"certificate": certificate and str(certificate)},
         table(("item", "what it is", "exit", "detail"), rows),
         ended,
     )

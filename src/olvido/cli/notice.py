@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from olvido.cli.front import fronted
 from olvido.cli.output import Terminal, command
 
 commands = typer.Typer()
@@ -43,15 +44,14 @@ def notice(
     from olvido.errors import InputError
     from olvido.ledger.digests import Digest
     from olvido.requests.notices import letter
-    from olvido.workspace import Workspace
 
     if out is not None and out.exists():
         raise InputError(f"{out} exists already: name a new file")
-    with Workspace(terminal.settings()) as workspace:
-        written = letter(workspace, identifier, kind, language=lang, reason=reason, law=law)
+    with fronted(terminal) as front:
+        written = letter(front, identifier, kind, language=lang, reason=reason, law=law)
         if out is not None:
             content = written.text.encode()
             out.write_bytes(content)
             told = {"request": identifier, "kind": kind, "language": lang}
-            workspace.store.note("notice-written", told | {"letter": str(Digest.of(content))})
+            front.store.note("notice-written", told | {"letter": str(Digest.of(content))})
     terminal.emit(written.to_dict() | {"file": out and str(out)}, written.text.rstrip("\n"))

@@ -12,24 +12,25 @@ from olvido.forgetting.guarantee import MEANING
 from olvido.ledger.digests import Digest, merkle_root, records_root
 from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.ledger.signing import SigningKey
+from olvido.ledger.store import Store
 from olvido.requests.certificate.check import KIND, detail_of
 from olvido.requests.certificate.claims import overclaims, utility
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.certificate.envelope import seal, statement_of
 from olvido.requests.certificate.provenance import made_by, release
 from olvido.requests.certificate.shape import AUDIT, VERSION
+from olvido.requests.desk import Office
 from olvido.requests.limits import LIMITS
 from olvido.requests.scope import lineage_of
-from olvido.workspace import Workspace
 
 
-def issue(workspace: Workspace, identifier: str) -> Path:
+def issue(office: Office, identifier: str) -> Path:
     """Certify an answered request; what was certified already is not certified again.
 
     The log commits to the certificate before it is signed, and the certificate carries the proof.
 
     Args:
-        workspace: whose ledger holds the request.
+        office: a workspace, or its front.
         identifier: of the request.
 
     Returns:
@@ -40,10 +41,10 @@ def issue(workspace: Workspace, identifier: str) -> Path:
         StateError: it was not answered, or its evidence does not carry what would be claimed; then
             nothing is written and nothing is signed.
     """
-    request = workspace.store.request(identifier)
-    key = workspace.store.signer(workspace.settings.signing_key)
-    core = statement_core(workspace, request)
-    if known := _issued(workspace, core):
+    request = office.store.request(identifier)
+    key = office.store.signer(office.settings.signing_key)
+    core = statement_core(office, request)
+    if known := _issued(office, core):
         return known
     if reasons := overclaims(core):
         raise StateError(
@@ -51,28 +52,28 @@ def issue(workspace: Workspace, identifier: str) -> Path:
             "no more than its evidence: answer the request again, or audit it"
         )
     detail = detail_of(core)
-    entries = workspace.store.events()
+    entries = office.store.events()
     said = [entry.seq for entry in entries if (entry.kind, entry.detail) == (KIND, detail)]
-    number = said[0] if said else workspace.store.note(KIND, detail)
-    path = workspace.settings.certificates / _name(identifier, detail["statement"])
-    write_document(seal(_statement(workspace, core, number, key), key), path)
+    number = said[0] if said else office.store.note(KIND, detail)
+    path = office.settings.certificates / _name(identifier, detail["statement"])
+    write_document(seal(_statement(office, core, number, key), key), path)
     return path
 
 
-def certificates_of(workspace: Workspace, identifier: str) -> tuple[Path, ...]:
+def certificates_of(office: Office, identifier: str) -> tuple[Path, ...]:
     """The files of a request's certificates, the oldest first. Raises UnknownName."""
-    workspace.store.request(identifier)
+    office.store.request(identifier)
     found = [
-        workspace.settings.certificates / _name(identifier, str(entry.detail["statement"]))
-        for entry in workspace.store.events()
+        office.settings.certificates / _name(identifier, str(entry.detail["statement"]))
+        for entry in office.store.events()
         if entry.kind == KIND and entry.detail["request"] == identifier
     ]
     return tuple(path for path in found if path.is_file())
 
 
-def _issued(workspace: Workspace, core: Mapping[str, Any]) -> Path | None:
+def _issued(office: Office, core: Mapping[str, Any]) -> Path | None:
     """The certificate of the same report and closure, whatever code made it."""
-    for path in certificates_of(workspace, core["request"]["id"]):
+    for path in certificates_of(office, core["request"]["id"]):
         said = statement_of(read_document(path))
         told = said["predicate"] if said else {}
         if all(told.get(name) == core[name] for name in ("report", "closure", "models")):
@@ -85,9 +86,9 @@ def _name(identifier: str, digest: str) -> str:
 
 
 def _statement(
-    workspace: Workspace, core: dict[str, Any], number: int, key: SigningKey
+    office: Office, core: dict[str, Any], number: int, key: SigningKey
 ) -> dict[str, Any]:
-    found = workspace.store.prove_entry(number, key)
+    found = office.store.prove_entry(number, key)
     assert found.entry.salt is not None
     models = core["models"]
     shown = models["after"] or models["before"]
@@ -113,13 +114,13 @@ def _statement(
     }
 
 
-def statement_core(workspace: Workspace, request: Request) -> dict[str, Any]:
+def statement_core(office: Office, request: Request) -> dict[str, Any]:
     """All that a certificate says, but where the log says so.
 
     Raises:
         StateError: the request was not answered by a new version.
     """
-    path = workspace.settings.reports / f"{request.id}.json"
+    path = office.settings.reports / f"{request.id}.json"
     if request.report is None:
         raise StateError(
             f"request {request.id} has no report yet (it is {request.status}): run it with "
@@ -131,12 +132,13 @@ def statement_core(workspace: Workspace, request: Request) -> dict[str, Any]:
         raise StateError(f"the report {path} cannot be read ({error}): restore it") from error
     if report["model"]["after"] is None:
         raise StateError(f"request {request.id} was not answered: nothing was published")
-    model = workspace.store.model(str(report["model"]["after"]))
+    store = office.store
+    model = store.model(str(report["model"]["after"]))
     attempt = report["attempts"][-1]
-    training = workspace.training(model)
+    training = _training(store, model)
     guarantee = Guarantee(attempt["outcome"]["guarantee"])
     audit = _audit(attempt["audit"])
-    datasets, forgotten = _datasets(workspace, request, model)
+    datasets, forgotten = _datasets(office, request, model)
     return {
         "request": {
             "id": request.id,
@@ -173,11 +175,18 @@ def statement_core(workspace: Workspace, request: Request) -> dict[str, Any]:
         if audit
         else [],
         "utility": utility(audit),
-        "closure": closure_of(workspace.store, request),
+        "closure": closure_of(office.store, request),
         "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
         "report": str(Digest.of(content)),
         "not_proven": list(LIMITS[guarantee]),
     }
+
+
+def _training(store: Store, model: Model) -> Model:
+    """The training that a model descends from; itself, where it was not made by forgetting."""
+    while model.method is not None:
+        model = store.model(model.parents[0])
+    return model
 
 
 def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -191,13 +200,13 @@ def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _datasets(
-    workspace: Workspace, request: Request, model: Model
+    office: Office, request: Request, model: Model
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The datasets that the records asked about stand in, and a commitment to what was forgotten.
 
     It is the Merkle root over the records' salted digests, by dataset and id.
     """
-    store = workspace.store
+    store = office.store
     lineage = lineage_of(store, request)
     gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
     rows, leaves = [], []

@@ -16,11 +16,11 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, Guarantee, Request
 from olvido.requests.calendar import clock_of, law_of, today
 from olvido.requests.certificate import certificates_of, check
+from olvido.requests.desk import Office
 from olvido.requests.laws import Law, deadline, find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.notices.language import KINDS, Language, find_language
 from olvido.settings import Settings
-from olvido.workspace import Workspace
 
 _REASONED = ("needs-information", "extension", "refused")
 _ANSWERS = ("done", "partly-done")
@@ -53,7 +53,7 @@ class Letter:
 
 
 def letter(
-    workspace: Workspace,
+    office: Office,
     identifier: str,
     kind: str,
     *,
@@ -65,7 +65,7 @@ def letter(
     """Write a letter about a request. What it claims is what the request's certificate says.
 
     Args:
-        workspace: whose ledger holds the request.
+        office: a workspace, or its front.
         identifier: of the request.
         kind: one of `KINDS`.
         language: a file in `languages/`, or in the workspace's own `notices/`.
@@ -80,24 +80,24 @@ def letter(
     """
     if kind not in KINDS:
         raise UnknownName("kind of notice", kind, KINDS)
-    request = workspace.store.request(identifier)
-    words = find_language(language, workspace.settings.workspace)
+    request = office.store.request(identifier)
+    words = find_language(language, office.settings.workspace)
     if kind in _REASONED and not (reason or "").strip():
         raise InputError(f"a notice of the kind {kind!r} needs a reason in the person's language")
     if kind not in _REASONED and reason is not None:
         raise InputError(f"a notice of the kind {kind!r} takes no reason")
     rules = (
-        law_of(request, workspace.settings)
+        law_of(request, office.settings)
         if law is None
-        else find_law(law, workspace=workspace.settings.workspace)
+        else find_law(law, workspace=office.settings.workspace)
     )
     if rules is None:
         raise InputError(
             f"request {identifier} names no law, and the person must be told where to turn: name "
             "the law that holds"
         )
-    day = written or today(workspace.settings)
-    facts = _facts(workspace, request, kind, rules, words, day)
+    day = written or today(office.settings)
+    facts = _facts(office, request, kind, rules, words, day)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
@@ -106,14 +106,14 @@ def letter(
 
 
 def _facts(
-    workspace: Workspace,
+    office: Office,
     request: Request,
     kind: str,
     law: Law,
     words: Language,
     day: date,
 ) -> dict[str, Any]:
-    settings = workspace.settings
+    settings = office.settings
     clock = clock_of(request, settings)
     days = deadline(law, clock, today=day, holidays=settings.holidays)
     facts: dict[str, Any] = {
@@ -134,21 +134,19 @@ def _facts(
         assert days.extended is not None
         facts["extended"] = words.day(days.extended)
     if kind in _ANSWERS:
-        facts |= _answered(workspace, request, kind, words)
+        facts |= _answered(office, request, kind, words)
     return facts
 
 
-def _answered(
-    workspace: Workspace, request: Request, kind: str, words: Language
-) -> Mapping[str, Any]:
+def _answered(office: Office, request: Request, kind: str, words: Language) -> Mapping[str, Any]:
     """What was done, off the newest certificate, which claims no more than its evidence."""
-    found = certificates_of(workspace, request.id)
+    found = certificates_of(office, request.id)
     if not found:
         raise StateError(
             f"request {request.id} has no certificate, so nothing can be claimed of it: answer it "
             f"with 'olvido request run {request.id}', or 'olvido certificate issue {request.id}'"
         )
-    key = workspace.store.signer(workspace.settings.signing_key).public
+    key = office.store.signer(office.settings.signing_key).public
     checked = check(read_document(found[-1]), key)
     if checked.statement is None or not checked.holds:
         raise StateError(f"the certificate {found[-1]} does not hold: {checked.reasons[0]}")
@@ -162,7 +160,7 @@ def _answered(
             f"request {request.id} is not done: {still or 'the model still holds it'} is left. "
             "Write 'partly-done', or close what is open first"
         )
-    answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), workspace.settings)
+    answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), office.settings)
     return {
         "answered": words.day(answered),
         "guarantee": words.guarantee[claimed.value],
@@ -172,7 +170,7 @@ def _answered(
 
 
 def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str, Any]]:
-    """What is not erased, each kind of thing once."""
+    """What is not erased, each kind of thing once; of the log every letter tells by itself."""
     left: list[dict[str, Any]] = []
     for item in items:
         kind = item["artefact"].partition(":")[0]
@@ -182,7 +180,7 @@ def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str,
             "until": item["until"] and words.day(date.fromisoformat(item["until"])),
             "reason": (item["reason"] or "").rstrip("."),
         }
-        if item["exit"] != Exit.ERASED and told not in left:
+        if kind != "log" and item["exit"] != Exit.ERASED and told not in left:
             left.append(told)
     return left
 
