@@ -25,7 +25,8 @@ from leavers import World
 from olvido.audits import Status, Witness, audit
 from olvido.documents import read_document, write_document
 from olvido.errors import ModelDestroyed, OlvidoError
-from olvido.forgetting import forget
+from olvido.forgetting import Split, forget
+from olvido.forgetting.gradient.calibration import targets
 from olvido.learners.runs.environment import environment
 from olvido.tasks import Example
 
@@ -34,6 +35,7 @@ REFERENCES = 3
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "npo": ("npo", {}),
     "npo, kl to the last version": ("npo", {"guard": "kl"}),
+    "npo, aim from the original": ("npo", {}),
     "auto": ("auto", {}),
 }
 
@@ -54,6 +56,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
     original = Witness(world.learned(seed), world.task)
     model = world.learned(seed)
     again = world.took(seed)["tokens"]
+    aimed = variant.endswith("aim from the original")
     rows: list[dict[str, Any]] = []
     for step, person in enumerate(leavers, 1):
         gone = world.ids(leavers[: step - 1])
@@ -65,6 +68,10 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
             load_model(model, str(weights))
             continue
         failure = None
+        if aimed:
+            seen = Split(split.forget, split.retain, world.calibrating)
+            goals = targets(original.model, seen, world.task, 64)
+            options = {"target": fmean(goals.values())}
         try:
             outcome = forget(
                 model,

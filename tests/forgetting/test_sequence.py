@@ -1,0 +1,66 @@
+"""One leaves after another: the last forgetting is as good as the first, and nobody comes back."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+from olvido.demo.residents import Town
+from olvido.forgetting import forget
+from olvido.forgetting.search.proxies import look
+from olvido.learners import StepLog, Trained
+from olvido.tasks import Example, Language, examples
+
+LEAVERS = 4
+
+
+def said(model: Any, records: tuple[Example, ...], task: Language) -> float:
+    """Share of the records that the model would say."""
+    return fmean(seen.said for seen in look(model, records, task).values())
+
+
+def test_the_last_of_many_forgettings_is_as_good_as_the_first(
+    trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
+) -> None:
+    leavers = town.residents[:LEAVERS]
+    strangers = [row for person in town.outsiders for row in town.rows_of(person)]
+    of = {person: examples(town.rows_of(person)) for person in leavers}
+    # What nobody was taught is said by chance: a job, a dish.
+    chance = said(trained.model, examples(strangers), task)
+    now, gone = trained, set[str]()
+    for person in leavers:
+        gone |= {record.id for record in of[person]}
+        outcome = forget(
+            now,
+            forget=of[person],
+            retain=[record for record in learned if record.id not in gone],
+            holdout=strangers,
+            task=task,
+            method="npo",
+            lr=4e-4,
+        )
+        now = Trained(outcome.model, outcome.digest, outcome.trace)
+        assert said(now.model, of[person], task) <= chance + 0.1, person.number
+        assert outcome.retain_loss[1] < 0.1
+    for person in leavers:
+        assert said(now.model, of[person], task) <= chance + 0.1, f"{person.number} is back"
+    kept = tuple(record for record in learned if record.id not in gone)
+    assert said(now.model, kept, task) >= said(trained.model, kept, task) - 0.02
+    assert isinstance(now.trace, StepLog)
+    assert now.trace.since == gone
+
+
+def test_who_left_before_may_not_be_kept(
+    trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
+) -> None:
+    """A guard on them would teach them again: so it does, which is why the flow leaves them out."""
+    first, second = (examples(town.rows_of(person)) for person in town.residents[:2])
+    own = {record.id for record in (*first, *second)}
+    others = tuple(record for record in learned if record.id not in own)
+    strangers = [row for person in town.outsiders for row in town.rows_of(person)]
+    given: dict[str, Any] = {"holdout": strangers, "task": task, "method": "npo", "lr": 4e-4}
+    once = forget(trained, forget=first, retain=(*others, *second), **given)
+    right = forget(once.model, forget=second, retain=others, **given)
+    wrong = forget(once.model, forget=second, retain=(*others, *first), **given)
+    assert said(right.model, first, task) < 0.2
+    assert said(wrong.model, first, task) > 0.5
