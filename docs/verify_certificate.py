@@ -34,7 +34,7 @@ CLAIMS = {  # of each guarantee: methods that give it (None: any), its meaning, 
     "suppressed": ((), "hidden at the output; the weights still hold it",
                    ["that anything was forgotten: the weights still hold it, and only answers are "
                     "held back", COPIES]),
-    "destroyed": ((), "the model itself is gone",
+    "destroyed": (("destroy",), "the model itself is gone",
                   ["that no other model learned the same records", COPIES]),
 }
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v1")
@@ -244,7 +244,9 @@ def status(f, excess, adjusted):
 def counted(core):
     """Records add up, roots changed, and what is open is called open."""
     datasets, count = core["datasets"], core["forgotten"]["count"]
-    need(count > 0 and count == sum(d["forgotten"] for d in datasets), "its records do not add up")
+    gone = core["guarantee"]["class"] == "destroyed"
+    need(gone == (core["report"] is None) == (not count), "it has no report, or forgot nothing")
+    need(count == sum(d["forgotten"] for d in datasets), "its records do not add up")
     for d in datasets:
         need(0 <= d["forgotten"] <= d["about"] <= d["rows"], "more forgotten than there was")
         need(not d["about"] or d["root_before"] != d["root_after"], "a dataset is what it was")

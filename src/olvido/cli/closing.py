@@ -75,8 +75,7 @@ def close(
         request, blank = finish(front, identifier, search=search or ())
         found = closure(front, identifier, search=search or ())
         # What was certified with things still open is certified again, now that none is.
-        certified = not blank and request.report is not None
-        certificate = issue(front, identifier) if certified else None
+        certificate = None if blank else issue(front, identifier)
         document = described(request, front.settings)
     items = [
         {"item": a.item, "is": a.says, "exit": said.exit, "detail": said.detail}

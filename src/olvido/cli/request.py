@@ -261,12 +261,19 @@ def _plan_destruction(terminal: Terminal, workspace: Workspace, identifier: str)
 
 
 def _destroy(terminal: Terminal, workspace: Workspace, identifier: str) -> bool:
+    from olvido.requests.certificate import issue
     from olvido.requests.destruction import destroy
 
     request, gone = destroy(workspace, identifier)
+    certificate = issue(workspace, identifier)
     terminal.emit(
-        {"request": request.id, "status": request.status, "destroyed": [m.id for m in gone]},
-        f"Destroyed: {', '.join(model.id for model in gone)}.",
+        {
+            "request": request.id,
+            "status": request.status,
+            "destroyed": [model.id for model in gone],
+            "certificate": str(certificate),
+        },
+        f"Destroyed: {', '.join(model.id for model in gone)}. Certificate: {certificate}",
         f"Next: olvido request close {identifier}",
     )
     return True

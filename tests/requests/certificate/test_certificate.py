@@ -34,7 +34,7 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, RequestKind
 from olvido.ledger.signing import SigningKey, public_file
 from olvido.requests.certificate import Checked, certificates_of, check, issue
-from olvido.requests.certificate.claims import overclaims
+from olvido.requests.certificate.claims import DESTROY, overclaims
 from olvido.requests.certificate.closing import EXITS
 from olvido.requests.certificate.envelope import seal
 from olvido.requests.certificate.issue import statement_core
@@ -90,6 +90,36 @@ def test_what_was_done_is_certified(case: Make, second: ModuleType, exact: bool)
     replay = f"olvido verify-exact {predicate['models']['after']['id']}"
     assert checked.replay == (replay if exact else None)
     assert made.workspace.store.verify_log().sound
+
+
+def test_a_destroyed_model_is_certified_and_nothing_more(case: Make, second: ModuleType) -> None:
+    made = case()
+    store, model = made.workspace.store, made.report["model"]["before"]
+    request = store.add_request(RequestKind.DESTROY, scope={"model": model}, law="gdpr")
+    with pytest.raises(StateError, match="was not destroyed"):
+        issue(made.workspace, request.id)
+    store.bury_model(model, "destroyed for a test")
+    core = statement_core(made.workspace, request)
+    envelope = read_document(issue(made.workspace, request.id))
+    assert believed(made, second, envelope) == (True, True)
+    assert believed(made, second, envelope, made.report["digest"]["before"]) == (False, False)
+    predicate = statement(envelope)["predicate"]
+    assert (predicate["guarantee"]["class"], predicate["models"]["after"]) == ("destroyed", None)
+    exact = {"class": "exact", "meaning": MEANING[Guarantee.EXACT], "bound": None}
+    for changes in (
+        {"guarantee": exact, "not_proven": list(LIMITS[Guarantee.EXACT])},
+        {"forgotten": core["forgotten"] | {"count": 3}},
+        {"report": str(Digest.of(b"none"))},
+        {"method": core["method"] | {"name": "retrain"}},
+        {"models": core["models"] | {"after": core["models"]["before"]}},
+    ):
+        assert overclaims(core | changes)
+        assert believed(made, second, made.reissued(core | changes)) == (False, False), changes
+    # A model that is back under its name is not gone.
+    folder = made.workspace.settings.models / store.model(model).path
+    folder.mkdir(parents=True)
+    with pytest.raises(StateError, match="was not destroyed"):
+        statement_core(made.workspace, request)
 
 
 def test_the_same_evidence_is_certified_once(case: Make) -> None:
@@ -475,7 +505,9 @@ def test_the_verifier_knows_what_olvido_knows(second: ModuleType) -> None:
     told = {name: kind for kind, (names, *_) in second.CLAIMS.items() for name in names or ()}
     # Tests of other folders may have put methods of their own into the table.
     own = {n: m.guarantee for n, m in ways().items() if m.__module__.startswith("olvido.")}
-    assert told == {n: str(g) for n, g in own.items() if g is not Guarantee.EMPIRICAL}
+    assert told == {n: str(g) for n, g in own.items() if g is not Guarantee.EMPIRICAL} | {
+        DESTROY: "destroyed"
+    }
     # What a method is called says nothing about how well it forgot: its audit does.
     assert second.CLAIMS["empirical"][0] is None
     for guarantee in Guarantee:

@@ -28,6 +28,7 @@ CLOSED: dict[str, tuple[Exit | None, str | None]] = {
     "rows:0123456789abcdef": (Exit.ERASED, "3 rows removed from their file"),
     "backups": (Exit.AWAITING_EXPIRY, "2026-12-31"),
     "export:/home/somebody/model": (Exit.CANNOT, "we sold them."),
+    "log": (Exit.CANNOT, "holds no words and no name"),
     "attic:1": (None, None),
     "attic:2": (None, None),
 }
@@ -154,10 +155,11 @@ def test_done_is_said_only_of_what_is_done(case: Case) -> None:
     assert "everything else: we are still at work" in text
     assert "the data themselves" not in text
     assert "somebody" not in text
+    assert "our own log" not in text
 
 
 def test_done_is_said_where_nothing_is_left(case: Case) -> None:
-    path = certified(case, "rows:0123456789abcdef")
+    path = certified(case, "rows:0123456789abcdef", "log")
     text = write(case.workspace, "done")
     assert "we did what you asked" in " ".join(text.split())
     assert path.name in text

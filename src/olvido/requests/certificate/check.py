@@ -51,7 +51,7 @@ class Checked:
         return f"olvido verify-exact {predicate['models']['after']['id']}"
 
 
-def detail_of(core: Mapping[str, Any]) -> dict[str, str]:
+def detail_of(core: Mapping[str, Any]) -> dict[str, str | None]:
     """What the log's entry says of a certificate."""
     return {
         "request": core["request"]["id"],

@@ -15,6 +15,9 @@ from olvido.requests.certificate.closing import EXITS, OPEN
 from olvido.requests.certificate.shape import CORE, misfits
 from olvido.requests.limits import LIMITS
 
+DESTROY = "destroy"
+"""What is done to a model that nothing forgets any more."""
+
 
 def overclaims(core: Mapping[str, Any]) -> list[str]:
     """Reasons why this must not be certified; none where every claim has its evidence.
@@ -43,11 +46,13 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
         yield f"it does not say what {claimed} leaves unproven"
     if core["request"]["kind"] not in list(RequestKind):
         yield f"{core['request']['kind']!r} is no kind of request"
-    known = ways()
+    known = {name: way.guarantee for name, way in ways().items()} | {DESTROY: Guarantee.DESTROYED}
     if method not in known:
         yield f"the method {method!r} is not known, so nothing can be claimed of it"
-    elif known[method].guarantee is not guarantee:
-        yield f"the method {method} gives {known[method].guarantee} forgetting, not {claimed}"
+    elif known[method] is not guarantee:
+        yield f"the method {method} gives {known[method]} forgetting, not {claimed}"
+    if (core["report"] is None) != (guarantee is Guarantee.DESTROYED):
+        yield "every forgetting has a report, and destroying a model has none"
     bound = core["guarantee"]["bound"]
     if (bound is not None) != (guarantee is Guarantee.CERTIFIED):
         yield "a bound belongs to a certified forgetting, and to no other"
@@ -113,8 +118,8 @@ def _less(after: float | None, before: float | None) -> float | None:
 
 def _records(core: Mapping[str, Any]) -> Iterator[str]:
     count = core["forgotten"]["count"]
-    if count < 1:
-        yield "nothing was forgotten"
+    if (count < 1) != (core["guarantee"]["class"] == Guarantee.DESTROYED):
+        yield "nothing was forgotten, or more than the model that was destroyed"
     if count != sum(one["forgotten"] for one in core["datasets"]):
         yield "the datasets do not add up to the count of what was forgotten"
     for one in core["datasets"]:

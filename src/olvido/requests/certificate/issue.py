@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from olvido.documents import read_document, write_document
 from olvido.errors import InputError, StateError
 from olvido.forgetting.guarantee import MEANING
 from olvido.ledger.digests import Digest, merkle_root, records_root
-from olvido.ledger.facts import Guarantee, Model, Request
+from olvido.ledger.facts import Guarantee, Model, Request, RequestKind
 from olvido.ledger.signing import SigningKey
 from olvido.ledger.store import Store
 from olvido.requests.certificate.check import KIND, detail_of
-from olvido.requests.certificate.claims import overclaims, utility
+from olvido.requests.certificate.claims import DESTROY, overclaims, utility
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.certificate.envelope import seal, statement_of
 from olvido.requests.certificate.provenance import made_by, release
@@ -55,7 +56,7 @@ def issue(office: Office, identifier: str) -> Path:
     entries = office.store.events()
     said = [entry.seq for entry in entries if (entry.kind, entry.detail) == (KIND, detail)]
     number = said[0] if said else office.store.note(KIND, detail)
-    path = office.settings.certificates / _name(identifier, detail["statement"])
+    path = office.settings.certificates / _name(identifier, str(detail["statement"]))
     write_document(seal(_statement(office, core, number, key), key), path)
     return path
 
@@ -118,8 +119,10 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
     """All that a certificate says, but where the log says so.
 
     Raises:
-        StateError: the request was not answered by a new version.
+        StateError: the request was not answered, by a new version or by destroying its model.
     """
+    if request.kind is RequestKind.DESTROY:
+        return _destroyed(office, request)
     path = office.settings.reports / f"{request.id}.json"
     if request.report is None:
         raise StateError(
@@ -140,14 +143,7 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
     audit = _audit(attempt["audit"])
     datasets, forgotten = _datasets(office, request, model)
     return {
-        "request": {
-            "id": request.id,
-            "kind": request.kind.value,
-            "law": request.law,
-            "received": request.received_at.isoformat(),
-            "answered": model.created_at.isoformat(),
-            "together": report["together"],
-        },
+        "request": _request(request, model.created_at, report["together"]),
         "guarantee": {"class": guarantee.value, "meaning": MEANING[guarantee], "bound": None},
         "models": {
             "before": {"id": report["model"]["before"], "weights": report["digest"]["before"]},
@@ -162,12 +158,7 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
             "seed": model.seed,
             "stopped": attempt["outcome"]["stopped"],
         },
-        "training": {
-            "learner": training.learner,
-            "seed": training.seed,
-            # What it began from may be a path of this machine.
-            "recipe": {name: v for name, v in training.recipe.items() if name != "base"},
-        },
+        "training": _taught(training),
         "audit": audit,
         "references": [
             {"digest": one["digest"], "seed": one["seed"]} for one in report["never_trained"]
@@ -179,6 +170,57 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
         "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
         "report": str(Digest.of(content)),
         "not_proven": list(LIMITS[guarantee]),
+    }
+
+
+def _destroyed(office: Office, request: Request) -> dict[str, Any]:
+    """What there is to say where the whole model was destroyed."""
+    model = office.store.model(request.scope["model"])
+    folder = office.settings.models / model.path
+    if model.tombstone is None or folder.exists():
+        raise StateError(f"model {model.id} was not destroyed: there is nothing to certify")
+    training, claimed = _training(office.store, model), Guarantee.DESTROYED
+    return {
+        "request": _request(request, model.tombstone.at, [request.id]),
+        "guarantee": {"class": claimed.value, "meaning": MEANING[claimed], "bound": None},
+        "models": {"before": {"id": model.id, "weights": str(model.digest)}, "after": None},
+        "datasets": [],
+        "forgotten": {"count": 0, "commitment": str(merkle_root([]))},
+        "method": {
+            "name": DESTROY,
+            "olvido": release(),
+            "options": {},
+            "seed": 0,
+            "stopped": "the weights and all that descends from them were removed",
+        },
+        "training": _taught(training),
+        "audit": None,
+        "references": [],
+        "utility": [],
+        "closure": closure_of(office.store, request),
+        "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
+        "report": None,
+        "not_proven": list(LIMITS[claimed]),
+    }
+
+
+def _request(request: Request, answered: datetime, together: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "kind": request.kind.value,
+        "law": request.law,
+        "received": request.received_at.isoformat(),
+        "answered": answered.isoformat(),
+        "together": list(together),
+    }
+
+
+def _taught(training: Model) -> dict[str, Any]:
+    return {
+        "learner": training.learner,
+        "seed": training.seed,
+        # What it began from may be a path of this machine.
+        "recipe": {name: v for name, v in training.recipe.items() if name != "base"},
     }
 
 

@@ -93,7 +93,7 @@ CORE: Mapping[str, Any] = {
         "hardware": _DIGEST,
         "environment": ANY,
     },
-    "report": _DIGEST,
+    "report": (None, _DIGEST),
     "not_proven": [str],
 }
 """What is certified; the log commits to its digest."""
