@@ -196,6 +196,22 @@ def test_the_next_method_is_tried_where_one_does_not_come_near(
     assert "graddiff at lr" in outcome.stopped
 
 
+def test_a_trial_that_leads_elsewhere_is_given_up(
+    trained: Trained, split: Split, task: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the steps where nothing moves; a few where everything does."""
+    for factor, steps, side in ((1e-6, 15, Side.TOO_LITTLE), (1e3, 5, Side.HARM)):
+        monkeypatch.setattr(NPO, "base_lr", 1e-4 * factor)
+        with pytest.raises(NothingFits) as caught:
+            sought(trained, split, task, methods="npo", most=1)
+        (trial,) = caught.value.trials
+        assert trial.side is side
+        given_up, _, rest = trial.stopped.partition(" of ")
+        assert given_up.startswith("given up after ")
+        assert int(given_up.rpartition(" ")[2]) <= steps
+        assert rest.endswith("which lead elsewhere")
+
+
 def test_when_time_is_up_the_best_is_named_and_nothing_given(
     trained: Trained, split: Split, task: Language, unmoved: list[float]
 ) -> None:

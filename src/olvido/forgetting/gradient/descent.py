@@ -27,6 +27,9 @@ from olvido.learners.runs.loop import Loop
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Example, Task
 
+Patience = Callable[[Sequence[Moment], int], bool]
+"""Told what a run saw so far and how many steps it has; says whether to give up."""
+
 
 class Descent:
     """Move the weights down a forget loss, held by a guard on retained records.
@@ -116,6 +119,7 @@ class Descent:
         self.scaled = lr is None
         self.retain_batch, self.retain_weight = retain_batch, retain_weight
         self.project, self.target, self.checkpointing = project, target, checkpointing
+        self.patience: Patience | None = None
 
     # What a method may say of itself.
 
@@ -199,7 +203,9 @@ class Descent:
             loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
             history, tokens, there = Steps(self, loop, split, task, known).descend()
             model = self.finished(model, trained.model)
-        if there:
+        if len(history) < total and not there:
+            why = f"given up after {len(history)} of {total} steps, which lead elsewhere"
+        elif there:
             why = f"the records reached the loss of never learned ones after {len(history)} steps"
         elif all(map(math.isfinite, known.goals.values())):
             why = f"all {total} steps were used before every record reached its target"

@@ -98,6 +98,9 @@ class Steps:
             self.history.append(Moment(step, fmean(seen.values()), now.retain))
             if now.losses and arrived(self.losses, self.known.goals):
                 return tuple(self.history), self.tokens, True
+            patience = self.method.patience
+            if patience is not None and patience(self.history, self.loop.total):
+                break
         return tuple(self.history), self.tokens, False
 
     def _parts(

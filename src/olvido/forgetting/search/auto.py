@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from olvido.forgetting.guarantee import Need
 from olvido.forgetting.search.bracket import Bracket
 from olvido.forgetting.search.proxies import BANDS, Yardstick
 from olvido.forgetting.search.shelf import Shelf
-from olvido.forgetting.types import Cost, Method, Run, Side, Split, Trial, priced
+from olvido.forgetting.types import Cost, Method, Moment, Run, Side, Split, Trial, priced
 from olvido.learners import Progress, Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Task
@@ -27,6 +27,14 @@ EPOCHS = 30
 """Passes over the forgotten at the rate that a method begins with; a lower one gets more."""
 LONGER = 4
 """How many times more, at the most."""
+
+
+HALF = 0.5
+"""Share of its steps after which a trial may be given up as too little."""
+SLOW = 0.25
+"""Share of the way to its aim below which it is, by then. No trial that was good was so slow."""
+GONE = 1.0
+"""Nats a token by which the guard's loss may rise before a trial is given up as harm."""
 
 
 class _OutOfTime(Exception):
@@ -241,6 +249,8 @@ class _Search:
         run: Run | None = None
         proxies: dict[str, float] = {}
         side, distance = Side.TOO_MUCH, math.inf
+        assert isinstance(method, Descent)
+        method.patience = self._lost
         try:
             run = method.run(
                 self._trained, self._yardstick.split, self._task, seed=self._seed, watch=self._step
@@ -257,6 +267,15 @@ class _Search:
             self._shelf.write(trial, run.history if run else (), kept)
         # The models of trials that were no good are let go.
         return _Tried(trial, run if side is Side.GOOD else None, False)
+
+    def _lost(self, history: Sequence[Moment], total: int) -> bool:
+        """Whether a trial leads to either side of its aim, so that the rest of it is spared."""
+        held = [moment.retain for moment in history if moment.retain is not None]
+        if held and held[-1] > held[0] + GONE:
+            return True
+        first, last = history[0].forget, history[-1].forget
+        way = self._yardstick.expected.loss - first
+        return len(history) >= HALF * total and last - first < SLOW * way
 
     def _step(self, progress: Progress) -> None:
         self._in_time()
