@@ -164,6 +164,8 @@ def test_every_change_is_one_entry(store: Store, data: Path) -> None:
         "request-received",
         "request-advanced",
     ]
+    (pointed,) = store.events("alias-set")
+    assert pointed.detail["alias"] == "serving"
     assert store.verify_log().sound
 
 

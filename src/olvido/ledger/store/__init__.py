@@ -305,10 +305,10 @@ class Store(Answering):
         with self._read() as connection:
             return models.aliases(connection)
 
-    def events(self) -> tuple[LogEntry, ...]:
-        """The log, the oldest entry first."""
+    def events(self, kind: str | None = None) -> tuple[LogEntry, ...]:
+        """The log, or its entries of one kind, the oldest first."""
         with self._read() as connection:
-            return log.entries(connection)
+            return log.entries(connection, kind)
 
     def note(self, kind: str, detail: Mapping[str, Any]) -> int:
         """Append an entry to the log that tells of no change in the ledger; returns its number."""

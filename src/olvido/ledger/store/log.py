@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, true, update
 
 from olvido.errors import InputError
 from olvido.ledger.digests import Digest, canonical_json, merkle_root
@@ -103,9 +103,11 @@ def unlink(connection: Connection, numbers: Iterable[int], reason: str) -> None:
     )
 
 
-def entries(connection: Connection) -> tuple[LogEntry, ...]:
-    """All entries, the oldest first."""
-    return tuple(map(_entry, _rows(connection)))
+def entries(connection: Connection, kind: str | None = None) -> tuple[LogEntry, ...]:
+    """All entries, or those of one kind, the oldest first."""
+    wanted = true() if kind is None else schema.log.c.kind == kind
+    query = select(schema.log).where(wanted).order_by(schema.log.c.seq)
+    return tuple(map(_entry, connection.execute(query)))
 
 
 def _entry(row: Any) -> LogEntry:

@@ -53,8 +53,7 @@ def issue(office: Office, identifier: str) -> Path:
             "no more than its evidence: answer the request again, or audit it"
         )
     detail = detail_of(core)
-    entries = office.store.events()
-    said = [entry.seq for entry in entries if (entry.kind, entry.detail) == (KIND, detail)]
+    said = [entry.seq for entry in office.store.events(KIND) if entry.detail == detail]
     number = said[0] if said else office.store.note(KIND, detail)
     path = office.settings.certificates / _name(identifier, str(detail["statement"]))
     write_document(seal(_statement(office, core, number, key), key), path)
@@ -66,8 +65,8 @@ def certificates_of(office: Office, identifier: str) -> tuple[Path, ...]:
     office.store.request(identifier)
     found = [
         office.settings.certificates / _name(identifier, str(entry.detail["statement"]))
-        for entry in office.store.events()
-        if entry.kind == KIND and entry.detail["request"] == identifier
+        for entry in office.store.events(KIND)
+        if entry.detail["request"] == identifier
     ]
     return tuple(path for path in found if path.is_file())
 
