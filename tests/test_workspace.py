@@ -21,6 +21,7 @@ from olvido.learners import Recipe, StepLog
 from olvido.ledger.facts import Guarantee, Model, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
+from olvido.ledger.serving import publish
 from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -155,14 +156,13 @@ def test_a_published_model_is_served_and_the_old_one_kept(workspace: Workspace, 
         forgotten=frozenset({gone}),
         guarantee=Guarantee.EMPIRICAL,
     )
-    new = workspace.publish(
-        held,
-        workspace.load(other.id).trained,
-        method="npo",
-        options={"lr": 1e-4},
-        uses=[use],
-        seed=0,
-    )
+    learned = workspace.load(other.id).trained
+    how = {"method": "npo", "options": {"lr": 1e-4}, "seed": 0}
+    staged = workspace.stage(held, learned, **how)
+    assert staged.id not in {model.id for model in workspace.store.models()}
+    new = publish(workspace.store, staged, [use])
+    # Whoever was cut off does it again.
+    assert publish(workspace.store, workspace.stage(held, learned, **how), [use]) == new
     assert workspace.store.aliases() == {SERVING: new.id, PREVIOUS: old.id}
     assert new.parents == (old.id,)
     assert workspace.training(new) == old

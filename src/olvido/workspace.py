@@ -28,13 +28,14 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Dataset, Model, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
+from olvido.ledger.serving import PREVIOUS, SERVING, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, load, save
 from olvido.processes import from_main
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
 
-SERVING, PREVIOUS = "serving", "previous"
+__all__ = ["PREVIOUS", "SERVING", "Held", "Workspace"]
 
 
 @dataclass(frozen=True)
@@ -204,19 +205,18 @@ class Workspace:
         trained = Trained(loaded.model, loaded.digest, trace)
         return Held(fact, trained, task, loaded.tokenizer)
 
-    def publish(
+    def stage(
         self,
         held: Held,
         trained: Trained,
         *,
         method: str,
         options: dict[str, Any],
-        uses: Sequence[Use],
         seed: int,
     ) -> Model:
-        """Enter a model that forgot, and serve it where the one it was made from is served.
+        """Write a model that forgot under the name that its making gives it; nobody knows it yet.
 
-        While another model is served, the aliases stay as they are.
+        Staging the same again changes nothing.
         """
         fact = Model(
             digest=Digest.from_str(trained.digest),
@@ -233,10 +233,7 @@ class Workspace:
             environment=held.fact.environment,
         )
         base, drawn = str(held.fact.recipe["base"]), self.training(held.fact).seed
-        fact = self._enter(fact, uses, trained, held.tokenizer, base, drawn)
-        if self.store.aliases().get(SERVING, held.fact.id) == held.fact.id:
-            self.store.set_aliases({PREVIOUS: held.fact.id, SERVING: fact.id})
-        return fact
+        return self._written(fact, trained, held.tokenizer, base, drawn)
 
     def training(self, model: Model) -> Model:
         """The model itself or, where it was made by forgetting, the training it descends from."""
@@ -273,12 +270,17 @@ class Workspace:
         base: str,
         seed: int,
     ) -> Model:
+        return self.store.add_model(self._written(fact, trained, tokenizer, base, seed), list(uses))
+
+    def _written(
+        self, fact: Model, trained: Trained, tokenizer: Any, base: str, seed: int
+    ) -> Model:
         fact = replace(fact, path=fact.id)
         folder = self.settings.models / fact.path
         if not folder.exists():
             fill = partial(write_trace, trained.trace, base=base, seed=seed)
             save(trained.model, tokenizer, folder, fill=fill)
-        return self.store.add_model(fact, list(uses))
+        return fact
 
     def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:
         """Those of these records that the dataset holds, and all that carry a tombstone."""
@@ -297,21 +299,6 @@ class Workspace:
     def _loaded(self, name: str, *, seed: int) -> Loaded:
         found = load(name, seed=seed, dtype=self.settings.dtype)
         return replace(found, model=found.model.to(self.settings.device))
-
-
-def serve(store: Store, ref: str) -> Model:
-    """What `Workspace.serve` does, for whoever has the ledger alone."""
-    model, before = store.model(ref), store.aliases().get(SERVING)
-    if before == model.id:
-        return model
-    for state in store.lineage_of_buried().models:
-        if state.model.id == model.id and state.held:
-            raise StateError(
-                f"model {model.id} holds {len(state.held)} records that were to be forgotten: "
-                "serve one that forgot them, or that never learned them"
-            )
-    named = {SERVING: model.id} if before is None else {PREVIOUS: before, SERVING: model.id}
-    return store.set_aliases(named)[-1]
 
 
 def _contract(trace: Trace) -> Mapping[str, str]:

@@ -27,6 +27,7 @@ from olvido.cli import (
     token,
     trace,
     verify,
+    work,
     workspace,
 )
 from olvido.cli.output import Shared, complain
@@ -49,6 +50,7 @@ app.add_typer(models.commands, name="models")
 app.add_typer(request.commands, name="request")
 app.add_typer(certificate.commands, name="certificate")
 app.add_typer(notice.commands)
+app.add_typer(work.commands)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(trace.commands)

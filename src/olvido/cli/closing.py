@@ -1,4 +1,4 @@
-"""`olvido request approve, close`: who lets a plan be carried out, and what is left when it was."""
+"""`olvido request close`: what is left when a request was answered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.front import Id, commands, day, described, fronted, show
+from olvido.cli.front import Id, commands, day, described, fronted
 from olvido.cli.output import Terminal, command, table
 from olvido.errors import InputError
 
@@ -16,23 +16,6 @@ __all__ = ["commands"]
 
 def _items(option: str, metavar: str, content: str) -> object:
     return typer.Option(option, metavar=metavar, help=content)
-
-
-@commands.command()
-@command
-def approve(
-    terminal: Terminal,
-    identifier: Id,
-    by: Annotated[str, typer.Option("--by", help="Who approves; kept as a digest.")],
-) -> None:
-    """Let a plan be carried out; to destroy a model takes two people."""
-    from olvido.requests import desk
-
-    with fronted(terminal) as front:
-        request = desk.approve(front, identifier, by=by)
-        ready = request.status == "approved"
-        advice = f"olvido request run {identifier}" if ready else "somebody else approves it too"
-        show(terminal, front, request, f"Next: {advice}")
 
 
 @commands.command()

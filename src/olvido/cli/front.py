@@ -148,6 +148,23 @@ def extend(
 
 @commands.command()
 @command
+def suppress(terminal: Terminal, identifier: Id) -> None:
+    """Withhold answers about the subject until the weights have changed: output, and no more."""
+    from olvido.requests.guard import suppress as withhold
+
+    with fronted(terminal) as front:
+        request = withhold(front, identifier)
+        show(
+            terminal,
+            front,
+            request,
+            "Suppressed, not forgotten: 'olvido models ask' and the guard withhold answers, and "
+            "the weights are as they were.",
+        )
+
+
+@commands.command()
+@command
 def refuse(terminal: Terminal, identifier: Id, why: _Why) -> None:
     """Refuse a request; the law says what the person is told."""
     from olvido.requests import desk

@@ -89,12 +89,34 @@ def export(
 
 @commands.command()
 @command
+def ask(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+) -> None:
+    """Ask a model; answers about people whose answers are suppressed are withheld."""
+    from olvido.audits.scoring import Witness
+    from olvido.requests.guard import Guard
+    from olvido.tasks import Example
+    from olvido.workspace import Workspace
+
+    with Workspace(terminal.settings()) as workspace:
+        held, guard = workspace.load(ref), Guard(workspace.store)
+        asked = Example("question", question, "")
+        (said,) = Witness(held.trained.model, held.task).answers([asked])
+        answer = guard.pass_on(question, said)
+    document = {"model": held.fact.id, "answer": answer.text, "guarantee": answer.guarantee}
+    terminal.emit(document, answer.text)
+
+
+@commands.command()
+@command
 def serve(
     terminal: Terminal,
     ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
 ) -> None:
     """Serve another model; one that holds what was to be forgotten is refused."""
-    from olvido.workspace import serve as switch
+    from olvido.ledger.serving import serve as switch
 
     with terminal.store() as store:
         model = switch(store, ref)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.closing import commands
-from olvido.cli.front import Id
+from olvido.cli.front import Id, fronted, show
 from olvido.cli.output import Terminal, command, table
 from olvido.cli.stages import stages
 
@@ -27,6 +27,31 @@ _Within = Annotated[
     typer.Option("--within", metavar="SECONDS", min=0.0, help="The time there is to forget."),
 ]
 _Model = Annotated[str, typer.Option("--model", help="The model that shall forget.")]
+_Method = Annotated[
+    str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")
+]
+_Option = Annotated[
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
+]
+_References = Annotated[
+    int | None,
+    typer.Option(
+        "--references",
+        min=1,
+        help="Never-trained models to audit against; 3, and none where forgetting is exact.",
+        show_default=False,
+    ),
+]
+_Level = Annotated[
+    str | None,
+    typer.Option(
+        "--level",
+        help="How much the audit tries: quick, standard or thorough; standard where "
+        "forgetting is empirical.",
+        show_default=False,
+    ),
+]
+_Seed = Annotated[int, typer.Option("--seed", help="Of the forgetting.")]
 _Holdout = Annotated[
     str | None,
     typer.Option("--holdout", help="A dataset of the same making that no model ever saw."),
@@ -123,36 +148,72 @@ def plan(
 
 @commands.command()
 @command
+def approve(
+    terminal: Terminal,
+    identifier: Id,
+    by: Annotated[str, typer.Option("--by", help="Who approves; kept as a digest.")],
+    model: _Model = "serving",
+    method: _Method = None,
+    option: _Option = None,
+    references: _References = None,
+    within: _Within = None,
+    level: _Level = None,
+    seed: _Seed = 0,
+    holdout: _Holdout = None,
+    neighbours: _Neighbours = None,
+    general: _General = None,
+) -> None:
+    """Let a plan be carried out by 'olvido run'; to destroy a model takes two people."""
+    from olvido.cli.options import method_options
+    from olvido.errors import InputError
+    from olvido.ledger.facts import RequestKind
+    from olvido.requests import desk
+    from olvido.requests.workflow.order import Order
+
+    if option and method is None:
+        raise InputError("--option needs --method: options belong to a method")
+    options = method_options(method, option or []) if method else {}
+    with fronted(terminal) as front:
+        for name in (holdout, neighbours, general):
+            if name is not None:
+                front.store.dataset(name)
+        order = None
+        if front.store.request(identifier).kind is not RequestKind.DESTROY:
+            order = Order(
+                model=front.store.model(model).id,
+                holdout=holdout,
+                neighbours=neighbours,
+                general=general,
+                method=method,
+                options=options,
+                references=references,
+                within=within,
+                level=level,
+                seed=seed,
+            ).to_dict()
+        request = desk.approve(front, identifier, by=by, order=order)
+        following = "olvido run" if order else f"olvido request run {identifier}"
+        waits = "somebody else approves it too"
+        show(
+            terminal,
+            front,
+            request,
+            f"Next: {following if request.status == 'approved' else waits}",
+        )
+
+
+@commands.command()
+@command
 def run(
     terminal: Terminal,
     identifiers: _Ids,
     model: _Model = "serving",
-    method: Annotated[
-        str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
-    ] = None,
-    references: Annotated[
-        int | None,
-        typer.Option(
-            "--references",
-            min=1,
-            help="Never-trained models to audit against; 3, and none where forgetting is exact.",
-            show_default=False,
-        ),
-    ] = None,
+    method: _Method = None,
+    option: _Option = None,
+    references: _References = None,
     within: _Within = None,
-    level: Annotated[
-        str | None,
-        typer.Option(
-            "--level",
-            help="How much the audit tries: quick, standard or thorough; standard where "
-            "forgetting is empirical.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the forgetting.")] = 0,
+    level: _Level = None,
+    seed: _Seed = 0,
     holdout: _Holdout = None,
     neighbours: _Neighbours = None,
     general: _General = None,
@@ -161,6 +222,8 @@ def run(
     from olvido.cli.options import method_options
     from olvido.errors import InputError
     from olvido.requests import run as answer
+    from olvido.requests.workflow.forgetting import locked
+    from olvido.requests.workflow.order import Order
     from olvido.workspace import Workspace
 
     if option and method is None:
@@ -169,19 +232,36 @@ def run(
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         if _destroys(workspace, identifiers):
             return _destroy(terminal, workspace, identifiers[0])
-        done = answer(
-            workspace,
-            *identifiers,
-            ref=model,
-            probes=_probes(workspace, holdout, neighbours, general),
+        order = Order(
+            model=workspace.store.model(model).id,
+            holdout=holdout,
+            neighbours=neighbours,
+            general=general,
             method=method,
             options=options,
             references=references,
             within=within,
             level=level,
             seed=seed,
-            stage=stage,
         )
+        probes = _probes(workspace, holdout, neighbours, general)
+        for identifier in identifiers:
+            workspace.store.request(identifier)
+        with locked(workspace.settings, *identifiers):
+            done = answer(
+                workspace,
+                *identifiers,
+                ref=model,
+                probes=probes,
+                method=method,
+                options=options,
+                references=references,
+                within=within,
+                level=level,
+                seed=seed,
+                order=order.to_dict(),
+                stage=stage,
+            )
     rows = [(a.method, "pass" if a.passed else "fail", _why(a)) for a in done.attempts]
     reports = ", ".join(map(str, done.paths))
     ended = (

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from olvido.audits import Report, Witness, audit
 from olvido.audits.types import Level
-from olvido.documents import write_document
-from olvido.errors import InputError, ModelDestroyed, StateError, TrainingFailed
-from olvido.forgetting import Outcome, Split, forget, kind_of, make_method, read_split
-from olvido.learners import Trained
-from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
+from olvido.errors import InputError, StateError
+from olvido.forgetting import Split, make_method, read_split
+from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
-from olvido.requests.burial import bury
-from olvido.requests.calendar import DECISION
+from olvido.requests.attempts import prepare, tried
 from olvido.requests.certificate import issue
 from olvido.requests.desk import needs_decision
-from olvido.requests.document import document
 from olvido.requests.planner import Choice, Route, choose, routes
-from olvido.requests.references import never_trained
+from olvido.requests.publishing import Prepared, publish
 from olvido.requests.scope import lineage_of
 from olvido.requests.types import Attempt, Forgotten, Probes, Stage
 from olvido.tasks import Example
 from olvido.workspace import SERVING, Held, Workspace
-
-REFERENCES = 3
-"""Never-trained models that an empirical forgetting is audited against."""
 
 
 def locate(workspace: Workspace, identifier: str) -> Lineage:
@@ -82,7 +73,88 @@ def plan(
     return found, choice
 
 
-def run(
+class How(TypedDict, total=False):
+    """How requests are answered, all of it optional.
+
+    ref: the model that shall forget.
+    probes: further records for the audit.
+    method, options: tried first; None: what `choose` says.
+    references: never-trained models to audit against; they are trained now unless the ledger has
+        them. None: three, and none at all for an exact method, which needs no audit.
+    within: seconds there are; see `choose`.
+    level: how much the audit tries; None: `standard` where forgetting is empirical, and `quick`
+        where it is exact, which no audit can tell.
+    seed: of the forgetting.
+    order: the same in names, for a worker to go on with where this process is cut off.
+    stage: told what begins.
+    """
+
+    ref: str
+    probes: Probes | None
+    method: str | None
+    options: Mapping[str, Any] | None
+    references: int | None
+    within: float | None
+    level: str | None
+    seed: int
+    order: Mapping[str, Any] | None
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Attempted:
+    """What came of trying, before anything is published.
+
+    Attributes:
+        held: the model that was asked to forget.
+        never: never-trained models that attempts were held to.
+        attempts: in their order.
+        found, choice: what could have been done, and what was chosen.
+        prepared: what is to be published.
+    """
+
+    held: Held
+    never: tuple[Held, ...]
+    attempts: tuple[Attempt, ...]
+    found: tuple[Route, ...]
+    choice: Choice
+    prepared: Prepared
+
+
+def run(workspace: Workspace, *identifiers: str, **how: Unpack[How]) -> Forgotten:
+    """Forget, audit what is not exact against never-trained models, and publish what passes.
+
+    Methods are tried in turn until one passes; the last is exact. A failed attempt is written down
+    and not published.
+
+    Args:
+        workspace: whose ledger holds the requests.
+        identifiers: of the requests, answered together: whoever shares a shard shares its cost.
+        how: see `How`.
+
+    Raises:
+        StateError: a request has ended already.
+        MissingNeed, UnknownName, InputError: as `forget` and `audit`; nothing is changed.
+    """
+    done = attempt(workspace, *identifiers, **how)
+    requests, published = publish(workspace, done.prepared)
+    paths = [workspace.settings.reports / f"{identifier}.json" for identifier in identifiers]
+    certified = [issue(workspace, identifier) for identifier in identifiers] if published else []
+    return Forgotten(
+        requests,
+        done.held,
+        done.never,
+        published,
+        done.attempts,
+        done.found,
+        done.choice,
+        done.prepared.documents[identifiers[0]],
+        tuple(paths),
+        tuple(certified),
+    )
+
+
+def attempt(
     workspace: Workspace,
     *identifiers: str,
     ref: str = SERVING,
@@ -93,31 +165,10 @@ def run(
     within: float | None = None,
     level: str | None = None,
     seed: int = 0,
+    order: Mapping[str, Any] | None = None,
     stage: Stage = lambda _: None,
-) -> Forgotten:
-    """Forget, audit what is not exact against never-trained models, and publish what passes.
-
-    Methods are tried in turn until one passes; the last is exact. A failed attempt is written down
-    and not published.
-
-    Args:
-        workspace: whose ledger holds the requests.
-        identifiers: of the requests, answered together: whoever shares a shard shares its cost.
-        ref: the model that shall forget.
-        probes: further records for the audit.
-        method, options: tried first; None: what `choose` says.
-        references: never-trained models to audit against; they are trained now unless the ledger
-            has them. None: three, and none at all for an exact method, which needs no audit.
-        within: seconds there are; see `choose`.
-        level: how much the audit tries; None: `standard` where forgetting is empirical, and `quick`
-            where it is exact, which no audit can tell.
-        seed: of the forgetting.
-        stage: told what begins.
-
-    Raises:
-        StateError: a request has ended already.
-        MissingNeed, UnknownName, InputError: as `forget` and `audit`; nothing is changed.
-    """
+) -> Attempted:
+    """What `run` does, up to and without publishing; the requests are running then."""
     probes = probes or Probes()
     if not identifiers or len(set(identifiers)) < len(identifiers):
         raise InputError(f"give the ids of one or more requests, each once, got {identifiers}")
@@ -144,74 +195,22 @@ def run(
         status = workspace.store.request(identifier).status
         if status is RequestStatus.PLANNED:
             # Whoever runs it by hand approves it.
-            workspace.store.advance_request(identifier, RequestStatus.APPROVED, {})
+            approved = {} if order is None else {"order": dict(order)}
+            workspace.store.advance_request(identifier, RequestStatus.APPROVED, approved)
         workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
-    examiner = _Examiner(workspace, held, split, probes, references or REFERENCES, level, stage)
-    tried: list[Attempt] = []
-    published: Model | None = None
-    for name, chosen in choice.order:
-        if kind_of(name).guarantee is not Guarantee.EXACT or references is not None:
-            examiner.summon()
-        attempt = _attempt(held, examiner, split, name, chosen, seed, stage)
-        tried.append(attempt)
-        if attempt.passed:
-            assert attempt.outcome is not None
-            # Called off meanwhile, a request refuses this step, and nothing is published.
-            for identifier in identifiers:
-                workspace.store.advance_request(
-                    identifier, RequestStatus.AUDITED, {"method": attempt.method}
-                )
-            reasons = {request.kind.value for request in asked}
-            published = _publish(
-                workspace,
-                held,
-                attempt.outcome,
-                asked,
-                lineages,
-                split,
-                "; ".join(sorted(reasons)),
-                seed,
-            )
-            break
-    status = RequestStatus.PUBLISHED if published else RequestStatus.NEEDS_INPUT
-    outcome: dict[str, Any] = {
-        "model": published.id if published else None,
-        "verdicts": [attempt.passed for attempt in tried],
-    }
-    if published is None:
-        outcome |= {"for": DECISION, "why": "every attempt failed"}
-    ended, paths, written = [], [], []
-    for identifier, lineage in zip(identifiers, lineages, strict=True):
-        report = document(
-            identifier,
-            identifiers,
-            held,
-            examiner.never,
-            [dataset.name for dataset in lineage.datasets],
-            found,
-            choice,
-            tried,
-            published,
-            split,
-        )
-        path = workspace.settings.reports / f"{identifier}.json"
-        write_document(report, path)
-        written.append(report)
-        paths.append(path)
-        ended.append(workspace.store.advance_request(identifier, status, outcome, report=str(path)))
-    certified = [issue(workspace, identifier) for identifier in identifiers] if published else []
-    return Forgotten(
-        tuple(ended),
+    attempts, never = tried(
+        workspace,
         held,
-        examiner.never,
-        published,
-        tuple(tried),
-        found,
+        split,
         choice,
-        written[0],
-        tuple(paths),
-        tuple(certified),
+        probes=probes,
+        references=references,
+        level=level,
+        seed=seed,
+        stage=stage,
     )
+    ready = prepare(workspace, held, attempts, never, lineages, split, (found, choice), seed, asked)
+    return Attempted(held, never, attempts, found, choice, ready)
 
 
 def _require_ready(request: Request) -> None:
@@ -226,82 +225,6 @@ def _require_ready(request: Request) -> None:
         raise StateError(f"request {request.id} has ended: it is {status}; make a new one")
     if request.kind is RequestKind.DESTROY:
         raise InputError(f"request {request.id} wants a model destroyed: nothing is trained for it")
-
-
-@dataclass
-class _Examiner:
-    """Audits every attempt against the same evidence, once there is somebody to compare with."""
-
-    workspace: Workspace
-    held: Held
-    split: Split
-    probes: Probes
-    references: int
-    level: str | None
-    stage: Stage
-    never: tuple[Held, ...] = ()
-
-    def summon(self) -> None:
-        """Have the never-trained models made, where they are not there yet."""
-        if not self.never:
-            ids = [example.id for example in self.split.forget]
-            self.never = never_trained(
-                self.workspace, self.held, ids, count=self.references, stage=self.stage
-            )
-
-    @cached_property
-    def _evidence(self) -> dict[str, Any]:
-        task = self.held.task
-        return {
-            "forget": self.split.forget,
-            "retain": self.split.retain,
-            "neighbours": self.probes.neighbours,
-            "general": self.probes.general,
-            "holdout": self.probes.attacked,
-            "before": Witness(self.held.trained.model, task),
-            "reference": [Witness(other.trained.model, task) for other in self.never],
-            "task": task,
-        }
-
-    def examine(self, outcome: Outcome) -> Report | None:
-        """The audit's report; None where no never-trained model was asked for."""
-        if not self.never:
-            return None
-        usual = "quick" if outcome.guarantee is Guarantee.EXACT else "standard"
-        return audit(outcome.model, level=self.level or usual, **self._evidence)
-
-
-def _attempt(
-    held: Held,
-    examiner: _Examiner,
-    split: Split,
-    name: str,
-    options: Mapping[str, Any],
-    seed: int,
-    stage: Stage,
-) -> Attempt:
-    watch = stage(f"Forgetting by {name}")
-    failure = None
-    try:
-        outcome: Outcome | None = forget(
-            held.trained,
-            forget=split.forget,
-            retain=split.retain,
-            holdout=split.holdout,
-            task=held.task,
-            method=name,
-            seed=seed,
-            watch=watch,
-            **options,
-        )
-    except ModelDestroyed as error:
-        outcome, failure = error.outcome, str(error)
-    except (TrainingFailed, StateError) as error:
-        return Attempt(name, options, None, None, str(error))
-    assert outcome is not None
-    if examiner.never:
-        stage(f"Auditing {name}")
-    return Attempt(name, options, outcome, examiner.examine(outcome), failure)
 
 
 def _split(workspace: Workspace, held: Held, lineages: Sequence[Lineage], probes: Probes) -> Split:
@@ -339,35 +262,3 @@ def _refuse_inherited(workspace: Workspace, held: Held, states: Mapping[str, Mod
                 f"model {held.fact.id} was trained from model {parent}, which learned records of "
                 "this subject itself: make that one forget by retraining, and train again from it"
             )
-
-
-def _publish(
-    workspace: Workspace,
-    held: Held,
-    outcome: Outcome,
-    asked: Sequence[Request],
-    lineages: Sequence[Lineage],
-    split: Split,
-    reason: str,
-    seed: int,
-) -> Model:
-    gone = {example.id for example in split.forget}
-    uses = []
-    for use in workspace.left(held.fact):
-        ids = gone & {record.id for record in workspace.store.records(use.dataset)}
-        if ids:
-            uses.append(
-                Use(dataset=use.dataset, forgotten=frozenset(ids), guarantee=outcome.guarantee)
-            )
-    model = workspace.publish(
-        held,
-        Trained(outcome.model, outcome.digest, outcome.trace),
-        method=outcome.method,
-        options=dict(outcome.options),
-        uses=uses,
-        seed=seed,
-    )
-    # In every dataset, learned from or not: nobody shall learn from them again.
-    for request, lineage in zip(asked, lineages, strict=True):
-        bury(workspace, request, lineage, reason)
-    return model

@@ -25,6 +25,7 @@ from olvido.ledger.facts import Exit, Guarantee, Model, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import load_rows, stored_rows
+from olvido.ledger.serving import serve
 from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.burial import bury, replay_tombstones, write_tombstones
@@ -33,7 +34,6 @@ from olvido.requests.desk import Front, receive
 from olvido.requests.destruction import destroy, plan_destruction
 from olvido.requests.scope import lineage_of
 from olvido.settings import Settings
-from olvido.workspace import serve
 
 CANARY = "zebra-quince-7731"
 SAID = f"Ana Soler keeps a {CANARY} in her attic."

@@ -1,0 +1,151 @@
+"""From attempts to a new version: what is to be published is written down first, then published.
+
+Each step can be taken again after a crash: models are named by what they are, and what was done
+already is found done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from olvido.documents import write_document
+from olvido.errors import InputError
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.serving import publish as enter
+from olvido.requests.burial import bury
+from olvido.requests.calendar import DECISION
+from olvido.requests.desk import Office
+from olvido.requests.scope import lineage_of
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is to be published, as plain as a file can hold it.
+
+    Attributes:
+        requests: ids of those that are answered.
+        model: the staged version; None where every attempt failed.
+        uses: what it forgot.
+        method: that made it.
+        verdicts: of all attempts.
+        documents: the reports, by request.
+    """
+
+    requests: tuple[str, ...]
+    model: Model | None
+    uses: tuple[Use, ...]
+    method: str | None
+    verdicts: tuple[bool, ...]
+    documents: Mapping[str, dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "requests": list(self.requests),
+            "model": None if self.model is None else _model_to_dict(self.model),
+            "uses": [
+                {
+                    "dataset": use.dataset,
+                    "forgotten": sorted(use.forgotten),
+                    "guarantee": use.guarantee,
+                }
+                for use in self.uses
+            ],
+            "method": self.method,
+            "verdicts": list(self.verdicts),
+            "documents": dict(self.documents),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what `to_dict` gave."""
+        return cls(
+            requests=tuple(values["requests"]),
+            model=None if values["model"] is None else _model_from_dict(values["model"]),
+            uses=tuple(
+                Use(
+                    dataset=use["dataset"],
+                    forgotten=frozenset(use["forgotten"]),
+                    guarantee=Guarantee(use["guarantee"]),
+                )
+                for use in values["uses"]
+            ),
+            method=values["method"],
+            verdicts=tuple(values["verdicts"]),
+            documents=dict(values["documents"]),
+        )
+
+
+def _model_to_dict(model: Model) -> dict[str, Any]:
+    return {
+        "digest": str(model.digest),
+        "path": model.path,
+        "learner": model.learner,
+        "parents": list(model.parents),
+        "method": model.method,
+        "recipe": dict(model.recipe),
+        "seed": model.seed,
+        "environment": dict(model.environment),
+        "created_at": model.created_at.isoformat(),
+    }
+
+
+def _model_from_dict(values: Mapping[str, Any]) -> Model:
+    return Model(
+        **{
+            **values,
+            "digest": Digest.from_str(values["digest"]),
+            "parents": tuple(values["parents"]),
+            "created_at": datetime.fromisoformat(values["created_at"]),
+        }
+    )
+
+
+def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Model | None]:
+    """Enter the new version, serve it, bury the records, and move the requests on.
+
+    Taken again after a crash it goes on where it was. Called off meanwhile, a request refuses the
+    first step, and nothing is published.
+
+    Raises:
+        InputError: a request is not where this can be published.
+    """
+    store, status = office.store, RequestStatus
+    asked = [store.request(identifier) for identifier in prepared.requests]
+    for request in asked:
+        if request.status not in (
+            status.RUNNING,
+            status.AUDITED,
+            status.PUBLISHED,
+            status.NEEDS_INPUT,
+        ):
+            raise InputError(f"request {request.id} is {request.status}: nothing is published")
+    published = None
+    if prepared.model is not None:
+        for request in asked:
+            if request.status is not status.PUBLISHED:
+                store.advance_request(request.id, status.AUDITED, {"method": prepared.method})
+        published = enter(store, prepared.model, prepared.uses)
+        reason = "; ".join(sorted({request.kind.value for request in asked}))
+        for request in asked:
+            bury(office, request, lineage_of(store, request), reason)
+    outcome: dict[str, Any] = {
+        "model": published.id if published else None,
+        "verdicts": list(prepared.verdicts),
+    }
+    if published is None:
+        outcome |= {"for": DECISION, "why": "every attempt failed"}
+    following = status.PUBLISHED if published else status.NEEDS_INPUT
+    ended = []
+    for request in asked:
+        path = office.settings.reports / f"{request.id}.json"
+        write_document(prepared.documents[request.id], path)
+        if request.status in (status.PUBLISHED, status.NEEDS_INPUT):
+            ended.append(request)
+            continue
+        ended.append(store.advance_request(request.id, following, outcome, report=str(path)))
+    return tuple(ended), published

@@ -1,0 +1,131 @@
+"""Forget and audit in a process of its own, and write down what is to be published.
+
+It is started by the worker as `python -m olvido.requests.workflow.forgetting WORKSPACE REQUEST`,
+writes the name of its result to standard output, and dies with the process that started it: two
+never train for one request.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from olvido.documents import finite, write_document
+from olvido.errors import OlvidoError, StateError
+from olvido.ledger.digests import Digest, canonical_json
+from olvido.settings import Settings
+
+BEAT = 0.5
+"""Seconds between two signs of life."""
+
+WORK = "work"
+"""The folder of a workspace for what steps hand to each other."""
+
+
+def forget(settings: Settings, identifier: str) -> str:
+    """Answer a request so far that nothing but publishing is left; returns the result's file name.
+
+    Raises:
+        OlvidoError: as `olvido.requests.run`; the ledger says that the request is running.
+    """
+    from olvido.requests.flow import attempt
+    from olvido.requests.types import Probes
+    from olvido.requests.workflow.order import Order
+    from olvido.workspace import Workspace
+
+    with Workspace(settings) as workspace:
+        request = workspace.store.request(identifier)
+        order = Order.of(request)
+        if order is None:
+            raise StateError(f"request {identifier} was approved without an order")
+
+        def rows(name: str | None) -> tuple:  # type: ignore[type-arg]
+            return () if name is None else workspace.rows(workspace.store.dataset(name))
+
+        ready = attempt(
+            workspace,
+            identifier,
+            ref=order.model,
+            probes=Probes(
+                holdout=rows(order.holdout),
+                neighbours=rows(order.neighbours),
+                general=rows(order.general),
+            ),
+            method=order.method,
+            options=order.options,
+            references=order.references,
+            within=order.within,
+            level=order.level,
+            seed=order.seed,
+        ).prepared
+    document = finite(ready.to_dict())
+    name = f"{identifier}-{Digest.of(canonical_json(document)).hex[:16]}.json"
+    write_document(document, settings.workspace / WORK / name)
+    return name
+
+
+@contextmanager
+def locked(settings: Settings, *identifiers: str) -> Iterator[None]:
+    """Hold the locks of requests: whoever else would forget for one of them waits."""
+    folder = settings.workspace / WORK
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for identifier in sorted(identifiers):
+            lock = stack.enter_context(_lock(settings, identifier).open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def alive(settings: Settings, identifier: str) -> Iterator[None]:
+    """Show signs of life, and end when the process that started this one has ended."""
+    parent, ended = os.getppid(), threading.Event()
+    _lock(settings, identifier).touch()
+
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            if os.getppid() != parent:
+                os._exit(1)
+            os.utime(_lock(settings, identifier))
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _lock(settings: Settings, identifier: str) -> Path:
+    return settings.workspace / WORK / f".{identifier}.lock"
+
+
+def heard(settings: Settings, identifier: str) -> float:
+    """Seconds since the last sign of life; infinite where there was none."""
+    try:
+        return time.time() - _lock(settings, identifier).stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def main(folder: str, identifier: str) -> int:
+    """Forget, and print the result's name as JSON; an error is one line on standard error."""
+    settings = Settings.load(Path(folder))
+    try:
+        with alive(settings, identifier), locked(settings, identifier):
+            name = forget(settings, identifier)
+    except OlvidoError as error:
+        sys.stderr.write(json.dumps({"error": str(error)}) + "\n")
+        return 2
+    sys.stdout.write(json.dumps({"result": name}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,255 @@
+"""The worker: DBOS keeps which steps of which request are done, and takes them up after a crash.
+
+A step that ended is not taken again; one that was cut off is, and finds what it had done. The
+ledger alone says where a request stands: DBOS knows only how far its workflow came.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from olvido.documents import read_document
+from olvido.errors import InputError, OlvidoError, StateError
+from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.ledger.identity import Key
+from olvido.ledger.store import Store
+from olvido.ledger.store.engine import database_url
+from olvido.requests.calendar import DECISION
+from olvido.requests.desk import Front
+from olvido.requests.workflow import forgetting
+from olvido.requests.workflow.forgetting import BEAT, WORK, heard
+from olvido.requests.workflow.order import Order
+from olvido.settings import Settings
+
+VERSION = "olvido-1"
+"""Of the workflow's steps: what another version began would be left lying by DBOS."""
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a process that forgets is ended and begun again."""
+
+_POLL = 0.1
+
+TRIES = 3
+"""How often it is begun where a signal ends it: a machine without enough memory would not stop."""
+
+_S = RequestStatus
+_READY = (_S.APPROVED, _S.RUNNING, _S.AUDITED)
+
+Watch = Callable[[str, str], None]
+"""Told a request's id and what begins."""
+
+
+def waiting(store: Store) -> tuple[Request, ...]:
+    """The requests that a worker would take up: approved with an order, or cut off."""
+    return tuple(
+        request
+        for request in store.requests(_READY)
+        if request.kind is not RequestKind.DESTROY and Order.of(request) is not None
+    )
+
+
+class Worker:
+    """Answers what is approved. One at a time for a workspace; use it in a `with` block.
+
+    Args:
+        settings: of the workspace.
+        watch: told what begins.
+
+    Raises:
+        StateError: another worker is at it.
+    """
+
+    def __init__(self, settings: Settings, *, watch: Watch = lambda *_: None) -> None:
+        self.settings, self._watch = settings, watch
+        folder = settings.workspace / WORK
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / ".worker.lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise StateError(
+                f"another worker is at work in {settings.workspace}: wait for it, or end it"
+            ) from None
+
+    def __enter__(self) -> Self:
+        from dbos import DBOS, DBOSConfig
+
+        config: DBOSConfig = {
+            "name": "olvido",
+            "system_database_url": _system_url(self.settings),
+            "application_version": VERSION,
+            "executor_id": "worker",
+            "log_level": "CRITICAL",
+        }
+        DBOS(config=config)
+
+        @DBOS.step(name="forget")
+        def forget(identifier: str) -> str:
+            return self._forgotten(identifier)
+
+        @DBOS.step(name="publish")
+        def publish(identifier: str, result: str) -> None:
+            self._published(identifier, result)
+
+        @DBOS.step(name="closure")
+        def closure(identifier: str) -> None:
+            self._closed(identifier)
+
+        @DBOS.step(name="certify")
+        def certify(identifier: str) -> None:
+            self._certified(identifier)
+
+        @DBOS.workflow(name="answer")
+        def answer(identifier: str) -> None:
+            try:
+                publish(identifier, forget(identifier))
+                closure(identifier)
+                certify(identifier)
+            except OlvidoError as error:
+                self._set_aside(identifier, error)
+
+        self._workflow = answer
+        DBOS.launch()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        from dbos import DBOS
+
+        DBOS.destroy(destroy_registry=True)
+        self._lock.close()
+
+    def work(self) -> tuple[Request, ...]:
+        """Go on with what was cut off, answer all that waits, and return it as it stands then."""
+        from dbos import DBOS, SetWorkflowID
+
+        done: dict[str, None] = {}
+        # What DBOS took up as it was launched, whatever the ledger calls it by now.
+        for cut_off in DBOS.list_workflows(status=["PENDING", "ENQUEUED"]):
+            DBOS.retrieve_workflow(cut_off.workflow_id).get_result(polling_interval_sec=_POLL)
+            done[cut_off.workflow_id.rpartition("-")[0]] = None
+        while True:
+            with self._store() as store:
+                left = [request for request in waiting(store) if request.id not in done]
+                if not left:
+                    return tuple(store.request(identifier) for identifier in done)
+            request = left[0]
+            # Approved anew it is another workflow; the same one is found, not begun again.
+            with SetWorkflowID(f"{request.id}-{_approval(request)}"):
+                handle = DBOS.start_workflow(self._workflow, request.id)
+            handle.get_result(polling_interval_sec=_POLL)
+            done[request.id] = None
+
+    def _forgotten(self, identifier: str) -> str:
+        self._watch(identifier, "forgetting")
+        _here("before forget", identifier)
+        name = _subprocess(self.settings, identifier)
+        _here("after forget", identifier)
+        return name
+
+    def _published(self, identifier: str, result: str) -> None:
+        from olvido.requests.publishing import Prepared, publish
+
+        self._watch(identifier, "publishing")
+        _here("before publish", identifier)
+        document = read_document(self.settings.workspace / WORK / result)
+        with self._store() as store:
+            publish(Front(store, self.settings), Prepared.from_dict(document))
+        _here("after publish", identifier)
+
+    def _closed(self, identifier: str) -> None:
+        from olvido.requests.closure import close, closure
+
+        self._watch(identifier, "looking for what else holds it")
+        _here("before closure", identifier)
+        with self._store() as store:
+            front = Front(store, self.settings)
+            if store.request(identifier).status is _S.PUBLISHED:
+                found = closure(front, identifier)
+                store.put_closure(identifier, {a.item: (s.exit, s.detail) for a, s in found})
+                close(front, identifier)
+        for path in (self.settings.workspace / WORK).glob(f"{identifier}-*.json"):
+            path.unlink()
+        _here("after closure", identifier)
+
+    def _certified(self, identifier: str) -> None:
+        from olvido.requests.certificate import issue
+        from olvido.workspace import Workspace
+
+        self._watch(identifier, "certifying")
+        _here("before certify", identifier)
+        with Workspace(self.settings) as workspace:
+            if workspace.store.request(identifier).status in (_S.PUBLISHED, _S.CLOSED):
+                issue(workspace, identifier)
+        _here("after certify", identifier)
+
+    def _set_aside(self, identifier: str, error: OlvidoError) -> None:
+        """What cannot go on needs somebody; called off meanwhile, it stays called off."""
+        with self._store() as store:
+            if store.request(identifier).status in (_S.RUNNING, _S.AUDITED, _S.APPROVED):
+                detail = {"for": DECISION, "why": str(error)}
+                store.advance_request(identifier, _S.NEEDS_INPUT, detail)
+
+    def _store(self) -> Store:
+        return Store.open(self.settings.ledger, key=Key.load(self.settings.key))
+
+
+def _approval(request: Request) -> int:
+    return max(n for n, step in enumerate(request.history) if step.status is _S.APPROVED)
+
+
+def _system_url(settings: Settings) -> str:
+    """DBOS keeps its own tables: beside an SQLite ledger, or in the ledger's Postgres."""
+    url = database_url(settings.ledger)
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{settings.workspace / WORK / 'workflow.db'}"
+    return url.render_as_string(hide_password=False)
+
+
+def _subprocess(settings: Settings, identifier: str) -> str:
+    """Run the forgetting in a process of its own; begun again where a signal ended it."""
+    for _ in range(TRIES):
+        child = subprocess.Popen(
+            [sys.executable, "-m", forgetting.__name__, str(settings.workspace), identifier],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        out, err = _attended(child, settings, identifier)
+        if child.returncode == 0:
+            return str(json.loads(out.splitlines()[-1])["result"])
+        if child.returncode == 2:
+            raise InputError(json.loads(err.splitlines()[-1])["error"])
+        if child.returncode > 0:
+            raise StateError(f"forgetting broke off: {' '.join(err.split())[-500:]}")
+    raise StateError(f"forgetting was ended by signal {-child.returncode}, {TRIES} times")
+
+
+def _attended(child: subprocess.Popen[str], settings: Settings, identifier: str) -> tuple[str, str]:
+    """What the process wrote. It is ended where it shows no sign of life."""
+    began = time.time()
+    while True:
+        try:
+            return child.communicate(timeout=BEAT)
+        except subprocess.TimeoutExpired:
+            if min(heard(settings, identifier), time.time() - began) > SILENCE:
+                child.kill()
+
+
+def _here(point: str, identifier: str) -> None:
+    """For tests of crashes: a process ends itself, as by kill -9, where it is told to."""
+    if os.environ.get("OLVIDO_TEST_KILL") == point:
+        os.kill(os.getpid(), 9)

@@ -1,0 +1,217 @@
+"""Whatever is killed, and wherever: no request lost, no second version, nothing falsely closed.
+
+The worker runs as it is run by people, in a process of its own that is ended by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olvido.errors import InputError, StateError
+from olvido.ledger.facts import Request, RequestStatus
+from olvido.ledger.identity import Key
+from olvido.ledger.lineage import Holding
+from olvido.ledger.store import Store
+from olvido.requests import desk
+from olvido.requests.desk import Front, receive
+from olvido.requests.workflow import Order, Worker, waiting
+from olvido.requests.workflow.forgetting import WORK
+from olvido.settings import Settings
+
+S = RequestStatus
+POINTS = (
+    "before forget",
+    "after forget",
+    "before publish",
+    "after publish",
+    "before closure",
+    "after closure",
+    "before certify",
+    "after certify",
+)
+
+
+@pytest.fixture
+def settings(learned: Any, tmp_path: Path) -> Settings:
+    """A town whose leaver has asked, with the plan approved: to be retrained without her."""
+    shutil.copytree(learned.folder, tmp_path / "workspace")
+    (tmp_path / "workspace" / "olvido.toml").write_text("threads = 1\n")
+    settings = Settings.load(tmp_path / "workspace", environment={})
+    with opened(settings) as store:
+        front = Front(store, settings)
+        request = receive(front, learned.town.leaver.name, law="gdpr")
+        for status in (S.LOCATED, S.PLANNED):
+            store.advance_request(request.id, status)
+        order = Order(model=store.model("serving").id, method="retrain")
+        desk.approve(front, request.id, by="Eva", order=order.to_dict())
+    return settings
+
+
+def opened(settings: Settings) -> Store:
+    return Store.open(settings.ledger, key=Key.load(settings.key))
+
+
+def start(settings: Settings, *, kill: str | None = None) -> subprocess.Popen[bytes]:
+    """`olvido run`, ended by itself at a point if one is named."""
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("OLVIDO_")}
+    if kill is not None:
+        environment["OLVIDO_TEST_KILL"] = kill
+    code = "import sys; from olvido.cli import run; sys.exit(run(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "--workspace", str(settings.workspace), "run", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def look(settings: Settings) -> tuple[Request, int, str]:
+    """The request, how many models there are, and which serves; all of it sound."""
+    with opened(settings) as store:
+        assert store.verify_log().sound
+        (request,) = store.requests()
+        return request, len(store.models()), store.aliases()["serving"]
+
+
+def require_unfinished(settings: Settings, before: str) -> None:
+    """After a crash: the request is there, open or published, and there is one version or two."""
+    request, models, serving = look(settings)
+    assert request.status in (S.APPROVED, S.RUNNING, S.AUDITED, S.PUBLISHED)
+    assert models in (1, 2)
+    if request.status in (S.APPROVED, S.RUNNING):
+        assert (models, serving) == (1, before)
+
+
+def require_answered(settings: Settings, before: str, name: str) -> None:
+    """One new version serves, which never learned her; what else holds her is listed, and blank."""
+    request, models, serving = look(settings)
+    assert (request.status, models) == (S.PUBLISHED, 2)
+    assert serving != before
+    counts = [step.status for step in request.history]
+    assert (counts.count(S.PUBLISHED), counts.count(S.CLOSED)) == (1, 0)
+    with opened(settings) as store:
+        assert store.aliases() == {"serving": serving, "previous": before}
+        lineage = store.lineage(store.key.subject(name))
+        states = {state.model.id: state.holding for state in lineage.models}
+        assert states == {before: Holding.HOLDS, serving: Holding.WITHOUT}
+        assert all(record.tombstone for record in lineage.records)
+        items = {item.item: item.exit for item in store.closure(request.id)}
+        assert items[f"model:{before}"] is None
+        assert {"backups", "recipients", "log"} < set(items)
+        assert waiting(store) == ()
+    folders = {path.name for path in settings.models.iterdir()}
+    assert folders == {before, serving}
+    assert not list((settings.workspace / WORK).glob("*.json"))
+    assert len(list(settings.certificates.iterdir())) == 1
+    assert json.loads((settings.reports / f"{request.id}.json").read_text())["verdict"] == "pass"
+
+
+def test_killed_at_every_boundary_it_goes_on_by_itself(settings: Settings, learned: Any) -> None:
+    _, _, before = look(settings)
+    for point in POINTS:
+        process = start(settings, kill=point)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, (point, err)
+        require_unfinished(settings, before)
+    done = start(settings)
+    out, err = done.communicate(timeout=300)
+    assert done.returncode == 0, err
+    require_answered(settings, before, learned.town.leaver.name)
+    (answered,) = json.loads(out)["requests"]
+    assert answered["status"] == "published"
+
+
+def test_killed_at_any_moment_it_goes_on_by_itself(settings: Settings, learned: Any) -> None:
+    _, _, before = look(settings)
+    chance = random.Random(1)
+    for _ in range(3):
+        process = start(settings)
+        time.sleep(chance.uniform(0.5, 6.0))
+        process.kill()
+        process.communicate()
+        require_unfinished(settings, before)
+    done = start(settings)
+    _, err = done.communicate(timeout=300)
+    assert done.returncode == 0, err
+    require_answered(settings, before, learned.town.leaver.name)
+
+
+def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> None:
+    monkeypatch.setattr("olvido.requests.workflow.worker._subprocess", forget)
+
+
+def test_what_cannot_go_on_needs_a_decision_and_says_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> str:
+        raise InputError("the model holds nothing of hers")
+
+    replaced(monkeypatch, refuse)
+    with Worker(settings) as worker:
+        (done,) = worker.work()
+    assert done.status is S.NEEDS_INPUT
+    assert done.history[-1].detail["why"] == "the model holds nothing of hers"
+    with opened(settings) as store:
+        front = Front(store, settings)
+        assert waiting(store) == ()
+        # Somebody decides: the plan is approved anew, and that is another workflow.
+        desk.resume(front, done.id)
+        desk.approve(front, done.id, by="Pol", order=Order(model="serving").to_dict())
+        assert [request.id for request in waiting(store)] == [done.id]
+
+
+def test_what_is_called_off_meanwhile_is_not_published(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(_: Any, identifier: str) -> str:
+        with opened(settings) as store:
+            store.advance_request(identifier, S.RUNNING)
+            desk.cancel(Front(store, settings), identifier, why="withdrawn")
+        folder = settings.workspace / WORK
+        document = {"requests": [identifier], "model": None, "uses": [], "method": None}
+        (folder / "x.json").write_text(
+            json.dumps(document | {"verdicts": [], "documents": {identifier: {}}})
+        )
+        return "x.json"
+
+    replaced(monkeypatch, forget)
+    before = look(settings)
+    with Worker(settings) as worker:
+        (done,) = worker.work()
+    assert done.status is S.CANCELLED
+    assert look(settings)[1:] == before[1:]
+    assert not (settings.reports / f"{done.id}.json").exists()
+
+
+def test_one_worker_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced(monkeypatch, lambda *_: pytest.fail("nothing is begun"))
+    with opened(settings) as store:
+        desk.cancel(Front(store, settings), "req-0001", why="withdrawn")
+    with Worker(settings) as worker:
+        with pytest.raises(StateError, match="another worker"):
+            Worker(settings)
+        assert worker.work() == ()
+
+
+def test_an_order_is_read_as_it_was_approved(settings: Settings) -> None:
+    with opened(settings) as store:
+        request = store.request("req-0001")
+        order = Order.of(request)
+        assert order is not None
+        assert order == Order(model=store.model("serving").id, method="retrain")
+        assert Order(**order.to_dict()) == order
+        store.advance_request(request.id, S.APPROVED, {"order": {"modle": "x"}})
+        with pytest.raises(InputError, match="cannot be read"):
+            Order.of(store.request(request.id))
