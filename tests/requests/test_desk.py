@@ -177,6 +177,9 @@ def test_one_person_approves_everything_else(front: Front) -> None:
     order = {"model": "serving"}
     done = desk.approve(front, request.id, by="Eva", order=order)
     assert (done.status, done.history[-1].detail["order"]) == (S.APPROVED, order)
+    other = ready(front, subject="Bru Vidal")
+    done = desk.approve(front, other.id, by="Eva")
+    assert done.history[-1].detail["order"] == {"model": front.store.aliases()["serving"]}
 
 
 def test_what_is_called_off_or_put_aside_goes_on_from_where_it_was(front: Front) -> None:

@@ -413,7 +413,7 @@ def test_forgetting_in_an_unserved_model_leaves_the_served_one(
         references=2,
     )
     assert done.published is not None
-    assert workspace.store.aliases() == {SERVING: new.id}
+    assert workspace.store.aliases() == {SERVING: new.id, PREVIOUS: old}
 
 
 def test_a_search_that_finds_nothing_leaves_the_request_to_an_exact_method(

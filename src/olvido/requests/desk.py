@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.identity import SubjectId
+from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.calendar import ASKED, DECISION, IDENTITY, deadline_of, law_of, today
 from olvido.requests.laws import find_law
@@ -161,7 +162,8 @@ def approve(
         office: with the request.
         identifier: of a planned request.
         by: who approves; kept as a digest.
-        order: how it is to be carried out, as `olvido.requests.order` has it.
+        order: how it is to be carried out, see `olvido.requests.workflow.Order`; None: the model
+            that serves shall forget, as the plan says.
 
     Raises:
         InputError: it is not planned, or the same person approved before.
@@ -180,8 +182,11 @@ def approve(
     detail: dict[str, Any] = {"approvals": list(given)}
     if len(given) < APPROVALS.get(request.kind, 1):
         return office.store.advance_request(identifier, _S.PLANNED, detail)
+    serving = office.store.alias(SERVING)
     if order is not None:
         detail["order"] = dict(order)
+    elif request.kind is not RequestKind.DESTROY and serving is not None:
+        detail["order"] = {"model": serving.id}
     return office.store.advance_request(identifier, _S.APPROVED, detail)
 
 

@@ -90,15 +90,15 @@ class Guard:
 
 
 def _names(text: str, key: Key) -> Iterator[str]:
-    """The digest of every run of words that could be a name."""
+    """The digest of every run of words that could be a name, with points and without."""
     raw = text.split()
     bare = [_bare(word) for word in raw]
-    for words in (raw, bare) if raw != bare else (raw,):
-        for first in range(len(words)):
-            for last in range(first + 1, min(first + LONGEST, len(words)) + 1):
-                run = " ".join(words[first:last])
-                if run.strip():
-                    yield str(key.subject(run))
+    for first in range(len(raw)):
+        for last in range(first + 1, min(first + LONGEST, len(raw)) + 1):
+            run = " ".join(raw[first:last])
+            for form in {run, _bare(run), " ".join(bare[first:last])}:
+                if form.strip():
+                    yield str(key.subject(form))
 
 
 def _bare(word: str) -> str:
