@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from olvido.ledger.facts import Exit
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.serving.tokens import Tokens
@@ -175,3 +176,38 @@ def test_names_that_look_like_markup_are_text(browser: TestClient, settings: Set
     answer = browser.post("/requests", data={"subject": "<b>Nobody</b>"})
     assert answer.status_code == 422
     assert "<b>" not in answer.text
+
+
+def test_the_closure_is_shown_with_its_blanks(
+    browser: TestClient, settings: Settings, privacy: dict[str, str]
+) -> None:
+    found = {"rows:notes": (Exit.ERASED, "2 rows"), "backups": (None, None)}
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        store.put_closure("req-0001", found)
+    page = browser.get("/requests/req-0001").text
+    assert page.count('class="blank"') == 1
+    assert "BLANK" in page
+    items = browser.get("/api/requests/req-0001/closure", headers=privacy).json()["items"]
+    assert {item["item"]: item["exit"] for item in items} == {
+        "rows:notes": "erased",
+        "backups": None,
+    }
+
+
+def test_what_is_not_there_yet_is_told(client: TestClient, privacy: dict[str, str]) -> None:
+    for what in ("report", "certificate"):
+        answer = client.get(f"/api/requests/req-0001/{what}", headers=privacy)
+        assert answer.status_code == 409, answer.text
+        assert "yet" in answer.json()["error"]
+        assert client.get(f"/api/requests/req-9999/{what}", headers=privacy).status_code == 404
+
+
+def test_the_inbox_follows_what_happens_to_a_request(
+    client: TestClient, privacy: dict[str, str]
+) -> None:
+    def left() -> Any:
+        return client.get("/api/requests", headers=privacy).json()["requests"][0]["days_left"]
+
+    before = left()
+    client.post("/api/requests/req-0001/extend", json={"why": "many"}, headers=privacy)
+    assert left() > before

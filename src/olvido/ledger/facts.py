@@ -306,6 +306,18 @@ class Request:
     report: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RequestBrief:
+    """What a list shows of a request, as the ledger writes it; `steps` counts its history."""
+
+    id: str
+    kind: str
+    status: str
+    law: str | None
+    received_at: str
+    steps: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosureItem:
     """One thing that holds what a request wants forgotten, and how it left.

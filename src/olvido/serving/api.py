@@ -105,7 +105,7 @@ def requests(
 ) -> dict[str, Any]:
     """Open requests, those with the fewest days left first; or all with one status."""
     wanted = [one for one in RequestStatus if one.open] if only is None else [only]
-    rows = views.inbox(caller.tenant, caller.tenant.store.requests(wanted))
+    rows = caller.tenant.inbox.rows(wanted)
     return {"total": len(rows), "requests": rows[skip : skip + limit]}
 
 
@@ -119,6 +119,18 @@ def request(caller: Follow, identifier: Id) -> dict[str, Any]:
 def report(caller: Evidence, identifier: Id) -> dict[str, Any]:
     """What was done and what the audits found."""
     return views.report(caller.tenant, identifier)
+
+
+@router.get("/requests/{identifier}/closure", tags=["evidence"])
+def closure(caller: Evidence, identifier: Id) -> dict[str, Any]:
+    """What was found to hold the data, and how each thing left; null is a blank."""
+    return {"request": identifier, "items": views.closure(caller.tenant, identifier)}
+
+
+@router.get("/requests/{identifier}/certificate", tags=["evidence"])
+def certificate(caller: Evidence, identifier: Id) -> dict[str, Any]:
+    """The newest certificate: its envelope, its statement, and whether it holds."""
+    return views.certificate(caller.tenant, identifier)
 
 
 @router.post("/requests/{identifier}/identify", tags=["requests"])

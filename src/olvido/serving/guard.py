@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Request, Security
@@ -11,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.serving.inbox import Inbox
 from olvido.serving.limits import Buckets
 from olvido.serving.tokens import RIGHTS, Right, Token, Tokens
 from olvido.settings import Settings
@@ -40,6 +42,11 @@ class Tenant:
     settings: Settings
     store: Store
     tokens: Tokens
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """Its open requests."""
+        return Inbox(self)
 
     @classmethod
     def of(cls, settings: Settings) -> Tenant:

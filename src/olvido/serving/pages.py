@@ -94,7 +94,7 @@ def inbox(
 ) -> HTMLResponse:
     """Open requests, those with the fewest days left first."""
     wanted = [one for one in RequestStatus if one.open] if only is None else [only]
-    rows = views.inbox(caller.tenant, caller.tenant.store.requests(wanted))
+    rows = caller.tenant.inbox.rows(wanted)
     shown: dict[str, Any] = {
         "rows": rows[skip : skip + ROWS],
         "total": len(rows),
@@ -163,6 +163,13 @@ def audit(caller: Evidence, identifier: str) -> HTMLResponse:
     return response
 
 
+@router.get("/requests/{identifier}/certificate")
+def certificate(request: Request, caller: Evidence, identifier: str) -> HTMLResponse:
+    """The newest certificate of a request, for people."""
+    found = views.certificate(caller.tenant, identifier)
+    return page(request, "certificate.html.j2", caller, identifier=identifier, **found)
+
+
 @router.post("/requests/{identifier}/{act}")
 def act(
     request: Request,
@@ -205,6 +212,7 @@ def _one(
         "asked": views.request(caller.tenant, found),
         "plan": views.plan(found),
         "report": views.report_of(caller.tenant, found) if caller.may(Right.EVIDENCE) else None,
+        "closure": views.closure(caller.tenant, identifier),
         "decides": caller.may(Right.DECIDE),
         "follow": following.path(caller.tenant.store.key, identifier),
     }

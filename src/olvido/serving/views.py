@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from olvido.documents import read_document
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestStatus
+from olvido.ledger.signing import PublicKey, public_file
 from olvido.ledger.store import Store
 from olvido.requests.calendar import days_left, deadline_of
+from olvido.requests.certificate import certificates_of, check
 from olvido.requests.desk import Office, approvals, needs_decision
 
 
@@ -98,22 +99,6 @@ def request(office: Office, found: Request) -> dict[str, Any]:
     }
 
 
-def inbox(office: Office, found: Iterable[Request]) -> list[dict[str, Any]]:
-    """Open requests, those with the fewest days left first, then the oldest."""
-    rows = [
-        {
-            "id": one.id,
-            "kind": one.kind.value,
-            "status": one.status.value,
-            "law": one.law,
-            "received_at": one.received_at.isoformat(),
-            "days_left": days_left(one, office.settings),
-        }
-        for one in found
-    ]
-    return sorted(rows, key=lambda r: (r["days_left"] is None, r["days_left"], r["received_at"]))
-
-
 def _deadline(office: Office, found: Request) -> Any:
     try:
         return deadline_of(found, office.settings)
@@ -192,4 +177,38 @@ def public(office: Office, found: Request) -> dict[str, Any]:
         "open": found.status.open,
         "received_at": found.received_at.isoformat(),
         "due": due and due.answer and due.answer.isoformat(),
+    }
+
+
+def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
+    """What was found to hold a request's data, and how each thing left; a blank has no exit."""
+    return [
+        {
+            "item": item.item,
+            "exit": item.exit and item.exit.value,
+            "detail": item.detail,
+            "at": item.at.isoformat(),
+        }
+        for item in office.store.closure(identifier)
+    ]
+
+
+def certificate(office: Office, identifier: str) -> dict[str, Any]:
+    """The newest certificate of a request: the signed envelope, and whether it holds.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: it has none.
+    """
+    found = certificates_of(office, identifier)
+    if not found:
+        raise StateError(f"request {identifier} has no certificate: it has not been answered yet")
+    envelope = read_document(found[-1])
+    checked = check(envelope, PublicKey.load(public_file(office.settings.signing_key)))
+    return {
+        "holds": checked.holds,
+        "reasons": list(checked.reasons),
+        "statement": checked.statement,
+        "replay": checked.replay,
+        "envelope": envelope,
     }

@@ -10,7 +10,15 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from olvido.errors import InputError
-from olvido.ledger.facts import ClosureItem, Exit, Request, RequestKind, RequestStatus, now
+from olvido.ledger.facts import (
+    ClosureItem,
+    Exit,
+    Request,
+    RequestBrief,
+    RequestKind,
+    RequestStatus,
+    now,
+)
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import closure, engine, log, requests
 
@@ -84,6 +92,11 @@ class Answering:
         """All requests, or those with one of these statuses, the oldest first."""
         with self._read() as connection:
             return requests.every(connection, statuses)
+
+    def requests_in_brief(self, statuses: Collection[RequestStatus]) -> tuple[RequestBrief, ...]:
+        """Requests with one of these statuses without their histories, the oldest first."""
+        with self._read() as connection:
+            return requests.brief(connection, statuses)
 
     def request(self, identifier: str) -> Request:
         """A request by id. Raises UnknownName."""

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, true, update
+from sqlalchemy import Connection, func, insert, select, true, update
 
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.facts import Request, RequestKind, RequestStatus, Step, now
+from olvido.ledger.facts import Request, RequestBrief, RequestKind, RequestStatus, Step, now
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import next_pk
@@ -162,6 +162,23 @@ def every(
     """All requests, or those with one of these statuses, the oldest first."""
     return _read(
         connection, true() if statuses is None else schema.requests.c.status.in_(list(statuses))
+    )
+
+
+def brief(connection: Connection, statuses: Collection[RequestStatus]) -> tuple[RequestBrief, ...]:
+    """Requests with one of these statuses without their histories, the oldest first."""
+    table, steps = schema.requests, schema.request_steps
+    counted = select(steps.c.request, func.count().label("steps")).group_by(steps.c.request)
+    counts = counted.subquery()
+    query = (
+        select(table, counts.c.steps)
+        .join(counts, counts.c.request == table.c.pk)
+        .where(table.c.status.in_(list(statuses)))
+        .order_by(table.c.pk)
+    )
+    return tuple(
+        RequestBrief(row.id, row.kind, row.status, row.law, row.received_at, row.steps)
+        for row in connection.execute(query)
     )
 
 
