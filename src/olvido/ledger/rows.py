@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from olvido.errors import DigestMismatch, StateError, UnknownName
@@ -151,12 +152,18 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     )
 
 
-def stored_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The stored rows of a file, absent values left out. Raises StateError if unreadable."""
+def stored_rows(path: Path, ids: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The stored rows of a file, absent values left out. Raises StateError if unreadable.
+
+    Args:
+        path: the file.
+        ids: of the rows that are wanted; the others are not unpacked. None: all.
+    """
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
+                wanted = batch if ids is None else _only(batch, ids)
+                for row in wanted.to_pylist():
                     yield {name: value for name, value in row.items() if value is not None}
     except FileNotFoundError:
         raise StateError(f"the rows {path} are missing: restore them from a backup") from None
@@ -164,6 +171,11 @@ def stored_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise StateError(
             f"the rows {path} are damaged ({error}): restore them from a backup"
         ) from error
+
+
+def _only(batch: pa.RecordBatch, ids: Collection[str]) -> pa.RecordBatch:
+    wanted = pa.array(sorted(ids), pa.string())
+    return batch.filter(pc.is_in(batch.column("id"), value_set=wanted))
 
 
 def load_rows(

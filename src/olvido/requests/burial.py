@@ -28,10 +28,9 @@ def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> Non
     barred = set() if request.subject is None else {str(request.subject)}
     for dataset in lineage.datasets:
         about = {record.id for record in lineage.records if record.dataset == dataset.id}
-        for row in stored_rows(office.settings.data / dataset.file):
-            if row["id"] in about:
-                said = (row.get(name) for name in ("prompt", "completion", "text"))
-                barred.add(office.store.key.content(*said))
+        for row in stored_rows(office.settings.data / dataset.file, about):
+            said = (row.get(name) for name in ("prompt", "completion", "text"))
+            barred.add(office.store.key.content(*said))
         office.store.tombstone(about, reason, dataset=dataset.id)
     office.store.suppress(barred)
 
@@ -69,8 +68,8 @@ def _erased_rows(office: Office) -> list[str]:
     for dataset in office.store.datasets():
         gone = {record.id for record in office.store.tombstoned(dataset.id)}
         if gone:
-            there = {row["id"] for row in stored_rows(office.settings.data / dataset.file)}
-            if gone - there:
+            there = sum(1 for _ in stored_rows(office.settings.data / dataset.file, gone))
+            if there < len(gone):
                 found.append(dataset.id)
     return found
 

@@ -105,9 +105,9 @@ class _Search:
         for dataset, ids in self.ids().items():
             fact = self.office.store.dataset(dataset)
             path = self.office.settings.data / fact.file
-            held = [row["id"] for row in stored_rows(path) if row["id"] in ids]
+            held = sum(1 for _ in stored_rows(path, ids))
             if held:
-                says = f"{len(held)} rows of dataset {fact.name} version {fact.version}"
+                says = f"{held} rows of dataset {fact.name} version {fact.version}"
                 yield Artefact(f"rows:{dataset}", says, path)
 
     def ids(self) -> dict[str, set[str]]:
@@ -228,9 +228,8 @@ class _Search:
         found: set[tuple[str, ...]] = set()
         for dataset, ids in self.ids().items():
             path = self.office.settings.data / self.office.store.dataset(dataset).file
-            for row in stored_rows(path):
-                if row["id"] in ids:
-                    found |= {texts for texts in _telling(row) if texts}
+            for row in stored_rows(path, ids):
+                found |= set(_telling(row))
         return tuple(sorted(found))
 
     def _tells(self, path: Path) -> bool:

@@ -24,25 +24,34 @@ def laws(workspace: Path | None = None) -> tuple[Law, ...]:
     Raises:
         InputError: a file cannot be read or lacks something; two say the same name and version.
     """
-    found: dict[tuple[str, int], Law] = {}
-    for folder in (_OURS, *([workspace / FOLDER] if workspace else [])):
-        own: dict[tuple[str, int], Path] = {}
-        for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
-            law = _read(path, path.stat().st_mtime_ns)
-            key = law.name, law.version
-            if key in own:
-                raise InputError(
-                    f"{path} and {own[key]} both say they are version {law.version} of "
-                    f"{law.name!r}: give one another version"
-                )
-            own[key], found[key] = path, law
+    found = dict(_read(_OURS, _stamp(_OURS)))
+    if workspace is not None and (workspace / FOLDER).is_dir():
+        found |= _read(workspace / FOLDER, _stamp(workspace / FOLDER))
     return tuple(sorted(found.values(), key=lambda law: (law.name, -law.version)))
 
 
-@lru_cache(maxsize=1024)
-def _read(path: Path, _changed: int) -> Law:
-    """A file is read again only when it has changed: an inbox asks for its laws by the thousand."""
-    return Law.read(path)
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file does."""
+    files = sorted(folder.glob("*.toml"))
+    return tuple((f.name, (s := f.stat()).st_mtime_ns, s.st_size) for f in files)
+
+
+@lru_cache(maxsize=64)
+def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[tuple[str, int], Law]:
+    """The laws of a folder, read once for as long as its files stay as they are."""
+    found: dict[tuple[str, int], Law] = {}
+    paths: dict[tuple[str, int], Path] = {}
+    for name, _, _ in stamp:
+        path = folder / name
+        law = Law.read(path)
+        key = law.name, law.version
+        if key in found:
+            raise InputError(
+                f"{path} and {paths[key]} both say they are version {law.version} of "
+                f"{law.name!r}: give one another version"
+            )
+        found[key], paths[key] = law, path
+    return found
 
 
 def find_law(name: str, version: int | None = None, *, workspace: Path | None = None) -> Law:
