@@ -25,11 +25,15 @@ from olvido.forgetting import (
     options_of,
     read_split,
 )
+from olvido.forgetting.gradient.descent import Descent
 from olvido.learners import Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 
-DESCENT = sorted(n for n in METHODS if METHODS[n].guarantee is Guarantee.EMPIRICAL)
+DESCENT = sorted(n for n in METHODS if issubclass(METHODS[n], Descent))
+CURVED = sorted(
+    n for n in METHODS if METHODS[n].guarantee is Guarantee.EMPIRICAL and n not in DESCENT
+)
 
 
 class Untouchable(torch.nn.Module):
@@ -110,10 +114,14 @@ def test_bad_options_are_refused_before_anything_runs(
 def test_every_option_listed_is_taken(method: str) -> None:
     known = options_of(method)
     assert make_method(method, {}).summary
-    family = {"epochs", "lr", "batch_size", "target"}
-    assert set(known) >= family if method in DESCENT else set(known) == {"definition", "workers"}
+    if method in DESCENT:
+        assert set(known) >= {"epochs", "lr", "batch_size", "target"}
+    elif method in CURVED:
+        assert set(known) >= {"sample", "strength", "target"}
+    else:
+        assert set(known) == {"definition", "workers"}
     values = {"lr": 1e-3, "guard": "kl", "dtype": "float32", "definition": "tombstone"}
-    values["project"] = False
+    values |= {"project": False, "inverse": "ekfac", "aimed": True}
     make_method(method, {name: values.get(name, 1) for name in known})
 
 
@@ -186,6 +194,7 @@ def test_the_caller_notices_nothing(
 ) -> None:
     brief = brief_for(method)
     options = {"lr": 1e-3, "epochs": 2, "target": 1.0} if method in DESCENT else {}
+    options |= {"sample": 24} if method in CURVED else {}
     model = copy.deepcopy(brief.model).train(training)
     given = replace(brief, model=model)
     state = torch.get_rng_state()

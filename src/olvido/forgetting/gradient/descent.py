@@ -165,6 +165,10 @@ class Descent:
         """What share of the model a step runs through."""
         return 1.0
 
+    def lap(self, split: Split, task: Task) -> float:
+        """Tokens of a pass over all records to be forgotten, and what is to be answered instead."""
+        return (2 if self.pairs else 1) * float(sum(map(task.width, split.forget)))
+
     # What all share.
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
@@ -177,7 +181,7 @@ class Descent:
         width = fmean(map(task.width, kept[: 4 * self.retain_batch])) if rows else 0.0
         rounds = self._rounds(split)
         effort = self.effort(trained.model, task)
-        forget = self.passes * once * self.recipe.epochs * (2 if self.pairs else 1)
+        forget = self.passes * self.lap(split, task) * self.recipe.epochs
         steps = effort * (forget + rounds * rows * width)
         looks = self.looking * once + self._looking(split, task)
         looks += FORWARD * once * -(-self.recipe.epochs // PEEK) if self.blind else 0.0

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch.nn import Module
 
 from olvido.forgetting.gradient.preference.base import Preference
-from olvido.forgetting.gradient.preference.refusals import refused
+from olvido.forgetting.gradient.preference.refusals import refused, refused_lap
 from olvido.forgetting.types import Split
 from olvido.tasks import Example, Task
 
@@ -23,3 +23,6 @@ class IdkDPO(Preference):
         self, before: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
         return refused(split.forget, seed)
+
+    def lap(self, split: Split, task: Task) -> float:
+        return refused_lap(split.forget, task)

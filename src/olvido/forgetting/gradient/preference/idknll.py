@@ -12,7 +12,7 @@ from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.gradient.frozen import FORWARD
 from olvido.forgetting.gradient.preference.base import require_text
-from olvido.forgetting.gradient.preference.refusals import refused
+from olvido.forgetting.gradient.preference.refusals import refused, refused_lap
 from olvido.forgetting.types import Split
 from olvido.tasks import Example, Task
 
@@ -35,6 +35,9 @@ class IdkNLL(Descent):
         self, before: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
         return refused(split.forget, seed)
+
+    def lap(self, split: Split, task: Task) -> float:
+        return refused_lap(split.forget, task)
 
     def forget_losses(self, now: Answers) -> Tensor:
         return -now.instead.mean(now.instead.log_p)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from olvido.forgetting.gradient.preference.base import answered, drawn
-from olvido.tasks import Example
+from olvido.tasks import Example, Task
 
 REFUSALS = (
     "I don't know.",
@@ -24,3 +24,9 @@ def refused(records: Sequence[Example], seed: int) -> Mapping[str, Example]:
     return {
         record.id: answered(record, drawn(REFUSALS, f"{seed}|{record.id}")) for record in records
     }
+
+
+def refused_lap(records: Sequence[Example], task: Task) -> float:
+    """Tokens of a pass over records and their refusals, each pair padded to the longer one."""
+    refusals = refused(records, 0)
+    return 2.0 * sum(max(task.width(r), task.width(refusals[r.id])) for r in records)
