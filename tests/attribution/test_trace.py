@@ -17,7 +17,11 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models import weights_digest
 from olvido.tasks import Example, Labels, Language, examples
 
-QUICK: dict[str, dict[str, Any]] = {"ekfac": {"repeats": 2, "sample": 60}, "gradient": {}}
+QUICK: dict[str, dict[str, Any]] = {
+    "ekfac": {"repeats": 2, "sample": 60},
+    "gradient": {},
+    "replay": {},
+}
 Records = tuple[Example, ...]
 
 

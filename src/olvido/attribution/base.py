@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn import Module
 
+from olvido.attribution.replay import Replay
 from olvido.attribution.ways import Gradient, Influence, Way
 from olvido.errors import InputError, UnknownName
 from olvido.learners import Placement, Trained
@@ -20,7 +21,11 @@ from olvido.ledger.copies import Copies, Copy
 from olvido.tasks import Example, Task, examples
 from olvido.tasks.base import Row
 
-ATTRIBUTIONS: dict[str, type[Way]] = {"ekfac": Influence, "gradient": Gradient}
+ATTRIBUTIONS: dict[str, type[Way]] = {
+    "ekfac": Influence,
+    "gradient": Gradient,
+    "replay": Replay,
+}
 """Ways to score records by the name they are called by."""
 
 LIMITS = (

@@ -95,7 +95,7 @@ class Loop:
             NotFinite: the loss or its gradient is nan or infinite; the weights are untouched.
         """
         rank = self.accelerator.process_index if shared else 0
-        torch.manual_seed(_step_seed(self.seed, index, rank))
+        torch.manual_seed(step_seed(self.seed, index, rank))
         self.model.train()
         rate = self.recipe.rate(*(place or (index, self.total)))
         for group in self.optimizer.param_groups:
@@ -155,7 +155,8 @@ class Loop:
         return float(whole)
 
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """What a step's random numbers are drawn from."""
     name = f"{seed}|{step}|{rank}" if rank else f"{seed}|{step}"
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())
 
