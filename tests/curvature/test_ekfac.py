@@ -34,9 +34,9 @@ def test_the_curvature_is_the_mean_square_along_the_basis(world: World) -> None:
         for side in (block.left, block.right):
             if side is not None:
                 eye = torch.eye(len(side))
-                torch.testing.assert_close(side.T @ side, eye, atol=1e-4, rtol=0)
-        rows = rows if block.left is None else block.left.T @ rows
-        rows = rows if block.right is None else rows @ block.right
+                torch.testing.assert_close(side.float().T @ side.float(), eye, atol=2e-3, rtol=0)
+        rows = rows if block.left is None else block.left.float().T @ rows
+        rows = rows if block.right is None else rows @ block.right.float()
         expected = rows.square().mean(0)
         scale = float(expected.abs().max())
         torch.testing.assert_close(block.values, expected, rtol=2e-3, atol=1e-5 * scale, msg=name)
@@ -48,12 +48,15 @@ def test_the_basis_is_of_what_goes_in_and_what_comes_back(worlds: dict[str, Worl
     inputs = world.task.collate(world.records).inputs
     assert block.left is not None
     assert block.right is not None
-    turned = block.right.T @ (inputs.T @ inputs) @ block.right
-    torch.testing.assert_close(turned, turned.diagonal().diag(), atol=1e-3, rtol=0)
+    right, left = block.right.float(), block.left.float()
+    turned = right.T @ (inputs.T @ inputs) @ right
+    torch.testing.assert_close(turned, turned.diagonal().diag(), atol=0.5, rtol=0)
+    assert turned.diagonal().max() > 200
     # The bias is the weight of an input that is always 1: its gradient is what comes back.
     back = drawn(world, 1)[0]["bias"]
-    turned = block.left.T @ (back.T @ back) @ block.left
-    torch.testing.assert_close(turned, turned.diagonal().diag(), atol=1e-3, rtol=0)
+    turned = left.T @ (back.T @ back) @ left
+    torch.testing.assert_close(turned, turned.diagonal().diag(), atol=0.02, rtol=0)
+    assert turned.diagonal().max() > 10
 
 
 def test_a_head_tied_to_its_embedding_is_one_matrix(worlds: dict[str, World]) -> None:
@@ -74,14 +77,15 @@ def test_solving_is_multiplying_by_the_damped_inverse(worlds: dict[str, World], 
     fitted = fit_ekfac(world.model, world.records, world.task)
     block = fitted.blocks[name]
     shape = dict(world.model.named_parameters())[name].shape
-    left = torch.eye(block.values.shape[0]) if block.left is None else block.left
-    whole = left if block.right is None else torch.kron(left, block.right)
+    left = torch.eye(block.values.shape[0]) if block.left is None else block.left.float()
+    whole = left if block.right is None else torch.kron(left, block.right.float())
     matrix = whole @ block.values.flatten().diag() @ whole.T
     matrix = matrix + (0.3 * block.values.mean() + 0.02) * torch.eye(len(matrix))
     gradients = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
+    # Half precision leaves the basis orthogonal to a thousandth, and the inverse with it.
     found = fitted.solve({name: gradients}, damping=0.3, ridge=0.02)[name]
     expected = torch.linalg.solve(matrix, gradients.flatten(1).T).T.reshape(gradients.shape)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
     alone = fitted.solve({name: gradients[1]}, damping=0.3, ridge=0.02)[name]
     torch.testing.assert_close(alone, found[1])
     with pytest.raises(InputError, match="no curvature was fitted for the parameter 'other'"):
@@ -187,8 +191,9 @@ def test_single_precision_is_left_where_it_fails(monkeypatch: pytest.MonkeyPatch
     found = ekfac._basis(covariance)
     assert found is not None
     assert expected is not None
-    assert found.dtype == torch.float32
-    torch.testing.assert_close((found.T @ expected).abs(), torch.eye(6), atol=1e-4, rtol=0)
+    assert found.dtype == expected.dtype
+    turned = found.float().T @ expected.float()
+    torch.testing.assert_close(turned.abs(), torch.eye(6), atol=2e-3, rtol=0)
 
 
 def test_factors_are_found_again_by_what_determines_them(

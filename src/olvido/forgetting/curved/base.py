@@ -25,7 +25,7 @@ from olvido.learners.runs.loop import Progress
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Example, Task
 
-LOOKS = 12
+LOOKS = 10
 """Strengths that are tried on the forgotten records where there is a target."""
 DOWN, UP = 40.0, 10.0
 """How often the strength given may be halved, and doubled."""

@@ -49,7 +49,7 @@ class Influence(Curved):
         self,
         *,
         steps: int = 1,
-        damping: float = 0.01,
+        damping: float = 0.001,
         inverse: str = "ekfac",
         **options: Any,
     ) -> None:
