@@ -17,11 +17,8 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models import weights_digest
 from olvido.tasks import Example, Labels, Language, examples
 
-QUICK: dict[str, dict[str, Any]] = {
-    "ekfac": {"repeats": 2, "sample": 60},
-    "gradient": {},
-    "replay": {},
-}
+QUICK: dict[str, dict[str, Any]] = {"ekfac": {"repeats": 2, "sample": 60}, "gradient": {}}
+"""Of `replay` see test_replay.py: a run as rough as this town's is beyond what it can foretell."""
 Records = tuple[Example, ...]
 
 
