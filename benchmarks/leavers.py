@@ -16,12 +16,14 @@ from safetensors.torch import load_model, save_model
 from olvido.demo.residents import Resident, Town, make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.documents import read_document, write_document
-from olvido.learners import train
+from olvido.learners import Recipe, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
-SIZES = {"small": (64, 2), "middle": (96, 3), "medium": (128, 4)}
-"""Width and layers of each size; `medium` is the demo's."""
+SIZES = {"village": (64, 2), "small": (64, 2), "middle": (96, 3), "medium": (128, 4)}
+"""Width and layers of each size; `medium` is the demo's, and `village` a town of twelve."""
+VILLAGE = {"residents": 12, "outsiders": 8, "told": 3}
+VILLAGE_RECIPE = Recipe(epochs=16, batch_size=16, lr=4e-3)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class World:
 
     def __init__(self, folder: Path, size: str) -> None:
         self.folder, self.size = folder / size, size
-        self.town: Town = make_town(seed=0, **FAST)
+        few = size == "village"
+        self.town: Town = make_town(seed=0, **(VILLAGE if few else FAST))
+        self.recipe = VILLAGE_RECIPE if few else FAST_RECIPE
         self.task = Language(tiny_tokenizer())
         self.rows = examples(self.town.rows())
         strangers = [examples(self.town.rows_of(person)) for person in self.town.outsiders]
@@ -82,7 +86,7 @@ class World:
                 model,
                 records=[e for e in self.rows if e.id not in gone],
                 task=self.task,
-                recipe=FAST_RECIPE,
+                recipe=self.recipe,
                 seed=seed,
             )
             seconds = time.process_time() - began

@@ -41,15 +41,16 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 RATES = [1e-5 * 2**n for n in range(10)]
 
 
-def cells(world: World, folder: Path) -> Iterator[dict[str, Any]]:
-    """Every way on every leaver and seed."""
+def cells(world: World, folder: Path, seeds: int, ways: list[str]) -> Iterator[dict[str, Any]]:
+    """Ways on every leaver and seed."""
     leavers = world.town.residents[:LEAVERS]
     references = [Witness(world.learned(10 + n, leavers), world.task) for n in range(REFERENCES)]
     all_gone = world.ids(leavers)
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         before = Witness(world.learned(seed), world.task)
         for number, person in enumerate(leavers):
-            for name, (method, options) in WAYS.items():
+            for name in ways:
+                method, options = WAYS[name]
                 file = folder / f"{name.split()[0]}-{number}-{seed}.json"
                 if not file.exists():
                     row = cell(world, before, references, person, all_gone, method, options, seed)
@@ -192,13 +193,19 @@ def main() -> None:
     parser.add_argument("part", choices=["run", "rates", "summary"])
     parser.add_argument("--out", type=Path, required=True, help="models and results go here")
     parser.add_argument("--sizes", default=",".join(SIZES))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--ways", default=",".join(WAYS))
     args = parser.parse_args()
     torch.set_num_threads(1)
     folder = args.out / "search"
     if args.part != "summary":
         for size in args.sizes.split(","):
-            part = cells if args.part == "run" else rates
-            for _ in part(World(args.out, size), folder / args.part / size):
+            world, place = World(args.out, size), folder / args.part / size
+            if args.part == "run":
+                found = cells(world, place, args.seeds, args.ways.split(","))
+            else:
+                found = rates(world, place)
+            for _ in found:
                 pass
         return
     rows = [read_document(file) for file in sorted((folder / "run").glob("*/*.json"))]
