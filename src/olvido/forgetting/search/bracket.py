@@ -14,8 +14,8 @@ between them is worth a trial."""
 class Bracket:
     """The rates known to do too little and too much, and what lies between.
 
-    A higher rate forgets more and harms more, so that every trial shuts out half of what is left; a
-    search that does not know this, such as Optuna's, needs more trials (docs/results/search.md).
+    A higher rate forgets more and harms more, so that every trial shuts out half of what is left: a
+    sampler such as Optuna's does not know this.
 
     Args:
         start: the first rate to try.
