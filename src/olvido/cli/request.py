@@ -245,9 +245,7 @@ def run(
             seed=seed,
         )
         probes = _probes(workspace, holdout, neighbours, general)
-        for identifier in identifiers:
-            workspace.store.request(identifier)
-        with locked(workspace.settings, *identifiers):
+        with locked(workspace.settings):
             done = answer(
                 workspace,
                 *identifiers,

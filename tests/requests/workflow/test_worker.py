@@ -152,11 +152,12 @@ def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> Non
     monkeypatch.setattr("olvido.requests.workflow.worker._subprocess", forget)
 
 
+@pytest.mark.parametrize("error", [InputError, OSError])
 def test_what_cannot_go_on_needs_a_decision_and_says_why(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def refuse(*_: Any) -> str:
-        raise InputError("the model holds nothing of hers")
+        raise error("the model holds nothing of hers")
 
     replaced(monkeypatch, refuse)
     with Worker(settings) as worker:

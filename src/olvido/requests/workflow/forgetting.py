@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from olvido.documents import finite, write_document
@@ -72,28 +72,28 @@ def forget(settings: Settings, identifier: str) -> str:
 
 
 @contextmanager
-def locked(settings: Settings, *identifiers: str) -> Iterator[None]:
-    """Hold the locks of requests: whoever else would forget for one of them waits."""
-    folder = settings.workspace / WORK
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        for identifier in sorted(identifiers):
-            lock = stack.enter_context(_lock(settings, identifier).open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+def locked(settings: Settings) -> Iterator[None]:
+    """Forget alone: whoever else would forget in this workspace waits.
+
+    The lock is on the key, which is there already: to try and be refused leaves nothing behind.
+    """
+    with settings.key.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
 def alive(settings: Settings, identifier: str) -> Iterator[None]:
     """Show signs of life, and end when the process that started this one has ended."""
-    parent, ended = os.getppid(), threading.Event()
-    _lock(settings, identifier).touch()
+    parent, ended, sign = os.getppid(), threading.Event(), _sign(settings, identifier)
+    sign.parent.mkdir(parents=True, exist_ok=True)
+    sign.touch()
 
     def beat() -> None:
         while not ended.wait(BEAT):
             if os.getppid() != parent:
                 os._exit(1)
-            os.utime(_lock(settings, identifier))
+            os.utime(sign)
 
     threading.Thread(target=beat, daemon=True).start()
     try:
@@ -102,14 +102,14 @@ def alive(settings: Settings, identifier: str) -> Iterator[None]:
         ended.set()
 
 
-def _lock(settings: Settings, identifier: str) -> Path:
-    return settings.workspace / WORK / f".{identifier}.lock"
+def _sign(settings: Settings, identifier: str) -> Path:
+    return settings.workspace / WORK / f".{identifier}.alive"
 
 
 def heard(settings: Settings, identifier: str) -> float:
     """Seconds since the last sign of life; infinite where there was none."""
     try:
-        return time.time() - _lock(settings, identifier).stat().st_mtime
+        return time.time() - _sign(settings, identifier).stat().st_mtime
     except FileNotFoundError:
         return float("inf")
 
@@ -118,7 +118,7 @@ def main(folder: str, identifier: str) -> int:
     """Forget, and print the result's name as JSON; an error is one line on standard error."""
     settings = Settings.load(Path(folder))
     try:
-        with alive(settings, identifier), locked(settings, identifier):
+        with alive(settings, identifier), locked(settings):
             name = forget(settings, identifier)
     except OlvidoError as error:
         sys.stderr.write(json.dumps({"error": str(error)}) + "\n")

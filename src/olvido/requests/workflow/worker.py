@@ -114,7 +114,7 @@ class Worker:
                 publish(identifier, forget(identifier))
                 closure(identifier)
                 certify(identifier)
-            except OlvidoError as error:
+            except (OlvidoError, OSError) as error:
                 self._set_aside(identifier, error)
 
         self._workflow = answer
@@ -138,17 +138,19 @@ class Worker:
 
         done: dict[str, None] = {}
         # What DBOS took up as it was launched, whatever the ledger calls it by now.
-        for cut_off in DBOS.list_workflows(status=["PENDING", "ENQUEUED"]):
+        pending = DBOS.list_workflows(status=["PENDING", "ENQUEUED"], app_version=VERSION)
+        for cut_off in pending:
             DBOS.retrieve_workflow(cut_off.workflow_id).get_result(polling_interval_sec=_POLL)
-            done[cut_off.workflow_id.rpartition("-")[0]] = None
+            done[cut_off.workflow_id.split(":")[1]] = None
         while True:
             with self._store() as store:
                 left = [request for request in waiting(store) if request.id not in done]
                 if not left:
                     return tuple(store.request(identifier) for identifier in done)
             request = left[0]
-            # Approved anew it is another workflow; the same one is found, not begun again.
-            with SetWorkflowID(f"{request.id}-{_approval(request)}"):
+            # Where the ledger has gone on since, it is another workflow: one that ended badly, or
+            # that another version began, does not stand in the way of a new one.
+            with SetWorkflowID(f"{VERSION}:{request.id}:{len(request.history)}"):
                 handle = DBOS.start_workflow(self._workflow, request.id)
             handle.get_result(polling_interval_sec=_POLL)
             done[request.id] = None
@@ -196,7 +198,7 @@ class Worker:
                 issue(workspace, identifier)
         _here("after certify", identifier)
 
-    def _set_aside(self, identifier: str, error: OlvidoError) -> None:
+    def _set_aside(self, identifier: str, error: Exception) -> None:
         """What cannot go on needs somebody; called off meanwhile, it stays called off."""
         with self._store() as store:
             if store.request(identifier).status in (_S.RUNNING, _S.AUDITED, _S.APPROVED):
@@ -205,10 +207,6 @@ class Worker:
 
     def _store(self) -> Store:
         return Store.open(self.settings.ledger, key=Key.load(self.settings.key))
-
-
-def _approval(request: Request) -> int:
-    return max(n for n, step in enumerate(request.history) if step.status is _S.APPROVED)
 
 
 def _system_url(settings: Settings) -> str:
