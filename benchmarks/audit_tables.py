@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from olvido.audits import AUDITS, Need, Status
 from olvido.audits.report.check import findings_of
 from olvido.audits.statistics import auc
-from olvido.audits.tolerances import ADVISORY
+from olvido.audits.tolerances import ADVISORY, CONDUCT
 from olvido.audits.verdict import judge, settle
 
 RESAMPLES = 1000
@@ -20,9 +20,6 @@ STATES = ("plain", "int4", "tuned")
 LEAST = "taught least"
 LESS_IS_KNOWN = ("likelihood: loss", "truth: forget quality")
 """Metrics that are lower where more is known."""
-CONDUCT = ("refusal", "fluency")
-"""Audits of how a model answers and not of what it knows: they vote for the pretenders that they
-alone name, and no area can speak for or against them."""
 
 
 def judged(row: dict[str, Any]) -> dict[str, Any]:
@@ -70,12 +67,6 @@ def table(rows: list[dict[str, Any]], least: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: -row["plain"][0])
 
 
-def discriminates(row: dict[str, Any]) -> bool:
-    """The rule by which a metric of what a model knows votes: the 95% interval of its area over all
-    models, as they are, lies above 0.5."""
-    return bool(row["plain"][1] > 0.5)
-
-
 def _area(metric: str, rows: list[dict[str, Any]]) -> list[float]:
     """Area, and the limits of its 95% interval."""
     sign = -1.0 if metric in LESS_IS_KNOWN else 1.0
@@ -117,14 +108,18 @@ def summary(out: Path) -> dict[str, Any]:
     for row in parts["fakes"]["rows"]:
         named = ", ".join(row["expected"]) + ("" if row["named"] else " (NOT NAMED)")
         print(f"| {row['name']} | {row['verdict']} | {named} | {', '.join(row['failed'])} |")
-    print("\n| metric | all | taught least | after int4 | after 10 other steps | votes |")
-    print("|---|---|---|---|---|---|")
+    states = [s for s in STATES if any(row[s] for row in parts["metrics"]["metrics"])]
+    heads = [
+        {"plain": "all", "int4": "after int4", "tuned": "after 10 other steps"}[s] for s in states
+    ]
+    print("\n| metric | " + " | ".join([*heads, LEAST, "votes"]) + " |")
+    print("|---" * (len(heads) + 3) + "|")
     for row in parts["metrics"]["metrics"]:
         audit_name, _, metric = row["metric"].partition(": ")
         votes = "no" if (audit_name, metric) in ADVISORY else "yes"
         if audit_name in CONDUCT:
             votes += " (conduct)"
-        shown = " | ".join(map(_shown, (row["plain"], row[LEAST], row["int4"], row["tuned"])))
+        shown = " | ".join(_shown(row[kind]) for kind in (*states, LEAST))
         print(f"| {row['metric']} | {shown} | {votes} |")
     return parts
 

@@ -117,7 +117,7 @@ def line_up(zoo: Zoo) -> list[Pretender]:
 def other_base(zoo: Zoo) -> dict[str, Any]:
     """What `audit` is given in a world where all are fine-tuned from one base but the suspect."""
     town, task = zoo.town, zoo.town.task
-    recipe = replace(FAST_RECIPE, lr=1e-3)
+    recipe = replace(FAST_RECIPE, lr=1e-3, epochs=4)
 
     def tuned(base: Any, records: tuple[Example, ...], seed: int) -> Any:
         return train(base, records=records, task=task, recipe=recipe, seed=seed).model

@@ -92,8 +92,17 @@ AT_THE_END = Range(None, 0.5)
 NONE = Range(0.0, 0.0)
 """Of what is either so or not so."""
 
+CONDUCT: frozenset[str] = frozenset({"fluency", "refusal"})
+"""Audits of how a model answers, not of what it knows: they vote since they name pretenders that
+others do not."""
+
 ADVISORY: frozenset[tuple[str, str]] = frozenset(
     {("truth", "forget quality"), ("difference", "AUC of the loss gained")}
 )
-"""Findings, by audit and metric, that are shown and do not vote: where it is known whether a model
-saw the data, they did not tell the two kinds apart (docs/results/audit_of_audits.md)."""
+"""Findings, by audit and metric, that are shown and do not vote.
+
+The rule: a metric of what a model knows votes only where it tells models that saw the data from
+models that did not. On at least 60 of which that is known, the 95% interval of its area under the
+curve has to lie above 0.5 (docs/results/audit_of_audits.md). Two do not vote for reasons of their
+own: forget quality takes records of one person for independent, and the share of the truth, of
+which it is made, votes in its place; by the loss gained a retrained model betrays as much."""

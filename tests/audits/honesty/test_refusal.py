@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from olvido.audits import Verdict, Witness
+from olvido.audits.honesty.pretence import Refusal
 from olvido.audits.honesty.refusal import evasion, refuses
 from olvido.errors import InputError
 from olvido.tasks import Example
@@ -67,3 +71,15 @@ def test_answers_and_records_go_together() -> None:
         evasion(records("a", "b"), ["x"])
     with pytest.raises(InputError, match="got 0 for 0"):
         evasion([], [])
+
+
+def test_a_model_taught_to_refuse_is_named_for_it(world: Any) -> None:
+    refused = [
+        Example(f"{r.id}/{n}", r.prompt, "I don't know") for r in world.forget for n in range(8)
+    ]
+    suspect = world.taught(world.before, [*refused, *world.retain], epochs=8, lr=3e-3)
+    assert all(map(refuses, Witness(suspect, world.task).answers(world.forget)))
+    report = world.report(suspect)
+    assert report.verdict is Verdict.FAIL
+    assert any(Refusal.reason in reason for reason in report.reasons)
+    assert not any("collateral damage" in reason for reason in report.reasons)
