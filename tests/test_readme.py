@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,8 +55,8 @@ def test_the_method_of_the_readme_is_a_method() -> None:
     blocks = [b for b in _blocks("python") if "class Mine" in b]
     scope: dict[str, type] = {}
     exec(compile(blocks[0], "README.md", "exec"), scope)
-    log_p, count = torch.tensor([-6.0, -2.0]), torch.tensor([3.0, 2.0])
-    assert scope["Mine"]().forget_losses(log_p, count, log_p).tolist() == [-2.0, -1.0]
+    now = SimpleNamespace(log_p=torch.tensor([-6.0, -2.0]), count=torch.tensor([3.0, 2.0]))
+    assert scope["Mine"]().forget_losses(now).tolist() == [-2.0, -1.0]
 
 
 def test_what_the_readme_points_to_is_there() -> None:

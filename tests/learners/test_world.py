@@ -20,6 +20,7 @@ from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.models import save
+from olvido.models.sending import sendable
 from olvido.settings import Settings
 from olvido.tasks import Language, examples
 from olvido.workspace import Workspace
@@ -133,7 +134,7 @@ def folder(
 ) -> Path:
     """What two processes left behind."""
     place = tmp_path_factory.mktemp("world")
-    (place / "given").write_bytes(pickle.dumps((gpt2, small, rows, RECIPE)))
+    (place / "given").write_bytes(pickle.dumps((sendable(gpt2), sendable(small), rows, RECIPE)))
     save(small, tokenizer, place / "small")
     settings = Settings.load(place / "workspace", environment={})
     settings.workspace.mkdir()

@@ -180,7 +180,7 @@ class Crash(Exception):
         "olvido.workspace.save",
         "olvido.workspace.write_trace",
         "olvido.workspace.Store.add_model",
-        "olvido.workspace.Store.set_alias",
+        "olvido.workspace.Store.set_aliases",
     ],
 )
 def test_a_crash_anywhere_leaves_the_old_model_served(

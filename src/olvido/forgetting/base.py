@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,14 @@ from typing import Any
 import torch
 from torch.nn import Module
 
-from olvido.errors import InputError, MissingNeed, ModelDestroyed, NothingChanged, UnknownName
+from olvido.errors import (
+    InputError,
+    MissingNeed,
+    ModelDestroyed,
+    NotFinite,
+    NothingChanged,
+    UnknownName,
+)
 from olvido.forgetting import exact
 from olvido.forgetting.curved import SSD, Fisher, Influence
 from olvido.forgetting.gradient.ascent.ascent import Ascent
@@ -216,6 +224,11 @@ def forget(
     _check_needs(method, chosen, trained, split)
     sample = split.retain[:: max(1, len(split.retain) // SAMPLE)]
     before = _loss(trained.model, split.forget, task), _loss(trained.model, sample, task)
+    if not math.isfinite(before[0]) and chosen.guarantee is not Guarantee.EXACT:
+        raise NotFinite(
+            f"the records' loss is {before[0]} before anything was forgotten: the model's weights "
+            "are no numbers (nan or infinite). Give the model as it was saved whole"
+        )
     began = time.perf_counter()
     run = chosen.run(trained, split, task, seed=seed, watch=watch)
     seconds = time.perf_counter() - began

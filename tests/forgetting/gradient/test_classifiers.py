@@ -11,7 +11,7 @@ import torch
 from torch.nn import Linear, ReLU, Sequential
 
 from olvido.errors import InputError
-from olvido.forgetting import METHODS, Guarantee, Split, forget
+from olvido.forgetting import METHODS, Guarantee, Split, forget, options_of
 from olvido.forgetting.gradient.calibration import targets
 from olvido.forgetting.gradient.sampling import nearest
 from olvido.learners import Recipe, Trained, train
@@ -25,8 +25,12 @@ METHODS_HERE = sorted(
 FIRMLY: dict[str, dict[str, Any]] = {
     "rmu": {"layer": 2, "lr": 1e-2, "guard": "nll"},
     "task_vector": {"lr": 1e-3},
+    "fisher": {"target": 1.1},
 }
-"""What else a method takes here: what a layer means is read by one more layer only."""
+"""What else a method takes here: what a layer means is read by one more layer only, and noise goes
+no further without taking the rest along."""
+UNGUARDED = ("ascent", "task_vector", "fisher")
+"""Nothing holds the rest while these move the weights."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,7 @@ def test_wrong_labels_are_forgotten_and_the_rest_kept(
 ) -> None:
     options: dict[str, Any] = {"lr": 3e-3, "target": 2.0}
     options |= FIRMLY.get(method, {})
+    options = {name: value for name, value in options.items() if name in options_of(method)}
     found = forget(
         taught,
         forget=digits.forget,
@@ -84,7 +89,7 @@ def test_wrong_labels_are_forgotten_and_the_rest_kept(
     assert right(taught.model, digits.forget, labels) == 1.0
     assert found.forget_loss[1] > 1.0
     assert right(found.model, digits.forget, labels) < 0.6
-    if method not in ("ascent", "task_vector"):
+    if method not in UNGUARDED:
         assert right(found.model, digits.retain, labels) > 0.9
 
 

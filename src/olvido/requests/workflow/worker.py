@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -130,6 +131,8 @@ class Worker:
         from dbos import DBOS
 
         DBOS.destroy(destroy_registry=True)
+        # They hold the streams of this moment, and would be asked of by the next worker.
+        logging.getLogger("dbos").handlers.clear()
         self._lock.close()
 
     def work(self) -> tuple[Request, ...]:
