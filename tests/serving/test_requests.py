@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from olvido.ledger.facts import Exit
+from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.requests.workflow.order import Order
+from olvido.requests.workflow.worker import waiting
 from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 
@@ -211,3 +213,19 @@ def test_the_inbox_follows_what_happens_to_a_request(
     before = left()
     client.post("/api/requests/req-0001/extend", json={"why": "many"}, headers=privacy)
     assert left() > before
+
+
+def test_what_is_approved_waits_for_the_worker_with_its_order(
+    client: TestClient, settings: Settings, privacy: dict[str, str]
+) -> None:
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        serving = store.model("serving").id
+        store.advance_request("req-0001", RequestStatus.LOCATED, {"records": 1})
+        plan = {"model": serving, "routes": [], "chosen": {"because": "it is the only one"}}
+        store.advance_request("req-0001", RequestStatus.PLANNED, plan)
+        approved = client.post("/api/requests/req-0001/approve", headers=privacy)
+        assert approved.json()["status"] == "approved", approved.text
+        order = Order.of(store.request("req-0001"))
+        assert [one.id for one in waiting(store)] == ["req-0001"]
+    assert order is not None
+    assert order.model == serving

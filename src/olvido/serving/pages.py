@@ -184,7 +184,7 @@ def act(
     by = caller.token.label
     acts = {
         "identify": lambda: desk.identify(caller.tenant, identifier, by=by),
-        "approve": lambda: desk.approve(caller.tenant, identifier, by=by),
+        "approve": lambda: views.approve(caller.tenant, identifier, by=by),
         "wait": lambda: desk.wait(
             caller.tenant, identifier, why=why, until=_day(until), need=need or None
         ),

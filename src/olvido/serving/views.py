@@ -7,12 +7,14 @@ from typing import Any
 
 from olvido.documents import read_document
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestStatus
+from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestKind, RequestStatus
 from olvido.ledger.signing import PublicKey, public_file
 from olvido.ledger.store import Store
+from olvido.requests import desk
 from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.desk import Office, approvals, needs_decision
+from olvido.requests.workflow.order import Order
 
 
 def model(store: Store, found: Model) -> dict[str, Any]:
@@ -212,3 +214,18 @@ def certificate(office: Office, identifier: str) -> dict[str, Any]:
         "replay": checked.replay,
         "envelope": envelope,
     }
+
+
+def approve(office: Office, identifier: str, *, by: str) -> Request:
+    """Let a request's plan be carried out by the worker, on the model that it was made for.
+
+    Raises:
+        UnknownName: no such request.
+        InputError: it has no plan that waits, or the same person approved it before.
+    """
+    found = office.store.request(identifier)
+    made = plan(found)
+    order = None
+    if made is not None and found.kind is not RequestKind.DESTROY:
+        order = Order(model=made["model"]).to_dict()
+    return desk.approve(office, identifier, by=by, order=order)
