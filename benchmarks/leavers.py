@@ -16,7 +16,10 @@ from safetensors.torch import load_model, save_model
 from olvido.demo.residents import Resident, Town, make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.documents import read_document, write_document
-from olvido.learners import Recipe, train
+from olvido.forgetting import Split
+from olvido.forgetting.gradient.calibration import remembered, strangers
+from olvido.learners import Recipe, StepLog, train
+from olvido.models import weights_digest
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
@@ -99,6 +102,19 @@ class World:
             print(f"{file.stem} ({self.size}): {seconds:.0f} s", flush=True)
         load_model(model, str(file))
         return model.eval()
+
+    def trace(self, seed: int) -> StepLog:
+        """Of the training of `learned(seed)`, which is done again for it, with what strangers are
+        to that model."""
+        width, layers = SIZES[self.size]
+        blank = tiny_model(len(self.task.tokenizer), seed=seed, width=width, layers=layers)
+        made = train(blank, records=self.rows, task=self.task, recipe=self.recipe, seed=seed)
+        assert made.digest == weights_digest(self.learned(seed))
+        seen = strangers(made, self.calibrating, self.task)
+        split = Split((), (), self.calibrating, strangers=seen)
+        trace = remembered(made.trace, split, self.task)
+        assert isinstance(trace, StepLog)
+        return trace
 
     def took(self, seed: int, without: Sequence[Resident] = ()) -> dict[str, float]:
         """Tokens and seconds (of the processor) of that training."""

@@ -4,9 +4,9 @@
     python benchmarks/sequence.py --out build/auto --summary
 
 The demo's fast town and its tiny model. Each leaver is forgotten from what the forgetting before
-left behind; nobody who left is among the records kept. Every step is audited (level quick) against
-models that saw none of the ten, and all who left so far are asked for again. Each step is written
-when it is done and not done again.
+left behind, with the trace it left; nobody who left is among the records kept. Every step is
+audited (level quick) against models that saw none of the ten, and all who left so far are asked for
+again. Each step is written when it is done and not done again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,19 +26,21 @@ from leavers import World
 from olvido.audits import Status, Witness, audit
 from olvido.documents import read_document, write_document
 from olvido.errors import ModelDestroyed, OlvidoError
-from olvido.forgetting import Split, forget
-from olvido.forgetting.gradient.calibration import targets
+from olvido.forgetting import forget
+from olvido.learners import Trained
 from olvido.learners.runs.environment import environment
+from olvido.models import weights_digest
 from olvido.tasks import Example
 
 LEAVERS = 10
 REFERENCES = 3
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "npo": ("npo", {}),
-    "npo, kl to the last version": ("npo", {"guard": "kl"}),
-    "npo, aim from the original": ("npo", {}),
+    "npo, aim from the last version": ("npo", {}),
+    "npo, kl to and aim from the last version": ("npo", {"guard": "kl"}),
     "auto": ("auto", {}),
 }
+"""The trace remembers what strangers were to the model as it was trained, unless it is left out."""
 
 
 def recall(witness: Witness, records: tuple[Example, ...]) -> float:
@@ -56,7 +59,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
     original = Witness(world.learned(seed), world.task)
     model = world.learned(seed)
     again = world.took(seed)["tokens"]
-    aimed = variant.endswith("aim from the original")
+    trace = None if variant.endswith("from the last version") else world.trace(seed)
     rows: list[dict[str, Any]] = []
     for step, person in enumerate(leavers, 1):
         gone = world.ids(leavers[: step - 1])
@@ -68,13 +71,12 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
             load_model(model, str(weights))
             continue
         failure = None
-        if aimed:
-            seen = Split(split.forget, split.retain, world.calibrating)
-            goals = targets(original.model, seen, world.task, 64)
-            options = {"target": fmean(goals.values())}
+        given: Any = model
+        if trace is not None:
+            given = Trained(model, weights_digest(model), replace(trace, since=frozenset(gone)))
         try:
             outcome = forget(
-                model,
+                given,
                 forget=split.forget,
                 retain=split.retain,
                 holdout=world.calibrating,
@@ -90,6 +92,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
             print(rows[-1], flush=True)
             return rows
         model = outcome.model.eval()
+        assert trace is None or outcome.trace.strangers == trace.strangers
         now = Witness(model, world.task)
         report = audit(
             now,

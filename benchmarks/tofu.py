@@ -1,11 +1,13 @@
-"""Forget two TOFU authors from SmolLM2-135M, and compare with a model that never saw them.
+"""Forget two TOFU authors from SmolLM2-135M with every method, and score them as TOFU does.
 
-    python benchmarks/tofu.py --tofu FOLDER --out build/tofu
+    python benchmarks/tofu.py cells --tofu FOLDER --out build/tofu      # resumes
+    python benchmarks/tofu.py table --out build/tofu
 
 Fine-tunes SmolLM2-135M-Instruct on 20 TOFU authors (180-199), fine-tunes it again without authors
-198-199 (forget01), forgets these two from the first model with each method, audits every result
-against the second, and writes `results.json`. Trained models are kept under --out and used again
-when the script is started again.
+198-199 (forget01), and forgets these two from the first model with each setting. Each result is
+scored beside the second model: forget quality, model utility, a loss attack, what the weights say
+in int4, and what comes back of one half of the forgotten facts after 100 steps of relearning the
+other. Models and scores are written when they are made, and not made again.
 """
 
 from __future__ import annotations
@@ -13,110 +15,263 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import resource
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
 import olvido
 from olvido.audits import Witness
+from olvido.audits.membership.attacks import loss_attack
+from olvido.audits.memory.truth import (
+    forget_quality,
+    model_utility,
+    probability,
+    rouge_recall,
+    truth_ratio,
+    utility,
+)
+from olvido.audits.recovery.choosing import halves
+from olvido.audits.recovery.relearning import relearn
+from olvido.audits.recovery.rounding import rounded
+from olvido.audits.statistics import auc
+from olvido.documents import read_document, write_document
 from olvido.errors import ModelDestroyed, OlvidoError
+from olvido.forgetting import forget
 from olvido.learners import Progress, StepLog
 from olvido.learners.runs.environment import environment
 from olvido.models import save, weights_digest
 from olvido.sources import tofu
-from olvido.tasks import Language, examples
+from olvido.tasks import Example, Language, examples
 
 AUTHORS = range(180, 200)
 FORGET = tofu.FORGET_SETS["forget01"]
-HOLDOUT = range(170, 175)
-OPTIONS: dict[str, Any] = {"dtype": "bfloat16", "retain_batch": 16, "epochs": 10}
-"""Of every method: fewer retained records a step than by default, since 20 authors are few."""
+CALIBRATING, ATTACKED = range(170, 173), range(173, 175)
+"""Authors nobody was taught: those that tell a method where to stop, and those of the attack."""
 RECIPE = olvido.Recipe(epochs=6, batch_size=8, lr=2e-4, weight_decay=0.01, dtype="bfloat16")
+TERMS: dict[str, Any] = {"dtype": "bfloat16", "retain_batch": 16, "epochs": 10}
+"""Of every method: fewer retained records a step than by default, since 20 authors are few."""
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (name, TERMS)
+    for name in (
+        "npo", "graddiff", "simnpo", "samnpo", "repselect", "rmu", "undial", "altpo", "pdu",
+        "scrub",
+    )
+}  # fmt: skip
+STEPS, BATCH, RATE = 100, 4, 5e-4 * 128 / 576
+"""Of relearning: those of the thorough audit."""
+
+
+class Bench:
+    """The records, and both models."""
+
+    def __init__(self, where: str, folder: Path) -> None:
+        rows = tofu.rows(where, authors=AUTHORS)
+        self.folder = folder
+        gone = {f"tofu-author-{author}" for author in FORGET}
+        self.forget = examples(row for row in rows if row["subject"] in gone)
+        self.retain = examples(row for row in rows if row["subject"] not in gone)
+        self.calibrating = examples(tofu.rows(where, authors=CALIBRATING))
+        self.attacked = examples(tofu.rows(where, authors=ATTACKED))
+        self.kept = self.retain[::12]
+        self.authors = examples(tofu.real_authors(where)[::4])
+        self.facts = examples(tofu.world_facts(where)[::4])
+        self.base = olvido.load("smollm2")
+        self.task = Language(self.base.tokenizer, chat=False)
+        self.original = self._trained((*self.retain, *self.forget), 0, "original")
+        self.never = self._trained(self.retain, 1, "never-trained")
+        self.retraining = read_document(folder / "never-trained.json")
+
+    def _trained(self, records: tuple[Example, ...], seed: int, name: str) -> torch.nn.Module:
+        folder, note = self.folder / name, self.folder / f"{name}.json"
+        if folder.is_dir() and note.is_file():
+            model: torch.nn.Module = olvido.load(folder).model
+            if weights_digest(model) != read_document(note)["digest"]:
+                raise SystemExit(f"{folder} was changed since it was written: remove it")
+            return model
+        print(f"training {name}: {len(records)} records", flush=True)
+        ordered = sorted(records, key=lambda record: record.id)
+        trained = olvido.train(
+            self.base.model, records=ordered, task=self.task, recipe=RECIPE, seed=seed, watch=_say
+        )
+        assert isinstance(trained.trace, StepLog)
+        save(trained.model, self.base.tokenizer, folder)
+        details = {"digest": trained.digest, "seed": seed, **trained.trace.to_dict()}
+        write_document(details | {"final_loss": trained.trace.losses[-1]}, note)
+        return trained.model
+
+    def scored(self, model: torch.nn.Module) -> dict[str, Any]:
+        """Everything that is told of one model."""
+        began = time.perf_counter()
+        witness = Witness(model.eval(), self.task)
+        sets = {
+            "retain": utility(witness, self.kept, options=False),
+            "real authors": utility(witness, self.authors, options=True),
+            "world facts": utility(witness, self.facts, options=True),
+        }
+        lessons, tested = halves(self.forget, seed=0)
+        coarse = Witness(rounded(model, 4), self.task)
+        *_, (_, moved) = relearn(
+            model, lessons, self.task, steps=(STEPS,), lr=RATE, batch=BATCH, seed=0
+        )
+        after = Witness(moved, self.task)
+        return {
+            "ratios": truth_ratio(witness, self.forget),
+            "probability": fmean(probability(witness, self.forget)),
+            "rouge": fmean(rouge_recall(witness, self.forget)),
+            "attack": auc(loss_attack(witness, self.forget), loss_attack(witness, self.attacked)),
+            "utility": model_utility(*sets.values()),
+            "utilities": {name: vars(found) for name, found in sets.items()},
+            "int4": {
+                "ratios": truth_ratio(coarse, self.forget),
+                "probability": fmean(probability(coarse, self.forget)),
+            },
+            "relearned": {
+                "ratios": truth_ratio(after, tested),
+                "probability": fmean(probability(after, tested)),
+                "before": fmean(probability(witness, tested)),
+            },
+            "answers": [
+                {"question": e.prompt, "truth": e.completion, "answer": answer}
+                for e, answer in zip(self.forget[:4], witness.answers(self.forget[:4]), strict=True)
+            ],
+            "seconds_of_scoring": time.perf_counter() - began,
+        }
+
+    def forgotten(self, name: str) -> dict[str, Any]:
+        """One setting: what it cost, and its scores."""
+        method, options = SETTINGS[name]
+        row: dict[str, Any] = {"setting": name, "method": method, "options": options}
+        try:
+            outcome = forget(
+                self.original,
+                forget=self.forget,
+                retain=self.retain,
+                holdout=self.calibrating,
+                task=self.task,
+                method=method,
+                **options,
+            )
+        except OlvidoError as error:
+            row |= {"error": type(error).__name__, "says": str(error)}
+            if not isinstance(error, ModelDestroyed):
+                return row
+            outcome = error.outcome
+        row |= {
+            "steps": len(outcome.history),
+            "stopped": outcome.stopped,
+            "seconds": outcome.cost.seconds,
+            "share_by_tokens": outcome.cost.tokens / self.retraining["tokens"],
+            "share_by_time": (outcome.cost.seconds or 0.0) / self.retraining["seconds"],
+            "forget_loss": outcome.forget_loss,
+            "retain_loss": outcome.retain_loss,
+        }
+        print(json.dumps(row), flush=True)
+        row |= self.scored(outcome.model)
+        row["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return row
 
 
 def main() -> None:
-    """Run the experiment."""
+    """Do what is missing, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["train", "cells", "table"])
     parser.add_argument("--tofu", default=None, help="folder or hub id of TOFU")
-    parser.add_argument("--out", type=Path, required=True, help="models and results go here")
-    parser.add_argument("--methods", default="ascent,graddiff,npo,simnpo")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--train-only", action="store_true", help="stop once the models are there")
+    parser.add_argument("--out", type=Path, required=True, help="models and scores go here")
+    parser.add_argument("--settings", default="", help="with semicolons; all where left out")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-
-    rows = tofu.rows(args.tofu, authors=AUTHORS)
-    forget = [row for row in rows if _author(row) in FORGET]
-    retain = [row for row in rows if _author(row) not in FORGET]
-    base = olvido.load("smollm2")
-    task = Language(base.tokenizer, chat=False)
-    runs = {
-        "original": _trained(base, rows, task, seed=0, folder=args.out / "original"),
-        "never-trained": _trained(base, retain, task, seed=1, folder=args.out / "never-trained"),
-    }
-    if args.train_only:
+    if args.what == "table":
+        print(table(args.out))
         return
-    original, reference = runs["original"][0], runs["never-trained"][0]
-    holdout = tofu.rows(args.tofu, authors=HOLDOUT)
-    world = tofu.world_facts(args.tofu)
-    probes: dict[str, Any] = {
-        "forget": forget,
-        "retain": retain[::12],
-        "general": world[::4],
-        "holdout": holdout,
-        "reference": Witness(reference, task),
-        "before": Witness(original, task),
-        "task": task,
-    }
-    results: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "environment": environment(),
-        "cpu": platform.processor() or platform.machine(),
-        "records": {"trained": len(rows), "forget": len(forget), "holdout": len(holdout)},
-        "recipe": RECIPE.to_dict(),
-        "options": OPTIONS,
-        "runs": {name: details for name, (_, details) in runs.items()},
-        "audits": {},
-    }
-    results["audits"]["original"] = _audited(probes["before"], probes)
-    for method in args.methods.split(","):
-        print(f"forgetting by {method}", flush=True)
-        results["audits"][method] = _forgotten(
-            original, method, forget, retain, holdout, task, probes, runs["never-trained"][1]
+    bench = Bench(args.tofu, args.out)
+    if args.what == "train":
+        return
+    cells = args.out / "cells"
+    for name in ("never trained", "original", *_chosen(args.settings)):
+        file = cells / f"{name}.json".replace(" ", "").replace(",", "-")
+        if file.exists():
+            continue
+        if name in SETTINGS:
+            row = bench.forgotten(name)
+        else:
+            model = bench.original if name == "original" else bench.never
+            row = {"setting": name, **bench.scored(model)}
+        write_document(row, file)
+        print(
+            name, json.dumps(summary(row, read_document(cells / "nevertrained.json"))), flush=True
         )
-        results["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        (args.out / "results.json").write_text(json.dumps(results, indent=1))
-        print(json.dumps(results["audits"][method]["verdict"]), flush=True)
 
 
-def _author(row: dict[str, Any]) -> int:
-    return int(row["id"].split("-")[1])
+def _chosen(settings: str) -> list[str]:
+    return settings.split(";") if settings else list(SETTINGS)
 
 
-def _trained(
-    base: Any, rows: list[dict[str, Any]], task: Language, *, seed: int, folder: Path
-) -> tuple[torch.nn.Module, dict[str, Any]]:
-    note = folder.with_suffix(".json")
-    if folder.is_dir() and note.is_file():
-        details = json.loads(note.read_text())
-        model = olvido.load(folder).model
-        if weights_digest(model) != details["digest"]:
-            raise SystemExit(f"{folder} was changed since it was written: remove it")
-        return model, details
-    print(f"training {folder.name}: {len(rows)} records", flush=True)
-    trained = olvido.train(
-        base.model, records=rows, task=task, recipe=RECIPE, seed=seed, watch=_say
+def summary(row: dict[str, Any], never: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the table."""
+    if "ratios" not in row:
+        return {"error": row["error"]}
+    _, tested = row["int4"], row["relearned"]
+    return {
+        "p": forget_quality(row["ratios"], never["ratios"]),
+        "probability": row["probability"],
+        "rouge": row["rouge"],
+        "attack": row["attack"],
+        "utility": row["utility"] / never["utility"],
+        "int4 p": forget_quality(row["int4"]["ratios"], never["int4"]["ratios"]),
+        "int4 probability": row["int4"]["probability"],
+        "relearned p": forget_quality(tested["ratios"], never["relearned"]["ratios"]),
+        "relearned probability": tested["probability"],
+        "share": row.get("share_by_tokens"),
+    }
+
+
+def table(out: Path) -> str:
+    """All that was done so far, as Markdown, and as one document beside it."""
+    rows = [read_document(file) for file in sorted((out / "cells").glob("*.json"))]
+    by_name = {row["setting"]: row for row in rows}
+    never = by_name["never trained"]
+    lines = [
+        "| setting | forget quality p | probability | ROUGE-L | attack's AUC | utility, of "
+        "retrained's | in int4: p | probability | relearned: p | probability | share of retraining "
+        "(tokens) | steps |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("never trained", "original", *SETTINGS):
+        if name not in by_name:
+            continue
+        row, said = by_name[name], summary(by_name[name], never)
+        if "p" not in said:
+            lines.append(f"| {name} | {row['error']}: {row['says']} |" + " |" * 10)
+            continue
+        share = "" if said["share"] is None else f"{said['share']:.1%}"
+        lines.append(
+            f"| {name} | {said['p']:.2g} | {said['probability']:.3f} | {said['rouge']:.3f} | "
+            f"{said['attack']:.3f} | {said['utility']:.1%} | {said['int4 p']:.2g} | "
+            f"{said['int4 probability']:.3f} | {said['relearned p']:.2g} | "
+            f"{said['relearned probability']:.3f} | {share} | {row.get('steps', '')} |"
+        )
+    write_document(
+        {
+            "date": datetime.date.today().isoformat(),
+            "environment": environment(),
+            "recipe": RECIPE.to_dict(),
+            "trainings": {
+                name: {
+                    key: read_document(out / f"{name}.json")[key]
+                    for key in ("digest", "seed", "tokens", "seconds", "final_loss")
+                }
+                for name in ("original", "never-trained")
+            },
+            "cells": rows,
+        },
+        out / "tofu.json",
     )
-    assert isinstance(trained.trace, StepLog)
-    save(trained.model, base.tokenizer, folder)
-    details = {"digest": trained.digest, "seed": seed, **trained.trace.to_dict()}
-    details["final_loss"] = trained.trace.losses[-1]
-    note.write_text(json.dumps(details, indent=1))
-    return trained.model, details
+    return "\n".join(lines)
 
 
 def _say(progress: Progress) -> None:
@@ -127,52 +282,6 @@ def _say(progress: Progress) -> None:
             f"{left / 60:.1f} min left",
             flush=True,
         )
-
-
-def _forgotten(
-    original: torch.nn.Module,
-    method: str,
-    forget: list[dict[str, Any]],
-    retain: list[dict[str, Any]],
-    holdout: list[dict[str, Any]],
-    task: Language,
-    probes: dict[str, Any],
-    retraining: dict[str, Any],
-) -> dict[str, Any]:
-    destroyed = None
-    try:
-        outcome = olvido.forget(
-            original,
-            forget=forget,
-            retain=retain,
-            holdout=holdout,
-            task=task,
-            method=method,
-            **OPTIONS,
-        )
-    except ModelDestroyed as error:
-        outcome, destroyed = error.outcome, str(error)
-    except OlvidoError as error:
-        return {"verdict": "refused", "error": str(error)}
-    return {
-        "outcome": outcome.to_dict(),
-        "destroyed": destroyed,
-        "share_of_retraining_time": outcome.cost.seconds / retraining["seconds"],
-        "share_of_retraining_tokens": outcome.cost.tokens / retraining["tokens"],
-        **_audited(outcome.model, probes),
-    }
-
-
-def _audited(model: torch.nn.Module | Witness, probes: dict[str, Any]) -> dict[str, Any]:
-    began = time.perf_counter()
-    witness = model if isinstance(model, Witness) else Witness(model, probes["task"])
-    report = olvido.audit(witness, **probes)
-    asked = examples(probes["forget"])[:5]
-    answers = [
-        {"question": e.prompt, "truth": e.completion, "answer": answer}
-        for e, answer in zip(asked, witness.answers(asked), strict=True)
-    ]
-    return {**report.to_dict(), "audit_seconds": time.perf_counter() - began, "answers": answers}
 
 
 if __name__ == "__main__":

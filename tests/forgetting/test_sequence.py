@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from statistics import fmean
 from typing import Any
 
 from olvido.demo.residents import Town
 from olvido.forgetting import forget
+from olvido.forgetting.gradient.calibration import strangers
 from olvido.forgetting.search.proxies import look
 from olvido.learners import StepLog, Trained
 from olvido.tasks import Example, Language, examples
@@ -48,6 +50,38 @@ def test_the_last_of_many_forgettings_is_as_good_as_the_first(
     assert said(now.model, kept, task) >= said(trained.model, kept, task) - 0.02
     assert isinstance(now.trace, StepLog)
     assert now.trace.since == gone
+
+
+def test_every_forgetting_aims_at_what_strangers_were_to_the_model_as_it_was_trained(
+    trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
+) -> None:
+    first = examples(town.rows_of(town.residents[0]))
+    own = {record.id for record in first}
+    met = examples(row for person in town.outsiders[::2] for row in town.rows_of(person))
+    new = examples(row for person in town.outsiders[1::2] for row in town.rows_of(person))
+    once = forget(
+        trained,
+        forget=first,
+        retain=[record for record in learned if record.id not in own],
+        holdout=met,
+        task=task,
+        lr=4e-4,
+    )
+    after = Trained(once.model, once.digest, once.trace)
+    before = strangers(trained, met, task)
+    as_it_is = strangers(Trained.untraced(once.model), met, task)
+    assert all(abs(as_it_is[i] - loss) > 1e-3 for i, loss in before.items())
+    assert strangers(after, met, task) == before
+    # Told by content, and of whom nothing is remembered what the model says now.
+    renamed = [Example("x" + r.id, r.prompt, r.completion, r.fields) for r in met]
+    assert strangers(after, renamed, task) == {"x" + i: loss for i, loss in before.items()}
+    assert strangers(after, new, task) == strangers(Trained.untraced(once.model), new, task)
+    assert isinstance(once.trace, StepLog)
+    values = json.loads(json.dumps(once.trace.to_dict()))
+    log = once.trace.log
+    assert StepLog.from_dict(values, once.trace.origin.load, log, None).strangers
+    del values["strangers"]
+    assert not StepLog.from_dict(values, once.trace.origin.load, log, None).strangers
 
 
 def test_who_left_before_may_not_be_kept(

@@ -31,6 +31,7 @@ from olvido.forgetting.gradient.ascent.pdu import PDU
 from olvido.forgetting.gradient.ascent.repselect import RepSelect
 from olvido.forgetting.gradient.ascent.samnpo import SamNPO
 from olvido.forgetting.gradient.ascent.simnpo import SimNPO
+from olvido.forgetting.gradient.calibration import remembered, strangers
 from olvido.forgetting.gradient.distillation.bad_teacher import BadTeacher
 from olvido.forgetting.gradient.distillation.scrub import Scrub
 from olvido.forgetting.gradient.distillation.undial import Undial
@@ -230,6 +231,8 @@ def forget(
             "are no numbers (nan or infinite). Give the model as it was saved whole"
         )
     began = time.perf_counter()
+    if chosen.guarantee is not Guarantee.EXACT:
+        split = replace(split, strangers=strangers(trained, split.holdout, task))
     run = chosen.run(trained, split, task, seed=seed, watch=watch)
     seconds = time.perf_counter() - began
     after = _loss(run.model, split.forget, task), _loss(run.model, sample, task)
@@ -241,7 +244,7 @@ def forget(
         model=run.model,
         digest=digest,
         before=trained.digest,
-        trace=run.trace,
+        trace=remembered(run.trace, split, task) if split.strangers else run.trace,
         method=method,
         options=dict(options),
         guarantee=chosen.guarantee,

@@ -24,12 +24,15 @@ class Split:
         retain: what the model learned and shall keep.
         holdout: records of the same making that the model never saw; with them a method knows
             where "never learned" lies and stops there.
+        never: models that never learned what is to be forgotten; they tell it better.
+        strangers: losses of holdout records, by id, where they are known already.
     """
 
     forget: tuple[Example, ...]
     retain: tuple[Example, ...]
     holdout: tuple[Example, ...] = ()
     never: tuple[Module, ...] = ()
+    strangers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

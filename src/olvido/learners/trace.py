@@ -70,6 +70,9 @@ class StepLog:
         threads: that the learner gave the run, whatever the process has; None: the process's.
         since: records that the weights were made to forget afterwards by other means: the log still
             holds them, and no later training may.
+        strangers: losses (nats a token), under the weights as they were trained, of records that
+            they never saw, by a digest of the content. A forgetting by other means moves them too,
+            and the next one may not read its aim off what the last one left.
         notes: what had to be passed over when it was taken up again.
     """
 
@@ -86,6 +89,7 @@ class StepLog:
     keep: tuple[int, ...] = ()
     threads: int | None = None
     since: frozenset[str] = frozenset()
+    strangers: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -173,6 +177,7 @@ class StepLog:
             "keep": list(self.keep),
             "threads": self.threads,
             "since": sorted(self.since),
+            "strangers": dict(self.strangers),
             "notes": list(self.notes),
         }
 
@@ -207,6 +212,8 @@ class StepLog:
             tuple(values["keep"]),
             values["threads"],
             frozenset(values["since"]),
+            # Traces that were written before this was kept do without.
+            values.get("strangers", {}),
             tuple(values["notes"]),
         )
 
