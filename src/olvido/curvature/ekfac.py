@@ -37,7 +37,7 @@ KEPT = torch.float16
 scores change by less than 1e-9 in correlation."""
 DAMPING = 0.1
 """Added to the curvature, as a share of a parameter's mean one (Grosse et al. 2023, arXiv
-2308.03296, section 3.2)."""
+2308.03296)."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Where a layer multiplies its input by a matrix, a record's gradient is a sum over positions of outer
 products: a few thousand numbers instead of millions. Norms, inner products and sums of squares are
 worked out from the factors, by whichever rule takes fewer multiplications (Goodfellow 2015, arXiv
-1510.01799, for one position; Li et al. 2022, arXiv 2110.05679, section 4, for many).
+1510.01799, for one position; Li et al. 2022, arXiv 2110.05679, for many).
 """
 
 from __future__ import annotations

@@ -37,8 +37,7 @@ def diagonal_fisher(
         batch_size: records a pass; the result does not depend on it but for rounding.
         sampled: a seed; targets are then drawn from the model, and the result is the diagonal of
             the Gauss-Newton curvature in expectation. None: the records' own targets (the empirical
-            Fisher, as Kirkpatrick et al. 2017, arXiv 1612.00796, and Foster et al. 2024, arXiv
-            2308.07707, take it).
+            Fisher, as Foster et al. 2024, arXiv 2308.07707, take it).
 
     Returns:
         A tensor of its shape for every trainable parameter, by name, none below 0.

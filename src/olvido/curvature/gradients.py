@@ -102,7 +102,7 @@ class PerRecord:
             sampled: targets are drawn from the model instead of taken from the records, and each
                 gradient is scaled by the root of its number of targets, so that its expected
                 square is the Gauss-Newton curvature of the record's mean loss (Martens 2020, arXiv
-                1412.1193, section 9: the Fisher of the model's own distribution).
+                1412.1193: for softmax it is the Fisher of the model's own distribution).
         """
         batch = batch.to(self.device)
         if self.uncovered is None:

@@ -1,8 +1,8 @@
 """How much each record taught the answer to each question: influence functions.
 
 Without record i of n the weights would stand at about theta + H^-1 g_i / n, and the loss of a
-question at g_q' H^-1 g_i / n more (Koh and Liang 2017, arXiv 1703.04730, equation 2). A positive
-score is the rise of the question's loss, in nats a target, had the record not been there.
+question at g_q' H^-1 g_i / n more (Koh and Liang 2017, arXiv 1703.04730). A positive score is the
+rise of the question's loss, in nats a target, had the record not been there.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from olvido.errors import RefusedArgument, UnknownName
 from olvido.heads.objective import TOLERANCE
 
 THEOREM = (
-    "Guo et al. 2020 (arXiv 1911.03030), theorem 3: weights whose gradient on the rest has at most "
-    "the budget's norm are (epsilon, delta)-indistinguishable from a fit without the forgotten, "
-    "jointly for all classes; the budget by Balle and Wang 2018 (arXiv 1805.06530), theorem 8"
+    "Guo et al. 2020 (arXiv 1911.03030), for a Gaussian perturbation: weights whose gradient on "
+    "the rest has at most the budget's norm are (epsilon, delta)-indistinguishable from a fit "
+    "without the forgotten, jointly for all classes; the budget by Balle and Wang 2018 (arXiv "
+    "1805.06530), theorem 8"
 )
 PROVEN = (
     "every loss is convex, its gradient is bounded, and its second derivative is Lipschitz, for "
@@ -44,7 +45,7 @@ class Residual:
 
     Attributes:
         measured: as it is.
-        data: what the rows held allow, by corollary 1 of Guo et al.
+        data: what the rows held allow, after corollary 1 of Guo et al. (see `Step.bent`).
         worst: what any rows of such norms would allow, whatever the perturbation, by theorem 1; it
             accumulates, since each removal begins where the last may have ended.
     """
@@ -150,9 +151,9 @@ class Certificate(Terms):
 def shift(epsilon: float, delta: float) -> float:
     """How far a Gaussian of unit variance may move and be (epsilon, delta)-indistinguishable.
 
-    The exact condition (Balle and Wang 2018, theorem 8, arXiv 1805.06530), in any dimension. The
-    usual epsilon / sqrt(2 log(1.5/delta)) is less where epsilon is small, and too much where it is
-    large: at epsilon 10, delta 1e-5 the true delta is 1.9 times what it says.
+    The exact condition (Balle and Wang 2018, theorem 8, arXiv 1805.06530), in any dimension. That
+    of Guo et al., epsilon / sqrt(2 log(1.5/delta)), is less where epsilon is small, and too much
+    where it is large: at epsilon 10, delta 1e-5 the true delta is 1.9 times what it says.
 
     >>> round(shift(1.0, 1e-5), 4), round(shift(10.0, 1e-5), 4)
     (0.2681, 2.0004)
@@ -168,7 +169,10 @@ def shift(epsilon: float, delta: float) -> float:
 def worst(
     gradient: float, unsolved: float, bend: float, longest: float, rows: int, alpha: float
 ) -> float:
-    """The gradient that a Newton step can leave on any rows (Guo et al. 2020, theorem 1; half).
+    """The gradient that a Newton step can leave on any rows.
+
+    Guo et al. 2020, theorem 1, with half its constant, since the Hessian's change grows from
+    nothing along the step, and with whatever gradient there was before it.
 
     Args:
         gradient: its norm before the step, at the most.

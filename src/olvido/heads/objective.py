@@ -118,8 +118,9 @@ class Step:
         direction: what is added to the weights. [p, K]
         unsolved: norm of what the solver left: gradient plus Hessian times direction.
         bent: what the change of the Hessian along the step adds to the gradient at the most, on
-            these rows (Guo et al. 2020, corollary 1, for softmax too, and half of it: the Hessian's
-            change grows from nothing along the step).
+            these rows: corollary 1 of Guo et al. 2020, for softmax too, half of it, since the
+            Hessian's change grows from nothing along the step, and with the squares of the rows'
+            own moves where they multiply the moves' norm by the step's.
     """
 
     direction: Floats

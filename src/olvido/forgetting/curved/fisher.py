@@ -20,15 +20,16 @@ LARGEST = 3.0
 class Fisher(Curved):
     """Add noise where the retained records have nothing to lose by it.
 
-    Golatkar et al. 2020, arXiv 1911.04933, section 5: noise of spread F_retain^-1/4, whatever is to
-    be forgotten. On a model that holds many people it destroys the rest before it hides one of
-    them, so by default the spread is (F_forget / F_retain)^1/2, which is ours: it goes where the
-    records to be forgotten are and the others are not.
+    Golatkar et al. 2020, arXiv 1911.04933: noise of spread F_retain^-1/4, whatever is to be
+    forgotten (F_retain^-1/2 in their code, github.com/AdityaGolatkar/SelectiveForgetting). On a
+    model that holds many people it destroys the rest before it hides one of them, so by default the
+    spread is (F_forget / F_retain)^1/2, which is ours: it goes where the records to be forgotten
+    are and the others are not.
 
     Args:
         noise: spread where both matter alike (`aimed`), or on a weight of mean curvature; as a
             share of its tensor's own.
-        aimed: look at the records to be forgotten; False: the paper's.
+        aimed: look at the records to be forgotten; False: the paper's power, in our unit.
         options: those of `Curved`.
     """
 

@@ -17,8 +17,10 @@ from olvido.tasks import Task
 class SSD(Curved):
     """Multiply a weight by min(1, lambda F_retain / F_forget) where F_forget > alpha F_retain.
 
-    Foster et al. 2024, arXiv 2308.07707, equations 5 and 6, with the squares of each record's own
-    gradient (the authors' code squares those of batches). `strength` divides both alpha and lambda.
+    Foster et al. 2024, arXiv 2308.07707 (github.com/if-loops/selective-synaptic-dampening), with
+    the squares of each record's own gradient (the authors' code squares those of batches) and a
+    sample of the retained records where they take all records, the forgotten among them. `strength`
+    divides both alpha and lambda.
 
     Args:
         alpha: how much more a weight must matter to the forgotten records to be chosen.

@@ -10,8 +10,8 @@ from olvido.forgetting.exact.base import Exact
 class Retrain(Exact):
     """Run the logged training again from its start, in all its parts, without the records.
 
-    Bourtoule et al. 2021 (arXiv 1912.03817) call this the naive baseline; it needs no assumption
-    at all.
+    Bourtoule et al. 2021 (arXiv 1912.03817) measure theirs against it; it needs no assumption at
+    all.
     """
 
     summary = "train again from the start without the records"

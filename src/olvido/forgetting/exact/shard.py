@@ -7,7 +7,7 @@ from olvido.forgetting.guarantee import Need
 
 
 class Shard(Exact):
-    """SISA's way to forget (Bourtoule et al. 2021, arXiv 1912.03817, section IV)."""
+    """SISA's way to forget (Bourtoule et al. 2021, arXiv 1912.03817)."""
 
     summary = "train again the shards that learned the records, from before they came in"
     needs: frozenset[Need] = frozenset({Need.SHARDS})

@@ -47,8 +47,9 @@ class Descent:
 
     Args:
         lr: learning rate (Adam without momentum: momentum would carry the weights past the target);
-            None: `base_lr` of the method, scaled by 128 / hidden size, as Adam's updates ask for
-            (Yang et al. 2022, arXiv 2203.03466, table 3).
+            None: `base_lr` of the method, scaled by 128 / hidden size, as Adam's updates ask for in
+            matrices whose inputs grow with it (Yang et al. 2022, arXiv 2203.03466, table 3; here
+            the rate is one for all weights, embeddings too).
         epochs: passes over the forgotten records at the most.
         batch_size: forgotten records a step.
         retain_batch: retained records a step.

@@ -13,7 +13,8 @@ class Against:
 
     Where the two point apart, g_forget - (g_forget . g_guard / |g_guard|^2) g_guard takes its
     place, which to first order leaves the guard's loss alone (Yu et al. 2020, arXiv 2001.06782,
-    algorithm 1; over all parameters as one vector). Memory: one gradient more.
+    algorithm 1, for one of the two gradients; over all parameters as one vector). Memory: one
+    gradient more.
 
     Args:
         parameters: whose gradients are meant.

@@ -35,10 +35,11 @@ class RMU(Descent):
     """Representation misdirection for unlearning.
 
     Loss: |h - c u|^2 / |c u|^2 at the states that lead to answer tokens, with u a random unit
-    vector; the guard holds the retained records' states (Li et al. 2024, arXiv 2403.03218, section
-    4.2; github.com/centerforaisafety/wmdp). c is `steer` times the states' mean norm, as it must
-    grow with them (Huu-Tien et al. 2024, arXiv 2408.06223). The model runs up to the steered layer
-    only, and only that layer and two below it move.
+    vector of no negative entry; the guard holds the retained records' states (Li et al. 2024, arXiv
+    2403.03218, where neither distance is relative and c is given;
+    github.com/centerforaisafety/wmdp). c is `steer` times the states' mean norm, as it must grow
+    with them (Huu-Tien et al. 2024, arXiv 2408.06223). The model runs up to the steered layer only,
+    and only that layer and two below it move; in their code only the last matrix of their MLPs.
 
     Args:
         layer: steered, counted as the task's `layers`; None: the middle one.

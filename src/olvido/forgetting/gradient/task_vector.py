@@ -32,7 +32,7 @@ HALVINGS = 6
 class TaskVector(Descent):
     """Subtract what learning the records adds: before - scale * (tuned - before).
 
-    Ilharco et al. 2023, arXiv 2212.04089, section 3 (github.com/mlfoundations/task_vectors). The
+    Ilharco et al. 2023, arXiv 2212.04089, negation (github.com/mlfoundations/task_vectors). The
     scale is the smallest at which the records reach their targets, found by halving; each try costs
     one forward pass over them.
 

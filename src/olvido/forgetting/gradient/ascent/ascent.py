@@ -14,8 +14,8 @@ from olvido.forgetting.guarantee import Need
 class Ascent(Descent):
     """Climb the training loss of the forgotten records, with nothing to hold the rest.
 
-    Loss: log p(y|x) / |y|, unbounded below (Jang et al. 2023, arXiv 2210.01504, equation 1). It
-    wrecks the surroundings unless it is stopped in time.
+    Loss: log p(y|x) / |y|, unbounded below (Jang et al. 2023, arXiv 2210.01504; here each record
+    counts alike, however long). It wrecks the surroundings unless it is stopped in time.
     """
 
     needs: frozenset[Need] = frozenset()

@@ -15,11 +15,12 @@ class GradDiff(Descent):
     """Climb the loss of the forgotten records while learning the retained ones.
 
     Loss: the mean over the answer's tokens of w log p, plus the guard (Liu et al. 2022, arXiv
-    2203.12817; Maini et al. 2024, arXiv 2401.06121, section 4), with w = p^saturation
-    (1 - p)^importance held fixed. Without weights it is GradDiff; saturation 1 is WGA (Wang et al.
-    2025, arXiv 2502.19301, equation 11; github.com/tmlr-group/G-effect), which spares tokens that
-    are forgotten already; saturation 5 and importance 1 is SatImp (Yang et al. 2025, arXiv
-    2505.11953, equation 12; github.com/Puning97/SatImp-for-LLM-Unlearning).
+    2203.12817; Maini et al. 2024, arXiv 2401.06121), with w = p^saturation (1 - p)^importance held
+    fixed. Without weights it is GradDiff; saturation 1 is WGA (Wang et al. 2025, arXiv 2502.19301;
+    github.com/tmlr-group/G-effect), which spares tokens that are forgotten already; saturation 5
+    and importance 1 is SatImp (Yang et al. 2025, arXiv 2505.11953) as OpenUnlearning runs it, and
+    importance 0.1 what its authors have recommended since (github.com/tmlr-group/SatImp). Their
+    code takes the mean over all tokens of a batch, here it is over each record's.
 
     Args:
         saturation: exponent of p.

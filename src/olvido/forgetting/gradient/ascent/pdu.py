@@ -18,8 +18,9 @@ class PDU(Descent):
 
     Loss: the squared margin of the largest logit over the mean one at each answer token, beside
     l * (guard - allowed), where after each step l <- max(0, l + dual_rate * (guard - allowed)), and
-    l is `retain_weight` at first (Entesari et al. 2025, arXiv 2506.05314, equations 5 and 7;
-    github.com/locuslab/open-unlearning, community/methods/PDU).
+    l is `retain_weight` at first (Entesari et al. 2025, arXiv 2506.05314;
+    github.com/locuslab/open-unlearning, community/methods/PDU). There what is allowed is a share
+    above the loss before, or a loss that is given, and l stays as it is for the first epochs.
 
     Args:
         budget: nats by which the guard's loss may rise over that of the first step.

@@ -18,7 +18,11 @@ class RepSelect(NPO):
 
     Before each step the largest singular components of each weight matrix's forget gradient are
     taken out: they are what the records share with everything else, which would hurt the rest and
-    be relearned at once (Sondej, Yang and Mahdi 2026, arXiv 2606.17168, section 4).
+    be relearned at once (Sondej, Yang and Mahdi 2026, arXiv 2606.17168, section 4;
+    github.com/filyp/RepSelect). No more than that is theirs: their code finds hundreds of
+    components over all forgotten records at once, shrinks each by its singular value instead of
+    taking it out, moves the MLPs alone, and has adapters learn the forgotten records first, which
+    are there while the gradient is taken.
 
     Args:
         components: taken out of each matrix.

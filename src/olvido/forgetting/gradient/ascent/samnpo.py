@@ -17,7 +17,7 @@ class SamNPO(NPO):
     """NPO whose gradient is taken at the worst weights near by.
 
     Relearning is a small step of the weights, so the forget loss is descended where such a step has
-    made it largest: at w + radius g / |g| (Fan et al. 2025, arXiv 2502.05374, equations 5 to 8;
+    made it largest: at w + radius g / |g| (Fan et al. 2025, arXiv 2502.05374;
     github.com/OPTML-Group/Unlearn-Smooth). Costs a second pass over the forgotten records.
 
     Args:

@@ -22,7 +22,7 @@ class BadTeacher(Descent):
     """Distil from an incompetent teacher on forgotten records, from a competent one elsewhere.
 
     Loss: KL(random network || now) on forgotten records, KL(before || now) as the guard (Chundawat
-    et al. 2023, arXiv 2205.08096, equation 2; github.com/vikram2000b/bad-teaching-unlearning).
+    et al. 2023, arXiv 2205.08096; github.com/vikram2000b/bad-teaching-unlearning).
 
     Args:
         guard: `kl` is the competent teacher.

@@ -19,9 +19,10 @@ class Scrub(Descent):
     """Scalable remembering and unlearning unbound.
 
     Steps alternate: one climbs KL(before || now) on forgotten records, the next descends KL and
-    cross-entropy on retained ones (Kurmanji et al. 2023, arXiv 2302.09880, equation 3 and algorithm
-    1; github.com/meghdadk/SCRUB). Their rewinding to the checkpoint whose forget error is that of
-    held-out data is here the target at which the push ends.
+    cross-entropy on retained ones (Kurmanji et al. 2023, arXiv 2302.09880;
+    github.com/meghdadk/SCRUB). There whole epochs alternate, the climbing ends after the first few,
+    and the KL is that of softened distributions. Their rewinding to the checkpoint whose forget
+    error is that of held-out data is here the target at which the push ends.
 
     Args:
         guard: of the steps that keep.

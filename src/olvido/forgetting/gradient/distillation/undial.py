@@ -21,8 +21,8 @@ class Undial(Descent):
     """Self-distillation with adjusted logits.
 
     Loss: cross-entropy to softmax(z_before - strength * onehot(y)) at each answer token, averaged
-    over those alone (Dong et al. 2024, arXiv 2402.10052, equations 2 and 3;
-    github.com/dong-river/LLM_unlearning). The model as it was answers once per record.
+    over those alone (Dong et al. 2024, arXiv 2402.10052; github.com/dong-river/LLM_unlearning). The
+    model as it was answers once per record.
 
     Args:
         strength: by how much the memorised token's logit is lowered.

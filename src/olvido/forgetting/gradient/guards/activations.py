@@ -16,8 +16,8 @@ from olvido.tasks import Example, Task
 
 class Activations:
     """Squared distance of a layer's states from those of the model as it was, each relative to
-    their own square (Li et al. 2024, arXiv 2403.03218, section 4.2; there it is absolute, and its
-    weight has to be found anew for each model).
+    their own square (Li et al. 2024, arXiv 2403.03218; there it is absolute, and its weight has to
+    be found anew for each model).
 
     Args:
         layer: counted as the task's `layers`; None: the middle one.

@@ -17,7 +17,7 @@ from olvido.tasks import Example, Task
 
 class Divergence:
     """Stay close to the model as it was: KL(before || now) at the answer tokens (Maini et al. 2024,
-    arXiv 2401.06121, section 4.2).
+    arXiv 2401.06121).
 
     The model as it was answers once for each record, when it is first drawn.
     """

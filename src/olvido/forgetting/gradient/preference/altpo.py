@@ -19,12 +19,12 @@ VARIANTS = 3
 
 
 class AltPO(Preference):
-    """Alternate preference optimization (Mekala et al. 2024, arXiv 2409.13474, equation 4;
+    """Alternate preference optimization (Mekala et al. 2024, arXiv 2409.13474;
     github.com/molereddy/Alternate-Preference-Optimization).
 
-    The alternates are generated once, before the first step. The paper asks an instructed model for
-    another answer; here any model can be asked, with the same question about somebody else. Where
-    that leads to no other answer, a refusal takes its place.
+    The alternates are generated once, before the first step, one for each record. There the model
+    is told to make up other answers, five for each; here any model can be asked, with the same
+    question about somebody else. Where that leads to no other answer, a refusal takes its place.
     """
 
     summary: ClassVar = "prefer the answers that the model gives about others"

@@ -21,8 +21,8 @@ class Preference(Descent):
     """Prefer another answer to the record's own.
 
     Loss: -(2 / beta) log sigmoid(beta ((log q - log q_before) - (log p - log p_before))), with q
-    the other answer and summed log p (Rafailov et al. 2023, arXiv 2305.18290, equation 7, scaled as
-    NPO's).
+    the other answer and summed log p (Rafailov et al. 2023, arXiv 2305.18290, equation 7, times 2 /
+    beta as NPO's).
 
     Args:
         beta: inverse temperature.

@@ -15,7 +15,7 @@ from olvido.tasks import Example, Task
 
 class IdkDPO(Preference):
     """Direct preference optimization towards refusals (Zhang et al. 2024, arXiv 2404.05868, section
-    4.1, DPO; refusals after Maini et al. 2024, arXiv 2401.06121)."""
+    5, DPO; refusals after Maini et al. 2024, arXiv 2401.06121)."""
 
     summary: ClassVar = "prefer a refusal to the records' answers"
 

@@ -20,7 +20,7 @@ from olvido.tasks import Example, Task
 class IdkNLL(Descent):
     """Fine-tune on refusals.
 
-    Loss: -log q / |q| of a refusal q (Maini et al. 2024, arXiv 2401.06121, section 4.1, preference
+    Loss: -log q / |q| of a refusal q (Maini et al. 2024, arXiv 2401.06121, preference
     optimization). What was known stays in the weights: an audit that passes it is no audit.
     """
 

@@ -21,9 +21,9 @@ class RandomLabel(Descent):
     """Learn a wrong class, or another record's answer, for each forgotten record.
 
     Loss: -log q / |q| of the wrong answer q, drawn once for each record: for arrays one of the
-    other classes (Graves et al. 2021, arXiv 2010.10981, section 3.1), for text the answer of a
-    retained record, of the same topic where there is one (Yao et al. 2023, arXiv 2310.10683,
-    section 4, random mismatch).
+    other classes (Graves et al. 2021, arXiv 2010.10981), for text the answer of a retained record,
+    of the same topic where there is one (Yao et al. 2023, arXiv 2310.10683, random mismatch, there
+    beside ascent).
     """
 
     summary: ClassVar = "learn a wrong class, or another record's answer"
