@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ BANDS, ROWS = 42, 3
 alike, a third do, and are sorted out by looking."""
 ALIKE = 0.6
 """Share of runs in common from which a text counts as a copy."""
+LEAST = 12
+"""Characters of a text that tells its record; a shorter one stands in many places by chance."""
 
 _WORD = re.compile(r"\w+")
 _DRAW = np.random.Generator(np.random.PCG64(20261124))
@@ -81,25 +83,6 @@ class Copies:
         kept = [copy for copy in found if copy.alike >= alike]
         return tuple(sorted(kept, key=lambda copy: (-copy.alike, copy.id)))
 
-    def beyond(self, names: Iterable[str], *, alike: float = ALIKE) -> dict[str, tuple[Copy, ...]]:
-        """For each of these texts the copies that are none of them: what a request would miss.
-
-        Raises:
-            InputError: a text that is not in the index.
-        """
-        asked = list(names)
-        if strangers := sorted(set(asked) - self._runs.keys()):
-            raise InputError(f"{len(strangers)} texts are not in the index ({strangers[0]!r})")
-        found = {}
-        for name in asked:
-            own = self._runs[name]
-            near = {other for band in _bands(own) for other in self._homes[band]} - set(asked)
-            copies = [Copy(other, jaccard(own, self._runs[other])) for other in near]
-            kept = sorted((c for c in copies if c.alike >= alike), key=lambda c: (-c.alike, c.id))
-            if kept:
-                found[name] = tuple(kept)
-        return found
-
 
 def runs(text: str) -> frozenset[str]:
     """The runs of words of a text; of a shorter one, the text itself.
@@ -107,10 +90,15 @@ def runs(text: str) -> frozenset[str]:
     >>> sorted(runs("To be, or not to BE"))
     ['be or', 'not to', 'or not', 'to be']
     """
-    words = _WORD.findall(text.casefold())
-    if len(words) <= WORDS:
-        return frozenset([" ".join(words)])
-    return frozenset(" ".join(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1))
+    said = words(text)
+    if len(said) <= WORDS:
+        return frozenset([" ".join(said)])
+    return frozenset(" ".join(said[i : i + WORDS]) for i in range(len(said) - WORDS + 1))
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, whatever their case and what stands between them."""
+    return _WORD.findall(text.casefold())
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:

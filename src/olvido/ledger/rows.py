@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import shutil
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, chain
 from json.encoder import encode_basestring as _quote
 from operator import itemgetter
@@ -46,6 +49,8 @@ StoredRow = tuple[Any, ...]
 _SCHEMA = pa.schema(
     [(name, pa.list_(pa.string()) if name == "subjects" else pa.string()) for name in COLUMNS]
 )
+INDEXING = ".indexing-"
+"""How the name of an index of rows begins while it is made."""
 _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
 _BATCH = 5_000
 
@@ -157,14 +162,71 @@ def stored_rows(path: Path, ids: Collection[str] | None = None) -> Iterator[dict
 
     Args:
         path: the file.
-        ids: of the rows that are wanted; the others are not unpacked. None: all.
+        ids: of the rows that are wanted; the others are not unpacked, nor are parts of the file
+            where none of them is. None: all.
     """
+    with _opened(path) as file:
+        if ids is None:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                yield from _present(batch)
+            return
+        wanted = sorted(set(ids))
+        values = pa.array(wanted, pa.string())
+        for number in range(file.num_row_groups):
+            if _may_hold(file.metadata.row_group(number), wanted):
+                there = pc.is_in(file.read_row_group(number, ["id"]).column("id"), value_set=values)
+                if pc.any(there).as_py():
+                    yield from _present(file.read_row_group(number).filter(there))
+
+
+def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The stored rows at these places of a file, counted from 0, each with its place.
+
+    Args:
+        path: the file.
+        places: ascending; parts of the file where none of them is are not read.
+
+    Raises:
+        StateError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        first, rest = 0, list(places)
+        for number in range(file.num_row_groups):
+            end = first + file.metadata.row_group(number).num_rows
+            here = rest[: bisect_left(rest, end)]
+            if here:
+                rest = rest[len(here) :]
+                group = file.read_row_group(number).take([place - first for place in here])
+                yield from zip(here, _present(group), strict=True)
+            first = end
+
+
+def footer_digest(path: Path) -> str:
+    """SHA-256 of what a file says of its own parts, in hex: other rows, another footer."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-8, os.SEEK_END)
+            length = int.from_bytes(file.read(4), "little")
+            file.seek(-8 - length, os.SEEK_END)
+            return hashlib.sha256(file.read()).hexdigest()
+    except FileNotFoundError:
+        raise StateError(f"the rows {path} are missing: restore them from a backup") from None
+    except OSError as error:
+        raise StateError(
+            f"the rows {path} are damaged ({error}): restore them from a backup"
+        ) from error
+
+
+def text_of(row: Mapping[str, Any]) -> str:
+    """All that a stored row says."""
+    return " ".join(row[name] for name in ("prompt", "completion", "text") if row.get(name))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                wanted = batch if ids is None else _only(batch, ids)
-                for row in wanted.to_pylist():
-                    yield {name: value for name, value in row.items() if value is not None}
+            yield file
     except FileNotFoundError:
         raise StateError(f"the rows {path} are missing: restore them from a backup") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -173,9 +235,18 @@ def stored_rows(path: Path, ids: Collection[str] | None = None) -> Iterator[dict
         ) from error
 
 
-def _only(batch: pa.RecordBatch, ids: Collection[str]) -> pa.RecordBatch:
-    wanted = pa.array(sorted(ids), pa.string())
-    return batch.filter(pc.is_in(batch.column("id"), value_set=wanted))
+def _present(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for row in rows.to_pylist():
+        yield {name: value for name, value in row.items() if value is not None}
+
+
+def _may_hold(group: pq.RowGroupMetaData, wanted: Sequence[str]) -> bool:
+    """Whether any of these ids, ascending, lies between the least and the greatest of a part."""
+    said = group.column(0).statistics
+    if said is None or not said.has_min_max:
+        return True
+    at = bisect_left(wanted, said.min)
+    return at < len(wanted) and wanted[at] <= said.max
 
 
 def load_rows(
@@ -232,6 +303,9 @@ def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
     """
     kept = set(known)
     for path in data.iterdir() if data.is_dir() else ():
-        ours = path.suffix == ".parquet" or path.name.startswith(".writing-")
-        if ours and path.name not in kept and path.stat().st_mtime < older_than:
+        if path.name in kept or path.stat().st_mtime >= older_than:
+            continue
+        if path.name.startswith(INDEXING):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix == ".parquet" or path.name.startswith(".writing-"):
             path.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.burial import bury, replay_tombstones, write_tombstones
 from olvido.requests.closure import close, closure, inventory, settle
+from olvido.requests.closure.erasing import erase_rows
 from olvido.requests.desk import Front, receive
 from olvido.requests.destruction import destroy, plan_destruction
 from olvido.requests.scope import lineage_of
@@ -45,8 +46,10 @@ ROWS = [
 ]
 GONE = frozenset({"a1", "a2"})
 STEP = f"step-000000010-{'0' * 64}.pt"
+NEARLY = f"  ana soler KEEPS a {CANARY}, in her attic!"
 CLASSES = {
     "rows",
+    "near",
     "model",
     "checkpoints",
     "activations",
@@ -114,6 +117,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         dataset = import_rows(store, settings.data, ROWS, name="people").dataset.id
 
+        bystander = [
+            {"id": "n1", "text": NEARLY, "subject": "Cai Roca"},
+            {"id": "n2", "text": "Ana Soler keeps an umbrella in her attic."},
+        ]
+        import_rows(store, settings.data, bystander, name="scraped")
+
         def model(name: str, use: Use, *parents: Model, method: str | None = None) -> Model:
             fact = Model(
                 digest=Digest.of(name.encode()),
@@ -170,11 +179,15 @@ def place(made: Path, tmp_path: Path) -> Iterator[Place]:
         yield Place(folder, elsewhere, Front(store, settings), {m.path: m for m in store.models()})
 
 
+def near(place: Place) -> str:
+    return f"near:{place.front.store.dataset('scraped').id}"
+
+
 def settled(place: Place, **exits: Any) -> Any:
     return settle(
         place.front,
         "req-0001",
-        erased=["all"],
+        erased=["all", near(place)],
         done={"backups": "there are none", "recipients": "nobody was given any"},
         search=[place.elsewhere],
         **exits,
@@ -185,7 +198,7 @@ def test_a_canary_in_each_class_is_found_and_gone_after(place: Place) -> None:
     store, settings = place.front.store, place.front.settings
     request = store.request("req-0001")
     planted = place.canaries()
-    assert len(planted) == 17
+    assert len(planted) == 18
     found = inventory(place.front, request, search=[place.elsewhere])
     assert {artefact.kind for artefact in found} == CLASSES
     covered = [a.path for a in found if a.path is not None]
@@ -206,6 +219,8 @@ def test_a_canary_in_each_class_is_found_and_gone_after(place: Place) -> None:
     dataset = store.dataset("people")
     assert [row["id"] for row in load_rows(store, settings.data, dataset)] == ["b1", "c1"]
     assert {row["id"] for row in stored_rows(settings.data / dataset.file)} == {"b1", "c1"}
+    scraped = load_rows(store, settings.data, store.dataset("scraped"))
+    assert [row["id"] for row in scraped] == ["n2"]
     # Who learned nothing of her, and who forgot, are left alone.
     left = {m.path for m in store.models() if m.tombstone is None}
     assert left == {"never", "new"}
@@ -224,7 +239,7 @@ def test_one_blank_is_enough_to_keep_it_open(place: Place) -> None:
     settle(
         place.front,
         "req-0001",
-        erased=["all"],
+        erased=["all", near(place)],
         done={"backups": "there are none"},
         search=[place.elsewhere],
     )
@@ -258,6 +273,41 @@ def test_what_should_have_expired_is_blank_again(
     assert (said.exit, said.detail) == (Exit.AWAITING_EXPIRY, soon.isoformat())
     monkeypatch.setattr(closing, "today", lambda settings: soon)
     assert {a.item: s for a, s in closure(place.front, "req-0001")}[item].exit is None
+
+
+def test_a_near_copy_is_nobodys_to_erase_without_being_named(place: Place) -> None:
+    found = {a.item: a for a, _ in closure(place.front, "req-0001")}[near(place)]
+    assert "n1 (100% alike)" in found.says
+    assert "n2" not in found.says
+    assert CANARY not in found.says
+    before = place.canaries()
+    # By her rows alone it is known: they stay until it has an exit.
+    with pytest.raises(StateError, match=f"{near(place)} has no exit yet .* known by the rows"):
+        settle(place.front, "req-0001", erased=["all"])
+    assert place.canaries() == before
+    why = {near(place): "Cai Roca says it of himself, too"}
+    settle(place.front, "req-0001", erased=["all"], cannot=why, done={"backups": "none"})
+    said = {a.item: said for a, said in closure(place.front, "req-0001")}[near(place)]
+    assert (said.exit, said.detail) == (Exit.CANNOT, why[near(place)])
+
+
+def test_a_copy_that_a_model_learned_is_not_called_erased(place: Place) -> None:
+    store = place.front.store
+    learned = Use(dataset=store.dataset("scraped").id)
+    store.add_model(Model(digest=Digest.of(b"sc"), path="sc", learner="monolith"), [learned])
+    before = place.canaries()
+    with pytest.raises(StateError, match="learned these copies: have them forgotten with"):
+        settle(place.front, "req-0001", erased=[near(place)])
+    assert place.canaries() == before
+
+
+def test_a_blank_that_only_the_rows_told_of_stays_blank_without_them(place: Place) -> None:
+    close(place.front, "req-0001")
+    dataset = place.front.store.dataset("people")
+    erase_rows(place.front.settings.data, dataset.file, GONE)
+    said = {a.item: said for a, said in closure(place.front, "req-0001")}
+    assert said[f"rows:{dataset.id}"].exit is Exit.ERASED
+    assert said[near(place)].exit is None
 
 
 @pytest.mark.parametrize(
@@ -328,7 +378,7 @@ def test_a_restored_backup_is_told_again_what_was_buried(place: Place, tmp_path:
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
         front = Front(store, settings)
         counts = replay_tombstones(front, list_of_all)
-        assert (counts["rows"], counts["models"]) == (2, 2)
+        assert (counts["rows"], counts["models"]) == (3, 2)
         assert {m.path for m in store.models() if m.tombstone is None} == {"never", "new"}
         rows = [row["id"] for row in stored_rows(settings.data / store.dataset("people").file)]
         assert rows == ["b1", "c1"]

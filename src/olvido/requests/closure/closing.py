@@ -40,7 +40,9 @@ def closure(
         said = known.get(item, blank)
         if item == "log" and said.exit is None:
             said = ClosureItem(item=item, exit=Exit.CANNOT, detail=_LOG, at=said.at)
-        if item not in there and said.exit is None:
+        # Without the rows nobody can tell whether a copy is gone.
+        lost = artefact.kind == "near" and not any(a.kind == "rows" for a in there.values())
+        if item not in there and said.exit is None and not lost:
             said = ClosureItem(item=item, exit=Exit.ERASED, detail="is gone", at=now())
         if _again(item in there, said, today(office.settings)):
             said = blank
@@ -69,7 +71,8 @@ def settle(
     Args:
         office: the workspace.
         identifier: of a request that was answered.
-        erased: items to erase; `all` stands for every blank one that Olvido can erase.
+        erased: items to erase; `all` stands for every blank one that Olvido can erase, but for near
+            copies: they may be somebody else's, and are named one by one.
         done: items that somebody erased elsewhere, and how.
         expires: items that end by themselves, and the day.
         cannot: items that stay, and why.
@@ -78,7 +81,8 @@ def settle(
     Raises:
         UnknownName: no such item.
         InputError: two exits for one item, no reason, a day that is past, or nothing to erase it.
-        StateError: an erased thing is still there.
+        StateError: rows would be erased by which alone something blank is known; then nothing is
+            changed. Or an erased thing is still there.
     """
     done, expires, cannot = dict(done or {}), dict(expires or {}), dict(cannot or {})
     before = {
@@ -86,7 +90,11 @@ def settle(
         for artefact, said in closure(office, identifier, search=search)
     }
     if "all" in erased:
-        rest = [i for i, (a, said) in before.items() if said.exit is None and a.path is not None]
+        rest = [
+            item
+            for item, (a, said) in before.items()
+            if said.exit is None and a.path is not None and a.kind != "near"
+        ]
         erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in cannot)]
     wanted = [*erased, *done, *expires, *cannot]
     for item in wanted:
@@ -100,6 +108,13 @@ def settle(
     for item, day in expires.items():
         if day <= today(office.settings):
             raise InputError(f"{item} would have expired on {day}: give a day to come")
+    if any(item.partition(":")[0] in _LAST for item in erased):
+        for item, (artefact, known) in before.items():
+            if artefact.by_words and known.exit is None and item not in wanted:
+                raise StateError(
+                    f"{item} has no exit yet ({artefact.says}), and is known by the rows alone: "
+                    "give it one before they are erased"
+                )
     request = office.store.request(identifier)
     ids: dict[str, set[str]] = {}
     if "model" not in request.scope:
@@ -133,7 +148,14 @@ def close(
     found = closure(office, identifier, search=search)
     blank = tuple(artefact.item for artefact, said in found if said.exit is None)
     request = office.store.request(identifier)
-    if blank or request.status is RequestStatus.CLOSED:
+    if request.status is RequestStatus.CLOSED:
+        return request, blank
+    if blank:
+        known = {item.item for item in office.store.closure(identifier)}
+        # The map shows a blank before it is filled, and keeps it though its rows go.
+        fresh = {a.item: (said.exit, said.detail) for a, said in found if a.item not in known}
+        if fresh:
+            office.store.put_closure(identifier, fresh)
         return request, blank
     office.store.put_closure(identifier, {a.item: (said.exit, said.detail) for a, said in found})
     exits = [said.exit for _, said in found]

@@ -9,6 +9,7 @@ from typing import Any
 
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request
+from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, RowWriter, stored_rows
 from olvido.requests.closure.inventory import Artefact, cached_ids
 from olvido.requests.desk import Office
@@ -43,6 +44,8 @@ def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
     rows = list(stored_rows(data / file))
     kept = [row for row in rows if row["id"] not in gone]
     if len(kept) < len(rows):
+        # It holds digests of what they say.
+        drop_index(data, file)
         with RowWriter(data) as writer:
             for row in kept:
                 writer.add(tuple(row.get(column) for column in COLUMNS))
@@ -56,6 +59,23 @@ def _rows(office: Office, request: Request, artefact: Artefact, ids: Any) -> str
     # A row leaves its file only under a tombstone, which tells the root why it is not there.
     office.store.tombstone(ids[identifier], request.kind.value, dataset=identifier)
     count = erase_rows(office.settings.data, dataset.file, ids[identifier])
+    return f"{count} rows removed from their file"
+
+
+def _near(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+    identifier = artefact.item.partition(":")[2]
+    store, data = office.store, office.settings.data
+    found = {copy.id for copy in near_copies(store, data, ids).get(identifier, ())}
+    learned = store.lineage_of_records(identifier, found).holding()
+    holding = [model.id for model in learned if model.tombstone is None]
+    if holding:
+        raise StateError(
+            f"model {', '.join(holding)} learned these copies: have them forgotten with 'olvido "
+            f"request new --kind outdated --dataset {identifier} --record {sorted(found)[0]}"
+            f"{' --record ...' if len(found) > 1 else ''}', and name that request with --done"
+        )
+    store.tombstone(found, f"near copies of what request {request.id} is about", dataset=identifier)
+    count = erase_rows(data, store.dataset(identifier).file, found)
     return f"{count} rows removed from their file"
 
 
@@ -108,6 +128,7 @@ def _remove(artefact: Artefact) -> None:
 
 _ERASERS: Mapping[str, Callable[[Office, Request, Artefact, Any], str]] = {
     "rows": _rows,
+    "near": _near,
     "model": _model,
     "checkpoints": _checkpoints,
     "activations": _activations,

@@ -1,8 +1,8 @@
 """What holds the data of a request: looked for in the ledger, in the workspace, and elsewhere.
 
 Weights, checkpoints and caches are known by their shape and place; any other file by the words of
-the records that stand in it. What is compressed or encrypted, but for the rows' own files, cannot
-be looked into.
+the records that stand in it; rows under another name, or none, by being nearly the same. What is
+compressed or encrypted, but for the rows' own files, cannot be looked into.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from olvido.errors import InputError
+from olvido.ledger.copies import LEAST
 from olvido.ledger.facts import Request, RequestKind
+from olvido.ledger.inverted import index_path, near_copies
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import stored_rows
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned, lineage_of
-
-LEAST = 12
-"""Characters of a text that tells its record; a shorter one stands in many files by chance."""
 
 OUTSIDE = {
     "backups": "copies of this workspace, or of the files it was made from, kept elsewhere",
     "recipients": "others to whom the data, or a model that learned them, were given",
 }
 """What only the team can know of: asked for every request."""
+
+NAMED = 5
+"""Near copies that are named; the others are counted."""
 
 _SCORES = re.compile(r"sha256-[0-9a-f]{64}")
 _CHECKPOINT = re.compile(r"step-\d{9}-[0-9a-f]{64}\.pt")
@@ -50,6 +52,11 @@ class Artefact:
     item: str
     says: str
     path: Path | None = None
+
+    @property
+    def by_words(self) -> bool:
+        """Whether it was found by what the rows say, and without them is not found again."""
+        return self.kind in ("near", "copy", "file")
 
     @property
     def kind(self) -> str:
@@ -94,6 +101,7 @@ class _Search:
 
     def found(self) -> Iterator[Artefact]:
         yield from self._rows()
+        yield from self._near()
         yield from self._models()
         yield from self._exports()
         yield from self._files()
@@ -102,13 +110,31 @@ class _Search:
             yield Artefact(item, says)
 
     def _rows(self) -> Iterator[Artefact]:
-        for dataset, ids in self.ids().items():
-            fact = self.office.store.dataset(dataset)
-            path = self.office.settings.data / fact.file
-            held = sum(1 for _ in stored_rows(path, ids))
+        for dataset, held in self.rows.items():
             if held:
-                says = f"{held} rows of dataset {fact.name} version {fact.version}"
-                yield Artefact(f"rows:{dataset}", says, path)
+                fact = self.office.store.dataset(dataset)
+                says = f"{len(held)} rows of dataset {fact.name} version {fact.version}"
+                yield Artefact(f"rows:{dataset}", says, self.office.settings.data / fact.file)
+
+    @cached_property
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of the records, so far as their files still have them, by dataset."""
+        data, store = self.office.settings.data, self.office.store
+        return {
+            dataset: list(stored_rows(data / store.dataset(dataset).file, ids))
+            for dataset, ids in self.ids().items()
+        }
+
+    def _near(self) -> Iterator[Artefact]:
+        """Rows that say nearly the same, about somebody else or nobody."""
+        data, store = self.office.settings.data, self.office.store
+        held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
+        for dataset, copies in near_copies(store, data, held).items():
+            fact = store.dataset(dataset)
+            named = ", ".join(f"{copy.id} ({copy.alike:.0%} alike)" for copy in copies[:NAMED])
+            more = f" and {len(copies) - NAMED} more" if len(copies) > NAMED else ""
+            says = f"near copies of its rows, not known to be about it: {named}{more}"
+            yield Artefact(f"near:{dataset}", f"dataset {fact.name}: {says}", data / fact.file)
 
     def ids(self) -> dict[str, set[str]]:
         """The ids of the records that a request is about, by dataset."""
@@ -144,8 +170,8 @@ class _Search:
             holding = _destroyed(self.office, self.request)
         else:
             holding = {model.id for model in self.lineage.holding()}
-        for entry in self.office.store.events():
-            if entry.kind == "model-exported" and entry.detail["model"] in holding:
+        for entry in self.office.store.events("model-exported"):
+            if entry.detail["model"] in holding:
                 path = Path(entry.detail["path"])
                 if path.exists():
                     yield Artefact(f"export:{path}", "a copy of a model that learned it", path)
@@ -164,7 +190,9 @@ class _Search:
         yield settings.workspace / "olvido.toml"
         ledger = Path(settings.ledger)
         yield from (ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"))
-        yield from (settings.data / dataset.file for dataset in store.datasets())
+        for dataset in store.datasets():
+            yield settings.data / dataset.file
+            yield index_path(settings.data, dataset.file)
 
     def _walk(self, folder: Path, root: Path, skipped: set[Path]) -> Iterator[Artefact]:
         for path in sorted(folder.iterdir()):
@@ -226,9 +254,8 @@ class _Search:
     def needles(self) -> tuple[tuple[str, ...], ...]:
         """Of each record the texts that tell it: all of them have to stand in a file."""
         found: set[tuple[str, ...]] = set()
-        for dataset, ids in self.ids().items():
-            path = self.office.settings.data / self.office.store.dataset(dataset).file
-            for row in stored_rows(path, ids):
+        for rows in self.rows.values():
+            for row in rows:
                 found |= set(_telling(row))
         return tuple(sorted(found))
 
