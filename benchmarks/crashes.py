@@ -1,12 +1,16 @@
 """Kill the worker at random moments, and see that every request is answered once all the same.
 
     python benchmarks/crashes.py --kills 100 --out docs/results/crashes.json
+    python benchmarks/crashes.py --kills 100 --out docs/results/crashes.json --postgres URL
 
-Each request lives in a copy of one small workspace and is killed several times on its way, by
-SIGKILL, at a moment drawn uniformly from the time that an undisturbed run takes; every other time
-it is the process that forgets which is killed, not the worker. Then the worker is left to finish.
-After every kill and at the end the ledger is looked at; what is found wrong is counted, not raised.
-The results are written after every request, and a run that was stopped goes on.
+Each request lives in a copy of one small workspace, and with --postgres in a copy of one database
+on that server. A moment is drawn uniformly from the time that an undisturbed run takes; if the run
+is still going then, the worker is ended by SIGKILL and started again, or, where a process forgets,
+half of the time that one is ended and the worker left to go on. So until a run gets through. Only
+what was alive when it was killed is counted. After every kill and at the end the ledger is looked
+at; what is found wrong is counted, not raised. Then it is measured how long a worker takes from its
+start, after a kill in the midst of forgetting, until the ledger says that it forgets again. The
+results are written after every request, and a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -17,12 +21,19 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import beta
 
 from olvido.demo.residents import make_town
 from olvido.documents import read_document, write_document
@@ -40,23 +51,86 @@ from olvido.requests.workflow import Order
 from olvido.settings import Settings
 from olvido.workspace import Workspace
 
-KILLS_EACH = 5
 CODE = "import sys; from olvido.cli import run; sys.exit(run(sys.argv[1:]))"
+RESUMES = 10
+POLL = 0.1
 S = RequestStatus
 
 
-def make(folder: Path) -> str:
+@dataclass(frozen=True)
+class Server:
+    """Where ledgers lie: beside the workspace, or in databases of their own on a server."""
+
+    url: str | None
+
+    def copy(self, origin: Path, folder: Path) -> None:
+        """A workspace again, with a ledger of its own."""
+        shutil.copytree(origin, folder)
+        if self.url is not None:
+            self._database(f'CREATE DATABASE "{folder.name}" TEMPLATE "{origin.name}"')
+            self.place(folder)
+
+    def place(self, folder: Path) -> None:
+        """The settings of a workspace whose ledger has the folder's name."""
+        ledger = "" if self.url is None else f"ledger = {json.dumps(self._named(folder.name))}\n"
+        (folder / "olvido.toml").write_text(f"threads = 1\n{ledger}", encoding="utf-8")
+
+    def make(self, name: str) -> None:
+        """An empty database."""
+        if self.url is not None:
+            self._database(f'CREATE DATABASE "{name}"')
+
+    def drop(self, name: str) -> None:
+        """Its end, whoever still uses it."""
+        if self.url is not None:
+            self._database(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _named(self, name: str) -> str:
+        from sqlalchemy.engine import make_url
+
+        return make_url(str(self.url)).set(database=name).render_as_string(hide_password=False)
+
+    def _database(self, statement: str) -> None:
+        from sqlalchemy import create_engine, text
+
+        engine = create_engine(str(self.url), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+
+@contextmanager
+def places(server: Server) -> Iterator[Callable[[str], Path]]:
+    """Folders with names that no database has, which are gone afterwards."""
+    made = []
+    with tempfile.TemporaryDirectory(prefix="crashes-") as temporary:
+        root = Path(temporary)
+
+        def place(name: str) -> Path:
+            made.append(f"{root.name}-{name}".lower())
+            return root / made[-1]
+
+        try:
+            yield place
+        finally:
+            for name in made:
+                server.drop(name)
+
+
+def make(folder: Path, server: Server) -> str:
     """A workspace with an approved request; returns the name of who asks."""
-    town = make_town(seed=0, residents=12, outsiders=0, told=3)
+    town = make_town(seed=0, residents=8, outsiders=0, told=2)
+    folder.mkdir()
+    server.make(folder.name)
+    server.place(folder)
     settings = Settings.load(folder, environment={})
     Store.create(settings.ledger, key=Key.create(settings.key)).close()
-    (folder / "olvido.toml").write_text("threads = 1\n", encoding="utf-8")
     tokenizer = tiny_tokenizer()
     save(tiny_model(len(tokenizer), seed=0, width=64, layers=2), tokenizer, folder / "base")
     rows = [row for row in town.rows() if "subject" in row]
     with Workspace(settings) as workspace:
         import_rows(workspace.store, settings.data, rows, name="residents")
-        recipe = Recipe(epochs=14, batch_size=16, lr=3e-3)
+        recipe = Recipe(epochs=6, batch_size=16, lr=3e-3)
         model = workspace.learn(["residents"], model=str(folder / "base"), recipe=recipe, seed=0)
         workspace.serve(model.id)
         request = receive(workspace, town.leaver.name, law="gdpr")
@@ -77,6 +151,15 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait so long; whether it ended by itself before."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def child_of(process: subprocess.Popen[bytes]) -> int | None:
     """The process that forgets, where there is one now."""
     path = Path(f"/proc/{process.pid}/task")
@@ -87,10 +170,30 @@ def child_of(process: subprocess.Popen[bytes]) -> int | None:
     return None
 
 
+def spent(process: subprocess.Popen[bytes]) -> float:
+    """Seconds of a processor that a run and the process that forgets have taken so far."""
+    ticks = 0
+    for pid in (process.pid, child_of(process)):
+        if pid is not None:
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().split()[13:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def opened(folder: Path) -> Store:
+    settings = Settings.load(folder, environment={})
+    return Store.open(settings.ledger, key=Key.load(settings.key))
+
+
+def stand(folder: Path) -> str:
+    """Where the only request stands."""
+    with opened(folder) as store:
+        return str(store.requests()[0].status)
+
+
 def wrong(folder: Path, name: str, *, ended: bool) -> list[str]:
     """What is not as it should be."""
     settings, found = Settings.load(folder, environment={}), []
-    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+    with opened(folder) as store:
         requests, models = store.requests(), store.models()
         if not store.verify_log().sound:
             found.append("the log is broken")
@@ -114,37 +217,85 @@ def wrong(folder: Path, name: str, *, ended: bool) -> list[str]:
     return found
 
 
-def life(origin: Path, name: str, seed: int, span: float) -> dict[str, Any]:
-    """One request, killed several times on its way to the end."""
+def life(folder: Path, name: str, seed: int, span: float) -> dict[str, Any]:
+    """One request, killed on its way until a run gets through."""
     chance, kills, faults = random.Random(seed), [], []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "workspace"
-        shutil.copytree(origin, folder)
-        for number in range(KILLS_EACH):
-            process = start(folder)
-            moment = chance.uniform(0.0, span)
-            time.sleep(moment)
-            victim = child_of(process) if number % 2 else None
-            if victim is None:
-                process.kill()
-            else:
-                os.kill(victim, signal.SIGKILL)
-                time.sleep(chance.uniform(0.0, 1.0))
-                process.kill()
+    process, spared = start(folder), False
+    while not ended(process, moment := chance.uniform(0.0, span)):
+        child = child_of(process) if chance.random() < 0.5 and not spared else None
+        kills.append(
+            {
+                "moment": moment,
+                "victim": "worker" if child is None else "forgetting",
+                "status": stand(folder),
+            }
+        )
+        # The same worker begins again three times at most: here once, and it is left to.
+        spared = child is not None
+        if child is not None:
+            os.kill(child, signal.SIGKILL)
+        else:
+            process.kill()
             process.communicate()
-            kills.append({"moment": moment, "victim": "worker" if victim is None else "both"})
+        faults += wrong(folder, name, ended=False)
+        if child is None:
+            process = start(folder)
+    _, err = process.communicate()
+    if process.returncode != 0:
+        faults.append(f"the last run ended with {process.returncode}: {err.decode()[-200:]}")
+    faults += wrong(folder, name, ended=True)
+    return {"seed": seed, "kills": kills, "faults": faults}
+
+
+def resumes(folder: Path, name: str, count: int) -> dict[str, Any]:
+    """From a worker's start after a kill until the ledger says that it forgets again."""
+    chance, faults = random.Random(count), []
+    seconds: list[float] = []
+    processor: list[float] = []
+    with opened(folder) as store:
+
+        def begun() -> int:
+            return sum(step.status is S.RUNNING for step in store.requests()[0].history)
+
+        for number in range(count + 1):
+            before, at = begun(), time.perf_counter()
+            process = start(folder)
+            while begun() == before and process.poll() is None:
+                time.sleep(POLL)
+            if process.poll() is not None:
+                faults.append(f"the run ended with {process.returncode} before it forgot")
+                break
+            # The first had nothing to go on with.
+            if number:
+                seconds.append(time.perf_counter() - at)
+                processor.append(spent(process))
+            time.sleep(chance.uniform(0.0, 0.5))
+            process.kill()
+            process.communicate()
             faults += wrong(folder, name, ended=False)
-        began = time.perf_counter()
-        process = start(folder)
-        _, err = process.communicate()
-        if process.returncode != 0:
-            faults.append(f"the last run ended with {process.returncode}: {err.decode()[-200:]}")
-        faults += wrong(folder, name, ended=True)
+    return {"seconds": seconds, "processor": processor, "faults": faults}
+
+
+def told(document: dict[str, Any]) -> dict[str, Any]:
+    """The figures off all that was seen."""
+    kills = [kill for one in document["lives"] for kill in one["kills"]]
+    resumed = document.get("resumes", {})
+    faults = sum(len(one["faults"]) for one in [*document["lives"], resumed] if one)
+    count, faulty = len(kills), sum(bool(one["faults"]) for one in document["lives"])
     return {
-        "seed": seed,
-        "kills": kills,
+        "kills": count,
+        "requests": len(document["lives"]),
         "faults": faults,
-        "last_run": time.perf_counter() - began,
+        # Clopper and Pearson's, one-sided.
+        "bound_a_kill": float(beta.ppf(0.95, faults + 1, count - faults)),
+        "bound_a_request": float(beta.ppf(0.95, faulty + 1, len(document["lives"]) - faulty)),
+        "victims": dict(Counter(kill["victim"] for kill in kills)),
+        "statuses": dict(Counter(kill["status"] for kill in kills)),
+        "resumed": {
+            name: {"median": statistics.median(resumed[name]), "most": max(resumed[name])}
+            for name in ("seconds", "processor")
+            if resumed.get(name)
+        },
     }
 
 
@@ -152,30 +303,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("crashes.json"))
+    parser.add_argument("--postgres", help="URL of a server on which databases may be made")
     arguments = parser.parse_args()
-    known: list[dict[str, Any]] = []
-    if arguments.out.exists():
-        known = read_document(arguments.out)["lives"]
-    with tempfile.TemporaryDirectory() as temporary:
-        origin = Path(temporary) / "origin"
-        name = make(origin)
-        undisturbed = Path(temporary) / "undisturbed"
-        shutil.copytree(origin, undisturbed)
+    server, kind = Server(arguments.postgres), "postgres" if arguments.postgres else "sqlite"
+    known: dict[str, Any] = read_document(arguments.out) if arguments.out.exists() else {}
+    document: dict[str, Any] = known.setdefault(kind, {"lives": []})
+
+    def write() -> None:
+        # Another kind may have been measured meanwhile.
+        rest = read_document(arguments.out) if arguments.out.exists() else {}
+        figures = told(document)
+        write_document({**rest, kind: {**document, "told": figures}}, arguments.out)
+        print(json.dumps(figures), flush=True)
+
+    with places(server) as place:
+        origin, undisturbed = place("origin"), place("undisturbed")
+        name = make(origin, server)
+        server.copy(origin, undisturbed)
         began = time.perf_counter()
         start(undisturbed).communicate()
-        span = time.perf_counter() - began
+        span = document["undisturbed"] = time.perf_counter() - began
         if faults := wrong(undisturbed, name, ended=True):
             sys.exit(f"an undisturbed run went wrong: {faults}")
-        while sum(len(one["kills"]) for one in known) < arguments.kills:
-            known.append(life(origin, name, len(known), span))
-            document = {
-                "undisturbed": span,
-                "kills": sum(len(one["kills"]) for one in known),
-                "faults": sum(len(one["faults"]) for one in known),
-                "lives": known,
-            }
-            write_document(document, arguments.out)
-            print(json.dumps({k: v for k, v in document.items() if k != "lives"}), flush=True)
+        while sum(len(one["kills"]) for one in document["lives"]) < arguments.kills:
+            number = len(document["lives"])
+            folder = place(f"life-{number}")
+            server.copy(origin, folder)
+            document["lives"].append(life(folder, name, number, span))
+            server.drop(folder.name)
+            shutil.rmtree(folder)
+            write()
+        if "resumes" not in document:
+            folder = place("resumes")
+            server.copy(origin, folder)
+            document["load"] = os.getloadavg()[0]
+            document["resumes"] = resumes(folder, name, RESUMES)
+            write()
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from olvido.demo.residents import Town, make_town
 from olvido.forgetting import Split
@@ -28,6 +32,34 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+NewDatabase = Callable[[str], str]
+"""Makes a database on the test's Postgres, like another one or like `template1`; gives its URL."""
+
+
+@pytest.fixture(scope="session")
+def new_database() -> Iterator[NewDatabase]:
+    """For what has to hold on Postgres too; `.ci/postgres` starts a server and names it."""
+    server = os.environ.get("OLVIDO_TEST_POSTGRES")
+    if not server:
+        pytest.skip("no Postgres: set OLVIDO_TEST_POSTGRES to a URL where databases can be made")
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    numbers, made = itertools.count(), []
+
+    def make(template: str) -> str:
+        name = f"olvido_{os.getpid()}_{next(numbers)}"
+        like = make_url(template).database if "://" in template else template
+        with engine.connect() as connection:
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{like}"'))
+        made.append(name)
+        return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    with engine.connect() as connection:
+        for name in made:
+            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

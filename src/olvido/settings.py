@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -125,16 +126,19 @@ def find_folder(
     return next((f for f in (here, *here.parents) if (f / FILE).is_file()), None)
 
 
-def template() -> str:
-    """The text of a new olvido.toml, which says nothing that is not the default.
+def template(**given: str) -> str:
+    """The text of a new olvido.toml, which says nothing that is not the default but what is given.
 
-    >>> "device" in template()
-    True
+    >>> "# device" in template(), 'ledger = "x"' in template(ledger="x").splitlines()
+    (True, True)
     """
     lines = [
         "# Settings of this Olvido workspace. Every line shows a default; uncomment to change."
     ]
     for name, value in _DEFAULTS.items():
+        if name in given:
+            lines.append(f"{name} = {json.dumps(given[name])}")
+            continue
         shown = f'"{value}"' if isinstance(value, str) else "[]" if value == () else value
         lines.append(f"# {name} = {'...' if value is None else shown}")
     return "\n".join(lines) + "\n"

@@ -44,6 +44,43 @@ def test_init_leaves_another_ledger_or_key_alone(olvido: Olvido, here: Path) -> 
     assert [path.name for path in here.iterdir()] == ["ledger.db"]
 
 
+def test_a_ledger_on_a_server_is_found_again(
+    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], str]
+) -> None:
+    url = new_database("template0")
+    monkeypatch.setenv("OLVIDO_LEDGER", url)
+    assert olvido("init")[0] == 0
+    monkeypatch.delenv("OLVIDO_LEDGER")
+    assert olvido("models", "--json") == (0, '{\n  "models": []\n}\n', "")
+    assert not list(here.rglob("*.db"))
+    # The database is one ledger's: another workspace does not take it over.
+    monkeypatch.setenv("OLVIDO_LEDGER", url)
+    refused(olvido("init", "elsewhere"), "holds a ledger")
+
+
+def test_a_password_is_written_nowhere(
+    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], str]
+) -> None:
+    monkeypatch.setenv("OLVIDO_LEDGER", new_database("template0").replace("@", ":secret@"))
+    status, out, err = olvido("init")
+    assert (status, "set OLVIDO_LEDGER for every command" in " ".join(out.split())) == (0, True)
+    assert "secret" not in out + err
+    assert not [p for p in here.rglob("*") if p.is_file() and b"secret" in p.read_bytes()]
+    assert olvido("models")[0] == 0
+    monkeypatch.delenv("OLVIDO_LEDGER")
+    refused(olvido("models"), "olvido init")
+
+
+def test_a_server_that_is_not_there_leaves_nothing_and_no_password(
+    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLVIDO_LEDGER", "postgresql+psycopg://olvido:secret@127.0.0.1:9/olvido")
+    result = olvido("init")
+    refused(result, "could not be used", "127.0.0.1")
+    assert "secret" not in result[2]
+    assert not list(here.iterdir())
+
+
 def test_the_workspace_may_stand_before_or_after_the_command(olvido: Olvido, here: Path) -> None:
     olvido("init", "elsewhere")
     for arguments in (

@@ -27,6 +27,7 @@ def init(
     from olvido.ledger.identity import Key
     from olvido.ledger.signing import SigningKey, public_file
     from olvido.ledger.store import Store
+    from olvido.ledger.store.engine import database_url, shown, sqlite_file
 
     root = (folder or terminal.workspace or Path.cwd()).expanduser().resolve()
     settings_file = root / FILE
@@ -45,11 +46,16 @@ def init(
         undo.pop_all()
     for made in (settings.data, settings.models, settings.reports):
         made.mkdir(parents=True, exist_ok=True)
-    settings_file.write_text(template(), encoding="utf-8")
+    ledger = database_url(settings.ledger)
+    # A server is where every command has to look for it; a password is for no file.
+    written = sqlite_file(ledger) is None and ledger.password is None
+    settings_file.write_text(
+        template(**({"ledger": settings.ledger} if written else {})), encoding="utf-8"
+    )
     places = {
         "workspace": settings.workspace,
         "settings": settings_file,
-        "ledger": settings.ledger,
+        "ledger": shown(ledger),
         "key": settings.key,
         "signing key": settings.signing_key,
         "public key": public_file(settings.signing_key),
@@ -59,5 +65,11 @@ def init(
         table(("what", "where"), places.items()),
         "Keep a copy of the keys apart from the ledger: without the first nobody is found again, "
         "without the second nothing can be signed. Whoever shall check what you sign needs the "
-        "public key.",
+        "public key."
+        + (
+            ""
+            if ledger.password is None
+            else " The ledger's URL has a password and was written nowhere: set OLVIDO_LEDGER "
+            "for every command."
+        ),
     )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import func, select
+from tests.ledger.store.conftest import Bare
 
 from olvido.errors import StateError
 from olvido.ledger.store import Store, engine, schema
 
 
-@pytest.mark.usefixtures("store")
-def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
-    database = engine.connect(engine.database_url(tmp_path / "ledger.db"))
+def test_the_migrations_make_the_tables(ledger: Path | str) -> None:
+    database = engine.connect(engine.database_url(ledger))
     with engine.transaction(database, writing=False) as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, schema.metadata) == []
@@ -27,27 +27,28 @@ def test_the_code_knows_its_newest_migration() -> None:
     assert ScriptDirectory(str(folder)).get_heads() == [schema.VERSION]
 
 
-def test_migrating_again_changes_nothing(tmp_path: Path, store: Store) -> None:
+def test_migrating_again_changes_nothing(ledger: Path | str, store: Store) -> None:
     before = store.events()
-    engine.migrate(engine.connect(engine.database_url(tmp_path / "ledger.db")))
+    engine.migrate(engine.connect(engine.database_url(ledger)))
     assert store.events() == before
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path, store: Store) -> None:
+def test_a_newer_schema_is_refused(ledger: Path | str, store: Store, bare: Bare) -> None:
+    before = store.events()
     store.close()
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    before = (tmp_path / "ledger.db").read_bytes()
+    bare.execute("UPDATE alembic_version SET version_num = '9999'")
+    content = ledger.read_bytes() if isinstance(ledger, Path) else b""
     with pytest.raises(StateError, match="schema 9999, made by a newer Olvido"):
-        Store.open(tmp_path / "ledger.db", key=store.key)
-    assert (tmp_path / "ledger.db").read_bytes() == before
+        Store.open(ledger, key=store.key)
+    assert not isinstance(ledger, Path) or ledger.read_bytes() == content
+    bare.execute(f"UPDATE alembic_version SET version_num = '{schema.VERSION}'")
+    assert store.events() == before
 
 
-def test_a_broken_reference_is_refused_by_the_database(tmp_path: Path, store: Store) -> None:
+def test_a_broken_reference_is_refused_by_the_database(ledger: Path | str, store: Store) -> None:
     from sqlalchemy.exc import IntegrityError
 
-    database = engine.connect(engine.database_url(tmp_path / "ledger.db"))
+    database = engine.connect(engine.database_url(ledger))
     statement = schema.tombstones.insert().values(record=99, reason="x", at="x")
     with (
         pytest.raises(IntegrityError),
@@ -55,3 +56,13 @@ def test_a_broken_reference_is_refused_by_the_database(tmp_path: Path, store: St
     ):
         connection.execute(statement)
     assert store.verify_log().sound
+
+
+def test_a_reader_sees_one_state(ledger: Path | str, store: Store) -> None:
+    database = engine.connect(engine.database_url(ledger))
+    query = select(func.count()).select_from(schema.log)
+    with engine.transaction(database, writing=False) as connection:
+        before = connection.execute(query).scalar_one()
+        store.note("test", {})
+        assert connection.execute(query).scalar_one() == before
+    assert len(store.events()) == before + 1

@@ -23,7 +23,7 @@ from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.lineage import Holding
-from olvido.ledger.store import Store
+from olvido.ledger.store import Store, engine, schema
 from olvido.requests import desk
 from olvido.requests.desk import Front, receive
 from olvido.requests.workflow import Order, Worker, waiting
@@ -57,6 +57,26 @@ def settings(learned: Any, tmp_path: Path) -> Settings:
         order = Order(model=store.model("serving").id, method="retrain")
         desk.approve(front, request.id, by="Eva", order=order.to_dict())
     return settings
+
+
+@pytest.fixture
+def on_postgres(settings: Settings, new_database: Callable[[str], str]) -> Settings:
+    """The same with its ledger, every row of it, in Postgres; DBOS keeps its tables there too."""
+    url = new_database("template0")
+    old, new = (engine.connect(engine.database_url(place)) for place in (settings.ledger, url))
+    engine.migrate(new)
+    with (
+        engine.transaction(old, writing=False) as source,
+        engine.transaction(new, writing=True) as target,
+    ):
+        for table in schema.metadata.sorted_tables:
+            rows = [dict(row) for row in source.execute(table.select()).mappings()]
+            if rows:
+                target.execute(table.insert(), rows)
+    Path(settings.ledger).unlink()
+    toml = settings.workspace / "olvido.toml"
+    toml.write_text(f"{toml.read_text()}ledger = {json.dumps(url)}\n")
+    return Settings.load(settings.workspace, environment={})
 
 
 def opened(settings: Settings) -> Store:
@@ -146,6 +166,27 @@ def test_killed_at_any_moment_it_goes_on_by_itself(settings: Settings, learned: 
     _, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
     require_answered(settings, before, learned.town.leaver.name)
+
+
+def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, learned: Any) -> None:
+    _, _, before = look(on_postgres)
+    process = start(on_postgres)
+    # In the midst of forgetting, as a rule.
+    time.sleep(random.Random(2).uniform(2.0, 4.0))
+    process.kill()
+    process.communicate()
+    require_unfinished(on_postgres, before)
+    for point in ("after forget", "after publish"):
+        process = start(on_postgres, kill=point)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, (point, err)
+        require_unfinished(on_postgres, before)
+    done = start(on_postgres)
+    _, err = done.communicate(timeout=300)
+    assert done.returncode == 0, err
+    require_answered(on_postgres, before, learned.town.leaver.name)
+    # Neither the ledger nor what DBOS remembers fell back to files.
+    assert not list(on_postgres.workspace.rglob("*.db"))
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> None:

@@ -60,7 +60,9 @@ class Store(Answering):
         engine.migrate(store._engine)
         with store._write() as connection:
             if connection.execute(select(schema.ledger)).first() is not None:
-                raise StateError(f"{path_or_url} holds a ledger: open it, or choose another place")
+                raise StateError(
+                    f"{engine.shown(url)} holds a ledger: open it, or choose another place"
+                )
             connection.execute(
                 insert(schema.ledger).values(
                     pk=1,

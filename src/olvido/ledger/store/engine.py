@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, exc, func, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
@@ -20,6 +20,9 @@ from olvido.ledger.store import schema
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MILLISECONDS = 30_000
 _CACHE_KIBIBYTES = 65_536
+_BACKENDS = ("sqlite", "postgresql")
+_WRITING = 0x6F6C7669646F
+"""The number of the lock that writers to a Postgres ledger take, one after the other."""
 
 
 def database_url(path_or_url: Path | str) -> URL:
@@ -46,11 +49,13 @@ def sqlite_file(url: URL) -> Path | None:
 
 def connect(url: URL) -> Engine:
     """An engine whose readers see one state and whose writers come one by one."""
+    if url.get_backend_name() not in _BACKENDS:
+        raise InputError(f"a ledger lies in SQLite or Postgres, not in {url.get_backend_name()}")
     try:
         engine = create_engine(url, poolclass=NullPool)
     except (exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
-            f"there is no driver for a ledger at {_shown(url)} ({error}): install one, or name a "
+            f"there is no driver for a ledger at {shown(url)} ({error}): install one, or name a "
             "file"
         ) from None
     if engine.dialect.name == "sqlite":
@@ -84,25 +89,31 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
 
     A writer waits for the writer before it. Raises StateError when the database refuses.
     """
+    postgres = engine.dialect.name == "postgresql"
+    # A reader's statements all see the state at the first of them. A writer's see what was
+    # committed before it got the lock: the state at its first statement would be older than that.
+    level = {"isolation_level": "READ COMMITTED" if writing else "REPEATABLE READ"}
     try:
         with engine.connect() as plain:
-            connection = plain.execution_options(writing=writing)
+            connection = plain.execution_options(writing=writing, **(level if postgres else {}))
             with connection.begin():
-                if writing and engine.dialect.name != "sqlite":
-                    connection.execute(schema.ledger.select().with_for_update())
+                if writing and postgres:
+                    connection.execute(select(func.pg_advisory_xact_lock(_WRITING)))
                 yield connection
     except exc.IntegrityError:
         # A fault of this code, not of the disk: let it be seen whole.
         raise
     except exc.DatabaseError as error:
-        # Only the driver's own words: the statement's parameters stay out of messages.
+        # Only the driver's own words, in a line: the statement's parameters stay out of messages.
+        why = " ".join(str(error.orig).split())
         raise StateError(
-            f"the ledger {_shown(engine.url)} could not be used: {error.orig}. Nothing was "
+            f"the ledger {shown(engine.url)} could not be used: {why}. Nothing was "
             "changed. See that it is a ledger, that the disk has room and that you may write there"
         ) from error
 
 
-def _shown(url: URL) -> str:
+def shown(url: URL) -> str:
+    """Where a ledger lies, without the password to it."""
     return str(sqlite_file(url) or url.render_as_string(hide_password=True))
 
 
@@ -113,7 +124,7 @@ def check_schema(engine: Engine) -> None:
     if found == schema.VERSION:
         return
     if found is None:
-        raise StateError(f"{_shown(engine.url)} holds no ledger: make one with 'olvido init'")
+        raise StateError(f"{shown(engine.url)} holds no ledger: make one with 'olvido init'")
     migrate(engine)
 
 
@@ -138,7 +149,7 @@ def migrate(engine: Engine) -> None:
         found = context.get_current_revision()
         if found is not None and found not in known:
             raise StateError(
-                f"{_shown(engine.url)} has schema {found}, made by a newer Olvido; this one knows "
+                f"{shown(engine.url)} has schema {found}, made by a newer Olvido; this one knows "
                 f"up to {schema.VERSION}: upgrade Olvido"
             )
         missing = list(script.iterate_revisions("head", found or "base"))

@@ -37,7 +37,7 @@ def _key() -> Column[int]:
     return Column("pk", Integer, primary_key=True, autoincrement=False)
 
 
-# One row: which key the subjects are digested with. Writers lock it where the database can.
+# One row: which key the subjects are digested with.
 ledger = Table(
     "ledger",
     metadata,
