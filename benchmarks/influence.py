@@ -1,9 +1,8 @@
-"""Influence: does it foretell retraining, does it find what was planted, what does removal leave?
+"""Influence: does it find what was planted, and what does its removal leave?
 
-    python benchmarks/influence.py digits --subsets 16 --out docs/results/influence.json
     python benchmarks/influence.py planted --zoo build/zoo --out docs/results/influence.json
     python benchmarks/influence.py removal --zoo build/zoo --out docs/results/influence.json
-    python benchmarks/influence.py town --subsets 12 --out docs/results/influence.json
+    python benchmarks/influence.py shelf --zoo build/zoo --out docs/results/influence.json
 
 Each part adds its rows to the file and does none again that is there. The zoo is that of
 `audit_of_audits.py`, made where it is missing.
@@ -13,27 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 import olvido
-from olvido.attribution.replay import metagradients
 from olvido.curvature import fit_ekfac, influences, products, query_gradients
 from olvido.demo.residents import make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.errors import ModelDestroyed
-from olvido.learners import Recipe, Trained
-from olvido.tasks import Example, Labels, Task, examples
+from olvido.tasks import Example, Task, examples
 from zoo import REFERENCES, Zoo, town
 
 Rows = dict[str, Any]
@@ -59,53 +54,6 @@ class File:
         return self.rows[name]["found"]
 
 
-@dataclass(frozen=True)
-class World:
-    """What is trained, and what it is asked afterwards."""
-
-    name: str
-    trained: Trained
-    task: Task
-    records: tuple[Example, ...]
-    queries: tuple[Example, ...]
-
-    def subset(self, number: int, share: float) -> tuple[Example, ...]:
-        """Records that leave in one of the counterfactuals."""
-        draw = random.Random(f"influence-{self.name}-{share}-{number}")
-        return tuple(draw.sample(self.records, round(share * len(self.records))))
-
-
-def digits() -> World:
-    """1,397 of scikit-learn's digits, two layers; 20 others are asked about."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    rows = [
-        {"id": f"{number:04d}", "input": image / 16, "label": int(label)}
-        for number, (image, label) in enumerate(zip(found.images, found.target, strict=True))
-    ]
-    random.Random(0).shuffle(rows)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    task = Labels(10, shape=(8, 8))
-    records, queries = examples(rows[400:]), examples(rows[:20])
-    recipe = Recipe(epochs=10, batch_size=64, lr=5e-3, weight_decay=0.01)
-    trained = olvido.train(model.eval(), records=records, task=task, recipe=recipe, seed=0)
-    return World("digits", trained, task, records, queries)
-
-
-def fast_town() -> World:
-    """The demo's fast town; asked are 5 residents' facts in words that no record uses."""
-    loaded = olvido.load("tiny", seed=0)
-    made = make_town(seed=0, **FAST)
-    records = examples(made.rows())
-    trained = olvido.train(
-        loaded.model, tokenizer=loaded.tokenizer, records=records, recipe=FAST_RECIPE, seed=0
-    )
-    return World("town", trained, town().task, records, facts(5))
-
-
 def facts(count: int) -> tuple[Example, ...]:
     """One fact each of so many residents, all kinds in turn, in words that no record uses."""
     made = make_town(seed=0, **FAST)
@@ -126,86 +74,6 @@ def losses(model: Any, records: Sequence[Example], task: Task) -> list[float]:
     for batch in task.batches(records, 64):
         found |= dict(zip(batch.ids, task.losses(model, batch).tolist(), strict=True))
     return [found[record.id] for record in records]
-
-
-def lds(file: File, world: World, share: float, subsets: int) -> None:
-    """The linear datamodeling score: rank correlation, over subsets that left, of each query's loss
-    and of the sum of the scores of those who left."""
-    name, records = world.name, world.records
-    base = losses(world.trained.model, world.queries, world.task)
-    rows = []
-    for number in range(subsets):
-        gone = world.subset(number, share)
-
-        def retrained(gone: tuple[Example, ...] = gone) -> list[float]:
-            ids = {record.id for record in gone}
-            return losses(
-                olvido.forget(
-                    world.trained,
-                    forget=gone,
-                    retain=[record for record in records if record.id not in ids],
-                    task=world.task,
-                    method="retrain",
-                ).model,
-                world.queries,
-                world.task,
-            )
-
-        rows.append(file.once(f"{name}/retrained/{share}/{number:02d}", retrained))
-    truth = np.array(rows).T - np.array(base)[:, None]
-    left = torch.zeros(subsets, len(records))
-    place = {record.id: i for i, record in enumerate(records)}
-    for number in range(subsets):
-        left[number, [place[r.id] for r in world.subset(number, share)]] = 1.0
-    for way, scores in scored(world).items():
-
-        def score(find: Callable[[], Tensor] = scores) -> Rows:
-            foretold = (find().double() @ left.double().T).numpy()
-            return correlation(foretold, truth)
-
-        file.once(f"{name}/lds/{share}/{subsets}/{way}", score)
-
-
-def scored(world: World) -> dict[str, Callable[[], Tensor]]:
-    """Scores of every record for every query, by each way. [Q, n]"""
-    model, task = world.trained.model, world.task
-
-    def ekfac(damping: float) -> Callable[[], Tensor]:
-        def find() -> Tensor:
-            curvature = fit_ekfac(model, world.records, task, seed=0)
-            return influences(model, world.records, world.queries, task, curvature, damping=damping)
-
-        return find
-
-    def dot() -> Tensor:
-        return products(model, world.records, query_gradients(model, world.queries, task), task)
-
-    return {
-        "ekfac 0.1": ekfac(0.1),
-        "ekfac 0.01": ekfac(0.01),
-        "ekfac 1": ekfac(1.0),
-        "gradient": dot,
-        "replay": lambda: metagradients(world.trained, world.records, world.queries, task),
-    }
-
-
-def correlation(foretold: Any, truth: Any) -> Rows:
-    """Mean Spearman over queries, with a 95% interval by resampling queries and subsets."""
-    from scipy.stats import spearmanr
-
-    def mean(rows: Any, columns: Any) -> float:
-        found = [spearmanr(foretold[q][columns], truth[q][columns]).statistic for q in rows]
-        return float(np.nanmean(found))
-
-    draw = np.random.default_rng(0)
-    queries, subsets = truth.shape
-    every = mean(range(queries), np.arange(subsets))
-    drawn = [
-        mean(draw.integers(0, queries, queries), draw.integers(0, subsets, subsets))
-        for _ in range(200)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"lds": every, "interval": [float(low), float(high)], "queries": queries}
 
 
 def planted(file: File, zoo: Zoo, count: int) -> None:
@@ -270,70 +138,101 @@ WAYS: dict[str, tuple[str, Rows, int]] = {
     "fisher, the paper's": ("fisher", {"aimed": False}, 1),
 }
 """Method, options, and of how many holdout records one is given."""
+SHELVED: dict[str, tuple[str, Rows, int]] = {
+    "factors, 0.01": ("influence", {"damping": 0.01}, 8),
+    "factors, 0.003": ("influence", {"damping": 0.003}, 8),
+    "factors, 0.001": ("influence", {"damping": 0.001}, 8),
+    "sample of 256": ("influence", {}, 8),
+    "ascent": ("ascent", {}, 8),
+}
+"""Likewise; all but one influence take the curvature from the shelf."""
+UNSHELVED = ("sample of 256",)
 
 
-def removal(file: File, zoo: Zoo) -> None:
+class Removal:
     """One subject leaves a model that knew everybody; how far is it then from models that never
     learned them?"""
-    made = zoo.town
-    never = [zoo.never(n) for n in range(REFERENCES)]
-    paraphrased = [
-        e.asked(prompt, f"p{i}")
-        for e in made.forget[::5]
-        for i, prompt in enumerate(e.fields["paraphrases"])
-    ]
-    groups = {
-        "forgotten": made.forget,
-        "reworded": paraphrased,
-        "near": made.neighbours,
-        "others": made.retain[::7],
-    }
-    again = FAST_RECIPE.epochs * sum(map(made.task.width, made.retain))
 
-    def told(model: Any) -> Rows:
-        found: Rows = {}
-        for name, group in groups.items():
-            found[name] = {
-                "loss": fmean(losses(model, group, made.task)),
-                "divergence": fmean(divergence(one, model, group, made.task) for one in never),
+    def __init__(self, file: File, zoo: Zoo) -> None:
+        self.file, self.zoo, self.town = file, zoo, zoo.town
+        self.never = [zoo.never(n) for n in range(REFERENCES)]
+        paraphrased = [
+            e.asked(prompt, f"p{i}")
+            for e in self.town.forget[::5]
+            for i, prompt in enumerate(e.fields["paraphrases"])
+        ]
+        self.groups = {
+            "forgotten": self.town.forget,
+            "reworded": paraphrased,
+            "near": self.town.neighbours,
+            "others": self.town.retain[::7],
+        }
+        self.again = FAST_RECIPE.epochs * sum(map(self.town.task.width, self.town.retain))
+        """Tokens of a retraining."""
+
+    def told(self, model: Any, never: Sequence[Any]) -> Rows:
+        """Loss of each group, and how far the never-trained are from the model."""
+        task = self.town.task
+        return {
+            name: {
+                "loss": fmean(losses(model, group, task)),
+                "divergence": fmean(divergence(one, model, group, task) for one in never),
             }
-        return found
+            for name, group in self.groups.items()
+        }
 
-    file.once("removal/before", lambda: told(zoo.knowing(0)))
-    for n, one in enumerate(never):
-        others = [other for m, other in enumerate(never) if m != n]
+    def forgotten(self, seed: int, method: str, every: int, options: Rows) -> Rows:
+        """What a method leaves of a model that knew everybody."""
+        began = time.process_time()
+        try:
+            done = olvido.forget(
+                self.zoo.knowing(seed),
+                forget=self.town.forget,
+                retain=self.town.retain,
+                holdout=self.town.outsiders[::every],
+                task=self.town.task,
+                method=method,
+                **options,
+            )
+        except ModelDestroyed as error:
+            done = error.outcome
+        seconds = time.process_time() - began
+        share = done.cost.tokens / self.again
+        found = self.told(done.model, self.never)
+        return {**found, "share": share, "processor": seconds, "why": done.stopped}
 
-        def alike(one: Any = one, others: Any = tuple(others)) -> Rows:
-            return {
-                name: {
-                    "loss": fmean(losses(one, group, made.task)),
-                    "divergence": fmean(divergence(o, one, group, made.task) for o in others),
-                }
-                for name, group in groups.items()
-            }
+    def ways(self) -> None:
+        """Every way, on one model."""
+        self.file.once("removal/before", lambda: self.told(self.zoo.knowing(0), self.never))
+        for n, one in enumerate(self.never):
+            others = [other for m, other in enumerate(self.never) if m != n]
+            self.file.once(f"removal/never {n}", lambda a=one, b=others: self.told(a, b))
+        for name, (method, options, every) in WAYS.items():
+            self.file.once(
+                f"removal/{name}", lambda m=method, e=every, o=options: self.forgotten(0, m, e, o)
+            )
 
-        file.once(f"removal/never {n}", alike)
-    for name, (method, options, every) in WAYS.items():
-
-        def forgotten(method: str = method, options: Rows = options, every: int = every) -> Rows:
-            began = time.process_time()
-            try:
-                done = olvido.forget(
-                    zoo.knowing(0),
-                    forget=made.forget,
-                    retain=made.retain,
-                    holdout=made.outsiders[::every],
-                    task=made.task,
-                    method=method,
-                    **options,
+    def shelved(self, seeds: int, folder: Path) -> None:
+        """With the curvature measured when the model had been trained, on all its records and
+        those who leave among them, over several models."""
+        records, task = self.town.rows, self.town.task
+        self.file.rows["shelf/making"] = 2 * sum(map(task.width, records)) / self.again
+        for seed in range(seeds):
+            model = self.zoo.knowing(seed)
+            self.file.once(f"shelf/{seed}/before", lambda m=model: self.told(m, self.never))
+            own = folder / f"knowing-{seed:02d}"
+            self.file.once(
+                f"shelf/{seed}/made",
+                lambda m=model, o=own: fit_ekfac(m, records, task, folder=o).digest,
+            )
+            for name, (method, options, every) in SHELVED.items():
+                given = {**options, "factors": str(own)} if method == "influence" else options
+                if name in UNSHELVED:
+                    given = options
+                self.file.once(
+                    f"shelf/{seed}/{name}",
+                    lambda s=seed, m=method, e=every, g=given: self.forgotten(s, m, e, g),
                 )
-            except ModelDestroyed as error:
-                done = error.outcome
-            seconds = time.process_time() - began
-            share = done.cost.tokens / again
-            return {**told(done.model), "share": share, "processor": seconds, "why": done.stopped}
-
-        file.once(f"removal/{name}", forgotten)
 
 
 @torch.no_grad()
@@ -353,21 +252,22 @@ def divergence(never: Any, model: Any, records: Sequence[Example], task: Task) -
 def main() -> None:
     """Do one part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("digits", "town", "planted", "removal"))
+    parser.add_argument("part", choices=("planted", "removal", "shelf"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--zoo", type=Path, default=Path("build/zoo"))
-    parser.add_argument("--share", type=float, default=0.1)
-    parser.add_argument("--subsets", type=int, default=24)
     parser.add_argument("--facts", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--factors", type=Path, default=Path("build/factors"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     file = File(args.out)
-    if args.part in ("digits", "town"):
-        lds(file, digits() if args.part == "digits" else fast_town(), args.share, args.subsets)
-    elif args.part == "planted":
-        planted(file, Zoo(town(), args.zoo), args.facts)
+    zoo = Zoo(town(), args.zoo)
+    if args.part == "planted":
+        planted(file, zoo, args.facts)
+    elif args.part == "removal":
+        Removal(file, zoo).ways()
     else:
-        removal(file, Zoo(town(), args.zoo))
+        Removal(file, zoo).shelved(args.seeds, args.factors)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import nn
 
 from olvido.attribution import ATTRIBUTIONS, Traced, trace
 from olvido.attribution.page import require_writable, write_page
+from olvido.curvature import find_ekfac
 from olvido.demo.residents import Town
 from olvido.errors import InputError, UnknownName
 from olvido.learners import Recipe, Trained, train
@@ -46,6 +47,21 @@ def found(
         top=8,
         **QUICK[request.param],
     )
+
+
+def test_what_was_measured_is_kept_where_it_is_told(
+    trained: Trained, learned: Records, task: Language, tmp_path: Path
+) -> None:
+    asked = {"question": learned[0].prompt, "answer": learned[0].completion, "task": task}
+    options = {"repeats": 1, "sample": 12, "factors": str(tmp_path)}
+    first = trace(trained, records=learned, **asked, **options)
+    kept = find_ekfac(trained.model, tmp_path)
+    assert kept is not None
+    assert len(kept.records) == 12
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = trace(trained, records=learned, **asked, **options)
+    assert again == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == written
 
 
 def test_the_records_that_told_the_fact_come_first(found: Traced, town: Town) -> None:

@@ -1,5 +1,7 @@
 """EK-FAC against what it stands for, written out."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,15 +10,24 @@ from tests.curvature.convex import optimum
 from tests.curvature.worlds import World, softmax
 from torch import Tensor
 
-from olvido.curvature import PerRecord, conjugate_gradients, ekfac, fit_ekfac, gauss_newton
+from olvido.curvature import (
+    PerRecord,
+    conjugate_gradients,
+    ekfac,
+    find_ekfac,
+    fit_ekfac,
+    gauss_newton,
+)
 from olvido.errors import DigestMismatch, InputError, NotFinite, StateError
+from olvido.models import weights_digest
+from olvido.tasks import Example
 
 
 def drawn(world: World, passes: int) -> list[dict[str, Tensor]]:
     """Every record's gradient in each pass of a fit, written out."""
-    per_record, draw = PerRecord(world.model, world.task), torch.Generator().manual_seed(0)
+    per_record = PerRecord(world.model, world.task)
     found: list[dict[str, Tensor]] = []
-    for _ in range(passes):
+    for draw in ("0/basis", "0/curvature")[:passes]:
         rows = [
             {name: part.dense() for name, part in per_record(batch, sampled=draw).parts.items()}
             for batch in world.task.batches(world.records, ekfac.BATCH)
@@ -148,11 +159,11 @@ def test_gauss_newton_products_are_those_of_a_language_model(worlds: dict[str, W
     expected = float(sum((bent[name] * v[name]).sum() for name in v))
     per_record, batch = (
         PerRecord(world.model, world.task),
-        world.task.collate(world.records[:1] * 32),
+        world.task.collate([replace(world.records[0], id=f"{n}") for n in range(32)]),
     )
     seen = []
-    for _ in range(12):
-        parts = per_record(batch, sampled=draw).parts
+    for n in range(12):
+        parts = per_record(batch, sampled=f"{n}").parts
         seen.append(sum(parts[name].dots(v[name].unsqueeze(0)) for name in v).square())
     squares = torch.cat(seen)
     spread = float(squares.std() / len(squares) ** 0.5)
@@ -219,6 +230,54 @@ def test_factors_are_found_again_by_what_determines_them(
         fit_ekfac(*given, folder=tmp_path, seed=1)
     with pytest.raises(AssertionError):
         fit_ekfac(world.model, world.records[1:], world.task, folder=tmp_path)
+
+
+def test_what_is_left_is_what_would_have_been_measured(world: World) -> None:
+    # In one basis, for a basis moves a little with every record.
+    whole = fit_ekfac(world.model, world.records, world.task)
+    gone, kept = world.records[:3], world.records[3:]
+    left = whole.without(world.model, (*gone, stranger(world)), world.task)
+    per_record = PerRecord(world.model, world.task)
+    for batch in world.task.batches(kept, 5):  # other batches, the same draws
+        for name, part in per_record(batch, sampled="0/curvature").parts.items():
+            block = whole.blocks[name]
+            left.blocks[name].values.sub_(
+                block.rotated(part).squares().reshape(block.values.shape) / len(kept)
+            )
+    for name, block in left.blocks.items():
+        scale = float(whole.blocks[name].values.max())
+        assert float(block.values.abs().max()) <= 1e-4 * scale, name
+    assert left.without(world.model, gone, world.task) is left
+    with pytest.raises(InputError, match="on the records that leave, and no others"):
+        whole.without(world.model, world.records, world.task)
+
+
+def stranger(world: World) -> Example:
+    """A record that the curvature was not measured on."""
+    return replace(world.records[0], id="another")
+
+
+def test_a_curvature_is_found_by_the_weights_alone(
+    worlds: dict[str, World], tmp_path: Path
+) -> None:
+    world = worlds["softmax"]
+    assert find_ekfac(world.model, tmp_path / "nowhere") is None
+    few = fit_ekfac(world.model, world.records[:4], world.task, folder=tmp_path)
+    more = fit_ekfac(world.model, world.records[:9], world.task, folder=tmp_path)
+    found = find_ekfac(world.model, tmp_path)
+    assert found is not None
+    assert (found.digest, found.records) == (more.digest, more.records)
+    other = copy.deepcopy(world.model)
+    with torch.no_grad():
+        other.weight += 0.1
+    assert find_ekfac(other, tmp_path) is None
+    few.keep(tmp_path, weights_digest(other))
+    few.keep(tmp_path, weights_digest(other))
+    heir = find_ekfac(other, tmp_path)
+    assert heir is not None
+    assert heir.records == few.records
+    for name, block in heir.blocks.items():
+        torch.testing.assert_close(block.values, few.blocks[name].values, rtol=0, atol=0)
 
 
 def test_changed_factors_are_refused(worlds: dict[str, World], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
@@ -72,18 +73,28 @@ class Influence:
         repeats: times the curvature is measured.
         sample: records on which it is.
         damping: share of the mean curvature that is added.
+        factors: a folder that keeps the curvatures, so that the next question about the model does
+            not measure them again, and a removal (`olvido forget --method influence`) finds one.
     """
 
     summary: ClassVar = "influence function with the EK-FAC curvature"
     unit: ClassVar = "nats a token that the answer would be less likely without it"
 
-    def __init__(self, *, repeats: int = 3, sample: int = 512, damping: float = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        repeats: int = 3,
+        sample: int = 512,
+        damping: float = 0.1,
+        factors: str | None = None,
+    ) -> None:
         if repeats < 1 or sample < 1 or not damping > 0:
             raise InputError(
                 f"repeats and sample are 1 or more and damping above 0; got {repeats}, {sample}, "
                 f"{damping}"
             )
         self.repeats, self.sample, self.damping = repeats, sample, damping
+        self.factors = None if factors is None else Path(factors)
 
     def scores(
         self, trained: Trained, records: Sequence[Example], query: Example, task: Task, seed: int
@@ -93,7 +104,7 @@ class Influence:
         for number in range(self.repeats):
             drawn = seed + number
             some = uniform(records, self.sample, drawn)
-            curvature = fit_ekfac(model, some, task, seed=drawn)
+            curvature = fit_ekfac(model, some, task, seed=drawn, folder=self.factors)
             found = influences(model, records, [query], task, curvature, damping=self.damping)
             rows.append(found[0])
         return torch.stack(rows)

@@ -1,7 +1,8 @@
 """What each record pulls on the weights, and how the loss curves around them."""
 
 from olvido.curvature.conjugate import conjugate_gradients, gauss_newton
-from olvido.curvature.ekfac import Block, Ekfac, fit_ekfac
+from olvido.curvature.draws import drawn_targets
+from olvido.curvature.ekfac import Block, Ekfac, find_ekfac, fit_ekfac
 from olvido.curvature.fisher import diagonal_fisher
 from olvido.curvature.gradients import Gradients, PerRecord
 from olvido.curvature.influence import influences, products, query_gradients
@@ -13,6 +14,8 @@ __all__ = [
     "PerRecord",
     "conjugate_gradients",
     "diagonal_fisher",
+    "drawn_targets",
+    "find_ekfac",
     "fit_ekfac",
     "gauss_newton",
     "influences",

@@ -10,9 +10,10 @@ formed in the basis already: half the multiplications of rotating gradients that
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from torch.nn import Module
 
 from olvido.curvature.factored import Factored
 from olvido.curvature.gradients import PerRecord
-from olvido.curvature.storage import OnDisk, write
+from olvido.curvature.storage import OnDisk, about, write
 from olvido.errors import InputError
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
@@ -106,10 +107,72 @@ class Ekfac:
     Attributes:
         blocks: by parameter; read from disk one at a time where they were written there.
         digest: of the model, the records and the seed that determined it.
+        weights: digest of the model's weights.
+        seed: of the draws.
+        records: digests of the records and their content.
     """
 
     blocks: Mapping[str, Block]
     digest: str
+    weights: str = ""
+    seed: int = 0
+    records: frozenset[str] = field(default_factory=frozenset)
+
+    def without(
+        self, model: Module, records: Sequence[Example], task: Task, *, batch_size: int = BATCH
+    ) -> Ekfac:
+        """The curvature of the records that are left, in the same basis.
+
+        What a record adds to the curvature is taken out again, by the same draws: at the weights
+        that it was measured at, nothing of it is left but in the choice of the basis.
+
+        Args:
+            model: as it is now.
+            records: that leave; those on which it was not measured change nothing.
+            task: how it is asked.
+            batch_size: records a pass.
+
+        Raises:
+            InputError: nothing is left to have a curvature.
+        """
+        known = {_mark(record, task): record for record in records}
+        gone = {mark: known[mark] for mark in sorted(known.keys() & self.records)}
+        if not gone:
+            return self
+        left = len(self.records) - len(gone)
+        if not left:
+            raise InputError("the curvature was measured on the records that leave, and no others")
+        per_record = PerRecord(model, task)
+        squares: dict[str, Tensor] = {}
+        for batch in task.batches(list(gone.values()), batch_size):
+            for name, part in per_record(batch, sampled=_draw(self.seed)).parts.items():
+                found = self.blocks[name].rotated(part).squares()
+                squares[name] = squares[name].add_(found) if name in squares else found
+        blocks = {}
+        for name, lost in squares.items():
+            block = self.blocks[name]
+            values = block.values * len(self.records) - lost.reshape(block.values.shape)
+            blocks[name] = replace(block, values=values.clamp(min=0.0) / left)
+        digest = _digest_of(self.digest, *gone)
+        return replace(self, blocks=blocks, digest=digest, records=self.records - gone.keys())
+
+    def keep(self, folder: Path, weights: str) -> None:
+        """Write it as the curvature of a model near the one that it was measured on.
+
+        Args:
+            folder: see `fit_ekfac`.
+            weights: digest of that model's weights.
+        """
+        digest = _digest_of(self.digest, weights)
+        if not (folder / digest).is_dir():
+            own = replace(self, digest=digest, weights=weights)
+            write(
+                folder / digest, ({n: _to_tensors(b)} for n, b in self.blocks.items()), own.told()
+            )
+
+    def told(self) -> dict[str, Any]:
+        """What is written beside the factors."""
+        return {"weights": self.weights, "seed": self.seed, "records": sorted(self.records)}
 
     def solve(
         self, gradients: Mapping[str, Tensor], *, damping: float = DAMPING, ridge: float = 0.0
@@ -164,14 +227,55 @@ def fit_ekfac(
     if not records:
         raise InputError("there are no records to measure the curvature on: give one or more")
     per_record = PerRecord(model, task)
-    digest = _digest(model, records, task, per_record.parameters, seed, batch_size)
+    weights = weights_digest(model)
+    marks = [_mark(record, task) for record in records]
+    digest = _digest_of(f"{weights}|{seed}|{batch_size}", *per_record.parameters, *marks)
     if folder is not None and (folder / digest).is_dir():
-        return Ekfac(OnDisk(folder / digest, _from_tensors), digest)
+        return _read(folder / digest)
     parts = _fitted(model, records, task, seed, batch_size, memory)
+    made = Ekfac({}, digest, weights, seed, frozenset(marks))
     if folder is not None:
-        write(folder / digest, ({n: _to_tensors(b) for n, b in part.items()} for part in parts))
-        return Ekfac(OnDisk(folder / digest, _from_tensors), digest)
-    return Ekfac({name: block for part in parts for name, block in part.items()}, digest)
+        tensors = ({n: _to_tensors(b) for n, b in part.items()} for part in parts)
+        write(folder / digest, tensors, made.told())
+        return _read(folder / digest)
+    return replace(made, blocks={n: block for part in parts for n, block in part.items()})
+
+
+def find_ekfac(model: Module, folder: Path) -> Ekfac | None:
+    """The curvature of these weights that lies in a folder; None where there is none.
+
+    Of several the one that was measured on the most records.
+
+    Raises:
+        StateError: what lies there cannot be read.
+        DigestMismatch: it is not what was written.
+    """
+    weights = weights_digest(model)
+    wanted = {name for name, p in model.named_parameters() if p.requires_grad}
+    best: tuple[int, Path] | None = None
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        note = about(path)
+        if note is not None and note.get("weights") == weights:
+            count = len(note["records"])
+            if wanted == set(note["names"]) and (best is None or count > best[0]):
+                best = count, path
+    return None if best is None else _read(best[1])
+
+
+def _mark(record: Example, task: Task) -> str:
+    """Tells a record from another, and says nothing of it. Its draws go by its id."""
+    return hashlib.sha256(f"{record.id}|".encode() + task.fingerprint(record)).hexdigest()
+
+
+def _read(folder: Path) -> Ekfac:
+    blocks = OnDisk(folder, _from_tensors)
+    note = blocks.note
+    return Ekfac(blocks, folder.name, note["weights"], note["seed"], frozenset(note["records"]))
+
+
+def _draw(seed: int) -> str:
+    """Names the draw by which the curvature along the basis is measured."""
+    return f"{seed}/curvature"
 
 
 def _fitted(
@@ -179,17 +283,16 @@ def _fitted(
 ) -> Iterator[dict[str, Block]]:
     for names in _together(dict(PerRecord(model, task).parameters), memory):
         per_record = PerRecord(model, task, names=names)
-        draw = torch.Generator().manual_seed(seed)
         covariances: dict[str, tuple[Tensor | None, Tensor | None]] = {}
         for batch in task.batches(records, batch_size):
-            for name, part in per_record(batch, sampled=draw).parts.items():
+            for name, part in per_record(batch, sampled=f"{seed}/basis").parts.items():
                 if part.direct is None:
                     _add(covariances, name, part)
         bases = {name: (_basis(a), _basis(b)) for name, (a, b) in covariances.items()}
         del covariances
         blocks: dict[str, Block] = {}
         for batch in task.batches(records, batch_size):
-            for name, part in per_record(batch, sampled=draw).parts.items():
+            for name, part in per_record(batch, sampled=_draw(seed)).parts.items():
                 if name not in blocks:
                     left, right = bases.get(name, (None, None))
                     shape = part.matrix
@@ -270,15 +373,8 @@ def _from_tensors(tensors: Mapping[str, Tensor]) -> Block:
     return Block(tensors["values"], tensors.get("left"), tensors.get("right"))
 
 
-def _digest(
-    model: Module,
-    records: Sequence[Example],
-    task: Task,
-    names: Collection[str],
-    seed: int,
-    batch_size: int,
-) -> str:
-    total = hashlib.sha256(f"{weights_digest(model)}|{seed}|{batch_size}".encode())
-    for part in (*map(str.encode, names), *map(task.fingerprint, records)):
+def _digest_of(*parts: str) -> str:
+    total = hashlib.sha256()
+    for part in map(str.encode, parts):
         total.update(len(part).to_bytes(8, "little") + part)
     return total.hexdigest()

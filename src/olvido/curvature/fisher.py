@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import Module
 
@@ -48,7 +47,7 @@ def diagonal_fisher(
     if not records:
         raise InputError("there are no records to take a Fisher information of: give one or more")
     per_record = PerRecord(model, task)
-    drawn = None if sampled is None else torch.Generator().manual_seed(sampled)
+    drawn = None if sampled is None else str(sampled)
     found: dict[str, Tensor] = {}
     for batch in task.batches(records, batch_size):
         for name, part in per_record(batch, sampled=drawn).parts.items():

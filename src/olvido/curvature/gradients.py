@@ -20,6 +20,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import Module
 from torch.nn import functional as F
 
+from olvido.curvature.draws import drawn_targets
 from olvido.curvature.factored import Factored, sum_of
 from olvido.curvature.layers import by_record, rule_of
 from olvido.errors import InputError
@@ -94,15 +95,16 @@ class PerRecord:
         self.uncovered: frozenset[str] | None = None
         """Parameters that no rule covers; None before the first batch."""
 
-    def __call__(self, batch: Any, *, sampled: torch.Generator | None = None) -> Gradients:
+    def __call__(self, batch: Any, *, sampled: str | None = None) -> Gradients:
         """The gradients of a batch's records.
 
         Args:
             batch: of the task's making.
-            sampled: targets are drawn from the model instead of taken from the records, and each
-                gradient is scaled by the root of its number of targets, so that its expected
-                square is the Gauss-Newton curvature of the record's mean loss (Martens 2020, arXiv
-                1412.1193: for softmax it is the Fisher of the model's own distribution).
+            sampled: names a draw (see `draws`): targets are drawn from the model instead of taken
+                from the records, and each gradient is scaled by the root of its number of targets,
+                so that its expected square is the Gauss-Newton curvature of the record's mean loss
+                (Martens 2020, arXiv 1412.1193: for softmax it is the Fisher of the model's own
+                distribution).
         """
         batch = batch.to(self.device)
         if self.uncovered is None:
@@ -120,11 +122,10 @@ class PerRecord:
         parts = {name: found[name] for name in self.parameters}
         return Gradients(tuple(batch.ids), losses.detach(), counts, parts)
 
-    def _losses(self, batch: Any, sampled: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(self, batch: Any, sampled: str | None) -> tuple[Tensor, Tensor, Tensor]:
         logits, targets, rows = self.task.answer_logits(self.model, batch)
         if sampled is not None:
-            shares = logits.detach().float().softmax(-1).cpu()
-            targets = torch.multinomial(shares, 1, generator=sampled)[:, 0].to(logits.device)
+            targets = drawn_targets(logits, batch.ids, rows, sampled)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         nll = F.cross_entropy(wide, targets, reduction="none")
         size = len(batch.ids)

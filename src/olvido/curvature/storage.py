@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,8 +21,16 @@ INDEX = "index.json"
 """Names the file of each parameter, and every file's digest."""
 
 
-def write(folder: Path, parts: Iterable[Mapping[str, Mapping[str, Tensor]]]) -> None:
-    """Write one file for each part as it comes; the folder gets its name when all are there."""
+def write(
+    folder: Path, parts: Iterable[Mapping[str, Mapping[str, Tensor]]], note: Mapping[str, Any]
+) -> None:
+    """Write one file for each part as it comes; the folder gets its name when all are there.
+
+    Args:
+        folder: a new one.
+        parts: tensors by parameter and kind.
+        note: what else there is to know, as plain values.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=".curvature-", dir=folder.parent))
     try:
@@ -38,12 +46,24 @@ def write(folder: Path, parts: Iterable[Mapping[str, Mapping[str, Tensor]]]) -> 
             save_file(tensors, unfinished / name)
             digests[name] = _digest(unfinished / name)
             files |= dict.fromkeys(part, name)
-        index = json.dumps({"files": files, "digests": digests}, indent=1)
+        index = json.dumps({"files": files, "digests": digests, "note": dict(note)}, indent=1)
         (unfinished / INDEX).write_text(index)
         unfinished.rename(folder)
     finally:
         if unfinished.exists():
             shutil.rmtree(unfinished)
+
+
+def about(folder: Path) -> dict[str, Any] | None:
+    """The note that was written, with the `names` of the parameters; None where none can be read.
+
+    Cheap: no tensor is opened, and nothing is checked.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        return {**index["note"], "names": list(index["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class OnDisk(Mapping[str, T], Generic[T]):
@@ -63,6 +83,7 @@ class OnDisk(Mapping[str, T], Generic[T]):
         try:
             index = json.loads((folder / INDEX).read_text())
             self._files: dict[str, str] = index["files"]
+            self.note: dict[str, Any] = index["note"]
             for name, expected in index["digests"].items():
                 found = _digest(folder / name)
                 if found != expected:

@@ -61,7 +61,7 @@ def test_noise_has_the_spread_that_is_said(learned: World, aimed: bool) -> None:
     seen: dict[str, list[torch.Tensor]] = {}
     for seed in range(60):
         path = method.path(learned.model, split, learned.task, seed, kept=72)
-        for name, weight in path(2.0).items():
+        for name, weight in path.at(2.0).items():
             seen.setdefault(name, []).append(weight)
     for name, weight in learned.model.named_parameters():
         free = (gone[name] / rest[name]).sqrt() if aimed else (rest[name] / mean).pow(-0.25)

@@ -1,12 +1,17 @@
 """Influence removal on a convex loss, where retraining is the one answer there is."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tests.curvature.convex import optimum, weights
 from tests.curvature.worlds import World, softmax
 
+from olvido.curvature import find_ekfac, fit_ekfac
 from olvido.errors import InputError, UnknownName
-from olvido.forgetting import forget
+from olvido.forgetting import Split, forget
+from olvido.forgetting.base import predict
+from olvido.learners import Trained
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,60 @@ def test_damping_shortens_the_step(world: World, learned: torch.nn.Module) -> No
     assert weak < strong < 1
 
 
+def test_factors_on_the_shelf_do_as_well_and_cost_less(
+    world: World, learned: torch.nn.Module, tmp_path: Path
+) -> None:
+    kept, given = {"factors": str(tmp_path)}, (learned, world.records, world.task)
+    fit_ekfac(*given, folder=tmp_path)
+    options = {"damping": 1e-4, **kept}
+    shelved = distance(world, learned, 9, **options)
+    assert shelved == pytest.approx(distance(world, learned, 9, damping=1e-4), abs=0.1)
+    gone, rest = world.records[:9], world.records[9:]
+    split = Split(gone, rest, ())
+    trained = Trained.untraced(learned)
+    prices = [
+        predict(trained, split, world.task, method="influence", options=one).tokens
+        for one in ({"sample": 300, "target": 1.0}, {**kept, "target": 1.0})
+    ]
+    assert prices[0] - prices[1] == 2 * 291 - 9
+
+
+def test_the_next_removal_finds_what_is_left(
+    world: World, learned: torch.nn.Module, tmp_path: Path
+) -> None:
+    fit_ekfac(learned, world.records, world.task, folder=tmp_path)
+    model, left = learned, world.records
+    for _ in range(2):
+        gone, left = left[:5], left[5:]
+        outcome = forget(
+            model,
+            forget=gone,
+            retain=left,
+            task=world.task,
+            method="influence",
+            factors=str(tmp_path),
+            target=3.0,
+        )
+        model = outcome.model
+        heir = find_ekfac(model, tmp_path)
+        assert heir is not None
+        assert len(heir.records) == len(left)
+        # Nothing was measured on the sample.
+        assert outcome.cost.tokens < 60
+    measured = {one.name for one in tmp_path.iterdir()}
+    forget(
+        world.model,
+        forget=gone,
+        retain=left,
+        task=world.task,
+        method="influence",
+        factors=str(tmp_path),
+        target=3.0,
+    )
+    # Another model's curvature is not taken: its own is measured, and handed on.
+    assert len({one.name for one in tmp_path.iterdir()} - measured) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -77,6 +136,7 @@ def test_damping_shortens_the_step(world: World, learned: torch.nn.Module) -> No
         ({"strength": 0.0}, "strength must be above 0"),
         ({"target": -1.0}, "target is a loss above 0"),
         ({"sample": 0}, "sample and batch_size"),
+        ({"factors": "there", "inverse": "gauss-newton"}, "no use to gauss-newton"),
     ],
 )
 def test_options_out_of_range_are_refused(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import ClassVar
 
@@ -29,13 +31,30 @@ LOOKS = 10
 """Strengths that are tried on the forgotten records where there is a target."""
 DOWN, UP = 40.0, 10.0
 """How often the strength given may be halved, and doubled."""
+NEAR = 0.02
+"""By how much the forgotten records' loss may pass its target, as a share of it: no look is spent
+on less."""
 
 BEARABLE = 0.1
 """Nats a token by which the sample's loss may rise where nothing else says how far to go."""
 
 Weights = Mapping[str, Tensor]
-Path = Callable[[float], Weights]
-"""The weights for a strength; at 0 they are as they were."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where the weights go.
+
+    Attributes:
+        at: the weights for a strength; at 0 they are as they were.
+        slope: by which the forgotten records' mean loss rises with the strength at 0, in nats a
+            token; None: not known. It says where to look first.
+        arrived: told the model where it ended.
+    """
+
+    at: Callable[[float], Weights]
+    slope: float | None = None
+    arrived: Callable[[Module], None] | None = None
 
 
 class Curved:
@@ -89,13 +108,14 @@ class Curved:
         """
         raise NotImplementedError(f"{type(self).__name__} must define path")
 
-    def passes(self) -> tuple[float, float]:
+    def passes(self, model: Module) -> tuple[float, float]:
         """Forward-backward passes over the forgotten records, and over the sample."""
         raise NotImplementedError(f"{type(self).__name__} must define passes")
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """All looks; without a target there mostly are fewer."""
-        return priced(trained, split, self._tokens(split, task, LOOKS))
+        passes = self.passes(trained.model)
+        return priced(trained, split, self._tokens(split, task, passes, LOOKS))
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
@@ -109,24 +129,28 @@ class Curved:
         model = copy.deepcopy(trained.model).eval()
         sample = uniform(split.retain, self.sample, seed)
         kept = len(split.retain) if isinstance(left, Untraced) else len(left.present)
+        passes = self.passes(model)
         with deterministic():
             goal = self._goal(model, split, task)
             begun = _loss(model, split.forget, task, self.batch_size)
             path = self.path(model, Split(split.forget, sample), task, seed, kept=max(1, kept))
             if goal is None:
-                search = Search(model, path, sample, task, self.batch_size, watch)
+                search = Search(model, path.at, sample, task, self.batch_size, watch)
                 found = search.longest(self.strength, BEARABLE)
                 why = f"moved by strength {found:.3g}; without holdout records there is no target"
             else:
-                search = Search(model, path, split.forget, task, self.batch_size, watch)
-                found = search.shortest(self.strength, goal)
+                search = Search(model, path.at, split.forget, task, self.batch_size, watch)
+                first = _first(path.slope, goal - begun, self.strength)
+                found = search.shortest(self.strength, goal, first)
                 why = f"the records reached the loss of never learned ones at strength {found:.3g}"
-            put(model, path(found))
+            put(model, path.at(found))
             ended = _loss(model, split.forget, task, self.batch_size)
+            if path.arrived is not None:
+                path.arrived(model)
             if goal is not None and not ended >= 0.9 * goal:
                 why = f"no strength up to {found:.3g} brought the records to their target"
         history = (Moment(0, begun, None), Moment(1, ended, None))
-        return Run(model, left, self._tokens(split, task, search.looks), why, history)
+        return Run(model, left, self._tokens(split, task, passes, search.looks), why, history)
 
     def _goal(self, model: Module, split: Split, task: Task) -> float | None:
         if self.target is not None:
@@ -135,7 +159,7 @@ class Curved:
             return None
         return fmean(targets(model, split, task, self.batch_size).values())
 
-    def _tokens(self, split: Split, task: Task, looks: int) -> float:
+    def _tokens(self, split: Split, task: Task, passes: tuple[float, float], looks: int) -> float:
         forget = sum(map(task.width, split.forget))
         some = split.retain[: 4 * self.sample]
         sample = 0.0
@@ -145,7 +169,7 @@ class Curved:
         holdout = () if self.target is not None else split.holdout
         forward = 2 * forget + looks * (forget if aimed else sample)
         forward += sum(map(task.width, holdout))
-        over_forget, over_sample = self.passes()
+        over_forget, over_sample = passes
         return over_forget * forget + over_sample * sample + FORWARD * forward
 
 
@@ -155,7 +179,7 @@ class Search:
     def __init__(
         self,
         model: Module,
-        path: Path,
+        path: Callable[[float], Weights],
         records: Sequence[Example],
         task: Task,
         size: int,
@@ -166,15 +190,34 @@ class Search:
         self._began = time.perf_counter()
         self.looks = 0
 
-    def shortest(self, strength: float, goal: float) -> float:
-        """The least strength at which the loss reaches the goal, within `DOWN` and `UP`."""
-        low, high = -DOWN, UP
+    def shortest(self, strength: float, goal: float, first: float = 0.0) -> float:
+        """The least strength at which the loss reaches the goal, within `DOWN` and `UP`.
+
+        Args:
+            strength: 1, in halvings and doublings of which it is looked for.
+            goal: a loss.
+            first: doublings at which to look first.
+        """
+        low: tuple[float, float] | None = None
+        high: tuple[float, float] | None = None
+        at, step = min(UP, max(-DOWN, first)), 2.0
         for _ in range(LOOKS):
-            middle = (low + high) / 2
+            loss = self._at(strength * 2**at)
             # A loss that is nan has gone too far.
-            below = self._at(strength * 2**middle) < goal
-            low, high = (middle, high) if below else (low, middle)
-        return strength * 2**high
+            if loss < goal:
+                low = (at, loss)
+            else:
+                high = (at, loss)
+                if loss <= (1 + NEAR) * goal:
+                    break
+            if low is None or high is None:
+                if at in (-DOWN, UP):
+                    break
+                at = max(-DOWN, at - step) if low is None else min(UP, at + step)
+                step *= 2
+            else:
+                at = _between(low, high, goal)
+        return strength * 2 ** (UP if high is None else high[0])
 
     def longest(self, strength: float, most: float) -> float:
         """The strength given, or the largest below it at which the loss rises by `most` at most."""
@@ -198,6 +241,24 @@ class Search:
             spent = time.perf_counter() - self._began
             self._watch(Progress(self.looks, LOOKS, loss, spent))
         return loss
+
+
+def _first(slope: float | None, rise: float, strength: float) -> float:
+    """Doublings of the strength at which the loss would have risen so far along its slope."""
+    if slope is None or not (slope > 0 and rise > 0 and math.isfinite(rise / slope)):
+        return 0.0
+    return math.log2(rise / slope / strength)
+
+
+def _between(low: tuple[float, float], high: tuple[float, float], goal: float) -> float:
+    """Where the logarithm of the loss, on a straight line, passes the goal by half of `NEAR`."""
+    (under, small), (over, large) = low, high
+    share = 0.5
+    if 0 < small < large < math.inf:
+        wanted = math.log((1 + NEAR / 2) * goal / small)
+        # Near an end it would creep.
+        share = min(0.85, max(0.15, wanted / math.log(large / small)))
+    return under + share * (over - under)
 
 
 def _loss(model: Module, records: Sequence[Example], task: Task, size: int) -> float:

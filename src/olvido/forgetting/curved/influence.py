@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path as Folder
 from typing import Any, ClassVar
 
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.curvature import (
+    Ekfac,
     PerRecord,
     conjugate_gradients,
     diagonal_fisher,
+    find_ekfac,
     fit_ekfac,
     gauss_newton,
 )
@@ -20,6 +23,7 @@ from olvido.errors import InputError, UnknownName
 from olvido.forgetting.curved.base import BEARABLE, LOOKS, Curved, Path, Search, before, put
 from olvido.forgetting.gradient.frozen import FORWARD
 from olvido.forgetting.types import Split
+from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 
 INVERSES = ("ekfac", "gauss-newton")
@@ -40,6 +44,11 @@ class Influence(Curved):
         steps: Newton steps.
         damping: added to each parameter's curvature, as a share of its mean.
         inverse: `ekfac`, or `gauss-newton` by conjugate gradients, for small models.
+        factors: a folder of curvatures (`fit_ekfac`, or `olvido trace` with the same option, write
+            there). That of the model's weights is taken from it, less what the records that leave
+            have added; where there is none it is measured on the sample and kept there. So is what
+            is left of it, for the model that comes out: the next removal finds it. The folder holds
+            what the records taught, and goes when they have to.
         options: those of `Curved`.
     """
 
@@ -51,6 +60,7 @@ class Influence(Curved):
         steps: int = 1,
         damping: float = 0.001,
         inverse: str = "ekfac",
+        factors: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -58,20 +68,38 @@ class Influence(Curved):
             raise UnknownName("inverse", inverse, INVERSES)
         if steps < 1 or not damping > 0:
             raise InputError(f"steps is 1 or more and damping above 0; got {steps}, {damping}")
+        if factors is not None and inverse != "ekfac":
+            raise InputError(f"factors are those of ekfac: they are of no use to {inverse}")
         self.steps, self.damping, self.inverse = steps, damping, inverse
+        self.factors = None if factors is None else Folder(factors)
 
-    def passes(self) -> tuple[float, float]:
-        return 1.0, 2.0 + (self.steps * (1 + LOOKS * FORWARD) if self.steps > 1 else 0.0)
+    def passes(self, model: Module) -> tuple[float, float]:
+        further = self.steps * (1 + LOOKS * FORWARD) if self.steps > 1 else 0.0
+        if self.factors is not None and find_ekfac(model, self.factors) is not None:
+            return 2.0, further
+        return 1.0, 2.0 + further
 
     def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
         sample = split.retain
         start = before(model)
-        solve = self._solver(model, sample, task, seed)
+        solve, curvature = self._solver(model, split, task, seed)
         gone = self._gradient(model, split.forget, task, 1 / kept)
         moved = solve(gone)
+        slope = sum(float((gone[n] * part).sum()) for n, part in moved.items())
+        slope *= kept / len(split.forget)
         if self.steps > 1:
             moved = self._corrected(model, start, moved, gone, solve, sample, task)
-        return lambda strength: {n: start[n] + strength * moved[n] for n in moved}
+
+        def arrived(model: Module) -> None:
+            # Near the model that it was measured at, it serves the next removal as well.
+            if curvature is not None and self.factors is not None:
+                curvature.keep(self.factors, weights_digest(model))
+
+        return Path(
+            lambda strength: {n: start[n] + strength * moved[n] for n in moved},
+            slope if self.steps == 1 else None,
+            arrived,
+        )
 
     def _corrected(
         self,
@@ -103,18 +131,27 @@ class Influence(Curved):
         return moved
 
     def _solver(
-        self, model: Module, sample: Sequence[Example], task: Task, seed: int
-    ) -> Callable[[Gradient], Gradient]:
+        self, model: Module, split: Split, task: Task, seed: int
+    ) -> tuple[Callable[[Gradient], Gradient], Ekfac | None]:
+        """The damped inverse product, and the curvature where it is one that can be kept."""
+        sample, size = split.retain, self.batch_size
         if self.inverse == "ekfac":
-            curvature = fit_ekfac(model, sample, task, seed=seed, batch_size=self.batch_size)
-            return lambda target: curvature.solve(target, damping=self.damping)
-        product = gauss_newton(model, sample, task, batch_size=self.batch_size)
-        along = diagonal_fisher(model, sample, task, sampled=seed, batch_size=self.batch_size)
+            curvature = None if self.factors is None else find_ekfac(model, self.factors)
+            if curvature is None:
+                curvature = fit_ekfac(
+                    model, sample, task, seed=seed, batch_size=size, folder=self.factors
+                )
+            left = curvature.without(model, split.forget, task, batch_size=size)
+            return lambda target: left.solve(target, damping=self.damping), left
+        product = gauss_newton(model, sample, task, batch_size=size)
+        along = diagonal_fisher(model, sample, task, sampled=seed, batch_size=size)
         count = sum(part.numel() for part in along.values())
         ridge = self.damping * sum(float(part.sum()) for part in along.values()) / count
-        return lambda target: conjugate_gradients(
-            product, target, ridge=ridge, tolerance=1e-3, iterations=500
-        )
+
+        def solve(target: Gradient) -> Gradient:
+            return conjugate_gradients(product, target, ridge=ridge, tolerance=1e-3, iterations=500)
+
+        return solve, None
 
     def _gradient(
         self, model: Module, records: Sequence[Example], task: Task, scale: float
