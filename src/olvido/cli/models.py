@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +23,7 @@ commands = typer.Typer()
 def listing(terminal: Terminal) -> None:
     """Show all models, or one with `olvido models show`."""
     with terminal.store() as store:
-        found = [_described(store, model) for model in store.models()]
+        found = _described(store, store.models())
     columns = ("id", "learner", "method", "parents", "aliases", "data", "made", "gone")
     rows = [
         (
@@ -48,7 +50,7 @@ def show(
     """Show one model: how it came to be and what data it used."""
     with terminal.store() as store:
         model = store.model(ref)
-        document = _described(store, model) | {
+        document = _described(store, [model])[0] | {
             "recipe": dict(model.recipe),
             "seed": model.seed,
             "environment": dict(model.environment),
@@ -133,29 +135,22 @@ def _line(value: Any) -> str:
     return f"{value['name']} version {value['version']}{left}{gone}"
 
 
-def _described(store: Store, model: Model) -> dict[str, Any]:
-    uses = []
-    for use in store.uses(model.id):
-        dataset = store.dataset(use.dataset)
-        uses.append(
-            {
-                "dataset": dataset.id,
-                "name": dataset.name,
-                "version": dataset.version,
-                "excluded": len(use.excluded),
-                "forgotten": len(use.forgotten),
-                "guarantee": use.guarantee,
-            }
-        )
-    return {
-        "id": model.id,
-        "digest": str(model.digest),
-        "path": model.path,
-        "learner": model.learner,
-        "method": model.method,
-        "parents": list(model.parents),
-        "aliases": [name for name, known in store.aliases().items() if known == model.id],
-        "data": uses,
-        "created_at": model.created_at.isoformat(),
-        "gone": None if model.tombstone is None else model.tombstone.reason,
-    }
+def _described(store: Store, models: Sequence[Model]) -> list[dict[str, Any]]:
+    # An id is a digest, made anew each time it is asked for.
+    named = {model.id: model for model in models}
+    uses, aliases = store.uses_in_brief(named), store.aliases()
+    return [
+        {
+            "id": identifier,
+            "digest": str(model.digest),
+            "path": model.path,
+            "learner": model.learner,
+            "method": model.method,
+            "parents": list(model.parents),
+            "aliases": [name for name, known in aliases.items() if known == identifier],
+            "data": [asdict(use) for use in uses.get(identifier, ())],
+            "created_at": model.created_at.isoformat(),
+            "gone": None if model.tombstone is None else model.tombstone.reason,
+        }
+        for identifier, model in named.items()
+    ]

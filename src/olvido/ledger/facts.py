@@ -319,6 +319,18 @@ class RequestBrief:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UseBrief:
+    """What a list shows of what a model did with a dataset: records are counted."""
+
+    dataset: str
+    name: str
+    version: int
+    excluded: int
+    forgotten: int
+    guarantee: Guarantee | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClosureItem:
     """One thing that holds what a request wants forgotten, and how it left.
 

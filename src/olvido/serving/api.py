@@ -190,14 +190,14 @@ def laws(caller: Follow) -> dict[str, Any]:
 def models(caller: Lineage) -> dict[str, Any]:
     """Every model that the ledger knows, parents before their children."""
     store = caller.tenant.store
-    return {"models": [views.model(store, found) for found in store.models()]}
+    return {"models": views.models(store, store.models())}
 
 
 @router.get("/models/{ref}", tags=["models"])
 def model(caller: Lineage, ref: str) -> dict[str, Any]:
     """One model by alias, id, the beginning of its id, or digest."""
     store = caller.tenant.store
-    return views.model(store, store.model(ref))
+    return views.models(store, [store.model(ref)])[0]
 
 
 @router.get("/datasets", tags=["data"])
@@ -213,10 +213,10 @@ def log(
     limit: Number = 100,
 ) -> dict[str, Any]:
     """The ledger's log, the oldest entry first, and whether it is as it was written."""
-    store = caller.tenant.store
-    check = store.verify_log()
-    found = [entry for entry in store.events() if entry.seq > after][:limit]
+    found = caller.tenant.store.events_between(after=after, limit=limit)
+    check, at = caller.tenant.checked.log()
     return {
+        "checked_at": at.isoformat(),
         "sound": check.sound,
         "reason": check.reason,
         "head": str(check.head),

@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.serving.checked import Checked
 from olvido.serving.inbox import Inbox
 from olvido.serving.limits import Buckets
 from olvido.serving.tokens import RIGHTS, Right, Token, Tokens
@@ -47,6 +48,11 @@ class Tenant:
     def inbox(self) -> Inbox:
         """Its open requests."""
         return Inbox(self)
+
+    @cached_property
+    def checked(self) -> Checked:
+        """Whether its log is as it was written."""
+        return Checked(self.store)
 
     @classmethod
     def of(cls, settings: Settings) -> Tenant:

@@ -42,6 +42,7 @@ Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
 Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
 Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
 Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
+Skip = Annotated[int, Query(ge=0, le=2**31)]
 
 
 @router.get("/style.css")
@@ -90,21 +91,28 @@ def inbox(
     request: Request,
     caller: Follow,
     only: Annotated[RequestStatus | None, Query(alias="status")] = None,
-    skip: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    skip: Skip = 0,
 ) -> HTMLResponse:
     """Open requests, those with the fewest days left first."""
     wanted = [one for one in RequestStatus if one.open] if only is None else [only]
     rows = caller.tenant.inbox.rows(wanted)
     shown: dict[str, Any] = {
         "rows": rows[skip : skip + ROWS],
-        "total": len(rows),
-        "skip": skip,
-        "next": skip + ROWS if skip + ROWS < len(rows) else None,
-        "previous": max(0, skip - ROWS) if skip else None,
+        **_turning(len(rows), skip),
         "only": only,
         "statuses": list(RequestStatus),
     }
     return page(request, "inbox.html.j2", caller, **shown)
+
+
+def _turning(total: int, skip: int) -> dict[str, Any]:
+    """Where in a long list a page stands, and where those before and after it begin."""
+    return {
+        "total": total,
+        "skip": skip,
+        "next": skip + ROWS if skip + ROWS < total else None,
+        "previous": max(0, skip - ROWS) if skip else None,
+    }
 
 
 @router.get("/requests/new")
@@ -246,11 +254,17 @@ def laws(request: Request, caller: Follow) -> HTMLResponse:
 
 
 @router.get("/models")
-def models(request: Request, caller: Lineage) -> HTMLResponse:
-    """Every model, and how each came to be."""
+def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
+    """Every model, and how each came to be, the newest first."""
     store = caller.tenant.store
-    found = [views.model(store, one) for one in reversed(store.models())]
-    return page(request, "models.html.j2", caller, models=found)
+    known = store.models()[::-1]
+    shown: dict[str, Any] = {
+        "models": views.models(store, known[skip : skip + ROWS]),
+        # A parent may stand on another page.
+        "page_of": {one.id: n - n % ROWS for n, one in enumerate(known)},
+        **_turning(len(known), skip),
+    }
+    return page(request, "models.html.j2", caller, **shown)
 
 
 @router.get("/data")
@@ -262,17 +276,14 @@ def data(request: Request, caller: Lineage) -> HTMLResponse:
 
 @router.get("/log")
 def log(
-    request: Request, caller: Evidence, before: Annotated[int | None, Query(ge=1)] = None
+    request: Request, caller: Evidence, before: Annotated[int | None, Query(ge=1, le=2**62)] = None
 ) -> HTMLResponse:
     """The newest entries of the log, and whether it is as it was written."""
-    store = caller.tenant.store
-    found = [entry for entry in store.events() if before is None or entry.seq < before]
-    shown = found[-ROWS:][::-1]
-    older = shown[-1].seq if len(found) > len(shown) else None
+    shown = caller.tenant.store.events_between(before=before, limit=ROWS, newest=True)
+    older = shown[-1].seq if shown and shown[-1].seq > 1 else None
     entries = [views.entry(entry) for entry in shown]
-    return page(
-        request, "log.html.j2", caller, check=store.verify_log(), entries=entries, older=older
-    )
+    check, at = caller.tenant.checked.log()
+    return page(request, "log.html.j2", caller, check=check, at=at, entries=entries, older=older)
 
 
 def error_page(request: Request, status: int, why: str) -> HTMLResponse:

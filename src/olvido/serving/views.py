@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +19,25 @@ from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.workflow.order import Order
 
 
-def model(store: Store, found: Model) -> dict[str, Any]:
-    """One model: how it came to be, what it learned and what it forgot."""
-    uses = []
-    for use in store.uses(found.id):
-        learned = store.dataset(use.dataset)
-        uses.append(
-            {
-                "dataset": learned.id,
-                "name": learned.name,
-                "version": learned.version,
-                "excluded": len(use.excluded),
-                "forgotten": len(use.forgotten),
-                "guarantee": use.guarantee and use.guarantee.value,
-            }
-        )
-    aliases = [name for name, known in store.aliases().items() if known == found.id]
-    return {
-        "id": found.id,
-        "digest": str(found.digest),
-        "learner": found.learner,
-        "method": found.method,
-        "parents": list(found.parents),
-        "aliases": sorted(aliases),
-        "seed": found.seed,
-        "data": uses,
-        "created_at": found.created_at.isoformat(),
-    }
+def models(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
+    """Models: how each came to be, what it learned and what it forgot."""
+    # An id is a digest, made anew each time it is asked for.
+    named = {one.id: one for one in found}
+    uses, aliases = store.uses_in_brief(named), store.aliases()
+    return [
+        {
+            "id": identifier,
+            "digest": str(one.digest),
+            "learner": one.learner,
+            "method": one.method,
+            "parents": list(one.parents),
+            "aliases": sorted(name for name, known in aliases.items() if known == identifier),
+            "seed": one.seed,
+            "data": [asdict(use) for use in uses.get(identifier, ())],
+            "created_at": one.created_at.isoformat(),
+        }
+        for identifier, one in named.items()
+    ]
 
 
 def dataset(found: Dataset) -> dict[str, Any]:

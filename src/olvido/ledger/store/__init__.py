@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,7 @@ from olvido.ledger.facts import (
     NewRecord,
     Record,
     Use,
+    UseBrief,
     now,
 )
 from olvido.ledger.identity import Key, SubjectId
@@ -270,6 +271,11 @@ class Store(Answering):
         with self._read() as connection:
             return models.uses_of(connection, models.find_model(connection, ref).id)
 
+    def uses_in_brief(self, ids: Collection[str] | None = None) -> dict[str, tuple[UseBrief, ...]]:
+        """What models' own training or forgetting did, counted, by model: of these ids, or all."""
+        with self._read() as connection:
+            return models.uses_in_brief(connection, ids)
+
     def set_alias(self, name: str, ref: str) -> Model:
         """Point a name ("serving") to a model, in one step whatever it pointed to before."""
         return self.set_aliases({name: ref})[0]
@@ -311,6 +317,21 @@ class Store(Answering):
         """The log, or its entries of one kind, the oldest first."""
         with self._read() as connection:
             return log.entries(connection, kind)
+
+    def events_between(
+        self, *, after: int = 0, before: int | None = None, limit: int, newest: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """At most so many entries after one number and before another, the oldest first.
+
+        With `newest` the last of them, the newest first. Those around are not read.
+        """
+        with self._read() as connection:
+            return log.part(connection, after=after, before=before, limit=limit, newest=newest)
+
+    def events_count(self) -> int:
+        """How many entries the log has: every change of the ledger adds one."""
+        with self._read() as connection:
+            return log.size(connection)
 
     def note(self, kind: str, detail: Mapping[str, Any]) -> int:
         """Append an entry to the log that tells of no change in the ledger; returns its number."""

@@ -69,7 +69,7 @@ class Inclusion:
 def append(connection: Connection, kind: str, detail: Mapping[str, Any]) -> int:
     """Append one entry, in the transaction of the change that it tells of; returns its number."""
     log = schema.log
-    seq = (connection.execute(select(func.max(log.c.seq))).scalar() or 0) + 1
+    seq = size(connection) + 1
     at, text, salt = now().isoformat(), canonical_json(detail).decode(), secrets.token_bytes(32)
     commitment = str(commit(salt, seq, at, kind, text))
     connection.execute(
@@ -107,6 +107,21 @@ def entries(connection: Connection, kind: str | None = None) -> tuple[LogEntry, 
     """All entries, or those of one kind, the oldest first."""
     wanted = true() if kind is None else schema.log.c.kind == kind
     query = select(schema.log).where(wanted).order_by(schema.log.c.seq)
+    return tuple(map(_entry, connection.execute(query)))
+
+
+def size(connection: Connection) -> int:
+    """The number of the newest entry; 0 where there is none."""
+    return connection.execute(select(func.max(schema.log.c.seq))).scalar() or 0
+
+
+def part(
+    connection: Connection, *, after: int, before: int | None, limit: int, newest: bool
+) -> tuple[LogEntry, ...]:
+    """At most so many entries between two numbers, the oldest or the newest of them first."""
+    seq = schema.log.c.seq
+    wanted = seq > after if before is None else (seq > after) & (seq < before)
+    query = select(schema.log).where(wanted).order_by(seq.desc() if newest else seq).limit(limit)
     return tuple(map(_entry, connection.execute(query)))
 
 

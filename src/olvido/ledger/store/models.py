@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
-from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, now
+from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, UseBrief, now
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
 
@@ -167,6 +167,41 @@ def uses_by_model(
         )
         uses[row.model] = (*uses.get(row.model, ()), use)
     return uses
+
+
+def uses_in_brief(
+    connection: Connection, ids: Collection[str] | None
+) -> dict[str, tuple[UseBrief, ...]]:
+    """Uses by model id, of these models or of all, without the ids of records."""
+    m, d, u = schema.models, schema.datasets, schema.uses
+    columns = (u.c.pk, u.c.guarantee, m.c.id, d.c.id.label("dataset"), d.c.name, d.c.version)
+    query = select(*columns).select_from(u.join(m).join(d)).order_by(u.c.pk)
+    parts = [query] if ids is None else [query.where(m.c.id.in_(c)) for c in chunks(sorted(ids))]
+    rows = [row for part in parts for row in connection.execute(part)]
+    numbers = [row.pk for row in rows]
+    excluded = _counted(connection, schema.use_excluded, numbers)
+    forgotten = _counted(connection, schema.use_forgotten, numbers)
+    uses: dict[str, tuple[UseBrief, ...]] = {}
+    for row in rows:
+        gone = forgotten.get(row.pk, 0)
+        use = UseBrief(
+            dataset=row.dataset,
+            name=row.name,
+            version=row.version,
+            excluded=excluded.get(row.pk, 0),
+            forgotten=gone,
+            guarantee=Guarantee(row.guarantee) if gone else None,
+        )
+        uses[row.id] = (*uses.get(row.id, ()), use)
+    return uses
+
+
+def _counted(connection: Connection, table: Table, uses: Sequence[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for chunk in chunks(uses):
+        query = select(table.c.use, func.count()).where(table.c.use.in_(chunk))
+        found.update((use, count) for use, count in connection.execute(query.group_by(table.c.use)))
+    return found
 
 
 def _members(

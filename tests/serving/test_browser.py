@@ -1,0 +1,195 @@
+"""Every page in a real browser: on a desk and on a phone, nothing from elsewhere, nothing amiss."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
+from olvido.ledger.identity import Key
+from olvido.ledger.store import Store
+from olvido.requests.certificate import issue
+from olvido.requests.limits import LIMITS
+from olvido.serving import status
+from olvido.serving.app import application
+from olvido.serving.guard import COOKIE
+from olvido.serving.tokens import Tokens
+from olvido.settings import Settings
+
+from .chromium import PATIENCE, WIDE, Browser, installed
+
+pytestmark = pytest.mark.skipif(installed() is None, reason="no Chromium is installed")
+
+DESK, PHONE = (1280, 900), (375, 800)
+PLAN = {
+    "model": "0" * 12,
+    "chosen": {"method": "npo", "because": "npo is the cheapest that can stand up to the audit"},
+    "routes": [
+        {
+            "method": "npo",
+            "guarantee": "empirical",
+            "seconds": 41.0,
+            "share_of_retraining": 0.08,
+            "summary": "Push the records down as in preference learning.",
+            "refusal": None,
+        },
+        {
+            "method": "replay",
+            "guarantee": "exact",
+            "seconds": None,
+            "share_of_retraining": None,
+            "summary": "Replay the training without the records.",
+            "refusal": "the model was trained without a log of its steps",
+        },
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that runs, and what lies behind it."""
+
+    address: str
+    settings: Settings
+    pages: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An answered request with its evidence, one that is planned, one that runs, and many more."""
+    folder = tmp_path_factory.mktemp("service") / "workspace"
+    made = _answered(folder)
+    with Store.open(made.ledger, key=Key.load(made.key)) as store:
+        _fill(store, made)
+        follow = status.path(store.key, "req-0002")
+    pages = {
+        "inbox": "/",
+        "request": "/requests/req-0001",
+        "planned": "/requests/req-0002",
+        "audit": "/requests/req-0001/audit",
+        "certificate": "/requests/req-0001/certificate",
+        "new": "/requests/new",
+        "models": "/models",
+        "data": "/data",
+        "laws": "/laws",
+        "log": "/log",
+        "person": follow,
+        "unknown": "/requests/req-9999",
+    }
+    app = application([made], asks=(10**6, 0.001))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    end = time.monotonic() + PATIENCE
+    while not server.started:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Service(f"http://127.0.0.1:{port}", made, pages)
+    server.should_exit = True
+    thread.join()
+
+
+def _answered(folder: Path) -> Settings:
+    where = Path(__file__).parents[1] / "requests" / "certificate" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("answered_by_facts", where)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look themselves up by their module.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    case = module.answered(folder, exact=False)
+    case.report["attempts"][-1] |= {"verdict": "pass", "failure": None}
+    case.report["does_not_prove"] = list(LIMITS[Guarantee.EMPIRICAL])
+    case.write()
+    issue(case.workspace, "req-0001")
+    settings: Settings = case.workspace.settings
+    case.workspace.store.close()
+    return settings
+
+
+def _fill(store: Store, settings: Settings) -> None:
+    items = {
+        f"rows:{store.datasets()[0].id}": (Exit.ERASED, "3 rows removed from their file"),
+        f"model:{store.models()[0].id}": (None, None),
+        "file:reports/an-old-report-with-a-long-name-of-its-own.json": (None, None),
+        "backups": (Exit.AWAITING_EXPIRY, "2027-01-31"),
+        "log": (Exit.CANNOT, "holds no words and no name"),
+    }
+    store.put_closure("req-0001", items)
+    for number in range(60):
+        received = datetime.now(UTC) - timedelta(days=number)
+        store.add_request(
+            RequestKind.ERASURE,
+            subject=store.key.subject(f"somebody {number}"),
+            law=("gdpr", "ccpa", "lgpd")[number % 3],
+            received_at=received,
+        )
+    for name in ("located", "planned"):
+        for request in ("req-0002", "req-0003"):
+            store.advance_request(request, RequestStatus(name), PLAN if name == "planned" else {})
+    for name in ("approved", "running"):
+        store.advance_request("req-0003", RequestStatus(name))
+
+
+@pytest.fixture(scope="module")
+def browser(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    _, secret = Tokens.of(service.settings).new("privacy", "Marta")
+    with Browser(tmp_path_factory.mktemp("browser")) as made:
+        made.sign_in(service.address, COOKIE, secret)
+        yield made
+
+
+def test_every_page_fits_a_desk_and_a_phone(
+    service: Service, browser: Browser, tmp_path: Path
+) -> None:
+    """The pictures stay in the test's folder, to be looked at."""
+    amiss = []
+    for name, path in service.pages.items():
+        for width, height in (DESK, PHONE):
+            browser.size(width, height)
+            browser.open(service.address + path)
+            browser.picture(tmp_path / "pictures" / f"{name}-{width}.png")
+            needs = browser.run("document.documentElement.scrollWidth")
+            elsewhere = [u for u in browser.fetched if not u.startswith((service.address, "data:"))]
+            # That a page does not exist is said by the browser, too.
+            told = [line for line in browser.said if "404" not in line or name != "unknown"]
+            found = {
+                "wider than the window": needs > width and needs,
+                "sticks out": browser.run(WIDE),
+                "empty": browser.run("document.body.innerText.length") < 60,
+                "fetched": elsewhere,
+                "said": told,
+            }
+            amiss += [(name, width, what, seen) for what, seen in found.items() if seen]
+    assert amiss == []
+    assert len(list((tmp_path / "pictures").iterdir())) == 2 * len(service.pages)
+
+
+def test_a_running_request_shows_how_far_it_is_without_being_asked(
+    service: Service, browser: Browser
+) -> None:
+    browser.size(*DESK)
+    browser.open(f"{service.address}/requests/req-0003")
+    shown = "document.querySelector('#progress .lead').innerText"
+    assert browser.run(shown) == "running"
+    with Store.open(service.settings.ledger, key=Key.load(service.settings.key)) as store:
+        store.advance_request("req-0003", RequestStatus.AUDITED)
+        browser.wait(f"{shown} == 'audited'")
+        store.advance_request("req-0003", RequestStatus.PUBLISHED)
+        browser.wait(f"{shown} == 'published'")
+    # Nothing moves any more, and nothing is asked any more.
+    browser.fetched.clear()
+    time.sleep(4)
+    assert browser.run("document.querySelector('[hx-get]')") is None
+    assert (browser.fetched, browser.said) == ([], [])
