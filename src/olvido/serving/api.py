@@ -33,6 +33,7 @@ Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
 Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
 Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
 Number = Annotated[int, Query(ge=1, le=500, description="How many at the most.")]
+Skip = Annotated[int, Query(ge=0, le=2**31, description="How many to pass over.")]
 
 Id = Annotated[str, Path(pattern=r"^req-[0-9]{4,12}$", description="Of the request.")]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -101,7 +102,7 @@ def requests(
     caller: Follow,
     only: Annotated[RequestStatus | None, Query(alias="status")] = None,
     limit: Number = 100,
-    skip: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    skip: Skip = 0,
 ) -> dict[str, Any]:
     """Open requests, those with the fewest days left first; or all with one status."""
     wanted = [one for one in RequestStatus if one.open] if only is None else [only]
@@ -187,10 +188,11 @@ def laws(caller: Follow) -> dict[str, Any]:
 
 
 @router.get("/models", tags=["models"])
-def models(caller: Lineage) -> dict[str, Any]:
-    """Every model that the ledger knows, parents before their children."""
+def models(caller: Lineage, limit: Number = 100, skip: Skip = 0) -> dict[str, Any]:
+    """The models that the ledger knows, parents before their children."""
     store = caller.tenant.store
-    return {"models": views.models(store, store.models())}
+    known = store.models()
+    return {"total": len(known), "models": views.models(store, known[skip : skip + limit])}
 
 
 @router.get("/models/{ref}", tags=["models"])
@@ -209,7 +211,7 @@ def datasets(caller: Lineage) -> dict[str, Any]:
 @router.get("/log", tags=["evidence"])
 def log(
     caller: Evidence,
-    after: Annotated[int, Query(ge=0, description="The entry after which to begin.")] = 0,
+    after: Annotated[int, Query(ge=0, le=2**62, description="The entry after which to begin.")] = 0,
     limit: Number = 100,
 ) -> dict[str, Any]:
     """The ledger's log, the oldest entry first, and whether it is as it was written."""

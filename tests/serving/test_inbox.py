@@ -1,0 +1,107 @@
+"""The list of requests, and the check of the log, are remembered and never stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from olvido.ledger.facts import RequestKind, RequestStatus
+from olvido.ledger.identity import Key
+from olvido.ledger.store import Store
+from olvido.requests.desk import Front
+from olvido.serving import checked
+from olvido.serving.checked import Checked
+from olvido.serving.inbox import FEW, Inbox
+from olvido.settings import Settings
+
+OPEN = [one for one in RequestStatus if one.open]
+
+
+@pytest.fixture
+def front(settings: Settings) -> Iterator[Front]:
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        yield Front(store, settings)
+
+
+def _add(store: Store, number: int) -> str:
+    received = datetime.now(UTC) - timedelta(days=7 * number % 31)
+    return store.add_request(
+        RequestKind.ERASURE,
+        subject=store.key.subject(f"somebody {number}"),
+        law=("gdpr", "ccpa", "lgpd")[number % 3],
+        received_at=received,
+    ).id
+
+
+def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
+    store, inbox = front.store, Inbox(front)
+
+    def same() -> None:
+        for wanted in (OPEN, [RequestStatus.WAITING]):
+            assert inbox.rows(wanted) == Inbox(front).rows(wanted)
+
+    ids = [_add(store, number) for number in range(5)]
+    same()
+    store.advance_request(ids[1], RequestStatus.WAITING, {"why": "x"})
+    store.advance_request(ids[2], RequestStatus.REFUSED, {"why": "x"})
+    same()
+    store.advance_request(ids[1], RequestStatus.LOCATED)
+    ids.append(_add(store, 5))
+    same()
+    # What an unlinked entry told of cannot be asked for any more.
+    store.advance_request(ids[3], RequestStatus.CANCELLED)
+    store.unlink([store.events_count()], "kept long enough")
+    same()
+    for number in range(6, 8 + FEW):
+        _add(store, number)
+    same()
+    assert len(inbox.rows(OPEN)) == 1 + 8 + FEW - 2
+
+
+def test_nothing_is_read_where_nothing_changed_and_little_where_little_did(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = Inbox(front)
+    _add(front.store, 1)
+    before = inbox.rows(OPEN)
+
+    def refused(*_: object) -> None:
+        raise AssertionError("the whole list was read again")
+
+    monkeypatch.setattr(Store, "requests_in_brief", refused)
+    assert inbox.rows(OPEN) is before
+    front.store.note("something-else", {})
+    added = _add(front.store, 2)
+    assert {row["id"] for row in inbox.rows(OPEN)} == {row["id"] for row in before} | {added}
+
+
+def test_a_sound_log_is_checked_once_in_a_while_and_a_changed_one_each_time(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    verify = Store.verify_log
+    monkeypatch.setattr(Store, "verify_log", lambda store: counted.append(1) or verify(store))
+    watch = Checked(front.store)
+    first = watch.log()
+    assert first[0].sound
+    assert watch.log() is first
+    assert len(counted) == 1
+    monkeypatch.setattr(checked, "KEPT", 0.0)
+    monkeypatch.setattr(checked, "SHARE", 1e9)
+    again = Checked(front.store)
+    again.log()
+    again.log()
+    assert len(counted) == 3
+    monkeypatch.undo()
+    watch = Checked(front.store)
+    with front.store._write() as connection:
+        connection.exec_driver_sql("UPDATE log SET at = 'x' WHERE seq = 1")
+    assert not watch.log()[0].sound
+    with front.store._write() as connection:
+        connection.exec_driver_sql("UPDATE log SET at = 'y' WHERE seq = 1")
+    later = watch.log()
+    assert not later[0].sound
+    assert later[1] >= first[1]
+    assert watch.log() is not later
