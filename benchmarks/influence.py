@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import olvido
-from olvido.curvature import fit_ekfac, influences, products, query_gradients
+from olvido.curvature import fit_ekfac, influences, products, query_gradients, shelve_ekfac
 from olvido.demo.residents import make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.errors import ModelDestroyed
@@ -139,14 +139,14 @@ WAYS: dict[str, tuple[str, Rows, int]] = {
 }
 """Method, options, and of how many holdout records one is given."""
 SHELVED: dict[str, tuple[str, Rows, int]] = {
-    "factors, 0.01": ("influence", {"damping": 0.01}, 8),
-    "factors, 0.003": ("influence", {"damping": 0.003}, 8),
-    "factors, 0.001": ("influence", {"damping": 0.001}, 8),
+    "halves, 0.01": ("influence", {"damping": 0.01}, 8),
+    "halves, 0.003": ("influence", {"damping": 0.003}, 8),
+    "halves, 0.001": ("influence", {"damping": 0.001}, 8),
     "sample of 256": ("influence", {}, 8),
     "ascent": ("ascent", {}, 8),
+    "all, 0.001": ("influence", {"damping": 0.001}, 8),
 }
-"""Likewise; all but one influence take the curvature from the shelf."""
-UNSHELVED = ("sample of 256",)
+"""Likewise, by where the curvature is taken from and how it is damped."""
 
 
 class Removal:
@@ -213,22 +213,26 @@ class Removal:
             )
 
     def shelved(self, seeds: int, folder: Path) -> None:
-        """With the curvature measured when the model had been trained, on all its records and
-        those who leave among them, over several models."""
+        """With the curvature measured when the model had been trained, those who leave among its
+        records, over several models: on all together, or on two halves of the people."""
         records, task = self.town.rows, self.town.task
         self.file.rows["shelf/making"] = 2 * sum(map(task.width, records)) / self.again
         for seed in range(seeds):
             model = self.zoo.knowing(seed)
-            self.file.once(f"shelf/{seed}/before", lambda m=model: self.told(m, self.never))
             own = folder / f"knowing-{seed:02d}"
-            self.file.once(
-                f"shelf/{seed}/made",
-                lambda m=model, o=own: fit_ekfac(m, records, task, folder=o).digest,
-            )
+            kinds: dict[str, Callable[[], Any]] = {
+                "all": lambda m=model, o=own: fit_ekfac(m, records, task, folder=o / "all"),
+                "halves": lambda m=model, o=own: shelve_ekfac(m, records, task, o / "halves"),
+            }
+            self.file.once(f"shelf/{seed}/before", lambda m=model: self.told(m, self.never))
             for name, (method, options, every) in SHELVED.items():
-                given = {**options, "factors": str(own)} if method == "influence" else options
-                if name in UNSHELVED:
-                    given = options
+                kind = name.partition(",")[0]
+                given = options
+                if kind in kinds:
+                    given = {**options, "factors": str(own / kind)}
+                    self.file.once(
+                        f"shelf/{seed}/made, {kind}", lambda make=kinds[kind]: bool(make())
+                    )
                 self.file.once(
                     f"shelf/{seed}/{name}",
                     lambda s=seed, m=method, e=every, g=given: self.forgotten(s, m, e, g),

@@ -114,7 +114,7 @@ def mnist(data: Path) -> World:
             drawn(seed, layers), records=records, task=task, recipe=SMOOTH, seed=seed
         )
 
-    return World("mnist", make, task, records, queries, 20)
+    return World("mnist", make, task, records, queries, 10)
 
 
 SMOOTH = Recipe(epochs=16, batch_size=200, lr=3e-3, warmup=0.25, weight_decay=0.1)

@@ -78,6 +78,7 @@ WORKING: dict[str, list[str]] = {
         *("serving", "--question", "Who lives here?", "--answer", "Nobody", "--page", "page.html"),
         *("--option", "repeats=1", "--option", "sample=8"),
     ],
+    "curvature": ["FILES/small", "--records", "FILES/retain.jsonl", "--out", "factors"],
     "compare": [
         *("FILES/small", "--forget", "FILES/forget.jsonl", "--retain", "FILES/retain.jsonl"),
         *("--base", "FILES/small", "--references", "1", "--epochs", "1", "--out", "compared"),
@@ -136,6 +137,7 @@ WRONG: dict[str, list[str]] = {
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
     "trace": ["serving", "--question", "Who?", "--option", "repeats=0"],
+    "curvature": ["serving", "--out", "factors", "--parts", "1"],
     "compare": [
         *("FILES/small", "--forget", "FILES/forget.jsonl", "--retain", "FILES/retain.jsonl"),
         *("--reference", "nothing", "--out", "compared", "--methods", "npo"),

@@ -17,6 +17,7 @@ from olvido.curvature import (
     find_ekfac,
     fit_ekfac,
     gauss_newton,
+    shelve_ekfac,
 )
 from olvido.errors import DigestMismatch, InputError, NotFinite, StateError
 from olvido.models import weights_digest
@@ -254,7 +255,10 @@ def test_what_is_left_is_what_would_have_been_measured(world: World) -> None:
 
 def stranger(world: World) -> Example:
     """A record that the curvature was not measured on."""
-    return replace(world.records[0], id="another")
+    if "input" not in world.records[0].fields:
+        return replace(world.records[0], id="another", completion="Another.")
+    image = world.task.collate(world.records[:1]).inputs[0] + 1.0
+    return replace(world.records[0], fields={**world.records[0].fields, "input": image.numpy()})
 
 
 def test_a_curvature_is_found_by_the_weights_alone(
@@ -278,6 +282,32 @@ def test_a_curvature_is_found_by_the_weights_alone(
     assert heir.records == few.records
     for name, block in heir.blocks.items():
         torch.testing.assert_close(block.values, few.blocks[name].values, rtol=0, atol=0)
+
+
+def test_whoever_leaves_finds_a_curvature_that_never_met_them(
+    worlds: dict[str, World], tmp_path: Path
+) -> None:
+    world = worlds["softmax"]
+    people = [
+        replace(r, fields={**r.fields, "subjects": [f"person {n % 5}"]})
+        for n, r in enumerate(world.records)
+    ]
+    given = (world.model, people, world.task)
+    parts = shelve_ekfac(*given, tmp_path)
+    assert len(parts) == 2
+    assert not set(parts[0].records) & set(parts[1].records)
+    for person in {record.subjects for record in people}:
+        leaving = [record for record in people if record.subjects == person]
+        found = find_ekfac(world.model, tmp_path, leaving=leaving, task=world.task)
+        assert found is not None
+        assert found.share(leaving, world.task) == 0.0
+        assert found.without(world.model, leaving, world.task) is found
+    # Nobody can leave from a part and find that very part.
+    every = find_ekfac(world.model, tmp_path, leaving=people, task=world.task)
+    assert every is None
+    for wrong in ({"parts": 1}, {"parts": 200}):
+        with pytest.raises(InputError, match="give 2 parts or more"):
+            shelve_ekfac(*given, tmp_path, **wrong)
 
 
 def test_changed_factors_are_refused(worlds: dict[str, World], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from olvido.cli import (
     catalogue,
     certificate,
     compare,
+    curvature,
     data,
     demo,
     forget,
@@ -54,6 +55,7 @@ app.add_typer(work.commands)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(trace.commands)
+app.add_typer(curvature.commands)
 app.add_typer(compare.commands)
 app.add_typer(verify.commands)
 app.add_typer(serve.commands)

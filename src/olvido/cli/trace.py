@@ -74,7 +74,7 @@ def trace(
         require_writable(page)
     with stages(terminal) as stage:
         stage(f"Loading {model}")
-        trained, rows, task, subjects = _given(terminal, model, records, chat)
+        trained, rows, task, subjects = taught(terminal, model, records, chat)
         stage(f"Tracing by {method}")
         found = door(
             trained,
@@ -110,7 +110,7 @@ def trace(
     terminal.emit(document, told, table(columns, shown), f"{document['limits']} {where}")
 
 
-def _given(
+def taught(
     terminal: Terminal, model: str, records: Path | None, chat: bool | None
 ) -> tuple[Trained, tuple[Example, ...], Task, dict[str, list[str]] | None]:
     """The model, what it was taught, how it is asked, and whom each record is about."""
@@ -126,11 +126,11 @@ def _given(
         return Trained.untraced(loaded.model), rows, Language(loaded.tokenizer, chat=chat), None
     with Workspace(terminal.settings()) as workspace:
         held = workspace.load(model)
-        taught: list[Example] = []
+        rows_of: list[Example] = []
         subjects: dict[str, list[str]] = {}
         for use in workspace.left(held.fact):
             dataset = workspace.store.dataset(use.dataset)
-            taught += workspace.rows(dataset, exclude=use.excluded | use.forgotten)
+            rows_of += workspace.rows(dataset, exclude=use.excluded | use.forgotten)
             for record in workspace.store.records(dataset.id):
                 subjects[record.id] = sorted(map(str, record.subjects))
-        return held.trained, tuple(taught), held.task, subjects
+        return held.trained, tuple(rows_of), held.task, subjects

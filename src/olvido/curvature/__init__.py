@@ -2,10 +2,11 @@
 
 from olvido.curvature.conjugate import conjugate_gradients, gauss_newton
 from olvido.curvature.draws import drawn_targets
-from olvido.curvature.ekfac import Block, Ekfac, find_ekfac, fit_ekfac
+from olvido.curvature.ekfac import Block, Ekfac, fit_ekfac
 from olvido.curvature.fisher import diagonal_fisher
 from olvido.curvature.gradients import Gradients, PerRecord
 from olvido.curvature.influence import influences, products, query_gradients
+from olvido.curvature.shelf import find_ekfac, shelve_ekfac
 
 __all__ = [
     "Block",
@@ -21,4 +22,5 @@ __all__ = [
     "influences",
     "products",
     "query_gradients",
+    "shelve_ekfac",
 ]

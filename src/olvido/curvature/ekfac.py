@@ -10,8 +10,9 @@ formed in the basis already: half the multiplications of rotating gradients that
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.nn import Module
 
 from olvido.curvature.factored import Factored
 from olvido.curvature.gradients import PerRecord
-from olvido.curvature.storage import OnDisk, about, write
+from olvido.curvature.storage import OnDisk, write
 from olvido.errors import InputError
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
@@ -109,22 +110,23 @@ class Ekfac:
         digest: of the model, the records and the seed that determined it.
         weights: digest of the model's weights.
         seed: of the draws.
-        records: digests of the records and their content.
+        records: digests of the records' content, sorted; one that is there twice stands twice.
     """
 
     blocks: Mapping[str, Block]
     digest: str
     weights: str = ""
     seed: int = 0
-    records: frozenset[str] = field(default_factory=frozenset)
+    records: tuple[str, ...] = ()
 
     def without(
         self, model: Module, records: Sequence[Example], task: Task, *, batch_size: int = BATCH
     ) -> Ekfac:
         """The curvature of the records that are left, in the same basis.
 
-        What a record adds to the curvature is taken out again, by the same draws: at the weights
-        that it was measured at, nothing of it is left but in the choice of the basis.
+        What a record adds to the curvature is taken out again, by the same draws if it bears the
+        same id: at the weights that it was measured at, nothing of it is then left but in the
+        choice of the basis.
 
         Args:
             model: as it is now.
@@ -135,8 +137,7 @@ class Ekfac:
         Raises:
             InputError: nothing is left to have a curvature.
         """
-        known = {_mark(record, task): record for record in records}
-        gone = {mark: known[mark] for mark in sorted(known.keys() & self.records)}
+        gone = self._met(records, task)
         if not gone:
             return self
         left = len(self.records) - len(gone)
@@ -144,7 +145,7 @@ class Ekfac:
             raise InputError("the curvature was measured on the records that leave, and no others")
         per_record = PerRecord(model, task)
         squares: dict[str, Tensor] = {}
-        for batch in task.batches(list(gone.values()), batch_size):
+        for batch in task.batches([record for _, record in gone], batch_size):
             for name, part in per_record(batch, sampled=_draw(self.seed)).parts.items():
                 found = self.blocks[name].rotated(part).squares()
                 squares[name] = squares[name].add_(found) if name in squares else found
@@ -153,8 +154,23 @@ class Ekfac:
             block = self.blocks[name]
             values = block.values * len(self.records) - lost.reshape(block.values.shape)
             blocks[name] = replace(block, values=values.clamp(min=0.0) / left)
-        digest = _digest_of(self.digest, *gone)
-        return replace(self, blocks=blocks, digest=digest, records=self.records - gone.keys())
+        marks = [one for one, _ in gone]
+        rest = sorted((Counter(self.records) - Counter(marks)).elements())
+        digest = _digest_of(self.digest, *marks)
+        return replace(self, blocks=blocks, digest=digest, records=tuple(rest))
+
+    def share(self, records: Sequence[Example], task: Task) -> float:
+        """How much of these records it was measured on, 0 to 1."""
+        return len(self._met(records, task)) / len(records)
+
+    def _met(self, records: Sequence[Example], task: Task) -> list[tuple[str, Example]]:
+        there, found = Counter(self.records), []
+        for record in records:
+            one = mark(record, task)
+            if there[one]:
+                there[one] -= 1
+                found.append((one, record))
+        return found
 
     def keep(self, folder: Path, weights: str) -> None:
         """Write it as the curvature of a model near the one that it was measured on.
@@ -172,7 +188,7 @@ class Ekfac:
 
     def told(self) -> dict[str, Any]:
         """What is written beside the factors."""
-        return {"weights": self.weights, "seed": self.seed, "records": sorted(self.records)}
+        return {"weights": self.weights, "seed": self.seed, "records": list(self.records)}
 
     def solve(
         self, gradients: Mapping[str, Tensor], *, damping: float = DAMPING, ridge: float = 0.0
@@ -228,49 +244,31 @@ def fit_ekfac(
         raise InputError("there are no records to measure the curvature on: give one or more")
     per_record = PerRecord(model, task)
     weights = weights_digest(model)
-    marks = [_mark(record, task) for record in records]
-    digest = _digest_of(f"{weights}|{seed}|{batch_size}", *per_record.parameters, *marks)
+    marks = [mark(record, task) for record in records]
+    # Targets are drawn by the records' ids.
+    drawn = [part for record, one in zip(records, marks, strict=True) for part in (record.id, one)]
+    digest = _digest_of(f"{weights}|{seed}|{batch_size}", *per_record.parameters, *drawn)
     if folder is not None and (folder / digest).is_dir():
-        return _read(folder / digest)
+        return read(folder / digest)
     parts = _fitted(model, records, task, seed, batch_size, memory)
-    made = Ekfac({}, digest, weights, seed, frozenset(marks))
+    made = Ekfac({}, digest, weights, seed, tuple(sorted(marks)))
     if folder is not None:
         tensors = ({n: _to_tensors(b) for n, b in part.items()} for part in parts)
         write(folder / digest, tensors, made.told())
-        return _read(folder / digest)
+        return read(folder / digest)
     return replace(made, blocks={n: block for part in parts for n, block in part.items()})
 
 
-def find_ekfac(model: Module, folder: Path) -> Ekfac | None:
-    """The curvature of these weights that lies in a folder; None where there is none.
-
-    Of several the one that was measured on the most records.
-
-    Raises:
-        StateError: what lies there cannot be read.
-        DigestMismatch: it is not what was written.
-    """
-    weights = weights_digest(model)
-    wanted = {name for name, p in model.named_parameters() if p.requires_grad}
-    best: tuple[int, Path] | None = None
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        note = about(path)
-        if note is not None and note.get("weights") == weights:
-            count = len(note["records"])
-            if wanted == set(note["names"]) and (best is None or count > best[0]):
-                best = count, path
-    return None if best is None else _read(best[1])
+def mark(record: Example, task: Task) -> str:
+    """Tells what a record says from what another does, under whatever id, and does not say it."""
+    return hashlib.sha256(task.fingerprint(record)).hexdigest()
 
 
-def _mark(record: Example, task: Task) -> str:
-    """Tells a record from another, and says nothing of it. Its draws go by its id."""
-    return hashlib.sha256(f"{record.id}|".encode() + task.fingerprint(record)).hexdigest()
-
-
-def _read(folder: Path) -> Ekfac:
+def read(folder: Path) -> Ekfac:
+    """What was kept in one folder, its files checked against their digests."""
     blocks = OnDisk(folder, _from_tensors)
     note = blocks.note
-    return Ekfac(blocks, folder.name, note["weights"], note["seed"], frozenset(note["records"]))
+    return Ekfac(blocks, folder.name, note["weights"], note["seed"], tuple(note["records"]))
 
 
 def _draw(seed: int) -> str:

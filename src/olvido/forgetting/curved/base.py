@@ -108,13 +108,13 @@ class Curved:
         """
         raise NotImplementedError(f"{type(self).__name__} must define path")
 
-    def passes(self, model: Module) -> tuple[float, float]:
+    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         """Forward-backward passes over the forgotten records, and over the sample."""
         raise NotImplementedError(f"{type(self).__name__} must define passes")
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """All looks; without a target there mostly are fewer."""
-        passes = self.passes(trained.model)
+        passes = self.passes(trained.model, split, task)
         return priced(trained, split, self._tokens(split, task, passes, LOOKS))
 
     def run(
@@ -129,7 +129,7 @@ class Curved:
         model = copy.deepcopy(trained.model).eval()
         sample = uniform(split.retain, self.sample, seed)
         kept = len(split.retain) if isinstance(left, Untraced) else len(left.present)
-        passes = self.passes(model)
+        passes = self.passes(model, split, task)
         with deterministic():
             goal = self._goal(model, split, task)
             begun = _loss(model, split.forget, task, self.batch_size)

@@ -41,7 +41,7 @@ class Fisher(Curved):
             raise InputError(f"noise must be above 0, got {noise}")
         self.noise, self.aimed = noise, aimed
 
-    def passes(self, model: Module) -> tuple[float, float]:
+    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         return float(self.aimed), 1.0
 
     def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:

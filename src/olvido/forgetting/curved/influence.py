@@ -44,11 +44,12 @@ class Influence(Curved):
         steps: Newton steps.
         damping: added to each parameter's curvature, as a share of its mean.
         inverse: `ekfac`, or `gauss-newton` by conjugate gradients, for small models.
-        factors: a folder of curvatures (`fit_ekfac`, or `olvido trace` with the same option, write
-            there). That of the model's weights is taken from it, less what the records that leave
-            have added; where there is none it is measured on the sample and kept there. So is what
-            is left of it, for the model that comes out: the next removal finds it. The folder holds
-            what the records taught, and goes when they have to.
+        factors: a folder of curvatures (`shelve_ekfac`, or `olvido trace` with the same option,
+            write there). One of the model's weights is taken from it that never met the records
+            that leave, or else what they have added to it is taken out; where there is none it is
+            measured on the sample and kept there. So is what was used, for the model that comes
+            out: the next removal finds it. The folder holds what the records taught, and goes when
+            they have to.
         options: those of `Curved`.
     """
 
@@ -73,11 +74,12 @@ class Influence(Curved):
         self.steps, self.damping, self.inverse = steps, damping, inverse
         self.factors = None if factors is None else Folder(factors)
 
-    def passes(self, model: Module) -> tuple[float, float]:
+    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         further = self.steps * (1 + LOOKS * FORWARD) if self.steps > 1 else 0.0
-        if self.factors is not None and find_ekfac(model, self.factors) is not None:
-            return 2.0, further
-        return 1.0, 2.0 + further
+        found = self._found(model, split, task)
+        if found is None:
+            return 1.0, 2.0 + further
+        return 1.0 + found.share(split.forget, task), further
 
     def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
         sample = split.retain
@@ -136,7 +138,7 @@ class Influence(Curved):
         """The damped inverse product, and the curvature where it is one that can be kept."""
         sample, size = split.retain, self.batch_size
         if self.inverse == "ekfac":
-            curvature = None if self.factors is None else find_ekfac(model, self.factors)
+            curvature = self._found(model, split, task)
             if curvature is None:
                 curvature = fit_ekfac(
                     model, sample, task, seed=seed, batch_size=size, folder=self.factors
@@ -152,6 +154,11 @@ class Influence(Curved):
             return conjugate_gradients(product, target, ridge=ridge, tolerance=1e-3, iterations=500)
 
         return solve, None
+
+    def _found(self, model: Module, split: Split, task: Task) -> Ekfac | None:
+        if self.factors is None:
+            return None
+        return find_ekfac(model, self.factors, leaving=split.forget, task=task)
 
     def _gradient(
         self, model: Module, records: Sequence[Example], task: Task, scale: float

@@ -36,7 +36,7 @@ class SSD(Curved):
             raise InputError(f"alpha and dampening are above 0; got {alpha}, {dampening}")
         self.alpha, self.dampening = alpha, dampening
 
-    def passes(self, model: Module) -> tuple[float, float]:
+    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         return 1.0, 1.0
 
     def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:

@@ -1,0 +1,85 @@
+"""Curvatures on a shelf: measured once for a model, found by whoever asks about it or leaves it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.nn import Module
+
+from olvido.curvature.ekfac import BATCH, Ekfac, fit_ekfac, mark, read
+from olvido.curvature.storage import about
+from olvido.errors import InputError
+from olvido.models import weights_digest
+from olvido.tasks import Example, Task
+
+
+def find_ekfac(
+    model: Module, folder: Path, *, leaving: Sequence[Example] = (), task: Task | None = None
+) -> Ekfac | None:
+    """The curvature of these weights that lies in a folder; None where there is none.
+
+    Of several one that was measured on as few as can be of the records that leave; of these the one
+    that was measured on the most.
+
+    Args:
+        model: whose trainable parameters it is of.
+        folder: see `fit_ekfac`.
+        leaving: records, and the `task` that reads them.
+
+    Raises:
+        StateError: what lies there cannot be read.
+        DigestMismatch: it is not what was written.
+    """
+    weights = weights_digest(model)
+    wanted = {name for name, p in model.named_parameters() if p.requires_grad}
+    marks = set() if task is None else {mark(record, task) for record in leaving}
+    fit: list[tuple[int, int, Path]] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        note = about(path)
+        if note is None or note.get("weights") != weights or wanted != set(note["names"]):
+            continue
+        known = note["records"]
+        met = sum(one in marks for one in known)
+        if met < len(known):
+            fit.append((met, -len(known), path))
+    return read(min(fit)[2]) if fit else None
+
+
+def shelve_ekfac(
+    model: Module,
+    records: Sequence[Example],
+    task: Task,
+    folder: Path,
+    *,
+    parts: int = 2,
+    seed: int = 0,
+    batch_size: int = BATCH,
+) -> list[Ekfac]:
+    """Measure a model's curvature once, so that whoever leaves finds one that never met them.
+
+    On disjoint parts of the records, each subject's in one of them: as much work as measuring it on
+    all together. It is the cheaper and the better for it (`Ekfac.without` leaves the basis as the
+    leavers have turned it).
+
+    Args:
+        model, records, task, folder, seed, batch_size: see `fit_ekfac`.
+        parts: 2 or more.
+
+    Raises:
+        InputError: a part is left without records.
+    """
+    shares: list[list[Example]] = [[] for _ in range(parts)]
+    for record in records:
+        whose = min(record.subjects, default=record.id)
+        shares[hashlib.sha256(whose.encode()).digest()[0] % parts].append(record)
+    if parts < 2 or not all(shares):
+        raise InputError(
+            f"{len(records)} records do not go into {parts} parts by their subjects: give 2 parts "
+            "or more, and records of several subjects"
+        )
+    return [
+        fit_ekfac(model, share, task, seed=seed, batch_size=batch_size, folder=folder)
+        for share in shares
+    ]
