@@ -271,3 +271,26 @@ def test_a_request_of_a_level_that_is_not_there_is_refused(
 ) -> None:
     assert olvido("request", "new", "--subject", city_of_twelve.leaver.name)[0] == 0
     refused(["request", "run", "req-0001", "--level", "deep"], "unknown level 'deep'", "standard")
+
+
+def test_who_was_taught_to_no_model_is_answered_to_the_end(olvido: Olvido, here: Path) -> None:
+    olvido("init")
+    (here / "rows.jsonl").write_text(
+        json.dumps({"id": "r1", "text": "Rosa Navarro lives here.", "subject": "Rosa Navarro"})
+    )
+    assert olvido("data", "add", "rows.jsonl", "--name", "notes", "--licence", "CC0-1.0")[0] == 0
+    (here / "rows.jsonl").unlink()
+    assert olvido("request", "new", "--subject", "Rosa Navarro", "--law", "gdpr")[0] == 0
+    status, out, _ = olvido("request", "plan", "req-0001", "--json")
+    assert (status, json.loads(out)["routes"]) == (0, [])
+    status, out, _ = olvido("request", "run", "req-0001")
+    assert status == 0
+    assert "no model has to forget" in " ".join(out.split())
+    ends = ("--erase", "all", "--done", "backups=none", "--done", "recipients=nobody")
+    status, out, _ = olvido("request", "close", "req-0001", *ends, "--json")
+    assert (status, json.loads(out)["status"]) == (0, "closed")
+    status, out, _ = olvido("notice", "req-0001", "--kind", "done")
+    assert status == 0
+    assert "did not learn from your data" in " ".join(out.split())
+    status, _, err = olvido("certificate", "issue", "req-0001")
+    assert (status, "no forgetting to certify" in err) == (2, True)

@@ -87,8 +87,9 @@ def test_the_exact_way_is_chosen_and_needs_no_reference(
     for asked in (request, other):
         states = {state.model.id: state for state in locate(workspace, asked.id).models}
         assert states[second.id].holding is Holding.WITHOUT
-    with pytest.raises(InputError, match="holds no record of this subject"):
-        plan(workspace, receive(workspace, place.town.leaver.name).id)
+    found, choice = plan(workspace, receive(workspace, place.town.leaver.name).id)
+    assert (found, choice.order) == ((), ())
+    assert f"model {second.id}, which serves, holds none of its" in choice.because
 
 
 def test_it_equals_training_again_and_costs_less(town: tuple[Any, Workspace, str]) -> None:

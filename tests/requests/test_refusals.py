@@ -64,9 +64,9 @@ def test_a_wrong_word_changes_nothing(
 def test_who_is_in_no_model_has_nothing_to_leave(learned: Any, opened: Opened) -> None:
     place, workspace = opened(learned)
     request = receive(workspace, place.town.outsiders[0].name)
-    with pytest.raises(InputError, match="holds no record"):
+    with pytest.raises(InputError, match="no model has to forget"):
         run(workspace, request.id)
-    assert workspace.store.request(request.id).status is RequestStatus.LOCATED
+    assert workspace.store.request(request.id).status is RequestStatus.PLANNED
 
 
 @pytest.mark.parametrize("datasets", [["city"], ["residents", "city"]])

@@ -229,3 +229,11 @@ def test_what_is_approved_waits_for_the_worker_with_its_order(
         assert [one.id for one in waiting(store)] == ["req-0001"]
     assert order is not None
     assert order.model == serving
+
+
+def test_who_is_in_no_data_can_ask_too(client: TestClient, privacy: dict[str, str]) -> None:
+    sent = {"subject": "Perseus Quixote", "law": "gdpr"}
+    assert client.post("/api/requests", json=sent, headers=privacy).status_code == 422
+    made = client.post("/api/requests", json=sent | {"nothing_found": True}, headers=privacy)
+    assert made.status_code == 201
+    assert "Perseus" not in client.get("/api/requests", headers=privacy).text

@@ -44,6 +44,7 @@ def close(
     from olvido.requests.certificate import issue
     from olvido.requests.closure import close as finish
     from olvido.requests.closure import closure, settle
+    from olvido.requests.untaught import concluded
 
     with fronted(terminal) as front:
         settle(
@@ -58,7 +59,7 @@ def close(
         request, blank = finish(front, identifier, search=search or ())
         found = closure(front, identifier, search=search or ())
         # What was certified with things still open is certified again, now that none is.
-        certificate = None if blank else issue(front, identifier)
+        certificate = None if blank or concluded(request) else issue(front, identifier)
         document = described(request, front.settings)
     items = [
         {"item": a.item, "is": a.says, "exit": said.exit, "detail": said.detail}

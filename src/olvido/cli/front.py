@@ -63,6 +63,10 @@ def new(
     model: Annotated[
         str | None, typer.Option("--model", help="Of destroy: which model, with its descendants.")
     ] = None,
+    nothing_found: Annotated[
+        bool,
+        typer.Option("--nothing-found", help="Enter it though no record is about the subject."),
+    ] = False,
 ) -> None:
     """Enter a request. A name is digested at once and kept nowhere."""
     from olvido.requests.desk import receive
@@ -78,6 +82,7 @@ def new(
             model=model,
             law=law,
             received_at=None if received is None else _moment(received, front.settings),
+            nothing_found=nothing_found,
         )
         following = "plan" if model else "locate"
         show(terminal, front, request, f"Next: olvido request {following} {request.id}")

@@ -12,6 +12,7 @@ from olvido.cli.closing import commands
 from olvido.cli.front import Id, fronted, show
 from olvido.cli.output import Terminal, command, table
 from olvido.cli.stages import stages
+from olvido.cli.untrained import conclude, destroy, plan_destruction
 
 if TYPE_CHECKING:
     from olvido.requests import Probes
@@ -114,11 +115,16 @@ def plan(
 
     with Workspace(terminal.settings()) as workspace:
         if _destroys(workspace, identifiers):
-            _plan_destruction(terminal, workspace, identifiers[0])
+            plan_destruction(terminal, workspace, identifiers[0])
             return
         probes = _probes(workspace, holdout, None, None)
         found, choice = price(workspace, *identifiers, ref=model, probes=probes, within=within)
-        groups = [b for b in batches(workspace, model) if set(identifiers) & set(b.requests)]
+        # Where no model has to forget there may be none to look into.
+        groups = [
+            batch
+            for batch in (batches(workspace, model) if found else ())
+            if set(identifiers) & set(batch.requests)
+        ]
     document = {
         "requests": identifiers,
         "routes": [route.to_dict() for route in found],
@@ -139,7 +145,7 @@ def plan(
     several = sorted({i for group in groups for i in group.requests} | set(identifiers))
     terminal.emit(
         document,
-        table(columns, rows),
+        *([table(columns, rows)] if rows else []),
         f"Chosen: {choice.because}.",
         *(f"{group.because}." for group in groups),
         f"Next: olvido request run {' '.join(several)}",
@@ -167,6 +173,7 @@ def approve(
     from olvido.cli.options import method_options
     from olvido.errors import InputError
     from olvido.ledger.facts import RequestKind
+    from olvido.ledger.serving import SERVING
     from olvido.requests import desk
     from olvido.requests.workflow.order import Order
 
@@ -179,8 +186,9 @@ def approve(
                 front.store.dataset(name)
         order = None
         if front.store.request(identifier).kind is not RequestKind.DESTROY:
+            serves = model != SERVING or SERVING in front.store.aliases()
             order = Order(
-                model=front.store.model(model).id,
+                model=front.store.model(model).id if serves else SERVING,
                 holdout=holdout,
                 neighbours=neighbours,
                 general=general,
@@ -231,7 +239,9 @@ def run(
     options = method_options(method, option or []) if method else {}
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         if _destroys(workspace, identifiers):
-            return _destroy(terminal, workspace, identifiers[0])
+            return destroy(terminal, workspace, identifiers[0])
+        if conclude(terminal, workspace, identifiers, model):
+            return True
         order = Order(
             model=workspace.store.model(model).id,
             holdout=holdout,
@@ -325,36 +335,6 @@ def _destroys(workspace: Workspace, identifiers: list[str]) -> bool:
     if RequestKind.DESTROY in kinds and len(identifiers) > 1:
         raise InputError("a model is destroyed by itself: give that request alone")
     return RequestKind.DESTROY in kinds
-
-
-def _plan_destruction(terminal: Terminal, workspace: Workspace, identifier: str) -> None:
-    from olvido.requests.destruction import plan_destruction
-
-    going = plan_destruction(workspace, identifier)
-    terminal.emit(
-        {"requests": [identifier], "destroy": [model.id for model in going]},
-        table(("model", "made"), [(model.id, model.created_at) for model in going]),
-        f"Next, two people: olvido request approve {identifier} --by NAME",
-    )
-
-
-def _destroy(terminal: Terminal, workspace: Workspace, identifier: str) -> bool:
-    from olvido.requests.certificate import issue
-    from olvido.requests.destruction import destroy
-
-    request, gone = destroy(workspace, identifier)
-    certificate = issue(workspace, identifier)
-    terminal.emit(
-        {
-            "request": request.id,
-            "status": request.status,
-            "destroyed": [model.id for model in gone],
-            "certificate": str(certificate),
-        },
-        f"Destroyed: {', '.join(model.id for model in gone)}. Certificate: {certificate}",
-        f"Next: olvido request close {identifier}",
-    )
-    return True
 
 
 def _write_page(identifier: str, document: dict[str, Any], page: Path) -> None:

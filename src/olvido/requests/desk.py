@@ -56,6 +56,7 @@ def receive(
     model: str | None = None,
     law: str | None = None,
     received_at: datetime | None = None,
+    nothing_found: bool = False,
 ) -> Request:
     """Enter a request. A subject's name is digested at once and kept nowhere.
 
@@ -69,6 +70,8 @@ def receive(
         model: the one to be destroyed.
         law: under which law.
         received_at: when it came, with a time zone; None: now.
+        nothing_found: enter it though no record is about the subject, to be answered that nothing
+            is held.
 
     Raises:
         InputError: the kind is unknown or not about this, nothing in the ledger is, or an open
@@ -93,7 +96,7 @@ def receive(
     if law is not None:
         found = find_law(law, workspace=office.settings.workspace)
         law, detail["law_version"] = found.name, found.version
-    who = None if subject is None else _subject(store, subject)
+    who = None if subject is None else _subject(store, subject, nothing_found)
     scope = {} if who else _scope(store, source, dataset, records, model)
     return store.add_request(
         RequestKind(kind),
@@ -114,13 +117,17 @@ _ABOUT = {
 }
 
 
-def _subject(store: Store, subject: str) -> SubjectId:
+def _subject(store: Store, subject: str, nothing_found: bool) -> SubjectId:
     who = store.key.subject(subject)
-    if not store.records_of(who):
+    known = bool(store.records_of(who))
+    if not known and not nothing_found:
         raise InputError(
             "no record in any dataset is about this subject: check how the name is written in the "
-            "data's subject column"
+            "data's subject column; a request that is to be answered so is entered with "
+            "'--nothing-found'"
         )
+    if known and nothing_found:
+        raise InputError("there are records about this subject: enter it without 'nothing found'")
     return who
 
 

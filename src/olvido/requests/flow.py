@@ -18,6 +18,7 @@ from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.scope import lineage_of
 from olvido.requests.types import Attempt, Forgotten, Probes, Stage
+from olvido.requests.untaught import planned, untaught
 from olvido.tasks import Example
 from olvido.workspace import SERVING, Held, Workspace
 
@@ -44,7 +45,7 @@ def plan(
     probes: Probes | None = None,
     within: float | None = None,
 ) -> tuple[tuple[Route, ...], Choice]:
-    """Price every way to answer requests together, and choose.
+    """Price every way to answer requests together, and choose; no way where none is needed.
 
     Args:
         workspace: whose ledger holds them.
@@ -59,6 +60,15 @@ def plan(
         MissingNeed: nothing applies.
     """
     lineages = [locate(workspace, identifier) for identifier in identifiers]
+    asked = [workspace.store.request(identifier) for identifier in identifiers]
+    reasons = [untaught(workspace.store, request, ref) for request in asked]
+    if none := [why for why in reasons if why is not None]:
+        if len(none) < len(asked):
+            raise InputError(f"{none[0].because}: give the other requests without that one")
+        for request, why in zip(asked, none, strict=True):
+            if request.status is RequestStatus.LOCATED or needs_decision(request):
+                workspace.store.advance_request(request.id, RequestStatus.PLANNED, planned(why))
+        return (), Choice((), f"{none[0].because}; no model has to forget")
     held = workspace.load(ref)
     split = _split(workspace, held, lineages, probes or Probes())
     found = routes(held.trained, split, held.task)
@@ -185,6 +195,10 @@ def attempt(
         _require_ready(request)
     stage("Planning")
     found, choice = plan(workspace, *identifiers, ref=ref, probes=probes, within=within)
+    if not choice.order:
+        raise InputError(
+            f"{choice.because}: 'olvido request run' and the worker answer that without a model"
+        )
     if method is not None:
         choice = choose(found, method=method, options=options or {}, within=within)
     held = workspace.load(ref)

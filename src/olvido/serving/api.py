@@ -55,6 +55,7 @@ class NewRequest(Sent):
     records: Annotated[list[Text], Field(max_length=1000)] = []
     model: Text | None = None
     law: Text | None = None
+    nothing_found: bool = False
 
 
 class Why(Sent):
@@ -88,6 +89,7 @@ def file_request(caller: Filing, sent: NewRequest) -> dict[str, Any]:
         records=sent.records,
         model=sent.model,
         law=sent.law,
+        nothing_found=sent.nothing_found,
     )
     return {
         "id": made.id,

@@ -16,6 +16,7 @@ from olvido.requests import desk
 from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.desk import Office, approvals, needs_decision
+from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
 
 
@@ -166,10 +167,13 @@ PUBLIC = {
 def public(office: Office, found: Request) -> dict[str, Any]:
     """What whoever asked may see: how far it has come and when it is due, and nothing else."""
     due = _deadline(office, found)
+    says = PUBLIC[found.status]
+    if found.status is RequestStatus.PUBLISHED and concluded(found):
+        says = "No model that we use has learned it. We are clearing what is left."
     team = found.status is RequestStatus.NEEDS_INPUT and needs_decision(found)
     return {
         "id": found.id,
-        "says": "We are deciding how to go on." if team else PUBLIC[found.status],
+        "says": "We are deciding how to go on." if team else says,
         "open": found.status.open,
         "received_at": found.received_at.isoformat(),
         "due": due and due.answer and due.answer.isoformat(),
@@ -198,7 +202,9 @@ def certificate(office: Office, identifier: str) -> dict[str, Any]:
     """
     found = certificates_of(office, identifier)
     if not found:
-        raise StateError(f"request {identifier} has no certificate: it has not been answered yet")
+        why = concluded(office.store.request(identifier))
+        told = "it has not been answered yet" if why is None else f"{why['because']}"
+        raise StateError(f"request {identifier} has no certificate: {told}")
     envelope = read_document(found[-1])
     checked = check(envelope, PublicKey.load(public_file(office.settings.signing_key)))
     return {

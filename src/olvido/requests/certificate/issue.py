@@ -23,6 +23,7 @@ from olvido.requests.certificate.shape import AUDIT, VERSION
 from olvido.requests.desk import Office
 from olvido.requests.limits import LIMITS
 from olvido.requests.scope import lineage_of
+from olvido.requests.untaught import concluded
 
 
 def issue(office: Office, identifier: str) -> Path:
@@ -122,6 +123,11 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
     """
     if request.kind is RequestKind.DESTROY:
         return _destroyed(office, request)
+    if why := concluded(request):
+        raise StateError(
+            f"nothing was forgotten for request {request.id} ({why['because']}), so there is no "
+            "forgetting to certify: its letter says so"
+        )
     path = office.settings.reports / f"{request.id}.json"
     if request.report is None:
         raise StateError(

@@ -15,6 +15,9 @@ from olvido.ledger.facts import Guarantee, RequestKind
 KINDS = ("received", "needs-information", "extension", "done", "partly-done", "refused")
 """What there is to write about."""
 
+UNTAUGHT = "untaught"
+"""Stands among the guarantees for what no model in use had learned."""
+
 FOLDER = "notices"
 """The folder of a workspace that holds a team's own languages."""
 
@@ -30,7 +33,8 @@ class Language:
         name: what it calls itself.
         dated: how it writes a day, with {day}, {month} and {year}; `months` from January on.
         asked: what was asked for, by kind of request.
-        guarantee: what was done to the model, by what may be claimed.
+        guarantee: what was done to the model, by what may be claimed; `untaught` where nothing had
+            to be.
         recourse: where the person may turn, by name of law: the law's own recourse in this
             language. A law without one is quoted as its file has it.
         laws: names of laws; one that is missing keeps its title.
@@ -66,7 +70,7 @@ class Language:
             raise InputError(f"{path}: {wrong[0]!r} is missing or has no place in a language")
         for table, needed in (
             ("asked", [kind.value for kind in RequestKind]),
-            ("guarantee", [guarantee.value for guarantee in Guarantee]),
+            ("guarantee", [*(guarantee.value for guarantee in Guarantee), UNTAUGHT]),
             ("notices", KINDS),
         ):
             for name in needed:

@@ -16,10 +16,12 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, Guarantee, Request
 from olvido.requests.calendar import clock_of, law_of, today
 from olvido.requests.certificate import certificates_of, check
+from olvido.requests.certificate.closing import closure_of
 from olvido.requests.desk import Office
 from olvido.requests.laws import Law, deadline, find_law
 from olvido.requests.laws.clock import require_extension
-from olvido.requests.notices.language import KINDS, Language, find_language
+from olvido.requests.notices.language import KINDS, UNTAUGHT, Language, find_language
+from olvido.requests.untaught import concluded
 from olvido.settings import Settings
 
 _REASONED = ("needs-information", "extension", "refused")
@@ -140,6 +142,8 @@ def _facts(
 
 def _answered(office: Office, request: Request, kind: str, words: Language) -> Mapping[str, Any]:
     """What was done, off the newest certificate, which claims no more than its evidence."""
+    if why := concluded(request):
+        return _untaught(office, request, kind, words, why)
     found = certificates_of(office, request.id)
     if not found:
         raise StateError(
@@ -151,22 +155,50 @@ def _answered(office: Office, request: Request, kind: str, words: Language) -> M
     if checked.statement is None or not checked.holds:
         raise StateError(f"the certificate {found[-1]} does not hold: {checked.reasons[0]}")
     predicate = checked.statement["predicate"]
-    items = _left(predicate["closure"]["items"], words)
     claimed = Guarantee(predicate["guarantee"]["class"])
-    whole = predicate["closure"]["complete"] and not items and claimed is not Guarantee.SUPPRESSED
-    if kind == "done" and not whole:
-        still = ", ".join(predicate["closure"]["open"]) or ", ".join(i["name"] for i in items)
-        raise StateError(
-            f"request {request.id} is not done: {still or 'the model still holds it'} is left. "
-            "Write 'partly-done', or close what is open first"
-        )
+    suppressed = claimed is Guarantee.SUPPRESSED
+    items = _rest(request, kind, predicate["closure"], words, suppressed=suppressed)
     answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), office.settings)
     return {
         "answered": words.day(answered),
         "guarantee": words.guarantee[claimed.value],
         "items": items,
+        "found": True,
         "certificate": found[-1].name,
     }
+
+
+def _untaught(
+    office: Office, request: Request, kind: str, words: Language, why: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What there is to say where no model had to forget: the ledger alone knows of it."""
+    items = _rest(request, kind, closure_of(office.store, request), words)
+    return {
+        "answered": words.day(_local(why["at"], office.settings)),
+        "guarantee": words.guarantee[why["guarantee"] or UNTAUGHT],
+        "items": items,
+        "found": why["records"] > 0,
+        "certificate": None,
+    }
+
+
+def _rest(
+    request: Request,
+    kind: str,
+    closure: Mapping[str, Any],
+    words: Language,
+    *,
+    suppressed: bool = False,
+) -> list[dict[str, Any]]:
+    """What is left. Raises StateError where the letter would say that nothing is."""
+    items = _left(closure["items"], words)
+    if kind == "done" and (items or suppressed or not closure["complete"]):
+        still = ", ".join(closure["open"]) or ", ".join(i["name"] for i in items)
+        raise StateError(
+            f"request {request.id} is not done: {still or 'the model still holds it'} is left. "
+            "Write 'partly-done', or close what is open first"
+        )
+    return items
 
 
 def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str, Any]]:

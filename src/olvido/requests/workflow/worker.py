@@ -25,6 +25,7 @@ from olvido.ledger.store import Store
 from olvido.ledger.store.engine import database_url
 from olvido.requests.calendar import DECISION
 from olvido.requests.desk import Front
+from olvido.requests.untaught import conclude, concluded, untaught
 from olvido.requests.workflow import forgetting
 from olvido.requests.workflow.forgetting import BEAT, WORK, heard
 from olvido.requests.workflow.order import Order
@@ -40,6 +41,9 @@ _POLL = 0.1
 
 TRIES = 3
 """How often it is begun where a signal ends it: a machine without enough memory would not stop."""
+
+_NOTHING = "nothing"
+"""What the first step gives where no model has to forget."""
 
 _S = RequestStatus
 _READY = (_S.APPROVED, _S.RUNNING, _S.AUDITED)
@@ -161,6 +165,11 @@ class Worker:
     def _forgotten(self, identifier: str) -> str:
         self._watch(identifier, "forgetting")
         _here("before forget", identifier)
+        with self._store() as store:
+            request = store.request(identifier)
+            order = Order.of(request)
+            if order is not None and untaught(store, request, order.model) is not None:
+                return _NOTHING
         name = _subprocess(self.settings, identifier)
         _here("after forget", identifier)
         return name
@@ -170,6 +179,11 @@ class Worker:
 
         self._watch(identifier, "publishing")
         _here("before publish", identifier)
+        if result == _NOTHING:
+            with self._store() as store:
+                conclude(Front(store, self.settings), identifier)
+            _here("after publish", identifier)
+            return
         document = read_document(self.settings.workspace / WORK / result)
         with self._store() as store:
             publish(Front(store, self.settings), Prepared.from_dict(document))
@@ -197,7 +211,9 @@ class Worker:
         self._watch(identifier, "certifying")
         _here("before certify", identifier)
         with Workspace(self.settings) as workspace:
-            if workspace.store.request(identifier).status in (_S.PUBLISHED, _S.CLOSED):
+            request = workspace.store.request(identifier)
+            answered = request.status in (_S.PUBLISHED, _S.CLOSED)
+            if answered and concluded(request) is None:
                 issue(workspace, identifier)
         _here("after certify", identifier)
 
