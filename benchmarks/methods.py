@@ -54,9 +54,16 @@ SETTINGS |= {
     "npo, replay": ("npo", {**TERMS, "guard": "replay"}),
     "npo, projected": ("npo", {**TERMS, "project": True}),
 }
+SETTINGS |= {
+    f"{name}, searched": ("auto", {"methods": name, "retain_batch": 20})
+    for name in ("simnpo", "undial", "rmu", "idkdpo", "random_label")
+}
+"""Those that use up all their passes at the common rate, each at the rate that a search finds."""
 DEFAULTS = [name for name, (method, _) in SETTINGS.items() if name == method]
 """Methods that are tried untouched on models of other sizes."""
-STANDARD = ("npo", "samnpo", "repselect", "npo, adapters")
+STANDARD = (
+    "npo", "samnpo", "repselect", "npo, adapters", "graddiff", "altpo", "npo, projected", "npo, kl",
+)  # fmt: skip
 """Settings that are put to the whole standard audit."""
 SIZES = {
     "width 64, 2 layers": (64, 2),

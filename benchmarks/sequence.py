@@ -38,6 +38,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "npo": ("npo", {}),
     "npo, aim from the last version": ("npo", {}),
     "npo, kl to and aim from the last version": ("npo", {"guard": "kl"}),
+    "npo, projected": ("npo", {"project": True}),
+    "graddiff": ("graddiff", {}),
     "auto": ("auto", {}),
 }
 """The trace remembers what strangers were to the model as it was trained, unless it is left out."""

@@ -52,12 +52,20 @@ FORGET = tofu.FORGET_SETS["forget01"]
 CALIBRATING, ATTACKED = range(170, 173), range(173, 175)
 """Authors nobody was taught: those that tell a method where to stop, and those of the attack."""
 RECIPE = olvido.Recipe(epochs=6, batch_size=8, lr=2e-4, weight_decay=0.01, dtype="bfloat16")
-TERMS: dict[str, Any] = {"dtype": "bfloat16", "retain_batch": 16, "epochs": 10}
-"""Of every method: fewer retained records a step than by default, since 20 authors are few."""
+TERMS: dict[str, Any] = {
+    "dtype": "bfloat16",
+    "lr": 5e-5,
+    "batch_size": 8,
+    "retain_batch": 8,
+    "epochs": 8,
+}
+"""Of every method: small batches, since 20 authors are few, and as many steps as they make."""
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "npo, projected": ("npo", {**TERMS, "project": True})
+} | {
     name: (name, TERMS)
     for name in (
-        "npo", "graddiff", "simnpo", "samnpo", "repselect", "rmu", "undial", "altpo", "pdu",
+        "graddiff", "npo", "samnpo", "simnpo", "altpo", "undial", "rmu", "repselect", "pdu",
         "scrub",
     )
 }  # fmt: skip
