@@ -18,7 +18,7 @@ import json
 import resource
 import time
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ import olvido
 from olvido.audits import Witness
 from olvido.audits.membership.attacks import loss_attack
 from olvido.audits.memory.truth import (
+    Utility,
     forget_quality,
     model_utility,
     probability,
@@ -111,15 +112,19 @@ class Bench:
         write_document(details | {"final_loss": trained.trace.losses[-1]}, note)
         return trained.model
 
-    def scored(self, model: torch.nn.Module) -> dict[str, Any]:
-        """Everything that is told of one model."""
-        began = time.perf_counter()
-        witness = Witness(model.eval(), self.task)
-        sets = {
+    def utilities(self, witness: Witness) -> dict[str, Utility]:
+        """The three numbers of each set that was to be kept."""
+        return {
             "retain": utility(witness, self.kept, options=False),
             "real authors": utility(witness, self.authors, options=True),
             "world facts": utility(witness, self.facts, options=True),
         }
+
+    def scored(self, model: torch.nn.Module) -> dict[str, Any]:
+        """Everything that is told of one model."""
+        began = time.perf_counter()
+        witness = Witness(model.eval(), self.task)
+        sets = self.utilities(witness)
         lessons, tested = halves(self.forget, seed=0)
         coarse = Witness(rounded(model, 4), self.task)
         *_, (_, moved) = relearn(
@@ -133,15 +138,9 @@ class Bench:
             "attack": auc(loss_attack(witness, self.forget), loss_attack(witness, self.attacked)),
             "utility": model_utility(*sets.values()),
             "utilities": {name: vars(found) for name, found in sets.items()},
-            "int4": {
-                "ratios": truth_ratio(coarse, self.forget),
-                "probability": fmean(probability(coarse, self.forget)),
-            },
-            "relearned": {
-                "ratios": truth_ratio(after, tested),
-                "probability": fmean(probability(after, tested)),
-                "before": fmean(probability(witness, tested)),
-            },
+            "int4": fmean(probability(coarse, self.forget)),
+            "relearned": fmean(probability(after, tested)),
+            "not relearned": fmean(probability(witness, tested)),
             "answers": [
                 {"question": e.prompt, "truth": e.completion, "answer": answer}
                 for e, answer in zip(self.forget[:4], witness.answers(self.forget[:4]), strict=True)
@@ -223,19 +222,26 @@ def summary(row: dict[str, Any], never: dict[str, Any]) -> dict[str, Any]:
     """The numbers of the table."""
     if "ratios" not in row:
         return {"error": row["error"]}
-    _, tested = row["int4"], row["relearned"]
     return {
         "p": forget_quality(row["ratios"], never["ratios"]),
         "probability": row["probability"],
         "rouge": row["rouge"],
         "attack": row["attack"],
         "utility": row["utility"] / never["utility"],
-        "int4 p": forget_quality(row["int4"]["ratios"], never["int4"]["ratios"]),
-        "int4 probability": row["int4"]["probability"],
-        "relearned p": forget_quality(tested["ratios"], never["relearned"]["ratios"]),
-        "relearned probability": tested["probability"],
+        "of eight": eight(row) / eight(never),
+        "int4": row["int4"],
+        "not relearned": row["not relearned"],
+        "relearned": row["relearned"],
         "share": row.get("share_by_tokens"),
     }
+
+
+def eight(row: dict[str, Any]) -> float:
+    """Model utility without the ROUGE of real authors: a small model gets one of 25 right, and one
+    more or less would move the harmonic mean of nine by a third."""
+    told = row["utilities"]
+    numbers = [told[s][k] for s in told for k in told[s] if (s, k) != ("real authors", "rouge")]
+    return harmonic_mean(numbers)
 
 
 def table(out: Path) -> str:
@@ -245,23 +251,23 @@ def table(out: Path) -> str:
     never = by_name["never trained"]
     lines = [
         "| setting | forget quality p | probability | ROUGE-L | attack's AUC | utility, of "
-        "retrained's | in int4: p | probability | relearned: p | probability | share of retraining "
-        "(tokens) | steps |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "retrained's | of eight of its nine numbers | in int4 | other half, before and after 100 "
+        "steps | share of retraining (tokens) | steps |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in ("never trained", "original", *SETTINGS):
         if name not in by_name:
             continue
         row, said = by_name[name], summary(by_name[name], never)
         if "p" not in said:
-            lines.append(f"| {name} | {row['error']}: {row['says']} |" + " |" * 10)
+            lines.append(f"| {name} | {row['error']}: {row['says']} |" + " |" * 9)
             continue
         share = "" if said["share"] is None else f"{said['share']:.1%}"
         lines.append(
             f"| {name} | {said['p']:.2g} | {said['probability']:.3f} | {said['rouge']:.3f} | "
-            f"{said['attack']:.3f} | {said['utility']:.1%} | {said['int4 p']:.2g} | "
-            f"{said['int4 probability']:.3f} | {said['relearned p']:.2g} | "
-            f"{said['relearned probability']:.3f} | {share} | {row.get('steps', '')} |"
+            f"{said['attack']:.3f} | {said['utility']:.1%} | {said['of eight']:.1%} | "
+            f"{said['int4']:.3f} | {said['not relearned']:.3f}, {said['relearned']:.3f} | "
+            f"{share} | {row.get('steps', '')} |"
         )
     write_document(
         {
