@@ -66,7 +66,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 } | {
     name: (name, TERMS)
     for name in (
-        "graddiff", "npo", "samnpo", "simnpo", "altpo", "undial", "rmu", "repselect", "pdu",
+        "graddiff", "simnpo", "rmu", "npo", "undial", "samnpo", "altpo", "repselect", "pdu",
         "scrub",
     )
 }  # fmt: skip
@@ -109,7 +109,8 @@ class Bench:
         assert isinstance(trained.trace, StepLog)
         save(trained.model, self.base.tokenizer, folder)
         details = {"digest": trained.digest, "seed": seed, **trained.trace.to_dict()}
-        write_document(details | {"final_loss": trained.trace.losses[-1]}, note)
+        details |= {"tokens": trained.trace.tokens, "final_loss": trained.trace.losses[-1]}
+        write_document(details, note)
         return trained.model
 
     def utilities(self, witness: Witness) -> dict[str, Utility]:

@@ -83,7 +83,7 @@ SEARCHES: dict[str, type[Method]] = {"auto": Auto}
 """What finds a method and its strength, by the name it is called by, as a method is."""
 
 SAMPLE = 256
-"""Retained records on which the door looks for damage."""
+"""Retained records, at the most, on which the door looks for damage."""
 MOVED = 1e-3
 """Nats a token by which the forgotten records' loss must rise for anything to have happened."""
 DAMAGE = 1.0
@@ -223,7 +223,7 @@ def forget(
     task = task_of(tokenizer, task)
     trained = model if isinstance(model, Trained) else Trained.untraced(model)
     _check_needs(method, chosen, trained, split)
-    sample = split.retain[:: max(1, len(split.retain) // SAMPLE)]
+    sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
     before = _loss(trained.model, split.forget, task), _loss(trained.model, sample, task)
     if not math.isfinite(before[0]) and chosen.guarantee is not Guarantee.EXACT:
         raise NotFinite(
