@@ -121,7 +121,7 @@ def test_every_option_listed_is_taken(method: str) -> None:
     else:
         assert set(known) == {"definition", "workers"}
     values = {"lr": 1e-3, "guard": "kl", "dtype": "float32", "definition": "tombstone"}
-    values |= {"project": False, "inverse": "ekfac", "aimed": True}
+    values |= {"project": False, "inverse": "ekfac", "aimed": True, "factors": "shelf"}
     make_method(method, {name: values.get(name, 1) for name in known})
 
 
