@@ -13,7 +13,7 @@ from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import Probes, _split
-from olvido.requests.planner import EMPIRICAL_FIRST
+from olvido.requests.planner import EMPIRICAL_FIRST, SECOND, WORTH
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -122,3 +122,33 @@ def test_a_method_that_does_not_apply_is_passed_over() -> None:
 def test_no_method_applies() -> None:
     with pytest.raises(MissingNeed, match="needs retain; needs a log"):
         choose([route("npo", "needs retain"), route("retrain", "needs a log")])
+
+
+def test_a_second_method_stands_before_the_exact_one_where_it_is_worth_its_price() -> None:
+    found = [route("npo", tokens=10), route(SECOND, tokens=20), route("retrain", tokens=80)]
+    chosen = choose(found)
+    assert [name for name, _ in chosen.order] == ["npo", SECOND, "retrain"]
+    assert f"then {SECOND} (about 20 s, 20.0% of retraining) if its audit fails" in chosen.because
+    assert "retrain (about 80 s, 80.0% of retraining) is exact but dearer" in chosen.because
+    assert "is left for when both fail" in chosen.because
+    # All that may have to be paid, and of a single way its own price.
+    assert chosen.most == Cost(110, 110, 1.1)
+    assert chosen.to_dict()["most_share_of_retraining"] == 1.1
+    assert choose(found, method="retrain").most == Cost(80, 80, 0.8)
+    # A token dearer than its worth, and it is left out.
+    found[1] = route(SECOND, tokens=WORTH * 80 + 1)
+    assert names(found) == ["npo", "retrain"]
+    assert choose(found).most == Cost(90, 90, 0.9)
+    found[1] = route(SECOND, "is sharded")
+    assert names(found) == ["npo", "retrain"]
+
+
+def test_a_second_method_is_tried_only_where_there_is_time() -> None:
+    found = [route("npo", tokens=10), route(SECOND, tokens=20), route("retrain", tokens=80)]
+    assert names(found, within=30) == ["npo", SECOND, "retrain"]
+    assert names(found, within=29) == ["npo", "retrain"]
+    assert names(found, within=80) == ["retrain"]
+    # Where no exact way applies it is all that is left, whatever it costs.
+    found[2] = route("retrain", "needs a log")
+    assert names(found) == ["npo", SECOND]
+    assert names(found, within=29) == ["npo"]

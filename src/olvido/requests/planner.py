@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed
@@ -15,6 +15,15 @@ from olvido.tasks import Task
 EMPIRICAL_FIRST = ("npo", "graddiff", "simnpo")
 """Empirical methods worth trying by themselves, the one that passed most audits first (see
 docs/results/defaults.md). Ascent is left to those who ask for it."""
+
+SECOND = "samnpo"
+"""Tried where the audit of the first fails: the one method that passed the standard audit for all
+of five models, that which `npo` failed among them (docs/results/methods.md)."""
+
+WORTH = 0.25
+"""Share of the exact way's price that the second try may cost at most. It is worth its price while
+it passes more often than that: five of five are 48% or more (95%, Clopper-Pearson), and half of it
+is left for what fails the first being harder for the second, and for the second audit."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +78,23 @@ class Choice:
     Attributes:
         order: methods with their options, the first to be tried first.
         because: the reason, in a sentence.
+        most: predicted, if all of them have to be tried; None where one has no price. Audits are
+            not in it.
     """
 
     order: tuple[tuple[str, dict[str, Any]], ...]
     because: str
+    most: Cost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""
-        return {"order": [name for name, _ in self.order], "because": self.because}
+        most = self.most
+        return {
+            "order": [name for name, _ in self.order],
+            "because": self.because,
+            "most_seconds": None if most is None else most.seconds,
+            "most_share_of_retraining": None if most is None else most.retraining,
+        }
 
 
 def choose(
@@ -89,8 +107,9 @@ def choose(
     """Which methods to try, one after the other, until one passes.
 
     An exact method comes first where it costs no more than the best empirical one, and where it is
-    asked for by a deadline that it meets. Otherwise an empirical method is tried first, and the
-    cheapest exact one is what is left when its audit fails.
+    asked for by a deadline that it meets. Otherwise an empirical method is tried first; when its
+    audit fails a second one, where it costs little beside the exact one and there is time; and the
+    cheapest exact one is what is left.
 
     Args:
         found: all routes.
@@ -100,6 +119,33 @@ def choose(
     Raises:
         MissingNeed: the method asked for does not apply, or none does.
     """
+    chosen = _chosen(found, method=method, options=options, within=within)
+    by_name = {route.method: route for route in found}
+    return replace(chosen, most=_sum(by_name[name] for name, _ in chosen.order))
+
+
+def _sum(tried: Iterable[Route]) -> Cost | None:
+    """What all of these take together, as far as each is known."""
+    costs = [route.cost for route in tried]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None
+    seconds = [cost.seconds for cost in known]
+    shares = [cost.retraining for cost in known]
+    return Cost(
+        sum(cost.tokens for cost in known),
+        None if None in seconds else sum(s for s in seconds if s is not None),
+        None if None in shares else sum(s for s in shares if s is not None),
+    )
+
+
+def _chosen(
+    found: Sequence[Route],
+    *,
+    method: str | None,
+    options: Mapping[str, Any] | None,
+    within: float | None,
+) -> Choice:
     by_name = {route.method: route for route in found}
     if method is not None and by_name[method].refusal:
         raise MissingNeed(str(by_name[method].refusal))
@@ -123,9 +169,11 @@ def choose(
             tuple(last), f"{_priced(exact[0])} is the cheapest exact way; {_late(exact[0], within)}"
         )
     other = _priced(empirical[0])
-    tried = [_timed(empirical[0].method, {}, within), *last]
+    second = _second(by_name.get(SECOND), empirical[0], exact[0] if exact else None, within)
+    tried = [*(_timed(r.method, {}, within) for r in (empirical[0], *second)), *last]
+    then = "".join(f", then {_priced(route)} if its audit fails" for route in second)
     if not exact:
-        return Choice(tuple(tried), f"{other} is tried, and audited: no exact way applies")
+        return Choice(tuple(tried), f"{other} is tried, and audited{then}: no exact way applies")
     least = exact[0]
     assert least.cost is not None
     assert empirical[0].cost is not None
@@ -135,12 +183,30 @@ def choose(
     if least.cost.tokens <= empirical[0].cost.tokens:
         because = f"{_priced(least)} is exact and no dearer than {other}, which would need an audit"
         return Choice(tuple(last), because)
+    fails = "both fail" if second else "the audit fails"
     because = (
-        f"{other} is tried first, and audited: {_priced(least)} is exact but "
+        f"{other} is tried first, and audited{then}: {_priced(least)} is exact but "
         + ("dearer" if within is None else f"does not fit into {_time(within)}")
-        + ", and is left for when the audit fails"
+        + f", and is left for when {fails}"
     )
     return Choice(tuple(tried), because)
+
+
+def _second(
+    route: Route | None, first: Route, exact: Route | None, within: float | None
+) -> tuple[Route, ...]:
+    """What is tried between the first and the exact method, where it is worth it and there is time.
+
+    Where nothing exact applies it is what is left.
+    """
+    if route is None or route.cost is None or route.method == first.method:
+        return ()
+    price = None if exact is None else exact.cost
+    if price is not None and route.cost.tokens > WORTH * price.tokens:
+        return ()
+    both = _sum((first, route))
+    late = within is not None and both is not None and (both.seconds or 0.0) > within
+    return () if late else (route,)
 
 
 def _timed(

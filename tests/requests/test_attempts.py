@@ -1,0 +1,69 @@
+"""A failed audit leads to the next method in the plan, and a passed one ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from olvido.forgetting import Cost, Split, ways
+from olvido.ledger.facts import Guarantee
+from olvido.requests import Probes, Route, choose
+from olvido.requests.attempts import tried
+from olvido.requests.planner import SECOND
+
+PRICES = {"npo": 10.0, SECOND: 20.0, "retrain": 80.0}
+PATH = ("npo", SECOND, "retrain")
+
+
+@pytest.fixture
+def verdicts(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bool]:
+    """What the audit shall say of each method; nothing is trained."""
+    said: dict[str, bool] = {}
+
+    def forget(*_: Any, method: str, **__: Any) -> Any:
+        return SimpleNamespace(model=method, guarantee=ways()[method].guarantee)
+
+    def audit(model: str, **_: Any) -> Any:
+        return SimpleNamespace(passed=said[model], reasons=())
+
+    monkeypatch.setattr("olvido.requests.attempts.forget", forget)
+    monkeypatch.setattr("olvido.requests.attempts.audit", audit)
+    monkeypatch.setattr("olvido.requests.attempts.Witness", lambda *_: None)
+    never = SimpleNamespace(trained=SimpleNamespace(model=None), task=None)
+    monkeypatch.setattr("olvido.requests.attempts.never_trained", lambda *_, **__: (never,))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("passing", "path"),
+    [({"npo"}, PATH[:1]), ({SECOND}, PATH[:2]), ({"retrain"}, PATH), (set(), PATH)],
+)
+def test_the_methods_follow_each_other_until_one_passes(
+    verdicts: dict[str, bool], passing: set[str], path: tuple[str, ...]
+) -> None:
+    verdicts |= {name: name in passing for name in PRICES}
+    routes = [
+        Route(name, ways()[name].guarantee, "", Cost(price, price, price / 100), None)
+        for name, price in PRICES.items()
+    ]
+    held: Any = SimpleNamespace(trained=SimpleNamespace(model=None), task=None)
+    attempts, never = tried(
+        held,
+        held,
+        Split((), (), ()),
+        choose(routes),
+        probes=Probes(),
+        references=None,
+        level=None,
+        seed=0,
+        stage=lambda _: None,
+    )
+    assert tuple(attempt.method for attempt in attempts) == path
+    # What is exact stands, whatever an audit says of it: it is the last.
+    exact = ways()[path[-1]].guarantee is Guarantee.EXACT
+    assert attempts[-1].passed is (exact or path[-1] in passing)
+    assert not any(attempt.passed for attempt in attempts[:-1])
+    assert len(never) == 1
