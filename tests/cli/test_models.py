@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,3 +61,13 @@ def test_an_unknown_model_is_one_line_with_the_nearest(olvido: Olvido) -> None:
     status, out, err = olvido("models", "show", "servign")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "did you mean 'serving'" in err
+
+
+def test_without_mlflow_its_extra_is_named_and_nothing_is_written(
+    olvido: Olvido, models: list[Model], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    status, out, err = olvido("models", "export", models[0].id, "out", "--mlflow", "sqlite:///m.db")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "pip install 'olvido[mlflow]'" in err
+    assert not (here / "out").exists()

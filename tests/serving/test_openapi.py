@@ -110,3 +110,22 @@ def test_nothing_that_is_sent_breaks_the_service(service: Any, data: st.DataObje
     assert answer.status_code < 500, (method, path, sent, answer.text)
     answered = str(answer.status_code) in operation["responses"] or answer.status_code in (404, 405)
     assert answered, (method, path, answer.status_code)
+
+
+def test_what_the_framework_refuses_is_told_as_the_document_says(service: Any) -> None:
+    client, headers = service
+    typed = {**headers, "Content-Type": "application/json"}
+    for method, path, content, status in (
+        ("POST", "/api/requests", b"\xff\n", 422),
+        ("POST", "/api/requests", b"{", 422),
+        ("GET", "/api/nothing-of-the-kind", b"", 404),
+        ("DELETE", "/api/requests", b"", 405),
+    ):
+        answer = client.request(method, path, content=content, headers=typed)
+        assert (answer.status_code, list(answer.json())) == (status, ["error"]), answer.text
+    assert "POST" in answer.headers["Allow"]
+    page = client.get("/nothing-of-the-kind", headers=headers)
+    assert page.status_code == 404
+    assert page.headers["Content-Type"].startswith("text/html")
+    for ends in ("after=99999999999999999999", f"after={2**63}"):
+        assert client.get(f"/api/log?{ends}", headers=headers).status_code == 422

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,10 @@ import typer
 from olvido.cli.output import Terminal, command, table
 
 if TYPE_CHECKING:
+    from olvido.ledger.exports import Registry
     from olvido.ledger.facts import Model
     from olvido.ledger.store import Store
+    from olvido.workspace import Workspace
 
 commands = typer.Typer()
 
@@ -68,13 +71,23 @@ def export(
     terminal: Terminal,
     ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    mlflow: Annotated[
+        str | None,
+        typer.Option("--mlflow", metavar="URI", help="Register it in this MLflow registry, too."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", help="Of the registered model, with --mlflow.")
+    ] = "olvido",
 ) -> None:
     """Write one model as a Hugging Face folder with its card, checked against the ledger."""
-    from olvido.ledger.exports import model_card
+    from olvido.ledger.exports import Registry, model_card
     from olvido.models import save
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
+        # Asked before anything is written: it may not be there.
+        workspace.store.model(ref)
+        registry = None if mlflow is None else Registry(mlflow, name)
         held = workspace.load(ref)
         card = model_card(workspace.store, held.fact)
 
@@ -85,8 +98,25 @@ def export(
         # Whoever leaves later is told of the copies there are.
         where = {"model": held.fact.id, "path": str(folder.resolve())}
         workspace.store.note("model-exported", where)
-    document = {"id": held.fact.id, "digest": str(held.fact.digest), "path": str(folder)}
+        document = {"id": held.fact.id, "digest": str(held.fact.digest), "path": str(folder)}
+        if registry is not None:
+            document |= _registered(workspace, registry, held.fact, folder)
     terminal.emit(document, table(("what", "value"), document.items()))
+
+
+def _registered(
+    workspace: Workspace, registry: Registry, model: Model, folder: Path
+) -> dict[str, str]:
+    from olvido.ledger.exports import registry_tags
+    from olvido.requests.certificate import certificate_about
+
+    path = certificate_about(workspace, model.id)
+    digest = None if path is None else sha256(path.read_bytes()).hexdigest()
+    tags = registry_tags(workspace.store, model, certificate=digest)
+    number = registry.add(folder, tags, f"Version {model.id} of an Olvido workspace")
+    told = {"name": registry.name, "version": number}
+    workspace.store.note("model-registered", {"model": model.id} | told)
+    return {"registered": f"{registry.name} version {number}"} | tags
 
 
 @commands.command()

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from olvido.errors import InputError, OlvidoError, StateError, UnknownName
 from olvido.serving import api, pages
@@ -75,6 +76,7 @@ def application(
     made.add_exception_handler(Refused, _refused)
     made.add_exception_handler(OlvidoError, _wrong)
     made.add_exception_handler(RequestValidationError, _unreadable)
+    made.add_exception_handler(HTTPException, _no_such)
     return made
 
 
@@ -111,6 +113,15 @@ def _unreadable(request: Request, error: Exception) -> Response:
     # Places and rules, never the values: they may be somebody's name.
     lines = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
     return _said(request, 422, "; ".join(lines))
+
+
+def _no_such(request: Request, error: Exception) -> Response:
+    """What the framework refuses: a path or a method that is not there, bytes that are no text."""
+    assert isinstance(error, HTTPException)
+    wrong = error.status_code == 400
+    response = _said(request, 422 if wrong else error.status_code, error.detail)
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _said(request: Request, status: int, why: str) -> Response:

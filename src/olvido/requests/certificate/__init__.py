@@ -2,6 +2,6 @@
 does not prove; signed, in the log, and never more than its evidence."""
 
 from olvido.requests.certificate.check import Checked, check
-from olvido.requests.certificate.issue import certificates_of, issue
+from olvido.requests.certificate.issue import certificate_about, certificates_of, issue
 
-__all__ = ["Checked", "certificates_of", "check", "issue"]
+__all__ = ["Checked", "certificate_about", "certificates_of", "check", "issue"]

@@ -72,6 +72,18 @@ def certificates_of(office: Office, identifier: str) -> tuple[Path, ...]:
     return tuple(path for path in found if path.is_file())
 
 
+def certificate_about(office: Office, model: str) -> Path | None:
+    """The newest certificate of how a model version forgot; None where there is none."""
+    for entry in reversed(office.store.events(KIND)):
+        name = _name(str(entry.detail["request"]), str(entry.detail["statement"]))
+        path = office.settings.certificates / name
+        said = statement_of(read_document(path)) if path.is_file() else None
+        after = said and said["predicate"]["models"]["after"]
+        if after and after["id"] == model:
+            return path
+    return None
+
+
 def _issued(office: Office, core: Mapping[str, Any]) -> Path | None:
     """The certificate of the same report and closure, whatever code made it."""
     for path in certificates_of(office, core["request"]["id"]):
