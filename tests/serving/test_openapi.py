@@ -15,7 +15,11 @@ from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
     ),
@@ -118,6 +122,8 @@ def test_what_the_framework_refuses_is_told_as_the_document_says(service: Any) -
     for method, path, content, status in (
         ("POST", "/api/requests", b"\xff\n", 422),
         ("POST", "/api/requests", b"{", 422),
+        ("POST", "/api/requests", b'{"subject": Infinity}', 422),
+        ("POST", "/api/requests", b"-Infinity", 422),
         ("GET", "/api/nothing-of-the-kind", b"", 404),
         ("DELETE", "/api/requests", b"", 405),
     ):
