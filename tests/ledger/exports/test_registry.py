@@ -66,6 +66,8 @@ def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(InputError, match=r"the extra 'mlflow' \(pip install 'olvido\[mlflow\]'\)"):
         Registry("sqlite:///x.db", "people")
+    with pytest.raises(InputError, match="the registry's address"):
+        Registry(" ", "people")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -82,3 +84,6 @@ def test_a_version_is_registered_with_its_tags(store: Store, tmp_path: Path) -> 
     assert kept.source == (tmp_path / "exported").as_uri()
     with pytest.raises(InputError, match="the registry refuses model ''"):
         Registry(address, "")
+    for nowhere in ("sqlite:nonsense", "nonsense://x"):
+        with pytest.raises(InputError, match="the registry refuses model 'people'"):
+            Registry(nowhere, "people")

@@ -60,23 +60,27 @@ class Registry:
     """
 
     def __init__(self, address: str, name: str) -> None:
+        if not address.strip():
+            raise InputError("expected the registry's address, as sqlite:///mlflow.db, got none")
         # It would tell its makers of each use, and try a silent server for minutes.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         try:
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
+            from sqlalchemy.exc import SQLAlchemyError
         except ImportError:
             raise InputError(
                 f"MLflow is not installed: it comes with the extra {EXTRA!r} "
                 f"(pip install 'olvido[{EXTRA}]')"
             ) from None
-        self._refusals = MlflowException
+        # Not all that its database says comes through it.
+        self._refusals = (MlflowException, SQLAlchemyError)
         self.name = name
         try:
             self._client = MlflowClient(tracking_uri=address, registry_uri=address)
             self._made()
-        except MlflowException as error:
+        except self._refusals as error:
             raise self._refused(error) from error
 
     def _made(self) -> None:
