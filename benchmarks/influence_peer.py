@@ -24,7 +24,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from olvido.curvature import fit_ekfac, influences
+from olvido.curvature import drawn_targets, fit_ekfac, influences
+from olvido.learners import Lora, adapters
 from olvido.tasks import Example
 from zoo import Zoo, town
 
@@ -49,9 +50,10 @@ def peer(
             wanted = targets[:, 1:]
             held = wanted != -100
             if sample:
-                with torch.no_grad():
-                    drawn = torch.multinomial(logits.flatten(0, 1).softmax(-1), 1)
-                wanted = torch.where(held, drawn.reshape(wanted.shape), wanted)
+                ids = [records[i].id for i in batch["places"].tolist()]
+                rows = held.nonzero()[:, 0]
+                wanted = wanted.clone()
+                wanted[held] = drawn_targets(logits[held], ids, rows, draw)
             each = F.cross_entropy(
                 logits.flatten(0, 1), wanted.flatten(), reduction="none", ignore_index=-100
             ).reshape(wanted.shape)
@@ -79,9 +81,16 @@ def peer(
         def __getitem__(self, i: int) -> Example:
             return self.rows[i]
 
+    place = {record.id: i for i, record in enumerate(records)}
+
     def collate(rows: list[Example]) -> dict[str, Any]:
         batch = task.collate(rows)
-        return {"ids": batch.input_ids, "mask": batch.attention_mask, "targets": batch.targets}
+        return {
+            "ids": batch.input_ids,
+            "mask": batch.attention_mask,
+            "targets": batch.targets,
+            "places": torch.tensor([place.get(row.id, -1) for row in rows]),
+        }
 
     mine = Mean()
     ready = prepare_model(model, mine)
@@ -96,12 +105,18 @@ def peer(
     )
     analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=collate, num_workers=0))
     began = time.process_time()
-    analyzer.fit_all_factors(
-        factors_name="ekfac",
-        dataset=Rows(records),
-        per_device_batch_size=16,
-        factor_args=FactorArguments(strategy="ekfac"),
-    )
+    given = {
+        "factors_name": "ekfac",
+        "dataset": Rows(records),
+        "per_device_batch_size": 16,
+        "factor_args": FactorArguments(strategy="ekfac"),
+    }
+    # The targets that are drawn here, in each of the two passes.
+    draw = "0/basis"
+    analyzer.fit_covariance_matrices(**given)
+    analyzer.perform_eigendecomposition("ekfac", factor_args=given["factor_args"])
+    draw = "0/curvature"
+    analyzer.fit_lambda_matrices(**given)
     fitted = time.process_time()
     analyzer.compute_pairwise_scores(
         scores_name="scores",
@@ -140,12 +155,13 @@ def here(
 
 
 def tracked(model: Any) -> list[str]:
-    """The matrices of the blocks."""
-    return [
+    """The matrices of the blocks; of their adapters alone where there are any."""
+    names = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and "lm_head" not in name
     ]
+    return [name for name in names if "lora_" in name] or names
 
 
 def main() -> None:
@@ -167,6 +183,9 @@ def main() -> None:
         ours, took = here(zoo.knowing(0), *given, folder / "here", 0)
         theirs, peers = peer(zoo.knowing(0), *given, folder / "peer")
         again, _ = here(zoo.knowing(0), *given, folder / "again", 1)
+        adapted = [adapters.attach(zoo.knowing(0), Lora(rank=8), seed=0) for _ in range(2)]
+        _, own = here(adapted[0], *given, folder / "here, lora", 0)
+        _, other = peer(adapted[1], *given, folder / "peer, lora")
     finally:
         shutil.rmtree(folder)
     row = {
@@ -177,6 +196,11 @@ def main() -> None:
         "ratio": {part: peers[part] / took[part] for part in took},
         "correlation": float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]),
         "correlation of two seeds here": float(np.corrcoef(ours.ravel(), again.ravel())[0, 1]),
+    }
+    row["bytes, adapters of rank 8"] = {
+        "here": own["bytes"],
+        "kronfluence, the same": other["bytes"],
+        "kronfluence, the matrices": peers["bytes"],
     }
     args.out.write_text(json.dumps(row, indent=1))
     print(json.dumps(row, indent=1))

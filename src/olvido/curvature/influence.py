@@ -54,8 +54,12 @@ def influences(
 def query_gradients(model: Module, queries: Sequence[Example], task: Task) -> dict[str, Tensor]:
     """The gradient of each query's mean loss, in the order given. [Q, *shape] by parameter"""
     per_record = PerRecord(model, task)
-    rows = [per_record(task.collate([query])).total() for query in queries]
-    return {name: torch.stack([row[name] for row in rows]) for name in per_record.parameters}
+    found: dict[str, list[Tensor]] = {name: [] for name in per_record.parameters}
+    for start in range(0, len(queries), BATCH):
+        some = per_record(task.collate(queries[start : start + BATCH]))
+        for name, part in some.parts.items():
+            found[name].append(part.dense())
+    return {name: torch.cat(rows) for name, rows in found.items()}
 
 
 def products(

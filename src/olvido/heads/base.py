@@ -33,6 +33,22 @@ class Forgotten:
     refitted: bool = False
 
 
+class Deciding(ABC):
+    """A classifier by scores, one for each class; of two classes one score, the second's."""
+
+    classes_: NDArray[Any]
+
+    @abstractmethod
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Scores. [n] or [n, C]"""
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The likeliest class. [n]"""
+        scores = self.decision_function(X)
+        at = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
+        return np.asarray(self.classes_[at])
+
+
 class Forgetful(ABC):
     """A head that forgets. It keeps the rows it learned from, each until its own leaves."""
 

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from olvido.heads.base import Forgetful
+from olvido.heads.base import Deciding, Forgetful
 from olvido.heads.certificate import Certificate, Residual, Terms, worst
 from olvido.heads.objective import TOLERANCE, Floats, Objective, minimised, newton
 from olvido.held import Held, class_names
@@ -22,7 +22,7 @@ NEWTON_STEPS = 2
 """Before fitting again: where there are nearly as many weights as rows one step is not enough."""
 
 
-class CertifiedHead(ClassifierMixin, Forgetful, BaseEstimator):
+class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
     """Logistic or softmax regression on frozen features that forgets with a certificate.
 
     It is fitted with a random linear term (Guo et al. 2020, arXiv 1911.03030). To forget, it takes
@@ -162,12 +162,6 @@ class CertifiedHead(ClassifierMixin, Forgetful, BaseEstimator):
             logits = np.column_stack([np.zeros_like(logits), logits])
         found: Floats = softmax(logits, axis=1)
         return found
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The likeliest class. [n]"""
-        scores = self.decision_function(X)
-        at = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
-        return np.asarray(self.classes_[at])
 
     def _leave(self, gone: set[str]) -> bool:
         stay = self._stay(gone)

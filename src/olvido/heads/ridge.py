@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from olvido.errors import RefusedArgument
-from olvido.heads.base import Forgetful
+from olvido.heads.base import Deciding, Forgetful
 from olvido.heads.fixed_point import FixedPoint, Floats, Statistics
 from olvido.held import Held, class_names
 
@@ -161,7 +161,7 @@ class RidgeHead(RegressorMixin, _Ridge):
         return self._outputs(X)
 
 
-class RidgeClassifierHead(ClassifierMixin, _Ridge):
+class RidgeClassifierHead(ClassifierMixin, Deciding, _Ridge):
     """One-vs-rest ridge classification on frozen features that forgets rows or people exactly.
 
     As `RidgeHead`, with targets of -1 and 1 as in scikit-learn's `RidgeClassifier`.
@@ -225,9 +225,3 @@ class RidgeClassifierHead(ClassifierMixin, _Ridge):
         """Positive where a class is the likelier; of two, the second's. [n] or [n, C]"""
         found = self._outputs(X)
         return found[:, 0] if len(self.classes_) == 2 else found
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The likeliest class. [n]"""
-        scores = self.decision_function(X)
-        at = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
-        return np.asarray(self.classes_[at])
