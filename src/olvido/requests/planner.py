@@ -22,8 +22,8 @@ five of five models passed the standard audit where four did without, neighbours
 and the tenth forgetting in a row passed (docs/results/methods.md and sequence.md)."""
 
 SECOND = "samnpo"
-"""Tried where the audit of the first fails: it is relearned least, and passed the standard audit for
-all of five models (docs/results/methods.md)."""
+"""Tried where the audit of the first fails: it is relearned least, and passed the standard audit
+for all of five models (docs/results/methods.md)."""
 
 WORTH = 0.25
 """Share of the exact way's price that the second try may cost at most. It is worth its price while
