@@ -12,8 +12,7 @@ from fastapi.testclient import TestClient
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.workflow.order import Order
-from olvido.requests.workflow.worker import waiting
+from olvido.requests.workflow.order import Order, waiting
 from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +58,17 @@ def _answerable(request: Request) -> bool:
     return ready and request.kind is not RequestKind.DESTROY
 
 
-def batches(workspace: Workspace, ref: str = SERVING) -> tuple[Batch, ...]:
-    """All open requests that a model holds records of, those that share a part together.
+def batches(
+    workspace: Workspace, ref: str = SERVING, among: Iterable[Request] | None = None
+) -> tuple[Batch, ...]:
+    """Requests that a model holds records of, those that share a part together.
 
     A model that is one piece is one part: everybody who asks of it goes together.
+
+    Args:
+        workspace: with the requests and the model.
+        ref: the model.
+        among: the requests to look at; None: all that are open and do not run.
 
     Raises:
         UnknownName: no such model.
@@ -68,9 +76,9 @@ def batches(workspace: Workspace, ref: str = SERVING) -> tuple[Batch, ...]:
     held = workspace.load(ref)
     trace = held.trained.trace
     found: list[tuple[set[str], set[str]]] = []
-    for request in workspace.store.requests():
-        if not _answerable(request):
-            continue
+    if among is None:
+        among = filter(_answerable, workspace.store.requests())
+    for request in among:
         states = lineage_of(workspace.store, request).models
         ids = {
             record.id

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Request, RequestStatus
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.lineage import Holding
 from olvido.ledger.store import Store, engine, schema
@@ -28,6 +29,7 @@ from olvido.requests import desk
 from olvido.requests.desk import Front, receive
 from olvido.requests.workflow import Order, Worker, waiting
 from olvido.requests.workflow.forgetting import WORK
+from olvido.requests.workflow.order import heir
 from olvido.settings import Settings
 
 S = RequestStatus
@@ -187,6 +189,105 @@ def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, learned:
     require_answered(on_postgres, before, learned.town.leaver.name)
     # Neither the ledger nor what DBOS remembers fell back to files.
     assert not list(on_postgres.workspace.rglob("*.db"))
+
+
+def approved(settings: Settings, name: str, **order: Any) -> str:
+    """Another request, with the same order as the first unless said otherwise."""
+    with opened(settings) as store:
+        front = Front(store, settings)
+        request = receive(front, name, law="gdpr")
+        for status in (S.LOCATED, S.PLANNED):
+            store.advance_request(request.id, status)
+        same = {"model": store.model("serving").id, "method": "retrain"} | order
+        desk.approve(front, request.id, by="Eva", order=Order(**same).to_dict())
+        return request.id
+
+
+def test_who_is_approved_together_is_answered_together_whatever_is_killed(
+    settings: Settings, learned: Any
+) -> None:
+    names = [learned.town.leaver.name, learned.town.residents[1].name]
+    assert names[0] != names[1]
+    second = approved(settings, names[1])
+    process = start(settings, kill="after publish")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, err
+    done = start(settings)
+    out, err = done.communicate(timeout=300)
+    assert done.returncode == 0, err
+    assert {one["id"] for one in json.loads(out)["requests"]} == {"req-0001", second}
+    with opened(settings) as store:
+        # One forgetting, one new version, and nobody in it.
+        assert len(store.models()) == 2
+        serving = store.aliases()["serving"]
+        for name in names:
+            states = {s.model.id: s.holding for s in store.lineage(store.key.subject(name)).models}
+            assert states[serving] is Holding.WITHOUT
+        for request in store.requests():
+            assert request.status is S.PUBLISHED
+            assert [step.status for step in request.history].count(S.RUNNING) == 1
+            assert {item.item for item in store.closure(request.id)} > {"backups", "recipients"}
+            report = json.loads((settings.reports / f"{request.id}.json").read_text())
+            assert report["together"] == ["req-0001", second]
+        assert store.verify_log().sound
+    assert len(list(settings.certificates.iterdir())) == 2
+    assert not list((settings.workspace / WORK).glob("*.json"))
+
+
+def test_where_one_of_several_is_called_off_the_other_begins_again(
+    settings: Settings, learned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = approved(settings, learned.town.residents[1].name)
+    answered: list[list[str]] = []
+
+    def forget(_: Any, identifier: str) -> str:
+        with opened(settings) as store:
+            together = [request.id for request in waiting(store)]
+            assert identifier == together[0]
+            for one in together:
+                store.advance_request(one, S.RUNNING)
+            if second in together:
+                desk.cancel(Front(store, settings), second, why="withdrawn")
+        answered.append(together)
+        document = {"requests": together, "model": None, "uses": [], "method": None}
+        (settings.workspace / WORK / "x.json").write_text(
+            json.dumps(document | {"verdicts": [], "documents": {one: {} for one in together}})
+        )
+        return "x.json"
+
+    replaced(monkeypatch, forget)
+    with Worker(settings) as worker:
+        (done,) = worker.work()
+    assert answered == [["req-0001", second], ["req-0001"]]
+    assert (done.id, done.status) == ("req-0001", S.NEEDS_INPUT)
+    with opened(settings) as store:
+        assert store.request(second).status is S.CANCELLED
+
+
+def test_who_waited_leaves_the_model_that_serves_by_then(settings: Settings) -> None:
+    with opened(settings) as store:
+        first = store.model("serving")
+
+        def made(name: str, parent: str, **how: Any) -> str:
+            fact = Model(
+                digest=Digest.of(name.encode()),
+                path=name,
+                learner="monolith",
+                parents=(parent,),
+                **how,
+            )
+            return store.add_model(fact).id
+
+        assert heir(store, first.id) == heir(store, "serving") == first.id
+        once = made("once", first.id, method="retrain")
+        twice = made("twice", once, method="npo")
+        store.set_alias("serving", twice)
+        assert {heir(store, model) for model in (first.id, once, twice, "serving")} == {twice}
+        # A further training is another model, and what was ordered of the first is of the first.
+        trained = made("trained", twice)
+        store.set_alias("serving", trained)
+        assert heir(store, first.id) == first.id
+        assert heir(store, trained) == trained
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> None:

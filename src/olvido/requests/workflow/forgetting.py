@@ -15,12 +15,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from olvido.documents import finite, write_document
 from olvido.errors import OlvidoError, StateError
 from olvido.ledger.digests import Digest, canonical_json
 from olvido.settings import Settings
+
+if TYPE_CHECKING:
+    from olvido.requests.workflow.order import Order
+    from olvido.workspace import Workspace
 
 BEAT = 0.5
 """Seconds between two signs of life."""
@@ -32,12 +38,16 @@ WORK = "work"
 def forget(settings: Settings, identifier: str) -> str:
     """Answer a request so far that nothing but publishing is left; returns the result's file name.
 
+    Whatever else waits with the same order and touches the same part of the model is answered with
+    it; where that cannot be, the request is answered alone.
+
     Raises:
         OlvidoError: as `olvido.requests.run`; the ledger says that the request is running.
     """
     from olvido.requests.flow import attempt
+    from olvido.requests.publishing import Prepared
     from olvido.requests.types import Probes
-    from olvido.requests.workflow.order import Order
+    from olvido.requests.workflow.order import Order, heir
     from olvido.workspace import Workspace
 
     with Workspace(settings) as workspace:
@@ -49,26 +59,57 @@ def forget(settings: Settings, identifier: str) -> str:
         def rows(name: str | None) -> tuple:  # type: ignore[type-arg]
             return () if name is None else workspace.rows(workspace.store.dataset(name))
 
-        ready = attempt(
-            workspace,
-            identifier,
-            ref=order.model,
-            probes=Probes(
-                holdout=rows(order.holdout),
-                neighbours=rows(order.neighbours),
-                general=rows(order.general),
-            ),
-            method=order.method,
-            options=order.options,
-            references=order.references,
-            within=order.within,
-            level=order.level,
-            seed=order.seed,
-        ).prepared
+        model = heir(workspace.store, order.model)
+        probes = Probes(
+            holdout=rows(order.holdout),
+            neighbours=rows(order.neighbours),
+            general=rows(order.general),
+        )
+
+        def prepared(*identifiers: str) -> Prepared:
+            return attempt(
+                workspace,
+                *identifiers,
+                ref=model,
+                probes=probes,
+                method=order.method,
+                options=order.options,
+                references=order.references,
+                within=order.within,
+                level=order.level,
+                seed=order.seed,
+            ).prepared
+
+        together = _together(workspace, identifier, order, model)
+        try:
+            ready = prepared(*together)
+        except OlvidoError:
+            if len(together) == 1:
+                raise
+            # Not for another's sake does a request go unanswered.
+            ready = prepared(identifier)
     document = finite(ready.to_dict())
     name = f"{identifier}-{Digest.of(canonical_json(document)).hex[:16]}.json"
     write_document(document, settings.workspace / WORK / name)
     return name
+
+
+def _together(workspace: Workspace, identifier: str, order: Order, model: str) -> tuple[str, ...]:
+    """The request, and those that are answered with it: equal orders, and a part of the model."""
+    from olvido.requests.batching import batches
+    from olvido.requests.workflow.order import Order, heir, waiting
+
+    store, same = workspace.store, []
+    for request in waiting(store):
+        other = Order.of(request)
+        if other is not None and replace(other, model=heir(store, other.model)) == replace(
+            order, model=model
+        ):
+            same.append(request)
+    for batch in batches(workspace, model, same):
+        if identifier in batch.requests:
+            return (identifier, *(one for one in batch.requests if one != identifier))
+    return (identifier,)
 
 
 @contextmanager

@@ -7,7 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from olvido.errors import InputError
-from olvido.ledger.facts import Request
+from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.ledger.serving import SERVING
+from olvido.ledger.store import Store
+
+_READY = (RequestStatus.APPROVED, RequestStatus.RUNNING, RequestStatus.AUDITED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +56,30 @@ class Order:
                         "resume it, and approve its plan again"
                     ) from None
         return None
+
+
+def waiting(store: Store) -> tuple[Request, ...]:
+    """The requests that a worker would take up: approved with an order, or cut off."""
+    return tuple(
+        request
+        for request in store.requests(_READY)
+        if request.kind is not RequestKind.DESTROY and Order.of(request) is not None
+    )
+
+
+def heir(store: Store, model: str) -> str:
+    """The model that serves in place of the one that was ordered, where it came from it by
+    forgetting alone; otherwise that one itself.
+
+    Between an approval and its turn another request may have been answered: to forget in the model
+    of then would leave the one that serves as it is.
+    """
+    known = {found.id: found for found in store.models()}
+    serving = store.aliases().get(SERVING)
+    at = known[store.model(model).id] if model != SERVING else known.get(serving or "")
+    one = known.get(serving or "")
+    while one is not None and at is not None and one.id != at.id:
+        if one.method is None:
+            return at.id
+        one = known.get(one.parents[0]) if one.parents else None
+    return serving if one is not None and serving is not None else model

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from olvido.documents import read_document
 from olvido.errors import InputError, OlvidoError, StateError
-from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.ledger.facts import Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.ledger.store.engine import database_url
@@ -28,10 +29,10 @@ from olvido.requests.desk import Front
 from olvido.requests.untaught import conclude, concluded, untaught
 from olvido.requests.workflow import forgetting
 from olvido.requests.workflow.forgetting import BEAT, WORK, heard
-from olvido.requests.workflow.order import Order
+from olvido.requests.workflow.order import Order, heir, waiting
 from olvido.settings import Settings
 
-VERSION = "olvido-1"
+VERSION = "olvido-2"
 """Of the workflow's steps: what another version began would be left lying by DBOS."""
 
 SILENCE = 60.0
@@ -46,19 +47,9 @@ _NOTHING = "nothing"
 """What the first step gives where no model has to forget."""
 
 _S = RequestStatus
-_READY = (_S.APPROVED, _S.RUNNING, _S.AUDITED)
 
 Watch = Callable[[str, str], None]
 """Told a request's id and what begins."""
-
-
-def waiting(store: Store) -> tuple[Request, ...]:
-    """The requests that a worker would take up: approved with an order, or cut off."""
-    return tuple(
-        request
-        for request in store.requests(_READY)
-        if request.kind is not RequestKind.DESTROY and Order.of(request) is not None
-    )
 
 
 class Worker:
@@ -102,8 +93,8 @@ class Worker:
             return self._forgotten(identifier)
 
         @DBOS.step(name="publish")
-        def publish(identifier: str, result: str) -> None:
-            self._published(identifier, result)
+        def publish(identifier: str, result: str) -> list[str]:
+            return self._published(identifier, result)
 
         @DBOS.step(name="closure")
         def closure(identifier: str) -> None:
@@ -114,13 +105,16 @@ class Worker:
             self._certified(identifier)
 
         @DBOS.workflow(name="answer")
-        def answer(identifier: str) -> None:
+        def answer(identifier: str) -> list[str]:
             try:
-                publish(identifier, forget(identifier))
-                closure(identifier)
-                certify(identifier)
+                together = publish(identifier, forget(identifier))
+                for one in together:
+                    closure(one)
+                    certify(one)
             except (OlvidoError, OSError) as error:
                 self._set_aside(identifier, error)
+                return [identifier]
+            return together
 
         self._workflow = answer
         DBOS.launch()
@@ -147,8 +141,8 @@ class Worker:
         # What DBOS took up as it was launched, whatever the ledger calls it by now.
         pending = DBOS.list_workflows(status=["PENDING", "ENQUEUED"], app_version=VERSION)
         for cut_off in pending:
-            DBOS.retrieve_workflow(cut_off.workflow_id).get_result(polling_interval_sec=_POLL)
-            done[cut_off.workflow_id.split(":")[1]] = None
+            handle: Any = DBOS.retrieve_workflow(cut_off.workflow_id)
+            done |= dict.fromkeys(handle.get_result(polling_interval_sec=_POLL))
         while True:
             with self._store() as store:
                 left = [request for request in waiting(store) if request.id not in done]
@@ -158,9 +152,8 @@ class Worker:
             # Where the ledger has gone on since, it is another workflow: one that ended badly, or
             # that another version began, does not stand in the way of a new one.
             with SetWorkflowID(f"{VERSION}:{request.id}:{len(request.history)}"):
-                handle = DBOS.start_workflow(self._workflow, request.id)
-            handle.get_result(polling_interval_sec=_POLL)
-            done[request.id] = None
+                started = DBOS.start_workflow(self._workflow, request.id)
+            done |= dict.fromkeys(started.get_result(polling_interval_sec=_POLL))
 
     def _forgotten(self, identifier: str) -> str:
         self._watch(identifier, "forgetting")
@@ -168,13 +161,17 @@ class Worker:
         with self._store() as store:
             request = store.request(identifier)
             order = Order.of(request)
-            if order is not None and untaught(store, request, order.model) is not None:
+            if order is not None and untaught(store, request, heir(store, order.model)):
                 return _NOTHING
         name = _subprocess(self.settings, identifier)
         _here("after forget", identifier)
         return name
 
-    def _published(self, identifier: str, result: str) -> None:
+    def _published(self, identifier: str, result: str) -> list[str]:
+        """The requests that were answered; none where one of several was called off meanwhile.
+
+        Then the others are still running, by the ledger, and begun again without it.
+        """
         from olvido.requests.publishing import Prepared, publish
 
         self._watch(identifier, "publishing")
@@ -183,11 +180,19 @@ class Worker:
             with self._store() as store:
                 conclude(Front(store, self.settings), identifier)
             _here("after publish", identifier)
-            return
-        document = read_document(self.settings.workspace / WORK / result)
+            return [identifier]
+        prepared = Prepared.from_dict(read_document(self.settings.workspace / WORK / result))
         with self._store() as store:
-            publish(Front(store, self.settings), Prepared.from_dict(document))
+            asked = [store.request(one) for one in prepared.requests]
+            off = [r.id for r in asked if r.status is _S.CANCELLED and r.id != identifier]
+            if off and not any(r.status in (_S.AUDITED, _S.PUBLISHED) for r in asked):
+                return []
+            # What was being published already goes on, without whoever was called off since.
+            left = tuple(one for one in prepared.requests if one not in off)
+            prepared = replace(prepared, requests=left)
+            publish(Front(store, self.settings), prepared)
         _here("after publish", identifier)
+        return list(prepared.requests)
 
     def _closed(self, identifier: str) -> None:
         from olvido.requests.closure import close, closure
