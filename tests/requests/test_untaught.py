@@ -83,6 +83,8 @@ def test_it_goes_all_the_way_without_a_model_or_a_certificate(workspace: Workspa
     answered = conclude(workspace, request.id)
     assert answered.status is S.PUBLISHED
     assert conclude(workspace, request.id) == answered
+    # It has ended, and is not to be answered once more.
+    assert untaught(store, answered) is None
     assert all(record.tombstone for record in store.lineage(request.subject).records)  # type: ignore[arg-type]
     # She is in files still: nothing is closed before she has left them.
     assert any(a.item.startswith("rows:") for a, said in closure(workspace, request.id))

@@ -61,7 +61,7 @@ def untaught(store: Store, request: Request, ref: str = SERVING) -> Untaught | N
     Raises:
         UnknownName: no such model.
     """
-    if request.kind is RequestKind.DESTROY:
+    if request.kind is RequestKind.DESTROY or not request.status.open:
         return None
     found, aliases = lineage_of(store, request), store.aliases()
     serving = aliases.get(SERVING)
