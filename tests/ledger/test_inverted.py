@@ -109,9 +109,12 @@ def test_an_index_is_made_once_and_again_when_its_rows_change(
     rows = [{"id": "a", "text": SAID}, {"id": "b", "text": NEARLY}, {"id": "c", "text": "?!"}]
     dataset = import_rows(store, tmp_path, rows, name="mine").dataset
     assert near_copies(store, tmp_path, {dataset.id: ["a"]})
+    assert not index_path(tmp_path, dataset.file).exists(), "a small one is kept nowhere"
+    monkeypatch.setattr(inverted, "KEPT_FROM", 1)
+    assert near_copies(store, tmp_path, {dataset.id: ["a"]})
     made = []
-    make = inverted._make
-    monkeypatch.setattr(inverted, "_make", lambda *a: made.append(1) or make(*a))
+    make = inverted._made
+    monkeypatch.setattr(inverted, "_made", lambda *a: made.append(1) or make(*a))
     assert near_copies(store, tmp_path, {dataset.id: ["a"]})
     assert made == []
     kept = [row for row in stored_rows(tmp_path / dataset.file) if row["id"] != "b"]

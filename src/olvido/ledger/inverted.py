@@ -1,6 +1,7 @@
 """Which rows say nearly what others say: inverted indexes of runs of words, beside the rows' files.
 
-Each dataset's index is made once, when it is first asked for, and again when its file has changed.
+A large dataset's index is made once, when it is first asked for, and again when its file has
+changed; a small one's is made each time and kept nowhere.
 A run weighs log(1 + N/n) where n of N rows have it, so that what many rows share, as the form of a
 question, tells little; two rows are as alike as the weight that they share, of the weight that
 either has (weighted Jaccard). Rows that share none of a row's heaviest runs, together more than
@@ -27,11 +28,13 @@ from olvido.documents import read_document, write_document
 from olvido.errors import InputError
 from olvido.ledger.copies import ALIKE, LEAST, WORDS, Copy, words
 from olvido.ledger.identity import Key
-from olvido.ledger.rows import INDEXING, footer_digest, rows_at, stored_rows, text_of
+from olvido.ledger.rows import INDEXING, footer_digest, rows_at, rows_in, stored_rows, text_of
 from olvido.ledger.store import Store
 from olvido.ledger.store.datasets import chunks
 
 SUFFIX = ".runs"
+KEPT_FROM = 10_000
+"""Rows from which an index is kept: fewer are indexed in a fifth of a second."""
 
 _TOGETHER = 20_000
 _ARRAYS = ("runs", "ends", "places")
@@ -57,14 +60,22 @@ class Inverted:
 
     @classmethod
     def of(cls, data: Path, file: str, key: Key) -> Self:
-        """The index of a dataset's file, made now where there is none or the file has changed."""
+        """The index of a dataset's file, made now where there is none or the file has changed.
+
+        Raises:
+            StateError: the file is missing or damaged.
+        """
         folder, footer = index_path(data, file), footer_digest(data / file)
+        if rows_in(data / file) < KEPT_FROM:
+            return cls(*_made(data, file, key))
         try:
             about = read_document(folder / "about.json")
         except (InputError, OSError):
             about = {}
         if about.get("footer") != footer:
-            about = _make(data, file, key, {"footer": footer})
+            made = _made(data, file, key)
+            about = {"footer": footer, "rows": made[0]}
+            _keep(data, file, about, dict(zip(_ARRAYS, made[1:], strict=True)))
         arrays = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
         return cls(about["rows"], *arrays)
 
@@ -223,8 +234,10 @@ class _Digest:
         return int.from_bytes(said.digest())
 
 
-def _make(data: Path, file: str, key: Key, about: dict[str, Any]) -> dict[str, Any]:
-    """Write the index of a file, whole or not at all; returns what its document says."""
+def _made(
+    data: Path, file: str, key: Key
+) -> tuple[int, NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]:
+    """The parts of the index of a file, in their order."""
     digest, texts = _Digest(key), (text_of(row) for row in stored_rows(data / file))
     parts: list[NDArray[np.uint64]] = []
     lengths: list[NDArray[np.int64]] = []
@@ -243,12 +256,14 @@ def _make(data: Path, file: str, key: Key, about: dict[str, Any]) -> dict[str, A
     fresh[1:] = (runs[1:] != runs[:-1]) | (places[1:] != places[:-1])
     runs, places = runs[fresh], places[fresh]
     first = np.flatnonzero(np.concatenate([[True], runs[1:] != runs[:-1]]))[: len(runs)]
-    arrays: dict[str, NDArray[Any]] = {
-        "runs": runs[first],
-        "ends": np.concatenate([first, [len(runs)]]).astype(np.uint64),
-        "places": places,
-    }
-    about = about | {"rows": len(counts)}
+    ends = np.concatenate([first, [len(runs)]]).astype(np.uint64)
+    return len(counts), runs[first], ends, places
+
+
+def _keep(
+    data: Path, file: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write the index of a file, whole or not at all."""
     folder = data / f"{INDEXING}{os.urandom(8).hex()}"
     folder.mkdir()
     try:
@@ -259,4 +274,3 @@ def _make(data: Path, file: str, key: Key, about: dict[str, Any]) -> dict[str, A
         folder.replace(index_path(data, file))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return about

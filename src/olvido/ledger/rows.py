@@ -201,6 +201,12 @@ def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, 
             first = end
 
 
+def rows_in(path: Path) -> int:
+    """How many stored rows a file has. Raises StateError if unreadable."""
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def footer_digest(path: Path) -> str:
     """SHA-256 of what a file says of its own parts, in hex: other rows, another footer."""
     try:
