@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.curvature import PerRecord, fit_ekfac, influences, products, query_gradients
+from olvido.curvature import PerRecord, fit_ekfac, influences, products, query_gradients, shelf_at
 from olvido.curvature.factored import sum_of
 from olvido.errors import InputError
 from olvido.forgetting.gradient.sampling import uniform
@@ -94,7 +93,7 @@ class Influence:
                 f"{damping}"
             )
         self.repeats, self.sample, self.damping = repeats, sample, damping
-        self.factors = None if factors is None else Path(factors)
+        self.factors = shelf_at(factors)
 
     def scores(
         self, trained: Trained, records: Sequence[Example], query: Example, task: Task, seed: int

@@ -6,7 +6,7 @@ from olvido.curvature.ekfac import Block, Ekfac, fit_ekfac
 from olvido.curvature.fisher import diagonal_fisher
 from olvido.curvature.gradients import Gradients, PerRecord
 from olvido.curvature.influence import influences, products, query_gradients
-from olvido.curvature.shelf import find_ekfac, shelve_ekfac
+from olvido.curvature.shelf import find_ekfac, shelf_at, shelve_ekfac
 
 __all__ = [
     "Block",
@@ -22,5 +22,6 @@ __all__ = [
     "influences",
     "products",
     "query_gradients",
+    "shelf_at",
     "shelve_ekfac",
 ]

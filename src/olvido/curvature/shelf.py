@@ -15,6 +15,20 @@ from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 
 
+def shelf_at(path: str | None) -> Path | None:
+    """The folder that an option names.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if path is None:
+        return None
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"factors names a folder of curvatures, and {folder} is none")
+    return folder
+
+
 def find_ekfac(
     model: Module, folder: Path, *, leaving: Sequence[Example] = (), task: Task | None = None
 ) -> Ekfac | None:

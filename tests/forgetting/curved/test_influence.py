@@ -136,6 +136,7 @@ def test_the_next_removal_finds_what_is_left(
         ({"strength": 0.0}, "strength must be above 0"),
         ({"target": -1.0}, "target is a loss above 0"),
         ({"sample": 0}, "sample and batch_size"),
+        ({"factors": __file__}, "is none"),
         ({"factors": "there", "inverse": "gauss-newton"}, "no use to gauss-newton"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path as Folder
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +17,7 @@ from olvido.curvature import (
     find_ekfac,
     fit_ekfac,
     gauss_newton,
+    shelf_at,
 )
 from olvido.errors import InputError, UnknownName
 from olvido.forgetting.curved.base import BEARABLE, LOOKS, Curved, Path, Search, before, put
@@ -72,7 +72,7 @@ class Influence(Curved):
         if factors is not None and inverse != "ekfac":
             raise InputError(f"factors are those of ekfac: they are of no use to {inverse}")
         self.steps, self.damping, self.inverse = steps, damping, inverse
-        self.factors = None if factors is None else Folder(factors)
+        self.factors = shelf_at(factors)
 
     def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         further = self.steps * (1 + LOOKS * FORWARD) if self.steps > 1 else 0.0
