@@ -34,8 +34,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-NewDatabase = Callable[[str], str]
-"""Makes a database on the test's Postgres, like another one or like `template1`; gives its URL."""
+NewDatabase = Callable[[], str]
+"""Makes an empty database on the test's Postgres; gives its URL."""
 
 
 @pytest.fixture(scope="session")
@@ -47,11 +47,10 @@ def new_database() -> Iterator[NewDatabase]:
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     numbers, made = itertools.count(), []
 
-    def make(template: str) -> str:
+    def make() -> str:
         name = f"olvido_{os.getpid()}_{next(numbers)}"
-        like = make_url(template).database if "://" in template else template
         with engine.connect() as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{like}"'))
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE template0'))
         made.append(name)
         return make_url(server).set(database=name).render_as_string(hide_password=False)
 

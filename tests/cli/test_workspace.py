@@ -45,9 +45,9 @@ def test_init_leaves_another_ledger_or_key_alone(olvido: Olvido, here: Path) -> 
 
 
 def test_a_ledger_on_a_server_is_found_again(
-    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], str]
+    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[], str]
 ) -> None:
-    url = new_database("template0")
+    url = new_database()
     monkeypatch.setenv("OLVIDO_LEDGER", url)
     assert olvido("init")[0] == 0
     monkeypatch.delenv("OLVIDO_LEDGER")
@@ -59,9 +59,9 @@ def test_a_ledger_on_a_server_is_found_again(
 
 
 def test_a_password_is_written_nowhere(
-    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[str], str]
+    olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[], str]
 ) -> None:
-    monkeypatch.setenv("OLVIDO_LEDGER", new_database("template0").replace("@", ":secret@"))
+    monkeypatch.setenv("OLVIDO_LEDGER", new_database().replace("@", ":secret@"))
     status, out, err = olvido("init")
     assert (status, "set OLVIDO_LEDGER for every command" in " ".join(out.split())) == (0, True)
     assert "secret" not in out + err

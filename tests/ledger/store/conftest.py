@@ -20,9 +20,9 @@ Rows = list[tuple[Table, list[dict[str, Any]]]]
 
 
 @pytest.fixture(scope="session")
-def blank_database(new_database: Callable[[str], str], blank: Path) -> tuple[str, Rows]:
+def blank_database(new_database: Callable[[], str], blank: Path) -> tuple[str, Rows]:
     """A Postgres database with a new ledger under the key of `blank`, and all its rows."""
-    url = new_database("template0")
+    url = new_database()
     Store.create(url, key=Key.load(blank / "olvido.key")).close()
     with engine.transaction(engine.connect(make_url(url)), writing=False) as connection:
         rows = [(t, connection.execute(t.select()).mappings().all()) for t in TABLES]
@@ -51,8 +51,8 @@ def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """Where no ledger is yet."""
     if request.param == "sqlite":
         return tmp_path / "none.db"
-    make: Callable[[str], str] = request.getfixturevalue("new_database")
-    return make("template0")
+    make: Callable[[], str] = request.getfixturevalue("new_database")
+    return make()
 
 
 @pytest.fixture

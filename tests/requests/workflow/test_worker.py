@@ -62,9 +62,9 @@ def settings(learned: Any, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def on_postgres(settings: Settings, new_database: Callable[[str], str]) -> Settings:
+def on_postgres(settings: Settings, new_database: Callable[[], str]) -> Settings:
     """The same with its ledger, every row of it, in Postgres; DBOS keeps its tables there too."""
-    url = new_database("template0")
+    url = new_database()
     old, new = (engine.connect(engine.database_url(place)) for place in (settings.ledger, url))
     engine.migrate(new)
     with (
