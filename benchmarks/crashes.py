@@ -10,7 +10,7 @@ half of the time that one is ended and the worker left to go on. So until a run 
 what was alive when it was killed is counted. After every kill and at the end the ledger is looked
 at; what is found wrong is counted, not raised. Then it is measured how long a worker takes from its
 start, after a kill in the midst of forgetting, until the ledger says that it forgets again. The
-results are written after every request, and a run that was stopped goes on.
+results are written after every kill, and a benchmark that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -217,9 +217,11 @@ def wrong(folder: Path, name: str, *, ended: bool) -> list[str]:
     return found
 
 
-def life(folder: Path, name: str, seed: int, span: float) -> dict[str, Any]:
-    """One request, killed on its way until a run gets through."""
-    chance, kills, faults = random.Random(seed), [], []
+def life(
+    folder: Path, name: str, one: dict[str, Any], span: float, write: Callable[[], None]
+) -> None:
+    """One request, killed on its way until a run gets through; every kill is written down."""
+    chance, kills, faults = random.Random(one["seed"]), one["kills"], one["faults"]
     process, spared = start(folder), False
     while not ended(process, moment := chance.uniform(0.0, span)):
         child = child_of(process) if chance.random() < 0.5 and not spared else None
@@ -238,13 +240,14 @@ def life(folder: Path, name: str, seed: int, span: float) -> dict[str, Any]:
             process.kill()
             process.communicate()
         faults += wrong(folder, name, ended=False)
+        write()
         if child is None:
             process = start(folder)
     _, err = process.communicate()
     if process.returncode != 0:
         faults.append(f"the last run ended with {process.returncode}: {err.decode()[-200:]}")
     faults += wrong(folder, name, ended=True)
-    return {"seed": seed, "kills": kills, "faults": faults}
+    one["answered"] = True
 
 
 def resumes(folder: Path, name: str, count: int) -> dict[str, Any]:
@@ -282,13 +285,17 @@ def told(document: dict[str, Any]) -> dict[str, Any]:
     resumed = document.get("resumes", {})
     faults = sum(len(one["faults"]) for one in [*document["lives"], resumed] if one)
     count, faulty = len(kills), sum(bool(one["faults"]) for one in document["lives"])
+    answered = sum(one["answered"] for one in document["lives"])
     return {
         "kills": count,
         "requests": len(document["lives"]),
+        "answered": answered,
         "faults": faults,
         # Clopper and Pearson's, one-sided.
         "bound_a_kill": float(beta.ppf(0.95, faults + 1, count - faults)),
-        "bound_a_request": float(beta.ppf(0.95, faulty + 1, len(document["lives"]) - faulty)),
+        "bound_a_request": float(beta.ppf(0.95, faulty + 1, answered - faulty))
+        if answered
+        else 1.0,
         "victims": dict(Counter(kill["victim"] for kill in kills)),
         "statuses": dict(Counter(kill["status"] for kill in kills)),
         "resumed": {
@@ -329,7 +336,9 @@ def main() -> None:
             number = len(document["lives"])
             folder = place(f"life-{number}")
             server.copy(origin, folder)
-            document["lives"].append(life(folder, name, number, span))
+            one = {"seed": number, "kills": [], "faults": [], "answered": False}
+            document["lives"].append(one)
+            life(folder, name, one, span, write)
             server.drop(folder.name)
             shutil.rmtree(folder)
             write()
