@@ -62,7 +62,8 @@ TERMS: dict[str, Any] = {
 }
 """Of every method: small batches, since 20 authors are few, and as many steps as they make."""
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "npo, projected": ("npo", {**TERMS, "project": True})
+    "npo, projected": ("npo", {**TERMS, "project": True}),
+    "graddiff, projected": ("graddiff", {**TERMS, "project": True}),
 } | {
     name: (name, TERMS)
     for name in (
