@@ -32,7 +32,7 @@ def test_everything_is_shown_with_what_it_does(
 
 
 def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
-    from olvido.cli.options import method_options
+    from olvido.cli.given.options import method_options
 
     words = {
         "guard": "kl",

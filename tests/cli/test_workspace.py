@@ -196,7 +196,8 @@ def test_a_full_disk_under_the_answer_is_an_error(here: Path) -> None:
 def test_interrupting_is_130(here: Path) -> None:
     # A shell that starts this in the background has its children ignore the signal.
     code = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + (
-        "from olvido.cli import output, main\n"
+        "from olvido.cli import main\n"
+        "from olvido.cli.given import output\n"
         "output.Terminal.emit = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "import sys; sys.argv = ['olvido', 'init']; main()"
     )

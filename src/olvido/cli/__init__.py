@@ -10,28 +10,10 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from olvido.cli import (
-    audit,
-    catalogue,
-    certificate,
-    compare,
-    curvature,
-    data,
-    demo,
-    forget,
-    learn,
-    log,
-    models,
-    notice,
-    request,
-    serve,
-    token,
-    trace,
-    verify,
-    work,
-    workspace,
-)
-from olvido.cli.output import Shared, complain
+from olvido.cli import catalogue, data, demo, workspace
+from olvido.cli.answering import certificate, log, notice, request, serve, token, work
+from olvido.cli.given.output import Shared, complain
+from olvido.cli.weights import audit, compare, curvature, forget, learn, models, trace, verify
 from olvido.errors import InputError, OlvidoError, StateError
 from olvido.processes import world_size
 

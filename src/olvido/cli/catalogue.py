@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
+from olvido.cli.given.output import Terminal, command, table
 from olvido.settings import find_folder
 
 commands = typer.Typer()

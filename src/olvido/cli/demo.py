@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.stages import stages
 
 commands = typer.Typer()
 
@@ -34,7 +34,7 @@ def demo(
     ] = 3,
 ) -> bool:
     """Learn a town, forget one resident, audit, publish, and write a report with pictures."""
-    from olvido.cli.options import method_options
+    from olvido.cli.given.options import method_options
     from olvido.demo.story import fresh_folder, tell
     from olvido.errors import InputError
 

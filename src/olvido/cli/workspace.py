@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
+from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import StateError
 from olvido.settings import FILE, Settings, template
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.recipes import BatchSize, Epochs, Rate, recipe_of
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.recipes import BatchSize, Epochs, Rate, recipe_of
+from olvido.cli.given.stages import stages
 
 commands = typer.Typer()
 
@@ -67,7 +67,7 @@ def compare(
 
     A comparison that was cut off goes on where it was when the same command is given again.
     """
-    from olvido.cli.rows import examples_of
+    from olvido.cli.given.rows import examples_of
     from olvido.comparison import compare as door
     from olvido.errors import InputError
 
@@ -114,7 +114,7 @@ def compare(
 
 def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:
     """Options of methods, each written as method.name=value."""
-    from olvido.cli.options import method_options
+    from olvido.cli.given.options import method_options
     from olvido.errors import InputError
 
     by_method: dict[str, list[str]] = {}

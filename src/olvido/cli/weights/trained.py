@@ -11,8 +11,8 @@ from olvido.errors import InputError
 
 if TYPE_CHECKING:
     from olvido.audits.types import Shadow
-    from olvido.cli.output import Terminal
-    from olvido.cli.stages import Stage
+    from olvido.cli.given.output import Terminal
+    from olvido.cli.given.stages import Stage
     from olvido.learners import Recipe
     from olvido.models import Loaded
     from olvido.tasks import Example, Language

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.front import Id, commands, day, described, fronted
-from olvido.cli.output import Terminal, command, table
+from olvido.cli.answering.front import Id, commands, day, described, fronted
+from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import InputError
 
 __all__ = ["commands"]

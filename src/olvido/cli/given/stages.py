@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from olvido.cli.output import Terminal
+from olvido.cli.given.output import Terminal
 from olvido.processes import is_main
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
+from olvido.cli.given.output import Terminal, command, table
 
 commands = typer.Typer()
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
     from olvido.forgetting import Trial
@@ -57,9 +57,9 @@ def forget(
     The claim is empirical until `olvido audit` has passed. Nothing is written when the method
     changes nothing or destroys what should be kept.
     """
-    from olvido.cli.options import method_options
-    from olvido.cli.places import require_folder
-    from olvido.cli.rows import examples_of
+    from olvido.cli.given.options import method_options
+    from olvido.cli.given.places import require_folder
+    from olvido.cli.given.rows import examples_of
     from olvido.errors import InputError
     from olvido.forgetting import forget as door
     from olvido.models import load, save

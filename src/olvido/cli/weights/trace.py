@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
     from olvido.learners import Trained
@@ -60,7 +60,7 @@ def trace(
     """
     from olvido.attribution import trace as door
     from olvido.attribution.page import require_writable, write_page
-    from olvido.cli.options import attribution_options
+    from olvido.cli.given.options import attribution_options
     from olvido.errors import InputError
 
     if (question is None) == (text is None):
@@ -114,7 +114,7 @@ def taught(
     terminal: Terminal, model: str, records: Path | None, chat: bool | None
 ) -> tuple[Trained, tuple[Example, ...], Task, dict[str, list[str]] | None]:
     """The model, what it was taught, how it is asked, and whom each record is about."""
-    from olvido.cli.rows import examples_of
+    from olvido.cli.given.rows import examples_of
     from olvido.learners import Trained
     from olvido.models import load
     from olvido.tasks import Language

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
+from olvido.cli.given.output import Terminal, command, table
 
 commands = typer.Typer()
 

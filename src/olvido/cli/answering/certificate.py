@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from olvido.cli.front import fronted
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.stages import stages
+from olvido.cli.answering.front import fronted
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
     from olvido.ledger.signing import PublicKey

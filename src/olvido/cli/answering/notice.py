@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.front import fronted
-from olvido.cli.output import Terminal, command
+from olvido.cli.answering.front import fronted
+from olvido.cli.given.output import Terminal, command
 
 commands = typer.Typer()
 

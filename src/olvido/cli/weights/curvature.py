@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.stages import stages
 
 commands = typer.Typer()
 
@@ -40,8 +40,8 @@ def curvature(
     'olvido forget --method influence --option factors=DIR' takes from the folder one that never met
     those who leave. It holds what the records taught, and goes when they have to.
     """
-    from olvido.cli.places import require_folder
-    from olvido.cli.trace import taught
+    from olvido.cli.given.places import require_folder
+    from olvido.cli.weights.trace import taught
     from olvido.curvature import shelve_ekfac
 
     require_folder(out)

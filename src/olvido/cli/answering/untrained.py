@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from olvido.cli.output import Terminal, table
+from olvido.cli.given.output import Terminal, table
 
 if TYPE_CHECKING:
     from olvido.workspace import Workspace

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from olvido.cli.closing import commands
-from olvido.cli.front import Id, fronted, show
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.stages import stages
-from olvido.cli.untrained import conclude, destroy, plan_destruction
+from olvido.cli.answering.closing import commands
+from olvido.cli.answering.front import Id, fronted, show
+from olvido.cli.answering.untrained import conclude, destroy, plan_destruction
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
     from olvido.requests import Probes
@@ -170,7 +170,7 @@ def approve(
     general: _General = None,
 ) -> None:
     """Let a plan be carried out by 'olvido run'; to destroy a model takes two people."""
-    from olvido.cli.options import method_options
+    from olvido.cli.given.options import method_options
     from olvido.errors import InputError
     from olvido.ledger.facts import RequestKind
     from olvido.ledger.serving import SERVING
@@ -227,7 +227,7 @@ def run(
     general: _General = None,
 ) -> bool:
     """Forget, audit against never-trained models, and publish what passes; 1 when nothing does."""
-    from olvido.cli.options import method_options
+    from olvido.cli.given.options import method_options
     from olvido.errors import InputError
     from olvido.requests import run as answer
     from olvido.requests.workflow.forgetting import locked
@@ -293,7 +293,7 @@ def report(
     ] = None,
 ) -> None:
     """Print a request's report."""
-    from olvido.cli.places import require_page
+    from olvido.cli.given.places import require_page
     from olvido.errors import StateError
 
     require_page(page)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
+from olvido.cli.given.output import Terminal, command, table
 
 commands = typer.Typer(help="Make, list and revoke tokens of the service.")
 

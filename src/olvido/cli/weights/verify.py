@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
     from rich.table import Table

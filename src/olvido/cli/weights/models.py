@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
+from olvido.cli.given.output import Terminal, command, table
 
 if TYPE_CHECKING:
     from olvido.ledger.exports import Registry

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of
+from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from olvido.audits import Report
-    from olvido.cli.trained import Training
+    from olvido.cli.weights.trained import Training
 
 commands = typer.Typer()
 
@@ -107,9 +107,9 @@ def audit(
     retained records as the audited model was (--base, --keep and its recipe).
     """
     from olvido.audits.base import Examination
-    from olvido.cli.places import require_folder, require_page
-    from olvido.cli.rows import examples_of
-    from olvido.cli.trained import about, require_alike
+    from olvido.cli.given.places import require_folder, require_page
+    from olvido.cli.given.rows import examples_of
+    from olvido.cli.weights.trained import about, require_alike
     from olvido.models import load
     from olvido.tasks import Language
 
@@ -201,7 +201,7 @@ def _training(
     """
     from olvido.audits.membership.shadows import require_pairs
     from olvido.audits.types import Level
-    from olvido.cli.trained import REFERENCES, SHADOWS, Training
+    from olvido.cli.weights.trained import REFERENCES, SHADOWS, Training
     from olvido.errors import InputError
 
     wanted = Level.named(level)

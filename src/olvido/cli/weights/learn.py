@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from olvido.cli.output import Terminal, command, table
-from olvido.cli.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of
-from olvido.cli.stages import stages
+from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of
+from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
     from olvido.workspace import Workspace
@@ -51,7 +51,7 @@ def learn(
 
     Under torchrun or accelerate launch, all processes share the training and one writes.
     """
-    from olvido.cli.options import learner_options
+    from olvido.cli.given.options import learner_options
     from olvido.errors import InputError
     from olvido.processes import from_main, is_main
     from olvido.workspace import Workspace

@@ -1,0 +1,1 @@
+"""Commands for who answers requests: what is asked, done, certified, told and shown."""

@@ -1,0 +1,1 @@
+"""What commands are given and how they answer: options, files of records, places, output."""
