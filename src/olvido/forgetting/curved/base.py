@@ -28,7 +28,9 @@ from olvido.ledger.facts import Guarantee
 from olvido.tasks import Example, Task
 
 LOOKS = 10
-"""Strengths that are tried on the forgotten records where there is a target."""
+"""Strengths that are tried at the most."""
+USUAL = 6
+"""And as a rule, where there is a target: four to eight in the tests' town."""
 DOWN, UP = 40.0, 10.0
 """How often the strength given may be halved, and doubled."""
 NEAR = 0.02
@@ -113,9 +115,10 @@ class Curved:
         raise NotImplementedError(f"{type(self).__name__} must define passes")
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
-        """All looks; without a target there mostly are fewer."""
+        """The usual number of looks where there is a target, and all without one."""
         passes = self.passes(trained.model, split, task)
-        return priced(trained, split, self._tokens(split, task, passes, LOOKS))
+        looks = USUAL if self.target is not None or split.holdout else LOOKS
+        return priced(trained, split, self._tokens(split, task, passes, looks))
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
