@@ -56,13 +56,14 @@ SETTINGS |= {
 }
 SETTINGS |= {
     f"{name}, searched": ("auto", {"methods": name, "retain_batch": 20})
-    for name in ("simnpo", "undial", "rmu", "idkdpo", "random_label")
+    for name in ("simnpo", "undial", "rmu", "idkdpo")
 }
 """Those that use up all their passes at the common rate, each at the rate that a search finds."""
 DEFAULTS = [name for name, (method, _) in SETTINGS.items() if name == method]
 """Methods that are tried untouched on models of other sizes."""
 STANDARD = (
-    "npo", "samnpo", "repselect", "npo, adapters", "graddiff", "altpo", "npo, projected", "npo, kl",
+    "npo", "samnpo", "repselect", "npo, adapters", "graddiff", "altpo", "simnpo", "npo, projected",
+    "npo, kl",
 )  # fmt: skip
 """Settings that are put to the whole standard audit."""
 SIZES = {

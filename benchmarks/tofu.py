@@ -63,6 +63,7 @@ TERMS: dict[str, Any] = {
 """Of every method: small batches, since 20 authors are few, and as many steps as they make."""
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "npo, projected": ("npo", {**TERMS, "project": True}),
+    "npo, projected, 12 passes": ("npo", {**TERMS, "project": True, "epochs": 12}),
     "graddiff, projected": ("graddiff", {**TERMS, "project": True}),
 } | {
     name: (name, TERMS)
