@@ -111,6 +111,14 @@ def test_the_worst_case_is_as_bad_as_is_said() -> None:
     assert 0.99 * most < abs(left).item() <= most
 
 
+def test_a_fit_finds_its_minimum_whatever_was_drawn() -> None:
+    """Weights of hundreds: the first step may halve the gradient and go past the minimum."""
+    X, y = problem(30, 3, 2, 1)
+    for seed in range(60):
+        head = CertifiedHead(0.01, sigma=10.0, account="worst", random_state=seed).fit(X, y)
+        assert head.forget([0]).refitted
+
+
 def test_an_account_that_grows_beyond_all_numbers_is_endless() -> None:
     X, y = problem(30, 3, 2, 1)
     head = CertifiedHead(0.01, sigma=10.0, random_state=0).fit(X, y)

@@ -26,6 +26,8 @@ TOLERANCE = 1e-6
 STEPS = 100
 """Newton steps of a fit: ten are common, so many mean that it goes nowhere."""
 HALVINGS = 30
+COARSE = 1e-10
+"""Share of the objective by which rounding may move it."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,12 @@ def minimised(objective: Objective, weights: Floats) -> Floats:
             share = 0.5**halvings
             further = weights + share * step
             ahead = objective.gradient(further)
-            # Near the end the value is too coarse to tell, and the gradient is not.
+            # Near the end the value is too coarse to tell, and the gradient is not. Further away
+            # the gradient may not decide: a step that halves it and raises the value is taken back
+            # by the next one, without end.
+            rise = objective.value(further) - value
             nearer = float(np.linalg.norm(ahead)) <= size / 2
-            if nearer or objective.value(further) <= value + 1e-4 * share * slope:
+            if rise <= 1e-4 * share * slope or (nearer and rise <= COARSE * (1 + abs(value))):
                 break
         weights, gradient = further, ahead
     raise TrainingFailed(
