@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,6 +78,7 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "environment": environment(),
         "settings": {k: str(v) for k, v in vars(args).items() if k != "out"},
+        "tokens": World(args).shares(),
         "methods": found,
     }
     if args.out:
@@ -152,6 +153,22 @@ class World:
         by_id = {record.id: record for record in self.split.forget}
         batches = self.task.batches(self.split.forget, self.batch)
         self.forgotten = [[by_id[i] for i in batch.ids] for batch in batches]
+
+    def shares(self) -> dict[str, float]:
+        """What the records' tokens are: answers, the beginning that all share, and padding."""
+        encoded = [self.task.encode(r) for r in (*self.split.forget, *self.split.retain)]
+        total = sum(len(prompt) + len(answer) for prompt, answer in encoded)
+        columns = zip(*(prompt for prompt, _ in encoded), strict=False)
+        shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+        batches = [*self.forgotten, *self.draws[:3]]
+        widths = [[sum(map(len, self.task.encode(r))) for r in some] for some in batches]
+        return {
+            "tokens": total,
+            "answers": sum(len(answer) for _, answer in encoded) / total,
+            "shared beginning": shared * len(encoded) / total,
+            "padded over unpadded, plain": sum(max(w) * len(w) for w in widths)
+            / sum(map(sum, widths)),
+        }
 
     def method(self, name: str) -> Descent:
         """As the library makes it."""

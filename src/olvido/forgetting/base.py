@@ -231,7 +231,7 @@ def forget(
             "are no numbers (nan or infinite). Give the model as it was saved whole"
         )
     began = time.perf_counter()
-    if chosen.guarantee is not Guarantee.EXACT:
+    if chosen.guarantee is not Guarantee.EXACT and not split.never:
         split = replace(split, strangers=strangers(trained, split.holdout, task))
     run = chosen.run(trained, split, task, seed=seed, watch=watch)
     seconds = time.perf_counter() - began
