@@ -33,13 +33,20 @@ def test_migrating_again_changes_nothing(ledger: Path | str, store: Store) -> No
     assert store.events() == before
 
 
-def test_a_newer_schema_is_refused(ledger: Path | str, store: Store, bare: Bare) -> None:
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [("9999", "made by a newer"), ("0001", "from before any"), ("0004", "from before any")],
+)
+def test_another_schema_is_refused(
+    ledger: Path | str, store: Store, bare: Bare, version: str, why: str
+) -> None:
     before = store.events()
     store.close()
-    bare.execute("UPDATE alembic_version SET version_num = '9999'")
+    bare.execute(f"UPDATE alembic_version SET version_num = '{version}'")
     content = ledger.read_bytes() if isinstance(ledger, Path) else b""
-    with pytest.raises(StateError, match="schema 9999, made by a newer Olvido"):
+    with pytest.raises(StateError, match=f"schema {version}, {why}") as refused:
         Store.open(ledger, key=store.key)
+    assert "\n" not in str(refused.value)
     assert not isinstance(ledger, Path) or ledger.read_bytes() == content
     bare.execute(f"UPDATE alembic_version SET version_num = '{schema.VERSION}'")
     assert store.events() == before

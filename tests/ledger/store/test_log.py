@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from alembic.script import ScriptDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert
@@ -280,41 +276,3 @@ def test_a_lost_signing_key_is_not_replaced_in_silence(
         (tmp_path / name).unlink()
     with pytest.raises(StateError, match="missing"):
         store.signer(tmp_path / "signing.key")
-
-
-def _old_ledger(connection: Connection) -> None:
-    """A log as the first schema kept it: each entry's digest covers the one before."""
-    script = ScriptDirectory(str(Path(engine.__file__).parent / "migrations"))
-    context = MigrationContext.configure(connection, opts={"transactional_ddl": True})
-    with Operations.context(context):
-        first = script.get_revision("0001")
-        first.module.upgrade()
-        context.stamp(script, "0001")
-    before = f"sha256:{'0' * 64}"
-    for seq in range(1, 4):
-        link = [before, seq, "2026-01-01T00:00:00+00:00", "alias-set", '{"é":1}']
-        before = str(Digest.of(canonical_json(link)))
-        values = ", ".join(f"'{value}'" for value in (*link[2:], before))
-        connection.exec_driver_sql(f"INSERT INTO log VALUES ({seq}, {values})")
-
-
-@pytest.mark.parametrize("tampered", [False, True])
-def test_a_chain_becomes_a_tree_unless_it_is_broken(nowhere: Path | str, tampered: bool) -> None:
-    database = engine.connect(engine.database_url(nowhere))
-    with engine.transaction(database, writing=True) as connection:
-        _old_ledger(connection)
-        last = connection.exec_driver_sql("SELECT digest FROM log WHERE seq = 3").scalar()
-        if tampered:
-            connection.exec_driver_sql("UPDATE log SET kind = 'x' WHERE seq = 2")
-    if tampered:
-        with pytest.raises(StateError, match="entry 2 of the log"):
-            engine.migrate(database)
-        with database.connect() as kept:
-            assert kept.exec_driver_sql("SELECT count(digest) FROM log").scalar() == 3
-        return
-    engine.migrate(database)
-    with engine.transaction(database, writing=False) as connection:
-        found = log.entries(connection)
-        assert log.verify(connection, None, ()).sound
-    assert [e.kind for e in found] == ["alias-set"] * 3 + ["log-became-tree"]
-    assert json.loads(json.dumps(found[3].detail)) == {"chain": last}

@@ -118,7 +118,10 @@ def shown(url: URL) -> str:
 
 
 def check_schema(engine: Engine) -> None:
-    """Bring an older ledger up to date; refuse a newer one, or none, with StateError."""
+    """Bring an older ledger up to date; refuse one from before any release, a newer one, or none.
+
+    Raises StateError.
+    """
     with transaction(engine, writing=False) as connection:
         found = _version(connection)
     if found == schema.VERSION:
@@ -147,6 +150,12 @@ def migrate(engine: Engine) -> None:
     with transaction(engine, writing=True) as connection:
         context = MigrationContext.configure(connection, opts={"transactional_ddl": True})
         found = context.get_current_revision()
+        if found is not None and found < min(known):
+            raise StateError(
+                f"{shown(engine.url)} has schema {found}, from before any release, and this Olvido "
+                f"begins at {min(known)}: make a new ledger with 'olvido init' and add the data "
+                "again"
+            )
         if found is not None and found not in known:
             raise StateError(
                 f"{shown(engine.url)} has schema {found}, made by a newer Olvido; this one knows "

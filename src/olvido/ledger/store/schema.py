@@ -1,4 +1,4 @@
-"""The tables of the ledger. A change here needs a numbered migration beside it."""
+"""The tables of the ledger. Once one is released, a change needs a numbered migration beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0004"
+VERSION = "0005"
 """The migration that these tables correspond to."""
 
 metadata = MetaData()

@@ -1,0 +1,15 @@
+"""The first schema that is kept: all tables as they are; what came before was never released."""
+
+from __future__ import annotations
+
+from alembic import op
+
+from olvido.ledger.store import schema
+
+revision = "0005"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create every table. A release writes them down here, where later ones change them."""
+    schema.metadata.create_all(op.get_bind())
