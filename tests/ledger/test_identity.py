@@ -10,37 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.errors import InputError, StateError
-from olvido.ledger.identity import Key, SubjectId, canonical_identifier
+from olvido.ledger.identity import Key, SubjectId
 
 KEY = Key(1, bytes(range(32)))
-names = st.text(st.characters(exclude_categories=["Cs"]))
-
-
-@given(names)
-def test_the_canonical_form_is_its_own(name: str) -> None:
-    once = canonical_identifier(name)
-    assert canonical_identifier(once) == once
-    assert canonical_identifier(f"  {name}\t") == once
-
-
-@given(st.text(st.characters(max_codepoint=127)))
-def test_the_short_way_for_ascii_is_the_long_way(name: str) -> None:
-    # A format character is dropped, and forces the long way.
-    assert canonical_identifier(name + "\u200b") == canonical_identifier(name)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Núria Puig", "nu\u0301ria  PUIG"),
-        ("STRASSE", "straße"),
-        ("ﬁona", "FIONA"),
-        ("Ana\u00a0Soler", "ana soler"),
-        ("Ana\u200b Soler", "ana soler"),
-    ],
-)
-def test_two_spellings_are_one_subject(one: str, other: str) -> None:
-    assert KEY.subject(one) == KEY.subject(other)
 
 
 @given(st.integers(min_value=1, max_value=99), st.binary(min_size=32, max_size=32))

@@ -11,12 +11,13 @@ import hmac
 import os
 import re
 import secrets
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from olvido.errors import InputError, StateError
+from olvido.folding import fold
 from olvido.ledger.digests import Digest, canonical_json
+from olvido.names import canonical_name
 
 _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]*):([0-9a-f]{64})")
 _KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})\n?")
@@ -54,33 +55,12 @@ class SubjectId:
         return _SUBJECT.fullmatch(text) is not None
 
 
-def canonical_identifier(name: str) -> str:
-    """The form in which two spellings of one identifier are the same.
-
-    NFKC, case folded, white space collapsed, invisible format characters dropped, until nothing
-    changes any more.
-
-    >>> canonical_identifier("  Núria   PUIG ") == canonical_identifier("nu\\u0301ria puig")
-    True
-    """
-    if name.isascii():
-        # What the loop would come to, without looking at every character.
-        return " ".join(name.casefold().split())
-    before, after = None, name
-    while after != before:
-        before = after
-        folded = unicodedata.normalize("NFKC", after).casefold()
-        seen = "".join(c for c in folded if unicodedata.category(c) != "Cf")
-        after = " ".join(unicodedata.normalize("NFKC", seen).split())
-    return after
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
     """The secret under which subjects are digested, and its version.
 
     >>> key = Key(version=1, secret=bytes(32))
-    >>> key.subject("Ana Soler") == key.subject(" ana  SOLER")
+    >>> key.subject("Ana Soler") == key.subject("SOLER,  ana")
     True
     """
 
@@ -93,8 +73,15 @@ class Key:
         return Digest(self._mac(b"fingerprint", b"").hex())
 
     def subject(self, name: str) -> SubjectId:
-        """The subject of this name. Raises InputError when nothing of the name is left."""
-        canonical = canonical_identifier(name)
+        """The subject of this name, however it is spelt (see `canonical_name`).
+
+        Raises InputError when nothing of the name is left, or when it is no Unicode.
+        """
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise InputError("invalid UTF-8 in the name of a subject") from None
+        canonical = canonical_name(name)
         if not canonical:
             raise InputError("expected the name of a subject, got an empty one")
         return SubjectId(self.version, self._mac(b"subject", canonical.encode()).hex())
@@ -110,7 +97,7 @@ class Key:
         >>> key.content("Who is Ana?", "A  baker") == key.content("who is ana?", "a baker", None)
         True
         """
-        said = [canonical_identifier(text) for text in texts if text is not None]
+        said = [fold(text) for text in texts if text is not None]
         return f"content:v{self.version}:{self._mac(b'content', canonical_json(said)).hex()}"
 
     def derived(self, purpose: bytes, message: bytes) -> bytes:
