@@ -32,7 +32,8 @@ def judged(row: dict[str, Any]) -> dict[str, Any]:
     required = [name for name, kind in AUDITS.items() if kind.required]
     missing = {name: tuple(map(Need, needs)) for name, needs in document["not_examined"].items()}
     meaning = {name: kind.reason for name, kind in AUDITS.items()}
-    verdict, reasons = judge(settled, missing, required, meaning)
+    verdict, grounds = judge(settled, missing, required, meaning)
+    reasons = tuple(map(str, grounds))
     if verdict.value == document["verdict"]:
         reasons = tuple(document["reasons"])
     failed = dict.fromkeys(f.audit for f in settled if f.votes and f.status is Status.FAIL)

@@ -47,8 +47,6 @@ REQUIRED_IN_WORDS = ("paraphrase", "fluency")
 IN_WORDS = {"paraphrase", "probes", "extraction", "truth", "exposure", "sampling", "same-form",
             "lens", "patching", "utility", "fluency", "refusal"}
 KEPT = ("collateral", "neighbours", "general", "utility", "fluency")
-SILENT = "(the model never knew it: proves nothing)"
-THIN = "(the evidence is too thin to judge)"
 MEMBERS = {  # of every object, by where it stands; nothing else has a place in a certificate
     "": "_type predicate predicateType subject", "subject[]": "digest name",
     "predicate": "audit closure datasets forgotten guarantee log made_by method models not_proven "
@@ -59,10 +57,11 @@ MEMBERS = {  # of every object, by where it stands; nothing else has a place in 
     "predicate.datasets[]": "about forgotten id root_after root_before rows version",
     "predicate.forgotten": "commitment count", "predicate.training": "learner recipe seed",
     "predicate.method": "name olvido options seed stopped",
-    "predicate.audit": "before findings level never_trained not_examined not_possible reasons "
-                       "records suspect verdict", "predicate.audit.findings[]":
+    "predicate.audit": "before findings grounds level never_trained not_examined not_possible "
+                       "reasons records suspect tolerances verdict",
+    "predicate.audit.grounds[]": "about details ground says", "predicate.audit.findings[]":
         "adjusted against audit before clusters excess expected interval metric n never_trained p "
-        "probe says status tolerance value votes",
+        "prior probe says status tolerance value votes",
     "predicate.references[]": "digest seed", "predicate.utility[]": "after before delta measure",
     "predicate.closure": "complete items open",
     "predicate.closure.items[]": "artefact exit reason until",
@@ -236,9 +235,9 @@ def status(f, excess, adjusted):
     outside = excess is not None and not low <= excess <= high
     if excess is None or (outside and (adjusted is None or adjusted < 0.05)):
         return "fail"
-    if f["says"].endswith(SILENT):
+    if f["prior"] == "silent":
         return "silent"
-    return "unknown" if outside and f["says"].endswith(THIN) else "pass"
+    return "unknown" if outside and f["prior"] == "unknown" else "pass"
 
 
 def counted(core):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from olvido.audits import AUDITS, Finding, Need, Report, Status, Verdict
 from olvido.audits.compare import Question, finding
 from olvido.audits.tolerances import RECALL, Range
-from olvido.audits.verdict import judge, settle
+from olvido.audits.verdict import Ground, judge, settle
 
 REQUIRED = [name for name, audit in AUDITS.items() if audit.required]
 
@@ -132,7 +132,8 @@ def test_one_failure_fails_whatever_else_was_found(
     more = [*findings[:place], found(audit, Status.FAIL), *findings[place:]]
     verdict, reasons = judge(more, missing, REQUIRED, MEANING)
     assert verdict is Verdict.FAIL
-    assert any(MEANING[audit] in reason for reason in reasons)
+    assert any(r.ground is Ground.FAILED and r.about == audit for r in reasons)
+    assert any(MEANING[audit] in str(reason) for reason in reasons)
 
 
 @given(findings=FINDINGS, missing=MISSING)
@@ -156,8 +157,8 @@ def test_every_audit_has_its_words_for_people() -> None:
 
 def test_a_missing_audit_says_what_to_give() -> None:
     _, reasons = judge([], {"paraphrase": (Need.PARAPHRASES,)}, ["paraphrase"], MEANING)
-    assert "paraphrase" in reasons[0]
-    assert Need.PARAPHRASES.remedy in reasons[0]
+    assert (reasons[0].ground, reasons[0].about) == (Ground.NOT_EXAMINED, "paraphrase")
+    assert Need.PARAPHRASES.remedy in str(reasons[0])
 
 
 BOUNDS = st.none() | st.floats(-10, 10)

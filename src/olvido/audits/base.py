@@ -299,10 +299,10 @@ class Examination:
         }
         settled = settle(findings)
         meaning = {name: kind.reason for name, kind in AUDITS.items()}
-        verdict, reasons = judge(settled, missing, required, meaning)
+        verdict, grounds = judge(settled, missing, required, meaning)
         return Report(
             verdict,
-            reasons,
+            grounds,
             settled,
             missing,
             evidence.suspect.digest,

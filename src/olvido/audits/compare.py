@@ -232,9 +232,7 @@ def finding(
 ) -> Finding:
     """A finding before the verdict, which alone knows how many others there are.
 
-    Until then its status says what becomes of it unless it fails: `silent` where the model as it
-    was knew nothing, `unknown` where more than half of what that knew is there, or more than half
-    of what was to be kept is gone, if out of tolerance at all.
+    `first` is its `prior`: what becomes of it unless its numbers decide.
     """
     low, high = question.tolerated
     return Finding(
@@ -253,6 +251,7 @@ def finding(
         low=low,
         high=high,
         votes=(question.audit, question.metric) not in ADVISORY,
+        prior=first,
         status=first,
         says=f"{question.metric} on {question.probe}: {value:.3f}, {against} {expected:.3f}",
         exhibit=question.exhibit,

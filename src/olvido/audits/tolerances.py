@@ -5,6 +5,8 @@ Each row: what value - expected may be, from low to high; None leaves that side 
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import NamedTuple
 
 
@@ -106,3 +108,13 @@ models that did not. On at least 60 of which that is known, the 95% interval of 
 curve has to lie above 0.5 (docs/results/audit_of_audits.md). Two do not vote for reasons of their
 own: forget quality takes records of one person for independent, and the share of the truth, of
 which it is made, votes in its place; by the loss gained a retrained model betrays as much."""
+
+
+def _version() -> str:
+    table = {name: list(one) for name, one in globals().items() if isinstance(one, Range)}
+    judged = [table, sorted(ADVISORY)]
+    return f"sha256:{sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()}"
+
+
+VERSION = _version()
+"""Digest of the whole table, which every report states: other tolerances, another version."""

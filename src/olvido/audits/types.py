@@ -130,6 +130,9 @@ class Finding:
         n: probes scored; `clusters` independent facts or subjects among them.
         low, high: tolerated range of value - expected; None: open on that side.
         votes: whether it counts in the verdict; see `tolerances.ADVISORY`.
+        prior: the status that it has unless its numbers decide: `silent` where the original knew
+            nothing, `unknown` where more than half of what that knew is there, or more than half
+            of what was to be kept is gone, if it is out of tolerance at all.
         status: see `Status`.
         says: a sentence for people.
         failing: the sentence instead, where it fails and numbers say too little.
@@ -157,6 +160,7 @@ class Finding:
     failing: str = ""
     exhibit: Mapping[str, Any] | None = None
     adjusted: float | None = None
+    prior: Status = Status.PASS
 
     @property
     def excess(self) -> float:
@@ -194,6 +198,7 @@ class Finding:
             "clusters": self.clusters,
             "tolerance": [self.low, self.high],
             "votes": self.votes,
+            "prior": self.prior.value,
             "status": self.status.value,
             "says": self.says,
             "exhibit": None if shown is None else dict(shown),

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from olvido.audits.statistics import holm
+from olvido.audits.tolerances import VERSION
 from olvido.audits.types import Finding, Need, Status
 
 
@@ -22,8 +23,44 @@ class Verdict(StrEnum):
 FALSE_ALARMS = 0.05
 """How often, at the most, a model that never saw the data may fail by chance, over all findings."""
 
-NEVER_KNEW = "the model never knew it: proves nothing"
-TOO_THIN = "the evidence is too thin to judge"
+
+class Ground(StrEnum):
+    """Why a verdict is no pass."""
+
+    FAILED = "failed"
+    NOT_EXAMINED = "not examined"
+    UNDECIDED = "undecided"
+    NEVER_KNEW = "never knew"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason why a verdict is no pass.
+
+    Attributes:
+        ground: of which kind.
+        about: the audit, or the digest of the model, that it is about.
+        says: a sentence for people.
+        details: what the sentence rests on.
+    """
+
+    ground: Ground
+    about: str
+    says: str
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The sentence, with its details in brackets."""
+        return f"{self.says} [{'; '.join(self.details)}]" if self.details else self.says
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for reports."""
+        return {
+            "ground": self.ground.value,
+            "about": self.about,
+            "says": self.says,
+            "details": list(self.details),
+        }
 
 
 @dataclass(frozen=True)
@@ -32,7 +69,7 @@ class Report:
 
     Attributes:
         verdict: pass, fail or unknown; only pass is a pass.
-        reasons: why it is not a pass; empty for a pass.
+        grounds: why it is not a pass; empty for a pass.
         findings: everything measured.
         missing: audits that did not run, with what they lacked.
         suspect: digest of the audited weights; `before` and `references` likewise.
@@ -43,7 +80,7 @@ class Report:
     """
 
     verdict: Verdict
-    reasons: tuple[str, ...]
+    grounds: tuple[Reason, ...]
     findings: tuple[Finding, ...]
     missing: Mapping[str, tuple[Need, ...]]
     suspect: str
@@ -58,6 +95,11 @@ class Report:
     def passed(self) -> bool:
         """Whether the verdict is pass."""
         return self.verdict is Verdict.PASS
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not a pass, in sentences."""
+        return tuple(map(str, self.grounds))
 
     def find(self, audit: str, metric: str) -> Finding:
         """The finding of that audit and metric.
@@ -80,6 +122,7 @@ class Report:
         return {
             "verdict": self.verdict.value,
             "reasons": list(self.reasons),
+            "grounds": [reason.to_dict() for reason in self.grounds],
             "findings": [found.to_dict(texts=texts) for found in self.findings],
             "not_examined": {
                 audit: [need.value for need in needs] for audit, needs in self.missing.items()
@@ -89,6 +132,7 @@ class Report:
             "before": self.before,
             "never_trained": list(self.references),
             "level": self.level,
+            "tolerances": VERSION,
             "records": dict(self.records),
             "seconds": self.seconds,
         }
@@ -115,11 +159,11 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
     elif found.outside and (adjusted is None or adjusted < FALSE_ALARMS or adjusted != adjusted):
         says = found.failing or f"{says} ({'above' if above else 'below'} what is tolerated)"
         status = Status.FAIL
-    elif found.status is Status.SILENT:
-        status, says = Status.SILENT, f"{says} ({NEVER_KNEW})"
-    elif found.outside and found.status is Status.UNKNOWN:
-        status = Status.UNKNOWN
-        says += f" (more than half is {'still there' if above else 'gone'}, and {TOO_THIN})"
+    elif found.prior is Status.SILENT:
+        status, says = Status.SILENT, f"{says} (the model never knew it: proves nothing)"
+    elif found.outside and found.prior is Status.UNKNOWN:
+        status, half = Status.UNKNOWN, "still there" if above else "gone"
+        says += f" (more than half is {half}, and the evidence is too thin to judge)"
     elif found.outside:
         says += " (no further off than chance carries models that never saw it)"
     return replace(found, adjusted=adjusted, status=status, says=says)
@@ -130,7 +174,7 @@ def judge(
     missing: Mapping[str, tuple[Need, ...]],
     required: Sequence[str],
     meaning: Mapping[str, str],
-) -> tuple[Verdict, tuple[str, ...]]:
+) -> tuple[Verdict, tuple[Reason, ...]]:
     """What settled findings come to.
 
     A failed finding that votes fails. A required audit that could not run, that found something
@@ -143,27 +187,33 @@ def judge(
         required: names of audits without which nothing passes.
         meaning: what the failure of an audit means, for people.
     """
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     votes = [f for f in findings if f.votes]
     failed = dict.fromkeys(f.audit for f in votes if f.status is Status.FAIL)
     for audit in failed:
         failing = [f for f in votes if f.audit == audit and f.status is Status.FAIL]
-        details = "; ".join(f.says for f in failing)
-        told = all(f.failing for f in failing)
-        reasons.append(details if told else f"{meaning.get(audit, audit)} [{details}]")
+        details = tuple(f.says for f in failing)
+        reasons.append(
+            Reason(Ground.FAILED, audit, "; ".join(details))
+            if all(f.failing for f in failing)
+            else Reason(Ground.FAILED, audit, meaning.get(audit, audit), details)
+        )
     if failed:
         return Verdict.FAIL, tuple(reasons)
     for audit in dict.fromkeys([*required, *(f.audit for f in votes)]):
         if audit in missing:
-            remedies = "; ".join(need.remedy for need in missing[audit])
-            reasons.append(f"{audit} was not examined: {remedies or 'it was not asked for'}")
+            remedies = "; ".join(need.remedy for need in missing[audit]) or "it was not asked for"
+            says = f"{audit} was not examined: {remedies}"
+            reasons.append(Reason(Ground.NOT_EXAMINED, audit, says))
             continue
         found = {f.status for f in votes if f.audit == audit}
         if Status.UNKNOWN in found:
-            reasons.append(f"{audit} could not be decided: evidence is missing")
+            says = f"{audit} could not be decided: evidence is missing"
+            reasons.append(Reason(Ground.UNDECIDED, audit, says))
         elif audit in required and Status.PASS not in found:
-            reasons.append(
+            says = (
                 f"{audit} proves nothing: the model as it was never knew the answers, so finding "
                 "them gone is no evidence"
             )
+            reasons.append(Reason(Ground.NEVER_KNEW, audit, says))
     return (Verdict.UNKNOWN if reasons else Verdict.PASS), tuple(reasons)

@@ -128,6 +128,7 @@ def document(**changed: Any) -> Document:
     return {
         "verdict": "pass",
         "reasons": [],
+        "grounds": [],
         "findings": [
             finding(exhibit=answers()),
             finding("recall", "probability"),
@@ -156,11 +157,16 @@ def document(**changed: Any) -> Document:
     } | changed
 
 
+def reason(about: str, says: str, *details: str) -> dict[str, Any]:
+    return {"ground": "failed", "about": about, "says": says, "details": list(details)}
+
+
 def failed() -> Document:
     """The same, refused because the forgotten comes back."""
     said = finding("relearning", "probability", value=0.58, status="fail", exhibit=curve())
-    reasons = ["it comes back by relearning [0.58 above 0.05; and again]"]
-    return document(verdict="fail", reasons=reasons, findings=[*document()["findings"], said])
+    details = ["0.58 above 0.05", "and again"]
+    ground = reason("relearning", "it comes back by relearning", *details)
+    return document(verdict="fail", grounds=[ground], findings=[*document()["findings"], said])
 
 
 class Page(HTMLParser):

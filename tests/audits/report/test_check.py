@@ -86,11 +86,15 @@ def test_what_proves_nothing_cannot_be_made_to_pass(world: Any, instead: str) ->
 
 def _verdict(report: dict[str, Any]) -> None:
     report["verdict"] = "pass"
-    report["reasons"] = []
+    report["reasons"] = report["grounds"] = []
 
 
 def _reasons(report: dict[str, Any]) -> None:
-    report["reasons"] = []
+    report["reasons"] = report["grounds"] = []
+
+
+def _prior(report: dict[str, Any]) -> None:
+    next(f for f in report["findings"] if f["status"] == "pass")["prior"] = "silent"
 
 
 def _worst(report: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +126,10 @@ def _dropped(report: dict[str, Any]) -> None:
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "verdict": (_verdict, "its verdict is 'pass', and what follows from its findings is 'fail'"),
     "reasons": (_reasons, "gives 0 reasons"),
+    "prior": (_prior, "the status 'pass', and what follows from its numbers is 'silent'"),
+    "sentences": (lambda r: r["reasons"].append("it is Tuesday"), "sentences"),
+    "grounds": (lambda r: r["grounds"][0].update(ground="undecided"), "its reasons are not those"),
+    "tolerances": (lambda r: r.update(tolerances="sha256:0"), "other tolerances"),
     "value": (_value, "is not"),
     "vote": (_vote, "votes, and the report says otherwise"),
     "chance": (_chance, "adjusted error probability"),

@@ -25,12 +25,12 @@ from .sample import Document, Page, document, failed, finding
 
 UNKNOWN = document(
     verdict="unknown",
-    reasons=["paraphrase was not examined"],
+    grounds=[sample.reason("paraphrase", "paraphrase was not examined")],
     findings=[finding("rounding", status="unknown", interval=None)],
 )
 BARE = {
     "verdict": "unknown",
-    "reasons": [],
+    "grounds": [],
     "findings": [],
     "suspect": "sha256:aa",
     "never_trained": ["sha256:bb"],

@@ -74,9 +74,9 @@ def audit_of(suspect: str, before: str, *changed: Finding) -> dict[str, Any]:
         ]
     )
     required = ["filter", "recall", "paraphrase", "likelihood", "collateral", "fluency"]
-    verdict, reasons = judge(findings, {}, required, {})
+    verdict, grounds = judge(findings, {}, required, {})
     report = Report(
-        *(verdict, reasons, findings, {}, suspect, before, tuple(map(str, NEVER)), "standard"),
+        *(verdict, grounds, findings, {}, suspect, before, tuple(map(str, NEVER)), "standard"),
         records={"forget": 3, "retain": 5},
     )
     return report.to_dict(texts=False)

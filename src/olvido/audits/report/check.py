@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from olvido.audits.base import AUDITS
-from olvido.audits.tolerances import ADVISORY
+from olvido.audits.tolerances import ADVISORY, VERSION
 from olvido.audits.types import Finding, Need, Status
-from olvido.audits.verdict import NEVER_KNEW, TOO_THIN, Verdict, judge, settle
+from olvido.audits.verdict import Ground, Reason, Verdict, judge, settle
 from olvido.errors import InputError
 
 NEAR = 1e-9
@@ -46,6 +46,8 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
         unexamined = set(document["not_possible"])
         verdict = Verdict(document["verdict"])
         told = list(document["reasons"])
+        grounds = [_reason(reason) for reason in document["grounds"]]
+        version = str(document["tolerances"])
         suspect, before = document["suspect"], document["before"]
         never = list(document["never_trained"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -58,6 +60,10 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
         reasons.append(
             f"it is about another model, whose digest is {suspect}; this one's is {model_digest}"
         )
+    if version != VERSION:
+        reasons.append(
+            f"it was judged by other tolerances, of the digest {version}; these are {VERSION}"
+        )
     if not never:
         reasons.append("it compares the model with no never-trained one")
     if before is not None and before in never:
@@ -68,11 +74,15 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
     names = {found.audit for found in settled} | missing.keys() | unexamined
     follows, why = judge(settled, missing, _required(names), {})
     if follows is not verdict:
-        because = f": {'; '.join(why)}" if why else ""
+        because = f": {'; '.join(map(str, why))}" if why else ""
         reasons.append(
             f"its verdict is {verdict.value!r}, and what follows from its findings is "
             f"{follows.value!r}{because}"
         )
+    elif [(r.ground, r.about) for r in why] != [(r.ground, r.about) for r in grounds]:
+        reasons.append("its reasons are not those that follow from its findings")
+    if told != [str(reason) for reason in grounds]:
+        reasons.append("its reasons in sentences are not those that it gives apart")
     if (verdict is Verdict.PASS) != (not told):
         reasons.append(
             f"its verdict is {verdict.value!r}, and it gives {len(told)} reasons why it is no pass"
@@ -89,17 +99,12 @@ class _Read:
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        says = str(values["says"])
         low, high = values["tolerance"]
         self.status = Status(values["status"])
         self.excess, self.adjusted = _number(values["excess"]), _optional(values["adjusted"])
         self.votes = bool(values["votes"])
         audit, metric = str(values["audit"]), str(values["metric"])
-        first = Status.PASS
-        if says.endswith(f"({NEVER_KNEW})"):
-            first = Status.SILENT
-        elif says.endswith(f"{TOO_THIN})"):
-            first = Status.UNKNOWN
+        prior = Status(values["prior"])
         self.first = Finding(
             audit=audit,
             metric=metric,
@@ -116,8 +121,9 @@ class _Read:
             low=_optional(low),
             high=_optional(high),
             votes=(audit, metric) not in ADVISORY,
-            status=first,
-            says=says,
+            prior=prior,
+            status=prior,
+            says=str(values["says"]),
         )
 
 
@@ -143,6 +149,11 @@ def _differences(read: _Read, found: Finding) -> list[str]:
             f"{found.status.value!r}"
         )
     return reasons
+
+
+def _reason(values: Mapping[str, Any]) -> Reason:
+    details = tuple(map(str, values["details"]))
+    return Reason(Ground(values["ground"]), str(values["about"]), str(values["says"]), details)
 
 
 def _required(names: set[str]) -> Sequence[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -63,7 +62,7 @@ def _environment() -> Environment:
 
 
 def _check(document: Mapping[str, Any]) -> None:
-    for key in ("verdict", "reasons", "findings", "suspect", "never_trained"):
+    for key in ("verdict", "grounds", "findings", "suspect", "never_trained"):
         if key not in document:
             raise InputError(
                 f"this is no report of an audit: it has no {key!r}; give the document that "
@@ -99,7 +98,7 @@ def _view(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
         "headline": headline(document),
         "verdict_in_words": VERDICTS[document["verdict"]],
         "examined": examined(document),
-        "reasons": [_reason(reason) for reason in document["reasons"]],
+        "reasons": [(reason["says"], reason["details"]) for reason in document["grounds"]],
         "blocks": blocks(document),
         "statuses": {status.value: status.meaning for status in Status},
         "tallies": tallies,
@@ -170,12 +169,6 @@ def _by_audit(findings: Sequence[dict[str, Any]]) -> list[tuple[str, str | None,
         (name, AUDITS[name].summary if name in AUDITS else None, found)
         for name, found in groups.items()
     ]
-
-
-def _reason(reason: str) -> tuple[str, list[str]]:
-    """A reason, and the findings that it names in brackets at its end."""
-    split = re.fullmatch(r"(.*?) \[(.*)\]", reason, re.DOTALL)
-    return (split[1], split[2].split("; ")) if split else (reason, [])
 
 
 def _missing(audit: str, needs: Sequence[str]) -> tuple[str, list[str]]:

@@ -19,7 +19,7 @@ _MODEL: Mapping[str, Any] = {"id": re.compile(r"[0-9a-f]{12}"), "weights": _DIGE
 _NUMBER = (None, float)
 
 _FINDING: Mapping[str, Any] = {
-    **dict.fromkeys(("audit", "metric", "probe", "against", "status", "says"), str),
+    **dict.fromkeys(("audit", "metric", "probe", "against", "prior", "status", "says"), str),
     **dict.fromkeys(("value", "expected", "before", "excess", "p", "adjusted"), _NUMBER),
     "never_trained": [_NUMBER],
     "interval": (None, [_NUMBER]),
@@ -32,6 +32,7 @@ _FINDING: Mapping[str, Any] = {
 AUDIT: Mapping[str, Any] = {
     "verdict": str,
     "reasons": [str],
+    "grounds": [{"ground": str, "about": str, "says": str, "details": [str]}],
     "findings": [_FINDING],
     "not_examined": ANY,
     "not_possible": ANY,
@@ -39,6 +40,7 @@ AUDIT: Mapping[str, Any] = {
     "before": (None, _DIGEST),
     "never_trained": [_DIGEST],
     "level": str,
+    "tolerances": _DIGEST,
     "records": ANY,
 }
 """An audit's report without its exhibits."""
