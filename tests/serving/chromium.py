@@ -109,6 +109,32 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def click(self, selector: str) -> None:
+        """Press the left button of the mouse in the middle of an element, wherever it stands."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{found}.scrollIntoView({{block: 'center'}})")
+        box = "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
+        x, y = self.run(f"{box}({found}.getBoundingClientRect())")
+        for kind in ("mousePressed", "mouseReleased"):
+            self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def type(self, text: str) -> None:
+        """Write into what has the focus."""
+        self._ask("Input.insertText", text=text)
+
+    def key(self, name: str) -> None:
+        """Press and let go a key, as `Tab` or `Enter`."""
+        code, text = {"Tab": (9, ""), "Enter": (13, "\r"), "ArrowDown": (40, "")}[name]
+        told = {"key": name, "code": name, "windowsVirtualKeyCode": code}
+        self._ask("Input.dispatchKeyEvent", type="keyDown", text=text, **told)
+        self._ask("Input.dispatchKeyEvent", type="keyUp", **told)
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Do what leads to another page, and wait until all of it is there."""
+        self._loaded = False
+        act()
+        self._until(lambda: self._loaded)
+
     def wait(self, script: str) -> None:
         """Until an expression is true on the page."""
         end = time.monotonic() + PATIENCE
@@ -121,6 +147,10 @@ class Browser:
         found = self._ask("Page.captureScreenshot", captureBeyondViewport=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(found["data"]))
+
+    def cookies(self) -> list[dict[str, Any]]:
+        """What sites have left here."""
+        return list(self._ask("Network.getCookies")["cookies"])
 
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from olvido.ledger.digests import Digest
@@ -52,6 +57,21 @@ def bearer(settings: Settings) -> Callable[[str], dict[str, str]]:
 @pytest.fixture
 def headers(bearer: Callable[[str], dict[str, str]]) -> dict[Role, dict[str, str]]:
     return {role: bearer(role) for role in Role}
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of a service that runs until the block ends."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    end = time.monotonic() + 60
+    while not server.started:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
 
 
 def workspace(folder: Path, person: str) -> Settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import uvicorn
+from tests.serving.conftest import listening
 
 from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
@@ -25,7 +24,7 @@ from olvido.serving.guard import COOKIE
 from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 
-from .chromium import PATIENCE, WIDE, Browser, installed
+from .chromium import WIDE, Browser, installed
 
 pytestmark = pytest.mark.skipif(installed() is None, reason="no Chromium is installed")
 
@@ -86,17 +85,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "unknown": "/requests/req-9999",
     }
     app = application([made], asks=(10**6, 0.001))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    end = time.monotonic() + PATIENCE
-    while not server.started:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Service(f"http://127.0.0.1:{port}", made, pages)
-    server.should_exit = True
-    thread.join()
+    with listening(app) as address:
+        yield Service(address, made, pages)
 
 
 def _answered(folder: Path) -> Settings:

@@ -149,5 +149,5 @@ def address(request: Request) -> str:
 def _refuse_foreign(request: Request) -> None:
     """A form on another site must not act with this browser's cookie."""
     origin = request.headers.get("origin")
-    if origin is not None and origin.split("://")[-1] != request.headers.get("host"):
+    if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host')}":
         raise Refused(403, "this form was sent from another site: open it here and send it again")
