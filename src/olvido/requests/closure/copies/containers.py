@@ -1,0 +1,213 @@
+"""What others are packed in, as parts of rows: archives, compressed files, office documents."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import html
+import io
+import lzma
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from typing import IO, Any
+
+from olvido.requests.closure.copies.decoding import decoded, readable
+from olvido.requests.closure.copies.escapes import untagged
+from olvido.requests.closure.copies.parts import (
+    BROKEN,
+    Blob,
+    Inner,
+    Part,
+    Reader,
+    Row,
+    Unreadable,
+    text_rows,
+)
+
+_MEMBERS = 10_000
+_PIECE = 1 << 20
+_SHARED = re.compile(r"<si\b[^>]*>(.*?)</si>|<si\b[^>]*/>", re.DOTALL)
+_PHONETIC = re.compile(r"<rPh\b.*?</rPh>", re.DOTALL)
+_ROW = re.compile(r"<row\b([^>]*)>(.*?)</row>", re.DOTALL)
+_CELL = re.compile(r"<c\b([^>]*?)(?:/>|>(.*?)</c>)", re.DOTALL)
+_VALUE = re.compile(r"<v\b[^>]*>(.*?)</v>|<is\b[^>]*>(.*?)</is>", re.DOTALL)
+_TYPE = re.compile(r'\bt="(\w+)"')
+
+
+def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """The members of a zip archive, or what an office document says."""
+    with zipfile.ZipFile(io.BytesIO(blob.raw)) as archive:
+        members = archive.infolist()
+        if len(members) > _MEMBERS:
+            raise Unreadable(f"{len(members):,} members: more than are looked into")
+        names = {member.filename for member in members}
+        if any(name.endswith("data.pkl") for name in names):
+            yield Unreadable(f"{blob.where}a tensor file of torch: never unpickled")
+        if "xl/workbook.xml" in names:
+            yield from _workbook(blob, archive, names)
+        for member in members:
+            if member.is_dir():
+                continue
+            name = member.filename
+            if member.flag_bits & 1:
+                yield Unreadable(f"{blob.where}{name}: encrypted")
+                continue
+            if name.startswith("xl/") and name.endswith(".xml") and "xl/workbook.xml" in names:
+                continue
+            try:
+                with archive.open(member) as file:
+                    raw = _limited(file, blob)
+                if "xl/workbook.xml" in names or _is_office(names):
+                    yield from _office_member(blob, name, raw, inner)
+                else:
+                    yield from inner(blob.member(name, raw))
+            except Unreadable as error:
+                yield Unreadable(f"{blob.where}{name}: {error}")
+            except BROKEN as error:
+                yield Unreadable(f"{blob.where}{name}: is damaged ({type(error).__name__})")
+
+
+def _is_office(names: set[str]) -> bool:
+    return "[Content_Types].xml" in names or {"content.xml", "mimetype"} <= names
+
+
+def _office_member(blob: Blob, name: str, raw: bytes, inner: Inner) -> Iterator[Part | Unreadable]:
+    if not name.endswith((".xml", ".rels")):
+        yield from inner(blob.member(name, raw))
+        return
+    blob.budget.take(len(raw))
+    for reading in decoded(raw)[:1]:
+        text = html.unescape(untagged(reading.text))
+        yield Part(f"{blob.where}{name}", "paragraph", text_rows(text), flowing=True)
+
+
+def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator[Part | Unreadable]:
+    """The sheets of a workbook, whose cells point into a list of texts."""
+
+    def text_of(name: str) -> str:
+        with archive.open(name) as file:
+            return _limited(file, blob).decode("utf-8", errors="replace")
+
+    shared = []
+    if "xl/sharedStrings.xml" in names:
+        shared = [
+            _said(match[1] or "") for match in _SHARED.finditer(text_of("xl/sharedStrings.xml"))
+        ]
+    for name in sorted(n for n in names if n.startswith("xl/") and n.endswith(".xml")):
+        if name.startswith("xl/worksheets/"):
+            rows = _sheet_rows(text_of(name), shared)
+            yield Part(f"{blob.where}{name.rpartition('/')[2]}", "row", rows)
+        elif name != "xl/sharedStrings.xml":
+            rows = text_rows(_said(text_of(name)))
+            yield Part(f"{blob.where}{name}", "paragraph", rows, flowing=True)
+
+
+def _sheet_rows(text: str, shared: list[str]) -> Iterator[Row]:
+    for number, row in enumerate(_ROW.finditer(text), 1):
+        cells = []
+        for cell in _CELL.finditer(row[2]):
+            kind = _TYPE.search(cell[1])
+            value = _VALUE.search(cell[2] or "")
+            if value is None:
+                continue
+            said = _said(value[1] if value[1] is not None else value[2])
+            if kind is not None and kind[1] == "s":
+                index = int(said) if said.strip().isdigit() else -1
+                said = shared[index] if 0 <= index < len(shared) else ""
+            cells.append(said)
+        if cells:
+            yield Row(number, tuple(cells))
+
+
+def _said(markup: str) -> str:
+    return html.unescape(untagged(_PHONETIC.sub("", markup))).strip()
+
+
+def tar_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """The members of a tar archive; links in it are named."""
+    count = 0
+    with tarfile.open(fileobj=io.BytesIO(blob.raw), mode="r:") as archive:
+        for member in archive:
+            count += 1
+            if count > _MEMBERS:
+                raise Unreadable(f"more than {_MEMBERS:,} members: the rest is not looked into")
+            if member.isdir():
+                continue
+            if not member.isfile():
+                yield Unreadable(f"{blob.where}{member.name}: a link or a device in an archive")
+                continue
+            try:
+                file = archive.extractfile(member)
+                assert file is not None
+                with file:
+                    yield from inner(blob.member(member.name, _limited(file, blob)))
+            except Unreadable as error:
+                yield Unreadable(f"{blob.where}{member.name}: {error}")
+            except BROKEN as error:
+                yield Unreadable(f"{blob.where}{member.name}: damaged ({type(error).__name__})")
+
+
+def gzip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """What a gzip file holds."""
+    with gzip.GzipFile(fileobj=io.BytesIO(blob.raw)) as file:
+        yield from inner(_unpacked(blob, file, ".gz"))
+
+
+def bz2_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """What a bzip2 file holds."""
+    with bz2.BZ2File(io.BytesIO(blob.raw)) as file:
+        yield from inner(_unpacked(blob, file, ".bz2"))
+
+
+def xz_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """What an xz file holds."""
+    with lzma.LZMAFile(io.BytesIO(blob.raw)) as file:
+        yield from inner(_unpacked(blob, file, ".xz"))
+
+
+def zstd_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """What a Zstandard file holds."""
+    import pyarrow as pa
+
+    with pa.CompressedInputStream(pa.BufferReader(blob.raw), "zstd") as file:
+        yield from inner(_unpacked(blob, file, ".zst"))
+
+
+def pickle_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """The readable text of a pickle, which is never loaded: it could run anything."""
+    yield Unreadable(
+        f"{blob.where}a pickle: never loaded, only text that stands in clear was looked at"
+    )
+    yield Part(blob.name, "run of text", text_rows(readable(blob.raw)), flowing=True)
+
+
+def _unpacked(blob: Blob, file: Any, ending: str) -> Blob:
+    raw = _limited(file, blob)
+    inside = blob.suffix.removesuffix(ending) or ".txt"
+    # The name of a file tells what is in it: notes.jsonl.gz is lines of JSON.
+    made = blob.member("", raw, inside)
+    return Blob(blob.name or "unpacked", made.raw, made.suffix, made.depth, made.budget)
+
+
+def _limited(file: IO[bytes], blob: Blob) -> bytes:
+    """All that a file unpacks to, if that is not too much."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := file.read(_PIECE):
+        size += len(piece)
+        pieces.append(piece)
+        if size > blob.budget.left:
+            blob.budget.take(size)
+    return b"".join(pieces)
+
+
+READERS: tuple[tuple[bytes, Reader], ...] = (
+    (b"PK\x03\x04", zip_parts),
+    (b"PK\x05\x06", zip_parts),
+    (b"\x1f\x8b", gzip_parts),
+    (b"BZh", bz2_parts),
+    (b"\xfd7zXZ", xz_parts),
+    (b"\x28\xb5\x2f\xfd", zstd_parts),
+)

@@ -1,0 +1,200 @@
+"""Any file as parts of rows: what it is, told by its first bytes, and a reader for each kind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from olvido.requests.closure.copies import containers, tables, texts
+from olvido.requests.closure.copies.decoding import decoded, entropy, readable
+from olvido.requests.closure.copies.parts import (
+    BROKEN,
+    LARGEST,
+    Blob,
+    Inner,
+    Part,
+    Unreadable,
+    suffix_of,
+    text_rows,
+)
+
+_SPARSE = 64 * 1024 * 1024
+_SECRET = 7.5
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
+# What is named and not looked into; of the second kind the readable text between is.
+_CLOSED = (
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"GIF8", "a picture"),
+    (b"BM", "a picture"),
+    (b"II*\x00", "a picture"),
+    (b"MM\x00*", "a picture"),
+    (b"RIFF", "a picture or a recording"),
+    (b"OggS", "a recording"),
+    (b"fLaC", "a recording"),
+    (b"ID3", "a recording"),
+    (b"\x1aE\xdf\xa3", "a recording"),
+    (b"7z\xbc\xaf'\x1c", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"GGUF", "a tensor file"),
+    (b"\x1f\x9d", "a compressed file"),
+    (b"\x04\x22\x4d\x18", "a compressed file"),
+)
+_OPAQUE = (
+    (b"%PDF", "a PDF"),
+    (b"\xd0\xcf\x11\xe0", "an Office file of before 2007"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+)
+
+
+class Source:
+    """A file that is read once, and is the same afterwards.
+
+    Used as a context.
+
+    Raises:
+        Unreadable: it is no plain file, too large, gone, not allowed, or changed meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.raw = b""
+        self.digest = ""
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._refuse(os.lstat(self.path))
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags)
+            try:
+                self._before = os.fstat(self._descriptor)
+                self._refuse(self._before)
+                with os.fdopen(os.dup(self._descriptor), "rb") as file:
+                    self.raw = file.read(LARGEST + 1)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+        except FileNotFoundError:
+            raise Unreadable("is gone") from None
+        except PermissionError:
+            raise Unreadable("may not be read: permission denied") from None
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise Unreadable("has a name that no file can have") from None
+        self.digest = hashlib.sha256(self.raw).hexdigest()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.raw = b""
+        os.close(self._descriptor)
+
+    def check(self) -> None:
+        """Raise Unreadable where the file changed while it was read."""
+        after = os.fstat(self._descriptor)
+        before = self._before
+        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        if not same or len(self.raw) != after.st_size:
+            raise Unreadable("changed while it was read")
+
+    def _refuse(self, about: os.stat_result) -> None:
+        for is_one, what in _KINDS:
+            if is_one(about.st_mode):
+                to = f" to {_shown(os.readlink(self.path))}" if what.endswith("link") else ""
+                raise Unreadable(f"{what}{to}: not followed or read")
+        if about.st_size > LARGEST:
+            raise Unreadable(f"{about.st_size:,} bytes: too large to be looked into")
+        if about.st_size > _SPARSE and about.st_blocks * 512 * 8 < about.st_size:
+            raise Unreadable(f"sparse: {about.st_blocks * 512:,} bytes of {about.st_size:,} exist")
+
+
+def parts_of(source: Source) -> Iterator[Part | Unreadable]:
+    """The parts of a file, and why what is not among them is not."""
+    wal = Path(f"{source.path}-wal")
+    if source.raw.startswith(tables.SQLITE) and wal.exists() and wal.stat().st_size > 0:
+        yield Unreadable(
+            "its last changes lie in a write-ahead log: close what uses it, look again"
+        )
+    yield from parts_in(Blob("", source.raw, suffix_of(source.path.name)))
+
+
+def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
+    """The parts of some bytes, which may be a member of something else."""
+    raw = blob.raw
+    if not raw:
+        return
+    try:
+        reader = _reader(blob)
+        if reader is not None:
+            yield from reader(blob, parts_in)
+            return
+        for start, what in _CLOSED:
+            if raw.startswith(start):
+                yield Unreadable(f"{blob.where}{what}, which is not looked into")
+                return
+        for start, what in _OPAQUE:
+            if raw.startswith(start):
+                yield Unreadable(f"{blob.where}{what}: only text in clear was looked at")
+                yield _strings(blob)
+                return
+        readings = decoded(raw)
+        if readings:
+            yield from texts.text_parts(blob, readings, parts_in)
+            return
+        if entropy(raw[:65536]) > _SECRET and len(raw) > 2048:
+            yield Unreadable(f"{blob.where}compressed or encrypted in a way that is not known")
+        else:
+            yield Unreadable(
+                f"{blob.where}a binary of no known kind: only text in clear was looked at"
+            )
+        yield _strings(blob)
+    except Unreadable as error:
+        yield Unreadable(f"{blob.where}{error}")
+    except BROKEN as error:
+        yield Unreadable(f"{blob.where}is damaged ({type(error).__name__})")
+        yield _strings(blob)
+
+
+def _reader(
+    blob: Blob,
+) -> Callable[[Blob, Inner], Iterator[Part | Unreadable]] | None:
+    raw = blob.raw
+    for start, reader in (*tables.READERS, *containers.READERS):
+        if raw.startswith(start):
+            return reader
+    if raw[257:262] == b"ustar":
+        return containers.tar_parts
+    if raw[:1] == b"\x80" and raw[1:2] in b"\x02\x03\x04\x05" and raw.rstrip(b"\n").endswith(b"."):
+        return containers.pickle_parts
+    if tables.is_safetensors(raw):
+        return tables.safetensors_parts
+    return None
+
+
+def _strings(blob: Blob) -> Part:
+    return Part(blob.name, "run of text", text_rows(readable(blob.raw)), flowing=True)
+
+
+def _shown(name: str) -> str:
+    """A name that can be printed, whatever bytes it has."""
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")

@@ -1,0 +1,177 @@
+"""Binary tables as parts of rows: Parquet, Arrow, SQLite, NumPy, heads of tensor files."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from olvido.requests.closure.copies.decoding import decoded
+from olvido.requests.closure.copies.parts import (
+    LARGEST,
+    Blob,
+    Inner,
+    Part,
+    Reader,
+    Row,
+    Unreadable,
+    value_rows,
+)
+
+SQLITE = b"SQLite format 3\x00"
+_BATCH = 10_000
+_HEADER = 100 * 1024 * 1024
+
+
+def parquet_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """The rows of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(pa.BufferReader(blob.raw))
+        about = file.metadata
+        blob.budget.take(
+            sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        )
+        batches = file.iter_batches(batch_size=_BATCH)
+        form = "parquet" if blob.depth == 0 else None
+        yield Part(blob.name, "row", _batch_rows(blob, batches), form=form)
+    except pa.ArrowException as error:
+        raise Unreadable(f"is no readable Parquet file ({type(error).__name__})") from None
+
+
+def arrow_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """The rows of an Arrow file or stream."""
+    import pyarrow as pa
+
+    buffer = pa.BufferReader(blob.raw)
+    try:
+        if blob.raw.startswith(b"ARROW1"):
+            file = pa.ipc.open_file(buffer)
+            batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        else:
+            batches = iter(pa.ipc.open_stream(buffer))
+        yield Part(blob.name, "row", _batch_rows(blob, batches))
+    except pa.ArrowException as error:
+        raise Unreadable(f"is no readable Arrow file ({type(error).__name__})") from None
+
+
+def _batch_rows(blob: Blob, batches: Iterator[Any]) -> Iterator[Row]:
+    import pyarrow as pa
+
+    number = 0
+    try:
+        for batch in batches:
+            blob.budget.take(batch.nbytes)
+            for value in batch.to_pylist():
+                number += 1
+                yield from value_rows(value, number)
+    except pa.ArrowException as error:
+        raise Unreadable(f"{blob.where}is damaged ({type(error).__name__})") from None
+
+
+def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """The rows of every table of an SQLite database, whose file is not touched."""
+    raw = bytearray(blob.raw)
+    # Journal mode "write-ahead log", which a database in memory cannot have.
+    raw[18:20] = b"\x01\x01"
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(bytes(raw))
+        database.text_factory = _text
+        database.execute("PRAGMA trusted_schema = OFF")
+        tables = database.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        ).fetchall()
+        form = "sqlite" if blob.depth == 0 else None
+        for name, sql in tables:
+            if str(sql or "").upper().startswith("CREATE VIRTUAL"):
+                # What it shows lies in tables of its own, which are looked into.
+                continue
+            yield Part(f"{blob.where}table {name}", "row", _table_rows(database, name), form=form)
+        free = database.execute("PRAGMA freelist_count").fetchone()[0]
+        if free:
+            yield Unreadable(
+                f"{blob.where}{free} pages hold what was deleted and not overwritten: VACUUM it"
+            )
+
+
+def _table_rows(database: sqlite3.Connection, name: str) -> Iterator[Row]:
+    quoted = '"' + name.replace('"', '""') + '"'
+    try:
+        cursor = database.execute(f"SELECT rowid, * FROM {quoted}")
+        numbered = True
+    except sqlite3.OperationalError:
+        cursor = database.execute(f"SELECT * FROM {quoted}")
+        numbered = False
+    keys = tuple(column[0] for column in cursor.description)
+    for number, values in enumerate(cursor, 1):
+        row = values[1:] if numbered else values
+        named = keys[1:] if numbered else keys
+        kept = [(k, _cell(v)) for k, v in zip(named, row, strict=True) if v is not None]
+        if kept:
+            unit = values[0] if numbered else number
+            yield Row(unit, tuple(text for _, text in kept), tuple(key for key, _ in kept))
+
+
+def _cell(value: Any) -> str:
+    return _text(value) if isinstance(value, bytes) else str(value)
+
+
+def _text(raw: bytes) -> str:
+    for reading in decoded(raw)[:1]:
+        return reading.text
+    return raw.decode("utf-8", errors="replace")
+
+
+def npy_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """The texts of an array; objects are pickled and never read, numbers are named."""
+    import numpy as np
+
+    file = io.BytesIO(blob.raw)
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if dtype.hasobject:
+        raise Unreadable("an array of pickled objects, which are never loaded")
+    if dtype.kind not in "US" and dtype.names is None:
+        raise Unreadable("an array of numbers")
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if size > len(blob.raw):
+        raise Unreadable("an array that is larger than its file")
+    file.seek(0)
+    array = np.load(file, allow_pickle=False)
+    values = array.reshape(len(array), -1).tolist() if array.ndim else [[array.tolist()]]
+    rows = (row for n, value in enumerate(values, 1) for row in value_rows(value, n))
+    yield Part(blob.name, "row", rows, flowing=array.ndim < 2 and dtype.names is None)
+
+
+def is_safetensors(raw: bytes) -> bool:
+    """Whether bytes begin as a safetensors file does."""
+    length = int.from_bytes(raw[:8], "little")
+    return 2 <= length <= min(_HEADER, len(raw) - 8) and raw[8:9] == b"{" and length < LARGEST
+
+
+def safetensors_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """What the head of a tensor file says; its numbers are named."""
+    head = blob.raw[8 : 8 + int.from_bytes(blob.raw[:8], "little")]
+    about = json.loads(head)
+    yield Part(f"{blob.where}metadata", "object", iter(value_rows(about.get("__metadata__"), 1)))
+    if any(name != "__metadata__" for name in about):
+        yield Unreadable(f"{blob.where}a tensor file, whose numbers may have learned anything")
+
+
+READERS: tuple[tuple[bytes, Reader], ...] = (
+    (b"PAR1", parquet_parts),
+    (b"ARROW1", arrow_parts),
+    (b"\xff\xff\xff\xff", arrow_parts),
+    (SQLITE, sqlite_parts),
+    (b"\x93NUMPY", npy_parts),
+)

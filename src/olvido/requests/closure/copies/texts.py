@@ -1,0 +1,210 @@
+"""Text files as parts of rows: tables, JSON, lines of JSON, markup, mail, and plain text."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from olvido.folding import words
+from olvido.requests.closure.copies.contents import GLUE
+from olvido.requests.closure.copies.decoding import Decoded, decoded
+from olvido.requests.closure.copies.escapes import unquoted_printable, untagged
+from olvido.requests.closure.copies.mail import mail_parts
+from olvido.requests.closure.copies.parts import (
+    Blob,
+    Inner,
+    Part,
+    Row,
+    Unreadable,
+    text_rows,
+    value_rows,
+)
+
+_TABLES = {".csv": ",;\t|", ".tsv": "\t,;|", ".tab": "\t,;|", ".psv": "|,;\t"}
+_PROSE = frozenset(
+    (".md", ".txt", ".rst", ".tex", ".log", ".eml", ".mbox", ".html", ".htm", ".xml")
+)
+_HEADERS = re.compile(
+    r"(?:From [^\n]*\d\d:\d\d[^\n]*\r?\n)?(?:(?:From|To|Date|Subject|Received|Return-Path|"
+    r"Message-I[Dd]|MIME-Version|Delivered-To|Reply-To|Cc|Content-Type|X-[\w-]+):[^\n]*\r?\n"
+    r"(?:[ \t][^\n]*\r?\n)*){2}"
+)
+_MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
+_SOFT = re.compile(r"=\r?\n")
+_ENCODED = re.compile(r"(?:[A-Za-z0-9+/]{4}[\r\n]{0,2}){12,}(?:[A-Za-z0-9+/]{2,3}={0,2})?")
+_WHOLE = 256 * 1024 * 1024
+_HEAD = 40
+_DECODER = json.JSONDecoder()
+
+
+def text_parts(
+    blob: Blob, readings: Sequence[Decoded], inner: Inner
+) -> Iterator[Part | Unreadable]:
+    """The parts of a text file, in each encoding that it may be in."""
+    for number, reading in enumerate(readings):
+        for part in _read(blob, reading, inner):
+            if number and isinstance(part, Part):
+                part = Part(part.name, part.noun, part.rows, part.flowing, None, again=True)
+            yield part
+
+
+def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreadable]:
+    text = reading.text
+    name, exact = blob.name, reading.encoding is not None and blob.depth == 0
+    start = text[:200_000].lstrip()
+    if blob.suffix not in _TABLES and start[:1] in ("{", "["):
+        parts = _json(blob, text, exact)
+        if parts is not None:
+            yield from parts
+            return
+    if blob.suffix in _TABLES or (blob.suffix not in _PROSE and _delimiter(text, ",;\t|", 3)):
+        delimiter = _delimiter(text, _TABLES.get(blob.suffix, ",;\t|"), 1) or ","
+        yield _table(name, text, delimiter, exact)
+        return
+    if _HEADERS.match(start) or blob.suffix in (".eml", ".mbox"):
+        yield from mail_parts(blob, inner)
+        return
+    marked = _MARKUP.search(text) is not None
+    form = "lines" if exact and not start.startswith("<") else None
+    yield Part(name, "line", text_rows(text), flowing=True, form=form)
+    if marked:
+        yield Part(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)
+    if _SOFT.search(text):
+        plain = unquoted_printable(text)
+        yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
+    hidden = "\n".join(_base64(text))
+    if hidden:
+        yield Part(name, "line of base64", text_rows(hidden), flowing=True, again=True)
+
+
+def _base64(text: str) -> Iterator[str]:
+    for match in _ENCODED.finditer(text):
+        said = re.sub(r"\s", "", match[0]).rstrip("=")
+        said = said[: len(said) - (len(said) % 4 == 1)]
+        try:
+            raw = base64.b64decode(said + "=" * (-len(said) % 4))
+        except binascii.Error:
+            continue
+        for reading in decoded(raw)[:1]:
+            yield reading.text
+
+
+# Tables
+
+
+def table_lines(text: str) -> list[str]:
+    """The lines of a table with their ends, whichever they are."""
+    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
+
+
+def table_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[list[str], int, int]]:
+    """The cells of each row, and which lines it takes: from, and up to."""
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader(lines, delimiter=delimiter)
+    before = 0
+    for cells in reader:
+        yield cells, before, reader.line_num
+        before = reader.line_num
+
+
+def _table(name: str, text: str, delimiter: str, exact: bool) -> Part:
+    def rows() -> Iterator[Row]:
+        keys: tuple[str, ...] = ()
+        for number, (cells, _, _) in enumerate(table_rows(table_lines(text), delimiter), 1):
+            if number == 1 and _is_header(cells):
+                keys = tuple(cells)
+            elif cells:
+                yield Row(number, tuple(cells), keys)
+
+    form = f"table {delimiter}" if exact else None
+    return Part(name, "row", rows(), form=form)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    said = [words(cell) for cell in cells]
+    short = all(len(some) <= 3 for some in said) and len(set(cells)) == len(cells)
+    return short and any(some and all(word in GLUE for word in some) for some in said)
+
+
+def _delimiter(text: str, choices: str, least: int) -> str | None:
+    """What stands between the cells of each of the first rows, equally often and `least` times."""
+    lines = table_lines(text[:100_000])
+    for choice in choices:
+        counts = set()
+        try:
+            for number, (cells, _, _) in enumerate(table_rows(lines, choice)):
+                if number == _HEAD:
+                    break
+                if cells:
+                    counts.add(len(cells))
+        except csv.Error:
+            continue
+        if len(counts) == 1 and (count := counts.pop()) > 1 and (least == 1 or count >= least):
+            return choice
+    return None
+
+
+# JSON
+
+
+def _json(blob: Blob, text: str, exact: bool) -> Iterator[Part | Unreadable] | None:
+    """The parts of JSON or of lines of it; None where it is neither."""
+    lines = text.split("\n")
+    told = [line for line in lines[:3] if line.strip()]
+    named = blob.suffix in (".jsonl", ".ndjson")
+    if named or (len(told) > 1 and all(_is_json(line) for line in told[:2])):
+        return iter([Part(blob.name, "line", _json_lines(lines), form="lines" if exact else None)])
+    if len(text) > _WHOLE:
+        return None
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        if told and _is_json(told[0]):
+            form = "lines" if exact else None
+            return iter([Part(blob.name, "line", _json_lines(lines), form=form)])
+        return None
+    return _whole_json(blob.name, value, exact)
+
+
+def _json_lines(lines: Sequence[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield from value_rows(_DECODER.decode(line), number)
+        except (ValueError, RecursionError, Unreadable):
+            yield Row(number, (line,))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        return isinstance(_DECODER.decode(line), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _whole_json(name: str, value: object, exact: bool) -> Iterator[Part]:
+    form = "json" if exact else None
+    if isinstance(value, list):
+        yield _elements(name, value, form)
+        return
+    assert isinstance(value, dict)
+    rest = {}
+    for key, item in value.items():
+        if isinstance(item, list) and any(isinstance(element, dict | list) for element in item):
+            below = f"{name}/{key}" if name else key
+            yield _elements(below, item, f"json {key}" if exact else None)
+        else:
+            rest[key] = item
+    if rest:
+        yield Part(name, "object", iter(value_rows(rest, 1)))
+
+
+def _elements(name: str, items: Sequence[object], form: str | None) -> Part:
+    flat = all(not isinstance(item, dict | list) for item in items)
+    rows = (row for number, item in enumerate(items, 1) for row in value_rows(item, number))
+    return Part(name, "element", rows, flowing=flat, form=form)
