@@ -161,7 +161,7 @@ def test_ids_are_derived_from_content_and_stay(store: Store, data: Path) -> None
     assert len(set(ids)) == 3
     assert [row["id"] for row in load_rows(store, data, second)] == ids
     assert (first.version, second.version) == (1, 2)
-    # The salt keeps equal data from being recognised by its digest.
+    # A key of its own keeps equal data from being recognised by its digest.
     assert first.root != second.root
 
 

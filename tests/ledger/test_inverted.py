@@ -21,7 +21,7 @@ from olvido.ledger.copies import ALIKE, runs
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.inverted import Inverted, drop_index, index_path, near_copies
-from olvido.ledger.rows import COLUMNS, RowWriter, stored_rows, text_of
+from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows, text_of
 from olvido.ledger.store import Store
 
 SAID = "Ana Soler keeps a striped zebra in the attic of number twelve."
@@ -68,7 +68,7 @@ class _Ledger:
             with RowWriter(folder) as writer:
                 for name, text in texts.items():
                     row = {"id": name, "text": text, "subjects": [], "consent": "unknown"}
-                    writer.add(tuple(row.get(column) for column in COLUMNS))
+                    writer.add(tuple(row.get(column) for column in COLUMNS), bytes(32))
                 writer.publish(dataset.file)
 
     def datasets(self) -> list[SimpleNamespace]:
@@ -117,10 +117,10 @@ def test_an_index_is_made_once_and_again_when_its_rows_change(
     monkeypatch.setattr(inverted, "_made", lambda *a: made.append(1) or make(*a))
     assert near_copies(store, tmp_path, {dataset.id: ["a"]})
     assert made == []
-    kept = [row for row in stored_rows(tmp_path / dataset.file) if row["id"] != "b"]
+    kept = [row for row in stored_rows(tmp_path / dataset.file, keys=True) if row["id"] != "b"]
     with RowWriter(tmp_path) as writer:
         for row in kept:
-            writer.add(tuple(row.get(column) for column in COLUMNS))
+            writer.add(tuple(row.get(column) for column in COLUMNS), row[KEY])
         writer.publish(dataset.file)
     assert near_copies(store, tmp_path, {dataset.id: ["a"]}) == {}
     assert made == [1]

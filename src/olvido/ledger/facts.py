@@ -124,7 +124,7 @@ class Tombstone:
 class Record:
     """One training example as the ledger knows it: everything but its content.
 
-    `id` is unique within `dataset`; `digest` covers the row as stored, under the dataset's salt.
+    `id` is unique within `dataset`; `digest` covers the row as stored, under the record's key.
     """
 
     dataset: str
@@ -186,13 +186,12 @@ class Dataset:
     """A version of a set of records.
 
     `root` is the Merkle root over the records' digests, `file` the name of the Parquet file in
-    the workspace's data folder, `salt` the random bytes mixed into each record's digest.
+    the workspace's data folder.
     """
 
     name: str
     version: int
     root: Digest
-    salt: bytes = field(repr=False)
     rows: int
     file: str
     parent: str | None

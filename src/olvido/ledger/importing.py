@@ -21,7 +21,7 @@ from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import Dataset, Documentation, NewRecord
 from olvido.ledger.formats import Row, read_rows
 from olvido.ledger.parsing import Defaults, Fields, RowParser
-from olvido.ledger.rows import RowWriter, StoredRow, row_digest, sweep
+from olvido.ledger.rows import KEY_BYTES, RowWriter, StoredRow, row_digest, sweep
 from olvido.ledger.store import Store
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -95,7 +95,6 @@ def _add(
     parser = RowParser(
         origin, store.key, options.get("fields", Fields()), options.get("defaults", Defaults())
     )
-    salt = secrets.token_bytes(32)
     rejects_path = options.get("skip_bad")
     known = [dataset.file for dataset in store.datasets()]
     barred = _Barred(store, origin)
@@ -107,7 +106,7 @@ def _add(
             Rejects(rejects_path) as rejects,
             ExitStack() as undo,
         ):
-            found = _digested(_good(parser, barred, rows, rejects), salt, writer)
+            found = _digested(_good(parser, barred, rows, rejects), writer)
             if not found:
                 why = f": {rejects.first}" if rejects.first else ""
                 raise InputError(f"{origin} holds no row that can be used{why}")
@@ -119,7 +118,6 @@ def _add(
             dataset = store.add_dataset(
                 name=name,
                 root=root,
-                salt=salt,
                 file=file,
                 rows=len(found),
                 records=found,
@@ -199,21 +197,26 @@ def _good(
             yield stored, canonical
 
 
-def _digested(
-    rows: Iterable[tuple[StoredRow, bytes]], salt: bytes, writer: RowWriter
-) -> list[NewRecord]:
+def _digested(rows: Iterable[tuple[StoredRow, bytes]], writer: RowWriter) -> list[NewRecord]:
     """Write every row, and keep of each what the ledger needs, in the order of their ids."""
     found: list[NewRecord] = []
     rests: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
-    for row, canonical in rows:
-        writer.add(row)
+    for (row, canonical), key in zip(rows, _keys(), strict=False):
+        writer.add(row, key)
         identifier, _, _, _, subjects, source, licence, consent, collected_at, _ = row
         # Few rows differ in these, so that most share one tuple.
         rest = (source, licence, consent, collected_at)
         shared = rests.setdefault(rest, rest)
-        found.append((identifier, row_digest(salt, canonical), subjects, shared))
+        found.append((identifier, row_digest(key, canonical), subjects, shared))
     found.sort(key=itemgetter(0))
     return found
+
+
+def _keys() -> Iterator[bytes]:
+    """Keys of records, drawn many at a time."""
+    while True:
+        drawn = secrets.token_bytes(KEY_BYTES * 1000)
+        yield from (drawn[at : at + KEY_BYTES] for at in range(0, len(drawn), KEY_BYTES))
 
 
 class Rejects:

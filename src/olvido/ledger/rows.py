@@ -46,8 +46,13 @@ COLUMNS = (
 StoredRow = tuple[Any, ...]
 """A row on its way into a file: one value for each column in their order, None where absent."""
 
+KEY = "record_key"
+"""The column with a record's own random bytes, which lie nowhere else and leave with its row."""
+KEY_BYTES = 32
+
 _SCHEMA = pa.schema(
     [(name, pa.list_(pa.string()) if name == "subjects" else pa.string()) for name in COLUMNS]
+    + [(KEY, pa.binary(KEY_BYTES))]
 )
 INDEXING = ".indexing-"
 """How the name of an index of rows begins while it is made."""
@@ -76,9 +81,13 @@ def canonical_row(row: StoredRow) -> bytes:
     return f"{{{','.join(members)}}}".encode()
 
 
-def row_digest(salt: bytes, canonical: bytes) -> bytes:
-    """The 32-byte leaf of a stored row: SHA-256 over the salt and the row's canonical JSON."""
-    return hashlib.sha256(salt + canonical).digest()
+def row_digest(key: bytes, canonical: bytes) -> bytes:
+    """The 32-byte leaf of a stored row: SHA-256 over the record's key and its canonical JSON.
+
+    The ledger keeps the digest and not the key: without the row's file nobody can test a guess at
+    what a row said, and once the row has left its file nobody can at all (crypto-shredding).
+    """
+    return hashlib.sha256(key + canonical).digest()
 
 
 class RowWriter:
@@ -97,19 +106,25 @@ class RowWriter:
             self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
         self._pending: list[StoredRow] = []
+        self._keys: list[bytes] = []
 
-    def add(self, row: StoredRow) -> None:
-        """Append one stored row."""
+    def add(self, row: StoredRow, key: bytes) -> None:
+        """Append one stored row with its key."""
         self._pending.append(row)
+        self._keys.append(key)
         if len(self._pending) >= _BATCH:
             self._flush()
 
     def _flush(self) -> None:
         if self._pending:
-            columns = zip(_SCHEMA, zip(*self._pending, strict=True), strict=True)
+            columns = zip(_SCHEMA, zip(*self._pending, strict=True), strict=False)
             arrays = [_array(values, field.type) for field, values in columns]
+            keys = pa.py_buffer(b"".join(self._keys))
+            kind = _SCHEMA.field(KEY).type
+            arrays.append(pa.Array.from_buffers(kind, len(self._keys), [None, keys]))
             self._parquet.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
             self._pending.clear()
+            self._keys.clear()
 
     def publish(self, name: str) -> None:
         """Make the file durable under its name."""
@@ -157,17 +172,21 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     )
 
 
-def stored_rows(path: Path, ids: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+def stored_rows(
+    path: Path, ids: Collection[str] | None = None, *, keys: bool = False
+) -> Iterator[dict[str, Any]]:
     """The stored rows of a file, absent values left out. Raises StateError if unreadable.
 
     Args:
         path: the file.
         ids: of the rows that are wanted; the others are not unpacked, nor are parts of the file
             where none of them is. None: all.
+        keys: with each record's key, under `KEY`.
     """
+    columns = None if keys else list(COLUMNS)
     with _opened(path) as file:
         if ids is None:
-            for batch in file.iter_batches(batch_size=_BATCH):
+            for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
                 yield from _present(batch)
             return
         wanted = sorted(set(ids))
@@ -176,7 +195,7 @@ def stored_rows(path: Path, ids: Collection[str] | None = None) -> Iterator[dict
             if _may_hold(file.metadata.row_group(number), wanted):
                 there = pc.is_in(file.read_row_group(number, ["id"]).column("id"), value_set=values)
                 if pc.any(there).as_py():
-                    yield from _present(file.read_row_group(number).filter(there))
+                    yield from _present(file.read_row_group(number, columns).filter(there))
 
 
 def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -196,7 +215,7 @@ def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, 
             here = rest[: bisect_left(rest, end)]
             if here:
                 rest = rest[len(here) :]
-                group = file.read_row_group(number).take([place - first for place in here])
+                group = file.read_row_group(number, list(COLUMNS)).take([place - first for place in here])
                 yield from zip(here, _present(group), strict=True)
             first = end
 
@@ -278,11 +297,13 @@ def load_rows(
 
     Raises DigestMismatch when a row was changed, added or removed; StateError when unreadable.
     """
-    rows = {row["id"]: row for row in stored_rows(data / dataset.file)}
+    rows = {row["id"]: row for row in stored_rows(data / dataset.file, keys=True)}
     gone = {record.id: record for record in store.tombstoned(dataset.id)}
     # A tombstoned row may have been taken out of the file: its digest still stands for it.
     leaves = {i: record.digest.raw for i, record in gone.items() if i not in rows}
-    leaves.update((i, row_digest(dataset.salt, canonical_json(row))) for i, row in rows.items())
+    for identifier, row in rows.items():
+        key = row.pop(KEY, b"")
+        leaves[identifier] = row_digest(key, canonical_json(row))
     root = records_root(leaves)
     if root != dataset.root:
         what = f"dataset {dataset.name!r} version {dataset.version} ({data / dataset.file})"

@@ -90,7 +90,7 @@ class Place:
 def _content(path: Path) -> bytes:
     content = path.read_bytes()
     if path.suffix == ".parquet":
-        content += json.dumps(pq.read_table(path).to_pylist()).encode()
+        content += json.dumps(pq.read_table(path).to_pylist(), default=repr).encode()
     return content
 
 

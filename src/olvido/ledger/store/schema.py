@@ -59,7 +59,6 @@ datasets = Table(
     Column("name", String, nullable=False),
     Column("version", Integer, nullable=False),
     Column("root", String, nullable=False),
-    Column("salt", LargeBinary, nullable=False),
     Column("rows", Integer, nullable=False),
     Column("file", String, nullable=False),
     Column("parent", String, ForeignKey("datasets.id")),

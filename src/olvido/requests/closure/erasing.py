@@ -10,7 +10,7 @@ from typing import Any
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
-from olvido.ledger.rows import COLUMNS, RowWriter, stored_rows
+from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
 from olvido.requests.closure.inventory import Artefact, cached_ids
 from olvido.requests.desk import Office
 
@@ -41,14 +41,14 @@ def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
 
     Its Merkle root stays what it was: the ledger has the digest of every row that left.
     """
-    rows = list(stored_rows(data / file))
+    rows = list(stored_rows(data / file, keys=True))
     kept = [row for row in rows if row["id"] not in gone]
     if len(kept) < len(rows):
         # It holds digests of what they say.
         drop_index(data, file)
         with RowWriter(data) as writer:
             for row in kept:
-                writer.add(tuple(row.get(column) for column in COLUMNS))
+                writer.add(tuple(row.get(column) for column in COLUMNS), row[KEY])
             writer.publish(file)
     return len(rows) - len(kept)
 
