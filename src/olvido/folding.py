@@ -12,6 +12,9 @@ import unicodedata
 _APOSTROPHES = "'’‘‛ʼʻʹ′`´＇׳ꞌ"
 _HYPHENS = "-‐‑‒–—―−﹘﹣－⁃־᠆"
 _DOTS = "··‧∙⋅•・"
+# Not seen at all, though not of the category of format characters.
+_FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0)
+_UNSEEN = frozenset([*_FILLERS, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])
 _SAME = {
     **dict.fromkeys(map(ord, _APOSTROPHES), "'"),
     **dict.fromkeys(map(ord, _HYPHENS), "-"),
@@ -21,9 +24,7 @@ _SAME = {
     # One Arabic letter that Persian and Arabic keyboards write with two characters.
     **{ord(a): b for a, b in zip("یىکەہ", "ييكهه", strict=True)},
     ord("ـ"): None,
-    # Not seen at all, though not of the category of format characters.
-    **dict.fromkeys([0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0], None),
-    **dict.fromkeys([*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)], None),
+    **dict.fromkeys(_UNSEEN, None),
 }
 _ASCII = str.maketrans({"`": "'"})
 _GEMINATE = re.compile(r"(?<=l)[.·](?=l)")
@@ -72,7 +73,17 @@ def words(text: str) -> list[str]:
     >>> words("L’Hospital d’en Pau,\\n12-B"), words("住在北京")
     (['l', 'hospital', 'd', 'en', 'pau', '12', 'b'], ['住', '在', '北', '京'])
     """
-    return _WORD.findall(fold(text))
+    return split(fold(text))
+
+
+def split(text: str) -> list[str]:
+    """The words of a text as its letters stand, accents and all."""
+    return _WORD.findall(text)
+
+
+def unseen(text: str) -> str:
+    """A text without the characters that nobody sees: joiners, marks of direction, fillers."""
+    return "".join(c for c in text if ord(c) not in _UNSEEN and unicodedata.category(c) != "Cf")
 
 
 def _plain(character: str) -> str:

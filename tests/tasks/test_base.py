@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from olvido.errors import InputError
@@ -52,8 +53,11 @@ def test_an_example_takes_nothing_from_a_row_that_changes_later() -> None:
         ({"question": "a", "answer": ["b"]}, "'answer' must be text, got list"),
         ({"prompt": "a", "completion": "  \n"}, "'completion' is empty"),
         ({"text": ""}, "'text' is empty"),
-        ({"text": None}, "'text' must be text, got NoneType"),
-        ({"text": "a", "id": 7}, "'id' must be text, got int"),
+        ({"text": None}, "expected 'prompt' and 'completion', or 'text'"),
+        ({"prompt": "Who \ud800?", "completion": "a"}, "half a character"),
+        ({"text": "a", "id": "\udfff"}, "'id' must be text"),
+        ({"text": "a", "id": True}, "'id' must be text or a whole number, got bool"),
+        ({"text": "a", "id": 7.5}, "'id' must be text or a whole number, got float"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(row: Any, complaint: str) -> None:
@@ -69,3 +73,37 @@ def test_a_row_that_cannot_be_read_is_named(row: Any, complaint: str) -> None:
 def test_no_id_stands_twice(repeated: Any) -> None:
     with pytest.raises(InputError, match=r"forget\[1\]: the id 'x' stands twice"):
         examples([{"text": "a", "id": "x"}, repeated], "forget")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"text": "a", "id": 7}, "7"),
+        ({"text": "a", "id": 0}, "0"),
+        ({"text": "a", "id": np.int64(12)}, "12"),
+        ({"text": "a", "id": "x", "prompt": None, "completion": None}, "x"),
+    ],
+)
+def test_ids_are_text_or_whole_numbers_and_none_is_nothing(row: Any, expected: str) -> None:
+    (example,) = examples([row])
+    assert (example.id, example.completion) == (expected, "a")
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({"subject": 4711}, ("4711",)),
+        ({"subject": 0}, ("0",)),
+        ({"subjects": ["Ana", 12]}, ("Ana", "12")),
+        ({"subjects": None, "subject": "Ana"}, ("Ana",)),
+        ({"subjects": [], "subject": ""}, ()),
+    ],
+)
+def test_subjects_may_be_numbers(about: Any, expected: tuple[str, ...]) -> None:
+    assert examples([{"text": "a", **about}])[0].subjects == expected
+
+
+def test_equal_rows_without_ids_are_records_of_their_own() -> None:
+    read = examples([{"text": "a"}, {"text": "a"}, {"text": "b"}, {"text": "a", "id": None}])
+    assert len({example.id for example in read}) == 4
+    assert [example.completion for example in read] == ["a", "a", "b", "a"]

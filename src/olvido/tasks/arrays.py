@@ -14,10 +14,11 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_array(value: Any, where: str) -> NDArray[Any]:
-    """A private, read-only, little-endian copy of an array, a tensor or a nested list.
+    """A private, read-only, little-endian copy of an array, a tensor, a picture or a nested list.
 
     Args:
-        value: numbers or truth values of any shape.
+        value: numbers or truth values of any shape; a Pillow image becomes uint8 with its channels
+            first, [channels, height, width].
         where: what to call it in an error.
 
     Raises:
@@ -30,6 +31,10 @@ def read_array(value: Any, where: str) -> NDArray[Any]:
         value = value.detach().cpu()
         # numpy has no bfloat16, and float32 holds each of its values exactly.
         value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    if hasattr(value, "getbands"):
+        # A palette holds numbers of colours, not colours.
+        picture = np.asarray(value.convert("RGB") if value.mode == "P" else value)
+        value = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
     try:
         array = np.array(value, order="C")
     except ValueError:

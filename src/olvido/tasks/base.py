@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,8 +39,12 @@ class Example:
     @property
     def subjects(self) -> tuple[str, ...]:
         """Whom the record is about: its field `subjects`, or `subject`."""
-        given = self.fields.get("subjects") or self.fields.get("subject") or ()
-        return (given,) if isinstance(given, str) else tuple(map(str, given))
+        for name in ("subjects", "subject"):
+            given = self.fields.get(name)
+            if given is not None and given != "" and given != []:
+                several = not isinstance(given, str) and isinstance(given, Iterable)
+                return tuple(map(str, given)) if several else (str(given),)
+        return ()
 
     def asked(self, prompt: str, suffix: str) -> Example:
         """The same fact behind another question."""
@@ -51,8 +55,9 @@ def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example
     """Read plain dictionaries as examples.
 
     A row holds `prompt` and `completion` (or `question` and `answer`), or `text`, or `input` (an
-    array, a tensor or nested lists, of one shape in all rows) and `label`; `id` may be left out,
-    then it is derived from the content.
+    array, a tensor, a picture or nested lists, of one shape in all rows) and `label`; None stands
+    for nothing. `id` is text or a whole number and may be left out: then it is derived from the
+    content, and the second of two equal rows is a record of its own.
 
     Args:
         rows: the dictionaries; examples pass through.
@@ -71,6 +76,8 @@ def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example
     for number, row in enumerate(rows):
         where = f"{name}[{number}]"
         example = row if isinstance(row, Example) else _example(row, where)
+        if not isinstance(row, Example) and row.get("id") is None:
+            example = another(example, seen)
         if example.id in seen:
             raise InputError(f"{where}: the id {example.id!r} stands twice; ids are unique")
         if not isinstance(row, Example) and (found := _shape(example)) is not None:
@@ -85,9 +92,18 @@ def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example
     return tuple(read)
 
 
+def another(example: Example, seen: Collection[str]) -> Example:
+    """The same content as a record of its own, where one without an id came before."""
+    again, name = 2, example.id
+    while name in seen:
+        name, again = f"{example.id}-{again}", again + 1
+    return replace(example, id=name)
+
+
 def _example(row: Row, where: str) -> Example:
     if not isinstance(row, Mapping):
         raise InputError(f"{where}: expected a dictionary, got {type(row).__name__}")
+    row = {name: value for name, value in row.items() if value is not None}
     for prompt_key, completion_key in (("prompt", "completion"), ("question", "answer")):
         if prompt_key in row or completion_key in row:
             prompt, completion = row.get(prompt_key), row.get(completion_key)
@@ -104,6 +120,11 @@ def _example(row: Row, where: str) -> Example:
     for key, value in ((prompt_key, prompt), (completion_key, completion)):
         if not isinstance(value, str):
             raise InputError(f"{where}: {key!r} must be text, got {type(value).__name__}")
+        if not _encodable(value):
+            raise InputError(
+                f"{where}: {key!r} holds half a character (a lone surrogate such as \\ud800): it "
+                "was cut or decoded wrongly where it was written"
+            )
     assert isinstance(prompt, str)
     assert isinstance(completion, str)
     if not completion.strip():
@@ -119,11 +140,20 @@ def _array_example(row: Row, where: str) -> Example:
 
 
 def _record_id(row: Row, content: bytes, where: str) -> str:
-    if "id" not in row:
+    given = row.get("id")
+    if given is None:
         return hashlib.sha256(content).hexdigest()[:16]
-    if not isinstance(row["id"], str):
-        raise InputError(f"{where}: 'id' must be text, got {type(row['id']).__name__}")
-    return row["id"]
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not whole and not (isinstance(given, str) and _encodable(given)):
+        raise InputError(
+            f"{where}: 'id' must be text or a whole number, got {type(given).__name__}"
+        )
+    return str(given)
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text is one: no half of a character in it."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _shape(example: Example) -> tuple[int, ...] | None:

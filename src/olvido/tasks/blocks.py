@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module, ModuleList
 
+from olvido.errors import InputError
+
 
 class _Reached(Exception):
     """A block was reached: nothing from it on is asked for."""
@@ -37,3 +39,26 @@ def given_to(block: Module, run: Callable[[], Any]) -> Tensor:
     finally:
         handle.remove()
     return seen[0]
+
+
+def plain_model(model: Any) -> Any:
+    """The Hugging Face model inside a PEFT wrapper, or the model itself.
+
+    Raises:
+        InputError: a soft prompt or prefix stands before what it is given, and has no place inside.
+    """
+    for name, config in getattr(model, "peft_config", {}).items():
+        if getattr(config, "is_prompt_learning", False):
+            raise InputError(
+                f"adapter {name!r} is a soft prompt ({config.peft_type.value}), which cannot be "
+                "merged into the weights: give the base model, or train a LoRA adapter"
+            )
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def body_and_head(model: Module) -> tuple[Any, Any]:
+    """The transformer and the head behind it; None twice where they cannot be told apart."""
+    plain = plain_model(model)
+    body = getattr(plain, "base_model", None)
+    head = plain.get_output_embeddings() if hasattr(plain, "get_output_embeddings") else None
+    return (None, None) if body is plain else (body, head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from olvido.errors import InputError
 from olvido.tasks.arrays import array_content
@@ -40,6 +42,23 @@ class LabelBatch:
     def to(self, device: torch.device | str) -> LabelBatch:
         """The same batch on another device."""
         return LabelBatch(self.ids, self.inputs.to(device), self.targets.to(device))
+
+
+@contextmanager
+def _normalisable(model: Module, batch: LabelBatch) -> Iterator[None]:
+    """Let batch normalisation take its running statistics where a batch holds one record alone.
+
+    One record has no spread of its own; torch refuses to normalise by it.
+    """
+    several = len(batch.ids) > 1
+    found = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and not several]
+    for layer in found:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer.train()
 
 
 class Labels:
@@ -173,9 +192,18 @@ class Labels:
         """A score for each class. [B, C]
 
         Raises:
-            InputError: the module gives something else.
+            InputError: the module cannot take such inputs, or gives something else.
         """
-        found = model(batch.inputs)
+        try:
+            with _normalisable(model, batch):
+                found = model(batch.inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise InputError(
+                f"the module cannot take inputs {list(batch.inputs.shape)} ({error}): pictures "
+                "have their channels first, [channels, height, width]"
+            ) from error
         expected = (len(batch.ids), len(self.classes))
         if not isinstance(found, Tensor) or tuple(found.shape) != expected:
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

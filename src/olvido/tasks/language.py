@@ -15,30 +15,15 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError
 from olvido.tasks.base import Batch, Example, text_content
-from olvido.tasks.blocks import blocks_of, given_to
+from olvido.tasks.blocks import blocks_of, body_and_head, given_to, plain_model
+from olvido.tasks.encoding import Encoder
+from olvido.tasks.generation import DRAWN, GREEDY, continued, positions
 from olvido.tasks.shared import goes_on, reread, shared_tokens
 
-SLACK = 16
-"""Tokens an answer may run past half again the record's completion."""
+SLACK = 64
+"""Tokens an answer may run past half again the record's completion: room for a polite preface."""
 WIDTH_STEP = 4
 """Widths are rounded up to this many tokens, so that batches of like length share a shape."""
-
-# A model may bring other habits in its generation config: each that changes what is said is named.
-GREEDY: Mapping[str, Any] = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0}
-"""The likeliest token, each time."""
-DRAWN: Mapping[str, Any] = {
-    **GREEDY,
-    "do_sample": True,
-    "temperature": 1.0,
-    # Unsaid, it is 50 in some versions of transformers: what a model seldom says would be hidden.
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-}
-"""Each token as often as the model means it."""
 
 
 class Language:
@@ -53,12 +38,20 @@ class Language:
         tokenizer: a Hugging Face tokenizer with an end-of-text token.
         max_tokens: longer records are refused rather than cut: a cut record is another record.
         chat: use the tokenizer's chat template; None: when it has one.
+        separator: what stands between prompt and completion without a template.
 
     Raises:
         InputError: the tokenizer has no end-of-text token, or no chat template where asked for.
     """
 
-    def __init__(self, tokenizer: Any, *, max_tokens: int = 1024, chat: bool | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_tokens: int = 1024,
+        chat: bool | None = None,
+        separator: str = " ",
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise InputError("the tokenizer has no end-of-text token: set tokenizer.eos_token")
         has_template = bool(getattr(tokenizer, "chat_template", None))
@@ -67,9 +60,10 @@ class Language:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.chat = has_template if chat is None else chat
-        self._pad: int = (
-            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        )
+        self._encoder = Encoder(tokenizer, chat=self.chat, separator=separator)
+        # Padding is hidden by the mask. The end-of-text token always has an embedding; a pad token
+        # that was added to the tokenizer alone has none.
+        self._pad: int = tokenizer.eos_token_id
         self._encoded: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         self._fingerprints: dict[tuple[str, str], bytes] = {}
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
@@ -101,7 +95,7 @@ class Language:
             if len(prompt) + len(answer) > self.max_tokens:
                 raise InputError(
                     f"record {example.id!r} has {len(prompt) + len(answer)} tokens, at most "
-                    f"{self.max_tokens} fit: split it, or raise max_tokens"
+                    f"{self.max_tokens} fit: split it into several records"
                 )
             if not prompt or not answer:
                 raise InputError(f"record {example.id!r} has no token to predict")
@@ -109,32 +103,14 @@ class Language:
         return self._encoded[key]
 
     def _encode(self, example: Example) -> tuple[list[int], list[int]]:
-        tok, eos = self.tokenizer, self.tokenizer.eos_token_id
-        if not example.prompt:
-            ids = tok(example.completion)["input_ids"]
-            ids = ids if ids and ids[-1] == eos else [*ids, eos]
-            return ids[:1], ids[1:]
-        prompt = self.encode_prompt(example.prompt)
-        if self.chat:
-            # The template may put the end-of-turn token before further decoration: keep up to it.
-            answer = tok(example.completion, add_special_tokens=False)["input_ids"]
-        else:
-            answer = tok(" " + example.completion, add_special_tokens=False)["input_ids"]
-        return prompt, [*answer, eos]
+        if example.prompt:
+            return self._encoder.pair(example.prompt, example.completion)
+        ids = self._encoder.text(example.completion)
+        return ids[:1], ids[1:]
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids a model is given before it answers."""
-        if self.chat:
-            turn = [{"role": "user", "content": prompt}]
-            text = self.tokenizer.apply_chat_template(
-                turn, add_generation_prompt=True, tokenize=False
-            )
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        else:
-            ids = self.tokenizer(prompt)["input_ids"]
-            if ids and ids[-1] == self.tokenizer.eos_token_id:
-                ids = ids[:-1]
-        return list(ids)
+        return self._encoder.prompt(prompt)
 
     def content(self, example: Example) -> bytes:
         """Prompt and completion, as JSON."""
@@ -192,10 +168,11 @@ class Language:
         self, model: Module, batch: Batch
     ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
         """What the head reads where there is a target [N, D], the head, targets [N], rows [N]."""
+        batch = _within(model, batch)
         rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
         targets = batch.targets[rows, columns]
         if self._may_split_head(model, batch):
-            body, head = _body_and_head(model)
+            body, head = body_and_head(model)
             if shared := self._may_share(model, batch):
                 states = reread(body, batch, shared)
                 return states[rows, columns - 1 - shared], head, targets, rows
@@ -219,9 +196,14 @@ class Language:
         return -total / count
 
     def logits(self, model: Module, batch: Batch) -> Tensor:
-        """All logits. [B, T, V]"""
+        """All logits. [B, T, V]
+
+        Raises:
+            InputError: a record has more tokens than the model has positions.
+        """
+        batch = _within(model, batch)
         with _asking(model, batch):
-            return _plain(model)(**_inputs(batch)).logits
+            return plain_model(model)(**_inputs(batch)).logits
 
     def layers(self, model: Module) -> list[Module]:
         """The embeddings and the transformer blocks, in order.
@@ -229,7 +211,7 @@ class Language:
         Raises:
             InputError: the model keeps its blocks in a way that is not known here.
         """
-        plain = _plain(model)
+        plain = plain_model(model)
         if not hasattr(plain, "get_input_embeddings"):
             raise InputError(f"{type(plain).__name__} does not say what its layers are")
         return [plain.get_input_embeddings(), *blocks_of(plain)]
@@ -239,11 +221,14 @@ class Language:
 
         The model runs no further than to that layer, where its blocks can be found.
         """
-        blocks = [] if hasattr(model, "asking") else blocks_of(_plain(model))
+        batch = _within(model, batch)
+        blocks = [] if hasattr(model, "asking") else blocks_of(plain_model(model))
         if 0 <= layer < len(blocks):
-            return given_to(blocks[layer], lambda: _plain(model)(**_inputs(batch)))
+            return given_to(blocks[layer], lambda: plain_model(model)(**_inputs(batch)))
         with _asking(model, batch):
-            return _plain(model)(**_inputs(batch), output_hidden_states=True).hidden_states[layer]
+            return plain_model(model)(**_inputs(batch), output_hidden_states=True).hidden_states[
+                layer
+            ]
 
     def answer_hidden(self, model: Module, batch: Batch, layer: int) -> tuple[Tensor, Tensor]:
         """Hidden states that are to lead to a target: [N, D], row of each [N]."""
@@ -306,14 +291,18 @@ class Language:
                 ids[row, width - len(prompt) :] = torch.tensor(prompt)
                 mask[row, width - len(prompt) :] = 1
             limits = [len(answer) + len(answer) // 2 + SLACK for _, answer in encoded]
+            room = positions(plain_model(model))
+            most = max(limits) if room is None else min(max(limits), room - width)
+            if most < 1:
+                continue
             with _pinned(model, [prompt for prompt, _ in encoded]):
-                out = _plain(model).generate(
-                    input_ids=ids.to(device),
-                    attention_mask=mask.to(device),
-                    max_new_tokens=max(limits),
-                    **habits,
-                    pad_token_id=self._pad,
-                    eos_token_id=self.tokenizer.eos_token_id,
+                out = continued(
+                    plain_model(model),
+                    ids.to(device),
+                    mask.to(device),
+                    limit=most,
+                    ends=self._encoder.ends,
+                    how=habits,
                 )
             # Cut one by one: an answer shall not depend on what was asked beside it.
             said = [row[width : width + end] for row, end in zip(out, limits, strict=True)]
@@ -329,9 +318,9 @@ class Language:
         go stale. Nothing short of the same bits will do: a cap bends small logits by less than any
         tolerance, and large ones later on by whole nats.
         """
-        plain = _plain(model)
+        plain = plain_model(model)
         if plain not in self._head_alone:
-            body, head = _body_and_head(model)
+            body, head = body_and_head(model)
             if body is None or head is None:
                 self._head_alone[plain] = False
                 return False
@@ -349,12 +338,12 @@ class Language:
 
     def _may_share(self, model: Module, batch: Batch) -> int:
         """How many tokens at the start of every row to read once; 0 where it saves too little."""
-        plain = _plain(model)
+        plain = plain_model(model)
         shared = shared_tokens(batch)
         if not shared or torch.is_grad_enabled() or plain.training or hasattr(model, "asking"):
             return 0
         if plain not in self._goes_on:
-            self._goes_on[plain] = goes_on(_body_and_head(model)[0], batch, shared)
+            self._goes_on[plain] = goes_on(body_and_head(model)[0], batch, shared)
         return shared if self._goes_on[plain] else 0
 
 
@@ -367,9 +356,20 @@ def _inputs(batch: Batch) -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": mask, "use_cache": False}
 
 
-def _plain(model: Any) -> Any:
-    """The Hugging Face model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+def _within(model: Module, batch: Batch) -> Batch:
+    """The batch without padding that the model has no positions for."""
+    most = positions(plain_model(model))
+    if most is None or batch.input_ids.shape[1] <= most:
+        return batch
+    lengths = batch.attention_mask.sum(dim=1)
+    if int(lengths.max()) > most:
+        name = batch.ids[int(lengths.argmax())]
+        raise InputError(
+            f"record {name!r} has {int(lengths.max())} tokens, the model has positions for {most}: "
+            "split it into several records"
+        )
+    cut = batch.input_ids[:, :most], batch.attention_mask[:, :most], batch.targets[:, :most]
+    return Batch(batch.ids, *cut)
 
 
 def _asking(model: Any, batch: Batch) -> AbstractContextManager[Any]:
@@ -385,13 +385,6 @@ def _pinned(model: Any, prompts: Sequence[Any]) -> AbstractContextManager[Any]:
         return nullcontext()
     pinned: AbstractContextManager[Any] = model.asking([list(map(int, row)) for row in prompts])
     return pinned
-
-
-def _body_and_head(model: Module) -> tuple[Any, Any]:
-    plain = _plain(model)
-    body = getattr(plain, "base_model", None)
-    head = plain.get_output_embeddings() if hasattr(plain, "get_output_embeddings") else None
-    return (None, None) if body is plain else (body, head)
 
 
 def _as_it_is(states: Tensor) -> Tensor:

@@ -29,6 +29,17 @@ texts = st.lists(st.sampled_from("a b c d é 12".split()), max_size=8).map(" ".j
         ("anything", "?!", False),
         ("", "a", False),
         ("東京 に 住む", "東京", True),
+        ("何女士的地址是桂林市漓江路十七号。", "漓江路十七号", True),
+        ("何女士的地址是桂林市漓江路十八号。", "漓江路十七号", False),
+        ("คุณมาลีอยู่บ้านเลขที่เจ็ดค่ะ", "บ้านเลขที่เจ็ด", True),
+        ("กิน", "กัน", False),
+        ("मेरा नाम सीमा है", "सीमा", True),
+        ("Car\u200brer Bal\u00admes 42", "Carrer Balmes 42", True),
+        ("Ｃａｒｒｅｒ Ｂａｌｍｅｓ ４２", "Carrer Balmes 42", True),
+        ("Carrer\ufe0f Bal\u2060mes", "Carrer Balmes", True),
+        ("I like 🥐 a lot", "🥐", True),
+        ("I like 🍞 a lot", "🥐", False),
+        ("a 🥐", "A croissant 🥐", False),
     ],
 )
 def test_what_is_said(text: str, answer: str, said: bool) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
+
+from olvido.folding import split, unseen
 
 Words = tuple[str, ...]
 
 
 def words(text: str) -> Words:
-    """The words of a text, whatever its case, its punctuation and the way its accents are written.
+    """The words of a text as a reader sees them.
 
-    >>> words("Lives at: Carrer d'Aragó, 12.")
-    ('lives', 'at', 'carrer', 'd', 'aragó', '12')
+    Case, punctuation, full-width forms, characters that are not seen and the way in which accents
+    are written make no difference. Of a script that writes without spaces every character is a
+    word. A text of emoji or signs alone has these as its words.
+
+    >>> words("Lives at: Carrer d'Aragó, 12."), words("漓江路")
+    (('lives', 'at', 'carrer', 'd', 'aragó', '12'), ('漓', '江', '路'))
     """
-    return tuple(re.findall(r"\w+", unicodedata.normalize("NFC", text).casefold()))
+    seen = unicodedata.normalize("NFKC", unseen(unicodedata.normalize("NFKC", text)).casefold())
+    return tuple(split(seen)) or tuple(c for c in seen if unicodedata.category(c)[0] == "S")
 
 
 def says(text: str, answer: str) -> bool:
@@ -25,7 +31,7 @@ def says(text: str, answer: str) -> bool:
     >>> says("It is 12, I think", "12"), says("It is 120", "12")
     (True, False)
     """
-    wanted, given = words(answer), words(text)
+    wanted, given = _both(answer, text)
     size = len(wanted)
     return bool(size) and any(
         given[at : at + size] == wanted for at in range(len(given) - size + 1)
@@ -38,7 +44,7 @@ def overlap(text: str, answer: str) -> float:
     >>> overlap("Carrer Gran 12", "Carrer de Mallorca 12")
     0.5
     """
-    wanted, given = words(answer), words(text)
+    wanted, given = _both(answer, text)
     if not wanted:
         return 0.0
     # Row by row: the longest common subsequence of the text so far and each start of the answer.
@@ -48,3 +54,11 @@ def overlap(text: str, answer: str) -> float:
         for at, other in enumerate(wanted):
             longest[at + 1] = before[at] + 1 if word == other else max(before[at + 1], longest[at])
     return longest[-1] / len(wanted)
+
+
+def _both(answer: str, text: str) -> tuple[Words, Words]:
+    """The words of both; where the answer is of signs alone, the signs of the text."""
+    wanted = words(answer)
+    if wanted and unicodedata.category(wanted[0][0])[0] == "S":
+        return wanted, tuple(c for c in unicodedata.normalize("NFKC", text) if c in wanted)
+    return wanted, words(text)

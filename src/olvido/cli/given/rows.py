@@ -19,6 +19,7 @@ def examples_of(path: Path | None, name: str) -> tuple[Example, ...]:
     from olvido.errors import BadRow, InputError
     from olvido.ledger.formats import read_rows
     from olvido.tasks import examples
+    from olvido.tasks.base import another
 
     if path is None:
         return ()
@@ -31,6 +32,8 @@ def examples_of(path: Path | None, name: str) -> tuple[Example, ...]:
         except InputError as error:
             reason = str(error).partition(": ")[2] or str(error)
             raise BadRow(str(path), line, reason) from error
+        if row.get("id") is None:
+            example = another(example, read)
         if example.id in read:
             raise BadRow(str(path), line, f"the id {example.id!r} stands twice; ids are unique")
         read[example.id] = example
