@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -99,6 +100,11 @@ def _usage(error: TyperException) -> str:
     return f"{error.format_message().rstrip('.')}; see '{where} --help'"
 
 
+def _told(message: Warning | str, *_: object, **__: object) -> None:
+    complain(f"warning: {message}")
+
+
 def main() -> None:
     """Run the command line and exit with its status."""
+    warnings.showwarning = _told
     sys.exit(run(sys.argv[1:]))

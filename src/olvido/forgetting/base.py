@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -48,6 +49,7 @@ from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
 from olvido.learners.base import task_of
 from olvido.ledger.facts import Guarantee
 from olvido.models import weights_digest
+from olvido.models.merging import merged
 from olvido.tasks import Example, Task, examples
 from olvido.tasks.base import Row
 
@@ -164,6 +166,18 @@ def read_split(
     return split
 
 
+def _tell_copies(split: Split, task: Task) -> None:
+    """Warn where a retained record says what is to be forgotten: it would be learned again."""
+    gone = {task.content(example) for example in split.forget}
+    both = [example.id for example in split.retain if task.content(example) in gone]
+    if both:
+        warnings.warn(
+            f"{len(both)} records to retain have the same content as records to forget (first: "
+            f"{both[0]!r}): what they say is kept. Leave out copies, or forget them too",
+            stacklevel=3,
+        )
+
+
 def predict(
     trained: Trained, split: Split, task: Task, *, method: str, options: Mapping[str, Any]
 ) -> Cost:
@@ -194,7 +208,8 @@ def forget(
     """Make a copy of a model forget records.
 
     Args:
-        model: any Hugging Face causal model, or what `train()` returned; it is not changed.
+        model: any Hugging Face causal model, or what `train()` returned; it is not changed. PEFT
+            adapters are merged into the weights first, so that none can be taken off again.
         forget: records to forget.
         retain: records to keep; exact methods need all of them, the others a sample.
         holdout: records of the same making that the model never saw; they tell a method where to
@@ -221,7 +236,8 @@ def forget(
     never = (reference,) if isinstance(reference, Module) else tuple(reference)
     split = replace(read_split(forget, retain, holdout), never=never)
     task = task_of(tokenizer, task)
-    trained = model if isinstance(model, Trained) else Trained.untraced(model)
+    trained = model if isinstance(model, Trained) else Trained.untraced(merged(model))
+    _tell_copies(split, task)
     _check_needs(method, chosen, trained, split)
     sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
     before = _loss(trained.model, split.forget, task), _loss(trained.model, sample, task)

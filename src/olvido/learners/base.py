@@ -170,12 +170,18 @@ def train(
         options: of the learner.
 
     Raises:
-        InputError: no records, or one that cannot be read.
+        InputError: no records, one that cannot be read, or a model whose every weight is frozen.
         UnknownName: no such learner or option.
         NotFinite: a loss became nan; nothing is returned.
         NothingChanged: training left the weights as they were.
     """
-    chosen = make_learner(learner, recipe or Recipe(), options, seed=seed, folder=folder)
+    recipe = recipe or Recipe()
+    chosen = make_learner(learner, recipe, options, seed=seed, folder=folder)
+    if recipe.lora is None and not any(p.requires_grad for p in model.parameters()):
+        raise InputError(
+            "every weight of the model is frozen: call model.requires_grad_(True), or train an "
+            "adapter with Recipe(lora=...)"
+        )
     rows = examples(records, "records")
     if not rows:
         raise InputError("there are no records to train on")

@@ -215,7 +215,9 @@ def rows_at(path: Path, places: Sequence[int]) -> Iterator[tuple[int, dict[str, 
             here = rest[: bisect_left(rest, end)]
             if here:
                 rest = rest[len(here) :]
-                group = file.read_row_group(number, list(COLUMNS)).take([place - first for place in here])
+                group = file.read_row_group(number, list(COLUMNS)).take(
+                    [place - first for place in here]
+                )
                 yield from zip(here, _present(group), strict=True)
             first = end
 
