@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from olvido.errors import InputError
+from olvido.files import write
 
 
 def finite(value: Any) -> Any:
@@ -27,13 +27,15 @@ def finite(value: Any) -> Any:
     return value
 
 
-def write_document(document: Mapping[str, Any], path: Path) -> None:
-    """Write a document as JSON; a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
+def write_document(document: Mapping[str, Any], path: Path, *, kind: str | None = None) -> None:
+    """Write a document as JSON, durably; a reader sees the old file or the new one.
+
+    Args:
+        document: plain values.
+        path, kind: see `olvido.files.write`.
+    """
     text = json.dumps(finite(document), ensure_ascii=False, indent=1, allow_nan=False)
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    write(path, text, kind=kind)
 
 
 def read_document(path: Path) -> dict[str, Any]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +18,7 @@ from torch.nn import Module
 
 from olvido.documents import write_document
 from olvido.errors import InputError
+from olvido.files import make_folder, new_folder
 from olvido.learners import Recipe, train
 from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
@@ -83,7 +81,7 @@ def carried_out(
     Raises:
         InputError: a folder does not hold what was trained there, or no worker at all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     homes = [folder / training.name(task, recipe) for training in trainings]
     # Side by side, each has one thread; alone, all that the process was given.
     threads = 1 if workers > 1 else torch.get_num_threads()
@@ -104,15 +102,10 @@ def _train(training: Training, task: Task, recipe: Recipe, home: Path, threads: 
     trained = train(
         training.start, records=training.records, task=task, recipe=recipe, seed=training.seed
     )
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-    try:
+    # An empty folder of the same name, left by another process, gives way.
+    with new_folder(home) as unfinished:
         save_file(_distinct(trained.model), str(unfinished / WEIGHTS))
         write_document({**training.card, "digest": trained.digest}, unfinished / CARD)
-        # An empty folder of the same name, left by another process, gives way.
-        os.replace(unfinished, home)
-    finally:
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
 
 
 def _read(home: Path, start: Module) -> Module:

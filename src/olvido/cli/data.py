@@ -215,6 +215,7 @@ def export(
     """
     from olvido.documents import write_document
     from olvido.errors import InputError, UnknownName
+    from olvido.files import write
     from olvido.ledger.digests import canonical_json
     from olvido.ledger.exports import FORMATS, croissant, eu_summary, openlineage
 
@@ -234,7 +235,7 @@ def export(
         else:
             document = {"events": openlineage(store, chosen)}
     if out is not None and form == "openlineage":
-        out.write_bytes(b"".join(canonical_json(e) + b"\n" for e in document["events"]))
+        write(out, b"".join(canonical_json(e) + b"\n" for e in document["events"]))
     elif out is not None:
         write_document(document, out)
     terminal.emit(document, json.dumps(document, ensure_ascii=False, indent=1))

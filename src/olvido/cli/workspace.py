@@ -10,6 +10,7 @@ import typer
 
 from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import StateError
+from olvido.files import make_folder, write
 from olvido.settings import FILE, Settings, template
 
 commands = typer.Typer()
@@ -33,7 +34,7 @@ def init(
     settings_file = root / FILE
     if settings_file.exists():
         raise StateError(f"{root} is a workspace already: use it, or name another folder")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     settings = Settings.load(root)
     with ExitStack() as undo:
         key = Key.create(settings.key)
@@ -45,13 +46,11 @@ def init(
         # From here on the ledger needs its key.
         undo.pop_all()
     for made in (settings.data, settings.models, settings.reports):
-        made.mkdir(parents=True, exist_ok=True)
+        make_folder(made)
     ledger = database_url(settings.ledger)
     # A server is where every command has to look for it; a password is for no file.
     written = sqlite_file(ledger) is None and ledger.password is None
-    settings_file.write_text(
-        template(**({"ledger": settings.ledger} if written else {})), encoding="utf-8"
-    )
+    write(settings_file, template(**({"ledger": settings.ledger} if written else {})))
     places = {
         "workspace": settings.workspace,
         "settings": settings_file,

@@ -18,6 +18,7 @@ from olvido.comparison.page import picture, write_page
 from olvido.comparison.table import rows_of
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, MissingNeed
+from olvido.files import write
 from olvido.forgetting import Need, kind_of, make_method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
 from olvido.models import load, save
@@ -160,7 +161,7 @@ def compare(
     write_document(document, out / "comparison.json")
     drawn = picture(document)
     if drawn is not None:
-        (out / "plane.svg").write_text(str(drawn), encoding="utf-8")
+        write(out / "plane.svg", str(drawn))
     write_page(document, out / "index.html")
     return Comparison(document, out / "index.html", out / "plane.svg")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from olvido.errors import DigestMismatch, StateError
+from olvido.files import new_folder
 
 T = TypeVar("T")
 INDEX = "index.json"
@@ -31,9 +30,7 @@ def write(
         parts: tensors by parameter and kind.
         note: what else there is to know, as plain values.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".curvature-", dir=folder.parent))
-    try:
+    with new_folder(folder) as unfinished:
         files: dict[str, str] = {}
         digests: dict[str, str] = {}
         for number, part in enumerate(parts):
@@ -48,10 +45,6 @@ def write(
             files |= dict.fromkeys(part, name)
         index = json.dumps({"files": files, "digests": digests, "note": dict(note)}, indent=1)
         (unfinished / INDEX).write_text(index)
-        unfinished.rename(folder)
-    finally:
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
 
 
 def about(folder: Path) -> dict[str, Any] | None:

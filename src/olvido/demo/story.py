@@ -17,6 +17,7 @@ from olvido.audits.scoring import Witness
 from olvido.demo.residents import Town, make_town
 from olvido.documents import write_document
 from olvido.errors import InputError
+from olvido.files import make_folder, write
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher
 from olvido.learners.runs.environment import environment
 from olvido.ledger.facts import Documentation, SourceClass
@@ -161,11 +162,11 @@ def fresh_folder(folder: Path) -> Path:
 def _workspace(folder: Path) -> Workspace:
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty: name a new folder with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MADE).write_text("Made by 'olvido demo', which may remove it.\n", encoding="utf-8")
+    make_folder(folder)
+    write(folder / MADE, "Made by 'olvido demo', which may remove it.\n")
     settings = Settings.load(folder, environment={})
     Store.create(settings.ledger, key=Key.create(settings.key)).close()
-    (folder / FILE).write_text(template(), encoding="utf-8")
+    write(folder / FILE, template())
     return Workspace(settings)
 
 
@@ -201,7 +202,6 @@ def _ingest(workspace: Workspace, town: Town) -> list[dict[str, Any]]:
 
 def _export(folder: Path, town: Town) -> None:
     """The same records as plain files, to try the other commands with."""
-    folder.mkdir()
     rows = town.rows()
     name = town.leaver.name
     near = {person.name for person in town.neighbours()}
@@ -214,7 +214,7 @@ def _export(folder: Path, town: Town) -> None:
     }
     for file, chosen in files.items():
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)
-        (folder / f"{file}.jsonl").write_text("".join(lines), encoding="utf-8")
+        write(folder / f"{file}.jsonl", "".join(lines))
 
 
 def _probes(workspace: Workspace, town: Town) -> Probes:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from olvido.errors import InputError, StateError
+from olvido.files import write
 from olvido.folding import fold
 from olvido.ledger.digests import Digest, canonical_json
 from olvido.names import canonical_name
@@ -114,15 +114,10 @@ class Key:
         Raises StateError where the file exists already: a lost key cannot be made again.
         """
         key = cls(version=1, secret=secrets.token_bytes(32))
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write(path, f"olvido-key:v{key.version}:{key.secret.hex()}\n", new=True)
         except FileExistsError:
             raise StateError(f"the key file {path} exists: move it away or keep it") from None
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"olvido-key:v{key.version}:{key.secret.hex()}\n")
-            file.flush()
-            os.fsync(file.fileno())
         return key
 
     @classmethod

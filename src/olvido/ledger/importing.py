@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from olvido.errors import BadRow, InputError, StateError
+from olvido.files import FILE_MODE, publish, unfinished_in
 from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import Dataset, Documentation, NewRecord
 from olvido.ledger.formats import Row, read_rows
@@ -112,8 +113,8 @@ def _add(
                 raise InputError(f"{origin} holds no row that can be used{why}")
             root = merkle_root([digest for _, digest, _, _ in found])
             file = f"{root.hex}.parquet"
-            writer.publish(file)
             undo.callback((data / file).unlink, missing_ok=True)
+            writer.publish(file)
             rejects.finish()
             dataset = store.add_dataset(
                 name=name,
@@ -230,8 +231,11 @@ class Rejects:
         if path is not None and path.exists():
             raise InputError(f"the file for bad rows {path} exists: name a new one")
         self._path = path
-        self._writing = path and path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-        self._file = self._writing.open("x", encoding="utf-8") if self._writing else None
+        self._writing = path and unfinished_in(path.parent)
+        self._file = None
+        if self._writing is not None:
+            self._writing.touch(FILE_MODE, exist_ok=False)
+            self._file = self._writing.open("w", encoding="utf-8")
         self.count = 0
         self.first: BadRow | None = None
 
@@ -255,7 +259,7 @@ class Rejects:
     def publish(self) -> None:
         """Give the file its name, if there is anything in it."""
         if self.count and self._writing is not None and self._path is not None:
-            self._writing.replace(self._path)
+            publish(self._writing, self._path)
 
     def __enter__(self) -> Self:
         return self

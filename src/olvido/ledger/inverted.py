@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +25,10 @@ from numpy.typing import NDArray
 
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError
+from olvido.files import new_folder
 from olvido.ledger.copies import ALIKE, LEAST, WORDS, Copy, words
 from olvido.ledger.identity import Key
-from olvido.ledger.rows import INDEXING, footer_digest, rows_at, rows_in, stored_rows, text_of
+from olvido.ledger.rows import footer_digest, rows_at, rows_in, stored_rows, text_of
 from olvido.ledger.store import Store
 from olvido.ledger.store.datasets import chunks
 
@@ -264,13 +264,8 @@ def _keep(
     data: Path, file: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
     """Write the index of a file, whole or not at all."""
-    folder = data / f"{INDEXING}{os.urandom(8).hex()}"
-    folder.mkdir()
-    try:
+    with new_folder(index_path(data, file)) as unfinished:
         for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array)
-        write_document(about, folder / "about.json")
+            np.save(unfinished / f"{name}.npy", array)
+        write_document(about, unfinished / "about.json")
         drop_index(data, file)
-        folder.replace(index_path(data, file))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from olvido.errors import DigestMismatch, StateError, UnknownName
+from olvido.files import FILE_MODE, UNFINISHED, make_folder, publish, unfinished_in
 from olvido.ledger.digests import canonical_json, records_root
 from olvido.ledger.facts import Dataset
 from olvido.ledger.store import Store
@@ -54,8 +55,6 @@ _SCHEMA = pa.schema(
     [(name, pa.list_(pa.string()) if name == "subjects" else pa.string()) for name in COLUMNS]
     + [(KEY, pa.binary(KEY_BYTES))]
 )
-INDEXING = ".indexing-"
-"""How the name of an index of rows begins while it is made."""
 _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
 _BATCH = 5_000
 
@@ -98,10 +97,11 @@ class RowWriter:
 
     def __init__(self, folder: Path) -> None:
         """Begin a file in `folder`, which is made if need be."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._folder = folder
-        self._path = folder / f".writing-{os.urandom(8).hex()}.tmp"
-        self._file = self._path.open("xb")
+        self._path = unfinished_in(folder)
+        self._path.touch(FILE_MODE, exist_ok=False)
+        self._file = self._path.open("wb")
         self._parquet = pq.ParquetWriter(
             self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
@@ -130,15 +130,8 @@ class RowWriter:
         """Make the file durable under its name."""
         self._flush()
         self._parquet.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        self._path.replace(self._folder / name)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        publish(self._path, self._folder / name)
 
     def __enter__(self) -> Self:
         return self
@@ -334,7 +327,9 @@ def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
     for path in data.iterdir() if data.is_dir() else ():
         if path.name in kept or path.stat().st_mtime >= older_than:
             continue
-        if path.name.startswith(INDEXING):
+        if path.suffix != ".parquet" and not path.name.startswith(UNFINISHED):
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.suffix == ".parquet" or path.name.startswith(".writing-"):
+        else:
             path.unlink(missing_ok=True)

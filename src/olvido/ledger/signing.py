@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from olvido.errors import InputError, StateError
+from olvido.files import write
 from olvido.ledger.digests import Digest
 
 _ED25519 = b"\x01"
@@ -114,19 +114,15 @@ class SigningKey:
         Raises StateError where the file exists already.
         """
         key = cls(Ed25519PrivateKey.generate())
-        path.parent.mkdir(parents=True, exist_ok=True)
+        secret = key._secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write(path, secret, new=True)
         except FileExistsError:
             raise StateError(f"the key file {path} exists: move it away or keep it") from None
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key._secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            file.flush()
-            os.fsync(file.fileno())
         public = key._secret.public_key()
-        public_file(path).write_bytes(
-            public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        )
+        whole = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        # The one file that is there for others to read.
+        write(public_file(path), whole, mode=0o644)
         return key
 
     @classmethod

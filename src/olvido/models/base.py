@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from olvido.errors import InputError, StateError, UnknownName
+from olvido.files import new_folder
 from olvido.models.causal import read_causal
 from olvido.models.composite.routed import MARK, Routed
 from olvido.models.digest import weights_digest
@@ -115,7 +114,7 @@ def _pretrained(where: str, name: str) -> Loaded:
 def save(
     model: Any, tokenizer: Any, folder: Path, *, fill: Callable[[Path], None] | None = None
 ) -> None:
-    """Write a model and its tokenizer in Hugging Face format; all of it or nothing.
+    """Write a model and its tokenizer in Hugging Face format, durably; all of it or nothing.
 
     Args:
         model, tokenizer: as `load` gives them.
@@ -127,21 +126,14 @@ def save(
     """
     if folder.exists():
         raise InputError(f"{folder} exists already: choose another folder, or remove it first")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        if fill is not None:
-            fill(unfinished)
-        # mkdtemp makes it private; a model folder is as readable as any other.
-        unfinished.chmod(0o755)
-        unfinished.rename(folder)
+        with new_folder(folder) as unfinished:
+            model.save_pretrained(unfinished)
+            tokenizer.save_pretrained(unfinished)
+            if fill is not None:
+                fill(unfinished)
     except SafetensorError as error:
         # It hides the system's error, a full disk's among them, in its text.
         raise StateError(
             f"{folder} could not be written ({error}): see that the disk has room, then try again"
         ) from error
-    finally:
-        if unfinished.exists():
-            shutil.rmtree(unfinished)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from olvido.errors import InputError, StateError, UnknownName
+from olvido.files import write
 from olvido.ledger.facts import now
 from olvido.settings import Settings
 
@@ -157,10 +157,4 @@ class Tokens:
 
     def _write(self, tokens: Sequence[Token]) -> None:
         text = json.dumps({"tokens": [asdict(token) for token in tokens]}, indent=1)
-        unfinished = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, self.path)
+        write(self.path, text)

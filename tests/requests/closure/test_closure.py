@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from olvido.errors import BadRow, InputError, StateError, UnknownName
+from olvido.files import UNFINISHED
 from olvido.learners.modular.activations import Activations
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Exit, Guarantee, Model, RequestStatus, Use
@@ -153,7 +154,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _cached(settings.models / "new")
         plant(settings.models / ".run-0123" / STEP)
         plant(settings.models / "stranger" / "config.json", json.dumps({"note": CANARY}))
-        plant(settings.data / ".writing-00.tmp")
+        plant(settings.data / f"{UNFINISHED}00")
         plant(folder / "cache" / f"sha256-{'a' * 64}" / "answers.json")
         plant(folder / "shadows" / "shadow-000-00" / "card.json", "{}")
         plant(folder / "shadows" / "shadow-000-00" / "weights.safetensors")

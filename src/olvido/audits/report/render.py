@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from olvido.audits.report import words
+from olvido.files import write
 
 
 def environment(*packages: str) -> Environment:
@@ -45,10 +45,5 @@ def _shown(value: Any) -> Any:
 
 
 def write_html(html: str, path: Path) -> None:
-    """Write a page whole or not at all; a reader sees the old file or the new one."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        unfinished.write_text(html, encoding="utf-8", errors="replace")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write a page, durably; a reader sees the old file or the new one."""
+    write(path, html.encode(errors="replace"))

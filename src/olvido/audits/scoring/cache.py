@@ -8,7 +8,6 @@ about the records they belong to: whoever forgets a record removes the folder as
 from __future__ import annotations
 
 import json
-import os
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from olvido.audits.scoring.score import Score
+from olvido.files import write
 
 DIGEST = 32
 
@@ -77,14 +77,7 @@ class Shelf:
 
     def _write(self, content: bytes, kind: str) -> None:
         """Under a name made of the content, so that processes side by side cannot collide."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / f"{sha256(content).hexdigest()[:32]}.{kind}"
-        unfinished = file.with_name(f".{file.name}-{os.getpid()}")
-        try:
-            unfinished.write_bytes(content)
-            os.replace(unfinished, file)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write(self.folder / f"{sha256(content).hexdigest()[:32]}.{kind}", content)
 
 
 def _checked(file: Path) -> bytes:

@@ -44,6 +44,7 @@ def sign(
 ) -> None:
     """Sign the head of the log. Keep what it prints elsewhere: it tells a log that was cut off."""
     from olvido.errors import InputError
+    from olvido.files import write
 
     settings = terminal.settings()
     if out is not None and out.exists():
@@ -51,7 +52,7 @@ def sign(
     with terminal.store() as store:
         signed = store.sign_log(store.signer(settings.signing_key))
     if out is not None:
-        out.write_text(signed.note, encoding="utf-8")
+        write(out, signed.note)
     document = {"entries": signed.entries, "head": str(signed.head), "checkpoint": signed.note}
     terminal.emit(document, signed.note.rstrip("\n"))
 

@@ -42,6 +42,7 @@ def notice(
     The log keeps the digest of a letter that is written to a file.
     """
     from olvido.errors import InputError
+    from olvido.files import write
     from olvido.ledger.digests import Digest
     from olvido.requests.notices import letter
 
@@ -51,7 +52,7 @@ def notice(
         written = letter(front, identifier, kind, language=lang, reason=reason, law=law)
         if out is not None:
             content = written.text.encode()
-            out.write_bytes(content)
+            write(out, content)
             told = {"request": identifier, "kind": kind, "language": lang}
             front.store.note("notice-written", told | {"letter": str(Digest.of(content))})
     terminal.emit(written.to_dict() | {"file": out and str(out)}, written.text.rstrip("\n"))

@@ -230,7 +230,7 @@ def run(
     from olvido.cli.given.options import method_options
     from olvido.errors import InputError
     from olvido.requests import run as answer
-    from olvido.requests.workflow.forgetting import locked
+    from olvido.requests.workflow.forgetting import alone
     from olvido.requests.workflow.order import Order
     from olvido.workspace import Workspace
 
@@ -255,7 +255,7 @@ def run(
             seed=seed,
         )
         probes = _probes(workspace, holdout, neighbours, general)
-        with locked(workspace.settings):
+        with alone(workspace.settings):
             done = answer(
                 workspace,
                 *identifiers,

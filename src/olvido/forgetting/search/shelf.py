@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.nn import Module
 
 from olvido.documents import finite, read_document, write_document
 from olvido.errors import InputError, StateError
+from olvido.files import new_file
 from olvido.forgetting.types import Moment, Side, Split, Trial
 from olvido.models import weights_digest
 from olvido.tasks import Task
@@ -66,10 +66,8 @@ class Shelf:
         if model is not None:
             from safetensors.torch import save_model
 
-            self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_suffix(".unfinished")
-            save_model(model, str(unfinished))
-            os.replace(unfinished, file.with_suffix(".safetensors"))
+            with new_file(file.with_suffix(".safetensors")) as unfinished:
+                save_model(model, str(unfinished))
         moments = [[m.step, m.forget, m.retain] for m in history]
         write_document(replace(trial, taken=False).to_dict() | {"history": moments}, file)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from olvido.errors import StateError
+from olvido.files import new_file
 from olvido.learners.modular.halves import Halves
 from olvido.learners.runs.execute import digests_of
 from olvido.tasks import Example, Language
@@ -90,9 +90,7 @@ class Activations:
         return total.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write them atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.tmp")
+        """Write them, durably."""
         numbered = sorted(self.states)
         about = {
             "origin": self.origin,
@@ -102,10 +100,8 @@ class Activations:
             "contents": json.dumps([self.contents[i] for i in numbered]),
         }
         tensors = {f"{n}": self.states[i].contiguous() for n, i in enumerate(numbered)}
-        save_file(tensors, unfinished, metadata=about)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        with new_file(path) as unfinished:
+            save_file(tensors, unfinished, metadata=about)
 
     @classmethod
     def load(cls, path: Path) -> Activations:

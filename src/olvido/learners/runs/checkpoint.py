@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from olvido.errors import DigestMismatch, StateError
+from olvido.files import make_folder, write
 from olvido.processes import from_main, is_main
 
 _NAME = re.compile(r"step-(\d{9})-([0-9a-f]{64})\.pt")
@@ -71,7 +72,7 @@ class Shelf:
         self.folder = folder
 
     def write(self, state: Checkpoint, *, keep: Collection[int] = ()) -> Path:
-        """Write a checkpoint named by its step and the digest of its bytes, atomically.
+        """Write a checkpoint named by its step and the digest of its bytes, durably.
 
         Of the older ones, those at the steps in `keep` stay, and the newest `KEPT` others.
         """
@@ -79,13 +80,7 @@ class Shelf:
         torch.save(vars(state), buffer)
         content = buffer.getvalue()
         path = self.folder / f"step-{state.step:09d}-{hashlib.sha256(content).hexdigest()}.pt"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f".{path.name}.tmp"
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
+        write(path, content)
         self._remove_all_but(keep, KEPT)
         return path
 
@@ -129,7 +124,7 @@ class Shelf:
         for path in [*found, *([self.cache] if self.cache.exists() else [])]:
             target = other.folder / path.name
             if not target.exists():
-                other.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(other.folder)
                 try:
                     os.link(path, target)
                 except OSError:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, insert, select
 
 from olvido.errors import InputError, StateError
+from olvido.files import FILE_MODE, make_folder
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import (
     Dataset,
@@ -56,7 +57,9 @@ class Store(Answering):
         if file is not None:
             if file.exists():
                 raise StateError(f"{file} exists: open it, or choose another place")
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
+            # SQLite gives its journals the permissions of the database.
+            file.touch(FILE_MODE)
         store = cls(engine.connect(url), key)
         engine.migrate(store._engine)
         with store._write() as connection:

@@ -18,6 +18,7 @@ from torch.nn import Module
 
 from olvido.documents import write_document
 from olvido.errors import InputError, StateError, UnknownName
+from olvido.files import make_folder
 from olvido.models.causal import read_causal
 from olvido.models.composite.adapter import (
     Adapter,
@@ -288,7 +289,7 @@ class Routed(Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write base, modules (each in PEFT's format), router and tokenizer into a folder."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         stripped(self.model).save_pretrained(folder / BASE)
         for name in self.module_names:
             adapter_on(self.model, name).save(folder / MODULES / name)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.errors import InputError
+from olvido.files import UNFINISHED
 from olvido.ledger.copies import LEAST
 from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.inverted import index_path, near_copies
@@ -213,6 +214,8 @@ class _Search:
 
     def _kind(self, path: Path) -> tuple[str, str] | None:
         """What a file or folder is by its shape, where it can hold the data in another form."""
+        if path.name.startswith(UNFINISHED):
+            return "unfinished", "what was being written when it was broken off"
         if path.is_dir():
             if path.name.startswith(".run-") and path.parent == self.models:
                 return "run", "checkpoints of a training that was broken off"
@@ -227,8 +230,6 @@ class _Search:
             return "checkpoint", "a checkpoint with its optimizer state"
         if path.name == _ACTIVATIONS:
             return "cache", "activations of records"
-        if path.name.startswith(".writing-"):
-            return "unfinished", "rows of an import that was broken off"
         if path.suffix == ".parquet" and self._has_rows(path):
             return "copy", "a copy of the rows"
         return None

@@ -7,20 +7,20 @@ never train for one request.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from olvido.documents import finite, write_document
 from olvido.errors import OlvidoError, StateError
+from olvido.files import locked, make_folder
 from olvido.ledger.digests import Digest, canonical_json
 from olvido.settings import Settings
 
@@ -112,22 +112,16 @@ def _together(workspace: Workspace, identifier: str, order: Order, model: str) -
     return (identifier,)
 
 
-@contextmanager
-def locked(settings: Settings) -> Iterator[None]:
-    """Forget alone: whoever else would forget in this workspace waits.
-
-    The lock is on the key, which is there already: to try and be refused leaves nothing behind.
-    """
-    with settings.key.open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def alone(settings: Settings) -> AbstractContextManager[None]:
+    """Forget alone: whoever else would forget in this workspace waits."""
+    return locked(settings.workspace / WORK / ".forgetting.lock")
 
 
 @contextmanager
 def alive(settings: Settings, identifier: str) -> Iterator[None]:
     """Show signs of life, and end when the process that started this one has ended."""
     parent, ended, sign = os.getppid(), threading.Event(), _sign(settings, identifier)
-    sign.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(sign.parent)
     sign.touch()
 
     def beat() -> None:
@@ -159,7 +153,7 @@ def main(folder: str, identifier: str) -> int:
     """Forget, and print the result's name as JSON; an error is one line on standard error."""
     settings = Settings.load(Path(folder))
     try:
-        with alive(settings, identifier), locked(settings):
+        with alive(settings, identifier), alone(settings):
             name = forget(settings, identifier)
     except OlvidoError as error:
         sys.stderr.write(json.dumps({"error": str(error)}) + "\n")

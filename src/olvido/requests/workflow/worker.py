@@ -6,7 +6,6 @@ ledger alone says where a request stands: DBOS knows only how far its workflow c
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -14,12 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from olvido.documents import read_document
 from olvido.errors import InputError, OlvidoError, StateError
+from olvido.files import locked
 from olvido.ledger.facts import Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
@@ -65,16 +66,13 @@ class Worker:
 
     def __init__(self, settings: Settings, *, watch: Watch = lambda *_: None) -> None:
         self.settings, self._watch = settings, watch
-        folder = settings.workspace / WORK
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / ".worker.lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise StateError(
-                f"another worker is at work in {settings.workspace}: wait for it, or end it"
-            ) from None
+        self._left = ExitStack()
+        self._left.enter_context(
+            locked(
+                settings.workspace / WORK / ".worker.lock",
+                busy=f"another worker is at work in {settings.workspace}: wait for it, or end it",
+            )
+        )
 
     def __enter__(self) -> Self:
         from dbos import DBOS, DBOSConfig
@@ -131,7 +129,7 @@ class Worker:
         DBOS.destroy(destroy_registry=True)
         # They hold the streams of this moment, and would be asked of by the next worker.
         logging.getLogger("dbos").handlers.clear()
-        self._lock.close()
+        self._left.close()
 
     def work(self) -> tuple[Request, ...]:
         """Go on with what was cut off, answer all that waits, and return it as it stands then."""

@@ -1,0 +1,168 @@
+"""Files that appear whole and durable or not at all, for their owner alone; and the one lock.
+
+Whoever writes works on an unfinished file or folder beside its place. Once it is complete its bytes
+are brought to the disk, then it gets its name, then the name is brought to the disk: only after
+that may a ledger speak of it. After a power cut there is the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from olvido.errors import StateError
+
+UNFINISHED = ".unfinished-"
+"""How the name of whatever is not complete yet begins."""
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
+
+
+def write(
+    path: Path,
+    content: bytes | str,
+    *,
+    mode: int = FILE_MODE,
+    new: bool = False,
+    kind: str | None = None,
+) -> None:
+    """Write a file; whoever reads sees the old one or the new one.
+
+    Args:
+        path: its folder is made where it is missing.
+        content: bytes, or text that is written as UTF-8.
+        mode: its permissions.
+        new: refuse to replace a file that is there.
+        kind: of artefact, for what may hold what records taught.
+
+    Raises:
+        FileExistsError: with `new`, there is one already.
+        OSError: it could not be written; nothing is left behind.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> write(folder / "a.txt", "é"); (folder / "a.txt").read_bytes(), len(list(folder.iterdir()))
+    (b'\\xc3\\xa9', 1)
+    """
+    with new_file(path, mode=mode, new=new, kind=kind) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def new_file(
+    path: Path, *, mode: int = FILE_MODE, new: bool = False, kind: str | None = None
+) -> Iterator[Path]:
+    """Give the path of an empty file to fill; it gets its own name when the block has ended well.
+
+    Args:
+        path, mode, new, kind: see `write`.
+    """
+    make_folder(path.parent)
+    unfinished = unfinished_in(path.parent)
+    try:
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+        yield unfinished
+        publish(unfinished, path, mode=mode, new=new)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path, *, kind: str | None = None) -> Iterator[Path]:
+    """Give an empty folder to fill; it gets its own name when the block has ended well.
+
+    Args:
+        path: no folder yet, or an empty one; its parents are made where they are missing.
+        kind: see `write`.
+
+    Raises:
+        OSError: it could not be written, or another process was first; nothing is left behind.
+    """
+    make_folder(path.parent)
+    unfinished = unfinished_in(path.parent)
+    try:
+        unfinished.mkdir(FOLDER_MODE)
+        yield unfinished
+        publish(unfinished, path)
+    finally:
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+
+
+def unfinished_in(folder: Path) -> Path:
+    """A name in this folder for what is not complete yet; nothing has it."""
+    return folder / f"{UNFINISHED}{secrets.token_hex(8)}"
+
+
+def publish(unfinished: Path, path: Path, *, mode: int = FILE_MODE, new: bool = False) -> None:
+    """Make a file, or a folder with all that is in it, durable under its name.
+
+    Args:
+        unfinished: in the folder of `path`, closed.
+        path: what it shall be called.
+        mode, new: of a file, see `write`.
+    """
+    if unfinished.is_dir():
+        for folder, _, names in os.walk(unfinished, topdown=False):
+            for name in names:
+                _synced(os.path.join(folder, name), FILE_MODE)
+            _synced(folder, FOLDER_MODE)
+    else:
+        _synced(unfinished, mode)
+    if new:
+        # Unlike a rename, a link never replaces what is there.
+        os.link(unfinished, path)
+        unfinished.unlink()
+    else:
+        os.replace(unfinished, path)
+    _synced(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with its parents, for its owner alone; one that is there stays as it is."""
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(FOLDER_MODE, exist_ok=True)
+    _synced(path.parent)
+
+
+def _synced(path: str | Path, mode: int | None = None) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    if os.path.islink(path):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock that ends with the process, however it ends.
+
+    Args:
+        path: of a file that stands for it; made where it is missing, and left behind.
+        busy: what to say where another holds it; None waits for the other.
+
+    Raises:
+        StateError: another holds it, and `busy` says so.
+    """
+    make_folder(path.parent)
+    lock = FileLock(path, mode=FILE_MODE, timeout=-1 if busy is None else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StateError(str(busy)) from None
+    try:
+        yield
+    finally:
+        lock.release()
