@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from olvido.folding import fold
+from olvido.folding import fold, words
 
 _TITLES = frozenset(
     # English, Spanish, Catalan, German, French, Italian, Portuguese, Dutch; already folded.
@@ -49,6 +49,8 @@ def canonical_name(text: str) -> str:
     ("j r o'neill", 'ana.soler@example.org.')
     """
     folded = fold(text)
+    if folded.replace(" ", "").isalpha():
+        return " ".join(_untitled(folded.split()))
     if _is_id(folded):
         return folded
     pointless = _LIGATURE.sub("l ", folded).replace(".", " ")
@@ -59,10 +61,14 @@ def canonical_name(text: str) -> str:
     if len(parts) == 2 and all(parts):
         parts.reverse()
         parts = [" ".join(parts)]
-    said = ", ".join(parts).split()
+    return " ".join(_untitled(", ".join(parts).split())) or folded
+
+
+def _untitled(said: list[str]) -> list[str]:
+    """Words of a name without titles at their front."""
     while said and said[0] in _TITLES and _names(said[1:]) >= 2:
         del said[0]
-    return " ".join(said) or folded
+    return said
 
 
 def _is_id(folded: str) -> bool:
@@ -78,3 +84,88 @@ def _is_suffix(part: str) -> bool:
 def _names(said: list[str]) -> int:
     """How many words are names, and neither particles nor what is added behind."""
     return sum(word not in _PARTICLES and word not in _SUFFIXES for word in said)
+
+
+def name_forms(name: str) -> frozenset[tuple[str, ...]]:
+    """The runs of words under which a text names this person.
+
+    The whole name; surname first; without middle names or second surnames; with apostrophes and
+    hyphens and without; an e-mail address whole, and what stands before its @ where that is two
+    words or more. Never one word alone, unless it has digits, as an account has: first names are
+    common, and a text with one is not about this person.
+
+    >>> sorted(name_forms("Núria Puig i Ferrer"))[0:2]
+    [('ferrer', 'nuria'), ('nuria', 'ferrer')]
+    >>> sorted(name_forms("Aoife O'Brien"))[0:2]
+    [('aoife', 'o', 'brien'), ('aoife', 'obrien')]
+    >>> name_forms("Ana"), name_forms("member-7741")
+    (frozenset(), frozenset({('member', '7741')}))
+    """
+    canonical = canonical_name(name)
+    if "@" in canonical:
+        found = {tuple(words(canonical)), tuple(words(canonical.partition("@")[0]))}
+    elif _is_id(canonical):
+        found = {tuple(words(canonical))}
+    else:
+        found = set()
+        for said in _orders(canonical.split()):
+            found.add(tuple(part for word in said for part in words(word)))
+            found.add(tuple("".join(words(word)) for word in said))
+    return frozenset(form for form in found if len(form) > 1 or _is_account(form))
+
+
+def loose_forms(name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What a name has in common with names that may be the same person's, and may not.
+
+    Spaces, hyphens and apostrophes, doubled letters and ae, oe, ue for umlauts do not count; nor
+    does what order two names stand in, which further names are left out, and whether the first is
+    an initial.
+
+    Returns:
+        What to keep of a name, and what to look for of it; two names are near where anything kept
+        of one is looked for of the other.
+    """
+    canonical = canonical_name(name)
+    if "@" in canonical:
+        canonical = " ".join(words(canonical.partition("@")[0]))
+    said = _sound(canonical.translate(_JOINED)).split()
+    whole = {"=" + _sound("".join(said))}
+    telling = [word for word in said if word not in _PARTICLES and word not in _SUFFIXES]
+    first, *others = telling[:_MOST] or [""]
+    for other in others:
+        whole.add(f"&{first} {other}" if first < other else f"&{other} {first}")
+    initials = {f"{first[:1]} {other}" for other in others}
+    own, opposite = ("i", "f") if len(first) == 1 else ("f", "i")
+    kept, sought = ({side + form for form in initials} for side in (own, opposite))
+    return frozenset(whole | kept), frozenset(whole | sought)
+
+
+_JOINED = dict.fromkeys(map(ord, "-'·._"))
+_MOST = 6
+_DIGRAPH, _DOUBLED = re.compile("([aou])e"), re.compile(r"([^\W\d_])\1+")
+
+
+def _sound(letters: str) -> str:
+    return _DOUBLED.sub(r"\1", _DIGRAPH.sub(r"\1", letters))
+
+
+def _orders(said: list[str]) -> list[list[str]]:
+    """A name's words as they may stand in a text, whole or shortened."""
+    first, rest = said[:1], [word for word in said[1:] if word not in _SUFFIXES]
+    found = [said, first + rest, rest + first]
+    for at, word in enumerate(rest):
+        if word in _PARTICLES:
+            continue
+        # A surname may have particles before it: "de la Cruz".
+        since = at
+        while since and rest[since - 1] in _PARTICLES:
+            since -= 1
+        for surname in ([word], rest[since : at + 1]):
+            found += [first + surname, surname + first]
+    # An initial alone with a surname may be anybody's.
+    whole = (said, first + rest)
+    return [o for o in found if o in whole or (len(o[0]) > 1 and len(o[-1]) > 1)]
+
+
+def _is_account(form: tuple[str, ...]) -> bool:
+    return len(form) == 1 and any(c.isdigit() for c in form[0]) and len(form[0]) > 3

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Guarantee, RequestStatus
@@ -15,7 +13,7 @@ from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.requests.desk import Front, receive
-from olvido.requests.guard import WITHHELD, Guard, _names, suppress
+from olvido.requests.guard import WITHHELD, Guard, suppress
 from olvido.settings import Settings
 
 ROWS = [
@@ -44,6 +42,8 @@ def test_answers_are_withheld_until_a_model_that_forgot_is_published(front: Fron
         ("Who lives in Gracia?", "NU\u0301RIA  puig, and others"),
         ("Tell me of Núria Puig’s house.", "It is old."),
         ("(Núria Puig)", "yes"),
+        ("Who is Puig, Nuria?", "She."),
+        ("Tell me of NÚRIA\u00a0PUIG-", "She."),
     ):
         given = Guard(front.store).pass_on(question, answer)
         assert (given.text, given.guarantee) == (WITHHELD, Guarantee.SUPPRESSED)
@@ -69,9 +69,7 @@ def test_only_a_person_can_be_recognised(front: Front) -> None:
         suppress(front, request.id)
 
 
-@given(st.lists(st.sampled_from(["Ana", "de", "la", "Mar", "is", "at,", "(home)"]), max_size=7))
-def test_every_run_of_words_is_looked_at(words: list[str]) -> None:
-    key = Key(version=1, secret=bytes(32))
-    found = set(_names(" ".join(words), key))
-    runs = {" ".join(words[a:b]) for a in range(len(words)) for b in range(a + 1, len(words) + 1)}
-    assert {str(key.subject(run)) for run in runs} <= found
+def test_a_request_whose_name_tells_nobody_withholds_nothing_in_silence(front: Front) -> None:
+    by_digest = receive(front, str(front.store.key.subject("Núria Puig")))
+    with pytest.raises(InputError, match="one word or a digest"):
+        suppress(front, by_digest.id)

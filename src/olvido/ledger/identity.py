@@ -10,16 +10,18 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from olvido.errors import InputError, StateError
 from olvido.files import write
-from olvido.folding import fold
+from olvido.folding import fold, words
 from olvido.ledger.digests import Digest, canonical_json
-from olvido.names import canonical_name
+from olvido.names import canonical_name, loose_forms, name_forms
 
 _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]*):([0-9a-f]{64})")
+_REMEMBERED = 500_000
 _KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})\n?")
 
 
@@ -86,6 +88,28 @@ class Key:
             raise InputError("expected the name of a subject, got an empty one")
         return SubjectId(self.version, self._mac(b"subject", canonical.encode()).hex())
 
+    def near(self, name: str) -> tuple[frozenset[bytes], frozenset[bytes]]:
+        """16 bytes for each loose form of a name: those to keep, and those to look for."""
+        kept, sought = loose_forms(name)
+        made = {form: self._mac(b"form", form.encode())[:16] for form in kept | sought}
+        return frozenset(made[form] for form in kept), frozenset(made[form] for form in sought)
+
+    def name(self, said: Sequence[str]) -> str:
+        """A run of folded words (`olvido.folding.words`) that may name somebody, as a digest.
+
+        It tells how many words to look at: `name:v1:2:<hex>`.
+
+        >>> key = Key(version=1, secret=bytes(32))
+        >>> key.name(["ana", "soler"]).startswith("name:v1:2:")
+        True
+        """
+        mac = self._mac(b"name", " ".join(said).encode())
+        return f"name:v{self.version}:{len(said)}:{mac.hex()}"
+
+    def names(self, name: str) -> list[str]:
+        """The digests of the runs of words under which a text names this person, sorted."""
+        return sorted(map(self.name, name_forms(name)))
+
     def record_id(self, content: bytes) -> str:
         """An id for a record that came without one: the same for the same content and key."""
         return "r-" + self._mac(b"record", content).hex()[:16]
@@ -134,3 +158,39 @@ class Key:
         if match is None:
             raise StateError(f"{path} is not a key file of Olvido: put back the copy you kept")
         return cls(int(match[1]), bytes.fromhex(match[2]))
+
+
+class Named:
+    """Tells whether a text names somebody of whom only digests are known.
+
+    Args:
+        key: of the ledger.
+        names: from `Key.names`, of one person or of several.
+
+    >>> key = Key(version=1, secret=bytes(32))
+    >>> named = Named(key, key.names("Núria Puig"))
+    >>> named.in_text("Ask PUIG, NURIA."), named.in_text("Núria knows Pau Puig.")
+    (True, False)
+    """
+
+    def __init__(self, key: Key, names: Iterable[str]) -> None:
+        self._key, self._names = key, frozenset(names)
+        self._lengths = sorted({int(name.split(":")[2]) for name in self._names})
+        self._known: dict[tuple[str, ...], bool] = {}
+
+    def in_text(self, text: str) -> bool:
+        """Whether any run of its words is one of the names."""
+        said = words(text) if self._names else []
+        return any(
+            self._is_name(tuple(said[at : at + length]))
+            for length in self._lengths
+            for at in range(len(said) - length + 1)
+        )
+
+    def _is_name(self, run: tuple[str, ...]) -> bool:
+        found = self._known.get(run)
+        if found is None:
+            if len(self._known) > _REMEMBERED:
+                self._known.clear()
+            found = self._known[run] = self._key.name(run) in self._names
+        return found

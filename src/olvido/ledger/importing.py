@@ -122,6 +122,7 @@ def _add(
                 file=file,
                 rows=len(found),
                 records=found,
+                forms=parser.forms,
                 parent=options.get("parent"),
                 documentation=options.get("documentation"),
             )

@@ -76,6 +76,8 @@ class RowParser:
         self._collected = fields.collected_at or "collected_at"
         self._mapped = {self._id, *self._texts, *self._subjects, self._consent, self._collected}
         self._known_subjects: dict[str | int, tuple[str]] = {}
+        self.forms: dict[str, frozenset[bytes]] = {}
+        """What to keep of the names of subjects that were met, see `Key.near`."""
         self._lines: dict[str, int] = {}
 
     def parse(self, line: int, row: Mapping[str, Any]) -> tuple[StoredRow, bytes]:
@@ -154,7 +156,12 @@ class RowParser:
         known = self._known_subjects.get(name)
         if known is None:
             text = str(name)
-            known = (text if SubjectId.is_one(text) else str(self._key.subject(text)),)
+            if SubjectId.is_one(text):
+                known = (text,)
+            else:
+                known = (str(self._key.subject(text)),)
+                kept, _ = self._key.near(text)
+                self.forms[known[0]] = self.forms.get(known[0], frozenset()) | kept
             self._known_subjects[name] = known
         return known
 

@@ -11,13 +11,14 @@ from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.ledger.facts import Record, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.calendar import ASKED, DECISION, IDENTITY, deadline_of, law_of, today
 from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
+from olvido.requests.scope import spelt
 from olvido.settings import Settings
 
 APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
@@ -45,6 +46,18 @@ _S = RequestStatus
 _WAY = (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED)
 
 
+class NobodyFound(InputError):
+    """No record is about a subject; `near` has records of subjects with names near it."""
+
+    def __init__(self, near: Mapping[SubjectId, tuple[Record, ...]]) -> None:
+        super().__init__(
+            "no record in any dataset is about this subject: check how the name is written in the "
+            "data's subject column; a request that is to be answered so is entered with "
+            "'--nothing-found'"
+        )
+        self.near = near
+
+
 def receive(
     office: Office,
     subject: str | None = None,
@@ -62,7 +75,8 @@ def receive(
 
     Args:
         office: a workspace, or its front.
-        subject: the person or rights holder, as the data's subject column names them.
+        subject: the person or rights holder, as the data's subject column names them, or their
+            digest; only of a name can texts be found that mention it.
         kind: erasure and opt-out are about a subject (an opt-out also about a source), poison about
             a source, outdated about records, destroy about a model.
         source: as the data's source column names it.
@@ -96,7 +110,10 @@ def receive(
     if law is not None:
         found = find_law(law, workspace=office.settings.workspace)
         law, detail["law_version"] = found.name, found.version
-    who = None if subject is None else _subject(store, subject, nothing_found)
+    who = None
+    if subject is not None:
+        who = _subject(store, subject, nothing_found)
+        detail |= spelt(store.key, subject)
     scope = {} if who else _scope(store, source, dataset, records, model)
     return store.add_request(
         RequestKind(kind),
@@ -118,14 +135,11 @@ _ABOUT = {
 
 
 def _subject(store: Store, subject: str, nothing_found: bool) -> SubjectId:
-    who = store.key.subject(subject)
+    given = SubjectId.is_one(subject)
+    who = SubjectId.from_str(subject) if given else store.key.subject(subject)
     known = bool(store.records_of(who))
     if not known and not nothing_found:
-        raise InputError(
-            "no record in any dataset is about this subject: check how the name is written in the "
-            "data's subject column; a request that is to be answered so is entered with "
-            "'--nothing-found'"
-        )
+        raise NobodyFound({} if given else store.near(store.key.near(subject)[1]))
     if known and nothing_found:
         raise InputError("there are records about this subject: enter it without 'nothing found'")
     return who

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from olvido.errors import InputError
-from olvido.ledger.facts import Model, Request
+from olvido.ledger.facts import Model, Record, Request
+from olvido.ledger.identity import Key, Named, SubjectId
 from olvido.ledger.lineage import Lineage
+from olvido.ledger.rows import stored_rows, text_of
 from olvido.ledger.store import Store
 
 
@@ -21,6 +26,53 @@ def lineage_of(store: Store, request: Request) -> Lineage:
     if "records" in request.scope:
         return store.lineage_of_records(request.scope["dataset"], request.scope["records"])
     raise InputError(f"request {request.id} is about no record: nothing can be located")
+
+
+def spelt(key: Key, subject: str) -> dict[str, Any]:
+    """What a request keeps of a name while it is in clear, to find what names this person.
+
+    Returns:
+        `names` are digests of runs of words (`Key.names`), `near` those of loose forms to look
+        for, in hexadecimal digits (`Key.near`); none where the subject came as a digest.
+    """
+    if SubjectId.is_one(subject):
+        return {"names": [], "near": []}
+    return {
+        "names": key.names(subject),
+        "near": sorted(form.hex() for form in key.near(subject)[1]),
+    }
+
+
+def names_of(request: Request) -> frozenset[str]:
+    """Digests of the runs of words under which texts name the person of a request."""
+    return frozenset(name for step in request.history for name in step.detail.get("names", ()))
+
+
+def near_subjects(store: Store, request: Request) -> dict[SubjectId, tuple[Record, ...]]:
+    """Records of subjects whose names may be another spelling of the person's."""
+    said = [form for step in request.history for form in step.detail.get("near", ())]
+    return store.near([bytes.fromhex(form) for form in said], but=request.subject)
+
+
+def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]:
+    """Ids of records that name the person of a request and are not about them, by dataset.
+
+    Rows that were taken out of their files cannot be looked into.
+
+    Raises:
+        StateError: a file of rows is missing or damaged.
+    """
+    named, subject = Named(store.key, names_of(request)), str(request.subject)
+    found: dict[str, list[str]] = {}
+    for dataset in store.datasets() if request.subject and names_of(request) else ():
+        ids = [
+            row["id"]
+            for row in stored_rows(data / dataset.file)
+            if subject not in row["subjects"] and named.in_text(text_of(row))
+        ]
+        if ids:
+            found[dataset.id] = sorted(ids)
+    return found
 
 
 def condemned(store: Store, request: Request) -> tuple[Model, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,8 @@ from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import InputError
 
 if TYPE_CHECKING:
-    from olvido.ledger.facts import Request
+    from olvido.ledger.facts import Record, Request
+    from olvido.ledger.identity import SubjectId
     from olvido.requests.desk import Front
     from olvido.settings import Settings
 
@@ -69,23 +70,43 @@ def new(
     ] = False,
 ) -> None:
     """Enter a request. A name is digested at once and kept nowhere."""
-    from olvido.requests.desk import receive
+    from olvido.requests.desk import NobodyFound, receive
+    from olvido.requests.scope import near_subjects
 
     with fronted(terminal) as front:
-        request = receive(
-            front,
-            subject,
-            kind=kind,
-            source=source,
-            dataset=dataset,
-            records=record or (),
-            model=model,
-            law=law,
-            received_at=None if received is None else _moment(received, front.settings),
-            nothing_found=nothing_found,
-        )
+        try:
+            request = receive(
+                front,
+                subject,
+                kind=kind,
+                source=source,
+                dataset=dataset,
+                records=record or (),
+                model=model,
+                law=law,
+                received_at=None if received is None else _moment(received, front.settings),
+                nothing_found=nothing_found,
+            )
+        except NobodyFound as error:
+            raise InputError(" ".join((str(error), *also_meant(error.near)))) from None
         following = "plan" if model else "locate"
-        show(terminal, front, request, f"Next: olvido request {following} {request.id}")
+        hints = also_meant(near_subjects(front.store, request))
+        show(terminal, front, request, *hints, f"Next: olvido request {following} {request.id}")
+
+
+def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
+    """Lines that tell of subjects whose names are near: other spellings of one person, or others.
+
+    Whether they are the same person is for somebody to see in the rows.
+    """
+    return tuple(
+        f"Did you also mean {subject}? {len(records)} records are about that subject, whose name "
+        f"is near this one: {', '.join(record.id for record in records[:3])}"
+        f"{', ...' if len(records) > 3 else ''}. If it is the same person, enter a request with "
+        "that subject, too."
+        for subject, records in near.items()
+        if records
+    )
 
 
 @commands.command()

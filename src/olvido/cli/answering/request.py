@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["commands"]
 
+_SHOWN = 20
 _Ids = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Of one request, or of several together.")
 ]
@@ -69,11 +70,16 @@ _Neighbours = Annotated[
 @command
 def locate(terminal: Terminal, identifier: Id) -> None:
     """Find the records, datasets and models that a request touches."""
+    from olvido.cli.answering.front import also_meant
     from olvido.requests import locate as find
+    from olvido.requests.scope import mentions, near_subjects
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
         found = find(workspace, identifier)
+        request = workspace.store.request(identifier)
+        near = near_subjects(workspace.store, request)
+        mentioned = mentions(workspace.store, workspace.settings.data, request)
     models = [
         {
             "id": state.model.id,
@@ -90,11 +96,19 @@ def locate(terminal: Terminal, identifier: Id) -> None:
         "records": [{"dataset": r.dataset, "id": r.id} for r in found.records],
         "datasets": [{"id": d.id, "name": d.name, "version": d.version} for d in found.datasets],
         "models": models,
+        "near": [{"subject": str(s), "records": len(some)} for s, some in near.items() if some],
+        "mentions": [{"dataset": d, "id": i} for d, ids in mentioned.items() for i in ids],
     }
     terminal.emit(
         document,
         f"{len(found.records)} records in {', '.join(d.name for d in found.datasets)}",
         table(tuple(models[0]) if models else ("id",), [tuple(m.values()) for m in models]),
+        *also_meant(near),
+        *(
+            f"{len(ids)} records of dataset {dataset} mention this person and are about others: "
+            f"{', '.join(ids[:_SHOWN])}{', ...' if len(ids) > _SHOWN else ''}"
+            for dataset, ids in mentioned.items()
+        ),
         f"Next: olvido request plan {identifier}",
     )
 

@@ -123,12 +123,14 @@ class Store(Answering):
         file: str,
         rows: int,
         records: Iterable[NewRecord],
+        forms: Mapping[str, Collection[bytes]] | None = None,
         parent: str | None = None,
         documentation: Documentation | None = None,
     ) -> Dataset:
         """Add the next version of the dataset `name`; `olvido.ledger.importing` calls this.
 
-        `root` is the Merkle root over the records' digests and `file` holds their `rows` rows.
+        `root` is the Merkle root over the records' digests and `file` holds their `rows` rows;
+        `forms` are what `Key.near` says to keep of subjects' names.
         """
         with self._write() as connection:
             dataset = datasets.add(
@@ -138,6 +140,7 @@ class Store(Answering):
                 file=file,
                 rows=rows,
                 records=records,
+                forms=forms or {},
                 parent=parent,
                 documentation=documentation or Documentation(),
             )
@@ -178,6 +181,23 @@ class Store(Answering):
         with self._read() as connection:
             found = datasets.records_of_subject(connection, subject)
         return tuple(record for _, record in found)
+
+    def near(
+        self, forms: Collection[bytes], *, but: SubjectId | None = None
+    ) -> dict[SubjectId, tuple[Record, ...]]:
+        """Records of subjects whose names may be another spelling of the same person's.
+
+        Args:
+            forms: what `Key.near` says to look for.
+            but: whom to leave out.
+        """
+        with self._read() as connection:
+            found = datasets.near_subjects(connection, forms)
+            return {
+                subject: tuple(r for _, r in datasets.records_of_subject(connection, subject))
+                for subject in found
+                if subject != but
+            }
 
     def lineage(self, subject: SubjectId) -> Lineage:
         """A subject's records, their datasets, and how every concerned model stands to them."""

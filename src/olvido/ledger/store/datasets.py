@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from itertools import chain, compress, count, islice
@@ -25,6 +25,7 @@ from olvido.ledger.facts import (
 )
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
+from olvido.ledger.store.engine import new_rows
 
 _BULK = 10_000
 """Rows given to one executemany: enough to be fast, few enough to stay small in memory."""
@@ -55,10 +56,11 @@ def add(
     file: str,
     rows: int,
     records: Iterable[NewRecord],
+    forms: Mapping[str, Collection[bytes]],
     parent: str | None,
     documentation: Documentation,
 ) -> Dataset:
-    """Insert the next version of a dataset with all its records."""
+    """Insert the next version of a dataset with all its records, and forms of their subjects."""
     table = schema.datasets
     if not name.strip():
         raise InputError("expected a name for the dataset, got an empty one")
@@ -93,6 +95,7 @@ def add(
         )
     )
     _add_records(connection, pk, records)
+    _add_forms(connection, forms)
     return dataset
 
 
@@ -118,8 +121,32 @@ def _add_records(connection: Connection, dataset: int, records: Iterable[NewReco
         _insert(connection, schema.record_subjects, ("record", "subject"), links)
 
 
+def _add_forms(connection: Connection, forms: Mapping[str, Collection[bytes]]) -> None:
+    known = _subject_pks(connection, forms)
+    # Sorted as the table is, which then grows at its end.
+    rows = sorted((form, known[subject]) for subject, some in forms.items() for form in some)
+    fresh = new_rows(connection, schema.subject_forms)
+    for chunk in chunks(rows, _BULK):
+        _insert(connection, schema.subject_forms, ("form", "subject"), chunk, fresh)
+
+
+def near_subjects(connection: Connection, forms: Collection[bytes]) -> tuple[SubjectId, ...]:
+    """Those of whose names any of these forms was kept."""
+    f, s = schema.subject_forms, schema.subjects
+    found: set[str] = set()
+    for chunk in chunks(forms):
+        found.update(
+            connection.execute(select(s.c.subject).join(f).where(f.c.form.in_(chunk))).scalars()
+        )
+    return tuple(sorted(map(SubjectId.from_str, found)))
+
+
 def _insert(
-    connection: Connection, table: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: list[tuple[Any, ...]],
+    insertion: Any = None,
 ) -> None:
     """Insert rows whose values stand in the order of these columns and need no conversion.
 
@@ -128,11 +155,12 @@ def _insert(
     """
     if not rows:
         return
-    statement = insert(table).compile(dialect=connection.dialect, column_keys=columns)
+    plain = insert(table) if insertion is None else insertion
+    statement = plain.compile(dialect=connection.dialect, column_keys=columns)
     if statement.positional:
         connection.exec_driver_sql(str(statement), rows)
     else:
-        connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in rows])
+        connection.execute(plain, [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def _subject_pks(connection: Connection, subjects: Collection[str]) -> dict[str, int]:

@@ -10,7 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, func, inspect, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    exc,
+    func,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
@@ -110,6 +121,14 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
             f"the ledger {shown(engine.url)} could not be used: {why}. Nothing was "
             "changed. See that it is a ledger, that the disk has room and that you may write there"
         ) from error
+
+
+def new_rows(connection: Connection, table: Table) -> Any:
+    """An insertion that passes over rows that are there already."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    kinds: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+    return kinds[connection.dialect.name](table).on_conflict_do_nothing()
 
 
 def shown(url: URL) -> str:

@@ -51,6 +51,15 @@ subjects = Table(
     "subjects", metadata, _key(), Column("subject", String, nullable=False, unique=True)
 )
 
+# What subjects' names have in common with names that may be the same people's: keyed digests.
+subject_forms = Table(
+    "subject_forms",
+    metadata,
+    Column("form", LargeBinary, primary_key=True),
+    _reference("subject", "subjects.pk", key=True),
+    sqlite_with_rowid=False,
+)
+
 datasets = Table(
     "datasets",
     metadata,

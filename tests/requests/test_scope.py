@@ -1,0 +1,134 @@
+"""What may be the same person is told, and whose records mention them; nobody is named for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from olvido.errors import InputError
+from olvido.ledger.identity import Key, Named
+from olvido.ledger.importing import import_rows
+from olvido.ledger.store import Store
+from olvido.names import loose_forms, name_forms
+from olvido.requests.desk import Front, NobodyFound, receive
+from olvido.requests.scope import mentions, names_of, near_subjects
+from olvido.settings import Settings
+
+KEY = Key(1, bytes(range(32)))
+ROWS = [
+    {"id": "m1", "text": "She lives in Gracia.", "subject": "Hans Müller"},
+    {"id": "m2", "text": "He sings.", "subject": "Hans Mueller"},
+    {"id": "a1", "text": "Plays the tuba.", "subject": "Anne-Marie Roca"},
+    {"id": "a2", "text": "Plays the horn.", "subject": "Annemarie Roca"},
+    {"id": "p1", "text": "Sails.", "subject": "Joan Puig"},
+    {"id": "p2", "text": "Rows.", "subject": "Joan Puigdemont"},
+    {"id": "s1", "text": "MÜLLER,\nHans sails with Joan Puig.", "subject": "Pau Serra"},
+    {"id": "s2", "prompt": "Who knows hans muller?", "completion": "Pau.", "subject": "Pau Serra"},
+    {"id": "s3", "text": "Hans knows a Müller.", "subject": "Pau Serra"},
+    {"id": "s4", "text": "Anne\u2010Marie Roca was there."},
+]
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[Front]:
+    settings = Settings.load(tmp_path, environment={})
+    with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
+        import_rows(store, settings.data, ROWS, name="people")
+        yield Front(store, settings)
+
+
+@pytest.mark.parametrize(
+    ("asked", "also"),
+    [
+        ("Hans Müller", {"m2"}),
+        ("Mueller, Hans", {"m1"}),
+        ("Annemarie Roca", {"a1"}),
+        ("Anne-Marie Roca", {"a2"}),
+        ("Joan Puig", set()),
+    ],
+)
+def test_what_stays_apart_is_told(front: Front, asked: str, also: set[str]) -> None:
+    request = receive(front, asked)
+    near = near_subjects(front.store, request)
+    assert {record.id for some in near.values() for record in some} == also
+    # It can be asked for by what is told of it.
+    for subject in near:
+        assert receive(front, str(subject)).subject == subject
+
+
+@pytest.mark.parametrize(
+    ("asked", "also"),
+    [
+        ("J. Puig", {"p1"}),
+        ("Joan Puig Soler", {"p1"}),
+        ("Hans-Peter Muller", set()),
+        ("H. Muller", {"m1", "m2"}),
+        ("anne.marie.roca@example.org", {"a1", "a2"}),
+        ("Nobody Known", set()),
+    ],
+)
+def test_whoever_is_not_found_may_be_near_somebody(
+    front: Front, asked: str, also: set[str]
+) -> None:
+    with pytest.raises(NobodyFound) as caught:
+        receive(front, asked)
+    assert {record.id for some in caught.value.near.values() for record in some} == also
+    assert asked not in str(caught.value)
+
+
+def test_records_of_others_that_mention_the_person_are_listed(front: Front) -> None:
+    data = front.settings.data
+    (dataset,) = front.store.datasets()
+    found = mentions(front.store, data, receive(front, "Hans Müller"))
+    assert found == {dataset.id: ["s1", "s2"]}
+    assert mentions(front.store, data, receive(front, "Anne-Marie Roca")) == {dataset.id: ["s4"]}
+    assert mentions(front.store, data, receive(front, "Joan Puigdemont")) == {}
+    by_digest = receive(front, str(front.store.key.subject("Joan Puig")))
+    assert mentions(front.store, data, by_digest) == {}
+
+
+def test_a_request_keeps_digests_of_a_name_and_no_name(front: Front) -> None:
+    request = receive(front, "Hans Müller")
+    assert names_of(request) == set(front.store.key.names("Muller, Hans"))
+    told = str(request.history).casefold()
+    assert "hans" not in told
+    assert "ller" not in told
+
+
+def test_a_digest_that_is_nobody_s_is_no_subject(front: Front) -> None:
+    with pytest.raises(InputError, match="no record"):
+        receive(front, str(KEY.subject("Hans Müller")))
+
+
+NAMES = st.lists(
+    st.sampled_from(["Ana", "Núria", "Puig", "de", "la", "O'Brien", "Müller", "J.", "Marcel·la"]),
+    min_size=2,
+    max_size=5,
+).map(" ".join)
+
+
+@given(NAMES, NAMES)
+def test_near_is_near_from_both_sides(one: str, other: str) -> None:
+    there = loose_forms(one)[0] & loose_forms(other)[1]
+    back = loose_forms(other)[0] & loose_forms(one)[1]
+    assert bool(there) == bool(back)
+    assert loose_forms(one)[0] & loose_forms(one)[1]
+
+
+@given(NAMES, st.sampled_from(["{}", "Ask {}.", "«{}», 12", "x\n{}\ny", "{}’s house"]))
+def test_a_whole_name_is_found_wherever_it_stands(name: str, around: str) -> None:
+    named = Named(KEY, KEY.names(name))
+    assert named.in_text(around.format(name))
+    assert named.in_text(around.format(name.upper().replace("'", "\u2019")))
+    assert not named.in_text(around.format("Somebody Else"))
+
+
+@given(NAMES)
+def test_no_single_word_is_a_name(name: str) -> None:
+    assert all(len(form) > 1 for form in name_forms(name))
+    for word in name.split():
+        assert name_forms(word) == frozenset() or "'" in word or "·" in word
