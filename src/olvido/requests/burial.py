@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from olvido.artifacts import remove_model
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.facts import Request
@@ -82,8 +83,6 @@ def replay_tombstones(office: Office, path: Path) -> dict[str, int]:
     Raises:
         InputError: the file is no list of tombstones, or of another ledger.
     """
-    from shutil import rmtree
-
     from olvido.requests.closure.erasing import erase_rows
 
     document, store = read_document(path), office.store
@@ -107,8 +106,6 @@ def replay_tombstones(office: Office, path: Path) -> dict[str, int]:
     for model in store.models():
         if model.id in document["models"]:
             counts["models"] += store.bury_model(model.id, document["models"][model.id])
-            folder = office.settings.models / model.path
-            if folder.is_dir():
-                rmtree(folder)
+            remove_model(office.settings.models / model.path)
     counts["digests"] = store.suppress(document["suppressed"])
     return counts

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-
+from olvido.artifacts import remove_model
 from olvido.errors import InputError
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus
 from olvido.requests.desk import Office
@@ -45,9 +44,8 @@ def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]
     for model in reversed(going):
         store.bury_model(model.id, f"destroyed for request {identifier}")
     for model in store.models():
-        folder = office.settings.models / model.path
-        if model.tombstone is not None and folder.is_dir():
-            shutil.rmtree(folder)
+        if model.tombstone is not None:
+            remove_model(office.settings.models / model.path)
     store.advance_request(
         identifier, RequestStatus.AUDITED, {"left": len(condemned(store, request))}
     )

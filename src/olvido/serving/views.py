@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from olvido.artifacts import KINDS
 from olvido.documents import read_document
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestKind, RequestStatus
@@ -185,8 +186,10 @@ def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
     return [
         {
             "item": item.item,
+            "is": KINDS[item.item.partition(":")[0]].says,
+            "who": KINDS[item.item.partition(":")[0]].who.value,
             "exit": item.exit and item.exit.value,
-            "detail": item.detail,
+            "detail": item.exit and item.detail,
             "at": item.at.isoformat(),
         }
         for item in office.store.closure(identifier)

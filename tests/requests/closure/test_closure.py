@@ -5,6 +5,7 @@ A canary is planted in each class of thing that can hold a person's data.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from olvido.artifacts import Who
 from olvido.errors import BadRow, InputError, StateError, UnknownName
 from olvido.files import UNFINISHED
 from olvido.learners.modular.activations import Activations
@@ -46,7 +48,6 @@ ROWS = [
     {"id": "c1", "text": "The market opens at eight."},
 ]
 GONE = frozenset({"a1", "a2"})
-STEP = f"step-000000010-{'0' * 64}.pt"
 NEARLY = f"  ana soler KEEPS a {CANARY}, in her attic!"
 CLASSES = {
     "rows",
@@ -60,7 +61,8 @@ CLASSES = {
     "orphan",
     "checkpoint",
     "unfinished",
-    "copy",
+    "report",
+    "weights",
     "file",
     "export",
     "log",
@@ -100,6 +102,12 @@ def plant(path: Path, content: bytes | str = "") -> Path:
     said = content.encode() if isinstance(content, str) else content
     path.write_bytes(said or b"\x00" + CANARY.encode() + b"\x00")
     return path
+
+
+def checkpoint(folder: Path) -> Path:
+    """A file with the name and the shape of a checkpoint."""
+    content = b"\x00" + CANARY.encode() + b"\x00"
+    return plant(folder / f"step-000000010-{hashlib.sha256(content).hexdigest()}.pt", content)
 
 
 def _cached(folder: Path) -> None:
@@ -148,20 +156,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bury(front, request, lineage_of(store, request), "erasure")
         store.note("model-exported", {"model": child.id, "path": "EXPORTED"})
         plant(settings.models / "old" / "model.safetensors")
-        plant(settings.models / "old" / "checkpoints" / "run" / STEP)
+        checkpoint(settings.models / "old" / "checkpoints" / "run")
         plant(settings.models / "child" / "adapter_model.safetensors")
-        plant(settings.models / "new" / "checkpoints" / "run" / STEP)
+        checkpoint(settings.models / "new" / "checkpoints" / "run")
         _cached(settings.models / "new")
-        plant(settings.models / ".run-0123" / STEP)
-        plant(settings.models / "stranger" / "config.json", json.dumps({"note": CANARY}))
-        plant(settings.data / f"{UNFINISHED}00")
-        plant(folder / "cache" / f"sha256-{'a' * 64}" / "answers.json")
-        plant(folder / "shadows" / "shadow-000-00" / "card.json", "{}")
+        checkpoint(settings.models / ".run-0123456789abcdef")
+        note = {"kind": "Untraced", "base": CANARY, "seed": 0, "runs": {}, "digest": ""}
+        plant(settings.models / "stranger" / "olvido.json", json.dumps(note))
+        plant(settings.data / f"{UNFINISHED}0123456789abcdef")
+        said = json.dumps({"00": CANARY}).encode()
+        name = f"{hashlib.sha256(said).hexdigest()[:32]}.json"
+        plant(folder / "cache" / f"sha256-{'a' * 64}" / name, said)
+        plant(folder / "shadows" / "shadow-000-00" / "card.json", '{"digest": "sha256:00"}')
         plant(folder / "shadows" / "shadow-000-00" / "weights.safetensors")
-        plant(folder / "reports" / "req-0001.json", json.dumps({"examples": [SAID]}))
+        report = {"request": "req-0001", "verdict": "pass", "attempts": [], "does_not_prove": []}
+        plant(folder / "reports" / "req-0001.json", json.dumps(report | {"examples": [SAID]}))
         plant(folder / "logs" / "serving.log", f"asked: who?\nanswered: {SAID}\n")
-        plant(folder / "optimizer" / STEP)
+        checkpoint(folder / "optimizer")
         pq.write_table(pa.Table.from_pylist(ROWS), folder / "restored.parquet")
+        plant(folder / "copies" / "best.pt")
         plant(elsewhere / "forget.jsonl", json.dumps({"text": SAID}))
         plant(elsewhere / "harmless.txt", "The market opens at eight.")
         plant(elsewhere / "exported" / "model.safetensors")
@@ -184,12 +197,24 @@ def near(place: Place) -> str:
     return f"near:{place.front.store.dataset('scraped').id}"
 
 
-def settled(place: Place, **exits: Any) -> Any:
+def settled(
+    place: Place, identifier: str = "req-0001", *, without: str | None = None, **exits: Any
+) -> Any:
+    """Everything erased that was found, after it was shown."""
+    done = {"backups": "there are none", "recipients": "nobody was given any"}
+    done.pop(without or "", None)
+    close(place.front, identifier, search=[place.elsewhere])
+    named = [
+        artefact.item
+        for artefact, _ in closure(place.front, identifier, search=[place.elsewhere])
+        if artefact.who is Who.NAMED and artefact.kind.name != "near"
+    ]
     return settle(
         place.front,
-        "req-0001",
-        erased=["all", near(place)],
-        done={"backups": "there are none", "recipients": "nobody was given any"},
+        identifier,
+        erased=["all", *([near(place)] if identifier == "req-0001" else [])],
+        whole=named,
+        done=done,
         search=[place.elsewhere],
         **exits,
     )
@@ -199,9 +224,9 @@ def test_a_canary_in_each_class_is_found_and_gone_after(place: Place) -> None:
     store, settings = place.front.store, place.front.settings
     request = store.request("req-0001")
     planted = place.canaries()
-    assert len(planted) == 18
+    assert len(planted) == 19
     found = inventory(place.front, request, search=[place.elsewhere])
-    assert {artefact.kind for artefact in found} == CLASSES
+    assert {artefact.kind.name for artefact in found} == CLASSES
     covered = [a.path for a in found if a.path is not None]
     for canary in planted:
         path = Path(canary)
@@ -237,13 +262,7 @@ def test_a_canary_in_each_class_is_found_and_gone_after(place: Place) -> None:
 
 
 def test_one_blank_is_enough_to_keep_it_open(place: Place) -> None:
-    settle(
-        place.front,
-        "req-0001",
-        erased=["all", near(place)],
-        done={"backups": "there are none"},
-        search=[place.elsewhere],
-    )
+    settled(place, without="recipients")
     request, blank = close(place.front, "req-0001", search=[place.elsewhere])
     assert (request.status, blank) == (RequestStatus.PUBLISHED, ("recipients",))
     settle(place.front, "req-0001", cannot={"recipients": "their address is unknown"})
@@ -254,10 +273,10 @@ def test_what_comes_back_is_blank_again(place: Place) -> None:
     settled(place)
     plant(place.folder / "reports" / "new.json", json.dumps({"prompt": SAID}))
     # Its words are known by the rows alone, and those are gone; its shape tells a checkpoint.
-    plant(place.folder / "optimizer" / STEP)
+    step = checkpoint(place.folder / "optimizer")
     request, blank = close(place.front, "req-0001")
     assert request.status is RequestStatus.PUBLISHED
-    assert blank == (f"checkpoint:optimizer/{STEP}",)
+    assert blank == (f"checkpoint:optimizer/{step.name}",)
 
 
 def test_what_should_have_expired_is_blank_again(
@@ -281,13 +300,18 @@ def test_a_near_copy_is_nobodys_to_erase_without_being_named(place: Place) -> No
     assert "n1 (100% alike)" in found.says
     assert "n2" not in found.says
     assert CANARY not in found.says
+    others = {
+        artefact.item: "kept by law"
+        for artefact, _ in closure(place.front, "req-0001")
+        if artefact.kind.name == "file"
+    }
     before = place.canaries()
     # By her rows alone it is known: they stay until it has an exit.
     with pytest.raises(StateError, match=f"{near(place)} has no exit yet .* known by the rows"):
-        settle(place.front, "req-0001", erased=["all"])
+        settle(place.front, "req-0001", erased=["all"], cannot=others)
     assert place.canaries() == before
     why = {near(place): "Cai Roca says it of himself, too"}
-    settle(place.front, "req-0001", erased=["all"], cannot=why, done={"backups": "none"})
+    settle(place.front, "req-0001", erased=["all"], cannot=others | why, done={"backups": "none"})
     said = {a.item: said for a, said in closure(place.front, "req-0001")}[near(place)]
     assert (said.exit, said.detail) == (Exit.CANNOT, why[near(place)])
 
@@ -424,12 +448,7 @@ def test_a_destroyed_model_is_gone_with_all_that_was_made_from_it(place: Place) 
     assert {model.path for model in gone} == {"old", "child", "new"}
     assert {model.path for model in store.models() if model.tombstone is None} == {"never"}
     assert store.aliases() == {}
-    settle(
-        front,
-        request.id,
-        erased=["all"],
-        done={"backups": "wiped", "recipients": "there are none"},
-    )
+    settled(place, request.id)
     assert close(front, request.id)[0].status is RequestStatus.CLOSED
     assert not (place.elsewhere / "exported").exists()
     with pytest.raises(InputError, match="destroys no model"):

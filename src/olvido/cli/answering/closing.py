@@ -25,7 +25,10 @@ def close(
     identifier: Id,
     erase: Annotated[
         list[str] | None,
-        _items("--erase", "ITEM", "Erase it now; 'all' is every blank one that lies here."),
+        _items("--erase", "ITEM", "Erase it now; 'all': what Olvido wrote, or only hers."),
+    ] = None,
+    whole: Annotated[
+        list[str] | None, _items("--whole", "ITEM", "Remove a file with others' data in it, too.")
     ] = None,
     done: Annotated[
         list[str] | None, _items("--done", "ITEM=HOW", "It was erased elsewhere, and how.")
@@ -43,7 +46,7 @@ def close(
     """Show all that still holds the data, give each its exit, and close when none is blank."""
     from olvido.requests.certificate import issue
     from olvido.requests.closure import close as finish
-    from olvido.requests.closure import closure, settle
+    from olvido.requests.closure import closure, looked_into, settle
     from olvido.requests.untaught import concluded
 
     with fronted(terminal) as front:
@@ -51,6 +54,7 @@ def close(
             front,
             identifier,
             erased=erase or (),
+            whole=whole or (),
             done=dict(_pair(text) for text in done or ()),
             expires={item: day(text) for item, text in map(_pair, expires or ())},
             cannot=dict(_pair(text) for text in cannot or ()),
@@ -61,19 +65,31 @@ def close(
         # What was certified with things still open is certified again, now that none is.
         certificate = None if blank or concluded(request) else issue(front, identifier)
         document = described(request, front.settings)
+        looked = looked_into(front, search or ())
     items = [
-        {"item": a.item, "is": a.says, "exit": said.exit, "detail": said.detail}
+        {
+            "item": a.item,
+            "kind": a.kind.name,
+            "is": a.says,
+            "holds": sorted(a.kind.holds),
+            "who": a.who,
+            "exit": said.exit,
+            # Of what is open it is the digest under which it is erased.
+            "detail": said.exit and said.detail,
+        }
         for a, said in found
     ]
-    rows = [(i["item"], i["is"], i["exit"] or "BLANK", i["detail"]) for i in items]
+    rows = [(i["item"], i["is"], i["who"], i["exit"] or "BLANK", i["detail"]) for i in items]
+    places = [str(place) for place in looked]
     ended = f"{len(blank)} without an exit: {', '.join(blank)}" if blank else "Closed."
+    ended += f"\nLooked into {', '.join(places)}; nothing is said of any other place."
     if certificate is not None:
         ended += f" Certificate: {certificate}"
     terminal.emit(
         document
-        | {"closure": items, "blank": list(blank)}
+        | {"closure": items, "blank": list(blank), "looked_into": places}
         | {"certificate": certificate and str(certificate)},
-        table(("item", "what it is", "exit", "detail"), rows),
+        table(("item", "what it is", "who can erase it", "exit", "detail"), rows),
         ended,
     )
     return not blank

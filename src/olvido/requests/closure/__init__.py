@@ -5,6 +5,6 @@ is closed when none is blank.
 """
 
 from olvido.requests.closure.closing import close, closure, settle
-from olvido.requests.closure.inventory import Artefact, inventory
+from olvido.requests.closure.inventory import Artefact, inventory, looked_into
 
-__all__ = ["Artefact", "close", "closure", "inventory", "settle"]
+__all__ = ["Artefact", "close", "closure", "inventory", "looked_into", "settle"]

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from olvido.artifacts import Who
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
 from olvido.requests.calendar import today
 from olvido.requests.closure.erasing import erase
-from olvido.requests.closure.inventory import OUTSIDE, Artefact, inventory
+from olvido.requests.closure.inventory import (
+    OUTSIDE,
+    Artefact,
+    inventory,
+    looked_into,
+    place_of,
+)
 from olvido.requests.desk import Office
 from olvido.requests.scope import lineage_of
 
@@ -36,18 +45,33 @@ def closure(
     found = []
     for item in sorted({*known, *there}):
         artefact = there.get(item) or Artefact(item, "is not there any more")
-        blank = ClosureItem(item=item, exit=None, detail=None, at=now())
+        blank = ClosureItem(item=item, exit=None, detail=artefact.seen, at=now())
         said = known.get(item, blank)
         if item == "log" and said.exit is None:
             said = ClosureItem(item=item, exit=Exit.CANNOT, detail=_LOG, at=said.at)
-        # Without the rows nobody can tell whether a copy is gone.
-        lost = artefact.kind == "near" and not any(a.kind == "rows" for a in there.values())
-        if item not in there and said.exit is None and not lost:
+        elif said.exit is None and item in there:
+            said = replace(said, detail=artefact.seen)
+        elif said.exit is None and _gone(office, artefact, there, search):
             said = ClosureItem(item=item, exit=Exit.ERASED, detail="is gone", at=now())
-        if _again(item in there, said, today(office.settings)):
+        elif _again(item in there, said, today(office.settings)):
             said = blank
+        if item not in there and said.exit is None:
+            artefact = replace(artefact, says="was found before, and was not looked into now")
         found.append((artefact, said))
     return tuple(found)
+
+
+def _gone(
+    office: Office, artefact: Artefact, there: Collection[str], search: Sequence[Path]
+) -> bool:
+    """Whether what is not found any more is gone: only where it would have been found."""
+    place = place_of(office, artefact.item)
+    if place is not None and not os.path.lexists(place):
+        return True
+    if artefact.kind.told and not any(item.startswith("rows:") for item in there):
+        # Without the rows nobody can tell whether a copy is gone.
+        return False
+    return place is None or any(root in place.parents for root in looked_into(office, search))
 
 
 def _again(there: bool, said: ClosureItem, day: date) -> bool:
@@ -61,6 +85,7 @@ def settle(
     identifier: str,
     *,
     erased: Sequence[str] = (),
+    whole: Sequence[str] = (),
     done: Mapping[str, str] | None = None,
     expires: Mapping[str, date] | None = None,
     cannot: Mapping[str, str] | None = None,
@@ -71,8 +96,10 @@ def settle(
     Args:
         office: the workspace.
         identifier: of a request that was answered.
-        erased: items to erase; `all` stands for every blank one that Olvido can erase, but for near
-            copies: they may be somebody else's, and are named one by one.
+        erased: items to erase. `all` stands for every blank one that lies in the workspace and that
+            Olvido wrote, or that holds nothing but the person's rows; whatever may be somebody
+            else's is named, and erased only as it was when it was last shown.
+        whole: items to erase though they hold what belongs to others.
         done: items that somebody erased elsewhere, and how.
         expires: items that end by themselves, and the day.
         cannot: items that stay, and why.
@@ -81,8 +108,9 @@ def settle(
     Raises:
         UnknownName: no such item.
         InputError: two exits for one item, no reason, a day that is past, or nothing to erase it.
-        StateError: rows would be erased by which alone something blank is known; then nothing is
-            changed. Or an erased thing is still there.
+        StateError: rows would be erased by which alone something blank is known, or something was
+            named that was never shown or has changed since; then nothing is changed. Or an erased
+            thing is still there.
     """
     done, expires, cannot = dict(done or {}), dict(expires or {}), dict(cannot or {})
     before = {
@@ -91,11 +119,11 @@ def settle(
     }
     if "all" in erased:
         rest = [
-            item
-            for item, (a, said) in before.items()
-            if said.exit is None and a.path is not None and a.kind != "near"
+            item for item, (a, said) in before.items() if said.exit is None and a.who is Who.ALL
         ]
-        erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in cannot)]
+        named = {*erased, *whole, *done, *expires, *cannot}
+        erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in named)]
+    erased = [*erased, *whole]
     wanted = [*erased, *done, *expires, *cannot]
     for item in wanted:
         if item not in before:
@@ -108,9 +136,17 @@ def settle(
     for item, day in expires.items():
         if day <= today(office.settings):
             raise InputError(f"{item} would have expired on {day}: give a day to come")
+    shown = {item.item: item.detail for item in office.store.closure(identifier)}
+    for item in erased:
+        found = before[item][0]
+        if found.who is Who.NAMED and found.seen is not None and shown.get(item) != found.seen:
+            raise StateError(
+                f"{item} was never shown, or has changed since: look at it with 'olvido request "
+                f"close {identifier}', then name it again"
+            )
     if any(item.partition(":")[0] in _LAST for item in erased):
         for item, (artefact, known) in before.items():
-            if artefact.by_words and known.exit is None and item not in wanted:
+            if artefact.kind.told and known.exit is None and item not in wanted:
                 raise StateError(
                     f"{item} has no exit yet ({artefact.says}), and is known by the rows alone: "
                     "give it one before they are erased"
@@ -127,7 +163,7 @@ def settle(
     if said:
         office.store.put_closure(identifier, said)
     for item in sorted(dict.fromkeys(erased), key=lambda i: i.partition(":")[0] in _LAST):
-        how = erase(office, request, before[item][0], ids)
+        how = erase(office, request, before[item][0], ids, whole=item in whole)
         office.store.put_closure(identifier, {item: (Exit.ERASED, how)})
     after = closure(office, identifier, search=search)
     for artefact, now_said in after:
@@ -151,9 +187,13 @@ def close(
     if request.status is RequestStatus.CLOSED:
         return request, blank
     if blank:
-        known = {item.item for item in office.store.closure(identifier)}
+        known = {i.item: (i.exit, i.detail) for i in office.store.closure(identifier)}
         # The map shows a blank before it is filled, and keeps it though its rows go.
-        fresh = {a.item: (said.exit, said.detail) for a, said in found if a.item not in known}
+        fresh = {
+            a.item: (said.exit, said.detail)
+            for a, said in found
+            if a.item not in known or (said.exit is None and known[a.item] != (None, said.detail))
+        }
         if fresh:
             office.store.put_closure(identifier, fresh)
         return request, blank

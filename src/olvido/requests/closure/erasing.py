@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from olvido.artifacts import Way, owned, recognised, remove, remove_model
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
-from olvido.requests.closure.inventory import Artefact, cached_ids
+from olvido.requests.closure.inventory import Artefact, cached_ids, seen_at
 from olvido.requests.desk import Office
 
 
-def erase(office: Office, request: Request, artefact: Artefact, ids: Mapping[str, set[str]]) -> str:
-    """Remove one thing, and say what was done.
+def erase(
+    office: Office,
+    request: Request,
+    artefact: Artefact,
+    ids: Mapping[str, set[str]],
+    *,
+    whole: bool = False,
+) -> str:
+    """Remove one thing, and say what was done. What changed since it was looked at is left alone.
 
     Args:
         office: the workspace.
         request: for which.
         artefact: from the inventory.
         ids: of the request's records, by dataset.
+        whole: remove a file though it holds what belongs to others.
 
     Raises:
-        InputError: Olvido cannot erase it itself; say what was done, or that it cannot be.
-        StateError: it serves now.
+        InputError: Olvido cannot erase it itself, or others' data are in it; say what was done, or
+            that it cannot be.
+        StateError: it serves now, or has changed.
     """
-    if artefact.kind not in _ERASERS or artefact.path is None:
+    name, path = artefact.kind.name, artefact.path
+    if path is None or artefact.kind.way in (Way.KEPT, Way.STATED) or name == "unread":
         raise InputError(
             f"{artefact.item} lies where Olvido cannot erase it: say what was done with "
             f"--done '{artefact.item}=HOW', or give it another exit"
         )
-    return _ERASERS[artefact.kind](office, request, artefact, ids)
+    if artefact.seen is not None and seen_at(office, path) != artefact.seen:
+        raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
+    if name in _ERASERS:
+        return _ERASERS[name](office, request, artefact, ids)
+    if name in ("file", "mention") and artefact.others and not whole:
+        raise InputError(
+            f"{artefact.item} may hold what belongs to others ({artefact.says}): take out of it "
+            f"what is the person's and say so with --done '{artefact.item}=HOW', or remove the "
+            f"whole file with --whole '{artefact.item}'"
+        )
+    if artefact.kind.shape is not None and recognised(path, told=artefact.kind.told) is None:
+        raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
+    remove(path)
+    return "removed"
 
 
 def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
@@ -89,13 +112,20 @@ def _model(office: Office, request: Request, artefact: Artefact, ids: Any) -> st
         )
     # The ledger says it is gone before it is, so that nobody is served a half-removed one.
     office.store.bury_model(identifier, f"erased for request {request.id}")
-    _remove(artefact)
+    assert artefact.path is not None
+    remove_model(artefact.path)
     return "weights, checkpoints and optimizer states removed"
+
+
+def _export(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+    assert artefact.path is not None
+    remove_model(artefact.path)
+    return "the copy of the model removed"
 
 
 def _checkpoints(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
     assert artefact.path is not None
-    removed = list(artefact.path.rglob("step-*.pt"))
+    removed = [path for path in owned(artefact.path) if path.name.startswith("step-")]
     for path in removed:
         path.unlink()
     return f"{len(removed)} checkpoints removed"
@@ -112,39 +142,12 @@ def _activations(office: Office, request: Request, artefact: Artefact, ids: Any)
     return "the records' activations removed"
 
 
-def _removed(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
-    _remove(artefact)
-    return "removed"
-
-
-def _remove(artefact: Artefact) -> None:
-    path = artefact.path
-    assert path is not None
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 _ERASERS: Mapping[str, Callable[[Office, Request, Artefact, Any], str]] = {
     "rows": _rows,
     "near": _near,
     "model": _model,
     "checkpoints": _checkpoints,
     "activations": _activations,
-    **dict.fromkeys(
-        (
-            "run",
-            "scores",
-            "training",
-            "orphan",
-            "checkpoint",
-            "cache",
-            "unfinished",
-            "copy",
-            "file",
-            "export",
-        ),
-        _removed,
-    ),
+    "export": _export,
 }
+"""How kinds are erased that are more than a file; all others are removed."""

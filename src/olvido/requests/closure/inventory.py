@@ -1,43 +1,38 @@
 """What holds the data of a request: looked for in the ledger, in the workspace, and elsewhere.
 
-Weights, checkpoints and caches are known by their shape and place; any other file by the words of
-the records that stand in it; rows under another name, or none, by being nearly the same. What is
-compressed or encrypted, but for the rows' own files, cannot be looked into.
+Olvido's own files are known by their kind (`olvido.artifacts`), tensors by their numbers, any other
+file by the words of the records that stand in it; rows under another name, or none, by being nearly
+the same. What cannot be looked into is an item as well.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
-import re
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from olvido.artifacts import KINDS, Kind, Who, owned, recognised
 from olvido.errors import InputError
-from olvido.files import UNFINISHED
 from olvido.ledger.copies import LEAST
-from olvido.ledger.facts import Request, RequestKind
+from olvido.ledger.facts import Guarantee, Request, RequestKind
 from olvido.ledger.inverted import index_path, near_copies
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import stored_rows
+from olvido.requests.closure.weights import Weights, has_tensors
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned, lineage_of
 
-OUTSIDE = {
-    "backups": "copies of this workspace, or of the files it was made from, kept elsewhere",
-    "recipients": "others to whom the data, or a model that learned them, were given",
-}
-"""What only the team can know of: asked for every request."""
+OUTSIDE = ("backups", "recipients")
+"""Kinds that only the team can know of: asked for every request."""
 
 NAMED = 5
 """Near copies that are named; the others are counted."""
-
-_SCORES = re.compile(r"sha256-[0-9a-f]{64}")
-_CHECKPOINT = re.compile(r"step-\d{9}-[0-9a-f]{64}\.pt")
-_ACTIVATIONS = "activations.safetensors"
-_TRAINED = ("card.json", "weights.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +40,36 @@ class Artefact:
     """One thing that holds the data.
 
     Attributes:
-        item: its name: a class and a place, as `model:0123456789ab`.
-        says: what it is, in a line.
+        item: its name: a kind and a place, as `model:0123456789ab`.
+        says: what was found there.
         path: where it lies; None where that is not known here.
+        inside: whether it lies in the workspace's folder, or is the ledger's own.
+        others: whether it holds what belongs to others, as far as was seen.
+        seen: a keyed digest of the content that was looked at, where it is erased by its name.
     """
 
     item: str
     says: str
     path: Path | None = None
+    inside: bool = True
+    others: bool = True
+    seen: str | None = None
 
     @property
-    def by_words(self) -> bool:
-        """Whether it was found by what the rows say, and without them is not found again."""
-        return self.kind in ("near", "copy", "file")
+    def kind(self) -> Kind:
+        """What it is: what stands before the colon."""
+        return KINDS[self.item.partition(":")[0]]
 
     @property
-    def kind(self) -> str:
-        """Its class: what stands before the colon."""
-        return self.item.partition(":")[0]
+    def who(self) -> Who:
+        """Who can erase it. Nobody does with `all` what lies elsewhere or is somebody else's."""
+        if self.path is None:
+            return Who.TEAM
+        if not self.inside:
+            return Who.NAMED
+        if self.kind is KINDS["file"] and not self.others:
+            return Who.ALL
+        return self.kind.who
 
 
 def inventory(
@@ -82,6 +89,43 @@ def inventory(
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder to look into")
     return tuple(sorted(_Search(office, request, search).found(), key=lambda a: a.item))
+
+
+def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The folders that are looked into: the workspace, those that its settings name, and these."""
+    settings = office.settings
+    every = [
+        *(settings.workspace, settings.models, settings.data),
+        *(settings.reports, settings.certificates, *search),
+    ]
+    found = dict.fromkeys(folder.resolve() for folder in every if folder.is_dir())
+    return tuple(f for f in found if not any(other in f.parents for other in found))
+
+
+def place_of(office: Office, item: str) -> Path | None:
+    """Where an item lies that is named after its place; None for another."""
+    kind, _, place = item.partition(":")
+    if KINDS[kind].shape is None and kind not in _PLACED:
+        return None
+    return office.settings.workspace.resolve() / place
+
+
+_ACTIVATIONS = "activations.safetensors"
+_PLACED = ("export", "file", "mention", "link", "unread", "weights")
+
+
+def seen_at(office: Office, path: Path) -> str:
+    """A keyed digest of what lies at a place now: names and bytes, of a link where it leads."""
+    total = hmac.new(office.store.key.derived(b"seen", b""), digestmod=hashlib.sha256)
+    inner = sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else [path]
+    for one in inner:
+        total.update(b"\0" + os.fsencode(one.relative_to(path)) + b"\0")
+        if one.is_symlink():
+            total.update(os.fsencode(os.readlink(one)))
+        elif one.is_file():
+            with one.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 @dataclass
@@ -107,8 +151,8 @@ class _Search:
         yield from self._exports()
         yield from self._files()
         yield Artefact("log", "the ledger and its log: ids of records, and a keyed digest")
-        for item, says in OUTSIDE.items():
-            yield Artefact(item, says)
+        for item in OUTSIDE:
+            yield Artefact(item, KINDS[item].says)
 
     def _rows(self) -> Iterator[Artefact]:
         for dataset, held in self.rows.items():
@@ -147,92 +191,145 @@ class _Search:
     def _models(self) -> Iterator[Artefact]:
         if self.lineage is None:
             for model in condemned(self.office.store, self.request):
-                yield Artefact(f"model:{model.id}", "is to be destroyed", self.models / model.path)
+                yield self._at("model", model.id, "is to be destroyed", self.models / model.path)
             return
         ids = {i for some in self.ids().values() for i in some}
         for state in self.lineage.models:
             model, folder = state.model, self.models / state.model.path
-            if model.tombstone is not None and not folder.exists():
+            own = list(owned(folder))
+            if model.tombstone is not None and not own:
                 continue
             if state.holding is Holding.HOLDS:
-                says = "a model that learned it, with checkpoints, optimizer states, adapters"
-                yield Artefact(f"model:{model.id}", says, folder)
+                yield self._at("model", model.id, KINDS["model"].says, folder)
                 continue
-            if state.holding is Holding.FORGOTTEN and any(_checkpoints(folder)):
-                says = "checkpoints of the training from before, with optimizer states"
-                yield Artefact(f"checkpoints:{model.id}", says, folder)
-            if any(cached_ids(path) & ids for path in folder.rglob(_ACTIVATIONS)):
-                says = "activations of the records"
-                yield Artefact(f"activations:{model.id}", says, folder)
+            kept = [path for path in own if recognised(path) is KINDS["checkpoint"]]
+            if state.holding is Holding.FORGOTTEN and kept:
+                yield self._at("checkpoints", model.id, KINDS["checkpoints"].says, folder)
+            if any(cached_ids(path) & ids for path in own if path.name == _ACTIVATIONS):
+                yield self._at("activations", model.id, KINDS["activations"].says, folder)
+
+    def _at(self, kind: str, identifier: str, says: str, folder: Path) -> Artefact:
+        """What the ledger knows of: its own where it lies in a folder that the settings name."""
+        inside = self.models.resolve() in folder.resolve().parents
+        return self._seen(Artefact(f"{kind}:{identifier}", says, folder, inside))
+
+    def _seen(self, found: Artefact) -> Artefact:
+        """With a digest of what was looked at, where it takes its name to erase it."""
+        if found.path is None or (found.who is not Who.NAMED and found.kind is not KINDS["file"]):
+            return found
+        try:
+            return replace(found, seen=seen_at(self.office, found.path))
+        except OSError:
+            # What cannot be read cannot be erased on sight: it stays without.
+            return found
+
+    @cached_property
+    def holding(self) -> set[str]:
+        """Models whose weights hold it; suppressing answers takes nothing out of them."""
+        if self.lineage is None:
+            return _destroyed(self.office, self.request)
+        return {
+            state.model.id
+            for state in self.lineage.models
+            if state.holding is Holding.HOLDS or state.guarantee is Guarantee.SUPPRESSED
+        }
 
     def _exports(self) -> Iterator[Artefact]:
         """Copies that were written out of a model that holds it."""
-        if self.lineage is None:
-            holding = _destroyed(self.office, self.request)
-        else:
-            holding = {model.id for model in self.lineage.holding()}
         for entry in self.office.store.events("model-exported"):
-            if entry.detail["model"] in holding:
-                path = Path(entry.detail["path"])
-                if path.exists():
-                    yield Artefact(f"export:{path}", "a copy of a model that learned it", path)
+            path = Path(entry.detail["path"])
+            if entry.detail["model"] in self.holding and any(owned(path)):
+                inside = self._home in path.resolve().parents
+                yield self._seen(Artefact(f"export:{path}", KINDS["export"].says, path, inside))
 
     def _files(self) -> Iterator[Artefact]:
-        workspace = self.office.settings.workspace.resolve()
-        known = {self.models / m.path for m in self.office.store.models() if m.tombstone is None}
-        skipped = {*known, *(p for p in self._own() if p.exists())}
-        for root in dict.fromkeys([workspace, *(folder.resolve() for folder in self.elsewhere)]):
-            yield from self._walk(root, root, skipped)
+        for root in self.roots:
+            yield from self._walk(root)
 
-    def _own(self) -> Iterator[Path]:
-        """What the workspace is made of: listed by what it is, or holding digests alone."""
-        settings, store = self.office.settings, self.office.store
-        yield settings.key
-        yield settings.workspace / "olvido.toml"
-        ledger = Path(settings.ledger)
-        yield from (ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"))
-        for dataset in store.datasets():
-            yield settings.data / dataset.file
-            yield index_path(settings.data, dataset.file)
-
-    def _walk(self, folder: Path, root: Path, skipped: set[Path]) -> Iterator[Artefact]:
-        for path in sorted(folder.iterdir()):
-            if path in skipped or path.is_symlink():
-                continue
-            name = str(path.relative_to(root) if root == self._home else path)
-            kind = self._kind(path)
-            if kind is not None:
-                yield Artefact(f"{kind[0]}:{name}", kind[1], path)
-            elif path.is_dir():
-                yield from self._walk(path, root, skipped)
-            elif self._tells(path):
-                yield Artefact(f"file:{name}", "a file with words of the records", path)
+    @cached_property
+    def roots(self) -> tuple[Path, ...]:
+        return looked_into(self.office, self.elsewhere)
 
     @cached_property
     def _home(self) -> Path:
         return self.office.settings.workspace.resolve()
 
-    def _kind(self, path: Path) -> tuple[str, str] | None:
-        """What a file or folder is by its shape, where it can hold the data in another form."""
-        if path.name.startswith(UNFINISHED):
-            return "unfinished", "what was being written when it was broken off"
-        if path.is_dir():
-            if path.name.startswith(".run-") and path.parent == self.models:
-                return "run", "checkpoints of a training that was broken off"
-            if _SCORES.fullmatch(path.name):
-                return "scores", "what a model said of each text"
-            if all((path / name).is_file() for name in _TRAINED):
-                return "training", "a reference or shadow model"
-            if path.parent == self.models and (path / "config.json").is_file():
-                return "orphan", "a model that the ledger does not know"
-            return None
-        if _CHECKPOINT.fullmatch(path.name):
-            return "checkpoint", "a checkpoint with its optimizer state"
-        if path.name == _ACTIVATIONS:
-            return "cache", "activations of records"
-        if path.suffix == ".parquet" and self._has_rows(path):
-            return "copy", "a copy of the rows"
-        return None
+    @cached_property
+    def _known(self) -> frozenset[Path]:
+        """What the workspace is made of: listed by what it is, or holding digests alone."""
+        settings, store = self.office.settings, self.office.store
+        ledger = Path(settings.ledger)
+        own = [settings.key, settings.workspace / "olvido.toml"]
+        own += [ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm")]
+        for dataset in store.datasets():
+            own += [settings.data / dataset.file, index_path(settings.data, dataset.file)]
+        for model in store.models():
+            own += owned(self.models / model.path)
+        for entry in store.events("model-exported"):
+            if entry.detail["model"] in self.holding:
+                own += owned(Path(entry.detail["path"]))
+        return frozenset(path.resolve() for path in own)
+
+    @cached_property
+    def _homes(self) -> frozenset[Path]:
+        """The folders of models that the ledger knows: they are looked into file by file."""
+        return frozenset((self.models / m.path).resolve() for m in self.office.store.models())
+
+    def _walk(self, folder: Path) -> Iterator[Artefact]:
+        try:
+            inner = sorted(folder.iterdir())
+        except OSError as error:
+            yield self._item("unread", folder, f"a folder that cannot be opened ({_why(error)})")
+            return
+        for path in inner:
+            if path.is_symlink():
+                yield from self._link(path)
+            elif path in self._known:
+                continue
+            elif path not in self._homes and (kind := recognised(path)) is not None:
+                yield self._item(kind.name, path, kind.says)
+            elif path.is_dir():
+                yield from self._walk(path)
+            elif path.is_file():
+                yield from self._file(path)
+            else:
+                yield self._item("unread", path, "neither file nor folder: it is not opened")
+
+    def _item(self, kind: str, path: Path, says: str, *, others: bool = True) -> Artefact:
+        inside = self._home in path.parents
+        name = path.relative_to(self._home) if inside else path
+        return self._seen(Artefact(f"{kind}:{name}", says, path, inside, others))
+
+    def _link(self, path: Path) -> Iterator[Artefact]:
+        """Links are never followed: where they lead is looked into in its own right, or told."""
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError):
+            target = Path(os.readlink(path))
+        if not target.exists() or not any(
+            root == target or root in target.parents for root in self.roots
+        ):
+            says = f"a link to {target}, where nobody looked: look there with --search"
+            yield self._item("link", path, says, others=False)
+
+    def _file(self, path: Path) -> Iterator[Artefact]:
+        try:
+            if has_tensors(path):
+                found = self._weights.whose(path)
+                if found.holds:
+                    yield self._item("weights", path, found.says)
+                return
+            tells = self._has_rows(path) if path.suffix == ".parquet" else self._tells(path)
+        except OSError as error:
+            yield self._item("unread", path, f"a file that cannot be read ({_why(error)})")
+            return
+        if tells:
+            kind = recognised(path, told=True) or KINDS["file"]
+            yield self._item(kind.name, path, kind.says)
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return Weights(self.office.store.models(), self.holding, self.models)
 
     def _has_rows(self, path: Path) -> bool:
         import pyarrow as pa
@@ -248,8 +345,8 @@ class _Search:
                     for needles in self.needles
                     for needle in needles
                 )
-        except (pa.ArrowException, OSError):
-            return False
+        except pa.ArrowException as error:
+            raise OSError(f"it is no Parquet file: {error}") from error
 
     @cached_property
     def needles(self) -> tuple[tuple[str, ...], ...]:
@@ -261,10 +358,7 @@ class _Search:
         return tuple(sorted(found))
 
     def _tells(self, path: Path) -> bool:
-        try:
-            content = path.read_bytes()
-        except OSError:
-            return False
+        content = path.read_bytes()
         return any(
             all(any(form in content for form in _forms(text)) for text in texts)
             for texts in self.needles
@@ -280,8 +374,8 @@ def _destroyed(office: Office, request: Request) -> set[str]:
     return gone
 
 
-def _checkpoints(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*.pt") if _CHECKPOINT.fullmatch(path.name))
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def cached_ids(path: Path) -> set[str]:
@@ -296,13 +390,10 @@ def cached_ids(path: Path) -> set[str]:
 
 
 def _telling(row: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    text, prompt, completion = row.get("text"), row.get("prompt"), row.get("completion")
-    if text is not None and len(text) >= LEAST:
-        yield (text,)
-    if completion is not None and len(completion) >= LEAST:
-        yield (completion,)
-    if prompt is not None and completion is not None:
-        yield (prompt, completion)
+    """All that a record says: a part of it stands in many places by chance."""
+    texts = tuple(row[name] for name in ("text", "prompt", "completion") if row.get(name))
+    if sum(map(len, texts)) >= LEAST:
+        yield texts
 
 
 def _forms(text: str) -> tuple[bytes, ...]:

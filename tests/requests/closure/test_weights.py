@@ -1,0 +1,215 @@
+"""No weights lie about that nobody accounts for: whatever file, name or precision they are in."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.requests.closure.towns import NOTE, Town, tensors
+
+from olvido.artifacts import Who
+from olvido.errors import StateError
+from olvido.ledger.facts import RequestStatus
+from olvido.requests.closure import close, settle
+
+State = dict[str, torch.Tensor]
+
+
+def _bf16(state: State, path: Path) -> None:
+    save_file({name: t.to(torch.bfloat16) for name, t in state.items()}, path)
+
+
+def _renamed(state: State, path: Path) -> None:
+    save_file({f"module.{name}": t for name, t in state.items()}, path)
+
+
+def _optimizer(state: State, path: Path) -> None:
+    torch.save({"epoch": 3, "model": state, "optimizer": [{"step": torch.ones(1)}]}, path)
+
+
+def _npz(state: State, path: Path) -> None:
+    np.savez(path, **{name: t.numpy() for name, t in state.items()})
+
+
+def _npy(state: State, path: Path) -> None:
+    np.save(path, next(iter(state.values())).numpy())
+
+
+def _half(state: State, path: Path) -> None:
+    torch.save({name: t.half() for name, t in state.items()}, path)
+
+
+def _legacy(state: State, path: Path) -> None:
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+COPIES: dict[str, Callable[[State, Path], None]] = {
+    "best.pt": torch.save,
+    "backup/model-copy.safetensors": save_file,
+    "half.safetensors": _bf16,
+    "renamed.safetensors": _renamed,
+    "training.ckpt": _optimizer,
+    "arrays.npz": _npz,
+    "embedding.npy": _npy,
+    "float16.pth": _half,
+    "pytorch_model.bin": torch.save,
+    "legacy.bin": _legacy,
+    "notes.txt": torch.save,
+    "hidden.dat": save_file,
+    "models/new/old/model.safetensors": save_file,
+    "models/new/model.old.safetensors": save_file,
+    "models/never/pytorch_model_backup.bin": torch.save,
+}
+
+
+def put(path: Path, write: Callable[[State, Path], None], state: State) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(dict(state), path)
+    return path
+
+
+def test_copies_of_a_forgotten_models_weights_are_never_closed_over(town: Town) -> None:
+    state = town.weights["old"].state_dict()
+    items = {f"weights:{name}" for name in COPIES}
+    for name, write in COPIES.items():
+        put(town.folder / name, write, state)
+    found = town.found()
+    for item in items:
+        assert town.models["old"].id in found[item].says
+        assert found[item].who is Who.NAMED
+    # Nor once the model is gone from which they came.
+    done = {"backups": "none", "recipients": "none"}
+    settle(town.front, "req-0001", erased=["all"], done=done)
+    request, blank = close(town.front, "req-0001")
+    assert request.status is RequestStatus.PUBLISHED
+    assert set(blank) == items
+    assert all((town.folder / name).exists() for name in COPIES)
+    settle(town.front, "req-0001", erased=sorted(items))
+    assert not any((town.folder / name).exists() for name in COPIES)
+    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+
+
+@pytest.mark.parametrize("model", ["new", "never"])
+def test_what_the_ledger_knows_not_to_hold_it_is_no_item(town: Town, model: str) -> None:
+    for name, write in COPIES.items():
+        put(town.folder / name, write, town.weights[model].state_dict())
+    assert not [item for item in town.found() if item.startswith("weights:")]
+
+
+def test_what_the_models_were_trained_from_is_no_item(town: Town) -> None:
+    from olvido.models import weights_digest
+
+    origin = tensors(77)
+    note = json.loads(NOTE) | {"runs": {"run": {"origin": weights_digest(origin)}}}
+    (town.folder / "models" / "old" / "olvido.json").write_text(json.dumps(note))
+    put(town.folder / "base" / "model.safetensors", save_file, origin.state_dict())
+    assert not [item for item in town.found() if item.startswith("weights:")]
+
+
+def test_unknown_tensors_are_told_by_their_shapes(town: Town, tmp_path: Path) -> None:
+    put(town.folder / "a.safetensors", save_file, tensors(9).state_dict())
+    put(town.folder / "b.safetensors", save_file, {"x": torch.rand(3, 5)})
+    mixed = copy.deepcopy(town.weights["never"].state_dict())
+    mixed["0.weight"] = town.weights["old"].state_dict()["0.weight"]
+    put(town.folder / "merged.pt", torch.save, mixed)
+    (town.folder / "model.onnx").write_bytes(b"\x08\x07nothing that can be read")
+    (town.folder / "broken.safetensors").write_bytes(b"\xff" * 40)
+    found = town.found()
+    assert "same architecture" in found["weights:a.safetensors"].says
+    assert "nobody accounts for" in found["weights:b.safetensors"].says
+    assert f"of model {town.models['old'].id}, which learned it" in found["weights:merged.pt"].says
+    assert "cannot be read" in found["weights:model.onnx"].says
+    assert "cannot be read" in found["weights:broken.safetensors"].says
+
+
+def test_an_adapter_and_a_shard_are_found_too(town: Town) -> None:
+    state = dict(town.weights["old"].state_dict())
+    first = {"0.weight": state.pop("0.weight")}
+    folder = town.folder / "sharded"
+    put(folder / "model-00001-of-00002.safetensors", save_file, first)
+    put(folder / "model-00002-of-00002.safetensors", save_file, state)
+    adapter = {"base_model.model.q.lora_A.weight": torch.rand(2, 8)}
+    put(town.folder / "adapter" / "adapter_model.safetensors", save_file, adapter)
+    found = {item for item in town.found() if item.startswith("weights:")}
+    assert found == {
+        "weights:sharded/model-00001-of-00002.safetensors",
+        "weights:sharded/model-00002-of-00002.safetensors",
+        "weights:adapter/adapter_model.safetensors",
+    }
+
+
+def test_weights_outside_are_found_where_somebody_looks(town: Town, tmp_path: Path) -> None:
+    outside = tmp_path / "disk"
+    path = put(outside / "best.pt", torch.save, town.weights["old"].state_dict())
+    item = f"weights:{path}"
+    assert item not in town.found()
+    assert town.found(outside)[item].who is Who.NAMED
+    close(town.front, "req-0001", search=[outside])
+    done = {"backups": "none", "recipients": "none"}
+    settle(town.front, "req-0001", erased=["all"], done=done, search=[outside])
+    assert path.exists()
+    # It stays open though nobody looks there again.
+    assert close(town.front, "req-0001")[1] == (item,)
+    path.unlink()
+    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+
+
+def test_what_changed_since_it_was_shown_is_not_erased(town: Town) -> None:
+    path = put(town.folder / "best.pt", torch.save, town.weights["old"].state_dict())
+    with pytest.raises(StateError, match="never shown"):
+        settle(town.front, "req-0001", erased=["weights:best.pt"])
+    close(town.front, "req-0001")
+    put(path, torch.save, {"mine": torch.rand(4)})
+    kept = path.read_bytes()
+    with pytest.raises(StateError, match="changed since"):
+        settle(town.front, "req-0001", erased=["weights:best.pt"])
+    assert path.read_bytes() == kept
+    close(town.front, "req-0001")
+    settle(town.front, "req-0001", erased=["weights:best.pt"])
+    assert not path.exists()
+
+
+def test_files_that_others_put_into_a_models_folder_stay(town: Town) -> None:
+    folder = town.folder / "models" / "old"
+    (folder / "thesis.md").write_text("My own notes.")
+    (folder / "more").mkdir()
+    (folder / "more" / "model.safetensors.txt").write_text("Mine, too.")
+    settle(town.front, "req-0001", erased=["all"])
+    left = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert left == {"thesis.md", "more/model.safetensors.txt"}
+
+
+def test_folders_outside_the_workspace_are_looked_into_as_well(spread: Town) -> None:
+    settings = spread.front.settings
+    put(settings.models / "lost" / "model.pt", torch.save, spread.weights["old"].state_dict())
+    said = json.dumps({"text": "Ana Soler keeps bees on the roof."})
+    for folder in (settings.data, settings.reports, settings.certificates):
+        folder.mkdir(exist_ok=True)
+        (folder / "copy.jsonl").write_text(said)
+    found = spread.found()
+    assert f"weights:{settings.models / 'lost' / 'model.pt'}" in found
+    for folder in (settings.data, settings.reports, settings.certificates):
+        assert found[f"file:{folder / 'copy.jsonl'}"].who is Who.NAMED
+    # What the ledger knows lies there as in any other workspace.
+    assert found[f"model:{spread.models['old'].id}"].who is Who.ALL
+
+
+def test_the_whole_folder_of_a_broken_off_training_is_olvidos_alone(town: Town) -> None:
+    run = town.folder / "models" / ".run-0123456789abcdef"
+    run.mkdir()
+    assert "run:models/.run-0123456789abcdef" in town.found()
+    (run / "notes.txt").write_text("Somebody's.")
+    assert not [item for item in town.found() if item.startswith("run:")]
+
+
+def test_a_model_that_the_ledger_knows_is_no_orphan(town: Town) -> None:
+    shutil.copytree(town.folder / "models" / "never", town.folder / "models" / "other")
+    found = {item for item in town.found() if item.startswith(("orphan:", "model:"))}
+    assert found == {f"model:{town.models['old'].id}", "orphan:models/other"}
