@@ -35,6 +35,7 @@ from typing import Any
 
 from scipy.stats import beta
 
+from olvido.accounts import Accounts
 from olvido.demo.residents import make_town
 from olvido.documents import read_document, write_document
 from olvido.learners import Recipe
@@ -137,6 +138,7 @@ def make(folder: Path, server: Server) -> str:
         for status in (S.LOCATED, S.PLANNED):
             workspace.store.advance_request(request.id, status)
         order = Order(model=model.id, method="retrain")
+        Accounts.of(settings).new("privacy", "benchmark")
         desk.approve(workspace, request.id, by="benchmark", order=order.to_dict())
     return town.leaver.name
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import uvicorn
 
+from olvido.accounts import Accounts
 from olvido.documents import write_document
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Use
@@ -29,7 +30,6 @@ from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.requests.desk import Front, receive
 from olvido.serving.app import application
-from olvido.serving.tokens import Tokens
 from olvido.settings import FILE, Settings, template
 
 CHECKS = (
@@ -77,7 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = workspace(Path(folder))
-        _, secret = Tokens.of(settings).new("privacy", "anybody")
+        _, secret = Accounts.of(settings).new("privacy", "anybody")
         app = application([settings], asks=(10**9, 1.0), guesses=(10**9, 1.0))
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
         thread = threading.Thread(target=server.run)

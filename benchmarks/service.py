@@ -22,13 +22,13 @@ import numpy as np
 from fastapi.testclient import TestClient
 
 from ledger import RECORDS_PER_SUBJECT, add_models, rows
+from olvido.accounts import Accounts
 from olvido.documents import write_document
 from olvido.ledger.facts import Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.serving.app import application
-from olvido.serving.tokens import Tokens
 from olvido.settings import FILE, Settings, template
 
 SHOWN = "req-5000"
@@ -107,7 +107,7 @@ def main() -> None:
         made = (where / FILE).exists()
         settings = Settings.load(where) if made else workspace(where, args.requests)
         store = Store.open(settings.ledger, key=Key.load(settings.key))
-        _, secret = Tokens.of(settings).new("privacy", "somebody")
+        _, secret = Accounts.of(settings).new("privacy", "somebody")
         headers = {"Authorization": f"Bearer {secret}"}
         with TestClient(application([settings], asks=(10**9, 1.0))) as client:
             for path in PATHS:

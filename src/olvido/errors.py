@@ -7,9 +7,11 @@ and exits with status 2; nothing on disk has changed.
     ├── InputError              what the caller gave is wrong
     │   ├── BadRow              a row of data, named by file and line
     │   ├── UnknownName         no such method, option, model, dataset, subject (with the nearest)
+    │   ├── AskedBefore             an open request asks for the same
     │   ├── MissingNeed         the method or audit needs something that was not given
     │   └── RefusedArgument     an estimator's argument, a ValueError to scikit-learn as well
     ├── StateError              what is on disk is not what it should be
+    │   ├── OutOfReach          the ledger's database does not answer as it should
     │   ├── DigestMismatch      bytes differ from what the ledger recorded
     │   └── EnvironmentMismatch this machine would not give the same bits
     └── TrainingFailed          the numbers went wrong
@@ -75,6 +77,22 @@ class UnknownName(InputError):
         super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed}")
 
 
+class AskedBefore(InputError):
+    """An open request asks for the same.
+
+    Args:
+        request: its id.
+        status: how far it is.
+    """
+
+    def __init__(self, request: str, status: str) -> None:
+        self.request = request
+        super().__init__(
+            f"request {request} asks for the same and is {status}: it is answered there, and its "
+            "time runs from the day it came"
+        )
+
+
 class MissingNeed(InputError):
     """A method or an audit needs something that was not given."""
 
@@ -85,6 +103,10 @@ class RefusedArgument(InputError, ValueError):
 
 class StateError(OlvidoError):
     """What is on disk is not what it should be."""
+
+
+class OutOfReach(StateError):
+    """The ledger's database cannot be used now."""
 
 
 class DigestMismatch(StateError):

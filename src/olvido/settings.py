@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
@@ -32,9 +33,11 @@ _DEFAULTS: Mapping[str, Any] = {
     "tofu": None,
     "holidays": (),
     "timezone": "UTC",
+    "proxies": (),
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
+_LISTS = ("holidays", "proxies")
 # Variables of the same prefix that are read elsewhere, or say where the workspace is.
 _NOT_SETTINGS = ("OLVIDO_WORKSPACE", "OLVIDO_CACHE")
 _TESTING = "OLVIDO_TEST_"
@@ -47,7 +50,8 @@ class Settings:
     `ledger` is a file or a database URL; `key` is what subjects are digested with, `signing_key`
     what checkpoints and certificates are signed with; `threads` None leaves the choice to torch;
     `tofu` is a folder, file or hub id of the TOFU benchmark; `holidays` are days on which nobody
-    works, and `timezone` is where a day begins and ends, for the deadlines of requests.
+    works, and `timezone` is where a day begins and ends, for the deadlines of requests; `proxies`
+    are the addresses and networks before the service that say truly who asks.
     """
 
     workspace: Path
@@ -65,6 +69,7 @@ class Settings:
     tofu: str | None
     holidays: frozenset[date]
     timezone: str
+    proxies: tuple[str, ...]
 
     @classmethod
     def find(
@@ -160,7 +165,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _number(name: str, text: str) -> Any:
-    if name == "holidays":
+    if name in _LISTS:
         return [day.strip() for day in text.split(",")]
     return int(text) if name in _NUMBERS and text.lstrip("-").isdecimal() else text
 
@@ -176,6 +181,9 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     for name, value in values.items():
         if name == "holidays":
             checked[name] = _days(value)
+            continue
+        if name == "proxies":
+            checked[name] = _addresses(value)
             continue
         expected = int if name in _NUMBERS else str
         optional = _DEFAULTS[name] is None and value is None
@@ -206,6 +214,19 @@ def _days(value: Any) -> frozenset[date]:
         raise InputError(
             f"expected 'holidays' as a list of days like [2027-01-01], got {value!r}"
         ) from None
+
+
+def _addresses(value: Any) -> tuple[str, ...]:
+    """Addresses and networks from a list of texts."""
+    try:
+        for one in (found := tuple(_listed(value))):
+            ip_network(one)
+    except (TypeError, ValueError):
+        raise InputError(
+            "expected 'proxies' as a list of addresses and networks like "
+            f'["127.0.0.1", "10.0.0.0/24"], got {value!r}'
+        ) from None
+    return found
 
 
 def _listed(value: Any) -> list[Any] | tuple[Any, ...]:

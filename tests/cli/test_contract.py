@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from olvido.accounts import Accounts
 from olvido.cli import app
 from olvido.demo.residents import Town
+from olvido.settings import Settings
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -50,7 +52,7 @@ WORKING: dict[str, list[str]] = {
     "models ask": ["serving", "Who sells fish?"],
     "models serve": ["serving"],
     "request new": ["--subject", "A RESIDENT"],
-    "request identify": ["req-0002", "--by", "privacy"],
+    "request identify": ["req-0002", "--by", "Marta"],
     "request wait": ["req-0002", "--why", "a look", "--until", "2027-01-31"],
     "request resume": ["req-0002"],
     "request extend": ["req-0002", "--why", "many parts"],
@@ -60,7 +62,7 @@ WORKING: dict[str, list[str]] = {
     "request locate": ["req-0001"],
     "request plan": ["req-0001", "--model", "previous"],
     "request run": ["req-0002", "--method", "retrain", "--references", "1"],
-    "request approve": ["req-0002", "--by", "privacy"],
+    "request approve": ["req-0002", "--by", "Marta"],
     "request close": ["req-0001", "--done", "backups=none", "--done", "recipients=none"],
     "request report": ["req-0001"],
     "request list": [],
@@ -115,7 +117,7 @@ WRONG: dict[str, list[str]] = {
     "models ask": ["nothing", "Who?"],
     "models serve": ["previous"],
     "request new": ["--subject", "Nobody"],
-    "request identify": ["req-0001", "--by", "privacy"],
+    "request identify": ["req-0001", "--by", "Marta"],
     "request wait": ["req-0001", "--why", "too late"],
     "request resume": ["req-0001"],
     "request extend": ["req-0001", "--why", "too late"],
@@ -125,7 +127,7 @@ WRONG: dict[str, list[str]] = {
     "request locate": ["req-9999"],
     "request plan": ["req-9999"],
     "request run": ["req-0001"],
-    "request approve": ["req-0001", "--by", "privacy"],
+    "request approve": ["req-0001", "--by", "Marta"],
     "request close": ["req-0001", "--erase", "nothing"],
     "request report": ["req-9999"],
     "request list": ["--workspace", "nowhere"],
@@ -169,6 +171,7 @@ def filled(
     shutil.copytree(answered[0], here / "workspace")
     monkeypatch.chdir(here / "workspace")
     resident = city_of_twelve.residents[1].name
+    Accounts.of(Settings.find(environment={})).new("privacy", "Marta")
 
     def fill(arguments: list[str]) -> list[str]:
         (certificate,) = Path("certificates").iterdir()

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
+from tests.serving.conftest import sign_in
 
+from olvido.accounts import Accounts
 from olvido.serving.app import application
-from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 
 
@@ -18,9 +19,9 @@ def test_an_answered_request_is_shown_with_its_evidence(
 ) -> None:
     shutil.copytree(answered[0], tmp_path / "workspace")
     settings = Settings.load(tmp_path / "workspace", environment={})
-    _, secret = Tokens.of(settings).new("auditor", "Iu")
+    _, secret = Accounts.of(settings).new("auditor", "Iu")
     with TestClient(application([settings])) as client:
-        client.post("/login", data={"token": secret})
+        sign_in(client, secret)
         one = client.get("/requests/req-0001").text
         assert "Verdict" in one
         assert "retrain" in one

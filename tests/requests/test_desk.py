@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from olvido.accounts import Accounts
 from olvido.errors import InputError, OlvidoError, StateError, UnknownName
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Request, RequestKind, RequestStatus
@@ -52,6 +53,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def front(made: Path, tmp_path: Path) -> Iterator[Front]:
     shutil.copytree(made, tmp_path / "workspace")
     settings = Settings.load(tmp_path / "workspace", environment={})
+    for person in ("Eva", "Pol"):
+        Accounts.of(settings).new("privacy", person)
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
         yield Front(store, settings)
 
@@ -160,8 +163,18 @@ def test_destruction_takes_two_people(front: Front) -> None:
         desk.approve(front, "req-0001", by="Eva")
     front.store.advance_request("req-0001", S.PLANNED)
     assert desk.approve(front, "req-0001", by="Eva").status is S.PLANNED
-    with pytest.raises(InputError, match="somebody else"):
-        desk.approve(front, "req-0001", by=" eva ")
+    accounts = Accounts.of(front.settings)
+    # Another token and another spelling make no other person.
+    again, _ = accounts.new("privacy", "Eva!")
+    for name in (" eva ", "Eva.", "EVA", "Eva\u200b", "Éva", again.account):
+        with pytest.raises(InputError, match="somebody else"):
+            desk.approve(front, "req-0001", by=name)
+    # Nor does a name that nobody has, or somebody who may not decide.
+    accounts.new("engineer", "Jan")
+    for name in ("Eva Pol", "Jan", ""):
+        with pytest.raises(InputError):
+            desk.approve(front, "req-0001", by=name)
+    assert front.store.request("req-0001").status is S.PLANNED
     # A plan made anew is approved anew.
     front.store.advance_request("req-0001", S.LOCATED)
     front.store.advance_request("req-0001", S.PLANNED)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.requests.certificate.test_notices import grade
 
+from olvido.accounts import Accounts
 from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Exit, Guarantee, Model, Request, RequestStatus, Use
@@ -49,6 +50,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         for name, person in (("kept", ASKS), ("learned", TAUGHT)):
             import_rows(store, settings.data, rows(person), name=name)
         teach(store, "learned", alias=SERVING)
+    Accounts.of(settings).new("privacy", "Eva")
     with Workspace(settings) as opened:
         yield opened
 

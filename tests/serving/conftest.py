@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from olvido.accounts import Accounts, Role
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Use
 from olvido.ledger.identity import Key
@@ -21,7 +24,6 @@ from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.requests.desk import Front, receive
 from olvido.serving.app import application
-from olvido.serving.tokens import Role, Tokens
 from olvido.settings import FILE, Settings, template
 
 
@@ -48,7 +50,7 @@ def bearer(settings: Settings) -> Callable[[str], dict[str, str]]:
     """Headers of somebody with this role."""
 
     def make(role: str) -> dict[str, str]:
-        _, secret = Tokens.of(settings).new(role, f"somebody, {role}")
+        _, secret = Accounts.of(settings).new(role, f"somebody, {role}")
         return {"Authorization": f"Bearer {secret}"}
 
     return make
@@ -57,6 +59,19 @@ def bearer(settings: Settings) -> Callable[[str], dict[str, str]]:
 @pytest.fixture
 def headers(bearer: Callable[[str], dict[str, str]]) -> dict[Role, dict[str, str]]:
     return {role: bearer(role) for role in Role}
+
+
+def sign_in(client: TestClient, secret: str) -> Any:
+    """Sign a browser in by the form for that."""
+    return send(client, "/login", page="/login", token=secret)
+
+
+def send(client: TestClient, path: str, *, page: str = "/laws", **fields: str) -> Any:
+    """Send a form as a browser does that has just opened a page with such a form."""
+    shown = client.get(page).text
+    found = re.search(r'name="form" value="([^"]*)"', shown)
+    assert found is not None, shown
+    return client.post(path, data={**fields, "form": found[1]})
 
 
 @contextmanager

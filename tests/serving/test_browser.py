@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.serving.conftest import listening
 
+from olvido.accounts import Accounts, digest_of
 from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
@@ -20,8 +21,8 @@ from olvido.requests.certificate import issue
 from olvido.requests.limits import LIMITS
 from olvido.serving import status
 from olvido.serving.app import application
-from olvido.serving.guard import COOKIE
-from olvido.serving.tokens import Tokens
+from olvido.serving.boundary.authentication import COOKIE
+from olvido.serving.boundary.sessions import Sessions
 from olvido.settings import Settings
 
 from .chromium import WIDE, Browser, installed
@@ -134,9 +135,10 @@ def _fill(store: Store, settings: Settings) -> None:
 
 @pytest.fixture(scope="module")
 def browser(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    _, secret = Tokens.of(service.settings).new("privacy", "Marta")
+    _, secret = Accounts.of(service.settings).new("privacy", "Marta")
     with Browser(tmp_path_factory.mktemp("browser")) as made:
-        made.sign_in(service.address, COOKIE, secret)
+        sessions = Sessions(service.settings.key.with_name("sessions.json"))
+        made.sign_in(service.address, COOKIE, sessions.begin(digest_of(secret)))
         yield made
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from tests.serving.conftest import listening
 
+from olvido.accounts import Accounts
 from olvido.ledger.facts import RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.serving.app import application
-from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 
 from .chromium import Browser, installed
@@ -66,7 +66,7 @@ class Desk:
 def desk(ready: Path, tmp_path: Path) -> Iterator[Desk]:
     shutil.copytree(ready, tmp_path / "ours")
     settings = Settings.load(tmp_path / "ours", environment={})
-    _, secret = Tokens.of(settings).new("privacy", "Marta")
+    _, secret = Accounts.of(settings).new("privacy", "Marta")
     with (
         listening(application([settings])) as address,
         Store.open(settings.ledger, key=Key.load(settings.key)) as store,

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from olvido.accounts import Accounts
 from olvido.serving.app import application
-from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 
 JSON = st.recursive(
@@ -68,7 +68,7 @@ def service(ready: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("fuzzed") / "ours"
     shutil.copytree(ready, folder)
     made = Settings.load(folder, environment={})
-    _, secret = Tokens.of(made).new("privacy", "anybody")
+    _, secret = Accounts.of(made).new("privacy", "anybody")
     app = application([made], asks=(10**9, 1.0))
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as client:
         yield client, {"Authorization": f"Bearer {secret}"}

@@ -15,15 +15,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from fastapi.testclient import TestClient
 
+from olvido.accounts import Accounts
 from olvido.ledger.facts import RequestKind
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.serving.tokens import Tokens
 from olvido.settings import Settings
 
 
 def test_it_says_where_it_serves_and_stops_when_told(settings: Settings) -> None:
-    _, secret = Tokens.of(settings).new("auditor", "Iu")
+    _, secret = Accounts.of(settings).new("auditor", "Iu")
     code = "import sys; from olvido.cli import main; sys.argv[0] = 'olvido'; main()"
     command = [sys.executable, "-u", "-c", code, "serve", "--port", "0", "--json"]
     service = subprocess.Popen(

@@ -1,6 +1,6 @@
 """What people do with a request: take it in, ask back, approve, put off, refuse, call off.
 
-Whoever acts is written down as a keyed digest, as a subject is: the ledger names nobody.
+Whoever acts is written down by the id of their account: the ledger names nobody.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
+from olvido.accounts import Accounts, Right
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Record, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import SubjectId
@@ -170,8 +171,11 @@ def _scope(
 
 
 def identify(office: Office, identifier: str, *, by: str) -> Request:
-    """Note that somebody has checked who asks. Raises InputError once it is planned."""
-    return office.store.advance_request(identifier, _S.IDENTIFIED, {"by": _actor(office.store, by)})
+    """Note that somebody has checked who asks: an account that may decide, by its id or label.
+
+    Raises InputError once it is planned, UnknownName where there is no such account.
+    """
+    return office.store.advance_request(identifier, _S.IDENTIFIED, {"by": _account(office, by)})
 
 
 def approve(
@@ -182,12 +186,13 @@ def approve(
     Args:
         office: with the request.
         identifier: of a planned request.
-        by: who approves; kept as a digest.
+        by: the id or label of the account that approves; its id is kept.
         order: how it is to be carried out, see `olvido.requests.workflow.Order`; None: the model
             that serves shall forget, as the plan says.
 
     Raises:
-        InputError: it is not planned, or the same person approved before.
+        InputError: it is not planned, the account may not decide, or it approved before.
+        UnknownName: there is no such account.
     """
     request = office.store.request(identifier)
     if request.status is not _S.PLANNED:
@@ -195,7 +200,7 @@ def approve(
             f"request {identifier} is {request.status}: what is approved is a plan, made by "
             f"'olvido request plan {identifier}'"
         )
-    actor = _actor(office.store, by)
+    actor = _account(office, by)
     given = approvals(request)
     if actor in given:
         raise InputError("the same person approved it before: somebody else has to")
@@ -307,7 +312,5 @@ def needs_decision(request: Request) -> bool:
     return request.status is _S.NEEDS_INPUT and request.history[-1].detail.get("for") == DECISION
 
 
-def _actor(store: Store, name: str) -> str:
-    if not name.strip():
-        raise InputError("say who does this: a name or a role")
-    return str(store.key.subject(name))
+def _account(office: Office, name: str) -> str:
+    return Accounts.of(office.settings).named(name, Right.DECIDE).id

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
+from olvido.accounts import Right
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
 from olvido.serving import status, views
-from olvido.serving.guard import Caller, Needs
-from olvido.serving.tokens import Right
+from olvido.serving.boundary.authentication import Caller, Needs
+from olvido.serving.filing import file_quietly
 
 router = APIRouter(
     prefix="/api",
@@ -21,9 +23,12 @@ router = APIRouter(
         401: {"description": "No token, or one that is not known."},
         403: {"description": "The token's role may not do this."},
         404: {"description": "No such thing in this workspace."},
+        408: {"description": "The body did not come in time."},
         409: {"description": "The state of things does not allow it."},
+        413: {"description": "The body is too long."},
         422: {"description": "The input is wrong."},
         429: {"description": "Too many requests; see Retry-After."},
+        503: {"description": "The ledger cannot be used now."},
     },
 )
 
@@ -78,8 +83,19 @@ class Extension(Why):
 
 
 @router.post("/requests", tags=["requests"], status_code=201)
-def file_request(caller: Filing, sent: NewRequest) -> dict[str, Any]:
-    """Enter a request; gives its id and the page on which whoever asked can follow it."""
+async def file_request(caller: Filing, sent: NewRequest) -> dict[str, Any]:
+    """Enter a request; gives its id and the page on which whoever asked can follow it.
+
+    Whoever may not see requests is given that page alone, the same whatever is in the data.
+    """
+    if not caller.may(Right.FOLLOW):
+        other = sent.source or sent.dataset or sent.records or sent.model
+        subject = None if other else sent.subject
+        return {"follow": await file_quietly(caller.tenant, subject, kind=sent.kind, law=sent.law)}
+    return await run_in_threadpool(_entered, caller, sent)
+
+
+def _entered(caller: Caller, sent: NewRequest) -> dict[str, Any]:
     made = desk.receive(
         caller.tenant,
         sent.subject,
@@ -139,13 +155,13 @@ def certificate(caller: Evidence, identifier: Id) -> dict[str, Any]:
 @router.post("/requests/{identifier}/identify", tags=["requests"])
 def identify(caller: Decide, identifier: Id) -> dict[str, Any]:
     """Note that it was checked who asks."""
-    return _moved(caller, desk.identify(caller.tenant, identifier, by=caller.token.label))
+    return _moved(caller, desk.identify(caller.tenant, identifier, by=caller.token.account))
 
 
 @router.post("/requests/{identifier}/approve", tags=["requests"])
 def approve(caller: Decide, identifier: Id) -> dict[str, Any]:
     """Let the plan be carried out by the worker; destruction takes two people."""
-    return _moved(caller, views.approve(caller.tenant, identifier, by=caller.token.label))
+    return _moved(caller, views.approve(caller.tenant, identifier, by=caller.token.account))
 
 
 @router.post("/requests/{identifier}/wait", tags=["requests"])

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from olvido.errors import InputError, OlvidoError, StateError, UnknownName
+from olvido.accounts import Right
+from olvido.errors import InputError, OlvidoError, OutOfReach, StateError, UnknownName
 from olvido.serving import api, pages
-from olvido.serving.guard import Guard, Refused, Tenant
-from olvido.serving.limits import Buckets
+from olvido.serving.boundary.authentication import CALLER, Authenticator, Refused, Tenant
+from olvido.serving.boundary.limits import Buckets
+from olvido.serving.boundary.middleware import Boundary
 from olvido.settings import Settings
 
 ASKS = (120, 0.25)
 """A token's requests at once, and the seconds until one more."""
 GUESSES = (30, 2.0)
-"""The same for one address without a valid token."""
+"""The same for one address, of tokens that are not known."""
+VISITS = (30, 2.0)
+"""The same for one address, of addresses of status pages that are not known."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -39,12 +45,13 @@ def application(
     *,
     asks: tuple[int, float] = ASKS,
     guesses: tuple[int, float] = GUESSES,
+    visits: tuple[int, float] = VISITS,
 ) -> FastAPI:
     """The service of some workspaces; a token decides whose data is seen.
 
     Args:
         workspaces: one or more; each is a tenant with its own ledger, key and tokens.
-        asks, guesses: see `ASKS` and `GUESSES`.
+        asks, guesses, visits: see `ASKS`, `GUESSES` and `VISITS`.
 
     Raises:
         InputError: no workspace.
@@ -69,29 +76,32 @@ def application(
         openapi_url="/api/openapi.json",
         lifespan=life,
     )
-    made.state.guard = Guard(tenants, asks=Buckets(*asks), guesses=Buckets(*guesses))
+    authenticator = Authenticator(
+        tenants, asks=Buckets(*asks), guesses=Buckets(*guesses), visits=Buckets(*visits)
+    )
+    made.state.authenticator = authenticator
     made.include_router(api.router)
     made.include_router(pages.router)
     made.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    made.middleware("http")(_headers)
+    routes = [*api.router.routes, *pages.router.routes]
+    made.add_middleware(
+        Boundary,
+        authenticator=authenticator,
+        routes=[route for route in routes if isinstance(route, APIRoute)],
+        refusal=_refused,
+        headers=HEADERS,
+    )
     made.add_exception_handler(Refused, _refused)
-    made.add_exception_handler(OlvidoError, _wrong)
+    made.add_exception_handler(OlvidoError, _refused)
     made.add_exception_handler(RequestValidationError, _unreadable)
     made.add_exception_handler(HTTPException, _no_such)
     return made
 
 
-async def _headers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await answer(request)
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.url.path.startswith("/static/"):
-        response.headers["Cache-Control"] = "max-age=3600"
-    return response
-
-
 def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    """Nobody who may ask, or what the library refuses: a name, the input, the state of things."""
+    if not isinstance(error, Refused):
+        return _wrong(request, error)
     if error.status == 401 and not _wants_json(request):
         return RedirectResponse("/login", status_code=303)
     response = _said(request, error.status, error.why)
@@ -103,9 +113,15 @@ def _refused(request: Request, error: Exception) -> Response:
 
 
 def _wrong(request: Request, error: Exception) -> Response:
-    """What the library refuses, by what is wrong: a name, the input, or the state of things."""
+    if isinstance(error, OutOfReach | OSError) or CALLER not in request.scope:
+        # Where a database or a file lies is for whoever reads the log of this machine.
+        logging.getLogger("uvicorn.error").error("%s: %s", type(error).__name__, error)
+        return _said(request, 503, "the service cannot be used now: try again later")
     if isinstance(error, UnknownName):
-        return _said(request, 404, str(error))
+        if request.scope[CALLER].may(Right.FOLLOW):
+            return _said(request, 404, str(error))
+        # What there is, is not for everybody to know.
+        return _said(request, 404, f"there is no such {error.kind}")
     return _said(request, 409 if isinstance(error, StateError) else 422, str(error))
 
 

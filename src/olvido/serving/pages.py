@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import date
 from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment
+from starlette.concurrency import run_in_threadpool
 
+from olvido.accounts import Right
 from olvido.audits.report import page as audit_page
 from olvido.audits.report.render import environment
 from olvido.audits.report.words import day
@@ -20,8 +23,18 @@ from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
 from olvido.serving import status as following
 from olvido.serving import views
-from olvido.serving.guard import COOKIE, Caller, Needs, Refused, address
-from olvido.serving.tokens import Right
+from olvido.serving.boundary.authentication import (
+    COOKIE,
+    UNKNOWN,
+    Caller,
+    Needs,
+    Refused,
+    address,
+    form_token,
+    form_token_of,
+    own_form,
+)
+from olvido.serving.filing import file_quietly
 
 MENU = (
     ("Requests", "/", Right.FOLLOW),
@@ -43,6 +56,8 @@ Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
 Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
 Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
 Skip = Annotated[int, Query(ge=0, le=2**31)]
+OWN = [Depends(own_form)]
+"""Of every route that a form goes to."""
 
 
 @router.get("/style.css")
@@ -56,34 +71,43 @@ def style() -> Response:
 @router.get("/login")
 def login(request: Request) -> HTMLResponse:
     """Where a token is given."""
-    return page(request, "login.html.j2")
+    cookie = request.cookies.get(UNKNOWN) or secrets.token_urlsafe(32)
+    shown = page(request, "login.html.j2", form=form_token_of(cookie))
+    _keep(request, shown, UNKNOWN, cookie)
+    return shown
 
 
-@router.post("/login")
-def sign_in(request: Request, token: Annotated[str, Form()]) -> Response:
-    """Take a token into a cookie that scripts cannot read and other sites cannot send."""
+@router.post("/login", dependencies=OWN)
+def sign_in(request: Request, token: Annotated[str, Form(max_length=1000)]) -> Response:
+    """Begin a session for whoever has a token; the token itself goes into no cookie."""
+    known = request.app.state.authenticator
     try:
-        caller = request.app.state.guard.find(token.strip(), address(request))
+        caller, session = known.sign_in(token.strip(), address(request))
     except Refused as error:
         return page(request, "login.html.j2", status=error.status, why=error.why)
+    if (before := request.cookies.get(COOKIE)) is not None:
+        known.sign_out(before)
     start = next((href for _, href, right in MENU if caller.may(right)), "/requests/new")
     response = RedirectResponse(start, status_code=303)
-    response.set_cookie(
-        COOKIE,
-        token.strip(),
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
+    _keep(request, response, COOKIE, session)
+    response.delete_cookie(UNKNOWN)
     return response
 
 
-@router.post("/logout")
-def sign_out() -> Response:
-    """Forget the token."""
+@router.post("/logout", dependencies=OWN)
+def sign_out(request: Request) -> Response:
+    """End the session, here and for whoever else has its cookie."""
+    if (session := request.cookies.get(COOKIE)) is not None:
+        request.app.state.authenticator.sign_out(session)
     response = RedirectResponse("/login", status_code=303)
     response.delete_cookie(COOKIE)
     return response
+
+
+def _keep(request: Request, response: Response, name: str, value: str) -> None:
+    """Leave a cookie that scripts cannot read and other sites cannot send."""
+    https = request.url.scheme == "https"
+    response.set_cookie(name, value, httponly=True, samesite="strict", secure=https)
 
 
 @router.get("/")
@@ -121,8 +145,8 @@ def blank(request: Request, caller: Filing) -> HTMLResponse:
     return _new(request, caller)
 
 
-@router.post("/requests")
-def file_request(
+@router.post("/requests", dependencies=OWN)
+async def file_request(
     request: Request,
     caller: Filing,
     subject: Annotated[str, Form(max_length=2000)] = "",
@@ -131,13 +155,19 @@ def file_request(
     law: Annotated[str, Form()] = "",
 ) -> Response:
     """Enter a request; what is wrong is told on the same page."""
+    tenant, about, under = caller.tenant, subject or None, law or None
+    made = None
     try:
-        made = desk.receive(
-            caller.tenant, subject or None, kind=kind, source=source or None, law=law or None
-        )
+        if not caller.may(Right.FOLLOW):
+            about = None if source else about
+            follow = await file_quietly(tenant, about, kind=kind, law=under)
+        else:
+            made = await run_in_threadpool(
+                desk.receive, tenant, about, kind=kind, source=source or None, law=under
+            )
+            follow = following.path(tenant.store.key, made.id)
     except InputError as error:
         return _new(request, caller, status=422, why=str(error))
-    follow = following.path(caller.tenant.store.key, made.id)
     return page(request, "filed.html.j2", caller, status=201, made=made, follow=follow)
 
 
@@ -178,7 +208,7 @@ def certificate(request: Request, caller: Evidence, identifier: str) -> HTMLResp
     return page(request, "certificate.html.j2", caller, identifier=identifier, **found)
 
 
-@router.post("/requests/{identifier}/{act}")
+@router.post("/requests/{identifier}/{act}", dependencies=OWN)
 def act(
     request: Request,
     caller: Decide,
@@ -189,7 +219,7 @@ def act(
     need: Annotated[str, Form()] = "",
 ) -> Response:
     """What the team decides; what is wrong is told on the request's page."""
-    by = caller.token.label
+    by = caller.token.account
     acts = {
         "identify": lambda: desk.identify(caller.tenant, identifier, by=by),
         "approve": lambda: views.approve(caller.tenant, identifier, by=by),
@@ -237,13 +267,23 @@ def _day(text: str) -> date | None:
 @router.get("/status/{identifier}/{secret}")
 def follow(request: Request, identifier: str, secret: str) -> HTMLResponse:
     """How far a request has come, for whoever asked; nobody else knows the address."""
-    guard = request.app.state.guard
-    guard.stranger(address(request))
-    found = following.find(guard.tenants, identifier, secret)
+    known = request.app.state.authenticator
+    found = following.find(known.tenants, identifier, secret)
+    known.visit(address(request), None if found is None else secret)
     if found is None:
         raise Refused(404, "there is no such page: check the address that you were given")
-    office, asked = found
-    return page(request, "status.html.j2", asked=views.public(office, asked))
+    return page(request, "status.html.j2", asked=views.public(*found))
+
+
+@router.get("/status/{sealed}")
+def follow_receipt(request: Request, sealed: Annotated[str, Path(max_length=100)]) -> HTMLResponse:
+    """The same, for who was given a receipt: no more than that, until it is known who asks."""
+    known = request.app.state.authenticator
+    found = following.Receipt.find(known.tenants, sealed)
+    known.visit(address(request), None if found is None else sealed)
+    if found is None:
+        raise Refused(404, "there is no such page: check the address that you were given")
+    return page(request, "status.html.j2", asked=views.receipt(*found))
 
 
 @router.get("/laws")
@@ -300,7 +340,8 @@ def page(
     **shown: Any,
 ) -> HTMLResponse:
     """A page from its template."""
-    around = {"caller": caller, "menu": MENU, "here": request.url.path, "why": None}
+    around: dict[str, Any] = {"caller": caller, "menu": MENU, "here": request.url.path}
+    around |= {"why": None, "form": form_token(request)}
     html = _environment().get_template(template).render(around | shown)
     return HTMLResponse(html, status_code=status)
 

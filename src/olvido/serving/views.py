@@ -19,6 +19,7 @@ from olvido.requests.certificate import certificates_of, check
 from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
+from olvido.serving.status import Receipt
 
 
 def models(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
@@ -178,6 +179,24 @@ def public(office: Office, found: Request) -> dict[str, Any]:
         "open": found.status.open,
         "received_at": found.received_at.isoformat(),
         "due": due and due.answer and due.answer.isoformat(),
+    }
+
+
+def receipt(office: Office, found: Receipt) -> dict[str, Any]:
+    """What whoever filed a request may see.
+
+    That it was filed and when it is due, whatever became of it; and once it was checked who asks,
+    how far it has come.
+    """
+    request = office.store.request(found.request)
+    if found.first and any(s.status is RequestStatus.IDENTIFIED for s in request.history):
+        return public(office, request) | {"id": None}
+    return {
+        "id": None,
+        "says": PUBLIC[RequestStatus.RECEIVED],
+        "open": True,
+        "received_at": found.filed_at.isoformat(),
+        "due": found.due and found.due.isoformat(),
     }
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from olvido.accounts import Accounts
 from olvido.artifacts import Who
 from olvido.errors import BadRow, InputError, StateError, UnknownName
 from olvido.files import UNFINISHED
@@ -438,6 +439,8 @@ def test_a_destroyed_model_is_gone_with_all_that_was_made_from_it(place: Place) 
     assert {model.path for model in going} == {"old", "child", "new"}
     with pytest.raises(InputError, match="two people"):
         destroy(front, request.id)
+    for person in ("Eva", "Pol"):
+        Accounts.of(front.settings).new("privacy", person)
     desk.approve(front, request.id, by="Eva")
     with pytest.raises(InputError, match="two people"):
         destroy(front, request.id)

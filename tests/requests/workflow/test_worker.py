@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from olvido.accounts import Accounts
 from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Request, RequestStatus
@@ -53,6 +54,8 @@ def settings(learned: Any, tmp_path: Path) -> Settings:
     settings = Settings.load(tmp_path / "workspace", environment={})
     with opened(settings) as store:
         front = Front(store, settings)
+        for person in ("Eva", "Pol"):
+            Accounts.of(settings).new("privacy", person)
         request = receive(front, learned.town.leaver.name, law="gdpr")
         for status in (S.LOCATED, S.PLANNED):
             store.advance_request(request.id, status)

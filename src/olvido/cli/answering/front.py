@@ -22,7 +22,7 @@ commands = typer.Typer(help="Requests to be forgotten, from the first word to th
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
 _Why = Annotated[str, typer.Option("--why", help="The reason, without names: it is kept.")]
-_By = Annotated[str, typer.Option("--by", help="Who does this; kept as a digest.")]
+_By = Annotated[str, typer.Option("--by", help="Whose account does this: see 'olvido token list'.")]
 
 
 @contextmanager

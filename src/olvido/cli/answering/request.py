@@ -171,7 +171,9 @@ def plan(
 def approve(
     terminal: Terminal,
     identifier: Id,
-    by: Annotated[str, typer.Option("--by", help="Who approves; kept as a digest.")],
+    by: Annotated[
+        str, typer.Option("--by", help="Whose account approves: see 'olvido token list'.")
+    ],
     model: _Model = "serving",
     method: _Method = None,
     option: _Option = None,

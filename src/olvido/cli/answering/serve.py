@@ -22,18 +22,27 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port.")] = 8600,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--proxy",
+            metavar="ADDRESS",
+            help="Whose X-Forwarded-For and X-Forwarded-Proto are believed; else olvido.toml says.",
+        ),
+    ] = None,
 ) -> None:
     """Serve this workspace until stopped. Who may ask what is said by 'olvido token new'."""
     import socket
 
-    import uvicorn
-
     from olvido.errors import StateError
     from olvido.serving.app import application
+    from olvido.serving.boundary.server import server
     from olvido.settings import Settings
 
     folders = also or []
-    app = application([terminal.settings(), *map(Settings.find, folders)])
+    settings = terminal.settings()
+    app = application([settings, *map(Settings.find, folders)])
+    made = server(app, proxies=proxy or settings.proxies)
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -46,4 +55,4 @@ def serve(
         ) from error
     address = f"http://{host}:{listening.getsockname()[1]}"
     terminal.emit({"address": address}, f"Serving on {address}. Stop with Ctrl-C.")
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run([listening])
+    made.run([listening])

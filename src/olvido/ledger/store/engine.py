@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, OutOfReach, StateError
 from olvido.ledger.store import schema
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -98,7 +98,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
     """One transaction: committed at the end of the block, rolled back by any exception.
 
-    A writer waits for the writer before it. Raises StateError when the database refuses.
+    A writer waits for the writer before it. Raises OutOfReach when the database refuses.
     """
     postgres = engine.dialect.name == "postgresql"
     # A reader's statements all see the state at the first of them. A writer's see what was
@@ -117,7 +117,7 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
     except exc.DatabaseError as error:
         # Only the driver's own words, in a line: the statement's parameters stay out of messages.
         why = " ".join(str(error.orig).split())
-        raise StateError(
+        raise OutOfReach(
             f"the ledger {shown(engine.url)} could not be used: {why}. Nothing was "
             "changed. See that it is a ledger, that the disk has room and that you may write there"
         ) from error

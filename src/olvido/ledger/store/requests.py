@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, true, update
 
-from olvido.errors import InputError, UnknownName
+from olvido.errors import AskedBefore, InputError, UnknownName
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Request, RequestBrief, RequestKind, RequestStatus, Step, now
 from olvido.ledger.identity import SubjectId
@@ -47,7 +47,7 @@ def add(
     received_at: datetime,
     detail: Mapping[str, Any],
 ) -> Request:
-    """Insert a request as received. Raises InputError where an open one asks for the same."""
+    """Insert a request as received. Raises AskedBefore where an open one asks the same."""
     table = schema.requests
     _refuse_twice(connection, kind, subject, scope)
     pk = next_pk(connection, table.c.pk)
@@ -100,10 +100,7 @@ def _refuse_twice(
     )
     for row in same:
         if RequestStatus(row.status).open:
-            raise InputError(
-                f"request {row.id} asks for the same and is {row.status}: it is answered there, "
-                "and its time runs from the day it came"
-            )
+            raise AskedBefore(row.id, row.status)
 
 
 def advance(

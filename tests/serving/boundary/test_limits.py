@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.serving.limits import Buckets
+from olvido.serving.boundary.limits import Buckets
 
 
 class Clock:

@@ -1,0 +1,1 @@
+"""Where the service meets strangers: who asks, how much, how long, and from where."""
