@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import hmac
 import html
+import importlib
+import io
 import json
+import os
+import pickle
+import random
+import socket
+import sqlite3
 import unicodedata
+import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from olvido.errors import InputError
 from olvido.folding import words
 from olvido.requests.closure.copies import CopySearch, Look, content_of, without
 
@@ -109,3 +120,131 @@ def test_what_others_say_too_counts_beside_the_name_alone(look: Callable[..., Lo
     lines = [{**row, "who": who} for who in ("Joan Puig", "Ana Soler", "Ana Soler Puig")]
     found = look("all.jsonl", "".join(json.dumps(line) + "\n" for line in lines), by)
     assert found.places == ("line 2 of 3",)
+
+
+# Files that are made to break a reader, or that are none.
+
+
+def _bomb(levels: int) -> bytes:
+    raw = bytes(8_000_000)
+    for level in range(levels):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for copy in range(40 if level else 1):
+                archive.writestr(f"{copy}.zip", raw)
+        raw = file.getvalue()
+    return raw
+
+
+def _encrypted() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", TEXT)
+    raw = bytearray(file.getvalue())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        raw[raw.find(mark) + at] |= 1
+    return bytes(raw)
+
+
+def _database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE t (a TEXT)")
+        database.commit()
+        return database.serialize()
+
+
+BAD = {
+    "deep.json": b'["a",' * 100_000 + b"1" + b"]" * 100_000,
+    "deep.jsonl": b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n{}\n",
+    "open.json": b'{"a": [1, 2',
+    "bomb.zip": _bomb(4),
+    "bomb.gz": gzip.compress(gzip.compress(bytes(100_000_000), 1)),
+    "encrypted.zip": _encrypted(),
+    "cut.zip": _encrypted()[:60],
+    "cut.gz": gzip.compress(TEXT.encode() * 100)[:-20],
+    "cut.parquet": b"PAR1" + bytes(range(256)) * 4 + b"PAR1",
+    "cut.db": _database()[:4096] + b"x" * 100,
+    "torn.db": b"SQLite format 3\x00" + bytes(range(256)) * 20,
+    "cut.npy": b"\x93NUMPY\x01\x00\xff\xff{'descr'",
+    "large.npy": b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '<U8', 'fortran_order': False, 'shape': (999999999999,), }".ljust(117)
+    + b"\n",
+    "objects.npy": b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117)
+    + b"\n\x80\x04K\x01.",
+    "rows.pkl": pickle.dumps([TEXT]),
+    "random.bin": random.Random(1).randbytes(100_000),
+    "one.pdf": b"%PDF-1.7\n" + random.Random(2).randbytes(5000),
+    "mail.eml": b"Subject: =?utf-99?q?=ff?=\nContent-Type: text/plain; charset=no\n\n\xff\xfe\x00",
+    "quotes.csv": b'a,b\n"' + b"x,y\n" * 1000,
+    "zeros.txt": bytes(5000),
+}
+READ = {"quotes.csv", "open.json"}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_malformed_file_is_named_with_a_reason_and_never_an_error(
+    name: str, look: Callable[..., Look]
+) -> None:
+    found = look(name, BAD[name])
+    assert (found.unread is None) == (name in READ or name.startswith("deep"))
+    assert found.others is not False
+    assert not found.rewritable
+
+
+def test_what_is_no_plain_file_is_named(tmp_path: Path) -> None:
+    by = search()
+    copy = tmp_path / "copy.txt"
+    copy.write_text(TEXT)
+    (tmp_path / "link").symlink_to(copy)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "folder.txt").mkdir()
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with (tmp_path / "sparse.csv").open("wb") as file:
+        file.truncate(100 << 20)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "s"))
+        names = ("link", "nowhere", "folder.txt", "pipe.jsonl", "sparse.csv", "s", "gone")
+        for name in names:
+            assert by.look(tmp_path / name).unread, name
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.txt"))
+    strange.write_text(TEXT)
+    assert by.look(strange).records == ("n1",)
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text(TEXT)
+    by = search()
+    examine = CopySearch._examine
+
+    def grown(self: CopySearch, *arguments: Any) -> None:
+        with path.open("a") as file:
+            file.write("\nmore")
+        examine(self, *arguments)
+
+    monkeypatch.setattr(CopySearch, "_examine", grown)
+    found = by.look(path)
+    assert found.unread is not None
+    assert not found.rewritable
+
+
+def test_only_the_file_that_was_looked_at_is_written_without_the_rows(
+    look: Callable[..., Look],
+) -> None:
+    found = look("a.jsonl", json.dumps(ROW) + "\n" + json.dumps(OTHER) + "\n")
+    found.path.write_text(json.dumps(OTHER) + "\n" + json.dumps(ROW) + "\n")
+    with pytest.raises(InputError):
+        without(found.path, found)
+
+
+def test_rounds_of_random_files_lose_nothing_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    result = importlib.import_module("copies").run(60, 11)
+    assert result["faults"] == 0
+    assert result["recall"] >= 0.99
+    assert result["due"] > 30

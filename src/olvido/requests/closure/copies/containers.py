@@ -48,6 +48,7 @@ def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         if "xl/workbook.xml" in names:
             yield from _workbook(blob, archive, names)
         for member in members:
+            blob.budget.check()
             if member.is_dir():
                 continue
             name = member.filename
@@ -65,6 +66,7 @@ def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
                     yield from inner(blob.member(name, raw))
             except Unreadable as error:
                 yield Unreadable(f"{blob.where}{name}: {error}")
+                blob.budget.check()
             except BROKEN as error:
                 yield Unreadable(f"{blob.where}{name}: is damaged ({type(error).__name__})")
 
@@ -133,6 +135,7 @@ def tar_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
             count += 1
             if count > _MEMBERS:
                 raise Unreadable(f"more than {_MEMBERS:,} members: the rest is not looked into")
+            blob.budget.check()
             if member.isdir():
                 continue
             if not member.isfile():
@@ -145,6 +148,7 @@ def tar_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
                     yield from inner(blob.member(member.name, _limited(file, blob)))
             except Unreadable as error:
                 yield Unreadable(f"{blob.where}{member.name}: {error}")
+                blob.budget.check()
             except BROKEN as error:
                 yield Unreadable(f"{blob.where}{member.name}: damaged ({type(error).__name__})")
 

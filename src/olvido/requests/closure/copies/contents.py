@@ -41,12 +41,14 @@ class Content:
         runs: which runs of words, in their order; a pair has two.
         strong: whether it tells the person by itself; else it counts beside the name alone.
         ids: of the records that say just this.
+        stopped: whether it ends with a stop, a quote or a bracket.
         own: all values of those records, as runs: what else may stand in a row that is theirs.
     """
 
     runs: tuple[int, ...]
     strong: bool
     ids: tuple[str, ...]
+    stopped: bool
     own: frozenset[tuple[int, ...]]
 
 
@@ -74,7 +76,7 @@ def contents_of(
     known += [w for some in forms.values() for part in some for w in part]
     lexicon = Lexicon([*known, *GLUE])
     runs: dict[tuple[int, ...], int] = {}
-    found: dict[tuple[int, ...], tuple[list[str], set[tuple[int, ...]], bool]] = {}
+    found: dict[tuple[int, ...], tuple[list[str], set[tuple[int, ...]], bool, bool]] = {}
     for (number, _), parts in forms.items():
         row, texts_of = texts[number]
         numbered = [run for part in parts if (run := tuple(lexicon.numbered(part)))]
@@ -84,14 +86,15 @@ def contents_of(
         strong = len(numbered) == len(texts_of) and _strong(parts)
         if strong and common is not None:
             strong = common(content_of(row)) == 0
-        ids, own, was = found.setdefault(whole, ([], set(), True))
+        ids, own, was, stopped = found.setdefault(whole, ([], set(), True, True))
         if str(row["id"]) not in ids:
             ids.append(str(row["id"]))
         own.update(tuple(lexicon.numbered(value)) for value in values[number])
-        found[whole] = ids, own, was and strong
+        stopped = stopped and not texts_of[-1].rstrip()[-1:].isalnum()
+        found[whole] = ids, own, was and strong, stopped
     contents = [
-        Content(whole, strong, tuple(ids), frozenset(own))
-        for whole, (ids, own, strong) in found.items()
+        Content(whole, strong, tuple(ids), stopped, frozenset(own))
+        for whole, (ids, own, strong, stopped) in found.items()
     ]
     return lexicon, list(runs), contents
 

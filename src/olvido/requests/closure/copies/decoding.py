@@ -16,10 +16,12 @@ _MARKS = (
 )
 _HEAD = 64 * 1024
 _TEXT_ENTROPY = 7.3
+_LEAST = 6
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffe\uffff]")
 _EASTERN = re.compile(r"[\n\r -~\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uffef]")
 _CONTROL_BYTES = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
-_RUNS = re.compile(rb"[\x20-\x7e\t\r\n\x80-\xff]{6,}|(?:[\x20-\x7e\t\r\n\xa0-\xff]\x00){6,}")
+_NARROW = re.compile(rb"[\x20-\x7e\t\r\n\x80-\xff]{6,}")
+_WIDE = re.compile(rb"(?:[\x20-\x7e\t\r\n\xa0-\xff]\x00){6,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,13 @@ def decoded(raw: bytes) -> list[Decoded]:
 
 def readable(raw: bytes) -> str:
     """What stands in clear between bytes that are no text: runs of six letters or more."""
-    pieces = []
-    for match in _RUNS.finditer(raw):
-        piece = match[0]
-        if b"\x00" in piece:
-            pieces.append(piece.decode("utf-16-le", errors="replace"))
-        else:
-            text = _strictly(piece, "utf-8")
-            pieces.append(piece.decode("cp1252", errors="replace") if text is None else text)
+    pieces: list[str] = []
+    if len(raw.translate(None, _CONTROL_BYTES)) < _LEAST:
+        return ""
+    for match in _NARROW.finditer(raw):
+        text = _strictly(match[0], "utf-8")
+        pieces.append(match[0].decode("cp1252", errors="replace") if text is None else text)
+    pieces += [match[0].decode("utf-16-le") for match in _WIDE.finditer(raw)]
     return "\n".join(pieces)
 
 

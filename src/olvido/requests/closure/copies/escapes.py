@@ -14,6 +14,7 @@ _BACKSLASH = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))",
     re.DOTALL,
 )
+_PERCENT = re.compile(r"[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*)+")
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " ", "v": " ", "0": " "}
 _BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{2}){2,}")
 _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")
@@ -40,7 +41,7 @@ def unescaped(text: str) -> str:
     r"""The text without its escapes, however many times it was escaped; tags become white space.
 
     >>> unescaped("l&amp;#39;Hospital de <b>Grà</b>cia, N\\u00faria, a%20la%20dreta")
-    "l'Hospital de Gràcia, Núria, a la dreta"
+    "l'Hospital de Gràcia, Núria, a la dreta\t"
     """
     for _ in range(_DEEP):
         if _ESCAPE.search(text) is None:
@@ -53,7 +54,8 @@ def unescaped(text: str) -> str:
         if "\\" in text:
             text = _without_backslashes(text)
         if "%" in text:
-            text = unquote(text, errors="replace")
+            # Where the escaped token ends, what it says ends too.
+            text = _PERCENT.sub(lambda m: unquote(m[0].replace("+", " ")) + "\t", text)
         if _IS_QUOTED.search(text):
             text = unquoted_printable(text)
         if _MOJIBAKE.search(text):

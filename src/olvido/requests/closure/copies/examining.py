@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from olvido.folding import fold
 from olvido.requests.closure.copies.contents import GLUE, Content
 from olvido.requests.closure.copies.escapes import unescaped
 from olvido.requests.closure.copies.parts import Part, Row
@@ -183,7 +184,7 @@ class _View:
         firsts, seconds = self._where.get(one, []), self._where.get(other, [])
         for at in firsts:
             index = bisect_left(seconds, at + many)
-            if index < len(seconds) and self._follows(at, many, seconds[index], more):
+            if index < len(seconds) and self._follows(at, many, seconds[index], more, content):
                 yield (at, many), (seconds[index], more)
         by_row: dict[int, list[int]] = {}
         for at in seconds:
@@ -196,37 +197,40 @@ class _View:
                 ):
                     yield (at, many), (to, more)
 
-    def _follows(self, at: int, many: int, to: int, more: int) -> bool:
+    def _follows(self, at: int, many: int, to: int, more: int, content: Content) -> bool:
         """Whether the second comes after the first, with nothing between but what programs put."""
         gap = self._numbers[at + many : to].tolist()
         if len(gap) > _GAP or not all(self._is_glue(n) for n in gap):
             return False
         if self._part.flowing or self._cell(at) == self._cell(to + more - 1):
-            return not self._goes_on(to + more)
+            return not self._goes_on(to + more, content.stopped)
         if self._row(at) == self._row(to + more - 1):
             return self._whole(to, more) and at + many == self._begins[self._cell(at) + 1]
         # Messages of a conversation, a row each: the answer is said to be one.
         said = any(n in self._by._roles for n in gap)
         return said and self._whole(at, many) and self._whole(to, more)
 
-    def _goes_on(self, end: int) -> bool:
-        """Whether a sentence goes on after these words, so that they are not all of an answer."""
-        if end >= len(self._numbers) or int(self._numbers[end]) in self._by._glue:
+    def _goes_on(self, end: int, stopped: bool) -> bool:
+        """Whether a sentence goes on after these words, so that they are not all of an answer.
+
+        Where the person's own answer ends with a stop, another one has to.
+        """
+        if end >= len(self._numbers):
             return False
-        cell = self._cell(end)
-        if not self._part.flowing and self._cell(end - 1) != cell:
-            return False
-        text, before = self._texts[cell], end - self._begins[cell]
-        # The sign before the next word, and how that word is written.
+        before, cell = self._cell(end - 1), self._cell(end)
+        if before != cell:
+            lines = self._row_of_cell[cell] - self._row_of_cell[before]
+            if not self._part.flowing or lines != 1:
+                return False
+            text = self._texts[before].rstrip()
+            next_one = self._texts[cell].lstrip()[:1]
+            return _is_open(text) and (next_one.isalnum() if stopped else next_one.islower())
+        left = end - self._begins[cell]
+        text = self._texts[cell]
         for token in TOKEN.finditer(text):
-            here = len(self._by.lexicon.numbers(token[0]))
-            if before < here:
-                ahead = text[: token.start()].rstrip()
-                if not ahead and self._part.flowing:
-                    ahead = self._texts[self._cell(end - 1)].rstrip()
-                open_ended = not ahead or ahead[-1].isalnum() or ahead[-1] in ",-–—"
-                return open_ended and token[0][0].islower()
-            before -= here
+            left -= len(self._by.lexicon.numbers(token[0]))
+            if left < 0:
+                return _is_open(text[: token.start()])
         return False
 
     def _alone(self, row: int, spans: Sequence[tuple[int, int]], content: Content) -> bool:
@@ -273,22 +277,22 @@ class _View:
         """Of each row whether it says anything that is not the person's."""
         for row in range(len(self._rows)):
             cells = self._cells_of_row.get(row, range(0))
-            if self._part.flowing:
-                yield self._left_in_line(cells)
+            first = row == 0 or self._rows[row - 1].unit != self._rows[row].unit
+            if self._part.flowing or not (first or self._is_told(cells)):
+                yield not self._is_system(cells) and self._left_in_line(cells)
             else:
-                told = any(
-                    self._covered[self._begins[c] : self._begins[c + 1]].any() for c in cells
-                )
-                yield any(self._left_in(cell, told) for cell in cells) and not (
-                    not told and self._is_system(cells)
-                )
+                # Short values beside a record, or before all of an object's, go with it.
+                yield any(self._left_in(cell) for cell in cells)
+
+    def _is_told(self, cells: range) -> bool:
+        return bool(self._covered[self._begins[cells.start] : self._begins[cells.stop]].any())
 
     def says(self, row: int) -> bool:
         """Whether a row says anything."""
         cells = self._cells_of_row.get(row, range(0))
         if not cells:
             return False
-        return self._by.says(self._numbers[self._begins[cells.start] : self._begins[cells.stop]])
+        return self._begins[cells.start] < self._begins[cells.stop]
 
     def _left_in_line(self, cells: range) -> bool:
         if not cells:
@@ -317,7 +321,7 @@ class _View:
                 free[max(a - begin, 0) : b - begin] = True
         return free
 
-    def _left_in(self, cell: int, told: bool) -> bool:
+    def _left_in(self, cell: int) -> bool:
         begin, end = self._begins[cell], self._begins[cell + 1]
         covered = int(self._covered[begin:end].sum())
         if covered:
@@ -333,7 +337,8 @@ class _View:
         return tuple(self._numbers[begin:end].tolist()) not in self._by._own
 
     def _is_system(self, cells: range) -> bool:
-        return any(
+        """Whether a message is what a program tells a model, and nobody's."""
+        return not self._part.flowing and any(
             end - begin == 1 and int(self._numbers[begin]) in self._by._system
             for begin, end in ((self._begins[c], self._begins[c + 1]) for c in cells)
         )
@@ -364,6 +369,13 @@ class _View:
         before = self._numbers[self._begins[self._cells_of_row[first].start] : at]
         after = self._numbers[at + count : self._begins[self._cells_of_row[last].stop]]
         return all(self._is_glue(n) for n in [*before.tolist(), *after.tolist()])
+
+
+def _is_open(text: str) -> bool:
+    """Whether a sentence that got this far goes on: no stop, bracket, quote or tab ends it."""
+    end = text[-40:].rstrip(" ")
+    last = fold(end)[-1:]
+    return not end.endswith(("\t", "\n")) and (last.isalnum() or last in (",", "-"))
 
 
 def _cells(part: Part, row: Row) -> Sequence[str]:

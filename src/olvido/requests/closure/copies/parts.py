@@ -183,6 +183,8 @@ def _tells(key: Any) -> bool:
 LARGEST = 1 << 30
 """Bytes of the largest file that is looked into; what it unpacks to may have as many."""
 
+_LEAST_UNPACKED = 64 * 1024 * 1024
+
 DEEPEST = 4
 """How many times something may be packed into something else."""
 
@@ -214,15 +216,28 @@ must not end the search. Each becomes a reason."""
 
 @dataclass(slots=True)
 class Budget:
-    """How many bytes may still be unpacked: small files can be made that unpack to any size."""
+    """How many bytes may still be unpacked: small files can be made that unpack to any size.
+
+    Attributes:
+        left: of what may be unpacked; below zero nothing is any more.
+    """
 
     left: int = LARGEST
+
+    @classmethod
+    def of(cls, size: int) -> Budget:
+        """A budget for a file of so many bytes: text packs to a hundredth at the very best."""
+        return cls(min(LARGEST, max(_LEAST_UNPACKED, 100 * size)))
 
     def take(self, count: int) -> None:
         """Raise Unreadable where more is unpacked than may be."""
         self.left -= count
+        self.check()
+
+    def check(self) -> None:
+        """Raise Unreadable where all of it is spent."""
         if self.left < 0:
-            raise Unreadable(f"unpacks to more than {LARGEST:,} bytes")
+            raise Unreadable("unpacks to too much to be looked into")
 
 
 @dataclass(frozen=True, slots=True)

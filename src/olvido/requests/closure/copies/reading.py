@@ -16,6 +16,7 @@ from olvido.requests.closure.copies.parts import (
     BROKEN,
     LARGEST,
     Blob,
+    Budget,
     Inner,
     Part,
     Unreadable,
@@ -135,7 +136,9 @@ def parts_of(source: Source) -> Iterator[Part | Unreadable]:
         yield Unreadable(
             "its last changes lie in a write-ahead log: close what uses it, look again"
         )
-    yield from parts_in(Blob("", source.raw, suffix_of(source.path.name)))
+    yield from parts_in(
+        Blob("", source.raw, suffix_of(source.path.name), budget=Budget.of(len(source.raw)))
+    )
 
 
 def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
@@ -161,12 +164,10 @@ def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
         if readings:
             yield from texts.text_parts(blob, readings, parts_in)
             return
-        if entropy(raw[:65536]) > _SECRET and len(raw) > 2048:
+        if len(raw) > 2048 and min(entropy(raw[:65536]), entropy(raw[-65536:])) > _SECRET:
             yield Unreadable(f"{blob.where}compressed or encrypted in a way that is not known")
-        else:
-            yield Unreadable(
-                f"{blob.where}a binary of no known kind: only text in clear was looked at"
-            )
+            return
+        yield Unreadable(f"{blob.where}a binary of no known kind: only text in clear was looked at")
         yield _strings(blob)
     except Unreadable as error:
         yield Unreadable(f"{blob.where}{error}")

@@ -35,7 +35,7 @@ _HEADERS = re.compile(
 )
 _MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
 _SOFT = re.compile(r"=\r?\n")
-_ENCODED = re.compile(r"(?:[A-Za-z0-9+/]{4}[\r\n]{0,2}){12,}(?:[A-Za-z0-9+/]{2,3}={0,2})?")
+_ENCODED = re.compile(r"(?:[A-Za-z0-9+/]{4}(?:\r?\n)?){6,}(?:[A-Za-z0-9+/]{2,3}={0,2})?")
 _WHOLE = 256 * 1024 * 1024
 _HEAD = 40
 _DECODER = json.JSONDecoder()
@@ -83,14 +83,17 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
 
 def _base64(text: str) -> Iterator[str]:
     for match in _ENCODED.finditer(text):
-        said = re.sub(r"\s", "", match[0]).rstrip("=")
-        said = said[: len(said) - (len(said) % 4 == 1)]
-        try:
-            raw = base64.b64decode(said + "=" * (-len(said) % 4))
-        except binascii.Error:
-            continue
-        for reading in decoded(raw)[:1]:
-            yield reading.text
+        lines = match[0].split()
+        # What follows on the next line may be a word and no more of it.
+        for said in dict.fromkeys(("".join(lines), *(line for line in lines if len(line) >= 24))):
+            bare = said.rstrip("=")
+            bare = bare[: len(bare) - (len(bare) % 4 == 1)]
+            try:
+                raw = base64.b64decode(bare + "=" * (-len(bare) % 4))
+            except binascii.Error:
+                continue
+            for reading in decoded(raw)[:1]:
+                yield reading.text
 
 
 # Tables
