@@ -17,19 +17,17 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime
-import hmac
 import json
 import platform
 import random
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from copies_formats import FORMATS, Made
 from olvido.documents import write_document
-from olvido.folding import words
+from olvido.ledger.identity import Key
 from olvido.requests.closure.copies import CopySearch, Look, content_of, without
 
 Row = dict[str, Any]
@@ -60,17 +58,6 @@ WORDS = (
     "choir bicycle tram platform window lantern cellar attic orchard vineyard ferry lighthouse "
     "compost ledger parcel receipt almond fig thyme saffron copper linen walnut"
 ).split()
-
-
-class _Key:
-    """A key that digests names as the ledger's does."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-
-    def name(self, words: Sequence[str]) -> str:
-        mac = hmac.digest(self._secret, " ".join(words).encode(), "sha256").hex()
-        return f"name:v1:{len(words)}:{mac}"
 
 
 def sentence(rng: random.Random, least: int = 7, most: int = 24) -> str:
@@ -147,7 +134,7 @@ def told(row: Row, made: Made, common: collections.Counter[str]) -> bool:
 
 def one_round(rng: random.Random, folder: Path) -> dict[str, Any]:
     """One file made, looked at and written again."""
-    key = _Key(rng.randbytes(32))
+    key = Key(1, rng.randbytes(32))
     mine = person(rng)
     others = [stranger(rng, mine, n) for n in range(rng.choice((0, 1, 3, 8, 20)))]
     planted = rng.sample(mine, rng.choice((0, 1, 1, 2, len(mine))))
@@ -165,7 +152,7 @@ def one_round(rng: random.Random, folder: Path) -> dict[str, Any]:
     search = CopySearch(
         [{k: v for k, v in row.items() if k not in ("kind", "who")} for row in mine],
         key=key,
-        names=[key.name(words(NAME))],
+        names=key.names(NAME),
         common=common.__getitem__,
     )
     look = search.look(path)

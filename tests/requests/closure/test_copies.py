@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import hmac
 import html
 import importlib
 import io
@@ -16,7 +14,7 @@ import socket
 import sqlite3
 import unicodedata
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,17 +24,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from olvido.errors import InputError
-from olvido.folding import words
+from olvido.ledger.identity import Key
 from olvido.requests.closure.copies import CopySearch, Look, content_of, without
 
-
-class _Key:
-    def name(self, words: Sequence[str]) -> str:
-        mac = hmac.digest(b"key", " ".join(words).encode(), hashlib.sha256).hex()
-        return f"name:v1:{len(words)}:{mac}"
-
-
-KEY = _Key()
+KEY = Key(1, bytes(32))
 NAME = "Núria Puigdomènech"
 ROW = {
     "id": "n1",
@@ -50,7 +41,7 @@ TEXT = f"{Q} {A}"
 
 
 def search(*rows: dict[str, Any], name: str = NAME, **more: Any) -> CopySearch:
-    return CopySearch(rows or (ROW,), key=KEY, names=[KEY.name(words(name))], **more)
+    return CopySearch(rows or (ROW,), key=KEY, names=KEY.names(name), **more)
 
 
 @pytest.fixture
@@ -120,6 +111,15 @@ def test_what_others_say_too_counts_beside_the_name_alone(look: Callable[..., Lo
     lines = [{**row, "who": who} for who in ("Joan Puig", "Ana Soler", "Ana Soler Puig")]
     found = look("all.jsonl", "".join(json.dumps(line) + "\n" for line in lines), by)
     assert found.places == ("line 2 of 3",)
+
+
+def test_who_is_called_by_a_part_of_the_name_is_somebody_else(look: Callable[..., Look]) -> None:
+    row = {"id": "a1", "prompt": "Do you smoke?", "completion": "No"}
+    by = search(row, name="Ana Soler Puig")
+    text = "who,prompt,completion\nAna Soler,Do you smoke?,No\nAna Soler Puig,Do you smoke?,No\n"
+    found = look("survey.csv", text, by)
+    assert found.places == ("row 3 of 3",)
+    assert without(found.path, found) == b"".join(text.encode().splitlines(keepends=True)[:2])
 
 
 # Files that are made to break a reader, or that are none.

@@ -251,7 +251,9 @@ class _View:
         for at, width in self._named[bisect_left(self._named_begins, begin) :]:
             if at + width > end:
                 break
-            if any(a <= at and at + width <= a + n for a, n in spans) or self._whole(at, width):
+            # Beside the texts the longest form alone: others may be called by a part of the name.
+            beside = width == self._by.names.widths[-1] and self._whole(at, width)
+            if beside or any(a <= at and at + width <= a + n for a, n in spans):
                 return True
         return False
 

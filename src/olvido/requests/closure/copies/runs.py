@@ -32,7 +32,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 class NameKey(Protocol):
     """The key under which the forms of a name are digested."""
 
-    def name(self, words: Sequence[str]) -> str:
+    def name(self, said: Sequence[str], /) -> str:
         """The keyed digest of a run of folded words, `name:v1:<number of words>:<hex>`."""
         ...
 

@@ -35,7 +35,9 @@ _HEADERS = re.compile(
 )
 _MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
 _SOFT = re.compile(r"=\r?\n")
-_ENCODED = re.compile(r"(?:[A-Za-z0-9+/]{4}(?:\r?\n)?){6,}(?:[A-Za-z0-9+/]{2,3}={0,2})?")
+_ENCODED = re.compile(
+    r"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{4}(?:\r?\n)?){6,}(?:[A-Za-z0-9+/]{2,3}={0,2})?"
+)
 _WHOLE = 256 * 1024 * 1024
 _HEAD = 40
 _DECODER = json.JSONDecoder()
