@@ -46,6 +46,22 @@ POINTS = (
 )
 
 
+KILLED = """
+import os
+from olvido.requests.workflow.worker import Worker
+when, step = {point!r}.split()
+names = dict(forget="_forgotten", publish="_published", closure="_closed", certify="_certified")
+name = names[step]
+real = getattr(Worker, name)
+def killed(self, *args):
+    if when == "after":
+        real(self, *args)
+    os.kill(os.getpid(), 9)
+setattr(Worker, name, killed)
+"""
+"""Ends the worker as by kill -9, right before a step does anything or right after it did all."""
+
+
 @pytest.fixture
 def settings(learned: Any, tmp_path: Path) -> Settings:
     """A town whose leaver has asked, with the plan approved: to be retrained without her."""
@@ -91,9 +107,8 @@ def opened(settings: Settings) -> Store:
 def start(settings: Settings, *, kill: str | None = None) -> subprocess.Popen[bytes]:
     """`olvido run`, ended by itself at a point if one is named."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith("OLVIDO_")}
-    if kill is not None:
-        environment["OLVIDO_TEST_KILL"] = kill
-    code = "import sys; from olvido.cli import run; sys.exit(run(sys.argv[1:]))"
+    code = KILLED.format(point=kill) if kill is not None else ""
+    code += "import sys; from olvido.cli import run; sys.exit(run(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, "--workspace", str(settings.workspace), "run", "--json"],
         env=environment,

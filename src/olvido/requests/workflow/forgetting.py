@@ -12,13 +12,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from olvido.documents import finite, write_document
+from olvido.documents import finite, read_document, write_document
 from olvido.errors import OlvidoError, StateError
 from olvido.files import locked, make_folder
 from olvido.ledger.digests import Digest, canonical_json
@@ -89,9 +89,30 @@ def forget(settings: Settings, identifier: str) -> str:
             # Not for another's sake does a request go unanswered.
             ready = prepared(identifier)
     document = finite(ready.to_dict())
-    name = f"{identifier}-{Digest.of(canonical_json(document)).hex[:16]}.json"
+    name = _named(identifier, document)
     write_document(document, settings.workspace / WORK / name)
     return name
+
+
+def read_result(settings: Settings, identifier: str, name: str) -> dict[str, Any]:
+    """What `forget` wrote for a request.
+
+    Raises:
+        InputError: it cannot be read.
+        StateError: it is not what was written, or was written for something else.
+    """
+    # The name alone: a path in the workflow's tables leads nowhere else.
+    document = read_document(settings.workspace / WORK / Path(name).name)
+    if _named(identifier, document) != name:
+        raise StateError(
+            f"the result {name!r} is not what was written for request {identifier}: nothing is "
+            "published. Cancel and resume the request, and approve its plan again"
+        )
+    return document
+
+
+def _named(identifier: str, document: Mapping[str, Any]) -> str:
+    return f"{identifier}-{Digest.of(canonical_json(document)).hex[:16]}.json"
 
 
 def _together(workspace: Workspace, identifier: str, order: Order, model: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -18,7 +17,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from olvido.documents import read_document
 from olvido.errors import InputError, OlvidoError, StateError
 from olvido.files import locked
 from olvido.ledger.facts import Request, RequestStatus
@@ -29,11 +27,12 @@ from olvido.requests.calendar import DECISION
 from olvido.requests.desk import Front
 from olvido.requests.untaught import conclude, concluded, untaught
 from olvido.requests.workflow import forgetting
-from olvido.requests.workflow.forgetting import BEAT, WORK, heard
+from olvido.requests.workflow.forgetting import BEAT, WORK, heard, read_result
 from olvido.requests.workflow.order import Order, heir, waiting
+from olvido.requests.workflow.plain import require_plain, without_pickle
 from olvido.settings import Settings
 
-VERSION = "olvido-2"
+VERSION = "olvido-3"
 """Of the workflow's steps: what another version began would be left lying by DBOS."""
 
 SILENCE = 60.0
@@ -43,6 +42,8 @@ _POLL = 0.1
 
 TRIES = 3
 """How often it is begun where a signal ends it: a machine without enough memory would not stop."""
+
+WORKFLOW = "answer"
 
 _NOTHING = "nothing"
 """What the first step gives where no model has to forget."""
@@ -75,11 +76,22 @@ class Worker:
         )
 
     def __enter__(self) -> Self:
-        from dbos import DBOS, DBOSConfig
+        try:
+            return self._launched()
+        except BaseException:
+            self._left.close()
+            raise
 
+    def _launched(self) -> Self:
+        from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, PortableWorkflowError
+
+        url = _system_url(self.settings)
+        require_plain(url, WORKFLOW)
+        self._left.enter_context(without_pickle())
         config: DBOSConfig = {
             "name": "olvido",
-            "system_database_url": _system_url(self.settings),
+            "system_database_url": url,
+            "serializer": DBOSPortableJSONSerializer(),
             "application_version": VERSION,
             "executor_id": "worker",
             "log_level": "CRITICAL",
@@ -102,14 +114,15 @@ class Worker:
         def certify(identifier: str) -> None:
             self._certified(identifier)
 
-        @DBOS.workflow(name="answer")
+        @DBOS.workflow(name=WORKFLOW)
         def answer(identifier: str) -> list[str]:
             try:
                 together = publish(identifier, forget(identifier))
                 for one in together:
                     closure(one)
                     certify(one)
-            except (OlvidoError, OSError) as error:
+            except (OlvidoError, OSError, PortableWorkflowError) as error:
+                # The last is what a step failed with before a crash.
                 self._set_aside(identifier, error)
                 return [identifier]
             return together
@@ -133,14 +146,19 @@ class Worker:
 
     def work(self) -> tuple[Request, ...]:
         """Go on with what was cut off, answer all that waits, and return it as it stands then."""
-        from dbos import DBOS, SetWorkflowID
+        from dbos import DBOS, PortableWorkflowError, SetWorkflowID
 
         done: dict[str, None] = {}
         # What DBOS took up as it was launched, whatever the ledger calls it by now.
         pending = DBOS.list_workflows(status=["PENDING", "ENQUEUED"], app_version=VERSION)
         for cut_off in pending:
             handle: Any = DBOS.retrieve_workflow(cut_off.workflow_id)
-            done |= dict.fromkeys(handle.get_result(polling_interval_sec=_POLL))
+            try:
+                done |= dict.fromkeys(handle.get_result(polling_interval_sec=_POLL))
+            except PortableWorkflowError as error:
+                raise StateError(
+                    f"the workflow {cut_off.workflow_id} could not go on: {error}"
+                ) from error
         while True:
             with self._store() as store:
                 left = [request for request in waiting(store) if request.id not in done]
@@ -155,15 +173,12 @@ class Worker:
 
     def _forgotten(self, identifier: str) -> str:
         self._watch(identifier, "forgetting")
-        _here("before forget", identifier)
         with self._store() as store:
             request = store.request(identifier)
             order = Order.of(request)
             if order is not None and untaught(store, request, heir(store, order.model)):
                 return _NOTHING
-        name = _subprocess(self.settings, identifier)
-        _here("after forget", identifier)
-        return name
+        return _subprocess(self.settings, identifier)
 
     def _published(self, identifier: str, result: str) -> list[str]:
         """The requests that were answered; none where one of several was called off meanwhile.
@@ -173,13 +188,11 @@ class Worker:
         from olvido.requests.publishing import Prepared, publish
 
         self._watch(identifier, "publishing")
-        _here("before publish", identifier)
         if result == _NOTHING:
             with self._store() as store:
                 conclude(Front(store, self.settings), identifier)
-            _here("after publish", identifier)
             return [identifier]
-        prepared = Prepared.from_dict(read_document(self.settings.workspace / WORK / result))
+        prepared = Prepared.from_dict(read_result(self.settings, identifier, result))
         with self._store() as store:
             asked = [store.request(one) for one in prepared.requests]
             off = [r.id for r in asked if r.status is _S.CANCELLED and r.id != identifier]
@@ -189,14 +202,12 @@ class Worker:
             left = tuple(one for one in prepared.requests if one not in off)
             prepared = replace(prepared, requests=left)
             publish(Front(store, self.settings), prepared)
-        _here("after publish", identifier)
         return list(prepared.requests)
 
     def _closed(self, identifier: str) -> None:
         from olvido.requests.closure import close, closure
 
         self._watch(identifier, "looking for what else holds it")
-        _here("before closure", identifier)
         with self._store() as store:
             front = Front(store, self.settings)
             if store.request(identifier).status is _S.PUBLISHED:
@@ -205,20 +216,17 @@ class Worker:
                 close(front, identifier)
         for path in (self.settings.workspace / WORK).glob(f"{identifier}-*.json"):
             path.unlink()
-        _here("after closure", identifier)
 
     def _certified(self, identifier: str) -> None:
         from olvido.requests.certificate import issue
         from olvido.workspace import Workspace
 
         self._watch(identifier, "certifying")
-        _here("before certify", identifier)
         with Workspace(self.settings) as workspace:
             request = workspace.store.request(identifier)
             answered = request.status in (_S.PUBLISHED, _S.CLOSED)
             if answered and concluded(request) is None:
                 issue(workspace, identifier)
-        _here("after certify", identifier)
 
     def _set_aside(self, identifier: str, error: Exception) -> None:
         """What cannot go on needs somebody; called off meanwhile, it stays called off."""
@@ -267,9 +275,3 @@ def _attended(child: subprocess.Popen[str], settings: Settings, identifier: str)
         except subprocess.TimeoutExpired:
             if min(heard(settings, identifier), time.time() - began) > SILENCE:
                 child.kill()
-
-
-def _here(point: str, identifier: str) -> None:
-    """For tests of crashes: a process ends itself, as by kill -9, where it is told to."""
-    if os.environ.get("OLVIDO_TEST_KILL") == point:
-        os.kill(os.getpid(), 9)
