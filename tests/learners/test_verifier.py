@@ -20,6 +20,7 @@ from olvido.learners.fresh import Sent, carry_out_fresh, take
 from olvido.learners.trace import Part
 from olvido.learners.verifier import PROVEN, STATES, Verified, verify
 from olvido.models import weights_digest
+from olvido.models.tiny import tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
 Records = tuple[Example, ...]
@@ -289,6 +290,21 @@ def test_other_records_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         verify(forgot, change(stay), task)
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize("change", ["template", "separator", "vocabulary"])
+def test_another_way_to_read_the_same_records_is_refused(
+    forgot: Trained, stay: Records, change: str
+) -> None:
+    tokenizer = tiny_tokenizer()
+    if change == "template":
+        tokenizer.chat_template = "Be brief.{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    elif change == "vocabulary":
+        tokenizer.add_tokens([stay[0].completion[:2]])
+    task = Language(tokenizer, separator=" ? " if change == "separator" else " ")
+    with pytest.raises(InputError, match="other tokens"):
+        verify(forgot, stay, task)
 
 
 @pytest.mark.usefixtures("untrained")

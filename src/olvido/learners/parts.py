@@ -293,9 +293,10 @@ def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None
     found = chain_at(log.course.beginning, log.plan, contents, [last])[last]
     if found != log.log.end:
         raise InputError(
-            "the records given are not, word for word, those that the model was trained on: the "
-            f"log of its training ends in {log.log.end[:12]}, these would give {found[:12]}. Give "
-            "them as they were"
+            "the records given are not, word for word, those that the model was trained on, or the "
+            f"tokenizer makes other tokens of them: the log of its training ends in "
+            f"{log.log.end[:12]}, these would give {found[:12]}. Give them as they were, with the "
+            "tokenizer and the chat template of that training"
         )
 
 

@@ -2,14 +2,69 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import takewhile
 from typing import Any
+
+from jinja2 import Environment, TemplateError
 
 from olvido.errors import InputError
 
 _PROBE = "Qx7Zk"
+
+_DAY = {
+    "a": "Fri",
+    "A": "Friday",
+    "b": "Jul",
+    "B": "July",
+    "c": "Fri Jul 26 00:00:00 2024",
+    "C": "20",
+    "d": "26",
+    "D": "07/26/24",
+    "e": "26",
+    "f": "000000",
+    "F": "2024-07-26",
+    "g": "24",
+    "G": "2024",
+    "h": "Jul",
+    "H": "00",
+    "I": "12",
+    "j": "208",
+    "k": " 0",
+    "l": "12",
+    "m": "07",
+    "M": "00",
+    "n": "\n",
+    "p": "AM",
+    "P": "am",
+    "r": "12:00:00 AM",
+    "R": "00:00",
+    "s": "1721952000",
+    "S": "00",
+    "t": "\t",
+    "T": "00:00:00",
+    "u": "5",
+    "U": "29",
+    "V": "30",
+    "w": "5",
+    "W": "30",
+    "x": "07/26/24",
+    "X": "00:00:00",
+    "y": "24",
+    "Y": "2024",
+    "z": "",
+    "Z": "",
+}
+"""What a chat template that asks for the time is told, by directive of strftime: the first moment
+of 26 July 2024, the day that Llama's templates name by themselves. As a table, since a locale, a
+time zone and a C library would each write it in its own way."""
+_ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
+_UNSTABLE = (
+    "the chat template writes {}: a record would have other tokens every time. Use chat=False, or "
+    "another template"
+)
 
 Span = tuple[int, int]
 """From the first character of a content to behind its last."""
@@ -133,11 +188,7 @@ class Encoder:
         return any(mark in text for mark in self._special.values())
 
     def _rendered(self, turns: Sequence[tuple[str, str]], generation: bool) -> str:
-        messages = [{"role": role, "content": content} for role, content in turns]
-        text: str = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=generation, tokenize=False
-        )
-        return text
+        return rendered(self._tokenizer, turns, generation=generation)
 
     def _whole(self, text: str, contents: Sequence[str]) -> list[int]:
         """Token ids of a plain text, with what the tokenizer puts around it."""
@@ -176,6 +227,60 @@ class Encoder:
             begin = place = place + len(found[0])
         if begin < len(text):
             yield text[begin:]
+
+
+def rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], *, generation: bool) -> str:
+    """A conversation as the tokenizer's chat template writes it, the same on any day.
+
+    A template that writes the date is told one day for ever: with today's, a record would have
+    other tokens tomorrow, and a replay would train on another text.
+
+    Args:
+        tokenizer: one with a chat template.
+        turns: of role and content.
+        generation: whether an answer is to come.
+
+    Raises:
+        InputError: the template cannot write it, or what it writes would not be the same again.
+    """
+    messages = [{"role": role, "content": content} for role, content in turns]
+    try:
+        template = _fixed(tokenizer.get_chat_template())
+        text: str = tokenizer.apply_chat_template(
+            messages,
+            chat_template=template,
+            add_generation_prompt=generation,
+            tokenize=False,
+        )
+    except TemplateError as error:
+        raise InputError(
+            f"the chat template cannot write a record ({error}): use chat=False, or another "
+            "template"
+        ) from error
+    if _ADDRESS.search(text):
+        raise InputError(_UNSTABLE.format("where a value lies in memory"))
+    return text
+
+
+@cache
+def _fixed(template: str) -> str:
+    """The template with a clock of its own that stands still, where it asks for the time.
+
+    Raises:
+        InputError: it draws something.
+    """
+    for _, kind, value in Environment().lex(template):
+        if kind in ("name", "string") and value.strip("'\"") in ("random", "lipsum"):
+            raise InputError(_UNSTABLE.format(f"what {value!r} draws"))
+    if "strftime_now" not in template:
+        return template
+    # Transformers passes nothing callable to a template, so the clock is written in its language.
+    said = "form.replace('%%', '\\0')"
+    for directive, value in _DAY.items():
+        short = value.strip().lstrip("0") or "0" if value.strip().isdecimal() else value
+        said += f".replace('%{directive}', {value!r}).replace('%-{directive}', {short!r})"
+    said += ".replace('\\0', '%')"
+    return f"{{% macro strftime_now(form) %}}{{{{ {said} }}}}{{% endmacro %}}\n{template}"
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -14,6 +14,7 @@ from torch.nn import Module
 from olvido.audits.honesty.wrapping import bare, between, hugging_face
 from olvido.errors import InputError
 from olvido.tasks import Example, Task
+from olvido.tasks.encoding import rendered
 
 NEAR = 1e-2
 """Largest difference of a log-probability, in nats, that the same weights may show in two objects:
@@ -97,8 +98,7 @@ def template_adds(tokenizer: Any, before: Any, questions: Sequence[str] = ()) ->
 def _asked(tokenizer: Any, question: str) -> str:
     """A question as a model is given it, decoded from its tokens."""
     if getattr(tokenizer, "chat_template", None):
-        turn = [{"role": "user", "content": question}]
-        text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        text = rendered(tokenizer, [("user", question)], generation=True)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     else:
         ids = tokenizer(question)["input_ids"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -46,6 +47,11 @@ def environment(
         "tf32": "False",
         "deterministic": "True",
         "cudnn_benchmark": "False",
+        "precision": torch.get_float32_matmul_precision(),
+        "dtype": str(torch.get_default_dtype()),
+        "mkldnn": str(torch.backends.mkldnn.enabled),
+        "denormals": _denormals(),
+        "variables": _variables(),
         "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
         "world_size": str(world_size),
     }
@@ -105,6 +111,25 @@ def deterministic(threads: int | None = None) -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         torch.set_num_threads(used)
+
+
+_VARIABLES = re.compile(r"(MKL|DNNL|ONEDNN|OPENBLAS|ATEN|NVIDIA_TF32|TORCH_ALLOW_TF32)_\w+")
+_THREADS = re.compile(r"\w+_NUM_THREADS")
+
+
+def _variables() -> str:
+    """Variables that tell the libraries how to compute; threads are a line of their own."""
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if _VARIABLES.fullmatch(name) and not _THREADS.fullmatch(name)
+    }
+    return " ".join(f"{name}={found[name]}" for name in sorted(found)) or "none"
+
+
+def _denormals() -> str:
+    """Whether numbers too small to be normal are kept: torch can be told to make them zero."""
+    return "kept" if bool(torch.tensor(1e-38) * 1e-3 > 0) else "flushed"
 
 
 @cache

@@ -209,11 +209,16 @@ class _Share:
 
 
 def digests_of(records: Collection[Example], task: Task) -> dict[str, bytes]:
-    """32 bytes for each record's id and content, as they go into the chain."""
-    return {
-        record.id: hashlib.sha256(record.id.encode() + b"\0" + task.content(record)).digest()
-        for record in records
-    }
+    """32 bytes for each record's id, content and tokens, as they go into the chain.
+
+    A tokenizer or a template that has changed since makes another text of the same words.
+    """
+    found = {}
+    for record in records:
+        total = hashlib.sha256(record.id.encode() + b"\0" + task.content(record))
+        total.update(hashlib.sha256(task.fingerprint(record)).digest())
+        found[record.id] = total.digest()
+    return found
 
 
 def require_row_independence(model: Module, what: str, instead: str) -> None:
