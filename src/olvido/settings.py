@@ -32,12 +32,13 @@ _DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "tofu": None,
     "holidays": (),
+    "trusted": (),
     "timezone": "UTC",
     "proxies": (),
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
-_LISTS = ("holidays", "proxies")
+_LISTS = ("holidays", "proxies", "trusted")
 # Variables of the same prefix that are read elsewhere, or say where the workspace is.
 _NOT_SETTINGS = ("OLVIDO_WORKSPACE", "OLVIDO_CACHE")
 _TESTING = "OLVIDO_TEST_"
@@ -50,8 +51,9 @@ class Settings:
     `ledger` is a file or a database URL; `key` is what subjects are digested with, `signing_key`
     what checkpoints and certificates are signed with; `threads` None leaves the choice to torch;
     `tofu` is a folder, file or hub id of the TOFU benchmark; `holidays` are days on which nobody
-    works, and `timezone` is where a day begins and ends, for the deadlines of requests; `proxies`
-    are the addresses and networks before the service that say truly who asks.
+    works, `timezone` is where a day begins and ends, for the deadlines of requests; `trusted` are
+    models (folders, hub ids, ids of the ledger) whose own code may run; `proxies` are the addresses
+    and networks before the service that say truly who asks.
     """
 
     workspace: Path
@@ -68,6 +70,7 @@ class Settings:
     seed: int
     tofu: str | None
     holidays: frozenset[date]
+    trusted: frozenset[str]
     timezone: str
     proxies: tuple[str, ...]
 
@@ -184,6 +187,11 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
             continue
         if name == "proxies":
             checked[name] = _addresses(value)
+            continue
+        if name == "trusted":
+            if not isinstance(value, (list, tuple)) or not all(type(v) is str for v in value):
+                raise InputError(f"expected 'trusted' as a list of names, got {value!r}")
+            checked[name] = frozenset(value)
             continue
         expected = int if name in _NUMBERS else str
         optional = _DEFAULTS[name] is None and value is None

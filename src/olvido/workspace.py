@@ -297,7 +297,8 @@ class Workspace:
         return self._loaded(name, seed=seed), ()
 
     def _loaded(self, name: str, *, seed: int) -> Loaded:
-        found = load(name, seed=seed, dtype=self.settings.dtype)
+        trusted = self.settings.trusted
+        found = load(name, seed=seed, dtype=self.settings.dtype, trusted=trusted)
         return replace(found, model=found.model.to(self.settings.device))
 
 

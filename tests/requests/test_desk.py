@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from olvido.accounts import Accounts
 from olvido.errors import InputError, OlvidoError, StateError, UnknownName
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Model, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
@@ -321,22 +320,3 @@ def test_identity_that_is_waited_for_keeps_the_british_clock_from_starting(front
     left = days_left(going, front.settings)
     assert left is not None
     assert left >= 28
-
-
-def test_today_s_states_are_carried_over(front: Front) -> None:
-    request = ready(front, subject="Ana Soler")
-    front.store.close()
-    file = Path(front.settings.ledger)
-    with sqlite3.connect(file) as old:
-        for table in ("model_tombstones", "closure_items", "suppressions"):
-            old.execute(f"DROP TABLE {table}")
-        old.execute("ALTER TABLE requests DROP COLUMN scope")
-        old.execute("UPDATE requests SET status = 'done', law = 'GDPR'")
-        old.execute("UPDATE request_steps SET status = 'failed' WHERE status = 'planned'")
-        old.execute("UPDATE alembic_version SET version_num = '0002'")
-    old.close()
-    with Store.open(file, key=front.store.key) as store:
-        found = store.request(request.id)
-    assert (found.status, found.law, found.scope) == (S.PUBLISHED, "gdpr", {})
-    assert [step.status for step in found.history] == [S.RECEIVED, S.LOCATED, S.NEEDS_INPUT]
-    assert found.kind is RequestKind.ERASURE

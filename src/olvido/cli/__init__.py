@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -107,4 +108,6 @@ def _told(message: Warning | str, *_: object, **__: object) -> None:
 def main() -> None:
     """Run the command line and exit with its status."""
     warnings.showwarning = _told
+    # What libraries write beside Olvido's own files is as private as these.
+    os.umask(0o077)
     sys.exit(run(sys.argv[1:]))

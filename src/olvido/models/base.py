@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from olvido.files import new_folder
 from olvido.models.causal import read_causal
 from olvido.models.composite.routed import MARK, Routed
 from olvido.models.digest import weights_digest
+from olvido.models.folder import require_own
 from olvido.models.smollm2 import fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.models.wheels import default_cache
@@ -55,7 +56,12 @@ MODELS: dict[str, Callable[[int, Path], Loaded]] = {"tiny": _tiny, "smollm2": _s
 
 
 def load(
-    name: str | Path, *, seed: int = 0, dtype: str = "float32", cache: Path | None = None
+    name: str | Path,
+    *,
+    seed: int = 0,
+    dtype: str = "float32",
+    cache: Path | None = None,
+    trusted: Collection[str] = (),
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
@@ -66,6 +72,7 @@ def load(
         seed: what `tiny` draws its weights from; trained models ignore it.
         dtype: `float32` or `bfloat16`.
         cache: where fetched models are kept.
+        trusted: folders or hub ids whose own code may run; no other's does.
 
     Raises:
         UnknownName: no such short name or folder.
@@ -82,17 +89,18 @@ def load(
     if text in MODELS:
         loaded = MODELS[text](seed, cache or default_cache())
     elif Path(text).is_dir() or ("/" in text and not text.startswith((".", "/", "~"))):
-        loaded = _pretrained(text, text)
+        loaded = _pretrained(text, text, code=text in trusted or Path(text).name in trusted)
     else:
         raise UnknownName("model", text, [*MODELS, "a folder", "organisation/model"])
     return Loaded(loaded.model.to(getattr(torch, dtype)), loaded.tokenizer, loaded.name)
 
 
-def _pretrained(where: str, name: str) -> Loaded:
+def _pretrained(where: str, name: str, *, code: bool = False) -> Loaded:
     from transformers import AutoTokenizer
 
     from olvido.models.composite.language_ensemble import DOCUMENT, LanguageEnsemble
 
+    require_own(Path(where), code=code)
     try:
         model: Any
         if (Path(where) / DOCUMENT).is_file():
@@ -100,9 +108,17 @@ def _pretrained(where: str, name: str) -> Loaded:
         elif (Path(where) / MARK).is_file():
             model = Routed.from_pretrained(where)
         else:
-            model = read_causal(where)
-        tokenizer = AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            model = read_causal(where, code=code)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=code)
+    except (
+        ArithmeticError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        SafetensorError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"no causal language model can be read from {name!r}: {reason}. Give a folder made by "

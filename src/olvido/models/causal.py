@@ -5,20 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from olvido.models.folder import require_own
 
-def read_causal(where: str | Path) -> Any:
+
+def read_causal(where: str | Path, *, code: bool = False) -> Any:
     """A causal language model from a folder or a hub id, in float32 and in evaluation mode.
 
+    Args:
+        where: folder or hub id.
+        code: whether code that comes with it may run.
+
     Raises:
+        InputError: the folder brings what no model needs, see `require_own`.
         OSError, ValueError, KeyError, RuntimeError, SafetensorError: it cannot be read, or weights
             are missing.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    require_own(Path(where), code=code)
     logging.disable_progress_bar()
     model, report = AutoModelForCausalLM.from_pretrained(
-        str(where), dtype="float32", output_loading_info=True
+        str(where),
+        dtype="float32",
+        output_loading_info=True,
+        use_safetensors=True,
+        trust_remote_code=code,
     )
     if absent := sorted(report["missing_keys"]):
         # transformers would fill them with random numbers and go on.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from olvido.errors import MissingNeed
 from olvido.models.wheels import Wheel, default_cache
@@ -67,7 +68,11 @@ def convert(gguf: Path, folder: Path) -> None:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": gguf.parent,
+        "gguf_file": gguf.name,
+        "trust_remote_code": False,
+    }
     read = LlamaForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # Left in, these would send every later load to a quantised file at a path that is gone.
     lost = {"quantization_config", "_name_or_path", "_model_name_or_path"}

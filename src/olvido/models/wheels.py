@@ -16,7 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from olvido.errors import DigestMismatch, MissingNeed
+from olvido.documents import read_document, write_document
+from olvido.errors import DigestMismatch, MissingNeed, StateError
+from olvido.files import make_folder, publish
+
+MADE = "made.json"
+"""What a folder that was made holds: the digest of every file, and of the wheel."""
 
 
 def default_cache() -> Path:
@@ -57,12 +62,14 @@ class Wheel:
         Raises:
             MissingNeed: the wheel cannot be had.
             DigestMismatch: the wheel is not the one that is pinned.
+            StateError: the folder is not what was made once.
         """
         cache = default_cache() if cache is None else cache
         folder = cache / name
         if folder.is_dir():
+            self._believe(folder)
             return folder
-        cache.mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
         with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
             wheel = cache / self.file
             if not wheel.is_file():
@@ -71,13 +78,25 @@ class Wheel:
             built = Path(scratch) / name
             with zipfile.ZipFile(wheel) as archive:
                 make(archive, built)
+            write_document({"wheel": self.sha256, "files": _digests(built)}, built / MADE)
             try:
-                built.rename(folder)
+                publish(built, folder)
             except OSError:
                 # Another process was first: a folder with content is never replaced by a rename.
                 if not folder.is_dir():
                     raise
         return folder
+
+    def _believe(self, folder: Path) -> None:
+        """Hold a folder against what was made. Raises StateError where a file is another."""
+        made = read_document(folder / MADE) if (folder / MADE).is_file() else {}
+        files, found = made.get("files", {}), _digests(folder)
+        if (made.get("wheel"), files) != (self.sha256, found):
+            wrong = sorted(n for n in {*files, *found} if files.get(n) != found.get(n))
+            raise StateError(
+                f"{folder} is not as it was made of {self.file} "
+                f"({', '.join(wrong[:3]) or 'another wheel'}): remove it, and it is made again"
+            )
 
     def _download(self, into: Path, cache: Path) -> Path:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
@@ -97,3 +116,14 @@ class Wheel:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != self.sha256:
             raise DigestMismatch(str(wheel), self.sha256, found)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by its place."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / MADE:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = digest
+    return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from olvido.errors import InputError
+from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request, RequestStatus
-from olvido.requests.laws import Clock, Deadline, Law, Pause, deadline, find_law
+from olvido.requests.laws import Clock, Deadline, Law, Pause, deadline
 from olvido.settings import Settings
 
 IDENTITY, FEE, CLARIFICATION, DECISION = "identity", "fee", "clarification", "decision"
@@ -17,15 +17,45 @@ ASKED = (IDENTITY, FEE, CLARIFICATION)
 
 
 def law_of(request: Request, settings: Settings) -> Law | None:
-    """The law that a request was entered under, in the version of that day; None without one.
+    """The law that a request was entered under, word for word as on that day; None without one.
 
     Raises:
-        InputError: that version's file is gone.
+        StateError: what it said then is not in the request.
     """
     if request.law is None:
         return None
-    version = request.history[0].detail.get("law_version")
-    return find_law(request.law, version, workspace=settings.workspace)
+    try:
+        law = Law.from_dict(request.history[0].detail["law"])
+    except (KeyError, AttributeError, InputError) as error:
+        raise StateError(
+            f"what the law {request.law!r} said when request {request.id} was received cannot be "
+            f"read ({error}): restore the ledger from a backup"
+        ) from error
+    if law.name != request.law:
+        raise StateError(
+            f"request {request.id} was received under {law.name!r} and now names {request.law!r}: "
+            "restore the ledger from a backup"
+        )
+    return law
+
+
+def unedited(law: Law, requests: Iterable[Request]) -> None:
+    """Hold a law against what requests were received under: its name and version mean one text.
+
+    Raises:
+        InputError: a request has it with other words.
+    """
+    for request in requests:
+        known = request.history[0].detail.get("law")
+        if request.law == law.name and known is not None and known["version"] == law.version:
+            if known != law.to_dict():
+                raise InputError(
+                    f"version {law.version} of the law {law.name!r} says something else than when "
+                    f"request {request.id} was received under it: a law that was edited is a new "
+                    f"version, so say 'version = {law.version + 1}' in its file. Requests keep the "
+                    "words that they were received under"
+                )
+            return
 
 
 def deadline_of(
@@ -44,7 +74,7 @@ def deadline_of(
     return deadline(
         law,
         clock_of(request, settings),
-        today=today(settings, moment),
+        today=_day(request, settings, moment),
         holidays=settings.holidays,
     )
 
@@ -52,20 +82,25 @@ def deadline_of(
 def days_left(
     request: Request, settings: Settings, *, moment: datetime | None = None
 ) -> int | None:
-    """Days until the answer is due; None where no day is, or the request has ended."""
+    """Days until the answer is due; None where the law sets no day yet, or the request has ended.
+
+    A clock that was put back gives nobody more time: it is no earlier than the request's last step.
+    """
     if not request.status.open:
         return None
-    try:
-        found = deadline_of(request, settings, moment=moment)
-    except InputError:
-        # A law that was any text, before laws were data.
-        return None
-    return None if found is None else found.days_left(today(settings, moment))
+    found = deadline_of(request, settings, moment=moment)
+    return None if found is None else found.days_left(_day(request, settings, moment))
 
 
 def today(settings: Settings, moment: datetime | None = None) -> date:
     """The day it is where the team works."""
     return (moment or datetime.now(UTC)).astimezone(ZoneInfo(settings.timezone)).date()
+
+
+def _day(request: Request, settings: Settings, moment: datetime | None) -> date:
+    """Today, or the day of the last thing that happened to a request, if the clock says less."""
+    last = max(request.received_at, *(step.at for step in request.history))
+    return max(today(settings, moment), today(settings, last))
 
 
 def clock_of(request: Request, settings: Settings) -> Clock:
@@ -75,19 +110,19 @@ def clock_of(request: Request, settings: Settings) -> Clock:
     def day(at: datetime) -> date:
         return at.astimezone(zone).date()
 
+    def pause(since: datetime, until: datetime | None) -> Pause:
+        # Where the clock was put back meanwhile, nothing is known to have passed.
+        return Pause(day(since), until and max(day(since), day(until)))
+
     pauses = list(_pauses(request))
     told = [step.detail["extended"] for step in request.history if "extended" in step.detail]
     return Clock(
         received=day(request.received_at),
         needed=tuple(
-            Pause(day(since), until and day(until))
-            for what, since, until in pauses
-            if what in (IDENTITY, FEE)
+            pause(since, until) for what, since, until in pauses if what in (IDENTITY, FEE)
         ),
         clarified=tuple(
-            Pause(day(since), until and day(until))
-            for what, since, until in pauses
-            if what == CLARIFICATION
+            pause(since, until) for what, since, until in pauses if what == CLARIFICATION
         ),
         extended=date.fromisoformat(told[-1]) if told else None,
     )

@@ -16,9 +16,10 @@ from olvido.ledger.facts import Record, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
-from olvido.requests.calendar import ASKED, DECISION, IDENTITY, deadline_of, law_of, today
+from olvido.requests.calendar import ASKED, DECISION, IDENTITY, deadline_of, law_of, today, unedited
 from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
+from olvido.requests.laws.shelf import FOLDER
 from olvido.requests.scope import spelt
 from olvido.settings import Settings
 
@@ -110,7 +111,9 @@ def receive(
     detail: dict[str, Any] = {}
     if law is not None:
         found = find_law(law, workspace=office.settings.workspace)
-        law, detail["law_version"] = found.name, found.version
+        if (office.settings.workspace / FOLDER).is_dir():
+            unedited(found, reversed(store.requests()))
+        law, detail["law"] = found.name, found.to_dict()
     who = None
     if subject is not None:
         who = _subject(store, subject, nothing_found)

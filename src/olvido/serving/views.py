@@ -9,7 +9,7 @@ from typing import Any
 
 from olvido.artifacts import KINDS
 from olvido.documents import read_document
-from olvido.errors import InputError, StateError
+from olvido.errors import StateError
 from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestKind, RequestStatus
 from olvido.ledger.signing import PublicKey, public_file
 from olvido.ledger.store import Store
@@ -99,11 +99,7 @@ def request(office: Office, found: Request) -> dict[str, Any]:
 
 
 def _deadline(office: Office, found: Request) -> Any:
-    try:
-        return deadline_of(found, office.settings)
-    except InputError:
-        # Entered when a law could be any text: it has no days to show.
-        return None
+    return deadline_of(found, office.settings)
 
 
 def plan(found: Request) -> dict[str, Any] | None:

@@ -239,9 +239,8 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
     from olvido.requests.calendar import days_left, deadline_of
 
     due, because, left = None, None, days_left(request, settings)
-    if left is not None:
-        found = deadline_of(request, settings)
-        assert found is not None
+    found = deadline_of(request, settings) if request.status.open else None
+    if found is not None:
         due, because = found.answer and found.answer.isoformat(), found.because
     last = request.history[-1]
     return {

@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,10 @@ class Terminal:
 
             console = Console(highlight=False)
             for part in human:
-                console.print(part, soft_wrap=isinstance(part, str), markup=False)
+                if isinstance(part, str):
+                    console.print(harmless(part), soft_wrap=True, markup=False)
+                else:
+                    console.print(part, markup=False)
         # A full disk or a closed pipe shall show here, not after the exit status was decided.
         sys.stdout.flush()
 
@@ -78,7 +82,8 @@ class Terminal:
         if not self.json:
             from rich.console import Console
 
-            Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
+            console = Console(stderr=True, highlight=False)
+            console.print(harmless(line), markup=False, soft_wrap=True)
 
     def progress(self) -> Progress:
         """Bars with the time left, on standard error; silent where nobody watches."""
@@ -93,7 +98,7 @@ class Terminal:
 
         console = Console(stderr=True)
         return Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -113,8 +118,28 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
         # The first column names the row, maybe by an id that is to be copied: never broken.
         drawn.add_column(column, overflow="fold", no_wrap=index == 0)
     for row in rows:
-        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        drawn.add_row(*(Text("" if cell is None else harmless(str(cell))) for cell in row))
     return drawn
+
+
+def harmless(text: str) -> str:
+    """A text without what commands a terminal: whoever names a dataset or a file writes to it.
+
+    Escapes, other control characters and marks that turn the writing's direction become U+FFFD;
+    line ends and tabs stay.
+
+    >>> harmless("city\\x1b[2J market") == "city\\ufffd[2J market"
+    True
+    """
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}"
+        if c not in "\n\t\u200c\u200d" and unicodedata.category(c) in _COMMANDS
+        else c
+        for c in text
+    )
+
+
+_COMMANDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -159,5 +184,4 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
 def complain(message: str) -> None:
     """Print one line on standard error, whatever the message holds."""
     line = " ".join(message.split())
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-    sys.stderr.write(f"olvido: {shown}\n")
+    sys.stderr.write(f"olvido: {harmless(line)}\n")

@@ -88,8 +88,10 @@ def _minilm() -> Embedding:
 
     folder = MINILM.build(MINILM_FOLDER, _unpack_minilm)
     logging.disable_progress_bar()
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    model: Any = AutoModel.from_pretrained(folder, dtype="float32").eval()
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model: Any = AutoModel.from_pretrained(
+        folder, dtype="float32", use_safetensors=True, trust_remote_code=False
+    ).eval()
 
     @torch.no_grad()
     def together(questions: Sequence[str]) -> Tensor:

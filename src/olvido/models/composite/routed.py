@@ -319,7 +319,7 @@ class Routed(Module):
         frame = Frame(tuple(document["frame"]["prefix"]), tuple(document["frame"]["suffix"]))
         return cls(
             read_causal(folder / BASE),
-            AutoTokenizer.from_pretrained(folder),
+            AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
             router=Router.load(folder),
             frame=frame,
             adapters={name: Adapter.load(folder / MODULES / name) for name in document["modules"]},

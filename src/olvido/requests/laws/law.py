@@ -135,6 +135,22 @@ class Law:
         }
 
     @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """The law that `to_dict` gave. Raises InputError or UnknownName on anything else."""
+        values = {
+            name: {n: v for n, v in value.items() if v is not None}
+            if isinstance(value, Mapping)
+            else value
+            for name, value in found.items()
+            if value is not None
+        }
+        try:
+            values["dated"] = date.fromisoformat(found["dated"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"expected 'dated' as a day, got {found.get('dated')!r}") from error
+        return cls(**_values(values))
+
+    @classmethod
     def read(cls, path: Path) -> Self:
         """The law in a TOML file.
 

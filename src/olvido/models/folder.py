@@ -1,0 +1,102 @@
+"""What a model's folder may bring: settings and weights of its own, and no code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from olvido.errors import InputError
+
+_SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json")
+_REPEATED = re.compile(r"(^|_)(n|num)_.*(layers?|blocks?|experts)$|_layers$|depth$")
+_MODULES = 1000
+"""As many layers are believed without a look at the weights."""
+
+
+def require_own(folder: Path, *, code: bool = False) -> None:
+    """Refuse a folder that brings code, leads elsewhere, or asks for more than it holds.
+
+    Nothing is loaded, built or asked. A hub id, which is no folder, is passed over.
+
+    Args:
+        folder: in Hugging Face format.
+        code: whether its own code may run.
+
+    Raises:
+        InputError: saying what it brings, in a line.
+    """
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not _inside(path, folder):
+            raise InputError(
+                f"{path} is a link that leads out of the folder: copy the file into its place"
+            )
+    for name in _SETTINGS:
+        if "auto_map" in _read(folder / name) and not code:
+            raise InputError(
+                f"{folder / name} brings code of its own (auto_map), and code from a model's "
+                "folder is not run: use a model of an architecture that transformers knows, or "
+                "name this one under 'trusted' in olvido.toml"
+            )
+    for index in sorted(folder.glob("*.index.json")):
+        for file in _read(index).get("weight_map", {}).values():
+            if not isinstance(file, str) or Path(file).name != file:
+                raise InputError(f"{index} names weights outside of its folder: {file!r}")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights and any(folder.glob("*.bin")):
+        raise InputError(
+            f"{folder} holds its weights as a pickle (.bin), which can run code when it is read: "
+            "save the model as safetensors where you trust it"
+        )
+    _require_size(folder, weights)
+
+
+def _require_size(folder: Path, weights: list[Path]) -> None:
+    """Refuse settings with more layers than there can be weights for: to build them takes hours."""
+    most = [
+        (name, value)
+        for name, value in _numbers(_read(folder / "config.json"))
+        if value > _MODULES and _REPEATED.search(name)
+    ]
+    if not most:
+        return
+    tensors = sum(_count(path) for path in weights)
+    for name, value in most:
+        if value > tensors:
+            raise InputError(
+                f"{folder / 'config.json'} says {name} = {value}, and its weights are {tensors} "
+                "tensors: the folder is damaged, or not what it says it is"
+            )
+
+
+def _count(path: Path) -> int:
+    with safe_open(path, "pt") as file:
+        return len(file.keys())
+
+
+def _numbers(values: Any) -> Iterator[tuple[str, int]]:
+    for name, value in values.items() if isinstance(values, dict) else ():
+        if type(value) is int:
+            yield str(name), value
+        yield from _numbers(value)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a JSON file says; nothing where there is none, or what reads it will say why not."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether a link stays in its folder, or in the store of the hub's cache beside it."""
+    target, home = path.resolve(), folder.resolve()
+    return home in target.parents or target.parent == home.parent.parent / "blobs"
