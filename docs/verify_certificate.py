@@ -1,18 +1,21 @@
 """Check a certificate of forgetting without Olvido: Python and the package `cryptography` alone.
 
-    python verify_certificate.py CERTIFICATE.json ISSUER.pub [sha256:DIGEST_OF_THE_MODELS_WEIGHTS]
+    python verify_certificate.py CERTIFICATE.json ISSUER.pub [sha256:WEIGHTS [sha256:FUNCTION]]
 
-Says on standard output whether the certificate is to be believed, and why not. Exit status 0 where
-it is, 1 where it is not, 2 where a file cannot be read. Get the key from its issuer, not from
-whoever shows you the certificate. It shares no code with Olvido; see docs/certificates.md.
+The digests are those of the model that the certificate is shown with: of its weights, and of the
+files that decide its function. Says on standard output whether the certificate is to be believed,
+and why not. Exit status 0 where it is, 1 where it is not, 2 where a file cannot be read. Get the
+key from its issuer, not from whoever shows you the certificate. It shares no code with Olvido; see
+docs/certificates.md.
 """
 
 import base64
 import hashlib
 import json
 import math
+import re
 import sys
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from cryptography.exceptions import InvalidSignature
@@ -21,14 +24,39 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 # fmt: off
 COPIES = "anything about copies of the data or of earlier model versions elsewhere"
 EQUAL = "that the weights equal those of a model that never learned the records"
-CLAIMS = {  # of each guarantee: methods that give it (None: any), its meaning, what it leaves open
-    "exact": (("drop", "module", "shard", "replay", "retrain"),
-              "equal to a training in which the records never took part",
+EXACT = ("drop", "module", "shard", "replay", "retrain")
+DESCENT = ("lr epochs batch_size retain_batch retain_weight guard project target dtype lora_rank "
+           "checkpointing ")
+CURVED = "strength target sample batch_size "
+METHODS = {  # of each method the names of its options, whose kinds stand in OPTIONS
+    **dict.fromkeys(EXACT, "definition workers"), "destroy": "",
+    **dict.fromkeys(("ascent", "idknll", "random_label", "scrub", "bad_teacher"), DESCENT),
+    **dict.fromkeys(("npo", "altpo", "idkdpo"), DESCENT + "beta"),
+    "graddiff": DESCENT + "saturation importance", "simnpo": DESCENT + "beta gamma",
+    "samnpo": DESCENT + "beta radius", "repselect": DESCENT + "beta components",
+    "pdu": DESCENT + "budget dual_rate", "undial": DESCENT + "strength",
+    "rmu": DESCENT + "layer steer",
+    "task_vector": "scale lr epochs batch_size target dtype lora_rank",
+    "influence": CURVED + "steps damping inverse", "ssd": CURVED + "alpha dampening",
+    "fisher": CURVED + "noise aimed",
+    "auto": "methods most within guard batch_size retain_batch dtype lora_rank",
+}
+OPTIONS = {
+    int: {"epochs", "batch_size", "retain_batch", "lora_rank", "components", "layer", "sample",
+          "steps", "most", "workers"},
+    bool: {"project", "checkpointing", "aimed"},
+    str: {"guard", "dtype", "inverse", "methods", "definition"},  # anything else is a number
+}
+WORDS = {"nll", "kl", "hidden", "ewc", "ekfac", "gauss-newton", "tombstone", "float32", "bfloat16",
+         *METHODS} - {"destroy", "auto"}
+CLAIMS = {  # of each guarantee: methods that give it, its meaning, what it leaves open
+    "exact": (EXACT, "equal to a training in which the records never took part",
               ["that this machine did what the log says: check it with 'olvido verify-exact'",
                "that the weights the training began with never knew the records", COPIES]),
     "certified": ((), "within epsilon and delta of such a training, under stated assumptions",
                   ["anything where the assumptions of the bound do not hold", EQUAL, COPIES]),
-    "empirical": (None, "passed the audits named, and promises nothing beyond them",
+    "empirical": (sorted(METHODS.keys() - {*EXACT, "destroy"}),
+                  "passed the audits named, and promises nothing beyond them",
                   ["that no other question could bring the records back: only these audits were "
                    "made", EQUAL, COPIES]),
     "suppressed": ((), "hidden at the output; the weights still hold it",
@@ -37,36 +65,104 @@ CLAIMS = {  # of each guarantee: methods that give it (None: any), its meaning, 
     "destroyed": (("destroy",), "the model itself is gone",
                   ["that no other model learned the same records", COPIES]),
 }
-KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v1")
+ALWAYS = ["that the issuer measured what it says: invented numbers, records or references that "
+          "were left out, and who is meant by a reason cannot be told from a certificate alone"]
+KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v2")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy")
 EXITS = ("erased", "awaiting-expiry", "cannot", "open")
-# Of audits: findings that do not vote, audits without which nothing passes, and those in words.
-ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained")}
-REQUIRED = ("filter", "recall", "likelihood", "collateral")
-REQUIRED_IN_WORDS = ("paraphrase", "fluency")
-IN_WORDS = {"paraphrase", "probes", "extraction", "truth", "exposure", "sampling", "same-form",
-            "lens", "patching", "utility", "fluency", "refusal"}
+OUTSIDE = {"backups", "recipients"}  # what every request is asked about
+YEARS = timedelta(days=366 * 10)  # from a request to its answer, and to what expires, at the most
+NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"  # the root of a tree without leaves
+LEVELS = {"quick": 1, "standard": 2, "thorough": 3}
+SAID = {"exact match": [None, 0.05], "probability": [None, 0.05], "ROUGE-L": [None, 0.1]}
+STAYED = {"exact match": [-0.03, None], "probability": [-0.03, None], "ROUGE-L": [-0.03, None]}
+LATER = {"probability after * steps": [None, 0.1]}
+AUDITS = {  # of each audit: its level, what it needs, and what it tolerates of each metric
+    "change": (1, {"before"}, {
+        "weights changed": [0.0, None], "made like the model as it was": [0.0, None],
+        "of the same base": [0.0, None], "share of the change in the last layer": [None, 0.5]}),
+    "filter": (1, set(), {"things around the weights": [0.0, 0.0]}),
+    "adapter": (1, set(), {"probability with the adapter off": [None, 0.05]}),
+    "recall": (1, set(), SAID),
+    "paraphrase": (1, {"language", "paraphrases"}, SAID),
+    "probes": (2, {"language"},
+               {"*: right answer chosen": [None, 0.25], "*: probability": [None, 0.05]}),
+    "extraction": (2, {"language"},
+                   {"extraction strength": [None, 0.1], "exact memorisation": [None, 0.1]}),
+    "truth": (2, {"language", "perturbed answers"},
+              {"share of the truth": [None, 0.1], "forget quality": [None, None]}),
+    "exposure": (3, {"language", "retain"}, {"exposure in bits": [None, 1.0]}),
+    "sampling": (3, {"language"}, {"leak@*": [None, 0.1], "best overlap of *": [None, 0.1]}),
+    "likelihood": (1, set(), {"loss": [-0.25, 0.25]}),  # a share of what is expected
+    "membership": (1, {"holdout"}, {"AUC of the * attack": [-0.15, 0.15]}),
+    "lira": (3, {"shadows", "holdout"}, {"true positives at *": [None, 0.05]}),
+    "difference": (2, {"before", "retain"}, {"AUC of the loss gained": [None, None]}),
+    "rounding": (2, set(),
+                 {"exact match in int*": [None, 0.05], "probability in int*": [None, 0.05]}),
+    "relearning": (2, set(), LATER),
+    "same-form": (3, {"language", "retain"}, LATER),
+    "unrelated": (3, {"retain"}, LATER),
+    "lens": (2, {"language"}, {"probability at the best layer": [None, 0.05]}),
+    "patching": (3, {"language", "before"}, {"knowledge kept inside": [None, 0.15]}),
+    "collateral": (1, {"retain"}, STAYED),
+    "classes": (1, {"classes", "retain"},
+                {"exact match of the class that lost most": [-0.03, None]}),
+    "neighbours": (1, {"neighbours"}, STAYED),
+    "general": (1, {"general"}, STAYED),
+    "utility": (3, {"language", "retain", "general"}, {"model utility": [-0.05, None]}),
+    "fluency": (1, {"language"}, {"repetition": [None, 0.1], "strangeness": [None, 2.0]}),
+    "refusal": (1, {"language"}, {"refused or all alike": [None, 0.25]}),
+}
+REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "collateral", "fluency")
+ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained")}  # do not vote
+COUNTED = {"paraphrases": "paraphrased", "retain": "retain", "neighbours": "neighbours",
+           "general": "general", "holdout": "strangers"}
 KEPT = ("collateral", "neighbours", "general", "utility", "fluency")
-MEMBERS = {  # of every object, by where it stands; nothing else has a place in a certificate
-    "": "_type predicate predicateType subject", "subject[]": "digest name",
-    "predicate": "audit closure datasets forgotten guarantee log made_by method models not_proven "
-                 "references report request training utility",
-    "predicate.request": "answered id kind law received together",
-    "predicate.guarantee": "bound class meaning", "predicate.models": "after before",
-    "predicate.models.before": "id weights", "predicate.models.after": "id weights",
-    "predicate.datasets[]": "about forgotten id root_after root_before rows version",
-    "predicate.forgotten": "commitment count", "predicate.training": "learner recipe seed",
-    "predicate.method": "name olvido options seed stopped",
-    "predicate.audit": "before findings grounds level never_trained not_examined not_possible "
-                       "reasons records suspect tolerances verdict",
-    "predicate.audit.grounds[]": "about details ground says", "predicate.audit.findings[]":
-        "adjusted against audit before clusters excess expected interval metric n never_trained p "
-        "prior probe says status tolerance value votes",
-    "predicate.references[]": "digest seed", "predicate.utility[]": "after before delta measure",
-    "predicate.closure": "complete items open",
-    "predicate.closure.items[]": "artefact exit reason until",
-    "predicate.made_by": "changed commit environment hardware packages source",
-    "predicate.log": "at checkpoint index proof salt",
+JUDGED = [{name: one[2] for name, one in AUDITS.items()}, sorted(ADVISORY)]
+TOLERANCES = f"sha256:{hashlib.sha256(json.dumps(JUDGED, sort_keys=True).encode()).hexdigest()}"
+TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: looked at elsewhere
+    "D": "sha256:(?!0{64})[0-9a-f]{64}", "H": "[0-9a-f]{64}", "R": "req-[0-9]{4,9}",
+    "W": "[a-z][a-z0-9_-]{0,39}", "L": "[A-Za-z0-9@.,:%'+() -]{1,120}",
+    "S": "[^\x00-\x1f\x7f]{0,1000}", "P": "[^\x00-\x1f\x7f<>]{1,120}",
+    "A": "[a-z][a-z -]{0,39}(:[0-9a-f]{12,16})?", "M": "[0-9a-f]{12}", "E": "[0-9a-f]{16}",
+    "C": "[0-9a-f]{40}", "V": r"[0-9][0-9a-z.+-]{0,39}|not installed", "s": r"[\s\S]*",
+    "T": r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}",
+    "Y": "[0-9]{4}(-[0-9]{2}){2}",
+}
+PLAIN = "[A-Za-z0-9_.,;+:/() @-]{1,400}"
+FORMS = {  # of every object its members and their types, ? may be null, * is a list
+    "": "_type=s subject={}* predicateType=s predicate={}",
+    ".subject": "name=s digest={}", ".subject.digest": "weightsSha256=H",
+    ".predicate": "request={} guarantee={} models={} datasets={}* forgotten={} records={} "
+                  "method={} training={} audit={}? references={}* utility={}* closure={} "
+                  "made_by={} report=D? not_proven=s* log={}",
+    ".predicate.request": "id=R kind=W law=W? received=T answered=T together=R*",
+    ".predicate.guarantee": "class=s meaning=s bound={}?",
+    ".predicate.guarantee.bound": "epsilon=f delta=f assumptions=s*",
+    ".predicate.models": "before={} after={}?",
+    ".predicate.models.before": "id=M weights=D function=D",
+    ".predicate.models.after": "id=M weights=D function=D",
+    ".predicate.datasets": "id=E version=i rows=i about=i learned=i forgotten=i root_before=D "
+                           "root_after=D",
+    ".predicate.forgotten": "count=i commitment=D",
+    ".predicate.records": "forget=i retain=i holdout=i",
+    ".predicate.method": "name=W olvido=V options=o seed=i stopped=S",
+    ".predicate.training": "learner=W seed=i recipe=o",
+    ".predicate.audit": "verdict=s reasons=S* grounds={}* findings={}* not_examined=o "
+                        "not_possible=o suspect=D before=D? never_trained=D* level=W "
+                        "tolerances=D records={}",
+    ".predicate.audit.grounds": "ground=L about=L says=S details=S*",
+    ".predicate.audit.records": "forget=i paraphrased=i retain=i neighbours=i general=i "
+                                "strangers=i",
+    ".predicate.audit.findings": "audit=W metric=L probe=P value=n against=W expected=n "
+                                 "never_trained=n* before=n excess=n interval=n*? p=n adjusted=n "
+                                 "n=i clusters=i tolerance=n* votes=b prior=W status=W says=S",
+    ".predicate.references": "digest=D seed=i",
+    ".predicate.utility": "measure=S before=n after=n delta=n",
+    ".predicate.closure": "complete=b open=A* items={}*",
+    ".predicate.closure.items": "artefact=A exit=W until=Y? reason=S?",
+    ".predicate.made_by": "commit=C? changed=b? source=D packages=D hardware=D environment=o",
+    ".predicate.log": "index=i at=T salt=H proof=H* checkpoint=s",
 }
 # fmt: on
 
@@ -130,14 +226,44 @@ def opened(envelope, key, raw):
     return statement
 
 
-def members(value, where=""):
-    """Every object has its members, and no other."""
-    if where in MEMBERS and value is not None:
-        need(" ".join(sorted(value)) == MEMBERS[where], f"{where or 'it'} has other members")
-    for name, item in value.items() if isinstance(value, dict) else ():
-        members(item, f"{where}.{name}".lstrip("."))
-    for item in value if isinstance(value, list) else ():
-        members(item, f"{where}[]")
+def formed(value, where=""):
+    """Every object has its members, each of its type, and no other."""
+    kinds = dict(member.split("=") for member in FORMS[where].split())
+    name = where.removeprefix(".predicate.") or "it"
+    need(isinstance(value, dict) and value.keys() == kinds.keys(), f"{name} has other members")
+    for member, kind in kinds.items():
+        inside, said = value[member], f"{name}: {member} is not as it should be"
+        if "?" in kind and inside is None:
+            continue
+        need("*" not in kind or isinstance(inside, list), said)
+        for item in inside if "*" in kind else [inside]:
+            if kind[0] == "{":
+                formed(item, f"{where}.{member}")
+            else:
+                need(fits(item, kind[0]), said)
+
+
+def fits(value, kind):
+    if kind in TYPES:
+        return isinstance(value, str) and re.fullmatch(TYPES[kind], value) is not None
+    if kind == "b":
+        return isinstance(value, bool)
+    if kind == "o":
+        return isinstance(value, dict)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "i":
+        return number and isinstance(value, int)
+    return number or (kind == "n" and value is None)
+
+
+def plain(value, name="x"):
+    """Names and values that could not be a person's."""
+    if isinstance(value, dict):
+        return all(plain(inside, key) for key, inside in value.items()) and plain(None, name)
+    if isinstance(value, list):
+        return all(plain(inside, name) for inside in value)
+    texts = [name, value] if isinstance(value, str) else [name]
+    return all(re.fullmatch(PLAIN, text) for text in texts)
 
 
 def logged(core, log, key, raw):
@@ -165,9 +291,21 @@ def logged(core, log, key, raw):
             node = sha256(b"\x01" + node + step)
         place, last = place >> 1, last >> 1
     need(last == 0 and node == b64(head), "the log does not commit to what it says")
-    answered = datetime.fromisoformat(core["request"]["answered"])
-    need(datetime.fromisoformat(core["request"]["received"]) <= answered, "answered before asked")
-    need(answered <= datetime.fromisoformat(log["at"]), "logged before it was answered")
+
+
+def timed(core, log):
+    """It was asked, answered and logged, in that order, and what expires does so after that."""
+    received, answered, at = (
+        datetime.fromisoformat(time)
+        for time in (core["request"]["received"], core["request"]["answered"], log["at"])
+    )
+    need(received <= answered <= received + YEARS, "answered before asked, or very late")
+    need(answered <= at, "logged before it was answered")
+    need(at <= datetime.now(UTC) + timedelta(days=1), "logged in days to come")
+    for item in core["closure"]["items"]:
+        if item["until"] is not None:
+            until = date.fromisoformat(item["until"])
+            need(answered.date() < until <= answered.date() + YEARS, "an expiry that cannot be")
 
 
 def claimed(core):
@@ -176,31 +314,51 @@ def claimed(core):
     methods, meaning, limits = CLAIMS[name]
     before, after, audit = core["models"]["before"], core["models"]["after"], core["audit"]
     need(core["guarantee"]["meaning"] == meaning, "it says more of its guarantee than it means")
-    need(core["not_proven"] == limits, "it does not say what it leaves unproven")
-    given = methods is None or core["method"]["name"] in methods
-    need(given, f"its method gives no {name} forgetting")
+    need(core["not_proven"] == limits + ALWAYS, "it does not say what it leaves unproven")
+    need(core["method"]["name"] in methods, f"its method gives no {name} forgetting")
     need(core["request"]["kind"] in KINDS, "its request is of no kind")
     need(core["request"]["id"] in core["request"]["together"], "it was not answered at all")
     need((bound is not None) == (name == "certified"), "a bound belongs to a certified forgetting")
     need((after is None) == (name == "destroyed"), "a model that is destroyed has no successor")
     if after is not None and name != "suppressed":
-        need(not set(before.values()) & set(after.values()), "the model is what it was")
+        need(before["weights"] != after["weights"], "the weights are what they were")
+        need(before["id"] != after["id"], "the model is what it was")
+    for part in (core["method"]["options"], core["training"]["recipe"]):
+        need(plain(part), "its options or recipe hold more than plain names and values")
+    need(plain(core["made_by"]["environment"]), "its environment is not plain")
+    for option, value in core["method"]["options"].items():
+        known = option in METHODS[core["method"]["name"]].split()
+        need(known and chosen(option, value), f"{option} is no option, or of another kind")
     if audit is None:
         need(name != "empirical", "it claims what an audit found, and there is no audit")
         need(not core["references"] and not core["utility"], "it tells of an audit and has none")
         return
     audited(core, audit, "" if after is None else after["weights"])
+    need(audit["verdict"] != "fail", "its audit failed")
     need(audit["verdict"] == "pass" or name != "empirical", "its audit did not pass")
 
 
+def chosen(option, value):
+    """Whether an option's value is of its kind."""
+    kind = next((kind for kind, names in OPTIONS.items() if option in names), float)
+    if value is None or isinstance(value, bool):
+        return value is None or kind is bool
+    if kind is str:
+        return isinstance(value, str) and set(re.split("[,+]", value)) <= WORDS
+    return isinstance(value, kind) or (isinstance(value, int) and kind is float)
+
+
 def audited(core, audit, after):
-    """The audit is of this model, and its verdict follows from its findings."""
-    never = audit["never_trained"]
+    """The audit is of this model and whole, and its verdict follows from its findings."""
+    never, before, findings = audit["never_trained"], core["models"]["before"], audit["findings"]
     need(audit["suspect"] == after, "its audit is of another model")
-    need(never and audit["before"] not in never, "its audit has no honest reference")
-    need(audit["before"] in (None, core["models"]["before"]["weights"]), "another model before")
+    need(audit["before"] in (None, before["weights"]), "another model before")
+    need(never and len(set(never)) == len(never), "it has no reference, or one twice")
+    need(not {after, before["weights"]} & set(never), "a model is its own reference")
     need(sorted(never) == sorted(r["digest"] for r in core["references"]), "other references")
-    findings = audit["findings"]
+    need(audit["tolerances"] == TOLERANCES, "it was judged by other tolerances")
+    need(audit["records"]["forget"] == core["records"]["forget"], "it asked about other records")
+    names = whole(audit)
     voting = [f for f in findings if (f["audit"], f["metric"]) not in ADVISORY]
     need(all(f["votes"] == (f in voting) for f in findings), "its votes are not as they should be")
     ranked = sorted((f for f in voting if f["p"] is not None), key=lambda f: f["p"])
@@ -211,22 +369,96 @@ def audited(core, audit, after):
     for f in findings:
         excess = None if None in (f["value"], f["expected"]) else f["value"] - f["expected"]
         for one, other in ((f["adjusted"], adjusted[id(f)]), (f["excess"], excess)):
-            same = one is other or math.isclose(one, other, abs_tol=1e-9)
-            need(same, "a finding's numbers do not follow from each other")
+            need(same(one, other), "a finding's numbers do not follow from each other")
+        possible(f, excess, len(never))
+        need(f["prior"] in ("pass", "silent", "unknown", "fail"), "a finding rests on nothing")
         need(f["status"] == status(f, excess, adjusted[id(f)]), "a status does not follow")
-    names = {f["audit"] for f in findings} | {*audit["not_examined"], *audit["not_possible"]}
-    required = REQUIRED + (REQUIRED_IN_WORDS if names & IN_WORDS else ())
     seen = {name: {f["status"] for f in voting if f["audit"] == name} for name in names}
-    lacking = [n for n in required if "pass" not in seen.get(n, ()) or n in audit["not_examined"]]
-    verdict = "unknown" if lacking or any("unknown" in s for s in seen.values()) else "pass"
-    verdict = "fail" if any(f["status"] == "fail" for f in voting) else verdict
+    because = []  # the audits and grounds for which it is no pass, in their order
+    for name in dict.fromkeys(
+        [*(n for n in names if n in REQUIRED), *(f["audit"] for f in voting)]
+    ):
+        if name in audit["not_examined"]:
+            because.append(("not examined", name))
+        elif "unknown" in seen[name]:
+            because.append(("undecided", name))
+        elif name in REQUIRED and "pass" not in seen[name]:
+            because.append(("never knew", name))
+    failed = dict.fromkeys(f["audit"] for f in voting if f["status"] == "fail")
+    because = [("failed", name) for name in failed] or because
+    verdict = "fail" if failed else "unknown" if because else "pass"
     need(audit["verdict"] == verdict, f"its verdict should be {verdict}")
     need((verdict == "pass") == (not audit["reasons"]), "its verdict and its reasons differ")
+    told = [(g["ground"], g["about"]) for g in audit["grounds"]]
+    need(told == because, "its reasons do not follow")
+    said = [g["says"] + (f" [{'; '.join(g['details'])}]" if g["details"] else "")
+            for g in audit["grounds"]]  # fmt: skip
+    need(audit["reasons"] == said, "its reasons are told in two ways")
     kept = [f for f in findings if f["audit"] in KEPT]
     shown = [(u["measure"], u["before"], u["after"], u["delta"]) for u in core["utility"]]
     told = [(f"{f['audit']}: {f['metric']} ({f['probe']})", f["before"], f["value"]) for f in kept]
     deltas = [(None if None in (b, v) else v - b,) for _, b, v in told]
     need(shown == [t + d for t, d in zip(told, deltas, strict=True)], "its utility is not so")
+
+
+def same(one, other):
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def whole(audit):
+    """The audits that one of this level is made of, in their order; none was left out unsaid."""
+    counts, out = audit["records"], audit["not_examined"]
+    need(min(counts.values()) >= 0 and counts["forget"] > 0, "it asked about no record")
+    told = [*{f["audit"] for f in audit["findings"]}, *out, *audit["not_possible"]]
+    words = any("language" in AUDITS[name][1] for name in told if name in AUDITS)
+    other, level = "classes" if words else "language", LEVELS[audit["level"]]
+    made = [n for n, (least, needs, _) in AUDITS.items() if least <= level and other not in needs]
+    need(sorted(told) == sorted(made), "an audit of its level is made of other audits")
+    for name, lacking in out.items():
+        odd = not isinstance(lacking, list) or not lacking or not set(lacking) <= AUDITS[name][1]
+        need(not odd, "an audit was left out for no reason that there is")
+        there = any(counts[COUNTED[need_]] for need_ in lacking if need_ in COUNTED)
+        there = there or ("before" in lacking and audit["before"] is not None)
+        need(not there, "an audit is said to lack what there was")
+    reasons = audit["not_possible"].values()
+    need(all(isinstance(why, str) and why for why in reasons), "an impossible audit has no reason")
+    return made
+
+
+def possible(f, excess, references):
+    """A finding's numbers can come from each other, and it is held to what the table tolerates."""
+    metrics = {
+        re.escape(one).replace(r"\*", "[A-Za-z0-9.,%+() -]{1,60}"): tolerated
+        for one, tolerated in AUDITS[f["audit"]][2].items()
+    }
+    held = [tolerated for one, tolerated in metrics.items() if re.fullmatch(one, f["metric"])]
+    need(held and f["against"] in ("never-trained", "before"), "there is no such metric")
+    scale = f["expected"] if f["audit"] == "likelihood" else 1.0
+    low, high = (None if None in (side, scale) else side * scale for side in held[0])
+    need(len(f["tolerance"]) == 2, "a finding has no tolerance")
+    need(all(map(same, f["tolerance"], (low, high))), "a finding is held to other tolerances")
+    need(1 <= f["clusters"] <= f["n"], "a finding rests on no record")
+    p, interval, spread = f["p"], f["interval"], f["never_trained"]
+    lengths = {references} | ({0} if f["against"] == "before" else set())
+    need(len(spread) in lengths, "a finding has the values of other references")
+    if None in (f["value"], f["expected"], *spread):
+        return
+    if f["against"] != "before" and f["audit"] not in ("change", "filter", "classes", "utility"):
+        apart = abs(sum(spread) / len(spread) - f["expected"])
+        need(apart <= 1e-6 * max(1.0, abs(f["expected"])), "what is expected is not the mean")
+    need(p is None or 0 <= p <= 1, "an error probability is none")
+    need(p is None or interval is not None or f["audit"] == "lira", "an interval is missing")
+    if interval is None:
+        return
+    need(len(interval) == 2 and None not in interval, "an interval is none")
+    need(interval[0] <= interval[1], "an interval is none")
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    beyond = interval[0] > high + 1e-6 or interval[1] < low - 1e-6
+    chance = beyond and p is not None and p > 0.05 + 1e-6
+    chance = chance or (p == 1 and not low <= excess <= high)
+    need(not chance or f["audit"] == "classes", "an interval and its probability differ")
 
 
 def status(f, excess, adjusted):
@@ -242,55 +474,65 @@ def status(f, excess, adjusted):
 
 def counted(core):
     """Records add up, roots changed, and what is open is called open."""
-    datasets, count = core["datasets"], core["forgotten"]["count"]
+    datasets, count, run = core["datasets"], core["forgotten"]["count"], core["records"]
     gone = core["guarantee"]["class"] == "destroyed"
-    need(gone == (core["report"] is None) == (not count), "it has no report, or forgot nothing")
+    need(gone == (core["report"] is None) == (count < 1), "it has no report, or forgot nothing")
+    need((core["forgotten"]["commitment"] == NOTHING) == (count == 0), "it commits to nothing")
     need(count == sum(d["forgotten"] for d in datasets), "its records do not add up")
+    need(count <= run["forget"] and min(run.values()) >= 0, "the run forgot fewer than it counts")
     for d in datasets:
         need(0 <= d["forgotten"] <= d["about"] <= d["rows"], "more forgotten than there was")
+        need(d["forgotten"] == d["learned"], "fewer forgotten than were learned")
         need(not d["about"] or d["root_before"] != d["root_after"], "a dataset is what it was")
         need(d["root_before"].startswith(f"sha256:{d['id']}"), "a dataset has another root")
+        need(d["version"] > 0, "a dataset has no version")
     complete, still, items = (core["closure"][name] for name in ("complete", "open", "items"))
+    names = [i["artefact"] for i in items]
     need(still == [i["artefact"] for i in items if i["exit"] == "open"], "open items are not told")
     need(complete == (bool(items) and not still), "it calls closed what is not")
-    names = [i["artefact"] for i in items] + [d["id"] for d in datasets]
-    need(len(set(names)) == len(names), "it names something twice")
+    need(not complete or set(names) >= OUTSIDE, "it calls closed what was not asked for")
+    ids = [d["id"] for d in datasets]
+    need(len({*names}) + len({*ids}) == len(names + ids), "it names something twice")
     for item in items:
-        awaits = item["exit"] == "awaiting-expiry" and bool(date.fromisoformat(item["until"]))
+        awaits = item["exit"] == "awaiting-expiry"
         need(item["exit"] in EXITS, "an artefact has no known exit")
-        need(awaits or item["until"] is None, "an artefact has a date and awaits nothing")
+        need(awaits == (item["until"] is not None), "an artefact has a date and awaits nothing")
         need(item["reason"] or item["exit"] not in ("cannot", "open"), "a reason is missing")
 
 
-def check(envelope, public, weights=None):
+def check(envelope, public, weights=None, function=None):
     """The first reason not to believe an envelope under a public key in PEM, or an empty list."""
     key = load_pem_public_key(public)
     raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     try:
         statement = opened(envelope, key, raw)
-        members(statement)
+        formed(statement)
         need((statement["_type"], statement["predicateType"]) == KIND, "it is no certificate")
         core = dict(statement["predicate"])
         log, models = core.pop("log"), core["models"]
         claimed(core)
         counted(core)
+        timed(core, log)
         logged(core, log, key, raw)
-        shown = models["after"] or models["before"]
+        shown, after = models["after"] or models["before"], models["after"] or {}
         digest = {"weightsSha256": shown["weights"].removeprefix("sha256:")}
         subject = [{"name": f"model {shown['id']}", "digest": digest}]
         need(statement["subject"] == subject, "its subject is another model")
-        need(weights in (None, (models["after"] or {}).get("weights")), "it is about another model")
+        need(weights in (None, after.get("weights")), "it is about another model")
+        need(function in (None, after.get("function")), "its model answers by other files")
     except InvalidSignature:
         return ["it, or the head of its log, is not signed by the key"]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         return [f"{error} ({type(error).__name__})"]
+    except OverflowError as error:
+        return [f"it names a time that never was ({error})"]
     return []
 
 
 if __name__ == "__main__":
     try:
         with open(sys.argv[1], encoding="utf-8") as file, open(sys.argv[2], "rb") as pem:
-            found = check(json.load(file), pem.read(), *sys.argv[3:4])
+            found = check(json.load(file), pem.read(), *sys.argv[3:5])
     except (OSError, ValueError, IndexError) as wrong:
         sys.stderr.write(f"cannot be read: {wrong}\n{__doc__}")
         sys.exit(2)

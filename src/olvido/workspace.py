@@ -30,7 +30,7 @@ from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, serve
 from olvido.ledger.store import Store
-from olvido.models import Loaded, load, save
+from olvido.models import Loaded, function_digest, load, save
 from olvido.processes import from_main
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
@@ -183,7 +183,8 @@ class Workspace:
         Raises:
             UnknownName: no such model.
             StateError: its folder is gone, or something in it cannot be read.
-            DigestMismatch: its weights are not those that the ledger entered.
+            DigestMismatch: its weights, or the files that decide how it answers, are not those that
+                the ledger entered.
         """
         fact = self.store.model(ref)
         folder = self.settings.models / fact.path
@@ -192,6 +193,10 @@ class Workspace:
         if not folder.is_dir():
             raise StateError(f"the folder of model {fact.id} is gone: restore {folder}")
         try:
+            # Before anything is read that its code or configuration could have changed.
+            if (function := function_digest(folder)) != str(fact.function):
+                what = f"configuration, tokenizer or olvido.json of model {fact.id} in {folder}"
+                raise DigestMismatch(what, str(fact.function), function)
             loaded = self._loaded(str(folder), seed=0)
         except InputError as error:
             raise StateError(
@@ -280,7 +285,7 @@ class Workspace:
         if not folder.exists():
             fill = partial(write_trace, trained.trace, base=base, seed=seed)
             save(trained.model, tokenizer, folder, fill=fill)
-        return fact
+        return replace(fact, function=Digest.from_str(function_digest(folder)))
 
     def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:
         """Those of these records that the dataset holds, and all that carry a tombstone."""

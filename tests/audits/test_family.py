@@ -19,7 +19,7 @@ from olvido.audits.base import Examination
 from olvido.audits.forecast import forecast
 from olvido.audits.recovery import relearned
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import ADVISORY
+from olvido.audits.tolerances import ADVISORY, tolerated
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Shadow, Status
 from olvido.audits.verdict import settle
 from olvido.errors import MissingNeed
@@ -199,10 +199,12 @@ def test_its_findings_are_whole(small: Small, name: str) -> None:
             assert found.interval[0] <= found.interval[1]
         if found.low is not None and found.high is not None:
             assert found.low <= 0 <= found.high
-        tolerated = (found.low, found.high) != (None, None)
-        assert tolerated == found.votes == ((name, found.metric) not in ADVISORY) or (
-            not found.votes and tolerated
+        judged = (found.low, found.high) != (None, None)
+        assert judged == found.votes == ((name, found.metric) not in ADVISORY) or (
+            not found.votes and judged
         )
+        table = tolerated(name, found.metric, found.expected)
+        assert (found.low, found.high) == pytest.approx(table), found.metric
         assert found.says
         assert (found.exhibit or {"kind": "none"})["kind"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from olvido.audits import AUDITS
-from olvido.audits.tolerances import ADVISORY, CONDUCT
+from olvido.audits.tolerances import ADVISORY, CONDUCT, TABLE, tolerated
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FOR_OTHER_REASONS = {("truth", "forget quality"), ("difference", "AUC of the loss gained")}
@@ -37,6 +37,16 @@ def test_a_metric_votes_where_its_interval_lies_above_a_half_and_only_there(
     blind = {one for one, (_, low, _) in measured.items() if not low > 0.5}
     assert blind | FOR_OTHER_REASONS == ADVISORY
     assert all(low <= area <= high for area, low, high in measured.values())
+
+
+def test_every_audit_and_every_measured_metric_has_its_tolerance(
+    table: list[dict[str, Any]],
+) -> None:
+    assert TABLE.keys() == AUDITS.keys()
+    for row in table:
+        assert tolerated(*named(row), 1.0) is not None, row["metric"]
+    assert tolerated("recall", "exactness", 1.0) is None
+    assert tolerated("likelihood", "loss", 4.0) == (-1.0, 1.0)
 
 
 def test_what_is_exempt_is_about_conduct_and_still_convicts(table: list[dict[str, Any]]) -> None:

@@ -57,8 +57,21 @@ def test_it_is_verified_elsewhere_with_file_and_key_alone(
         status, out, _ = olvido(*verify, "--key", key, "--model", model, "--json")
         found = json.loads(out)
         assert (status, found["holds"]) == (0 if holds else 1, holds)
-        assert found["weights"].startswith("sha256:")
-    assert "another model" in found["reasons"][0]
+        assert (found["weights"] is not None) == holds
+    assert "are others" in found["reasons"][0]
+    # The same weights behind other files are another function.
+    for name, change in (
+        ("config.json", lambda text: text.replace('"silu"', '"relu"')),
+        ("generation_config.json", lambda text: text.replace("{", '{"suppress_tokens": [5],', 1)),
+        ("olvido.json", lambda text: '{"kind": "Untraced"}'),
+        ("chat_template.jinja", lambda text: f"{text} no"),
+    ):
+        altered = here / f"altered-{name}"
+        shutil.copytree(here / "after", altered)
+        there = altered / name
+        there.write_text(change(there.read_text("utf-8") if there.exists() else ""), "utf-8")
+        status, out, _ = olvido(*verify, "--key", key, "--model", altered, "--json")
+        assert (status, json.loads(out)["weights"]) == (1, None), name
     status, out, _ = olvido(*verify, "--key", key)
     assert status == 0
     assert "olvido verify-exact" in out

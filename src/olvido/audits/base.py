@@ -288,7 +288,10 @@ class Examination:
         unexamined: dict[str, str] = {}
         for number, (name, chosen) in enumerate(self.chosen.items()):
             try:
-                findings += chosen.run(evidence)
+                found = chosen.run(evidence)
+                findings += found
+                if not found:
+                    unexamined[name] = "there is nothing of the kind in these models or records"
             except CannotExamine as error:
                 unexamined[name] = str(error)
             if watch is not None:

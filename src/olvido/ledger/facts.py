@@ -240,7 +240,8 @@ class Model:
 
     `path` is relative to the workspace's models folder unless absolute; `parents` are ids of
     models it started from; `method` is None unless it was made by forgetting; `tombstone` says why
-    its weights are gone, where they are.
+    its weights are gone, where they are; `function` is the digest of all else in its folder that
+    decides what it computes, None where nothing was written.
     """
 
     digest: Digest
@@ -253,6 +254,7 @@ class Model:
     environment: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime = field(default_factory=now)
     tombstone: Tombstone | None = None
+    function: Digest | None = None
 
     @property
     def id(self) -> str:

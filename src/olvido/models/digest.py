@@ -1,12 +1,17 @@
-"""The digest of a model's weights: same numbers, same digest, whatever file they lie in."""
+"""What a model is: the digest of its weights, whatever file they lie in, and of its function."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import Module
 
+from olvido.errors import InputError
 from olvido.models.composite.ensemble import Ensemble
 
 
@@ -35,3 +40,78 @@ def weights_digest(model: Module) -> str:
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return f"sha256:{total.hexdigest()}"
+
+
+_BESIDE = re.compile(
+    r"(.*/)?(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
+    r"|activations\.safetensors|README\.md|LICENSE|\.gitattributes|(logs|checkpoints)/.*)"
+)
+"""Files that decide nothing beyond the weights' digest, or lie in its training's past."""
+_NOTE = "olvido.json"
+_VOLATILE = frozenset(
+    {
+        *("_name_or_path", "name_or_path", "transformers_version", "is_local", "local_files_only"),
+        *("digest", "base", "seconds", "setup"),
+    }
+)
+"""Members of JSON files that are paths, times, or follow from the rest."""
+
+
+def function_digest(folder: Path) -> str:
+    """SHA-256 over everything in a model's folder, but its weights, that decides what it computes.
+
+    Configuration, generation configuration, tokenizer, chat template, adapters, code, routes, and
+    what its training left (`olvido.json`): each file that is not known to decide nothing, by name
+    and content. JSON counts in its canonical form, without paths and times, so that a model keeps
+    its digest through `save_pretrained`.
+
+    Returns:
+        `sha256:` and 64 hexadecimal digits.
+
+    Raises:
+        InputError: a symbolic link, or JSON that cannot be read.
+    """
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise InputError(f"{path} is a symbolic link: put the file itself in its place")
+        if path.is_dir() or _BESIDE.fullmatch(name):
+            continue
+        content = trace_digest(path).encode() if name == _NOTE else _content(path)
+        total.update(f"{name}|{hashlib.sha256(content).hexdigest()}|".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def trace_digest(path: Path) -> str:
+    """The digest of what a training left: of the file, or the one that an export's file names."""
+    note = _json(path)
+    if isinstance(note, dict) and note.keys() == {"exported"}:
+        return str(note["exported"])
+    return f"sha256:{hashlib.sha256(_canonical(note)).hexdigest()}"
+
+
+def export_note(trace: str) -> str:
+    """What an exported model's `olvido.json` holds: the digest of the trace, which stays behind."""
+    return json.dumps({"exported": trace})
+
+
+def _content(path: Path) -> bytes:
+    return _canonical(_json(path)) if path.suffix == ".json" else path.read_bytes()
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} holds no JSON ({error}): restore it") from error
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(_lasting(value), sort_keys=True).encode()
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lasting(inside) for key, inside in value.items() if key not in _VOLATILE}
+    return [_lasting(inside) for inside in value] if isinstance(value, list) else value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from olvido.artifacts import remove_model
 from olvido.errors import InputError
-from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import Model, Request, RequestKind, RequestStatus
+from olvido.requests.certificate.answer import ANSWER, destroyed
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned
 
@@ -49,7 +50,10 @@ def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]
     store.advance_request(
         identifier, RequestStatus.AUDITED, {"left": len(condemned(store, request))}
     )
-    detail = {"guarantee": Guarantee.DESTROYED.value, "destroyed": [model.id for model in going]}
+    detail = {
+        ANSWER: destroyed(store, request, store.model(request.scope["model"])),
+        "destroyed": [model.id for model in going],
+    }
     return store.advance_request(identifier, RequestStatus.PUBLISHED, detail), going
 
 

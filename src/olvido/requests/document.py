@@ -53,6 +53,7 @@ def document(
         "records": {
             "forgotten": len(split.forget),
             "retained": len(split.retain),
+            "holdout": len(split.holdout),
             "datasets": list(datasets),
         },
         "plan": [route.to_dict() for route in found],

@@ -1,7 +1,7 @@
 """What an answered request does not prove, by what it claims.
 
-Certificates of version 1 carry these sentences and are refused with others: a change here needs a
-new version there.
+Certificates carry these sentences and are refused with others: a change here needs a new version
+there.
 """
 
 from __future__ import annotations
@@ -10,31 +10,35 @@ from collections.abc import Mapping
 
 from olvido.ledger.facts import Guarantee
 
-_EVERYWHERE = "anything about copies of the data or of earlier model versions elsewhere"
+_EVERYWHERE = (
+    "anything about copies of the data or of earlier model versions elsewhere",
+    "that the issuer measured what it says: invented numbers, records or references that were left "
+    "out, and who is meant by a reason cannot be told from a certificate alone",
+)
 
 LIMITS: Mapping[Guarantee, tuple[str, ...]] = {
     Guarantee.EXACT: (
         "that this machine did what the log says: check it with 'olvido verify-exact'",
         "that the weights the training began with never knew the records",
-        _EVERYWHERE,
+        *_EVERYWHERE,
     ),
     Guarantee.CERTIFIED: (
         "anything where the assumptions of the bound do not hold",
         "that the weights equal those of a model that never learned the records",
-        _EVERYWHERE,
+        *_EVERYWHERE,
     ),
     Guarantee.EMPIRICAL: (
         "that no other question could bring the records back: only these audits were made",
         "that the weights equal those of a model that never learned the records",
-        _EVERYWHERE,
+        *_EVERYWHERE,
     ),
     Guarantee.SUPPRESSED: (
         "that anything was forgotten: the weights still hold it, and only answers are held back",
-        _EVERYWHERE,
+        *_EVERYWHERE,
     ),
     Guarantee.DESTROYED: (
         "that no other model learned the same records",
-        _EVERYWHERE,
+        *_EVERYWHERE,
     ),
 }
 """What is not proven, for each guarantee."""

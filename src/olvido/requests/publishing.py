@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any, Self
 
 from olvido.documents import write_document
-from olvido.errors import InputError
+from olvido.errors import InputError, StateError
+from olvido.forgetting.base import ways
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.serving import publish as enter
 from olvido.requests.burial import bury
 from olvido.requests.calendar import DECISION
+from olvido.requests.certificate.answer import ANSWER, answer
 from olvido.requests.desk import Office
 from olvido.requests.scope import lineage_of
 
@@ -83,6 +85,7 @@ class Prepared:
 def _model_to_dict(model: Model) -> dict[str, Any]:
     return {
         "digest": str(model.digest),
+        "function": model.function and str(model.function),
         "path": model.path,
         "learner": model.learner,
         "parents": list(model.parents),
@@ -99,10 +102,32 @@ def _model_from_dict(values: Mapping[str, Any]) -> Model:
         **{
             **values,
             "digest": Digest.from_str(values["digest"]),
+            "function": values["function"] and Digest.from_str(values["function"]),
             "parents": tuple(values["parents"]),
             "created_at": datetime.fromisoformat(values["created_at"]),
         }
     )
+
+
+def _require_agreement(prepared: Prepared) -> None:
+    """Hold what is to be published to itself, before anything of it is entered.
+
+    Raises:
+        StateError: reports, uses and the method claim different guarantees, or other weights.
+    """
+    assert prepared.model is not None
+    method, digest = prepared.model.method, str(prepared.model.digest)
+    claims = {str(ways()[method].guarantee if method in ways() else None)}
+    claims |= {str(use.guarantee) for use in prepared.uses}
+    for document in (prepared.documents[one] for one in prepared.requests):
+        last = document["attempts"][-1]
+        claims.add(last["outcome"]["guarantee"])
+        if (last["method"], document["digest"]["after"]) != (method, digest):
+            raise StateError("a report that is to be published is about another model or method")
+    if len(claims) > 1:
+        raise StateError(
+            f"what is to be published claims {' and '.join(sorted(claims))} forgetting"
+        )
 
 
 def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Model | None]:
@@ -126,6 +151,7 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
             raise InputError(f"request {request.id} is {request.status}: nothing is published")
     published = None
     if prepared.model is not None:
+        _require_agreement(prepared)
         for request in asked:
             if request.status is not status.PUBLISHED:
                 store.advance_request(request.id, status.AUDITED, {"method": prepared.method})
@@ -142,10 +168,16 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
     following = status.PUBLISHED if published else status.NEEDS_INPUT
     ended = []
     for request in asked:
-        path = office.settings.reports / f"{request.id}.json"
-        write_document(prepared.documents[request.id], path)
+        path, document = (
+            office.settings.reports / f"{request.id}.json",
+            prepared.documents[request.id],
+        )
+        write_document(document, path)
         if request.status in (status.PUBLISHED, status.NEEDS_INPUT):
             ended.append(request)
             continue
-        ended.append(store.advance_request(request.id, following, outcome, report=str(path)))
+        said = (
+            {} if published is None else {ANSWER: answer(store, request, published, document, path)}
+        )
+        ended.append(store.advance_request(request.id, following, outcome | said, report=str(path)))
     return tuple(ended), published

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from olvido.audits import Report
+from olvido.audits import Report, Verdict
 from olvido.forgetting import Outcome
 from olvido.learners import Watcher
 from olvido.ledger.facts import Guarantee, Model, Request
@@ -70,7 +70,10 @@ class Attempt:
         if self.failure is not None or self.outcome is None:
             return False
         exact = self.outcome.guarantee is Guarantee.EXACT
-        return exact if self.report is None else exact or self.report.passed
+        if self.report is None:
+            return exact
+        # An audit that failed speaks against exactness too: somebody has to look before it serves.
+        return self.report.passed or (exact and self.report.verdict is not Verdict.FAIL)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""

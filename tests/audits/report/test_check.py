@@ -74,7 +74,6 @@ def test_every_status_is_held_to_its_numbers(
 
 @pytest.mark.parametrize("instead", ["pass", "unknown"])
 def test_what_proves_nothing_cannot_be_made_to_pass(world: Any, instead: str) -> None:
-    """The one thing that the numbers in a report do not tell is told by its sentences."""
     suspect = world.stranger
     report = _written(world.report(suspect, before=world.references[0], reference=[suspect]))
     silent = [f for f in report["findings"] if f["status"] == "silent"]
@@ -118,6 +117,14 @@ def _chance(report: dict[str, Any]) -> None:
     found["p"] = 0.9
 
 
+def _wider(report: dict[str, Any]) -> None:
+    _worst(report)["tolerance"] = [None, None]
+
+
+def _renamed(report: dict[str, Any]) -> None:
+    _worst(report)["metric"] = "likeness"
+
+
 def _dropped(report: dict[str, Any]) -> None:
     report["findings"] = [f for f in report["findings"] if f["status"] != "fail"]
     _verdict(report)
@@ -133,6 +140,8 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "value": (_value, "is not"),
     "vote": (_vote, "votes, and the report says otherwise"),
     "chance": (_chance, "adjusted error probability"),
+    "tolerance": (_wider, "what is tolerated is"),
+    "another metric": (_renamed, "is no finding that is known"),
     "findings left out": (_dropped, "proves nothing"),
     "references left out": (lambda r: r.update(never_trained=[]), "no never-trained one"),
     "reference that knew": (

@@ -11,19 +11,24 @@ from typing import Any
 
 import pytest
 
-from olvido.audits import Finding, Report, Status
+from olvido.accounts import Accounts
+from olvido.audits import Finding, Need, Report, Status
+from olvido.audits.tolerances import ADVISORY, tolerated
 from olvido.audits.verdict import judge, settle
 from olvido.documents import write_document
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, RequestStatus, Use
+from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.signing import SigningKey
 from olvido.ledger.store import Store
 from olvido.requests import receive
+from olvido.requests.certificate.answer import ANSWER, answer
 from olvido.requests.certificate.check import KIND, detail_of
 from olvido.requests.certificate.envelope import seal
-from olvido.requests.certificate.issue import _statement
+from olvido.requests.certificate.issue import _place, statement_about
+from olvido.requests.desk import approve
+from olvido.requests.destruction import destroy, plan_destruction
 from olvido.settings import Settings
 from olvido.workspace import Workspace
 
@@ -33,51 +38,72 @@ ROWS = [
     {"id": f"r{i}", "text": f"row {i}", "subject": PERSON if i < 3 else f"person {i}"}
     for i in range(8)
 ]
+LACKING = {
+    "truth": Need.PERTURBED,
+    "neighbours": Need.NEIGHBOURS,
+    "general": Need.GENERAL,
+}
 NEVER = [Digest.of(name.encode()) for name in ("never 1", "never 2")]
 
 
 def finding(audit: str, metric: str = "exact match", **changed: Any) -> Finding:
+    expected = changed.get("expected", 0.06)
+    allowed = tolerated(audit, metric, expected)
+    assert allowed is not None, (audit, metric)
     values: dict[str, Any] = {
         "audit": audit,
         "metric": metric,
         "probe": "forgotten",
         "value": 0.08,
         "against": "never-trained",
-        "expected": 0.06,
-        "spread": (0.05, 0.07),
+        "expected": expected,
+        "spread": (expected - 0.01, expected + 0.01),
         "before": 0.97,
         "interval": (-0.02, 0.06),
-        "p": 0.4,
+        "p": 1.0,
         "n": 30,
         "clusters": 6,
-        "low": None,
-        "high": 0.05,
-        "votes": True,
-        "status": Status.PASS,
+        "low": allowed.low,
+        "high": allowed.high,
+        "votes": (audit, metric) not in ADVISORY,
+        "status": changed.get("prior", Status.PASS),
         "says": "8% against 6%",
     }
     return Finding(**values | changed)
 
 
 def audit_of(suspect: str, before: str, *changed: Finding) -> dict[str, Any]:
-    """A report whose verdict follows from its findings."""
+    """A report of level standard, about words, whose verdict follows from its findings."""
+    whole: dict[str, Any] = {"interval": None, "p": None, "before": None, "n": 1, "clusters": 1}
     findings = settle(
         [
-            finding("filter", "answers withheld"),
+            finding("change", "weights changed", value=1.0, expected=1.0, **whole),
+            finding("filter", "things around the weights", value=0.0, expected=0.0, **whole),
             finding("recall"),
             finding("paraphrase"),
-            finding("likelihood", "mean loss", p=None, low=-0.25, high=0.25),
-            finding("collateral", value=0.95, expected=0.96, before=0.96, low=-0.03, high=None),
-            finding("fluency", "repetition", high=0.1),
-            finding("truth", "forget quality", votes=False, p=0.01),
+            finding("probes", "alias: probability"),
+            finding("extraction", "exact memorisation"),
+            finding("likelihood", "loss", value=2.1, expected=2.0, before=0.1),
+            finding("membership", "AUC of the loss attack"),
+            finding("difference", "AUC of the loss gained", p=None, interval=None),
+            finding("rounding", "probability in int4"),
+            finding("relearning", "probability after 40 steps"),
+            finding("lens", "probability at the best layer"),
+            finding("collateral", value=0.95, expected=0.96, before=0.96),
+            finding("fluency", "repetition"),
+            finding("refusal", "refused or all alike", before=None),
             *changed,
         ]
     )
+    missing = {name: (need,) for name, need in LACKING.items()}
     required = ["filter", "recall", "paraphrase", "likelihood", "collateral", "fluency"]
-    verdict, grounds = judge(findings, {}, required, {})
+    verdict, grounds = judge(findings, missing, required, {})
     report = Report(
-        *(verdict, grounds, findings, {}, suspect, before, tuple(map(str, NEVER)), "standard"),
-        records={"forget": 3, "retain": 5},
+        *(verdict, grounds, findings, missing, suspect, before, tuple(map(str, NEVER))),
+        "standard",
+        records=dict.fromkeys(("neighbours", "general"), 0)
+        | {"forget": 3, "paraphrased": 3, "retain": 5, "strangers": 6},
+        unexamined={"adapter": "there is nothing of the kind in these models or records"},
     )
     return report.to_dict(texts=False)
 
@@ -100,7 +126,8 @@ class Case:
     def reissued(self, core: dict[str, Any]) -> dict[str, Any]:
         """An envelope of what was never to be certified: a dishonest issuer's, log and all."""
         number = self.workspace.store.note(KIND, detail_of(core))
-        return seal(_statement(self.workspace, core, number, self.key), self.key)
+        log = _place(self.workspace, number, self.key)
+        return seal(statement_about(core, log), self.key)
 
 
 def answered(folder: Path, *, exact: bool) -> Case:
@@ -110,9 +137,10 @@ def answered(folder: Path, *, exact: bool) -> Case:
     workspace = Workspace(settings)
     store = workspace.store
     dataset = import_rows(store, settings.data, ROWS, name="people").dataset
-    environment = {"torch": "2.13.0", "cpu": "a processor"}
+    environment = {"torch": "2.13.0", "cpu": "a processor®"}
     made = Model(
         digest=Digest.of(b"before"),
+        function=Digest.of(b"function"),
         path="before",
         learner="monolith",
         recipe={"base": "/home/somebody/model", "lr": 1e-3, "epochs": 3},
@@ -126,11 +154,12 @@ def answered(folder: Path, *, exact: bool) -> Case:
     gone = frozenset({"r0", "r1", "r2"})
     child = Model(
         digest=Digest.of(b"after"),
+        function=Digest.of(b"function"),
         path="after",
         learner="monolith",
         parents=(before.id,),
         method="replay" if exact else "npo",
-        recipe={"options": {"lr": 5e-5}},
+        recipe={"options": {"definition": "drop"} if exact else {"lr": 5e-5}},
         seed=7,
     )
     after = store.add_model(child, [Use(dataset=dataset.id, forgotten=gone, guarantee=guarantee)])
@@ -139,6 +168,7 @@ def answered(folder: Path, *, exact: bool) -> Case:
         "request": request.id,
         "together": [request.id],
         "verdict": "pass",
+        "records": {"forgotten": 3, "retained": 5, "holdout": 6},
         "model": {"before": before.id, "after": after.id},
         "digest": {"before": str(before.digest), "after": str(after.digest)},
         "never_trained": []
@@ -154,9 +184,21 @@ def answered(folder: Path, *, exact: bool) -> Case:
     }
     case = Case(workspace, report)
     case.write()
-    path = str(settings.reports / "req-0001.json")
-    store.advance_request(request.id, RequestStatus.PUBLISHED, report=path)
+    path = settings.reports / "req-0001.json"
+    said = {ANSWER: answer(store, request, after, report, path)}
+    store.advance_request(request.id, RequestStatus.PUBLISHED, said, report=str(path))
     return case
+
+
+def destroyed(case: Case) -> Request:
+    """A request by which the model before was destroyed."""
+    store, scope = case.workspace.store, {"model": case.report["model"]["before"]}
+    request = store.add_request(RequestKind.DESTROY, scope=scope, law="gdpr")
+    plan_destruction(case.workspace, request.id)
+    for name in ("Marta", "Joan"):
+        Accounts.of(case.workspace.settings).new("privacy", name)
+        approve(case.workspace, request.id, by=name)
+    return destroy(case.workspace, request.id)[0]
 
 
 @pytest.fixture

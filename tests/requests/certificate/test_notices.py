@@ -13,6 +13,7 @@ import pytest
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
 from olvido.requests.certificate import issue
+from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.laws import laws
 from olvido.requests.notices import KINDS, languages, letter
 from olvido.workspace import Workspace
@@ -29,8 +30,8 @@ CLOSED: dict[str, tuple[Exit | None, str | None]] = {
     "backups": (Exit.AWAITING_EXPIRY, "2026-12-31"),
     "export:/home/somebody/model": (Exit.CANNOT, "we sold them."),
     "log": (Exit.CANNOT, "holds no words and no name"),
-    "attic:1": (None, None),
-    "attic:2": (None, None),
+    "attic:0123456789a1": (None, None),
+    "attic:0123456789a2": (None, None),
 }
 
 
@@ -145,7 +146,9 @@ def test_done_is_said_only_of_what_is_done(case: Case) -> None:
     with pytest.raises(StateError, match="no certificate"):
         write(case.workspace, "done")
     certified(case)
-    with pytest.raises(StateError, match="not done: attic:1, attic:2, everything else"):
+    with pytest.raises(
+        StateError, match="not done: attic:0123456789a1, attic:0123456789a2, everything else"
+    ):
         write(case.workspace, "done")
     text = " ".join(write(case.workspace, "partly-done").split())
     assert "backups: this will be gone by 31 December 2026" in text
@@ -159,6 +162,8 @@ def test_done_is_said_only_of_what_is_done(case: Case) -> None:
 
 
 def test_done_is_said_where_nothing_is_left(case: Case) -> None:
+    outside = dict.fromkeys(OUTSIDE, (Exit.ERASED, "stated: none"))
+    case.workspace.store.put_closure("req-0001", outside)
     path = certified(case, "rows:0123456789abcdef", "log")
     text = write(case.workspace, "done")
     assert "we did what you asked" in " ".join(text.split())

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from olvido.audits.base import AUDITS
-from olvido.audits.tolerances import ADVISORY, VERSION
+from olvido.audits.tolerances import ADVISORY, VERSION, tolerated
 from olvido.audits.types import Finding, Need, Status
 from olvido.audits.verdict import Ground, Reason, Verdict, judge, settle
 from olvido.errors import InputError
@@ -134,6 +134,14 @@ def _differences(read: _Read, found: Finding) -> list[str]:
     if read.votes != found.votes:
         said = "votes" if found.votes else "does not vote"
         reasons.append(f"{name} {said}, and the report says otherwise")
+    allowed = tolerated(found.audit, found.metric, found.expected)
+    if allowed is None:
+        reasons.append(f"{name} is no finding that is known")
+    elif not all(map(_same, (found.low, found.high), allowed)):
+        reasons.append(
+            f"{name} is held to {found.low} to {found.high}, and what is tolerated is "
+            f"{allowed.low} to {allowed.high}"
+        )
     if not _same(read.excess, found.excess):
         reasons.append(
             f"{name}: {found.value} less {found.expected} is not {read.excess}, as the report says"

@@ -81,7 +81,7 @@ def verify(
     Asks no network and, with --key, no workspace. Exit status 1 when it is not to be believed.
     """
     from olvido.documents import read_document
-    from olvido.models import load
+    from olvido.models import function_digest, load
     from olvido.requests.certificate import check
 
     envelope, public = read_document(file), _key(terminal, key)
@@ -90,8 +90,12 @@ def verify(
     if model is not None and checked.holds:
         with stages(terminal) as stage:
             stage(f"Loading {model}")
-            weights = load(model).digest
-        checked = check(envelope, public, weights)
+            # Code that lies there is not run before it is known to be the model's.
+            function = function_digest(Path(model)) if Path(model).is_dir() else None
+            checked = check(envelope, public, function=function)
+            if checked.holds:
+                weights = load(model).digest
+                checked = check(envelope, public, weights, function)
     predicate = checked.statement["predicate"] if checked.statement and checked.holds else None
     document = {
         "certificate": str(file),

@@ -80,8 +80,11 @@ def export(
     ] = "olvido",
 ) -> None:
     """Write one model as a Hugging Face folder with its card, checked against the ledger."""
+    from olvido.errors import DigestMismatch
+    from olvido.learners.storage import NOTE
     from olvido.ledger.exports import Registry, model_card
-    from olvido.models import save
+    from olvido.models import function_digest, save
+    from olvido.models.digest import export_note, trace_digest
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
@@ -93,8 +96,12 @@ def export(
 
         def fill(unfinished: Path) -> None:
             (unfinished / "README.md").write_text(card, encoding="utf-8")
+            note = trace_digest(workspace.settings.models / held.fact.path / NOTE)
+            (unfinished / NOTE).write_text(export_note(note), encoding="utf-8")
 
         save(held.trained.model, held.tokenizer, folder, fill=fill)
+        if (found := function_digest(folder)) != str(held.fact.function):
+            raise DigestMismatch(f"the copy in {folder}", str(held.fact.function), found)
         # Whoever leaves later is told of the copies there are.
         where = {"model": held.fact.id, "path": str(folder.resolve())}
         workspace.store.note("model-exported", where)

@@ -38,6 +38,7 @@ def add(connection: Connection, model: Model, uses: Sequence[Use]) -> bool:
             pk=pk,
             id=model.id,
             digest=str(model.digest),
+            function=model.function and str(model.function),
             path=model.path,
             learner=model.learner,
             method=model.method,
@@ -105,6 +106,7 @@ def every(connection: Connection) -> tuple[Model, ...]:
     return tuple(
         Model(
             digest=Digest.from_str(row.digest),
+            function=row.function and Digest.from_str(row.function),
             path=row.path,
             learner=row.learner,
             parents=tuple(parents.get(row.pk, ())),

@@ -113,6 +113,7 @@ models = Table(
     _key(),
     Column("id", String, nullable=False, unique=True),
     Column("digest", String, nullable=False, index=True),
+    Column("function", String),
     Column("path", String, nullable=False),
     Column("learner", String, nullable=False),
     Column("method", String),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from olvido.errors import InputError
@@ -60,13 +60,19 @@ def detail_of(core: Mapping[str, Any]) -> dict[str, str | None]:
     }
 
 
-def check(envelope: Mapping[str, Any], key: PublicKey, weights: str | None = None) -> Checked:
+def check(
+    envelope: Mapping[str, Any],
+    key: PublicKey,
+    weights: str | None = None,
+    function: str | None = None,
+) -> Checked:
     """Look for reasons not to believe a certificate. Needs no workspace and no network.
 
     Args:
         envelope: as read from its file.
         key: of whoever is to have issued it, known from elsewhere.
-        weights: digest of the model that it is shown with (`weights_digest`).
+        weights, function: digests of the model that it is shown with (`weights_digest`,
+            `function_digest`).
     """
     try:
         statement = unseal(envelope, key)
@@ -94,6 +100,11 @@ def check(envelope: Mapping[str, Any], key: PublicKey, weights: str | None = Non
             f"it is about another model, whose weights are {models['after']['weights']}; this "
             f"one's are {weights}"
         )
+    elif function is not None and function != (models["after"] or {}).get("function"):
+        reasons.append(
+            "the files that decide how its model answers (configuration, tokenizer, template, "
+            f"olvido.json) are others: the digest of this one's is {function}"
+        )
     return Checked(tuple(reasons), statement, weights)
 
 
@@ -113,4 +124,8 @@ def _logged(core: Mapping[str, Any], log: Mapping[str, Any], key: PublicKey) -> 
     proof = [bytes.fromhex(step) for step in log["proof"]]
     if not included(leaf.raw, log["index"], checkpoint.entries, proof, checkpoint.head):
         return ["the log does not commit to what it says"]
-    return ["it was logged before the request was answered"] if at < answered else []
+    if at < answered:
+        return ["it was logged before the request was answered"]
+    if at > datetime.now(UTC) + timedelta(days=1):
+        return [f"it was logged on {at.date()}, which is still to come"]
+    return []

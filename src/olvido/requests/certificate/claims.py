@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, get_args
 
 from olvido.audits.report import check_report
 from olvido.errors import InputError
-from olvido.forgetting.base import ways
+from olvido.forgetting.base import METHODS, options_of, ways
+from olvido.forgetting.curved.influence import INVERSES
+from olvido.forgetting.gradient.guards import GUARDS
 from olvido.forgetting.guarantee import MEANING
+from olvido.learners.runs.plan import DEFINITIONS
+from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import Exit, Guarantee, RequestKind
+from olvido.requests.certificate.answer import DESTROY
 from olvido.requests.certificate.closing import EXITS, OPEN
+from olvido.requests.certificate.findings import unfounded
 from olvido.requests.certificate.shape import CORE, misfits
+from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.limits import LIMITS
+from olvido.settings import DTYPES
 
-DESTROY = "destroy"
-"""What is done to a model that nothing forgets any more."""
+YEARS = 10
+"""Of which more lie between no request and its answer, and before nothing expires."""
+NO_RECORDS = str(merkle_root([]))
+_PLAIN = re.compile(r"[A-Za-z0-9_.,;+:/() @-]{1,400}")
+_OPTION_WORDS = frozenset({*GUARDS, *INVERSES, *DEFINITIONS, *DTYPES, *METHODS})
+"""What an option may be called that is no number."""
 
 
 def overclaims(core: Mapping[str, Any]) -> list[str]:
@@ -29,7 +42,7 @@ def overclaims(core: Mapping[str, Any]) -> list[str]:
         return wrong
     return [
         reason
-        for rule in (_guarantee, _models, _audit, _records, _closure, _times)
+        for rule in (_guarantee, _made, _models, _audit, _records, _closure, _times)
         for reason in rule(core)
     ]
 
@@ -62,6 +75,39 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
         yield "its bound needs epsilon above 0, delta between 0 and 1, and its assumptions"
 
 
+def _made(core: Mapping[str, Any]) -> Iterator[str]:
+    """Names and values of options, recipe and environment: nothing that could be a person's."""
+    method, options = core["method"]["name"], core["method"]["options"]
+    parts = (options, core["training"]["recipe"], core["made_by"]["environment"])
+    if not all(isinstance(part, dict) and all(map(_plain, part.items())) for part in parts):
+        yield "its options, recipe or environment hold more than plain names and values"
+        return
+    known = options_of(method) if method in ways() else {}
+    for name, value in options.items():
+        if name not in known or not _fits(value, known[name]):
+            yield f"{name!r} is no option of {method}, or not of its kind"
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether an option's value is of the kind that its constructor names; text is a known word."""
+    kinds = {*(get_args(kind) or (kind,)), type(None)}
+    if isinstance(value, str):
+        return str in kinds and set(re.split("[,+]", value)) <= _OPTION_WORDS
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int in kinds or float in kinds
+    return type(value) in kinds
+
+
+def _plain(item: tuple[str, Any]) -> bool:
+    name, value = item
+    if isinstance(value, Mapping):
+        return _PLAIN.fullmatch(name) is not None and all(map(_plain, value.items()))
+    if isinstance(value, list):
+        return all(_plain((name, one)) for one in value)
+    texts = (name, value) if isinstance(value, str) else (name,)
+    return all(map(_PLAIN.fullmatch, texts))
+
+
 def _models(core: Mapping[str, Any]) -> Iterator[str]:
     before, after = core["models"]["before"], core["models"]["after"]
     destroyed = core["guarantee"]["class"] == Guarantee.DESTROYED
@@ -88,8 +134,17 @@ def _audit(core: Mapping[str, Any]) -> Iterator[str]:
     except InputError as error:
         reasons = [str(error)]
     yield from (f"its audit: {reason}" for reason in reasons)
-    if audit["before"] not in (None, core["models"]["before"]["weights"]):
+    never, before = audit["never_trained"], core["models"]["before"]["weights"]
+    if audit["before"] not in (None, before):
         yield "its audit was made beside another model than the one before"
+    if {audit["suspect"], before} & {*never} or len({*never}) < len(never):
+        yield "its references are not models of their own: one is the model itself, or stands twice"
+    if not reasons:
+        yield from unfounded(audit)
+    if audit["records"]["forget"] != core["records"]["forget"]:
+        yield "its audit asked about other records than were forgotten"
+    if audit["verdict"] == "fail":
+        yield "its audit failed, so nothing is claimed of it"
     if empirical and audit["verdict"] != "pass":
         yield f"the audit's verdict is {audit['verdict']!r}, which carries no empirical claim"
     if sorted(audit["never_trained"]) != sorted(one["digest"] for one in core["references"]):
@@ -122,9 +177,15 @@ def _records(core: Mapping[str, Any]) -> Iterator[str]:
         yield "nothing was forgotten, or more than the model that was destroyed"
     if count != sum(one["forgotten"] for one in core["datasets"]):
         yield "the datasets do not add up to the count of what was forgotten"
+    if (core["forgotten"]["commitment"] == NO_RECORDS) != (count == 0):
+        yield "it commits to no records, or to some and counts none"
+    if core["records"]["forget"] < count or min(core["records"].values()) < 0:
+        yield "the run forgot fewer records than it counts"
     for one in core["datasets"]:
-        if not 0 <= one["forgotten"] <= one["about"] <= one["rows"]:
+        if not 0 <= one["forgotten"] <= one["about"] <= one["rows"] or one["version"] < 1:
             yield f"dataset {one['id']} has more forgotten records than records"
+        if one["forgotten"] != one["learned"]:
+            yield f"of dataset {one['id']} other records were forgotten than the model had learned"
         if one["about"] and one["root_before"] == one["root_after"]:
             yield f"dataset {one['id']} still has the root that it had with the records"
         if one["id"] != one["root_before"].removeprefix("sha256:")[:16]:
@@ -143,6 +204,8 @@ def _closure(core: Mapping[str, Any]) -> Iterator[str]:
     if closure["complete"] != (bool(closure["items"]) and not still):
         yield "it calls a closure complete that has open items, or none at all, or the other way"
     names = [item["artefact"] for item in closure["items"]]
+    if closure["complete"] and not {*OUTSIDE} <= {*names}:
+        yield f"it calls a closure complete that never asked for {' and '.join(OUTSIDE)}"
     if len(set(names)) < len(names):
         yield "its closure names an artefact twice"
     for item in closure["items"]:
@@ -159,11 +222,16 @@ def _times(core: Mapping[str, Any]) -> Iterator[str]:
         received, answered = (
             datetime.fromisoformat(core["request"][name]) for name in ("received", "answered")
         )
-        for item in core["closure"]["items"]:
-            if item["until"] is not None:
-                date.fromisoformat(item["until"])
+        ends = [
+            date.fromisoformat(item["until"])
+            for item in core["closure"]["items"]
+            if item["until"] is not None
+        ]
     except ValueError as error:
         yield f"it names a time that never was: {error}"
         return
-    if answered < received:
-        yield "it was answered before it was received"
+    if not received <= answered <= received + timedelta(days=366 * YEARS):
+        yield f"it was answered before it was received, or more than {YEARS} years after"
+    last = answered.date() + timedelta(days=366 * YEARS)
+    if not all(answered.date() < end <= last for end in ends):
+        yield f"something expires before the answer, or more than {YEARS} years after it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus
@@ -19,7 +20,8 @@ REST = "everything else"
 def closure_of(store: Store, request: Request) -> dict[str, Any]:
     """How each thing left, as the ledger has it. Complete only where the request was closed.
 
-    A place that is a path of this machine is told by its kind and a digest.
+    A place is told by a digest, but where it is a model's or a dataset's id: names of files may be
+    those of people.
     """
     items = [_told(item) for item in store.closure(request.id)]
     if request.status is not RequestStatus.CLOSED:
@@ -30,7 +32,7 @@ def closure_of(store: Store, request: Request) -> dict[str, Any]:
 
 def _told(found: ClosureItem) -> dict[str, Any]:
     kind, colon, place = found.item.partition(":")
-    if "/" in place or "." in place:
+    if colon and re.fullmatch("[0-9a-f]{12}|[0-9a-f]{16}", place) is None:
         place = hashlib.sha256(place.encode()).hexdigest()[:12]
     name = f"{kind}{colon}{place}"
     if found.exit is None:

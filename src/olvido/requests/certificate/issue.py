@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from olvido.documents import read_document, write_document
-from olvido.errors import InputError, StateError
+from olvido.errors import StateError
 from olvido.forgetting.guarantee import MEANING
-from olvido.ledger.digests import Digest, merkle_root, records_root
-from olvido.ledger.facts import Guarantee, Model, Request, RequestKind
+from olvido.ledger.facts import Guarantee, Request
 from olvido.ledger.signing import SigningKey
-from olvido.ledger.store import Store
-from olvido.requests.certificate.check import KIND, detail_of
-from olvido.requests.certificate.claims import DESTROY, overclaims, utility
+from olvido.requests.certificate.answer import answered, report_of
+from olvido.requests.certificate.check import KIND, check, detail_of
+from olvido.requests.certificate.claims import overclaims, utility
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.certificate.envelope import seal, statement_of
-from olvido.requests.certificate.provenance import made_by, release
 from olvido.requests.certificate.shape import AUDIT, VERSION
 from olvido.requests.desk import Office
 from olvido.requests.limits import LIMITS
-from olvido.requests.scope import lineage_of
 from olvido.requests.untaught import concluded
 
 
 def issue(office: Office, identifier: str) -> Path:
     """Certify an answered request; what was certified already is not certified again.
 
-    The log commits to the certificate before it is signed, and the certificate carries the proof.
+    What it says was logged when the request was answered. The log commits to the certificate before
+    it is signed, and the certificate carries the proof.
 
     Args:
         office: a workspace, or its front.
@@ -40,25 +37,41 @@ def issue(office: Office, identifier: str) -> Path:
 
     Raises:
         UnknownName: no such request.
-        StateError: it was not answered, or its evidence does not carry what would be claimed; then
-            nothing is written and nothing is signed.
+        StateError: it was not answered, the log, the ledger and the report disagree, the evidence
+            does not carry what would be claimed, or what was made does not hold itself; then
+            nothing is written.
     """
-    request = office.store.request(identifier)
-    key = office.store.signer(office.settings.signing_key)
+    store = office.store
+    request = store.request(identifier)
+    key = store.signer(office.settings.signing_key)
+    if not (found := store.verify_log()).sound:
+        raise StateError(
+            f"nothing is certified from a log that is not sound ({found.reason}): see 'olvido data "
+            "check', and restore the ledger from a copy you trust"
+        )
     core = statement_core(office, request)
-    if known := _issued(office, core):
-        return known
     if reasons := overclaims(core):
         raise StateError(
             f"request {identifier} cannot be certified: {'; '.join(reasons)}. A certificate claims "
             "no more than its evidence: answer the request again, or audit it"
         )
+    if known := _issued(office, core, key):
+        return known
     detail = detail_of(core)
-    said = [entry.seq for entry in office.store.events(KIND) if entry.detail == detail]
-    number = said[0] if said else office.store.note(KIND, detail)
+    said = [entry.seq for entry in store.events(KIND) if entry.detail == detail]
     path = office.settings.certificates / _name(identifier, str(detail["statement"]))
-    write_document(seal(_statement(office, core, number, key), key), path)
-    return path
+    # One that was logged when the clock was wrong does not hold, and another entry may.
+    for number in [*said, 0]:
+        log = _place(office, number or store.note(KIND, detail), key)
+        envelope = seal(statement_about(core, log), key)
+        checked = check(envelope, key.public)
+        if checked.holds:
+            write_document(envelope, path)
+            return path
+    raise StateError(
+        f"request {identifier} cannot be certified, since its certificate would not hold: "
+        f"{'; '.join(checked.reasons)}. Set the clock of this machine, then issue it again"
+    )
 
 
 def certificates_of(office: Office, identifier: str) -> tuple[Path, ...]:
@@ -69,7 +82,7 @@ def certificates_of(office: Office, identifier: str) -> tuple[Path, ...]:
         for entry in office.store.events(KIND)
         if entry.detail["request"] == identifier
     ]
-    return tuple(path for path in found if path.is_file())
+    return tuple(path for path in dict.fromkeys(found) if path.is_file())
 
 
 def certificate_about(office: Office, model: str) -> Path | None:
@@ -84,13 +97,14 @@ def certificate_about(office: Office, model: str) -> Path | None:
     return None
 
 
-def _issued(office: Office, core: Mapping[str, Any]) -> Path | None:
-    """The certificate of the same report and closure, whatever code made it."""
+def _issued(office: Office, core: Mapping[str, Any], key: SigningKey) -> Path | None:
+    """The certificate of the same answer and closure that holds, whatever code made it."""
     for path in certificates_of(office, core["request"]["id"]):
-        said = statement_of(read_document(path))
-        told = said["predicate"] if said else {}
-        if all(told.get(name) == core[name] for name in ("report", "closure", "models")):
-            return path
+        checked = check(read_document(path), key.public)
+        if checked.holds and checked.statement is not None:
+            told = checked.statement["predicate"]
+            if all(told[name] == core[name] for name in ("report", "closure", "models")):
+                return path
     return None
 
 
@@ -98,11 +112,21 @@ def _name(identifier: str, digest: str) -> str:
     return f"{identifier}-{digest.removeprefix('sha256:')[:16]}.json"
 
 
-def _statement(
-    office: Office, core: dict[str, Any], number: int, key: SigningKey
-) -> dict[str, Any]:
+def _place(office: Office, number: int, key: SigningKey) -> dict[str, Any]:
+    """Where the log says what is certified, with the proof; see `shape.LOG`."""
     found = office.store.prove_entry(number, key)
     assert found.entry.salt is not None
+    return {
+        "index": number - 1,
+        "at": found.entry.at.isoformat(),
+        "salt": found.entry.salt.hex(),
+        "proof": [step.hex() for step in found.proof],
+        "checkpoint": found.checkpoint.note,
+    }
+
+
+def statement_about(core: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str, Any]:
+    """What is signed: what is certified, about which model, and its place in the log."""
     models = core["models"]
     shown = models["after"] or models["before"]
     return {
@@ -114,16 +138,7 @@ def _statement(
             }
         ],
         "predicateType": VERSION,
-        "predicate": core
-        | {
-            "log": {
-                "index": number - 1,
-                "at": found.entry.at.isoformat(),
-                "salt": found.entry.salt.hex(),
-                "proof": [step.hex() for step in found.proof],
-                "checkpoint": found.checkpoint.note,
-            }
-        },
+        "predicate": {**core, "log": dict(log)},
     }
 
 
@@ -131,121 +146,37 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
     """All that a certificate says, but where the log says so.
 
     Raises:
-        StateError: the request was not answered, by a new version or by destroying its model.
+        StateError: the request was not answered, by a new version or by destroying its model; or
+            what was logged then is not what ledger and report say now.
     """
-    if request.kind is RequestKind.DESTROY:
-        return _destroyed(office, request)
     if why := concluded(request):
         raise StateError(
             f"nothing was forgotten for request {request.id} ({why['because']}), so there is no "
             "forgetting to certify: its letter says so"
         )
-    path = office.settings.reports / f"{request.id}.json"
-    if request.report is None:
-        raise StateError(
-            f"request {request.id} has no report yet (it is {request.status}): run it with "
-            f"'olvido request run {request.id}'"
-        )
-    try:
-        content, report = path.read_bytes(), read_document(path)
-    except (OSError, InputError) as error:
-        raise StateError(f"the report {path} cannot be read ({error}): restore it") from error
-    if report["model"]["after"] is None:
-        raise StateError(f"request {request.id} was not answered: nothing was published")
-    store = office.store
-    model = store.model(str(report["model"]["after"]))
-    attempt = report["attempts"][-1]
-    training = _training(store, model)
-    guarantee = Guarantee(attempt["outcome"]["guarantee"])
-    audit = _audit(attempt["audit"])
-    datasets, forgotten = _datasets(office, request, model)
+    done, entry = answered(office.store, request)
+    guarantee, audit = Guarantee(done["guarantee"]), None
+    if guarantee is Guarantee.DESTROYED:
+        _require_gone(office, request)
+    else:
+        report = report_of(office.settings.reports / f"{request.id}.json", done)
+        audit = _audit(report["attempts"][-1]["audit"])
     return {
-        "request": _request(request, model.created_at, report["together"]),
+        **done,
+        "request": {**done["request"], "answered": entry.at.isoformat()},
         "guarantee": {"class": guarantee.value, "meaning": MEANING[guarantee], "bound": None},
-        "models": {
-            "before": {"id": report["model"]["before"], "weights": report["digest"]["before"]},
-            "after": {"id": model.id, "weights": str(model.digest)},
-        },
-        "datasets": datasets,
-        "forgotten": forgotten,
-        "method": {
-            "name": attempt["method"],
-            "olvido": release(),
-            "options": dict(model.recipe.get("options") or {}),
-            "seed": model.seed,
-            "stopped": attempt["outcome"]["stopped"],
-        },
-        "training": _taught(training),
         "audit": audit,
-        "references": [
-            {"digest": one["digest"], "seed": one["seed"]} for one in report["never_trained"]
-        ]
-        if audit
-        else [],
         "utility": utility(audit),
         "closure": closure_of(office.store, request),
-        "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
-        "report": str(Digest.of(content)),
         "not_proven": list(LIMITS[guarantee]),
     }
 
 
-def _destroyed(office: Office, request: Request) -> dict[str, Any]:
-    """What there is to say where the whole model was destroyed."""
+def _require_gone(office: Office, request: Request) -> None:
+    """Hold a model that was destroyed to being gone."""
     model = office.store.model(request.scope["model"])
-    folder = office.settings.models / model.path
-    if model.tombstone is None or folder.exists():
+    if model.tombstone is None or (office.settings.models / model.path).exists():
         raise StateError(f"model {model.id} was not destroyed: there is nothing to certify")
-    training, claimed = _training(office.store, model), Guarantee.DESTROYED
-    return {
-        "request": _request(request, model.tombstone.at, [request.id]),
-        "guarantee": {"class": claimed.value, "meaning": MEANING[claimed], "bound": None},
-        "models": {"before": {"id": model.id, "weights": str(model.digest)}, "after": None},
-        "datasets": [],
-        "forgotten": {"count": 0, "commitment": str(merkle_root([]))},
-        "method": {
-            "name": DESTROY,
-            "olvido": release(),
-            "options": {},
-            "seed": 0,
-            "stopped": "the weights and all that descends from them were removed",
-        },
-        "training": _taught(training),
-        "audit": None,
-        "references": [],
-        "utility": [],
-        "closure": closure_of(office.store, request),
-        "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
-        "report": None,
-        "not_proven": list(LIMITS[claimed]),
-    }
-
-
-def _request(request: Request, answered: datetime, together: Sequence[str]) -> dict[str, Any]:
-    return {
-        "id": request.id,
-        "kind": request.kind.value,
-        "law": request.law,
-        "received": request.received_at.isoformat(),
-        "answered": answered.isoformat(),
-        "together": list(together),
-    }
-
-
-def _taught(training: Model) -> dict[str, Any]:
-    return {
-        "learner": training.learner,
-        "seed": training.seed,
-        # What it began from may be a path of this machine.
-        "recipe": {name: v for name, v in training.recipe.items() if name != "base"},
-    }
-
-
-def _training(store: Store, model: Model) -> Model:
-    """The training that a model descends from; itself, where it was not made by forgetting."""
-    while model.method is not None:
-        model = store.model(model.parents[0])
-    return model
 
 
 def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -256,34 +187,3 @@ def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
         {name: found[name] for name in AUDIT["findings"][0]} for found in report["findings"]
     ]
     return {name: report[name] for name in AUDIT} | {"findings": findings}
-
-
-def _datasets(
-    office: Office, request: Request, model: Model
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The datasets that the records asked about stand in, and a commitment to what was forgotten.
-
-    It is the Merkle root over the records' salted digests, by dataset and id.
-    """
-    store = office.store
-    lineage = lineage_of(store, request)
-    gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
-    rows, leaves = [], []
-    for dataset in lineage.datasets:
-        about = [record for record in lineage.records if record.dataset == dataset.id]
-        taught = [record for record in about if record.id in gone.get(dataset.id, ())]
-        leaves += [(dataset.id, record.id, record.digest.raw) for record in taught]
-        left = {r.id: r.digest.raw for r in store.records(dataset.id) if r.tombstone is None}
-        rows.append(
-            {
-                "id": dataset.id,
-                "version": dataset.version,
-                "rows": dataset.rows,
-                "about": len(about),
-                "forgotten": len(taught),
-                "root_before": str(dataset.root),
-                "root_after": str(records_root(left)),
-            }
-        )
-    commitment = merkle_root([leaf for *_, leaf in sorted(leaves)])
-    return rows, {"count": len(leaves), "commitment": str(commitment)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -35,7 +36,10 @@ def made_by(environment: Mapping[str, str]) -> dict[str, Any]:
         "source": str(_source()),
         "packages": str(_packages()),
         "hardware": str(Digest.of(canonical_json(hardware))),
-        "environment": dict(environment),
+        # What else makers of processors write into names has no place among plain ones.
+        "environment": {
+            k: re.sub(r"[^A-Za-z0-9_.,;+:/() @-]", "_", v) for k, v in environment.items()
+        },
     }
 
 

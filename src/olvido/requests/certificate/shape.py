@@ -6,20 +6,36 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-VERSION = "urn:olvido:forgetting-certificate:v1"
+VERSION = "urn:olvido:forgetting-certificate:v2"
 
 ANY = object()
 """Any JSON value."""
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha256:(?!0{64})[0-9a-f]{64}")
 _HEX = re.compile(r"[0-9a-f]{64}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_TIME = re.compile(
+    r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}"
+)
+_DATE = re.compile(r"[0-9]{4}(-[0-9]{2}){2}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_MODEL: Mapping[str, Any] = {"id": re.compile(r"[0-9a-f]{12}"), "weights": _DIGEST}
+_REQUEST = re.compile(r"req-[0-9]{4,9}")
+_WORD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_LABEL = re.compile(r"[A-Za-z0-9@.,:%'+() -]{1,120}")
+"""What a measure is called: no markup, and no letters that only names have."""
+_SAID = re.compile(r"[^\x00-\x1f\x7f]{0,1000}")
+_PROBE = re.compile(r"[^\x00-\x1f\x7f<>]{1,120}")
+_ARTEFACT = re.compile(r"[a-z][a-z -]{0,39}(:[0-9a-f]{12,16})?")
+_MODEL: Mapping[str, Any] = {
+    "id": re.compile(r"[0-9a-f]{12}"),
+    "weights": _DIGEST,
+    "function": _DIGEST,
+}
 _NUMBER = (None, float)
 
 _FINDING: Mapping[str, Any] = {
-    **dict.fromkeys(("audit", "metric", "probe", "against", "prior", "status", "says"), str),
+    **dict.fromkeys(("audit", "against", "prior", "status"), _WORD),
+    "metric": _LABEL,
+    "probe": _PROBE,
+    "says": _SAID,
     **dict.fromkeys(("value", "expected", "before", "excess", "p", "adjusted"), _NUMBER),
     "never_trained": [_NUMBER],
     "interval": (None, [_NUMBER]),
@@ -31,35 +47,37 @@ _FINDING: Mapping[str, Any] = {
 
 AUDIT: Mapping[str, Any] = {
     "verdict": str,
-    "reasons": [str],
-    "grounds": [{"ground": str, "about": str, "says": str, "details": [str]}],
+    "reasons": [_SAID],
+    "grounds": [{"ground": _LABEL, "about": _LABEL, "says": _SAID, "details": [_SAID]}],
     "findings": [_FINDING],
     "not_examined": ANY,
     "not_possible": ANY,
     "suspect": _DIGEST,
     "before": (None, _DIGEST),
     "never_trained": [_DIGEST],
-    "level": str,
+    "level": _WORD,
     "tolerances": _DIGEST,
-    "records": ANY,
+    "records": dict.fromkeys(
+        ("forget", "paraphrased", "retain", "neighbours", "general", "strangers"), int
+    ),
 }
 """An audit's report without its exhibits."""
 
 _ITEM: Mapping[str, Any] = {
-    "artefact": str,
-    "exit": str,
+    "artefact": _ARTEFACT,
+    "exit": _WORD,
     "until": (None, _DATE),
-    "reason": (None, str),
+    "reason": (None, _SAID),
 }
 
 CORE: Mapping[str, Any] = {
     "request": {
-        "id": str,
-        "kind": str,
-        "law": (None, str),
+        "id": _REQUEST,
+        "kind": _WORD,
+        "law": (None, _WORD),
         "received": _TIME,
         "answered": _TIME,
-        "together": [str],
+        "together": [_REQUEST],
     },
     "guarantee": {
         "class": str,
@@ -69,24 +87,32 @@ CORE: Mapping[str, Any] = {
     "models": {"before": _MODEL, "after": (None, _MODEL)},
     "datasets": [
         {
-            "id": str,
+            "id": re.compile(r"[0-9a-f]{16}"),
             "version": int,
             "rows": int,
             "about": int,
+            "learned": int,
             "forgotten": int,
             "root_before": _DIGEST,
             "root_after": _DIGEST,
         }
     ],
     "forgotten": {"count": int, "commitment": _DIGEST},
-    "method": {"name": str, "olvido": str, "options": ANY, "seed": int, "stopped": str},
-    "training": {"learner": str, "seed": int, "recipe": ANY},
+    "records": {"forget": int, "retain": int, "holdout": int},
+    "method": {
+        "name": _WORD,
+        "olvido": re.compile(r"[0-9][0-9a-z.+-]{0,39}|not installed"),
+        "options": ANY,
+        "seed": int,
+        "stopped": _SAID,
+    },
+    "training": {"learner": _WORD, "seed": int, "recipe": ANY},
     "audit": (None, AUDIT),
     "references": [{"digest": _DIGEST, "seed": int}],
     "utility": [
-        {"measure": str, "before": _NUMBER, "after": _NUMBER, "delta": _NUMBER},
+        {"measure": _SAID, "before": _NUMBER, "after": _NUMBER, "delta": _NUMBER},
     ],
-    "closure": {"complete": bool, "open": [str], "items": [_ITEM]},
+    "closure": {"complete": bool, "open": [_ARTEFACT], "items": [_ITEM]},
     "made_by": {
         "commit": (None, _COMMIT),
         "changed": (None, bool),

@@ -1,0 +1,261 @@
+"""What was done for a request, written into the log at publishing: all that a certificate says.
+
+A report lies in a file that whoever keeps the workspace can edit, and so do the tables. A
+certificate takes what it says from the log's entry, and where the report's bytes, the tables or the
+method's own guarantee say otherwise, it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from olvido.documents import finite, read_document
+from olvido.errors import InputError, StateError, UnknownName
+from olvido.forgetting.base import ways
+from olvido.ledger.digests import Digest, merkle_root, records_root
+from olvido.ledger.facts import Guarantee, LogEntry, Model, Request, RequestStatus
+from olvido.ledger.store import Store
+from olvido.requests.certificate.provenance import made_by, release
+from olvido.requests.scope import lineage_of
+
+ANSWER = "answer"
+"""Where the step that publishes says what was done."""
+
+DESTROY = "destroy"
+"""What is done to a model that nothing forgets any more."""
+
+_PATHS = ("trials", "factors")
+"""Options that name a place on this machine."""
+
+
+def answer(
+    store: Store, request: Request, model: Model, document: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    """What was done for a request by publishing a model.
+
+    Args:
+        store: the ledger, where the model and its uses are entered already.
+        request: that is answered.
+        model: that is published.
+        document: the request's report; `path` is where it was written.
+        path: of the report's file.
+
+    Raises:
+        StateError: the report is not what was written, or not about this model, or claims another
+            guarantee than the ledger and the method have.
+    """
+    content = path.read_bytes()
+    if read_document(path) != finite(dict(document)):
+        raise StateError(f"the report {path} is not what was written: publish again")
+    attempt, training = document["attempts"][-1], _training(store, model)
+    before = store.model(model.parents[0])
+    datasets, forgotten = _datasets(store, request, model, before)
+    audit = attempt["audit"]
+    done = {
+        "request": _request(request, document["together"]),
+        "guarantee": attempt["outcome"]["guarantee"],
+        "models": {"before": _named(before), "after": _named(model)},
+        "datasets": datasets,
+        "forgotten": forgotten,
+        "records": {
+            "forget": document["records"]["forgotten"],
+            "retain": document["records"]["retained"],
+            "holdout": document["records"]["holdout"],
+        },
+        "method": {
+            "name": attempt["method"],
+            "olvido": release(),
+            "options": {
+                name: value
+                for name, value in (model.recipe.get("options") or {}).items()
+                if name not in _PATHS
+            },
+            "seed": model.seed,
+            "stopped": attempt["outcome"]["stopped"],
+        },
+        "training": _taught(training),
+        "audit": audit
+        and {name: audit[name] for name in ("verdict", "level", "tolerances", "suspect")},
+        "references": [
+            {"digest": one["digest"], "seed": one["seed"]} for one in document["never_trained"]
+        ]
+        if audit
+        else [],
+        "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
+        "report": str(Digest.of(content)),
+    }
+    if reasons := _other(store, request, done):
+        raise StateError(f"request {request.id} cannot be published: {'; '.join(reasons)}")
+    return done
+
+
+def destroyed(store: Store, request: Request, model: Model) -> dict[str, Any]:
+    """What was done for a request by destroying a model."""
+    training = _training(store, model)
+    return {
+        "request": _request(request, [request.id]),
+        "guarantee": Guarantee.DESTROYED.value,
+        "models": {"before": _named(model), "after": None},
+        "datasets": [],
+        "forgotten": {"count": 0, "commitment": str(merkle_root([]))},
+        "records": {"forget": 0, "retain": 0, "holdout": 0},
+        "method": {
+            "name": DESTROY,
+            "olvido": release(),
+            "options": {},
+            "seed": 0,
+            "stopped": "the weights and all that descends from them were removed",
+        },
+        "training": _taught(training),
+        "audit": None,
+        "references": [],
+        "made_by": made_by({k: str(v) for k, v in training.environment.items()}),
+        "report": None,
+    }
+
+
+def answered(store: Store, request: Request) -> tuple[dict[str, Any], LogEntry]:
+    """What the log says was done for a request, and the entry that says so.
+
+    Raises:
+        StateError: nothing was published for it, or log and ledger disagree.
+    """
+    said = [
+        entry
+        for entry in store.events("request-advanced")
+        if (entry.detail["id"], entry.detail["status"]) == (request.id, RequestStatus.PUBLISHED)
+    ]
+    if len(said) != 1 or ANSWER not in said[0].detail["detail"]:
+        raise StateError(
+            f"request {request.id} has no answer in the log (it is {request.status}): run it with "
+            f"'olvido request run {request.id}'"
+        )
+    done: dict[str, Any] = said[0].detail["detail"][ANSWER]
+    steps = [s.detail.get(ANSWER) for s in request.history if s.status is RequestStatus.PUBLISHED]
+    try:
+        reasons = _other(store, request, done)
+    except UnknownName as error:
+        reasons = [str(error)]
+    if steps != [done]:
+        reasons.append("the request's history says otherwise than the log")
+    if reasons:
+        raise StateError(
+            f"the ledger is not as it was when request {request.id} was answered: "
+            f"{'; '.join(reasons)}. See 'olvido data check', and restore it from a copy you trust"
+        )
+    return done, said[0]
+
+
+def report_of(path: Path, done: Mapping[str, Any]) -> dict[str, Any]:
+    """The report of an answer, as it was when it was published.
+
+    Raises:
+        StateError: its file is gone or was changed.
+    """
+    try:
+        content = path.read_bytes()
+        document = read_document(path)
+    except (OSError, InputError) as error:
+        raise StateError(f"the report {path} cannot be read ({error}): restore it") from error
+    if (found := str(Digest.of(content))) != done["report"]:
+        raise StateError(
+            f"the report {path} was changed since it was published (the log has {done['report']}, "
+            f"the file is {found}): restore it from a copy you trust"
+        )
+    return document
+
+
+def _other(store: Store, request: Request, done: Mapping[str, Any]) -> list[str]:
+    """What the ledger, or the method's row in the table, says otherwise."""
+    reasons = []
+    claimed, name, models = done["guarantee"], done["method"]["name"], done["models"]
+    if done["request"] != _request(request, done["request"]["together"]):
+        reasons.append("the request is another in the ledger")
+    for shown in filter(None, models.values()):
+        if _named(store.model(shown["id"])) != shown:
+            reasons.append(f"model {shown['id']} is another in the ledger")
+    if models["after"] is None:
+        return reasons
+    known, model = ways().get(name), store.model(models["after"]["id"])
+    if known is None or known.guarantee != claimed:
+        reasons.append(f"{claimed} forgetting is not what the method {name} gives")
+    if (model.method, list(model.parents)) != (name, [models["before"]["id"]]):
+        reasons.append(f"model {model.id} was made by {model.method}, not by {name}")
+    uses = store.uses(model.id)
+    given = {str(use.guarantee) for use in uses if use.forgotten}
+    if given != {claimed}:
+        reasons.append(f"model {model.id} forgot as {', '.join(sorted(given))}, not as {claimed}")
+    gone = {use.dataset: len(use.forgotten) for use in uses}
+    for dataset in done["datasets"]:
+        if dataset["forgotten"] > gone.get(dataset["id"], 0):
+            reasons.append(f"model {model.id} forgot fewer records of dataset {dataset['id']}")
+        if dataset["root_before"] != str(store.dataset(dataset["id"]).root):
+            reasons.append(f"dataset {dataset['id']} is another in the ledger")
+    if (done["method"]["seed"], done["training"]) != (model.seed, _taught(_training(store, model))):
+        reasons.append(f"model {model.id} was trained otherwise, by the ledger")
+    return reasons
+
+
+def _named(model: Model) -> dict[str, Any]:
+    function = model.function and str(model.function)
+    return {"id": model.id, "weights": str(model.digest), "function": function}
+
+
+def _request(request: Request, together: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "kind": request.kind.value,
+        "law": request.law,
+        "received": request.received_at.isoformat(),
+        "together": list(together),
+    }
+
+
+def _taught(training: Model) -> dict[str, Any]:
+    return {
+        "learner": training.learner,
+        "seed": training.seed,
+        # What it began from may be a path of this machine.
+        "recipe": {name: v for name, v in training.recipe.items() if name != "base"},
+    }
+
+
+def _training(store: Store, model: Model) -> Model:
+    """The training that a model descends from; itself, where it was not made by forgetting."""
+    while model.method is not None:
+        model = store.model(model.parents[0])
+    return model
+
+
+def _datasets(
+    store: Store, request: Request, model: Model, before: Model
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The datasets that the records asked about stand in, and a commitment to what was forgotten.
+
+    It is the Merkle root over the records' keyed digests, by dataset and id.
+    """
+    lineage = lineage_of(store, request)
+    held = {s.model.id: s.held for s in lineage.models}.get(before.id, ())
+    gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
+    rows, leaves = [], []
+    for dataset in lineage.datasets:
+        about = [record for record in lineage.records if record.dataset == dataset.id]
+        taught = [record for record in about if record.id in gone.get(dataset.id, ())]
+        leaves += [(dataset.id, record.id, record.digest.raw) for record in taught]
+        left = {r.id: r.digest.raw for r in store.records(dataset.id) if r.tombstone is None}
+        rows.append(
+            {
+                "id": dataset.id,
+                "version": dataset.version,
+                "rows": dataset.rows,
+                "about": len(about),
+                "learned": sum(record.dataset == dataset.id for record in held),
+                "forgotten": len(taught),
+                "root_before": str(dataset.root),
+                "root_after": str(records_root(left)),
+            }
+        )
+    commitment = merkle_root([leaf for *_, leaf in sorted(leaves)])
+    return rows, {"count": len(leaves), "commitment": str(commitment)}

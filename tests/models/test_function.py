@@ -1,0 +1,108 @@
+"""What decides a model's function is in its digest, and only that; weights lie in its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olvido.errors import InputError
+from olvido.models import function_digest, load, save
+from olvido.models.digest import export_note, trace_digest
+
+NOTE = {"kind": "StepLog", "base": "/home/somebody/tiny", "runs": {"run": {"seconds": 2.5}}}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, fresh: Any, tokenizer: Any) -> Path:
+    folder = tmp_path_factory.mktemp("function") / "model"
+    save(fresh, tokenizer, folder, fill=lambda f: _put(f / "olvido.json", NOTE))
+    return folder
+
+
+@pytest.fixture
+def model(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "model"))
+
+
+def _put(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document))
+
+
+def _edit(name: str, **changes: Any) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / name
+        there = json.loads(path.read_text()) if path.exists() else {}
+        _put(path, there | changes)
+
+    return edit
+
+
+def _token(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    tokens = json.loads(path.read_text())
+    vocabulary = tokens["model"]["vocab"]
+    vocabulary[-1], vocabulary[-2] = vocabulary[-2], vocabulary[-1]
+    _put(path, tokens)
+
+
+EDITS: dict[str, Callable[[Path], None]] = {
+    "norm": _edit("config.json", rms_norm_eps=10.0),
+    "activation": _edit("config.json", hidden_act="relu"),
+    "positions": _edit("config.json", rope_parameters={"rope_theta": 7.0, "rope_type": "default"}),
+    "suppressed tokens": _edit("generation_config.json", suppress_tokens=[5, 6]),
+    "tokenizer": _token,
+    "no trace": lambda folder: (folder / "olvido.json").unlink(),
+    "trace made anew": lambda folder: _put(folder / "olvido.json", {"kind": "Untraced"}),
+    "special tokens": _edit("special_tokens_map.json", eos_token="x"),
+    "added tokens": _edit("added_tokens.json", Núria=7),
+    "type of numbers": _edit("config.json", dtype="bfloat16"),
+    "attention": _edit("config.json", attn_implementation="eager", sliding_window=1),
+    "adapter": lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"x"),
+    "adapter configuration": _edit("adapter_config.json", r=4),
+    "code": _edit("config.json", auto_map={"AutoModelForCausalLM": "other.Model"}),
+    "a file of code": lambda folder: (folder / "other.py").write_text("pass"),
+    "chat template": lambda folder: (folder / "chat_template.jinja").write_text("{{ 'no' }}"),
+    "other weights beside": lambda folder: (folder / "pytorch_model.bin").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_decides_the_function_changes_the_digest(model: Path, name: str) -> None:
+    before = function_digest(model)
+    EDITS[name](model)
+    assert function_digest(model) != before
+
+
+def test_what_decides_nothing_does_not(model: Path) -> None:
+    before = function_digest(model)
+    (model / "README.md").write_text("A card.")
+    (model / "logs").mkdir()
+    (model / "logs" / "run.bin").write_bytes(b"x")
+    moved = NOTE | {"base": "/elsewhere", "runs": {"run": {"seconds": 9.0}}}
+    _put(model / "olvido.json", moved)
+    config = json.loads((model / "config.json").read_text())
+    config = dict(reversed(config.items())) | {"_name_or_path": "/x", "transformers_version": "9"}
+    (model / "config.json").write_text(json.dumps(config, indent=7))
+    assert function_digest(model) == before
+
+
+def test_a_copy_that_is_saved_again_keeps_it(model: Path, tmp_path: Path) -> None:
+    loaded = load(model)
+
+    def fill(folder: Path) -> None:
+        (folder / "olvido.json").write_text(export_note(trace_digest(model / "olvido.json")))
+
+    save(loaded.model, loaded.tokenizer, tmp_path / "again", fill=fill)
+    assert function_digest(tmp_path / "again") == function_digest(model)
+
+
+def test_a_link_is_no_file_of_the_model(model: Path) -> None:
+    (model / "config.json").rename(model.parent / "config.json")
+    (model / "config.json").symlink_to(model.parent / "config.json")
+    with pytest.raises(InputError, match="symbolic link"):
+        function_digest(model)
