@@ -14,7 +14,7 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
 from olvido.requests.certificate import issue
 from olvido.requests.closure.inventory import OUTSIDE
-from olvido.requests.laws import laws
+from olvido.requests.laws import find_law, laws
 from olvido.requests.notices import KINDS, languages, letter
 from olvido.workspace import Workspace
 
@@ -177,8 +177,13 @@ def test_done_is_said_where_nothing_is_left(case: Case) -> None:
 def test_days_are_the_law_s(case: Case) -> None:
     store = case.workspace.store
     received = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    law = find_law("GDPR", workspace=case.workspace.settings.workspace)
     request = store.add_request(
-        RequestKind.OPT_OUT, subject=store.key.subject(PERSON), received_at=received, law="GDPR"
+        RequestKind.OPT_OUT,
+        subject=store.key.subject(PERSON),
+        received_at=received,
+        law=law.name,
+        detail={"law": law.to_dict()},
     )
 
     def write_one(kind: str, language: str = "en", **more: Any) -> str:
