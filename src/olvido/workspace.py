@@ -288,8 +288,10 @@ class Workspace:
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
     def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:
-        """Those of these records that the dataset holds, and all that carry a tombstone."""
+        """Those of these records that the dataset holds, all that carry a tombstone, and all whose
+        subject took the consent back: nothing is ever taught from those."""
         gone = frozenset(record.id for record in self.store.tombstoned(dataset.id))
+        gone |= self.store.withdrawn(dataset.id)
         if not ids:
             return gone
         return gone | frozenset(ids) & {record.id for record in self.store.records(dataset.id)}

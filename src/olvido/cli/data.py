@@ -166,12 +166,14 @@ def add(
     document = _described(result.dataset) | {
         "rejected": result.rejected,
         "subjects": result.subjects,
+        "without_subject": result.nameless,
     }
-    shown = table(("what", "value"), document.items())
-    if result.subjects:
-        terminal.emit(document, shown)
-    else:
-        terminal.emit(document, shown, "No row names a subject: nobody can be found in it.")
+    told = []
+    if not result.subjects:
+        told.append("No row names a subject: nobody can be found in it.")
+    elif result.nameless:
+        told.append(f"{result.nameless} rows name no subject: nobody can be found in those.")
+    terminal.emit(document, table(("what", "value"), document.items()), *told)
 
 
 @commands.command()

@@ -48,12 +48,20 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What was added: the dataset, its rows, how many were rejected, how many subjects it has."""
+    """What was added.
+
+    Attributes:
+        dataset, rows: the new version, and how many rows it has.
+        rejected: rows that were put aside.
+        subjects: whom its rows are about.
+        nameless: rows that name no subject, in which nobody can be found by being asked for.
+    """
 
     dataset: Dataset
     rows: int
     rejected: int
     subjects: int
+    nameless: int
 
 
 def import_file(
@@ -136,7 +144,8 @@ def _add(
             ) from error
         raise
     subjects = {subject for _, _, people, _ in found for subject in people}
-    return ImportResult(dataset, len(found), rejects.count, len(subjects))
+    nameless = sum(not people for _, _, people, _ in found)
+    return ImportResult(dataset, len(found), rejects.count, len(subjects), nameless)
 
 
 @contextmanager

@@ -5,7 +5,10 @@ Reasons name columns and kinds of values, never a value: it may be somebody's na
 
 from __future__ import annotations
 
+import ast
 import difflib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -75,7 +78,7 @@ class RowParser:
         self._consent = fields.consent or "consent"
         self._collected = fields.collected_at or "collected_at"
         self._mapped = {self._id, *self._texts, *self._subjects, self._consent, self._collected}
-        self._known_subjects: dict[str | int, tuple[str]] = {}
+        self._known_subjects: dict[str | int, tuple[str, ...]] = {}
         self.forms: dict[str, frozenset[bytes]] = {}
         """What to keep of the names of subjects that were met, see `Key.near`."""
         self._lines: dict[str, int] = {}
@@ -144,26 +147,27 @@ class RowParser:
         if value is None:
             return ()
         if type(value) is str or type(value) is int:
-            return self._subject(value)
+            return self._people(value)
         if not isinstance(value, list | tuple) or not all(type(v) in (str, int) for v in value):
             raise InputError(
                 f"expected {self._subjects[0]!r} as a name or a list of names, got {_kind(value)}"
             )
-        return tuple(sorted({self._subject(name)[0] for name in value}))
+        return tuple(sorted({subject for name in value for subject in self._people(name)}))
 
-    def _subject(self, name: str | int) -> tuple[str]:
-        """The subject of this name, alone: most rows have one, and its rows share the tuple."""
-        known = self._known_subjects.get(name)
+    def _people(self, cell: str | int) -> tuple[str, ...]:
+        """The subjects a cell names: most name one, and their rows share the tuple."""
+        known = self._known_subjects.get(cell)
         if known is None:
-            text = str(name)
-            if SubjectId.is_one(text):
-                known = (text,)
-            else:
-                known = (str(self._key.subject(text)),)
-                kept, _ = self._key.near(text)
-                self.forms[known[0]] = self.forms.get(known[0], frozenset()) | kept
-            self._known_subjects[name] = known
+            people = {self._subject(name) for name in several(str(cell))}
+            known = self._known_subjects[cell] = tuple(sorted(people))
         return known
+
+    def _subject(self, name: str) -> str:
+        if SubjectId.is_one(name):
+            return name
+        subject = str(self._key.subject(name))
+        self.forms[subject] = self.forms.get(subject, frozenset()) | self._key.near(name)[0]
+        return subject
 
     def _checked(self, value: object) -> str:
         if not isinstance(value, str) or value not in _CONSENTS:
@@ -207,6 +211,54 @@ class RowParser:
             first = self._lines[identifier]
             raise InputError(f"the id in {self._id!r} was used before, in line {first}")
         return identifier
+
+
+def several(cell: str) -> list[str]:
+    """The names in a cell: one, or several as a list of JSON or Python, or with ; or | between.
+
+    Raises InputError where it holds several that cannot be told apart.
+
+    >>> several("Ana Soler"), several('["Ana Soler", "Joan Puig"]'), several("Ana Soler; Joan Puig")
+    (['Ana Soler'], ['Ana Soler', 'Joan Puig'], ['Ana Soler', 'Joan Puig'])
+    """
+    text = cell.strip()
+    if (text[:1], text[-1:]) in _LISTS:
+        names = _listed(text)
+    elif ";" in text or "|" in text or "；" in text:
+        names = [name for name in map(str.strip, _BETWEEN.split(text)) if name]
+    else:
+        names = [cell]
+        parts = text.split(",")
+        if len(parts) > 2 and all(len(part.split()) > 1 for part in parts):
+            raise InputError(_SEVERAL)
+    if not names or any(not name.strip() for name in names):
+        raise InputError("expected the name of a subject, got an empty one")
+    return names
+
+
+def _listed(text: str) -> list[str]:
+    # Of "['Ana' 'Joan']", as numpy prints it, Python would make one word.
+    if _GLUED.search(text):
+        raise InputError(_SEVERAL)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise InputError(_SEVERAL) from None
+    if not isinstance(found, list | tuple | set) or not all(type(v) in (str, int) for v in found):
+        raise InputError(_SEVERAL)
+    return [name for value in found for name in several(str(value))]
+
+
+_LISTS = {("[", "]"), ("{", "}")}
+_BETWEEN = re.compile("[;|；]")
+_GLUED = re.compile(r"""['"]\s*['"]""")
+_SEVERAL = (
+    "expected the name of one subject, or of several as a JSON list or with ';' between them, got "
+    "something else that may be several"
+)
 
 
 def _no_text(column: str, value: object) -> str:

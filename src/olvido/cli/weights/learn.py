@@ -76,6 +76,7 @@ def learn(
         )
         if not is_main():
             return
+        withdrawn = sum(len(workspace.store.withdrawn(name)) for name in dict.fromkeys(names))
         first = workspace.store.alias("serving") is None
         if first:
             workspace.serve(made.id)
@@ -85,8 +86,10 @@ def learn(
         "path": str(workspace.settings.models / made.path),
         "datasets": names,
         "serving": first,
+        "consent_withdrawn": withdrawn,
     }
-    terminal.emit(document, table(("what", "value"), document.items()))
+    told = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
+    terminal.emit(document, table(("what", "value"), document.items()), *told)
 
 
 def _found_from_anywhere(model: str) -> str:

@@ -176,6 +176,12 @@ class Store(Answering):
             found = datasets.find(connection, dataset, None)
             return datasets.records_of_dataset(connection, found, tombstoned=True)
 
+    def withdrawn(self, dataset: str) -> frozenset[str]:
+        """Ids of a dataset's records (by id or name) whose subject took the consent back."""
+        with self._read() as connection:
+            found = datasets.find(connection, dataset, None)
+            return datasets.withdrawn(connection, found)
+
     def records_of(self, subject: SubjectId) -> tuple[Record, ...]:
         """All records about a subject, tombstoned ones included; none is not an error."""
         with self._read() as connection:

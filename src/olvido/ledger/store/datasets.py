@@ -241,6 +241,13 @@ def records_of_dataset(
     return tuple(sorted((record for _, record in found), key=lambda record: record.id))
 
 
+def withdrawn(connection: Connection, dataset: Dataset) -> frozenset[str]:
+    """Ids of the records whose consent was withdrawn."""
+    r, d = schema.records, schema.datasets
+    query = select(r.c.id).join(d).where(d.c.id == dataset.id, r.c.consent == Consent.WITHDRAWN)
+    return frozenset(connection.execute(query).scalars())
+
+
 def records_of_subject(
     connection: Connection, subject: SubjectId
 ) -> tuple[tuple[int, Record], ...]:
