@@ -149,3 +149,14 @@ def test_a_pipe_is_refused_before_it_is_opened(
 def test_rows_without_a_subject_are_counted(store: Store, data: Path) -> None:
     rows = [{"text": "a", "subject": "Ana"}, {"text": "b"}, {"text": "c", "subject": None}]
     assert import_rows(store, data, rows, name="x").nameless == 2
+
+
+def test_whose_consent_is_withdrawn_is_known_by_dataset(store: Store, data: Path) -> None:
+    rows = [
+        {"id": str(number), "text": "a", "consent": consent}
+        for number, consent in enumerate(["withdrawn", "granted", "unknown", None])
+    ]
+    import_rows(store, data, rows, name="x")
+    import_rows(store, data, [{"id": "9", "text": "b"}], name="y")
+    assert store.withdrawn("x") == {"0"}
+    assert store.withdrawn("y") == frozenset()
