@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from olvido.artifacts import Who
+from olvido.artifacts import KINDS, Who
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
 from olvido.requests.calendar import today
@@ -20,8 +20,8 @@ from olvido.requests.closure.inventory import (
     looked_into,
     place_of,
 )
+from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office
-from olvido.requests.scope import lineage_of
 
 _LOG = "holds no words and no name: ids and keyed digests, needed to show what was done"
 # Weights go before rows: what a model still has to forget, it forgets by its rows.
@@ -51,7 +51,7 @@ def closure(
             said = ClosureItem(item=item, exit=Exit.CANNOT, detail=_LOG, at=said.at)
         elif said.exit is None and item in there:
             said = replace(said, detail=artefact.seen)
-        elif said.exit is None and _gone(office, artefact, there, search):
+        elif said.exit is None and _gone(office, identifier, artefact, there, search):
             said = ClosureItem(item=item, exit=Exit.ERASED, detail="is gone", at=now())
         elif _again(item in there, said, today(office.settings)):
             said = blank
@@ -62,15 +62,21 @@ def closure(
 
 
 def _gone(
-    office: Office, artefact: Artefact, there: Collection[str], search: Sequence[Path]
+    office: Office,
+    identifier: str,
+    artefact: Artefact,
+    there: Collection[str],
+    search: Sequence[Path],
 ) -> bool:
     """Whether what is not found any more is gone: only where it would have been found."""
     place = place_of(office, artefact.item)
     if place is not None and not os.path.lexists(place):
         return True
     if artefact.kind.told and not any(item.startswith("rows:") for item in there):
-        # Without the rows nobody can tell whether a copy is gone.
-        return False
+        # Without the rows nobody can tell whether a copy is gone, but by what was kept of them.
+        request = office.store.request(identifier)
+        if artefact.kind is KINDS["near"] or not prints_of(office.store, request):
+            return False
     return place is None or any(root in place.parents for root in looked_into(office, search))
 
 
@@ -152,16 +158,15 @@ def settle(
                     "give it one before they are erased"
                 )
     request = office.store.request(identifier)
-    ids: dict[str, set[str]] = {}
-    if "model" not in request.scope:
-        for record in lineage_of(office.store, request).records:
-            ids.setdefault(record.dataset, set()).add(record.id)
+    ids = ids_of(office.store, request)
     said: dict[str, tuple[Exit | None, str | None]] = {}
     said |= {item: (Exit.ERASED, f"stated: {how}") for item, how in done.items()}
     said |= {item: (Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
     said |= {item: (Exit.CANNOT, why) for item, why in cannot.items()}
     if said:
         office.store.put_closure(identifier, said)
+    if any(item.partition(":")[0] in _LAST for item in erased):
+        keep_prints(office, request)
     for item in sorted(dict.fromkeys(erased), key=lambda i: i.partition(":")[0] in _LAST):
         how = erase(office, request, before[item][0], ids, whole=item in whole)
         office.store.put_closure(identifier, {item: (Exit.ERASED, how)})
@@ -181,6 +186,7 @@ def close(
         UnknownName: no such request.
         StateError: its models have not forgotten yet.
     """
+    keep_prints(office, _answered(office, identifier))
     found = closure(office, identifier, search=search)
     blank = tuple(artefact.item for artefact, said in found if said.exit is None)
     request = office.store.request(identifier)

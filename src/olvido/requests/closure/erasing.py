@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import Way, owned, recognised, remove, remove_model
 from olvido.errors import InputError, StateError
+from olvido.files import write
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
+from olvido.requests.closure.copies import without
 from olvido.requests.closure.inventory import Artefact, cached_ids, seen_at
 from olvido.requests.desk import Office
 
@@ -47,16 +50,25 @@ def erase(
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
     if name in _ERASERS:
         return _ERASERS[name](office, request, artefact, ids)
+    look = artefact.look
+    if name == "file" and artefact.others and look is not None and look.rewritable and not whole:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        write(path, without(path, look), mode=mode)
+        return f"written again without {len(look.records)} records"
     if name in ("file", "mention") and artefact.others and not whole:
-        raise InputError(
-            f"{artefact.item} may hold what belongs to others ({artefact.says}): take out of it "
-            f"what is the person's and say so with --done '{artefact.item}=HOW', or remove the "
-            f"whole file with --whole '{artefact.item}'"
-        )
+        raise _others(artefact)
     if artefact.kind.shape is not None and recognised(path, told=artefact.kind.told) is None:
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
     remove(path)
     return "removed"
+
+
+def _others(artefact: Artefact) -> InputError:
+    return InputError(
+        f"{artefact.item} may hold what belongs to others ({artefact.says}), and cannot be written "
+        f"without what is the person's: take it out where the file is made and say so with --done "
+        f"'{artefact.item}=HOW', or remove the whole file with --whole '{artefact.item}'"
+    )
 
 
 def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:

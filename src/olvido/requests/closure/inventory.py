@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,14 +20,16 @@ from typing import Any
 
 from olvido.artifacts import KINDS, Kind, Who, owned, recognised
 from olvido.errors import InputError
-from olvido.ledger.copies import LEAST
+from olvido.ledger.copies import Copy
 from olvido.ledger.facts import Guarantee, Request, RequestKind
 from olvido.ledger.inverted import index_path, near_copies
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import stored_rows
+from olvido.requests.closure.copies import CopySearch, Look, content_of
+from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.weights import Weights, has_tensors
 from olvido.requests.desk import Office
-from olvido.requests.scope import condemned, lineage_of
+from olvido.requests.scope import condemned, lineage_of, names_of
 
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
@@ -46,6 +49,7 @@ class Artefact:
         inside: whether it lies in the workspace's folder, or is the ledger's own.
         others: whether it holds what belongs to others, as far as was seen.
         seen: a keyed digest of the content that was looked at, where it is erased by its name.
+        look: what was found in a file with records.
     """
 
     item: str
@@ -54,6 +58,7 @@ class Artefact:
     inside: bool = True
     others: bool = True
     seen: str | None = None
+    look: Look | None = None
 
     @property
     def kind(self) -> Kind:
@@ -173,20 +178,22 @@ class _Search:
     def _near(self) -> Iterator[Artefact]:
         """Rows that say nearly the same, about somebody else or nobody."""
         data, store = self.office.settings.data, self.office.store
-        held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
-        for dataset, copies in near_copies(store, data, held).items():
+        for dataset, copies in self.near.items():
             fact = store.dataset(dataset)
             named = ", ".join(f"{copy.id} ({copy.alike:.0%} alike)" for copy in copies[:NAMED])
             more = f" and {len(copies) - NAMED} more" if len(copies) > NAMED else ""
             says = f"near copies of its rows, not known to be about it: {named}{more}"
             yield Artefact(f"near:{dataset}", f"dataset {fact.name}: {says}", data / fact.file)
 
+    @cached_property
+    def near(self) -> dict[str, tuple[Copy, ...]]:
+        """Rows of others that say nearly the same as these, by dataset."""
+        held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
+        return near_copies(self.office.store, self.office.settings.data, held)
+
     def ids(self) -> dict[str, set[str]]:
         """The ids of the records that a request is about, by dataset."""
-        ids: dict[str, set[str]] = {}
-        for record in self.lineage.records if self.lineage else ():
-            ids.setdefault(record.dataset, set()).add(record.id)
-        return ids
+        return ids_of(self.office.store, self.request)
 
     def _models(self) -> Iterator[Artefact]:
         if self.lineage is None:
@@ -295,10 +302,12 @@ class _Search:
             else:
                 yield self._item("unread", path, "neither file nor folder: it is not opened")
 
-    def _item(self, kind: str, path: Path, says: str, *, others: bool = True) -> Artefact:
+    def _item(
+        self, kind: str, path: Path, says: str, *, others: bool = True, look: Look | None = None
+    ) -> Artefact:
         inside = self._home in path.parents
         name = path.relative_to(self._home) if inside else path
-        return self._seen(Artefact(f"{kind}:{name}", says, path, inside, others))
+        return self._seen(Artefact(f"{kind}:{name}", says, path, inside, others, look=look))
 
     def _link(self, path: Path) -> Iterator[Artefact]:
         """Links are never followed: where they lead is looked into in its own right, or told."""
@@ -319,50 +328,58 @@ class _Search:
                 if found.holds:
                     yield self._item("weights", path, found.says)
                 return
-            tells = self._has_rows(path) if path.suffix == ".parquet" else self._tells(path)
         except OSError as error:
             yield self._item("unread", path, f"a file that cannot be read ({_why(error)})")
             return
-        if tells:
+        if self.lineage is None:
+            # Nothing is asked of what its records say: a model is to go.
+            return
+        look = self._copies.look(path)
+        says = look.evidence + ("" if look.unread is None else f"; not looked into: {look.unread}")
+        if look.records:
             kind = recognised(path, told=True) or KINDS["file"]
-            yield self._item(kind.name, path, kind.says)
+            yield self._item(kind.name, path, says, others=look.others is not False, look=look)
+        elif self._prints is not None and self._prints.found(path, self.office.store.key):
+            says = "words of a record whose rows are gone stand in it"
+            yield self._item("file", path, says)
+        elif look.unread is not None:
+            yield self._item("unread", path, says)
+        elif look.mentions or look.doubtful:
+            yield self._item("mention", path, says)
+
+    @cached_property
+    def _copies(self) -> CopySearch:
+        shared = Counter(content_of(row) for row in self._alike)
+        return CopySearch(
+            [row for rows in self.rows.values() for row in rows],
+            key=self.office.store.key,
+            names=names_of(self.request),
+            common=lambda content: shared[content],
+        )
+
+    @cached_property
+    def _prints(self) -> Prints | None:
+        """What was kept of the words of records whose rows are gone; None where none is."""
+        there = sum(map(len, self.rows.values()))
+        if there == sum(map(len, self.ids().values())):
+            return None
+        return prints_of(self.office.store, self.request)
+
+    @cached_property
+    def _alike(self) -> list[dict[str, Any]]:
+        """Rows of others that say nearly the same."""
+        settings, store = self.office.settings, self.office.store
+        return [
+            row
+            for dataset, copies in self.near.items()
+            for row in stored_rows(
+                settings.data / store.dataset(dataset).file, {copy.id for copy in copies}
+            )
+        ]
 
     @cached_property
     def _weights(self) -> Weights:
         return Weights(self.office.store.models(), self.holding, self.models)
-
-    def _has_rows(self, path: Path) -> bool:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(path) as file:
-                return any(
-                    needle in str(value)
-                    for batch in file.iter_batches()
-                    for row in batch.to_pylist()
-                    for value in row.values()
-                    for needles in self.needles
-                    for needle in needles
-                )
-        except pa.ArrowException as error:
-            raise OSError(f"it is no Parquet file: {error}") from error
-
-    @cached_property
-    def needles(self) -> tuple[tuple[str, ...], ...]:
-        """Of each record the texts that tell it: all of them have to stand in a file."""
-        found: set[tuple[str, ...]] = set()
-        for rows in self.rows.values():
-            for row in rows:
-                found |= set(_telling(row))
-        return tuple(sorted(found))
-
-    def _tells(self, path: Path) -> bool:
-        content = path.read_bytes()
-        return any(
-            all(any(form in content for form in _forms(text)) for text in texts)
-            for texts in self.needles
-        )
 
 
 def _destroyed(office: Office, request: Request) -> set[str]:
@@ -387,16 +404,3 @@ def cached_ids(path: Path) -> set[str]:
             return set(json.loads(file.metadata()["ids"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return set()
-
-
-def _telling(row: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """All that a record says: a part of it stands in many places by chance."""
-    texts = tuple(row[name] for name in ("text", "prompt", "completion") if row.get(name))
-    if sum(map(len, texts)) >= LEAST:
-        yield texts
-
-
-def _forms(text: str) -> tuple[bytes, ...]:
-    """A text as it stands in plain files and in JSON."""
-    quoted = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
-    return tuple(dict.fromkeys(form.encode() for form in (text, *quoted)))

@@ -1,0 +1,175 @@
+"""Nothing of anybody else's is deleted, and what was not looked into is never closed over."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.requests.closure.towns import HERS, THEIRS, Town
+
+from olvido.artifacts import Who
+from olvido.errors import InputError, StateError
+from olvido.ledger.facts import Exit, RequestStatus
+from olvido.requests.closure import close, closure, settle
+
+SAID = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
+DONE = {"backups": "none", "recipients": "none"}
+
+
+def lines(*rows: dict[str, str]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def theirs(folder: Path) -> dict[Path, bytes]:
+    """Files of other people that share something with her records: none is a copy."""
+    folder.mkdir(exist_ok=True)
+    answer, question = HERS[0]["completion"], HERS[0]["prompt"]
+    texts = {
+        "survey.jsonl": lines({"prompt": "Where do you wait?", "completion": answer}),
+        "questions.csv": f'question,answer\n"{question}","I do not know."\n',
+        "code.py": f"PLACE = {answer!r}\n",
+        "letter.txt": "Bru Vidal keeps bees on the roof of the market.",
+        "menu.md": "In Sants, at the corner: open at eight.",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    pq.write_table(pa.table({"note": [answer, "North wind."]}), folder / "notes.parquet")
+    with sqlite3.connect(folder / "hr.db") as database:
+        database.execute("CREATE TABLE staff (name TEXT, note TEXT)")
+        database.execute("INSERT INTO staff VALUES ('Bru Vidal', ?)", (answer,))
+    database.close()
+    return {path: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_of_others_survive_byte_for_byte(town: Town, tmp_path: Path) -> None:
+    files = theirs(town.folder / "theirs") | theirs(tmp_path / "elsewhere")
+    found = town.found(tmp_path / "elsewhere")
+    # Two of them name her, and are told as that; none is a copy.
+    named = [item for item in found if "theirs/" in item or "elsewhere/" in item]
+    outside = tmp_path / "elsewhere" / "questions.csv"
+    assert named == [f"mention:{outside}", "mention:theirs/questions.csv"]
+    search, kept = [tmp_path / "elsewhere"], dict.fromkeys(named, "a survey that is to be kept")
+    settle(town.front, "req-0001", erased=["all"], cannot=kept, done=DONE, search=search)
+    assert {path: path.read_bytes() for path in files} == files
+    assert close(town.front, "req-0001", search=search)[0].status is RequestStatus.CLOSED
+
+
+def test_all_takes_what_is_hers_alone_and_nothing_outside(town: Town, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder in (town.folder, elsewhere):
+        (folder / "hers.jsonl").write_text(lines(*HERS))
+    found = town.found(elsewhere)
+    assert found["file:hers.jsonl"].who is Who.ALL
+    outside = f"file:{elsewhere / 'hers.jsonl'}"
+    assert found[outside].who is Who.NAMED
+    close(town.front, "req-0001", search=[elsewhere])
+    with pytest.raises(StateError, match="has no exit yet"):
+        settle(town.front, "req-0001", erased=["all"], done=DONE, search=[elsewhere])
+    both = ["all", outside]
+    settle(town.front, "req-0001", erased=both, done=DONE, search=[elsewhere])
+    assert not (town.folder / "hers.jsonl").exists()
+    assert not (elsewhere / "hers.jsonl").exists()
+
+
+def test_a_file_with_rows_of_others_is_written_without_hers(town: Town) -> None:
+    mixed = town.folder / "mixed.jsonl"
+    mixed.write_text(lines(THEIRS[0], *HERS, THEIRS[1]))
+    item = "file:mixed.jsonl"
+    assert town.found()[item].who is Who.NAMED
+    with pytest.raises(StateError, match="never shown"):
+        settle(town.front, "req-0001", erased=[item])
+    close(town.front, "req-0001")
+    settle(town.front, "req-0001", erased=[item])
+    assert mixed.read_text() == lines(*THEIRS)
+    said = {a.item: said for a, said in closure(town.front, "req-0001")}[item]
+    assert said.exit is Exit.ERASED
+
+
+def test_what_cannot_be_written_without_hers_goes_only_whole(town: Town) -> None:
+    notes = town.folder / "notes.txt"
+    notes.write_text(f"Shopping: bread. {SAID} Bru Vidal called at noon about the umbrella.")
+    close(town.front, "req-0001")
+    with pytest.raises(InputError, match="--whole"):
+        settle(town.front, "req-0001", erased=["file:notes.txt"])
+    assert notes.exists()
+    settle(town.front, "req-0001", whole=["file:notes.txt"])
+    assert not notes.exists()
+
+
+def test_a_file_that_only_names_her_is_an_item_that_all_leaves(town: Town) -> None:
+    (town.folder / "list.txt").write_text("Invited: Bru Vidal, Ana Soler, Cai Roca\n")
+    found = town.found()["mention:list.txt"]
+    assert found.who is Who.NAMED
+    close(town.front, "req-0001")
+    with pytest.raises(InputError, match="--whole"):
+        settle(town.front, "req-0001", erased=["mention:list.txt"])
+    why = {"mention:list.txt": "a list of guests that is to be kept"}
+    settle(town.front, "req-0001", erased=["all"], cannot=why, done=DONE)
+    assert (town.folder / "list.txt").exists()
+    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+
+
+def test_links_are_told_and_never_followed(town: Town, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "copy.jsonl").write_text(lines(*HERS))
+    (town.folder / "exports").symlink_to(disk)
+    (town.folder / "one.jsonl").symlink_to(disk / "copy.jsonl")
+    (town.folder / "gone").symlink_to(tmp_path / "nowhere")
+    (town.folder / "loop").symlink_to(town.folder / "loop")
+    (town.folder / "inside").symlink_to(town.folder / "data")
+    links = {item for item in town.found() if item.startswith("link:")}
+    assert links == {"link:exports", "link:one.jsonl", "link:gone", "link:loop"}
+    assert str(disk) in town.found()["link:exports"].says
+    with pytest.raises(StateError, match="has no exit yet"):
+        settle(town.front, "req-0001", erased=["all"], done=DONE)
+    close(town.front, "req-0001")
+    settle(town.front, "req-0001", erased=sorted(links))
+    assert (disk / "copy.jsonl").exists()
+    assert not (town.folder / "exports").is_symlink()
+    # Where somebody looks, it is no link's matter any more.
+    (town.folder / "again").symlink_to(disk)
+    assert "link:again" in town.found()
+    found = town.found(disk)
+    assert f"file:{disk / 'copy.jsonl'}" in found
+    assert "link:again" not in found
+
+
+def test_what_cannot_be_opened_is_an_item(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(town.folder / "pipe")
+    (town.folder / "shut").mkdir()
+    (town.folder / "locked.zip").write_bytes(b"PK\x03\x04\x14\x00\x01\x00 no archive at all")
+    real = Path.iterdir
+
+    def refused(self: Path) -> object:
+        if self.name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return real(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    unread = {item for item in town.found() if item.startswith("unread:")}
+    assert unread == {"unread:pipe", "unread:shut", "unread:locked.zip"}
+    close(town.front, "req-0001")
+    with pytest.raises(InputError, match="cannot erase it"):
+        settle(town.front, "req-0001", erased=["unread:shut"])
+
+
+def test_copies_that_come_back_are_known_without_the_rows(town: Town) -> None:
+    settle(town.front, "req-0001", erased=["all"], done=DONE)
+    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+    (town.folder / "restored.csv").write_text(f'who,what\nx,"{SAID.upper()}"\n')
+    (town.folder / "other.csv").write_text("who,what\nx,The market opens at eight.\n")
+    (town.folder / "bees.txt").write_bytes(HERS[1]["text"].encode("utf-16"))
+    assert close(town.front, "req-0001")[1] == ("file:bees.txt", "file:restored.csv")
+    (town.folder / "bees.txt").unlink()
+    (town.folder / "restored.csv").write_text("who,what\n")
+    assert close(town.front, "req-0001")[1] == ()
+    kept = json.dumps([dict(e.detail) for e in town.front.store.events("closure-prints")])
+    assert "bees" not in kept
+    assert "Sants" not in kept
