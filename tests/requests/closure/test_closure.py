@@ -448,7 +448,7 @@ def test_a_destroyed_model_is_gone_with_all_that_was_made_from_it(place: Place) 
     desk.approve(front, request.id, by="Pol")
     done, gone = destroy(front, request.id)
     assert done.status is RequestStatus.PUBLISHED
-    assert done.history[-1].detail["guarantee"] == "destroyed"
+    assert done.history[-1].detail["answer"]["guarantee"] == "destroyed"
     assert {model.path for model in gone} == {"old", "child", "new"}
     assert {model.path for model in store.models() if model.tombstone is None} == {"never"}
     assert store.aliases() == {}
