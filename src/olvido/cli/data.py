@@ -257,7 +257,7 @@ def check(
         typer.Option("--checkpoint", metavar="FILE", help="What 'olvido log sign' printed before."),
     ] = None,
 ) -> bool:
-    """Check that rows, log and key are what they were; exit status 1 when they are not."""
+    """Check rows, log, and tables against the log; exit status 1 where anything is wrong."""
     from olvido.ledger.digests import Digest
 
     settings = terminal.settings()
@@ -272,6 +272,7 @@ def check(
                 found.append(_checked(store, settings.data, dataset))
                 progress.advance(bar)
         log = store.verify_log(known_head, known)
+        different = store.differences() if log.sound else ()
     found.append(
         {
             "what": f"log ({log.entries} entries)",
@@ -280,6 +281,14 @@ def check(
             "head": str(log.head),
         }
     )
+    found.append(
+        {
+            "what": "tables",
+            "sound": log.sound and not different,
+            "reason": None if log.sound else "the log, which tells what they were, is not sound",
+        }
+    )
+    found += [{"what": d.what, "sound": False, "reason": str(d)} for d in different]
     sound = all(entry["sound"] for entry in found)
     rows = [(f["what"], "sound" if f["sound"] else "BROKEN", f["reason"]) for f in found]
     terminal.emit(

@@ -350,7 +350,8 @@ class LogEntry:
     """One entry of the ledger's log: what happened.
 
     `commitment` is its leaf in the log's tree: a digest of the entry under `salt`. An entry that
-    was unlinked has no salt any more, and its content is gone.
+    was redacted has no salt any more, and its content is gone. `state` is JSON: keyed digests of
+    what it changed.
     """
 
     seq: int
@@ -359,3 +360,4 @@ class LogEntry:
     detail: Mapping[str, Any]
     commitment: Digest
     salt: bytes | None = field(repr=False)
+    state: str | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""`olvido log`: what happened in a workspace, signed, proven, and unlinked."""
+"""`olvido log`: what happened in a workspace, signed, proven, and redacted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ commands = typer.Typer()
 @commands.callback(invoke_without_command=True)
 @command
 def listing(terminal: Terminal) -> None:
-    """Show what happened here, entry by entry; sign it, prove it, or unlink entries."""
+    """Show what happened here, entry by entry; sign it, prove it, or redact entries."""
     from olvido.ledger.digests import canonical_json
 
     with terminal.store() as store:
@@ -70,32 +70,35 @@ def prove(
     """Prove that an entry is in the log, by a signed head, to somebody who lacks the log."""
     settings = terminal.settings()
     with terminal.store() as store:
-        found = store.prove_entry(entry, store.signer(settings.signing_key))
-        growth = None if since is None else store.prove_growth(since)
-        entries = len(store.events())
+        key = store.signer(settings.signing_key)
+        found = store.prove_entry(entry, key)
+        growth = None
+        if since is not None:
+            signed = store.sign_log(key)
+            proof = [step.hex() for step in store.prove_growth(since, signed.entries)]
+            growth = {"from": since, "to": signed.entries, "proof": proof, "head": signed.note}
     document = {
         "entry": found.entry.seq,
         "commitment": str(found.entry.commitment),
         "proof": [step.hex() for step in found.proof],
         "checkpoint": found.checkpoint.note,
-        "growth": None
-        if growth is None
-        else {"from": since, "to": entries, "proof": [step.hex() for step in growth]},
+        "growth": growth,
     }
     terminal.emit(document, table(("what", "value"), document.items()))
 
 
 @commands.command()
 @command
-def unlink(
+def redact(
     terminal: Terminal,
     entries: Annotated[list[int], typer.Argument(help="Their numbers.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the log.")],
 ) -> None:
-    """Destroy what entries say and the salts of their leaves; the tree stays as it was signed."""
+    """Destroy what entries say and the salts of their leaves, and sign that: the tree stays."""
+    settings = terminal.settings()
     with terminal.store() as store:
-        store.unlink(entries, reason)
+        store.redact(entries, reason, store.signer(settings.signing_key))
     terminal.emit(
-        {"unlinked": entries, "reason": reason},
+        {"redacted": entries, "reason": reason},
         f"Nobody can tell any more what {len(entries)} entries said, but from a backup.",
     )

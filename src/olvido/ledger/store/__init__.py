@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from sqlalchemy import Connection, Engine, insert, select
 
@@ -15,22 +15,21 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import (
     Dataset,
     Documentation,
-    LogEntry,
     Model,
     NewRecord,
     Record,
     Use,
     UseBrief,
-    now,
 )
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.lineage import Lineage, model_states
-from olvido.ledger.signing import Checkpoint, SigningKey, public_file
-from olvido.ledger.store import datasets, engine, log, models, schema
+from olvido.ledger.store import datasets, engine, models, schema
 from olvido.ledger.store.answering import Answering
-from olvido.ledger.store.log import Inclusion, LogCheck
+from olvido.ledger.store.comparing import Difference
+from olvido.ledger.store.log import Inclusion
+from olvido.ledger.store.verifying import LogCheck
 
-__all__ = ["Inclusion", "LogCheck", "Store"]
+__all__ = ["Difference", "Inclusion", "LogCheck", "Store"]
 
 
 class Store(Answering):
@@ -62,20 +61,21 @@ class Store(Answering):
             file.touch(FILE_MODE)
         store = cls(engine.connect(url), key)
         engine.migrate(store._engine)
-        with store._write() as connection:
-            if connection.execute(select(schema.ledger)).first() is not None:
+        with store._write() as change:
+            if change.connection.execute(select(schema.ledger)).first() is not None:
                 raise StateError(
                     f"{engine.shown(url)} holds a ledger: open it, or choose another place"
                 )
-            connection.execute(
+            change.touch("ledger", [(1,)])
+            change.connection.execute(
                 insert(schema.ledger).values(
                     pk=1,
                     key_version=key.version,
                     key_fingerprint=str(key.fingerprint),
-                    created_at=now().isoformat(),
+                    created_at=change.at.isoformat(),
                 )
             )
-            log.append(connection, "ledger-created", {"key": str(key.fingerprint)})
+            change.log("ledger-created", {"key": str(key.fingerprint)})
         return store
 
     @classmethod
@@ -132,9 +132,9 @@ class Store(Answering):
         `root` is the Merkle root over the records' digests and `file` holds their `rows` rows;
         `forms` are what `Key.near` says to keep of subjects' names.
         """
-        with self._write() as connection:
+        with self._write() as change:
             dataset = datasets.add(
-                connection,
+                change,
                 name=name,
                 root=root,
                 file=file,
@@ -152,7 +152,7 @@ class Store(Answering):
                 "rows": dataset.rows,
                 "parent": dataset.parent,
             }
-            log.append(connection, "dataset-added", detail)
+            change.log("dataset-added", detail)
         return dataset
 
     def datasets(self) -> tuple[Dataset, ...]:
@@ -249,12 +249,12 @@ class Store(Answering):
         if not reason.strip():
             raise InputError("expected a reason for the tombstone, got an empty one")
         ids = sorted(set(record_ids))
-        with self._write() as connection:
-            found = datasets.find(connection, dataset, None)
-            fresh = datasets.add_tombstones(connection, found, ids, reason)
+        with self._write() as change:
+            found = datasets.find(change.connection, dataset, None)
+            fresh = datasets.add_tombstones(change, found, ids, reason)
             if fresh:
                 detail = {"dataset": found.id, "records": ids, "reason": reason}
-                log.append(connection, "records-tombstoned", detail)
+                change.log("records-tombstoned", detail)
         return fresh
 
     def add_model(self, model: Model, uses: Sequence[Use] = ()) -> Model:
@@ -262,8 +262,8 @@ class Store(Answering):
 
         Raises UnknownName for a parent, dataset or record that the ledger does not know.
         """
-        with self._write() as connection:
-            if models.add(connection, model, uses):
+        with self._write() as change:
+            if models.add(change, model, uses):
                 detail = {
                     "id": model.id,
                     "digest": str(model.digest),
@@ -280,8 +280,8 @@ class Store(Answering):
                         for use in uses
                     ],
                 }
-                log.append(connection, "model-added", detail)
-            return models.find_model(connection, model.id)
+                change.log("model-added", detail)
+            return models.find_model(change.connection, model.id)
 
     def models(self) -> tuple[Model, ...]:
         """All models, parents before their children."""
@@ -309,24 +309,22 @@ class Store(Answering):
 
     def set_aliases(self, named: Mapping[str, str]) -> tuple[Model, ...]:
         """Point several names to models, all at once."""
-        with self._write() as connection:
-            known = models.aliases(connection)
-            found = [models.find_model(connection, ref) for ref in named.values()]
+        with self._write() as change:
+            found = [models.find_model(change.connection, ref) for ref in named.values()]
             for name, model in zip(named, found, strict=True):
                 if model.tombstone is not None:
                     raise StateError(f"model {model.id} is gone ({model.tombstone.reason})")
-                models.set_alias(connection, name, model)
-                if known.get(name) != model.id:
-                    log.append(connection, "alias-set", {"alias": name, "model": model.id})
+                if models.set_alias(change, name, model):
+                    change.log("alias-set", {"alias": name, "model": model.id})
         return tuple(found)
 
     def bury_model(self, ref: str, reason: str) -> bool:
         """Mark a model whose weights were removed; its names go. Whether it is new."""
-        with self._write() as connection:
-            model = models.find_model(connection, ref)
-            fresh = models.bury(connection, model, reason)
+        with self._write() as change:
+            model = models.find_model(change.connection, ref)
+            fresh = models.bury(change, model, reason)
             if fresh:
-                log.append(connection, "model-buried", {"id": model.id, "reason": reason})
+                change.log("model-buried", {"id": model.id, "reason": reason})
         return fresh
 
     def alias(self, name: str) -> Model | None:
@@ -339,74 +337,3 @@ class Store(Answering):
         """Every alias with the id of its model."""
         with self._read() as connection:
             return models.aliases(connection)
-
-    def events(self, kind: str | None = None) -> tuple[LogEntry, ...]:
-        """The log, or its entries of one kind, the oldest first."""
-        with self._read() as connection:
-            return log.entries(connection, kind)
-
-    def events_between(
-        self, *, after: int = 0, before: int | None = None, limit: int, newest: bool = False
-    ) -> tuple[LogEntry, ...]:
-        """At most so many entries after one number and before another, the oldest first.
-
-        With `newest` the last of them, the newest first. Those around are not read.
-        """
-        with self._read() as connection:
-            return log.part(connection, after=after, before=before, limit=limit, newest=newest)
-
-    def events_count(self) -> int:
-        """How many entries the log has: every change of the ledger adds one."""
-        with self._read() as connection:
-            return log.size(connection)
-
-    def note(self, kind: str, detail: Mapping[str, Any]) -> int:
-        """Append an entry to the log that tells of no change in the ledger; returns its number."""
-        with self._write() as connection:
-            return log.append(connection, kind, detail)
-
-    def unlink(self, entries: Iterable[int], reason: str) -> None:
-        """Destroy the salts and contents of log entries: what they committed to is told no more.
-
-        The tree and its signed heads stay as they are. Raises InputError for entries that are not
-        there, that are unlinked already, or that tell of an unlinking.
-        """
-        with self._write() as connection:
-            log.unlink(connection, entries, reason)
-
-    def signer(self, path: Path) -> SigningKey:
-        """The key that signs for this ledger; made now where none ever signed.
-
-        Raises StateError where it is lost: a new one would not be believed.
-        """
-        with self._read() as connection:
-            signed = log.checkpoints(connection)
-        if path.exists() or public_file(path).exists() or signed:
-            return SigningKey.load(path)
-        return SigningKey.create(path)
-
-    def sign_log(self, key: SigningKey) -> Checkpoint:
-        """Sign the log's head, and keep what was signed."""
-        with self._write() as connection:
-            return log.sign(connection, key)
-
-    def prove_entry(self, number: int, key: SigningKey) -> Inclusion:
-        """Prove that an entry is in the log. Raises InputError where there is none."""
-        with self._write() as connection:
-            return log.include(connection, number, key)
-
-    def prove_growth(self, earlier: int) -> tuple[bytes, ...]:
-        """Prove that the log as it is begins with its first so many entries (RFC 6962, 2.1.2)."""
-        with self._read() as connection:
-            return log.grown(connection, earlier)
-
-    def verify_log(
-        self, known_head: Digest | None = None, known: Sequence[Checkpoint] = ()
-    ) -> LogCheck:
-        """Check every entry, and every head that was signed; names the first bad entry.
-
-        `known_head` and `known` were written down earlier: without one from elsewhere, a ledger
-        that was cut off or rewritten as a whole, signed heads and all, looks sound.
-        """
-        with self._read() as connection:
-            return log.verify(connection, known_head, known)

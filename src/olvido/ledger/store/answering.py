@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
-
-from sqlalchemy import Connection, Engine
 
 from olvido.errors import InputError
 from olvido.ledger.facts import (
@@ -17,22 +14,14 @@ from olvido.ledger.facts import (
     RequestBrief,
     RequestKind,
     RequestStatus,
-    now,
 )
 from olvido.ledger.identity import SubjectId
-from olvido.ledger.store import closure, engine, log, requests
+from olvido.ledger.store import closure, requests
+from olvido.ledger.store.logged import Logged
 
 
-class Answering:
+class Answering(Logged):
     """What a store knows of requests. Every change is one transaction with its log entry."""
-
-    _engine: Engine
-
-    def _read(self) -> AbstractContextManager[Connection]:
-        return engine.transaction(self._engine, writing=False)
-
-    def _write(self) -> AbstractContextManager[Connection]:
-        return engine.transaction(self._engine, writing=True)
 
     def add_request(
         self,
@@ -50,18 +39,18 @@ class Answering:
         """
         if received_at is not None and received_at.tzinfo is None:
             raise InputError(f"expected received_at with a time zone, got {received_at}")
-        with self._write() as connection:
+        with self._write() as change:
             request = requests.add(
-                connection,
+                change,
                 kind=RequestKind(kind),
                 subject=subject,
                 scope=scope or {},
                 law=law,
-                received_at=received_at or now(),
+                received_at=received_at,
                 detail=detail or {},
             )
             about = {"id": request.id, "kind": request.kind, "subject": subject and str(subject)}
-            log.append(connection, "request-received", about | {"law": law})
+            change.log("request-received", about | {"law": law})
         return request
 
     def advance_request(
@@ -76,13 +65,10 @@ class Answering:
 
         Raises InputError where its status does not lead there, UnknownName for no such request.
         """
-        with self._write() as connection:
-            before = requests.find(connection, identifier)
-            request = requests.advance(
-                connection, before, RequestStatus(status), detail or {}, report
-            )
-            log.append(
-                connection,
+        with self._write() as change:
+            before = requests.find(change.connection, identifier)
+            request = requests.advance(change, before, RequestStatus(status), detail or {}, report)
+            change.log(
                 "request-advanced",
                 {"id": identifier, "status": request.status, "detail": dict(detail or {})},
             )
@@ -112,19 +98,19 @@ class Answering:
         self, request: str, found: Mapping[str, tuple[Exit | None, str | None]]
     ) -> tuple[ClosureItem, ...]:
         """Write down how things left a request: exit and detail by item. Raises UnknownName."""
-        with self._write() as connection:
-            closure.put(connection, request, found)
+        with self._write() as change:
+            closure.put(change, request, found)
             said = {item: [exit, detail] for item, (exit, detail) in found.items()}
-            log.append(connection, "closure-noted", {"id": request, "items": said})
-            return closure.items(connection, request)
+            change.log("closure-noted", {"id": request, "items": said})
+            return closure.items(change.connection, request)
 
     def suppress(self, digests: Iterable[str]) -> int:
         """Let nothing with these keyed digests in again; returns how many are new."""
         digests = sorted(set(digests))
-        with self._write() as connection:
-            fresh = closure.suppress(connection, digests)
+        with self._write() as change:
+            fresh = closure.suppress(change, digests)
             if fresh:
-                log.append(connection, "suppressed", {"digests": digests})
+                change.log("suppressed", {"digests": digests})
         return fresh
 
     def suppressed(self) -> frozenset[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, insert, select
 
-from olvido.ledger.facts import ClosureItem, Exit, now
+from olvido.ledger.facts import ClosureItem, Exit
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks
 from olvido.ledger.store.requests import number
+
+if TYPE_CHECKING:
+    from olvido.ledger.store.changing import Change
 
 
 def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
@@ -30,11 +34,11 @@ def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
     )
 
 
-def put(
-    connection: Connection, request: str, found: Mapping[str, tuple[Exit | None, str | None]]
-) -> None:
+def put(change: Change, request: str, found: Mapping[str, tuple[Exit | None, str | None]]) -> None:
     """Write down how these things left, whatever was known of them before."""
-    table, pk, at = schema.closure_items, number(connection, request), now().isoformat()
+    connection, table, at = change.connection, schema.closure_items, change.at.isoformat()
+    pk = number(connection, request)
+    change.touch("closure-item", [(pk, item) for item in found])
     for chunk in chunks(found):
         connection.execute(delete(table).where(table.c.request == pk, table.c.item.in_(chunk)))
     rows = [
@@ -45,12 +49,13 @@ def put(
         connection.execute(insert(table), rows)
 
 
-def suppress(connection: Connection, digests: Iterable[str]) -> int:
+def suppress(change: Change, digests: Iterable[str]) -> int:
     """Put digests on the list; returns how many were not there."""
-    fresh, at = set(digests) - suppressed(connection), now().isoformat()
+    fresh, at = set(digests) - suppressed(change.connection), change.at.isoformat()
     rows = [{"digest": digest, "at": at} for digest in sorted(fresh)]
+    change.touch("suppression", [(digest,) for digest in sorted(fresh)])
     if rows:
-        connection.execute(insert(schema.suppressions), rows)
+        change.connection.execute(insert(schema.suppressions), rows)
     return len(rows)
 
 

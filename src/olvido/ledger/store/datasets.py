@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from itertools import chain, compress, count, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Connection, Table, func, insert, select, true
 
@@ -21,14 +21,20 @@ from olvido.ledger.facts import (
     Record,
     SourceClass,
     Tombstone,
-    now,
 )
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 from olvido.ledger.store.engine import new_rows
 
-_BULK = 10_000
+if TYPE_CHECKING:
+    from olvido.ledger.store.changing import Change
+
+BULK = 10_000
 """Rows given to one executemany: enough to be fast, few enough to stay small in memory."""
+
+RECORDS = "records"
+"""The kind of entity that a dataset's records are, with whom they are about: too many to tell
+apart, they have one digest of their state, made as they stream by."""
 
 _IN = 500
 """Values in one IN: below the least number of parameters any database takes."""
@@ -49,7 +55,7 @@ def next_pk(connection: Connection, column: Column[int]) -> int:
 
 
 def add(
-    connection: Connection,
+    change: Change,
     *,
     name: str,
     root: Digest,
@@ -61,7 +67,7 @@ def add(
     documentation: Documentation,
 ) -> Dataset:
     """Insert the next version of a dataset with all its records, and forms of their subjects."""
-    table = schema.datasets
+    connection, table = change.connection, schema.datasets
     if not name.strip():
         raise InputError("expected a name for the dataset, got an empty one")
     if parent is not None:
@@ -77,9 +83,10 @@ def add(
         file=file,
         parent=parent,
         documentation=documentation,
-        created_at=now(),
+        created_at=change.at,
     )
     pk = next_pk(connection, table.c.pk)
+    change.touch("dataset", [(pk,)])
     connection.execute(
         insert(table).values(
             pk=pk,
@@ -94,15 +101,16 @@ def add(
             created_at=dataset.created_at.isoformat(),
         )
     )
-    _add_records(connection, pk, records)
+    _add_records(change, pk, records)
     _add_forms(connection, forms)
     return dataset
 
 
-def _add_records(connection: Connection, dataset: int, records: Iterable[NewRecord]) -> None:
+def _add_records(change: Change, dataset: int, records: Iterable[NewRecord]) -> None:
+    connection, stream = change.connection, change.states.stream()
     pks = count(next_pk(connection, schema.records.c.pk))
     known: dict[str, int] = {}
-    for chunk in chunks(zip(pks, records, strict=False), _BULK):
+    for chunk in chunks(zip(pks, records, strict=False), BULK):
         # A column that is absent throughout is not worth a parameter for every row.
         provenances = {provenance for _, (_, _, _, provenance) in chunk}
         told = [any(values) for values in zip(*provenances, strict=True)]
@@ -119,6 +127,14 @@ def _add_records(connection: Connection, dataset: int, records: Iterable[NewReco
         known.update(_subject_pks(connection, fresh))
         links = [(pk, known[s]) for pk, (_, _, subjects, _) in chunk for s in subjects]
         _insert(connection, schema.record_subjects, ("record", "subject"), links)
+        stream.add(
+            [pk for pk, _ in chunk],
+            [identifier for _, (identifier, *_) in chunk],
+            [digest for _, (_, digest, *_) in chunk],
+            [provenance for _, (_, _, _, provenance) in chunk],
+            [subjects for _, (_, _, subjects, _) in chunk],
+        )
+    change.state((RECORDS, dataset), stream.digest())
 
 
 def _add_forms(connection: Connection, forms: Mapping[str, Collection[bytes]]) -> None:
@@ -126,7 +142,7 @@ def _add_forms(connection: Connection, forms: Mapping[str, Collection[bytes]]) -
     # Sorted as the table is, which then grows at its end.
     rows = sorted((form, known[subject]) for subject, some in forms.items() for form in some)
     fresh = new_rows(connection, schema.subject_forms)
-    for chunk in chunks(rows, _BULK):
+    for chunk in chunks(rows, BULK):
         _insert(connection, schema.subject_forms, ("form", "subject"), chunk, fresh)
 
 
@@ -337,18 +353,17 @@ def record_pks(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> 
     return [found[identifier] for identifier in wanted]
 
 
-def add_tombstones(
-    connection: Connection, dataset: Dataset, ids: Iterable[str], reason: str
-) -> int:
+def add_tombstones(change: Change, dataset: Dataset, ids: Iterable[str], reason: str) -> int:
     """Mark records as no longer used; an earlier tombstone stays. Returns how many are new."""
-    table = schema.tombstones
+    connection, table = change.connection, schema.tombstones
     numbers = record_pks(connection, dataset, ids)
     marked: set[int] = set()
     for chunk in chunks(numbers):
         query = select(table.c.record).where(table.c.record.in_(chunk))
         marked.update(connection.execute(query).scalars())
-    at = now().isoformat()
+    at = change.at.isoformat()
     fresh = [{"record": pk, "reason": reason, "at": at} for pk in numbers if pk not in marked]
-    for chunk in chunks(fresh, _BULK):
+    change.touch("tombstone", [(row["record"],) for row in fresh])
+    for chunk in chunks(fresh, BULK):
         connection.execute(insert(table), chunk)
     return len(fresh)

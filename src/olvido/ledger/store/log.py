@@ -1,60 +1,49 @@
 """The ledger's log: append-only, the leaves of a Merkle tree whose head can be signed.
 
 A leaf is a commitment to its entry: SHA-256 over 32 random bytes and the entry's canonical JSON.
-Destroying the salt unlinks the leaf: the tree stays what it was, and nobody can tell any more, nor
-test a guess at, what the leaf stood for. Whoever checks the log sees that, when and by which entry
-it was unlinked.
+Each entry also has a code that only the workspace's key makes, over its commitment and the code of
+the entry before: whoever has the database alone can append nothing and put nothing together anew.
+
+Destroying the salt redacts an entry (crypto-shredding): the tree stays what it was, and nobody can
+tell any more, nor test a guess at, what the leaf stood for. The entry that tells of it is signed.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, insert, select, true, update
 
-from olvido.errors import InputError
+from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest, canonical_json, merkle_root
-from olvido.ledger.facts import LogEntry, now
+from olvido.ledger.facts import LogEntry
+from olvido.ledger.identity import Key
 from olvido.ledger.signing import Checkpoint, PublicKey, SigningKey
 from olvido.ledger.store import schema
-from olvido.ledger.tree import consistency_proof, heads, inclusion_proof
+from olvido.ledger.tree import consistency_proof, inclusion_proof
 
-UNLINKED = "unlinked"
+if TYPE_CHECKING:
+    from olvido.ledger.store.changing import Change
+
+REDACTED = "redacted"
 """The kind of an entry whose content is gone."""
 
-UNLINKING = "entries-unlinked"
-"""The kind of the entry that says which ones were unlinked, and why."""
+REDACTION = "entries-redacted"
+"""The kind of the entry that says which ones were redacted, and why."""
 
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
+SIGNER = "signing-key-named"
+"""The kind of the entry that says which key signs for this ledger."""
 
-EMPTY = merkle_root([])
-"""The head of a log without entries."""
+SIGNED = "head-signed"
+"""The kind of the entry that says that a head of the log was signed, and kept."""
 
-
-@dataclass(frozen=True, slots=True)
-class LogCheck:
-    """What became of checking the log.
-
-    `head` is the root of the tree over all entries that are sound: keep it elsewhere, best signed,
-    for a shortened log is told only by a head that was known before. `bad` is the number of the
-    first entry that is wrong.
-    """
-
-    entries: int
-    head: Digest
-    bad: int | None = None
-    reason: str | None = None
-
-    @property
-    def sound(self) -> bool:
-        """Whether every entry is as it was written."""
-        return self.bad is None
+CLOCK = "clock-stepped-back"
+"""The kind of the entry that tells that the clock said less than the log, and what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +55,96 @@ class Inclusion:
     checkpoint: Checkpoint
 
 
-def append(connection: Connection, kind: str, detail: Mapping[str, Any]) -> int:
-    """Append one entry, in the transaction of the change that it tells of; returns its number."""
-    log = schema.log
-    seq = size(connection) + 1
-    at, text, salt = now().isoformat(), canonical_json(detail).decode(), secrets.token_bytes(32)
-    commitment = str(commit(salt, seq, at, kind, text))
+def append(
+    connection: Connection,
+    key: Key,
+    before: Any,
+    at: datetime,
+    kind: str,
+    detail: Mapping[str, Any],
+    state: str | None,
+) -> Any:
+    """Append one entry behind `before` (a row of the log, or None); returns its row."""
+    table, moment = schema.log, at.isoformat()
+    seq = 1 if before is None else before.seq + 1
+    text, salt = canonical_json(detail).decode(), secrets.token_bytes(32)
+    commitment = str(commit(salt, seq, moment, kind, text, state))
     connection.execute(
-        insert(log).values(seq=seq, at=at, kind=kind, detail=text, commitment=commitment, salt=salt)
+        insert(table).values(
+            seq=seq,
+            at=moment,
+            kind=kind,
+            detail=text,
+            state=state,
+            commitment=commitment,
+            mac=code(key, before and before.mac, seq, commitment),
+            salt=salt,
+        )
     )
-    return seq
+    return last(connection)
 
 
-def commit(salt: bytes, seq: int, at: str, kind: str, detail: str) -> Digest:
-    """An entry's leaf; `detail` is its canonical JSON as text."""
-    return Digest.of(salt + canonical_json([seq, at, kind, detail]))
+def commit(
+    salt: bytes, seq: int, at: str, kind: str, detail: str, state: str | None = None
+) -> Digest:
+    """An entry's leaf; `detail` is its canonical JSON as text, `state` what it says of entities."""
+    said = [seq, at, kind, detail] if state is None else [seq, at, kind, detail, state]
+    return Digest.of(salt + canonical_json(said))
 
 
-def unlink(connection: Connection, numbers: Iterable[int], reason: str) -> None:
-    """Destroy the salts and contents of entries, and say so in an entry of its own."""
-    chosen, log = sorted(set(numbers)), schema.log
-    kinds = {row.seq: row.kind for row in connection.execute(select(log.c.seq, log.c.kind))}
+def code(key: Key, before: str | None, seq: int, commitment: str) -> str:
+    """What only this key makes of an entry's commitment, its number and the code before it."""
+    return key.derived(b"ledger log", canonical_json([before, seq, commitment])).hex()
+
+
+def last(connection: Connection) -> Any:
+    """The newest entry as it lies in the table, None where there is none."""
+    query = select(schema.log).order_by(schema.log.c.seq.desc()).limit(1)
+    return connection.execute(query).first()
+
+
+def known_behind(connection: Connection, clock: datetime, at: datetime) -> bool:
+    """Whether the log tells already that its time stands still, since a clock no later than now."""
+    table = schema.log
+    query = select(table).where(table.c.kind == CLOCK).order_by(table.c.seq.desc()).limit(1)
+    told = connection.execute(query).first()
+    if told is None or told.at != at.isoformat():
+        return False
+    return datetime.fromisoformat(json.loads(told.detail)["clock"]) <= clock
+
+
+def redact(change: Change, numbers: Iterable[int], reason: str, key: SigningKey) -> None:
+    """Destroy the salts and contents of entries, and say so in a signed entry of its own.
+
+    What they said of the state of entities, keyed digests, stands in that entry from now on.
+    """
+    chosen, table, connection = sorted(set(numbers)), schema.log, change.connection
+    rows = {row.seq: row for row in rows_of(connection)}
     for seq in chosen:
-        if seq not in kinds:
-            raise InputError(f"the log has no entry {seq}: its entries are 1 to {len(kinds)}")
-        if kinds[seq] in (UNLINKED, UNLINKING):
-            raise InputError(f"entry {seq} of the log is {kinds[seq]}: it can be unlinked no more")
+        if seq not in rows:
+            raise InputError(f"the log has no entry {seq}: its entries are 1 to {len(rows)}")
+        if rows[seq].kind in (REDACTED, REDACTION, SIGNER):
+            raise InputError(f"entry {seq} of the log is {rows[seq].kind}: it cannot be redacted")
     if not chosen or not reason.strip():
-        raise InputError("expected the numbers of entries to unlink, and a reason")
-    seq = append(connection, UNLINKING, {"entries": chosen, "reason": reason})
-    at = connection.execute(select(log.c.at).where(log.c.seq == seq)).scalar_one()
+        raise InputError("expected the numbers of entries to redact, and a reason")
+    at = change.at.isoformat()
     connection.execute(
-        update(log)
-        .where(log.c.seq.in_(chosen))
-        .values(at=at, kind=UNLINKED, detail="{}", salt=None)
+        update(table)
+        .where(table.c.seq.in_(chosen))
+        .values(at=at, kind=REDACTED, detail="{}", state=None, salt=None)
     )
+    states = {str(seq): json.loads(rows[seq].state) for seq in chosen if rows[seq].state}
+    state = canonical_json(states).decode() if states else None
+    said = {"entries": chosen, "reason": reason, "key": str(key.public)}
+    leaves = [rows[seq].commitment for seq in chosen]
+    signature = key.sign(redaction(at, said, leaves, state))
+    change.write(REDACTION, said | {"signature": signature.hex()}, state)
+
+
+def redaction(at: str, said: Mapping[str, Any], leaves: Sequence[str], state: str | None) -> bytes:
+    """What is signed of a redaction: when, what it says, and the leaves that it left without."""
+    told = {name: said[name] for name in ("entries", "reason", "key")}
+    return canonical_json(["olvido/log-redaction/1", at, told, list(leaves), state])
 
 
 def entries(connection: Connection, kind: str | None = None) -> tuple[LogEntry, ...]:
@@ -133,34 +177,64 @@ def _entry(row: Any) -> LogEntry:
         json.loads(row.detail),
         Digest.from_str(row.commitment),
         row.salt,
+        row.state,
     )
 
 
-def sign(connection: Connection, key: SigningKey, size: int | None = None) -> Checkpoint:
+def signer(connection: Connection) -> PublicKey | None:
+    """The key that signs for this ledger, as its log says; None where none was made yet."""
+    table = schema.log
+    query = select(table.c.detail).where(table.c.kind == SIGNER).order_by(table.c.seq).limit(1)
+    said = connection.execute(query).scalar()
+    return None if said is None else PublicKey.from_str(json.loads(said)["key"])
+
+
+def demand_signer(known: PublicKey | None, key: SigningKey) -> None:
+    """Raise StateError where another key signs for the ledger than this one."""
+    if known not in (None, key.public):
+        raise StateError(
+            f"the signing key is not this ledger's: expected {known}, found {key.public}. Put "
+            "back the copy that you kept"
+        )
+
+
+def name_signer(change: Change, key: SigningKey) -> None:
+    """Let the log say which key signs, once. Raises StateError where it names another."""
+    known = signer(change.connection)
+    demand_signer(known, key)
+    if known is None:
+        change.write(SIGNER, {"key": str(key.public)}, None)
+
+
+def sign(change: Change, key: SigningKey, size: int | None = None) -> Checkpoint:
     """Sign the head of the first `size` entries, or of all, and keep it."""
-    leaves = _leaves(connection)
+    name_signer(change, key)
+    leaves = _leaves(change.connection)
     size = len(leaves) if size is None else size
     checkpoint = Checkpoint.sign(size, merkle_root(leaves[:size]), key)
     table, name = schema.checkpoints, str(key.public)
     known = select(table.c.note).where(table.c.entries == size, table.c.key == name)
-    if connection.execute(known).first() is None:
-        connection.execute(insert(table).values(entries=size, key=name, note=checkpoint.note))
+    if change.connection.execute(known).first() is None:
+        change.touch("checkpoint", [(size, name)])
+        row = {"entries": size, "key": name, "note": checkpoint.note}
+        change.connection.execute(insert(table).values(**row))
+        change.log(SIGNED, {"entries": size, "head": str(checkpoint.head), "key": name})
     return checkpoint
 
 
-def grown(connection: Connection, first: int) -> tuple[bytes, ...]:
-    """Prove that the log as it is begins with its first so many entries."""
-    return consistency_proof(_leaves(connection), first)
+def grown(connection: Connection, first: int, second: int) -> tuple[bytes, ...]:
+    """Prove that the log's first `second` entries begin with its first `first`."""
+    return consistency_proof(_leaves(connection)[:second], first)
 
 
-def include(connection: Connection, seq: int, key: SigningKey) -> Inclusion:
+def include(change: Change, seq: int, key: SigningKey) -> Inclusion:
     """Prove that an entry is in the log, by the head that it made."""
-    rows = _rows(connection)
+    rows = rows_of(change.connection)
     if not 0 < seq <= len(rows):
         raise InputError(f"the log has no entry {seq}: its entries are 1 to {len(rows)}")
     leaves = [Digest.from_str(row.commitment).raw for row in rows[:seq]]
     return Inclusion(
-        _entry(rows[seq - 1]), inclusion_proof(leaves, seq - 1), sign(connection, key, seq)
+        _entry(rows[seq - 1]), inclusion_proof(leaves, seq - 1), sign(change, key, seq)
     )
 
 
@@ -173,74 +247,11 @@ def checkpoints(connection: Connection) -> tuple[tuple[PublicKey, Checkpoint], .
     )
 
 
-def verify(
-    connection: Connection, known_head: Digest | None, known: Sequence[Checkpoint]
-) -> LogCheck:
-    """Find the first entry that was edited, removed, added or moved, by commitments and heads.
-
-    `known` are heads that the caller believes; those that the ledger keeps are tried as well.
-    """
-    rows = _rows(connection)
-    bad, reason = _first_wrong(rows)
-    good = rows if bad is None else rows[: bad - 1]
-    trail = [EMPTY, *heads([Digest.from_str(row.commitment).raw for row in good])]
-    if bad is not None:
-        return LogCheck(len(good), trail[-1], bad, reason)
-    try:
-        kept = checkpoints(connection)
-    except InputError as error:
-        return LogCheck(len(good), trail[-1], 1, f"a head that was signed was changed: {error}")
-    for key, checkpoint in kept:
-        if not checkpoint.signed_by(key):
-            forged = f"the head of the first {checkpoint.entries} entries is not signed by {key}"
-            return LogCheck(len(good), trail[-1], 1, forged)
-    sound = 0
-    for checkpoint in sorted([*known, *(one for _, one in kept)], key=lambda one: one.entries):
-        size = checkpoint.entries
-        if size >= len(trail):
-            missing = f"the log had {size} entries when its head was signed: entries were cut off"
-            return LogCheck(len(good), trail[-1], len(trail), missing)
-        if trail[size] != checkpoint.head:
-            changed = f"entries {sound + 1} to {size} are not those whose head was signed"
-            return LogCheck(sound, trail[sound], sound + 1, changed)
-        sound = size
-    if known_head is not None and known_head not in trail:
-        missing = (
-            f"the known head {known_head} is not of this log: entries were cut off or rewritten"
-        )
-        return LogCheck(len(good), trail[-1], len(trail), missing)
-    return LogCheck(len(good), trail[-1])
-
-
-def _first_wrong(rows: Sequence[Any]) -> tuple[int | None, str | None]:
-    """The first entry that its own commitment gives away, and why."""
-    told: dict[int, str] = {}
-    for row in rows:
-        if row.kind == UNLINKING and _committed(row):
-            told |= dict.fromkeys(json.loads(row.detail)["entries"], row.at)
-    for seq, row in enumerate(rows, 1):
-        if row.seq != seq:
-            return seq, f"entry {seq} is missing"
-        if row.salt is not None and not _committed(row):
-            return seq, f"entry {seq} was changed"
-        if row.salt is None and (row.kind, row.detail, row.at) != (UNLINKED, "{}", told.get(seq)):
-            return seq, f"entry {seq} lost its content, and no entry of the log tells why"
-        if _DIGEST.fullmatch(row.commitment) is None:
-            return seq, f"entry {seq} was changed"
-    return None, None
-
-
-def _committed(row: Any) -> bool:
-    """Whether an entry is what its commitment was made of."""
-    if row.salt is None:
-        return False
-    return row.commitment == str(commit(row.salt, row.seq, row.at, row.kind, row.detail))
-
-
 def _leaves(connection: Connection) -> list[bytes]:
     query = select(schema.log.c.commitment).order_by(schema.log.c.seq)
     return [Digest.from_str(text).raw for text in connection.execute(query).scalars()]
 
 
-def _rows(connection: Connection) -> Sequence[Any]:
+def rows_of(connection: Connection) -> Sequence[Any]:
+    """The log's table, in the order of its numbers."""
     return connection.execute(select(schema.log).order_by(schema.log.c.seq)).all()

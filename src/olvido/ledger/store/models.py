@@ -6,20 +6,23 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
-from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, UseBrief, now
+from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, UseBrief
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
 
+if TYPE_CHECKING:
+    from olvido.ledger.store.changing import Change
 
-def add(connection: Connection, model: Model, uses: Sequence[Use]) -> bool:
+
+def add(change: Change, model: Model, uses: Sequence[Use]) -> bool:
     """Insert a model with its uses. Returns whether it is new: the same one twice is no error."""
-    table = schema.models
+    connection, table = change.connection, schema.models
     numbers = _numbers(connection)
     uses = [replace(use, dataset=find(connection, use.dataset, None).id) for use in uses]
     if len({use.dataset for use in uses}) < len(uses):
@@ -33,6 +36,9 @@ def add(connection: Connection, model: Model, uses: Sequence[Use]) -> bool:
         if parent not in numbers:
             raise UnknownName("model", parent, numbers)
     pk = next_pk(connection, table.c.pk)
+    change.touch("model", [(pk,)])
+    # Where the clock stepped back since it was made: nothing is from after its entry in the log.
+    created_at = min(model.created_at, change.at)
     connection.execute(
         insert(table).values(
             pk=pk,
@@ -45,7 +51,7 @@ def add(connection: Connection, model: Model, uses: Sequence[Use]) -> bool:
             recipe=canonical_json(dict(model.recipe)).decode(),
             seed=model.seed,
             environment=canonical_json(dict(model.environment)).decode(),
-            created_at=model.created_at.isoformat(),
+            created_at=created_at.isoformat(),
         )
     )
     parents = [
@@ -229,22 +235,29 @@ def aliases(connection: Connection) -> dict[str, str]:
     return {row.name: row.id for row in rows}
 
 
-def bury(connection: Connection, model: Model, reason: str) -> bool:
+def bury(change: Change, model: Model, reason: str) -> bool:
     """Mark a model whose weights are gone, and take its names away; whether it is new."""
     if model.tombstone is not None:
         return False
+    connection, table = change.connection, schema.aliases
     pk = _numbers(connection)[model.id]
-    connection.execute(delete(schema.aliases).where(schema.aliases.c.model == pk))
-    at = now().isoformat()
+    named = connection.execute(select(table.c.name).where(table.c.model == pk)).scalars()
+    change.touch("alias", [(name,) for name in named])
+    change.touch("model-tombstone", [(pk,)])
+    connection.execute(delete(table).where(table.c.model == pk))
+    at = change.at.isoformat()
     connection.execute(insert(schema.model_tombstones).values(model=pk, reason=reason, at=at))
     return True
 
 
-def set_alias(connection: Connection, name: str, model: Model) -> None:
-    """Point an alias to a model, whatever it pointed to before."""
-    table = schema.aliases
+def set_alias(change: Change, name: str, model: Model) -> bool:
+    """Point an alias to a model, whatever it pointed to before; whether that is new."""
+    connection, table = change.connection, schema.aliases
     known = _numbers(connection)
     if not name.strip() or name in known:
         raise InputError(f"expected a name for the alias that is no model's id, got {name!r}")
+    change.touch("alias", [(name,)])
+    before = connection.execute(select(table.c.model).where(table.c.name == name)).scalar()
     connection.execute(delete(table).where(table.c.name == name))
     connection.execute(insert(table).values(name=name, model=known[model.id]))
+    return before != known[model.id]

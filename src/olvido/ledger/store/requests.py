@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, insert, select, true, update
 
 from olvido.errors import AskedBefore, InputError, UnknownName
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.facts import Request, RequestBrief, RequestKind, RequestStatus, Step, now
+from olvido.ledger.facts import Request, RequestBrief, RequestKind, RequestStatus, Step
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import next_pk
+
+if TYPE_CHECKING:
+    from olvido.ledger.store.changing import Change
 
 _S = RequestStatus
 _ASIDE = frozenset({_S.NEEDS_INPUT, _S.WAITING, _S.REFUSED, _S.CANCELLED})
@@ -38,28 +41,29 @@ _NEXT: Mapping[RequestStatus, frozenset[RequestStatus]] = {
 
 
 def add(
-    connection: Connection,
+    change: Change,
     *,
     kind: RequestKind,
     subject: SubjectId | None,
     scope: Mapping[str, Any],
     law: str | None,
-    received_at: datetime,
+    received_at: datetime | None,
     detail: Mapping[str, Any],
 ) -> Request:
     """Insert a request as received. Raises AskedBefore where an open one asks the same."""
-    table = schema.requests
+    connection, table = change.connection, schema.requests
     _refuse_twice(connection, kind, subject, scope)
     pk = next_pk(connection, table.c.pk)
+    change.touch("request", [(pk,)])
     request = Request(
         id=f"req-{pk:04d}",
         kind=kind,
         subject=subject,
         scope=dict(scope),
         law=law,
-        received_at=received_at,
+        received_at=received_at or change.at,
         status=RequestStatus.RECEIVED,
-        history=(Step(RequestStatus.RECEIVED, now(), dict(detail)),),
+        history=(Step(RequestStatus.RECEIVED, change.at, dict(detail)),),
         report=None,
     )
     connection.execute(
@@ -70,7 +74,7 @@ def add(
             subject=subject and str(subject),
             scope=_scope(scope),
             law=law,
-            received_at=received_at.isoformat(),
+            received_at=request.received_at.isoformat(),
             status=request.status,
         )
     )
@@ -104,7 +108,7 @@ def _refuse_twice(
 
 
 def advance(
-    connection: Connection,
+    change: Change,
     request: Request,
     status: RequestStatus,
     detail: Mapping[str, Any],
@@ -120,14 +124,16 @@ def advance(
         raise InputError(
             f"request {request.id} is {request.status}, which leads to {ways}; got {status}"
         )
-    table = schema.requests
+    connection, table = change.connection, schema.requests
+    pk = number(connection, request.id)
+    change.touch("request", [(pk,)])
     changes = {"status": status} | ({"report": report} if report is not None else {})
     connection.execute(update(table).where(table.c.id == request.id).values(**changes))
     _add_step(
         connection,
-        number(connection, request.id),
+        pk,
         len(request.history),
-        Step(status, now(), dict(detail)),
+        Step(status, change.at, dict(detail)),
     )
     return find(connection, request.id)
 

@@ -216,7 +216,9 @@ suppressions = Table(
     Column("at", String, nullable=False),
 )
 
-# An entry's commitment is its leaf in the log's tree. Without its salt, an entry is unlinked.
+# An entry's commitment is its leaf in the log's tree. Without its salt, an entry is redacted.
+# `state` says what the entities that it changed were before and are since; `mac` is what only the
+# workspace's key makes of the commitment and the entry before.
 log = Table(
     "log",
     metadata,
@@ -224,7 +226,9 @@ log = Table(
     Column("at", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("state", Text),
     Column("commitment", String, nullable=False),
+    Column("mac", String, nullable=False),
     Column("salt", LargeBinary),
 )
 

@@ -1,0 +1,155 @@
+"""The part of the store that keeps the log, and holds the tables against it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from olvido.errors import StateError
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import LogEntry, now
+from olvido.ledger.identity import Key
+from olvido.ledger.signing import Checkpoint, SigningKey, public_file
+from olvido.ledger.store import comparing, engine, log, verifying
+from olvido.ledger.store.changing import Change
+from olvido.ledger.store.comparing import Difference
+from olvido.ledger.store.log import Inclusion
+from olvido.ledger.store.verifying import LogCheck
+
+
+class Logged:
+    """What a store knows of its log. Every change is one transaction with its entries there."""
+
+    _engine: Engine
+    key: Key
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with engine.transaction(self._engine, writing=False) as connection:
+            try:
+                yield connection
+            except (ValueError, TypeError, KeyError) as error:
+                # What a row was read as is not repeated: nobody knows what stands there now.
+                raise StateError(
+                    f"a row of the ledger is not what Olvido wrote ({type(error).__name__}): "
+                    "'olvido data check' says in which table, and what still holds"
+                ) from error
+
+    @contextmanager
+    def _write(self) -> Iterator[Change]:
+        with engine.transaction(self._engine, writing=True) as connection:
+            change = Change(connection, self.key)
+            yield change
+            change.finish()
+
+    def events(self, kind: str | None = None) -> tuple[LogEntry, ...]:
+        """The log, or its entries of one kind, the oldest first."""
+        with self._read() as connection:
+            return log.entries(connection, kind)
+
+    def events_between(
+        self, *, after: int = 0, before: int | None = None, limit: int, newest: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """At most so many entries after one number and before another, the oldest first.
+
+        With `newest` the last of them, the newest first. Those around are not read.
+        """
+        with self._read() as connection:
+            return log.part(connection, after=after, before=before, limit=limit, newest=newest)
+
+    def events_count(self) -> int:
+        """How many entries the log has: every change of the ledger adds one."""
+        with self._read() as connection:
+            return log.size(connection)
+
+    def note(self, kind: str, detail: Mapping[str, Any]) -> int:
+        """Append an entry to the log that tells of no change in the ledger; returns its number."""
+        with self._write() as change:
+            return change.log(kind, detail)
+
+    def redact(self, entries: Iterable[int], reason: str, signer: SigningKey) -> None:
+        """Destroy the salts and contents of log entries: what they committed to is told no more.
+
+        The tree and its signed heads stay as they are, and so does what the entries said of the
+        state of entities, which are keyed digests. The entry that tells of it is signed.
+
+        Raises:
+            InputError: for entries that are not there, that are redacted already, or that say what
+                others rest on: a redaction, or which key signs.
+            StateError: the ledger is not sound as it is, or this is not the key that signs for it.
+        """
+        with self._write() as change:
+            comparing.demand_sound(change.connection, self.key, None)
+            log.name_signer(change, signer)
+            log.redact(change, entries, reason, signer)
+
+    def signer(self, path: Path) -> SigningKey:
+        """The key that signs for this ledger; made now where none ever signed.
+
+        Raises StateError where it is lost, or is another: it would not be believed.
+        """
+        with self._read() as connection:
+            known = log.signer(connection)
+        if known is None and not path.exists() and not public_file(path).exists():
+            return SigningKey.create(path)
+        key = SigningKey.load(path)
+        log.demand_signer(known, key)
+        return key
+
+    def sign_log(self, key: SigningKey) -> Checkpoint:
+        """Sign the log's head, and keep what was signed."""
+        with self._write() as change:
+            return log.sign(change, key)
+
+    def prove_entry(self, number: int, key: SigningKey) -> Inclusion:
+        """Prove that an entry is in the log. Raises InputError where there is none."""
+        with self._write() as change:
+            return log.include(change, number, key)
+
+    def prove_growth(self, earlier: int, later: int) -> tuple[bytes, ...]:
+        """Prove that the first `later` entries begin with the first `earlier` (RFC 6962, 2.1.2)."""
+        with self._read() as connection:
+            return log.grown(connection, earlier, later)
+
+    def verify_log(
+        self, known_head: Digest | None = None, known: Sequence[Checkpoint] = ()
+    ) -> LogCheck:
+        """Check every entry, and every head that was signed; names the first bad entry.
+
+        `known_head` and `known` were written down earlier: without one from elsewhere, a ledger
+        that was cut off, or put back whole from an older copy, looks sound.
+        """
+        with self._read() as connection:
+            return verifying.verify(connection, self.key, known_head, known)
+
+    def differences(self) -> tuple[Difference, ...]:
+        """Where the tables are not what the log says of them; nothing where they are.
+
+        What a log says is worth what `verify_log` makes of it.
+        """
+        with self._read() as connection:
+            return comparing.differences(connection, self.key)
+
+    def check_entities(self, datasets: Collection[str] = ()) -> None:
+        """Refuse to go on from a ledger that is not what its log says.
+
+        Args:
+            datasets: ids or names of those whose records are gone through as well, which takes the
+                longer the more they are.
+
+        Raises:
+            StateError: the log is not sound, or something that it tells of is not as it says.
+        """
+        with self._read() as connection:
+            comparing.demand_sound(connection, self.key, datasets)
+
+    def moment(self) -> datetime:
+        """Now, as the ledger dates its facts: never before its newest entry."""
+        with self._read() as connection:
+            last = log.last(connection)
+        return now() if last is None else max(now(), datetime.fromisoformat(last.at))
