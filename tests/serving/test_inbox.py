@@ -50,9 +50,10 @@ def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
     store.advance_request(ids[1], RequestStatus.LOCATED)
     ids.append(_add(store, 5))
     same()
-    # What an unlinked entry told of cannot be asked for any more.
+    # What a redacted entry told of cannot be asked for any more.
     store.advance_request(ids[3], RequestStatus.CANCELLED)
-    store.unlink([store.events_count()], "kept long enough")
+    signer = store.signer(front.settings.signing_key)
+    store.redact([store.events_count()], "kept long enough", signer)
     same()
     for number in range(6, 8 + FEW):
         _add(store, number)
@@ -96,10 +97,10 @@ def test_a_sound_log_is_checked_once_in_a_while_and_a_changed_one_each_time(
     assert len(counted) == 3
     monkeypatch.undo()
     watch = Checked(front.store)
-    with front.store._write() as connection:
+    with front.store._write() as change:
         connection.exec_driver_sql("UPDATE log SET at = 'x' WHERE seq = 1")
     assert not watch.log()[0].sound
-    with front.store._write() as connection:
+    with front.store._write() as change:
         connection.exec_driver_sql("UPDATE log SET at = 'y' WHERE seq = 1")
     later = watch.log()
     assert not later[0].sound

@@ -58,7 +58,7 @@ class Inbox:
             return None
         entries = self.office.store.events_between(after=before, limit=FEW)
         if any(entry.salt is None for entry in entries):
-            # What an unlinked entry told of is told no more.
+            # What a redacted entry told of is told no more.
             return None
         return {str(e.detail["id"]) for e in entries if e.kind in CHANGES}
 
