@@ -98,10 +98,10 @@ def test_a_sound_log_is_checked_once_in_a_while_and_a_changed_one_each_time(
     monkeypatch.undo()
     watch = Checked(front.store)
     with front.store._write() as change:
-        connection.exec_driver_sql("UPDATE log SET at = 'x' WHERE seq = 1")
+        change.connection.exec_driver_sql("UPDATE log SET at = 'x' WHERE seq = 1")
     assert not watch.log()[0].sound
     with front.store._write() as change:
-        connection.exec_driver_sql("UPDATE log SET at = 'y' WHERE seq = 1")
+        change.connection.exec_driver_sql("UPDATE log SET at = 'y' WHERE seq = 1")
     later = watch.log()
     assert not later[0].sound
     assert later[1] >= first[1]

@@ -30,8 +30,8 @@ from olvido.ledger.identity import Key
 from olvido.ledger.store import Store, comparing, engine, schema, verifying
 from olvido.ledger.store.datasets import BULK
 
-EXEMPT: dict[tuple[str, str], str] = {}
-"""Columns that may be edited without being found, and why: none."""
+EXEMPT = {"subject_forms": "only asks 'did you mean' where a name is not found: it decides nothing"}
+"""Tables that may be edited without being found, and why. No column of another table may."""
 
 
 def _filled(store: Store, folder: Path) -> None:
@@ -68,7 +68,6 @@ def _dataset(store: Store, name: str, ids: list[str], consent: str = "unknown") 
     store.add_dataset(
         name=name,
         root=records_root(digests),
-        salt=bytes(32),
         file=f"{name}.parquet",
         rows=len(ids),
         records=[
@@ -92,7 +91,7 @@ def test_nothing_differs_where_nothing_was_edited(filled: Store) -> None:
 
 def test_every_table_holds_entities_or_is_what_they_are_checked_by() -> None:
     covered = {t.name for kind in (*comparing.KINDS, "records") for t in comparing.tables_of(kind)}
-    assert covered | {"log"} == set(schema.metadata.tables)
+    assert covered | {"log", *EXEMPT} == set(schema.metadata.tables)
 
 
 # The 15 edits of tables that went unnoticed on 2026-11-29, and others of their kind.
@@ -196,6 +195,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         rows = {
             table.name: [dict(row) for row in connection.execute(table.select()).mappings()]
             for table in schema.metadata.sorted_tables
+            if table.name not in EXEMPT
         }
         connection.rollback()
         assert all(rows.values()), "a table without rows is a table whose edits nobody draws"
@@ -225,8 +225,7 @@ def test_whatever_is_edited_in_whichever_table_is_found(town: Town, data: st.Dat
     rows = town.rows[table.name]
     row = data.draw(st.sampled_from(rows))
     act = data.draw(st.sampled_from(["update", "delete", "insert"]))
-    chosen = [c for c in table.columns if (table.name, c.name) not in EXEMPT]
-    column = data.draw(st.sampled_from(chosen))
+    column = data.draw(st.sampled_from(list(table.columns)))
     value = data.draw(_value(column, [other[column.name] for other in rows]))
     keys = {c.name for c in table.primary_key}
     try:
