@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_check_says_no_when_rows_were_changed(olvido: Olvido, people: Path, here
     status, out, _ = olvido("data", "check", "--json")
     assert status == 1
     document = json.loads(out)
-    assert [entry["sound"] for entry in document["checks"]] == [False, True]
+    assert [entry["sound"] for entry in document["checks"]] == [False, True, True]
     assert olvido("data", "check")[0] == 1
 
 
@@ -108,6 +109,22 @@ def test_check_says_no_when_the_known_head_is_gone(olvido: Olvido, people: Path)
     head = json.loads(olvido("data", "check", "--json")[1])["checks"][-1]["head"]
     assert olvido("data", "check", "--head", head)[0] == 0
     assert olvido("data", "check", "--head", "sha256:" + "0" * 63 + "1")[0] == 1
+
+
+def test_check_names_what_was_edited_in_the_database(
+    olvido: Olvido, people: Path, here: Path
+) -> None:
+    olvido("data", "add", people, "--name", "people", *COLUMNS)
+    with sqlite3.connect(here / "ledger.db") as database:
+        database.execute("UPDATE datasets SET documentation = replace(documentation, 'other', '')")
+    status, out, _ = olvido("data", "check", "--json")
+    document = json.loads(out)
+    assert (status, document["sound"]) == (1, False)
+    assert document["checks"][-1]["sound"]
+    (broken,) = [
+        one for one in document["checks"] if one["what"].startswith("dataset ") and one["reason"]
+    ]
+    assert "was changed" in broken["reason"]
 
 
 def test_no_command_shows_a_person(olvido: Olvido, people: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 from olvido.cli.given.output import Terminal, command, table
 
 if TYPE_CHECKING:
+    from olvido.ledger.digests import Digest
     from olvido.ledger.facts import Dataset
     from olvido.ledger.signing import Checkpoint
     from olvido.ledger.store import Store
@@ -258,45 +259,52 @@ def check(
     ] = None,
 ) -> bool:
     """Check rows, log, and tables against the log; exit status 1 where anything is wrong."""
+    from olvido.errors import StateError
     from olvido.ledger.digests import Digest
 
     settings = terminal.settings()
     known_head = Digest.from_str(head) if head else None
     known = [_believed(settings, checkpoint)] if checkpoint else []
     with terminal.store() as store:
-        chosen = [store.dataset(name)] if name else list(store.datasets())
+        found = []
+        try:
+            chosen = [store.dataset(name)] if name else list(store.datasets())
+        except StateError as error:
+            chosen = []
+            found.append({"what": "datasets", "sound": False, "reason": str(error)})
         with terminal.progress() as progress:
             bar = progress.add_task("Checking rows", total=len(chosen))
-            found = []
             for dataset in chosen:
                 found.append(_checked(store, settings.data, dataset))
                 progress.advance(bar)
-        log = store.verify_log(known_head, known)
-        different = store.differences() if log.sound else ()
-    found.append(
-        {
-            "what": f"log ({log.entries} entries)",
-            "sound": log.sound,
-            "reason": log.reason,
-            "head": str(log.head),
-        }
-    )
-    found.append(
-        {
-            "what": "tables",
-            "sound": log.sound and not different,
-            "reason": None if log.sound else "the log, which tells what they were, is not sound",
-        }
-    )
-    found += [{"what": d.what, "sound": False, "reason": str(d)} for d in different]
+        found += _ledger(store, known_head, known)
     sound = all(entry["sound"] for entry in found)
     rows = [(f["what"], "sound" if f["sound"] else "BROKEN", f["reason"]) for f in found]
     terminal.emit(
         {"sound": sound, "checks": found},
         table(("what", "state", "reason"), rows),
-        f"Head of the log: {log.head}. Sign it with 'olvido log sign', and keep it elsewhere.",
+        f"Head of the log: {found[-1]['head']}. Sign it with 'olvido log sign', and keep it "
+        "elsewhere.",
     )
     return sound
+
+
+def _ledger(
+    store: Store, known_head: Digest | None, known: list[Checkpoint]
+) -> list[dict[str, Any]]:
+    """What became of comparing the tables with the log, and of checking the log, which is last."""
+    from olvido.errors import StateError
+
+    try:
+        log = store.verify_log(known_head, known)
+        different = store.differences() if log.sound else ()
+    except StateError as error:
+        return [{"what": "log", "sound": False, "reason": str(error), "head": None}]
+    unsaid = None if log.sound else "not compared: the log, which says what they were, is not sound"
+    tables = {"what": "tables", "sound": log.sound and not different, "reason": unsaid}
+    found = [tables, *({"what": d.what, "sound": False, "reason": str(d)} for d in different)]
+    whole = {"sound": log.sound, "reason": log.reason, "head": str(log.head)}
+    return [*found, {"what": f"log ({log.entries} entries)"} | whole]
 
 
 @commands.command()
