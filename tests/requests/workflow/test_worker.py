@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from olvido.accounts import Accounts
+from olvido.documents import write_document
 from olvido.errors import InputError, StateError
-from olvido.ledger.digests import Digest
+from olvido.ledger.digests import Digest, canonical_json
 from olvido.ledger.facts import Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.lineage import Holding
@@ -267,11 +268,7 @@ def test_where_one_of_several_is_called_off_the_other_begins_again(
             if second in together:
                 desk.cancel(Front(store, settings), second, why="withdrawn")
         answered.append(together)
-        document = {"requests": together, "model": None, "uses": [], "method": None}
-        (settings.workspace / WORK / "x.json").write_text(
-            json.dumps(document | {"verdicts": [], "documents": {one: {} for one in together}})
-        )
-        return "x.json"
+        return nothing_done(settings, identifier, together)
 
     replaced(monkeypatch, forget)
     with Worker(settings) as worker:
@@ -308,6 +305,15 @@ def test_who_waited_leaves_the_model_that_serves_by_then(settings: Settings) -> 
         assert heir(store, trained) == trained
 
 
+def nothing_done(settings: Settings, identifier: str, together: list[str]) -> str:
+    """Write what a forgetting that changed no model would have, under the name it would have."""
+    document = {"requests": together, "model": None, "uses": [], "method": None}
+    document |= {"verdicts": [], "documents": {one: {} for one in together}}
+    name = f"{identifier}-{Digest.of(canonical_json(document)).hex[:16]}.json"
+    write_document(document, settings.workspace / WORK / name)
+    return name
+
+
 def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> None:
     monkeypatch.setattr("olvido.requests.workflow.worker._subprocess", forget)
 
@@ -340,12 +346,7 @@ def test_what_is_called_off_meanwhile_is_not_published(
         with opened(settings) as store:
             store.advance_request(identifier, S.RUNNING)
             desk.cancel(Front(store, settings), identifier, why="withdrawn")
-        folder = settings.workspace / WORK
-        document = {"requests": [identifier], "model": None, "uses": [], "method": None}
-        (folder / "x.json").write_text(
-            json.dumps(document | {"verdicts": [], "documents": {identifier: {}}})
-        )
-        return "x.json"
+        return nothing_done(settings, identifier, [identifier])
 
     replaced(monkeypatch, forget)
     before = look(settings)
