@@ -28,6 +28,8 @@ from olvido.ledger.facts import Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
+from olvido.requests.calendar import terms
+from olvido.requests.laws import find_law
 from olvido.serving.app import application
 from olvido.settings import FILE, Settings, template
 
@@ -54,12 +56,15 @@ def workspace(folder: Path, count: int) -> Settings:
     (folder / FILE).write_text(template(), encoding="utf-8")
     made = Settings.load(folder)
     key, now = Key.create(made.key), datetime.datetime.now(datetime.UTC)
+    laws = [find_law(name, workspace=folder) for name in ("gdpr", "uk-gdpr", "ccpa")]
     with Store.create(made.ledger, key=key) as store:
         for number in range(count):
+            law = laws[number % 3]
             store.add_request(
                 RequestKind.ERASURE,
                 subject=key.subject(f"somebody {number}"),
-                law=("gdpr", "uk-gdpr", "ccpa")[number % 3],
+                law=law.name,
+                detail=terms(law, made),
                 received_at=now - datetime.timedelta(days=number % 40),
             )
         add_lineage(store, made)

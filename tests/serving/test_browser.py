@@ -17,7 +17,9 @@ from olvido.accounts import Accounts, digest_of
 from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.requests.calendar import terms
 from olvido.requests.certificate import issue
+from olvido.requests.laws import find_law
 from olvido.requests.limits import LIMITS
 from olvido.serving import status
 from olvido.serving.app import application
@@ -120,10 +122,12 @@ def _fill(store: Store, settings: Settings) -> None:
     store.put_closure("req-0001", items)
     for number in range(60):
         received = datetime.now(UTC) - timedelta(days=number)
+        law = find_law(("gdpr", "ccpa", "lgpd")[number % 3], workspace=settings.workspace)
         store.add_request(
             RequestKind.ERASURE,
             subject=store.key.subject(f"somebody {number}"),
-            law=("gdpr", "ccpa", "lgpd")[number % 3],
+            law=law.name,
+            detail=terms(law, settings),
             received_at=received,
         )
     for name in ("located", "planned"):

@@ -10,7 +10,9 @@ import pytest
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.requests.calendar import terms
 from olvido.requests.desk import Front
+from olvido.requests.laws import find_law
 from olvido.serving import checked
 from olvido.serving.checked import Checked
 from olvido.serving.inbox import FEW, Inbox
@@ -25,12 +27,14 @@ def front(settings: Settings) -> Iterator[Front]:
         yield Front(store, settings)
 
 
-def _add(store: Store, number: int) -> str:
+def _add(store: Store, settings: Settings, number: int) -> str:
     received = datetime.now(UTC) - timedelta(days=7 * number % 31)
+    law = find_law(("gdpr", "ccpa", "lgpd")[number % 3], workspace=settings.workspace)
     return store.add_request(
         RequestKind.ERASURE,
         subject=store.key.subject(f"somebody {number}"),
-        law=("gdpr", "ccpa", "lgpd")[number % 3],
+        law=law.name,
+        detail=terms(law, settings),
         received_at=received,
     ).id
 
@@ -42,13 +46,13 @@ def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
         for wanted in (OPEN, [RequestStatus.WAITING]):
             assert inbox.rows(wanted) == Inbox(front).rows(wanted)
 
-    ids = [_add(store, number) for number in range(5)]
+    ids = [_add(store, front.settings, number) for number in range(5)]
     same()
     store.advance_request(ids[1], RequestStatus.WAITING, {"why": "x"})
     store.advance_request(ids[2], RequestStatus.REFUSED, {"why": "x"})
     same()
     store.advance_request(ids[1], RequestStatus.LOCATED)
-    ids.append(_add(store, 5))
+    ids.append(_add(store, front.settings, 5))
     same()
     # What a redacted entry told of cannot be asked for any more.
     store.advance_request(ids[3], RequestStatus.CANCELLED)
@@ -56,7 +60,7 @@ def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
     store.redact([store.events_count()], "kept long enough", signer)
     same()
     for number in range(6, 8 + FEW):
-        _add(store, number)
+        _add(store, front.settings, number)
     same()
     assert len(inbox.rows(OPEN)) == 1 + 8 + FEW - 2
 
@@ -65,7 +69,7 @@ def test_nothing_is_read_where_nothing_changed_and_little_where_little_did(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox = Inbox(front)
-    _add(front.store, 1)
+    _add(front.store, front.settings, 1)
     before = inbox.rows(OPEN)
 
     def refused(*_: object) -> None:
@@ -74,7 +78,7 @@ def test_nothing_is_read_where_nothing_changed_and_little_where_little_did(
     monkeypatch.setattr(Store, "requests_in_brief", refused)
     assert inbox.rows(OPEN) is before
     front.store.note("something-else", {})
-    added = _add(front.store, 2)
+    added = _add(front.store, front.settings, 2)
     assert {row["id"] for row in inbox.rows(OPEN)} == {row["id"] for row in before} | {added}
 
 

@@ -19,6 +19,8 @@ from olvido.accounts import Accounts
 from olvido.ledger.facts import RequestKind
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.requests.calendar import terms
+from olvido.requests.laws import find_law
 from olvido.settings import Settings
 
 
@@ -63,12 +65,14 @@ def test_a_long_inbox_does_not_slow_its_pages_beyond_its_length(
         return float(np.median(spent))
 
     def fill(count: int) -> None:
+        law = find_law("gdpr", workspace=settings.workspace)
         with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
             for number in range(count):
                 store.add_request(
                     RequestKind.ERASURE,
                     subject=store.key.subject(f"somebody {number} of {count}"),
-                    law="gdpr",
+                    law=law.name,
+                    detail=terms(law, settings),
                     received_at=datetime.now(UTC) - timedelta(days=number % 40),
                 )
 

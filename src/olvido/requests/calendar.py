@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from olvido.errors import InputError, StateError
@@ -14,6 +16,36 @@ from olvido.settings import Settings
 IDENTITY, FEE, CLARIFICATION, DECISION = "identity", "fee", "clarification", "decision"
 ASKED = (IDENTITY, FEE, CLARIFICATION)
 """What may be asked of the person; a decision is asked of the team."""
+
+
+def terms(law: Law, settings: Settings) -> dict[str, Any]:
+    """What a request keeps of the day it was received: the law's words, holidays and time zone."""
+    days = sorted(day.isoformat() for day in settings.holidays)
+    return {
+        "law": law.to_dict(),
+        "calendar": {"timezone": settings.timezone, "holidays": days},
+    }
+
+
+def as_received(request: Request, settings: Settings) -> Settings:
+    """Settings with the holidays and the time zone that a request was received under.
+
+    A request without a law has no deadline, and keeps none.
+
+    Raises:
+        StateError: they are not in the request.
+    """
+    if request.law is None:
+        return settings
+    try:
+        kept = request.history[0].detail["calendar"]
+        zone, days = ZoneInfo(kept["timezone"]), map(date.fromisoformat, kept["holidays"])
+        return replace(settings, timezone=zone.key, holidays=frozenset(days))
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise StateError(
+            f"the holidays and the time zone that request {request.id} was received under cannot "
+            f"be read ({error}): restore the ledger from a backup"
+        ) from error
 
 
 def law_of(request: Request, settings: Settings) -> Law | None:
@@ -65,7 +97,7 @@ def deadline_of(
 
     Args:
         request: as the ledger has it.
-        settings: whose holidays and time zone count.
+        settings: the workspace's; the holidays and the time zone are the request's own.
         moment: with a time zone; None: now.
     """
     law = law_of(request, settings)
@@ -75,7 +107,7 @@ def deadline_of(
         law,
         clock_of(request, settings),
         today=_day(request, settings, moment),
-        holidays=settings.holidays,
+        holidays=as_received(request, settings).holidays,
     )
 
 
@@ -99,13 +131,14 @@ def today(settings: Settings, moment: datetime | None = None) -> date:
 
 def _day(request: Request, settings: Settings, moment: datetime | None) -> date:
     """Today, or the day of the last thing that happened to a request, if the clock says less."""
+    settings = as_received(request, settings)
     last = max(request.received_at, *(step.at for step in request.history))
     return max(today(settings, moment), today(settings, last))
 
 
 def clock_of(request: Request, settings: Settings) -> Clock:
     """What happened to a request, so far as a law may count it."""
-    zone = ZoneInfo(settings.timezone)
+    zone = ZoneInfo(as_received(request, settings).timezone)
 
     def day(at: datetime) -> date:
         return at.astimezone(zone).date()

@@ -16,7 +16,17 @@ from olvido.ledger.facts import Record, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
-from olvido.requests.calendar import ASKED, DECISION, IDENTITY, deadline_of, law_of, today, unedited
+from olvido.requests.calendar import (
+    ASKED,
+    DECISION,
+    IDENTITY,
+    as_received,
+    deadline_of,
+    law_of,
+    terms,
+    today,
+    unedited,
+)
 from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.laws.shelf import FOLDER
@@ -113,7 +123,7 @@ def receive(
         found = find_law(law, workspace=office.settings.workspace)
         if (office.settings.workspace / FOLDER).is_dir():
             unedited(found, reversed(store.requests()))
-        law, detail["law"] = found.name, found.to_dict()
+        law, detail = found.name, terms(found, office.settings)
     who = None
     if subject is not None:
         who = _subject(store, subject, nothing_found)
@@ -288,7 +298,7 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
         raise StateError(f"request {identifier} has ended: it is {request.status}")
     if any("extended" in step.detail for step in request.history):
         raise InputError(f"request {identifier} was extended before: no law gives it twice")
-    day = told or today(office.settings)
+    day = told or today(as_received(request, office.settings))
     found = deadline_of(request, office.settings)
     require_extension(law, None if found is None else found.answer, day)
     if day < request.received_at.date():

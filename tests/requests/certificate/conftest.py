@@ -23,12 +23,14 @@ from olvido.ledger.importing import import_rows
 from olvido.ledger.signing import SigningKey
 from olvido.ledger.store import Store
 from olvido.requests import receive
+from olvido.requests.calendar import terms
 from olvido.requests.certificate.answer import ANSWER, answer
 from olvido.requests.certificate.check import KIND, detail_of
 from olvido.requests.certificate.envelope import seal
 from olvido.requests.certificate.issue import _place, statement_about
 from olvido.requests.desk import approve
 from olvido.requests.destruction import destroy, plan_destruction
+from olvido.requests.laws import find_law
 from olvido.settings import Settings
 from olvido.workspace import Workspace
 
@@ -192,8 +194,14 @@ def answered(folder: Path, *, exact: bool) -> Case:
 
 def destroyed(case: Case) -> Request:
     """A request by which the model before was destroyed."""
+    settings = case.workspace.settings
     store, scope = case.workspace.store, {"model": case.report["model"]["before"]}
-    request = store.add_request(RequestKind.DESTROY, scope=scope, law="gdpr")
+    request = store.add_request(
+        RequestKind.DESTROY,
+        scope=scope,
+        law="gdpr",
+        detail=terms(find_law("gdpr", workspace=settings.workspace), settings),
+    )
     plan_destruction(case.workspace, request.id)
     for name in ("Marta", "Joan"):
         Accounts.of(case.workspace.settings).new("privacy", name)

@@ -12,6 +12,7 @@ import pytest
 
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
+from olvido.requests.calendar import terms
 from olvido.requests.certificate import issue
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.laws import find_law, laws
@@ -183,7 +184,7 @@ def test_days_are_the_law_s(case: Case) -> None:
         subject=store.key.subject(PERSON),
         received_at=received,
         law=law.name,
-        detail={"law": law.to_dict()},
+        detail=terms(law, case.workspace.settings),
     )
 
     def write_one(kind: str, language: str = "en", **more: Any) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from olvido.errors import InputError
-from olvido.ledger.facts import Request
+from olvido.errors import InputError, StateError
+from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests import desk
-from olvido.requests.calendar import days_left, deadline_of, law_of
+from olvido.requests.calendar import as_received, days_left, deadline_of, law_of, terms
 from olvido.requests.desk import Front, receive
 from olvido.requests.laws import Law, find_law, laws
 from olvido.settings import Settings
@@ -126,3 +127,58 @@ def test_a_clock_that_is_put_back_loses_no_deadline(
 def test_the_law_of_a_request_is_what_its_file_said(front: Front) -> None:
     expected = find_law("house", workspace=front.settings.workspace)
     assert law_of(received(front), front.settings) == expected
+
+
+NOON = datetime(2026, 3, 30, 12, tzinfo=UTC)
+"""Under the GDPR due on 30 April 2026, a Thursday."""
+CHANGES = {
+    "a holiday on the day": {"holidays": frozenset({date(2026, 4, 30)})},
+    "holidays that are a bridge": {"holidays": frozenset(date(2026, 5, d) for d in range(1, 9))},
+    "no holidays": {"holidays": frozenset[date]()},
+    "ahead": {"timezone": "Pacific/Kiritimati"},
+    "behind": {"timezone": "Pacific/Pago_Pago"},
+    "both": {"timezone": "Asia/Tokyo", "holidays": frozenset({date(2026, 4, 30)})},
+}
+
+
+@pytest.mark.parametrize("hour", [0, 12, 23])
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_change_of_holidays_or_time_zone_moves_the_deadline_of_a_request(
+    change: str, hour: int, front: Front
+) -> None:
+    ours = replace(front.settings, timezone="UTC", holidays=frozenset({date(2026, 5, 1)}))
+    moment = NOON.replace(hour=hour)
+    request = receive(
+        Front(front.store, ours), "Ana Soler", law="gdpr", received_at=moment, nothing_found=True
+    )
+    changed = replace(ours, **CHANGES[change])
+    for one in (request, front.store.request(request.id)):
+        assert deadline_of(one, changed, moment=moment) == deadline_of(one, ours, moment=moment)
+        assert days_left(one, changed, moment=moment) == days_left(one, ours, moment=moment)
+        kept = as_received(one, changed)
+        assert (kept.timezone, kept.holidays) == (ours.timezone, ours.holidays)
+
+
+def test_changed_holidays_hold_for_the_requests_that_come_after(front: Front) -> None:
+    def due(name: str, settings: Settings) -> date | None:
+        made = receive(
+            Front(front.store, settings), name, law="gdpr", received_at=NOON, nothing_found=True
+        )
+        found = deadline_of(made, settings, moment=NOON)
+        assert found is not None
+        return found.answer
+
+    changed = replace(front.settings, holidays=frozenset({date(2026, 4, 30)}))
+    assert due("Ana Soler", front.settings) == date(2026, 4, 30)
+    assert due("Bru Vidal", changed) == date(2026, 5, 1)
+
+
+@pytest.mark.parametrize("broken", [{}, {"timezone": "Nowhere/At_All"}, {"holidays": ["soon"]}])
+def test_without_its_calendar_a_request_has_no_deadline_that_can_be_told(
+    broken: dict[str, object], front: Front
+) -> None:
+    kept = terms(find_law("gdpr", workspace=front.settings.workspace), front.settings)
+    kept["calendar"] = kept["calendar"] | broken if broken else None
+    request = front.store.add_request(RequestKind.ERASURE, law="gdpr", detail=kept)
+    with pytest.raises(StateError, match="time zone"):
+        deadline_of(request, front.settings)

@@ -236,7 +236,7 @@ def listing(
 
 def described(request: Request, settings: Settings) -> dict[str, Any]:
     """A request as plain values."""
-    from olvido.requests.calendar import days_left, deadline_of
+    from olvido.requests.calendar import as_received, days_left, deadline_of
 
     due, because, left = None, None, days_left(request, settings)
     found = deadline_of(request, settings) if request.status.open else None
@@ -254,6 +254,7 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
         "due": due,
         "days_left": left,
         "because": because,
+        "timezone": None if request.law is None else as_received(request, settings).timezone,
         "why": last.detail.get("why"),
         "until": last.detail.get("until"),
         "report": request.report,

@@ -14,7 +14,7 @@ import jinja2
 from olvido.documents import read_document
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, Guarantee, Request
-from olvido.requests.calendar import clock_of, law_of, today
+from olvido.requests.calendar import as_received, clock_of, law_of, today
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.desk import Office
@@ -98,7 +98,7 @@ def letter(
             f"request {identifier} names no law, and the person must be told where to turn: name "
             "the law that holds"
         )
-    day = written or today(office.settings)
+    day = written or today(as_received(request, office.settings))
     facts = _facts(office, request, kind, rules, words, day)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
@@ -115,7 +115,7 @@ def _facts(
     words: Language,
     day: date,
 ) -> dict[str, Any]:
-    settings = office.settings
+    settings = as_received(request, office.settings)
     clock = clock_of(request, settings)
     days = deadline(law, clock, today=day, holidays=settings.holidays)
     facts: dict[str, Any] = {
