@@ -302,7 +302,8 @@ def _is_page(path: Path) -> bool:
 
 
 def _is_demo(path: Path) -> bool:
-    return path.name == "demo.json" and {"town", "seed", "fast"} <= _document(path).keys()
+    told = {"resident", "people", "seed", "fast"}
+    return path.name == "demo.json" and told <= _document(path).keys()
 
 
 def _is_tombstones(path: Path) -> bool:
@@ -374,7 +375,6 @@ _KNOWN = (
         frozenset({_H.DIGESTS}),
         way=Way.KEPT,
         who=Who.TEAM,
-        writers=("olvido.ledger.store",),
     ),
     Kind(
         "backups",
@@ -404,7 +404,7 @@ _KNOWN = (
         "checkpoints of a training that was broken off",
         frozenset({_H.WEIGHTS, _H.ACTIVATIONS}),
         who=Who.ALL,
-        writers=("olvido.workspace",),
+        writers=("olvido.learners.runs.checkpoint",),
         shape=_is_run,
     ),
     Kind(
@@ -476,7 +476,7 @@ _KNOWN = (
         "tensors that nobody accounts for",
         frozenset({_H.WEIGHTS}),
         # A model that `forget --out` saved looks like anybody's.
-        writers=("olvido.cli.weights.forget", "olvido.models.base", "olvido.models.smollm2"),
+        writers=("olvido.models.base", "olvido.models.smollm2"),
     ),
     # Documents of Olvido's: an item where what they say is found in them.
     Kind(
@@ -502,7 +502,13 @@ _KNOWN = (
         "a page with the texts that it is about",
         frozenset({_H.ROWS}),
         who=Who.ALL,
-        writers=("olvido.audits.report.render",),
+        writers=(
+            "olvido.audits.report.render",
+            "olvido.audits.report.page",
+            "olvido.attribution.page",
+            "olvido.comparison.page",
+            "olvido.demo.report",
+        ),
         shape=_is_page,
         told=True,
     ),
@@ -537,7 +543,12 @@ _KNOWN = (
         "a file with rows of the records",
         frozenset({_H.ROWS}),
         way=Way.REWRITTEN,
-        writers=("olvido.ledger.importing", "olvido.demo.story", "olvido.cli.data"),
+        writers=(
+            "olvido.ledger.importing",
+            "olvido.demo.story",
+            "olvido.cli.data",
+            "olvido.requests.closure.erasing",
+        ),
         told=True,
     ),
     Kind(
@@ -561,9 +572,11 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KNOWN}
 """Every kind by its name. What is recognised by its shape is asked in this order."""
 
 APART: Mapping[str, str] = {
+    "olvido.accounts": "names of people on the team, and digests of how they prove who they are",
+    "olvido.artifacts": "gives what is being removed the name of what is unfinished",
+    "olvido.requests.closure.copies.rewriting": "only makes the bytes that another module writes",
     "olvido.ledger.identity": "the key, which is the workspace's own",
     "olvido.ledger.signing": "the signing key and its public half",
-    "olvido.serving.tokens": "digests of tokens",
     "olvido.cli.workspace": "settings",
     "olvido.documents": "only writes what another module hands it",
     "olvido.ledger.inverted": "keyed digests of runs of words, removed with the rows they are of",
