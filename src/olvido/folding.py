@@ -51,7 +51,9 @@ def fold(text: str) -> str:
     ('nuria puigdomenech, 32', True)
     """
     if text.isascii():
-        seen = "".join(c for c in text if c.isprintable() or c.isspace())
+        seen = text
+        if not text.isprintable():
+            seen = "".join(c for c in text if c.isprintable() or c.isspace())
         return _GEMINATE.sub("·", " ".join(seen.lower().translate(_ASCII).split()))
     before, after = None, text
     while after != before:

@@ -6,6 +6,7 @@ Nothing here knows a key. `olvido.ledger.identity` digests what these give.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from olvido.folding import fold, words
 
@@ -35,6 +36,7 @@ _COMMA = re.compile(r"[,،]")
 _LEADING, _TRAILING = re.compile(r"^[\s.,،]+"), re.compile(r"[\s.,،]+$")
 
 
+@lru_cache(maxsize=16)
 def canonical_name(text: str) -> str:
     """The form in which two usual spellings of one person's name, or of one id, are the same.
 

@@ -88,11 +88,16 @@ class Key:
             raise InputError("expected the name of a subject, got an empty one")
         return SubjectId(self.version, self._mac(b"subject", canonical.encode()).hex())
 
-    def near(self, name: str) -> tuple[frozenset[bytes], frozenset[bytes]]:
-        """16 bytes for each loose form of a name: those to keep, and those to look for."""
-        kept, sought = loose_forms(name)
-        made = {form: self._mac(b"form", form.encode())[:16] for form in kept | sought}
-        return frozenset(made[form] for form in kept), frozenset(made[form] for form in sought)
+    def kept(self, name: str) -> frozenset[bytes]:
+        """16 bytes for each loose form of a name that is kept beside its subject."""
+        return self._forms(loose_forms(name)[0])
+
+    def near(self, name: str) -> frozenset[bytes]:
+        """16 bytes for each loose form by which names near this one are looked for."""
+        return self._forms(loose_forms(name)[1])
+
+    def _forms(self, forms: Iterable[str]) -> frozenset[bytes]:
+        return frozenset(self._mac(b"form", form.encode())[:16] for form in forms)
 
     def name(self, said: Sequence[str]) -> str:
         """A run of folded words (`olvido.folding.words`) that may name somebody, as a digest.

@@ -166,7 +166,7 @@ class RowParser:
         if SubjectId.is_one(name):
             return name
         subject = str(self._key.subject(name))
-        self.forms[subject] = self.forms.get(subject, frozenset()) | self._key.near(name)[0]
+        self.forms[subject] = self.forms.get(subject, frozenset()) | self._key.kept(name)
         return subject
 
     def _checked(self, value: object) -> str:

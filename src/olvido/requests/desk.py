@@ -153,7 +153,7 @@ def _subject(store: Store, subject: str, nothing_found: bool) -> SubjectId:
     who = SubjectId.from_str(subject) if given else store.key.subject(subject)
     known = bool(store.records_of(who))
     if not known and not nothing_found:
-        raise NobodyFound({} if given else store.near(store.key.near(subject)[1]))
+        raise NobodyFound({} if given else store.near(store.key.near(subject)))
     if known and nothing_found:
         raise InputError("there are records about this subject: enter it without 'nothing found'")
     return who

@@ -39,7 +39,7 @@ def spelt(key: Key, subject: str) -> dict[str, Any]:
         return {"names": [], "near": []}
     return {
         "names": key.names(subject),
-        "near": sorted(form.hex() for form in key.near(subject)[1]),
+        "near": sorted(form.hex() for form in key.near(subject)),
     }
 
 
