@@ -64,7 +64,9 @@ class Terminal:
         """
         if self.json:
             text = json.dumps(finite(document), ensure_ascii=False, indent=2, default=str)
-            sys.stdout.write(text + "\n")
+            # JSON itself leaves marks of direction and C1 escapes as they are.
+            escaped = (json.dumps(c)[1:-1] if _commands(c) else c for c in text)
+            sys.stdout.write("".join(escaped) + "\n")
         else:
             from rich.console import Console
 
@@ -131,12 +133,11 @@ def harmless(text: str) -> str:
     >>> harmless("city\\x1b[2J market") == "city\\ufffd[2J market"
     True
     """
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}"
-        if c not in "\n\t\u200c\u200d" and unicodedata.category(c) in _COMMANDS
-        else c
-        for c in text
-    )
+    return "".join("\N{REPLACEMENT CHARACTER}" if _commands(c) else c for c in text)
+
+
+def _commands(character: str) -> bool:
+    return character not in "\n\t\u200c\u200d" and unicodedata.category(character) in _COMMANDS
 
 
 _COMMANDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})

@@ -5,6 +5,7 @@ The only place that knows SQLite from other databases.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,9 +71,45 @@ def connect(url: URL) -> Engine:
             "file"
         ) from None
     if engine.dialect.name == "sqlite":
+        event.listen(engine, "do_connect", _open_sqlite)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _open_sqlite(_dialect: object, _record: object, given: Any, named: Any) -> Any:
+    """Open a ledger; where nothing can be written beside it, one that is at rest is read as it is.
+
+    A reader too needs a journal's index beside the file, which a read-only folder or a full disk
+    refuses. Without a journal everything is in the file itself and nobody has it open; with one,
+    the file alone would be an older state: then the refusal stands.
+    """
+    connection = sqlite3.connect(*given, **named)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        file = Path(given[0])
+        if error.sqlite_errorcode & 0xFF not in _UNWRITABLE or not _at_rest(file):
+            raise
+        where = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(where, **named | {"uri": True})
+    return connection
+
+
+_UNWRITABLE = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+)
+
+
+def _at_rest(file: Path) -> bool:
+    """Whether no journal lies beside a database, so that nobody is writing to it."""
+    return file.is_file() and not any(
+        file.with_name(file.name + end).exists() for end in ("-wal", "-journal")
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
