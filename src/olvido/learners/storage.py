@@ -11,12 +11,12 @@ from typing import Any
 
 from torch.nn import Module
 
+from olvido.artifacts import NOTE
 from olvido.errors import DigestMismatch, StateError
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.log import Log
 from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Untraced
 
-NOTE = "olvido.json"
 _RUN = "run"
 
 

@@ -25,7 +25,7 @@ def close(
     identifier: Id,
     erase: Annotated[
         list[str] | None,
-        _items("--erase", "ITEM", "Erase it now; 'all': what Olvido wrote, or only hers."),
+        _items("--erase", "ITEM", "Erase it now; 'all': what is Olvido's or the person's alone."),
     ] = None,
     whole: Annotated[
         list[str] | None, _items("--whole", "ITEM", "Remove a file with others' data in it, too.")

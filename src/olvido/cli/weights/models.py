@@ -80,8 +80,8 @@ def export(
     ] = "olvido",
 ) -> None:
     """Write one model as a Hugging Face folder with its card, checked against the ledger."""
+    from olvido.artifacts import NOTE
     from olvido.errors import DigestMismatch
-    from olvido.learners.storage import NOTE
     from olvido.ledger.exports import Registry, model_card
     from olvido.models import function_digest, save
     from olvido.models.digest import export_note, trace_digest

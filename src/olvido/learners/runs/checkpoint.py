@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
+from olvido.artifacts.shapes import CHECKPOINT
 from olvido.errors import DigestMismatch, StateError
 from olvido.files import make_folder, write
 from olvido.processes import from_main, is_main
 
-_NAME = re.compile(r"step-(\d{9})-([0-9a-f]{64})\.pt")
 CACHE = "activations.safetensors"
 """What a run computed once of its records, beside its checkpoints."""
 KEPT = 2
@@ -133,7 +133,7 @@ class Shelf:
 
     def __iter__(self) -> Iterator[Path]:
         if self.folder.is_dir():
-            names = (path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+            names = (path for path in self.folder.iterdir() if CHECKPOINT.fullmatch(path.name))
             yield from sorted(names, reverse=True)
 
     def _remove_all_but(self, keep: Collection[int], others: int) -> None:
@@ -167,7 +167,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _matched(path: Path) -> re.Match[str]:
-    match = _NAME.fullmatch(path.name)
+    match = CHECKPOINT.fullmatch(path.name)
     if match is None:
         raise StateError(f"{path} is not a checkpoint: expected step-NUMBER-DIGEST.pt")
     return match

@@ -5,6 +5,7 @@ is closed when none is blank.
 """
 
 from olvido.requests.closure.closing import close, closure, settle
-from olvido.requests.closure.inventory import Artefact, inventory, looked_into
+from olvido.requests.closure.inventory import Artefact, inventory
+from olvido.requests.closure.places import looked_into
 
 __all__ = ["Artefact", "close", "closure", "inventory", "looked_into", "settle"]

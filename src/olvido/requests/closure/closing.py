@@ -17,9 +17,8 @@ from olvido.requests.closure.inventory import (
     OUTSIDE,
     Artefact,
     inventory,
-    looked_into,
-    place_of,
 )
+from olvido.requests.closure.places import looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office
 

@@ -14,7 +14,8 @@ from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
 from olvido.requests.closure.copies import without
-from olvido.requests.closure.inventory import Artefact, cached_ids, seen_at
+from olvido.requests.closure.inventory import Artefact, cached_ids
+from olvido.requests.closure.places import seen_at
 from olvido.requests.desk import Office
 
 

@@ -7,8 +7,6 @@ the same. What cannot be looked into is an item as well.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 from collections import Counter
@@ -26,6 +24,7 @@ from olvido.ledger.inverted import index_path, near_copies
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import stored_rows
 from olvido.requests.closure.copies import CopySearch, Look, content_of
+from olvido.requests.closure.places import looked_into, seen_at
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.weights import Weights, has_tensors
 from olvido.requests.desk import Office
@@ -34,6 +33,7 @@ from olvido.requests.scope import condemned, lineage_of, names_of
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
 
+_ACTIVATIONS = "activations.safetensors"
 NAMED = 5
 """Near copies that are named; the others are counted."""
 
@@ -94,43 +94,6 @@ def inventory(
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder to look into")
     return tuple(sorted(_Search(office, request, search).found(), key=lambda a: a.item))
-
-
-def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """The folders that are looked into: the workspace, those that its settings name, and these."""
-    settings = office.settings
-    every = [
-        *(settings.workspace, settings.models, settings.data),
-        *(settings.reports, settings.certificates, *search),
-    ]
-    found = dict.fromkeys(folder.resolve() for folder in every if folder.is_dir())
-    return tuple(f for f in found if not any(other in f.parents for other in found))
-
-
-def place_of(office: Office, item: str) -> Path | None:
-    """Where an item lies that is named after its place; None for another."""
-    kind, _, place = item.partition(":")
-    if KINDS[kind].shape is None and kind not in _PLACED:
-        return None
-    return office.settings.workspace.resolve() / place
-
-
-_ACTIVATIONS = "activations.safetensors"
-_PLACED = ("export", "file", "mention", "link", "unread", "weights")
-
-
-def seen_at(office: Office, path: Path) -> str:
-    """A keyed digest of what lies at a place now: names and bytes, of a link where it leads."""
-    total = hmac.new(office.store.key.derived(b"seen", b""), digestmod=hashlib.sha256)
-    inner = sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else [path]
-    for one in inner:
-        total.update(b"\0" + os.fsencode(one.relative_to(path)) + b"\0")
-        if one.is_symlink():
-            total.update(os.fsencode(os.readlink(one)))
-        elif one.is_file():
-            with one.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
 
 
 @dataclass

@@ -1,0 +1,47 @@
+"""Where a closure looks, and what lay at a place when it was looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from olvido.artifacts import KINDS
+from olvido.requests.desk import Office
+
+_PLACED = ("export", "file", "mention", "link", "unread", "weights")
+
+
+def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The folders that are looked into: the workspace, those that its settings name, and these."""
+    settings = office.settings
+    every = [
+        *(settings.workspace, settings.models, settings.data),
+        *(settings.reports, settings.certificates, *search),
+    ]
+    found = dict.fromkeys(folder.resolve() for folder in every if folder.is_dir())
+    return tuple(f for f in found if not any(other in f.parents for other in found))
+
+
+def place_of(office: Office, item: str) -> Path | None:
+    """Where an item lies that is named after its place; None for another."""
+    kind, _, place = item.partition(":")
+    if KINDS[kind].shape is None and kind not in _PLACED:
+        return None
+    return office.settings.workspace.resolve() / place
+
+
+def seen_at(office: Office, path: Path) -> str:
+    """A keyed digest of what lies at a place now: names and bytes, of a link where it leads."""
+    total = hmac.new(office.store.key.derived(b"seen", b""), digestmod=hashlib.sha256)
+    inner = sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else [path]
+    for one in inner:
+        total.update(b"\0" + os.fsencode(one.relative_to(path)) + b"\0")
+        if one.is_symlink():
+            total.update(os.fsencode(os.readlink(one)))
+        elif one.is_file():
+            with one.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
