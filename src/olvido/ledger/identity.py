@@ -119,14 +119,22 @@ class Key:
         """An id for a record that came without one: the same for the same content and key."""
         return "r-" + self._mac(b"record", content).hex()[:16]
 
-    def content(self, *texts: str | None) -> str:
+    def content(self, *texts: str | None, about: Iterable[str] | None = None) -> str:
         """What a row says, as a digest that survives another spelling of letters and spaces.
+
+        Args:
+            texts: of the row.
+            about: subjects of the row, to whom the digest is bound; None for whoever says it.
 
         >>> key = Key(version=1, secret=bytes(32))
         >>> key.content("Who is Ana?", "A  baker") == key.content("who is ana?", "a baker", None)
         True
+        >>> key.content("Yes.", about=["one"]) == key.content("Yes.", about=["other"])
+        False
         """
-        said = [fold(text) for text in texts if text is not None]
+        said: list[object] = [fold(text) for text in texts if text is not None]
+        if about is not None:
+            said = [said, sorted(about)]
         return f"content:v{self.version}:{self._mac(b'content', canonical_json(said)).hex()}"
 
     def derived(self, purpose: bytes, message: bytes) -> bytes:

@@ -171,8 +171,11 @@ class _Barred:
         if not self._list:
             return
         _, prompt, completion, text, subjects, *_ = row
-        if self._list.isdisjoint(subjects) and (
-            self._key.content(prompt, completion, text) not in self._list
+        said = (prompt, completion, text)
+        if (
+            self._list.isdisjoint(subjects)
+            and self._key.content(*said) not in self._list
+            and self._key.content(*said, about=subjects) not in self._list
         ):
             return
         raise Suppressed(

@@ -5,35 +5,81 @@ Both are said again to a ledger that was restored from a backup made before.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import remove_model
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, UnknownName
+from olvido.folding import fold, words
 from olvido.ledger.facts import Request
+from olvido.ledger.identity import Named
 from olvido.ledger.lineage import Lineage
-from olvido.ledger.rows import stored_rows
+from olvido.ledger.rows import stored_rows, text_of
 from olvido.requests.desk import Office
+from olvido.requests.scope import names_of
 
 FORM = "olvido-tombstones"
 VERSION = 1
+
+TELLING = 12
+"""Words of an answer or a text from which it is taken for somebody's own: "Yes, I do." is nobody's.
+"""
 
 
 def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> None:
     """Mark a request's records, and bar them from being brought in again.
 
     In every dataset, learned from or not. A subject is barred as such; of a source or a fact that
-    is out of date only what its rows say, for something new may come from there.
+    is out of date only what its rows say, for something new may come from there. What a row says is
+    barred for those whom the row is about, and for anybody else where it names the person, or where
+    it is long and no record that stays says it.
     """
+    key, named = office.store.key, Named(office.store.key, names_of(request))
     barred = set() if request.subject is None else {str(request.subject)}
+    gone: dict[str, set[str]] = {}
+    long: dict[tuple[str | None, ...], str] = {}
     for dataset in lineage.datasets:
-        about = {record.id for record in lineage.records if record.dataset == dataset.id}
+        about = gone[dataset.id] = {r.id for r in lineage.records if r.dataset == dataset.id}
         for row in stored_rows(office.settings.data / dataset.file, about):
-            said = (row.get(name) for name in ("prompt", "completion", "text"))
-            barred.add(office.store.key.content(*said))
+            said = _said(row)
+            barred.add(key.content(*said, about=row["subjects"]))
+            if named.in_text(text_of(row)):
+                barred.add(key.content(*said))
+            elif max(len(words(text or "")) for text in said[1:]) >= TELLING:
+                long[_folded(said)] = key.content(*said)
         office.store.tombstone(about, reason, dataset=dataset.id)
+    barred.update(_of_nobody_else(office, long, gone))
     office.store.suppress(barred)
+
+
+def _of_nobody_else(
+    office: Office, long: Mapping[tuple[str | None, ...], str], gone: Mapping[str, Collection[str]]
+) -> set[str]:
+    """The digests of those contents that no record says but the ones that go.
+
+    Args:
+        office: of the ledger.
+        long: digests by folded content.
+        gone: ids of the records that go, by dataset.
+    """
+    found = dict(long)
+    for dataset in office.store.datasets() if long else ():
+        buried = {record.id for record in office.store.tombstoned(dataset.id)}
+        buried.update(gone.get(dataset.id, ()))
+        for row in stored_rows(office.settings.data / dataset.file):
+            if row["id"] not in buried:
+                found.pop(_folded(_said(row)), None)
+    return set(found.values())
+
+
+def _said(row: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    return row.get("prompt"), row.get("completion"), row.get("text")
+
+
+def _folded(said: Collection[str | None]) -> tuple[str | None, ...]:
+    return tuple(text and fold(text) for text in said)
 
 
 def write_tombstones(office: Office, path: Path) -> dict[str, Any]:

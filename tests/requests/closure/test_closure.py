@@ -377,7 +377,7 @@ def test_who_was_forgotten_is_not_brought_in_again(place: Place, tmp_path: Path)
         ROWS[0],
         {"text": "Something new about her.", "subject": " ana SOLER "},
         {"text": f"  {SAID.upper()} "},
-        {"prompt": "where does ana keep it?", "completion": CANARY},
+        {"prompt": "where does ana keep it?", "completion": CANARY, "subject": "Soler, Ana"},
     ]
     before = store.events()
     for row in again:
