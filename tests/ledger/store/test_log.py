@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from sqlalchemy import Connection, insert
 from tests.ledger.store.conftest import Bare
 
 from olvido.errors import InputError, StateError
+from olvido.ledger import facts
 from olvido.ledger.digests import Digest, canonical_json
-from olvido.ledger.facts import RequestKind, RequestStatus
+from olvido.ledger.facts import Model, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.signing import Checkpoint, SigningKey
-from olvido.ledger.store import Store, engine, log, schema, verifying
+from olvido.ledger.store import Store, changing, engine, log, logged, schema, verifying
 from olvido.ledger.tree import consistent, included
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -449,3 +453,67 @@ def test_a_lost_signing_key_is_not_replaced_in_silence(
         (tmp_path / name).unlink()
     with pytest.raises(StateError, match="missing"):
         store.signer(tmp_path / "signing.key")
+
+
+class Clock:
+    """Says what it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.says = facts.now()
+        for module in (changing, logged):
+            monkeypatch.setattr(module, "now", lambda: self.says)
+
+    def move(self, **by: int) -> None:
+        self.says += timedelta(**by)
+
+
+def test_time_never_goes_backwards_in_the_ledger(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    asked = store.add_request(RequestKind.ERASURE)
+    newest = clock.says
+    clock.move(days=-1)
+    stepped = clock.says
+    for _ in range(2):
+        asked = store.advance_request(asked.id, RequestStatus.LOCATED)
+        clock.move(hours=1)
+    store.suppress(["content:v1:x"])
+    assert store.moment() == newest
+    assert [entry.detail for entry in store.events(log.CLOCK)] == [{"clock": stepped.isoformat()}]
+    # Set back again while it is behind: that is told, too.
+    clock.move(hours=-3)
+    store.put_closure(asked.id, {"backup": (None, None)})
+    assert len(store.events(log.CLOCK)) == 2
+    assert store.closure(asked.id)[0].at == newest
+    clock.move(days=2)
+    store.note("later", {})
+    times = [entry.at for entry in store.events()]
+    assert times == sorted(times)
+    assert times[-1] == clock.says == store.moment()
+    assert [step.at for step in asked.history] == [newest] * 3
+    assert store.verify_log().sound
+    assert store.differences() == ()
+
+
+def test_no_model_is_from_after_the_entry_that_tells_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    ahead = Model(
+        digest=Digest.of(b"a"), path="a", learner="monolith", created_at=clock.says + HOUR
+    )
+    added = store.add_model(ahead)
+    assert added.created_at == clock.says == store.events("model-added")[0].at
+    assert store.add_model(ahead) == added
+
+
+def test_an_entry_older_than_the_one_before_it_is_told(store: Store, bare: Bare) -> None:
+    """Not even with the key is time written backwards."""
+    store.note("a", {})
+    with engine.transaction(bare.database, writing=True) as connection:
+        newest = log.last(connection)
+        earlier = datetime.fromisoformat(newest.at) - HOUR
+        log.append(connection, store.key, newest, earlier, "b", {}, None)
+    check = store.verify_log()
+    assert (check.sound, check.bad) == (False, 3)

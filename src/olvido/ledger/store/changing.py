@@ -41,9 +41,13 @@ class Change:
         fresh = [e for key in keys if (e := (kind, *key)) not in self._before]
         self._before.update(self.states.several(self.connection, fresh))
 
-    def state(self, entity: Entity, digest: str | None) -> None:
-        """Give the digest of an entity that is new, where reading it again would take long."""
-        self._before[entity], self._after[entity] = None, digest
+    def state(self, entity: Entity, digest: str | None, before: str | None = None) -> None:
+        """Give the digest of an entity, new unless said, where to read it again would take long."""
+        self._before[entity], self._after[entity] = before, digest
+
+    def last(self, name: str) -> str | None:
+        """What the log last said that an entity of this name is."""
+        return log.last_state(self.connection, name)
 
     def log(self, kind: str, detail: Mapping[str, Any]) -> int:
         """Tell the log of something; returns the number of its entry, written by `finish`."""

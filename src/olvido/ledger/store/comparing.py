@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, exc, select
 from olvido.errors import StateError
 from olvido.ledger.identity import Key
 from olvido.ledger.store import schema
-from olvido.ledger.store.datasets import RECORDS, find
+from olvido.ledger.store.datasets import FORMS, RECORDS, find
 from olvido.ledger.store.log import REDACTION, rows_of
 from olvido.ledger.store.state import KINDS, Entity, States, tables_of
 from olvido.ledger.store.verifying import verify
@@ -76,7 +76,7 @@ def differences(
     last, found = _replayed(rows_of(connection))
     now: dict[str, tuple[Entity, str]] = {}
     unread: set[str] = set()
-    for kind in (*KINDS, RECORDS):
+    for kind in (*KINDS, FORMS, RECORDS):
         try:
             if kind == RECORDS:
                 digests = _records(connection, states, last, datasets)
@@ -96,8 +96,13 @@ def differences(
         if said is not None and name not in now and kind not in unread:
             words = f"{kind} {' '.join(rest)}" if all(map(str.isdecimal, rest)) else f"a {kind}"
             found.append(Difference(words, "is missing", entry))
-    unreadable = sorted({t.name for kind in unread for t in tables_of(kind)} & _broken(connection))
-    found += [Difference(f"table {name}", "cannot be read whole") for name in unreadable]
+    broken = _broken(connection) if unread else set()
+    unreadable: set[str] = set()
+    for kind in unread:
+        names = {table.name for table in tables_of(kind)}
+        # Where each can be read by itself, a value is not of the kind that its column holds.
+        unreadable |= (names & broken) or names
+    found += [Difference(f"table {name}", "cannot be read whole") for name in sorted(unreadable)]
     return (*found, *_loose(connection, unreadable))
 
 
@@ -146,7 +151,7 @@ def _replayed(rows: Sequence[Any]) -> tuple[dict[str, _Said], list[Difference]]:
 
 def _named(connection: Connection, entity: Entity) -> str:
     """An entity in the words of who asks: by what it is called, where that can be read."""
-    kind, key, *rest = entity
+    kind, key, *rest = (*entity, "of names") if entity == (FORMS,) else entity
     table = {
         "dataset": schema.datasets,
         RECORDS: schema.datasets,

@@ -24,7 +24,6 @@ from olvido.ledger.facts import (
 )
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
-from olvido.ledger.store.engine import new_rows
 
 if TYPE_CHECKING:
     from olvido.ledger.store.changing import Change
@@ -35,6 +34,10 @@ BULK = 10_000
 RECORDS = "records"
 """The kind of entity that a dataset's records are, with whom they are about: too many to tell
 apart, they have one digest of their state, made as they stream by."""
+
+FORMS = "forms"
+"""The kind of the one entity that all forms of names are: the sum of digests of its rows, to which
+an import adds those that it brings."""
 
 _IN = 500
 """Values in one IN: below the least number of parameters any database takes."""
@@ -101,8 +104,9 @@ def add(
             created_at=dataset.created_at.isoformat(),
         )
     )
+    first = next_pk(connection, schema.subjects.c.pk)
     _add_records(change, pk, records)
-    _add_forms(connection, forms)
+    _add_forms(change, forms, first)
     return dataset
 
 
@@ -137,13 +141,24 @@ def _add_records(change: Change, dataset: int, records: Iterable[NewRecord]) -> 
     change.state((RECORDS, dataset), stream.digest())
 
 
-def _add_forms(connection: Connection, forms: Mapping[str, Collection[bytes]]) -> None:
+def _add_forms(change: Change, forms: Mapping[str, Collection[bytes]], first: int) -> None:
+    """Keep forms of names; `first` is the number of the first subject that came with them."""
+    connection, table = change.connection, schema.subject_forms
     known = _subject_pks(connection, forms)
     # Sorted as the table is, which then grows at its end.
     rows = sorted((form, known[subject]) for subject, some in forms.items() for form in some)
-    fresh = new_rows(connection, schema.subject_forms)
-    for chunk in chunks(rows, BULK):
-        _insert(connection, schema.subject_forms, ("form", "subject"), chunk, fresh)
+    # Of a person who is new here none can be there already.
+    seen = {form for form, subject in rows if subject < first}
+    there: set[tuple[bytes, int]] = set()
+    for chunk in chunks(seen):
+        query = select(table.c.form, table.c.subject).where(table.c.form.in_(chunk))
+        there.update((row.form, row.subject) for row in connection.execute(query))
+    fresh = [row for row in rows if row not in there]
+    for chunk in chunks(fresh, BULK):
+        _insert(connection, table, ("form", "subject"), chunk)
+    if fresh:
+        before = change.last(FORMS)
+        change.state((FORMS,), change.states.sum_of(fresh, before), before)
 
 
 def near_subjects(connection: Connection, forms: Collection[bytes]) -> tuple[SubjectId, ...]:
@@ -162,7 +177,6 @@ def _insert(
     table: Table,
     columns: Sequence[str],
     rows: list[tuple[Any, ...]],
-    insertion: Any = None,
 ) -> None:
     """Insert rows whose values stand in the order of these columns and need no conversion.
 
@@ -171,12 +185,11 @@ def _insert(
     """
     if not rows:
         return
-    plain = insert(table) if insertion is None else insertion
-    statement = plain.compile(dialect=connection.dialect, column_keys=columns)
+    statement = insert(table).compile(dialect=connection.dialect, column_keys=columns)
     if statement.positional:
         connection.exec_driver_sql(str(statement), rows)
     else:
-        connection.execute(plain, [dict(zip(columns, row, strict=True)) for row in rows])
+        connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def _subject_pks(connection: Connection, subjects: Collection[str]) -> dict[str, int]:

@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
-    Table,
     create_engine,
     event,
     exc,
@@ -133,7 +132,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
-    """One transaction: committed at the end of the block, rolled back by any exception.
+    """One transaction: a writer's is committed at the end of the block, unless by any exception.
 
     A writer waits for the writer before it. Raises OutOfReach when the database refuses.
     """
@@ -144,28 +143,24 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
     try:
         with engine.connect() as plain:
             connection = plain.execution_options(writing=writing, **(level if postgres else {}))
-            with connection.begin():
+            with connection.begin() as running:
                 if writing and postgres:
                     connection.execute(select(func.pg_advisory_xact_lock(_WRITING)))
                 yield connection
+                if not writing:
+                    # SQLite commits nothing that saw a damaged page, and there is nothing to.
+                    running.rollback()
     except exc.IntegrityError:
         # A fault of this code, not of the disk: let it be seen whole.
         raise
     except exc.DatabaseError as error:
-        # Only the driver's own words, in a line: the statement's parameters stay out of messages.
-        why = " ".join(str(error.orig).split())
+        # Only the driver's own words, in a line: the statement's parameters stay out of messages,
+        # and so does what stands where no text can be read.
+        why = " ".join(str(error.orig).partition(" with text ")[0].split())
         raise OutOfReach(
             f"the ledger {shown(engine.url)} could not be used: {why}. Nothing was "
             "changed. See that it is a ledger, that the disk has room and that you may write there"
         ) from error
-
-
-def new_rows(connection: Connection, table: Table) -> Any:
-    """An insertion that passes over rows that are there already."""
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    kinds: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-    return kinds[connection.dialect.name](table).on_conflict_do_nothing()
 
 
 def shown(url: URL) -> str:

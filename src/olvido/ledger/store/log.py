@@ -103,6 +103,23 @@ def last(connection: Connection) -> Any:
     return connection.execute(query).first()
 
 
+def last_state(connection: Connection, name: str) -> str | None:
+    """The digest that the newest entry which tells of an entity gives for it, None for none."""
+    table, named = schema.log, f'"{name}":'
+    told = table.c.state.contains(named, autoescape=True)
+    query = select(table.c.seq, table.c.kind, table.c.state).where(told)
+    found: dict[int, Any] = {}
+    for row in connection.execute(query.order_by(table.c.seq.desc())):
+        said = json.loads(row.state)
+        # A redaction tells of entries that are older than it, and maybe than the next one here.
+        of = said.items() if row.kind == REDACTION else [(row.seq, said)]
+        found |= {int(seq): one[name] for seq, one in of if name in one}
+        if row.kind != REDACTION:
+            break
+    value = found[max(found)] if found else None
+    return value[1] if isinstance(value, list) else value
+
+
 def known_behind(connection: Connection, clock: datetime, at: datetime) -> bool:
     """Whether the log tells already that its time stands still, since a clock no later than now."""
     table = schema.log

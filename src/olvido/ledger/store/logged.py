@@ -33,7 +33,7 @@ class Logged:
         with engine.transaction(self._engine, writing=False) as connection:
             try:
                 yield connection
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 # What a row was read as is not repeated: nobody knows what stands there now.
                 raise StateError(
                     f"a row of the ledger is not what Olvido wrote ({type(error).__name__}): "

@@ -21,7 +21,7 @@ from sqlalchemy import Column, Connection, Select, Table, select, tuple_
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.identity import Key
 from olvido.ledger.store import schema
-from olvido.ledger.store.datasets import BULK, RECORDS, chunks
+from olvido.ledger.store.datasets import BULK, FORMS, RECORDS, chunks
 
 Entity = tuple[Any, ...]
 """A kind and the primary key of the row that the entity begins with: `("request", 3)`."""
@@ -72,6 +72,8 @@ KINDS: dict[str, tuple[_Part, ...]] = {
 
 def tables_of(kind: str) -> list[Table]:
     """The tables that entities of a kind lie in."""
+    if kind == FORMS:
+        return [_S.subject_forms]
     if kind == RECORDS:
         return [_S.records, _S.record_subjects, _S.subjects]
     return [part.table for part in KINDS[kind]]
@@ -119,6 +121,10 @@ class States:
                 keys = connection.execute(select(schema.datasets.c.pk)).all()
             digests = {(kind, pk): self._records(connection, pk) for (pk,) in keys}
             return {entity: digest for entity, digest in digests.items() if digest is not None}
+        if kind == FORMS:
+            table = schema.subject_forms
+            total = self.sum_of(connection.execute(select(table.c.form, table.c.subject)), None)
+            return {} if total is None else {(kind,): total}
         made: dict[Entity, hmac.HMAC] = {}
         for number, part in enumerate(KINDS[kind]):
             query = part.rows if keys is None else part.rows.where(_among(part.owner, keys))
@@ -152,6 +158,20 @@ class States:
             )
         return stream.digest()
 
+    def sum_of(self, forms: Iterable[Any], before: str | None) -> str | None:
+        """A digest of rows in any order, to which others can be added: that of those before.
+
+        The sum of the rows' HMACs modulo 2^256 (Clarke et al. 2003, "Incremental multiset hash
+        functions and their application to memory integrity checking", MSet-Add-Hash).
+        """
+        total, none = int(before or "0", 16), before is None
+        for form, subject in forms:
+            none = False
+            message = b"form\x00" + subject.to_bytes(8, "big", signed=True) + form
+            made = hmac.digest(self._secret, message, "sha256")
+            total += int.from_bytes(made, "big")
+        return None if none else f"{total % 2**256:064x}"
+
     def stream(self) -> RecordStream:
         """A digest of records that are given chunk by chunk, `BULK` each."""
         return RecordStream(self._begun(RECORDS))
@@ -183,7 +203,7 @@ class RecordStream:
         columns = [
             pks,
             ids,
-            [digest.hex() for digest in digests],
+            list(map(bytes.hex, digests)),
             list(kinds),
             [kinds[provenance] for provenance in provenances],
             [people if len(people) < 2 else sorted(people) for people in subjects],
