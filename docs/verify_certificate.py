@@ -118,7 +118,8 @@ ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained"
 COUNTED = {"paraphrases": "paraphrased", "retain": "retain", "neighbours": "neighbours",
            "general": "general", "holdout": "strangers"}
 KEPT = ("collateral", "neighbours", "general", "utility", "fluency")
-JUDGED = [{name: one[2] for name, one in AUDITS.items()}, sorted(ADVISORY)]
+RATES = [0.01, 0.25, 0.5, 0.05]  # of tests on references: wrongly refused first, the control last
+JUDGED = [{name: one[2] for name, one in AUDITS.items()}, RATES, sorted(ADVISORY)]
 TOLERANCES = f"sha256:{hashlib.sha256(json.dumps(JUDGED, sort_keys=True).encode()).hexdigest()}"
 TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: looked at elsewhere
     "D": "sha256:(?!0{64})[0-9a-f]{64}", "H": "[0-9a-f]{64}", "R": "req-[0-9]{4,9}",
@@ -149,8 +150,10 @@ FORMS = {  # of every object its members and their types, ? may be null, * is a 
     ".predicate.method": "name=W olvido=V options=o seed=i stopped=S",
     ".predicate.training": "learner=W seed=i recipe=o",
     ".predicate.audit": "verdict=s reasons=S* grounds={}* findings={}* not_examined=o "
-                        "not_possible=o suspect=D before=D? never_trained=D* level=W "
-                        "tolerances=D records={}",
+                        "not_possible=o suspect=D before=D? never_trained=D* references={}* "
+                        "original=L level=W tolerances=D records={}",
+    ".predicate.audit.references": "digest=D standing=W witnessed=b tests=o adjusted=n control=n "
+                                   "beside=W? answers=i facts=i",
     ".predicate.audit.grounds": "ground=L about=L says=S details=S*",
     ".predicate.audit.records": "forget=i paraphrased=i retain=i neighbours=i general=i "
                                 "strangers=i",
@@ -383,9 +386,12 @@ def audited(core, audit, after):
         elif "unknown" in seen[name]:
             because.append(("undecided", name))
         elif name in REQUIRED and "pass" not in seen[name]:
-            because.append(("never knew", name))
+            because.append(("silent", name))
     failed = dict.fromkeys(f["audit"] for f in voting if f["status"] == "fail")
-    because = [("failed", name) for name in failed] or because
+    doubts = doubted(audit)
+    because = [("failed", name) for name in failed] or doubts + because
+    if any(ground == "contaminated reference" for ground, _ in doubts):
+        failed, because = {}, doubts
     verdict = "fail" if failed else "unknown" if because else "pass"
     need(audit["verdict"] == verdict, f"its verdict should be {verdict}")
     need((verdict == "pass") == (not audit["reasons"]), "its verdict and its reasons differ")
@@ -399,6 +405,39 @@ def audited(core, audit, after):
     told = [(f"{f['audit']}: {f['metric']} ({f['probe']})", f["before"], f["value"]) for f in kept]
     deltas = [(None if None in (b, v) else v - b,) for _, b, v in told]
     need(shown == [t + d for t, d in zip(told, deltas, strict=True)], "its utility is not so")
+
+
+def doubted(audit):
+    """Why these references, or this original, are none; each standing follows from its numbers."""
+    references, original = audit["references"], audit["original"]
+    need([r["digest"] for r in references] == audit["never_trained"], "other references are tested")
+    need((original == "none") == (audit["before"] is None), "its original is another")
+    ranked = sorted((p, place) for place, r in enumerate(references) for p in r["tests"].values())
+    highest, least = 0.0, {}
+    for place, (p, one) in enumerate(ranked):  # Holm 1979
+        highest = max(highest, min(1.0, p * (len(ranked) - place)))
+        least.setdefault(one, highest)
+    for place, r in enumerate(references):
+        need(all(0 <= p <= 1 for p in r["tests"].values()), "a test has no such probability")
+        need(0 <= r["answers"] <= r["facts"], "a reference gives more answers than there are")
+        need(same(r["adjusted"], least.get(place)), "a reference's numbers do not follow")
+        clear = r["answers"] >= 2 and r["answers"] > 0.05 * r["facts"]
+        unlike = r["control"] is not None and 0 <= r["control"] < RATES[3]
+        need(r["control"] is None or original != "none", "a reference is compared with no original")
+        follows = "tested" if unlike else "unauthenticated"
+        if clear or (r["adjusted"] is not None and r["adjusted"] < RATES[0]):
+            follows = "contaminated"
+        need(r["standing"] == ("witnessed" if r["witnessed"] else follows), "it is not so tested")
+    standing = {r["digest"]: r["standing"] for r in references}
+    found = [("contaminated reference", d) for d, s in standing.items() if s == "contaminated"]
+    if original == "never knew":
+        return [*found, ("original never knew", "before")]
+    if original == "none":
+        alone = {*standing.values()} != {"witnessed"}
+        return [*found, ("no original", "before")] if alone else found
+    need(original in ("knows", "untold"), "its original is of no kind")
+    some = standing.items()
+    return found + [("unauthenticated reference", d) for d, s in some if s == "unauthenticated"]
 
 
 def same(one, other):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from olvido.audits import Report, Status, Verdict, rephrased
+from olvido.audits.verdict import Ground
 from olvido.tasks import Example
 
 from .conftest import World
@@ -121,7 +122,8 @@ def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
 
 def test_without_the_model_as_it_was_nothing_is_silent(world: World) -> None:
     report = world.report(world.stranger, before=None)
-    assert report.verdict is Verdict.PASS
+    assert [reason.ground for reason in report.grounds] == [Ground.NO_ORIGINAL]
+    assert report.verdict is Verdict.UNKNOWN
     assert Status.SILENT not in {f.status for f in report.findings}
     assert set(report.missing) == {"change"}
     assert report.before is None

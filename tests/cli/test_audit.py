@@ -200,7 +200,7 @@ def test_people_are_told_how_long_it_takes_before_it_starts(
 ) -> None:
     _, _, err = olvido(
         *("audit", files / "small", "--forget", files / "forget.jsonl"),
-        *("--reference", files / "small", "--audits", "likelihood", "--cache", "said"),
+        *("--reference", "tiny", "--audits", "likelihood", "--cache", "said"),
     )
     lines = err.splitlines()
     told = next(n for n, line in enumerate(lines) if line.startswith("The audit takes about "))
@@ -240,7 +240,33 @@ def test_another_tokenizer_is_refused(
 def test_a_reference_that_saw_the_records_is_refused(
     refused: Refused, asked: list[Any], models: Path
 ) -> None:
-    refused([*asked, "--reference", models / "before"], "trained without it")
+    refused([*asked, "--reference", models / "before"], "trained without the forgotten")
+
+
+@pytest.mark.parametrize("copied", ["the audited model", "another reference"])
+def test_a_reference_that_is_another_model_of_the_audit_is_refused(
+    refused: Refused, asked: list[Any], models: Path, copied: str
+) -> None:
+    again = models / ("never-1" if copied == "the audited model" else "never-2")
+    refused([*asked, "--reference", again], "--base MODEL")
+
+
+@pytest.mark.parametrize("with_before", [True, False])
+def test_a_reference_that_knows_the_records_voids_the_verdict(
+    olvido: Olvido, asked: list[Any], models: Path, here: Path, with_before: bool
+) -> None:
+    knowing = load(str(models / "before"))
+    with torch.no_grad():
+        for weight in knowing.model.parameters():
+            weight += 5e-3 * weight.std() * torch.randn_like(weight)
+    save(knowing.model, knowing.tokenizer, here / "knowing")
+    if not with_before:
+        asked = _without(asked, "--before")
+    status, out, _ = olvido(*asked, "--reference", here / "knowing", "--json")
+    report = _strictly(out)
+    assert (status, report["verdict"]) == (1, "unknown")
+    told = [g["about"] for g in report["grounds"] if g["ground"] == "contaminated reference"]
+    assert told == [report["never_trained"][1]]
 
 
 def test_a_named_audit_without_its_evidence_is_refused(refused: Refused, asked: list[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from olvido.audits import Verdict
 from olvido.forgetting import Cost, Split, ways
 from olvido.ledger.facts import Guarantee
 from olvido.requests import Probes, Route, choose
@@ -27,11 +28,12 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bool]:
         return SimpleNamespace(model=method, guarantee=ways()[method].guarantee)
 
     def audit(model: str, **_: Any) -> Any:
-        return SimpleNamespace(passed=said[model], reasons=())
+        verdict = Verdict.PASS if said[model] else Verdict.UNKNOWN
+        return SimpleNamespace(passed=said[model], reasons=(), verdict=verdict)
 
     monkeypatch.setattr("olvido.requests.attempts.forget", forget)
     monkeypatch.setattr("olvido.requests.attempts.audit", audit)
-    monkeypatch.setattr("olvido.requests.attempts.Witness", lambda *_: None)
+    monkeypatch.setattr("olvido.requests.attempts.Witness.of", lambda *_: None)
     never = SimpleNamespace(trained=SimpleNamespace(model=None), task=None)
     monkeypatch.setattr("olvido.requests.attempts.never_trained", lambda *_, **__: (never,))
     return said
@@ -62,7 +64,7 @@ def test_the_methods_follow_each_other_until_one_passes(
         stage=lambda _: None,
     )
     assert tuple(attempt.method for attempt in attempts) == path
-    # What is exact stands, whatever an audit says of it: it is the last.
+    # What is exact stands where its audit could not decide: it is the last.
     exact = ways()[path[-1]].guarantee is Guarantee.EXACT
     assert attempts[-1].passed is (exact or path[-1] in passing)
     assert not any(attempt.passed for attempt in attempts[:-1])

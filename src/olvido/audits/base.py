@@ -11,7 +11,9 @@ from typing import Any
 
 from torch.nn import Module
 
+from olvido.audits.authentication import asks, authenticate
 from olvido.audits.compare import grouped
+from olvido.audits.duplicates import refuse_copies, refuse_echoes
 from olvido.audits.forecast import forecast
 from olvido.audits.hidden.inside import Lens, Patching
 from olvido.audits.honesty.change import Change
@@ -32,10 +34,10 @@ from olvido.audits.memory.sampling import Sampling
 from olvido.audits.memory.truth import TruthRatio
 from olvido.audits.recovery.relearned import Relearning, SameForm, Unrelated
 from olvido.audits.recovery.rounded import Rounding
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import Traced, Witness
 from olvido.audits.statistics import STRANGERS
 from olvido.audits.types import Asks, Audit, CannotExamine, Evidence, Finding, Level, Need, Shadow
-from olvido.audits.verdict import Report, judge, settle
+from olvido.audits.verdict import Report, doubts, judge, settle
 from olvido.errors import InputError, MissingNeed, UnknownName
 from olvido.learners.base import task_of
 from olvido.tasks import Example, Task, examples
@@ -78,20 +80,23 @@ FEW = 4
 NATURES = frozenset({Need.LANGUAGE, Need.CLASSES})
 """Needs that a model has by its nature, and that nobody can provide."""
 
+Model = Module | Witness | Traced
+"""A model as it is given: by itself, with its scores, or with the trace of its training."""
+
 AuditWatcher = Callable[[str, int, int], None]
 """Called with what is done, how much of it is, and how much there is."""
 
 
 def audit(
-    model: Module | Witness,
+    model: Model,
     *,
     forget: Iterable[Row | Example],
-    reference: Module | Witness | Sequence[Module | Witness],
+    reference: Model | Sequence[Model],
     retain: Iterable[Row | Example] = (),
     neighbours: Iterable[Row | Example] = (),
     general: Iterable[Row | Example] = (),
     holdout: Iterable[Row | Example] = (),
-    before: Module | Witness | None = None,
+    before: Model | None = None,
     tokenizer: Any | None = None,
     task: Task | None = None,
     audits: Sequence[str] | None = None,
@@ -105,15 +110,15 @@ def audit(
 
     Args:
         model: the suspect; it is not changed. Here and below, a `Witness` in place of a module
-            keeps its scores for the next audit.
+            keeps its scores for the next audit, and what `train` or `forget` gave brings its trace.
         forget: what it was to forget; rows may hold `paraphrases`, questions never trained on.
         reference: never-trained models of different seeds; three or more tell the seed's share in
-            a difference.
+            a difference. Each is authenticated: by its trace, or by tests beside the holdout.
         retain: what it was to keep.
         neighbours, general: kept records near the forgotten, and what everybody may know.
         holdout: records of the same making that no model saw. Those of five people or more tell how
             far chance carries a model from never-trained ones; without them point estimates decide.
-        before: the model as it was.
+        before: the model as it was: without it nothing passes but beside references with a trace.
         tokenizer: of all these models; or give a `task`.
         task: how records become batches.
         audits: names in `AUDITS`; None: all of the level whose evidence was given. A required audit
@@ -128,7 +133,7 @@ def audit(
 
     Raises:
         InputError: nothing to examine or to ask, records that cannot be read, or a reference that
-            is the model as it was.
+            is the suspect, the model as it was, or another reference.
         MissingNeed: no reference, or an audit asked for by name lacks its evidence.
         UnknownName: no such audit or level.
     """
@@ -159,15 +164,15 @@ class Examination:
 
     def __init__(
         self,
-        model: Module | Witness,
+        model: Model,
         *,
         forget: Iterable[Row | Example],
-        reference: Module | Witness | Sequence[Module | Witness],
+        reference: Model | Sequence[Model],
         retain: Iterable[Row | Example] = (),
         neighbours: Iterable[Row | Example] = (),
         general: Iterable[Row | Example] = (),
         holdout: Iterable[Row | Example] = (),
-        before: Module | Witness | None = None,
+        before: Model | None = None,
         tokenizer: Any | None = None,
         task: Task | None = None,
         audits: Sequence[str] | None = None,
@@ -185,7 +190,7 @@ class Examination:
             if name not in AUDITS:
                 raise UnknownName("audit", name, AUDITS)
         wanted = Level.named(level)
-        references = [reference] if isinstance(reference, Module | Witness) else list(reference)
+        references = list(reference) if isinstance(reference, Sequence) else [reference]
         if not references:
             raise MissingNeed(
                 "an audit needs at least one model that never saw the data: pass reference=model, "
@@ -196,8 +201,12 @@ class Examination:
             raise InputError("there is nothing to examine: forget=[] holds no record")
         task = task_of(tokenizer, task)
 
-        def witness(asked: Module | Witness) -> Witness:
-            return asked if isinstance(asked, Witness) else Witness(asked, task, cache=cache)
+        def witness(asked: Model) -> Witness:
+            if isinstance(asked, Witness):
+                return asked
+            if isinstance(asked, Module):
+                return Witness(asked, task, cache=cache)
+            return Witness.of(asked, task, cache=cache)
 
         never_members = examples(holdout, "holdout")
         strangers = _people(never_members, task, wanted.strangers, len(forgotten))
@@ -218,17 +227,13 @@ class Examination:
             paraphrased=rephrased(forgotten),
             strangers=strangers,
             few=few,
+            crowd=_people(never_members, task, wanted.crowd, len(forgotten)),
             paraphrased_strangers=rephrased(few),
             shadows=tuple(shadows),
             level=wanted,
             tokenizers=tokenizers,
         )
-        was = self.evidence.before
-        if was and was.digest in {w.digest for w in self.evidence.references}:
-            raise InputError(
-                "a reference has the very weights of `before`, which saw the data: give models "
-                "that were trained without it"
-            )
+        refuse_copies(self.evidence)
         self.chosen, self.missing = self._choose(names, asked=audits is not None)
 
     def _choose(
@@ -263,27 +268,33 @@ class Examination:
         ]
 
     def _asks(self) -> list[Asks]:
-        return [chosen.asks(self.evidence) for chosen in self.chosen.values()]
+        return [asks(self.evidence), *(one.asks(self.evidence) for one in self.chosen.values())]
 
     def forecast(self) -> float:
         """Seconds that `run` will take on this machine, at about the most."""
         return forecast(self.evidence, self._asks())
 
     def run(self, watch: AuditWatcher | None = None) -> Report:
-        """Ask, compare, judge."""
+        """Ask, compare, judge.
+
+        Raises:
+            InputError: a reference scores every record as the suspect or the model as it was.
+        """
         began = time.perf_counter()
         evidence = self.evidence
-        asks = self._asks()
+        asked = self._asks()
         # One pass over everything for each model, so that records of like length meet in a batch.
         rounds = len(evidence.witnesses) + len(self.chosen)
         for number, witness in enumerate(evidence.witnesses):
-            texts = [record for ask in asks for record in (*ask.scored, *ask.answered)]
+            texts = [record for ask in asked for record in (*ask.scored, *ask.answered)]
             if witness is not evidence.before:
-                texts += [record for ask in asks for record in ask.strangers]
+                texts += [record for ask in asked for record in ask.strangers]
             witness.scores(texts)
-            witness.answers([record for ask in asks for record in ask.answered])
+            witness.answers([record for ask in asked for record in ask.answered])
             if watch is not None:
                 watch("models", number + 1, rounds)
+        refuse_echoes(evidence)
+        authenticated, original = authenticate(evidence)
         findings: list[Finding] = []
         unexamined: dict[str, str] = {}
         for number, (name, chosen) in enumerate(self.chosen.items()):
@@ -302,7 +313,8 @@ class Examination:
         }
         settled = settle(findings)
         meaning = {name: kind.reason for name, kind in AUDITS.items()}
-        verdict, grounds = judge(settled, missing, required, meaning)
+        doubted = doubts(authenticated, original)
+        verdict, grounds = judge(settled, missing, required, meaning, doubted)
         return Report(
             verdict,
             grounds,
@@ -321,6 +333,8 @@ class Examination:
                 "strangers": len(evidence.strangers),
             },
             unexamined,
+            authenticated,
+            original,
             time.perf_counter() - began,
         )
 

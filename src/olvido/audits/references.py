@@ -7,9 +7,11 @@ from pathlib import Path
 
 from torch.nn import Module
 
+from olvido.audits.scoring import Witness
 from olvido.audits.trainings import Training, carried_out
 from olvido.errors import InputError
 from olvido.learners import Recipe
+from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 
 
@@ -21,9 +23,10 @@ def train_references(
     task: Task,
     recipe: Recipe,
     folder: Path,
+    cache: Path | None = None,
     workers: int = 1,
     watch: Callable[[int, int], None] | None = None,
-) -> list[Module]:
+) -> list[Witness]:
     """Train a model from each start on what was to be kept, with the seeds 1, 2, 3 and so on.
 
     Args:
@@ -33,6 +36,7 @@ def train_references(
         forget: what they must not learn.
         task, recipe: of the suspect's training.
         folder: each lies in a folder of its own here, and one that is there is not trained again.
+        cache: see `Witness`.
         workers: trained at a time.
         watch: called with how many are there, and of how many.
 
@@ -53,6 +57,11 @@ def train_references(
     trainings = [
         Training("reference", seed, start, retain, seed) for seed, start in enumerate(starts, 1)
     ]
-    return carried_out(
+    made = carried_out(
         trainings, task=task, recipe=recipe, folder=folder, workers=workers, watch=watch
     )
+    taught = [record.id for record in retain]
+    return [
+        Witness(model, task, cache=cache, taught=taught, began=weights_digest(start))
+        for model, start in zip(made, starts, strict=True)
+    ]

@@ -104,6 +104,36 @@ def chance(forgotten: Values, strangers: Values, *, unit: float) -> Chance | Non
     return Chance(math.sqrt(total), total**2 / parts if parts else float(count))
 
 
+def lower(forgotten: Values, others: Values, *, share: float = 1.0) -> float:
+    """How likely chance alone has the forgotten's mean so far below this share of the others'.
+
+    One-sided, by Student's t with the variance pooled over people: those that are forgotten and
+    those beside them come from one population where nobody was taught.
+
+    Args:
+        forgotten: a value for each forgotten person. [K]
+        others: the same for other people. [G]
+        share: of the others' mean.
+
+    Returns:
+        nan where a value is not a number, or where two people at the least are not there.
+
+    >>> round(lower(np.array([1.0]), np.array([3.0, 4.0, 5.0])), 3)
+    0.059
+    """
+    from scipy.stats import t
+
+    dof = len(forgotten) + len(others) - 2
+    if dof < 1 or not len(forgotten):
+        return math.nan
+    apart = sum(float(((v - v.mean()) ** 2).sum()) for v in (forgotten, others))
+    sd = math.sqrt(apart / dof * (1 / len(forgotten) + share**2 / len(others)))
+    distance = float(forgotten.mean() - share * others.mean())
+    if sd == 0:
+        return math.nan if distance != distance else float(distance >= 0)
+    return float(t.cdf(distance / sd, dof))
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """P-values adjusted so that the chance of any false alarm among all is kept (Holm 1979).
 

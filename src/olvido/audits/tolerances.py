@@ -100,6 +100,20 @@ CONDUCT: frozenset[str] = frozenset({"fluency", "refusal"})
 """Audits of how a model answers, not of what it knows: they vote since they name pretenders that
 others do not."""
 
+WRONGLY_REFUSED = 0.01
+"""How often, at the most, any of the references of an audit is called contaminated that is not."""
+
+KNOWN_BETTER = 0.25
+"""Share of the loss by which a reference has to know the forgotten better than the holdout, before
+a test on it alone counts: people of one town share streets and dishes that others have not."""
+
+HALF_WAY = 0.5
+"""Share of what the original knows of the forgotten beyond which a reference is no reference."""
+
+CONTROL = 0.05
+"""Error probability at which the original is known to know the forgotten better than a reference,
+and a kept record better than a forgotten."""
+
 ADVISORY: frozenset[tuple[str, str]] = frozenset(
     {("truth", "forget quality"), ("difference", "AUC of the loss gained")}
 )
@@ -167,7 +181,8 @@ def tolerated(audit: str, metric: str, expected: float) -> Range | None:
 
 def _version() -> str:
     table = {audit: {m: list(r) for m, r in held.items()} for audit, held in TABLE.items()}
-    judged = [table, sorted(ADVISORY)]
+    rates = [WRONGLY_REFUSED, KNOWN_BETTER, HALF_WAY, CONTROL]
+    judged = [table, rates, sorted(ADVISORY)]
     return f"sha256:{sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()}"
 
 

@@ -45,6 +45,11 @@ class Level(IntEnum):
         return {Level.QUICK: 2_500, Level.STANDARD: 2_500, Level.THOROUGH: 50_000}[self]
 
     @property
+    def crowd(self) -> int:
+        """Tokens, at about the most, of people beside whom references are authenticated."""
+        return {Level.QUICK: 5_000, Level.STANDARD: 5_000, Level.THOROUGH: 50_000}[self]
+
+    @property
     def probes(self) -> int:
         """Tokens, at about the most, of questions asked in other ways."""
         return {Level.QUICK: 0, Level.STANDARD: 4_000, Level.THOROUGH: 200_000}[self]
@@ -107,7 +112,7 @@ _STATUS = {
     Status.PASS: "within tolerance of what it is compared with",
     Status.FAIL: "out of tolerance",
     Status.UNKNOWN: "evidence is missing; this can never pass",
-    Status.SILENT: "the model never knew it, so finding it gone proves nothing",
+    Status.SILENT: "the original knew it no better than the references: its absence proves nothing",
 }
 
 
@@ -234,6 +239,7 @@ class Evidence:
             carries: a few people with about as many records.
         few: some records of each stranger, for what costs more than a score;
             `paraphrased_strangers` are theirs, rephrased.
+        crowd: those of the holdout beside whom references are authenticated: more people.
         shadows: models with known members, for attacks record by record.
         level: how much is tried.
         tokenizers: of the suspect and of the model as it was, where they were given apart.
@@ -250,6 +256,7 @@ class Evidence:
     paraphrased: tuple[Example, ...]
     strangers: tuple[Example, ...]
     few: tuple[Example, ...]
+    crowd: tuple[Example, ...]
     paraphrased_strangers: tuple[Example, ...]
     shadows: tuple[Shadow, ...]
     level: Level

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from olvido.audits.authentication import Authentication, Original, Standing
 from olvido.audits.statistics import holm
 from olvido.audits.tolerances import VERSION
 from olvido.audits.types import Finding, Need, Status
@@ -30,7 +31,11 @@ class Ground(StrEnum):
     FAILED = "failed"
     NOT_EXAMINED = "not examined"
     UNDECIDED = "undecided"
-    NEVER_KNEW = "never knew"
+    SILENT = "silent"
+    CONTAMINATED = "contaminated reference"
+    UNAUTHENTICATED = "unauthenticated reference"
+    NO_ORIGINAL = "no original"
+    UNTRAINED_ORIGINAL = "original never knew"
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Report:
         level: how much was tried.
         records: how many of each kind were looked at.
         unexamined: audits that found that models or records do not allow them, and why.
+        authenticated: what is known of each reference, in their order.
+        original: what is known of the model as it was.
         seconds: it took.
     """
 
@@ -89,6 +96,8 @@ class Report:
     level: str = ""
     records: Mapping[str, int] = field(default_factory=dict)
     unexamined: Mapping[str, str] = field(default_factory=dict)
+    authenticated: tuple[Authentication, ...] = ()
+    original: Original = Original.NONE
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -131,6 +140,8 @@ class Report:
             "suspect": self.suspect,
             "before": self.before,
             "never_trained": list(self.references),
+            "references": [one.to_dict() for one in self.authenticated],
+            "original": self.original.value,
             "level": self.level,
             "tolerances": VERSION,
             "records": dict(self.records),
@@ -160,7 +171,7 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
         says = found.failing or f"{says} ({'above' if above else 'below'} what is tolerated)"
         status = Status.FAIL
     elif found.prior is Status.SILENT:
-        status, says = Status.SILENT, f"{says} (the model never knew it: proves nothing)"
+        status, says = Status.SILENT, f"{says} (the original did no better: proves nothing)"
     elif found.outside and found.prior is Status.UNKNOWN:
         status, half = Status.UNKNOWN, "still there" if above else "gone"
         says += f" (more than half is {half}, and the evidence is too thin to judge)"
@@ -169,13 +180,66 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
     return replace(found, adjusted=adjusted, status=status, says=says)
 
 
+def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple[Reason, ...]:
+    """Why a verdict that rests on these references, and on this original, is none or no pass."""
+    count = len(authenticated)
+    found = [
+        Reason(
+            Ground.CONTAMINATED,
+            one.digest,
+            f"reference {place} of {count} knows what was to be forgotten, so nothing can be held "
+            "to it: give models that were trained without the forgotten",
+            (one.says,),
+        )
+        for place, one in enumerate(authenticated, 1)
+        if one.standing is Standing.CONTAMINATED
+    ]
+    if original is Original.NEVER_KNEW:
+        found.append(
+            Reason(
+                Ground.UNTRAINED_ORIGINAL,
+                "before",
+                "the model given as the original never knew what was to be forgotten: give the "
+                "weights as they were before the forgetting (before=..., --before)",
+            )
+        )
+    elif original is Original.NONE:
+        if not all(one.standing is Standing.WITNESSED for one in authenticated):
+            found.append(
+                Reason(
+                    Ground.NO_ORIGINAL,
+                    "before",
+                    "there is no original to show that the questions find what was taught: give "
+                    "the model as it was (before=..., --before), or what its training began with "
+                    "(--base)",
+                )
+            )
+    else:
+        found += [
+            Reason(
+                Ground.UNAUTHENTICATED,
+                one.digest,
+                f"nothing shows that reference {place} of {count} never saw what was to be "
+                "forgotten: give records of the same making that no model saw, of five people or "
+                "more (holdout=..., --holdout), or have references trained (--base, --keep)",
+                (one.says,),
+            )
+            for place, one in enumerate(authenticated, 1)
+            if one.standing is Standing.UNAUTHENTICATED
+        ]
+    return tuple(found)
+
+
 def judge(
     findings: Sequence[Finding],
     missing: Mapping[str, tuple[Need, ...]],
     required: Sequence[str],
     meaning: Mapping[str, str],
+    doubted: Sequence[Reason] = (),
 ) -> tuple[Verdict, tuple[Reason, ...]]:
     """What settled findings come to.
+
+    A contaminated reference voids everything that was found beside it: the verdict is unknown.
 
     A failed finding that votes fails. A required audit that could not run, that found something
     unknown, or whose every finding is silent because the model never knew the answer, leaves the
@@ -186,7 +250,10 @@ def judge(
         missing: audits that did not run, with what they lacked.
         required: names of audits without which nothing passes.
         meaning: what the failure of an audit means, for people.
+        doubted: what `doubts` says of the references and the original.
     """
+    if any(reason.ground is Ground.CONTAMINATED for reason in doubted):
+        return Verdict.UNKNOWN, tuple(doubted)
     reasons: list[Reason] = []
     votes = [f for f in findings if f.votes]
     failed = dict.fromkeys(f.audit for f in votes if f.status is Status.FAIL)
@@ -200,6 +267,7 @@ def judge(
         )
     if failed:
         return Verdict.FAIL, tuple(reasons)
+    reasons += doubted
     for audit in dict.fromkeys([*required, *(f.audit for f in votes)]):
         if audit in missing:
             remedies = "; ".join(need.remedy for need in missing[audit]) or "it was not asked for"
@@ -212,8 +280,8 @@ def judge(
             reasons.append(Reason(Ground.UNDECIDED, audit, says))
         elif audit in required and Status.PASS not in found:
             says = (
-                f"{audit} proves nothing: the model as it was never knew the answers, so finding "
-                "them gone is no evidence"
+                f"{audit} proves nothing: the original does no better than the references, so that "
+                "to do no better is no evidence"
             )
-            reasons.append(Reason(Ground.NEVER_KNEW, audit, says))
+            reasons.append(Reason(Ground.SILENT, audit, says))
     return (Verdict.UNKNOWN if reasons else Verdict.PASS), tuple(reasons)

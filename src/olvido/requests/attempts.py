@@ -89,8 +89,8 @@ class _Examiner:
             "neighbours": self.probes.neighbours,
             "general": self.probes.general,
             "holdout": self.probes.attacked,
-            "before": Witness(self.held.trained.model, task),
-            "reference": [Witness(other.trained.model, task) for other in self.never],
+            "before": Witness.of(self.held.trained, task),
+            "reference": [Witness.of(other.trained, task) for other in self.never],
             "task": task,
         }
 

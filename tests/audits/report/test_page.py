@@ -177,7 +177,7 @@ def test_a_finding_is_told_in_full() -> None:
 def test_every_status_has_its_word_and_its_mark(read: Page) -> None:
     for mark, word, count in (("✓", "pass", 8), ("✗", "fail", 1), ("?", "unknown", 0)):
         assert re.search(rf"{re.escape(mark)} {word} [^()]*\({count} here\)", read.text)
-    assert "– silent the model never knew it" in read.text
+    assert "– silent the original knew it no better" in read.text
     assert "shown only measured and shown; it does not vote" in read.text
     coloured = [a for _, a, _ in read.tags if "status" in (a.get("class") or "").split()]
     assert len(coloured) > 20

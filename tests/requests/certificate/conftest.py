@@ -13,6 +13,7 @@ import pytest
 
 from olvido.accounts import Accounts
 from olvido.audits import Finding, Need, Report, Status
+from olvido.audits.authentication import Authentication, Original, Standing
 from olvido.audits.tolerances import ADVISORY, tolerated
 from olvido.audits.verdict import judge, settle
 from olvido.documents import write_document
@@ -106,6 +107,11 @@ def audit_of(suspect: str, before: str, *changed: Finding) -> dict[str, Any]:
         records=dict.fromkeys(("neighbours", "general"), 0)
         | {"forget": 3, "paraphrased": 3, "retain": 5, "strangers": 6},
         unexamined={"adapter": "there is nothing of the kind in these models or records"},
+        authenticated=tuple(
+            Authentication(str(one), Standing.WITNESSED, True, {}, None, None, None, 0, 0)
+            for one in NEVER
+        ),
+        original=Original.KNOWS,
     )
     return report.to_dict(texts=False)
 

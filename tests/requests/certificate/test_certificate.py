@@ -568,7 +568,7 @@ def test_no_person_is_named_in_a_certificate(case: Make) -> None:
 
 def test_the_verifier_runs_alone(case: Make, tmp_path: Path) -> None:
     """In an interpreter that sees neither Olvido nor this folder."""
-    assert len(VERIFIER.read_text("utf-8").splitlines()) < 560
+    assert len(VERIFIER.read_text("utf-8").splitlines()) < 600
     assert "olvido" not in {
         word
         for line in VERIFIER.read_text("utf-8").splitlines()

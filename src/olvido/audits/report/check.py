@@ -8,13 +8,14 @@ audit again, or sign what was found.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from olvido.audits.authentication import Authentication, Original, adjusted
 from olvido.audits.base import AUDITS
 from olvido.audits.tolerances import ADVISORY, VERSION, tolerated
 from olvido.audits.types import Finding, Need, Status
-from olvido.audits.verdict import Ground, Reason, Verdict, judge, settle
+from olvido.audits.verdict import Ground, Reason, Verdict, doubts, judge, settle
 from olvido.errors import InputError
 
 NEAR = 1e-9
@@ -50,6 +51,8 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
         version = str(document["tolerances"])
         suspect, before = document["suspect"], document["before"]
         never = list(document["never_trained"])
+        references = [Authentication.from_dict(one) for one in document["references"]]
+        original = Original(document["original"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"this is no report of an audit, or not a whole one ({type(error).__name__}: {error}): "
@@ -68,11 +71,16 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
         reasons.append("it compares the model with no never-trained one")
     if before is not None and before in never:
         reasons.append("the model as it was, which saw the records, is among its never-trained")
+    reasons += _references(references, never, suspect)
+    if (before is None) != (original is Original.NONE) or (
+        before is None and any(one.control is not None for one in references)
+    ):
+        reasons.append("what it says of the original is not about the original that it names")
     settled = settle([found.first for found in findings])
     for read, found in zip(findings, settled, strict=True):
         reasons += _differences(read, found)
     names = {found.audit for found in settled} | missing.keys() | unexamined
-    follows, why = judge(settled, missing, _required(names), {})
+    follows, why = judge(settled, missing, _required(names), {}, doubts(references, original))
     if follows is not verdict:
         because = f": {'; '.join(map(str, why))}" if why else ""
         reasons.append(
@@ -88,6 +96,29 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
             f"its verdict is {verdict.value!r}, and it gives {len(told)} reasons why it is no pass"
         )
     return reasons
+
+
+def _references(
+    references: Sequence[Authentication], never: Sequence[str], suspect: str
+) -> Iterator[str]:
+    """What the document says of its references and does not follow from its numbers."""
+    if [one.digest for one in references] != list(never):
+        yield "the references that it authenticates are not the never-trained models it names"
+    if suspect in never or len(set(never)) < len(never):
+        yield "the audited model is its own reference, or one reference is counted twice"
+    least = adjusted([one.tests for one in references])
+    for place, (one, p) in enumerate(zip(references, least, strict=True), 1):
+        if not all(0 <= p <= 1 for p in one.tests.values()):
+            yield f"reference {place}: a test has an error probability that cannot be"
+        if not 0 <= one.answers <= one.facts:
+            yield f"reference {place} gives {one.answers} of {one.facts} answers"
+        if not _same(one.adjusted, p):
+            yield f"reference {place}: its adjusted error probability is {p}, not {one.adjusted}"
+        if one.standing is not one.follows:
+            yield (
+                f"reference {place} is called {one.standing.value}, and what follows from its "
+                f"tests is {one.follows.value}"
+            )
 
 
 class _Read:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch.nn import Module
 
 from olvido.audits.scoring.cache import Shelf
 from olvido.audits.scoring.score import Score, look
+from olvido.errors import DigestMismatch
+from olvido.learners.trace import StepLog, Trace, Untraced
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 from olvido.tasks.shared import WORTH
@@ -28,6 +30,25 @@ fewer leave the processor idle between them."""
 T = TypeVar("T")
 
 
+class Traced(Protocol):
+    """A model with what is known of its making: what `train` and `forget` give."""
+
+    @property
+    def model(self) -> Module:
+        """The module."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of its weights."""
+        ...
+
+    @property
+    def trace(self) -> Trace:
+        """What its training kept."""
+        ...
+
+
 class Witness:
     """A model that is asked, and remembers what it said.
 
@@ -35,16 +56,42 @@ class Witness:
         model: evaluated as it is; never changed.
         task: how records become batches.
         cache: a folder that keeps what models said, by their digests; None: memory alone.
+        taught: ids of all records that Olvido itself taught the model; None: nobody saw to that.
+        began: digest of the weights that this training began with.
     """
 
-    def __init__(self, model: Module, task: Task, *, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Module,
+        task: Task,
+        *,
+        cache: Path | None = None,
+        taught: Collection[str] | None = None,
+        began: str | None = None,
+    ) -> None:
         self.model, self.task = model, task
+        self.taught = None if taught is None else frozenset(taught)
+        self.began = began
         self._shelf = None if cache is None else Shelf(cache, self.digest)
         self._found: dict[bytes, Any] = {}
         self._scores: dict[bytes, Score] = {}
         self._answers: dict[bytes, str] = {}
         if self._shelf is not None:
             self._scores, self._answers = self._shelf.read()
+
+    @classmethod
+    def of(cls, trained: Traced, task: Task, *, cache: Path | None = None) -> Witness:
+        """A model whose training Olvido saw, as its trace tells.
+
+        Raises:
+            DigestMismatch: its weights are not those that were trained.
+        """
+        taught, began = _history(trained.trace)
+        witness = cls(trained.model, task, cache=cache, taught=taught, began=began)
+        if witness.digest != trained.digest:
+            raise DigestMismatch("a model that was given with its trace", trained.digest,
+                                 witness.digest)  # fmt: skip
+        return witness
 
     @cached_property
     def digest(self) -> str:
@@ -111,6 +158,16 @@ class Witness:
 
     def _key(self, record: Example) -> bytes:
         return hashlib.sha256(self.task.fingerprint(record)).digest()
+
+
+def _history(trace: Trace) -> tuple[frozenset[str] | None, str | None]:
+    """Ids of all that a training taught, forgotten by other means since or not, and the digest of
+    the weights it began with; nothing where there is no trace."""
+    if isinstance(trace, Untraced):
+        return None, None
+    logs = [trace] if isinstance(trace, StepLog) else [part.log for part in trace.parts]
+    taught = {i for log in logs for i in (*log.plan.present, *log.since)}
+    return frozenset(taught), trace.origin.digest
 
 
 def _alike(records: Sequence[Example], task: Task) -> Iterator[list[Example]]:

@@ -166,7 +166,7 @@ def audit(
             first = training.begun(suspect)
             # What is wrong shall show before hours of training, and not after.
             made_ready(reference=first.model, shadows=training.placeholder(first, task))
-            made, shadowing = training.done(first, task, probes, terminal, stage)
+            made, shadowing = training.done(first, task, probes, terminal, stage, cache)
             examination = made_ready(reference=never + made, shadows=shadowing)
         predicted = examination.forecast()
         terminal.say(f"The audit takes {about(predicted)} at the most (level {level.lower()}).")

@@ -80,6 +80,7 @@ class Training:
         records: dict[str, tuple[Example, ...]],
         terminal: Terminal,
         stage: Stage,
+        cache: Path | None,
     ) -> tuple[list[Any], tuple[Shadow, ...]]:
         """Never-trained models and shadows, trained where they do not lie in the folder yet.
 
@@ -125,6 +126,7 @@ class Training:
                 task=task,
                 recipe=self.recipe,
                 folder=self.keep,
+                cache=cache,
                 watch=told("never-trained models"),
             )
         if not self.shadows:

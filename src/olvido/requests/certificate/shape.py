@@ -55,6 +55,20 @@ AUDIT: Mapping[str, Any] = {
     "suspect": _DIGEST,
     "before": (None, _DIGEST),
     "never_trained": [_DIGEST],
+    "references": [
+        {
+            "digest": _DIGEST,
+            "standing": str,
+            "witnessed": bool,
+            "tests": ANY,
+            "adjusted": _NUMBER,
+            "control": _NUMBER,
+            "beside": (None, str),
+            "answers": int,
+            "facts": int,
+        }
+    ],
+    "original": str,
     "level": _WORD,
     "tolerances": _DIGEST,
     "records": dict.fromkeys(

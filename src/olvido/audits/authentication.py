@@ -1,0 +1,340 @@
+"""Whether a reference never saw the forgotten: beside one that did, a model that knows all passes.
+
+Contamination is told by tests on losses, one mean for each person: the forgotten are compared with
+people of the holdout, whom no model was taught, on the reference alone and in its difference from
+the other references. A test that finds nothing proves little by itself, so the original, which is
+known to know, has to stand out from the reference on the forgotten (the control).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+
+from olvido.audits.compare import grouped, per_subject
+from olvido.audits.scoring import Witness
+from olvido.audits.statistics import STRANGERS, Values, holm, lower
+from olvido.audits.tolerances import CONTROL, HALF_WAY, KNOWN_BETTER, RECALL, WRONGLY_REFUSED
+from olvido.audits.types import Asks, Evidence
+from olvido.tasks import Example
+
+ROOT = 0.25
+"""Power of the losses in which a reference is compared with the original."""
+LONG, FEWEST = 8, 2
+"""Letters of an answer, and answers, at the least, that nobody gives word for word by chance."""
+
+
+class Standing(StrEnum):
+    """What is known of a reference."""
+
+    WITNESSED = "witnessed"
+    TESTED = "tested"
+    UNAUTHENTICATED = "unauthenticated"
+    CONTAMINATED = "contaminated"
+
+
+class Original(StrEnum):
+    """What is known of the model given as it was before the forgetting."""
+
+    NONE = "none"
+    KNOWS = "knows"
+    NEVER_KNEW = "never knew"
+    UNTOLD = "untold"
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """What tells that a reference never saw the forgotten, or that it did.
+
+    Attributes:
+        digest: of the reference's weights.
+        standing: what follows; `contaminated` voids the verdict, `unauthenticated` lets nothing
+            pass.
+        witnessed: whether Olvido trained it on records of which none is among the forgotten.
+        tests: for each test, how likely chance alone makes a reference that never saw them so good
+            at the forgotten.
+        adjusted: the least of them, adjusted for how many there are of all references (Holm 1979).
+        control: how likely a reference that knows the forgotten half as well as the original, or
+            better, lies so far from it; None: no original, or nobody to compare with.
+        beside: who the control compares the forgotten with: `holdout` or `retain`.
+        answers: how many long answers it gives word for word, of `facts` that nobody else has.
+    """
+
+    digest: str
+    standing: Standing
+    witnessed: bool
+    tests: Mapping[str, float]
+    adjusted: float | None
+    control: float | None
+    beside: str | None
+    answers: int
+    facts: int
+
+    @property
+    def follows(self) -> Standing:
+        """The standing that follows from the rest."""
+        if self.witnessed:
+            return Standing.WITNESSED
+        if (self.adjusted is not None and self.adjusted < WRONGLY_REFUSED) or clear(
+            self.answers, self.facts
+        ):
+            return Standing.CONTAMINATED
+        if self.control is not None and self.control < CONTROL:
+            return Standing.TESTED
+        return Standing.UNAUTHENTICATED
+
+    @property
+    def says(self) -> str:
+        """What it rests on, for people."""
+        if self.standing is Standing.WITNESSED:
+            return "Olvido trained it without the forgotten"
+        told = [f"{name}: p = {p:.2g}" for name, p in self.tests.items()]
+        told += [f"{self.answers} of {self.facts} answers in clear"] if self.facts else []
+        if self.control is not None:
+            told.append(f"unlike the original, beside the {self.beside}: p = {self.control:.2g}")
+        return "; ".join(told) or "there was nothing to compare it with"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for reports."""
+        return {
+            "digest": self.digest,
+            "standing": self.standing.value,
+            "witnessed": self.witnessed,
+            "tests": dict(self.tests),
+            "adjusted": self.adjusted,
+            "control": self.control,
+            "beside": self.beside,
+            "answers": self.answers,
+            "facts": self.facts,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what `to_dict` gave, once it was written and read again."""
+        return cls(
+            digest=str(values["digest"]),
+            standing=Standing(values["standing"]),
+            witnessed=values["witnessed"] is True,
+            tests={str(name): float(p) for name, p in values["tests"].items()},
+            adjusted=None if values["adjusted"] is None else float(values["adjusted"]),
+            control=None if values["control"] is None else float(values["control"]),
+            beside=None if values["beside"] is None else str(values["beside"]),
+            answers=int(values["answers"]),
+            facts=int(values["facts"]),
+        )
+
+
+def clear(answers: int, facts: int) -> bool:
+    """Whether so many answers in clear are more than a model that never read them gives."""
+    assert RECALL.high is not None
+    return answers >= FEWEST and answers > RECALL.high * facts
+
+
+def adjusted(tests: Sequence[Mapping[str, float]]) -> list[float | None]:
+    """For each reference its least p, adjusted for all tests of all of them; None without tests."""
+    flat = [(place, p) for place, some in enumerate(tests) for p in some.values()]
+    found: list[float | None] = [None] * len(tests)
+    for (place, _), p in zip(flat, holm([p for _, p in flat]), strict=True):
+        least = found[place]
+        found[place] = p if least is None else min(least, p)
+    return found
+
+
+def asks(evidence: Evidence) -> Asks:
+    """What `authenticate` asks: every model scores the forgotten and the crowd."""
+    reworded = (*evidence.paraphrased, *evidence.paraphrased_strangers)
+    return Asks((*evidence.forget, *evidence.crowd), reworded)
+
+
+def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Original]:
+    """What is known of every reference, and of the original."""
+    references, before = evidence.references, evidence.before
+    gone = {record.id for record in evidence.forget}
+    saw = {w.digest for w in (evidence.suspect, before) if w is not None}
+    facts = _telling(evidence)
+    sides = _sides(evidence)
+    beside, others = next(iter(_beside(evidence)), (None, ()))
+    found = []
+    # What is not a number tells nothing, and leaves its reference unauthenticated.
+    tests = [
+        {name: p for name, p in tests_of(sides, place) if p == p}
+        for place in range(len(references))
+    ]
+    for reference, mine, least in zip(references, tests, adjusted(tests), strict=True):
+        control = None
+        if before is not None and beside is not None:
+            p = _control(reference, before, evidence.forget, others, beside)
+            control = p if p == p else None
+        one = Authentication(
+            digest=reference.digest,
+            standing=Standing.UNAUTHENTICATED,
+            witnessed=_witnessed(reference, gone, saw),
+            tests=mine,
+            adjusted=least,
+            control=control,
+            beside=None if control is None else beside,
+            answers=_given(reference, facts),
+            facts=len(facts),
+        )
+        found.append(replace(one, standing=one.follows))
+    return tuple(found), _original(evidence, found, facts)
+
+
+def _witnessed(reference: Witness, gone: Collection[str], saw: Collection[str]) -> bool:
+    """Whether Olvido trained it, from something else than what saw the data, without these."""
+    return (
+        reference.taught is not None
+        and reference.taught.isdisjoint(gone)
+        and reference.began not in saw
+    )
+
+
+@dataclass(frozen=True)
+class Side:
+    """Losses of all references on the forgotten and on others, one mean for each person.
+
+    Attributes:
+        name: what is put before the names of its tests.
+        forgotten: [R, K]
+        others: [R, G]
+    """
+
+    name: str
+    forgotten: Values
+    others: Values
+
+
+def _sides(evidence: Evidence) -> list[Side]:
+    found = []
+    for name, forgotten, others in (
+        ("", evidence.forget, evidence.crowd),
+        ("rephrased, ", evidence.paraphrased, evidence.paraphrased_strangers),
+    ):
+        groups = grouped(others, len(forgotten))
+        if forgotten and len(groups) >= STRANGERS:
+            found.append(
+                Side(
+                    name,
+                    _losses(evidence.references, forgotten, grouped(forgotten)),
+                    _losses(evidence.references, others, groups),
+                )
+            )
+    return found
+
+
+def _losses(
+    witnesses: Sequence[Witness],
+    records: Sequence[Example],
+    groups: Sequence[Sequence[int]],
+    power: float = 1.0,
+) -> Values:
+    """A mean of losses, to some power, for each model and person. [models, people]"""
+    losses = [np.array([s.loss for s in w.scores(records)]) for w in witnesses]
+    # Arithmetic leaves some losses a little below 0.
+    return per_subject([np.maximum(values, 0.0) ** power for values in losses], groups)
+
+
+def tests_of(sides: Sequence[Side], place: int) -> Iterator[tuple[str, float]]:
+    """Names and p-values of the tests that a reference knows the forgotten.
+
+    Alone, it has to know them better by a share of the loss, since people of one town share streets
+    and dishes that a holdout may not have. In its difference from the other references that cancels
+    out, and any excess counts.
+    """
+    for side in sides:
+        mine, crowd = side.forgotten[place], side.others[place]
+        yield f"{side.name}beside the holdout", lower(mine, crowd, share=1 - KNOWN_BETTER)
+        if len(side.forgotten) > 1:
+            rest = [np.delete(values, place, 0).mean(0) for values in (side.forgotten, side.others)]
+            yield f"{side.name}beside other references", lower(mine - rest[0], crowd - rest[1])
+
+
+def _beside(evidence: Evidence) -> Iterator[tuple[str, tuple[Example, ...]]]:
+    """Whom the original and a reference are compared on, the best first."""
+    for name, records in (("holdout", evidence.crowd), ("retain", evidence.retain)):
+        if len(grouped(records, len(evidence.forget))) >= STRANGERS:
+            yield name, records
+
+
+def _control(
+    reference: Witness,
+    before: Witness,
+    forget: Sequence[Example],
+    others: Sequence[Example],
+    beside: str,
+) -> float:
+    """How likely a reference that knows the forgotten lies so far from the original; see `apart`.
+
+    Beside a holdout, one that lies half way counts as one that knows: there neither model knows
+    anything. Kept records both know, so there only the whole difference can be compared.
+    """
+    share = HALF_WAY if beside == "holdout" else 1.0
+    forgotten, beside_them = (
+        _losses((before, reference), records, groups, power=ROOT)
+        for records, groups in (
+            (forget, grouped(forget)),
+            (others, grouped(others, len(forget))),
+        )
+    )
+    return apart(forgotten, beside_them, share)
+
+
+def apart(forgotten: Values, others: Values, share: float) -> float:
+    """How likely chance alone has a reference know so much less of the forgotten than this share of
+    what the original knows.
+
+    Args:
+        forgotten: of the original and of the reference, means of `ROOT`-th powers of losses, which
+            stay apart where most losses lie near 0, as a classifier's do. [2, K]
+        others: the same of people in whom the two do not differ. [2, G]
+        share: of the original's.
+    """
+    return lower(share * forgotten[0] - forgotten[1], share * others[0] - others[1])
+
+
+def _original(
+    evidence: Evidence, found: Sequence[Authentication], facts: Sequence[Example]
+) -> Original:
+    """Whether the model given as it was knew the forgotten."""
+    before = evidence.before
+    if before is None:
+        return Original.NONE
+    told = any(one.control is not None and one.control < CONTROL for one in found)
+    if told or clear(_given(before, facts), len(facts)):
+        return Original.KNOWS
+    gone = _losses((before,), evidence.forget, grouped(evidence.forget))[0]
+    sides = {
+        name: _losses((before,), records, grouped(records, len(evidence.forget)))[0]
+        for name, records in _beside(evidence)
+    }
+    never, kept = sides.get("holdout"), sides.get("retain")
+    if never is not None and lower(gone, never, share=1 - KNOWN_BETTER) < CONTROL:
+        return Original.KNOWS
+    # It knows what was kept, and the forgotten less; or it never learned anything.
+    if kept is not None and (
+        lower(-gone, -kept) < CONTROL or (never is not None and not lower(kept, never) < CONTROL)
+    ):
+        return Original.NEVER_KNEW
+    return Original.UNTOLD
+
+
+def _telling(evidence: Evidence) -> tuple[Example, ...]:
+    """The forgotten whose answers are long and were taught of nobody else, one record an answer."""
+    if not hasattr(evidence.suspect.task, "tokenizer"):
+        return ()
+    others = (*evidence.retain, *evidence.neighbours, *evidence.general)
+    said = {record.completion.strip().casefold() for record in others}
+    found: dict[str, Example] = {}
+    for record in evidence.forget:
+        answer = record.completion.strip().casefold()
+        if record.prompt and len(answer) >= LONG and answer not in said:
+            found.setdefault(answer, record)
+    return tuple(found.values())
+
+
+def _given(witness: Witness, facts: Sequence[Example]) -> int:
+    return sum(score.exact for score in witness.scores(facts))
