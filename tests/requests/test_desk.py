@@ -63,8 +63,7 @@ class Days:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, day: str) -> None:
         self._at = datetime.fromisoformat(day).replace(tzinfo=UTC, hour=12)
-        monkeypatch.setattr("olvido.ledger.store.requests.now", lambda: self._at)
-        monkeypatch.setattr("olvido.ledger.store.answering.now", lambda: self._at)
+        monkeypatch.setattr("olvido.ledger.store.changing.now", lambda: self._at)
 
     def go(self, days: int) -> datetime:
         self._at += timedelta(days=days)
