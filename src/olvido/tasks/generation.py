@@ -63,13 +63,17 @@ def positions(model: Any) -> int | None:
 
 @contextmanager
 def _without_habits(model: Any) -> Iterator[None]:
-    """For the time being, a generation config that says nothing."""
-    own = getattr(model, "generation_config", None)
-    if own is None:
-        yield
-        return
-    model.generation_config = type(own)()
+    """For the time being, a generation config that says nothing, also inside a wrapper."""
+    parts = model.modules() if hasattr(model, "modules") else [model]
+    own = [(part, vars(part)["generation_config"]) for part in parts if _has_config(part)]
+    for part, config in own:
+        part.generation_config = type(config)()
     try:
         yield
     finally:
-        model.generation_config = own
+        for part, config in own:
+            part.generation_config = config
+
+
+def _has_config(part: Any) -> bool:
+    return vars(part).get("generation_config") is not None

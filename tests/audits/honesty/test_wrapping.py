@@ -184,7 +184,10 @@ def test_settings_that_steer_are_found(world: Any) -> None:
     first = world.task.encode(world.forget[0])[1][0]
     model.generation_config.suppress_tokens = [first]
     assert any("suppress_tokens" in one for one in between(model))
-    assert kinds(model, world) == {"structure", "answers"}
+    # It is named, and what the model is heard to say is the same as without it.
+    assert kinds(model, world) == {"structure"}
+    unsteered = world.task.generate(world.before, world.forget[:1])
+    assert world.task.generate(model, world.forget[:1]) == unsteered
 
 
 def test_altered_positions_are_found(world: Any) -> None:

@@ -102,10 +102,6 @@ class Routed(Module):
         """The base's."""
         return self.model.generation_config
 
-    @generation_config.setter
-    def generation_config(self, config: Any) -> None:
-        self.model.generation_config = config
-
     @property
     def device(self) -> torch.device:
         """Where base and adapters lie."""
