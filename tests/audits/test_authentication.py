@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 from torch.nn import Module
 
 from olvido.audits import Report, Verdict, rephrased
-from olvido.audits.authentication import Authentication, Original, Standing, adjusted
+from olvido.audits.authentication import (
+    Authentication,
+    Original,
+    Side,
+    Standing,
+    adjusted,
+    tests_of,
+)
 from olvido.audits.base import Examination
 from olvido.audits.scoring import Witness
 from olvido.audits.statistics import lower
+from olvido.audits.tolerances import WRONGLY_REFUSED
 from olvido.audits.types import Level
 from olvido.audits.verdict import Ground
 from olvido.errors import DigestMismatch, InputError
@@ -184,6 +192,19 @@ def test_one_contaminated_of_three_is_named_and_no_other(
     told = [reason.about for reason in report.grounds if reason.ground is Ground.CONTAMINATED]
     assert told == [report.references[1]]
     assert report.authenticated[1].standing is Standing.CONTAMINATED
+
+
+def test_what_no_reference_betrays_alone_their_difference_does() -> None:
+    """People differ more than models: a touch drowns in the former and shows beside the latter."""
+    draw = np.random.default_rng(3)
+    people, seeds = draw.normal(4, 0.5, 21), draw.normal(0, 0.05, (3, 21))
+    losses = people + seeds
+    losses[2, 0] -= 0.6
+    side = Side("", losses[:, :1], losses[:, 1:])
+    tests = [dict(tests_of([side], place)) for place in range(3)]
+    assert all(found["beside the holdout"] > 0.01 for found in tests)
+    least = adjusted(tests)
+    assert [p is not None and p < WRONGLY_REFUSED for p in least] == [False, False, True]
 
 
 def test_answers_in_clear_tell_without_a_holdout(world: World, knowing: Make) -> None:
