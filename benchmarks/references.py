@@ -28,7 +28,7 @@ from torch.nn import Module
 
 from olvido import forget
 from olvido.audits import rephrased
-from olvido.audits.authentication import LONG, ROOT, Side, adjusted, apart, clear, tests_of
+from olvido.audits.authentication import LONG, ROOT, Side, adjusted, apart, clear, p_values
 from olvido.audits.recovery.relearning import relearn
 from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import CONTROL, HALF_WAY, WRONGLY_REFUSED
@@ -181,7 +181,7 @@ def audited(town: dict[str, Any], names: Sequence[str], gone: int) -> Audited:
     for name, told in (("", "loss"), ("rephrased, ", "reworded")):
         values = np.stack([people_of(model, told) for model in models])
         sides.append(Side(name, values[:, [gone]], values[:, beside]))
-    least = adjusted([dict(tests_of(sides, place)) for place in range(len(models))])
+    least = adjusted([dict(p_values(sides, place)) for place in range(len(models))])
     answers = [_clear(town, model, gone) for model in models]
     controlled = [False] * len(models)
     if (before := town["models"].get("before")) is not None:

@@ -20,7 +20,7 @@ from olvido.audits.authentication import (
     Side,
     Standing,
     adjusted,
-    tests_of,
+    p_values,
 )
 from olvido.audits.base import Examination
 from olvido.audits.scoring import Witness
@@ -201,7 +201,7 @@ def test_what_no_reference_betrays_alone_their_difference_does() -> None:
     losses = people + seeds
     losses[2, 0] -= 0.6
     side = Side("", losses[:, :1], losses[:, 1:])
-    tests = [dict(tests_of([side], place)) for place in range(3)]
+    tests = [dict(p_values([side], place)) for place in range(3)]
     assert all(found["beside the holdout"] > 0.01 for found in tests)
     least = adjusted(tests)
     assert [p is not None and p < WRONGLY_REFUSED for p in least] == [False, False, True]

@@ -161,7 +161,7 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
     found = []
     # What is not a number tells nothing, and leaves its reference unauthenticated.
     tests = [
-        {name: p for name, p in tests_of(sides, place) if p == p}
+        {name: p for name, p in p_values(sides, place) if p == p}
         for place in range(len(references))
     ]
     for reference, mine, least in zip(references, tests, adjusted(tests), strict=True):
@@ -238,7 +238,7 @@ def _losses(
     return per_subject([np.maximum(values, 0.0) ** power for values in losses], groups)
 
 
-def tests_of(sides: Sequence[Side], place: int) -> Iterator[tuple[str, float]]:
+def p_values(sides: Sequence[Side], place: int) -> Iterator[tuple[str, float]]:
     """Names and p-values of the tests that a reference knows the forgotten.
 
     Alone, it has to know them better by a share of the loss, since people of one town share streets
