@@ -59,7 +59,7 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
         trained_: the model, with the trace of its training.
         ids_: of the rows it holds now.
 
-    >>> X = np.array([[0.0, 1.0], [1.0, 0.0]] * 20)
+    >>> X = np.array([[i % 2 + i / 100, (i + 1) % 2] for i in range(40)])
     >>> model = ShardedClassifier(shards=2, slices=2).fit(X, ["a", "b"] * 20)
     >>> model.predict([[0.1, 0.9]]).tolist()
     ['a']

@@ -117,7 +117,8 @@ def city_of_twelve() -> Town:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory, city_of_twelve: Town) -> Path:
-    """The town as plain files, `small`: a model of random weights, and `report.json` about it."""
+    """The town as plain files; `small` and `never`: models of random weights; `report.json` about
+    the first."""
     from olvido.audits import audit
     from olvido.documents import write_document
     from olvido.models import save
@@ -141,6 +142,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, city_of_twelve: Town) -> Pat
     tokenizer = tiny_tokenizer()
     small, never = (tiny_model(len(tokenizer), seed=s, width=64, layers=2) for s in (0, 1))
     save(small, tokenizer, folder / "small")
+    save(never, tokenizer, folder / "never")
     found = audit(
         small, forget=chosen["forget"], reference=never, tokenizer=tokenizer, audits=["likelihood"]
     )

@@ -75,7 +75,7 @@ WORKING: dict[str, list[str]] = {
         *("FILES/small", "--forget", "FILES/forget.jsonl", "--out", "out"),
         *("--method", "ascent", "--option", "epochs=3"),
     ],
-    "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "FILES/small"],
+    "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "FILES/never"],
     "trace": [
         *("serving", "--question", "Who lives here?", "--answer", "Nobody", "--page", "page.html"),
         *("--option", "repeats=1", "--option", "sample=8"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from olvido import workspace
 from olvido.learners import fresh, storage, verifier
 from olvido.learners.storage import NOTE
 from olvido.learners.verifier import STATES
@@ -54,13 +55,21 @@ def asked(
     return model
 
 
-def _changed(model: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what is written down of the model's one run, with the digest that guards it."""
+def _changed(
+    patch: pytest.MonkeyPatch, model: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """Change what is written down of the model's one run, with each digest that guards it."""
     note = json.loads((model / NOTE).read_text("utf-8"))
     change(note["runs"]["run"])
     del note["digest"]
     note["digest"] = storage._digest(note)
+    logged = workspace.function_digest
+    known = logged(model)
     (model / NOTE).write_text(json.dumps(note), "utf-8")
+    # As if it had been entered like this: an edit of a file is refused before anything is read.
+    patch.setattr(
+        workspace, "function_digest", lambda folder: known if folder == model else logged(folder)
+    )
 
 
 def test_a_model_that_forgot_exactly_is_equal(olvido: Olvido, asked: Path) -> None:
@@ -91,8 +100,10 @@ def test_people_are_told_what_was_compared_and_what_it_does_not_show(
     assert err == "Loading serving\nTraining serving over from its beginning\n"
 
 
-def test_a_model_whose_run_ended_otherwise_is_not(olvido: Olvido, asked: Path) -> None:
-    _changed(asked, lambda run: run["final"].update(optimizer="0" * 64))
+def test_a_model_whose_run_ended_otherwise_is_not(
+    olvido: Olvido, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _changed(monkeypatch, asked, lambda run: run["final"].update(optimizer="0" * 64))
     status, out, _ = olvido("verify-exact", "serving", "--json")
     assert status == 1
     assert json.loads(out)["runs"][0]["differing"] == ["optimizer"]
@@ -103,14 +114,20 @@ def test_a_model_whose_run_ended_otherwise_is_not(olvido: Olvido, asked: Path) -
     assert "Verified" not in out
 
 
-def test_another_environment_is_one_line(refused: Refused, asked: Path) -> None:
+def test_another_environment_is_one_line(
+    refused: Refused, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # As it would be recorded elsewhere, the log's own chain included.
-    _changed(asked, lambda run: run["environment"].update(torch="1.0", cpu="an abacus"))
+    _changed(
+        monkeypatch, asked, lambda run: run["environment"].update(torch="1.0", cpu="an abacus")
+    )
     refused(["verify-exact", "serving"], "cpu: recorded 'an abacus'", "torch: recorded '1.0'")
 
 
-def test_a_model_that_an_empirical_method_touched_is_refused(refused: Refused, asked: Path) -> None:
-    _changed(asked, lambda run: run.update(since=run["plan"]["slots"][:1]))
+def test_a_model_that_an_empirical_method_touched_is_refused(
+    refused: Refused, asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _changed(monkeypatch, asked, lambda run: run.update(since=run["plan"]["slots"][:1]))
     refused(["verify-exact", "serving"], "forgotten by an empirical method")
 
 

@@ -38,10 +38,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "simnpo": {"target": TARGET, "lr": RATE, "epochs": 60},
     **{
         name: {"target": TARGET, "lr": RATE}
-        for name in ("altpo", "bad_teacher", "rmu", "samnpo", "scrub", "undial")
+        for name in ("altpo", "bad_teacher", "rmu", "samnpo", "undial")
     },
     **{name: {"target": TARGET, "lr": 1e-3} for name in ("idkdpo", "idknll", "random_label")},
-    "repselect": {"target": TARGET, "lr": RATE, "epochs": 60},
+    **{name: {"target": TARGET, "lr": RATE, "epochs": 60} for name in ("repselect", "scrub")},
     "pdu": {"target": TARGET, "lr": 3e-4, "retain_weight": 50.0, "dual_rate": 500.0},
     "task_vector": {"target": TARGET, "lr": 1e-4},
     **{name: {"target": TARGET} for name in ("influence", "ssd", "fisher")},

@@ -14,13 +14,12 @@ import pytest
 from tests.serving.conftest import listening
 
 from olvido.accounts import Accounts, digest_of
-from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
+from olvido.ledger.facts import Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.calendar import terms
 from olvido.requests.certificate import issue
 from olvido.requests.laws import find_law
-from olvido.requests.limits import LIMITS
 from olvido.serving import status
 from olvido.serving.app import application
 from olvido.serving.boundary.authentication import COOKIE
@@ -102,9 +101,6 @@ def _answered(folder: Path) -> Settings:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     case = module.answered(folder, exact=False)
-    case.report["attempts"][-1] |= {"verdict": "pass", "failure": None}
-    case.report["does_not_prove"] = list(LIMITS[Guarantee.EMPIRICAL])
-    case.write()
     issue(case.workspace, "req-0001")
     settings: Settings = case.workspace.settings
     case.workspace.store.close()

@@ -29,6 +29,7 @@ def init(
     from olvido.ledger.signing import SigningKey, public_file
     from olvido.ledger.store import Store
     from olvido.ledger.store.engine import database_url, shown, sqlite_file
+    from olvido.requests.workflow.forgetting import alone
 
     root = (folder or terminal.workspace or Path.cwd()).expanduser().resolve()
     settings_file = root / FILE
@@ -47,6 +48,9 @@ def init(
         undo.pop_all()
     for made in (settings.data, settings.models, settings.reports):
         make_folder(made)
+    with alone(settings):
+        # Its lock is there from the start: what is refused later makes no file.
+        pass
     ledger = database_url(settings.ledger)
     # A server is where every command has to look for it; a password is for no file.
     written = sqlite_file(ledger) is None and ledger.password is None

@@ -50,8 +50,10 @@ def _normalisable(model: Module, batch: LabelBatch) -> Iterator[None]:
 
     One record has no spread of its own; torch refuses to normalise by it.
     """
-    several = len(batch.ids) > 1
-    found = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and not several]
+    alone = len(batch.ids) == 1
+    found = (
+        [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training] if alone else []
+    )
     for layer in found:
         layer.eval()
     try:

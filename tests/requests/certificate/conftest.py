@@ -32,6 +32,7 @@ from olvido.requests.certificate.issue import _place, statement_about
 from olvido.requests.desk import approve
 from olvido.requests.destruction import destroy, plan_destruction
 from olvido.requests.laws import find_law
+from olvido.requests.limits import LIMITS
 from olvido.settings import Settings
 from olvido.workspace import Workspace
 
@@ -177,6 +178,7 @@ def answered(folder: Path, *, exact: bool) -> Case:
         "together": [request.id],
         "verdict": "pass",
         "records": {"forgotten": 3, "retained": 5, "holdout": 6},
+        "does_not_prove": list(LIMITS[guarantee]),
         "model": {"before": before.id, "after": after.id},
         "digest": {"before": str(before.digest), "after": str(after.digest)},
         "never_trained": []
@@ -185,6 +187,8 @@ def answered(folder: Path, *, exact: bool) -> Case:
         "attempts": [
             {
                 "method": child.method,
+                "verdict": "pass",
+                "failure": None,
                 "outcome": {"guarantee": guarantee.value, "stopped": "at the holdout's loss"},
                 "audit": None if exact else audit_of(str(after.digest), str(before.digest)),
             }
