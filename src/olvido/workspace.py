@@ -304,9 +304,8 @@ class Workspace:
         return self._loaded(name, seed=seed), ()
 
     def _loaded(self, name: str, *, seed: int) -> Loaded:
-        trusted = self.settings.trusted
-        found = load(name, seed=seed, dtype=self.settings.dtype, trusted=trusted)
-        return replace(found, model=found.model.to(self.settings.device))
+        s = self.settings
+        return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted)
 
 
 def _contract(trace: Trace) -> Mapping[str, str]:

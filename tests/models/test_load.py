@@ -77,6 +77,25 @@ def test_a_path_that_is_not_there(name: str) -> None:
         load(name)
 
 
+@pytest.mark.parametrize("name", ["held/nowhere", "a/b/c", "held/", "held/no where"])
+def test_a_path_that_is_not_there_is_not_looked_for_on_a_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "held").mkdir()
+    monkeypatch.chdir(tmp_path)
+    # Whoever asks the network here fails.
+    monkeypatch.setattr("olvido.models.base.read_causal", None)
+    with pytest.raises(InputError, match=r"held|a/b/c"):
+        load(name)
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:99", "cpu:x", "", "xla"])
+def test_a_device_that_is_not_here_is_one_line(device: str) -> None:
+    with pytest.raises(InputError, match="this machine has cpu") as refused:
+        load("tiny", device=device)
+    assert "\n" not in str(refused.value)
+
+
 def test_an_unknown_dtype() -> None:
     with pytest.raises(UnknownName, match="did you mean 'bfloat16'"):
         load("tiny", dtype="float16")

@@ -378,3 +378,66 @@ def test_content_is_prompt_and_completion_and_which_is_which(task: Language) -> 
     assert content == task.content(Example("b", "Who?", "Ada")) == b'["Who?", "Ada"]'
     others = [("", "Who? Ada"), ("Who? Ada", ""), ("Ada", "Who?"), ("Who?", "ada"), ('"', '"')]
     assert len({content, *(task.content(Example("a", p, c)) for p, c in others)}) == 6
+
+
+def bert(kind: Any, **changed: Any) -> Any:
+    from transformers import BertConfig
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    return kind(BertConfig(vocab_size=848, num_attention_heads=2, **sizes, **changed))
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_model_that_reads_its_own_answers_is_refused(task: Language, taught: bool) -> None:
+    from transformers import (
+        BertForMaskedLM,
+        DistilBertConfig,
+        DistilBertForMaskedLM,
+        ModernBertConfig,
+        ModernBertForMaskedLM,
+    )
+
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    torch.manual_seed(0)
+    distilled = DistilBertForMaskedLM(
+        DistilBertConfig(vocab_size=848, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
+    )
+    modern = ModernBertForMaskedLM(
+        ModernBertConfig(vocab_size=848, num_attention_heads=2, pad_token_id=0, **small)
+    )
+    batch = task.collate(RECORDS)
+    for encoder in (bert(BertForMaskedLM), distilled, modern):
+        if taught:
+            # Trained by somebody else, who never asked.
+            steps = torch.optim.AdamW(encoder.parameters(), lr=1e-2)
+            for _ in range(3):
+                found = encoder(
+                    input_ids=batch.input_ids,
+                    attention_mask=batch.attention_mask,
+                    labels=batch.input_ids,
+                )
+                found.loss.backward()
+                steps.step()
+                steps.zero_grad()
+        with pytest.raises(InputError, match="no causal language model"):
+            task.losses(encoder, batch)
+
+
+def test_a_model_that_looks_back_alone_is_taken_whatever_it_was_made_of(task: Language) -> None:
+    from transformers import BertLMHeadModel, MixtralConfig, MixtralForCausalLM
+
+    experts = MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=848,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            num_local_experts=4,
+        )
+    )
+    batch = task.collate(RECORDS)
+    for model in (bert(BertLMHeadModel, is_decoder=True), experts, experts.to(torch.bfloat16)):
+        assert torch.isfinite(task.losses(model, batch)).all()

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from olvido.errors import InputError, MissingNeed
 from olvido.files import write
 from olvido.forgetting import Need, kind_of, make_method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
-from olvido.models import load, save
+from olvido.models import Loaded, load, save
 from olvido.tasks import Example, Language, examples
 from olvido.tasks.base import Row
 from olvido.tasks.people import halves
@@ -64,6 +65,8 @@ def compare(
     seeds: int = 3,
     level: str = "quick",
     chat: bool | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
     stage: Stage = lambda _: None,
 ) -> Comparison:
     """Run methods on several seeds, audit each result, and put them beside each other.
@@ -83,6 +86,7 @@ def compare(
         seeds: runs of each method.
         level: of the audits.
         chat: use the tokenizer's chat template; None: where there is one.
+        dtype: of the weights; `device`: where they lie.
         stage: told what begins.
 
     Raises:
@@ -110,15 +114,17 @@ def compare(
         "neighbours": examples(neighbours, "neighbours"),
         "general": examples(general, "general"),
     }
-    loaded = load(model)
+    read = partial(load, dtype=dtype, device=device)
+    loaded = read(model)
     task = Language(loaded.tokenizer, chat=chat)
     plan: dict[str, Any] = {
         "model": loaded.digest,
         "records": {name: _digest(some, task) for name, some in records.items()},
-        "reference": [load(other).digest for other in reference],
-        "base": None if base is None else [load(base).digest, references, _told(base, recipe)],
+        "reference": [read(other).digest for other in reference],
+        "base": None if base is None else [read(base).digest, references, _told(base, recipe)],
         "level": level,
         "chat": chat,
+        "device": device,
     }
     if loaded.digest in plan["reference"]:
         raise InputError(
@@ -128,7 +134,7 @@ def compare(
     _begin(out, plan)
     never, training = [str(other) for other in reference], None
     if base is not None:
-        never, training = _trained(out, base, recipe, references, records, chat, stage)
+        never, training = _trained(out, base, read, recipe, references, records, chat, stage)
     cells = []
     with tempfile.TemporaryDirectory(prefix="olvido-compare-") as scores:
         wanted = list(_wanted(methods, seeds, len(never)))
@@ -144,13 +150,15 @@ def compare(
                 seed,
                 level,
                 chat,
+                dtype,
+                device,
                 scores,
                 str(file),
             )
             cells.append(read_document(file) if file.exists() else _carried_out(order))
     document = {
         "model": loaded.digest,
-        "never_trained": [load(name).digest for name in never],
+        "never_trained": [read(name).digest for name in never],
         "references": len(never),
         "level": level,
         "seeds": seeds,
@@ -235,6 +243,7 @@ def _carried_out(order: Order) -> dict[str, Any]:
 def _trained(
     out: Path,
     base: str | Path,
+    read: Callable[..., Loaded],
     recipe: Recipe | None,
     count: int,
     records: Mapping[str, tuple[Example, ...]],
@@ -247,7 +256,7 @@ def _trained(
     for number in range(count):
         folder = out / "never" / str(number + 1)
         if not folder.exists():
-            start = load(base, seed=FIRST_SEED + number)
+            start = read(base, seed=FIRST_SEED + number)
             made = train(
                 start.model,
                 records=tuple(kept.values()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Order:
         seed: of the method; of `NEVER`, which of the references.
         level: of the audit.
         chat: whether the tokenizer's chat template is used; None: where there is one.
+        dtype: of the weights; `device`: where they lie.
         cache: a folder that keeps what models said.
         out: the document to write.
     """
@@ -46,6 +48,8 @@ class Order:
     seed: int
     level: str
     chat: bool | None
+    dtype: str
+    device: str
     cache: str
     out: str
 
@@ -70,7 +74,8 @@ class Order:
 
 def carry_out(order: Order) -> dict[str, Any]:
     """Forget, weigh, and audit."""
-    loaded = load(order.model)
+    read = partial(load, dtype=order.dtype, device=order.device)
+    loaded = read(order.model)
     task = Language(loaded.tokenizer, chat=order.chat)
     records = order.records
     suspect = loaded.model
@@ -97,7 +102,7 @@ def carry_out(order: Order) -> dict[str, Any]:
         told = outcome.to_dict()
         made |= {name: told[name] for name in ("cost", "stopped", "options", "trials", "history")}
         made["memory"] = {"peak": most, "before": began}
-    references = [load(name).model for name in order.references]
+    references = [read(name).model for name in order.references]
     if order.method == NEVER:
         suspect = references.pop(order.seed)
     report = audit(

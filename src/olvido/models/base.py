@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ def _smollm2(seed: int, cache: Path) -> Loaded:
     return _pretrained(str(fetch(cache)), "smollm2")
 
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MODELS: dict[str, Callable[[int, Path], Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
 """Models known by a short name."""
 
@@ -60,6 +62,7 @@ def load(
     *,
     seed: int = 0,
     dtype: str = "float32",
+    device: str = "cpu",
     cache: Path | None = None,
     trusted: Collection[str] = (),
 ) -> Loaded:
@@ -71,12 +74,14 @@ def load(
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
         seed: what `tiny` draws its weights from; trained models ignore it.
         dtype: `float32` or `bfloat16`.
+        device: where its weights are to lie, in torch's words: `cpu`, `cuda`, `cuda:1`, `mps`.
         cache: where fetched models are kept.
         trusted: folders or hub ids whose own code may run; no other's does.
 
     Raises:
         UnknownName: no such short name or folder.
-        InputError: the folder holds no causal language model, or the hub cannot be reached.
+        InputError: the folder holds no causal language model, the hub cannot be reached, or this
+            machine has no such device.
 
     >>> load("tiny", seed=3).digest == load("tiny", seed=3).digest
     True
@@ -85,14 +90,47 @@ def load(
 
     if dtype not in DTYPES:
         raise UnknownName("dtype", dtype, DTYPES)
+    require_device(device)
     text = str(name)
     if text in MODELS:
         loaded = MODELS[text](seed, cache or default_cache())
-    elif Path(text).is_dir() or ("/" in text and not text.startswith((".", "/", "~"))):
+    elif Path(text).is_dir() or _HUB_ID.fullmatch(text):
+        if not Path(text).is_dir() and Path(text).parent.is_dir():
+            # The hub would be asked for minutes where there is no network.
+            raise InputError(
+                f"there is no model {text}: {Path(text).parent} is a folder here, and holds no "
+                f"{Path(text).name!r}"
+            )
         loaded = _pretrained(text, text, code=text in trusted or Path(text).name in trusted)
     else:
         raise UnknownName("model", text, [*MODELS, "a folder", "organisation/model"])
-    return Loaded(loaded.model.to(getattr(torch, dtype)), loaded.tokenizer, loaded.name)
+    model = loaded.model.to(device=device, dtype=getattr(torch, dtype))
+    return Loaded(model, loaded.tokenizer, loaded.name)
+
+
+def require_device(name: str) -> None:
+    """Refuse a device that torch does not know, or that this machine does not have.
+
+    Raises:
+        InputError: saying which there are.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        here = ["cpu", *(d for d in ("cuda", "mps", "xpu") if _there(d))]
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"device {name!r} cannot be used ({reason}): this machine has {', '.join(here)}"
+        ) from None
+
+
+def _there(device: str) -> bool:
+    import torch
+
+    found = getattr(torch, device, None)
+    return bool(found and found.is_available())
 
 
 def _pretrained(where: str, name: str, *, code: bool = False) -> Loaded:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 from torch.nn import Module, ModuleList
 
 from olvido.errors import InputError
+
+_EXACT, _COARSE = 1e-3, 0.1
+"""Rounding, as a share of the logits' spread, in 32 bits and more and in fewer: far above what
+experts that are given other rows differ by (3e-7), below what an encoder does (7e-3 untrained)."""
 
 
 class _Reached(Exception):
@@ -54,6 +58,37 @@ def plain_model(model: Any) -> Any:
                 "merged into the weights: give the base model, or train a LoRA adapter"
             )
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def require_causal(model: Module, inputs: Mapping[str, Any], logits: Tensor) -> None:
+    """Refuse a model that reads what it is to predict: an encoder, whose losses say nothing.
+
+    Tried on one row rather than looked up, so that no list of architectures can go stale: other
+    tokens in its second half must leave the logits of the first as they are, but for rounding.
+
+    Args:
+        model: in evaluation mode.
+        inputs: of one row: `input_ids` and `attention_mask` [1, T].
+        logits: what the model made of them. [1, T, V]
+
+    Raises:
+        InputError: it is no causal model.
+    """
+    length = int(inputs["attention_mask"].sum())
+    kept = length // 2
+    if not kept:
+        return
+    ids = inputs["input_ids"].clone()
+    ids[0, kept:length] = (ids[0, kept:length] + 1) % logits.shape[-1]
+    before = logits[0, :kept].float()
+    apart = model(**{**inputs, "input_ids": ids}).logits[0, :kept].float() - before
+    allowed = _EXACT if logits.dtype.itemsize >= 4 else _COARSE
+    if float(apart.abs().max()) > allowed * float(before.std()):
+        raise InputError(
+            f"{type(model).__name__} is no causal language model: what it says of a token changes "
+            "with the tokens after it, so that it reads the answers it is asked for. Give a model "
+            "that was made to continue a text"
+        )
 
 
 def body_and_head(model: Module) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError
 from olvido.tasks.base import Batch, Example, text_content
-from olvido.tasks.blocks import blocks_of, body_and_head, given_to, plain_model
+from olvido.tasks.blocks import blocks_of, body_and_head, given_to, plain_model, require_causal
 from olvido.tasks.encoding import Encoder
 from olvido.tasks.generation import DRAWN, GREEDY, continued, positions
 from olvido.tasks.shared import goes_on, reread, shared_tokens
@@ -321,19 +321,20 @@ class Language:
         plain = plain_model(model)
         if plain not in self._head_alone:
             body, head = body_and_head(model)
-            if body is None or head is None:
-                self._head_alone[plain] = False
-                return False
             training = plain.training
             plain.eval()
-            ids, mask = batch.input_ids[:1], batch.attention_mask[:1]
-            first = Batch(batch.ids[:1], ids, mask, batch.targets[:1])
+            first = Batch(
+                batch.ids[:1], batch.input_ids[:1], batch.attention_mask[:1], batch.targets[:1]
+            )
             with torch.no_grad(), _asking(model, first):
-                whole = plain(input_ids=ids, attention_mask=mask, use_cache=False).logits
-                states = body(input_ids=ids, attention_mask=mask, use_cache=False)
-                split = head(states.last_hidden_state)
+                whole = plain(**_inputs(first)).logits
+                require_causal(plain, _inputs(first), whole)
+                alone = body is not None and head is not None
+                if alone:
+                    split = head(body(**_inputs(first)).last_hidden_state)
+                    alone = torch.equal(whole, split.to(whole.dtype))
             plain.train(training)
-            self._head_alone[plain] = torch.equal(whole, split.to(whole.dtype))
+            self._head_alone[plain] = alone
         return self._head_alone[plain]
 
     def _may_share(self, model: Module, batch: Batch) -> int:

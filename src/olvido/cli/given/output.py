@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.documents import finite
-from olvido.settings import Settings
+from olvido.settings import Settings, find_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from olvido.ledger.store import Store
+    from olvido.models import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,17 @@ class Terminal:
     def settings(self) -> Settings:
         """The workspace's settings. Raises InputError where there is no workspace."""
         return Settings.find(self.workspace)
+
+    def computing(self) -> Settings:
+        """How to compute: as the workspace says, or OLVIDO_* alone where there is none around."""
+        return Settings.load(find_folder(self.workspace) or Path.cwd())
+
+    def load(self, name: str, *, seed: int = 0) -> Loaded:
+        """A model from outside the ledger, on the device and of the type of `computing`."""
+        from olvido.models import load
+
+        how = self.computing()
+        return load(name, seed=seed, dtype=how.dtype, device=how.device, trusted=how.trusted)
 
     def store(self) -> Store:
         """The workspace's ledger, opened with its key; close it or use it in a `with` block."""

@@ -110,7 +110,6 @@ def audit(
     from olvido.cli.given.places import require_folder, require_page
     from olvido.cli.given.rows import examples_of
     from olvido.cli.weights.trained import about, require_alike
-    from olvido.models import load
     from olvido.tasks import Language
 
     training = _training(
@@ -140,9 +139,9 @@ def audit(
     }
     with stages(terminal) as stage:
         stage("Loading models")
-        suspect = load(model)
-        others = [load(name) for name in reference or []]
-        was = None if before is None else load(before)
+        suspect = terminal.load(model)
+        others = [terminal.load(name) for name in reference or []]
+        was = None if before is None else terminal.load(before)
         for option, loaded in [("--reference", o) for o in others] + [("--before", was)]:
             if loaded is not None:
                 require_alike(loaded, suspect, option)
@@ -163,7 +162,7 @@ def audit(
             examination = made_ready(reference=never)
         else:
             stage(f"Loading {training.base}")
-            first = training.begun(suspect)
+            first = training.begun(suspect, terminal)
             # What is wrong shall show before hours of training, and not after.
             made_ready(reference=first.model, shadows=training.placeholder(first, task))
             made, shadowing = training.done(first, task, probes, terminal, stage, cache)

@@ -79,6 +79,7 @@ def compare(
         )
     elif any(value is not None for value in (epochs, batch_size, lr)):
         raise InputError("--epochs, --batch-size and --lr are of models trained from a --base")
+    how = terminal.computing()
     with stages(terminal) as stage:
         found = door(
             model,
@@ -96,6 +97,8 @@ def compare(
             seeds=seeds,
             level=level,
             chat=chat,
+            dtype=how.dtype,
+            device=how.device,
             out=out,
             stage=stage,
         )

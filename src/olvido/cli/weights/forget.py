@@ -62,7 +62,7 @@ def forget(
     from olvido.cli.given.rows import examples_of
     from olvido.errors import InputError
     from olvido.forgetting import forget as door
-    from olvido.models import load, save
+    from olvido.models import save
     from olvido.tasks import Language
 
     written = list(option or [])
@@ -82,8 +82,8 @@ def forget(
     }
     with stages(terminal) as stage:
         stage(f"Loading {model}")
-        loaded = load(model)
-        never = [load(name).model for name in reference or ()]
+        loaded = terminal.load(model)
+        never = [terminal.load(name).model for name in reference or ()]
         outcome = door(
             loaded.model,
             **given,

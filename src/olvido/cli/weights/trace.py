@@ -116,13 +116,12 @@ def taught(
     """The model, what it was taught, how it is asked, and whom each record is about."""
     from olvido.cli.given.rows import examples_of
     from olvido.learners import Trained
-    from olvido.models import load
     from olvido.tasks import Language
     from olvido.workspace import Workspace
 
     if records is not None:
         rows = examples_of(records, "records")
-        loaded = load(model)
+        loaded = terminal.load(model)
         return Trained.untraced(loaded.model), rows, Language(loaded.tokenizer, chat=chat), None
     with Workspace(terminal.settings()) as workspace:
         held = workspace.load(model)

@@ -48,15 +48,13 @@ class Training:
             "shadows": self.shadows,
         }
 
-    def begun(self, suspect: Loaded) -> Loaded:
+    def begun(self, suspect: Loaded, terminal: Terminal) -> Loaded:
         """What the training began with.
 
         Raises:
             InputError: it is not what this model can have begun with.
         """
-        from olvido.models import load
-
-        first = load(self.base, seed=1)
+        first = terminal.load(self.base, seed=1)
         require_alike(first, suspect, "--base")
         if _shapes(first) != _shapes(suspect):
             raise InputError(
@@ -90,7 +88,6 @@ class Training:
         from olvido.audits.forecast import forecast_training
         from olvido.audits.membership.shadows import train_shadows
         from olvido.audits.references import train_references
-        from olvido.models import load
 
         forget, retain, holdout = (records[side] for side in ("forget", "retain", "holdout"))
         if self.shadows and not holdout:
@@ -116,7 +113,7 @@ class Training:
         if self.references:
             # A model that begins untrained begins elsewhere for each seed.
             starts = [
-                first.model if seed == 1 else load(self.base, seed=seed).model
+                first.model if seed == 1 else terminal.load(self.base, seed=seed).model
                 for seed in range(1, self.references + 1)
             ]
             references = train_references(

@@ -65,14 +65,13 @@ def verify_report(
     """
     from olvido.audits.report import check_report
     from olvido.documents import read_document
-    from olvido.models import load
 
     document = read_document(report)
     with stages(terminal) as stage:
         # A file that is no report is refused before a model is loaded for it.
         check_report(document, "")
         stage(f"Loading {model}")
-        digest = load(model).digest
+        digest = terminal.load(model).digest
     reasons = check_report(document, digest)
     found = {
         "report": str(report),
