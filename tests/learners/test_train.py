@@ -264,3 +264,27 @@ def test_adapters_on_layers_that_are_not_there(
     recipe = Recipe(lora=Lora(top_layers=top_layers))
     with pytest.raises(InputError, match=f"between 1 and 2, got {top_layers}"):
         train(small, records=few, task=task, recipe=recipe)
+
+
+@pytest.mark.parametrize("lr", [1e-5, 5e-5])
+def test_weights_that_cannot_move_are_told(
+    fresh: Any, learned: tuple[Example, ...], task: Language, lr: float
+) -> None:
+    model = copy.deepcopy(fresh).to(torch.bfloat16)
+    recipe = Recipe(epochs=1, batch_size=8, lr=lr, warmup=0)
+    with pytest.warns(UserWarning, match="cannot move") as told:
+        made = train(model, records=learned[:16], task=task, recipe=recipe)
+    before, after = model.state_dict(), made.model.state_dict()
+    still = [int((before[name] == after[name]).sum()) for name in before]
+    share = int(str(told[0].message).split("%")[0]) / 100
+    # Two steps, of which the second is shorter: at least as many stay as were foretold.
+    assert sum(still) / sum(value.numel() for value in before.values()) > share - 0.1
+
+
+@pytest.mark.parametrize(("kind", "lr"), [("bfloat16", 1e-2), ("float32", 1e-5)])
+def test_weights_that_can_move_are_not(
+    fresh: Any, learned: tuple[Example, ...], task: Language, kind: str, lr: float
+) -> None:
+    # A warning is an error here.
+    model = copy.deepcopy(fresh).to(getattr(torch, kind))
+    train(model, records=learned[:8], task=task, recipe=Recipe(epochs=1, batch_size=8, lr=lr))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from torch.nn import Module
 
 from olvido.errors import NotFinite
 from olvido.learners.recipe import Recipe
+
+_FEW = 0.1
+"""So many of the weights may stay where they are without a word."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Loop:
         self.accelerator = Accelerator(cpu=self.device.type == "cpu")
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = _optimizer(self.parameters, recipe)
+        _tell_stuck(self.parameters, recipe)
         self._watch = watch
         self._began = time.perf_counter()
 
@@ -173,3 +178,26 @@ def _optimizer(parameters: list[Any], recipe: Recipe) -> torch.optim.Optimizer:
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+
+
+def _tell_stuck(parameters: list[Any], recipe: Recipe) -> None:
+    """Warn where weights of 16 bits would stay as they are, however often they are told to move.
+
+    A step of AdamW is about as long as the rate; what is shorter than half the distance to the next
+    number is rounded away.
+    """
+    if recipe.optimizer == "sgd":
+        return
+    stuck = several = 0
+    for weights in (p.detach() for p in parameters if p.dtype.itemsize < 4):
+        exponents = torch.frexp(weights.float())[1]
+        apart = torch.finfo(weights.dtype).eps * torch.exp2(exponents - 1.0)
+        stuck += int((apart / 2 > recipe.lr).sum())
+        several += weights.numel()
+    if stuck > _FEW * several:
+        warnings.warn(
+            f"{stuck / several:.0%} of the weights in 16 bits cannot move at a learning rate of "
+            f"{recipe.lr:g}, because such a step is rounded away: load the model as float32, or "
+            "raise the rate",
+            stacklevel=3,
+        )
