@@ -28,6 +28,9 @@ from collections.abc import Iterable
 from typing import Any
 
 
+_LISTED = 40
+
+
 class OlvidoError(Exception):
     """Base of all errors that Olvido raises on purpose."""
 
@@ -73,7 +76,9 @@ class UnknownName(InputError):
         self.kind, self.name, self.known = kind, name, sorted(known)
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
         hint = f": did you mean {near[0]!r}?" if near else "."
-        listed = ", ".join(self.known[:20]) or "none yet"
+        listed = ", ".join(self.known[:_LISTED]) or "none yet"
+        if len(self.known) > _LISTED:
+            listed += f" and {len(self.known) - _LISTED} more"
         super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed}")
 
 

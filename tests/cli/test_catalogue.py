@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+import typer
 
 from olvido.audits import AUDITS
 from olvido.forgetting import ways
@@ -66,3 +67,28 @@ def test_audits_say_which_are_always_asked(olvido: Olvido) -> None:
 def test_the_catalogue_needs_no_workspace(olvido: Olvido) -> None:
     assert olvido("models")[0] == 2
     assert olvido("methods")[0] == 0
+
+
+@pytest.mark.parametrize(("shown", "known"), [("methods", ways()), ("audits", AUDITS)])
+def test_what_goes_to_another_program_has_a_line_for_each(
+    olvido: Olvido, shown: str, known: dict[str, type]
+) -> None:
+    out = olvido(shown)[1]
+    assert sum(line.startswith("│") for line in out.splitlines()) >= len(known)
+    first = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
+    assert set(known) <= set(first)
+    assert "" not in first
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, typer.Abort])
+def test_who_stops_a_command_is_told_in_a_line(
+    olvido: Olvido, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise stop
+
+    monkeypatch.setattr("olvido.cli.given.output.Terminal.emit", stopped)
+    status, out, err = olvido("methods")
+    assert (status, out) == (130, "")
+    assert err.startswith("olvido: stopped")
+    assert err.count("\n") == 1

@@ -19,6 +19,9 @@ from olvido.cli.weights import audit, compare, curvature, forget, learn, models,
 from olvido.errors import InputError, OlvidoError, StateError
 from olvido.processes import world_size
 
+_STOPPED = 130
+"""The exit status of who was interrupted, by the shell's custom."""
+
 app = typer.Typer(
     name="olvido",
     help="Make trained models forget, and prove it.",
@@ -88,10 +91,12 @@ def run(arguments: Sequence[str]) -> int:
         complain(_usage(error))
         return 2
     except typer.Abort:
-        return 130
+        status = _STOPPED
     except OSError as error:
         complain(f"{error.strerror or error}: {error.filename or 'see that the disk has room'}")
         return 2
+    if status == _STOPPED:
+        complain("stopped: what was finished is kept, and the same command goes on or begins again")
     return status if isinstance(status, int) else 0
 
 

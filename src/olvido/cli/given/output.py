@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from olvido.models import Loaded
 
 
+_UNFOLDED = 100_000
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What stood before the command's name: `olvido --workspace DIR models`."""
@@ -82,7 +85,8 @@ class Terminal:
         else:
             from rich.console import Console
 
-            console = Console(highlight=False)
+            # What goes into a file or another program is not folded to any window.
+            console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNFOLDED)
             for part in human:
                 if isinstance(part, str):
                     console.print(harmless(part), soft_wrap=True, markup=False)
