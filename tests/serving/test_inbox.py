@@ -110,3 +110,12 @@ def test_a_sound_log_is_checked_once_in_a_while_and_a_changed_one_each_time(
     assert not later[0].sound
     assert later[1] >= first[1]
     assert watch.log() is not later
+
+
+def test_an_edit_of_the_tables_is_told_on_the_page_of_the_log(front: Front) -> None:
+    front.store.add_request(RequestKind.ERASURE)
+    with front.store._write() as change:
+        change.connection.exec_driver_sql("UPDATE requests SET law = 'none'")
+    check, _ = Checked(front.store).log()
+    assert not check.sound
+    assert "req-0001" in str(check.reason)

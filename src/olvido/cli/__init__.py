@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from olvido.cli import catalogue, data, demo, workspace
+from olvido.cli import catalogue, data, demo, key, workspace
 from olvido.cli.answering import certificate, log, notice, request, serve, token, work
 from olvido.cli.given.output import Shared, complain
 from olvido.cli.weights import audit, compare, curvature, forget, learn, models, trace, verify
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(workspace.commands)
 app.add_typer(data.commands, name="data")
 app.add_typer(log.commands, name="log")
+app.add_typer(key.commands, name="key")
 app.add_typer(learn.commands)
 app.add_typer(models.commands, name="models")
 app.add_typer(request.commands, name="request")

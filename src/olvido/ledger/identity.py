@@ -22,7 +22,10 @@ from olvido.names import canonical_name, loose_forms, name_forms
 
 _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]*):([0-9a-f]{64})")
 _REMEMBERED = 500_000
-_KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})\n?")
+_KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})")
+_MAC = re.compile(r"(hmac-sha256|content|name):v([1-9][0-9]*):((?:[0-9]+:)?)([0-9a-f]{64})")
+_PURPOSES = {"hmac-sha256": b"subject", "content": b"content", "name": b"name"}
+_BOUND = re.compile('@([^@",\\s]+(?:,[^@",\\s]+)+)')
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -59,7 +62,10 @@ class SubjectId:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The secret under which subjects are digested, and its version.
+    """The secret under which subjects are digested, its version, and the secrets before it.
+
+    A rotated key digests what the one before it made: a name that nobody knows any more is found
+    again under a new secret, and whoever has only an earlier one finds nothing.
 
     >>> key = Key(version=1, secret=bytes(32))
     >>> key.subject("Ana Soler") == key.subject("SOLER,  ana")
@@ -68,6 +74,14 @@ class Key:
 
     version: int
     secret: bytes = field(repr=False)
+    earlier: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.version != len(self.earlier) + 1:
+            raise InputError(
+                f"version {self.version} of a key comes after {self.version - 1} secrets, got "
+                f"{len(self.earlier)}"
+            )
 
     @property
     def fingerprint(self) -> Digest:
@@ -86,7 +100,7 @@ class Key:
         canonical = canonical_name(name)
         if not canonical:
             raise InputError("expected the name of a subject, got an empty one")
-        return SubjectId(self.version, self._mac(b"subject", canonical.encode()).hex())
+        return SubjectId(self.version, self._chained(b"subject", canonical.encode()).hex())
 
     def kept(self, name: str) -> frozenset[bytes]:
         """16 bytes for each loose form of a name that is kept beside its subject."""
@@ -97,7 +111,7 @@ class Key:
         return self._forms(loose_forms(name)[1])
 
     def _forms(self, forms: Iterable[str]) -> frozenset[bytes]:
-        return frozenset(self._mac(b"form", form.encode())[:16] for form in forms)
+        return frozenset(self._form(form.encode(), 0) for form in forms)
 
     def name(self, said: Sequence[str]) -> str:
         """A run of folded words (`olvido.folding.words`) that may name somebody, as a digest.
@@ -108,7 +122,7 @@ class Key:
         >>> key.name(["ana", "soler"]).startswith("name:v1:2:")
         True
         """
-        mac = self._mac(b"name", " ".join(said).encode())
+        mac = self._chained(b"name", " ".join(said).encode())
         return f"name:v{self.version}:{len(said)}:{mac.hex()}"
 
     def names(self, name: str) -> list[str]:
@@ -116,8 +130,11 @@ class Key:
         return sorted(map(self.name, name_forms(name)))
 
     def record_id(self, content: bytes) -> str:
-        """An id for a record that came without one: the same for the same content and key."""
-        return "r-" + self._mac(b"record", content).hex()[:16]
+        """An id for a record that came without one: the same for the same content and first secret.
+
+        Ids stand where they cannot be made anew: in rows, traces and models.
+        """
+        return "r-" + self.at(1)._mac(b"record", content).hex()[:16]
 
     def content(self, *texts: str | None, about: Iterable[str] | None = None) -> str:
         """What a row says, as a digest that survives another spelling of letters and spaces.
@@ -132,14 +149,62 @@ class Key:
         >>> key.content("Yes.", about=["one"]) == key.content("Yes.", about=["other"])
         False
         """
-        said: list[object] = [fold(text) for text in texts if text is not None]
-        if about is not None:
-            said = [said, sorted(about)]
-        return f"content:v{self.version}:{self._mac(b'content', canonical_json(said)).hex()}"
+        said = [fold(text) for text in texts if text is not None]
+        mac = self._chained(b"content", canonical_json(said)).hex()
+        # Beside the digest and not in it: each is brought under a new key by itself.
+        bound = "" if about is None else "@" + ",".join(sorted(about))
+        return f"content:v{self.version}:{mac}{bound}"
+
+    def current(self, text: str) -> str:
+        """A text with every digest in it that an earlier version made as this one makes it.
+
+        Raises InputError for one of a later version.
+
+        >>> old = Key(version=1, secret=bytes(32))
+        >>> new = old.next()
+        >>> new.current(f"about {old.subject('Ana')}") == f"about {new.subject('Ana')}"
+        True
+        """
+        made = _MAC.sub(self._renewed, text)
+        return _BOUND.sub(lambda found: "@" + ",".join(sorted(found[1].split(","))), made)
+
+    def current_form(self, form: bytes, since: int) -> bytes:
+        """What `near` or `kept` of version `since` gave, as this version gives it."""
+        return self._form(form, since)
+
+    def _renewed(self, found: re.Match[str]) -> str:
+        kind, version, words_, mac = found.groups()
+        if int(version) > self.version:
+            raise InputError(
+                f"a digest was made with version {version} of the key, and this is version "
+                f"{self.version}: use the newest key file"
+            )
+        renewed = self._chained(_PURPOSES[kind], bytes.fromhex(mac), int(version))
+        return f"{kind}:v{self.version}:{words_}{renewed.hex()}"
+
+    def at(self, version: int) -> Key:
+        """The key as it was at an earlier version."""
+        secrets_ = (*self.earlier, self.secret)
+        return Key(version, secrets_[version - 1], secrets_[: version - 1])
+
+    def next(self) -> Key:
+        """The next version, under a new random secret."""
+        return Key(self.version + 1, secrets.token_bytes(32), (*self.earlier, self.secret))
 
     def derived(self, purpose: bytes, message: bytes) -> bytes:
         """32 bytes that whoever has no key can neither find nor test, for one purpose alone."""
         return self._mac(b"derived\x00" + purpose, message)
+
+    def _chained(self, purpose: bytes, message: bytes, since: int = 0) -> bytes:
+        """Under each secret after version `since`, what the one before it made."""
+        for secret in (*self.earlier, self.secret)[since:]:
+            message = hmac.digest(secret, purpose + b"\x00" + message, hashlib.sha256)
+        return message
+
+    def _form(self, message: bytes, since: int) -> bytes:
+        for secret in (*self.earlier, self.secret)[since:]:
+            message = hmac.digest(secret, b"form\x00" + message, hashlib.sha256)[:16]
+        return message
 
     def _mac(self, purpose: bytes, message: bytes) -> bytes:
         return hmac.digest(self.secret, purpose + b"\x00" + message, hashlib.sha256)
@@ -152,10 +217,19 @@ class Key:
         """
         key = cls(version=1, secret=secrets.token_bytes(32))
         try:
-            write(path, f"olvido-key:v{key.version}:{key.secret.hex()}\n", new=True)
+            write(path, key._lines(), new=True)
         except FileExistsError:
             raise StateError(f"the key file {path} exists: move it away or keep it") from None
         return key
+
+    def save(self, path: Path) -> None:
+        """Put this version into the file of the one before it: the old file or the new one."""
+        write(path, self._lines())
+
+    def _lines(self) -> str:
+        """The newest secret first, one a line."""
+        told = enumerate((*self.earlier, self.secret), 1)
+        return "".join(reversed([f"olvido-key:v{n}:{secret.hex()}\n" for n, secret in told]))
 
     @classmethod
     def load(cls, path: Path) -> Key:
@@ -167,10 +241,13 @@ class Key:
                 f"the key file {path} is missing: put back the copy you kept; without it no "
                 "subject can be found again"
             ) from None
-        match = _KEY.fullmatch(text)
-        if match is None:
+        found = [_KEY.fullmatch(line) for line in text.splitlines()]
+        told = [(int(one[1]), bytes.fromhex(one[2])) for one in found if one is not None]
+        versions = [version for version, _ in told]
+        if not told or None in found or versions != list(range(len(told), 0, -1)):
             raise StateError(f"{path} is not a key file of Olvido: put back the copy you kept")
-        return cls(int(match[1]), bytes.fromhex(match[2]))
+        (version, secret), *earlier = told
+        return cls(version, secret, tuple(one for _, one in reversed(earlier)))
 
 
 class Named:

@@ -72,9 +72,10 @@ class Inverted:
             about = read_document(folder / "about.json")
         except (InputError, OSError):
             about = {}
-        if about.get("footer") != footer:
+        made_of = {"footer": footer, "key": str(key.fingerprint)}
+        if not made_of.items() <= about.items():
             made = _made(data, file, key)
-            about = {"footer": footer, "rows": made[0]}
+            about = {**made_of, "rows": made[0]}
             _keep(data, file, about, dict(zip(_ARRAYS, made[1:], strict=True)))
         arrays = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
         return cls(about["rows"], *arrays)

@@ -164,7 +164,7 @@ class RowParser:
 
     def _subject(self, name: str) -> str:
         if SubjectId.is_one(name):
-            return name
+            return self._key.current(name)
         subject = str(self._key.subject(name))
         self.forms[subject] = self.forms.get(subject, frozenset()) | self._key.kept(name)
         return subject

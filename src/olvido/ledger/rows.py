@@ -28,6 +28,7 @@ from olvido.errors import DigestMismatch, StateError, UnknownName
 from olvido.files import FILE_MODE, UNFINISHED, make_folder, publish, unfinished_in
 from olvido.ledger.digests import canonical_json, records_root
 from olvido.ledger.facts import Dataset
+from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 
 COLUMNS = (
@@ -307,7 +308,17 @@ def load_rows(
         if identifier not in leaves:
             raise UnknownName(f"record of dataset {dataset.name!r}", identifier, leaves)
     left_out = set(exclude) if buried else gone.keys() | set(exclude)
-    return [_unpacked(rows[i]) for i in sorted(rows) if i not in left_out]
+    chosen = [rows[i] for i in sorted(rows) if i not in left_out]
+    return [_unpacked(row) | {"subjects": subjects_of(row, store.key)} for row in chosen]
+
+
+def subjects_of(row: Mapping[str, Any], key: Key) -> list[str]:
+    """Whom a stored row is about, as this version of the key makes it.
+
+    The row keeps what it was imported with: its digest, and all that rests on it, stands on that.
+    """
+    people = row["subjects"]
+    return people if key.version == 1 else sorted(map(key.current, people))
 
 
 def _unpacked(row: dict[str, Any]) -> dict[str, Any]:

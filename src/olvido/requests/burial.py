@@ -16,7 +16,7 @@ from olvido.folding import fold, words
 from olvido.ledger.facts import Request
 from olvido.ledger.identity import Named
 from olvido.ledger.lineage import Lineage
-from olvido.ledger.rows import stored_rows, text_of
+from olvido.ledger.rows import stored_rows, subjects_of, text_of
 from olvido.requests.desk import Office
 from olvido.requests.scope import names_of
 
@@ -44,7 +44,7 @@ def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> Non
         about = gone[dataset.id] = {r.id for r in lineage.records if r.dataset == dataset.id}
         for row in stored_rows(office.settings.data / dataset.file, about):
             said = _said(row)
-            barred.add(key.content(*said, about=row["subjects"]))
+            barred.add(key.content(*said, about=subjects_of(row, key)))
             if named.in_text(text_of(row)):
                 barred.add(key.content(*said))
             elif max(len(words(text or "")) for text in said[1:]) >= TELLING:
@@ -134,7 +134,8 @@ def replay_tombstones(office: Office, path: Path) -> dict[str, int]:
     document, store = read_document(path), office.store
     if document.get("form") != FORM or document.get("version") != VERSION:
         raise InputError(f"{path} is no list of tombstones: make one with 'olvido data tombstones'")
-    if document["key"] != str(store.key.fingerprint):
+    versions = range(1, store.key.version + 1)
+    if document["key"] not in [str(store.key.at(version).fingerprint) for version in versions]:
         raise InputError(f"{path} was written for another ledger: its key is another")
     counts = {"records": 0, "rows": 0, "models": 0, "digests": 0}
     for identifier, buried in document["records"].items():

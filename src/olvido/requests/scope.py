@@ -9,7 +9,7 @@ from olvido.errors import InputError
 from olvido.ledger.facts import Model, Record, Request
 from olvido.ledger.identity import Key, Named, SubjectId
 from olvido.ledger.lineage import Lineage
-from olvido.ledger.rows import stored_rows, text_of
+from olvido.ledger.rows import stored_rows, subjects_of, text_of
 from olvido.ledger.store import Store
 
 
@@ -68,7 +68,7 @@ def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]
         ids = [
             row["id"]
             for row in stored_rows(data / dataset.file)
-            if subject not in row["subjects"] and named.in_text(text_of(row))
+            if subject not in subjects_of(row, store.key) and named.in_text(text_of(row))
         ]
         if ids:
             found[dataset.id] = sorted(ids)

@@ -82,6 +82,8 @@ class Store(Answering):
     def open(cls, path_or_url: Path | str, *, key: Key) -> Self:
         """Open a ledger, its schema brought up to date.
 
+        A key of a later version than the ledger is used as it was: its rotation was cut off.
+
         Raises StateError when there is none, when its schema is newer than this code, or when the
         key is not the one its subjects were digested with.
         """
@@ -91,8 +93,12 @@ class Store(Answering):
             raise StateError(f"there is no ledger at {file}: make one with 'olvido init'")
         store = cls(engine.connect(url), key)
         engine.check_schema(store._engine)
-        with store._read() as connection:
-            expected = connection.execute(select(schema.ledger.c.key_fingerprint)).scalar()
+        with engine.transaction(store._engine, writing=False) as connection:
+            version, expected = connection.execute(
+                select(schema.ledger.c.key_version, schema.ledger.c.key_fingerprint)
+            ).one()
+        if version < key.version:
+            store.key = key = key.at(version)
         if expected != str(key.fingerprint):
             raise StateError(
                 f"the key does not belong to this ledger: expected fingerprint {expected}, found "
@@ -185,7 +191,7 @@ class Store(Answering):
     def records_of(self, subject: SubjectId) -> tuple[Record, ...]:
         """All records about a subject, tombstoned ones included; none is not an error."""
         with self._read() as connection:
-            found = datasets.records_of_subject(connection, subject)
+            found = datasets.records_of_subject(connection, self._current(subject))
         return tuple(record for _, record in found)
 
     def near(
@@ -207,6 +213,7 @@ class Store(Answering):
 
     def lineage(self, subject: SubjectId) -> Lineage:
         """A subject's records, their datasets, and how every concerned model stands to them."""
+        subject = self._current(subject)
         with self._read() as connection:
             found = datasets.records_of_subject(connection, subject)
             return self._lineage(connection, found, subject)

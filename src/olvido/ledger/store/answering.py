@@ -43,13 +43,17 @@ class Answering(Logged):
             request = requests.add(
                 change,
                 kind=RequestKind(kind),
-                subject=subject,
+                subject=subject and self._current(subject),
                 scope=scope or {},
                 law=law,
                 received_at=received_at,
                 detail=detail or {},
             )
-            about = {"id": request.id, "kind": request.kind, "subject": subject and str(subject)}
+            about = {
+                "id": request.id,
+                "kind": request.kind,
+                "subject": request.subject and str(request.subject),
+            }
             change.log("request-received", about | {"law": law})
         return request
 
@@ -106,7 +110,7 @@ class Answering(Logged):
 
     def suppress(self, digests: Iterable[str]) -> int:
         """Let nothing with these keyed digests in again; returns how many are new."""
-        digests = sorted(set(digests))
+        digests = sorted({self.key.current(digest) for digest in digests})
         with self._write() as change:
             fresh = closure.suppress(change, digests)
             if fresh:

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import now
 from olvido.ledger.identity import Key
 from olvido.ledger.store import log
@@ -35,6 +34,10 @@ class Change:
         self._told: list[tuple[str, Mapping[str, Any]]] = []
         self._before: dict[Entity, str | None] = {}
         self._after: dict[Entity, str | None] = {}
+
+    def rekey(self, key: Key) -> None:
+        """Go on under another version of the key."""
+        self._key, self.states = key, States(key)
 
     def touch(self, kind: str, keys: Iterable[tuple[Any, ...]]) -> None:
         """Say which entities will be changed, by their primary keys, before that is done."""
@@ -68,7 +71,7 @@ class Change:
             raise AssertionError(f"the log is told nothing of a change of {sorted(changed)}")
         for number, (kind, detail) in enumerate(self._told, 1):
             said = changed if number == len(self._told) else {}
-            self.write(kind, detail, canonical_json(said).decode() if said else None)
+            self.write(kind, detail, log.state_text(said))
 
     def write(self, kind: str, detail: Mapping[str, Any], state: str | None) -> None:
         """Append one entry at once."""

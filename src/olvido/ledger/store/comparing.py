@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from olvido.errors import StateError
 from olvido.ledger.identity import Key
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import FORMS, RECORDS, find
-from olvido.ledger.store.log import REDACTION, rows_of
+from olvido.ledger.store.log import REDACTION, ROTATION, rows_of, stated
 from olvido.ledger.store.state import KINDS, Entity, States, tables_of
 from olvido.ledger.store.verifying import verify
 
@@ -131,13 +130,16 @@ def _replayed(rows: Sequence[Any]) -> tuple[dict[str, _Said], list[Difference]]:
     last: dict[str, _Said] = {}
     found: list[Difference] = []
     moved: dict[int, Any] = {}
+    rotated = max((row.seq for row in rows if row.kind == ROTATION), default=0)
+    # A rotated key says all of it anew.
+    rows = rows[max(rotated - 1, 0) :]
     for row in rows:
-        if row.kind == REDACTION and row.state:
-            moved.update((int(seq), said) for seq, said in json.loads(row.state).items())
+        if row.kind == REDACTION:
+            moved.update((int(seq), said) for seq, said in stated(row.state).items())
     for row in rows:
         if row.kind == REDACTION:
             continue
-        said = json.loads(row.state) if row.state else moved.get(row.seq, {})
+        said = stated(row.state) or moved.get(row.seq, {})
         for name, value in said.items():
             before, after = value if isinstance(value, list) else (None, value)
             known, entry = last.get(name, (None, None))

@@ -163,6 +163,19 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
         ) from error
 
 
+def wipe(engine: Engine) -> None:
+    """Leave nothing in SQLite's free pages and journal of what its tables said before.
+
+    In Postgres that is the work of VACUUM and of its administrator.
+    """
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("VACUUM")
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def shown(url: URL) -> str:
     """Where a ledger lies, without the password to it."""
     return str(sqlite_file(url) or url.render_as_string(hide_password=True))

@@ -42,6 +42,18 @@ SIGNER = "signing-key-named"
 SIGNED = "head-signed"
 """The kind of the entry that says that a head of the log was signed, and kept."""
 
+ROTATION = "key-rotated"
+"""The kind of the entry from which on another version of the key makes codes and digests of state.
+
+It tells of redactions as well, says the state of every entity anew, and lets what entries before it
+said of that be forgotten: whoever has the key before this one could test guesses with it."""
+
+TELLING = (REDACTION, ROTATION)
+"""The kinds of entries that say which ones were redacted."""
+
+UNREDACTED = (REDACTED, REDACTION, ROTATION, SIGNER)
+"""The kinds of entries that are not redacted: others rest on what they say."""
+
 CLOCK = "clock-stepped-back"
 """The kind of the entry that tells that the clock said less than the log, and what it said."""
 
@@ -88,8 +100,28 @@ def commit(
     salt: bytes, seq: int, at: str, kind: str, detail: str, state: str | None = None
 ) -> Digest:
     """An entry's leaf; `detail` is its canonical JSON as text, `state` what it says of entities."""
-    said = [seq, at, kind, detail] if state is None else [seq, at, kind, detail, state]
-    return Digest.of(salt + canonical_json(said))
+    said = [seq, at, kind, detail]
+    return Digest.of(salt + canonical_json(said if state is None else [*said, leaf_of(state)]))
+
+
+def leaf_of(state: str) -> str:
+    """What stands for a state in its entry's leaf, and in its place once it is forgotten."""
+    return state if state.startswith("sha256:") else str(Digest.of(state.encode()))
+
+
+def state_text(said: Mapping[str, Any]) -> str | None:
+    """What an entry keeps of entities: with random bytes, or nothing where nothing is said."""
+    if not said:
+        return None
+    return canonical_json({"of": dict(said), "salt": secrets.token_hex(32)}).decode()
+
+
+def stated(state: str | None) -> Mapping[str, Any]:
+    """What an entry said of entities; nothing where it said nothing, or that was forgotten."""
+    if state is None or state.startswith("sha256:"):
+        return {}
+    found: Mapping[str, Any] = json.loads(state)["of"]
+    return found
 
 
 def code(key: Key, before: str | None, seq: int, commitment: str) -> str:
@@ -110,7 +142,7 @@ def last_state(connection: Connection, name: str) -> str | None:
     query = select(table.c.seq, table.c.kind, table.c.state).where(told)
     found: dict[int, Any] = {}
     for row in connection.execute(query.order_by(table.c.seq.desc())):
-        said = json.loads(row.state)
+        said = stated(row.state)
         # A redaction tells of entries that are older than it, and maybe than the next one here.
         of = said.items() if row.kind == REDACTION else [(row.seq, said)]
         found |= {int(seq): one[name] for seq, one in of if name in one}
@@ -135,33 +167,43 @@ def redact(change: Change, numbers: Iterable[int], reason: str, key: SigningKey)
 
     What they said of the state of entities, keyed digests, stands in that entry from now on.
     """
-    chosen, table, connection = sorted(set(numbers)), schema.log, change.connection
-    rows = {row.seq: row for row in rows_of(connection)}
+    chosen = sorted(set(numbers))
+    rows = {row.seq: row for row in rows_of(change.connection)}
     for seq in chosen:
         if seq not in rows:
             raise InputError(f"the log has no entry {seq}: its entries are 1 to {len(rows)}")
-        if rows[seq].kind in (REDACTED, REDACTION, SIGNER):
+        if rows[seq].kind in UNREDACTED:
             raise InputError(f"entry {seq} of the log is {rows[seq].kind}: it cannot be redacted")
     if not chosen or not reason.strip():
         raise InputError("expected the numbers of entries to redact, and a reason")
-    at = change.at.isoformat()
-    connection.execute(
-        update(table)
-        .where(table.c.seq.in_(chosen))
-        .values(at=at, kind=REDACTED, detail="{}", state=None, salt=None)
-    )
-    states = {str(seq): json.loads(rows[seq].state) for seq in chosen if rows[seq].state}
-    state = canonical_json(states).decode() if states else None
-    said = {"entries": chosen, "reason": reason, "key": str(key.public)}
-    leaves = [rows[seq].commitment for seq in chosen]
-    signature = key.sign(redaction(at, said, leaves, state))
-    change.write(REDACTION, said | {"signature": signature.hex()}, state)
+    states = {str(seq): said for seq in chosen if (said := stated(rows[seq].state))}
+    empty(change, [rows[seq] for seq in chosen], REDACTION, {"reason": reason}, states, key)
+
+
+def empty(
+    change: Change,
+    rows: Sequence[Any],
+    kind: str,
+    detail: Mapping[str, Any],
+    states: Mapping[str, Any],
+    key: SigningKey,
+) -> None:
+    """Take the content out of entries, and write the entry that tells so, signed."""
+    table, at = schema.log, change.at.isoformat()
+    gone = {"at": at, "kind": REDACTED, "detail": "{}", "state": None, "salt": None}
+    for row in rows:
+        change.connection.execute(update(table).where(table.c.seq == row.seq).values(gone))
+    said = {**detail, "entries": [row.seq for row in rows], "key": str(key.public)}
+    state = state_text(states)
+    signature = key.sign(redaction(at, said, [row.commitment for row in rows], state))
+    change.write(kind, said | {"signature": signature.hex()}, state)
 
 
 def redaction(at: str, said: Mapping[str, Any], leaves: Sequence[str], state: str | None) -> bytes:
     """What is signed of a redaction: when, what it says, and the leaves that it left without."""
-    told = {name: said[name] for name in ("entries", "reason", "key")}
-    return canonical_json(["olvido/log-redaction/1", at, told, list(leaves), state])
+    told = {name: value for name, value in said.items() if name != "signature"}
+    leaf = None if state is None else leaf_of(state)
+    return canonical_json(["olvido/log-redaction/1", at, told, list(leaves), leaf])
 
 
 def entries(connection: Connection, kind: str | None = None) -> tuple[LogEntry, ...]:

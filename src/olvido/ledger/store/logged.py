@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
-from olvido.errors import StateError
+from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import LogEntry, now
-from olvido.ledger.identity import Key
+from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.signing import Checkpoint, SigningKey, public_file
-from olvido.ledger.store import comparing, engine, log, verifying
+from olvido.ledger.store import comparing, engine, log, rotating, schema, verifying
 from olvido.ledger.store.changing import Change
 from olvido.ledger.store.comparing import Difference
 from olvido.ledger.store.log import Inclusion
@@ -31,6 +31,7 @@ class Logged:
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         with engine.transaction(self._engine, writing=False) as connection:
+            self._demand_key(connection)
             try:
                 yield connection
             except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -43,9 +44,41 @@ class Logged:
     @contextmanager
     def _write(self) -> Iterator[Change]:
         with engine.transaction(self._engine, writing=True) as connection:
+            self._demand_key(connection)
             change = Change(connection, self.key)
             yield change
             change.finish()
+
+    def _demand_key(self, connection: Connection) -> None:
+        """Raise StateError where the key was rotated since: nobody would be found any more."""
+        version = connection.execute(select(schema.ledger.c.key_version)).scalar()
+        if version not in (None, self.key.version):
+            raise StateError(
+                f"the key of this ledger is of version {version} since it was rotated, and this "
+                f"program works with version {self.key.version}: start it again"
+            )
+
+    def _current(self, subject: SubjectId) -> SubjectId:
+        """A subject that an earlier version of the key made, as this one makes it."""
+        return SubjectId.from_str(self.key.current(str(subject)))
+
+    def rotate(self, key: Key, signer: SigningKey) -> None:
+        """Go on under the next version of the key, which is in its file already.
+
+        Whatever the old one made is made anew or destroyed, in one transaction that the log tells
+        of; the rows of datasets keep the subjects that they were imported with, and are read with
+        the secrets before this one.
+
+        Raises:
+            InputError: it is not the next version of this ledger's key.
+            StateError: the ledger is not sound, or this is not the key that signs for it.
+        """
+        if key.version != self.key.version + 1 or key.at(self.key.version) != self.key:
+            raise InputError("expected the next version of this ledger's key, got another")
+        with self._write() as change:
+            rotating.rotate(change, self.key, key, signer)
+        self.key = key
+        engine.wipe(self._engine)
 
     def events(self, kind: str | None = None) -> tuple[LogEntry, ...]:
         """The log, or its entries of one kind, the oldest first."""
@@ -127,13 +160,14 @@ class Logged:
         with self._read() as connection:
             return verifying.verify(connection, self.key, known_head, known)
 
-    def differences(self) -> tuple[Difference, ...]:
+    def differences(self, datasets: Collection[str] | None = None) -> tuple[Difference, ...]:
         """Where the tables are not what the log says of them; nothing where they are.
 
-        What a log says is worth what `verify_log` makes of it.
+        What a log says is worth what `verify_log` makes of it. `datasets` are ids of those whose
+        records are gone through, which takes the longer the more they are; None for all.
         """
         with self._read() as connection:
-            return comparing.differences(connection, self.key)
+            return comparing.differences(connection, self.key, datasets)
 
     def check_entities(self, datasets: Collection[str] = ()) -> None:
         """Refuse to go on from a ledger that is not what its log says.

@@ -17,8 +17,9 @@ from olvido.ledger.identity import Key
 from olvido.ledger.signing import Checkpoint, PublicKey
 from olvido.ledger.store.log import (
     REDACTED,
-    REDACTION,
+    ROTATION,
     SIGNER,
+    TELLING,
     checkpoints,
     code,
     commit,
@@ -95,7 +96,11 @@ def verify(
 
 def _first_wrong(rows: Sequence[Any], key: Key) -> tuple[int | None, str | None]:
     """The first entry that gives itself away, and why."""
-    told = {s: r for r in rows if r.kind == REDACTION and _committed(r) for s in _redacted(r)}
+    told = {s: r for r in rows if r.kind in TELLING and _committed(r) for s in _redacted(r)}
+    rotations = [row.seq for row in rows if row.kind == ROTATION]
+    if len(rotations) >= key.version:
+        return rotations[0], f"entry {rotations[0]} tells of a key that nobody has"
+    version = key.version - len(rotations)
     leaves = {row.seq: row.commitment for row in rows}
     signer: PublicKey | None = None
     before: str | None = None
@@ -111,7 +116,10 @@ def _first_wrong(rows: Sequence[Any], key: Key) -> tuple[int | None, str | None]
                 return seq, f"entry {seq} lost its content, and no entry of the log tells why"
         elif not _committed(row):
             return seq, f"entry {seq} was changed"
-        made = code(key, before, seq, row.commitment)
+        if str(row.state).startswith("sha256:") and seq >= max(rotations, default=0):
+            return seq, f"entry {seq} lost what it said of the tables, and no entry tells why"
+        version += row.kind == ROTATION
+        made = code(key.at(version), before, seq, row.commitment)
         if not hmac.compare_digest(made.encode(), row.mac.encode()):
             return seq, f"entry {seq} was not written with this workspace's key, or moved"
         before = row.mac
@@ -122,7 +130,7 @@ def _first_wrong(rows: Sequence[Any], key: Key) -> tuple[int | None, str | None]
         newest = row.at
         if row.kind == SIGNER and signer is None:
             signer = PublicKey.from_str(json.loads(row.detail)["key"])
-        if row.kind == REDACTION and not _signed(row, leaves, signer):
+        if row.kind in TELLING and not _signed(row, leaves, signer):
             return seq, f"entry {seq} tells of a redaction that this ledger's key did not sign"
     return None, None
 
