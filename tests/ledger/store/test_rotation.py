@@ -271,7 +271,7 @@ def test_whoever_works_with_the_old_key_is_stopped(
         "UPDATE log SET kind = 'key-rotated' WHERE seq = 2",
         "DELETE FROM log WHERE seq >= {rotation}",
         "UPDATE requests SET law = 'x'",
-        "UPDATE ledger SET key_fingerprint = 'x'",
+        "UPDATE ledger SET key_version = key_version - 1",
         "DELETE FROM tombstones",
     ],
 )
@@ -283,6 +283,26 @@ def test_edits_are_found_after_a_rotation_too(
     (rotation,) = filled.events(log.ROTATION)
     bare.execute(edit.format(last=filled.events_count(), rotation=rotation.seq))
     assert not filled.verify_log().sound or filled.differences()
+
+
+@pytest.mark.parametrize("written", ["x", "that of before"])
+def test_a_ledger_that_names_another_key_is_not_worked_with(
+    filled: Store, bare: Bare, ledger: Path | str, signer: SigningKey, written: str
+) -> None:
+    old = filled.key
+    new = old.next()
+    filled.rotate(new, signer)
+    fingerprint = written if written == "x" else old.fingerprint
+    bare.execute(f"UPDATE ledger SET key_fingerprint = '{fingerprint}'")
+    for use in (filled.verify_log, filled.datasets, lambda: filled.note("notice-written", {})):
+        with pytest.raises(StateError, match="start it again"):
+            use()
+    if written == "x":
+        with pytest.raises(StateError, match="does not belong"):
+            Store.open(ledger, key=new)
+    else:
+        with Store.open(ledger, key=new) as again:
+            assert not again.verify_log().sound
 
 
 def test_the_old_key_writes_no_history(filled: Store, bare: Bare, signer: SigningKey) -> None:

@@ -138,6 +138,7 @@ EDITS = {
     "a name that is like nobody's": "DELETE FROM subject_forms WHERE form = (SELECT form FROM "
     "subject_forms ORDER BY form DESC LIMIT 1)",
     "another key": "UPDATE ledger SET key_version = 2",
+    "no key": "UPDATE ledger SET key_version = 0",
 }
 
 

@@ -94,16 +94,15 @@ class Store(Answering):
         store = cls(engine.connect(url), key)
         engine.check_schema(store._engine)
         with engine.transaction(store._engine, writing=False) as connection:
-            version, expected = connection.execute(
-                select(schema.ledger.c.key_version, schema.ledger.c.key_fingerprint)
-            ).one()
-        if version < key.version:
-            store.key = key = key.at(version)
-        if expected != str(key.fingerprint):
+            expected = connection.execute(select(schema.ledger.c.key_fingerprint)).scalar()
+        versions = [key.at(version) for version in range(1, key.version + 1)]
+        used = next((one for one in versions if str(one.fingerprint) == expected), None)
+        if used is None:
             raise StateError(
                 f"the key does not belong to this ledger: expected fingerprint {expected}, found "
                 f"{key.fingerprint}. Put back the key file that was made with the ledger"
             )
+        store.key = used
         return store
 
     def close(self) -> None:

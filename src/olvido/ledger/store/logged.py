@@ -51,11 +51,12 @@ class Logged:
 
     def _demand_key(self, connection: Connection) -> None:
         """Raise StateError where the key was rotated since: nobody would be found any more."""
-        version = connection.execute(select(schema.ledger.c.key_version)).scalar()
-        if version not in (None, self.key.version):
+        # By what no keeper can make without being refused: of an edited version the log tells.
+        known = connection.execute(select(schema.ledger.c.key_fingerprint)).scalar()
+        if known not in (None, str(self.key.fingerprint)):
             raise StateError(
-                f"the key of this ledger is of version {version} since it was rotated, and this "
-                f"program works with version {self.key.version}: start it again"
+                "the key of this ledger is not the one that this program opened it with: where it "
+                "was rotated since, start it again"
             )
 
     def _current(self, subject: SubjectId) -> SubjectId:
