@@ -7,12 +7,11 @@ place may be somebody else's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
 
 from olvido.artifacts import shapes
+from olvido.artifacts.kind import Holds, Kind, Way, Who
 from olvido.artifacts.shapes import GENERATOR, NOTE, header, owned, remove, remove_model
 
 __all__ = [
@@ -26,67 +25,11 @@ __all__ = [
     "Who",
     "header",
     "owned",
+    "parts",
     "recognised",
     "remove",
     "remove_model",
 ]
-
-
-class Holds(StrEnum):
-    """What of a person a file may hold."""
-
-    ROWS = "rows"
-    WEIGHTS = "weights"
-    SCORES = "scores"
-    ACTIVATIONS = "activations"
-    NAMES = "names"
-    DIGESTS = "digests"
-
-
-class Way(StrEnum):
-    """How a kind is erased."""
-
-    REMOVED = "removed"
-    REWRITTEN = "rewritten"
-    KEPT = "kept"
-    STATED = "stated"
-
-
-class Who(StrEnum):
-    """Who can erase one, the easiest first."""
-
-    ALL = "olvido"
-    NAMED = "by-name"
-    TEAM = "team"
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of artefact.
-
-    Attributes:
-        name: what an item of the closure begins with, before its colon.
-        says: what it is.
-        holds: what it may hold.
-        way: how it is erased.
-        who: who can, where it lies in the workspace. `ALL` is for what Olvido wrote, and can make
-            again or is well without.
-        others: whether it holds data of others as well.
-        writers: modules that write it; none where it is somebody else's.
-        shape: whether a file or folder is one; None where only the ledger, or a look into the file,
-            tells.
-        told: whether what the records say decides about it, so that their rows have to be there.
-    """
-
-    name: str
-    says: str
-    holds: frozenset[Holds]
-    way: Way = Way.REMOVED
-    who: Who = Who.NAMED
-    others: bool = True
-    writers: tuple[str, ...] = ()
-    shape: Callable[[Path], bool] | None = None
-    told: bool = False
 
 
 def recognised(path: Path, *, told: bool = False) -> Kind | None:
@@ -105,6 +48,16 @@ def recognised(path: Path, *, told: bool = False) -> Kind | None:
                 # Whatever is wrong with it, it is not what that kind's writer wrote.
                 continue
     return None
+
+
+def parts(path: Path, kind: Kind) -> tuple[Path, ...]:
+    """The files that are removed when one of a kind is: itself, or those that Olvido put into it.
+
+    Whatever else lies in a folder is not Olvido's, and stays.
+    """
+    if kind.parts is None or path.is_symlink() or not path.is_dir():
+        return (path,)
+    return tuple(kind.parts(path))
 
 
 _H = Holds
@@ -138,6 +91,7 @@ _KNOWN = (
             "olvido.models.composite.router",
             "olvido.learners.storage",
         ),
+        parts=owned,
     ),
     Kind(
         "checkpoints",
@@ -145,6 +99,7 @@ _KNOWN = (
         frozenset({_H.WEIGHTS}),
         who=Who.ALL,
         writers=("olvido.learners.runs.checkpoint",),
+        parts=shapes.checkpoints_of,
     ),
     Kind(
         "activations",
@@ -153,6 +108,7 @@ _KNOWN = (
         way=Way.REWRITTEN,
         who=Who.ALL,
         writers=("olvido.learners.modular.activations",),
+        parts=shapes.activations_of,
     ),
     Kind(
         "export",
@@ -160,6 +116,7 @@ _KNOWN = (
         frozenset({_H.WEIGHTS}),
         who=Who.ALL,
         writers=("olvido.cli.weights.models",),
+        parts=owned,
     ),
     Kind(
         "log",
@@ -189,7 +146,8 @@ _KNOWN = (
         frozenset({_H.ROWS, _H.WEIGHTS, _H.SCORES, _H.ACTIVATIONS}),
         who=Who.ALL,
         writers=("olvido.files", "olvido.ledger.importing", "olvido.ledger.rows"),
-        shape=shapes.temporary,
+        shape=shapes.is_unfinished,
+        parts=shapes.unfinished_parts,
     ),
     Kind(
         "run",
@@ -198,6 +156,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.learners.runs.checkpoint",),
         shape=shapes.is_run,
+        parts=shapes.run_parts,
     ),
     Kind(
         "scores",
@@ -206,6 +165,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.audits.scoring.cache",),
         shape=shapes.is_scores,
+        parts=shapes.scores_parts,
     ),
     Kind(
         "training",
@@ -214,6 +174,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.audits.trainings",),
         shape=shapes.is_training,
+        parts=shapes.training_parts,
     ),
     Kind(
         "curvature",
@@ -222,6 +183,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.curvature.storage",),
         shape=shapes.is_curvature,
+        parts=shapes.curvature_parts,
     ),
     Kind(
         "comparison",
@@ -230,6 +192,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.comparison.base", "olvido.comparison.cell"),
         shape=shapes.is_comparison,
+        parts=shapes.comparison_parts,
     ),
     Kind(
         "orphan",
@@ -238,6 +201,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.learners.storage",),
         shape=shapes.is_orphan,
+        parts=shapes.owned,
     ),
     Kind(
         "checkpoint",
@@ -351,6 +315,18 @@ _KNOWN = (
         told=True,
     ),
     Kind(
+        "foreign",
+        "a file that Olvido did not write, in a folder of its own that goes or went",
+        frozenset(Holds),
+    ),
+    Kind(
+        "hardlink",
+        "another name, where nobody looked, of a file that holds it",
+        frozenset(Holds),
+        way=Way.STATED,
+        who=Who.TEAM,
+    ),
+    Kind(
         "link",
         "a symbolic link that leads where nobody looked",
         frozenset(Holds),
@@ -365,7 +341,6 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KNOWN}
 
 APART: Mapping[str, str] = {
     "olvido.accounts": "names of people on the team, and digests of how they prove who they are",
-    "olvido.artifacts.shapes": "gives what is being removed the name of what is unfinished",
     "olvido.requests.closure.copies.rewriting": "only makes the bytes that another module writes",
     "olvido.ledger.identity": "the key, which is the workspace's own",
     "olvido.ledger.signing": "the signing key and its public half",

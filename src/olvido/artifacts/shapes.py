@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
-from olvido.files import UNFINISHED, unfinished_in
+from olvido.files import UNFINISHED
 
 CHECKPOINT = re.compile(r"step-(\d{9})-([0-9a-f]{64})\.pt")
 """A checkpoint's name: its step, and SHA-256 of its bytes."""
+ACTIVATIONS = "activations.safetensors"
+"""The name of activations of records."""
 CARD = ("card.json", "weights.safetensors")
 """The two files of a training that an audit kept."""
+CARDED = "from a ledger, by Olvido"
+"""Stands in the card of every model that is exported."""
 NOTE = "olvido.json"
 """What a model's folder says of its training."""
 GENERATOR = '<meta name="generator" content="Olvido">'
@@ -33,13 +36,22 @@ _OWNED = re.compile(
     r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
     r"|(adapter_config|config|generation_config|special_tokens_map|added_tokens)\.json"
     r"|(tokenizer|tokenizer_config|vocab|ensemble|routed|router|olvido)\.json"
-    r"|tokenizer\.model|merges\.txt|chat_template\.(jinja|json)|router\.safetensors|README\.md)"
-    r"|logs/[^/]+\.bin"
-    r"|checkpoints/([^/]+/)?(step-\d{9}-[0-9a-f]{64}\.pt|activations\.safetensors|\..+)"
+    r"|tokenizer\.model|spiece\.model|sentencepiece\.bpe\.model|vocab\.txt"
+    r"|merges\.txt|chat_template\.(jinja|json)|router\.safetensors|README\.md)"
+    r"|logs/(?P<run>[^/]+)\.bin"
+    r"|checkpoints/([^/]+/)?(step-\d{9}-[0-9a-f]{64}\.pt|activations\.safetensors"
+    rf"|{_UNFINISHED.pattern})"
 )
 """What `save_pretrained` and the trace put into a model's folder."""
+_LEFT = re.compile(
+    rf"{_OWNED.pattern}|card\.json|weights\.safetensors|index\.json|part-\d{{5}}\.safetensors"
+    r"|about\.json|(runs|ends|places)\.npy"
+)
+"""What a folder may hold whose writer was broken off: its files may be torn, names are left."""
 _HEADER = 100_000_000
 """Bytes that a safetensors file may describe itself with."""
+_MARKS = (NOTE, CARD[0], "index.json", "plan.json")
+"""What folders are known by."""
 _READ = 64_000_000
 """Bytes of a document that is read to recognise it."""
 
@@ -49,40 +61,69 @@ def owned(folder: Path) -> Iterator[Path]:
 
     A composite model has members, or a base and modules, in folders of their own.
     """
+    runs = None
     for path in _files(folder) if folder.is_dir() else ():
         within = path.relative_to(folder)
-        if not path.is_symlink() and _OWNED.fullmatch(within.as_posix()):
-            part = within.parts[0]
-            if part.startswith("member-") and not (folder / "ensemble.json").is_file():
+        named = _OWNED.fullmatch(within.as_posix())
+        if named is None or path.is_symlink():
+            continue
+        part = within.parts[0]
+        if part.startswith("member-") and not (folder / "ensemble.json").is_file():
+            continue
+        if part in ("base", "modules") and not (folder / "routed.json").is_file():
+            continue
+        if part == "logs":
+            runs = _runs(folder) if runs is None else runs
+            if named["run"] not in runs:
                 continue
-            if part in ("base", "modules") and not (folder / "routed.json").is_file():
-                continue
-            if path.name == "README.md" and "olvido" not in path.read_text("utf-8", "replace"):
-                continue
-            yield path
+        if path.name == "README.md" and CARDED not in path.read_text("utf-8", "replace"):
+            continue
+        yield path
 
 
-def remove_model(folder: Path) -> None:
-    """Remove a model's files; what somebody else put into its folder stays there."""
-    for path in list(owned(folder)):
-        path.unlink()
-    inner = sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True)
-    for path in (*inner, folder) if folder.is_dir() else ():
-        if not path.is_symlink() and not any(path.iterdir()):
-            path.rmdir()
+def _runs(folder: Path) -> frozenset[str]:
+    """The names of the runs of which a model's folder has the logs; none where it has no note."""
+    try:
+        return frozenset(_document(folder / NOTE)["runs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()
 
 
-def remove(path: Path) -> None:
-    """Remove a file, a link or a folder that is all Olvido's; a crash leaves it whole or gone.
+def remove(path: Path, parts: Iterable[Path]) -> tuple[Path, ...]:
+    """Remove a file or, of a folder, what Olvido wrote in it; returns what others put there.
 
-    A folder is first given the name of what is unfinished, under which its rest is found again.
+    It stays with the folders that it lies in. What a folder is known by goes last: after a crash
+    the rest is found again.
+
+    Args:
+        path: a file, a link or a folder.
+        parts: the files to remove, in it or itself.
     """
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-        return
-    going = unfinished_in(path.parent)
-    path.rename(going)
-    shutil.rmtree(going)
+    goes = sorted(
+        dict.fromkeys(parts), key=lambda part: part.parent == path and part.name in _MARKS
+    )
+    for part in goes:
+        part.unlink(missing_ok=True)
+    emptied = {home for part in goes for home in part.parents if path in (home, *home.parents)}
+    for home in sorted(emptied, key=lambda home: -len(home.parts)):
+        if not any(home.iterdir()):
+            home.rmdir()
+    return tuple(_files(path)) if path.is_dir() and not path.is_symlink() else ()
+
+
+def checkpoints_of(folder: Path) -> Iterator[Path]:
+    """The checkpoints in a model's folder."""
+    return (path for path in owned(folder) if CHECKPOINT.fullmatch(path.name))
+
+
+def activations_of(folder: Path) -> Iterator[Path]:
+    """The activations of records in a model's folder."""
+    return (path for path in owned(folder) if path.name == ACTIVATIONS)
+
+
+def remove_model(folder: Path) -> tuple[Path, ...]:
+    """Remove a model's files; returns what somebody else put into its folder, which stays."""
+    return remove(folder, list(owned(folder)))
 
 
 def header(path: Path) -> dict[str, Any] | None:
@@ -112,16 +153,42 @@ def _document(path: Path, suffix: str = ".json") -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(folder: Path) -> Iterator[Path]:
+    return (f for f in _files(folder) if not f.is_symlink() and f.is_file())
+
+
+def _keys(path: Path) -> Set[str]:
+    """The names in a JSON object; none where it is no such file."""
+    try:
+        return _document(path).keys()
+    except (OSError, ValueError):
+        return frozenset()
+
+
 def temporary(path: Path) -> bool:
     return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def is_unfinished(path: Path) -> bool:
+    return temporary(path) and (not path.is_dir() or any(unfinished_parts(path)))
+
+
+def unfinished_parts(path: Path) -> Iterator[Path]:
+    for part in _plain(path):
+        if temporary(part) or _LEFT.fullmatch(part.relative_to(path).as_posix()):
+            yield part
 
 
 def is_checkpoint(path: Path) -> bool:
     named = CHECKPOINT.fullmatch(path.name)
     if named is None or path.is_symlink() or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == named[2]
+    return _sha256(path) == named[2]
 
 
 def is_activations(path: Path) -> bool:
@@ -132,49 +199,50 @@ def is_activations(path: Path) -> bool:
 
 
 def is_run(path: Path) -> bool:
-    return (
-        _RUN.fullmatch(path.name) is not None
-        and path.is_dir()
-        and all(is_checkpoint(f) or is_activations(f) or temporary(f) for f in _files(path))
-    )
+    return _RUN.fullmatch(path.name) is not None and any(run_parts(path))
+
+
+def run_parts(path: Path) -> Iterator[Path]:
+    return (f for f in _plain(path) if temporary(f) or is_checkpoint(f) or is_activations(f))
 
 
 def is_scores(path: Path) -> bool:
-    return (
-        _SCORES.fullmatch(path.name) is not None
-        and path.is_dir()
-        and all(_scored(f) or temporary(f) for f in _files(path))
-    )
+    return _SCORES.fullmatch(path.name) is not None and any(scores_parts(path))
+
+
+def scores_parts(path: Path) -> Iterator[Path]:
+    return (f for f in _plain(path) if temporary(f) or _scored(f))
 
 
 def _scored(path: Path) -> bool:
     named = _SCORED.match(path.name)
-    if named is None or path.is_symlink():
+    if named is None:
         return False
     if path.name.endswith((".npz.unreadable", ".json.unreadable")):
         return True
-    if path.suffix not in (".npz", ".json") or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32] == path.stem
+    return path.suffix in (".npz", ".json") and _sha256(path)[:32] == path.stem
 
 
 def is_training(path: Path) -> bool:
-    return (
-        path.is_dir()
-        and {f.name for f in path.iterdir()} == set(CARD)
-        and _document(path / CARD[0]).get("digest", "").startswith("sha256:")
-    )
+    return _document(path / CARD[0]).get("digest", "").startswith("sha256:")
+
+
+def training_parts(path: Path) -> Iterator[Path]:
+    return (f for f in _plain(path) if f.parent == path and f.name in CARD)
 
 
 def is_curvature(path: Path) -> bool:
-    if not path.is_dir() or not (path / "index.json").is_file():
-        return False
-    index = _document(path / "index.json")
-    named = {"index.json", *index.get("digests", {})}
-    return {"files", "digests", "note"} <= index.keys() and {
-        f.name for f in path.iterdir()
-    } == named
+    return {"files", "digests", "note"} <= _document(path / "index.json").keys()
+
+
+def curvature_parts(path: Path) -> Iterator[Path]:
+    digests = _document(path / "index.json")["digests"]
+    for name, digest in digests.items():
+        part = path / name
+        plain = part.parent == path and not part.is_symlink() and part.is_file()
+        if plain and _sha256(part) == digest:
+            yield part
+    yield path / "index.json"
 
 
 def is_trial(path: Path) -> bool:
@@ -186,18 +254,36 @@ def is_trial(path: Path) -> bool:
 
 
 def is_comparison(path: Path) -> bool:
-    if not path.is_dir() or not (path / "plan.json").is_file():
-        return False
     plan = _document(path / "plan.json")
-    known = {"plan.json", "comparison.json", "plane.svg", "index.html", "never", "cells"}
-    return {"model", "records", "reference", "base", "level", "chat"} == plan.keys() and {
-        f.name for f in path.iterdir() if not temporary(f)
-    } <= known
+    return {"model", "records", "reference", "base", "level", "chat"} == plan.keys()
+
+
+def comparison_parts(path: Path) -> Iterator[Path]:
+    """Its plan and results, what each never-trained model took and is, and its cells."""
+    for home in sorted((path / "never").iterdir()) if (path / "never").is_dir() else ():
+        if home.name.isdecimal() and not home.is_symlink():
+            yield from owned(home)
+    for part in _plain(path):
+        within = part.relative_to(path)
+        keys = _keys(part)
+        match within.parts:
+            case ("plan.json",):
+                yield part
+            case ("comparison.json",) if {"never_trained", "cells", "rows"} <= keys:
+                yield part
+            case ("index.html",) if is_page(part):
+                yield part
+            case ("plane.svg",) if part.read_bytes().lstrip().startswith(b"<svg"):
+                yield part
+            case ("never", _) if {"tokens", "seconds"} == keys:
+                yield part
+            case ("cells", _) if {"method", "seed", "verdict", "audit"} <= keys:
+                yield part
+            case _ if temporary(part):
+                yield part
 
 
 def is_orphan(path: Path) -> bool:
-    if not path.is_dir() or not (path / NOTE).is_file():
-        return False
     return {"kind", "base", "seed", "runs", "digest"} <= _document(path / NOTE).keys()
 
 

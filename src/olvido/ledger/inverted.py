@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from olvido.artifacts import remove
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError
-from olvido.files import new_folder
+from olvido.files import new_file
 from olvido.ledger.copies import ALIKE, LEAST, WORDS, Copy, words
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import footer_digest, rows_at, rows_in, stored_rows, text_of
@@ -37,6 +37,7 @@ KEPT_FROM = 10_000
 """Rows from which an index is kept: fewer are indexed in a fifth of a second."""
 
 _TOGETHER = 20_000
+_ABOUT = "about.json"
 _ARRAYS = ("runs", "ends", "places")
 # Odd numbers of splitmix64 (Steele, Lea and Flood 2014).
 _ODD, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
@@ -69,7 +70,7 @@ class Inverted:
         if rows_in(data / file) < KEPT_FROM:
             return cls(*_made(data, file, key))
         try:
-            about = read_document(folder / "about.json")
+            about = read_document(folder / _ABOUT)
         except (InputError, OSError):
             about = {}
         made_of = {"footer": footer, "key": str(key.fingerprint)}
@@ -107,9 +108,15 @@ def index_path(data: Path, file: str) -> Path:
     return data / f"{file}{SUFFIX}"
 
 
+def index_parts(data: Path, file: str) -> tuple[Path, ...]:
+    """The files of an index, so far as they are there; without the first one it is none."""
+    names = (_ABOUT, *(f"{name}.npy" for name in _ARRAYS))
+    return tuple(path for name in names if (path := index_path(data, file) / name).is_file())
+
+
 def drop_index(data: Path, file: str) -> None:
-    """Remove the index of a file whose rows are to go."""
-    shutil.rmtree(index_path(data, file), ignore_errors=True)
+    """Remove the index of a file whose rows are to go; what others put into its folder stays."""
+    remove(index_path(data, file), index_parts(data, file))
 
 
 def near_copies(
@@ -264,9 +271,10 @@ def _made(
 def _keep(
     data: Path, file: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write the index of a file, whole or not at all."""
-    with new_folder(index_path(data, file)) as unfinished:
-        for name, array in arrays.items():
-            np.save(unfinished / f"{name}.npy", array)
-        write_document(about, unfinished / "about.json")
-        drop_index(data, file)
+    """Write the index of a file; it is one as soon as its last file is there."""
+    drop_index(data, file)
+    folder = index_path(data, file)
+    for name, array in arrays.items():
+        with new_file(folder / f"{name}.npy") as unfinished, unfinished.open("wb") as opened:
+            np.save(opened, array)
+    write_document(about, folder / _ABOUT)

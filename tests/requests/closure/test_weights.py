@@ -201,14 +201,6 @@ def test_folders_outside_the_workspace_are_looked_into_as_well(spread: Town) -> 
     assert found[f"model:{spread.models['old'].id}"].who is Who.ALL
 
 
-def test_the_whole_folder_of_a_broken_off_training_is_olvidos_alone(town: Town) -> None:
-    run = town.folder / "models" / ".run-0123456789abcdef"
-    run.mkdir()
-    assert "run:models/.run-0123456789abcdef" in town.found()
-    (run / "notes.txt").write_text("Somebody's.")
-    assert not [item for item in town.found() if item.startswith("run:")]
-
-
 def test_a_model_that_the_ledger_knows_is_no_orphan(town: Town) -> None:
     shutil.copytree(town.folder / "models" / "never", town.folder / "models" / "other")
     found = {item for item in town.found() if item.startswith(("orphan:", "model:"))}

@@ -4,8 +4,9 @@ Each thing that is found leaves in one of three ways: erased, awaiting expiry, o
 is closed when none is blank.
 """
 
+from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.closing import close, closure, settle
-from olvido.requests.closure.inventory import Artefact, inventory
+from olvido.requests.closure.inventory import inventory
 from olvido.requests.closure.places import looked_into
 
 __all__ = ["Artefact", "close", "closure", "inventory", "looked_into", "settle"]

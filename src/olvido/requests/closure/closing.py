@@ -8,16 +8,13 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from olvido.artifacts import KINDS, Who
+from olvido.artifacts import KINDS, Way, Who
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
 from olvido.requests.calendar import today
+from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.erasing import erase
-from olvido.requests.closure.inventory import (
-    OUTSIDE,
-    Artefact,
-    inventory,
-)
+from olvido.requests.closure.inventory import OUTSIDE, inventory
 from olvido.requests.closure.places import looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office
@@ -25,6 +22,7 @@ from olvido.requests.desk import Office
 _LOG = "holds no words and no name: ids and keyed digests, needed to show what was done"
 # Weights go before rows: what a model still has to forget, it forgets by its rows.
 _LAST = ("rows",)
+_LASTING = (KINDS["foreign"], KINDS["hardlink"])
 
 
 def closure(
@@ -71,6 +69,9 @@ def _gone(
     place = place_of(office, artefact.item)
     if place is not None and not os.path.lexists(place):
         return True
+    if artefact.kind.way is Way.STATED:
+        # The file may be gone, and its other name is not: who knows of it has to say so.
+        return False
     if artefact.kind.told and not any(item.startswith("rows:") for item in there):
         # Without the rows nobody can tell whether a copy is gone, but by what was kept of them.
         request = office.store.request(identifier)
@@ -162,6 +163,10 @@ def settle(
     said |= {item: (Exit.ERASED, f"stated: {how}") for item, how in done.items()}
     said |= {item: (Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
     said |= {item: (Exit.CANNOT, why) for item, why in cannot.items()}
+    # What lies in a folder that goes, and what has another name, is not found by it afterwards.
+    for item, (artefact, known) in before.items():
+        if artefact.kind in _LASTING and known.exit is None:
+            said.setdefault(item, (None, artefact.seen))
     if said:
         office.store.put_closure(identifier, said)
     if any(item.partition(":")[0] in _LAST for item in erased):

@@ -7,14 +7,15 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from olvido.artifacts import Way, owned, recognised, remove, remove_model
+from olvido.artifacts import Way, parts, recognised, remove
 from olvido.errors import InputError, StateError
 from olvido.files import write
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
+from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import without
-from olvido.requests.closure.inventory import Artefact, cached_ids
+from olvido.requests.closure.inventory import NAMED, cached_ids
 from olvido.requests.closure.places import seen_at
 from olvido.requests.desk import Office
 
@@ -56,12 +57,20 @@ def erase(
         mode = stat.S_IMODE(path.stat().st_mode)
         write(path, without(path, look), mode=mode)
         return f"written again without {len(look.records)} records"
-    if name in ("file", "mention") and artefact.others and not whole:
+    if name in ("file", "mention", "foreign") and artefact.others and not whole:
         raise _others(artefact)
     if artefact.kind.shape is not None and recognised(path, told=artefact.kind.told) is None:
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
-    remove(path)
-    return "removed"
+    return f"removed{_staying(path, remove(path, parts(path, artefact.kind)))}"
+
+
+def _staying(folder: Path, others: Collection[Path]) -> str:
+    """What is said of files that were not removed with the folder that they lie in."""
+    if not others:
+        return ""
+    named = ", ".join(path.relative_to(folder).as_posix() for path in list(others)[:NAMED])
+    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    return f"; what Olvido did not write stays: {named}{more}"
 
 
 def _others(artefact: Artefact) -> InputError:
@@ -126,21 +135,20 @@ def _model(office: Office, request: Request, artefact: Artefact, ids: Any) -> st
     # The ledger says it is gone before it is, so that nobody is served a half-removed one.
     office.store.bury_model(identifier, f"erased for request {request.id}")
     assert artefact.path is not None
-    remove_model(artefact.path)
-    return "weights, checkpoints and optimizer states removed"
+    stays = remove(artefact.path, parts(artefact.path, artefact.kind))
+    return f"weights, checkpoints and optimizer states removed{_staying(artefact.path, stays)}"
 
 
 def _export(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
     assert artefact.path is not None
-    remove_model(artefact.path)
-    return "the copy of the model removed"
+    stays = remove(artefact.path, parts(artefact.path, artefact.kind))
+    return f"the copy of the model removed{_staying(artefact.path, stays)}"
 
 
 def _checkpoints(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
     assert artefact.path is not None
-    removed = [path for path in owned(artefact.path) if path.name.startswith("step-")]
-    for path in removed:
-        path.unlink()
+    removed = parts(artefact.path, artefact.kind)
+    remove(artefact.path, removed)
     return f"{len(removed)} checkpoints removed"
 
 
@@ -149,7 +157,7 @@ def _activations(office: Office, request: Request, artefact: Artefact, ids: Any)
 
     assert artefact.path is not None
     gone = {i for some in ids.values() for i in some}
-    for path in artefact.path.rglob("activations.safetensors"):
+    for path in parts(artefact.path, artefact.kind):
         if cached_ids(path) & gone:
             Activations.load(path).without(gone).save(path)
     return "the records' activations removed"

@@ -10,21 +10,23 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from olvido.artifacts import KINDS, Kind, Who, owned, recognised
+from olvido.artifacts import KINDS, Who, owned, parts, recognised
+from olvido.artifacts.shapes import ACTIVATIONS
 from olvido.errors import InputError
 from olvido.ledger.copies import Copy
 from olvido.ledger.facts import Guarantee, Request, RequestKind
-from olvido.ledger.inverted import index_path, near_copies
+from olvido.ledger.inverted import index_parts, index_path, near_copies
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import stored_rows
+from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
-from olvido.requests.closure.places import looked_into, seen_at
+from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.weights import Weights, has_tensors
 from olvido.requests.desk import Office
@@ -33,48 +35,8 @@ from olvido.requests.scope import condemned, lineage_of, names_of
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
 
-_ACTIVATIONS = "activations.safetensors"
 NAMED = 5
 """Near copies that are named; the others are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Artefact:
-    """One thing that holds the data.
-
-    Attributes:
-        item: its name: a kind and a place, as `model:0123456789ab`.
-        says: what was found there.
-        path: where it lies; None where that is not known here.
-        inside: whether it lies in the workspace's folder, or is the ledger's own.
-        others: whether it holds what belongs to others, as far as was seen.
-        seen: a keyed digest of the content that was looked at, where it is erased by its name.
-        look: what was found in a file with records.
-    """
-
-    item: str
-    says: str
-    path: Path | None = None
-    inside: bool = True
-    others: bool = True
-    seen: str | None = None
-    look: Look | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """What it is: what stands before the colon."""
-        return KINDS[self.item.partition(":")[0]]
-
-    @property
-    def who(self) -> Who:
-        """Who can erase it. Nobody does with `all` what lies elsewhere or is somebody else's."""
-        if self.path is None:
-            return Who.TEAM
-        if not self.inside:
-            return Who.NAMED
-        if self.kind is KINDS["file"] and not self.others:
-            return Who.ALL
-        return self.kind.who
 
 
 def inventory(
@@ -113,11 +75,15 @@ class _Search:
         return self.office.settings.models
 
     def found(self) -> Iterator[Artefact]:
-        yield from self._rows()
-        yield from self._near()
-        yield from self._models()
-        yield from self._exports()
-        yield from self._files()
+        there = [
+            *(*self._rows(), *self._near(), *self._models(), *self._exports(), *self._files()),
+        ]
+        there += self._stayed({artefact.item for artefact in there})
+        yield from there
+        names = Names(self.roots)
+        for artefact in there:
+            if artefact.path is not None and names.elsewhere(parts(artefact.path, artefact.kind)):
+                yield Artefact(f"hardlink:{artefact.item}", KINDS["hardlink"].says)
         yield Artefact("log", "the ledger and its log: ids of records, and a keyed digest")
         for item in OUTSIDE:
             yield Artefact(item, KINDS[item].says)
@@ -175,7 +141,7 @@ class _Search:
             kept = [path for path in own if recognised(path) is KINDS["checkpoint"]]
             if state.holding is Holding.FORGOTTEN and kept:
                 yield self._at("checkpoints", model.id, KINDS["checkpoints"].says, folder)
-            if any(cached_ids(path) & ids for path in own if path.name == _ACTIVATIONS):
+            if any(cached_ids(path) & ids for path in own if path.name == ACTIVATIONS):
                 yield self._at("activations", model.id, KINDS["activations"].says, folder)
 
     def _at(self, kind: str, identifier: str, says: str, folder: Path) -> Artefact:
@@ -206,11 +172,12 @@ class _Search:
 
     def _exports(self) -> Iterator[Artefact]:
         """Copies that were written out of a model that holds it."""
-        for entry in self.office.store.events("model-exported"):
-            path = Path(entry.detail["path"])
-            if entry.detail["model"] in self.holding and any(owned(path)):
-                inside = self._home in path.resolve().parents
-                yield self._seen(Artefact(f"export:{path}", KINDS["export"].says, path, inside))
+        for path in self._copied:
+            home = path.resolve()
+            inside = self._home in home.parents
+            yield self._seen(Artefact(f"export:{path}", KINDS["export"].says, path, inside))
+            if not any(root == home or root in home.parents for root in self.roots):
+                yield from self._walk(path, frozenset(owned(path)), going=True)
 
     def _files(self) -> Iterator[Artefact]:
         for root in self.roots:
@@ -232,12 +199,11 @@ class _Search:
         own = [settings.key, settings.workspace / "olvido.toml"]
         own += [ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm")]
         for dataset in store.datasets():
-            own += [settings.data / dataset.file, index_path(settings.data, dataset.file)]
+            own += [settings.data / dataset.file, *index_parts(settings.data, dataset.file)]
         for model in store.models():
             own += owned(self.models / model.path)
-        for entry in store.events("model-exported"):
-            if entry.detail["model"] in self.holding:
-                own += owned(Path(entry.detail["path"]))
+        for folder in self._copied:
+            own += owned(folder)
         return frozenset(path.resolve() for path in own)
 
     @cached_property
@@ -245,7 +211,32 @@ class _Search:
         """The folders of models that the ledger knows: they are looked into file by file."""
         return frozenset((self.models / m.path).resolve() for m in self.office.store.models())
 
-    def _walk(self, folder: Path) -> Iterator[Artefact]:
+    @cached_property
+    def _going(self) -> frozenset[Path]:
+        """Folders that Olvido made and the ledger knows, and whose own files are to go."""
+        data, store = self.office.settings.data, self.office.store
+        models = (self.models / m.path for m in store.models() if m.id in self.holding)
+        indexes = (index_path(data, store.dataset(d).file) for d, rows in self.rows.items() if rows)
+        gone = [*(m for m in models if any(owned(m))), *indexes, *self._copied]
+        return frozenset(folder.resolve() for folder in gone)
+
+    @cached_property
+    def _copied(self) -> tuple[Path, ...]:
+        """Folders to which a model that holds it was exported."""
+        exported = self.office.store.events("model-exported")
+        paths = [Path(e.detail["path"]) for e in exported if e.detail["model"] in self.holding]
+        return tuple(path for path in paths if any(owned(path)))
+
+    def _walk(
+        self, folder: Path, own: frozenset[Path] = frozenset(), *, going: bool = False
+    ) -> Iterator[Artefact]:
+        """What lies in a folder.
+
+        Args:
+            folder: somewhere below a root.
+            own: files in it that are part of something listed already.
+            going: whether it goes itself, so that whatever else is in it has to be told.
+        """
         try:
             inner = sorted(folder.iterdir())
         except OSError as error:
@@ -254,16 +245,30 @@ class _Search:
         for path in inner:
             if path.is_symlink():
                 yield from self._link(path)
-            elif path in self._known:
+            elif path in self._known or path in own:
                 continue
             elif path not in self._homes and (kind := recognised(path)) is not None:
                 yield self._item(kind.name, path, kind.says)
+                if path.is_dir():
+                    yield from self._walk(path, frozenset(parts(path, kind)), going=True)
             elif path.is_dir():
-                yield from self._walk(path)
+                yield from self._walk(path, own, going=going or path in self._going)
             elif path.is_file():
-                yield from self._file(path)
+                found = list(self._file(path))
+                if going and not found:
+                    found = [self._item("foreign", path, KINDS["foreign"].says)]
+                yield from found
             else:
                 yield self._item("unread", path, "neither file nor folder: it is not opened")
+
+    def _stayed(self, there: Collection[str]) -> Iterator[Artefact]:
+        """Files of others whose folder went: told until they have an exit, and no longer found."""
+        for known in self.office.store.closure(self.request.id):
+            place = place_of(self.office, known.item)
+            if not known.item.startswith("foreign:") or known.item in there or place is None:
+                continue
+            if os.path.lexists(place):
+                yield self._item("foreign", place, KINDS["foreign"].says)
 
     def _item(
         self, kind: str, path: Path, says: str, *, others: bool = True, look: Look | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from olvido.artifacts import KINDS
 from olvido.requests.desk import Office
 
-_PLACED = ("export", "file", "mention", "link", "unread", "weights")
+_PLACED = ("export", "file", "mention", "link", "unread", "weights", "foreign")
 
 
 def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
@@ -45,3 +46,35 @@ def seen_at(office: Office, path: Path) -> str:
             with one.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+class Names:
+    """How many names each file has in the folders that are looked into.
+
+    Args:
+        roots: of these folders.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._found = Counter(_inode(path) for root in roots for path in _linked(root))
+
+    def elsewhere(self, files: Iterable[Path]) -> bool:
+        """Whether one of these files has a further name where nobody looked: a hard link."""
+        return any(
+            path.is_file()
+            and not path.is_symlink()
+            and path.stat().st_nlink > max(1, self._found[_inode(path)])
+            for path in files
+        )
+
+
+def _linked(root: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder, name) for name in names):
+            if not path.is_symlink() and path.is_file() and path.stat().st_nlink > 1:
+                yield path
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
