@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from olvido.demo.residents import Town, make_town
+from olvido.files import UNFINISHED
 from olvido.forgetting import Split
 from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -32,6 +35,43 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class Disk:
+    """What would be left after a power cut: the files and the names that were brought to it."""
+
+    def __init__(self) -> None:
+        self.files: set[tuple[int, int, int]] = set()
+        self.names: dict[str, set[str]] = {}
+
+    def sync(self, descriptor: int) -> None:
+        about = os.fstat(descriptor)
+        if stat.S_ISDIR(about.st_mode):
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            self.names[f"{about.st_ino}"] = set(os.listdir(path))
+        else:
+            self.files.add((about.st_ino, about.st_size, about.st_mtime_ns))
+
+    def lost(self, root: Path) -> list[str]:
+        """What a power cut would take, of all that is there and complete."""
+        found = []
+        for path in root.rglob("*"):
+            about = path.lstat()
+            if any(part.startswith((UNFINISHED, ".run-")) for part in path.parts):
+                continue
+            named = path.name in self.names.get(f"{path.parent.stat().st_ino}", set())
+            whole = path.is_dir() or (about.st_ino, about.st_size, about.st_mtime_ns) in self.files
+            if not (named and whole):
+                found.append(str(path.relative_to(root)))
+        return found
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Records what is synced, in place of waiting for it."""
+    made = Disk()
+    monkeypatch.setattr(os, "fsync", made.sync)
+    return made
 
 
 NewDatabase = Callable[[], str]
