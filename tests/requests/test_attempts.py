@@ -13,7 +13,9 @@ from olvido.forgetting import Cost, Split, ways
 from olvido.ledger.facts import Guarantee
 from olvido.requests import Probes, Route, choose
 from olvido.requests.attempts import tried
+from olvido.requests.conclusion import concluded_as
 from olvido.requests.planner import SECOND
+from olvido.requests.types import Attempt
 
 PRICES = {"npo": 10.0, SECOND: 20.0, "retrain": 80.0}
 PATH = ("npo", SECOND, "retrain")
@@ -69,3 +71,25 @@ def test_the_methods_follow_each_other_until_one_passes(
     assert attempts[-1].passed is (exact or path[-1] in passing)
     assert not any(attempt.passed for attempt in attempts[:-1])
     assert len(never) == 1
+
+
+@pytest.mark.parametrize("guarantee", [*Guarantee])
+@pytest.mark.parametrize("verdict", [*Verdict, None])
+def test_what_an_attempt_comes_to_is_said_as_it_was_decided(
+    guarantee: Guarantee, verdict: Verdict | None
+) -> None:
+    audit = {"verdict": verdict, "reasons": ["it was asked too little"]}
+    report: Any = verdict and SimpleNamespace(
+        verdict=verdict, passed=verdict is Verdict.PASS, to_dict=lambda **_: audit
+    )
+    outcome: Any = SimpleNamespace(guarantee=guarantee, to_dict=lambda: {"guarantee": guarantee})
+    attempt = Attempt("npo", {}, outcome, report, None)
+    if guarantee is Guarantee.DESTROYED:
+        # No method destroys: it is a request of its own.
+        return
+    says = concluded_as(attempt.to_dict())
+    assert says.startswith("not published") is not attempt.passed
+    # What nobody can see by asking is never said to rest on the audit.
+    assert ("by construction" in says) is (guarantee is Guarantee.EXACT)
+    if verdict is Verdict.FAIL or verdict is Verdict.UNKNOWN:
+        assert "it was asked too little" in says

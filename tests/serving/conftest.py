@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from olvido.ledger.facts import Model, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
+from olvido.requests.certificate import issue
 from olvido.requests.desk import Front, receive
 from olvido.serving.app import application
 from olvido.settings import FILE, Settings, template
@@ -107,3 +110,22 @@ def workspace(folder: Path, person: str) -> Settings:
         store.set_alias("serving", store.models()[0].id)
         receive(Front(store, made), person, law="gdpr")
     return made
+
+
+def answered(folder: Path, **how: bool) -> Settings:
+    """A workspace with a request that was answered and certified, made of facts alone."""
+    where = Path(__file__).parents[1] / "requests" / "certificate" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("answered_by_facts", where)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look themselves up by their module.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    folder.mkdir()
+    (folder / FILE).write_text(template(), encoding="utf-8")
+    case = module.answered(folder, **how)
+    issue(case.workspace, "req-0001")
+    settings: Settings = case.workspace.settings
+    case.workspace.store.close()
+    return settings

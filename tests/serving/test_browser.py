@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.serving.conftest import listening
+from tests.serving.conftest import answered, listening
 
 from olvido.accounts import Accounts, digest_of
 from olvido.ledger.facts import Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.calendar import terms
-from olvido.requests.certificate import issue
 from olvido.requests.laws import find_law
 from olvido.serving import status
 from olvido.serving.app import application
@@ -68,7 +65,7 @@ class Service:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """An answered request with its evidence, one that is planned, one that runs, and many more."""
     folder = tmp_path_factory.mktemp("service") / "workspace"
-    made = _answered(folder)
+    made = answered(folder, exact=False)
     with Store.open(made.ledger, key=Key.load(made.key)) as store:
         _fill(store, made)
         follow = status.path(store.key, "req-0002")
@@ -89,22 +86,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     app = application([made], asks=(10**6, 0.001))
     with listening(app) as address:
         yield Service(address, made, pages)
-
-
-def _answered(folder: Path) -> Settings:
-    where = Path(__file__).parents[1] / "requests" / "certificate" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("answered_by_facts", where)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look themselves up by their module.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    case = module.answered(folder, exact=False)
-    issue(case.workspace, "req-0001")
-    settings: Settings = case.workspace.settings
-    case.workspace.store.close()
-    return settings
 
 
 def _fill(store: Store, settings: Settings) -> None:

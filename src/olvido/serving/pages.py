@@ -192,7 +192,8 @@ def progress(request: Request, caller: Follow, identifier: str) -> HTMLResponse:
 @router.get("/requests/{identifier}/audit")
 def audit(caller: Evidence, identifier: str) -> HTMLResponse:
     """The last audit of a request's answer, on its own page."""
-    html = audit_page(views.last_audit(caller.tenant, identifier))
+    *others, last = views.audits(caller.tenant, identifier)
+    html = audit_page(last, others)
     response = HTMLResponse(html)
     # That page carries its style inside; it has no script.
     response.headers["Content-Security-Policy"] = (
@@ -246,10 +247,12 @@ def _one(
     request: Request, caller: Caller, identifier: str, *, status: int = 200, **shown: Any
 ) -> HTMLResponse:
     found = caller.tenant.store.request(identifier)
+    report = views.report_of(caller.tenant, found) if caller.may(Right.EVIDENCE) else None
     shown |= {
         "asked": views.request(caller.tenant, found),
         "plan": views.plan(found),
-        "report": views.report_of(caller.tenant, found) if caller.may(Right.EVIDENCE) else None,
+        "report": report,
+        "attempts": views.attempts(report) if report else [],
         "closure": views.closure(caller.tenant, identifier),
         "decides": caller.may(Right.DECIDE),
         "follow": following.path(caller.tenant.store.key, identifier),

@@ -16,6 +16,7 @@ from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.certificate import certificates_of, check
+from olvido.requests.conclusion import audits_of, concluded_as, conclusion
 from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
@@ -129,19 +130,27 @@ def report_of(office: Office, found: Request) -> dict[str, Any] | None:
     return read_document(office.settings.reports / Path(found.report).name)
 
 
-def last_audit(office: Office, identifier: str) -> dict[str, Any]:
-    """The last audit in a request's report.
+def attempts(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was tried, each with what became of it in a sentence."""
+    return [
+        {"method": one["method"], "verdict": one["verdict"], "says": concluded_as(one)}
+        for one in report["attempts"]
+    ]
+
+
+def audits(office: Office, identifier: str) -> list[dict[str, Any]]:
+    """The audits in a request's report, with what a page says around each; the last one last.
 
     Raises:
         StateError: there is no report, or what was done was exact and needed no audit.
     """
-    audits = [a["audit"] for a in report(office, identifier)["attempts"] if a["audit"]]
-    if not audits:
+    found = audits_of(report(office, identifier))
+    if not found:
         raise StateError(
             f"request {identifier} was answered exactly and not audited: equality leaves an audit "
             "nothing to find"
         )
-    return dict(audits[-1])
+    return found
 
 
 PUBLIC = {
@@ -225,10 +234,12 @@ def certificate(office: Office, identifier: str) -> dict[str, Any]:
         raise StateError(f"request {identifier} has no certificate: {told}")
     envelope = read_document(found[-1])
     checked = check(envelope, PublicKey.load(public_file(office.settings.signing_key)))
+    predicate = checked.statement["predicate"] if checked.holds and checked.statement else None
     return {
         "holds": checked.holds,
         "reasons": list(checked.reasons),
         "statement": checked.statement,
+        "says": predicate and conclusion(predicate["guarantee"]["class"], predicate["audit"]),
         "replay": checked.replay,
         "envelope": envelope,
     }

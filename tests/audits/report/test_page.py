@@ -142,8 +142,12 @@ def test_no_more_is_claimed_than_an_audit_can(verdict: str) -> None:
     given = document(verdict=verdict, guarantee="exact", findings=[])
     text = Page(page(given)).text
     assert ("What this page can vouch for is empirical" in text) is (verdict == "pass")
-    assert ("has no claim to be called forgetful" in text) is (verdict != "pass")
-    assert ("This audit does not bear that out." in text) is (verdict != "pass")
+    assert ("has no claim to be called forgetful" in text) is (verdict == "fail")
+    assert ("This audit does not bear that out." in text) is (verdict == "fail")
+    # What is exact does not rest on its audit, and one that could not decide says nothing of it.
+    assert ("speaks neither for that nor against it" in text) is (verdict == "unknown")
+    tested = Page(page(document(verdict=verdict, guarantee="empirical", findings=[]))).text
+    assert ("This audit does not bear that out." in tested) is (verdict != "pass")
     assert "rests on how the model was made, which no audit can see" in text
     assert "What this does not prove" in text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -76,8 +76,13 @@ def finding(audit: str, metric: str = "exact match", **changed: Any) -> Finding:
     return Finding(**values | changed)
 
 
-def audit_of(suspect: str, before: str, *changed: Finding) -> dict[str, Any]:
-    """A report of level standard, about words, whose verdict follows from its findings."""
+def audit_of(
+    suspect: str, before: str, *changed: Finding, lacking: Mapping[str, Need] = LACKING
+) -> dict[str, Any]:
+    """A report of level standard, about words, whose verdict follows from its findings.
+
+    What is required and lacks something was not examined, and leaves it undecided.
+    """
     whole: dict[str, Any] = {"interval": None, "p": None, "before": None, "n": 1, "clusters": 1}
     findings = settle(
         [
@@ -99,14 +104,20 @@ def audit_of(suspect: str, before: str, *changed: Finding) -> dict[str, Any]:
             *changed,
         ]
     )
-    missing = {name: (need,) for name, need in LACKING.items()}
+    missing = {name: (need,) for name, need in lacking.items()}
+    findings = tuple(f for f in findings if f.audit not in missing)
     required = ["filter", "recall", "paraphrase", "likelihood", "collateral", "fluency"]
     verdict, grounds = judge(findings, missing, required, {})
     report = Report(
         *(verdict, grounds, findings, missing, suspect, before, tuple(map(str, NEVER))),
         "standard",
         records=dict.fromkeys(("neighbours", "general"), 0)
-        | {"forget": 3, "paraphrased": 3, "retain": 5, "strangers": 6},
+        | {
+            "forget": 3,
+            "paraphrased": 0 if "paraphrase" in lacking else 3,
+            "retain": 5,
+            "strangers": 6,
+        },
         unexamined={"adapter": "there is nothing of the kind in these models or records"},
         authenticated=tuple(
             Authentication(str(one), Standing.WITNESSED, True, {}, None, None, None, 0, 0)
@@ -139,7 +150,8 @@ class Case:
         return seal(statement_about(core, log), self.key)
 
 
-def answered(folder: Path, *, exact: bool) -> Case:
+def answered(folder: Path, *, exact: bool, undecided: bool = False) -> Case:
+    """A workspace with a request that was answered; `undecided`: so its audit was, if exact."""
     folder.mkdir(exist_ok=True)
     settings = Settings.load(folder, environment={})
     Store.create(settings.ledger, key=Key.create(settings.key)).close()
@@ -173,6 +185,10 @@ def answered(folder: Path, *, exact: bool) -> Case:
     )
     after = store.add_model(child, [Use(dataset=dataset.id, forgotten=gone, guarantee=guarantee)])
     store.tombstone(gone, "erasure", dataset=dataset.id)
+    told = (str(after.digest), str(before.digest))
+    lacking = LACKING | ({"paraphrase": Need.PARAPHRASES} if undecided else {})
+    audit = audit_of(*told, lacking=lacking)
+    audited = undecided or not exact
     report = {
         "request": request.id,
         "together": [request.id],
@@ -181,16 +197,17 @@ def answered(folder: Path, *, exact: bool) -> Case:
         "does_not_prove": list(LIMITS[guarantee]),
         "model": {"before": before.id, "after": after.id},
         "digest": {"before": str(before.digest), "after": str(after.digest)},
-        "never_trained": []
-        if exact
-        else [{"id": "x", "seed": seed, "digest": str(d)} for seed, d in enumerate(NEVER)],
+        "never_trained": [
+            {"id": "x", "seed": seed, "digest": str(d)}
+            for seed, d in enumerate(NEVER if audited else ())
+        ],
         "attempts": [
             {
                 "method": child.method,
                 "verdict": "pass",
                 "failure": None,
                 "outcome": {"guarantee": guarantee.value, "stopped": "at the holdout's loss"},
-                "audit": None if exact else audit_of(str(after.digest), str(before.digest)),
+                "audit": audit if audited else None,
             }
         ],
     }

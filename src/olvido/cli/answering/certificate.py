@@ -130,6 +130,8 @@ def verify(
 
 
 def _told(predicate: dict[str, Any]) -> list[tuple[str, object]]:
+    from olvido.requests.conclusion import conclusion
+
     models, audit, closure = predicate["models"], predicate["audit"], predicate["closure"]
     return [
         ("request", f"{predicate['request']['id']} ({predicate['request']['kind']})"),
@@ -141,11 +143,12 @@ def _told(predicate: dict[str, Any]) -> list[tuple[str, object]]:
             "model after",
             models["after"] and f"{models['after']['id']} {models['after']['weights']}",
         ),
+        ("verdict", conclusion(predicate["guarantee"]["class"], audit)),
         (
             "audit",
             audit
-            and f"{audit['verdict']}, {len(audit['findings'])} findings, "
-            f"{len(audit['never_trained'])} never-trained models",
+            and f"{len(audit['findings'])} findings, beside {len(audit['never_trained'])} "
+            "never-trained models",
         ),
         ("still open", ", ".join(closure["open"]) or "nothing"),
         ("received", predicate["request"]["received"]),

@@ -246,6 +246,7 @@ def run(
     from olvido.cli.given.options import method_options
     from olvido.errors import InputError
     from olvido.requests import run as answer
+    from olvido.requests.conclusion import concluded_as
     from olvido.requests.workflow.forgetting import alone
     from olvido.requests.workflow.order import Order
     from olvido.workspace import Workspace
@@ -286,7 +287,7 @@ def run(
                 order=order.to_dict(),
                 stage=stage,
             )
-    rows = [(a.method, "pass" if a.passed else "fail", _why(a)) for a in done.attempts]
+    rows = [(a["method"], a["verdict"], concluded_as(a)) for a in done.document["attempts"]]
     reports = ", ".join(map(str, done.paths))
     ended = (
         f"Published as {done.published.id}. Report: {reports}. Next: olvido request close ID"
@@ -311,6 +312,7 @@ def report(
     """Print a request's report."""
     from olvido.cli.given.places import require_page
     from olvido.errors import StateError
+    from olvido.requests.conclusion import concluded_as
 
     require_page(page)
     settings = terminal.settings()
@@ -338,6 +340,7 @@ def report(
     terminal.emit(
         document,
         f"Request {identifier}: {document['verdict']}",
+        *(f"{one['method']}: {concluded_as(one)}." for one in document["attempts"]),
         table(("method", "audit", "metric", "finding", "status"), rows),
         *(f"Does not prove {line}." for line in document["does_not_prove"]),
     )
@@ -361,18 +364,9 @@ def _write_page(identifier: str, document: dict[str, Any], page: Path) -> None:
     """
     from olvido.audits.report import write_page
     from olvido.errors import StateError
+    from olvido.requests.conclusion import audits_of
 
-    found = [
-        {
-            **attempt["audit"],
-            "name": f"request {identifier}, by {attempt['method']}",
-            "guarantee": attempt["outcome"]["guarantee"],
-            "cost": attempt["outcome"]["cost"],
-            "options": attempt["options"],
-        }
-        for attempt in document["attempts"]
-        if attempt["audit"]
-    ]
+    found = audits_of(document)
     if not found:
         raise StateError(
             f"request {identifier} was answered without an audit, so there is no page of one: "
@@ -391,11 +385,3 @@ def _probes(
         return () if name is None else workspace.rows(workspace.store.dataset(name))
 
     return Probes(holdout=rows(holdout), neighbours=rows(neighbours), general=rows(general))
-
-
-def _why(attempt: Any) -> str:
-    if attempt.failure:
-        return str(attempt.failure)
-    if attempt.report is None:
-        return f"{attempt.outcome.guarantee}: {attempt.outcome.stopped}"
-    return "; ".join(attempt.report.reasons) or "every finding lies within its tolerance"
