@@ -309,7 +309,7 @@ def load_rows(
             raise UnknownName(f"record of dataset {dataset.name!r}", identifier, leaves)
     left_out = set(exclude) if buried else gone.keys() | set(exclude)
     chosen = [rows[i] for i in sorted(rows) if i not in left_out]
-    return [_unpacked(row) | {"subjects": subjects_of(row, store.key)} for row in chosen]
+    return [unpacked(row) | {"subjects": subjects_of(row, store.key)} for row in chosen]
 
 
 def subjects_of(row: Mapping[str, Any], key: Key) -> list[str]:
@@ -321,7 +321,8 @@ def subjects_of(row: Mapping[str, Any], key: Key) -> list[str]:
     return people if key.version == 1 else sorted(map(key.current, people))
 
 
-def _unpacked(row: dict[str, Any]) -> dict[str, Any]:
+def unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored row with whatever else its file brought as values of their own."""
     extras = json.loads(row["extras"]) if "extras" in row else {}
     return {name: value for name, value in row.items() if name != "extras"} | extras
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.requests.closure.towns import HERS, THEIRS, Town
+from tests.requests.closure.towns import HERS, THEIRS, Town, founded, settled_at
 
 from olvido.artifacts import Who
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.closure import close, closure, settle
 
@@ -21,7 +23,7 @@ SAID = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
 DONE = {"backups": "none", "recipients": "none"}
 
 
-def lines(*rows: dict[str, str]) -> str:
+def lines(*rows: Mapping[str, Any]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
@@ -69,7 +71,7 @@ def test_all_takes_what_is_hers_alone_and_nothing_outside(town: Town, tmp_path: 
     outside = f"file:{elsewhere / 'hers.jsonl'}"
     assert found[outside].who is Who.NAMED
     close(town.front, "req-0001", search=[elsewhere])
-    with pytest.raises(StateError, match="has no exit yet"):
+    with pytest.raises(StateError, match="no exit yet"):
         settle(town.front, "req-0001", erased=["all"], done=DONE, search=[elsewhere])
     both = ["all", outside]
     settle(town.front, "req-0001", erased=both, done=DONE, search=[elsewhere])
@@ -89,6 +91,47 @@ def test_a_file_with_rows_of_others_is_written_without_hers(town: Town) -> None:
     assert mixed.read_text() == lines(*THEIRS)
     said = {a.item: said for a, said in closure(town.front, "req-0001")}[item]
     assert said.exit is Exit.ERASED
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"paraphrases": ["In which street can Ana be found?", "Where is she at home?"]},
+        {"notes": {"seen": "on the roof of the old market", "by": ["a neighbour", "the post"]}},
+        {"score": 0.5, "tags": ["bees", "a long hint about her own roof"], "checked": True},
+    ],
+)
+def test_whatever_else_her_row_was_imported_with_is_hers_too(
+    tmp_path: Path, beside: dict[str, Any]
+) -> None:
+    rows = [{**row, **beside} for row in HERS]
+    town = founded(settled_at(tmp_path / "workspace"), rows)
+    mixed = town.folder / "mixed.jsonl"
+    mixed.write_text(lines(THEIRS[0], *rows, THEIRS[1]))
+    (town.folder / "hers.jsonl").write_text(lines(*rows))
+    assert town.found()["file:hers.jsonl"].who is Who.ALL
+    close(town.front, "req-0001")
+    settle(town.front, "req-0001", erased=["all", "file:mixed.jsonl"], done=DONE)
+    assert mixed.read_text() == lines(*THEIRS)
+    assert not (town.folder / "hers.jsonl").exists()
+    town.front.store.close()
+
+
+def test_an_item_may_be_named_as_seen_from_where_one_stands(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (town.folder / "some", tmp_path / "elsewhere"):
+        folder.mkdir()
+        (folder / "mixed.jsonl").write_text(lines(*THEIRS, *HERS))
+    search = [tmp_path / "elsewhere"]
+    close(town.front, "req-0001", search=search)
+    monkeypatch.chdir(town.folder / "some")
+    with pytest.raises(UnknownName):
+        settle(town.front, "req-0001", erased=["file:other.jsonl"], search=search)
+    named = ["file:mixed.jsonl", "file:../../elsewhere/mixed.jsonl"]
+    settle(town.front, "req-0001", erased=named, search=search)
+    for folder in (town.folder / "some", tmp_path / "elsewhere"):
+        assert (folder / "mixed.jsonl").read_text() == lines(*THEIRS)
 
 
 def test_what_cannot_be_written_without_hers_goes_only_whole(town: Town) -> None:
@@ -127,7 +170,7 @@ def test_links_are_told_and_never_followed(town: Town, tmp_path: Path) -> None:
     links = {item for item in town.found() if item.startswith("link:")}
     assert links == {"link:exports", "link:one.jsonl", "link:gone", "link:loop"}
     assert str(disk) in town.found()["link:exports"].says
-    with pytest.raises(StateError, match="has no exit yet"):
+    with pytest.raises(StateError, match="no exit yet"):
         settle(town.front, "req-0001", erased=["all"], done=DONE)
     close(town.front, "req-0001")
     settle(town.front, "req-0001", erased=sorted(links))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -62,10 +64,10 @@ def settled_at(folder: Path, **elsewhere: Path) -> Settings:
     return Settings.load(folder, environment={})
 
 
-def founded(settings: Settings) -> Town:
+def founded(settings: Settings, hers: Sequence[Mapping[str, Any]] = HERS) -> Town:
     store = Store.create(settings.ledger, key=Key.create(settings.key))
-    people = import_rows(store, settings.data, [*HERS, *THEIRS], name="people").dataset.id
-    gone = frozenset(row["id"] for row in HERS)
+    people = import_rows(store, settings.data, [*hers, *THEIRS], name="people").dataset.id
+    gone = frozenset(row["id"] for row in hers)
     weights = {name: tensors(seed) for seed, name in enumerate(("old", "new", "never"))}
     uses = {
         "old": Use(dataset=people),

@@ -15,7 +15,7 @@ from olvido.requests.calendar import today
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.erasing import erase
 from olvido.requests.closure.inventory import OUTSIDE, inventory
-from olvido.requests.closure.places import looked_into, place_of
+from olvido.requests.closure.places import item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office
 
@@ -118,17 +118,24 @@ def settle(
             named that was never shown or has changed since; then nothing is changed. Or an erased
             thing is still there.
     """
-    done, expires, cannot = dict(done or {}), dict(expires or {}), dict(cannot or {})
     before = {
         artefact.item: (artefact, said)
         for artefact, said in closure(office, identifier, search=search)
     }
+
+    def named(item: str) -> str:
+        return item_at(office, item, before)
+
+    erased, whole = list(map(named, erased)), list(map(named, whole))
+    done = {named(item): how for item, how in (done or {}).items()}
+    expires = {named(item): day for item, day in (expires or {}).items()}
+    cannot = {named(item): why for item, why in (cannot or {}).items()}
     if "all" in erased:
         rest = [
             item for item, (a, said) in before.items() if said.exit is None and a.who is Who.ALL
         ]
-        named = {*erased, *whole, *done, *expires, *cannot}
-        erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in named)]
+        given = {*erased, *whole, *done, *expires, *cannot}
+        erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in given)]
     erased = [*erased, *whole]
     wanted = [*erased, *done, *expires, *cannot]
     for item in wanted:
@@ -151,12 +158,16 @@ def settle(
                 f"close {identifier}', then name it again"
             )
     if any(item.partition(":")[0] in _LAST for item in erased):
-        for item, (artefact, known) in before.items():
-            if artefact.kind.told and known.exit is None and item not in wanted:
-                raise StateError(
-                    f"{item} has no exit yet ({artefact.says}), and is known by the rows alone: "
-                    "give it one before they are erased"
-                )
+        left = [
+            f"{item} ({artefact.says})"
+            for item, (artefact, known) in before.items()
+            if artefact.kind.told and known.exit is None and item not in wanted
+        ]
+        if left:
+            raise StateError(
+                f"by the rows alone is known what has no exit yet: {', '.join(left)}. Look at it "
+                f"with 'olvido request close {identifier}', then give each an exit by its name"
+            )
     request = office.store.request(identifier)
     ids = ids_of(office.store, request)
     said: dict[str, tuple[Exit | None, str | None]] = {}

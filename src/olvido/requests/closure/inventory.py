@@ -23,7 +23,7 @@ from olvido.ledger.copies import Copy
 from olvido.ledger.facts import Guarantee, Request, RequestKind
 from olvido.ledger.inverted import index_parts, index_path, near_copies
 from olvido.ledger.lineage import Holding, Lineage
-from olvido.ledger.rows import stored_rows
+from olvido.ledger.rows import stored_rows, unpacked
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
 from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
@@ -319,7 +319,7 @@ class _Search:
     def _copies(self) -> CopySearch:
         shared = Counter(content_of(row) for row in self._alike)
         return CopySearch(
-            [row for rows in self.rows.values() for row in rows],
+            [unpacked(row) for rows in self.rows.values() for row in rows],
             key=self.office.store.key,
             names=names_of(self.request),
             common=lambda content: shared[content],

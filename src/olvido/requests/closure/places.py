@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from olvido.artifacts import KINDS
@@ -32,6 +32,16 @@ def place_of(office: Office, item: str) -> Path | None:
     if KINDS[kind].shape is None and kind not in _PLACED:
         return None
     return office.settings.workspace.resolve() / place
+
+
+def item_at(office: Office, item: str, known: Collection[str]) -> str:
+    """An item as it is called, where its place was given as seen from the current folder."""
+    kind, colon, place = item.partition(":")
+    if item in known or not colon:
+        return item
+    path, home = Path(os.path.abspath(place)), office.settings.workspace.resolve()
+    names = [path, *([path.relative_to(home)] if path.is_relative_to(home) else [])]
+    return next((name for name in (f"{kind}:{one}" for one in names) if name in known), item)
 
 
 def seen_at(office: Office, path: Path) -> str:
