@@ -70,6 +70,15 @@ ALWAYS = ["that the issuer measured what it says: invented numbers, records or r
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v2")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy")
 EXITS = ("erased", "awaiting-expiry", "cannot", "open")
+REST = "everything else"  # what a request that is not closed has not been through
+ARTEFACTS = (  # every kind that an item of a closure may be of
+    "rows|near|model|checkpoints|activations|export|log|backups|recipients|"
+    "unfinished|run|scores|training|curvature|comparison|orphan|checkpoint|"
+    "cache|trial|weights|report|result|page|demo|tombstones|certificate|"
+    "file|mention|foreign|hardlink|link|unread"
+    f"|{REST}"
+)
+UNSEEN = ("unread", "link", "hardlink", REST)  # of which nobody knows what is in them
 OUTSIDE = {"backups", "recipients"}  # what every request is asked about
 YEARS = timedelta(days=366 * 10)  # from a request to its answer, and to what expires, at the most
 NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"  # the root of a tree without leaves
@@ -125,7 +134,7 @@ TYPES = {  # n: a number or null, f: a number, i: whole, b: true or false, o: lo
     "D": "sha256:(?!0{64})[0-9a-f]{64}", "H": "[0-9a-f]{64}", "R": "req-[0-9]{4,9}",
     "W": "[a-z][a-z0-9_-]{0,39}", "L": "[A-Za-z0-9@.,:%'+() -]{1,120}",
     "S": "[^\x00-\x1f\x7f]{0,1000}", "P": "[^\x00-\x1f\x7f<>]{1,120}",
-    "A": "[a-z][a-z -]{0,39}(:[0-9a-f]{12,16})?", "M": "[0-9a-f]{12}", "E": "[0-9a-f]{16}",
+    "A": f"({ARTEFACTS})(:[0-9a-f]{{12,16}})?", "M": "[0-9a-f]{12}", "E": "[0-9a-f]{16}",
     "C": "[0-9a-f]{40}", "V": r"[0-9][0-9a-z.+-]{0,39}|not installed", "s": r"[\s\S]*",
     "T": r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,6})?[+-][0-9]{2}:[0-9]{2}",
     "Y": "[0-9]{4}(-[0-9]{2}){2}",
@@ -162,7 +171,7 @@ FORMS = {  # of every object its members and their types, ? may be null, * is a 
                                  "n=i clusters=i tolerance=n* votes=b prior=W status=W says=S",
     ".predicate.references": "digest=D seed=i",
     ".predicate.utility": "measure=S before=n after=n delta=n",
-    ".predicate.closure": "complete=b open=A* items={}*",
+    ".predicate.closure": "complete=b open=A* items={}* unseen=A*",
     ".predicate.closure.items": "artefact=A exit=W until=Y? reason=S?",
     ".predicate.made_by": "commit=C? changed=b? source=D packages=D hardware=D environment=o",
     ".predicate.log": "index=i at=T salt=H proof=H* checkpoint=s",
@@ -528,6 +537,8 @@ def counted(core):
     complete, still, items = (core["closure"][name] for name in ("complete", "open", "items"))
     names = [i["artefact"] for i in items]
     need(still == [i["artefact"] for i in items if i["exit"] == "open"], "open items are not told")
+    blind = [name for name in names if name.partition(":")[0] in UNSEEN]
+    need(core["closure"]["unseen"] == blind, "it does not say what was not looked into")
     need(complete == (bool(items) and not still), "it calls closed what is not")
     need(not complete or set(names) >= OUTSIDE, "it calls closed what was not asked for")
     ids = [d["id"] for d in datasets]

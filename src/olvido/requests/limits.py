@@ -7,8 +7,12 @@ there.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from olvido.ledger.facts import Guarantee
+
+LONGEST = timedelta(days=3660)
+"""Ten years: no request is answered later than that, and nothing expires later after its answer."""
 
 _EVERYWHERE = (
     "anything about copies of the data or of earlier model versions elsewhere",

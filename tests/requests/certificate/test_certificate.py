@@ -23,6 +23,7 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from olvido.artifacts import KINDS
 from olvido.audits.base import AUDITS
 from olvido.audits.tolerances import VERSION as TOLERANCES
 from olvido.audits.types import Level, Need
@@ -37,10 +38,11 @@ from olvido.ledger.signing import SigningKey, public_file
 from olvido.requests.certificate import Checked, certificates_of, check, issue
 from olvido.requests.certificate.answer import DESTROY
 from olvido.requests.certificate.claims import _OPTION_WORDS, overclaims
-from olvido.requests.certificate.closing import EXITS
+from olvido.requests.certificate.closing import EXITS, UNSEEN
 from olvido.requests.certificate.envelope import seal
 from olvido.requests.certificate.findings import COUNTED
 from olvido.requests.certificate.issue import statement_core
+from olvido.requests.certificate.shape import REST
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.limits import LIMITS
 from olvido.requests.publishing import Prepared, publish
@@ -120,6 +122,10 @@ def test_a_destroyed_model_is_certified_and_nothing_more(case: Make, second: Mod
     # A model that is back under its name is not gone.
     folder = made.workspace.settings.models / store.model(model).path
     folder.mkdir(parents=True)
+    # What others put into its folder is not.
+    (folder / "thesis.md").write_text("Mine.")
+    statement_core(made.workspace, request)
+    (folder / "model.safetensors").touch()
     with pytest.raises(StateError, match="was not destroyed"):
         statement_core(made.workspace, request)
 
@@ -486,6 +492,10 @@ def test_a_report_that_was_edited_gives_no_certificate(case: Make, name: str) ->
         "UPDATE requests SET law = 'ccpa'",
         "UPDATE request_steps SET detail = replace(detail, '\"npo\"', '\"retrain\"')",
         "UPDATE log SET detail = replace(detail, 'empirical', 'exact') WHERE kind LIKE 'request-%'",
+        "UPDATE records SET source = 'elsewhere'",
+        "UPDATE records SET licence = 'none'",
+        "UPDATE models SET path = 'another'",
+        "DELETE FROM record_subjects",
     ],
 )
 def test_tables_that_were_edited_give_no_certificate(case: Make, edit: str) -> None:
@@ -625,6 +635,8 @@ def test_the_verifier_knows_what_olvido_knows(second: ModuleType) -> None:
     assert {*OUTSIDE} == second.OUTSIDE
     assert set(second.KINDS) == set(RequestKind)
     assert second.EXITS == EXITS
+    assert second.ARTEFACTS.split("|") == [*KINDS, REST]
+    assert second.UNSEEN == UNSEEN
 
 
 json_values = st.recursive(

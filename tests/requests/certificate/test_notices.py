@@ -31,8 +31,8 @@ CLOSED: dict[str, tuple[Exit | None, str | None]] = {
     "backups": (Exit.AWAITING_EXPIRY, "2026-12-31"),
     "export:/home/somebody/model": (Exit.CANNOT, "we sold them."),
     "log": (Exit.CANNOT, "holds no words and no name"),
-    "attic:0123456789a1": (None, None),
-    "attic:0123456789a2": (None, None),
+    "model:0123456789a1": (None, None),
+    "model:0123456789a2": (None, None),
 }
 
 
@@ -148,7 +148,7 @@ def test_done_is_said_only_of_what_is_done(case: Case) -> None:
         write(case.workspace, "done")
     certified(case)
     with pytest.raises(
-        StateError, match="not done: attic:0123456789a1, attic:0123456789a2, everything else"
+        StateError, match="not done: model:0123456789a1, model:0123456789a2, everything else"
     ):
         write(case.workspace, "done")
     text = " ".join(write(case.workspace, "partly-done").split())

@@ -290,6 +290,13 @@ def test_what_should_have_expired_is_blank_again(
     item = f"model:{place.models['child'].id}"
     with pytest.raises(InputError, match="a day to come"):
         settle(place.front, "req-0001", expires={item: date(2020, 1, 1)})
+    # A certificate would refuse it later, when it is too late to choose another.
+    log = place.front.store.events()
+    for days in (3661, 4000, 36500):
+        with pytest.raises(InputError, match="more than ten years"):
+            settle(place.front, "req-0001", expires={item: date.today() + timedelta(days=days)})
+    assert place.front.store.events() == log
+    settle(place.front, "req-0001", expires={item: date.today() + timedelta(days=3660)})
     settle(place.front, "req-0001", expires={item: soon})
     said = {a.item: s for a, s in closure(place.front, "req-0001")}[item]
     assert (said.exit, said.detail) == (Exit.AWAITING_EXPIRY, soon.isoformat())

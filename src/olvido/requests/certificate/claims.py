@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, get_args
 
 from olvido.audits.report import check_report
@@ -17,15 +17,13 @@ from olvido.learners.runs.plan import DEFINITIONS
 from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import Exit, Guarantee, RequestKind
 from olvido.requests.certificate.answer import DESTROY
-from olvido.requests.certificate.closing import EXITS, OPEN
+from olvido.requests.certificate.closing import EXITS, OPEN, unseen
 from olvido.requests.certificate.findings import unfounded
 from olvido.requests.certificate.shape import CORE, misfits
 from olvido.requests.closure.inventory import OUTSIDE
-from olvido.requests.limits import LIMITS
+from olvido.requests.limits import LIMITS, LONGEST
 from olvido.settings import DTYPES
 
-YEARS = 10
-"""Of which more lie between no request and its answer, and before nothing expires."""
 NO_RECORDS = str(merkle_root([]))
 _PLAIN = re.compile(r"[A-Za-z0-9_.,;+:/() @-]{1,400}")
 _OPTION_WORDS = frozenset({*GUARDS, *INVERSES, *DEFINITIONS, *DTYPES, *METHODS})
@@ -203,6 +201,8 @@ def _closure(core: Mapping[str, Any]) -> Iterator[str]:
         yield "its open items are not those that its closure shows as open"
     if closure["complete"] != (bool(closure["items"]) and not still):
         yield "it calls a closure complete that has open items, or none at all, or the other way"
+    if closure["unseen"] != unseen(closure["items"]):
+        yield "it does not say what of its closure was not looked into"
     names = [item["artefact"] for item in closure["items"]]
     if closure["complete"] and not {*OUTSIDE} <= {*names}:
         yield f"it calls a closure complete that never asked for {' and '.join(OUTSIDE)}"
@@ -230,8 +230,7 @@ def _times(core: Mapping[str, Any]) -> Iterator[str]:
     except ValueError as error:
         yield f"it names a time that never was: {error}"
         return
-    if not received <= answered <= received + timedelta(days=366 * YEARS):
-        yield f"it was answered before it was received, or more than {YEARS} years after"
-    last = answered.date() + timedelta(days=366 * YEARS)
-    if not all(answered.date() < end <= last for end in ends):
-        yield f"something expires before the answer, or more than {YEARS} years after it"
+    if not received <= answered <= received + LONGEST:
+        yield "it was answered before it was received, or more than ten years after"
+    if not all(answered.date() < end <= answered.date() + LONGEST for end in ends):
+        yield "something expires before the answer, or more than ten years after it"

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus
 from olvido.ledger.store import Store
+from olvido.requests.certificate.shape import REST
 
 OPEN = "open"
 EXITS = (*(exit.value for exit in Exit), OPEN)
 """What may have become of an artefact; all but the last are ends."""
 
-REST = "everything else"
-"""What a request that is not closed has not yet been through."""
+UNSEEN = ("unread", "link", "hardlink", REST)
+"""Kinds of which nobody knows what is in them: their exit is what the team says."""
 
 
 def closure_of(store: Store, request: Request) -> dict[str, Any]:
     """How each thing left, as the ledger has it. Complete only where the request was closed.
 
-    A place is told by a digest, but where it is a model's or a dataset's id: names of files may be
-    those of people.
+    Each begins with its kind (`olvido.artifacts`). A place is told by a digest, but where it is a
+    model's or a dataset's id: names of files may be those of people.
     """
     items = [_told(item) for item in store.closure(request.id)]
     if request.status is not RequestStatus.CLOSED:
         items.append(_item(REST, OPEN, None, "the request is not closed"))
     still = [item["artefact"] for item in items if item["exit"] == OPEN]
-    return {"complete": bool(items) and not still, "open": still, "items": items}
+    told = {"complete": bool(items) and not still, "open": still, "items": items}
+    return told | {"unseen": unseen(items)}
+
+
+def unseen(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The artefacts that were not looked into, whatever exit they were given."""
+    names = [str(item["artefact"]) for item in items]
+    return [name for name in names if name.partition(":")[0] in UNSEEN]
 
 
 def _told(found: ClosureItem) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from olvido.artifacts import owned
 from olvido.documents import read_document, write_document
 from olvido.errors import StateError
 from olvido.forgetting.guarantee import MEANING
@@ -50,6 +51,7 @@ def issue(office: Office, identifier: str) -> Path:
             "check', and restore the ledger from a copy you trust"
         )
     core = statement_core(office, request)
+    store.check_entities([dataset["id"] for dataset in core["datasets"]])
     if reasons := overclaims(core):
         raise StateError(
             f"request {identifier} cannot be certified: {'; '.join(reasons)}. A certificate claims "
@@ -175,7 +177,8 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
 def _require_gone(office: Office, request: Request) -> None:
     """Hold a model that was destroyed to being gone."""
     model = office.store.model(request.scope["model"])
-    if model.tombstone is None or (office.settings.models / model.path).exists():
+    # What others put into its folder stays there.
+    if model.tombstone is None or any(owned(office.settings.models / model.path)):
         raise StateError(f"model {model.id} was not destroyed: there is nothing to certify")
 
 

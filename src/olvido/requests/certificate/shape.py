@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from olvido.artifacts import KINDS
+
 VERSION = "urn:olvido:forgetting-certificate:v2"
 
 ANY = object()
@@ -23,7 +25,9 @@ _LABEL = re.compile(r"[A-Za-z0-9@.,:%'+() -]{1,120}")
 """What a measure is called: no markup, and no letters that only names have."""
 _SAID = re.compile(r"[^\x00-\x1f\x7f]{0,1000}")
 _PROBE = re.compile(r"[^\x00-\x1f\x7f<>]{1,120}")
-_ARTEFACT = re.compile(r"[a-z][a-z -]{0,39}(:[0-9a-f]{12,16})?")
+REST = "everything else"
+"""What a request that is not closed has not yet been through."""
+_ARTEFACT = re.compile(rf"({'|'.join([*KINDS, REST])})(:[0-9a-f]{{12,16}})?")
 _MODEL: Mapping[str, Any] = {
     "id": re.compile(r"[0-9a-f]{12}"),
     "weights": _DIGEST,
@@ -126,7 +130,7 @@ CORE: Mapping[str, Any] = {
     "utility": [
         {"measure": _SAID, "before": _NUMBER, "after": _NUMBER, "delta": _NUMBER},
     ],
-    "closure": {"complete": bool, "open": [_ARTEFACT], "items": [_ITEM]},
+    "closure": {"complete": bool, "open": [_ARTEFACT], "items": [_ITEM], "unseen": [_ARTEFACT]},
     "made_by": {
         "commit": (None, _COMMIT),
         "changed": (None, bool),
@@ -182,6 +186,9 @@ def misfits(value: Any, shape: Any, where: str = "it") -> Iterator[str]:
             yield from misfits(item, shape[0], f"{where}[{place}]")
     elif isinstance(shape, re.Pattern):
         if not isinstance(value, str) or shape.fullmatch(value) is None:
-            yield f"{where} is not of the form {shape.pattern}"
+            known = (
+                "one of the known kinds" if shape is _ARTEFACT else f"of the form {shape.pattern}"
+            )
+            yield f"{where} is not {known}"
     elif not (type(value) is shape or (shape is float and type(value) is int)):
         yield f"{where} is no {shape.__name__}"

@@ -18,6 +18,7 @@ from olvido.requests.closure.inventory import OUTSIDE, inventory
 from olvido.requests.closure.places import item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office
+from olvido.requests.limits import LONGEST
 
 _LOG = "holds no words and no name: ids and keyed digests, needed to show what was done"
 # Weights go before rows: what a model still has to forget, it forgets by its rows.
@@ -138,6 +139,7 @@ def settle(
         erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in given)]
     erased = [*erased, *whole]
     wanted = [*erased, *done, *expires, *cannot]
+    request = office.store.request(identifier)
     for item in wanted:
         if item not in before:
             raise UnknownName("item of the closure", item, before)
@@ -146,9 +148,16 @@ def settle(
     for item, why in {**done, **cannot}.items():
         if not why.strip():
             raise InputError(f"say of {item} how it was erased, or why it cannot be")
+    published = (s for s in request.history if s.status is RequestStatus.PUBLISHED)
+    answered = next(published).at.date()
     for item, day in expires.items():
         if day <= today(office.settings):
             raise InputError(f"{item} would have expired on {day}: give a day to come")
+        if day > answered + LONGEST:
+            raise InputError(
+                f"{item} would expire on {day}, more than ten years after the answer on "
+                f"{answered}: have it erased earlier, or say why it cannot be"
+            )
     shown = {item.item: item.detail for item in office.store.closure(identifier)}
     for item in erased:
         found = before[item][0]
@@ -168,7 +177,6 @@ def settle(
                 f"by the rows alone is known what has no exit yet: {', '.join(left)}. Look at it "
                 f"with 'olvido request close {identifier}', then give each an exit by its name"
             )
-    request = office.store.request(identifier)
     ids = ids_of(office.store, request)
     said: dict[str, tuple[Exit | None, str | None]] = {}
     said |= {item: (Exit.ERASED, f"stated: {how}") for item, how in done.items()}
