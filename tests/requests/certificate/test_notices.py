@@ -155,7 +155,7 @@ def test_done_is_said_only_of_what_is_done(case: Case) -> None:
     assert "backups: this will be gone by 31 December 2026" in text
     assert "copies of models that were given out: we cannot take your data out of this" in text
     assert "we sold them. " in text
-    assert text.count("attic: we are still at work") == 1
+    assert text.count("models made before: we are still at work") == 1
     assert "everything else: we are still at work" in text
     assert "the data themselves" not in text
     assert "somebody" not in text
