@@ -7,12 +7,14 @@ that may a ledger speak of it. After a power cut there is the old state or the n
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -96,6 +98,21 @@ def new_folder(path: Path, *, kind: str | None = None) -> Iterator[Path]:
 def unfinished_in(folder: Path) -> Path:
     """A name in this folder for what is not complete yet; nothing has it."""
     return folder / f"{UNFINISHED}{secrets.token_hex(8)}"
+
+
+def hold(file: IO[Any]) -> None:
+    """Mark an open file as being written, until it is closed or its process ends, however."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def being_written(path: Path) -> bool:
+    """Whether somebody is writing a file now: `hold` was called, and its process lives."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def publish(unfinished: Path, path: Path, *, mode: int = FILE_MODE, new: bool = False) -> None:

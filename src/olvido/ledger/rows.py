@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from olvido.artifacts.shapes import temporary
 from olvido.errors import DigestMismatch, StateError, UnknownName
-from olvido.files import FILE_MODE, UNFINISHED, make_folder, publish, unfinished_in
+from olvido.files import FILE_MODE, being_written, hold, make_folder, publish, unfinished_in
 from olvido.ledger.digests import canonical_json, records_root
 from olvido.ledger.facts import Dataset
 from olvido.ledger.identity import Key
@@ -58,6 +59,7 @@ _SCHEMA = pa.schema(
 )
 _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
 _BATCH = 5_000
+_FINISHED = re.compile(r"[0-9a-f]{64}\.parquet")
 
 # Canonical JSON has its names sorted.
 _OPENINGS = [f'"{name}":' for name in sorted(COLUMNS)]
@@ -103,6 +105,7 @@ class RowWriter:
         self._path = unfinished_in(folder)
         self._path.touch(FILE_MODE, exist_ok=False)
         self._file = self._path.open("wb")
+        hold(self._file)
         self._parquet = pq.ParquetWriter(
             self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
@@ -328,20 +331,22 @@ def unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
-    """Remove files of imports that were killed: unknown to the ledger and last written before.
+    """Remove files of imports that were killed: unfinished ones that nobody writes, at once.
+
+    One that was finished and that the ledger does not know goes by its age. What does not bear a
+    name that an import gives is somebody else's, and stays.
 
     Args:
         data: the workspace's data folder.
         known: names of the files that datasets stand on.
-        older_than: seconds since the epoch; a younger file may belong to an import under way.
+        older_than: seconds since the epoch; a younger file may be about to be entered.
     """
     kept = set(known)
     for path in data.iterdir() if data.is_dir() else ():
-        if path.name in kept or path.stat().st_mtime >= older_than:
+        if path.name in kept or path.is_symlink() or not path.is_file():
             continue
-        if path.suffix != ".parquet" and not path.name.startswith(UNFINISHED):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+        if temporary(path):
+            if not being_written(path):
+                path.unlink(missing_ok=True)
+        elif _FINISHED.fullmatch(path.name) and path.stat().st_mtime < older_than:
             path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from tests.requests.closure.towns import HERS, Town, tensors
 
 from olvido.errors import InputError
 from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.rows import RowWriter, sweep
 from olvido.requests.closure import close, closure, settle
 
 NAMES = ("thesis.md", "photo.png", "data.bin", ".hidden", "notes", "a b.csv", "step-1.pt", "x.json")
@@ -144,3 +145,25 @@ def test_names_in_the_workspace_alone_are_no_riddle(town: Town) -> None:
     assert (request.status, blank) == (RequestStatus.CLOSED, ())
     said = {i.item: i.exit for i in town.front.store.closure("req-0001")}
     assert said["file:again.jsonl"] is said["file:hers.jsonl"] is Exit.ERASED
+
+
+def test_an_import_under_way_is_open_and_left_alone_until_it_is_dead(town: Town) -> None:
+    data = town.front.settings.data
+    foreign = data / "survey.parquet"
+    foreign.write_bytes(b"Mine.")
+    os.utime(foreign, (0, 0))
+    with RowWriter(data):
+        (live,) = data.glob(".unfinished-*")
+        dead = data / ".unfinished-0123456789abcdef"
+        dead.write_bytes(b"torn")
+        sweep(data, [], older_than=0.0)
+        assert (live.exists(), dead.exists(), foreign.exists()) == (True, False, True)
+        item = f"unfinished:{live.relative_to(town.folder)}"
+        assert "being written" in town.found()[item].says
+        unread = {i: "mine" for i in town.found() if i.startswith("unread:")}
+        settle(town.front, "req-0001", erased=["all"], done=DONE, cannot=unread)
+        assert live.exists()
+        assert close(town.front, "req-0001")[1] == (item,)
+    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+    sweep(data, [town.front.store.dataset("people").file], older_than=2e9)
+    assert foreign.read_bytes() == b"Mine."

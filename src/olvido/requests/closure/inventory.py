@@ -19,6 +19,7 @@ from typing import Any
 from olvido.artifacts import KINDS, Who, owned, parts, recognised
 from olvido.artifacts.shapes import ACTIVATIONS
 from olvido.errors import InputError
+from olvido.files import being_written
 from olvido.ledger.copies import Copy
 from olvido.ledger.facts import Guarantee, Request, RequestKind
 from olvido.ledger.inverted import index_parts, index_path, near_copies
@@ -248,6 +249,11 @@ class _Search:
             elif path in self._known or path in own:
                 continue
             elif path not in self._homes and (kind := recognised(path)) is not None:
+                if path.is_file() and being_written(path):
+                    # Nobody takes it away from whoever writes: it is open until they are done.
+                    item = self._item(kind.name, path, "is being written now: look again later")
+                    yield replace(item, path=None, seen=None)
+                    continue
                 yield self._item(kind.name, path, kind.says)
                 if path.is_dir():
                     yield from self._walk(path, frozenset(parts(path, kind)), going=True)
