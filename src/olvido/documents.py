@@ -27,15 +27,15 @@ def finite(value: Any) -> Any:
     return value
 
 
-def write_document(document: Mapping[str, Any], path: Path, *, kind: str | None = None) -> None:
+def write_document(document: Mapping[str, Any], path: Path) -> None:
     """Write a document as JSON, durably; a reader sees the old file or the new one.
 
     Args:
         document: plain values.
-        path, kind: see `olvido.files.write`.
+        path: see `olvido.files.write`.
     """
     text = json.dumps(finite(document), ensure_ascii=False, indent=1, allow_nan=False)
-    write(path, text, kind=kind)
+    write(path, text)
 
 
 def read_document(path: Path) -> dict[str, Any]:

@@ -31,7 +31,6 @@ def write(
     *,
     mode: int = FILE_MODE,
     new: bool = False,
-    kind: str | None = None,
 ) -> None:
     """Write a file; whoever reads sees the old one or the new one.
 
@@ -40,7 +39,6 @@ def write(
         content: bytes, or text that is written as UTF-8.
         mode: its permissions.
         new: refuse to replace a file that is there.
-        kind: of artefact, for what may hold what records taught.
 
     Raises:
         FileExistsError: with `new`, there is one already.
@@ -50,18 +48,16 @@ def write(
     >>> write(folder / "a.txt", "é"); (folder / "a.txt").read_bytes(), len(list(folder.iterdir()))
     (b'\\xc3\\xa9', 1)
     """
-    with new_file(path, mode=mode, new=new, kind=kind) as unfinished:
+    with new_file(path, mode=mode, new=new) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def new_file(
-    path: Path, *, mode: int = FILE_MODE, new: bool = False, kind: str | None = None
-) -> Iterator[Path]:
+def new_file(path: Path, *, mode: int = FILE_MODE, new: bool = False) -> Iterator[Path]:
     """Give the path of an empty file to fill; it gets its own name when the block has ended well.
 
     Args:
-        path, mode, new, kind: see `write`.
+        path, mode, new: see `write`.
     """
     make_folder(path.parent)
     unfinished = unfinished_in(path.parent)
@@ -74,12 +70,11 @@ def new_file(
 
 
 @contextmanager
-def new_folder(path: Path, *, kind: str | None = None) -> Iterator[Path]:
+def new_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill; it gets its own name when the block has ended well.
 
     Args:
         path: no folder yet, or an empty one; its parents are made where they are missing.
-        kind: see `write`.
 
     Raises:
         OSError: it could not be written, or another process was first; nothing is left behind.
