@@ -70,7 +70,7 @@ def test_bad_rows_are_put_aside(olvido: Olvido, people: Path, here: Path) -> Non
     [
         (["data", "add", "nowhere.jsonl", "--name", "x"], ["there is no file nowhere.jsonl"]),
         (["data", "add", "people.jsonl", "--name", " ", *COLUMNS], ["a name for the dataset"]),
-        (["data", "add", "people.jsonl", "--name", "x"], ["line 1", "--prompt"]),
+        (["data", "add", "people.jsonl", "--name", "x", "--text", "txt"], ["line 1", "'txt'"]),
         (
             ["data", "add", "people.jsonl", "--name", "x", "--consent", "grnted"],
             ["did you mean 'granted'"],

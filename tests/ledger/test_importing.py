@@ -187,8 +187,8 @@ BAD_VALUES = [
     ({"text": "\ud800"}, "invalid UTF-8"),
     ({"text": "\ud800", "id": 2}, "invalid UTF-8"),
     ({"text": "x", "id": 2, "subject": "\ud800"}, "invalid UTF-8"),
-    ({"text": "x", "note": float("nan")}, "not JSON compliant"),
-    ({"text": "x", "note": b"x"}, "not JSON serializable"),
+    ({"text": "x", "note": float("nan")}, "column 'note' holds"),
+    ({"text": "x", "note": b"x"}, "column 'note' holds"),
 ]
 
 

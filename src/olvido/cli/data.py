@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.rows import Encoding
 
 if TYPE_CHECKING:
     from olvido.ledger.digests import Digest
@@ -42,13 +43,15 @@ def _about(option: str, content: str) -> Any:
 def add(
     terminal: Terminal,
     file: Annotated[
-        Path, typer.Argument(help="A .jsonl, .csv or .parquet file, or a saved dataset's folder.")
+        Path,
+        typer.Argument(help="A .jsonl, .json, .csv, .tsv or .parquet file, or a saved dataset."),
     ],
     name: Annotated[str, typer.Option("--name", help="The dataset's name.")],
     skip_bad: Annotated[
         Path | None,
         typer.Option("--skip-bad", metavar="FILE", help="Put bad rows there and add the others."),
     ] = None,
+    encoding: Encoding = None,
     identifier: Annotated[str | None, _column("--id", "each row's id")] = None,
     prompt: Annotated[str | None, _column("--prompt", "the prompt")] = None,
     completion: Annotated[str | None, _column("--completion", "the completion")] = None,
@@ -123,6 +126,7 @@ def add(
     ):
         if value not in known:
             raise UnknownName(kind, value, known)
+    told: list[str] = []
     settings = terminal.settings()
     with terminal.store() as store, terminal.progress() as progress:
         progress.add_task(f"Adding {file}", total=None)
@@ -163,13 +167,15 @@ def add(
                 transform=transform,
             ),
             skip_bad=skip_bad,
+            encoding=encoding,
+            tell=told.append,
         )
     document = _described(result.dataset) | {
+        "read_as": told[0] if told else None,
         "rejected": result.rejected,
         "subjects": result.subjects,
         "without_subject": result.nameless,
     }
-    told = []
     if not result.subjects:
         told.append("No row names a subject: nobody can be found in it.")
     elif result.nameless:

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
@@ -37,6 +37,8 @@ class Options(TypedDict, total=False):
     documentation: what is to be known about the dataset.
     parent: id of the dataset that this one derives from.
     skip_bad: a new file for the rows that cannot be used; without it the first one is refused.
+    encoding: of a text file that is not UTF-8, by Python's name.
+    tell: called with a line about how a file is read, where that was found out from it.
     """
 
     fields: Fields
@@ -44,6 +46,8 @@ class Options(TypedDict, total=False):
     documentation: Documentation
     parent: str
     skip_bad: Path | None
+    encoding: str | None
+    tell: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,16 @@ def import_file(
     Args:
         store: the ledger.
         data: the workspace's data folder, in which the rows are kept.
-        path: a `.jsonl`, `.ndjson`, `.csv` or `.parquet` file, or the folder of a saved Hugging
-            Face dataset.
+        path: a file that `read_rows` reads, or the folder of a saved Hugging Face dataset.
         name: the dataset's name.
         options: see `Options`.
 
     Raises BadRow (file, line, reason) or InputError, and StateError when the disk is full.
     """
-    return _add(store, data, read_rows(path), origin=str(path), name=name, options=options)
+    rows = read_rows(
+        path, encoding=options.get("encoding"), tell=options.get("tell", lambda _: None)
+    )
+    return _add(store, data, rows, origin=str(path), name=name, options=options)
 
 
 def import_rows(

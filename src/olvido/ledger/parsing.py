@@ -17,6 +17,7 @@ from typing import Any
 from olvido.errors import BadRow, InputError
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Consent
+from olvido.ledger.formats.encodings import not_encodable
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.rows import COLUMNS, StoredRow, canonical_row
 
@@ -78,6 +79,8 @@ class RowParser:
         self._consent = fields.consent or "consent"
         self._collected = fields.collected_at or "collected_at"
         self._mapped = {self._id, *self._texts, *self._subjects, self._consent, self._collected}
+        chosen = (fields.prompt, fields.completion, fields.text)
+        self._takes_questions = not any(chosen)
         self._known_subjects: dict[str | int, tuple[str, ...]] = {}
         self.forms: dict[str, frozenset[bytes]] = {}
         """What to keep of the names of subjects that were met, see `Key.near`."""
@@ -87,12 +90,14 @@ class RowParser:
         """The row as it is stored, and its canonical JSON. Raises BadRow."""
         try:
             return self._parse(line, row)
-        except UnicodeEncodeError:
-            raise BadRow(self._origin, line, "invalid UTF-8") from None
+        except UnicodeEncodeError as error:
+            raise BadRow(self._origin, line, not_encodable(error)) from None
         except (InputError, TypeError, ValueError) as error:
             raise BadRow(self._origin, line, str(error)) from None
 
     def _parse(self, line: int, row: Mapping[str, Any]) -> tuple[StoredRow, bytes]:
+        if "question" in row and self._takes_questions:
+            row = _as_pair(row)
         for column in self._required:
             if column not in row:
                 raise InputError(_no_column(column, row))
@@ -132,8 +137,8 @@ class RowParser:
             return f"there is {for_completion!r} but no {for_prompt!r}: a pair needs both"
         return (
             f"expected {for_text!r}, or {for_prompt!r} and {for_completion!r}, got none of them; "
-            "name the columns that hold them (--text, or --prompt and --completion; in Python, "
-            "Fields)"
+            "name its columns so, or say which hold them (olvido data add: --text, or --prompt and "
+            "--completion; in Python, Fields)"
         )
 
     def _subjects_of(self, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -158,6 +163,8 @@ class RowParser:
         """The subjects a cell names: most name one, and their rows share the tuple."""
         known = self._known_subjects.get(cell)
         if known is None:
+            # What is no text is told as such, with where it comes from.
+            str(cell).encode()
             people = {self._subject(name) for name in several(str(cell))}
             known = self._known_subjects[cell] = tuple(sorted(people))
         return known
@@ -188,7 +195,16 @@ class RowParser:
                 raise InputError(
                     f"column {name!r} has a name that the ledger needs itself: rename the column"
                 )
-        return canonical_json(extras).decode() if extras else None
+        try:
+            return canonical_json(extras).decode() if extras else None
+        except UnicodeEncodeError:
+            raise
+        except (TypeError, ValueError, RecursionError):
+            wrong = next(name for name, value in extras.items() if not _is_json(value))
+            raise InputError(
+                f"column {wrong!r} holds what JSON has no form for (nan, infinity, or no plain "
+                "value): make it text, or leave it out"
+            ) from None
 
     def _derived_id(self, content: StoredRow) -> str:
         derived = self._key.record_id(canonical_row((None, *content)))
@@ -211,6 +227,46 @@ class RowParser:
             first = self._lines[identifier]
             raise InputError(f"the id in {self._id!r} was used before, in line {first}")
         return identifier
+
+
+class ClearParser(RowParser):
+    """Reads rows as they are read for the ledger, and keeps names in clear: nothing is stored.
+
+    >>> ClearParser("x.csv").content(1, {"id": 7, "question": "Who?", "answer": "Ana Soler"})["id"]
+    '7'
+    """
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(origin, Key(1, bytes(32)), Fields(), Defaults())
+
+    def content(self, line: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the ledger gives back of such a row; without an id where it had none.
+
+        Raises:
+            BadRow: the ledger would not take it.
+        """
+        stored, _ = self.parse(line, row)
+        kept = {
+            name: value for name, value in zip(COLUMNS, stored, strict=True) if value is not None
+        }
+        if row.get(self._id) is None:
+            del kept["id"]
+        extras = json.loads(kept.pop("extras", "{}"))
+        return kept | {"subjects": list(kept["subjects"])} | extras
+
+    def _subject(self, name: str) -> str:
+        # Refused where the ledger would refuse it.
+        super()._subject(name)
+        return name
+
+
+def _as_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of question and answer as one of prompt and completion, where it has none of these."""
+    own = [row.get(name) for name in ("question", "answer", "prompt", "completion")]
+    if None in own[:2] or own[2:] != [None, None]:
+        return row
+    rest = {name: value for name, value in row.items() if name not in ("question", "answer")}
+    return rest | {"prompt": own[0], "completion": own[1]}
 
 
 def several(cell: str) -> list[str]:
@@ -259,6 +315,14 @@ _SEVERAL = (
     "expected the name of one subject, or of several as a JSON list or with ';' between them, got "
     "something else that may be several"
 )
+
+
+def _is_json(value: object) -> bool:
+    try:
+        canonical_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _no_text(column: str, value: object) -> str:

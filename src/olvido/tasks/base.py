@@ -105,7 +105,10 @@ def _example(row: Row, where: str) -> Example:
         raise InputError(f"{where}: expected a dictionary, got {type(row).__name__}")
     row = {name: value for name, value in row.items() if value is not None}
     for prompt_key, completion_key in (("prompt", "completion"), ("question", "answer")):
-        if prompt_key in row or completion_key in row:
+        either = prompt_key in row or completion_key in row
+        # Beside a text, half a question is just another column.
+        both = prompt_key in row and completion_key in row
+        if both or (either and (prompt_key == "prompt" or "text" not in row)):
             prompt, completion = row.get(prompt_key), row.get(completion_key)
             break
     else:

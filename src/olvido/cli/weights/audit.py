@@ -10,6 +10,7 @@ import typer
 
 from olvido.cli.given.output import Terminal, command, table
 from olvido.cli.given.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of
+from olvido.cli.given.rows import Encoding
 from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def audit(
         Path | None,
         typer.Option("--cache", metavar="DIR", help="Keep what models said, for the next audit."),
     ] = None,
+    encoding: Encoding = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
@@ -108,7 +110,7 @@ def audit(
     """
     from olvido.audits.base import Examination
     from olvido.cli.given.places import require_folder, require_page
-    from olvido.cli.given.rows import examples_of
+    from olvido.cli.given.rows import reader
     from olvido.cli.weights.trained import about, require_alike
     from olvido.tasks import Language
 
@@ -130,12 +132,13 @@ def audit(
     require_page(page)
     for folder in (cache, keep):
         require_folder(folder)
+    read = reader(terminal, encoding)
     probes: dict[str, Any] = {
-        "forget": examples_of(rows, "forget"),
-        "retain": examples_of(retain, "retain"),
-        "neighbours": examples_of(neighbours, "neighbours"),
-        "general": examples_of(general, "general"),
-        "holdout": examples_of(holdout, "holdout"),
+        "forget": read(rows, "forget"),
+        "retain": read(retain, "retain"),
+        "neighbours": read(neighbours, "neighbours"),
+        "general": read(general, "general"),
+        "holdout": read(holdout, "holdout"),
     }
     with stages(terminal) as stage:
         stage("Loading models")

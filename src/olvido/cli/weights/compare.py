@@ -10,6 +10,7 @@ import typer
 
 from olvido.cli.given.output import Terminal, command, table
 from olvido.cli.given.recipes import BatchSize, Epochs, Rate, recipe_of
+from olvido.cli.given.rows import Encoding
 from olvido.cli.given.stages import stages
 
 commands = typer.Typer()
@@ -58,6 +59,7 @@ def compare(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Rate = None,
+    encoding: Encoding = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
@@ -67,10 +69,11 @@ def compare(
 
     A comparison that was cut off goes on where it was when the same command is given again.
     """
-    from olvido.cli.given.rows import examples_of
+    from olvido.cli.given.rows import reader
     from olvido.comparison import compare as door
     from olvido.errors import InputError
 
+    read = reader(terminal, encoding)
     names = [name.strip() for name in methods.split(",")]
     recipe = None
     if base is not None:
@@ -83,11 +86,11 @@ def compare(
     with stages(terminal) as stage:
         found = door(
             model,
-            forget=examples_of(rows, "forget"),
-            retain=examples_of(retain, "retain"),
-            holdout=examples_of(holdout, "holdout"),
-            neighbours=examples_of(neighbours, "neighbours"),
-            general=examples_of(general, "general"),
+            forget=read(rows, "forget"),
+            retain=read(retain, "retain"),
+            holdout=read(holdout, "holdout"),
+            neighbours=read(neighbours, "neighbours"),
+            general=read(general, "general"),
             reference=reference or (),
             base=base,
             references=references,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.rows import Encoding
 from olvido.cli.given.stages import stages
 
 commands = typer.Typer()
@@ -29,6 +30,7 @@ def curvature(
     parts: Annotated[
         int, typer.Option("--parts", help="Parts of the people; each is measured by itself.")
     ] = 2,
+    encoding: Encoding = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
@@ -47,7 +49,7 @@ def curvature(
     require_folder(out)
     with stages(terminal) as stage:
         stage(f"Loading {model}")
-        trained, rows, task, subjects = taught(terminal, model, records, chat)
+        trained, rows, task, subjects = taught(terminal, model, records, encoding, chat)
         if subjects is not None:
             # The ledger knows whom a record is about, whatever its row says.
             about = ({**row.fields, "subjects": subjects[row.id]} for row in rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.rows import Encoding
 from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def forget(
         Path | None,
         typer.Option("--trials", help="Of auto: a folder of finished trials; none is done twice."),
     ] = None,
+    encoding: Encoding = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
@@ -59,7 +61,7 @@ def forget(
     """
     from olvido.cli.given.options import method_options
     from olvido.cli.given.places import require_folder
-    from olvido.cli.given.rows import examples_of
+    from olvido.cli.given.rows import reader
     from olvido.errors import InputError
     from olvido.forgetting import forget as door
     from olvido.models import save
@@ -75,10 +77,11 @@ def forget(
     if out.exists():
         raise InputError(f"{out} exists already: name a new folder with --out")
     require_folder(out)
+    read = reader(terminal, encoding)
     given = {
-        "forget": examples_of(rows, "forget"),
-        "retain": examples_of(retain, "retain"),
-        "holdout": examples_of(holdout, "holdout"),
+        "forget": read(rows, "forget"),
+        "retain": read(retain, "retain"),
+        "holdout": read(holdout, "holdout"),
     }
     with stages(terminal) as stage:
         stage(f"Loading {model}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.rows import Encoding
 from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def trace(
     page: Annotated[
         Path | None, typer.Option("--page", help="Write a page with the texts side by side.")
     ] = None,
+    encoding: Encoding = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
@@ -74,7 +76,7 @@ def trace(
         require_writable(page)
     with stages(terminal) as stage:
         stage(f"Loading {model}")
-        trained, rows, task, subjects = taught(terminal, model, records, chat)
+        trained, rows, task, subjects = taught(terminal, model, records, encoding, chat)
         stage(f"Tracing by {method}")
         found = door(
             trained,
@@ -111,16 +113,20 @@ def trace(
 
 
 def taught(
-    terminal: Terminal, model: str, records: Path | None, chat: bool | None
+    terminal: Terminal,
+    model: str,
+    records: Path | None,
+    encoding: str | None,
+    chat: bool | None,
 ) -> tuple[Trained, tuple[Example, ...], Task, dict[str, list[str]] | None]:
     """The model, what it was taught, how it is asked, and whom each record is about."""
-    from olvido.cli.given.rows import examples_of
+    from olvido.cli.given.rows import reader
     from olvido.learners import Trained
     from olvido.tasks import Language
     from olvido.workspace import Workspace
 
     if records is not None:
-        rows = examples_of(records, "records")
+        rows = reader(terminal, encoding)(records, "records")
         loaded = terminal.load(model)
         return Trained.untraced(loaded.model), rows, Language(loaded.tokenizer, chat=chat), None
     with Workspace(terminal.settings()) as workspace:

@@ -143,11 +143,11 @@ def test_a_text_in_parquet_that_is_no_utf8_is_one_bad_row(tmp_path: Path) -> Non
 
 
 def test_files_that_cannot_be_read_say_what_to_give(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("{}")
+    (tmp_path / "x.jsnl").write_text("{}")
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnknownName, match=r"did you mean '\.jsonl'"):
-        read_rows(tmp_path / "x.json")
+        read_rows(tmp_path / "x.jsnl")
     with pytest.raises(InputError, match="there is no file"):
         read_rows(tmp_path / "none.csv")
     with pytest.raises(InputError, match="not a readable Parquet"):
