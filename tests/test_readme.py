@@ -42,7 +42,10 @@ def test_commands_of_the_readme_run_as_written(
     assert closed == 0, "in the end nothing is open"
 
 
-def test_code_of_the_readme_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_of_the_readme_runs_as_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = [b for b in _blocks("python") if "make_town" in b or "shards =" in b]
     assert len(blocks) == 2
     scope: dict[str, object] = {}

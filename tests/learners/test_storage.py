@@ -1,5 +1,6 @@
 """What a training kept is read back as it was written, or refused."""
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -7,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from olvido.demo.residents import Town
-from olvido.errors import DigestMismatch, StateError
-from olvido.forgetting import forget
+from olvido.documents import finite
+from olvido.errors import DigestMismatch, InputError, OlvidoError, StateError
+from olvido.forgetting import Outcome, forget
 from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Untraced, train
 from olvido.learners.base import learner_of
 from olvido.learners.storage import NOTE, read_trace, write_trace
 from olvido.learners.trace import Placement
-from olvido.models import weights_digest
+from olvido.models import save, weights_digest
 from olvido.tasks import Example, Language, examples
 
 Records = tuple[Example, ...]
@@ -167,3 +170,99 @@ def test_of_a_model_from_elsewhere_nothing_is_known(
     write_trace(Untraced(), tmp_path, base="small", seed=3)
     assert again(tmp_path) == Untraced()
     assert [path.name for path in tmp_path.iterdir()] == [NOTE]
+
+
+@pytest.fixture(scope="module")
+def begun(small: Any, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what every training here began with."""
+    folder = tmp_path_factory.mktemp("begun") / "small"
+    save(small, tokenizer, folder)
+    return folder
+
+
+def test_a_saved_model_forgets_another_day_as_it_would_have_today(
+    taught: Trained, people: Records, task: Language, begun: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    taught.save(tmp_path / "kept", tokenizer, base=str(begun))
+    again = Trained.load(tmp_path / "kept")
+    assert again.digest == taught.digest == weights_digest(again.model)
+    method = {Placement: "retrain", StepLog: "retrain"}[type(taught.trace)]
+    if isinstance(taught.trace, Placement):
+        method = "shard" if taught.trace.learner == "sharded" else "module"
+    sides = {"forget": people[:5], "retain": people[5:], "task": task, "method": method}
+    today, later = forget(taught, **sides), forget(again, **sides)
+    assert today.digest == later.digest != taught.digest
+    assert later.guarantee.value == "exact"
+    # And once more, of what was forgotten and how.
+    later.save(tmp_path / "forgot", tokenizer, base=str(begun))
+    found = Outcome.load(tmp_path / "forgot")
+    assert finite(found.to_dict()) == finite(later.to_dict())
+    assert found.digest == later.digest
+    for shown in (taught, again, later, found):
+        assert "\n" not in repr(shown)
+        assert len(repr(shown)) < 300
+
+
+@pytest.mark.parametrize("wrong", ["unsaid", "another", "seed", "there", "nothing"])
+def test_a_model_whose_base_is_not_the_one_it_began_with_is_not_saved(
+    small: Any,
+    people: Records,
+    task: Language,
+    begun: Path,
+    tokenizer: Any,
+    tmp_path: Path,
+    wrong: str,
+) -> None:
+    made = train(small, records=people[:4], task=task, recipe=Recipe(epochs=1, batch_size=4))
+    (tmp_path / "there").mkdir()
+    given: dict[str, Any] = {
+        "unsaid": {},
+        "another": {"base": "tiny"},
+        "seed": {"base": "tiny", "seed": 5},
+        "there": {"base": str(begun)},
+        "nothing": {"base": str(tmp_path / "nowhere")},
+    }[wrong]
+    with pytest.raises(InputError):
+        made.save(tmp_path / ("there" if wrong == "there" else "new"), tokenizer, **given)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["there"]
+
+
+@pytest.mark.parametrize("edit", ["weights", "note", "log", "another note"])
+def test_a_saved_model_that_was_edited_is_refused(
+    small: Any,
+    people: Records,
+    task: Language,
+    begun: Path,
+    tokenizer: Any,
+    tmp_path: Path,
+    edit: str,
+) -> None:
+    made = train(small, records=people[:4], task=task, recipe=Recipe(epochs=1, batch_size=4))
+    made.save(tmp_path / "kept", tokenizer, base=str(begun))
+    kept = tmp_path / "kept"
+    if edit == "weights":
+        shutil.copyfile(begun / "model.safetensors", kept / "model.safetensors")
+    elif edit == "note":
+        note = json.loads((kept / NOTE).read_text("utf-8"))
+        note["seed"] = 7
+        (kept / NOTE).write_text(json.dumps(note), "utf-8")
+    elif edit == "log":
+        (kept / "logs" / "run.bin").write_bytes(b"")
+    else:
+        Trained.untraced(small).save(tmp_path / "other", tokenizer)
+        shutil.copyfile(tmp_path / "other" / NOTE, kept / NOTE)
+    with pytest.raises(OlvidoError):
+        Trained.load(kept)
+
+
+def test_a_model_from_elsewhere_is_saved_without_a_base(
+    small: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    half = copy.deepcopy(small).to(torch.bfloat16)
+    for number, model in enumerate((small, half)):
+        Trained.untraced(model).save(tmp_path / str(number), tokenizer)
+        again = Trained.load(tmp_path / str(number))
+        assert again.digest == weights_digest(model)
+        assert isinstance(again.trace, Untraced)
+    with pytest.raises(InputError, match="holds no"):
+        Trained.load(tmp_path)

@@ -90,6 +90,7 @@ _KNOWN = (
             "olvido.models.composite.routed",
             "olvido.models.composite.router",
             "olvido.learners.storage",
+            "olvido.forgetting.types",
         ),
         parts=owned,
     ),
@@ -237,10 +238,10 @@ _KNOWN = (
     # Documents of Olvido's: an item where what they say is found in them.
     Kind(
         "report",
-        "the report of a request",
+        "the report of a request or of an audit",
         frozenset({_H.ROWS}),
         who=Who.ALL,
-        writers=("olvido.requests.publishing",),
+        writers=("olvido.requests.publishing", "olvido.audits.verdict"),
         shape=shapes.is_report,
         told=True,
     ),

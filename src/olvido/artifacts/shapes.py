@@ -35,7 +35,7 @@ _OWNED = re.compile(
     rf"{_PART}((model|pytorch_model|adapter_model){_SHARD}\.(safetensors|bin)(\.index\.json)?"
     r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
     r"|(adapter_config|config|generation_config|special_tokens_map|added_tokens)\.json"
-    r"|(tokenizer|tokenizer_config|vocab|ensemble|routed|router|olvido)\.json"
+    r"|(tokenizer|tokenizer_config|vocab|ensemble|routed|router|olvido|outcome)\.json"
     r"|tokenizer\.model|spiece\.model|sentencepiece\.bpe\.model|vocab\.txt"
     r"|merges\.txt|chat_template\.(jinja|json)|router\.safetensors|README\.md)"
     r"|logs/(?P<run>[^/]+)\.bin"
@@ -288,7 +288,13 @@ def is_orphan(path: Path) -> bool:
 
 
 def is_report(path: Path) -> bool:
-    return {"request", "verdict", "attempts", "does_not_prove"} <= _document(path).keys()
+    said = _document(path).keys()
+    return said >= {"request", "verdict", "attempts", "does_not_prove"} or said >= {
+        "verdict",
+        "findings",
+        "not_examined",
+        "suspect",
+    }
 
 
 def is_result(path: Path) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from olvido.audits.authentication import Authentication, Original, Standing
 from olvido.audits.statistics import holm
 from olvido.audits.tolerances import VERSION
 from olvido.audits.types import Finding, Need, Status
+from olvido.documents import read_document, write_document
 
 
 class Verdict(StrEnum):
@@ -68,7 +70,7 @@ class Reason:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """All findings of an audit, and what they come to.
 
@@ -109,6 +111,33 @@ class Report:
     def reasons(self) -> tuple[str, ...]:
         """Why it is not a pass, in sentences."""
         return tuple(map(str, self.grounds))
+
+    def __repr__(self) -> str:
+        """In a line: the verdict, and on how much it rests."""
+        told = f"{self.verdict.value}, {len(self.findings)} findings, level {self.level}"
+        return f"{type(self).__name__}({told}, {self.suspect})"
+
+    def save(self, path: Path) -> None:
+        """Write the report as JSON: what `Report.load`, `olvido verify-report` and pages read."""
+        write_document(self.to_dict(), Path(path))
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        """What `save` wrote.
+
+        Raises:
+            InputError: it is no report of an audit, or its verdict does not follow from its
+                findings.
+        """
+        from olvido.audits.report.check import report_of
+
+        return report_of(read_document(Path(path)))
+
+    def page(self, path: Path) -> None:
+        """Write the report as one HTML page, for people; see `olvido.audits.report.write_page`."""
+        from olvido.audits.report import write_page
+
+        write_page(self.to_dict(), Path(path))
 
     def find(self, audit: str, metric: str) -> Finding:
         """The finding of that audit and metric.

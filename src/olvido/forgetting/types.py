@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from torch.nn import Module
 
+from olvido.documents import read_document, write_document
+from olvido.errors import StateError
 from olvido.forgetting.guarantee import MEANING, Need
 from olvido.learners import Trace, Trained, Untraced, Watcher
+from olvido.learners.storage import save_trained
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Example, Task
+
+OUTCOME = "outcome.json"
+"""What a saved outcome says of the forgetting, beside its model."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ class Trial:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """A model that has forgotten, and how.
 
@@ -154,6 +162,56 @@ class Outcome:
     history: Sequence[Moment] = ()
     trials: Sequence[Trial] = ()
 
+    def __repr__(self) -> str:
+        """In a line: what was done, and what it moved."""
+        moved = "forgotten {:.3f} -> {:.3f}, retained {:.3f} -> {:.3f} nats a token".format(
+            *self.forget_loss, *self.retain_loss
+        )
+        return f"{type(self).__name__}({self.method}, {self.guarantee.value}, {moved})"
+
+    def save(self, folder: Path, tokenizer: Any, *, base: str | None = None, seed: int = 0) -> None:
+        """Write the model that forgot, with its trace and `outcome.json`; see `Trained.save`."""
+        save_trained(
+            Trained(self.model, self.digest, self.trace),
+            tokenizer,
+            Path(folder),
+            base=base,
+            seed=seed,
+            also=lambda unfinished: write_document(self.to_dict(), unfinished / OUTCOME),
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Outcome:
+        """What `save` wrote; errors are those of `Trained.load`."""
+        trained = Trained.load(folder)
+        told = read_document(Path(folder) / OUTCOME)
+        try:
+            cost, losses = told["cost"], (told["forget_loss"], told["retain_loss"])
+            forgotten, retained = (
+                (_number(loss["before"]), _number(loss["after"])) for loss in losses
+            )
+            return cls(
+                trained.model,
+                trained.digest,
+                str(told["before"]),
+                trained.trace,
+                str(told["method"]),
+                told["options"],
+                Guarantee(told["guarantee"]),
+                Cost(_number(cost["tokens"]), cost["seconds"], cost["share_of_retraining"]),
+                str(told["stopped"]),
+                forgotten,
+                retained,
+                tuple(
+                    Moment(m["step"], _number(m["forget"]), m["retain"]) for m in told["history"]
+                ),
+                tuple(Trial(**{**t, "side": Side(t["side"])}) for t in told["trials"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(
+                f"{Path(folder) / OUTCOME} is not what Outcome.save wrote ({error!r}): restore it"
+            ) from error
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""
         return {
@@ -176,6 +234,11 @@ class Outcome:
             ],
             "trials": [trial.to_dict() for trial in self.trials],
         }
+
+
+def _number(value: float | None) -> float:
+    """What JSON could not say was not finite."""
+    return math.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)

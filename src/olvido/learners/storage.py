@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,87 @@ from typing import Any
 from torch.nn import Module
 
 from olvido.artifacts import NOTE
-from olvido.errors import DigestMismatch, StateError
+from olvido.errors import DigestMismatch, InputError, StateError
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.log import Log
-from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Untraced
+from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Trained, Untraced
+from olvido.models import load, save, weights_digest
 
 _RUN = "run"
 
 
-def write_trace(trace: Trace, folder: Path, *, base: str, seed: int) -> None:
+def save_trained(
+    trained: Trained,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    base: str | None,
+    seed: int,
+    also: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a model with its trace; arguments and errors are those of `Trained.save`.
+
+    Args:
+        also: puts further files into the folder before it gets its name.
+    """
+    if not hasattr(trained.model, "save_pretrained"):
+        raise InputError(
+            f"{type(trained.model).__name__} has no save_pretrained: only models in Hugging Face "
+            "format can be saved with their trace"
+        )
+    if not isinstance(trained.trace, Untraced):
+        if base is None:
+            raise InputError(
+                "what the training began with is not said, and without it nothing can be forgotten "
+                "exactly: name it (base=...) as olvido.load takes it"
+            )
+        begun = _of_type(base, trained.model, seed)
+        origins = {log.origin.digest for log in _logs(trained.trace).values()}
+        if origins - {weights_digest(begun)}:
+            raise InputError(
+                f"the training did not begin with {base!r} (seed {seed}): name the model that it "
+                "began with"
+            )
+
+    def fill(unfinished: Path) -> None:
+        about = {"weights": trained.digest, "dtype": _dtype(trained.model)}
+        write_trace(trained.trace, unfinished, base=str(base), seed=seed, about=about)
+        if also is not None:
+            also(unfinished)
+
+    save(trained.model, tokenizer, folder, fill=fill)
+
+
+def load_trained(folder: Path) -> Trained:
+    """What `save_trained` wrote; errors are those of `Trained.load`."""
+    if not (folder / NOTE).is_file():
+        raise InputError(
+            f"{folder} holds no {NOTE}: name a folder that Trained.save wrote, or olvido.load it"
+        )
+    # An edit shows before anything is built from it.
+    note = _note(folder / NOTE)
+    expected = note.get("weights")
+    model = load(folder, dtype=str(note.get("dtype", "float32"))).model
+    digest = weights_digest(model)
+    if digest != expected:
+        raise DigestMismatch(f"the model in {folder}", str(expected), digest)
+    trace = read_trace(folder, lambda base, seed: _of_type(base, model, seed))
+    return Trained(model, digest, trace)
+
+
+def _of_type(base: str, model: Module, seed: int) -> Module:
+    """What a training began with, in the type that its weights have."""
+    begun: Module = load(base, seed=seed, dtype=_dtype(model)).model
+    return begun
+
+
+def _dtype(model: Module) -> str:
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
+
+
+def write_trace(
+    trace: Trace, folder: Path, *, base: str, seed: int, about: Mapping[str, str] | None = None
+) -> None:
     """Write a trace into the folder of its model.
 
     Args:
@@ -29,6 +101,7 @@ def write_trace(trace: Trace, folder: Path, *, base: str, seed: int) -> None:
         folder: the model's own.
         base: the name of what the training began with.
         seed: that the base was drawn from, where it is drawn.
+        about: the model, what no ledger keeps of it.
     """
     logs = _logs(trace)
     note: dict[str, Any] = {
@@ -36,6 +109,7 @@ def write_trace(trace: Trace, folder: Path, *, base: str, seed: int) -> None:
         "base": base,
         "seed": seed,
         "runs": {name: log.to_dict() for name, log in logs.items()},
+        **(about or {}),
     }
     if isinstance(trace, Placement):
         note |= {

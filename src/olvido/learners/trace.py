@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -289,7 +290,7 @@ class Placement:
 Trace = StepLog | Placement | Untraced
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     """Weights, and what was kept so that they can forget.
 
@@ -307,3 +308,40 @@ class Trained:
     def untraced(cls, model: Module) -> Trained:
         """A model that came from elsewhere."""
         return cls(model, weights_digest(model), Untraced())
+
+    def __repr__(self) -> str:
+        """In a line: the module has its own."""
+        told = type(self.model).__name__
+        if not isinstance(self.trace, Untraced):
+            told += f", {len(self.trace.present)} records"
+        return f"{type(self).__name__}({told}, {type(self.trace).__name__}, {self.digest})"
+
+    def save(self, folder: Path, tokenizer: Any, *, base: str | None = None, seed: int = 0) -> None:
+        """Write the model with all that its training kept, so that it can forget another day.
+
+        Args:
+            folder: a new one.
+            tokenizer: that belongs to the model.
+            base: what the training began with, as `olvido.load` takes it; a model without a trace
+                needs none. `seed` is what `tiny` was drawn from.
+
+        Raises:
+            InputError: the folder is there already, the base is not said, or is another than the
+                training began with.
+        """
+        from olvido.learners.storage import save_trained
+
+        save_trained(self, tokenizer, Path(folder), base=base, seed=seed)
+
+    @classmethod
+    def load(cls, folder: Path) -> Trained:
+        """What `save` wrote.
+
+        Raises:
+            InputError: no model can be read from the folder.
+            StateError: what its training kept is gone, or cannot be read.
+            DigestMismatch: something in it is not what was written.
+        """
+        from olvido.learners.storage import load_trained
+
+        return load_trained(Path(folder))

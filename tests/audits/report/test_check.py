@@ -6,14 +6,15 @@ import copy
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from olvido.audits import AUDITS, Need
+from olvido.audits import AUDITS, Need, Report
 from olvido.audits.report import check_report
-from olvido.documents import finite
+from olvido.documents import finite, write_document
 from olvido.errors import InputError
 
 
@@ -205,3 +206,33 @@ def test_numbers_that_json_cannot_say_are_no_edits(world: Any, passed: dict[str,
     report = _written(world.report(broken, audits=["recall", "likelihood", "collateral"]))
     assert any(found["value"] is None for found in report["findings"])
     assert check_report(report, report["suspect"]) == []
+
+
+def test_a_report_comes_back_from_its_file_as_it_was(world: Any, tmp_path: Path) -> None:
+    for number, model in enumerate((world.stranger, world.before)):
+        report = world.report(model)
+        report.save(tmp_path / f"{number}.json")
+        again = Report.load(tmp_path / f"{number}.json")
+        assert finite(again.to_dict()) == finite(report.to_dict())
+        again.page(tmp_path / f"{number}.html")
+        assert report.verdict.value in (tmp_path / f"{number}.html").read_text("utf-8").lower()
+        assert "\n" not in repr(again)
+        assert len(repr(again)) < 300
+
+
+@pytest.mark.parametrize("edit", ["verdict", "value", "grounds", "not a report"])
+def test_a_report_that_does_not_follow_from_its_findings_is_not_loaded(
+    failed: dict[str, Any], tmp_path: Path, edit: str
+) -> None:
+    document = copy.deepcopy(failed)
+    if edit == "verdict":
+        document["verdict"] = "pass"
+    elif edit == "value":
+        document["findings"][0]["value"] = 0.5
+    elif edit == "grounds":
+        document["grounds"], document["reasons"] = [], []
+    else:
+        document = {"verdict": "pass"}
+    write_document(document, tmp_path / "report.json")
+    with pytest.raises(InputError):
+        Report.load(tmp_path / "report.json")

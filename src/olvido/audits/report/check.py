@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from olvido.audits.authentication import Authentication, Original, adjusted
 from olvido.audits.base import AUDITS
 from olvido.audits.tolerances import ADVISORY, VERSION, tolerated
 from olvido.audits.types import Finding, Need, Status
-from olvido.audits.verdict import Ground, Reason, Verdict, doubts, judge, settle
+from olvido.audits.verdict import Ground, Reason, Report, Verdict, doubts, judge, settle
 from olvido.errors import InputError
 
 NEAR = 1e-9
@@ -26,6 +27,40 @@ def findings_of(document: Mapping[str, Any]) -> list[Finding]:
     """The findings of a report as they were before its verdict, to be settled again: which of them
     vote is what `ADVISORY` says now."""
     return [_Read(found).first for found in document["findings"]]
+
+
+def report_of(document: Mapping[str, Any]) -> Report:
+    """The report that a document holds, once it is known to follow from its own findings.
+
+    Raises:
+        InputError: the document is no report of an audit, or contradicts itself.
+    """
+    if reasons := check_report(document, document.get("suspect", "")):
+        raise InputError(f"this report does not hold: {'; '.join(reasons)}. Audit the model again")
+    findings = [
+        replace(
+            settled,
+            interval=_interval(said["interval"]),
+            says=str(said["says"]),
+            exhibit=said["exhibit"],
+        )
+        for settled, said in zip(settle(findings_of(document)), document["findings"], strict=True)
+    ]
+    return Report(
+        Verdict(document["verdict"]),
+        tuple(map(_reason, document["grounds"])),
+        tuple(findings),
+        {name: tuple(map(Need, needs)) for name, needs in document["not_examined"].items()},
+        str(document["suspect"]),
+        document["before"],
+        tuple(document["never_trained"]),
+        str(document["level"]),
+        dict(document["records"]),
+        dict(document["not_possible"]),
+        tuple(map(Authentication.from_dict, document["references"])),
+        Original(document["original"]),
+        _number(document["seconds"]),
+    )
 
 
 def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
@@ -208,6 +243,13 @@ def _required(names: set[str]) -> Sequence[str]:
 def _number(value: Any) -> float:
     """A number; what JSON could not say was not finite."""
     return math.nan if value is None else float(value)
+
+
+def _interval(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    low, high = map(_number, value)
+    return low, high
 
 
 def _optional(value: Any) -> float | None:
