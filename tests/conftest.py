@@ -22,6 +22,15 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
+LONGEST = ("test_readme.py", "forgetting/test_methods.py")
+"""Files that take minutes: begun last, one of them would run while the other process waits."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and leave the order of the others."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
+
 # A machine with other work to do is no reason to fail.
 # Nor is chance: a change is judged by the same cases every time.
 settings.register_profile("olvido", deadline=None, derandomize=True)
