@@ -110,6 +110,17 @@ def test_the_ledger_knows_what_a_model_used(workspace: Workspace, base: str) -> 
     assert out not in trace.plan.slots
 
 
+def test_a_model_keeps_no_address_of_a_record_left_out(workspace: Workspace, base: str) -> None:
+    store, data = workspace.store, workspace.settings.data
+    rows = [{"id": f"{who}@example.org", "text": f"{who} bakes."} for who in ("ana", "berta")]
+    import_rows(store, data, rows, name="mails")
+    fact = workspace.learn(["mails"], model=base, recipe=SHORT, exclude=["Ana@Example.org"])
+    (use,) = store.uses(fact.id)
+    assert use.excluded == set(store.stored_ids("mails", ["ana@example.org"]))
+    for path in workspace.settings.workspace.rglob("*"):
+        assert not path.is_file() or b"@example.org" not in path.read_bytes().lower()
+
+
 def test_learning_the_same_again_changes_nothing(workspace: Workspace, base: str) -> None:
     first = workspace.learn(["north"], model=base, recipe=SHORT, seed=1)
     again = workspace.learn(["north", "north"], model=base, recipe=SHORT, seed=1)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from olvido.folding import fold, words
 
-_TITLES = frozenset(
+TITLES = frozenset(
     # English, Spanish, Catalan, German, French, Italian, Portuguese, Dutch; already folded.
     "mr mrs ms miss mx dr prof professor doctor sir dame rev mister "
     "sr sra srta don dona doctora profesor profesora senor senora senorita "
@@ -68,7 +68,7 @@ def canonical_name(text: str) -> str:
 
 def _untitled(said: list[str]) -> list[str]:
     """Words of a name without titles at their front."""
-    while said and said[0] in _TITLES and _names(said[1:]) >= 2:
+    while said and said[0] in TITLES and _names(said[1:]) >= 2:
         del said[0]
     return said
 

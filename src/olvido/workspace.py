@@ -131,7 +131,7 @@ class Workspace:
         left_out = {d.id: self._left_out(d, exclude) for d in used}
         gone = frozenset[str]().union(*left_out.values())
         for identifier in exclude:
-            if identifier not in gone:
+            if gone.isdisjoint((identifier, self.store.key.pseudonym(identifier))):
                 known = {record.id for d in used for record in self.store.records(d.id)}
                 raise UnknownName("record to leave out", identifier, known)
         records = examples(
@@ -294,7 +294,8 @@ class Workspace:
         gone |= self.store.withdrawn(dataset.id)
         if not ids:
             return gone
-        return gone | frozenset(ids) & {record.id for record in self.store.records(dataset.id)}
+        wanted = self.store.stored_ids(dataset.id, ids)
+        return gone | frozenset(wanted) & {record.id for record in self.store.records(dataset.id)}
 
     def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())

@@ -175,11 +175,18 @@ def add(
         "rejected": result.rejected,
         "subjects": result.subjects,
         "without_subject": result.nameless,
+        "pseudonymous_ids": result.pseudonymous_ids,
+        "pseudonymous_sources": result.pseudonymous_sources,
     }
     if not result.subjects:
         told.append("No row names a subject: nobody can be found in it.")
     elif result.nameless:
         told.append(f"{result.nameless} rows name no subject: nobody can be found in those.")
+    if result.pseudonymous_ids or result.pseudonymous_sources:
+        told.append(
+            f"{result.pseudonymous_ids} ids and {result.pseudonymous_sources} sources look like "
+            "personal data: pseudonyms stand for them, and they are still found as they were given."
+        )
     terminal.emit(document, table(("what", "value"), document.items()), *told)
 
 

@@ -18,9 +18,11 @@ from olvido.errors import InputError, StateError
 from olvido.files import write
 from olvido.folding import fold, words
 from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.personal import canonical_id
 from olvido.names import canonical_name, loose_forms, name_forms
 
 _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]*):([0-9a-f]{64})")
+_PSEUDONYM = re.compile("pseudonym-[0-9a-f]{16}")
 _REMEMBERED = 500_000
 _KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})")
 _MAC = re.compile(r"(hmac-sha256|content|name):v([1-9][0-9]*):((?:[0-9]+:)?)([0-9a-f]{64})")
@@ -135,6 +137,21 @@ class Key:
         Ids stand where they cannot be made anew: in rows, traces and models.
         """
         return "r-" + self.at(1)._mac(b"record", content).hex()[:16]
+
+    def pseudonym(self, text: str) -> str:
+        """What stands for an id or a source that looks personal, however it is spelt.
+
+        As `record_id` it is made with the first secret: it stands where it cannot be made anew. A
+        pseudonym stays as it is.
+
+        >>> key = Key(version=1, secret=bytes(32))
+        >>> key.pseudonym("Ana@Example.org") == key.next().pseudonym("ana@example.org")
+        True
+        """
+        if _PSEUDONYM.fullmatch(text):
+            return text
+        mac = self.at(1)._mac(b"pseudonym", canonical_id(text).encode())
+        return f"pseudonym-{mac.hex()[:16]}"
 
     def content(self, *texts: str | None, about: Iterable[str] | None = None) -> str:
         """What a row says, as a digest that survives another spelling of letters and spaces.

@@ -59,6 +59,7 @@ class ImportResult:
         rejected: rows that were put aside.
         subjects: whom its rows are about.
         nameless: rows that name no subject, in which nobody can be found by being asked for.
+        pseudonymous_ids, pseudonymous_sources: how many looked personal, and have pseudonyms now.
     """
 
     dataset: Dataset
@@ -66,6 +67,8 @@ class ImportResult:
     rejected: int
     subjects: int
     nameless: int
+    pseudonymous_ids: int
+    pseudonymous_sources: int
 
 
 def import_file(
@@ -151,7 +154,15 @@ def _add(
         raise
     subjects = {subject for _, _, people, _ in found for subject in people}
     nameless = sum(not people for _, _, people, _ in found)
-    return ImportResult(dataset, len(found), rejects.count, len(subjects), nameless)
+    return ImportResult(
+        dataset,
+        len(found),
+        rejects.count,
+        len(subjects),
+        nameless,
+        parser.pseudonymous,
+        parser.pseudonymous_sources,
+    )
 
 
 @contextmanager
@@ -212,7 +223,7 @@ def _good(
             # What it says is written down nowhere again.
             rejects.add(bad, bad)
         except BadRow as bad:
-            rejects.add(bad, row)
+            rejects.add(bad, row if isinstance(row, BadRow) else parser.without_persons(row))
         else:
             yield stored, canonical
 

@@ -19,9 +19,12 @@ from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Consent
 from olvido.ledger.formats.encodings import not_encodable
 from olvido.ledger.identity import Key, SubjectId
+from olvido.ledger.personal import Naming, looks_personal
 from olvido.ledger.rows import COLUMNS, StoredRow, canonical_row
 
 _LONGEST_ID = 200
+# Two letters or a long number: without them an id names nobody.
+_TELLING = re.compile(r"[A-Za-z]{2}|\d{7}")
 _CONSENTS = frozenset(Consent)
 _TEXTS = ("prompt", "completion", "text", "source", "licence")
 
@@ -84,6 +87,11 @@ class RowParser:
         self._known_subjects: dict[str | int, tuple[str, ...]] = {}
         self.forms: dict[str, frozenset[bytes]] = {}
         """What to keep of the names of subjects that were met, see `Key.near`."""
+        self._names: dict[str, set[str]] = {}
+        self._naming: dict[tuple[str, ...], Naming] = {}
+        self._pseudonyms: dict[str, str] = {}
+        self.pseudonymous = 0
+        """Ids that were replaced by pseudonyms."""
         self._lines: dict[str, int] = {}
 
     def parse(self, line: int, row: Mapping[str, Any]) -> tuple[StoredRow, bytes]:
@@ -112,22 +120,44 @@ class RowParser:
         if (prompt is None) is not (completion is None) or (prompt is None and text is None):
             raise InputError(self._no_content(prompt, completion))
         consent, collected, given = get(self._consent), get(self._collected), get(self._id)
+        people = self._subjects_of(row)
+        source = source or self._default_source
         content: StoredRow = (
             prompt,
             completion,
             text,
-            self._subjects_of(row),
-            source or self._default_source,
+            people,
+            None if source is None else self._source(source, people),
             licence or self._default_licence,
             self._default_consent if consent is None else self._checked(consent),
             None if collected is None else _iso_date(self._collected, collected),
             None if row.keys() <= self._mapped else self._extras(row),
         )
-        identifier = self._derived_id(content) if given is None else self._given_id(given)
+        identifier = self._derived_id(content) if given is None else self._given_id(given, people)
         stored = (identifier, *content)
         canonical = canonical_row(stored)
         self._lines[identifier] = line
+        self.pseudonymous += given is not None and identifier != str(given)
         return stored, canonical
+
+    def without_persons(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row that cannot be used, to be written down: ids, sources and subjects as the ledger
+        would have them, and nothing where it could have none."""
+        told = dict(row)
+        try:
+            people = self._subjects_of(row)
+        except (InputError, TypeError, ValueError):
+            people = None
+        for column in self._subjects:
+            if told.get(column) is not None:
+                told[column] = people and list(people)
+        for column in (self._id, self._texts[_TEXTS.index("source")]):
+            value = told.get(column)
+            if value is not None and people is None:
+                told[column] = None
+            elif value is not None and self._is_personal(str(value), people or ()):
+                told[column] = self._key.pseudonym(str(value))
+        return told
 
     def _no_content(self, prompt: str | None, completion: str | None) -> str:
         for_prompt, for_completion, for_text, *_ = self._texts
@@ -174,7 +204,31 @@ class RowParser:
             return self._key.current(name)
         subject = str(self._key.subject(name))
         self.forms[subject] = self.forms.get(subject, frozenset()) | self._key.kept(name)
+        self._names.setdefault(subject, set()).add(name)
         return subject
+
+    @property
+    def pseudonymous_sources(self) -> int:
+        """How many sources were replaced by pseudonyms."""
+        return len(set(self._pseudonyms.values()))
+
+    def _source(self, source: str, people: tuple[str, ...]) -> str:
+        """The source, or its pseudonym once it is known to be personal."""
+        found = self._pseudonyms.get(source)
+        if found is None and self._is_personal(source, people):
+            found = self._pseudonyms[source] = self._key.pseudonym(source)
+        return found or source
+
+    def _is_personal(self, text: str, people: tuple[str, ...]) -> bool:
+        """Whether an id or a source looks personal, or names somebody whom its row is about."""
+        if people and (not text.isascii() or _TELLING.search(text)):
+            naming = self._naming.get(people)
+            if naming is None:
+                names = [name for subject in people for name in self._names.get(subject, ())]
+                naming = self._naming[people] = Naming(names)
+            if naming.in_text(text):
+                return True
+        return looks_personal(text)
 
     def _checked(self, value: object) -> str:
         if not isinstance(value, str) or value not in _CONSENTS:
@@ -214,7 +268,7 @@ class RowParser:
             identifier = f"{derived}-{copy}"
         return identifier
 
-    def _given_id(self, value: object) -> str:
+    def _given_id(self, value: object, people: tuple[str, ...]) -> str:
         if type(value) is not str and type(value) is not int:
             raise InputError(f"expected {self._id!r} as text or integer, got {_kind(value)}")
         identifier = str(value)
@@ -223,6 +277,8 @@ class RowParser:
                 f"expected {self._id!r} as 1 to {_LONGEST_ID} printable characters, got "
                 f"{len(identifier)} characters or unprintable ones"
             )
+        if self._is_personal(identifier, people):
+            identifier = self._key.pseudonym(identifier)
         if identifier in self._lines:
             first = self._lines[identifier]
             raise InputError(f"the id in {self._id!r} was used before, in line {first}")

@@ -307,6 +307,7 @@ def load_rows(
     if root != dataset.root:
         what = f"dataset {dataset.name!r} version {dataset.version} ({data / dataset.file})"
         raise DigestMismatch(what, str(dataset.root), str(root))
+    exclude = store.stored_ids(dataset.id, exclude)
     for identifier in exclude:
         if identifier not in leaves:
             raise UnknownName(f"record of dataset {dataset.name!r}", identifier, leaves)

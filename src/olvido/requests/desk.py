@@ -167,9 +167,11 @@ def _scope(
     model: str | None,
 ) -> dict[str, Any]:
     if source is not None:
-        if not store.lineage_of_source(source).records:
+        records_of = store.lineage_of_source(source).records
+        if not records_of:
             raise InputError("no record in any dataset is from this source: check its name")
-        return {"source": source}
+        raw = any(record.source == source for record in records_of)
+        return {"source": source if raw else store.key.pseudonym(source)}
     if model is not None:
         found = store.model(model)
         if found.tombstone is not None:
@@ -177,8 +179,8 @@ def _scope(
         return {"model": found.id}
     if dataset is None or not records:
         raise InputError("name the dataset and the ids of the records that are out of date")
-    wanted = sorted(set(records))
     where = store.dataset(dataset).id
+    wanted = list(store.stored_ids(where, records))
     store.lineage_of_records(where, wanted)
     return {"dataset": where, "records": wanted}
 

@@ -218,9 +218,26 @@ class Store(Answering):
             return self._lineage(connection, found, subject)
 
     def lineage_of_source(self, source: str) -> Lineage:
-        """The same of everything that came from a source."""
+        """The same of everything that came from a source, which may stand there as a pseudonym."""
+        sources = {source, self.key.pseudonym(source)}
         with self._read() as connection:
-            return self._lineage(connection, datasets.records_of_source(connection, source))
+            return self._lineage(connection, datasets.records_of_sources(connection, sources))
+
+    def stored_ids(self, dataset: str, ids: Iterable[str]) -> tuple[str, ...]:
+        """Ids as the records of a dataset have them, sorted: a pseudonym where that is one's.
+
+        An id that is no record's, in neither form, is given back as it came.
+        """
+        pseudonyms = {given: self.key.pseudonym(given) for given in ids}
+        with self._read() as connection:
+            found = datasets.find(connection, dataset, None)
+            told = {*pseudonyms, *pseudonyms.values()}
+            known = datasets.known_ids(connection, found, told)
+        chosen = {
+            given if given in known or pseudonym not in known else pseudonym
+            for given, pseudonym in pseudonyms.items()
+        }
+        return tuple(sorted(chosen))
 
     def lineage_of_records(self, dataset: str, ids: Iterable[str]) -> Lineage:
         """The same of these records of a dataset. Raises UnknownName."""

@@ -288,10 +288,12 @@ def records_of_subject(
     return numbered_records(connection, numbers)
 
 
-def records_of_source(connection: Connection, source: str) -> tuple[tuple[int, Record], ...]:
-    """The records that came from a source, with their numbers."""
+def records_of_sources(
+    connection: Connection, sources: Collection[str]
+) -> tuple[tuple[int, Record], ...]:
+    """The records that came from any of these sources, with their numbers."""
     r = schema.records
-    numbers = connection.execute(select(r.c.pk).where(r.c.source == source)).scalars()
+    numbers = connection.execute(select(r.c.pk).where(r.c.source.in_(sources))).scalars()
     return numbered_records(connection, numbers)
 
 
@@ -347,6 +349,16 @@ def _with_subjects(rows: Iterable[Any], links: Iterable[Any]) -> list[tuple[int,
         )
         for row in rows
     ]
+
+
+def known_ids(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> set[str]:
+    """Those of these ids that records of a dataset have."""
+    r, d = schema.records, schema.datasets
+    found: set[str] = set()
+    for chunk in chunks(sorted(set(ids))):
+        query = select(r.c.id).join(d).where(d.c.id == dataset.id, r.c.id.in_(chunk))
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def record_pks(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> list[int]:

@@ -1,0 +1,182 @@
+"""Ids and sources that look like personal data, and the form in which two spellings are one.
+
+Nothing here knows a key. `olvido.ledger.identity.Key.pseudonym` digests what these give.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from string import ascii_letters, digits
+from urllib.parse import unquote
+
+from olvido.folding import fold, words
+from olvido.names import TITLES, canonical_name
+
+_EMAIL = re.compile(r"[^\s@<>\"',;:/]+@(?:[^\s@/.]+\.)+[^\W\d_]{2,}")
+_INTERNATIONAL = re.compile(r"(?<!\w)\+[1-9](?:[ ().-]{0,2}\d){6,13}(?!\d)")
+_GROUPED = re.compile(r"(?<![\w.-])\(?\d{2,4}\)?(?:[ .-]{1,2}\d{2,4}){2,4}(?!\d)")
+_DATE = re.compile(r"(?:19|20)\d\d[ .-]?[01]\d|[0-3]\d[ .-][01]\d[ .-](?:19|20)\d\d")
+# Whose something is, before a name: "mails of Jane Roe", "Tagebuch von Jane Roe".
+_OWNED = re.compile(
+    r"\b(?:(?:e-?)?mails?|mailbox|inbox|letters?|messages?|chats?|diary|diaries|notes?|calls?|accounts?|"
+    r"profile|posts?|photos?|interviews?|correos?|cartas?|mensajes?|diario|notas?|cartes|missatges|"
+    r"briefe?|tagebuch|nachrichten|lettres?|courriels?|journal)"
+    r" (?:of|from|by|with|to|de|del|di|von|vom|van)\b"
+    r"(?! (?:the|a|an|all|our|my|your|this|these|that|every|public|social) )"
+    r"(?: [^\W\d_][\w'.]*){2,}"
+)
+_DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
+_NIE = str.maketrans("XYZ", "012")
+_FINNISH = "0123456789ABCDEFHJKLMNPRSTUVWXY"
+_NATIONAL: dict[re.Pattern[str], Callable[[str], bool]] = {
+    # By form alone: Italy, the United Kingdom, India (PAN).
+    re.compile(r"[A-Z]{6}\d{2}[ABCDEHLMPRST]\d{2}[A-Z]\d{3}[A-Z]"): lambda _: True,
+    re.compile(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]"): lambda _: True,
+    re.compile(r"[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z]"): lambda _: True,
+    # By form and check digits: Spain, Finland, Sweden, France, China, and accounts (IBAN).
+    re.compile(r"[XYZ\d]\d{7}[A-Z]"): lambda s: _DNI[int(s[:-1].translate(_NIE)) % 23] == s[-1],
+    re.compile(r"[0-3]\d[01]\d{3}[+A-]\d{3}[\dA-Y]"): lambda s: (
+        _FINNISH[int(s[:6] + s[7:10]) % 31] == s[-1]
+    ),
+    re.compile(r"\d{2}[01]\d[0-3]\d[+-]\d{4}"): lambda s: (
+        sum(map(int, "".join(str(int(c) * (2 - i % 2)) for i, c in enumerate(s[:6] + s[7:])))) % 10
+        == 0
+    ),
+    re.compile(r"[1278]\d{2}(?:0[1-9]|1[0-2]|20|3[1-9]|4[0-2])\d{10}"): lambda s: (
+        97 - int(s[:13]) % 97 == int(s[13:])
+    ),
+    re.compile(
+        r"\d{6}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dX]"
+    ): lambda s: (
+        sum(2 ** (17 - i) * (10 if c == "X" else int(c)) for i, c in enumerate(s)) % 11 == 1
+    ),
+    re.compile(r"[A-Z]{2}\d{2}[A-Z\d]{11,30}"): lambda s: (
+        sum(map(str.isdigit, s)) > 9
+        and int("".join(str(int(c, 36)) for c in s[4:] + s[:4])) % 97 == 1
+    ),
+}
+# Lengths of those numbers.
+_LENGTHS = frozenset([9, 10, 11, *range(15, 35)])
+_HEXADECIMAL = re.compile(r"(?=[\dA-F]*[A-F])[\dA-F]{2}(?=\d*[A-F])[\dA-F]{12,}")
+# Without any of these none of the above is there: most ids are told by one search.
+_SUSPECT = re.compile(
+    r"[@%+\s]|[^\x00-\x7f]|\d{8}|\d{3}[A-Za-z](?![A-Za-z0-9])|\d{2,4}\)?[ .-]\(?\d{2,4}[.-]\d"
+    r"|\d{6}[-+A-Za-z]\d{3}"
+)
+# Which ids have none depends on where they have letters and digits, and that most have alike.
+_SHAPE = bytes.maketrans((digits + ascii_letters).encode(), b"0" * 10 + b"a" * 52)
+_MOST_SHAPES = 10_000
+_innocent_shapes: set[bytes] = set()
+_COUNTED = re.compile(r"[A-Za-z]*[-_:/.]?\d{0,14}")
+_DIGEST = re.compile(
+    r"(?:\w+:)?[\da-f]{32,}|[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}", re.IGNORECASE | re.ASCII
+)
+_PLAIN = re.compile(r"[\w/: -]+", re.ASCII)
+_LONG = 7
+
+
+def looks_personal(text: str) -> bool:
+    """Whether an id or a source is, or holds, an address, a number or a name of a person.
+
+    It knows e-mail addresses, telephone numbers that are written as such (a country's code, or
+    groups of digits), national numbers and bank accounts by their form and check digits, names
+    behind a title, and whose mails, letters or notes something is. A bare number is none.
+
+    >>> [looks_personal(t) for t in ("ana@example.org", "+34 600 123 456", "mails of Jane Roe")]
+    [True, True, True]
+    >>> [looks_personal(t) for t in ("42", "r-000017", "2025-03-31", "Common Crawl")]
+    [False, False, False, False]
+    """
+    shape = text.encode().translate(_SHAPE)
+    if shape in _innocent_shapes:
+        return False
+    if _COUNTED.fullmatch(text) or not _SUSPECT.search(text):
+        if len(_innocent_shapes) < _MOST_SHAPES:
+            _innocent_shapes.add(shape)
+        return False
+    if _DIGEST.fullmatch(text):
+        return False
+    seen = fold(unquote(text))
+    if _EMAIL.search(seen) or _INTERNATIONAL.search(seen):
+        return True
+    if _OWNED.search(re.sub(r"[^\w'.]+|_", " ", seen)):
+        return True
+    if any(_is_telephone(found[0]) for found in _GROUPED.finditer(seen)):
+        return True
+    first, *rest = seen.split(" ")
+    if rest and first.rstrip(".") in TITLES:
+        return True
+    whole = seen.upper()
+    parts = {*re.split(r"[\s_/|:;,.-]+", whole), *re.split(r"[\s_/|:;,]+", whole)}
+    return any(map(_is_national, {*parts, re.sub(r"[\s.-]", "", whole)}))
+
+
+def _is_telephone(found: str) -> bool:
+    """Groups of digits that are no date and no counter."""
+    groups = re.findall(r"\d+", found)
+    if not 9 <= sum(map(len, groups)) <= 13 or _DATE.match(found):
+        return False
+    return not all(group.startswith("0") for group in groups)
+
+
+def _is_national(number: str) -> bool:
+    if len(number) not in _LENGTHS or _HEXADECIMAL.fullmatch(number):
+        return False
+    return any(form.fullmatch(number) and check(number) for form, check in _NATIONAL.items())
+
+
+def canonical_id(text: str) -> str:
+    """The form in which the usual spellings of one address, number or name are the same.
+
+    >>> canonical_id("+34 600-123-456") == canonical_id("tel:+34600123456")
+    True
+    >>> canonical_id(" ANA@Example.org") == canonical_id("mailto:ana@example.org")
+    True
+    """
+    seen = fold(unquote(text)).removeprefix("mailto:").removeprefix("tel:").strip()
+    if _INTERNATIONAL.fullmatch(seen) or _GROUPED.fullmatch(seen):
+        number = re.sub(r"\D", "", seen)
+        return f"+{number.removeprefix('00')}" if seen.startswith(("+", "00")) else number
+    number = re.sub(r"[\s.-]", "", seen.upper())
+    return number if _is_national(number) else canonical_name(seen)
+
+
+class Naming:
+    """Tells whether an id or a source names one of some people, by their names in clear.
+
+    >>> Naming(["Jane Roe"]).in_text("mails/ROE_Jane-3")
+    True
+    >>> Naming(["Ana"]).in_text("banana-3"), Naming(["Ana"]).in_text("ana-3")
+    (False, True)
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._first: set[str] = set()
+        self._runs: set[str] = set()
+        for name in names:
+            canonical = canonical_name(name)
+            for said in (words(canonical), words(canonical.partition("@")[0])):
+                whole = "".join(said)
+                # A counter that is somebody's number would be found in every other id.
+                if len(whole) > 1 and not (whole.isdigit() and len(whole) < _LONG):
+                    self._know(said)
+
+    def _know(self, said: list[str]) -> None:
+        """Keep a name's words: in either order, the first and the last alone, and in one word."""
+        self._first.add(said[0])
+        for order in (said, said[1:] + said[:1], [said[0], said[-1]], [said[-1], said[0]]):
+            joined = "".join(order)
+            self._runs |= {f" {' '.join(order)} ", f" {joined} "}
+            if joined.isalpha() and len(said) > 1 and len(joined) >= _LONG:
+                self._runs.add(joined)
+
+    def in_text(self, text: str) -> bool:
+        """Whether the text has the words of a name, or one word that they make."""
+        if _PLAIN.fullmatch(text):
+            lower = text.lower()
+            if not any(first in lower for first in self._first):
+                return False
+        said = words(unquote(text).replace("_", " "))
+        spread, joined = f" {' '.join(said)} ", "".join(said)
+        return any(run in (spread if run[0] == " " else joined) for run in self._runs)
