@@ -129,6 +129,11 @@ def test_destruction_takes_the_model_and_all_that_was_made_from_it(front: Front)
             InputError,
             "future",
         ),
+        (
+            {"subject": "Ana Soler", "received_at": datetime(1900, 1, 1, tzinfo=UTC)},
+            InputError,
+            "check the year",
+        ),
     ],
 )
 def test_what_cannot_be_entered_changes_nothing(
@@ -196,9 +201,9 @@ def test_one_person_approves_everything_else(front: Front) -> None:
 def test_what_is_called_off_or_put_aside_goes_on_from_where_it_was(front: Front) -> None:
     request = receive(front, "Ana Soler")
     desk.identify(front, request.id, by="Eva")
-    aside = desk.wait(front, request.id, why="the office is closed", until=date(2027, 1, 7))
+    aside = desk.wait(front, request.id, why="the office is closed", until=date(2199, 1, 7))
     assert aside.status is S.WAITING
-    assert aside.history[-1].detail["until"] == "2027-01-07"
+    assert aside.history[-1].detail["until"] == "2199-01-07"
     assert desk.resume(front, request.id).status is S.IDENTIFIED
     desk.cancel(front, request.id, why="withdrawn")
     with pytest.raises(InputError, match="cancelled, which leads to"):
@@ -206,6 +211,17 @@ def test_what_is_called_off_or_put_aside_goes_on_from_where_it_was(front: Front)
     assert desk.resume(front, request.id).status is S.IDENTIFIED
     with pytest.raises(InputError, match="waits for nothing"):
         desk.resume(front, request.id)
+
+
+@pytest.mark.parametrize("back", [0, 1, 2500])
+@pytest.mark.parametrize("need", [None, "fee", "clarification"])
+def test_nothing_waits_for_a_day_that_is_past(front: Front, back: int, need: str | None) -> None:
+    request = receive(front, "Ana Soler")
+    before = front.store.events()
+    until = datetime.now(UTC).date() - timedelta(days=back)
+    with pytest.raises(InputError, match="a day to come"):
+        desk.wait(front, request.id, why="x", until=until, need=need)
+    assert front.store.events() == before
 
 
 def test_what_was_approved_is_approved_anew_after_a_pause(front: Front) -> None:
@@ -234,7 +250,9 @@ def test_what_has_ended_is_left_alone(front: Front, ended: str) -> None:
         with pytest.raises(OlvidoError):
             act()
     assert front.store.events() == before
-    assert days_left(front.store.request(request.id), front.settings) is None
+    # The clock of what is published runs until the rest is gone, too.
+    left = days_left(front.store.request(request.id), front.settings)
+    assert (left is None) is (ended != "published")
 
 
 def test_every_state_is_reached_and_left_only_as_the_table_says(front: Front) -> None:

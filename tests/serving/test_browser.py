@@ -94,6 +94,7 @@ def _fill(store: Store, settings: Settings) -> None:
         f"model:{store.models()[0].id}": (None, None),
         "file:reports/an-old-report-with-a-long-name-of-its-own.json": (None, None),
         "backups": (Exit.AWAITING_EXPIRY, "2027-01-31"),
+        "recipients": (None, None),
         "log": (Exit.CANNOT, "holds no words and no name"),
     }
     store.put_closure("req-0001", items)

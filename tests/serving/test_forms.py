@@ -14,7 +14,7 @@ import pytest
 from tests.serving.conftest import listening
 
 from olvido.accounts import Accounts
-from olvido.ledger.facts import RequestStatus
+from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.serving.app import application
@@ -105,9 +105,9 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     def at() -> Any:
         return desk.store.request("req-0001")
 
-    def act(name: str, **values: str) -> str:
-        desk.open("/requests/req-0001")
-        return desk.press(f"/requests/req-0001/{name}", **values)
+    def act(name: str, request: str = "req-0001", **values: str) -> str:
+        desk.open(f"/requests/{request}")
+        return desk.press(f"/requests/{request}/{name}", **values)
 
     act("identify")
     assert at().status is RequestStatus.IDENTIFIED
@@ -129,11 +129,24 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     desk.store.advance_request("req-0001", RequestStatus.PLANNED, plan)
     act("refuse", why="it is somebody else's")
     assert at().status is RequestStatus.REFUSED
+    letter = act("letter", kind="refused", language="en", reason="It is not yours.")
+    assert "We have decided not to do what you asked" in " ".join(letter.split())
+    assert [one.detail["kind"] for one in desk.store.events("notice-written")] == ["refused"]
+    for status in ("located", "planned", "approved", "running", "audited", "published"):
+        desk.store.advance_request("req-0002", RequestStatus(status))
+    desk.store.put_closure("req-0002", {"backups": (None, None), "recipients": (None, None)})
+    act("exit", "req-0002", item="backups", exit="awaiting-expiry", until="2030-01-31")
+    act("exit", "req-0002", item="recipients", exit="erased", why="there are none")
+    told = {one.item: (one.exit, one.detail) for one in desk.store.closure("req-0002")}
+    assert told == {
+        "backups": (Exit.AWAITING_EXPIRY, "2030-01-31"),
+        "recipients": (Exit.ERASED, "stated: there are none"),
+    }
     desk.press("/logout")
     assert desk.here() == "/login"
     desk.open("/")
     assert desk.here() == "/login"
-    assert desk.pressed == _every_form()
+    assert {form.replace("req-0002", "req-0001") for form in desk.pressed} == _every_form()
 
 
 def test_a_request_is_entered_with_the_keyboard_alone(desk: Desk) -> None:

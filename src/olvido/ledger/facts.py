@@ -88,6 +88,11 @@ class RequestStatus(StrEnum):
         """Whether the models are still to be changed, or something is waited for."""
         return self not in _ENDED
 
+    @property
+    def pending(self) -> bool:
+        """Whether the person's answer is not whole yet: one that is published is not closed."""
+        return self.open or self is RequestStatus.PUBLISHED
+
 
 _ENDED = frozenset(
     {

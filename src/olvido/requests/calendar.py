@@ -116,9 +116,11 @@ def days_left(
 ) -> int | None:
     """Days until the answer is due; None where the law sets no day yet, or the request has ended.
 
+    The clock of one that is published runs on: what else holds the data has to go, too.
+
     A clock that was put back gives nobody more time: it is no earlier than the request's last step.
     """
-    if not request.status.open:
+    if not request.status.pending:
         return None
     found = deadline_of(request, settings, moment=moment)
     return None if found is None else found.days_left(_day(request, settings, moment))

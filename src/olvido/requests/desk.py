@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 from olvido.accounts import Accounts, Right
@@ -54,6 +54,9 @@ class Front:
     settings: Settings
 
 
+OLDEST = timedelta(days=10 * 366)
+"""Before which no request came: no certificate would bear so long a wait."""
+
 _S = RequestStatus
 _WAY = (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED)
 
@@ -64,8 +67,8 @@ class NobodyFound(InputError):
     def __init__(self, near: Mapping[SubjectId, tuple[Record, ...]]) -> None:
         super().__init__(
             "no record in any dataset is about this subject: check how the name is written in the "
-            "data's subject column; a request that is to be answered so is entered with "
-            "'--nothing-found'"
+            "data's subject column. To answer that nothing is held, enter it so: tick it in the "
+            "form, or give --nothing-found"
         )
         self.near = near
 
@@ -115,9 +118,17 @@ def receive(
     }
     about = _ABOUT[RequestKind(kind)]
     if [name for name, is_given in given.items() if is_given] not in [[name] for name in about]:
-        raise InputError(f"a request of kind {kind} is about one {' or '.join(about)}: give that")
+        raise InputError(
+            f"a request of kind {kind} is about one {' or '.join(about)}, and nothing else: give "
+            f"{' or '.join(_GIVEN[name] for name in about)}"
+        )
     if received_at is not None and received_at > datetime.now(UTC):
         raise InputError(f"a request cannot be received in the future, got {received_at}")
+    if received_at is not None and received_at < datetime.now(UTC) - OLDEST:
+        raise InputError(
+            f"a request cannot be received more than {OLDEST.days // 366} years ago, got "
+            f"{received_at:%Y-%m-%d}: check the year"
+        )
     detail: dict[str, Any] = {}
     if law is not None:
         found = find_law(law, workspace=office.settings.workspace)
@@ -146,6 +157,13 @@ _ABOUT = {
     RequestKind.OUTDATED: ("records",),
     RequestKind.DESTROY: ("model",),
 }
+_GIVEN = {
+    "subject": "who it is about (--subject)",
+    "source": "the source (--source)",
+    "records": "the dataset and the ids of its records (--dataset, --record)",
+    "model": "the model (--model)",
+}
+"""How each is said: in the form's words, and on the command line."""
 
 
 def _subject(store: Store, subject: str, nothing_found: bool) -> SubjectId:
@@ -155,7 +173,7 @@ def _subject(store: Store, subject: str, nothing_found: bool) -> SubjectId:
     if not known and not nothing_found:
         raise NobodyFound({} if given else store.near(store.key.near(subject)))
     if known and nothing_found:
-        raise InputError("there are records about this subject: enter it without 'nothing found'")
+        raise InputError("there are records about this subject: enter it without --nothing-found")
     return who
 
 
@@ -178,7 +196,9 @@ def _scope(
             raise InputError(f"model {found.id} is gone already ({found.tombstone.reason})")
         return {"model": found.id}
     if dataset is None or not records:
-        raise InputError("name the dataset and the ids of the records that are out of date")
+        raise InputError(
+            "name the dataset and the ids of the records that are out of date (--dataset, --record)"
+        )
     where = store.dataset(dataset).id
     wanted = list(store.stored_ids(where, records))
     store.lineage_of_records(where, wanted)
@@ -255,10 +275,12 @@ def wait(
             stands still meanwhile.
 
     Raises:
-        InputError: no reason, another need, or the request cannot wait now.
+        InputError: no reason, another need, a day that is past, or the request cannot wait now.
     """
     if not why.strip():
         raise InputError("say why the request has to wait")
+    if until is not None and until <= today(office.settings):
+        raise InputError(f"it would have waited until {until}: give a day to come")
     if need is not None and need not in ASKED:
         raise InputError(f"unknown need {need!r}: give one of {', '.join(ASKED)}")
     detail = {"why": why, "until": until and until.isoformat()}

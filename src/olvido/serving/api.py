@@ -123,7 +123,7 @@ def requests(
     skip: Skip = 0,
 ) -> dict[str, Any]:
     """Open requests, those with the fewest days left first; or all with one status."""
-    wanted = [one for one in RequestStatus if one.open] if only is None else [only]
+    wanted = [one for one in RequestStatus if one.pending] if only is None else [only]
     rows = caller.tenant.inbox.rows(wanted)
     return {"total": len(rows), "requests": rows[skip : skip + limit]}
 

@@ -16,10 +16,11 @@ from starlette.exceptions import HTTPException
 
 from olvido.accounts import Right
 from olvido.errors import InputError, OlvidoError, OutOfReach, StateError, UnknownName
-from olvido.serving import api, pages
+from olvido.serving import api, pages, request_page
 from olvido.serving.boundary.authentication import CALLER, Authenticator, Refused, Tenant
 from olvido.serving.boundary.limits import Buckets
 from olvido.serving.boundary.middleware import Boundary
+from olvido.serving.rendering import error_page
 from olvido.settings import Settings
 
 ASKS = (120, 0.25)
@@ -81,9 +82,10 @@ def application(
     )
     made.state.authenticator = authenticator
     made.include_router(api.router)
-    made.include_router(pages.router)
+    for one in (pages, request_page):
+        made.include_router(one.router)
     made.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    routes = [*api.router.routes, *pages.router.routes]
+    routes = [*api.router.routes, *pages.router.routes, *request_page.router.routes]
     made.add_middleware(
         Boundary,
         authenticator=authenticator,
@@ -144,7 +146,7 @@ def _no_such(request: Request, error: Exception) -> Response:
 def _said(request: Request, status: int, why: str) -> Response:
     if _wants_json(request):
         return JSONResponse({"error": why}, status_code=status)
-    return pages.error_page(request, status, why)
+    return error_page(request, status, why)
 
 
 def _wants_json(request: Request) -> bool:

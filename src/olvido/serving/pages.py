@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from datetime import date
-from functools import cache
-from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Path, Query, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment
 from starlette.concurrency import run_in_threadpool
 
 from olvido.accounts import Right
-from olvido.audits.report import page as audit_page
-from olvido.audits.report.render import environment
-from olvido.audits.report.words import day
-from olvido.errors import InputError, StateError, UnknownName
+from olvido.errors import InputError
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
@@ -27,43 +20,34 @@ from olvido.serving.boundary.authentication import (
     COOKIE,
     UNKNOWN,
     Caller,
-    Needs,
     Refused,
     address,
-    form_token,
     form_token_of,
-    own_form,
 )
 from olvido.serving.filing import file_quietly
-
-MENU = (
-    ("Requests", "/", Right.FOLLOW),
-    ("New request", "/requests/new", Right.FILE),
-    ("Laws", "/laws", Right.FOLLOW),
-    ("Models", "/models", Right.LINEAGE),
-    ("Data", "/data", Right.LINEAGE),
-    ("Log", "/log", Right.EVIDENCE),
+from olvido.serving.rendering import (
+    MENU,
+    OWN,
+    Evidence,
+    Filing,
+    Follow,
+    Lineage,
+    page,
+    pages_environment,
 )
-"""Pages by name, with the right that each asks for."""
+
 ROWS = 50
 """Of a list on a page."""
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
-Filing = Annotated[Caller, Depends(Needs(Right.FILE))]
-Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
-Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
-Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
-Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
 Skip = Annotated[int, Query(ge=0, le=2**31)]
-OWN = [Depends(own_form)]
-"""Of every route that a form goes to."""
 
 
 @router.get("/style.css")
 def style() -> Response:
     """What all of Olvido's pages look like, and what is the service's own."""
-    made = _environment()
+    made = pages_environment()
     text = "\n".join(made.get_template(name).render() for name in ("style.css", "service.css"))
     return Response(text, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
@@ -118,8 +102,9 @@ def inbox(
     skip: Skip = 0,
 ) -> HTMLResponse:
     """Open requests, those with the fewest days left first."""
-    wanted = [one for one in RequestStatus if one.open] if only is None else [only]
+    wanted = [one for one in RequestStatus if one.pending] if only is None else [only]
     rows = caller.tenant.inbox.rows(wanted)
+    skip = _within(skip, len(rows))
     shown: dict[str, Any] = {
         "rows": rows[skip : skip + ROWS],
         **_turning(len(rows), skip),
@@ -127,6 +112,11 @@ def inbox(
         "statuses": list(RequestStatus),
     }
     return page(request, "inbox.html.j2", caller, **shown)
+
+
+def _within(skip: int, total: int) -> int:
+    """Where the last page begins, for who skips past the end of a list."""
+    return min(skip, max(0, total - 1) // ROWS * ROWS)
 
 
 def _turning(total: int, skip: int) -> dict[str, Any]:
@@ -153,6 +143,7 @@ async def file_request(
     kind: Annotated[str, Form()] = RequestKind.ERASURE.value,
     source: Annotated[str, Form(max_length=2000)] = "",
     law: Annotated[str, Form()] = "",
+    nothing_found: Annotated[bool, Form()] = False,
 ) -> Response:
     """Enter a request; what is wrong is told on the same page."""
     tenant, about, under = caller.tenant, subject or None, law or None
@@ -163,7 +154,13 @@ async def file_request(
             follow = await file_quietly(tenant, about, kind=kind, law=under)
         else:
             made = await run_in_threadpool(
-                desk.receive, tenant, about, kind=kind, source=source or None, law=under
+                desk.receive,
+                tenant,
+                about,
+                kind=kind,
+                source=source or None,
+                law=under,
+                nothing_found=nothing_found,
             )
             follow = following.path(tenant.store.key, made.id)
     except InputError as error:
@@ -174,97 +171,6 @@ async def file_request(
 def _new(request: Request, caller: Caller, *, status: int = 200, **shown: Any) -> HTMLResponse:
     laws = known_laws(caller.tenant.settings.workspace)
     return page(request, "new.html.j2", caller, status=status, laws=laws, **shown)
-
-
-@router.get("/requests/{identifier}")
-def one(request: Request, caller: Follow, identifier: str) -> HTMLResponse:
-    """One request: clock, scope, plan, progress, closure and evidence."""
-    return _one(request, caller, identifier)
-
-
-@router.get("/requests/{identifier}/progress")
-def progress(request: Request, caller: Follow, identifier: str) -> HTMLResponse:
-    """How far a request has come: what the page asks for again and again while it runs."""
-    found = views.request(caller.tenant, caller.tenant.store.request(identifier))
-    return page(request, "progress.html.j2", caller, asked=found)
-
-
-@router.get("/requests/{identifier}/audit")
-def audit(caller: Evidence, identifier: str) -> HTMLResponse:
-    """The last audit of a request's answer, on its own page."""
-    *others, last = views.audits(caller.tenant, identifier)
-    html = audit_page(last, others)
-    response = HTMLResponse(html)
-    # That page carries its style inside; it has no script.
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-    )
-    return response
-
-
-@router.get("/requests/{identifier}/certificate")
-def certificate(request: Request, caller: Evidence, identifier: str) -> HTMLResponse:
-    """The newest certificate of a request, for people."""
-    found = views.certificate(caller.tenant, identifier)
-    return page(request, "certificate.html.j2", caller, identifier=identifier, **found)
-
-
-@router.post("/requests/{identifier}/{act}", dependencies=OWN)
-def act(
-    request: Request,
-    caller: Decide,
-    identifier: str,
-    act: str,
-    why: Annotated[str, Form(max_length=2000)] = "",
-    until: Annotated[str, Form()] = "",
-    need: Annotated[str, Form()] = "",
-) -> Response:
-    """What the team decides; what is wrong is told on the request's page."""
-    by = caller.token.account
-    acts = {
-        "identify": lambda: desk.identify(caller.tenant, identifier, by=by),
-        "approve": lambda: views.approve(caller.tenant, identifier, by=by),
-        "wait": lambda: desk.wait(
-            caller.tenant, identifier, why=why, until=_day(until), need=need or None
-        ),
-        "resume": lambda: desk.resume(caller.tenant, identifier),
-        "extend": lambda: desk.extend(caller.tenant, identifier, why=why),
-        "refuse": lambda: desk.refuse(caller.tenant, identifier, why=why),
-        "cancel": lambda: desk.cancel(caller.tenant, identifier, why=why),
-    }
-    if act not in acts:
-        raise UnknownName("action", act, acts)
-    try:
-        acts[act]()
-    except (InputError, StateError) as error:
-        if isinstance(error, UnknownName):
-            raise
-        return _one(request, caller, identifier, status=422, why=str(error))
-    return RedirectResponse(f"/requests/{identifier}", status_code=303)
-
-
-def _one(
-    request: Request, caller: Caller, identifier: str, *, status: int = 200, **shown: Any
-) -> HTMLResponse:
-    found = caller.tenant.store.request(identifier)
-    report = views.report_of(caller.tenant, found) if caller.may(Right.EVIDENCE) else None
-    shown |= {
-        "asked": views.request(caller.tenant, found),
-        "plan": views.plan(found),
-        "report": report,
-        "attempts": views.attempts(report) if report else [],
-        "closure": views.closure(caller.tenant, identifier),
-        "decides": caller.may(Right.DECIDE),
-        "follow": following.path(caller.tenant.store.key, identifier),
-    }
-    return page(request, "request.html.j2", caller, status=status, **shown)
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise InputError(f"expected a day as 2026-12-31, got {text[:20]!r}") from None
 
 
 @router.get("/status/{identifier}/{secret}")
@@ -301,6 +207,7 @@ def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
     """Every model, and how each came to be, the newest first."""
     store = caller.tenant.store
     known = store.models()[::-1]
+    skip = _within(skip, len(known))
     shown: dict[str, Any] = {
         "models": views.models(store, known[skip : skip + ROWS]),
         # A parent may stand on another page.
@@ -308,6 +215,16 @@ def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
         **_turning(len(known), skip),
     }
     return page(request, "models.html.j2", caller, **shown)
+
+
+@router.get("/models/{ref}")
+def model(caller: Lineage, ref: str) -> Response:
+    """Where a model stands among all."""
+    store = caller.tenant.store
+    found = store.model(ref).id
+    known = [one.id for one in store.models()[::-1]]
+    place = known.index(found)
+    return RedirectResponse(f"/models?skip={place - place % ROWS}#{found}", status_code=303)
 
 
 @router.get("/data")
@@ -327,30 +244,3 @@ def log(
     entries = [views.entry(entry) for entry in shown]
     check, at = caller.tenant.checked.log()
     return page(request, "log.html.j2", caller, check=check, at=at, entries=entries, older=older)
-
-
-def error_page(request: Request, status: int, why: str) -> HTMLResponse:
-    """What went wrong, on a page."""
-    return page(request, "error.html.j2", status=status, title=HTTPStatus(status).phrase, why=why)
-
-
-def page(
-    request: Request,
-    template: str,
-    caller: Caller | None = None,
-    *,
-    status: int = 200,
-    **shown: Any,
-) -> HTMLResponse:
-    """A page from its template."""
-    around: dict[str, Any] = {"caller": caller, "menu": MENU, "here": request.url.path}
-    around |= {"why": None, "form": form_token(request)}
-    html = _environment().get_template(template).render(around | shown)
-    return HTMLResponse(html, status_code=status)
-
-
-@cache
-def _environment() -> Environment:
-    made = environment("olvido.serving")
-    made.filters["day"] = day
-    return made

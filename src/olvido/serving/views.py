@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from olvido.artifacts import KINDS
+from olvido.artifacts import KINDS, Way
 from olvido.documents import read_document
 from olvido.errors import StateError
 from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestKind, RequestStatus
@@ -18,6 +18,8 @@ from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.conclusion import audits_of, concluded_as, conclusion
 from olvido.requests.desk import Office, approvals, needs_decision
+from olvido.requests.guidance import identity_checked, identity_told, next_step
+from olvido.requests.notices import fitting
 from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
 from olvido.serving.status import Receipt
@@ -74,12 +76,12 @@ def entry(found: LogEntry) -> dict[str, Any]:
 
 def request(office: Office, found: Request) -> dict[str, Any]:
     """One request: what is asked, how far it has come, and how long there is."""
-    due = _deadline(office, found)
+    due, step = _deadline(office, found), next_step(office, found)
     return {
         "id": found.id,
         "kind": found.kind.value,
         "status": found.status.value,
-        "open": found.status.open,
+        "open": found.status.pending,
         "law": found.law,
         "subject": None if found.subject is None else str(found.subject),
         "scope": dict(found.scope),
@@ -90,6 +92,11 @@ def request(office: Office, found: Request) -> dict[str, Any]:
         "clock": due and ("running" if due.running else "standing still"),
         "because": due and due.because,
         "days_left": days_left(found, office.settings),
+        "answered": found.status in (RequestStatus.PUBLISHED, RequestStatus.CLOSED),
+        "identity": identity_told(found),
+        "next": asdict(step),
+        "can": acts(found),
+        "letters": list(fitting(office, found)),
         "approvals": len(approvals(found)),
         "needs_decision": needs_decision(found),
         "history": [
@@ -97,6 +104,26 @@ def request(office: Office, found: Request) -> dict[str, Any]:
             for s in found.history
         ],
     }
+
+
+def acts(found: Request) -> list[str]:
+    """What the team may do with a request as far as it has come."""
+    status = found.status
+    aside = (RequestStatus.WAITING, RequestStatus.NEEDS_INPUT, RequestStatus.CANCELLED)
+    may = {
+        "identify": found.subject is not None
+        and identity_checked(found) is None
+        and status in (RequestStatus.RECEIVED, RequestStatus.LOCATED, *aside[:2]),
+        "approve": status is RequestStatus.PLANNED,
+        "resume": status in aside,
+        "wait": status.open and status not in (RequestStatus.RUNNING, RequestStatus.AUDITED),
+        "extend": status.open
+        and found.law is not None
+        and not any("extended" in step.detail for step in found.history),
+        "refuse": status.open and status not in (RequestStatus.RUNNING, RequestStatus.AUDITED),
+        "cancel": status.open,
+    }
+    return [act for act, now in may.items() if now]
 
 
 def _deadline(office: Office, found: Request) -> Any:
@@ -181,7 +208,7 @@ def public(office: Office, found: Request) -> dict[str, Any]:
     return {
         "id": found.id,
         "says": "We are deciding how to go on." if team else says,
-        "open": found.status.open,
+        "open": found.status.pending,
         "received_at": found.received_at.isoformat(),
         "due": due and due.answer and due.answer.isoformat(),
     }
@@ -211,13 +238,25 @@ def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
         {
             "item": item.item,
             "is": KINDS[item.item.partition(":")[0]].says,
+            "about": _about(office.store, item.item),
             "who": KINDS[item.item.partition(":")[0]].who.value,
+            "stated": KINDS[item.item.partition(":")[0]].way is Way.STATED,
             "exit": item.exit and item.exit.value,
             "detail": item.exit and item.detail,
             "at": item.at.isoformat(),
         }
         for item in office.store.closure(identifier)
     ]
+
+
+def _about(store: Store, item: str) -> str:
+    """What an item is named after, where its name is an id of the ledger's."""
+    kind, _, place = item.partition(":")
+    if kind in ("rows", "near"):
+        dataset = store.dataset(place)
+        return f"dataset {dataset.name} version {dataset.version}"
+    names = [name for name, known in store.aliases().items() if known == place]
+    return f"the model that is called {', '.join(sorted(names))}" if names else ""
 
 
 def certificate(office: Office, identifier: str) -> dict[str, Any]:
@@ -241,6 +280,8 @@ def certificate(office: Office, identifier: str) -> dict[str, Any]:
         "statement": checked.statement,
         "says": predicate and conclusion(predicate["guarantee"]["class"], predicate["audit"]),
         "replay": checked.replay,
+        "file": found[-1].name,
+        "identity": identity_told(office.store.request(identifier)),
         "envelope": envelope,
     }
 

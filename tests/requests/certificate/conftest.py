@@ -150,7 +150,9 @@ class Case:
         return seal(statement_about(core, log), self.key)
 
 
-def answered(folder: Path, *, exact: bool, undecided: bool = False) -> Case:
+def answered(
+    folder: Path, *, exact: bool, undecided: bool = False, law: str | None = "gdpr"
+) -> Case:
     """A workspace with a request that was answered; `undecided`: so its audit was, if exact."""
     folder.mkdir(exist_ok=True)
     settings = Settings.load(folder, environment={})
@@ -168,7 +170,7 @@ def answered(folder: Path, *, exact: bool, undecided: bool = False) -> Case:
         environment=environment,
     )
     before = store.add_model(made, [Use(dataset=dataset.id)])
-    request = receive(workspace, PERSON, law="gdpr")
+    request = receive(workspace, PERSON, law=law)
     for status in ("located", "planned", "approved", "running", "audited"):
         store.advance_request(request.id, RequestStatus(status))
     guarantee = Guarantee.EXACT if exact else Guarantee.EMPIRICAL

@@ -217,14 +217,16 @@ def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
 @command
 def listing(
     terminal: Terminal,
-    waiting: Annotated[bool, typer.Option("--open", help="Only those that are open.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--open", help="Only those that are not closed.")
+    ] = False,
 ) -> None:
     """Show all requests with the days that are left to answer them."""
     with fronted(terminal) as front:
         found = [
             described(request, front.settings)
             for request in front.store.requests()
-            if request.status.open or not waiting
+            if request.status.pending or not waiting
         ]
     rows = [
         (r["id"], r["kind"], r["status"], r["received_at"][:10], r["law"], r["due"], r["days_left"])
@@ -234,12 +236,35 @@ def listing(
     terminal.emit({"requests": found}, table(columns, rows))
 
 
+@commands.command("show")
+@command
+def show_one(terminal: Terminal, identifier: Id) -> None:
+    """Show one request: its clock, whether it was checked who asks, and what comes next."""
+    from dataclasses import asdict
+
+    from olvido.requests.guidance import next_step
+    from olvido.requests.notices import fitting
+
+    with fronted(terminal) as front:
+        request = front.store.request(identifier)
+        step, letters = next_step(front, request), fitting(front, request)
+    document = described(request, front.settings)
+    shown = [(what, value) for what, value in document.items() if value not in (None, {})]
+    terminal.emit(
+        document | {"next": asdict(step), "letters": list(letters)},
+        table(("what", "value"), shown),
+        f"Next, {step.who}: {step.says} {step.command or ''}".strip(),
+        f"Letters that fit: {', '.join(letters) or 'none'}",
+    )
+
+
 def described(request: Request, settings: Settings) -> dict[str, Any]:
     """A request as plain values."""
     from olvido.requests.calendar import as_received, days_left, deadline_of
+    from olvido.requests.guidance import identity_told
 
     due, because, left = None, None, days_left(request, settings)
-    found = deadline_of(request, settings) if request.status.open else None
+    found = deadline_of(request, settings) if request.status.pending else None
     if found is not None:
         due, because = found.answer and found.answer.isoformat(), found.because
     last = request.history[-1]
@@ -251,6 +276,7 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
         "subject": None if request.subject is None else str(request.subject),
         "scope": dict(request.scope),
         "received_at": request.received_at.isoformat(),
+        "identity": identity_told(request),
         "due": due,
         "days_left": left,
         "because": because,

@@ -31,28 +31,25 @@ def notice(
         typer.Option("--reason", help="What is needed, or why; in the person's language."),
     ] = None,
     law: Annotated[
-        str | None, typer.Option("--law", help="Whose recourse is told, if not the request's own.")
+        str | None, typer.Option("--law", help="Which holds, where the request names none.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="A new file to write it to.")
     ] = None,
 ) -> None:
-    """Write a letter about a request: what is claimed in it is what its certificate says.
+    """Write a letter about a request: what it says is how far that has come, and was certified.
 
     The log keeps the digest of a letter that is written to a file.
     """
     from olvido.errors import InputError
     from olvido.files import write
-    from olvido.ledger.digests import Digest
-    from olvido.requests.notices import letter
+    from olvido.requests.notices import letter, note
 
     if out is not None and out.exists():
         raise InputError(f"{out} exists already: name a new file")
     with fronted(terminal) as front:
         written = letter(front, identifier, kind, language=lang, reason=reason, law=law)
         if out is not None:
-            content = written.text.encode()
-            write(out, content)
-            told = {"request": identifier, "kind": kind, "language": lang}
-            front.store.note("notice-written", told | {"letter": str(Digest.of(content))})
+            write(out, written.text.encode())
+            note(front, written)
     terminal.emit(written.to_dict() | {"file": out and str(out)}, written.text.rstrip("\n"))

@@ -13,13 +13,14 @@ import jinja2
 
 from olvido.documents import read_document
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.ledger.facts import Exit, Guarantee, Request
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import Exit, Guarantee, Request, RequestStatus
 from olvido.requests.calendar import as_received, clock_of, law_of, today
 from olvido.requests.certificate import certificates_of, check
+from olvido.requests.certificate.answer import ANSWER
 from olvido.requests.certificate.closing import closure_of
-from olvido.requests.desk import Office
+from olvido.requests.desk import Office, needs_decision
 from olvido.requests.laws import Law, deadline, find_law
-from olvido.requests.laws.clock import require_extension
 from olvido.requests.notices.language import KINDS, UNTAUGHT, Language, find_language
 from olvido.requests.untaught import concluded
 from olvido.settings import Settings
@@ -27,6 +28,8 @@ from olvido.settings import Settings
 _REASONED = ("needs-information", "extension", "refused")
 _ANSWERS = ("done", "partly-done")
 _WIDTH = 76
+_LOG = "log"
+"""Of the closure's items the one that stays for every request, as every answer says."""
 _ITEM = re.compile(r"\s*(-|\d+\.) ")
 
 
@@ -62,9 +65,10 @@ def letter(
     language: str = "en",
     reason: str | None = None,
     law: str | None = None,
-    written: date | None = None,
 ) -> Letter:
     """Write a letter about a request. What it claims is what the request's certificate says.
+
+    It fits how far the request has come: see `fitting`.
 
     Args:
         office: a workspace, or its front.
@@ -72,13 +76,13 @@ def letter(
         kind: one of `KINDS`.
         language: a file in `languages/`, or in the workspace's own `notices/`.
         reason: what is needed, why it takes longer, or why it is refused, in that language.
-        law: whose recourse is told; None: the request's own.
-        written: the letter's day; None: today.
+        law: whose recourse is told, where the request names no law; None: the request's own.
 
     Raises:
         UnknownName: no such request, kind, language or law.
-        InputError: a reason or law is missing, or the law knows no extension, or it comes too late.
-        StateError: the request was not answered, or something of it is still open.
+        InputError: a reason or law is missing, or the request names another law.
+        StateError: the letter would say something else than how far the request has come, the
+            request was not answered, or something of it is still open.
     """
     if kind not in KINDS:
         raise UnknownName("kind of notice", kind, KINDS)
@@ -88,18 +92,22 @@ def letter(
         raise InputError(f"a notice of the kind {kind!r} needs a reason in the person's language")
     if kind not in _REASONED and reason is not None:
         raise InputError(f"a notice of the kind {kind!r} takes no reason")
-    rules = (
-        law_of(request, office.settings)
-        if law is None
-        else find_law(law, workspace=office.settings.workspace)
-    )
+    _require_fitting(office, request, kind)
+    rules = law_of(request, office.settings)
+    if law is not None:
+        named = find_law(law, workspace=office.settings.workspace)
+        if rules is not None and named.name != rules.name:
+            raise InputError(
+                f"request {identifier} was received under the law {rules.name!r}, whose days and "
+                f"recourse hold for it, not those of {named.name!r}: leave the law out"
+            )
+        rules = rules or named
     if rules is None:
         raise InputError(
             f"request {identifier} names no law, and the person must be told where to turn: name "
-            "the law that holds"
+            "the law that holds (--law)"
         )
-    day = written or today(as_received(request, office.settings))
-    facts = _facts(office, request, kind, rules, words, day)
+    facts = _facts(office, request, kind, rules, words)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
@@ -107,22 +115,73 @@ def letter(
     return Letter(identifier, kind, language, _wrapped(text))
 
 
+def fitting(office: Office, request: Request) -> tuple[str, ...]:
+    """The kinds of letters that say of a request what is so."""
+    status = request.status
+    if status is RequestStatus.REFUSED:
+        return ("refused",)
+    if status is RequestStatus.CANCELLED:
+        return ()
+    if status is RequestStatus.PUBLISHED:
+        return ("partly-done",)
+    if status is RequestStatus.CLOSED:
+        left = any(
+            item.exit is not Exit.ERASED and item.item != _LOG
+            for item in office.store.closure(request.id)
+        )
+        done = [step.detail[ANSWER] for step in request.history if ANSWER in step.detail]
+        hidden = any(one["guarantee"] == Guarantee.SUPPRESSED for one in done)
+        return ("partly-done",) if left or hidden else ("done",)
+    asked = status is RequestStatus.NEEDS_INPUT and not needs_decision(request)
+    extended = any("extended" in step.detail for step in request.history)
+    return (
+        "received",
+        *(("needs-information",) if asked else ()),
+        *(("extension",) if extended else ()),
+    )
+
+
+_FIRST = {
+    "needs-information": "what is asked of the person is noted first ('olvido request wait ID "
+    "--for identity|fee|clarification --why ...')",
+    "extension": "that it takes longer is noted first ('olvido request extend ID --why ...')",
+    "refused": "that it is refused is noted first ('olvido request refuse ID --why ...')",
+}
+"""What a letter follows, by its kind."""
+
+
+def _require_fitting(office: Office, request: Request, kind: str) -> None:
+    """Hold a letter to what is so of its request."""
+    fits = fitting(office, request)
+    if kind in fits or (kind == "done" and request.status is RequestStatus.PUBLISHED):
+        # What of a published request is not done is said by what is left of it.
+        return
+    first = _FIRST.get(kind) if request.status.open else None
+    raise StateError(
+        f"request {request.id} is {request.status}, and a letter of the kind {kind!r} would say "
+        f"something else: {first or 'it does not fit'}. What fits now: "
+        f"{', '.join(fits) or 'no letter'}"
+    )
+
+
+def note(office: Office, written: Letter) -> None:
+    """Keep in the log that a letter was written to be sent: its digest, and no word of it."""
+    told = {"request": written.request, "kind": written.kind, "language": written.language}
+    digest = str(Digest.of(written.text.encode()))
+    office.store.note("notice-written", told | {"letter": digest})
+
+
 def _facts(
-    office: Office,
-    request: Request,
-    kind: str,
-    law: Law,
-    words: Language,
-    day: date,
+    office: Office, request: Request, kind: str, law: Law, words: Language
 ) -> dict[str, Any]:
     settings = as_received(request, office.settings)
+    day = today(settings)
     clock = clock_of(request, settings)
     days = deadline(law, clock, today=day, holidays=settings.holidays)
     facts: dict[str, Any] = {
         "request": request.id,
         "asked": words.asked[request.kind.value],
         "received": words.day(_local(request.received_at, settings)),
-        "today": words.day(day),
         "due": None if days.answer is None else words.day(days.answer),
         "law": words.laws.get(law.name, law.title),
         "article": law.answer.article,
@@ -131,8 +190,6 @@ def _facts(
         "erasure": law.erasure,
     }
     if kind == "extension":
-        if clock.extended is None:
-            require_extension(law, days.answer, day)
         assert days.extended is not None
         facts["extended"] = words.day(days.extended)
     if kind in _ANSWERS:
@@ -212,7 +269,7 @@ def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str,
             "until": item["until"] and words.day(date.fromisoformat(item["until"])),
             "reason": (item["reason"] or "").rstrip("."),
         }
-        if kind != "log" and item["exit"] != Exit.ERASED and told not in left:
+        if kind != _LOG and item["exit"] != Exit.ERASED and told not in left:
             left.append(told)
     return left
 

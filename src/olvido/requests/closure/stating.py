@@ -1,0 +1,57 @@
+"""Exits that the team knows of by itself: nothing is looked into, and nothing is erased."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from olvido.artifacts import KINDS, Way
+from olvido.errors import InputError, StateError, UnknownName
+from olvido.ledger.facts import Exit, RequestStatus
+from olvido.requests.calendar import today
+from olvido.requests.desk import Office
+
+
+def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str) -> None:
+    """Give something in a closure its exit by the team's word; nothing is erased by that.
+
+    Args:
+        office: with the request, whose closure is open.
+        identifier: of the request.
+        item: one that has no exit yet.
+        exit: that it ends by itself, that it stays, or that somebody erased it where Olvido cannot
+            look.
+        said: the day on which it ends, why it stays, or how it was erased.
+
+    Raises:
+        UnknownName: no such item.
+        InputError: it has its exit, there is no reason, the day is none to come, or it is for
+            Olvido to erase.
+        StateError: the request's closure is not open.
+    """
+    request = office.store.request(identifier)
+    if request.status is not RequestStatus.PUBLISHED:
+        raise StateError(
+            f"request {identifier} is {request.status}: exits are given between publishing and "
+            "closing"
+        )
+    known = {found.item: found for found in office.store.closure(identifier)}
+    if item not in known:
+        raise UnknownName("item of the closure", item, known)
+    if known[item].exit is not None:
+        raise InputError(f"{item} has its exit already: {known[item].exit}")
+    if exit is Exit.ERASED and KINDS[item.partition(":")[0]].way is not Way.STATED:
+        raise InputError(
+            f"{item} lies where Olvido looks, and is erased there: 'olvido request close "
+            f"{identifier} --erase {item}'"
+        )
+    if not said.strip():
+        raise InputError(f"say of {item} how it was erased, until when it lasts, or why it stays")
+    if exit is Exit.AWAITING_EXPIRY:
+        try:
+            late = date.fromisoformat(said) <= today(office.settings)
+        except ValueError:
+            raise InputError(f"expected a day as 2026-12-31, got {said[:20]!r}") from None
+        if late:
+            raise InputError(f"{item} would have expired on {said}: give a day to come")
+    stated = f"stated: {said}" if exit is Exit.ERASED else said
+    office.store.put_closure(identifier, {item: (exit, stated)})

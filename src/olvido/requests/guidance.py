@@ -1,0 +1,116 @@
+"""What a request waits for: the next step, whose it is, and the command where no page does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from olvido.ledger.facts import ClosureItem, Request, RequestKind, RequestStatus
+from olvido.requests.desk import APPROVALS, Office, approvals, needs_decision
+
+TEAM, ENGINEER, WORKER, PERSON = "the privacy team", "an engineer", "the worker", "the person"
+
+_S = RequestStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done with a request.
+
+    Attributes:
+        who: whose turn it is.
+        says: what they do, in a sentence.
+        command: for whoever does it on the command line; None where there is nothing to run.
+    """
+
+    who: str
+    says: str
+    command: str | None = None
+
+
+def next_step(office: Office, request: Request) -> Step:
+    """What a request waits for, or what may still be done with it."""
+    one = request.id
+    plan = f"olvido request plan {one}"
+    if request.status in (_S.RECEIVED, _S.IDENTIFIED):
+        if request.kind is RequestKind.DESTROY:
+            return Step(ENGINEER, "Plan what is to be destroyed.", plan)
+        if request.status is _S.RECEIVED and request.subject is not None:
+            says = "Check who asks, and note it. Then an engineer finds what it is about."
+            return Step(TEAM, says, f"olvido request identify {one} --by NAME")
+        says = "Find the records, datasets and models that it is about."
+        return Step(ENGINEER, says, f"olvido request locate {one}")
+    if request.status is _S.LOCATED:
+        return Step(ENGINEER, "Price every way to answer it, and choose one.", plan)
+    if request.status is _S.PLANNED:
+        return _to_approve(request)
+    if request.status in (_S.APPROVED, _S.RUNNING, _S.AUDITED):
+        if request.kind is RequestKind.DESTROY:
+            return Step(ENGINEER, "Destroy the model.", f"olvido request run {one}")
+        return Step(WORKER, "Forget, audit and publish, as it was approved.", "olvido run")
+    if request.status is _S.NEEDS_INPUT and needs_decision(request):
+        says = (
+            "Look at the evidence, and decide: run it again another way, or make a new plan. "
+            "Nothing was published."
+        )
+        return Step(TEAM, says, f"olvido request run {one} --method METHOD")
+    if request.status in (_S.NEEDS_INPUT, _S.WAITING):
+        return _to_resume(request)
+    if request.status is _S.PUBLISHED:
+        return _to_close(request, office.store.closure(one))
+    if request.status in (_S.REFUSED, _S.CLOSED):
+        kind = "refused" if request.status is _S.REFUSED else "done"
+        return Step(
+            TEAM,
+            "Send the person the letter that fits, if that was not done yet.",
+            f"olvido notice {one} --kind {kind}",
+        )
+    says = "It was called off. Whoever wants it after all takes it up again."
+    return Step(TEAM, says, f"olvido request resume {one}")
+
+
+def identity_checked(request: Request) -> date | None:
+    """The day (UTC) on which it was noted that somebody checked who asks; None where nobody did."""
+    days = [step.at.date() for step in request.history if step.status is _S.IDENTIFIED]
+    return days[0] if days else None
+
+
+def identity_told(request: Request) -> str:
+    """Whether it was checked who asks, in a sentence, the same wherever it is said."""
+    day = identity_checked(request)
+    if request.subject is None:
+        return "no person is asked for: there is no identity to check"
+    if day is None:
+        return "not checked: nobody has noted that it was checked who asks"
+    return f"checked, as was noted on {day.isoformat()}"
+
+
+def _to_approve(request: Request) -> Step:
+    given, needed = len(approvals(request)), APPROVALS.get(request.kind, 1)
+    who = f"{TEAM}: {needed} people, of whom {given} did" if needed > 1 else TEAM
+    command = f"olvido request approve {request.id} --by NAME"
+    return Step(who, "Look at the plan, and approve it.", command)
+
+
+def _to_resume(request: Request) -> Step:
+    said = request.history[-1].detail
+    resume = f"olvido request resume {request.id}"
+    if request.status is _S.NEEDS_INPUT:
+        return Step(PERSON, f"Answer ({said.get('for')}); then the team goes on with it.", resume)
+    until = said.get("until")
+    return Step(TEAM, f"It waits{f' until {until}' if until else ''}; then go on with it.", resume)
+
+
+def _to_close(request: Request, items: tuple[ClosureItem, ...]) -> Step:
+    command = f"olvido request close {request.id}"
+    blank = [item for item in items if item.exit is None]
+    if not items:
+        return Step(ENGINEER, "Look for everything else that holds the data.", command)
+    if blank:
+        several = f"{len(blank)} things have" if len(blank) > 1 else "1 thing has"
+        says = (
+            f"{several} no exit yet: erase what can be erased; of the rest, say when it expires "
+            "or why it stays."
+        )
+        return Step(f"{ENGINEER} and {TEAM}", says, f"{command} --erase all")
+    return Step(ENGINEER, "Everything has its exit: look once more, and close it.", command)

@@ -1,0 +1,62 @@
+"""What every page of the service has around it, and who may see it."""
+
+from __future__ import annotations
+
+from functools import cache
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from olvido.accounts import Right
+from olvido.audits.report.render import environment
+from olvido.audits.report.words import day
+from olvido.serving.boundary.authentication import Caller, Needs, form_token, own_form
+
+MENU = (
+    ("Requests", "/", Right.FOLLOW),
+    ("New request", "/requests/new", Right.FILE),
+    ("Laws", "/laws", Right.FOLLOW),
+    ("Models", "/models", Right.LINEAGE),
+    ("Data", "/data", Right.LINEAGE),
+    ("Log", "/log", Right.EVIDENCE),
+)
+"""Pages by name, with the right that each asks for."""
+
+Filing = Annotated[Caller, Depends(Needs(Right.FILE))]
+Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
+Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
+Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
+Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
+OWN = [Depends(own_form)]
+"""Of every route that a form goes to."""
+
+
+def error_page(request: Request, status: int, why: str) -> HTMLResponse:
+    """What went wrong, on a page."""
+    return page(request, "error.html.j2", status=status, title=HTTPStatus(status).phrase, why=why)
+
+
+def page(
+    request: Request,
+    template: str,
+    caller: Caller | None = None,
+    *,
+    status: int = 200,
+    **shown: Any,
+) -> HTMLResponse:
+    """A page from its template."""
+    around: dict[str, Any] = {"caller": caller, "menu": MENU, "here": request.url.path}
+    around |= {"why": None, "form": form_token(request)}
+    around["workspace"] = caller and caller.tenant.settings.workspace.name
+    html = pages_environment().get_template(template).render(around | shown)
+    return HTMLResponse(html, status_code=status)
+
+
+@cache
+def pages_environment() -> Environment:
+    made = environment("olvido.serving")
+    made.filters["day"] = day
+    return made

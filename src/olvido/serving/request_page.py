@@ -1,0 +1,186 @@
+"""The page of one request: where it stands, what it rests on, and what the team does with it."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from olvido.accounts import Right
+from olvido.audits.report import page as audit_page
+from olvido.documents import finite
+from olvido.errors import InputError, StateError, UnknownName
+from olvido.ledger.facts import Exit
+from olvido.requests import desk
+from olvido.requests.closure.stating import state_exit
+from olvido.requests.laws import laws as known_laws
+from olvido.requests.notices import languages, letter, note
+from olvido.serving import status as following
+from olvido.serving import views
+from olvido.serving.boundary.authentication import Caller
+from olvido.serving.rendering import OWN, Decide, Evidence, Follow, page
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+@router.get("/requests/{identifier}")
+def one(request: Request, caller: Follow, identifier: str) -> HTMLResponse:
+    """One request: clock, scope, plan, progress, closure and evidence."""
+    return _one(request, caller, identifier)
+
+
+@router.get("/requests/{identifier}/progress")
+def progress(request: Request, caller: Follow, identifier: str) -> HTMLResponse:
+    """How far a request has come: what the page asks for again and again while it runs."""
+    found = views.request(caller.tenant, caller.tenant.store.request(identifier))
+    return page(request, "progress.html.j2", caller, asked=found)
+
+
+@router.get("/requests/{identifier}/audit")
+def audit(caller: Evidence, identifier: str) -> HTMLResponse:
+    """The last audit of a request's answer, on its own page."""
+    *others, last = views.audits(caller.tenant, identifier)
+    html = audit_page(last, others)
+    response = HTMLResponse(html)
+    # That page carries its style inside; it has no script.
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+    )
+    return response
+
+
+@router.get("/requests/{identifier}/certificate")
+def certificate(request: Request, caller: Evidence, identifier: str) -> HTMLResponse:
+    """The newest certificate of a request, for people."""
+    found = views.certificate(caller.tenant, identifier)
+    return page(request, "certificate.html.j2", caller, identifier=identifier, **found)
+
+
+@router.get("/requests/{identifier}/report.json")
+def report_file(caller: Evidence, identifier: str) -> Response:
+    """A request's report as it was written."""
+    return _file(views.report(caller.tenant, identifier), f"{identifier}-report.json")
+
+
+@router.get("/requests/{identifier}/certificate.json")
+def certificate_file(caller: Evidence, identifier: str) -> Response:
+    """The newest certificate of a request: the signed envelope alone, to be verified anywhere."""
+    found = views.certificate(caller.tenant, identifier)
+    return _file(found["envelope"], found["file"])
+
+
+def _file(document: Any, name: str) -> Response:
+    told = {"Content-Disposition": f'attachment; filename="{name}"'}
+    text = json.dumps(finite(document), ensure_ascii=False, indent=1)
+    return Response(text, media_type="application/json", headers=told)
+
+
+@router.post("/requests/{identifier}/letter", dependencies=OWN)
+def write_letter(
+    request: Request,
+    caller: Decide,
+    identifier: str,
+    kind: Annotated[str, Form(max_length=100)],
+    language: Annotated[str, Form(max_length=100)] = "en",
+    reason: Annotated[str, Form(max_length=2000)] = "",
+    law: Annotated[str, Form(max_length=100)] = "",
+) -> HTMLResponse:
+    """A letter to the person, to be printed or kept; one that would be untrue is refused."""
+    try:
+        made = letter(
+            caller.tenant,
+            identifier,
+            kind,
+            language=language,
+            reason=reason or None,
+            law=law or None,
+        )
+    except (InputError, StateError) as error:
+        return _one(request, caller, identifier, status=422, why=str(error))
+    note(caller.tenant, made)
+    file = f"data:text/plain;charset=utf-8;base64,{b64encode(made.text.encode()).decode()}"
+    return page(request, "letter.html.j2", caller, letter=made, file=file)
+
+
+@router.post("/requests/{identifier}/exit", dependencies=OWN)
+def give_exit(
+    request: Request,
+    caller: Decide,
+    identifier: str,
+    item: Annotated[str, Form(max_length=2000)],
+    exit: Annotated[Exit, Form()],
+    why: Annotated[str, Form(max_length=2000)] = "",
+    until: Annotated[str, Form(max_length=20)] = "",
+) -> Response:
+    """How something that holds the data leaves, by the team's word; nothing is erased by that."""
+    said = until if exit is Exit.AWAITING_EXPIRY else why
+    try:
+        state_exit(caller.tenant, identifier, item, exit, said)
+    except (InputError, StateError) as error:
+        return _one(request, caller, identifier, status=422, why=str(error))
+    return RedirectResponse(f"/requests/{identifier}#closure", status_code=303)
+
+
+@router.post("/requests/{identifier}/{act}", dependencies=OWN)
+def act(
+    request: Request,
+    caller: Decide,
+    identifier: str,
+    act: str,
+    why: Annotated[str, Form(max_length=2000)] = "",
+    until: Annotated[str, Form()] = "",
+    need: Annotated[str, Form()] = "",
+) -> Response:
+    """What the team decides; what is wrong is told on the request's page."""
+    by = caller.token.account
+    acts = {
+        "identify": lambda: desk.identify(caller.tenant, identifier, by=by),
+        "approve": lambda: views.approve(caller.tenant, identifier, by=by),
+        "wait": lambda: desk.wait(
+            caller.tenant, identifier, why=why, until=_day(until), need=need or None
+        ),
+        "resume": lambda: desk.resume(caller.tenant, identifier),
+        "extend": lambda: desk.extend(caller.tenant, identifier, why=why),
+        "refuse": lambda: desk.refuse(caller.tenant, identifier, why=why),
+        "cancel": lambda: desk.cancel(caller.tenant, identifier, why=why),
+    }
+    if act not in acts:
+        raise UnknownName("action", act, acts)
+    try:
+        acts[act]()
+    except (InputError, StateError) as error:
+        if isinstance(error, UnknownName):
+            raise
+        return _one(request, caller, identifier, status=422, why=str(error))
+    return RedirectResponse(f"/requests/{identifier}", status_code=303)
+
+
+def _one(
+    request: Request, caller: Caller, identifier: str, *, status: int = 200, **shown: Any
+) -> HTMLResponse:
+    found = caller.tenant.store.request(identifier)
+    report = views.report_of(caller.tenant, found) if caller.may(Right.EVIDENCE) else None
+    shown |= {
+        "asked": views.request(caller.tenant, found),
+        "plan": views.plan(found),
+        "report": report,
+        "attempts": views.attempts(report) if report else [],
+        "closure": views.closure(caller.tenant, identifier),
+        "decides": caller.may(Right.DECIDE),
+        "lineage": caller.may(Right.LINEAGE),
+        "languages": languages(caller.tenant.settings.workspace),
+        "laws": known_laws(caller.tenant.settings.workspace),
+        "follow": following.path(caller.tenant.store.key, identifier),
+    }
+    return page(request, "request.html.j2", caller, status=status, **shown)
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise InputError(f"expected a day as 2026-12-31, got {text[:20]!r}") from None
