@@ -18,6 +18,7 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, RequestKind, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_file, import_rows
+from olvido.ledger.parsing import ClearParser
 from olvido.ledger.personal import Naming, looks_personal
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
@@ -189,3 +190,10 @@ def test_an_unknown_id_is_refused_and_enters_nothing(store: Store, data: Path) -
         with pytest.raises(InputError):
             receive(front, kind=kind, **asked)  # type: ignore[arg-type]
     assert store.events() == before
+
+
+@pytest.mark.parametrize("identifier", ["ana@example.org", "+34 600 123 456", "jane-roe-3", "7"])
+def test_what_is_read_for_a_command_and_not_stored_is_as_it_was_given(identifier: str) -> None:
+    row = {"id": identifier, "text": "x", "subject": "Jane Roe", "source": "mails of Jane Roe"}
+    read = ClearParser("x.jsonl").content(1, row)
+    assert (read["id"], read["source"]) == (identifier, "mails of Jane Roe")

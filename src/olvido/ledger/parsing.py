@@ -315,6 +315,10 @@ class ClearParser(RowParser):
         super()._subject(name)
         return name
 
+    def _is_personal(self, text: str, people: tuple[str, ...]) -> bool:
+        # What is not stored needs nothing to stand for it.
+        return False
+
 
 def _as_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row of question and answer as one of prompt and completion, where it has none of these."""
