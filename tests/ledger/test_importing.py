@@ -293,8 +293,9 @@ def test_what_the_ledger_refuses_leaves_no_file(store: Store, data: Path, state:
     before = state()
     with pytest.raises(UnknownName, match="'peopel'"):
         import_rows(store, data, ROWS, name="people", parent="peopel")
-    with pytest.raises(InputError, match="a name for the dataset"):
-        import_rows(store, data, ROWS, name=" ")
+    for name in (" ", "", "two\nlines", "a\0b", "x" * 201):
+        with pytest.raises(InputError, match="a name for the dataset"):
+            import_rows(store, data, ROWS, name=name)
     assert state() == before
 
 

@@ -90,6 +90,7 @@ class RowParser:
         self._names: dict[str, set[str]] = {}
         self._naming: dict[tuple[str, ...], Naming] = {}
         self._pseudonyms: dict[str, str] = {}
+        self._innocent: set[tuple[str, tuple[str, ...]]] = set()
         self.pseudonymous = 0
         """Ids that were replaced by pseudonyms."""
         self._lines: dict[str, int] = {}
@@ -215,8 +216,12 @@ class RowParser:
     def _source(self, source: str, people: tuple[str, ...]) -> str:
         """The source, or its pseudonym once it is known to be personal."""
         found = self._pseudonyms.get(source)
-        if found is None and self._is_personal(source, people):
-            found = self._pseudonyms[source] = self._key.pseudonym(source)
+        if found is None and (source, people) not in self._innocent:
+            if self._is_personal(source, people):
+                found = self._pseudonyms[source] = self._key.pseudonym(source)
+            else:
+                # Asked once: many rows of the same people come from one source.
+                self._innocent.add((source, people))
         return found or source
 
     def _is_personal(self, text: str, people: tuple[str, ...]) -> bool:

@@ -44,6 +44,8 @@ _IN = 500
 
 _PROVENANCE = ("source", "licence", "consent", "collected_at")
 
+_LONGEST_NAME = 200
+
 
 def chunks(values: Iterable[Any], size: int = _IN) -> Iterator[list[Any]]:
     """The values in lists of at most `size`."""
@@ -71,8 +73,11 @@ def add(
 ) -> Dataset:
     """Insert the next version of a dataset with all its records, and forms of their subjects."""
     connection, table = change.connection, schema.datasets
-    if not name.strip():
-        raise InputError("expected a name for the dataset, got an empty one")
+    if not name.strip() or len(name) > _LONGEST_NAME or not {"\n", "\0"}.isdisjoint(name):
+        raise InputError(
+            f"expected a name for the dataset, a line of 1 to {_LONGEST_NAME} characters, got "
+            f"{name[:20]!r}" + (" and more" if len(name) > 20 else "")
+        )
     if parent is not None:
         find(connection, parent, None)
     newest = connection.execute(
