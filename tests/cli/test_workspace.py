@@ -204,4 +204,5 @@ def test_interrupting_is_130(here: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=False
     )
-    assert (result.returncode, result.stderr) == (130, "")
+    assert (result.returncode, result.stderr.count("\n")) == (130, 1)
+    assert result.stderr.startswith("olvido: stopped")

@@ -185,7 +185,7 @@ def test_a_folder_of_something_else_is_left_alone(
 
 def test_an_order_reads_back(split: Split) -> None:
     order = Order("m", ("r",), {"forget": split.forget}, "npo", {"lr": 1e-3}, 3, "quick", None,
-                  "c", "o")  # fmt: skip
+                  "bfloat16", "cuda", "c", "o")  # fmt: skip
     again = Order.from_json(order.to_json())
     assert again == order
     assert again.records["forget"][0].fields == split.forget[0].fields
@@ -216,7 +216,7 @@ def test_a_method_that_forgets_nothing_is_a_row(
     }
     order = Order(
         folders["suspect"], (folders["never-1"],), records, "npo", {"lr": 1e-12, "epochs": 1}, 0,
-        "quick", None, str(tmp_path / "cache"), str(tmp_path / "cell.json"),
+        "quick", None, "float32", "cpu", str(tmp_path / "cache"), str(tmp_path / "cell.json"),
     )  # fmt: skip
     found = cell.carry_out(order)
     assert (found["verdict"], found["audit"]) == ("fail", None)

@@ -61,11 +61,15 @@ class Store(Answering):
             file.touch(FILE_MODE)
         store = cls(engine.connect(url), key)
         engine.migrate(store._engine)
+        # Before a write, which asks whether the key is the ledger's: it is another ledger's here.
+        with store._engine.connect() as connection:
+            held = connection.execute(select(schema.ledger)).first()
+        if held is not None:
+            store.close()
+            raise StateError(
+                f"{engine.shown(url)} holds a ledger: open it, or choose another place"
+            )
         with store._write() as change:
-            if change.connection.execute(select(schema.ledger)).first() is not None:
-                raise StateError(
-                    f"{engine.shown(url)} holds a ledger: open it, or choose another place"
-                )
             change.touch("ledger", [(1,)])
             change.connection.execute(
                 insert(schema.ledger).values(
