@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -58,6 +59,18 @@ def plain_model(model: Any) -> Any:
                 "merged into the weights: give the base model, or train a LoRA adapter"
             )
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Let a model evaluate, and each of its parts be in the mode that it was in afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def require_causal(model: Module, inputs: Mapping[str, Any], logits: Tensor) -> None:

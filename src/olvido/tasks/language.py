@@ -15,7 +15,14 @@ from torch.nn import functional as F
 
 from olvido.errors import InputError
 from olvido.tasks.base import Batch, Example, text_content
-from olvido.tasks.blocks import blocks_of, body_and_head, given_to, plain_model, require_causal
+from olvido.tasks.blocks import (
+    blocks_of,
+    body_and_head,
+    evaluating,
+    given_to,
+    plain_model,
+    require_causal,
+)
 from olvido.tasks.encoding import Encoder
 from olvido.tasks.generation import DRAWN, GREEDY, continued, positions
 from olvido.tasks.shared import goes_on, reread, shared_tokens
@@ -321,19 +328,16 @@ class Language:
         plain = plain_model(model)
         if plain not in self._head_alone:
             body, head = body_and_head(model)
-            training = plain.training
-            plain.eval()
             first = Batch(
                 batch.ids[:1], batch.input_ids[:1], batch.attention_mask[:1], batch.targets[:1]
             )
-            with torch.no_grad(), _asking(model, first):
+            with torch.no_grad(), evaluating(plain), _asking(model, first):
                 whole = plain(**_inputs(first)).logits
                 require_causal(plain, _inputs(first), whole)
                 alone = body is not None and head is not None
                 if alone:
                     split = head(body(**_inputs(first)).last_hidden_state)
                     alone = torch.equal(whole, split.to(whole.dtype))
-            plain.train(training)
             self._head_alone[plain] = alone
         return self._head_alone[plain]
 
