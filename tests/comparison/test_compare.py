@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from olvido.artifacts import parts, recognised
 from olvido.comparison import cell, compare
 from olvido.comparison.cell import NEVER, ORIGINAL, Order
 from olvido.documents import read_document, write_document
@@ -227,3 +228,14 @@ def test_a_method_that_forgets_nothing_is_a_row(
     json.dumps(done)
     as_it_was = cell.carry_out(Order(**vars(order) | {"method": ORIGINAL}))
     assert as_it_was["audit"]["suspect"] == as_it_was["audit"]["before"]
+
+
+def test_a_closure_finds_a_comparison_and_every_file_of_it(
+    asked: dict[str, Any], processes: list[Order]
+) -> None:
+    out = compare(**asked).page.parent
+    kind = recognised(out)
+    assert kind is not None
+    assert kind.name == "comparison"
+    there = {path for path in out.rglob("*") if path.is_file()}
+    assert there - set(parts(out, kind)) == set()

@@ -255,7 +255,7 @@ def is_trial(path: Path) -> bool:
 
 def is_comparison(path: Path) -> bool:
     plan = _document(path / "plan.json")
-    return {"model", "records", "reference", "base", "level", "chat"} == plan.keys()
+    return {"model", "records", "reference", "base", "level", "chat"} <= plan.keys()
 
 
 def comparison_parts(path: Path) -> Iterator[Path]:
