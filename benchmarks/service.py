@@ -37,6 +37,8 @@ SHOWN = "req-5000"
 """A request whose closure has as many lines as there are models, and a few more."""
 PATHS = (
     "/",
+    "/?law=gdpr&due=late&skip=50",
+    "/overview",
     f"/requests/{SHOWN}",
     f"/requests/{SHOWN}/progress",
     "/models",

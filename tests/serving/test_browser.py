@@ -71,6 +71,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         follow = status.path(store.key, "req-0002")
     pages = {
         "inbox": "/",
+        "filtered": "/?status=all&due=late&received=2026-11",
+        "overview": "/overview",
         "request": "/requests/req-0001",
         "planned": "/requests/req-0002",
         "audit": "/requests/req-0001/audit",

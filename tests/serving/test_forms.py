@@ -96,6 +96,8 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     assert desk.here() == "/"
     desk.press("/", status="refused")
     assert "0 refused" in desk.browser.run(MAIN)
+    assert "No request has that number" in desk.press("/search", text="Nobody Known")
+    assert "1 in all" in desk.press("/search", text="Núria Puig")
     desk.open("/requests/new")
     assert "no record" in desk.press("/requests", subject="Nobody Known")
     desk.open("/requests/new")

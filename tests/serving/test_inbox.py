@@ -13,12 +13,11 @@ from olvido.ledger.store import Store
 from olvido.requests.calendar import terms
 from olvido.requests.desk import Front
 from olvido.requests.laws import find_law
+from olvido.requests.listing import Filter
 from olvido.serving import checked
 from olvido.serving.checked import Checked
 from olvido.serving.inbox import FEW, Inbox
 from olvido.settings import Settings
-
-OPEN = [one for one in RequestStatus if one.open]
 
 
 @pytest.fixture
@@ -43,8 +42,9 @@ def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
     store, inbox = front.store, Inbox(front)
 
     def same() -> None:
-        for wanted in (OPEN, [RequestStatus.WAITING]):
+        for wanted in (Filter(), Filter(status="waiting"), Filter(status="all", law="ccpa")):
             assert inbox.rows(wanted) == Inbox(front).rows(wanted)
+        assert inbox.summary() == Inbox(front).summary()
 
     ids = [_add(store, front.settings, number) for number in range(5)]
     same()
@@ -62,7 +62,7 @@ def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
     for number in range(6, 8 + FEW):
         _add(store, front.settings, number)
     same()
-    assert len(inbox.rows(OPEN)) == 1 + 8 + FEW - 2
+    assert len(inbox.rows()) == 1 + 8 + FEW - 2
 
 
 def test_nothing_is_read_where_nothing_changed_and_little_where_little_did(
@@ -70,16 +70,19 @@ def test_nothing_is_read_where_nothing_changed_and_little_where_little_did(
 ) -> None:
     inbox = Inbox(front)
     _add(front.store, front.settings, 1)
-    before = inbox.rows(OPEN)
+    before = inbox.rows()
+
+    counts = inbox.summary()
 
     def refused(*_: object) -> None:
         raise AssertionError("the whole list was read again")
 
     monkeypatch.setattr(Store, "requests_in_brief", refused)
-    assert inbox.rows(OPEN) is before
+    assert inbox.rows() is before
+    assert inbox.summary() is counts
     front.store.note("something-else", {})
     added = _add(front.store, front.settings, 2)
-    assert {row["id"] for row in inbox.rows(OPEN)} == {row["id"] for row in before} | {added}
+    assert {row["id"] for row in inbox.rows()} == {row["id"] for row in before} | {added}
 
 
 def test_a_sound_log_is_checked_once_in_a_while_and_a_changed_one_each_time(

@@ -93,6 +93,11 @@ class RequestStatus(StrEnum):
         """Whether the person's answer is not whole yet: one that is published is not closed."""
         return self.open or self is RequestStatus.PUBLISHED
 
+    @property
+    def answers(self) -> bool:
+        """Whether the person is told by this that it was done, or that it will not be."""
+        return self in (RequestStatus.PUBLISHED, RequestStatus.CLOSED, RequestStatus.REFUSED)
+
 
 _ENDED = frozenset(
     {
@@ -314,14 +319,20 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RequestBrief:
-    """What a list shows of a request, as the ledger writes it; `steps` counts its history."""
+    """What a list shows of a request, as the ledger writes it.
+
+    `steps` counts its history; `answered_at` is when it was first answered, None if it was not.
+    """
 
     id: str
     kind: str
     status: str
     law: str | None
+    subject: str | None
+    scope: str
     received_at: str
     steps: int
+    answered_at: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,10 +120,19 @@ def days_left(
 
     A clock that was put back gives nobody more time: it is no earlier than the request's last step.
     """
+    return due_and_left(request, settings, moment=moment)[1]
+
+
+def due_and_left(
+    request: Request, settings: Settings, *, moment: datetime | None = None
+) -> tuple[date | None, int | None]:
+    """The day on which the answer is due, and the days until then: see `days_left`."""
     if not request.status.pending:
-        return None
+        return None, None
     found = deadline_of(request, settings, moment=moment)
-    return None if found is None else found.days_left(_day(request, settings, moment))
+    if found is None:
+        return None, None
+    return found.answer, found.days_left(_day(request, settings, moment))
 
 
 def today(settings: Settings, moment: datetime | None = None) -> date:

@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from olvido.accounts import Right
-from olvido.ledger.facts import RequestKind, RequestStatus
+from olvido.ledger.facts import RequestKind
 from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
+from olvido.requests.listing import ALL, Filter
 from olvido.serving import status, views
 from olvido.serving.boundary.authentication import Caller, Needs
 from olvido.serving.filing import file_quietly
+from olvido.serving.lists import Wanted
 
 router = APIRouter(
     prefix="/api",
@@ -61,6 +63,12 @@ class NewRequest(Sent):
     model: Text | None = None
     law: Text | None = None
     nothing_found: bool = False
+
+
+class Search(Sent):
+    """The number of a request, a person, or a source, dataset, record or model."""
+
+    text: Text
 
 
 class Why(Sent):
@@ -116,14 +124,31 @@ def _entered(caller: Caller, sent: NewRequest) -> dict[str, Any]:
 
 
 @router.get("/requests", tags=["requests"])
-def requests(
-    caller: Follow,
-    only: Annotated[RequestStatus | None, Query(alias="status")] = None,
-    limit: Number = 100,
-    skip: Skip = 0,
-) -> dict[str, Any]:
-    """Open requests, those with the fewest days left first; or all with one status."""
-    wanted = [one for one in RequestStatus if one.pending] if only is None else [only]
+def requests(caller: Follow, wanted: Wanted, limit: Number = 100, skip: Skip = 0) -> dict[str, Any]:
+    """Requests that are not closed, or those asked for; the fewest days left first."""
+    return _listed(caller, wanted, limit, skip)
+
+
+@router.get("/requests/summary", tags=["requests"])
+def summary(caller: Follow) -> dict[str, Any]:
+    """How many are open, late or due soon, of which kind and law; what came month by month."""
+    return caller.tenant.inbox.summary()
+
+
+@router.post("/requests/search", tags=["requests"])
+def search(caller: Follow, sent: Search, limit: Number = 100, skip: Skip = 0) -> dict[str, Any]:
+    """Requests by number, by exactly this person, or by what they are about, in all statuses.
+
+    A name is digested at once and kept nowhere.
+    """
+    found = caller.tenant.inbox.search(sent.text)
+    if isinstance(found, Filter):
+        return _listed(caller, found, limit, skip)
+    rows = [row for row in caller.tenant.inbox.rows(Filter(status=ALL)) if row["id"] == found]
+    return {"total": len(rows), "requests": rows[skip : skip + limit]}
+
+
+def _listed(caller: Caller, wanted: Filter, limit: int, skip: int) -> dict[str, Any]:
     rows = caller.tenant.inbox.rows(wanted)
     return {"total": len(rows), "requests": rows[skip : skip + limit]}
 

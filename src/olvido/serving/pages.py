@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from olvido.accounts import Right
 from olvido.errors import InputError
-from olvido.ledger.facts import RequestKind, RequestStatus
+from olvido.ledger.facts import RequestKind
 from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
 from olvido.serving import status as following
@@ -28,20 +28,19 @@ from olvido.serving.filing import file_quietly
 from olvido.serving.rendering import (
     MENU,
     OWN,
+    ROWS,
     Evidence,
     Filing,
     Follow,
     Lineage,
+    Skip,
     page,
     pages_environment,
+    turning,
+    within,
 )
 
-ROWS = 50
-"""Of a list on a page."""
-
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-
-Skip = Annotated[int, Query(ge=0, le=2**31)]
 
 
 @router.get("/style.css")
@@ -92,41 +91,6 @@ def _keep(request: Request, response: Response, name: str, value: str) -> None:
     """Leave a cookie that scripts cannot read and other sites cannot send."""
     https = request.url.scheme == "https"
     response.set_cookie(name, value, httponly=True, samesite="strict", secure=https)
-
-
-@router.get("/")
-def inbox(
-    request: Request,
-    caller: Follow,
-    only: Annotated[RequestStatus | None, Query(alias="status")] = None,
-    skip: Skip = 0,
-) -> HTMLResponse:
-    """Open requests, those with the fewest days left first."""
-    wanted = [one for one in RequestStatus if one.pending] if only is None else [only]
-    rows = caller.tenant.inbox.rows(wanted)
-    skip = _within(skip, len(rows))
-    shown: dict[str, Any] = {
-        "rows": rows[skip : skip + ROWS],
-        **_turning(len(rows), skip),
-        "only": only,
-        "statuses": list(RequestStatus),
-    }
-    return page(request, "inbox.html.j2", caller, **shown)
-
-
-def _within(skip: int, total: int) -> int:
-    """Where the last page begins, for who skips past the end of a list."""
-    return min(skip, max(0, total - 1) // ROWS * ROWS)
-
-
-def _turning(total: int, skip: int) -> dict[str, Any]:
-    """Where in a long list a page stands, and where those before and after it begin."""
-    return {
-        "total": total,
-        "skip": skip,
-        "next": skip + ROWS if skip + ROWS < total else None,
-        "previous": max(0, skip - ROWS) if skip else None,
-    }
 
 
 @router.get("/requests/new")
@@ -207,12 +171,12 @@ def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
     """Every model, and how each came to be, the newest first."""
     store = caller.tenant.store
     known = store.models()[::-1]
-    skip = _within(skip, len(known))
+    skip = within(skip, len(known))
     shown: dict[str, Any] = {
         "models": views.models(store, known[skip : skip + ROWS]),
         # A parent may stand on another page.
         "page_of": {one.id: n - n % ROWS for n, one in enumerate(known)},
-        **_turning(len(known), skip),
+        **turning(len(known), skip),
     }
     return page(request, "models.html.j2", caller, **shown)
 

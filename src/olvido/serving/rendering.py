@@ -6,7 +6,7 @@ from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
@@ -17,6 +17,7 @@ from olvido.serving.boundary.authentication import Caller, Needs, form_token, ow
 
 MENU = (
     ("Requests", "/", Right.FOLLOW),
+    ("Overview", "/overview", Right.FOLLOW),
     ("New request", "/requests/new", Right.FILE),
     ("Laws", "/laws", Right.FOLLOW),
     ("Models", "/models", Right.LINEAGE),
@@ -32,6 +33,26 @@ Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
 Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
 OWN = [Depends(own_form)]
 """Of every route that a form goes to."""
+
+ROWS = 50
+"""Of a list on a page."""
+Skip = Annotated[int, Query(ge=0, le=2**31)]
+
+
+def within(skip: int, total: int) -> int:
+    """Where the last page begins, for who skips past the end of a list."""
+    return min(skip, max(0, total - 1) // ROWS * ROWS)
+
+
+def turning(total: int, skip: int) -> dict[str, Any]:
+    """Where in a long list a page stands, and where those before and after it begin."""
+    return {
+        "total": total,
+        "skip": skip,
+        "last": min(skip + ROWS, total),
+        "next": skip + ROWS if skip + ROWS < total else None,
+        "previous": max(0, skip - ROWS) if skip else None,
+    }
 
 
 def error_page(request: Request, status: int, why: str) -> HTMLResponse:
@@ -59,4 +80,5 @@ def page(
 def pages_environment() -> Environment:
     made = environment("olvido.serving")
     made.filters["day"] = day
+    made.filters["twice"] = lambda value: (value, value)
     return made

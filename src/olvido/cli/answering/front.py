@@ -220,20 +220,54 @@ def listing(
     waiting: Annotated[
         bool, typer.Option("--open", help="Only those that are not closed.")
     ] = False,
+    status: Annotated[str, typer.Option("--status", help="Only those that came so far.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="Only those that ask for this.")] = "",
+    law: Annotated[str, typer.Option("--law", help="Only those under it, or under none.")] = "",
+    due: Annotated[
+        str, typer.Option("--due", help="Only those that are late, soon (7 days), later or none.")
+    ] = "",
+    received: Annotated[
+        str, typer.Option("--received", metavar="MONTH", help="Only those that came then.")
+    ] = "",
+    answered: Annotated[
+        str, typer.Option("--answered", metavar="MONTH", help="Only those answered then.")
+    ] = "",
+    about: Annotated[
+        str,
+        typer.Option(
+            "--about",
+            help="Only those about this person, source, dataset, record or model.",
+        ),
+    ] = "",
 ) -> None:
-    """Show all requests with the days that are left to answer them."""
+    """Show requests with the days that are left to answer them: all, or those asked for."""
+    from olvido.requests.listing import ALL, OPEN, Filter, row_of, search
+
+    if waiting and status:
+        raise InputError("give --open or --status, not both")
+    asked = Filter.of(
+        status=OPEN if waiting else status or ALL,
+        kind=kind,
+        law=law,
+        due=due,
+        received=received,
+        answered=answered,
+    )
     with fronted(terminal) as front:
-        found = [
-            described(request, front.settings)
-            for request in front.store.requests()
-            if request.status.pending or not waiting
-        ]
-    rows = [
+        every = {one.id: one for one in front.store.requests()}
+        rows = [row_of(one, front.settings) for one in every.values()]
+        if about:
+            named = search(rows, front.store.key, about)
+            one = named if isinstance(named, str) else None
+            asked = asked.but(about=named.about if isinstance(named, Filter) else "")
+            rows = [row for row in rows if isinstance(named, Filter) or row["id"] == one]
+        found = [described(every[row["id"]], front.settings) for row in asked.of_rows(rows)]
+    shown = [
         (r["id"], r["kind"], r["status"], r["received_at"][:10], r["law"], r["due"], r["days_left"])
         for r in found
     ]
     columns = ("id", "kind", "status", "received", "law", "due", "days left")
-    terminal.emit({"requests": found}, table(columns, rows))
+    terminal.emit({"requests": found}, table(columns, shown))
 
 
 @commands.command("show")

@@ -83,10 +83,10 @@ class Answering(Logged):
         with self._read() as connection:
             return requests.every(connection, statuses)
 
-    def requests_in_brief(self, statuses: Collection[RequestStatus]) -> tuple[RequestBrief, ...]:
-        """Requests with one of these statuses without their histories, the oldest first."""
+    def requests_in_brief(self) -> tuple[RequestBrief, ...]:
+        """All requests without their histories, the oldest first."""
         with self._read() as connection:
-            return requests.brief(connection, statuses)
+            return requests.brief(connection)
 
     def request(self, identifier: str) -> Request:
         """A request by id. Raises UnknownName."""

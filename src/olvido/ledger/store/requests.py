@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, insert, select, true, update
+from sqlalchemy import Connection, case, func, insert, select, true, update
 
 from olvido.errors import AskedBefore, InputError, UnknownName
 from olvido.ledger.digests import canonical_json
@@ -168,19 +168,35 @@ def every(
     )
 
 
-def brief(connection: Connection, statuses: Collection[RequestStatus]) -> tuple[RequestBrief, ...]:
-    """Requests with one of these statuses without their histories, the oldest first."""
+def brief(connection: Connection) -> tuple[RequestBrief, ...]:
+    """All requests without their histories, the oldest first."""
     table, steps = schema.requests, schema.request_steps
-    counted = select(steps.c.request, func.count().label("steps")).group_by(steps.c.request)
-    counts = counted.subquery()
+    answers = [status for status in RequestStatus if status.answers]
+    answered = case((steps.c.status.in_(answers), steps.c.at))
+    counts = (
+        select(
+            steps.c.request, func.count().label("steps"), func.min(answered).label("answered_at")
+        )
+        .group_by(steps.c.request)
+        .subquery()
+    )
     query = (
-        select(table, counts.c.steps)
+        select(table, counts.c.steps, counts.c.answered_at)
         .join(counts, counts.c.request == table.c.pk)
-        .where(table.c.status.in_(list(statuses)))
         .order_by(table.c.pk)
     )
     return tuple(
-        RequestBrief(row.id, row.kind, row.status, row.law, row.received_at, row.steps)
+        RequestBrief(
+            id=row.id,
+            kind=row.kind,
+            status=row.status,
+            law=row.law,
+            subject=row.subject,
+            scope=row.scope,
+            received_at=row.received_at,
+            steps=row.steps,
+            answered_at=row.answered_at,
+        )
         for row in connection.execute(query)
     )
 

@@ -1,0 +1,157 @@
+"""Which requests a list shows, and how one is found by its number, a person or what it is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Self
+
+from olvido.errors import InputError
+from olvido.ledger.facts import RequestKind, RequestStatus
+from olvido.ledger.identity import Key, SubjectId
+from olvido.requests.listing.rows import Row
+
+OPEN, ALL = "open", "all"
+STATUSES = (OPEN, ALL, *(status.value for status in RequestStatus))
+"""Of the filter by status: all whose answer is not whole yet, all there are, or one status."""
+SOON = 7
+"""Days within which an answer is due soon."""
+DUE = {
+    "late": lambda left: left is not None and left < 0,
+    "soon": lambda left: left is not None and 0 <= left <= SOON,
+    "later": lambda left: left is not None and left > SOON,
+    "none": lambda left: left is None,
+}
+"""Of the filter by due day; with any of them a list has requests alone that are not answered."""
+NO_LAW = "none"
+_PENDING = frozenset(status.value for status in RequestStatus if status.pending)
+BEFORE = "before-"
+_DAYS = re.compile(rf"(?:{BEFORE})?\d{{4}}-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?")
+_NUMBER = re.compile(r"(?:req-)?0*(\d{1,12})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What the requests of a list have in common; an empty text asks for nothing.
+
+    Attributes:
+        status: one of `STATUSES`.
+        kind: one of `RequestKind`.
+        law: by its short name, or `none`.
+        due: one of `DUE`.
+        received, answered: a month (2026-11) or a day (2026-11-29) where the team works, or what
+            was before it (before-2026-11).
+        about: a subject's digest, or a source, dataset, record or model as a request names it.
+    """
+
+    status: str = OPEN
+    kind: str = ""
+    law: str = ""
+    due: str = ""
+    received: str = ""
+    answered: str = ""
+    about: str = ""
+
+    @classmethod
+    def of(cls, **given: str) -> Self:
+        """A filter from what somebody wrote. Raises InputError where that is none."""
+        made = cls(**{name: value.strip() for name, value in given.items() if value.strip()})
+        allowed = {"status": STATUSES, "kind": list(RequestKind), "due": list(DUE)}
+        for name, known in allowed.items():
+            said = getattr(made, name)
+            if said and said not in known:
+                raise InputError(f"expected {name} as one of {', '.join(known)}, got {said[:40]!r}")
+        for name in ("received", "answered"):
+            said = getattr(made, name)
+            if said and not _DAYS.fullmatch(said):
+                raise InputError(
+                    f"expected {name} as a month like 2026-11, a day like 2026-11-29 or "
+                    f"{BEFORE}2026-11, got {said[:40]!r}"
+                )
+        return made
+
+    def but(self, **changes: str) -> Filter:
+        """The same with something else asked."""
+        return replace(self, **changes)
+
+    def asked(self) -> dict[str, str]:
+        """What is asked beyond the default, for an address."""
+        return {
+            name: said for name, said in asdict(self).items() if said != getattr(Filter(), name)
+        }
+
+    def of_rows(self, rows: Iterable[Row]) -> list[Row]:
+        """The rows that are asked for, in the order that they have."""
+        return [row for row in rows if self.holds(row)]
+
+    def holds(self, row: Row) -> bool:
+        """Whether a request is asked for."""
+        pending = row["status"] in _PENDING
+        if (self.status == OPEN or self.due) and not pending:
+            return False
+        if self.status not in (OPEN, ALL) and row["status"] != self.status:
+            return False
+        return (
+            (not self.kind or row["kind"] == self.kind)
+            and (not self.law or (row["law"] or NO_LAW) == self.law)
+            and (not self.due or DUE[self.due](row["days_left"]))
+            and _within(row["received"], self.received)
+            and _within(row["answered"], self.answered)
+            and (not self.about or self.about in _about(row))
+        )
+
+
+def _within(day: str | None, said: str) -> bool:
+    if not said:
+        return True
+    if day is None:
+        return False
+    return day < said.removeprefix(BEFORE) if said.startswith(BEFORE) else day.startswith(said)
+
+
+def search(rows: Iterable[Row], key: Key, text: str) -> str | Filter | None:
+    """Find requests by what somebody wrote, of which nothing is kept.
+
+    Args:
+        rows: of all requests.
+        key: of the ledger; a person is found by their name's digest, and so is nobody else.
+        text: the number of a request, a person's name or digest, or a source, dataset, record or
+            model.
+
+    Returns:
+        The id of the one request with this number; or the filter that shows those about this; or
+        None where there are none.
+    """
+    said = text.strip()
+    if not said:
+        return None
+    rows = list(rows)
+    if number := _NUMBER.fullmatch(said):
+        wanted = f"req-{int(number[1]):04d}"
+        if any(row["id"] == wanted for row in rows):
+            return wanted
+    known = {name for row in rows for name in _about(row)}
+    for about in (_person(key, said), said, key.pseudonym(said)):
+        if about in known:
+            return Filter(status=ALL, about=about)
+    return None
+
+
+def _person(key: Key, said: str) -> str:
+    try:
+        return key.current(said) if SubjectId.is_one(said) else str(key.subject(said))
+    except InputError:
+        # No letter of a name is in it, or it is no digest of this key.
+        return said
+
+
+def _about(row: Row) -> Iterable[str]:
+    """Everything that a request is about, by the names that it keeps."""
+    if row["subject"] is not None:
+        yield row["subject"]
+    for value in row["scope"].values():
+        if isinstance(value, str):
+            yield value
+        else:
+            yield from value

@@ -1,0 +1,150 @@
+"""The overview, the filters of the inbox and its search: who may use them, and what they keep."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.serving.conftest import send, sign_in
+
+from olvido.accounts import Accounts
+from olvido.cli import run
+from olvido.ledger.identity import Key
+from olvido.settings import Settings
+
+NAME = "Núria Puig"
+
+
+@pytest.fixture
+def team(client: TestClient, settings: Settings) -> TestClient:
+    sign_in(client, Accounts.of(settings).new("privacy", "Marta")[1])
+    return client
+
+
+@pytest.fixture
+def many(team: TestClient, bearer: Callable[[str], dict[str, str]]) -> TestClient:
+    """Four requests in all: two kinds, two laws, one refused."""
+    header = bearer("privacy")
+    for sent in (
+        {"subject": "Pau Vila", "law": "ccpa"},
+        {"subject": "Pau Vila", "kind": "opt-out"},
+        {"kind": "destroy", "model": "serving"},
+    ):
+        assert team.post("/api/requests", json=sent, headers=header).status_code == 201
+    team.post("/api/requests/req-0003/refuse", json={"why": "twice"}, headers=header)
+    return team
+
+
+def _numbers(page: str) -> dict[str, int]:
+    """The numbers of a page that lead to lists, by where they lead."""
+    found = re.findall(r'<a href="(/[^"]*)"[^>]*>(\d+)</a>', page)
+    return {html.unescape(where): int(number) for where, number in found}
+
+
+def test_every_number_of_the_overview_leads_to_a_list_as_long(many: TestClient) -> None:
+    numbers = _numbers(many.get("/overview").text)
+    assert len(numbers) > 20
+    assert sum(numbers.values()) > 8
+    for where, number in numbers.items():
+        listed = many.get(where).text
+        assert re.search(rf"<p>{number} ", listed), where
+        assert len(re.findall(r'href="/requests/req-', listed)) == number, where
+    summary = many.get("/api/requests/summary").json()
+    assert (summary["total"], summary["open"]) == (4, 3)
+
+
+LISTS = [
+    ("", ["req-0001", "req-0002", "req-0004"]),
+    ("status=all", ["req-0001", "req-0002", "req-0003", "req-0004"]),
+    ("status=refused", ["req-0003"]),
+    ("kind=destroy", ["req-0004"]),
+    ("kind=&law=ccpa&due=&received=&answered=&about=", ["req-0002"]),
+    ("law=none", ["req-0004"]),
+    ("status=all&law=none&kind=opt-out", ["req-0003"]),
+    ("received=1999-01", []),
+]
+
+
+def test_pages_and_api_filter_alike_and_refuse_what_is_no_filter(many: TestClient) -> None:
+    for query, ids in LISTS:
+        page = many.get(f"/?{query}").text
+        assert sorted(re.findall(r'href="/requests/(req-\d+)"', page)) == ids, query
+        rows = many.get(f"/api/requests?{query}").json()
+        assert (rows["total"], sorted(row["id"] for row in rows["requests"])) == (len(ids), ids)
+    for query in ("status=x", "due=x", "kind=x", "received=x", "answered=2026"):
+        for path in ("/", "/api/requests"):
+            answer = many.get(f"{path}?{query}")
+            assert answer.status_code == 422, query
+            assert "expected" in answer.text
+
+
+def test_the_command_line_lists_the_same(
+    many: TestClient, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed(*asked: str) -> list[str]:
+        command = ["--workspace", str(settings.workspace), "request", "list", *asked, "--json"]
+        assert run(command) == 0
+        return [one["id"] for one in json.loads(capsys.readouterr().out)["requests"]]
+
+    assert listed("--open") == listed("--status", "open") == ["req-0001", "req-0002", "req-0004"]
+    assert listed("--law", "none") == ["req-0003", "req-0004"]
+    assert listed("--about", NAME) == listed("--about", "1") == ["req-0001"]
+    assert listed("--about", "Pau Vila", "--kind", "opt-out") == ["req-0003"]
+    assert listed("--about", "Perseus Quixote") == listed("--received", "1999-01") == []
+
+
+def _found(client: TestClient, text: str) -> Any:
+    return send(client, "/search", page="/", text=text)
+
+
+def test_a_person_is_found_by_name_and_the_name_is_kept_nowhere(
+    many: TestClient, settings: Settings, bearer: Callable[[str], dict[str, str]]
+) -> None:
+    answer = _found(many, f" {NAME.upper()}")
+    digest = str(Key.load(settings.key).subject(NAME))
+    assert answer.status_code == 303
+    assert digest in html.unescape(answer.headers["location"]).replace("%3A", ":")
+    page = many.get(answer.headers["location"]).text
+    assert re.findall(r'href="/requests/(req-\d+)"', page) == ["req-0001"]
+    (row,) = many.post(
+        "/api/requests/search", json={"text": NAME}, headers=bearer("auditor")
+    ).json()["requests"]
+    assert (row["id"], row["subject"]) == ("req-0001", digest)
+    for text in (NAME, "Puig"):
+        for file in Path(settings.workspace).rglob("*"):
+            kept = file.is_file() and file.suffix != ".parquet"
+            assert not (kept and text.encode() in file.read_bytes()), file
+
+
+def test_a_number_leads_to_its_request_and_who_did_not_ask_to_nothing(many: TestClient) -> None:
+    for text in ("4", "req-0004", " REQ-0004 "):
+        answer = _found(many, text)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/requests/req-0004")
+    for text in ("Puig", "Nuria Puch", "9999", "<b>x</b>", "\x00", "   "):
+        answer = _found(many, text)
+        assert answer.status_code == 200
+        assert "No request has that number" in answer.text
+        assert not re.search("Puig|Puch|9999|<b>x", answer.text)
+
+
+def test_who_may_not_see_requests_cannot_search_filter_or_count_them(
+    client: TestClient, bearer: Callable[[str], dict[str, str]]
+) -> None:
+    header = bearer("requester")
+    for method, path, sent in (
+        ("GET", "/overview", None),
+        ("GET", "/?status=all", None),
+        ("GET", "/api/requests/summary", None),
+        ("POST", "/search", {"text": NAME}),
+        ("POST", "/api/requests/search", {"text": NAME}),
+        ("POST", "/api/requests/search", {"text": "Perseus Quixote"}),
+    ):
+        answer = client.request(method, path, json=sent, headers=header)
+        assert answer.status_code == 403, path
+        assert "req-" not in answer.text
