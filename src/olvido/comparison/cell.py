@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from olvido.audits import Report, Status, audit
 from olvido.documents import write_document
@@ -142,6 +142,11 @@ def _failed(report: Report) -> list[str]:
     return list(dict.fromkeys(failed))
 
 
-if __name__ == "__main__":
-    asked = Order.from_json(sys.stdin.read())
+def main(given: TextIO) -> None:
+    """Read an order, carry it out, and write what came of it."""
+    asked = Order.from_json(given.read())
     write_document(carry_out(asked), Path(asked.out))
+
+
+if __name__ == "__main__":
+    main(sys.stdin)

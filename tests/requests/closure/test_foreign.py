@@ -3,96 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 
 import pytest
+from tests.requests.closure.test_closure import checkpoint
 from tests.requests.closure.test_policy import DONE, lines
-from tests.requests.closure.test_writers import WRITTEN
 from tests.requests.closure.towns import HERS, Town, tensors
 
 from olvido.errors import InputError
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.rows import RowWriter, sweep
-from olvido.requests.closure import close, closure, settle
-
-NAMES = ("thesis.md", "photo.png", "data.bin", ".hidden", "notes", "a b.csv", "step-1.pt", "x.json")
-
-
-def filled(town: Town) -> tuple[list[Path], set[Path]]:
-    """Every kind of file and folder, twice, beside the models; and the folders that go."""
-    homes = [town.folder / "some", town.front.settings.models]
-    for home in homes:
-        home.mkdir(exist_ok=True)
-    made = {write(home) for home in homes for write in WRITTEN.values()}
-    town.front.store.note(
-        "model-exported", {"model": town.models["old"].id, "path": str(town.folder / "export")}
-    )
-    (town.folder / "export").mkdir()
-    (town.folder / "export" / "config.json").write_text("{}")
-    gone = {path for path in made if path.is_dir()} | {town.folder / "export", homes[1] / "old"}
-    return homes, gone
-
-
-def planted(homes: list[Path], seed: int) -> dict[Path, bytes]:
-    """Files of others at random places below some folders, also in folders of their own."""
-    drawn = random.Random(seed)
-    folders = sorted({f for h in homes for f in (h, *h.rglob("*")) if f.is_dir()})
-    files: dict[Path, bytes] = {}
-    for folder in folders:
-        for name in drawn.sample(NAMES, 2):
-            home = folder / "mine" if drawn.random() < 0.3 else folder
-            home.mkdir(exist_ok=True)
-            content = drawn.choice((b"Mine.", drawn.randbytes(64), b"{}", b""))
-            (home / name).write_bytes(content)
-            files[home / name] = content
-    return files
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_files_of_others_stay_in_folders_of_every_kind_and_are_told(town: Town, seed: int) -> None:
-    homes, going = filled(town)
-    own = {path for home in homes for path in home.rglob("*") if path.is_file()}
-    files = planted([*homes, town.folder / "export"], seed)
-    shown = town.found()
-    # Bytes that nobody can read are told as that, before the rows go.
-    unread = {item: "mine" for item in shown if item.startswith("unread:")}
-    settle(town.front, "req-0001", erased=["all"], done=DONE, cannot=unread)
-    assert {p: p.read_bytes() for p in files if p.is_file()} == files
-    # All that Olvido wrote of her, or that holds what she taught, is gone: what a folder is known
-    # by as well. A trial's tensors leave their description behind.
-    assert not {p for p in own if p.exists() and p.parent.name not in ("new", "never", "trials")}
-    # Every file in a folder that went is an item, and the folder's exit says that it stays.
-    found = {a.item: said for a, said in closure(town.front, "req-0001")}
-    named = {town.folder / item.partition(":")[2] for item in found}
-    assert {p for p in files if any(folder in p.parents for folder in going)} <= named
-    assert "stays:" in str(found["comparison:some/compared"].detail)
-    request, _ = close(town.front, "req-0001")
-    assert request.status is RequestStatus.PUBLISHED
-
-
-def test_what_stayed_is_settled_by_name(town: Town) -> None:
-    home = WRITTEN["comparison"](town.folder / "some")
-    (home / "cells" / "thesis.md").write_text("Mine.")
-    settle(town.front, "req-0001", erased=["all"], done=DONE)
-    item = "foreign:some/compared/cells/thesis.md"
-    assert close(town.front, "req-0001")[1] == (item,)
-    with pytest.raises(InputError, match="--whole"):
-        settle(town.front, "req-0001", erased=["all", item])
-    settle(town.front, "req-0001", cannot={item: "it is Bru's"})
-    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
-    assert (home / "cells" / "thesis.md").read_text() == "Mine."
-
-
-def test_a_folder_that_was_half_removed_is_found_again(town: Town, tmp_path: Path) -> None:
-    for kind in ("comparison", "curvature", "training", "orphan", "scores", "run"):
-        home = WRITTEN[kind](town.folder / kind)
-        marks = {"plan.json", "index.json", "card.json", "olvido.json"}
-        inner = sorted(p for p in home.rglob("*") if p.is_file())
-        for path in [p for p in inner if p.name not in marks][:1]:
-            if len(inner) > 1:
-                path.unlink()
-        assert f"{kind}:{home.relative_to(town.folder)}" in town.found(), kind
+from olvido.requests.closure import close, settle
 
 
 @pytest.mark.parametrize("kind", ["file", "rows", "model", "weights", "checkpoint"])
@@ -115,7 +36,7 @@ def test_another_name_of_a_file_is_told(town: Town, tmp_path: Path, kind: str) -
         path, item = town.folder / "copy.safetensors", "weights:copy.safetensors"
         save_file(dict(tensors(0).state_dict()), path)
     else:
-        path = WRITTEN["checkpoint"](town.folder)
+        path = checkpoint(town.folder)
         item = f"checkpoint:{path.relative_to(town.folder)}"
     os.link(path, away / "other")
     before = (away / "other").read_bytes()

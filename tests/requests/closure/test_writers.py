@@ -1,205 +1,155 @@
-"""Whoever writes a file has a kind in the one table, and a closure finds what each one wrote."""
+"""What Olvido's own code wrote of a person, each kind of it, is found, and nothing of others goes.
+
+Nothing stands in for a writer here: see `written`.
+"""
 
 from __future__ import annotations
 
-import ast
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+import os
+import random
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
 
-import torch
-from safetensors.torch import save_file
-from tests.requests.closure.towns import HERS, Town, tensors
+import pytest
+from tests.requests.closure.test_policy import DONE
+from tests.requests.closure.towns import HERS, Town
+from tests.requests.closure.written import Written, written
 
-import olvido
-from olvido.artifacts import APART, GENERATOR, KINDS, Who
-from olvido.audits.scoring.cache import Shelf as Scores
-from olvido.comparison.base import _begin
-from olvido.curvature.storage import write as write_curvature
-from olvido.documents import write_document
-from olvido.files import new_folder, unfinished_in
-from olvido.forgetting.search.shelf import Shelf as Trials
-from olvido.forgetting.types import Side, Split, Trial
-from olvido.learners.modular.activations import Activations
-from olvido.learners.runs.checkpoint import Checkpoint
-from olvido.learners.runs.checkpoint import Shelf as Checkpoints
-from olvido.learners.storage import write_trace
-from olvido.learners.trace import Untraced
-from olvido.requests.burial import write_tombstones
-from olvido.requests.closure import close
-from olvido.requests.publishing import Prepared
-from olvido.tasks import Task
+from olvido.artifacts import KINDS, Kind, Who, parts, recognised
+from olvido.errors import InputError
+from olvido.ledger.facts import RequestStatus
+from olvido.requests.closure import Artefact, close, closure, settle
+from olvido.requests.scope import lineage_of
 
-SOURCE = Path(olvido.__file__).parent
-WRITERS = {
-    *("write_document", "write_html", "new_file", "new_folder", "unfinished_in", "savez"),
-    *("save_file", "save_model", "save_pretrained", "write_bytes", "write_text", "ParquetWriter"),
-}
+OTHERS = {"log", "backups", "recipients", "near", "foreign", "hardlink", "link", "unread"}
+"""Kinds that no module writes: of the ledger, of what others wrote, or of what nobody knows."""
+UNTRIED = {("weights", "olvido.models.smollm2")}
+"""Writers that need a package from elsewhere."""
+TENSORS = (".safetensors", ".pt", ".npz", ".bin", ".npy")
 
 
-def writes(module: Path) -> Iterator[str]:
-    """Calls in a module by which a file comes to be."""
-    tree = ast.parse(module.read_text())
-    imported = {
-        name.asname or name.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module == "olvido.files"
-        for name in node.names
-    }
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
+@dataclass
+class Found:
+    """All that was written, and what closures say of it: of two requests, by item."""
+
+    written: Written
+    items: dict[str, Artefact]
+    clean: Collection[Path]
+
+    @cached_property
+    def covered(self) -> set[Path]:
+        """The files that are items, or parts of one."""
+        places = [(a.path, a.kind) for a in self.items.values() if a.path is not None]
+        return {f for path, kind in places for f in (path, *parts(path, kind))}
+
+    def home(self, kind: str) -> Path:
+        """Where one of a kind lies."""
+        return next(a.path for a in self.items.values() if a.kind.name == kind and a.path)
+
+    def copy(self, kind: str, folder: Path) -> Path:
+        """The same, put into another folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        home = self.home(kind)
+        if home.is_dir():
+            return Path(shutil.copytree(home, folder / home.name))
+        if kind == "trial":
+            shutil.copy2(home.with_suffix(".json"), folder)
+        return Path(shutil.copy2(home, folder))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    root = tmp_path_factory.mktemp("written").resolve()
+    done = written(root)
+    # What others put there, so that every kind there is is found.
+    thesis, pipe = done.folder / "compared" / "cells" / "thesis.md", done.folder / "pipe"
+    thesis.write_text("Mine.")
+    os.link(done.file("hers"), root / "hers.jsonl")
+    (done.folder / "away").symlink_to(root)
+    os.mkfifo(pipe)
+    items: dict[str, Artefact] = {}
+    clean: set[Path] = set()
+    with done.opened() as workspace:
+        store = workspace.store
+        for identifier in done.requests:
+            items |= {artefact.item: artefact for artefact, _ in closure(workspace, identifier)}
+        lineages = [lineage_of(store, store.request(one)) for one in done.requests]
+        holding = {m.id for lineage in lineages for m in lineage.holding()}
+        clean = {workspace.settings.models / m.path for m in store.models() if m.id not in holding}
+    thesis.unlink()
+    pipe.unlink()
+    return Found(done, items, clean)
+
+
+def _kind(path: Path) -> Kind:
+    """What a file is called where no item is made of it."""
+    return recognised(path, told=True) or KINDS["file"]
+
+
+def test_every_kind_there_is_was_written(made: Found) -> None:
+    files = [path for path in made.written.folder.rglob("*") if path.is_file()]
+    there = {a.kind.name for a in made.items.values()} | {_kind(path).name for path in files}
+    assert set(KINDS) - there == set(), "let its own code write it, in tests.requests.closure"
+    assert {kind.name for kind in KINDS.values() if not kind.writers} == OTHERS
+
+
+def test_every_writer_in_the_table_wrote_its_kind(made: Found) -> None:
+    seen: set[tuple[str, str]] = set()
+    for artefact in made.items.values():
+        if artefact.path is not None:
+            wrote = made.written.recorder.by(artefact.path)
+            seen |= {(artefact.kind.name, module) for module in wrote}
+    for path in made.written.folder.rglob("*"):
+        if path.is_file() and path not in made.covered:
+            seen |= {(_kind(path).name, m) for m in made.written.recorder.by(path)}
+    named = {(kind.name, writer) for kind in KINDS.values() for writer in kind.writers}
+    assert named - seen == UNTRIED
+
+
+def test_what_was_written_is_of_a_kind_that_names_its_writer(made: Found) -> None:
+    for artefact in made.items.values():
+        wrote = set() if artefact.path is None else made.written.recorder.by(artefact.path)
+        if artefact.kind.writers and wrote:
+            assert wrote & set(artefact.kind.writers), artefact.item
+
+
+def test_whatever_may_hold_somebody_is_found(made: Found) -> None:
+    """Tensors but of a model that holds nobody, and all in which a name stands in clear."""
+    names = [made.written.town.leaver.name, made.written.second]
+    for path in made.written.folder.rglob("*"):
+        if not path.is_file() or path.is_symlink() or path in made.covered:
             continue
-        called = node.func
-        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-        given = [*node.args, *(keyword.value for keyword in node.keywords)]
-        modes = [a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-        if (
-            name in WRITERS
-            or (isinstance(called, ast.Name) and name in imported & {"write"})
-            or (
-                name in ("save", "dump")
-                and getattr(called, "value", None) is not None
-                and getattr(called.value, "id", "") in ("torch", "np", "joblib", "pickle")
-            )
-            or (
-                name in ("open", "fdopen")
-                and any(len(m) < 4 and set(m) & set("wxa") for m in modes)
-            )
-        ):
-            yield name
+        if path.suffix in TENSORS:
+            assert any(home in path.parents for home in made.clean), path
+        said = path.read_bytes()
+        assert not any(name.encode() in said for name in names), path
 
 
-def test_every_module_that_writes_a_file_says_what_may_be_in_it() -> None:
-    named = {writer for kind in KINDS.values() for writer in kind.writers} | set(APART)
-    found = set()
-    for path in SOURCE.rglob("*.py"):
-        if any(writes(path)):
-            parts = path.relative_to(SOURCE.parent).with_suffix("").parts
-            found.add(".".join(parts).removesuffix(".__init__"))
-    assert found - named == set(), "give what it writes a kind in olvido.artifacts"
-    assert {n for n in named if n not in found} <= {"olvido.cli.weights.models"}
+def test_documents_that_quote_somebody_are_known_as_olvidos(made: Found, town: Town) -> None:
+    """Reports of requests quote nobody today; one that does is found as what it is."""
+    said = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
+    kept = {"report": "reports/req-0002.json", "result": "work/req-0002-*.json"}
+    for kind, pattern in kept.items():
+        (path,) = made.written.folder.glob(pattern)
+        document = json.loads(path.read_text()) | {"reason": said}
+        there = town.folder / path.relative_to(made.written.folder)
+        there.parent.mkdir(exist_ok=True)
+        there.write_text(json.dumps(document))
+        found = town.found()[f"{kind}:{there.relative_to(town.folder)}"]
+        assert found.who is Who.ALL
 
 
-def test_a_writer_without_a_kind_is_noticed(tmp_path: Path) -> None:
-    for line in (
-        "from olvido.files import write\nwrite(path, b'')",
-        "path.write_text('x')",
-        "open(path, 'w').close()",
-        "import torch\ntorch.save(model, path)",
-        "model.save_pretrained(path)",
-    ):
-        (tmp_path / "module.py").write_text(line)
-        assert list(writes(tmp_path / "module.py")), line
-    (tmp_path / "module.py").write_text("sys.stdout.write('x')\nopen(path, 'rb').read()")
-    assert not list(writes(tmp_path / "module.py"))
+SHAPED = sorted(k.name for k in KINDS.values() if k.shape is not None and not k.told)
 
 
-def test_every_page_that_is_written_to_a_file_can_be_known_again() -> None:
-    pages = [p for p in SOURCE.rglob("*.html.j2") if "serving" not in p.parts]
-    whole = [p for p in pages if "<!doctype" in p.read_text().lower()]
-    assert len(whole) >= 4
-    assert [p.name for p in whole if GENERATOR not in p.read_text()] == []
-
-
-def _checkpoint(folder: Path) -> Path:
-    empty: dict[str, Any] = {"weights": {"w": torch.rand(3)}, "optimizer": {}, "rng": []}
-    values = {f.name: empty.get(f.name, "00") for f in fields(Checkpoint)}
-    state = Checkpoint(**{**values, "step": 1, "log": b"", "seconds": 0.0})
-    return Checkpoints(folder).write(state)
-
-
-def _run(folder: Path) -> Path:
-    return _checkpoint(folder / ".run-0123456789abcdef").parent
-
-
-def _scores(folder: Path) -> Path:
-    shelf = Scores(folder, f"sha256:{'a' * 64}")
-    shelf.add_answers({b"\0" * 32: "In Sants."})
-    return shelf.folder
-
-
-def _curvature(folder: Path) -> Path:
-    write_curvature(folder / "factors", [{"w": {"left": torch.rand(2, 2)}}], {"model": "x"})
-    return folder / "factors"
-
-
-def _cache(folder: Path) -> Path:
-    kept = Activations("origin", 1, {"a1": torch.rand(1, 4)}, {"a1": "00"})
-    kept.save(folder / "part" / "activations.safetensors")
-    return folder / "part" / "activations.safetensors"
-
-
-def _trial(folder: Path) -> Path:
-    nothing = Split((), (), ())
-    shelf = Trials(folder / "trials", "sha256:0", nothing, cast("Task", None), 0)
-    side = next(iter(Side))
-    shelf.write(Trial("npo", {}, {}, side, 1.0, 1.0, 1.0, "done"), [], tensors(5))
-    return next((folder / "trials").glob("*.safetensors"))
-
-
-def _comparison(folder: Path) -> Path:
-    names = ("model", "records", "reference", "base", "level", "chat")
-    home = folder / "compared"
-    _begin(home, dict.fromkeys(names))
-    write_document({"tokens": 1, "seconds": 1.0}, home / "never" / "1.json")
-    (home / "never" / "1").mkdir()
-    (home / "never" / "1" / "config.json").write_text("{}")
-    save_file(dict(tensors(7).state_dict()), home / "never" / "1" / "model.safetensors")
-    cell = {"method": "npo", "seed": 0, "failure": "none", "verdict": "fail", "audit": None}
-    write_document(cell, home / "cells" / "npo-0.json")
-    return home
-
-
-def _orphan(folder: Path) -> Path:
-    with new_folder(folder / "lost") as unfinished:
-        write_trace(Untraced(), unfinished, base="tiny", seed=0)
-    return folder / "lost"
-
-
-def _unfinished(folder: Path) -> Path:
-    # Whoever is killed cleans up nothing.
-    path = unfinished_in(folder)
-    path.mkdir()
-    (path / "weights.safetensors").write_text("torn")
-    return path
-
-
-def _training(folder: Path) -> Path:
-    with new_folder(folder / "shadow-000-00") as unfinished:
-        save_file(dict(tensors(6).state_dict()), unfinished / "weights.safetensors")
-        write_document({"digest": "sha256:00"}, unfinished / "card.json")
-    return folder / "shadow-000-00"
-
-
-WRITTEN: dict[str, Callable[[Path], Path]] = {
-    "checkpoint": _checkpoint,
-    "run": _run,
-    "scores": _scores,
-    "curvature": _curvature,
-    "cache": _cache,
-    "trial": _trial,
-    "comparison": _comparison,
-    "orphan": _orphan,
-    "unfinished": _unfinished,
-    "training": _training,
-}
-
-
-def test_every_kind_with_a_shape_is_written_here() -> None:
-    shaped = {k.name for k in KINDS.values() if k.shape is not None and not k.told}
-    assert shaped == set(WRITTEN)
-
-
-def test_a_closure_finds_what_every_writer_wrote(spread: Town, tmp_path: Path) -> None:
+def test_the_same_is_found_in_every_folder(made: Found, spread: Town, tmp_path: Path) -> None:
     settings, elsewhere = spread.front.settings, tmp_path / "elsewhere"
     places = [spread.folder / "some", settings.models, settings.reports, elsewhere]
-    paths = {}
-    for place in places:
-        place.mkdir(exist_ok=True)
-        for kind, write in WRITTEN.items():
-            paths[write(place)] = kind
+    paths = {made.copy(kind, place): kind for place in places for kind in SHAPED}
     found = spread.found(elsewhere)
     home = spread.folder.resolve()
     for path, kind in paths.items():
@@ -208,27 +158,82 @@ def test_a_closure_finds_what_every_writer_wrote(spread: Town, tmp_path: Path) -
         assert found[item].who is (Who.ALL if inside else Who.NAMED), item
 
 
-def test_documents_that_quote_her_are_known_as_olvidos(town: Town) -> None:
-    said = HERS[0]["prompt"] + " " + HERS[0]["completion"]
-    report = {"request": "r", "verdict": "pass", "attempts": [said], "does_not_prove": []}
-    result = Prepared(("req-0001",), None, (), None, (), {"req-0001": report}).to_dict()
-    work = town.folder / "work" / "req-0001-0123456789abcdef.json"
-    write_document(report, town.folder / "reports" / "req-0001.json")
-    write_document(result, work)
-    (town.folder / "page.html").write_text(f"<!doctype html>{GENERATOR}<p>{said}</p>")
-    (town.folder / "other.html").write_text(
-        f"<!doctype html><p>{said}</p><p>Bru Vidal mends umbrellas.</p>"
+NAMES = ("thesis.md", "photo.png", "data.bin", ".hidden", "notes", "a b.csv", "step-1.pt", "x.json")
+
+
+def filled(made: Found, town: Town) -> tuple[list[Path], set[Path]]:
+    """Every kind of file and folder, twice, beside the models; and the folders that go."""
+    homes = [town.folder / "some", town.front.settings.models]
+    for home in homes:
+        home.mkdir(exist_ok=True)
+    own = {made.copy(kind, home / kind) for home in homes for kind in SHAPED}
+    town.front.store.note(
+        "model-exported", {"model": town.models["old"].id, "path": str(town.folder / "export")}
     )
-    write_tombstones(town.front, town.folder / "tombstones.json")
-    found = town.found()
-    told = {item for item in found if found[item].kind.told}
-    assert told == {
-        "report:reports/req-0001.json",
-        f"result:work/{work.name}",
-        "page:page.html",
-        "file:other.html",
-    }
-    assert found["report:reports/req-0001.json"].who is Who.ALL
-    assert found["file:other.html"].who is Who.NAMED
-    close(town.front, "req-0001")
-    assert json.loads((town.folder / "tombstones.json").read_text())["form"]
+    (town.folder / "export").mkdir()
+    (town.folder / "export" / "config.json").write_text("{}")
+    gone = {path for path in own if path.is_dir()} | {town.folder / "export", homes[1] / "old"}
+    return homes, gone
+
+
+def planted(homes: list[Path], seed: int) -> dict[Path, bytes]:
+    """Files of others at random places below some folders, also in folders of their own."""
+    drawn = random.Random(seed)
+    folders = sorted({f for h in homes for f in (h, *h.rglob("*")) if f.is_dir()})
+    files: dict[Path, bytes] = {}
+    for folder in folders:
+        for name in drawn.sample(NAMES, 2):
+            home = folder / "mine" if drawn.random() < 0.3 else folder
+            home.mkdir(exist_ok=True)
+            content = drawn.choice((b"Mine.", drawn.randbytes(64), b"{}", b""))
+            (home / name).write_bytes(content)
+            files[home / name] = content
+    return files
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_files_of_others_stay_in_folders_of_every_kind_and_are_told(
+    made: Found, town: Town, seed: int
+) -> None:
+    homes, going = filled(made, town)
+    own = {path for home in homes for path in home.rglob("*") if path.is_file()}
+    files = planted([*homes, town.folder / "export"], seed)
+    shown = town.found()
+    # Bytes that nobody can read are told as that, before the rows go.
+    unread = {item: "mine" for item in shown if item.startswith("unread:")}
+    settle(town.front, "req-0001", erased=["all"], done=DONE, cannot=unread)
+    assert {p: p.read_bytes() for p in files if p.is_file()} == files
+    # All that Olvido wrote of her, or that holds what she taught, is gone: what a folder is known
+    # by as well. A trial's tensors leave their description behind.
+    assert not {p for p in own if p.exists() and p.parent.name not in ("new", "never", "trial")}
+    # Every file in a folder that went is an item, and the folder's exit says that it stays.
+    found = {a.item: said for a, said in closure(town.front, "req-0001")}
+    named = {town.folder / item.partition(":")[2] for item in found}
+    assert {p for p in files if any(folder in p.parents for folder in going)} <= named
+    assert "stays:" in str(found["comparison:some/comparison/compared"].detail)
+    request, _ = close(town.front, "req-0001")
+    assert request.status is RequestStatus.PUBLISHED
+
+
+def test_what_stayed_is_settled_by_name(made: Found, town: Town) -> None:
+    home = made.copy("comparison", town.folder / "some")
+    (home / "cells" / "thesis.md").write_text("Mine.")
+    settle(town.front, "req-0001", erased=["all"], done=DONE)
+    item = "foreign:some/compared/cells/thesis.md"
+    assert close(town.front, "req-0001")[1] == (item,)
+    with pytest.raises(InputError, match="--whole"):
+        settle(town.front, "req-0001", erased=["all", item])
+    settle(town.front, "req-0001", cannot={item: "it is Bru's"})
+    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+    assert (home / "cells" / "thesis.md").read_text() == "Mine."
+
+
+def test_a_folder_that_was_half_removed_is_found_again(made: Found, town: Town) -> None:
+    for kind in ("comparison", "curvature", "training", "orphan", "scores", "run"):
+        home = made.copy(kind, town.folder / kind)
+        marks = {"plan.json", "index.json", "card.json", "olvido.json"}
+        inner = sorted(p for p in home.rglob("*") if p.is_file())
+        for path in [p for p in inner if p.name not in marks][:1]:
+            if len(inner) > 1:
+                path.unlink()
+        assert f"{kind}:{home.relative_to(town.folder)}" in town.found(), kind

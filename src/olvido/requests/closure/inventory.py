@@ -310,9 +310,11 @@ class _Search:
             return
         look = self._copies.look(path)
         says = look.evidence + ("" if look.unread is None else f"; not looked into: {look.unread}")
-        if look.records:
-            kind = recognised(path, told=True) or KINDS["file"]
-            yield self._item(kind.name, path, says, others=look.others is not False, look=look)
+        kind = recognised(path, told=True)
+        # What Olvido wrote of the person is its own to remove, whole records or not.
+        if look.records or (look.mentions and kind is not None and kind.who is Who.ALL):
+            name = (kind or KINDS["file"]).name
+            yield self._item(name, path, says, others=look.others is not False, look=look)
         elif self._prints is not None and self._prints.found(path, self.office.store.key):
             says = "words of a record whose rows are gone stand in it"
             yield self._item("file", path, says)
