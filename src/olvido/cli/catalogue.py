@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.errors import InputError
 from olvido.settings import find_folder
 
 commands = typer.Typer()
@@ -84,16 +86,35 @@ def laws(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Show all that one law says.")
     ] = None,
+    days: Annotated[
+        bool, typer.Option("--days", help="Show from which day what holds, by act.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Ask what regulators found wanting, with the ledger's counts."
+        ),
+    ] = False,
 ) -> None:
     """Show every law: how long there is to answer, where it says so, and how sure that is."""
     from olvido.requests.laws import find_law
     from olvido.requests.laws import laws as known
 
+    if (name is not None) + days + check > 1:
+        raise InputError("give one of NAME, --days and --check")
+    if days:
+        _days(terminal)
+        return
+    if check:
+        _check(terminal)
+        return
     folder = find_folder(terminal.workspace)
     if name is not None:
         law = find_law(name, workspace=folder)
         document = law.to_dict()
-        shown = [(what, _said(value)) for what, value in document.items() if value is not None]
+        shown = [
+            (what, _said(value)) for what, value in document.items() if value not in (None, [])
+        ]
         terminal.emit(document, table(("what", "value"), shown))
         return
     found = known(folder)
@@ -121,6 +142,36 @@ def laws(
         {"laws": [law.to_dict() for law in found]},
         table(columns, rows),
         "Not legal advice. 'olvido laws NAME' shows articles, sources and when they were read.",
+    )
+
+
+def _days(terminal: Terminal) -> None:
+    from olvido.requests.laws.duties import duties
+
+    found = [duty.to_dict() for duty in duties()]
+    columns = ("on", "regime", "article", "says", "confidence")
+    rows = [tuple(duty[name] for name in columns) for duty in found]
+    terminal.emit(
+        {"days": found},
+        table(columns, rows),
+        "Not legal advice. --json says where each was read.",
+    )
+
+
+def _check(terminal: Terminal) -> None:
+    from olvido.requests.laws.duties import check_source, self_check
+
+    settings = terminal.settings()
+    with terminal.store() as store:
+        points = self_check(store, settings)
+    rows = [
+        (p.name, p.ask, "\n".join(f"{name}: {count}" for name, count in p.shown.items()))
+        for p in points
+    ]
+    terminal.emit(
+        {"points": [asdict(point) for point in points], "source": check_source()},
+        table(("failing", "ask yourselves", "the ledger shows"), rows),
+        f"Found wanting by {check_source()}. The ledger's counts answer none of the questions.",
     )
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request, RequestStatus
 from olvido.requests.laws import Clock, Deadline, Law, Pause, deadline
+from olvido.requests.laws.dates import add
 from olvido.settings import Settings
 
 IDENTITY, FEE, CLARIFICATION, DECISION = "identity", "fee", "clarification", "decision"
@@ -133,6 +134,30 @@ def due_and_left(
     if found is None:
         return None, None
     return found.answer, found.days_left(_day(request, settings, moment))
+
+
+def answered_late(request: Request, settings: Settings) -> bool:
+    """Whether the answer (a publication, a refusal) came after the day it was due."""
+    law = law_of(request, settings)
+    ends = (RequestStatus.PUBLISHED, RequestStatus.CLOSED, RequestStatus.REFUSED)
+    steps = [step for step in request.history if step.status in ends]
+    if law is None or not steps or request.status not in ends:
+        return False
+    due = deadline_of(request, settings, moment=steps[0].at)
+    at = today(as_received(request, settings), steps[0].at)
+    return due is not None and due.answer is not None and at > due.answer
+
+
+def again_by(request: Request, settings: Settings) -> date | None:
+    """The day by which a closed request has to be done again; None where its law wants no such
+    thing, or it is not closed."""
+    law = law_of(request, settings)
+    if law is None or law.again is None or request.status is not RequestStatus.CLOSED:
+        return None
+    assert law.again.number is not None
+    assert law.again.unit is not None
+    kept = as_received(request, settings)
+    return add(today(kept, request.history[-1].at), law.again.number, law.again.unit, kept.holidays)
 
 
 def today(settings: Settings, moment: datetime | None = None) -> date:

@@ -20,6 +20,7 @@ from olvido.requests.calendar import (
     ASKED,
     DECISION,
     IDENTITY,
+    again_by,
     as_received,
     deadline_of,
     law_of,
@@ -148,6 +149,41 @@ def receive(
         received_at=received_at,
         detail=detail,
     )
+
+
+def again(office: Office, identifier: str) -> Request:
+    """Enter a closed request anew, as its law wants it done again (`Law.again`).
+
+    It is about the same person, by digest: the name is not needed, and is kept nowhere. What came
+    in since is what it finds; where nothing did, that is its answer.
+
+    Raises:
+        InputError: it is not closed, its law wants nothing done again, or that was entered already.
+    """
+    store = office.store
+    request = store.request(identifier)
+    law = law_of(request, office.settings)
+    if law is None or law.again is None:
+        raise InputError(f"the law of request {identifier} wants nothing done again")
+    if again_by(request, office.settings) is None:
+        raise InputError(f"request {identifier} is {request.status}: what is closed is done again")
+    for other in store.requests():
+        if other.history[0].detail.get("repeats") == identifier:
+            raise InputError(f"request {other.id} does {identifier} again already")
+    now = find_law(law.name, workspace=office.settings.workspace)
+    kept = {name: sorted(_kept(request, name)) for name in ("names", "near")}
+    return store.add_request(
+        request.kind,
+        subject=request.subject,
+        scope=request.scope,
+        law=now.name,
+        received_at=None,
+        detail={**terms(now, office.settings), **kept, "repeats": identifier},
+    )
+
+
+def _kept(request: Request, name: str) -> set[str]:
+    return {digest for step in request.history for digest in step.detail.get(name, ())}
 
 
 _ABOUT = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from olvido.ledger.facts import ClosureItem, Request, RequestKind, RequestStatus
+from olvido.requests.calendar import again_by
 from olvido.requests.desk import APPROVALS, Office, approvals, needs_decision
 
 TEAM, ENGINEER, WORKER, PERSON = "the privacy team", "an engineer", "the worker", "the person"
@@ -60,11 +61,12 @@ def next_step(office: Office, request: Request) -> Step:
         return _to_close(request, office.store.closure(one))
     if request.status in (_S.REFUSED, _S.CLOSED):
         kind = "refused" if request.status is _S.REFUSED else "done"
-        return Step(
-            TEAM,
-            "Send the person the letter that fits, if that was not done yet.",
-            f"olvido notice {one} --kind {kind}",
-        )
+        says = "Send the person the letter that fits, if that was not done yet."
+        day = again_by(request, office.settings)
+        if day is None:
+            return Step(TEAM, says, f"olvido notice {one} --kind {kind}")
+        says += f" By {day.isoformat()} its law wants done again what came in since."
+        return Step(TEAM, says, f"olvido request again {one}")
     says = "It was called off. Whoever wants it after all takes it up again."
     return Step(TEAM, says, f"olvido request resume {one}")
 

@@ -11,9 +11,10 @@ from olvido.errors import InputError, UnknownName
 from olvido.requests.laws import find_law, laws
 from olvido.requests.laws.law import Confidence
 
-TEN = {
+REGIMES = {
     "ccpa",
     "dpdp",
+    "drop",
     "fadp",
     "gdpr",
     "lgpd",
@@ -62,7 +63,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_the_regimes_of_the_reference_are_there_with_source_and_date() -> None:
-    assert {law.name for law in laws()} == TEN
+    assert {law.name for law in laws()} == REGIMES
     for law in laws():
         assert law.source.strip()
         assert law.recourse.strip()
@@ -83,7 +84,7 @@ def test_no_statutory_number_is_a_value() -> None:
 
 def test_a_team_adds_its_own(write: Write) -> None:
     folder = write()
-    assert {law.name for law in laws(folder)} == TEN | {"atlantis"}
+    assert {law.name for law in laws(folder)} == REGIMES | {"atlantis"}
     assert str(find_law("Atlantis", workspace=folder).answer) == "3 business days"
     with pytest.raises(UnknownName, match="did you mean 'gdpr'"):
         find_law("gdrp")

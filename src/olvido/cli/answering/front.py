@@ -213,6 +213,17 @@ def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
         show(terminal, front, desk.cancel(front, identifier, why=why))
 
 
+@commands.command()
+@command
+def again(terminal: Terminal, identifier: Id) -> None:
+    """Enter a closed request anew, where its law wants done again what came in since."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        request = desk.again(front, identifier)
+        show(terminal, front, request, f"Next: olvido request locate {request.id}")
+
+
 @commands.command("list")
 @command
 def listing(
@@ -294,7 +305,7 @@ def show_one(terminal: Terminal, identifier: Id) -> None:
 
 def described(request: Request, settings: Settings) -> dict[str, Any]:
     """A request as plain values."""
-    from olvido.requests.calendar import as_received, days_left, deadline_of
+    from olvido.requests.calendar import again_by, as_received, days_left, deadline_of
     from olvido.requests.guidance import identity_told
 
     due, because, left = None, None, days_left(request, settings)
@@ -302,6 +313,7 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
     if found is not None:
         due, because = found.answer and found.answer.isoformat(), found.because
     last = request.history[-1]
+    repeat = again_by(request, settings)
     return {
         "id": request.id,
         "kind": request.kind.value,
@@ -314,6 +326,8 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
         "due": due,
         "days_left": left,
         "because": because,
+        "again_by": repeat and repeat.isoformat(),
+        "repeats": request.history[0].detail.get("repeats"),
         "timezone": None if request.law is None else as_received(request, settings).timezone,
         "why": last.detail.get("why"),
         "until": last.detail.get("until"),

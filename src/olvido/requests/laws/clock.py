@@ -182,8 +182,12 @@ def _union(start: date, pauses: Sequence[Pause], today: date) -> list[tuple[date
 
 def _because(law: Law, start: date, clock: Clock, stopped: bool) -> str:
     if law.answer.number is None:
-        return f"{law.title}, {law.answer.article}: {law.answer.says}"
+        later = law.begins is not None and start < law.begins
+        applies = f" (applies from {law.begins})" if later else ""
+        return f"{law.title}, {law.answer.article}: {law.answer.says}{applies}"
     parts = [f"{law.answer} from {start} ({law.title}, {law.answer.article})"]
+    if law.begins is not None and start < law.begins:
+        parts.append(f"which applies from {law.begins}")
     if clock.extended is not None and law.extension is not None:
         parts.append(f"extended by {law.extension}")
     if clock.clarified and law.stop is Stop.CLARIFICATION:

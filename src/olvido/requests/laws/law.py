@@ -93,6 +93,11 @@ class Law:
         confirm: by when receipt has to be confirmed.
         extension: how far the answer may be put off.
         complaint: by when a complaint has to be acknowledged.
+        fetch: how often requests have to be fetched from where the authority keeps them.
+        again: how soon after an erasure everything has to be looked through and erased anew.
+        begins: the day from which this applies; None: it does already.
+        before: what has to be done before anything is erased.
+        keeps: what has to be kept whatever is erased, for how long and by which article.
         told, refused: what has to be told with the answer, and with a refusal.
         recourse: where the person may turn.
         source, dated, confidence: where this was read, when, and how sure it is.
@@ -112,6 +117,11 @@ class Law:
     confirm: Term | None = None
     extension: Term | None = None
     complaint: Term | None = None
+    fetch: Term | None = None
+    again: Term | None = None
+    begins: date | None = None
+    before: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
     told: tuple[str, ...]
     refused: tuple[str, ...]
     recourse: str
@@ -144,10 +154,11 @@ class Law:
             for name, value in found.items()
             if value is not None
         }
-        try:
-            values["dated"] = date.fromisoformat(found["dated"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"expected 'dated' as a day, got {found.get('dated')!r}") from error
+        for name in ("dated", *({"begins"} & values.keys())):
+            try:
+                values[name] = date.fromisoformat(found[name])
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(f"expected {name!r} as a day, got {found.get(name)!r}") from error
         return cls(**_values(values))
 
     @classmethod
@@ -171,16 +182,18 @@ class Law:
             raise InputError(f"{path}: {error}") from None
 
 
-_TERMS = ("answer", "confirm", "extension", "complaint")
-_LISTS = ("articles", "told", "refused")
+_TERMS = ("answer", "confirm", "extension", "complaint", "fetch", "again")
+_LISTS = ("articles", "told", "refused", "before", "keeps")
 _CHOICES: Mapping[str, type[StrEnum]] = {
     "start": Start,
     "stop": Stop,
     "ends": Ends,
     "confidence": Confidence,
 }
-_OPTIONAL = ("confirm", "extension", "complaint", "note")
-_KINDS: Mapping[str, type] = {"version": int, "erasure": bool, "dated": date}
+_OPTIONAL = (
+    "confirm", "extension", "complaint", "fetch", "again", "begins", "before", "keeps", "note"
+)  # fmt: skip
+_KINDS: Mapping[str, type] = {"version": int, "erasure": bool, "dated": date, "begins": date}
 
 
 def _values(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +213,9 @@ def _values(found: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError("an extension needs a number, and so does the answer that it puts off")
     if extension is not None and not extension.notice:
         raise InputError("an extension needs its 'notice': what has to be told, and by when")
+    for name in ("fetch", "again"):
+        if name in values and values[name].number is None:
+            raise InputError(f"{name!r} needs a number: without one leave it out")
     return values
 
 
