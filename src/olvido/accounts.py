@@ -274,6 +274,16 @@ class Accounts:
             put(_Known(known.accounts, left).to_dict())
         return gone
 
+    def labels(self) -> dict[str, str]:
+        """Who each account is, by its id. Raises StateError as `tokens`."""
+        return {one.id: one.label for one in self._file.read().accounts.values()}
+
+    def who_may(self, right: Right) -> tuple[Account, ...]:
+        """The accounts that may do this by a token that is valid. Raises StateError as `tokens`."""
+        known = self._file.read()
+        able = {token.account for token in known.tokens.values() if right in RIGHTS[token.role]}
+        return tuple(one for one in known.accounts.values() if one.id in able)
+
     def named(self, name: str, right: Right) -> Account:
         """The account of this id or label, if it may do this by a token that is valid.
 
@@ -288,10 +298,7 @@ class Accounts:
         )
         if found is None:
             raise UnknownName("account", name, [a.label for a in known.accounts.values()])
-        if not any(
-            token.account == found.id and right in RIGHTS[token.role]
-            for token in known.tokens.values()
-        ):
+        if found not in self.who_may(right):
             raise InputError(
                 f"the account {found.label!r} may not {right}: give it a token of a role that may "
                 f"('olvido token new --role privacy --label {found.label!r}')"

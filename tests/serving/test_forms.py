@@ -113,6 +113,10 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
 
     act("identify")
     assert at().status is RequestStatus.IDENTIFIED
+    act("note", text="the copy of the card is asked for")
+    assert at().notes[-1].text == "the copy of the card is asked for"
+    act("owner")
+    assert at().owner is not None
     act("wait", why="the copy cannot be read", need="clarification")
     assert at().status is RequestStatus.NEEDS_INPUT
     act("resume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -237,3 +238,67 @@ def test_who_is_in_no_data_can_ask_too(client: TestClient, privacy: dict[str, st
     made = client.post("/api/requests", json=sent | {"nothing_found": True}, headers=privacy)
     assert made.status_code == 201
     assert "Perseus" not in client.get("/api/requests", headers=privacy).text
+
+
+def test_owner_and_notes_are_kept_by_account_and_found(
+    client: TestClient, settings: Settings, bearer: Callable[[str], dict[str, str]]
+) -> None:
+    accounts = Accounts.of(settings)
+    header, auditor = bearer("engineer"), bearer("auditor")
+    marta = accounts.new("privacy", "Marta")[0].account
+
+    def told(path: str, sent: dict[str, Any], by: dict[str, str] = header) -> Any:
+        return client.post(f"/api/requests/req-0001/{path}", json=sent, headers=by)
+
+    assert told("owner", {"owner": "marta"}).json()["owner"] == {"id": marta, "label": "Marta"}
+    assert told("notes", {"text": "the copy of the card is blurred"}).status_code == 200
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        # Said again, it is nothing new; and after the end, a note still is.
+        before = store.events_count()
+        assert told("owner", {"owner": marta}).status_code == 200
+        assert store.events_count() == before
+        store.advance_request("req-0001", RequestStatus.REFUSED, {"why": "twice"})
+        assert told("notes", {"text": "sent by post"}).status_code == 200
+        request = store.request("req-0001")
+        assert request.owner == marta
+        assert [note.text for note in request.notes] == [
+            None,
+            "the copy of the card is blurred",
+            "sent by post",
+        ]
+        kept = [entry.detail for entry in store.events("request-noted")]
+        assert [len(one) for one in kept] == [3, 3, 3]
+        assert "Marta" not in json.dumps(kept)
+        assert store.verify_log().sound
+        assert store.differences() == ()
+        # Names, addresses and numbers are not kept, nor what is no note.
+        before = store.events_count()
+        for text in (
+            "called Núria Puig",
+            "PUIG, NURIA is angry",
+            "wrote to nuria@example.org.",
+            "call +34600123456",
+            "her DNI (12345678Z)",
+            " ",
+        ):
+            assert told("notes", {"text": text}).status_code == 422, text
+        assert told("owner", {"owner": "Iu"}).status_code in (404, 422)
+        assert told("notes", {"text": "x"}, auditor).status_code == 403
+        assert told("owner", {"owner": None}, auditor).status_code == 403
+        assert store.events_count() == before
+    rows = [
+        client.get(f"/api/requests?status=all&owner={owner}", headers=header).json()["total"]
+        for owner in (marta, "none", "acct-0")
+    ]
+    assert rows == [1, 0, 0]
+    assert told("owner", {"owner": None}).json()["owner"] is None
+
+
+@pytest.mark.parametrize("act", ["wait", "refuse", "cancel", "extend"])
+def test_no_reason_names_the_person(client: TestClient, privacy: dict[str, str], act: str) -> None:
+    for why in ("Núria Puig asked twice", "see puig, nuria", "as n.puig@example.org wrote"):
+        sent = {"why": why}
+        answer = client.post(f"/api/requests/req-0001/{act}", json=sent, headers=privacy)
+        assert answer.status_code == 422
+        assert "kept" in answer.json()["error"]
+        assert "uig" not in answer.json()["error"].replace("requires", "")

@@ -298,6 +298,19 @@ class Step:
     detail: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the team said of a request: a text, or in `owner` who works on it from then on.
+
+    `by` and `owner` are ids of accounts; an empty owner is nobody.
+    """
+
+    at: datetime
+    by: str
+    owner: str | None = None
+    text: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Somebody's wish that a subject, source or fact be forgotten, or a model destroyed.
@@ -315,6 +328,13 @@ class Request:
     status: RequestStatus
     history: tuple[Step, ...]
     report: str | None
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def owner(self) -> str | None:
+        """The id of the account that works on it, None where nobody does."""
+        named = [note.owner for note in self.notes if note.owner is not None]
+        return (named[-1] if named else None) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +353,7 @@ class RequestBrief:
     received_at: str
     steps: int
     answered_at: str | None
+    owner: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from olvido.requests.calendar import (
 from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.laws.shelf import FOLDER
-from olvido.requests.scope import spelt
+from olvido.requests.scope import nameless, spelt
 from olvido.settings import Settings
 
 APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
@@ -315,6 +315,7 @@ def wait(
     """
     if not why.strip():
         raise InputError("say why the request has to wait")
+    nameless(office.store, office.store.request(identifier), why)
     if until is not None and until <= today(office.settings):
         raise InputError(f"it would have waited until {until}: give a day to come")
     if need is not None and need not in ASKED:
@@ -354,6 +355,7 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
         )
     if not why.strip():
         raise InputError("say why the answer takes longer: the person has to be told")
+    nameless(office.store, request, why)
     if not request.status.open:
         raise StateError(f"request {identifier} has ended: it is {request.status}")
     if any("extended" in step.detail for step in request.history):
@@ -372,11 +374,13 @@ def refuse(office: Office, identifier: str, *, why: str) -> Request:
     """Refuse a request, with the reason that the person is told."""
     if not why.strip():
         raise InputError("say why the request is refused: the person has to be told")
+    nameless(office.store, office.store.request(identifier), why)
     return office.store.advance_request(identifier, _S.REFUSED, {"why": why})
 
 
 def cancel(office: Office, identifier: str, *, why: str) -> Request:
     """Call a request off; a run under way publishes nothing. `resume` takes it up again."""
+    nameless(office.store, office.store.request(identifier), why)
     return office.store.advance_request(identifier, _S.CANCELLED, {"why": why})
 
 

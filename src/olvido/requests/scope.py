@@ -9,6 +9,7 @@ from olvido.errors import InputError
 from olvido.ledger.facts import Model, Record, Request
 from olvido.ledger.identity import Key, Named, SubjectId
 from olvido.ledger.lineage import Lineage
+from olvido.ledger.personal import looks_personal
 from olvido.ledger.rows import stored_rows, subjects_of, text_of
 from olvido.ledger.store import Store
 
@@ -86,3 +87,23 @@ def condemned(store: Store, request: Request) -> tuple[Model, ...]:
         if gone & set(model.parents):
             gone.add(model.id)
     return tuple(m for m in store.models() if m.id in gone and m.tombstone is None)
+
+
+def nameless(store: Store, request: Request, text: str) -> None:
+    """Refuse a text that would be kept, where it names somebody.
+
+    Told are the person of the request, by the names that it keeps digests of; and e-mail addresses,
+    telephone and national numbers and accounts, each written without spaces.
+
+    Raises:
+        InputError: it does.
+    """
+    if Named(store.key, names_of(request)).in_text(text):
+        raise InputError(
+            "this text names the person of the request, and it would be kept: say 'the person'"
+        )
+    if any(looks_personal(word.strip(".,;:!?()[]\"'")) for word in text.split()):
+        raise InputError(
+            "an address or a number of a person stands in this text, and it would be kept: leave "
+            "it out"
+        )

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from olvido.accounts import Right
 from olvido.ledger.facts import RequestKind
-from olvido.requests import desk
+from olvido.requests import desk, notes
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.listing import ALL, Filter
 from olvido.serving import status, views
@@ -37,6 +37,7 @@ router = APIRouter(
 Filing = Annotated[Caller, Depends(Needs(Right.FILE))]
 Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
 Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
+Work = Annotated[Caller, Depends(Needs(Right.WORK))]
 Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
 Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
 Number = Annotated[int, Query(ge=1, le=500, description="How many at the most.")]
@@ -75,6 +76,18 @@ class Why(Sent):
     """A reason, without names: it is kept."""
 
     why: Text
+
+
+class NewNote(Sent):
+    """A note, without names: it is kept."""
+
+    text: Text
+
+
+class Owner(Sent):
+    """Who works on a request: the id or label of an account; null for nobody."""
+
+    owner: Annotated[str, Field(max_length=200)] | None
 
 
 class Waiting(Why):
@@ -218,6 +231,20 @@ def refuse(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
 def cancel(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
     """Call a request off; a run under way publishes nothing."""
     return _moved(caller, desk.cancel(caller.tenant, identifier, why=sent.why))
+
+
+@router.post("/requests/{identifier}/notes", tags=["requests"])
+def add_note(caller: Work, identifier: Id, sent: NewNote) -> dict[str, Any]:
+    """Note something of a request; a text that names somebody is refused."""
+    by = caller.token.account
+    return _moved(caller, notes.note(caller.tenant, identifier, sent.text, by=by))
+
+
+@router.post("/requests/{identifier}/owner", tags=["requests"])
+def assign(caller: Work, identifier: Id, sent: Owner) -> dict[str, Any]:
+    """Say who works on a request."""
+    by = caller.token.account
+    return _moved(caller, notes.assign(caller.tenant, identifier, sent.owner, by=by))
 
 
 def _moved(caller: Caller, found: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LISTS = 100
 """Filtered lists that are remembered."""
 PENDING = frozenset(status for status in RequestStatus if status.pending)
 
-CHANGES = ("request-received", "request-advanced")
+CHANGES = ("request-received", "request-advanced", "request-noted")
 """Entries of the log that tell of a request."""
 
 _Days = tuple[date | None, int | None]

@@ -30,6 +30,7 @@ def wanted(
         str, Query(max_length=20, description="A month or day: 2026-11, before-2026-11.")
     ] = "",
     answered: Annotated[str, Query(max_length=20, description="The same of the answer.")] = "",
+    owner: Annotated[str, Query(max_length=40, description="The id of an account, or none.")] = "",
     about: Annotated[
         str,
         Query(
@@ -46,6 +47,7 @@ def wanted(
         due=due,
         received=received,
         answered=answered,
+        owner=owner,
         about=about,
     )
 
@@ -100,6 +102,7 @@ def _inbox(request: Request, caller: Caller, asked: Filter, skip: int, **more: A
         "kinds": list(RequestKind),
         "laws": [law.name for law in known_laws(caller.tenant.settings.workspace)],
         "statuses": list(RequestStatus),
+        "owners": caller.tenant.accounts.labels(),
         "address": address,
     }
     return page(request, "inbox.html.j2", caller, **shown | more)

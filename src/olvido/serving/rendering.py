@@ -29,6 +29,7 @@ MENU = (
 Filing = Annotated[Caller, Depends(Needs(Right.FILE))]
 Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
 Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
+Work = Annotated[Caller, Depends(Needs(Right.WORK))]
 Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
 Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
 OWN = [Depends(own_form)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any
 
@@ -15,14 +16,14 @@ from olvido.audits.report import page as audit_page
 from olvido.documents import finite
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit
-from olvido.requests import desk
+from olvido.requests import desk, notes
 from olvido.requests.closure.stating import state_exit
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.notices import languages, letter, note
 from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import Caller
-from olvido.serving.rendering import OWN, Decide, Evidence, Follow, page
+from olvido.serving.rendering import OWN, Decide, Evidence, Follow, Work, page
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -125,6 +126,50 @@ def give_exit(
     return RedirectResponse(f"/requests/{identifier}#closure", status_code=303)
 
 
+@router.post("/requests/{identifier}/note", dependencies=OWN)
+def add_note(
+    request: Request,
+    caller: Work,
+    identifier: str,
+    text: Annotated[str, Form(max_length=8000)] = "",
+) -> Response:
+    """Note something of a request; what is wrong with it is told on the request's page."""
+    return _noted(
+        request,
+        caller,
+        identifier,
+        lambda: notes.note(caller.tenant, identifier, text, by=caller.token.account),
+    )
+
+
+@router.post("/requests/{identifier}/owner", dependencies=OWN)
+def assign(
+    request: Request,
+    caller: Work,
+    identifier: str,
+    owner: Annotated[str, Form(max_length=200)] = "",
+) -> Response:
+    """Say who works on a request."""
+    return _noted(
+        request,
+        caller,
+        identifier,
+        lambda: notes.assign(caller.tenant, identifier, owner, by=caller.token.account),
+    )
+
+
+def _noted(
+    request: Request, caller: Caller, identifier: str, act: Callable[[], object]
+) -> Response:
+    try:
+        act()
+    except InputError as error:
+        if isinstance(error, UnknownName) and error.kind == "request":
+            raise
+        return _one(request, caller, identifier, status=422, why=str(error))
+    return RedirectResponse(f"/requests/{identifier}#notes", status_code=303)
+
+
 @router.post("/requests/{identifier}/{act}", dependencies=OWN)
 def act(
     request: Request,
@@ -171,6 +216,8 @@ def _one(
         "attempts": views.attempts(report) if report else [],
         "closure": views.closure(caller.tenant, identifier),
         "decides": caller.may(Right.DECIDE),
+        "works": caller.may(Right.WORK),
+        "workers": caller.tenant.accounts.who_may(Right.WORK),
         "lineage": caller.may(Right.LINEAGE),
         "languages": languages(caller.tenant.settings.workspace),
         "laws": known_laws(caller.tenant.settings.workspace),

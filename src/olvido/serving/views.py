@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from olvido.accounts import Accounts
 from olvido.artifacts import KINDS, Way
 from olvido.documents import read_document
 from olvido.errors import StateError
@@ -97,6 +98,16 @@ def request(office: Office, found: Request) -> dict[str, Any]:
         "next": asdict(step),
         "can": acts(found),
         "letters": list(fitting(office, found)),
+        "owner": found.owner and {"id": found.owner, "label": _label(office, found.owner)},
+        "notes": [
+            {
+                "at": one.at.isoformat(),
+                "by": _label(office, one.by),
+                "owner": one.owner and _label(office, one.owner),
+                "text": one.text,
+            }
+            for one in found.notes
+        ],
         "approvals": len(approvals(found)),
         "needs_decision": needs_decision(found),
         "history": [
@@ -104,6 +115,11 @@ def request(office: Office, found: Request) -> dict[str, Any]:
             for s in found.history
         ],
     }
+
+
+def _label(office: Office, account: str) -> str:
+    """Who an account is, by what lies beside the ledger's key; its id where that is gone."""
+    return Accounts.of(office.settings).labels().get(account, account)
 
 
 def acts(found: Request) -> list[str]:

@@ -56,6 +56,8 @@ def _filled(store: Store, folder: Path) -> None:
         detail={"by": "Marta"},
     )
     store.advance_request(asked.id, RequestStatus.LOCATED, {"found": 2})
+    store.note_request(asked.id, by="acct-1", owner="acct-2")
+    store.note_request(asked.id, by="acct-1", text="a look")
     store.add_request(RequestKind.POISON, scope={"source": "web"})
     store.put_closure(asked.id, {"rows:people": (Exit.ERASED, None), "model:a": (None, None)})
     store.suppress([store.key.content("Ana bakes"), str(store.key.subject("Ana Soler"))])
@@ -103,6 +105,7 @@ def test_every_table_holds_entities_or_is_what_they_are_checked_by() -> None:
 # The 15 edits of tables that went unnoticed on 2026-11-29, and others of their kind.
 EDITS = {
     "request deleted": "DELETE FROM closure_items; DELETE FROM request_steps WHERE request = 1; "
+    "DELETE FROM request_notes; "
     "DELETE FROM requests WHERE pk = 1",
     "request closed": "UPDATE requests SET status = 'closed' WHERE pk = 1",
     "request moved to another subject": "UPDATE requests SET subject = 'hmac-sha256:v1:"
@@ -123,6 +126,9 @@ EDITS = {
     "documentation": "UPDATE datasets SET documentation = replace(documentation, 'other', 'user')",
     # Not named there.
     "a step that nobody took": "UPDATE request_steps SET detail = '[]' WHERE position = 1",
+    "a note that nobody wrote": "UPDATE request_notes SET text = 'x' WHERE position = 1",
+    "another owner": "UPDATE request_notes SET owner = 'acct-1' WHERE position = 0",
+    "a note less": "DELETE FROM request_notes WHERE position = 1",
     "one tombstone for another record": "UPDATE tombstones SET record = 4 WHERE record = 2",
     "one suppression for another": "UPDATE suppressions SET digest = 'content:v1:x' WHERE digest "
     "= (SELECT min(digest) FROM suppressions)",

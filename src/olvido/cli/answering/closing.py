@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.answering.front import Id, commands, day, described, fronted
+from olvido.cli.answering.front import Id, day, described, fronted
+from olvido.cli.answering.noting import commands
 from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import InputError
 

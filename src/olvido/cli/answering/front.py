@@ -243,6 +243,9 @@ def listing(
     answered: Annotated[
         str, typer.Option("--answered", metavar="MONTH", help="Only those answered then.")
     ] = "",
+    owner: Annotated[
+        str, typer.Option("--owner", help="Only those of this account, or of none.")
+    ] = "",
     about: Annotated[
         str,
         typer.Option(
@@ -265,6 +268,8 @@ def listing(
         answered=answered,
     )
     with fronted(terminal) as front:
+        if owner:
+            asked = asked.but(owner=account_of(front, owner))
         every = {one.id: one for one in front.store.requests()}
         rows = [row_of(one, front.settings) for one in every.values()]
         if about:
@@ -294,7 +299,7 @@ def show_one(terminal: Terminal, identifier: Id) -> None:
         request = front.store.request(identifier)
         step, letters = next_step(front, request), fitting(front, request)
     document = described(request, front.settings)
-    shown = [(what, value) for what, value in document.items() if value not in (None, {})]
+    shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
     terminal.emit(
         document | {"next": asdict(step), "letters": list(letters)},
         table(("what", "value"), shown),
@@ -303,8 +308,19 @@ def show_one(terminal: Terminal, identifier: Id) -> None:
     )
 
 
+def account_of(front: Front, name: str) -> str:
+    """The id of the account of this label or id; `none` as it is."""
+    from olvido.accounts import Accounts, Right
+    from olvido.requests.listing import NOBODY
+
+    if name == NOBODY:
+        return name
+    return Accounts.of(front.settings).named(name, Right.WORK).id
+
+
 def described(request: Request, settings: Settings) -> dict[str, Any]:
     """A request as plain values."""
+    from olvido.accounts import Accounts
     from olvido.requests.calendar import again_by, as_received, days_left, deadline_of
     from olvido.requests.guidance import identity_told
 
@@ -314,6 +330,7 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
         due, because = found.answer and found.answer.isoformat(), found.because
     last = request.history[-1]
     repeat = again_by(request, settings)
+    labels = Accounts.of(settings).labels()
     return {
         "id": request.id,
         "kind": request.kind.value,
@@ -331,6 +348,12 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
         "timezone": None if request.law is None else as_received(request, settings).timezone,
         "why": last.detail.get("why"),
         "until": last.detail.get("until"),
+        "owner": request.owner and labels.get(request.owner, request.owner),
+        "notes": [
+            f"{one.at:%Y-%m-%d}, {labels.get(one.by, one.by)}: {one.text}"
+            for one in request.notes
+            if one.text is not None
+        ],
         "report": request.report,
     }
 
@@ -338,7 +361,7 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
 def show(terminal: Terminal, front: Front, request: Request, *advice: str) -> None:
     """Print a request."""
     document = described(request, front.settings)
-    shown = [(what, value) for what, value in document.items() if value not in (None, {})]
+    shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
     terminal.emit(document, table(("what", "value"), shown), *advice)
 
 

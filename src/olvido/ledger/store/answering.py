@@ -78,6 +78,16 @@ class Answering(Logged):
             )
         return request
 
+    def note_request(
+        self, identifier: str, *, by: str, owner: str | None = None, text: str | None = None
+    ) -> Request:
+        """Write down a note, or who works on a request, whatever its status. Raises UnknownName."""
+        with self._write() as change:
+            request = requests.note(change, identifier, by=by, owner=owner, text=text)
+            said = {"owner": owner} if owner is not None else {"text": text}
+            change.log("request-noted", {"id": identifier, "by": by} | said)
+        return request
+
     def requests(self, statuses: Collection[RequestStatus] | None = None) -> tuple[Request, ...]:
         """All requests, or those with one of these statuses, the oldest first."""
         with self._read() as connection:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, case, func, insert, select, true, update
 
 from olvido.errors import AskedBefore, InputError, UnknownName
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.facts import Request, RequestBrief, RequestKind, RequestStatus, Step
+from olvido.ledger.facts import Note, Request, RequestBrief, RequestKind, RequestStatus, Step
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import next_pk
@@ -138,6 +138,22 @@ def advance(
     return find(connection, request.id)
 
 
+def note(
+    change: Change, identifier: str, *, by: str, owner: str | None, text: str | None
+) -> Request:
+    """Write down what the team says of a request. Raises UnknownName."""
+    connection, table = change.connection, schema.request_notes
+    pk = number(connection, identifier)
+    change.touch("request", [(pk,)])
+    known = connection.execute(select(func.count()).where(table.c.request == pk)).scalar_one()
+    connection.execute(
+        insert(table).values(
+            request=pk, position=known, at=change.at.isoformat(), by=by, owner=owner, text=text
+        )
+    )
+    return find(connection, identifier)
+
+
 def number(connection: Connection, identifier: str) -> int:
     """The number of a request in the database. Raises UnknownName."""
     table = schema.requests
@@ -185,6 +201,11 @@ def brief(connection: Connection) -> tuple[RequestBrief, ...]:
         .join(counts, counts.c.request == table.c.pk)
         .order_by(table.c.pk)
     )
+    notes = schema.request_notes
+    named = select(notes.c.request, notes.c.owner).where(notes.c.owner.is_not(None))
+    owners: dict[int, str] = {}
+    for row in connection.execute(named.order_by(notes.c.request, notes.c.position)):
+        owners[row.request] = row.owner
     return tuple(
         RequestBrief(
             id=row.id,
@@ -196,6 +217,7 @@ def brief(connection: Connection) -> tuple[RequestBrief, ...]:
             received_at=row.received_at,
             steps=row.steps,
             answered_at=row.answered_at,
+            owner=owners.get(row.pk) or None,
         )
         for row in connection.execute(query)
     )
@@ -215,6 +237,12 @@ def _read(connection: Connection, wanted: Any) -> tuple[Request, ...]:
         steps.setdefault(row.request, []).append(
             Step(RequestStatus(row.status), datetime.fromisoformat(row.at), json.loads(row.detail))
         )
+    noted = schema.request_notes
+    notes: dict[int, list[Note]] = {}
+    query = select(noted).join(requests).where(wanted).order_by(noted.c.request, noted.c.position)
+    for row in connection.execute(query):
+        at = datetime.fromisoformat(row.at)
+        notes.setdefault(row.request, []).append(Note(at, row.by, row.owner, row.text))
     return tuple(
         Request(
             id=row.id,
@@ -226,6 +254,7 @@ def _read(connection: Connection, wanted: Any) -> tuple[Request, ...]:
             status=RequestStatus(row.status),
             history=tuple(steps[row.pk]),
             report=row.report,
+            notes=tuple(notes.get(row.pk, ())),
         )
         for row in connection.execute(select(requests).where(wanted).order_by(requests.c.pk))
     )

@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0005"
+VERSION = "0006"
 """The migration that these tables correspond to."""
 
 metadata = MetaData()
@@ -196,6 +196,18 @@ request_steps = Table(
     Column("status", String, nullable=False),
     Column("at", String, nullable=False),
     Column("detail", Text, nullable=False),
+)
+
+# What the team says of a request: a note, or who works on it (an account's id; empty: nobody).
+request_notes = Table(
+    "request_notes",
+    metadata,
+    _reference("request", "requests.pk", key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("at", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("owner", String),
+    Column("text", Text),
 )
 
 closure_items = Table(

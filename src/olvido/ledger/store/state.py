@@ -62,7 +62,11 @@ KINDS: dict[str, tuple[_Part, ...]] = {
     ),
     "model-tombstone": (_own(_S.model_tombstones),),
     "alias": (_own(_S.aliases),),
-    "request": (_own(_S.requests), _part(_S.request_steps, _S.request_steps.c.request)),
+    "request": (
+        _own(_S.requests),
+        _part(_S.request_steps, _S.request_steps.c.request),
+        _part(_S.request_notes, _S.request_notes.c.request),
+    ),
     "closure-item": (_own(_S.closure_items),),
     "suppression": (_own(_S.suppressions),),
     "checkpoint": (_own(_S.checkpoints),),

@@ -1,6 +1,6 @@
 """Lists of requests: their rows, what they are filtered by, and what they come to together."""
 
-from olvido.requests.listing.filters import ALL, DUE, OPEN, STATUSES, Filter, search
+from olvido.requests.listing.filters import ALL, DUE, NOBODY, OPEN, STATUSES, Filter, search
 from olvido.requests.listing.rows import Row, in_order, row_of, row_of_brief
 from olvido.requests.listing.summary import MONTHS, summary
 
@@ -8,6 +8,7 @@ __all__ = [
     "ALL",
     "DUE",
     "MONTHS",
+    "NOBODY",
     "OPEN",
     "STATUSES",
     "Filter",

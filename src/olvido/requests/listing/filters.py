@@ -24,7 +24,7 @@ DUE = {
     "none": lambda left: left is None,
 }
 """Of the filter by due day; with any of them a list has requests alone that are not answered."""
-NO_LAW = "none"
+NO_LAW = NOBODY = "none"
 _PENDING = frozenset(status.value for status in RequestStatus if status.pending)
 BEFORE = "before-"
 _DAYS = re.compile(rf"(?:{BEFORE})?\d{{4}}-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?")
@@ -42,6 +42,7 @@ class Filter:
         due: one of `DUE`.
         received, answered: a month (2026-11) or a day (2026-11-29) where the team works, or what
             was before it (before-2026-11).
+        owner: the id of an account, or `none`.
         about: a subject's digest, or a source, dataset, record or model as a request names it.
     """
 
@@ -51,6 +52,7 @@ class Filter:
     due: str = ""
     received: str = ""
     answered: str = ""
+    owner: str = ""
     about: str = ""
 
     @classmethod
@@ -98,6 +100,7 @@ class Filter:
             and (not self.due or DUE[self.due](row["days_left"]))
             and _within(row["received"], self.received)
             and _within(row["answered"], self.answered)
+            and (not self.owner or (row["owner"] or NOBODY) == self.owner)
             and (not self.about or self.about in _about(row))
         )
 

@@ -30,6 +30,7 @@ def row_of(request: Request, settings: Settings) -> Row:
         request.received_at,
         min(answers, default=None),
         due_and_left(request, settings),
+        request.owner,
         settings,
     )
 
@@ -47,6 +48,7 @@ def row_of_brief(brief: RequestBrief, due: Due, settings: Settings) -> Row:
         datetime.fromisoformat(brief.received_at),
         None if answered is None else datetime.fromisoformat(answered),
         due,
+        brief.owner,
         settings,
     )
 
@@ -61,6 +63,7 @@ def _row(
     received: datetime,
     answered: datetime | None,
     due: Due,
+    owner: str | None,
     settings: Settings,
 ) -> Row:
     """`received` and `answered` are days where the team works; a request is answered once."""
@@ -76,6 +79,7 @@ def _row(
         "received": today(settings, received).isoformat(),
         "due": last and last.isoformat(),
         "days_left": left,
+        "owner": owner,
         "answered": answered and today(settings, answered).isoformat(),
     }
 

@@ -6,7 +6,7 @@ from alembic import op
 
 from olvido.ledger.store import schema
 
-revision = "0005"
+revision = "0006"
 down_revision = None
 
 
