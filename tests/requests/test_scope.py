@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.errors import InputError
+from olvido.errors import AskedBefore, InputError
 from olvido.ledger.identity import Key, Named
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.names import loose_forms, name_forms
-from olvido.requests.desk import Front, NobodyFound, receive
-from olvido.requests.scope import mentions, names_of, near_subjects
+from olvido.requests.burial import bury
+from olvido.requests.desk import Front, receive
+from olvido.requests.persons import NobodyFound
+from olvido.requests.scope import lineage_of, mentions, names_of, near_subjects
 from olvido.settings import Settings
 
 KEY = Key(1, bytes(range(32)))
@@ -78,6 +80,63 @@ def test_whoever_is_not_found_may_be_near_somebody(
         receive(front, asked)
     assert {record.id for some in caught.value.near.values() for record in some} == also
     assert asked not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "subjects"),
+    [
+        (["Hans Müller", "Hans Mueller"], {"m1", "m2"}, 2),
+        (["Hans Müller", "MULLER, Hans", "hans  müller"], {"m1"}, 1),
+        (["hans@example.org", "Hans Mueller"], {"m2"}, 2),
+        (["Joan Puig", "Joan Puigdemont", "Annemarie Roca"], {"p1", "p2", "a2"}, 3),
+    ],
+)
+def test_one_person_is_all_their_names_everywhere(
+    front: Front, names: list[str], ids: set[str], subjects: int
+) -> None:
+    store, (first, *others) = front.store, names
+    request = receive(front, first, also=others)
+    assert len(request.subjects) == subjects
+    lineage = lineage_of(store, request)
+    assert {record.id for record in lineage.records} == ids
+    assert {r.id for some in near_subjects(store, request).values() for r in some} & ids == set()
+    assert not set(mentions(store, front.settings.data, request)) & ids
+    assert names_of(request) >= set(store.key.names(names[-1]))
+    told = str((request, store.events()))
+    assert not any(word in told.casefold() for word in ("hans", "joan", "roca", "example.org"))
+    # No name more of theirs asks for anything new, in whatever order; one more name does.
+    for again in (names, names[::-1], names[-1:]):
+        with pytest.raises(AskedBefore):
+            receive(front, again[0], also=again[1:])
+    more = receive(front, "Pau Serra", also=names)
+    assert len(more.subjects) == subjects + 1
+    # Another key finds the same.
+    renewed = store.key.next()
+    renewed.save(front.settings.key)
+    store.rotate(renewed, store.signer(front.settings.signing_key))
+    after = store.request(request.id)
+    assert {record.id for record in lineage_of(store, after).records} == ids
+    # None of them comes back in, under any of the names.
+    bury(front, after, lineage_of(store, after), "erased")
+    for name in names:
+        rows = [{"id": "x", "text": "Something new.", "subject": name}]
+        with pytest.raises(InputError):
+            import_rows(store, front.settings.data, rows, name="again")
+    assert store.differences() == ()
+
+
+def test_names_are_of_a_person_who_is_in_the_data_or_is_not(front: Front) -> None:
+    nobody = ["x@example.org", "Perseus Quixote"]
+    with pytest.raises(NobodyFound):
+        receive(front, nobody[0], also=nobody[1:])
+    with pytest.raises(InputError, match="nothing-found"):
+        receive(front, nobody[0], also=["Joan Puig"], nothing_found=True)
+    with pytest.raises(InputError, match="are of a person"):
+        receive(front, kind="poison", source="web", also=["Joan Puig"])
+    with pytest.raises(InputError, match="at most"):
+        receive(front, "Joan Puig", also=[f"Joan Puig {n}" for n in range(60)])
+    assert front.store.requests() == ()
+    assert len(receive(front, nobody[0], also=nobody[1:], nothing_found=True).subjects) == 2
 
 
 def test_records_of_others_that_mention_the_person_are_listed(front: Front) -> None:

@@ -49,9 +49,11 @@ def test_known_unknown_and_asked_before_are_answered_alike(
     client: TestClient, requester: dict[str, str], store: Store, kind: str
 ) -> None:
     answers, pages, lengths = set(), set(), set()
+    others = {KNOWN: ["k@example.org"], ASKED: [ASKED.lower()]}
     for subject in (KNOWN, ASKED, UNKNOWN, UNKNOWN, KNOWN, f" {ASKED.upper()} "):
         before = store.events_count()
-        sent = {"subject": subject, "law": "gdpr", "kind": kind}
+        sent: dict[str, Any] = {"subject": subject, "law": "gdpr", "kind": kind}
+        sent["also"] = others.get(subject, [])
         answer = client.post("/api/requests", json=sent, headers=requester)
         follow = answer.json()["follow"]
         answers.add((answer.status_code, _shape(answer.text)))
@@ -108,6 +110,10 @@ def test_what_is_there_besides_people_is_not_told_either(
             {"subject": str(store.key.subject(UNKNOWN))},
         ),
         ({"subject": KNOWN, "model": "serving"}, {"subject": UNKNOWN, "model": "nothing"}),
+        (
+            {"subject": KNOWN, "also": [str(store.key.subject(ASKED))]},
+            {"subject": UNKNOWN, "also": [str(store.key.subject(UNKNOWN))]},
+        ),
         ({"subject": KNOWN, "law": "gpdr"}, {"subject": UNKNOWN, "law": "gpdr"}),
         (
             {"subject": KNOWN, "nothing_found": True, "law": "x"},

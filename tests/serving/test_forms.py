@@ -101,7 +101,7 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     desk.open("/requests/new")
     assert "no record" in desk.press("/requests", subject="Nobody Known")
     desk.open("/requests/new")
-    filed = desk.press("/requests", subject="Pau Vila", law="gdpr")
+    filed = desk.press("/requests", subject="Pau Vila", also="pau@example.org", law="gdpr")
     assert "req-0002 is entered" in filed
 
     def at() -> Any:

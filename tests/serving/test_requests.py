@@ -14,7 +14,9 @@ from tests.serving.conftest import send, sign_in
 from olvido.accounts import Accounts
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
+from olvido.requests.scope import lineage_of
 from olvido.requests.workflow.order import Order, waiting
 from olvido.settings import Settings
 
@@ -302,3 +304,43 @@ def test_no_reason_names_the_person(client: TestClient, privacy: dict[str, str],
         assert answer.status_code == 422
         assert "kept" in answer.json()["error"]
         assert "uig" not in answer.json()["error"].replace("requires", "")
+
+
+def test_near_names_are_offered_before_anything_is_entered(
+    browser: TestClient, settings: Settings, privacy: dict[str, str]
+) -> None:
+    rows = [
+        {"id": f"m{n}", "text": f"Sails boat {n}.", "subject": name}
+        for n, name in enumerate(("Hans Müller", "Hans Mueller", "Hans Mueller"))
+    ]
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        import_rows(store, settings.data, rows, name="boats")
+        offered = send(browser, "/requests", page="/requests/new", subject="Hans Müller")
+        assert offered.status_code == 200
+        assert "Nothing is entered yet" in offered.text
+        assert len(store.requests()) == 1
+        (other,) = re.findall(r'name="same" value="([^"]+)"', offered.text)
+        assert other == str(store.key.subject("Hans Mueller"))
+        assert "2 records" in offered.text
+        entered = send(
+            browser,
+            "/requests",
+            page="/requests/new",
+            subject="Hans Müller",
+            also="hans@example.org\n\n  Pau Vila ",
+            same=other,
+            looked="yes",
+        )
+        assert entered.status_code == 201
+        found = re.findall(r"<li>([^<]+): (\d) record", entered.text)
+        assert found == [("Hans Müller", "1"), ("hans@example.org", "0"), ("Pau Vila", "1")]
+        assert len(lineage_of(store, store.request("req-0002")).records) == 4
+        shown = browser.get("/requests/req-0002").text
+        assert other in shown
+        assert "Hans" not in shown
+        sent = {"subject": "Pau Vila", "also": ["Nobody At All"], "kind": "opt-out"}
+        told = browser.post("/api/requests", json=sent, headers=privacy).json()
+        assert told["found"] == [1, 0]
+        for name in ("Hans Mueller", "Pau Vila", "hans@example.org"):
+            listed = browser.post("/api/requests/search", json={"text": name}, headers=privacy)
+            assert "req-0002" in listed.text

@@ -315,8 +315,9 @@ class Note:
 class Request:
     """Somebody's wish that a subject, source or fact be forgotten, or a model destroyed.
 
-    `subject` is whom it is about; where that is nobody, `scope` says what it is about: a `source`,
-    `records` of a `dataset`, or a `model`.
+    `subject` is whom it is about, by the first of their names; `scope` has the others (`also`).
+    Where that is nobody, `scope` says what it is about: a `source`, `records` of a `dataset`, or a
+    `model`.
     """
 
     id: str
@@ -329,6 +330,12 @@ class Request:
     history: tuple[Step, ...]
     report: str | None
     notes: tuple[Note, ...] = ()
+
+    @property
+    def subjects(self) -> tuple[SubjectId, ...]:
+        """Everybody in the data who is this person: one for each name that is another subject."""
+        others = [SubjectId.from_str(one) for one in self.scope.get("also", ())]
+        return () if self.subject is None else (self.subject, *others)
 
     @property
     def owner(self) -> str | None:

@@ -49,10 +49,10 @@ class ModelState:
 class Lineage:
     """What a request is about: its records, their datasets and every model they reached.
 
-    `subject` is the person, None where it is about no one.
+    `subjects` are the person, by each of their names; none where it is about no one.
     """
 
-    subject: SubjectId | None
+    subjects: tuple[SubjectId, ...]
     records: tuple[Record, ...]
     datasets: tuple[Dataset, ...]
     models: tuple[ModelState, ...]

@@ -37,7 +37,7 @@ def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> Non
     it is long and no record that stays says it.
     """
     key, named = office.store.key, Named(office.store.key, names_of(request))
-    barred = set() if request.subject is None else {str(request.subject)}
+    barred = set(map(str, request.subjects))
     gone: dict[str, set[str]] = {}
     long: dict[tuple[str | None, ...], str] = {}
     for dataset in lineage.datasets:

@@ -12,8 +12,7 @@ from typing import Any, Protocol
 
 from olvido.accounts import Accounts, Right
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Record, Request, RequestKind, RequestStatus
-from olvido.ledger.identity import SubjectId
+from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.calendar import (
@@ -31,6 +30,7 @@ from olvido.requests.calendar import (
 from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.laws.shelf import FOLDER
+from olvido.requests.persons import demand, look_up
 from olvido.requests.scope import nameless, spelt
 from olvido.settings import Settings
 
@@ -62,22 +62,11 @@ _S = RequestStatus
 _WAY = (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED)
 
 
-class NobodyFound(InputError):
-    """No record is about a subject; `near` has records of subjects with names near it."""
-
-    def __init__(self, near: Mapping[SubjectId, tuple[Record, ...]]) -> None:
-        super().__init__(
-            "no record in any dataset is about this subject: check how the name is written in the "
-            "data's subject column. To answer that nothing is held, enter it so: tick it in the "
-            "form, or give --nothing-found"
-        )
-        self.near = near
-
-
 def receive(
     office: Office,
     subject: str | None = None,
     *,
+    also: Sequence[str] = (),
     kind: str = "erasure",
     source: str | None = None,
     dataset: str | None = None,
@@ -93,6 +82,7 @@ def receive(
         office: a workspace, or its front.
         subject: the person or rights holder, as the data's subject column names them, or their
             digest; only of a name can texts be found that mention it.
+        also: other names of the same person: the request is about all records of any of them.
         kind: erasure and opt-out are about a subject (an opt-out also about a source), poison about
             a source, outdated about records, destroy about a model.
         source: as the data's source column names it.
@@ -123,6 +113,8 @@ def receive(
             f"a request of kind {kind} is about one {' or '.join(about)}, and nothing else: give "
             f"{' or '.join(_GIVEN[name] for name in about)}"
         )
+    if also and subject is None:
+        raise InputError("other names are of a person: give the first as the subject (--subject)")
     if received_at is not None and received_at > datetime.now(UTC):
         raise InputError(f"a request cannot be received in the future, got {received_at}")
     if received_at is not None and received_at < datetime.now(UTC) - OLDEST:
@@ -138,9 +130,13 @@ def receive(
         law, detail = found.name, terms(found, office.settings)
     who = None
     if subject is not None:
-        who = _subject(store, subject, nothing_found)
-        detail |= spelt(store.key, subject)
-    scope = {} if who else _scope(store, source, dataset, records, model)
+        person = look_up(store, [subject, *also])
+        demand(person, nothing_found=nothing_found)
+        detail |= spelt(store.key, subject, *also)
+        who, *others = person.subjects
+        scope = {"also": sorted(map(str, others))} if others else {}
+    else:
+        scope = _scope(store, source, dataset, records, model)
     return store.add_request(
         RequestKind(kind),
         subject=who,
@@ -200,17 +196,6 @@ _GIVEN = {
     "model": "the model (--model)",
 }
 """How each is said: in the form's words, and on the command line."""
-
-
-def _subject(store: Store, subject: str, nothing_found: bool) -> SubjectId:
-    given = SubjectId.is_one(subject)
-    who = SubjectId.from_str(subject) if given else store.key.subject(subject)
-    known = bool(store.records_of(who))
-    if not known and not nothing_found:
-        raise NobodyFound({} if given else store.near(store.key.near(subject)))
-    if known and nothing_found:
-        raise InputError("there are records about this subject: enter it without --nothing-found")
-    return who
 
 
 def _scope(

@@ -20,8 +20,8 @@ def lineage_of(store: Store, request: Request) -> Lineage:
     Raises:
         InputError: it is about a model, not about records.
     """
-    if request.subject is not None:
-        return store.lineage(request.subject)
+    if request.subjects:
+        return store.lineage(*request.subjects)
     if "source" in request.scope:
         return store.lineage_of_source(request.scope["source"])
     if "records" in request.scope:
@@ -29,18 +29,17 @@ def lineage_of(store: Store, request: Request) -> Lineage:
     raise InputError(f"request {request.id} is about no record: nothing can be located")
 
 
-def spelt(key: Key, subject: str) -> dict[str, Any]:
-    """What a request keeps of a name while it is in clear, to find what names this person.
+def spelt(key: Key, *names: str) -> dict[str, Any]:
+    """What a request keeps of a person's names while they are in clear, to find what names them.
 
     Returns:
         `names` are digests of runs of words (`Key.names`), `near` those of loose forms to look
-        for, in hexadecimal digits (`Key.near`); none where the subject came as a digest.
+        for, in hexadecimal digits (`Key.near`); none of a name that came as a digest.
     """
-    if SubjectId.is_one(subject):
-        return {"names": [], "near": []}
+    clear = [name for name in names if not SubjectId.is_one(name)]
     return {
-        "names": key.names(subject),
-        "near": sorted(form.hex() for form in key.near(subject)),
+        "names": sorted({form for name in clear for form in key.names(name)}),
+        "near": sorted({form.hex() for name in clear for form in key.near(name)}),
     }
 
 
@@ -52,7 +51,8 @@ def names_of(request: Request) -> frozenset[str]:
 def near_subjects(store: Store, request: Request) -> dict[SubjectId, tuple[Record, ...]]:
     """Records of subjects whose names may be another spelling of the person's."""
     said = [form for step in request.history for form in step.detail.get("near", ())]
-    return store.near([bytes.fromhex(form) for form in said], but=request.subject)
+    found = store.near([bytes.fromhex(form) for form in said])
+    return {who: some for who, some in found.items() if who not in request.subjects}
 
 
 def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]:
@@ -63,13 +63,13 @@ def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]
     Raises:
         StateError: a file of rows is missing or damaged.
     """
-    named, subject = Named(store.key, names_of(request)), str(request.subject)
+    named, about = Named(store.key, names_of(request)), set(map(str, request.subjects))
     found: dict[str, list[str]] = {}
-    for dataset in store.datasets() if request.subject and names_of(request) else ():
+    for dataset in store.datasets() if about and names_of(request) else ():
         ids = [
             row["id"]
             for row in stored_rows(data / dataset.file)
-            if subject not in subjects_of(row, store.key) and named.in_text(text_of(row))
+            if about.isdisjoint(subjects_of(row, store.key)) and named.in_text(text_of(row))
         ]
         if ids:
             found[dataset.id] = sorted(ids)

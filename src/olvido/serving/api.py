@@ -14,6 +14,7 @@ from olvido.ledger.facts import RequestKind
 from olvido.requests import desk, notes
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.listing import ALL, Filter
+from olvido.requests.persons import MOST, look_up
 from olvido.serving import status, views
 from olvido.serving.boundary.authentication import Caller, Needs
 from olvido.serving.filing import file_quietly
@@ -54,10 +55,11 @@ class Sent(BaseModel):
 
 
 class NewRequest(Sent):
-    """A wish to be forgotten. A subject's name is digested at once and kept nowhere."""
+    """A wish to be forgotten. A subject's names are digested at once and kept nowhere."""
 
     kind: RequestKind = RequestKind.ERASURE
     subject: Text | None = None
+    also: Annotated[list[Text], Field(max_length=MOST - 1)] = []
     source: Text | None = None
     dataset: Text | None = None
     records: Annotated[list[Text], Field(max_length=1000)] = []
@@ -111,15 +113,18 @@ async def file_request(caller: Filing, sent: NewRequest) -> dict[str, Any]:
     """
     if not caller.may(Right.FOLLOW):
         other = sent.source or sent.dataset or sent.records or sent.model
-        subject = None if other else sent.subject
-        return {"follow": await file_quietly(caller.tenant, subject, kind=sent.kind, law=sent.law)}
+        names = [] if other or sent.subject is None else [sent.subject, *sent.also]
+        return {"follow": await file_quietly(caller.tenant, names, kind=sent.kind, law=sent.law)}
     return await run_in_threadpool(_entered, caller, sent)
 
 
 def _entered(caller: Caller, sent: NewRequest) -> dict[str, Any]:
+    names = [] if sent.subject is None else [sent.subject, *sent.also]
+    person = look_up(caller.tenant.store, names)
     made = desk.receive(
         caller.tenant,
         sent.subject,
+        also=sent.also,
         kind=sent.kind,
         source=sent.source,
         dataset=sent.dataset,
@@ -133,6 +138,8 @@ def _entered(caller: Caller, sent: NewRequest) -> dict[str, Any]:
         "status": made.status.value,
         "received_at": made.received_at.isoformat(),
         "follow": status.path(caller.tenant.store.key, made.id),
+        "found": [person.counts[name] for name in names],
+        "near": [{"subject": str(who), "records": len(some)} for who, some in person.near.items()],
     }
 
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from olvido.accounts import Right
 from olvido.errors import InputError, OlvidoError, OutOfReach, StateError, UnknownName
-from olvido.serving import api, lists, pages, request_page
+from olvido.serving import api, entering, lists, pages, request_page
 from olvido.serving.boundary.authentication import CALLER, Authenticator, Refused, Tenant
 from olvido.serving.boundary.limits import Buckets
 from olvido.serving.boundary.middleware import Boundary
@@ -82,7 +82,7 @@ def application(
     )
     made.state.authenticator = authenticator
     made.include_router(api.router)
-    paged = (lists.router, pages.router, request_page.router)
+    paged = (lists.router, pages.router, entering.router, request_page.router)
     for router in paged:
         made.include_router(router)
     made.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")

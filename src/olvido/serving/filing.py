@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from starlette.concurrency import run_in_threadpool
@@ -20,6 +21,7 @@ from olvido.requests import desk
 from olvido.requests.calendar import today
 from olvido.requests.desk import Office
 from olvido.requests.laws import Clock, deadline, find_law
+from olvido.requests.persons import look_up
 from olvido.serving.status import Receipt
 
 KINDS = (RequestKind.ERASURE, RequestKind.OPT_OUT)
@@ -28,10 +30,11 @@ STEP = 0.25
 """Seconds: an answer comes at a multiple of this, so that its time tells nothing."""
 
 
-async def file_quietly(office: Office, subject: str | None, *, kind: str, law: str | None) -> str:
-    """Enter a request about a person; gives the path of the page on which it can be followed.
+async def file_quietly(office: Office, names: Sequence[str], *, kind: str, law: str | None) -> str:
+    """Enter a request about a person, under all their names.
 
-    One that asks for the same as an open one is noted there.
+    Gives the path of the page on which it can be followed. One that asks for the same as an open
+    one is noted there.
 
     Raises:
         InputError: it names no person, another kind, or a law that is not known; after the same
@@ -39,16 +42,16 @@ async def file_quietly(office: Office, subject: str | None, *, kind: str, law: s
     """
     began = time.monotonic()
     try:
-        receipt = await run_in_threadpool(_file, office, subject, kind, law)
+        receipt = await run_in_threadpool(_file, office, names, kind, law)
     finally:
         spent = time.monotonic() - began
         await asyncio.sleep(STEP * math.ceil(spent / STEP) - spent)
     return receipt.path(office.store.key)
 
 
-def _file(office: Office, subject: str | None, kind: str, law: str | None) -> Receipt:
+def _file(office: Office, names: Sequence[str], kind: str, law: str | None) -> Receipt:
     # An id of somebody is what those have who see requests: here it would tell who is known.
-    if kind not in KINDS or subject is None or SubjectId.is_one(subject):
+    if kind not in KINDS or not names or any(map(SubjectId.is_one, names)):
         raise InputError(
             f"expected a request of kind {' or '.join(KINDS)} about a subject, got something else: "
             "whoever may see requests can enter other kinds"
@@ -60,9 +63,16 @@ def _file(office: Office, subject: str | None, kind: str, law: str | None) -> Re
         raise InputError("expected a law by its short name, like gdpr, or none") from None
     store = office.store
     try:
-        known = bool(store.records_of(store.key.subject(subject)))
+        known = any(look_up(store, names).counts.values())
+        first, *also = names
         made = desk.receive(
-            office, subject, kind=kind, law=law, received_at=at, nothing_found=not known
+            office,
+            first,
+            also=also,
+            kind=kind,
+            law=law,
+            received_at=at,
+            nothing_found=not known,
         )
     except AskedBefore as error:
         store.note("request-filed-again", {"id": error.request})

@@ -7,30 +7,22 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from starlette.concurrency import run_in_threadpool
 
-from olvido.accounts import Right
-from olvido.errors import InputError
-from olvido.ledger.facts import RequestKind
-from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
 from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import (
     COOKIE,
     UNKNOWN,
-    Caller,
     Refused,
     address,
     form_token_of,
 )
-from olvido.serving.filing import file_quietly
 from olvido.serving.rendering import (
     MENU,
     OWN,
     ROWS,
     Evidence,
-    Filing,
     Follow,
     Lineage,
     Skip,
@@ -91,50 +83,6 @@ def _keep(request: Request, response: Response, name: str, value: str) -> None:
     """Leave a cookie that scripts cannot read and other sites cannot send."""
     https = request.url.scheme == "https"
     response.set_cookie(name, value, httponly=True, samesite="strict", secure=https)
-
-
-@router.get("/requests/new")
-def blank(request: Request, caller: Filing) -> HTMLResponse:
-    """Where a request is entered."""
-    return _new(request, caller)
-
-
-@router.post("/requests", dependencies=OWN)
-async def file_request(
-    request: Request,
-    caller: Filing,
-    subject: Annotated[str, Form(max_length=2000)] = "",
-    kind: Annotated[str, Form()] = RequestKind.ERASURE.value,
-    source: Annotated[str, Form(max_length=2000)] = "",
-    law: Annotated[str, Form()] = "",
-    nothing_found: Annotated[bool, Form()] = False,
-) -> Response:
-    """Enter a request; what is wrong is told on the same page."""
-    tenant, about, under = caller.tenant, subject or None, law or None
-    made = None
-    try:
-        if not caller.may(Right.FOLLOW):
-            about = None if source else about
-            follow = await file_quietly(tenant, about, kind=kind, law=under)
-        else:
-            made = await run_in_threadpool(
-                desk.receive,
-                tenant,
-                about,
-                kind=kind,
-                source=source or None,
-                law=under,
-                nothing_found=nothing_found,
-            )
-            follow = following.path(tenant.store.key, made.id)
-    except InputError as error:
-        return _new(request, caller, status=422, why=str(error))
-    return page(request, "filed.html.j2", caller, status=201, made=made, follow=follow)
-
-
-def _new(request: Request, caller: Caller, *, status: int = 200, **shown: Any) -> HTMLResponse:
-    laws = known_laws(caller.tenant.settings.workspace)
-    return page(request, "new.html.j2", caller, status=status, laws=laws, **shown)
 
 
 @router.get("/status/{identifier}/{secret}")

@@ -43,6 +43,10 @@ def new(
         str | None,
         typer.Option("--subject", help="Who asks, as the data's subject column names them."),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="NAME", help="Another name of the same person, or e-mail."),
+    ] = None,
     kind: Annotated[
         str, typer.Option("--kind", help="erasure, opt-out, poison, outdated or destroy.")
     ] = "erasure",
@@ -70,14 +74,17 @@ def new(
     ] = False,
 ) -> None:
     """Enter a request. A name is digested at once and kept nowhere."""
-    from olvido.requests.desk import NobodyFound, receive
-    from olvido.requests.scope import near_subjects
+    from olvido.requests.desk import receive
+    from olvido.requests.persons import NobodyFound, look_up
 
     with fronted(terminal) as front:
+        names = [] if subject is None else [subject, *(also or ())]
+        person = look_up(front.store, names)
         try:
             request = receive(
                 front,
                 subject,
+                also=also or (),
                 kind=kind,
                 source=source,
                 dataset=dataset,
@@ -90,8 +97,16 @@ def new(
         except NobodyFound as error:
             raise InputError(" ".join((str(error), *also_meant(error.near)))) from None
         following = "plan" if model else "locate"
-        hints = also_meant(near_subjects(front.store, request))
-        show(terminal, front, request, *hints, f"Next: olvido request {following} {request.id}")
+        found = [{"name": name, "records": person.counts[name]} for name in person.counts]
+        show(
+            terminal,
+            front,
+            request,
+            *(f"{one['name']}: {one['records']} records" for one in found),
+            *also_meant(person.near),
+            f"Next: olvido request {following} {request.id}",
+            found=found,
+        )
 
 
 def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
@@ -102,8 +117,8 @@ def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
     return tuple(
         f"Did you also mean {subject}? {len(records)} records are about that subject, whose name "
         f"is near this one: {', '.join(record.id for record in records[:3])}"
-        f"{', ...' if len(records) > 3 else ''}. If it is the same person, enter a request with "
-        "that subject, too."
+        f"{', ...' if len(records) > 3 else ''}. If it is the same person, give that subject, "
+        "too (--also), or enter a request with it."
         for subject, records in near.items()
         if records
     )
@@ -358,11 +373,11 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
     }
 
 
-def show(terminal: Terminal, front: Front, request: Request, *advice: str) -> None:
-    """Print a request."""
+def show(terminal: Terminal, front: Front, request: Request, *advice: str, **more: Any) -> None:
+    """Print a request; `more` goes into its document alone."""
     document = described(request, front.settings)
     shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
-    terminal.emit(document, table(("what", "value"), shown), *advice)
+    terminal.emit(document | more, table(("what", "value"), shown), *advice)
 
 
 def day(text: str) -> date:

@@ -197,29 +197,29 @@ class Store(Answering):
             found = datasets.records_of_subject(connection, self._current(subject))
         return tuple(record for _, record in found)
 
-    def near(
-        self, forms: Collection[bytes], *, but: SubjectId | None = None
-    ) -> dict[SubjectId, tuple[Record, ...]]:
+    def near(self, forms: Collection[bytes]) -> dict[SubjectId, tuple[Record, ...]]:
         """Records of subjects whose names may be another spelling of the same person's.
 
         Args:
             forms: what `Key.near` says to look for.
-            but: whom to leave out.
         """
         with self._read() as connection:
             found = datasets.near_subjects(connection, forms)
             return {
                 subject: tuple(r for _, r in datasets.records_of_subject(connection, subject))
                 for subject in found
-                if subject != but
             }
 
-    def lineage(self, subject: SubjectId) -> Lineage:
-        """A subject's records, their datasets, and how every concerned model stands to them."""
-        subject = self._current(subject)
+    def lineage(self, *subjects: SubjectId) -> Lineage:
+        """The records of subjects, their datasets, and how every concerned model stands to them."""
+        subjects = tuple(map(self._current, subjects))
         with self._read() as connection:
-            found = datasets.records_of_subject(connection, subject)
-            return self._lineage(connection, found, subject)
+            found = {
+                number: record
+                for subject in subjects
+                for number, record in datasets.records_of_subject(connection, subject)
+            }
+            return self._lineage(connection, list(found.items()), subjects)
 
     def lineage_of_source(self, source: str) -> Lineage:
         """The same of everything that came from a source, which may stand there as a pseudonym."""
@@ -259,14 +259,14 @@ class Store(Answering):
     def _lineage(
         connection: Connection,
         found: Sequence[tuple[int, Record]],
-        subject: SubjectId | None = None,
+        subjects: tuple[SubjectId, ...] = (),
     ) -> Lineage:
         records = tuple(record for _, record in found)
         concerned = {record.dataset for record in records}
         uses = models.uses_by_model(connection, [pk for pk, _ in found])
         states = model_states(records, models.every(connection), uses)
         known = datasets.every(connection)
-        return Lineage(subject, records, tuple(d for d in known if d.id in concerned), states)
+        return Lineage(subjects, records, tuple(d for d in known if d.id in concerned), states)
 
     def tombstone(self, record_ids: Iterable[str], reason: str, *, dataset: str) -> int:
         """Mark records of a dataset as no longer to be used; returns how many were not before.

@@ -54,6 +54,8 @@ class Answering(Logged):
                 "kind": request.kind,
                 "subject": request.subject and str(request.subject),
             }
+            if "also" in request.scope:
+                about["also"] = request.scope["also"]
             change.log("request-received", about | {"law": law})
         return request
 

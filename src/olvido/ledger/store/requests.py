@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, case, func, insert, select, true, update
+from sqlalchemy import Connection, case, func, insert, or_, select, true, update
 
 from olvido.errors import AskedBefore, InputError, UnknownName
 from olvido.ledger.digests import canonical_json
@@ -92,19 +92,25 @@ def _refuse_twice(
     subject: SubjectId | None,
     scope: Mapping[str, Any],
 ) -> None:
+    """Raise where an open request asks for the same, or for this person under more names."""
     if subject is None and not scope:
         return
-    table = schema.requests
-    same = connection.execute(
-        select(table.c.id, table.c.status).where(
-            table.c.kind == kind,
-            table.c.subject.is_(None) if subject is None else table.c.subject == str(subject),
-            table.c.scope == _scope(scope),
-        )
-    )
-    for row in same:
-        if RequestStatus(row.status).open:
+    table, open_ = schema.requests, [status for status in RequestStatus if status.open]
+    query = select(table).where(table.c.kind == kind, table.c.status.in_(open_))
+    if subject is None:
+        query = query.where(table.c.subject.is_(None), table.c.scope == _scope(scope))
+    else:
+        # One that has this name among its others, or as its first.
+        other = table.c.scope.contains(str(subject), autoescape=True)
+        query = query.where(or_(table.c.subject == str(subject), other))
+    wanted = _names(None if subject is None else str(subject), scope)
+    for row in connection.execute(query.order_by(table.c.pk)):
+        if wanted <= _names(row.subject, json.loads(row.scope)):
             raise AskedBefore(row.id, row.status)
+
+
+def _names(subject: str | None, scope: Mapping[str, Any]) -> set[str]:
+    return {subject, *scope.get("also", ())} - {None} if subject else set()
 
 
 def advance(
