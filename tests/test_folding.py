@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -78,6 +79,11 @@ def test_the_short_way_for_ascii_gives_what_the_long_way_gives(text: str) -> Non
 )
 def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+@given(st.text(alphabet=" aBz09-'_`@l"))
+def test_the_short_way_to_plain_words_is_the_long_way(text: str) -> None:
+    assert words(text) == re.findall("[a-z0-9]+", text.lower())
 
 
 @given(st.text())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.folding import fold
+from olvido.folding import fold, split, words
 from olvido.ledger.identity import Key
 from olvido.names import canonical_name
 
@@ -98,6 +98,11 @@ def test_the_canonical_form_is_its_own(name: str) -> None:
     assert canonical_name(once) == once
     assert canonical_name(fold(name)) == once
     assert canonical_name(f"  {name}\t") == once
+
+
+@given(names | near_names)
+def test_the_words_of_the_canonical_form_stand_there_as_they_are(name: str) -> None:
+    assert split(canonical_name(name)) == words(canonical_name(name))
 
 
 @given(st.text(st.characters(max_codepoint=127)) | near_names.filter(str.isascii))

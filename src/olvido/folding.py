@@ -26,7 +26,6 @@ _SAME = {
     ord("ـ"): None,
     **dict.fromkeys(_UNSEEN, None),
 }
-_ASCII = str.maketrans({"`": "'"})
 _GEMINATE = re.compile(r"(?<=l)[.·](?=l)")
 # Scripts that put no space between words: Thai, Lao, Myanmar, Khmer, kana, Han and its extensions.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -54,7 +53,8 @@ def fold(text: str) -> str:
         seen = text
         if not text.isprintable():
             seen = "".join(c for c in text if c.isprintable() or c.isspace())
-        return _GEMINATE.sub("·", " ".join(seen.lower().translate(_ASCII).split()))
+        plain = " ".join(seen.lower().replace("`", "'").split())
+        return _GEMINATE.sub("·", plain) if "l.l" in plain else plain
     before, after = None, text
     while after != before:
         before = after
@@ -80,6 +80,9 @@ def words(text: str) -> list[str]:
 
 def split(text: str) -> list[str]:
     """The words of a text as its letters stand, accents and all."""
+    if text.isascii() and text.replace(" ", "").isalnum():
+        # Most names, in a tenth of the time.
+        return text.split()
     return _WORD.findall(text)
 
 

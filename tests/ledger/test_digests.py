@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.errors import InputError
-from olvido.ledger.digests import Digest, canonical_json, merkle_root, records_root
+from olvido.ledger.digests import Digest, canonical_json, keyed, merkle_root, records_root
 
 leaves = st.lists(st.binary(max_size=40), max_size=40)
 records = st.dictionaries(st.text(max_size=8), st.binary(min_size=32, max_size=32), min_size=1)
@@ -93,3 +94,17 @@ def test_any_change_changes_the_root(digests: dict[str, bytes], data: st.DataObj
 def test_a_leaf_is_not_a_node() -> None:
     inner = b"".join(hashlib.sha256(b"\x00" + leaf).digest() for leaf in (b"a", b"b"))
     assert merkle_root([inner]) != merkle_root([b"a", b"b"])
+
+
+@given(st.binary(max_size=64), st.binary(max_size=80), st.lists(st.binary(max_size=200)))
+def test_a_key_that_is_hashed_once_gives_the_macs_of_rfc_2104(
+    secret: bytes, purpose: bytes, messages: list[bytes]
+) -> None:
+    mac = keyed(secret, purpose)
+    said = [hmac.digest(secret, purpose + message, "sha256") for message in messages]
+    assert [mac(message) for message in messages] == said
+
+
+def test_a_key_longer_than_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 64 bytes"):
+        keyed(bytes(65), b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from olvido.errors import InputError
@@ -65,6 +65,37 @@ def canonical_json(value: object) -> bytes:
     b'{"a":["\\xc3\\xa9",null],"b":1}'
     """
     return _encode(value).encode()
+
+
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+def keyed(secret: bytes, purpose: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA-256 (RFC 2104) of messages that all begin with `purpose`, under one key.
+
+    The key is hashed once and not for each message, which takes half of the time of `hmac.digest`.
+
+    Args:
+        secret: at most 64 bytes.
+        purpose: what stands before every message.
+
+    >>> import hmac
+    >>> keyed(b"secret", b"of ")(b"Ana") == hmac.digest(b"secret", b"of Ana", "sha256")
+    True
+    """
+    if len(secret) > 64:
+        raise ValueError(f"expected a secret of at most 64 bytes, got {len(secret)}")
+    block = secret.ljust(64, b"\0")
+    inner = hashlib.sha256(block.translate(_INNER) + purpose)
+    outer = hashlib.sha256(block.translate(_OUTER))
+
+    def mac(message: bytes) -> bytes:
+        first, second = inner.copy(), outer.copy()
+        first.update(message)
+        second.update(first.digest())
+        return second.digest()
+
+    return mac
 
 
 def merkle_root(leaves: Sequence[bytes]) -> Digest:

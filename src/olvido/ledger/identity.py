@@ -6,18 +6,17 @@ test a guess at one.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from olvido.errors import InputError, StateError
 from olvido.files import write
 from olvido.folding import fold, words
-from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.digests import Digest, canonical_json, keyed
 from olvido.ledger.personal import canonical_id
 from olvido.names import canonical_name, loose_forms, name_forms
 
@@ -28,6 +27,9 @@ _KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})")
 _MAC = re.compile(r"(hmac-sha256|content|name):v([1-9][0-9]*):((?:[0-9]+:)?)([0-9a-f]{64})")
 _PURPOSES = {"hmac-sha256": b"subject", "content": b"content", "name": b"name"}
 _BOUND = re.compile('@([^@",\\s]+(?:,[^@",\\s]+)+)')
+
+
+_keyed = lru_cache(maxsize=64)(keyed)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -113,7 +115,7 @@ class Key:
         return self._forms(loose_forms(name)[1])
 
     def _forms(self, forms: Iterable[str]) -> frozenset[bytes]:
-        return frozenset(self._form(form.encode(), 0) for form in forms)
+        return frozenset(self._made_forms([form.encode() for form in forms], 0))
 
     def name(self, said: Sequence[str]) -> str:
         """A run of folded words (`olvido.folding.words`) that may name somebody, as a digest.
@@ -187,7 +189,7 @@ class Key:
 
     def current_form(self, form: bytes, since: int) -> bytes:
         """What `near` or `kept` of version `since` gave, as this version gives it."""
-        return self._form(form, since)
+        return self._made_forms([form], since)[0]
 
     def _renewed(self, found: re.Match[str]) -> str:
         kind, version, words_, mac = found.groups()
@@ -215,16 +217,16 @@ class Key:
     def _chained(self, purpose: bytes, message: bytes, since: int = 0) -> bytes:
         """Under each secret after version `since`, what the one before it made."""
         for secret in (*self.earlier, self.secret)[since:]:
-            message = hmac.digest(secret, purpose + b"\x00" + message, hashlib.sha256)
+            message = _keyed(secret, purpose + b"\x00")(message)
         return message
 
-    def _form(self, message: bytes, since: int) -> bytes:
+    def _made_forms(self, messages: list[bytes], since: int) -> list[bytes]:
         for secret in (*self.earlier, self.secret)[since:]:
-            message = hmac.digest(secret, b"form\x00" + message, hashlib.sha256)[:16]
-        return message
+            messages = [made[:16] for made in map(_keyed(secret, b"form\x00"), messages)]
+        return messages
 
     def _mac(self, purpose: bytes, message: bytes) -> bytes:
-        return hmac.digest(self.secret, purpose + b"\x00" + message, hashlib.sha256)
+        return _keyed(self.secret, purpose + b"\x00")(message)
 
     @classmethod
     def create(cls, path: Path) -> Key:

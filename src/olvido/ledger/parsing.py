@@ -19,12 +19,10 @@ from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Consent
 from olvido.ledger.formats.encodings import not_encodable
 from olvido.ledger.identity import Key, SubjectId
-from olvido.ledger.personal import Naming, looks_personal
+from olvido.ledger.personal import Naming
 from olvido.ledger.rows import COLUMNS, StoredRow, canonical_row
 
 _LONGEST_ID = 200
-# Two letters or a long number: without them an id names nobody.
-_TELLING = re.compile(r"[A-Za-z]{2}|\d{7}")
 _CONSENTS = frozenset(Consent)
 _TEXTS = ("prompt", "completion", "text", "source", "licence")
 
@@ -111,24 +109,28 @@ class RowParser:
             if column not in row:
                 raise InputError(_no_column(column, row))
         get = row.get
-        texts = []
-        for column in self._texts:
-            value = get(column)
+        texts = [get(column) for column in self._texts]
+        for value in texts:
             if value is not None and (type(value) is not str or not value or value.isspace()):
-                raise InputError(_no_text(column, value))
-            texts.append(value)
+                wrong = next(c for c, v in zip(self._texts, texts, strict=True) if v is value)
+                raise InputError(_no_text(wrong, value))
         prompt, completion, text, source, licence = texts
         if (prompt is None) is not (completion is None) or (prompt is None and text is None):
             raise InputError(self._no_content(prompt, completion))
         consent, collected, given = get(self._consent), get(self._collected), get(self._id)
         people = self._subjects_of(row)
         source = source or self._default_source
+        # Asked once: many rows of the same people come from one source.
+        if source is not None and (
+            source in self._pseudonyms or (source, people) not in self._innocent
+        ):
+            source = self._source(source, people)
         content: StoredRow = (
             prompt,
             completion,
             text,
             people,
-            None if source is None else self._source(source, people),
+            source,
             licence or self._default_licence,
             self._default_consent if consent is None else self._checked(consent),
             None if collected is None else _iso_date(self._collected, collected),
@@ -183,7 +185,7 @@ class RowParser:
         if value is None:
             return ()
         if type(value) is str or type(value) is int:
-            return self._people(value)
+            return self._known_subjects.get(value) or self._people(value)
         if not isinstance(value, list | tuple) or not all(type(v) in (str, int) for v in value):
             raise InputError(
                 f"expected {self._subjects[0]!r} as a name or a list of names, got {_kind(value)}"
@@ -204,7 +206,7 @@ class RowParser:
         if SubjectId.is_one(name):
             return self._key.current(name)
         subject = str(self._key.subject(name))
-        self.forms[subject] = self.forms.get(subject, frozenset()) | self._key.kept(name)
+        self.forms[subject] = self._key.kept(name).union(self.forms.get(subject, ()))
         self._names.setdefault(subject, set()).add(name)
         return subject
 
@@ -215,25 +217,20 @@ class RowParser:
 
     def _source(self, source: str, people: tuple[str, ...]) -> str:
         """The source, or its pseudonym once it is known to be personal."""
-        found = self._pseudonyms.get(source)
-        if found is None and (source, people) not in self._innocent:
-            if self._is_personal(source, people):
-                found = self._pseudonyms[source] = self._key.pseudonym(source)
-            else:
-                # Asked once: many rows of the same people come from one source.
+        if source not in self._pseudonyms:
+            if not self._is_personal(source, people):
                 self._innocent.add((source, people))
-        return found or source
+                return source
+            self._pseudonyms[source] = self._key.pseudonym(source)
+        return self._pseudonyms[source]
 
     def _is_personal(self, text: str, people: tuple[str, ...]) -> bool:
         """Whether an id or a source looks personal, or names somebody whom its row is about."""
-        if people and (not text.isascii() or _TELLING.search(text)):
-            naming = self._naming.get(people)
-            if naming is None:
-                names = [name for subject in people for name in self._names.get(subject, ())]
-                naming = self._naming[people] = Naming(names)
-            if naming.in_text(text):
-                return True
-        return looks_personal(text)
+        naming = self._naming.get(people)
+        if naming is None:
+            names = [name for subject in people for name in self._names.get(subject, ())]
+            naming = self._naming[people] = Naming(names)
+        return naming.personal(text)
 
     def _checked(self, value: object) -> str:
         if not isinstance(value, str) or value not in _CONSENTS:

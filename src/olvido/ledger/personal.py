@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from string import ascii_letters, digits
 from urllib.parse import unquote
 
-from olvido.folding import fold, words
+from olvido.folding import fold, split, words
 from olvido.names import TITLES, canonical_name
 
 _EMAIL = re.compile(r"[^\s@<>\"',;:/]+@(?:[^\s@/.]+\.)+[^\W\d_]{2,}")
@@ -64,10 +64,12 @@ _SUSPECT = re.compile(
     r"[@%+\s]|[^\x00-\x7f]|\d{8}|\d{3}[A-Za-z](?![A-Za-z0-9])|\d{2,4}\)?[ .-]\(?\d{2,4}[.-]\d"
     r"|\d{6}[-+A-Za-z]\d{3}"
 )
-# Which ids have none depends on where they have letters and digits, and that most have alike.
+# Two letters or a long number: without them an id names nobody.
+_TELLING = re.compile(r"[A-Za-z]{2}|\d{7}|[^\x00-\x7f]")
+# All this depends on where an id has letters and digits, and that most have alike.
 _SHAPE = bytes.maketrans((digits + ascii_letters).encode(), b"0" * 10 + b"a" * 52)
 _MOST_SHAPES = 10_000
-_innocent_shapes: set[bytes] = set()
+_shapes: dict[bytes, tuple[bool, bool, bool]] = {}
 _COUNTED = re.compile(r"[A-Za-z]*[-_:/.]?\d{0,14}")
 _DIGEST = re.compile(
     r"(?:\w+:)?[\da-f]{32,}|[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}", re.IGNORECASE | re.ASCII
@@ -88,13 +90,22 @@ def looks_personal(text: str) -> bool:
     >>> [looks_personal(t) for t in ("42", "r-000017", "2025-03-31", "Common Crawl")]
     [False, False, False, False]
     """
+    return _shape(text)[2] and _is_one(text)
+
+
+def _shape(text: str) -> tuple[bool, bool, bool]:
+    """What an id's shape tells: may it name somebody, is it written plainly, is it suspect."""
     shape = text.encode().translate(_SHAPE)
-    if shape in _innocent_shapes:
-        return False
-    if _COUNTED.fullmatch(text) or not _SUSPECT.search(text):
-        if len(_innocent_shapes) < _MOST_SHAPES:
-            _innocent_shapes.add(shape)
-        return False
+    told = _shapes.get(shape)
+    if told is None:
+        suspect = not _COUNTED.fullmatch(text) and bool(_SUSPECT.search(text))
+        told = bool(_TELLING.search(text)), bool(_PLAIN.fullmatch(text)), suspect
+        if len(_shapes) < _MOST_SHAPES:
+            _shapes[shape] = told
+    return told
+
+
+def _is_one(text: str) -> bool:
     if _DIGEST.fullmatch(text):
         return False
     seen = fold(unquote(text))
@@ -152,31 +163,42 @@ class Naming:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._first: set[str] = set()
+        self._names: list[list[str]] = []
         self._runs: set[str] = set()
         for name in names:
             canonical = canonical_name(name)
-            for said in (words(canonical), words(canonical.partition("@")[0])):
+            parts = (canonical, canonical.partition("@")[0]) if "@" in canonical else (canonical,)
+            for said in map(split, parts):
                 whole = "".join(said)
                 # A counter that is somebody's number would be found in every other id.
                 if len(whole) > 1 and not (whole.isdigit() and len(whole) < _LONG):
-                    self._know(said)
+                    self._names.append(said)
+        self._first = [said[0] for said in self._names]
 
     def _know(self, said: list[str]) -> None:
         """Keep a name's words: in either order, the first and the last alone, and in one word."""
-        self._first.add(said[0])
         for order in (said, said[1:] + said[:1], [said[0], said[-1]], [said[-1], said[0]]):
             joined = "".join(order)
             self._runs |= {f" {' '.join(order)} ", f" {joined} "}
             if joined.isalpha() and len(said) > 1 and len(joined) >= _LONG:
                 self._runs.add(joined)
 
+    def personal(self, text: str) -> bool:
+        """Whether the text names one of them, or is personal whoever they are."""
+        telling, plain, suspect = _shape(text)
+        if telling:
+            lower = text.lower() if plain else ""
+            for first in self._first:
+                # Asked of every id: most have nothing of a name.
+                if (not plain or first in lower) and self.in_text(text):
+                    return True
+        return suspect and _is_one(text)
+
     def in_text(self, text: str) -> bool:
         """Whether the text has the words of a name, or one word that they make."""
-        if _PLAIN.fullmatch(text):
-            lower = text.lower()
-            if not any(first in lower for first in self._first):
-                return False
+        # Most texts of most people do not come so far.
+        while self._names:
+            self._know(self._names.pop())
         said = words(unquote(text).replace("_", " "))
         spread, joined = f" {' '.join(said)} ", "".join(said)
         return any(run in (spread if run[0] == " " else joined) for run in self._runs)

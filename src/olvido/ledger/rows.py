@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain
 from json.encoder import encode_basestring as _quote
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,13 +60,9 @@ _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected
 _BATCH = 5_000
 _FINISHED = re.compile(r"[0-9a-f]{64}\.parquet")
 
-# Canonical JSON has its names sorted.
-_OPENINGS = [f'"{name}":' for name in sorted(COLUMNS)]
-_sorted_values = itemgetter(*[COLUMNS.index(name) for name in sorted(COLUMNS)])
-
 
 def canonical_row(row: StoredRow) -> bytes:
-    """What `canonical_json` makes of a stored row without its absent values, in half the time.
+    """What `canonical_json` makes of a stored row without its absent values, in less time.
 
     Only for rows that were checked: a file may hold anything, and takes `canonical_json`.
 
@@ -75,12 +70,28 @@ def canonical_row(row: StoredRow) -> bytes:
     >>> canonical_row(row).decode()
     '{"consent":"unknown","id":"7","subjects":["a","b"],"text":"é"}'
     """
-    members = []
-    for opening, value in zip(_OPENINGS, _sorted_values(row), strict=True):
-        if value is not None:
-            quoted = _quote(value) if type(value) is str else f"[{','.join(map(_quote, value))}]"
-            members.append(opening + quoted)
-    return f"{{{','.join(members)}}}".encode()
+    identifier, prompt, completion, text, subjects, *rest = row
+    source, licence, consent, collected, extras = rest
+    # In the order of their names, around the first that every row has.
+    told = f'"consent":{_quote(consent)}'
+    if completion is not None:
+        told = f'"completion":{_quote(completion)},{told}'
+    if collected is not None:
+        told = f'"collected_at":{_quote(collected)},{told}'
+    if extras is not None:
+        told = f'{told},"extras":{_quote(extras)}'
+    if identifier is not None:
+        told = f'{told},"id":{_quote(identifier)}'
+    if licence is not None:
+        told = f'{told},"licence":{_quote(licence)}'
+    if prompt is not None:
+        told = f'{told},"prompt":{_quote(prompt)}'
+    if source is not None:
+        told = f'{told},"source":{_quote(source)}'
+    told = f'{told},"subjects":[{",".join(map(_quote, subjects))}]'
+    if text is not None:
+        told = f'{told},"text":{_quote(text)}'
+    return f"{{{told}}}".encode()
 
 
 def row_digest(key: bytes, canonical: bytes) -> bytes:

@@ -162,3 +162,29 @@ def test_a_damaged_saved_dataset_is_refused(tmp_path: Path, write: Write) -> Non
     part.write_bytes(part.read_bytes()[:40])
     with pytest.raises(StateError, match="damaged"):
         list(read_rows(folder))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": "a", "text": "Ana", "id": "b"}',
+        '{"id" :"a", "id" :"b"}',
+        '{"text": "ratio 1:2", "text": "Joan", "id": "c"}',
+        '{"id": "a", "text": {"by": "Ana", "by": "Joan"}}',
+        '{"a": 1, "\\u0061": 2, "b": 3, "c": 4}',
+        '{"id": "a", "id": "b", "text": "at 10:30"}',
+    ],
+)
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5])
+def test_a_name_that_stands_twice_is_refused_after_whatever_line(
+    tmp_path: Path, line: str, width: int
+) -> None:
+    """How a line is decoded depends on how many names the one before it had."""
+    first = {f"n{i}": "x" for i in range(width)}
+    path = tmp_path / "x.jsonl"
+    path.write_text(f"{json.dumps(first)}\n{line}\n{json.dumps(first)}\n")
+    (_, one), (number, other), (_, last) = read_rows(path)
+    assert one == last == first
+    assert number == 2
+    assert isinstance(other, BadRow)
+    assert "twice" in other.reason

@@ -6,7 +6,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
-from itertools import chain, compress, count, islice
+from itertools import chain, count, islice, repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Connection, Table, func, insert, select, true
@@ -110,46 +111,52 @@ def add(
         )
     )
     first = next_pk(connection, schema.subjects.c.pk)
-    _add_records(change, pk, records)
-    _add_forms(change, forms, first)
+    _add_forms(change, forms, first, _add_records(change, pk, records, first))
     return dataset
 
 
-def _add_records(change: Change, dataset: int, records: Iterable[NewRecord]) -> None:
+def _add_records(
+    change: Change, dataset: int, records: Iterable[NewRecord], first: int
+) -> dict[str, int]:
+    """Add records, and give back the numbers of their subjects; new ones begin with `first`."""
     connection, stream = change.connection, change.states.stream()
-    pks = count(next_pk(connection, schema.records.c.pk))
+    pk = next_pk(connection, schema.records.c.pk)
     known: dict[str, int] = {}
-    for chunk in chunks(zip(pks, records, strict=False), BULK):
+    for chunk in chunks(records, BULK):
+        # By columns, not row by row: that takes a third of the time.
+        pks = range(pk, pk := pk + len(chunk))
+        ids, digests, people, provenances = zip(*chunk, strict=True)
         # A column that is absent throughout is not worth a parameter for every row.
-        provenances = {provenance for _, (_, _, _, provenance) in chunk}
-        told = [any(values) for values in zip(*provenances, strict=True)]
-        columns = ("pk", "dataset", "id", "digest", *compress(_PROVENANCE, told))
-        values = {given: tuple(compress(given, told)) for given in provenances}
-        rows = [
-            (pk, dataset, identifier, digest, *values[provenance])
-            for pk, (identifier, digest, _, provenance) in chunk
-        ]
-        _insert(connection, schema.records, columns, rows)
-        named = chain.from_iterable([subjects for _, (_, _, subjects, _) in chunk])
+        columns = {
+            name: map(itemgetter(at), provenances)
+            for at, name in enumerate(_PROVENANCE)
+            if any(provenance[at] for provenance in set(provenances))
+        }
+        rows = zip(pks, repeat(dataset), ids, digests, *columns.values(), strict=False)
+        _insert(connection, schema.records, ("pk", "dataset", "id", "digest", *columns), list(rows))
         # In the order of their records, so that the index from subject to record grows at its end.
-        fresh = dict.fromkeys([subject for subject in named if subject not in known])
-        known.update(_subject_pks(connection, fresh))
-        links = [(pk, known[s]) for pk, (_, _, subjects, _) in chunk for s in subjects]
+        named = dict.fromkeys(chain.from_iterable(people))
+        known |= _subject_pks(connection, [s for s in named if s not in known], first)
+        links = [(pk, known[s]) for pk, subjects in zip(pks, people, strict=True) for s in subjects]
         _insert(connection, schema.record_subjects, ("record", "subject"), links)
-        stream.add(
-            [pk for pk, _ in chunk],
-            [identifier for _, (identifier, *_) in chunk],
-            [digest for _, (_, digest, *_) in chunk],
-            [provenance for _, (_, _, _, provenance) in chunk],
-            [subjects for _, (_, _, subjects, _) in chunk],
-        )
+        stream.add(pks, ids, digests, provenances, people)
     change.state((RECORDS, dataset), stream.digest())
+    return known
 
 
-def _add_forms(change: Change, forms: Mapping[str, Collection[bytes]], first: int) -> None:
-    """Keep forms of names; `first` is the number of the first subject that came with them."""
+def _add_forms(
+    change: Change, forms: Mapping[str, Collection[bytes]], first: int, known: dict[str, int]
+) -> None:
+    """Keep forms of names.
+
+    Args:
+        change: to which they belong.
+        forms: of the names of subjects.
+        first: number of the first subject that came with them.
+        known: numbers of those who are in its records.
+    """
     connection, table = change.connection, schema.subject_forms
-    known = _subject_pks(connection, forms)
+    known |= _subject_pks(connection, [s for s in forms if s not in known], first)
     # Sorted as the table is, which then grows at its end.
     rows = sorted((form, known[subject]) for subject, some in forms.items() for form in some)
     # Of a person who is new here none can be there already.
@@ -197,16 +204,19 @@ def _insert(
         connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in rows])
 
 
-def _subject_pks(connection: Connection, subjects: Collection[str]) -> dict[str, int]:
-    """The numbers of these subjects, given to those who have none yet."""
+def _subject_pks(connection: Connection, subjects: Collection[str], first: int) -> dict[str, int]:
+    """The numbers of these subjects, given to those who have none yet.
+
+    Those who were given one since `first` was the next number are not among `subjects`.
+    """
     table = schema.subjects
     known: dict[str, int] = {}
-    first = next_pk(connection, table.c.pk)
     if first > 1:
         for chunk in chunks(subjects):
             for row in connection.execute(select(table).where(table.c.subject.in_(chunk))):
                 known[row.subject] = row.pk
-    fresh = {s: pk for pk, s in enumerate((s for s in subjects if s not in known), first)}
+    new = [subject for subject in subjects if subject not in known]
+    fresh = dict(zip(new, count(next_pk(connection, table.c.pk)), strict=False))
     _insert(connection, table, ("pk", "subject"), [(pk, s) for s, pk in fresh.items()])
     return known | fresh
 

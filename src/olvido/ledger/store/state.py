@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, Table, select, tuple_
 
-from olvido.ledger.digests import canonical_json
+from olvido.ledger.digests import canonical_json, keyed
 from olvido.ledger.identity import Key
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import BULK, FORMS, RECORDS, chunks
@@ -169,11 +169,10 @@ class States:
         functions and their application to memory integrity checking", MSet-Add-Hash).
         """
         total, none = int(before or "0", 16), before is None
+        mac = keyed(self._secret, b"form\x00")
         for form, subject in forms:
             none = False
-            message = b"form\x00" + subject.to_bytes(8, "big", signed=True) + form
-            made = hmac.digest(self._secret, message, "sha256")
-            total += int.from_bytes(made, "big")
+            total += int.from_bytes(mac(subject.to_bytes(8, "big", signed=True) + form), "big")
         return None if none else f"{total % 2**256:064x}"
 
     def stream(self) -> RecordStream:
@@ -205,11 +204,11 @@ class RecordStream:
         """Add a chunk, column by column: that takes a fifth of what row by row would."""
         kinds = {provenance: number for number, provenance in enumerate(dict.fromkeys(provenances))}
         columns = [
-            pks,
+            list(pks),
             ids,
             list(map(bytes.hex, digests)),
             list(kinds),
-            [kinds[provenance] for provenance in provenances],
+            list(map(kinds.__getitem__, provenances)),
             [people if len(people) < 2 else sorted(people) for people in subjects],
         ]
         self._digest.update(canonical_json(columns))
