@@ -64,6 +64,7 @@ WORKING: dict[str, list[str]] = {
     "request plan": ["req-0001", "--model", "previous"],
     "request run": ["req-0002", "--method", "retrain", "--references", "1"],
     "request approve": ["req-0002", "--by", "Marta"],
+    "request import": ["requests.csv"],
     "request note": ["req-0001", "--text", "a look", "--by", "Marta"],
     "request assign": ["req-0001", "--to", "Marta", "--by", "Marta"],
     "request close": ["req-0001", "--done", "backups=none", "--done", "recipients=none"],
@@ -133,6 +134,7 @@ WRONG: dict[str, list[str]] = {
     "request plan": ["req-9999"],
     "request run": ["req-0001"],
     "request approve": ["req-0001", "--by", "Marta"],
+    "request import": ["FILES/small/config.json"],
     "request note": ["req-0001", "--text", "a@b.example", "--by", "Marta"],
     "request assign": ["req-0001", "--to", "Nobody", "--by", "Marta"],
     "request close": ["req-0001", "--erase", "nothing"],
@@ -180,6 +182,7 @@ def filled(
     monkeypatch.chdir(here / "workspace")
     resident = city_of_twelve.residents[1].name
     Accounts.of(Settings.find(environment={})).new("privacy", "Marta")
+    Path("requests.csv").write_text(f"subject,law\n{resident},gdpr\n", "utf-8")
 
     def fill(arguments: list[str]) -> list[str]:
         (certificate,) = Path("certificates").iterdir()

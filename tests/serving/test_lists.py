@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import re
 from collections.abc import Callable
@@ -82,6 +84,30 @@ def test_pages_and_api_filter_alike_and_refuse_what_is_no_filter(many: TestClien
             answer = many.get(f"{path}?{query}")
             assert answer.status_code == 422, query
             assert "expected" in answer.text
+
+
+def test_a_list_can_be_had_as_a_file_without_anybody_in_it(
+    many: TestClient, settings: Settings, bearer: Callable[[str], dict[str, str]], tmp_path: Path
+) -> None:
+    marta = Accounts.of(settings).new("privacy", "=Marta+")[0].account
+    sent = {"owner": marta}
+    many.post("/api/requests/req-0001/owner", json=sent, headers=bearer("privacy"))
+    table = many.get("/requests.csv?status=all")
+    assert table.headers["Content-Disposition"] == 'attachment; filename="requests.csv"'
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    document = many.get("/requests.json?status=all").json()["requests"]
+    assert [row["id"] for row in rows] == [row["id"] for row in document]
+    assert {row["id"]: row["owner"] for row in document}["req-0001"] == marta
+    assert [
+        row["id"] for row in csv.DictReader(many.get("/requests.csv?law=ccpa").text.split("\n"))
+    ]
+    assert not re.search("hmac|Puig|Vila|Marta", table.text + json.dumps(document))
+    command = ["--workspace", str(settings.workspace), "request", "list", "--csv"]
+    assert run([*command, str(tmp_path / "list.csv")]) == 0
+    assert (tmp_path / "list.csv").read_bytes().decode() == table.text
+    assert run([*command, str(tmp_path / "list.csv")]) == 2
+    refused = many.get("/requests.csv", headers=bearer("requester"))
+    assert refused.status_code == 403
 
 
 def test_the_command_line_lists_the_same(

@@ -298,6 +298,25 @@ class Step:
     detail: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a request says before it is one: see `Request`; `detail` is what its first step keeps.
+
+    `received_at` is None for now.
+    """
+
+    kind: RequestKind
+    subject: SubjectId | None = None
+    scope: Mapping[str, Any] = field(default_factory=dict)
+    law: str | None = None
+    received_at: datetime | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.received_at is not None and self.received_at.tzinfo is None:
+            raise InputError(f"expected received_at with a time zone, got {self.received_at}")
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """What the team said of a request: a text, or in `owner` who works on it from then on.

@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 from olvido.accounts import Accounts, Right
-from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.errors import AskedBefore, InputError, StateError
+from olvido.ledger.facts import Request, RequestKind, RequestStatus, Wish
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.calendar import (
@@ -62,7 +62,19 @@ _S = RequestStatus
 _WAY = (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED)
 
 
-def receive(
+def receive(office: Office, subject: str | None = None, **said: Any) -> Request:
+    """Enter a request: see `wish`, which takes what it says.
+
+    Raises as `wish`, and InputError where an open request asks for the same; nothing is entered.
+    """
+    made = wish(office, subject, **said)
+    (entered,) = office.store.add_requests([made])
+    if isinstance(entered, AskedBefore):
+        raise entered
+    return entered
+
+
+def wish(
     office: Office,
     subject: str | None = None,
     *,
@@ -75,8 +87,8 @@ def receive(
     law: str | None = None,
     received_at: datetime | None = None,
     nothing_found: bool = False,
-) -> Request:
-    """Enter a request. A subject's name is digested at once and kept nowhere.
+) -> Wish:
+    """What a request will say. A subject's names are digested at once and kept nowhere.
 
     Args:
         office: a workspace, or its front.
@@ -94,8 +106,7 @@ def receive(
             is held.
 
     Raises:
-        InputError: the kind is unknown or not about this, nothing in the ledger is, or an open
-            request asks for the same; nothing is entered.
+        InputError: the kind is unknown or not about this, or nothing in the ledger is.
         UnknownName: no such law, dataset, record or model.
     """
     if kind not in list(RequestKind):
@@ -137,8 +148,8 @@ def receive(
         scope = {"also": sorted(map(str, others))} if others else {}
     else:
         scope = _scope(store, source, dataset, records, model)
-    return store.add_request(
-        RequestKind(kind),
+    return Wish(
+        kind=RequestKind(kind),
         subject=who,
         scope=scope,
         law=law,

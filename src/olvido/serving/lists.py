@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -10,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.requests.laws import laws as known_laws
-from olvido.requests.listing import OPEN, Filter
+from olvido.requests.listing import OPEN, Filter, as_csv, exported
 from olvido.serving.boundary.authentication import Caller
 from olvido.serving.rendering import OWN, ROWS, Follow, Skip, page, turning, within
 
@@ -55,16 +56,35 @@ def wanted(
 Wanted = Annotated[Filter, Depends(wanted)]
 
 
-def address(asked: Filter, **more: object) -> str:
-    """Where a list is shown."""
+def address(asked: Filter, path: str = "/", **more: object) -> str:
+    """Where a list is shown, or had as a file."""
     said = urlencode(asked.asked() | {name: str(value) for name, value in more.items()})
-    return f"/?{said}" if said else "/"
+    return f"{path}?{said}" if said else path
 
 
 @router.get("/")
 def inbox(request: Request, caller: Follow, asked: Wanted, skip: Skip = 0) -> HTMLResponse:
     """Open requests, or those asked for; the fewest days left first."""
     return _inbox(request, caller, asked, skip)
+
+
+@router.get("/requests.csv")
+def table(caller: Follow, asked: Wanted) -> Response:
+    """Those requests as a table: no name, and no digest of one."""
+    return _file(as_csv(caller.tenant.inbox.rows(asked)), "csv")
+
+
+@router.get("/requests.json")
+def document(caller: Follow, asked: Wanted) -> Response:
+    """The same for programs."""
+    found = {"requests": exported(caller.tenant.inbox.rows(asked))}
+    return _file(json.dumps(found, ensure_ascii=False, indent=1), "json")
+
+
+def _file(text: str, ending: str) -> Response:
+    told = {"Content-Disposition": f'attachment; filename="requests.{ending}"'}
+    media = {"csv": "text/csv", "json": "application/json"}[ending]
+    return Response(text, media_type=media, headers=told)
 
 
 @router.get("/overview")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from olvido.cli.answering.front import Id, day, described, fronted
-from olvido.cli.answering.noting import commands
+from olvido.cli.answering.many import commands
 from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import InputError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,6 +75,7 @@ def new(
 ) -> None:
     """Enter a request. A name is digested at once and kept nowhere."""
     from olvido.requests.desk import receive
+    from olvido.requests.intake import moment
     from olvido.requests.persons import NobodyFound, look_up
 
     with fronted(terminal) as front:
@@ -91,7 +92,7 @@ def new(
                 records=record or (),
                 model=model,
                 law=law,
-                received_at=None if received is None else _moment(received, front.settings),
+                received_at=None if received is None else moment(received, front.settings),
                 nothing_found=nothing_found,
             )
         except NobodyFound as error:
@@ -239,68 +240,6 @@ def again(terminal: Terminal, identifier: Id) -> None:
         show(terminal, front, request, f"Next: olvido request locate {request.id}")
 
 
-@commands.command("list")
-@command
-def listing(
-    terminal: Terminal,
-    waiting: Annotated[
-        bool, typer.Option("--open", help="Only those that are not closed.")
-    ] = False,
-    status: Annotated[str, typer.Option("--status", help="Only those that came so far.")] = "",
-    kind: Annotated[str, typer.Option("--kind", help="Only those that ask for this.")] = "",
-    law: Annotated[str, typer.Option("--law", help="Only those under it, or under none.")] = "",
-    due: Annotated[
-        str, typer.Option("--due", help="Only those that are late, soon (7 days), later or none.")
-    ] = "",
-    received: Annotated[
-        str, typer.Option("--received", metavar="MONTH", help="Only those that came then.")
-    ] = "",
-    answered: Annotated[
-        str, typer.Option("--answered", metavar="MONTH", help="Only those answered then.")
-    ] = "",
-    owner: Annotated[
-        str, typer.Option("--owner", help="Only those of this account, or of none.")
-    ] = "",
-    about: Annotated[
-        str,
-        typer.Option(
-            "--about",
-            help="Only those about this person, source, dataset, record or model.",
-        ),
-    ] = "",
-) -> None:
-    """Show requests with the days that are left to answer them: all, or those asked for."""
-    from olvido.requests.listing import ALL, OPEN, Filter, row_of, search
-
-    if waiting and status:
-        raise InputError("give --open or --status, not both")
-    asked = Filter.of(
-        status=OPEN if waiting else status or ALL,
-        kind=kind,
-        law=law,
-        due=due,
-        received=received,
-        answered=answered,
-    )
-    with fronted(terminal) as front:
-        if owner:
-            asked = asked.but(owner=account_of(front, owner))
-        every = {one.id: one for one in front.store.requests()}
-        rows = [row_of(one, front.settings) for one in every.values()]
-        if about:
-            named = search(rows, front.store.key, about)
-            one = named if isinstance(named, str) else None
-            asked = asked.but(about=named.about if isinstance(named, Filter) else "")
-            rows = [row for row in rows if isinstance(named, Filter) or row["id"] == one]
-        found = [described(every[row["id"]], front.settings) for row in asked.of_rows(rows)]
-    shown = [
-        (r["id"], r["kind"], r["status"], r["received_at"][:10], r["law"], r["due"], r["days_left"])
-        for r in found
-    ]
-    columns = ("id", "kind", "status", "received", "law", "due", "days left")
-    terminal.emit({"requests": found}, table(columns, shown))
-
-
 @commands.command("show")
 @command
 def show_one(terminal: Terminal, identifier: Id) -> None:
@@ -321,16 +260,6 @@ def show_one(terminal: Terminal, identifier: Id) -> None:
         f"Next, {step.who}: {step.says} {step.command or ''}".strip(),
         f"Letters that fit: {', '.join(letters) or 'none'}",
     )
-
-
-def account_of(front: Front, name: str) -> str:
-    """The id of the account of this label or id; `none` as it is."""
-    from olvido.accounts import Accounts, Right
-    from olvido.requests.listing import NOBODY
-
-    if name == NOBODY:
-        return name
-    return Accounts.of(front.settings).named(name, Right.WORK).id
 
 
 def described(request: Request, settings: Settings) -> dict[str, Any]:
@@ -386,11 +315,3 @@ def day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise InputError(f"expected a day like 2026-11-24, got {text!r}") from None
-
-
-def _moment(text: str, settings: Settings) -> datetime:
-    """A day, as the moment it begins where the team works."""
-    from zoneinfo import ZoneInfo
-
-    begins = day(text)
-    return datetime(begins.year, begins.month, begins.day, tzinfo=ZoneInfo(settings.timezone))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from olvido.errors import InputError
+from olvido.errors import AskedBefore
 from olvido.ledger.facts import (
     ClosureItem,
     Exit,
@@ -14,10 +15,27 @@ from olvido.ledger.facts import (
     RequestBrief,
     RequestKind,
     RequestStatus,
+    Wish,
 )
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import closure, requests
 from olvido.ledger.store.logged import Logged
+
+
+class _NotMeant(Exception):
+    """Ends a change that shall leave nothing behind."""
+
+
+def _told(request: Request) -> dict[str, Any]:
+    """What the log says of a request that was received."""
+    about: dict[str, Any] = {
+        "id": request.id,
+        "kind": request.kind,
+        "subject": request.subject and str(request.subject),
+    }
+    if "also" in request.scope:
+        about["also"] = request.scope["also"]
+    return about | {"law": request.law}
 
 
 class Answering(Logged):
@@ -37,27 +55,44 @@ class Answering(Logged):
 
         Raises InputError where an open request asks for the same.
         """
-        if received_at is not None and received_at.tzinfo is None:
-            raise InputError(f"expected received_at with a time zone, got {received_at}")
-        with self._write() as change:
-            request = requests.add(
-                change,
-                kind=RequestKind(kind),
-                subject=subject and self._current(subject),
-                scope=scope or {},
-                law=law,
-                received_at=received_at,
-                detail=detail or {},
-            )
-            about = {
-                "id": request.id,
-                "kind": request.kind,
-                "subject": request.subject and str(request.subject),
-            }
-            if "also" in request.scope:
-                about["also"] = request.scope["also"]
-            change.log("request-received", about | {"law": law})
-        return request
+        wish = Wish(
+            kind=RequestKind(kind),
+            subject=subject,
+            scope=scope or {},
+            law=law,
+            received_at=received_at,
+            detail=detail or {},
+        )
+        (made,) = self.add_requests([wish])
+        if isinstance(made, AskedBefore):
+            raise made
+        return made
+
+    def add_requests(
+        self, wishes: Sequence[Wish], *, only_try: bool = False
+    ) -> tuple[Request | AskedBefore, ...]:
+        """Add several requests in one change: all of them, or none.
+
+        Where one asks for what an open one asks, one of these among them, what stands for it is
+        that error, and nothing is added. With `only_try` nothing is added in any case.
+        """
+        answers: list[Request | AskedBefore] = []
+        try:
+            with self._write() as change:
+                for wish in wishes:
+                    subject = wish.subject and self._current(wish.subject)
+                    try:
+                        answers.append(requests.add(change, replace(wish, subject=subject)))
+                    except AskedBefore as error:
+                        answers.append(error)
+                if only_try or any(isinstance(one, AskedBefore) for one in answers):
+                    raise _NotMeant
+                for request in answers:
+                    assert isinstance(request, Request)
+                    change.log("request-received", _told(request))
+        except _NotMeant:
+            pass
+        return tuple(answers)
 
     def advance_request(
         self,

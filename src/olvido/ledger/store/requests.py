@@ -11,7 +11,7 @@ from sqlalchemy import Connection, case, func, insert, or_, select, true, update
 
 from olvido.errors import AskedBefore, InputError, UnknownName
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.facts import Note, Request, RequestBrief, RequestKind, RequestStatus, Step
+from olvido.ledger.facts import Note, Request, RequestBrief, RequestKind, RequestStatus, Step, Wish
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import next_pk
@@ -40,40 +40,31 @@ _NEXT: Mapping[RequestStatus, frozenset[RequestStatus]] = {
 }
 
 
-def add(
-    change: Change,
-    *,
-    kind: RequestKind,
-    subject: SubjectId | None,
-    scope: Mapping[str, Any],
-    law: str | None,
-    received_at: datetime | None,
-    detail: Mapping[str, Any],
-) -> Request:
+def add(change: Change, wish: Wish) -> Request:
     """Insert a request as received. Raises AskedBefore where an open one asks the same."""
     connection, table = change.connection, schema.requests
-    _refuse_twice(connection, kind, subject, scope)
+    _refuse_twice(connection, wish.kind, wish.subject, wish.scope)
     pk = next_pk(connection, table.c.pk)
     change.touch("request", [(pk,)])
     request = Request(
         id=f"req-{pk:04d}",
-        kind=kind,
-        subject=subject,
-        scope=dict(scope),
-        law=law,
-        received_at=received_at or change.at,
+        kind=wish.kind,
+        subject=wish.subject,
+        scope=dict(wish.scope),
+        law=wish.law,
+        received_at=wish.received_at or change.at,
         status=RequestStatus.RECEIVED,
-        history=(Step(RequestStatus.RECEIVED, change.at, dict(detail)),),
+        history=(Step(RequestStatus.RECEIVED, change.at, dict(wish.detail)),),
         report=None,
     )
     connection.execute(
         insert(table).values(
             pk=pk,
             id=request.id,
-            kind=kind,
-            subject=subject and str(subject),
-            scope=_scope(scope),
-            law=law,
+            kind=request.kind,
+            subject=request.subject and str(request.subject),
+            scope=_scope(request.scope),
+            law=request.law,
             received_at=request.received_at.isoformat(),
             status=request.status,
         )

@@ -1,5 +1,6 @@
 """Lists of requests: their rows, what they are filtered by, and what they come to together."""
 
+from olvido.requests.listing.export import as_csv, exported
 from olvido.requests.listing.filters import ALL, DUE, NOBODY, OPEN, STATUSES, Filter, search
 from olvido.requests.listing.rows import Row, in_order, row_of, row_of_brief
 from olvido.requests.listing.summary import MONTHS, summary
@@ -13,6 +14,8 @@ __all__ = [
     "STATUSES",
     "Filter",
     "Row",
+    "as_csv",
+    "exported",
     "in_order",
     "row_of",
     "row_of_brief",

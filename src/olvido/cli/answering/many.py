@@ -1,0 +1,131 @@
+"""`olvido request list` and `request import`: many requests at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.cli.answering.front import described, fronted
+from olvido.cli.answering.noting import commands
+from olvido.cli.given.output import Terminal, command, table
+from olvido.errors import InputError
+
+if TYPE_CHECKING:
+    from olvido.requests.desk import Front
+
+__all__ = ["commands"]
+
+
+@commands.command("import")
+@command
+def import_(
+    terminal: Terminal,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, one request a row.")],
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="Of a file that is not UTF-8, as cp1252.")
+    ] = None,
+) -> None:
+    """Enter the requests of a file: all of them, or none. Names are digested and kept nowhere."""
+    from olvido.requests.intake import import_requests
+
+    with fronted(terminal) as front:
+        made = import_requests(front, file, encoding=encoding)
+    found: list[dict[str, Any]] = [
+        {
+            "line": one.line,
+            "id": one.request.id,
+            "kind": one.request.kind.value,
+            "records": list(one.found),
+        }
+        for one in made
+    ]
+    shown = [(r["line"], r["id"], r["kind"], ", ".join(map(str, r["records"]))) for r in found]
+    terminal.emit(
+        {"requests": found},
+        table(("line", "id", "kind", "records by name"), shown),
+        f"{len(found)} requests are entered. {file} says who asked, in clear: remove it when it is "
+        "needed no more.",
+    )
+
+
+@commands.command("list")
+@command
+def listing(
+    terminal: Terminal,
+    waiting: Annotated[
+        bool, typer.Option("--open", help="Only those that are not closed.")
+    ] = False,
+    status: Annotated[str, typer.Option("--status", help="Only those that came so far.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="Only those that ask for this.")] = "",
+    law: Annotated[str, typer.Option("--law", help="Only those under it, or under none.")] = "",
+    due: Annotated[
+        str, typer.Option("--due", help="Only those that are late, soon (7 days), later or none.")
+    ] = "",
+    received: Annotated[
+        str, typer.Option("--received", metavar="MONTH", help="Only those that came then.")
+    ] = "",
+    answered: Annotated[
+        str, typer.Option("--answered", metavar="MONTH", help="Only those answered then.")
+    ] = "",
+    owner: Annotated[
+        str, typer.Option("--owner", help="Only those of this account, or of none.")
+    ] = "",
+    about: Annotated[
+        str,
+        typer.Option(
+            "--about",
+            help="Only those about this person, source, dataset, record or model.",
+        ),
+    ] = "",
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write them there as a table.")
+    ] = None,
+) -> None:
+    """Show requests with the days that are left to answer them: all, or those asked for."""
+    from olvido.files import write
+    from olvido.requests.listing import ALL, OPEN, Filter, as_csv, in_order, row_of, search
+
+    if csv is not None and csv.exists():
+        raise InputError(f"{csv} exists: name a new file")
+    if waiting and status:
+        raise InputError("give --open or --status, not both")
+    asked = Filter.of(
+        status=OPEN if waiting else status or ALL,
+        kind=kind,
+        law=law,
+        due=due,
+        received=received,
+        answered=answered,
+    )
+    with fronted(terminal) as front:
+        if owner:
+            asked = asked.but(owner=account_of(front, owner))
+        every = {one.id: one for one in front.store.requests()}
+        rows = [row_of(one, front.settings) for one in every.values()]
+        if about:
+            named = search(rows, front.store.key, about)
+            one = named if isinstance(named, str) else None
+            asked = asked.but(about=named.about if isinstance(named, Filter) else "")
+            rows = [row for row in rows if isinstance(named, Filter) or row["id"] == one]
+        chosen = in_order(asked.of_rows(rows))
+        found = [described(every[row["id"]], front.settings) for row in asked.of_rows(rows)]
+    if csv is not None:
+        write(csv, as_csv(chosen))
+    shown = [
+        (r["id"], r["kind"], r["status"], r["received_at"][:10], r["law"], r["due"], r["days_left"])
+        for r in found
+    ]
+    columns = ("id", "kind", "status", "received", "law", "due", "days left")
+    terminal.emit({"requests": found}, table(columns, shown))
+
+
+def account_of(front: Front, name: str) -> str:
+    """The id of the account of this label or id; `none` as it is."""
+    from olvido.accounts import Accounts, Right
+    from olvido.requests.listing import NOBODY
+
+    if name == NOBODY:
+        return name
+    return Accounts.of(front.settings).named(name, Right.WORK).id
