@@ -35,6 +35,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "trusted": (),
     "timezone": "UTC",
     "proxies": (),
+    "contact": None,
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
@@ -53,7 +54,8 @@ class Settings:
     `tofu` is a folder, file or hub id of the TOFU benchmark; `holidays` are days on which nobody
     works, `timezone` is where a day begins and ends, for the deadlines of requests; `trusted` are
     models (folders, hub ids, ids of the ledger) whose own code may run; `proxies` are the addresses
-    and networks before the service that say truly who asks.
+    and networks before the service that say truly who asks; `contact` is how people reach the team,
+    for the page on which they follow their request.
     """
 
     workspace: Path
@@ -73,6 +75,7 @@ class Settings:
     trusted: frozenset[str]
     timezone: str
     proxies: tuple[str, ...]
+    contact: str | None
 
     @classmethod
     def find(

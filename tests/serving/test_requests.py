@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from markupsafe import escape
 from tests.serving.conftest import send, sign_in
 
 from olvido.accounts import Accounts
@@ -16,8 +18,11 @@ from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
+from olvido.requests.notices import languages
 from olvido.requests.scope import lineage_of
 from olvido.requests.workflow.order import Order, waiting
+from olvido.serving import status as following
+from olvido.serving.app import application
 from olvido.settings import Settings
 
 Bearer = Callable[[str], dict[str, str]]
@@ -344,3 +349,47 @@ def test_near_names_are_offered_before_anything_is_entered(
         for name in ("Hans Mueller", "Pau Vila", "hans@example.org"):
             listed = browser.post("/api/requests/search", json={"text": name}, headers=privacy)
             assert "req-0002" in listed.text
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted", "code"),
+    [
+        ("", "ca", "ca"),
+        ("", "fr-CA, es-MX;q=0.8, en;q=0.5", "es"),
+        ("", "es;q=0, en;q=0.1", "en"),
+        ("", "de, zh-TW", "en"),
+        ("", ";;q=x,,es;q=nan", "en"),
+        ("", "", "en"),
+        ("?lang=ca", "es", "ca"),
+        ("?lang=../en", "es", "es"),
+    ],
+)
+def test_whoever_asked_reads_in_their_language_whom_to_write_and_where_to_turn(
+    settings: Settings, query: str, accepted: str, code: str
+) -> None:
+    settings = replace(settings, contact="privacy@example.org <b>")
+    with TestClient(application([settings])) as client:
+        with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+            where = following.path(store.key, "req-0001")
+        text = client.get(where + query, headers={"Accept-Language": accepted}).text
+    words = languages()[code]
+    assert f'<html lang="{code}">' in text
+    for said in (words.page["title"], words.states["received"], words.recourse["gdpr"]):
+        assert str(escape(said)) in text
+    assert "privacy@example.org &lt;b&gt;" in text
+    for other in languages():
+        assert (f"?lang={other}" in text) is (other != code)
+
+
+def test_a_long_entry_of_the_log_is_folded_and_a_short_one_is_not(
+    browser: TestClient, settings: Settings
+) -> None:
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        short = len(store.suppressed())
+        store.suppress(f"{n:064x}" for n in range(50))
+        assert len(store.suppressed()) == short + 50
+    text = browser.get("/log").text
+    row = next(row for row in text.split("<tr>") if "suppressed" in row)
+    assert "<summary>digests: 50</summary>" in row
+    assert f"{7:064x}" in row
+    assert "<details>" not in next(row for row in text.split("<tr>") if "alias" in row)

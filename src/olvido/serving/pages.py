@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from olvido.requests.calendar import today
+from olvido.requests.desk import Office
 from olvido.requests.laws import laws as known_laws
+from olvido.requests.notices import languages
+from olvido.requests.notices.language import preferred
 from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import (
@@ -93,7 +98,7 @@ def follow(request: Request, identifier: str, secret: str) -> HTMLResponse:
     known.visit(address(request), None if found is None else secret)
     if found is None:
         raise Refused(404, "there is no such page: check the address that you were given")
-    return page(request, "status.html.j2", asked=views.public(*found))
+    return _status(request, found[0], views.public(*found))
 
 
 @router.get("/status/{sealed}")
@@ -104,7 +109,31 @@ def follow_receipt(request: Request, sealed: Annotated[str, Path(max_length=100)
     known.visit(address(request), None if found is None else sealed)
     if found is None:
         raise Refused(404, "there is no such page: check the address that you were given")
-    return page(request, "status.html.j2", asked=views.receipt(*found))
+    return _status(request, found[0], views.receipt(*found))
+
+
+def _status(request: Request, office: Office, asked: dict[str, Any]) -> HTMLResponse:
+    """In the language that was asked for by `lang`, or the browser's."""
+    settings = office.settings
+    known = languages(settings.workspace)
+    wanted = request.query_params.get("lang", "")
+    words = known.get(wanted) or preferred(request.headers.get("accept-language", ""), known)
+    law = asked["law"]
+    shown = asked | {
+        "says": words.states[asked["state"]],
+        "received": words.day(today(settings, datetime.fromisoformat(asked["received_at"]))),
+        "due": asked["due"] and words.day(date.fromisoformat(asked["due"])),
+        "recourse": law and (words.recourse.get(law.name) or f"{law.title}: {law.recourse}."),
+        "contact": settings.contact,
+    }
+    return page(
+        request,
+        "status.html.j2",
+        asked=shown,
+        words=words,
+        lang=words.code,
+        languages=[one for one in known.values() if one is not words],
+    )
 
 
 @router.get("/laws")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -81,5 +82,18 @@ def page(
 def pages_environment() -> Environment:
     made = environment("olvido.serving")
     made.filters["day"] = day
+    made.filters["briefly"] = briefly
     made.filters["twice"] = lambda value: (value, value)
     return made
+
+
+def briefly(detail: Mapping[str, Any]) -> str:
+    """What stands in an entry, in a line: what is long or has parts by how many.
+
+    >>> briefly({"id": "req-0001", "items": {"a": 1, "b": 2}})
+    'id: req-0001, items: 2'
+    """
+    return ", ".join(
+        f"{name}: {len(value) if isinstance(value, (list, dict)) else str(value)[:40]}"
+        for name, value in detail.items()
+    )

@@ -15,12 +15,13 @@ from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestKind, 
 from olvido.ledger.signing import PublicKey, public_file
 from olvido.ledger.store import Store
 from olvido.requests import desk
-from olvido.requests.calendar import days_left, deadline_of
+from olvido.requests.calendar import days_left, deadline_of, law_of
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.conclusion import audits_of, concluded_as, conclusion
 from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.guidance import identity_checked, identity_told, next_step
 from olvido.requests.notices import fitting
+from olvido.requests.notices.language import DECIDING, UNTAUGHT
 from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
 from olvido.serving.status import Receipt
@@ -196,34 +197,21 @@ def audits(office: Office, identifier: str) -> list[dict[str, Any]]:
     return found
 
 
-PUBLIC = {
-    RequestStatus.RECEIVED: "We have your request.",
-    RequestStatus.IDENTIFIED: "We have your request and know that it is you who asks.",
-    RequestStatus.LOCATED: "We found where your data was used.",
-    RequestStatus.PLANNED: "We know how to take it out.",
-    RequestStatus.APPROVED: "We will take it out soon.",
-    RequestStatus.RUNNING: "We are taking it out now.",
-    RequestStatus.AUDITED: "We are checking that it is gone.",
-    RequestStatus.PUBLISHED: "A model without it is in use. We are clearing what is left.",
-    RequestStatus.CLOSED: "Done.",
-    RequestStatus.NEEDS_INPUT: "We need something from you, and have written to you.",
-    RequestStatus.WAITING: "Your request has to wait. We have told you why.",
-    RequestStatus.REFUSED: "We have refused your request, and told you why and where to turn.",
-    RequestStatus.CANCELLED: "This request was called off.",
-}
-"""What a status means to the person, in a sentence."""
-
-
 def public(office: Office, found: Request) -> dict[str, Any]:
-    """What whoever asked may see: how far it has come and when it is due, and nothing else."""
+    """What whoever asked may see: how far it has come and when it is due, and nothing else.
+
+    `state` is a key of `Language.states`, `law` whose recourse holds.
+    """
     due = _deadline(office, found)
-    says = PUBLIC[found.status]
+    state = found.status.value
     if found.status is RequestStatus.PUBLISHED and concluded(found):
-        says = "No model that we use has learned it. We are clearing what is left."
-    team = found.status is RequestStatus.NEEDS_INPUT and needs_decision(found)
+        state = UNTAUGHT
+    if found.status is RequestStatus.NEEDS_INPUT and needs_decision(found):
+        state = DECIDING
     return {
         "id": found.id,
-        "says": "We are deciding how to go on." if team else says,
+        "state": state,
+        "law": law_of(found, office.settings),
         "open": found.status.pending,
         "received_at": found.received_at.isoformat(),
         "due": due and due.answer and due.answer.isoformat(),
@@ -241,7 +229,8 @@ def receipt(office: Office, found: Receipt) -> dict[str, Any]:
         return public(office, request) | {"id": None}
     return {
         "id": None,
-        "says": PUBLIC[RequestStatus.RECEIVED],
+        "state": RequestStatus.RECEIVED.value,
+        "law": None,
         "open": True,
         "received_at": found.filed_at.isoformat(),
         "due": found.due and found.due.isoformat(),

@@ -10,12 +10,13 @@ from statistics import fmean, median
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 import olvido.audits.report
 from olvido.audits.report.drawing import BEFORE, INK, MUTED, NEVER, OTHER, SUSPECT
 from olvido.audits.report.exhibits import Exhibit, exhibit
-from olvido.audits.report.plane import draw, plane_of
+from olvido.audits.report.plane import Point, _limits, draw, plane_of
 from olvido.audits.report.words import percent
 
 from . import sample
@@ -204,3 +205,17 @@ def test_text_and_marks_stand_out(scheme: str) -> None:
             assert contrast(colours[text], colours[f"{status}-soft"]) >= 4.5, (text, status)
     for mark in ("suspect", "before", "never", "other"):
         assert contrast(colours[mark], colours["paper"]) >= 3, mark
+
+
+def test_an_interval_of_a_few_seeds_leaves_the_points_their_room() -> None:
+    points = (
+        Point("npo", "other", 0.05, 0.9, (-0.6, 2.05), (-0.9, 2.4)),
+        Point("graddiff", "other", 0.15, 0.7, None, (0.65, 0.75)),
+    )
+    figure = Figure()
+    axes = figure.add_subplot()
+    _limits(axes, points)
+    for low, high in (axes.get_xlim(), axes.get_ylim()):
+        assert high - low < 0.6
+    assert axes.get_xlim()[0] < 0.0 < 0.15 < axes.get_xlim()[1]
+    assert axes.get_ylim()[0] < 0.65 < 0.9 < axes.get_ylim()[1]

@@ -195,13 +195,35 @@ def _mark(axes: Any, point: Point) -> None:
 
 
 def _limits(axes: Any, points: Sequence[Point]) -> None:
-    """Room for every point, and for the unit square that recall lives in where it is near."""
-    x = [p.left for p in points] + [end for p in points for end in p.left_range or ()]
-    y = [p.kept for p in points] + [end for p in points for end in p.kept_range or ()]
-    wide = max(max(x) - min(x), 0.2)
-    tall = max(max(y) - min(y), 0.25)
-    axes.set_xlim(min(*x, 0.0) - 0.08 * wide, max(*x, 0.0) + 0.08 * wide)
-    axes.set_ylim(max(y) - 1.1 * tall, max(y) + 0.12 * tall)
+    """Room for every point, and for as much of the intervals as leaves the points their room.
+
+    With few seeds an interval of a share may reach far beyond 0 and 1: it runs off the edge.
+    """
+    low, high = _room_for([0.0, *(p.left for p in points)], [p.left_range for p in points], 0.2)
+    axes.set_xlim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    low, high = _room_for([p.kept for p in points], [p.kept_range for p in points], 0.25)
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.12 * (high - low))
+
+
+def _room_for(
+    values: Sequence[float], ranges: Sequence[Range | None], least: float
+) -> tuple[float, float]:
+    """From where to where an axis has to show, without its margins.
+
+    >>> _room_for([0.4, 0.6], [(-0.6, 2.05), None], 0.2)
+    (0.3, 0.7)
+    """
+    low, high = min(values), max(values)
+    spare = max(high - low, least) / 2
+    ends = [end for one in ranges if one for end in one]
+    low, high = (
+        min([low, *(max(end, low - spare) for end in ends)]),
+        max([high, *(min(end, high + spare) for end in ends)]),
+    )
+    if high - low < least:
+        middle = (low + high) / 2
+        low, high = middle - least / 2, middle + least / 2
+    return round(low, 12), round(high, 12)
 
 
 def _named(points: Sequence[Point]) -> list[Point]:

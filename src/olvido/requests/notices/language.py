@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from olvido.errors import InputError, UnknownName
-from olvido.ledger.facts import Guarantee, RequestKind
+from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus
 
 KINDS = ("received", "needs-information", "extension", "done", "partly-done", "refused")
 """What there is to write about."""
 
 UNTAUGHT = "untaught"
 """Stands among the guarantees for what no model in use had learned."""
+
+DECIDING = "deciding"
+"""Stands among the states for what needs a decision of the team."""
+
+PAGE = ("title", "skip", "received", "due", "turn", "contact", "keep")
+"""What the page says on which a request is followed."""
 
 FOLDER = "notices"
 """The folder of a workspace that holds a team's own languages."""
@@ -40,6 +46,9 @@ class Language:
         laws: names of laws; one that is missing keeps its title.
         artefacts: what else holds data, in plain words, by kind; one that is missing keeps its
             name.
+        page: words of the page on which a request is followed, by name (`PAGE`).
+        states: how far a request has come, to whoever asked, by status; `untaught` where nothing
+            in use had to change, `deciding` where the team has to decide.
         notices: the letters' templates (Jinja), by kind.
     """
 
@@ -52,6 +61,8 @@ class Language:
     recourse: Mapping[str, str]
     laws: Mapping[str, str]
     artefacts: Mapping[str, str]
+    page: Mapping[str, str]
+    states: Mapping[str, str]
     notices: Mapping[str, str]
 
     def day(self, day: date) -> str:
@@ -71,6 +82,8 @@ class Language:
         for table, needed in (
             ("asked", [kind.value for kind in RequestKind]),
             ("guarantee", [*(guarantee.value for guarantee in Guarantee), UNTAUGHT]),
+            ("page", PAGE),
+            ("states", [*(status.value for status in RequestStatus), UNTAUGHT, DECIDING]),
             ("notices", KINDS),
         ):
             for name in needed:
@@ -86,6 +99,26 @@ def languages(workspace: Path | None = None) -> dict[str, Language]:
     folders = [_OURS, *([workspace / FOLDER] if workspace else [])]
     files = [path for folder in folders for path in sorted(folder.glob("*.toml"))]
     return {path.stem: Language.read(path) for path in files}
+
+
+def preferred(accepted: str, known: Mapping[str, Language]) -> Language:
+    """The language of a browser's `Accept-Language` (RFC 9110, 12.5.4); English where none fits.
+
+    >>> preferred("fr-CA, es-MX;q=0.8, en;q=0.5", languages()).code
+    'es'
+    """
+    wanted = []
+    for part in accepted.split(",")[:20]:
+        tag, _, quality = part.partition(";")
+        try:
+            weight = float(quality.strip().removeprefix("q=") or 1)
+        except ValueError:
+            continue
+        wanted.append((-weight, tag.strip().partition("-")[0].casefold()))
+    fits = [
+        tag for weight, tag in sorted(wanted, key=lambda w: w[0]) if weight < 0 and tag in known
+    ]
+    return known[fits[0] if fits else "en"]
 
 
 def find_language(code: str, workspace: Path | None = None) -> Language:
