@@ -68,7 +68,7 @@ class _Ledger:
             with RowWriter(folder) as writer:
                 for name, text in texts.items():
                     row = {"id": name, "text": text, "subjects": [], "consent": "unknown"}
-                    writer.add(tuple(row.get(column) for column in COLUMNS), bytes(32))
+                    writer.add([tuple(row.get(column) for column in COLUMNS)], bytes(32))
                 writer.publish(dataset.file)
 
     def datasets(self) -> list[SimpleNamespace]:
@@ -120,7 +120,7 @@ def test_an_index_is_made_once_and_again_when_its_rows_change(
     kept = [row for row in stored_rows(tmp_path / dataset.file, keys=True) if row["id"] != "b"]
     with RowWriter(tmp_path) as writer:
         for row in kept:
-            writer.add(tuple(row.get(column) for column in COLUMNS), row[KEY])
+            writer.add([tuple(row.get(column) for column in COLUMNS)], row[KEY])
         writer.publish(dataset.file)
     assert near_copies(store, tmp_path, {dataset.id: ["a"]}) == {}
     assert made == [1]

@@ -22,8 +22,9 @@ from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import Dataset, Documentation, NewRecord
 from olvido.ledger.formats import Row, read_rows
 from olvido.ledger.parsing import Defaults, Fields, RowParser
-from olvido.ledger.rows import KEY_BYTES, RowWriter, StoredRow, row_digest, sweep
+from olvido.ledger.rows import BATCH, KEY_BYTES, RowWriter, StoredRow, row_digest, sweep
 from olvido.ledger.store import Store
+from olvido.ledger.store.datasets import chunks
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ABANDONED_SECONDS = 3600.0
@@ -232,22 +233,18 @@ def _digested(rows: Iterable[tuple[StoredRow, bytes]], writer: RowWriter) -> lis
     """Write every row, and keep of each what the ledger needs, in the order of their ids."""
     found: list[NewRecord] = []
     rests: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
-    for (row, canonical), key in zip(rows, _keys(), strict=False):
-        writer.add(row, key)
-        identifier, _, _, _, subjects, source, licence, consent, collected_at, _ = row
+    for chunk in chunks(rows, BATCH):
+        drawn = secrets.token_bytes(KEY_BYTES * len(chunk))
+        keys = [drawn[at : at + KEY_BYTES] for at in range(0, len(drawn), KEY_BYTES)]
+        stored, canonicals = zip(*chunk, strict=True)
+        writer.add(stored, drawn)
+        digests = map(row_digest, keys, canonicals)
+        ids, _, _, _, subjects, *provenances, _ = zip(*stored, strict=True)
         # Few rows differ in these, so that most share one tuple.
-        rest = (source, licence, consent, collected_at)
-        shared = rests.setdefault(rest, rest)
-        found.append((identifier, row_digest(key, canonical), subjects, shared))
+        shared = [rests.setdefault(rest, rest) for rest in zip(*provenances, strict=True)]
+        found.extend(zip(ids, digests, subjects, shared, strict=True))
     found.sort(key=itemgetter(0))
     return found
-
-
-def _keys() -> Iterator[bytes]:
-    """Keys of records, drawn many at a time."""
-    while True:
-        drawn = secrets.token_bytes(KEY_BYTES * 1000)
-        yield from (drawn[at : at + KEY_BYTES] for at in range(0, len(drawn), KEY_BYTES))
 
 
 class Rejects:

@@ -85,7 +85,7 @@ class RowParser:
         self._known_subjects: dict[str | int, tuple[str, ...]] = {}
         self.forms: dict[str, frozenset[bytes]] = {}
         """What to keep of the names of subjects that were met, see `Key.near`."""
-        self._names: dict[str, set[str]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         self._naming: dict[tuple[str, ...], Naming] = {}
         self._pseudonyms: dict[str, str] = {}
         self._innocent: set[tuple[str, tuple[str, ...]]] = set()
@@ -206,8 +206,9 @@ class RowParser:
         if SubjectId.is_one(name):
             return self._key.current(name)
         subject = str(self._key.subject(name))
-        self.forms[subject] = self._key.kept(name).union(self.forms.get(subject, ()))
-        self._names.setdefault(subject, set()).add(name)
+        kept = self._key.kept(name)
+        self.forms[subject] = kept | self.forms[subject] if subject in self.forms else kept
+        self._names[subject] = (*self._names.get(subject, ()), name)
         return subject
 
     @property

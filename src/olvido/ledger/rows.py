@@ -57,7 +57,8 @@ _SCHEMA = pa.schema(
     + [(KEY, pa.binary(KEY_BYTES))]
 )
 _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
-_BATCH = 5_000
+BATCH = 5_000
+"""Rows that are written to a file and read from it together."""
 _FINISHED = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
@@ -120,30 +121,20 @@ class RowWriter:
         self._parquet = pq.ParquetWriter(
             self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
-        self._pending: list[StoredRow] = []
-        self._keys: list[bytes] = []
 
-    def add(self, row: StoredRow, key: bytes) -> None:
-        """Append one stored row with its key."""
-        self._pending.append(row)
-        self._keys.append(key)
-        if len(self._pending) >= _BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._pending:
-            columns = zip(_SCHEMA, zip(*self._pending, strict=True), strict=False)
+    def add(self, rows: Sequence[StoredRow], keys: bytes) -> None:
+        """Append stored rows, with their keys one behind the other; fastest `BATCH` at a time."""
+        kind = _SCHEMA.field(KEY).type
+        for at in range(0, len(rows), BATCH):
+            part = rows[at : at + BATCH]
+            columns = zip(_SCHEMA, zip(*part, strict=True), strict=False)
             arrays = [_array(values, field.type) for field, values in columns]
-            keys = pa.py_buffer(b"".join(self._keys))
-            kind = _SCHEMA.field(KEY).type
-            arrays.append(pa.Array.from_buffers(kind, len(self._keys), [None, keys]))
+            own = pa.py_buffer(keys[at * KEY_BYTES : (at + len(part)) * KEY_BYTES])
+            arrays.append(pa.Array.from_buffers(kind, len(part), [None, own]))
             self._parquet.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
-            self._pending.clear()
-            self._keys.clear()
 
     def publish(self, name: str) -> None:
         """Make the file durable under its name."""
-        self._flush()
         self._parquet.close()
         self._file.close()
         publish(self._path, self._folder / name)
@@ -194,7 +185,7 @@ def stored_rows(
     columns = None if keys else list(COLUMNS)
     with _opened(path) as file:
         if ids is None:
-            for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
+            for batch in file.iter_batches(batch_size=BATCH, columns=columns):
                 yield from _present(batch)
             return
         wanted = sorted(set(ids))

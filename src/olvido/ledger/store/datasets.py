@@ -165,7 +165,7 @@ def _add_forms(
     for chunk in chunks(seen):
         query = select(table.c.form, table.c.subject).where(table.c.form.in_(chunk))
         there.update((row.form, row.subject) for row in connection.execute(query))
-    fresh = [row for row in rows if row not in there]
+    fresh = [row for row in rows if row not in there] if there else rows
     for chunk in chunks(fresh, BULK):
         _insert(connection, table, ("form", "subject"), chunk)
     if fresh:

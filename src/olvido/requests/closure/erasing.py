@@ -92,8 +92,8 @@ def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
         # It holds digests of what they say.
         drop_index(data, file)
         with RowWriter(data) as writer:
-            for row in kept:
-                writer.add(tuple(row.get(column) for column in COLUMNS), row[KEY])
+            bare = [tuple(row.get(column) for column in COLUMNS) for row in kept]
+            writer.add(bare, b"".join(row[KEY] for row in kept))
             writer.publish(file)
     return len(rows) - len(kept)
 
