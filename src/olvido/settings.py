@@ -36,12 +36,18 @@ _DEFAULTS: Mapping[str, Any] = {
     "timezone": "UTC",
     "proxies": (),
     "contact": None,
+    "reminders": {},
 }
 _PATHS = ("key", "signing_key", "data", "models", "reports", "certificates")
 _NUMBERS = ("threads", "seed")
 _LISTS = ("holidays", "proxies", "trusted")
 # Variables of the same prefix that are read elsewhere, or say where the workspace is.
-_NOT_SETTINGS = ("OLVIDO_WORKSPACE", "OLVIDO_CACHE")
+_NOT_SETTINGS = (
+    "OLVIDO_WORKSPACE",
+    "OLVIDO_CACHE",
+    "OLVIDO_SMTP_PASSWORD",
+    "OLVIDO_WEBHOOK_SECRET",
+)
 _TESTING = "OLVIDO_TEST_"
 
 
@@ -55,7 +61,8 @@ class Settings:
     works, `timezone` is where a day begins and ends, for the deadlines of requests; `trusted` are
     models (folders, hub ids, ids of the ledger) whose own code may run; `proxies` are the addresses
     and networks before the service that say truly who asks; `contact` is how people reach the team,
-    for the page on which they follow their request.
+    for the page on which they follow their request; `reminders` is a table that
+    `olvido.requests.reminders` reads.
     """
 
     workspace: Path
@@ -76,6 +83,7 @@ class Settings:
     timezone: str
     proxies: tuple[str, ...]
     contact: str | None
+    reminders: Mapping[str, Any]
 
     @classmethod
     def find(
@@ -187,6 +195,11 @@ def _checked(values: Mapping[str, Any], workspace: Path) -> dict[str, Any]:
     for name, value in values.items():
         if name == "holidays":
             checked[name] = _days(value)
+            continue
+        if name == "reminders":
+            if not isinstance(value, dict):
+                raise InputError(f"expected 'reminders' as a table in {FILE}: [reminders]")
+            checked[name] = dict(value)
             continue
         if name == "proxies":
             checked[name] = _addresses(value)

@@ -76,6 +76,7 @@ WORKING: dict[str, list[str]] = {
     "certificate verify": ["THE CERTIFICATE"],
     "notice": ["req-0001", "--kind", "partly-done", "--law", "gdpr"],
     "run": [],
+    "remind": ["--dry-run"],
     "forget": [
         *("FILES/small", "--forget", "FILES/forget.jsonl", "--out", "out"),
         *("--method", "ascent", "--option", "epochs=3"),
@@ -146,6 +147,7 @@ WRONG: dict[str, list[str]] = {
     "certificate verify": ["nothing"],
     "notice": ["req-0001", "--kind", "nothing"],
     "run": ["--workspace", "nowhere"],
+    "remind": ["--workspace", "nowhere"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
     "trace": ["serving", "--question", "Who?", "--option", "repeats=0"],
@@ -182,6 +184,9 @@ def filled(
     monkeypatch.chdir(here / "workspace")
     resident = city_of_twelve.residents[1].name
     Accounts.of(Settings.find(environment={})).new("privacy", "Marta")
+    reminders = '\n[reminders]\nwebhook = "https://example.org/hook"\n'
+    with Path("olvido.toml").open("a", encoding="utf-8") as settings:
+        settings.write(reminders)
     Path("requests.csv").write_text(f"subject,law\n{resident},gdpr\n", "utf-8")
 
     def fill(arguments: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from olvido.cli import catalogue, data, demo, key, workspace
-from olvido.cli.answering import certificate, log, notice, request, serve, token, work
+from olvido.cli.answering import certificate, log, notice, remind, request, serve, token, work
 from olvido.cli.given.output import Shared, complain
 from olvido.cli.weights import audit, compare, curvature, forget, learn, models, trace, verify
 from olvido.errors import InputError, OlvidoError, StateError
@@ -40,6 +40,7 @@ app.add_typer(request.commands, name="request")
 app.add_typer(certificate.commands, name="certificate")
 app.add_typer(notice.commands)
 app.add_typer(work.commands)
+app.add_typer(remind.commands)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(trace.commands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,10 +17,12 @@ from starlette.exceptions import HTTPException
 
 from olvido.accounts import Right
 from olvido.errors import InputError, OlvidoError, OutOfReach, StateError, UnknownName
+from olvido.requests.reminders import configuration
 from olvido.serving import api, entering, lists, pages, request_page
 from olvido.serving.boundary.authentication import CALLER, Authenticator, Refused, Tenant
 from olvido.serving.boundary.limits import Buckets
 from olvido.serving.boundary.middleware import Boundary
+from olvido.serving.daily import keep_reminding
 from olvido.serving.rendering import error_page
 from olvido.settings import Settings
 
@@ -55,16 +58,22 @@ def application(
         asks, guesses, visits: see `ASKS`, `GUESSES` and `VISITS`.
 
     Raises:
-        InputError: no workspace.
+        InputError: no workspace, or reminders that are set wrong.
         StateError: a ledger or key is missing, or they do not belong together.
     """
     if not workspaces:
         raise InputError("expected a workspace to serve, got none")
     tenants = tuple(map(Tenant.of, workspaces))
 
+    reminding = [(one, told) for one in tenants if (told := configuration(one.settings))]
+
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(keep_reminding(*one)) for one in reminding]
         yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for tenant in tenants:
             tenant.store.close()
 
