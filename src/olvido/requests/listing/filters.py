@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
@@ -17,12 +17,7 @@ STATUSES = (OPEN, ALL, *(status.value for status in RequestStatus))
 """Of the filter by status: all whose answer is not whole yet, all there are, or one status."""
 SOON = 7
 """Days within which an answer is due soon."""
-DUE = {
-    "late": lambda left: left is not None and left < 0,
-    "soon": lambda left: left is not None and 0 <= left <= SOON,
-    "later": lambda left: left is not None and left > SOON,
-    "none": lambda left: left is None,
-}
+DUE = ("late", "soon", "later", "none")
 """Of the filter by due day; with any of them a list has requests alone that are not answered."""
 NO_LAW = NOBODY = "none"
 _PENDING = frozenset(status.value for status in RequestStatus if status.pending)
@@ -85,29 +80,42 @@ class Filter:
 
     def of_rows(self, rows: Iterable[Row]) -> list[Row]:
         """The rows that are asked for, in the order that they have."""
-        return [row for row in rows if self.holds(row)]
+        tests = self._tests()
+        return [row for row in rows if all(test(row) for test in tests)]
 
-    def holds(self, row: Row) -> bool:
-        """Whether a request is asked for."""
-        pending = row["status"] in _PENDING
-        if (self.status == OPEN or self.due) and not pending:
-            return False
-        if self.status not in (OPEN, ALL) and row["status"] != self.status:
-            return False
-        return (
-            (not self.kind or row["kind"] == self.kind)
-            and (not self.law or (row["law"] or NO_LAW) == self.law)
-            and (not self.due or DUE[self.due](row["days_left"]))
-            and _within(row["received"], self.received)
-            and _within(row["answered"], self.answered)
-            and (not self.owner or (row["owner"] or NOBODY) == self.owner)
-            and (not self.about or self.about in _about(row))
-        )
+    def _tests(self) -> list[Callable[[Row], bool]]:
+        """What a row is tried by: only what is asked, for a list may be long."""
+        tests: list[Callable[[Row], bool]] = []
+        if self.status == OPEN or self.due:
+            tests.append(lambda row: row["status"] in _PENDING)
+        if self.status not in (OPEN, ALL):
+            tests.append(lambda row: row["status"] == self.status)
+        if self.kind:
+            tests.append(lambda row: row["kind"] == self.kind)
+        if self.law:
+            tests.append(lambda row: (row["law"] or NO_LAW) == self.law)
+        if self.due:
+            tests.append(lambda row: due_as(row) == self.due)
+        if self.received:
+            tests.append(lambda row: _within(row["received"], self.received))
+        if self.answered:
+            tests.append(lambda row: _within(row["answered"], self.answered))
+        if self.owner:
+            tests.append(lambda row: (row["owner"] or NOBODY) == self.owner)
+        if self.about:
+            tests.append(lambda row: self.about in _about(row))
+        return tests
+
+
+def due_as(row: Row) -> str:
+    """Which of `DUE` a row is, as long as it is not answered."""
+    left = row["days_left"]
+    if left is None:
+        return "none"
+    return "late" if left < 0 else "soon" if left <= SOON else "later"
 
 
 def _within(day: str | None, said: str) -> bool:
-    if not said:
-        return True
     if day is None:
         return False
     return day < said.removeprefix(BEFORE) if said.startswith(BEFORE) else day.startswith(said)

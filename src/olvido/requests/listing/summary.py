@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
-from olvido.requests.listing.filters import DUE, NO_LAW, Filter
+from olvido.requests.listing.filters import DUE, NO_LAW, Filter, due_as
 from olvido.requests.listing.rows import Row
 
 MONTHS = 12
@@ -27,8 +27,9 @@ def summary(rows: Iterable[Row], today: date) -> dict[str, Any]:
         each; `earlier`, what came and was answered before those.
     """
     rows = list(rows)
-    live = Filter().of_rows(rows)
-    due = {name: sum(test(row["days_left"]) for row in live) for name, test in DUE.items()}
+    live = [(row, due_as(row)) for row in Filter().of_rows(rows)]
+    counted = Counter(when for _, when in live)
+    due = {name: counted[name] for name in DUE}
     months = _months(today)
     told = {what: Counter((row[what] or "")[:7] for row in rows) for what in _TOLD}
     for counts in told.values():
@@ -52,19 +53,19 @@ def summary(rows: Iterable[Row], today: date) -> dict[str, Any]:
 _TOLD = ("received", "answered")
 
 
-def _split(live: Iterable[Row], by: str) -> list[dict[str, Any]]:
+def _split(live: Iterable[tuple[Row, str]], by: str) -> list[dict[str, Any]]:
     """Open requests by one of their values, the most frequent first."""
-    found: dict[str, Counter[str]] = {}
-    for row in live:
-        counts = found.setdefault(row[by] or NO_LAW, Counter())
-        counts["open"] += 1
-        for name in ("late", "soon"):
-            counts[name] += DUE[name](row["days_left"])
-    order = sorted(found, key=lambda name: (-found[name]["open"], name))
-    return [
-        {by: name, **{what: found[name][what] for what in ("open", "late", "soon")}}
-        for name in order
+    counts = Counter((row[by] or NO_LAW, when) for row, when in live)
+    found = [
+        {
+            by: name,
+            "open": sum(counts[name, when] for when in DUE),
+            "late": counts[name, "late"],
+            "soon": counts[name, "soon"],
+        }
+        for name in {name for name, _ in counts}
     ]
+    return sorted(found, key=lambda group: (-group["open"], group[by]))
 
 
 def _months(today: date) -> list[str]:
