@@ -1,7 +1,8 @@
-"""Who may do what: accounts of people and programs, and their tokens, each with one role.
+"""Who may do what: accounts of people and programs, their passwords and tokens, each with one role.
 
 They lie in a file beside the ledger's key. Tokens are kept as SHA-256 digests: 32 random bytes
 cannot be guessed, so nothing slower is needed, and whoever reads the file learns no token.
+Passwords can be guessed, and are kept as `olvido.passwords` makes them.
 
 An account is one person, however often they were given a token and however their label was spelled:
 where two people have to agree, it is two accounts that do.
@@ -11,25 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from olvido.errors import InputError, StateError, UnknownName
-from olvido.files import locked, write
+from olvido.errors import InputError, UnknownName
+from olvido.files import LockedFile
 from olvido.folding import words
+from olvido.passwords import hashed
 from olvido.settings import Settings
-
-T = TypeVar("T")
-LOOKS_ALIKE = 1.0
-"""Seconds after which a file is read again even where it looks as it did."""
 
 
 class Role(StrEnum):
@@ -100,67 +95,59 @@ class Token:
     created_at: str
 
 
-class LockedFile(Generic[T]):
-    """A small JSON file that several processes read and change, one change at a time.
+PASSWORD = "password"
+"""The id of what stands for a password where a token would."""
 
-    Args:
-        path: of the file.
-        parse: gives what a document says, or what None, no file yet, stands for. It raises
-            ValueError, KeyError or TypeError for a document that says nothing that is known.
-        advice: what to do about a file that cannot be read so.
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """What is kept of an account's password.
+
+    Attributes:
+        account: the id of whose it is.
+        role: what it may do.
+        phc: its hash.
+        created_at: when it was set, in UTC.
     """
 
-    def __init__(
-        self, path: Path, parse: Callable[[Mapping[str, Any] | None], T], *, advice: str
-    ) -> None:
-        self.path, self._parse, self._advice = path, parse, advice
-        self._kept: tuple[tuple[int, int, int], float, T] | None = None
+    account: str
+    role: Role
+    phc: str = field(repr=False)
+    created_at: str
 
-    def read(self) -> T:
-        """What the file says; read again only where it has changed, for every request asks."""
-        try:
-            seen = self.path.stat()
-        except FileNotFoundError:
-            return self._parse(None)
-        at, clock = (seen.st_mtime_ns, seen.st_ino, seen.st_size), time.monotonic()
-        kept = self._kept
-        # Two files written within one tick of the clock may look alike: not for long.
-        if kept is None or kept[0] != at or clock - kept[1] > LOOKS_ALIKE:
-            kept = at, clock, self._parsed()
-            self._kept = kept
-        return kept[2]
-
-    @contextmanager
-    def changing(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """Hold the lock; gives what puts another document into the file's place.
-
-        What is read inside the block is what the change begins from.
-        """
-        with locked(self.path.with_name(f".{self.path.name}.lock")):
-            self._kept = None
-            yield lambda document: write(self.path, json.dumps(document, indent=1))
-            self._kept = None
-
-    def _parsed(self) -> T:
-        try:
-            return self._parse(json.loads(self.path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateError(
-                f"{self.path} cannot be read ({type(error).__name__}): {self._advice}"
-            ) from error
+    def token(self, label: str) -> Token:
+        """What stands for it in sessions; with another password it is another."""
+        digest = digest_of(f"{PASSWORD}\0{self.phc}")
+        return Token(PASSWORD, self.role, self.account, label, digest, self.created_at)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the file says: accounts by id, and tokens by digest."""
+    """What the file says: accounts by id, tokens by digest, and passwords by account."""
 
     accounts: Mapping[str, Account]
     tokens: Mapping[str, Token]
+    passwords: Mapping[str, Password] = field(default_factory=dict)
+
+    def named(self, name: str) -> Account | None:
+        """The account of this id or label."""
+        folded = tuple(words(name))
+        same = (a for a in self.accounts.values() if folded and a.folded == folded)
+        return self.accounts.get(name) or next(same, None)
+
+    def valid(self) -> list[Token]:
+        """Every token, and for every password what stands for it."""
+        signed = [p.token(self.accounts[p.account].label) for p in self.passwords.values()]
+        return [*self.tokens.values(), *signed]
 
     def to_dict(self) -> dict[str, Any]:
         kept = ("id", "role", "account", "digest", "created_at")
         rows = [{k: v for k, v in asdict(t).items() if k in kept} for t in self.tokens.values()]
-        return {"accounts": [asdict(one) for one in self.accounts.values()], "tokens": rows}
+        return {
+            "accounts": [asdict(one) for one in self.accounts.values()],
+            "tokens": rows,
+            "passwords": [asdict(one) for one in self.passwords.values()],
+        }
 
 
 def _parse(document: Mapping[str, Any] | None) -> _Known:
@@ -171,7 +158,11 @@ def _parse(document: Mapping[str, Any] | None) -> _Known:
         Token(**row | {"role": Role(row["role"]), "label": accounts[row["account"]].label})
         for row in document["tokens"]
     ]
-    return _Known(accounts, {token.digest: token for token in tokens})
+    passwords = [Password(**row | {"role": Role(row["role"])}) for row in document["passwords"]]
+    if any(one.account not in accounts for one in passwords):
+        raise KeyError("a password of no account")
+    by_account = {one.account: one for one in passwords}
+    return _Known(accounts, {token.digest: token for token in tokens}, by_account)
 
 
 class Accounts:
@@ -209,13 +200,97 @@ class Accounts:
 
     def find(self, secret: str) -> Token | None:
         """The valid token that this is, if any. Raises StateError as `tokens`."""
-        return self.with_digest(digest_of(secret))
-
-    def with_digest(self, digest: str) -> Token | None:
-        """The valid token of this digest, if any. Raises StateError as `tokens`."""
+        digest = digest_of(secret)
         found = self._file.read().tokens.get(digest)
         # What is looked up is a digest: how long that takes tells nothing about a token.
         return found if found and hmac.compare_digest(found.digest, digest) else None
+
+    def with_digest(self, digest: str) -> Token | None:
+        """What a session was begun with: the valid token of this digest, or a password's.
+
+        Raises StateError as `tokens`.
+        """
+        return next((one for one in self._file.read().valid() if one.digest == digest), None)
+
+    def password_of(self, name: str) -> Password | None:
+        """What is kept of the password of the account of this id or label, if it has one."""
+        known = self._file.read()
+        found = known.named(name)
+        return None if found is None else known.passwords.get(found.id)
+
+    def set_password(self, name: str, password: str, *, role: str | None = None) -> Token:
+        """Give an account a password; whoever is signed in with the one before is signed out.
+
+        Args:
+            name: its label; without a role, its label or id.
+            password: see `olvido.passwords.hashed`.
+            role: of a password where there was none, made with the account where that is new; None
+                to change one that is there.
+
+        Raises:
+            UnknownName: no such role, or no such account with a password.
+            InputError: the password is none to rely on, the label has no word in it, or there is a
+                password already.
+        """
+        if role is not None and role not in list(Role):
+            raise UnknownName("role", role, Role)
+        folded = tuple(words(name))
+        if not folded:
+            raise InputError(f"expected a label that says in words who it is, got {name[:50]!r}")
+        phc = hashed(password, name)
+        with self._file.changing() as put:
+            known = self._file.read()
+            account = known.named(name)
+            before = known.passwords.get(account.id) if account else None
+            if role is None:
+                if account is None or before is None:
+                    able = [known.accounts[one].label for one in known.passwords]
+                    raise UnknownName("account with a password", name, able)
+                role = before.role
+            elif before is not None:
+                raise InputError(
+                    "this account has a password: change it ('olvido account password')"
+                )
+            account = account or Account(f"acct-{secrets.token_hex(8)}", " ".join(name.split()))
+            at = datetime.now(UTC).isoformat()
+            made = Password(account.id, Role(role), phc, at)
+            put(
+                replace(
+                    known,
+                    accounts={**known.accounts, account.id: account},
+                    passwords={**known.passwords, account.id: made},
+                ).to_dict()
+            )
+        return made.token(account.label)
+
+    def close(self, name: str) -> Account:
+        """Take an account's password and tokens; whoever is signed in as it is signed out.
+
+        Raises UnknownName where there is no such account.
+        """
+        with self._file.changing() as put:
+            known = self._file.read()
+            found = known.named(name)
+            if found is None:
+                raise UnknownName("account", name, [a.label for a in known.accounts.values()])
+            tokens = {d: one for d, one in known.tokens.items() if one.account != found.id}
+            left = {one: kept for one, kept in known.passwords.items() if one != found.id}
+            put(_Known(known.accounts, tokens, left).to_dict())
+        return found
+
+    def overview(self) -> list[dict[str, Any]]:
+        """Every account: the role of its password, and how many tokens it has."""
+        known = self._file.read()
+        roles = {one.account: one.role.value for one in known.passwords.values()}
+        return [
+            {
+                "id": one.id,
+                "label": one.label,
+                "password": roles.get(one.id),
+                "tokens": sum(token.account == one.id for token in known.tokens.values()),
+            }
+            for one in known.accounts.values()
+        ]
 
     def new(self, role: str, label: str) -> tuple[Token, str]:
         """Make a token, for whoever has this label: an account that is there, or a new one.
@@ -252,8 +327,10 @@ class Accounts:
                 datetime.now(UTC).isoformat(),
             )
             put(
-                _Known(
-                    {**known.accounts, account.id: account}, {**known.tokens, made.digest: made}
+                replace(
+                    known,
+                    accounts={**known.accounts, account.id: account},
+                    tokens={**known.tokens, made.digest: made},
                 ).to_dict()
             )
         return made, secret
@@ -271,7 +348,7 @@ class Accounts:
                 raise UnknownName("token", identifier, by_id)
             gone = by_id[identifier]
             left = {d: token for d, token in known.tokens.items() if d != gone.digest}
-            put(_Known(known.accounts, left).to_dict())
+            put(replace(known, tokens=left).to_dict())
         return gone
 
     def labels(self) -> dict[str, str]:
@@ -279,9 +356,9 @@ class Accounts:
         return {one.id: one.label for one in self._file.read().accounts.values()}
 
     def who_may(self, right: Right) -> tuple[Account, ...]:
-        """The accounts that may do this by a token that is valid. Raises StateError as `tokens`."""
+        """The accounts that may do this by a token or a password. Raises StateError as `tokens`."""
         known = self._file.read()
-        able = {token.account for token in known.tokens.values() if right in RIGHTS[token.role]}
+        able = {token.account for token in known.valid() if right in RIGHTS[token.role]}
         return tuple(one for one in known.accounts.values() if one.id in able)
 
     def named(self, name: str, right: Right) -> Account:
@@ -292,10 +369,7 @@ class Accounts:
             InputError: none of its tokens has that right.
         """
         known = self._file.read()
-        folded = tuple(words(name))
-        found = known.accounts.get(name) or next(
-            (a for a in known.accounts.values() if a.folded == folded), None
-        )
+        found = known.named(name)
         if found is None:
             raise UnknownName("account", name, [a.label for a in known.accounts.values()])
         if found not in self.who_may(right):

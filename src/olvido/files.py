@@ -8,17 +8,23 @@ that may a ledger speak of it. After a power cut there is the old state or the n
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
 from olvido.errors import StateError
+
+T = TypeVar("T")
+LOOKS_ALIKE = 1.0
+"""Seconds after which a file is read again even where it looks as it did."""
 
 UNFINISHED = ".unfinished-"
 """How the name of whatever is not complete yet begins."""
@@ -178,3 +184,53 @@ def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+class LockedFile(Generic[T]):
+    """A small JSON file that several processes read and change, one change at a time.
+
+    Args:
+        path: of the file.
+        parse: gives what a document says, or what None, no file yet, stands for. It raises
+            ValueError, KeyError or TypeError for a document that says nothing that is known.
+        advice: what to do about a file that cannot be read so.
+    """
+
+    def __init__(
+        self, path: Path, parse: Callable[[Mapping[str, Any] | None], T], *, advice: str
+    ) -> None:
+        self.path, self._parse, self._advice = path, parse, advice
+        self._kept: tuple[tuple[int, int, int], float, T] | None = None
+
+    def read(self) -> T:
+        """What the file says; read again only where it has changed, for every request asks."""
+        try:
+            seen = self.path.stat()
+        except FileNotFoundError:
+            return self._parse(None)
+        at, clock = (seen.st_mtime_ns, seen.st_ino, seen.st_size), time.monotonic()
+        kept = self._kept
+        # Two files written within one tick of the clock may look alike: not for long.
+        if kept is None or kept[0] != at or clock - kept[1] > LOOKS_ALIKE:
+            kept = at, clock, self._parsed()
+            self._kept = kept
+        return kept[2]
+
+    @contextmanager
+    def changing(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Hold the lock; gives what puts another document into the file's place.
+
+        What is read inside the block is what the change begins from.
+        """
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            self._kept = None
+            yield lambda document: write(self.path, json.dumps(document, indent=1))
+            self._kept = None
+
+    def _parsed(self) -> T:
+        try:
+            return self._parse(json.loads(self.path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateError(
+                f"{self.path} cannot be read ({type(error).__name__}): {self._advice}"
+            ) from error

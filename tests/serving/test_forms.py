@@ -158,7 +158,7 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
 def test_a_request_is_entered_with_the_keyboard_alone(desk: Desk) -> None:
     browser = desk.browser
     desk.open("/login")
-    # The field has the focus already.
+    _tab_to(browser, "token")
     browser.type(desk.secret)
     browser.then(lambda: browser.key("Enter"))
     for link in ("Requests", "New request"):

@@ -13,7 +13,17 @@ import typer
 from typer.exceptions import TyperException
 
 from olvido.cli import catalogue, data, demo, key, workspace
-from olvido.cli.answering import certificate, log, notice, remind, request, serve, token, work
+from olvido.cli.answering import (
+    account,
+    certificate,
+    log,
+    notice,
+    remind,
+    request,
+    serve,
+    token,
+    work,
+)
 from olvido.cli.given.output import Shared, complain
 from olvido.cli.weights import audit, compare, curvature, forget, learn, models, trace, verify
 from olvido.errors import InputError, OlvidoError, StateError
@@ -48,6 +58,7 @@ app.add_typer(curvature.commands)
 app.add_typer(compare.commands)
 app.add_typer(verify.commands)
 app.add_typer(serve.commands)
+app.add_typer(account.commands, name="account")
 app.add_typer(token.commands, name="token")
 app.add_typer(catalogue.commands)
 app.add_typer(demo.commands)

@@ -18,6 +18,7 @@ from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import (
     COOKIE,
+    DEVICE,
     UNKNOWN,
     Refused,
     address,
@@ -36,6 +37,9 @@ from olvido.serving.rendering import (
     turning,
     within,
 )
+
+DEVICE_LASTS = 365 * 24 * 3600
+"""Seconds for which a browser keeps that an account signed in there."""
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -58,11 +62,21 @@ def login(request: Request) -> HTMLResponse:
 
 
 @router.post("/login", dependencies=OWN)
-def sign_in(request: Request, token: Annotated[str, Form(max_length=1000)]) -> Response:
-    """Begin a session for whoever has a token; the token itself goes into no cookie."""
-    known = request.app.state.authenticator
+def sign_in(
+    request: Request,
+    account: Annotated[str, Form(max_length=200)] = "",
+    password: Annotated[str, Form(max_length=1000)] = "",
+    token: Annotated[str, Form(max_length=1000)] = "",
+) -> Response:
+    """Begin a session for whoever has a password or a token; neither goes into a cookie."""
+    known, device = request.app.state.authenticator, None
     try:
-        caller, session = known.sign_in(token.strip(), address(request))
+        if token.strip():
+            caller, session = known.sign_in(token.strip(), address(request))
+        else:
+            caller, session, device = known.sign_in_with_password(
+                account, password, address(request), request.cookies.get(DEVICE)
+            )
     except Refused as error:
         return page(request, "login.html.j2", status=error.status, why=error.why)
     if (before := request.cookies.get(COOKIE)) is not None:
@@ -70,6 +84,8 @@ def sign_in(request: Request, token: Annotated[str, Form(max_length=1000)]) -> R
     start = next((href for _, href, right in MENU if caller.may(right)), "/requests/new")
     response = RedirectResponse(start, status_code=303)
     _keep(request, response, COOKIE, session)
+    if device is not None:
+        _keep(request, response, DEVICE, device, lasts=DEVICE_LASTS)
     response.delete_cookie(UNKNOWN)
     return response
 
@@ -84,10 +100,12 @@ def sign_out(request: Request) -> Response:
     return response
 
 
-def _keep(request: Request, response: Response, name: str, value: str) -> None:
+def _keep(
+    request: Request, response: Response, name: str, value: str, *, lasts: int | None = None
+) -> None:
     """Leave a cookie that scripts cannot read and other sites cannot send."""
     https = request.url.scheme == "https"
-    response.set_cookie(name, value, httponly=True, samesite="strict", secure=https)
+    response.set_cookie(name, value, max_age=lasts, httponly=True, samesite="strict", secure=https)
 
 
 @router.get("/status/{identifier}/{secret}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from olvido.accounts import LockedFile
+from olvido.files import LockedFile
 from olvido.ledger.facts import RequestStatus
 from olvido.requests.calendar import today
 from olvido.requests.desk import Office

@@ -15,6 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from olvido.accounts import RIGHTS, Accounts, Right, Token
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.passwords import matching
 from olvido.serving.boundary.limits import Buckets
 from olvido.serving.boundary.sessions import Sessions
 from olvido.serving.checked import Checked
@@ -23,6 +24,8 @@ from olvido.settings import Settings
 
 COOKIE = "olvido"
 """Holds the session of who uses the pages; scripts cannot read it, other sites cannot send it."""
+DEVICE = "olvido-device"
+"""Holds what tells that an account signed in here with its password before; it opens nothing."""
 UNKNOWN = "olvido-form"
 """The same for who has not signed in yet: what the form for signing in is tied to."""
 CALLER = "olvido.caller"
@@ -145,6 +148,44 @@ class Authenticator:
         """The caller with this token, and a new session of theirs. Raises as `find`."""
         caller = self.find(secret, where)
         return caller, caller.tenant.sessions.begin(caller.token.digest)
+
+    def sign_in_with_password(
+        self, name: str, password: str, where: str, device: str | None
+    ) -> tuple[Caller, str, str]:
+        """The caller with this account and password, a new session of theirs, and their device.
+
+        Guesses are counted by address, and those from a device that signed in to the account
+        before by that device: nobody else's guesses keep its owner out. The work is the same
+        whether or not there is such an account.
+
+        Args:
+            name: the account's label or id.
+            password: what was given as its password.
+            where: the address that asks.
+            device: what `device` gave to this browser before, if anything.
+
+        Raises:
+            Refused: no account has it (401), or too much was asked (429).
+        """
+        kept = [tenant.accounts.password_of(name) for tenant in self.tenants]
+        known = any(
+            one and device and hmac.compare_digest(self._device(tenant, one.account), device)
+            for tenant, one in zip(self.tenants, kept, strict=True)
+        )
+        by = f"device {device}" if known else where
+        if wait := self._guesses.wait(by):
+            raise Refused(429, "too many wrong passwords came from here: wait", wait)
+        found = matching(password, [None if one is None else one.phc for one in kept])
+        for tenant, one, right in zip(self.tenants, kept, found, strict=True):
+            if right and one and (token := tenant.accounts.with_digest(one.token("").digest)):
+                caller = self._counted(tenant, token)
+                session = tenant.sessions.begin(token.digest)
+                return caller, session, self._device(tenant, token.account)
+        raise self._guessed(by, "no account has this name and password: ask for one, or try again")
+
+    @staticmethod
+    def _device(tenant: Tenant, account: str) -> str:
+        return tenant.store.key.derived(b"device", account.encode()).hex()
 
     def sign_out(self, session: str) -> None:
         """End a session, wherever it belongs."""

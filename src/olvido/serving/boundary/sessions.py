@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from olvido.accounts import LockedFile, digest_of
+from olvido.accounts import digest_of
+from olvido.files import LockedFile
 
 IDLE = 3600.0
 """Seconds without a request after which a session has ended."""
