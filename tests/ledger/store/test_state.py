@@ -157,6 +157,8 @@ def test_an_edit_of_the_tables_is_found(filled: Store, bare: Bare, edit: str) ->
     assert found
     with pytest.raises(StateError, match="not what its log says"):
         filled.check_entities(["people", "others"])
+    with pytest.raises(StateError, match="not what its log says"):
+        filled.check_entities(["people", "others"], filled.verify_log())
     # Nor does it become true by what is done after it.
     if edit == "request closed":
         filled.note("notice-written", {})

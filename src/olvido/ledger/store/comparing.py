@@ -14,7 +14,7 @@ from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import FORMS, RECORDS, find
 from olvido.ledger.store.log import REDACTION, ROTATION, rows_of, stated
 from olvido.ledger.store.state import KINDS, Entity, States, tables_of
-from olvido.ledger.store.verifying import verify
+from olvido.ledger.store.verifying import LogCheck, verify
 
 _ADVICE = "See 'olvido data check', and go back to a copy that you trust"
 _WORDS = {RECORDS: "the records of dataset", "closure-item": "an item in the closure of request"}
@@ -48,12 +48,17 @@ class _Unreadable(Exception):
     """The database could not give what it holds, or a value is not of its column's kind."""
 
 
-def demand_sound(connection: Connection, key: Key, datasets: Collection[str] | None) -> None:
+def demand_sound(
+    connection: Connection,
+    key: Key,
+    datasets: Collection[str] | None,
+    check: LogCheck | None = None,
+) -> None:
     """Raise StateError unless log and tables agree; the records only of these datasets.
 
-    None stands for all of them.
+    None stands for all of them. `check` is what came of verifying the log, where that was done.
     """
-    check = verify(connection, key, None, ())
+    check = check or verify(connection, key, None, ())
     if not check.sound:
         raise StateError(f"the ledger's log is not sound: {check.reason}. {_ADVICE}")
     chosen = None if datasets is None else [find(connection, d, None).id for d in datasets]

@@ -170,18 +170,19 @@ class Logged:
         with self._read() as connection:
             return comparing.differences(connection, self.key, datasets)
 
-    def check_entities(self, datasets: Collection[str] = ()) -> None:
+    def check_entities(self, datasets: Collection[str] = (), check: LogCheck | None = None) -> None:
         """Refuse to go on from a ledger that is not what its log says.
 
         Args:
             datasets: ids or names of those whose records are gone through as well, which takes the
                 longer the more they are.
+            check: what `verify_log` made of the log, so that it is not gone through again.
 
         Raises:
             StateError: the log is not sound, or something that it tells of is not as it says.
         """
         with self._read() as connection:
-            comparing.demand_sound(connection, self.key, datasets)
+            comparing.demand_sound(connection, self.key, datasets, check)
 
     def moment(self) -> datetime:
         """Now, as the ledger dates its facts: never before its newest entry."""

@@ -51,7 +51,7 @@ def issue(office: Office, identifier: str) -> Path:
             "check', and restore the ledger from a copy you trust"
         )
     core = statement_core(office, request)
-    store.check_entities([dataset["id"] for dataset in core["datasets"]])
+    store.check_entities([dataset["id"] for dataset in core["datasets"]], found)
     if reasons := overclaims(core):
         raise StateError(
             f"request {identifier} cannot be certified: {'; '.join(reasons)}. A certificate claims "
