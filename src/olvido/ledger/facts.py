@@ -110,11 +110,12 @@ _ENDED = frozenset(
 
 
 class Exit(StrEnum):
-    """How what holds forgotten data leaves a request; there is no fourth way."""
+    """How what holds forgotten data leaves a request, or what the team says never held them."""
 
     ERASED = "erased"
     AWAITING_EXPIRY = "awaiting-expiry"
     CANNOT = "cannot"
+    UNRELATED = "unrelated"
 
 
 def now() -> datetime:

@@ -242,7 +242,7 @@ def identify(office: Office, identifier: str, *, by: str) -> Request:
 
     Raises InputError once it is planned, UnknownName where there is no such account.
     """
-    return office.store.advance_request(identifier, _S.IDENTIFIED, {"by": _account(office, by)})
+    return office.store.advance_request(identifier, _S.IDENTIFIED, {"by": deciding(office, by)})
 
 
 def approve(
@@ -267,7 +267,7 @@ def approve(
             f"request {identifier} is {request.status}: what is approved is a plan, made by "
             f"'olvido request plan {identifier}'"
         )
-    actor = _account(office, by)
+    actor = deciding(office, by)
     given = approvals(request)
     if actor in given:
         raise InputError("the same person approved it before: somebody else has to")
@@ -385,5 +385,6 @@ def needs_decision(request: Request) -> bool:
     return request.status is _S.NEEDS_INPUT and request.history[-1].detail.get("for") == DECISION
 
 
-def _account(office: Office, name: str) -> str:
+def deciding(office: Office, name: str) -> str:
+    """The id of an account that may decide. Raises UnknownName and InputError."""
     return Accounts.of(office.settings).named(name, Right.DECIDE).id

@@ -6,6 +6,7 @@ from olvido.artifacts import remove_model
 from olvido.errors import InputError
 from olvido.ledger.facts import Model, Request, RequestKind, RequestStatus
 from olvido.requests.certificate.answer import ANSWER, destroyed
+from olvido.requests.closure.weights import keep_weights
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned
 
@@ -43,6 +44,7 @@ def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]
     if request.status is RequestStatus.APPROVED:
         store.advance_request(identifier, RequestStatus.RUNNING, {"destroy": [m.id for m in going]})
     for model in reversed(going):
+        keep_weights(store, model, office.settings.models)
         store.bury_model(model.id, f"destroyed for request {identifier}")
     for model in store.models():
         if model.tombstone is not None:

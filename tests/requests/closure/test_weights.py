@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 from tests.requests.closure.towns import NOTE, Town, tensors
 
+from olvido.accounts import Accounts
 from olvido.artifacts import Who
-from olvido.errors import StateError
-from olvido.ledger.facts import RequestStatus
+from olvido.errors import InputError, StateError, UnknownName
+from olvido.ledger.facts import Exit, RequestStatus
+from olvido.requests.certificate.closing import closure_of
 from olvido.requests.closure import close, settle
 
 State = dict[str, torch.Tensor]
@@ -90,6 +92,9 @@ def test_copies_of_a_forgotten_models_weights_are_never_closed_over(town: Town) 
     request, blank = close(town.front, "req-0001")
     assert request.status is RequestStatus.PUBLISHED
     assert set(blank) == items
+    # They are told to be its own by what was kept of its tensors.
+    found = town.found()
+    assert all(town.models["old"].id in found[item].says for item in items)
     assert all((town.folder / name).exists() for name in COPIES)
     settle(town.front, "req-0001", erased=sorted(items))
     assert not any((town.folder / name).exists() for name in COPIES)
@@ -143,6 +148,80 @@ def test_an_adapter_and_a_shard_are_found_too(town: Town) -> None:
         "weights:sharded/model-00002-of-00002.safetensors",
         "weights:adapter/adapter_model.safetensors",
     }
+
+
+def test_copies_of_a_model_that_is_gone_are_known_in_shards_too(town: Town) -> None:
+    state = dict(town.weights["old"].state_dict())
+    settle(town.front, "req-0001", erased=[f"model:{town.models['old'].id}"])
+    pieces = [dict([item]) for item in state.items()]
+    for number, piece in enumerate(pieces, 1):
+        name = f"model-{number:05d}-of-{len(pieces):05d}.safetensors"
+        put(town.folder / "shards" / name, save_file, piece)
+        put(town.folder / "renamed" / name, _renamed, piece)
+    mixed = town.weights["never"].state_dict() | {"2.weight": state["2.weight"]}
+    put(town.folder / "trained-on.pt", torch.save, mixed)
+    found = town.found()
+    told = [a.says for item, a in found.items() if item.startswith("weights:")]
+    # What is the same throughout, as a bias of zeros, is in every model.
+    assert sum(town.models["old"].id in says for says in told) >= 2 * 3 + 1
+    assert town.models["old"].id in found["weights:trained-on.pt"].says
+
+
+def _foreign(path: Path) -> None:
+    np.savez(path, table=np.arange(12.0).reshape(3, 4))
+
+
+INNOCENT: dict[str, Callable[[Path], object]] = {
+    "weights:tables.npz": _foreign,
+    "weights:theirs.safetensors": lambda path: save_file({"x": torch.rand(3, 5)}, path),
+    "unread:scan.pdf": lambda path: path.write_bytes(b"%PDF-1.7 " + bytes(range(256))),
+    "link:away": lambda path: path.symlink_to("/usr"),
+}
+
+
+@pytest.mark.parametrize("item", INNOCENT)
+def test_what_is_not_the_persons_is_said_to_be_by_an_account(town: Town, item: str) -> None:
+    Accounts.of(town.front.settings).new("privacy", "Eva")
+    path = town.folder / item.partition(":")[2]
+    INNOCENT[item](path)
+    why = {item: "a table of the weather office"}
+    for by, error in ((None, UnknownName), ("Nobody", UnknownName)):
+        with pytest.raises(error):
+            settle(town.front, "req-0001", unrelated=why, by=by)
+    with pytest.raises(InputError):
+        settle(town.front, "req-0001", unrelated={item: " "}, by="Eva")
+    done = {"backups": "none", "recipients": "none"}
+    settle(town.front, "req-0001", erased=["all"], done=done, unrelated=why, by="Eva")
+    request, blank = close(town.front, "req-0001")
+    assert (request.status, blank) == (RequestStatus.CLOSED, ())
+    told = {i.item: i for i in town.front.store.closure("req-0001")}[item]
+    assert (told.exit, told.detail) == (Exit.UNRELATED, f"stated: {why[item]}")
+    (noted,) = town.front.store.events("closure-unrelated")
+    assert noted.detail["by"].startswith("account-") or noted.detail["by"]
+    assert "weather" not in str(noted.detail)
+    (shown,) = [
+        i
+        for i in closure_of(town.front.store, request)["items"]
+        if i["artefact"].startswith(item.partition(":")[0])
+    ]
+    assert (shown["exit"], shown["reason"]) == ("unrelated", f"stated: {why[item]}")
+    # It was said of what lay there: of anything else nothing was said.
+    path.unlink()
+    assert close(town.front, "req-0001")[1] == ()
+    put(path, torch.save, {"mine": torch.rand(4)})
+    assert any(name in close(town.front, "req-0001")[1] for name in (item, f"weights:{path.name}"))
+
+
+def test_what_is_known_to_be_the_persons_is_not_said_away(town: Town) -> None:
+    Accounts.of(town.front.settings).new("privacy", "Eva")
+    put(town.folder / "best.pt", torch.save, town.weights["old"].state_dict())
+    (town.folder / "hers.txt").write_text("Ana Soler keeps bees on the roof.")
+    (town.folder / "named.txt").write_text("A letter to Ana Soler.")
+    items = [i for i in town.found() if i.partition(":")[0] in ("weights", "file", "mention")]
+    assert len(items) == 3
+    for item in [*items, "log", "backups", f"model:{town.models['old'].id}"]:
+        with pytest.raises(InputError, match="no riddle"):
+            settle(town.front, "req-0001", unrelated={item: "not hers"}, by="Eva")
 
 
 def test_weights_outside_are_found_where_somebody_looks(town: Town, tmp_path: Path) -> None:

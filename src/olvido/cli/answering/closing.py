@@ -40,6 +40,13 @@ def close(
     cannot: Annotated[
         list[str] | None, _items("--cannot", "ITEM=WHY", "It stays, and why.")
     ] = None,
+    unrelated: Annotated[
+        list[str] | None,
+        _items("--unrelated", "ITEM=WHY", "None of the data are in it, and why you know; --by."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Whose account says so: see 'olvido token list'.")
+    ] = None,
     search: Annotated[
         list[Path] | None, _items("--search", "DIR", "A folder elsewhere to look into as well.")
     ] = None,
@@ -59,6 +66,8 @@ def close(
             done=dict(_pair(text) for text in done or ()),
             expires={item: day(text) for item, text in map(_pair, expires or ())},
             cannot=dict(_pair(text) for text in cannot or ()),
+            unrelated=dict(_pair(text) for text in unrelated or ()),
+            by=by,
             search=search or (),
         )
         request, blank = finish(front, identifier, search=search or ())

@@ -20,6 +20,7 @@ from olvido.requests.certificate.answer import DESTROY
 from olvido.requests.certificate.closing import EXITS, OPEN, unseen
 from olvido.requests.certificate.findings import unfounded
 from olvido.requests.certificate.shape import CORE, misfits
+from olvido.requests.closure.artefact import UNDECIDED
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.limits import LIMITS, LONGEST
 from olvido.settings import DTYPES
@@ -211,10 +212,16 @@ def _closure(core: Mapping[str, Any]) -> Iterator[str]:
     for item in closure["items"]:
         if item["exit"] not in EXITS:
             yield f"{item['exit']!r} of {item['artefact']!r} is no exit: {', '.join(EXITS)} are"
+        elif item["exit"] == Exit.UNRELATED and _kind(item) not in UNDECIDED:
+            yield f"{item['artefact']!r} is called unrelated, and is of a kind that is looked into"
         elif (item["until"] is not None) != (item["exit"] == Exit.AWAITING_EXPIRY):
             yield f"{item['artefact']!r} has a date and awaits nothing, or awaits without a date"
-        elif item["exit"] in (Exit.CANNOT, OPEN) and not item["reason"]:
+        elif item["exit"] in (Exit.CANNOT, Exit.UNRELATED, OPEN) and not item["reason"]:
             yield f"{item['artefact']!r} lacks the reason why it is not erased"
+
+
+def _kind(item: Mapping[str, Any]) -> str:
+    return str(item["artefact"]).partition(":")[0]
 
 
 def _times(core: Mapping[str, Any]) -> Iterator[str]:

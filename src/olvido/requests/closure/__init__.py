@@ -1,7 +1,7 @@
 """Everything besides the serving weights that holds what a request wants forgotten, and its exits.
 
-Each thing that is found leaves in one of three ways: erased, awaiting expiry, or cannot. A request
-is closed when none is blank.
+Each thing that is found leaves in one of four ways: erased, awaiting expiry, cannot, or unrelated,
+which the team says of what nobody could look into. A request is closed when none is blank.
 """
 
 from olvido.requests.closure.artefact import Artefact

@@ -8,6 +8,9 @@ from pathlib import Path
 from olvido.artifacts import KINDS, Kind, Who
 from olvido.requests.closure.copies import Look
 
+UNDECIDED = ("weights", "unread", "link", "foreign")
+"""Kinds of which the team may know that none of the data are in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
@@ -21,6 +24,7 @@ class Artefact:
         others: whether it holds what belongs to others, as far as was seen.
         seen: a keyed digest of the content that was looked at, where it is erased by its name.
         look: what was found in a file with records.
+        known: of tensors, whether they are those of a model that learned the data.
     """
 
     item: str
@@ -30,6 +34,14 @@ class Artefact:
     others: bool = True
     seen: str | None = None
     look: Look | None = None
+    known: bool = False
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing in it was found to be of the records: the team may say that none is."""
+        if self.kind.name == "unread" and self.look is not None:
+            return not (self.look.mentions or self.look.doubtful)
+        return self.kind.name in UNDECIDED and not self.known
 
     @property
     def kind(self) -> Kind:

@@ -17,8 +17,11 @@ from olvido.requests.closure.erasing import erase
 from olvido.requests.closure.inventory import OUTSIDE, inventory
 from olvido.requests.closure.places import item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
-from olvido.requests.desk import Office
+from olvido.requests.desk import Office, deciding
 from olvido.requests.limits import LONGEST
+
+DECLARED = "closure-unrelated"
+"""What the log calls what an account says not to be the person's."""
 
 _LOG = "holds no words and no name: ids and keyed digests, needed to show what was done"
 # Weights go before rows: what a model still has to forget, it forgets by its rows.
@@ -40,6 +43,7 @@ def closure(
     request = _answered(office, identifier)
     known = {item.item: item for item in office.store.closure(identifier)}
     there = {artefact.item: artefact for artefact in inventory(office, request, search=search)}
+    declared = {e.detail["seen"] for e in office.store.events(DECLARED)}
     found = []
     for item in sorted({*known, *there}):
         artefact = there.get(item) or Artefact(item, "is not there any more")
@@ -53,6 +57,8 @@ def closure(
             said = ClosureItem(item=item, exit=Exit.ERASED, detail="is gone", at=now())
         elif _again(item in there, said, today(office.settings)):
             said = blank
+        elif said.exit is Exit.UNRELATED:
+            said = said if _stands(office, artefact, declared) else blank
         if item not in there and said.exit is None:
             artefact = replace(artefact, says="was found before, and was not looked into now")
         found.append((artefact, said))
@@ -81,6 +87,18 @@ def _gone(
     return place is None or any(root in place.parents for root in looked_into(office, search))
 
 
+def _marked(office: Office, artefact: Artefact) -> str:
+    """A keyed digest of an item and what lies there."""
+    told = f"{artefact.item}\0{artefact.seen}".encode()
+    return office.store.key.derived(b"declared", told).hex()
+
+
+def _stands(office: Office, artefact: Artefact, declared: Collection[str]) -> bool:
+    """Whether what was said to be unrelated lies there as it did, or is gone."""
+    gone = artefact.path is None
+    return gone or (artefact.undecided and _marked(office, artefact) in declared)
+
+
 def _again(there: bool, said: ClosureItem, day: date) -> bool:
     if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
         return there and date.fromisoformat(said.detail) <= day
@@ -94,6 +112,8 @@ def settle(
     erased: Sequence[str] = (),
     whole: Sequence[str] = (),
     done: Mapping[str, str] | None = None,
+    unrelated: Mapping[str, str] | None = None,
+    by: str | None = None,
     expires: Mapping[str, date] | None = None,
     cannot: Mapping[str, str] | None = None,
     search: Sequence[Path] = (),
@@ -108,6 +128,9 @@ def settle(
             else's is named, and erased only as it was when it was last shown.
         whole: items to erase though they hold what belongs to others.
         done: items that somebody erased elsewhere, and how.
+        unrelated: items that hold none of the data, and why the team knows: tensors, and what
+            nobody could look into. It holds for what lies there now.
+        by: the account that says so.
         expires: items that end by themselves, and the day.
         cannot: items that stay, and why.
         search: folders outside the workspace to look into as well.
@@ -131,23 +154,33 @@ def settle(
     done = {named(item): how for item, how in (done or {}).items()}
     expires = {named(item): day for item, day in (expires or {}).items()}
     cannot = {named(item): why for item, why in (cannot or {}).items()}
+    unrelated = {named(item): why for item, why in (unrelated or {}).items()}
     if "all" in erased:
         rest = [
             item for item, (a, said) in before.items() if said.exit is None and a.who is Who.ALL
         ]
-        given = {*erased, *whole, *done, *expires, *cannot}
+        given = {*erased, *whole, *done, *expires, *cannot, *unrelated}
         erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in given)]
     erased = [*erased, *whole]
-    wanted = [*erased, *done, *expires, *cannot]
+    wanted = [*erased, *done, *expires, *cannot, *unrelated]
     request = office.store.request(identifier)
     for item in wanted:
         if item not in before:
             raise UnknownName("item of the closure", item, before)
         if wanted.count(item) > 1:
             raise InputError(f"{item} is given two exits: give one")
-    for item, why in {**done, **cannot}.items():
+    for item, why in {**done, **cannot, **unrelated}.items():
         if not why.strip():
-            raise InputError(f"say of {item} how it was erased, or why it cannot be")
+            raise InputError(
+                f"say of {item} how it was erased, why it cannot be, or why it is not the person's"
+            )
+    for item in unrelated:
+        if not before[item][0].undecided:
+            raise InputError(
+                f"{item} is no riddle ({before[item][0].says}): it is erased, ends by itself, or "
+                "stays for a reason (--cannot)"
+            )
+    actor = deciding(office, by or "") if unrelated else None
     published = (s for s in request.history if s.status is RequestStatus.PUBLISHED)
     answered = next(published).at.date()
     for item, day in expires.items():
@@ -182,10 +215,14 @@ def settle(
     said |= {item: (Exit.ERASED, f"stated: {how}") for item, how in done.items()}
     said |= {item: (Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
     said |= {item: (Exit.CANNOT, why) for item, why in cannot.items()}
+    said |= {item: (Exit.UNRELATED, f"stated: {why}") for item, why in unrelated.items()}
     # What lies in a folder that goes, and what has another name, is not found by it afterwards.
     for item, (artefact, known) in before.items():
         if artefact.kind in _LASTING and known.exit is None:
             said.setdefault(item, (None, artefact.seen))
+    for item in unrelated:
+        told = {"id": identifier, "by": actor, "seen": _marked(office, before[item][0])}
+        office.store.note(DECLARED, told)
     if said:
         office.store.put_closure(identifier, said)
     if any(item.partition(":")[0] in _LAST for item in erased):

@@ -17,6 +17,7 @@ from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import without
 from olvido.requests.closure.inventory import NAMED, cached_ids
 from olvido.requests.closure.places import seen_at
+from olvido.requests.closure.weights import keep_weights
 from olvido.requests.desk import Office
 
 
@@ -132,6 +133,7 @@ def _model(office: Office, request: Request, artefact: Artefact, ids: Any) -> st
             f"model {identifier} serves now and holds the data: make it forget first, or serve "
             "another one with 'olvido models serve'"
         )
+    keep_weights(office.store, office.store.model(identifier), office.settings.models)
     # The ledger says it is gone before it is, so that nobody is served a half-removed one.
     office.store.bury_model(identifier, f"erased for request {request.id}")
     assert artefact.path is not None

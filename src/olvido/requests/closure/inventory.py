@@ -29,7 +29,7 @@ from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
 from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
-from olvido.requests.closure.weights import Weights, has_tensors
+from olvido.requests.closure.weights import Weights, has_tensors, weights_kept
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned, lineage_of, names_of
 
@@ -277,11 +277,20 @@ class _Search:
                 yield self._item("foreign", place, KINDS["foreign"].says)
 
     def _item(
-        self, kind: str, path: Path, says: str, *, others: bool = True, look: Look | None = None
+        self,
+        kind: str,
+        path: Path,
+        says: str,
+        *,
+        others: bool = True,
+        look: Look | None = None,
+        known: bool = False,
     ) -> Artefact:
         inside = self._home in path.parents
         name = path.relative_to(self._home) if inside else path
-        return self._seen(Artefact(f"{kind}:{name}", says, path, inside, others, look=look))
+        return self._seen(
+            Artefact(f"{kind}:{name}", says, path, inside, others, look=look, known=known)
+        )
 
     def _link(self, path: Path) -> Iterator[Artefact]:
         """Links are never followed: where they lead is looked into in its own right, or told."""
@@ -300,7 +309,7 @@ class _Search:
             if has_tensors(path):
                 found = self._weights.whose(path)
                 if found.holds:
-                    yield self._item("weights", path, found.says)
+                    yield self._item("weights", path, found.says, known=found.known)
                 return
         except OSError as error:
             yield self._item("unread", path, f"a file that cannot be read ({_why(error)})")
@@ -319,7 +328,7 @@ class _Search:
             says = "words of a record whose rows are gone stand in it"
             yield self._item("file", path, says)
         elif look.unread is not None:
-            yield self._item("unread", path, says)
+            yield self._item("unread", path, says, look=look)
         elif look.mentions or look.doubtful:
             yield self._item("mention", path, says)
 
@@ -355,7 +364,8 @@ class _Search:
 
     @cached_property
     def _weights(self) -> Weights:
-        return Weights(self.office.store.models(), self.holding, self.models)
+        store = self.office.store
+        return Weights(store.models(), self.holding, self.models, weights_kept(store))
 
 
 def _destroyed(office: Office, request: Request) -> set[str]:

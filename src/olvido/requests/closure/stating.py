@@ -44,6 +44,11 @@ def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str
             f"{item} lies where Olvido looks, and is erased there: 'olvido request close "
             f"{identifier} --erase {item}'"
         )
+    if exit is Exit.UNRELATED:
+        raise InputError(
+            f"what lies at {item} is looked at when that is said: 'olvido request close "
+            f"{identifier} --unrelated {item}=WHY --by ACCOUNT'"
+        )
     if not said.strip():
         raise InputError(f"say of {item} how it was erased, until when it lasts, or why it stays")
     if exit is Exit.AWAITING_EXPIRY:

@@ -11,10 +11,11 @@ import hashlib
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from olvido.artifacts import NOTE, header, owned
@@ -22,6 +23,11 @@ from olvido.ledger.facts import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from olvido.ledger.store import Store
+
+NOTED = "weights-digests"
+"""What the log calls digests of the tensors of a model that went."""
 
 _NAMED = {
     *(".safetensors", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".npy", ".onnx", ".h5", ".keras"),
@@ -39,10 +45,12 @@ class Finding:
     Attributes:
         says: whose weights they are.
         holds: whether they are, or may be, those of a model that holds the data.
+        known: whether they are, as far as their numbers tell.
     """
 
     says: str
     holds: bool
+    known: bool = False
 
 
 def has_tensors(path: Path) -> bool:
@@ -70,10 +78,18 @@ class Weights:
         models: all, gone or not.
         holding: ids of those that hold the data, or are to be destroyed.
         folder: of the workspace's models.
+        kept: see `weights_kept`.
     """
 
-    def __init__(self, models: Sequence[Model], holding: set[str], folder: Path) -> None:
+    def __init__(
+        self,
+        models: Sequence[Model],
+        holding: set[str],
+        folder: Path,
+        kept: Mapping[str, frozenset[str]] = MappingProxyType({}),
+    ) -> None:
         self._models, self._holding, self._folder = models, holding, folder
+        self._kept = kept
 
     def whose(self, path: Path) -> Finding:
         """Whose weights a file holds."""
@@ -96,13 +112,13 @@ class Weights:
             if partly and not same:
                 share, model = partly[-1][0] / total, partly[-1][1]
                 return Finding(
-                    f"{share:.0%} of its numbers are {_of(model)}, which learned it", True
+                    f"{share:.0%} of its numbers are {_of(model)}, which learned it", True, True
                 )
         clean = [model for model in same if model not in self._holding]
         if clean:
             return Finding(f"weights {_of(clean[0])}, which does not hold it", False)
         if same:
-            return Finding(f"a copy of the weights {_of(same[0])}, which learned it", True)
+            return Finding(f"a copy of the weights {_of(same[0])}, which learned it", True, True)
         alike = sorted(m for m, known in self._shapes.items() if read.shapes <= known)
         if alike and read.shapes:
             return Finding(
@@ -113,31 +129,18 @@ class Weights:
     @cached_property
     def _files(self) -> Mapping[str, tuple[Path, ...]]:
         """The weights of every model that is there, without its checkpoints."""
-        return {
-            model.id: tuple(
-                path
-                for path in owned(self._folder / model.path)
-                if path.suffix in (".safetensors", ".bin")
-                and path.parts[-2] != "logs"
-                and "checkpoints" not in path.relative_to(self._folder / model.path).parts
-            )
-            for model in self._models
-        }
+        return {model.id: _weights_in(self._folder / model.path) for model in self._models}
 
     @cached_property
     def _known(self) -> Mapping[str, set[str]]:
-        """By the digest of a tensor, as it is or rounded, the models that have it."""
-        import torch
-
+        """By the digest of a tensor, as it is or rounded, the models that have it, gone or not."""
         found: dict[str, set[str]] = {}
+        for model, digests in self._kept.items():
+            for digest in digests:
+                found.setdefault(digest, set()).add(model)
         for model, files in self._files.items():
-            for path in files:
-                for _, tensor in _readable(path):
-                    if not _tells(tensor):
-                        continue
-                    for dtype in (tensor.dtype, torch.bfloat16, torch.float16):
-                        rounded = tensor.to(dtype) if tensor.is_floating_point() else tensor
-                        found.setdefault(_single(rounded), set()).add(model)
+            for digest in _digests(files):
+                found.setdefault(digest, set()).add(model)
         return found
 
     @cached_property
@@ -161,6 +164,43 @@ class Weights:
                 continue
         learned = {str(model.digest) for model in self._models}
         return frozenset(found - learned)
+
+
+def keep_weights(store: Store, model: Model, folder: Path) -> None:
+    """Keep digests of a model's tensors, before its files go: by them a copy is known afterwards.
+
+    A digest says nothing of what a tensor's numbers are.
+    """
+    digests = sorted(set(_digests(_weights_in(folder / model.path))))
+    if set(digests) - weights_kept(store).get(model.id, frozenset()):
+        store.note(NOTED, {"model": model.id, "tensors": digests})
+
+
+def weights_kept(store: Store) -> Mapping[str, frozenset[str]]:
+    """The digests of tensors that were kept of models that went, by the model's id."""
+    return {e.detail["model"]: frozenset(e.detail["tensors"]) for e in store.events(NOTED)}
+
+
+def _weights_in(folder: Path) -> tuple[Path, ...]:
+    """The files of weights in a model's folder, without its checkpoints."""
+    return tuple(
+        path
+        for path in owned(folder)
+        if path.suffix in (".safetensors", ".bin")
+        and path.parts[-2] != "logs"
+        and "checkpoints" not in path.relative_to(folder).parts
+    )
+
+
+def _digests(files: Iterable[Path]) -> Iterator[str]:
+    """The digest of each tensor that tells one model from another, as it is and rounded."""
+    import torch
+
+    for path in files:
+        for _, tensor in _readable(path):
+            if _tells(tensor):
+                for dtype in (tensor.dtype, torch.bfloat16, torch.float16):
+                    yield _single(tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
 
 def _of(model: str) -> str:
@@ -315,9 +355,9 @@ def _tells(tensor: Tensor) -> bool:
 
 
 def _single(tensor: Tensor) -> str:
-    """The digest of a tensor's numbers in single precision, whatever its shape and dtype."""
+    """128 bits of SHA-256 of a tensor's numbers in single precision, whatever shape and dtype."""
     import torch
 
     single = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
     flat = single.contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(flat.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(flat.numpy().tobytes()).hexdigest()[:32]

@@ -28,6 +28,9 @@ from olvido.settings import Settings
 _REASONED = ("needs-information", "extension", "refused")
 _ANSWERS = ("done", "partly-done")
 _WIDTH = 76
+_CLEAR = (Exit.ERASED, Exit.UNRELATED)
+"""Exits of what holds nothing of the person, by the closure or by the team's word."""
+
 _LOG = "log"
 """Of the closure's items the one that stays for every request, as every answer says."""
 _ITEM = re.compile(r"\s*(-|\d+\.) ")
@@ -126,7 +129,7 @@ def fitting(office: Office, request: Request) -> tuple[str, ...]:
         return ("partly-done",)
     if status is RequestStatus.CLOSED:
         left = any(
-            item.exit is not Exit.ERASED and item.item != _LOG
+            item.exit not in _CLEAR and item.item != _LOG
             for item in office.store.closure(request.id)
         )
         done = [step.detail[ANSWER] for step in request.history if ANSWER in step.detail]
@@ -269,7 +272,7 @@ def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str,
             "until": item["until"] and words.day(date.fromisoformat(item["until"])),
             "reason": (item["reason"] or "").rstrip("."),
         }
-        if kind != _LOG and item["exit"] != Exit.ERASED and told not in left:
+        if kind != _LOG and item["exit"] not in _CLEAR and told not in left:
             left.append(told)
     return left
 
