@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from olvido.demo.story import Story, fresh_folder, tell
+from olvido.demo.clearing import fresh_folder
+from olvido.demo.story import Story, tell
 from olvido.errors import InputError
+from olvido.files import UNFINISHED
 from olvido.learners import Recipe
 from olvido.settings import FILE
 
@@ -111,6 +116,48 @@ def test_an_earlier_demo_is_removed(telling: Telling, tmp_path: Path) -> None:
     for name in (".olvido-demo", FILE):
         (place / name).write_bytes((telling.story.folder / name).read_bytes())
     assert not fresh_folder(place).exists()
+
+
+def test_a_whole_demo_is_removed_and_one_that_was_broken_off(
+    telling: Telling, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(telling.story.folder, tmp_path / "place"))
+    assert not fresh_folder(place).exists()
+    # As Ctrl-C leaves it, in the midst of a training and of an import.
+    shutil.copytree(telling.story.folder, place)
+    for name in ("demo.json", "report.html"):
+        (place / name).unlink()
+    content = b"weights"
+    step = f"step-000000010-{hashlib.sha256(content).hexdigest()}.pt"
+    for path in (
+        *(place / "models" / ".run-0123456789abcdef" / step,),
+        *(place / "data" / f"{UNFINISHED}0123456789abcdef",),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    (place / "work").mkdir()
+    assert not fresh_folder(place).exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("thesis.md", "models/notes.txt", "files/mine.jsonl", "files/forget.jsonl"),
+        *("data/survey.parquet", "reports/mine.json", "report.html", "link"),
+    ],
+)
+def test_a_demo_with_something_of_others_in_it_is_left_as_it_is(
+    telling: Telling, tmp_path: Path, name: str
+) -> None:
+    place = Path(shutil.copytree(telling.story.folder, tmp_path / "place"))
+    if name == "link":
+        (place / name).symlink_to(telling.story.folder)
+    else:
+        (place / name).write_text('{"text": "Mine.", "source": "me"}\n')
+    before = {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match=re.escape(name)):
+        fresh_folder(place)
+    assert {p: p.read_bytes() for p in place.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize("held", [["letter"], [FILE], [".olvido-demo"]])

@@ -35,7 +35,8 @@ def demo(
 ) -> bool:
     """Learn a town, forget one resident, audit, publish, and write a report with pictures."""
     from olvido.cli.given.options import method_options
-    from olvido.demo.story import fresh_folder, tell
+    from olvido.demo.clearing import fresh_folder
+    from olvido.demo.story import tell
     from olvido.errors import InputError
 
     if option and method is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from olvido.audits import rephrased
 from olvido.audits.scoring import Witness
+from olvido.demo.clearing import MADE
 from olvido.demo.residents import Town, make_town
 from olvido.documents import write_document
 from olvido.errors import InputError
@@ -30,9 +30,6 @@ from olvido.tasks import Example, examples
 from olvido.workspace import Held, Workspace
 
 Stage = Callable[[str], Watcher | None]
-
-MADE = ".olvido-demo"
-"""A file that says that a folder is a demo's own."""
 
 FULL = {"residents": 100, "outsiders": 30}
 FAST = {"residents": 40, "outsiders": 20}
@@ -144,19 +141,6 @@ def tell(
         write_document(document, folder / "demo.json")
         write_report(document, path)
     return Story(document, folder, path)
-
-
-def fresh_folder(folder: Path) -> Path:
-    """The demo's own folder, emptied of an earlier demo and of nothing else.
-
-    Raises:
-        InputError: the folder holds something that no demo wrote.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / FILE).is_file() or not (folder / MADE).is_file():
-            raise InputError(f"{folder} holds something else: name a new folder with --out")
-        shutil.rmtree(folder)
-    return folder
 
 
 def _workspace(folder: Path) -> Workspace:

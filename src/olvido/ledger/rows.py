@@ -333,6 +333,11 @@ def unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "extras"} | extras
 
 
+def is_stored(path: Path) -> bool:
+    """Whether a file bears the name that an import gives a dataset's rows."""
+    return _FINISHED.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+
+
 def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
     """Remove files of imports that were killed: unfinished ones that nobody writes, at once.
 
@@ -351,5 +356,5 @@ def sweep(data: Path, known: Iterable[str], *, older_than: float) -> None:
         if temporary(path):
             if not being_written(path):
                 path.unlink(missing_ok=True)
-        elif _FINISHED.fullmatch(path.name) and path.stat().st_mtime < older_than:
+        elif is_stored(path) and path.stat().st_mtime < older_than:
             path.unlink(missing_ok=True)
