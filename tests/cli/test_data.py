@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from olvido.ledger.rows import RowWriter
 
 Olvido = Callable[..., tuple[int, str, str]]
 
@@ -102,6 +105,43 @@ def test_check_says_no_when_rows_were_changed(olvido: Olvido, people: Path, here
     document = json.loads(out)
     assert [entry["sound"] for entry in document["checks"]] == [False, True, True]
     assert olvido("data", "check")[0] == 1
+
+
+def test_check_tells_what_the_ledger_does_not_know_and_stays_sound(
+    olvido: Olvido, people: Path, here: Path
+) -> None:
+    olvido("data", "add", people, "--name", "people", *COLUMNS)
+    data, models = here / "data", here / "models"
+    assert json.loads(olvido("data", "check", "--json")[1])["unknown"] == []
+    (rows,) = data.glob("*.parquet")
+    step = f"step-000000010-{hashlib.sha256(b'w').hexdigest()}.pt"
+    note = {"kind": "Untraced", "base": "tiny", "seed": 0, "runs": {}, "digest": ""}
+    left = {
+        data / f"{'0' * 64}.parquet": (rows.read_bytes(), "add the file again"),
+        data / ".unfinished-0123456789abcdef": (b"torn", "was ended"),
+        data / "survey.csv": (b"mine", "keep it elsewhere"),
+        models / ".run-0123456789abcdef" / step: (b"w", "olvido learn"),
+        models / "lost" / "olvido.json": (json.dumps(note).encode(), "does not know"),
+    }
+    for path, (content, _) in left.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (models / "link").symlink_to(here)
+    status, out, _ = olvido("data", "check", "--json")
+    document = json.loads(out)
+    assert (status, document["sound"]) == (0, True)
+    told = {Path(one["path"]): one["says"] for one in document["unknown"]}
+    places = {(path if path.parent == data else path.parent): s for path, (_, s) in left.items()}
+    assert told.keys() == {*places, models / "link"}
+    for place, words in places.items():
+        assert words in told[place], place
+    # What is being written is nobody's to remove.
+    with RowWriter(data):
+        again = json.loads(olvido("data", "check", "--json")[1])["unknown"]
+        assert len(again) == len(told)
+    # Rows that were never entered are told at once, and not only when they are an hour old.
+    assert "0" * 20 in olvido("data", "check")[1]
+    assert all(path.exists() for path in left)
 
 
 def test_check_says_no_when_the_known_head_is_gone(olvido: Olvido, people: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from olvido.cli import catalogue, data, demo, key, workspace
+from olvido.cli import catalogue, checking, demo, key, workspace
 from olvido.cli.answering import (
     account,
     certificate,
@@ -41,7 +41,7 @@ app = typer.Typer(
 
 # Every group of commands, in the order in which the help shows them.
 app.add_typer(workspace.commands)
-app.add_typer(data.commands, name="data")
+app.add_typer(checking.commands, name="data")
 app.add_typer(log.commands, name="log")
 app.add_typer(key.commands, name="key")
 app.add_typer(learn.commands)

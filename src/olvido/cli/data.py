@@ -13,11 +13,7 @@ from olvido.cli.given.output import Terminal, command, table
 from olvido.cli.given.rows import Encoding
 
 if TYPE_CHECKING:
-    from olvido.ledger.digests import Digest
     from olvido.ledger.facts import Dataset
-    from olvido.ledger.signing import Checkpoint
-    from olvido.ledger.store import Store
-    from olvido.settings import Settings
 
 commands = typer.Typer(help="Add, show and check datasets.")
 
@@ -25,7 +21,7 @@ _COLUMNS = "Columns of the file"
 _ROWS = "Rows that do not say it themselves"
 _ABOUT = "About the dataset"
 
-_Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A dataset's name or id.")]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A dataset's name or id.")]
 
 
 def _column(option: str, content: str) -> Any:
@@ -192,7 +188,7 @@ def add(
 
 @commands.command()
 @command
-def show(terminal: Terminal, name: _Name = None) -> None:
+def show(terminal: Terminal, name: Name = None) -> None:
     """Show all datasets, or one with its documentation."""
     with terminal.store() as store:
         if name is None:
@@ -259,69 +255,6 @@ def export(
 
 @commands.command()
 @command
-def check(
-    terminal: Terminal,
-    name: _Name = None,
-    head: Annotated[
-        str | None,
-        typer.Option("--head", help="A head of the log that you wrote down before."),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", metavar="FILE", help="What 'olvido log sign' printed before."),
-    ] = None,
-) -> bool:
-    """Check rows, log, and tables against the log; exit status 1 where anything is wrong."""
-    from olvido.errors import StateError
-    from olvido.ledger.digests import Digest
-
-    settings = terminal.settings()
-    known_head = Digest.from_str(head) if head else None
-    known = [_believed(settings, checkpoint)] if checkpoint else []
-    with terminal.store() as store:
-        found = []
-        try:
-            chosen = [store.dataset(name)] if name else list(store.datasets())
-        except StateError as error:
-            chosen = []
-            found.append({"what": "datasets", "sound": False, "reason": str(error)})
-        with terminal.progress() as progress:
-            bar = progress.add_task("Checking rows", total=len(chosen))
-            for dataset in chosen:
-                found.append(_checked(store, settings.data, dataset))
-                progress.advance(bar)
-        found += _ledger(store, known_head, known)
-    sound = all(entry["sound"] for entry in found)
-    rows = [(f["what"], "sound" if f["sound"] else "BROKEN", f["reason"]) for f in found]
-    terminal.emit(
-        {"sound": sound, "checks": found},
-        table(("what", "state", "reason"), rows),
-        f"Head of the log: {found[-1]['head']}. Sign it with 'olvido log sign', and keep it "
-        "elsewhere.",
-    )
-    return sound
-
-
-def _ledger(
-    store: Store, known_head: Digest | None, known: list[Checkpoint]
-) -> list[dict[str, Any]]:
-    """What became of comparing the tables with the log, and of checking the log, which is last."""
-    from olvido.errors import StateError
-
-    try:
-        log = store.verify_log(known_head, known)
-        different = store.differences() if log.sound else ()
-    except StateError as error:
-        return [{"what": "log", "sound": False, "reason": str(error), "head": None}]
-    unsaid = None if log.sound else "not compared: the log, which says what they were, is not sound"
-    tables = {"what": "tables", "sound": log.sound and not different, "reason": unsaid}
-    found = [tables, *({"what": d.what, "sound": False, "reason": str(d)} for d in different)]
-    whole = {"sound": log.sound, "reason": log.reason, "head": str(log.head)}
-    return [*found, {"what": f"log ({log.entries} entries)"} | whole]
-
-
-@commands.command()
-@command
 def tombstones(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
@@ -360,33 +293,6 @@ def replay(
     with terminal.store() as store:
         counts = replay_tombstones(Front(store, settings), file)
     terminal.emit(counts, table(("buried again", "number"), counts.items()))
-
-
-def _believed(settings: Settings, file: Path) -> Checkpoint:
-    """A signed head from its file, once it is known that this workspace signed it."""
-    from olvido.errors import InputError
-    from olvido.ledger.signing import Checkpoint, PublicKey, public_file
-
-    try:
-        found = Checkpoint.read(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the checkpoint {file} cannot be read: {error}") from error
-    if not found.signed_by(PublicKey.load(public_file(settings.signing_key))):
-        raise InputError(f"the checkpoint {file} was not signed with this workspace's key")
-    return found
-
-
-def _checked(store: Store, data: Path, dataset: Dataset) -> dict[str, Any]:
-    from olvido.errors import StateError
-    from olvido.ledger.rows import load_rows
-
-    reason = None
-    try:
-        load_rows(store, data, dataset)
-    except StateError as error:
-        reason = str(error)
-    what = f"dataset {dataset.name} version {dataset.version}"
-    return {"what": what, "sound": reason is None, "reason": reason}
 
 
 def _described(dataset: Dataset) -> dict[str, Any]:
