@@ -6,8 +6,13 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import olvido
 from olvido.artifacts import APART, GENERATOR, KINDS
+from olvido.requests.certificate.shape import REST
+from olvido.requests.notices import languages
+from olvido.requests.notices.language import find_language
 
 SOURCE = Path(olvido.__file__).parent
 WRITERS = {
@@ -78,3 +83,10 @@ def test_every_page_that_is_written_to_a_file_can_be_known_again() -> None:
     whole = [p for p in pages if "<!doctype" in p.read_text().lower()]
     assert len(whole) >= 4
     assert [p.name for p in whole if GENERATOR not in p.read_text()] == []
+
+
+@pytest.mark.parametrize("language", sorted(languages()))
+def test_whatever_a_closure_finds_has_its_words_in_every_language(language: str) -> None:
+    words = find_language(language).artefacts
+    assert set(words) == {*KINDS, REST}
+    assert all(said[0].islower() and len(said) > 5 for said in words.values())

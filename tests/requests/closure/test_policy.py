@@ -17,6 +17,7 @@ from tests.requests.closure.towns import HERS, THEIRS, Town, founded, settled_at
 from olvido.artifacts import Who
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.importing import import_rows
 from olvido.requests.closure import close, closure, settle
 
 SAID = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
@@ -201,6 +202,40 @@ def test_what_cannot_be_opened_is_an_item(town: Town, monkeypatch: pytest.Monkey
     close(town.front, "req-0001")
     with pytest.raises(InputError, match="cannot erase it"):
         settle(town.front, "req-0001", erased=["unread:shut"])
+
+
+LONG = [f"{word}{number}" for number in range(12) for word in ("vine", "olive", "almond", "fig")]
+FORM = "Dear sir or madam, we have had your letter and shall write to you before long, as usual."
+
+
+def test_parts_of_long_records_that_come_back_are_known_without_the_rows(tmp_path: Path) -> None:
+    text, answer = f"{' '.join(LONG)} {FORM}", " ".join(reversed(LONG))
+    hers = [
+        {"id": "a1", "text": text, "subject": "Ana Soler"},
+        {"id": "a2", "prompt": "What else?", "completion": answer, "subject": "Ana Soler"},
+    ]
+    town = founded(settled_at(tmp_path / "workspace"), hers)
+    others = [{"id": "d1", "text": f"To Bru: {FORM}", "subject": "Bru Vidal"}]
+    import_rows(town.front.store, town.front.settings.data, others, name="letters")
+    close(town.front, "req-0001")
+    kept = len(town.front.store.events("closure-prints"))
+    settle(town.front, "req-0001", erased=["all"], done=DONE)
+    assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+    assert len(town.front.store.events("closure-prints")) == kept
+    parts = {
+        "begins": LONG[:20],
+        "middle": LONG[9:40],
+        "ends": LONG[-31:],
+        "answer": list(reversed(LONG))[5:36],
+        "tail": list(reversed(LONG))[-16:],
+    }
+    for name, part in parts.items():
+        (town.folder / f"{name}.txt").write_text(f"He wrote: {' '.join(part).upper()}; and so on.")
+    (town.folder / "short.txt").write_text(" ".join(LONG[17:30]))
+    # What others' records say as well tells nobody.
+    (town.folder / "form.txt").write_text(f"To Cai: {FORM}")
+    assert close(town.front, "req-0001")[1] == tuple(sorted(f"file:{name}.txt" for name in parts))
+    town.front.store.close()
 
 
 def test_copies_that_come_back_are_known_without_the_rows(town: Town) -> None:

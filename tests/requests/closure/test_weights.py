@@ -188,8 +188,9 @@ def test_what_is_not_the_persons_is_said_to_be_by_an_account(town: Town, item: s
     for by, error in ((None, UnknownName), ("Nobody", UnknownName)):
         with pytest.raises(error):
             settle(town.front, "req-0001", unrelated=why, by=by)
-    with pytest.raises(InputError):
-        settle(town.front, "req-0001", unrelated={item: " "}, by="Eva")
+    for wrong in (" ", "Ana Soler says so", "ask ana.soler@example.org"):
+        with pytest.raises(InputError):
+            settle(town.front, "req-0001", unrelated={item: wrong}, by="Eva")
     done = {"backups": "none", "recipients": "none"}
     settle(town.front, "req-0001", erased=["all"], done=done, unrelated=why, by="Eva")
     request, blank = close(town.front, "req-0001")

@@ -254,7 +254,7 @@ def _records(at: Written) -> tuple[Any, ...]:
 
 
 def _forgets(at: Written) -> None:
-    search = ("--method", "auto", "--option", "methods=ascent", "--within", 1)
+    search = ("--method", "auto", "--option", "methods=ascent")
     beside = ("--holdout", at.file("holdout"), "--reference", at.folder / "outcome")
     out = ("--trials", at.folder / "trials", "--out", at.folder / "forgot")
     at.olvido("forget", at.folder / "trained", *_records(at), *beside, *search, *out)

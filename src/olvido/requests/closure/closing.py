@@ -19,6 +19,7 @@ from olvido.requests.closure.places import item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office, deciding
 from olvido.requests.limits import LONGEST
+from olvido.requests.scope import nameless
 
 DECLARED = "closure-unrelated"
 """What the log calls what an account says not to be the person's."""
@@ -174,6 +175,7 @@ def settle(
             raise InputError(
                 f"say of {item} how it was erased, why it cannot be, or why it is not the person's"
             )
+        nameless(office.store, request, why)
     for item in unrelated:
         if not before[item][0].undecided:
             raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from olvido.requests.desk import Office
 from olvido.requests.scope import lineage_of
 
 LEAST, LONGEST = 6, 16
-"""Words of the run that is kept of a record, as a keyed digest: of fewer, many texts have it."""
+"""Words of a run that is kept of a record, as a keyed digest: of fewer, many texts have it."""
+
+Run = tuple[str, ...]
+"""Folded words, one after the other."""
 
 NOTED = "closure-prints"
 """What the log calls it."""
@@ -23,10 +26,23 @@ NOTED = "closure-prints"
 
 @dataclass(frozen=True, slots=True)
 class Prints:
-    """Keyed digests of what records said: of a text one, of a question and its answer one each."""
+    """Keyed digests of runs of words that records said.
+
+    Attributes:
+        texts: each tells a record by itself: how a text begins, and what else it and an answer say
+            in runs of `LONGEST` words that nobody else's record has.
+        pairs: how a question and its answer begin, which tell it together.
+        shared: runs that another record has as well, and that tell nobody.
+    """
 
     texts: frozenset[str]
     pairs: frozenset[tuple[str, str]]
+    shared: frozenset[str]
+
+    @property
+    def looked_at(self) -> frozenset[str]:
+        """The runs of which it is known whose they are."""
+        return self.texts | self.shared
 
     def found(self, path: Path, key: NameKey) -> bool:
         """Whether a file says what a record said, as far as can be told without its row."""
@@ -48,26 +64,55 @@ def prints_of(store: Store, request: Request) -> Prints | None:
     return Prints(
         frozenset(digest for detail in noted for digest in detail["texts"]),
         frozenset((first, last) for detail in noted for first, last in detail["pairs"]),
+        frozenset(digest for detail in noted for digest in detail["shared"]),
     )
 
 
 def keep_prints(office: Office, request: Request) -> None:
-    """Keep a keyed digest of the words of each record, as far as its row is there."""
+    """Keep keyed digests of the words of each record, as far as its row is there."""
     store, data = office.store, office.settings.data
     texts: set[str] = set()
     pairs: set[tuple[str, str]] = set()
+    further: dict[str, Run] = {}
     for dataset, ids in ids_of(store, request).items():
         for row in stored_rows(data / store.dataset(dataset).file, ids):
             text, first, last = (words(row.get(n) or "") for n in ("text", "prompt", "completion"))
             if len(text) >= LEAST:
                 texts.add(store.key.name(text[:LONGEST]))
+            for run in (*_runs(text[LONGEST:], text), *_runs(last, last)):
+                further.setdefault(store.key.name(run), run)
             if first and last and len(first) + len(last) >= LEAST:
                 pairs.add((store.key.name(first[:LONGEST]), store.key.name(last[:LONGEST])))
-    known = prints_of(store, request) or Prints(frozenset(), frozenset())
-    texts, pairs = texts - known.texts, pairs - known.pairs
-    if texts or pairs:
+    known = prints_of(store, request) or Prints(frozenset(), frozenset(), frozenset())
+    fresh = {digest: run for digest, run in further.items() if digest not in known.looked_at}
+    own = _nobody_elses(office, request, fresh)
+    texts, pairs = (texts | own) - known.texts, pairs - known.pairs
+    if texts or pairs or fresh:
         told = {"texts": sorted(texts), "pairs": [list(pair) for pair in sorted(pairs)]}
-        store.note(NOTED, {"id": request.id} | told)
+        store.note(NOTED, {"id": request.id, "shared": sorted(fresh.keys() - own)} | told)
+
+
+def _runs(rest: Sequence[str], whole: Sequence[str]) -> Iterator[Run]:
+    """Runs that cover the rest of a text: any quote of twice their length holds one of them."""
+    if rest and len(whole) >= LONGEST:
+        for start in range(len(whole) - len(rest), len(whole), LONGEST):
+            start = min(start, len(whole) - LONGEST)
+            yield tuple(whole[start : start + LONGEST])
+
+
+def _nobody_elses(office: Office, request: Request, runs: Mapping[str, Run]) -> set[str]:
+    """The digests of those runs that stand in no other record: others are a form's or a quote's."""
+    left = {run: digest for digest, run in runs.items()}
+    store, own = office.store, ids_of(office.store, request)
+    for dataset in store.datasets() if left else ():
+        for row in stored_rows(office.settings.data / dataset.file):
+            if row["id"] in own.get(dataset.id, ()):
+                continue
+            for name in ("text", "prompt", "completion"):
+                said = words(row.get(name) or "")
+                for start in range(len(said) - LONGEST + 1):
+                    left.pop(tuple(said[start : start + LONGEST]), None)
+    return set(left.values())
 
 
 def ids_of(store: Store, request: Request) -> dict[str, set[str]]:

@@ -9,6 +9,7 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.calendar import today
 from olvido.requests.desk import Office
+from olvido.requests.scope import nameless
 
 
 def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str) -> None:
@@ -51,6 +52,7 @@ def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str
         )
     if not said.strip():
         raise InputError(f"say of {item} how it was erased, until when it lasts, or why it stays")
+    nameless(office.store, request, said)
     if exit is Exit.AWAITING_EXPIRY:
         try:
             late = date.fromisoformat(said) <= today(office.settings)
