@@ -26,6 +26,7 @@ from olvido.folding import words
 from olvido.passwords import hashed
 from olvido.settings import Settings
 
+_LONGEST_LABEL = 200
 
 class Role(StrEnum):
     """What somebody is to the service."""
@@ -306,9 +307,10 @@ class Accounts:
         if role not in list(Role):
             raise UnknownName("role", role, Role)
         folded = tuple(words(label))
-        if not folded:
+        if not folded or len(label) > _LONGEST_LABEL:
             raise InputError(
-                f"expected a label that says in words whose the token is, got {label[:50]!r}"
+                f"expected a label of up to {_LONGEST_LABEL} characters that says in words whose "
+                f"the token is, got {label[:50]!r}"
             )
         secret = f"olvido_{secrets.token_urlsafe(32)}"
         with self._file.changing() as put:

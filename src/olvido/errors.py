@@ -127,6 +127,36 @@ class EnvironmentMismatch(StateError):
     """This machine or these libraries would not give the same bits."""
 
 
+def require_count(name: str, value: int, *, least: int = 1, most: int = 1_000_000) -> None:
+    """Refuse a number of things that nothing can be made of, or that nothing ever ends with.
+
+    Args:
+        name: of the parameter.
+        value: what was given for it.
+        least, most: the smallest and largest that are taken.
+
+    Raises:
+        InputError: it is none of these.
+
+    >>> require_count("epochs", 0)
+    Traceback (most recent call last):
+    olvido.errors.InputError: epochs must be at least 1, got 0
+    """
+    if value < least:
+        raise InputError(f"{name} must be at least {least:,}, got {value}")
+    if value > most:
+        raise InputError(f"{name} must be at most {most:,}, got {value}")
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that neither a generator nor the ledger can hold: 64 bits with a sign.
+
+    Raises:
+        InputError: it is longer.
+    """
+    require_count("seed", seed, least=-(2**63), most=2**63 - 1)
+
+
 class TrainingFailed(OlvidoError):
     """The numbers went wrong while weights were being changed."""
 

@@ -116,7 +116,7 @@ def test_a_prior_that_is_no_number_is_refused(bad: Any) -> None:
 
 @pytest.mark.parametrize(("shards", "slices"), [(0, 1), (1, 0), (-1, 1)])
 def test_there_is_at_least_one_shard(shards: int, slices: int) -> None:
-    with pytest.raises(InputError, match=f"must be at least 1, got {shards} and {slices}"):
+    with pytest.raises(InputError, match="must be at least 1"):
         place((about(0, ["a"]),), shards=shards, slices=slices)
 
 

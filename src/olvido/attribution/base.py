@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from olvido.attribution.replay import Replay
 from olvido.attribution.ways import Gradient, Influence, Way
-from olvido.errors import InputError, UnknownName
+from olvido.errors import InputError, UnknownName, require_count, require_seed
 from olvido.learners import Placement, Trained
 from olvido.learners.base import task_of
 from olvido.learners.runs.environment import deterministic
@@ -138,8 +138,8 @@ def trace(
         UnknownName: no such method or option.
     """
     way = make_way(method, options)
-    if top < 1:
-        raise InputError(f"top must be at least 1, got {top}")
+    require_seed(seed)
+    require_count("top", top)
     rows = examples(records, "records")
     if not rows:
         raise InputError("there are no records to trace the answer to: give those it was taught")

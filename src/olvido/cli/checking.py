@@ -106,9 +106,16 @@ def _believed(settings: Settings, file: Path) -> Checkpoint:
     try:
         found = Checkpoint.read(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the checkpoint {file} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(
+            f"the checkpoint {file} cannot be read ({reason}): give a file that 'olvido log sign' "
+            "wrote"
+        ) from error
     if not found.signed_by(PublicKey.load(public_file(settings.signing_key))):
-        raise InputError(f"the checkpoint {file} was not signed with this workspace's key")
+        raise InputError(
+            f"the checkpoint {file} was not signed with this workspace's key: give one that 'olvido "
+            "log sign' made here"
+        )
     return found
 
 

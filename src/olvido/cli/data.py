@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.places import require_new_file
 from olvido.cli.given.rows import Encoding
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def add(
     ):
         if value not in known:
             raise UnknownName(kind, value, known)
+    require_new_file(skip_bad)
     told: list[str] = []
     settings = terminal.settings()
     with terminal.store() as store, terminal.progress() as progress:
@@ -235,8 +237,7 @@ def export(
         raise UnknownName("format", form, FORMATS)
     if form == "croissant" and len(names) > 1:
         raise InputError("Croissant describes one dataset: name one")
-    if out is not None and out.exists():
-        raise InputError(f"{out} exists already: name a new file")
+    require_new_file(out)
     settings = terminal.settings()
     with terminal.store() as store:
         chosen = [store.dataset(name) for name in names]
@@ -263,6 +264,7 @@ def tombstones(
     from olvido.requests.burial import write_tombstones
     from olvido.requests.desk import Front
 
+    require_new_file(file)
     settings = terminal.settings()
     with terminal.store() as store:
         written = write_tombstones(Front(store, settings), file)

@@ -18,7 +18,7 @@ from olvido.comparison.cell import NEVER, ORIGINAL, Order
 from olvido.comparison.page import picture, write_page
 from olvido.comparison.table import rows_of
 from olvido.documents import read_document, write_document
-from olvido.errors import InputError, MissingNeed
+from olvido.errors import InputError, MissingNeed, require_count
 from olvido.files import write
 from olvido.forgetting import Need, kind_of, make_method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
@@ -103,8 +103,7 @@ def compare(
             "a comparison needs models that never saw the forgotten: give either some "
             "(reference=...), or what the model was trained from (base=...)"
         )
-    if references < 1:
-        raise InputError(f"references must be at least 1, got {references}")
+    require_count("references", references, most=1_000)
     calibrating, attacked = halves(split.holdout)
     records = {
         "forget": split.forget,
@@ -177,8 +176,7 @@ def compare(
 def _check(
     methods: Sequence[str], options: Mapping[str, Mapping[str, Any]], seeds: int, split: Any
 ) -> None:
-    if seeds < 1:
-        raise InputError(f"seeds must be at least 1, got {seeds}")
+    require_count("seeds", seeds, most=1_000)
     if not methods or len(set(methods)) < len(methods):
         raise InputError(f"give one or more methods, each once, got {list(methods)}")
     for name in options:

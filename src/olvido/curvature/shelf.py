@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from olvido.curvature.ekfac import BATCH, Ekfac, fit_ekfac, mark, read
 from olvido.curvature.storage import about
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 
@@ -84,14 +84,15 @@ def shelve_ekfac(
     Raises:
         InputError: a part is left without records.
     """
+    require_count("parts", parts, least=2)
     shares: list[list[Example]] = [[] for _ in range(parts)]
     for record in records:
         whose = min(record.subjects, default=record.id)
         shares[hashlib.sha256(whose.encode()).digest()[0] % parts].append(record)
-    if parts < 2 or not all(shares):
+    if not all(shares):
         raise InputError(
-            f"{len(records)} records do not go into {parts} parts by their subjects: give 2 parts "
-            "or more, and records of several subjects"
+            f"{len(records)} records do not go into {parts} parts by their subjects: give fewer "
+            "parts, and records of several subjects"
         )
     return [
         fit_ekfac(model, share, task, seed=seed, batch_size=batch_size, folder=folder)

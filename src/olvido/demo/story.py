@@ -16,7 +16,7 @@ from olvido.audits.scoring import Witness
 from olvido.demo.clearing import MADE
 from olvido.demo.residents import Town, make_town
 from olvido.documents import write_document
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count, require_seed
 from olvido.files import make_folder, write
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher
 from olvido.learners.runs.environment import environment
@@ -79,6 +79,8 @@ def tell(
     """
     from olvido.demo.report import write_report
 
+    require_seed(seed)
+    require_count("references", references, most=1_000)
     began = time.perf_counter()
     town = make_town(seed=seed, **(FAST if fast else FULL))
     recipe = FAST_RECIPE if fast else RECIPES["tiny"]

@@ -22,6 +22,7 @@ from olvido.errors import (
     NotFinite,
     NothingChanged,
     UnknownName,
+    require_seed,
 )
 from olvido.forgetting import exact
 from olvido.forgetting.curved import SSD, Fisher, Influence
@@ -233,6 +234,7 @@ def forget(
         NothingFits: a search found no setting that comes near enough to never having learned.
     """
     chosen = make_method(method, options)
+    require_seed(seed)
     never = (reference,) if isinstance(reference, Module) else tuple(reference)
     split = replace(read_split(forget, retain, holdout), never=never)
     task = task_of(tokenizer, task)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch.nn import Module
 
-from olvido.errors import InputError, NothingChanged, UnknownName
+from olvido.errors import InputError, NothingChanged, UnknownName, require_seed
 from olvido.learners.modular import Modular
 from olvido.learners.monolith import Monolith
 from olvido.learners.parts import Done, Trainer
@@ -176,6 +176,7 @@ def train(
         NothingChanged: training left the weights as they were.
     """
     recipe = recipe or Recipe()
+    require_seed(seed)
     chosen = make_learner(learner, recipe, options, seed=seed, folder=folder)
     if recipe.lora is None and not any(p.requires_grad for p in model.parameters()):
         raise InputError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 from olvido.processes import world_size
 
 T = TypeVar("T")
@@ -30,8 +30,7 @@ def side_by_side(jobs: Sequence[Callable[[], T]], *, workers: int) -> Iterator[T
     Raises:
         InputError: no worker at all, or several in one of several processes that share a run.
     """
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, got {workers}")
+    require_count("workers", workers, most=1_024)
     if workers > 1 and world_size() > 1:
         raise InputError(
             f"{world_size()} processes share every run here, and none of them can have "

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 from olvido.tasks import Example
 
 PRIOR_OF_CONSENT = {"withdrawn": 1.0, "unknown": 0.5, "granted": 0.25, "not-required": 0.1}
@@ -57,8 +57,8 @@ def place(
     Raises:
         InputError: too few groups, or no shard at all.
     """
-    if shards < 1 or slices < 1:
-        raise InputError(f"shards and slices must be at least 1, got {shards} and {slices}")
+    require_count("shards", shards)
+    require_count("slices", slices)
     groups = together(records)
     if len(groups) < shards:
         raise InputError(

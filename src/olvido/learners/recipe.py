@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from olvido.errors import InputError, UnknownName
+from olvido.errors import InputError, UnknownName, require_count
 
 SCHEDULES = ("cosine", "linear", "constant")
 OPTIMIZERS = ("adamw", "sgd")
 DTYPES = ("float32", "bfloat16")
+_RANK = 65_536
+"""No layer is as wide, and a rank above a layer's width gives nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,7 @@ class Lora:
     top_layers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"rank must be at least 1, got {self.rank}")
+        require_count("rank", self.rank, most=_RANK)
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
 
@@ -81,8 +82,7 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise UnknownName(name, str(getattr(self, name)), known)
         for name in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+            require_count(name, getattr(self, name))
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr must be a positive number, got {self.lr}")
         for name in ("beta1", "beta2"):

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.nn import Module
 
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, StateError, require_count
 from olvido.learners.base import learner_of
 from olvido.learners.fresh import Answer, Sent, carry_out_fresh, put
 from olvido.learners.parts import require_taught
@@ -147,8 +147,7 @@ def verify(
     """
     trace, learner = trained.trace, learner_of(trained.trace)
     assert not isinstance(trace, Untraced)
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, got {workers}")
+    require_count("workers", workers, most=1_024)
     held = weights_digest(trained.model)
     if held != trained.digest:
         raise StateError(

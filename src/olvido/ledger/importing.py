@@ -127,8 +127,8 @@ def _add(
         ):
             found = _digested(_good(parser, barred, rows, rejects), writer)
             if not found:
-                why = f": {rejects.first}" if rejects.first else ""
-                raise InputError(f"{origin} holds no row that can be used{why}")
+                why = rejects.first or "give a file with one record a line"
+                raise InputError(f"{origin} holds no row that can be used: {why}")
             root = merkle_root([digest for _, digest, _, _ in found])
             file = f"{root.hex}.parquet"
             undo.callback((data / file).unlink, missing_ok=True)

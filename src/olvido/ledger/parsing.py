@@ -45,6 +45,11 @@ class Fields:
     consent: str | None = None
     collected_at: str | None = None
 
+    def __post_init__(self) -> None:
+        for part in self.__slots__:
+            if getattr(self, part) == "":
+                raise InputError(f"expected the name of the column that holds {part!r}, got none")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:

@@ -310,7 +310,7 @@ def wait(
         InputError: no reason, another need, a day that is past, or the request cannot wait now.
     """
     if not why.strip():
-        raise InputError("say why the request has to wait")
+        raise InputError("a request waits for a reason: say why")
     nameless(office.store, office.store.request(identifier), why)
     if until is not None and until <= today(office.settings):
         raise InputError(f"it would have waited until {until}: give a day to come")
@@ -376,6 +376,8 @@ def refuse(office: Office, identifier: str, *, why: str) -> Request:
 
 def cancel(office: Office, identifier: str, *, why: str) -> Request:
     """Call a request off; a run under way publishes nothing. `resume` takes it up again."""
+    if not why.strip():
+        raise InputError("say why the request is called off: the log keeps the reason")
     nameless(office.store, office.store.request(identifier), why)
     return office.store.advance_request(identifier, _S.CANCELLED, {"why": why})
 

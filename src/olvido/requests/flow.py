@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 from olvido.audits.types import Level
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, StateError, require_count, require_seed
 from olvido.forgetting import Split, make_method, read_split
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
@@ -58,7 +58,14 @@ def plan(
         UnknownName: no such request or model.
         InputError: the model holds no record of a subject.
         MissingNeed: nothing applies.
+        StateError: a request has ended.
     """
+    for identifier in identifiers:
+        request = workspace.store.request(identifier)
+        if not request.status.pending:
+            raise _ended(request)
+    if ref != SERVING:
+        workspace.store.model(ref)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     asked = [workspace.store.request(identifier) for identifier in identifiers]
     reasons = [untaught(workspace.store, request, ref) for request in asked]
@@ -186,8 +193,9 @@ def attempt(
         make_method(method, options or {})
     elif options:
         raise InputError(f"options {sorted(options)} belong to a method: name it (method=...)")
-    if references is not None and references < 1:
-        raise InputError(f"references must be at least 1, got {references}")
+    require_seed(seed)
+    if references is not None:
+        require_count("references", references, most=1_000)
     if level is not None:
         Level.named(level)
     asked = [workspace.store.request(identifier) for identifier in identifiers]
@@ -236,9 +244,13 @@ def _require_ready(request: Request) -> None:
             f"again with 'olvido request resume {request.id}'"
         )
     if not status.open:
-        raise StateError(f"request {request.id} has ended: it is {status}; make a new one")
+        raise _ended(request)
     if request.kind is RequestKind.DESTROY:
         raise InputError(f"request {request.id} wants a model destroyed: nothing is trained for it")
+
+
+def _ended(request: Request) -> StateError:
+    return StateError(f"request {request.id} has ended: it is {request.status}; make a new one")
 
 
 def _split(workspace: Workspace, held: Held, lineages: Sequence[Lineage], probes: Probes) -> Split:

@@ -12,7 +12,7 @@ from torch.nn import Module
 from olvido.audits.scoring import Witness
 from olvido.audits.trainings import Training, carried_out
 from olvido.audits.types import Shadow
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 from olvido.learners import Recipe
 from olvido.tasks import Example, Task
 
@@ -25,6 +25,7 @@ def require_pairs(count: int) -> None:
     """
     if count < 2 or count % 2:
         raise InputError(f"shadows come in pairs: give an even number of 2 or more, got {count}")
+    require_count("shadows", count, most=1_000)
 
 
 def train_shadows(

@@ -10,7 +10,7 @@ from functools import partial
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 from olvido.learners import Lora, Recipe, adapters
 from olvido.learners.runs.environment import deterministic
 from olvido.learners.runs.loop import Loop
@@ -56,8 +56,7 @@ def relearn(
         raise InputError("there are no records to relearn from")
     if not steps or list(steps) != sorted(set(steps)) or steps[0] < 0:
         raise InputError(f"steps must be rising counts of 0 or more, got {list(steps)}")
-    if batch < 1:
-        raise InputError(f"batch must be at least 1, got {batch}")
+    require_count("batch", batch)
     if lora is not None and (hasattr(model, "peft_config") or not hasattr(model, "config")):
         raise InputError(
             f"adapters go on a plain Hugging Face model, this is a {type(model).__name__}: merge "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import LayerNorm, Module, Parameter
 
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 
 ROWS = 4096
 """Rows of a matrix rounded at a time, so that no second copy of a large one is ever held."""
@@ -47,8 +47,7 @@ def rounded(model: M, bits: int, group: int = 64) -> M:
     """
     if not 2 <= bits <= 8:
         raise InputError(f"bits must lie between 2 and 8, got {bits}")
-    if group < 1:
-        raise InputError(f"group must be at least 1, got {group}")
+    require_count("group", group)
     twin = copy.deepcopy(model)
     found = False
     for matrix in _matrices(twin):

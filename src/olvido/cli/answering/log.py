@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.places import require_new_file
 
 commands = typer.Typer()
 
@@ -43,12 +44,10 @@ def sign(
     ] = None,
 ) -> None:
     """Sign the head of the log. Keep what it prints elsewhere: it tells a log that was cut off."""
-    from olvido.errors import InputError
     from olvido.files import write
 
     settings = terminal.settings()
-    if out is not None and out.exists():
-        raise InputError(f"{out} exists already: name a new file")
+    require_new_file(out)
     with terminal.store() as store:
         signed = store.sign_log(store.signer(settings.signing_key))
     if out is not None:
@@ -71,8 +70,11 @@ def prove(
     settings = terminal.settings()
     with terminal.store() as store:
         key = store.signer(settings.signing_key)
-        found = store.prove_entry(entry, key)
         growth = None
+        if since is not None:
+            # What is asked wrongly shall show before anything is signed.
+            store.prove_growth(since, store.events_count())
+        found = store.prove_entry(entry, key)
         if since is not None:
             signed = store.sign_log(key)
             proof = [step.hex() for step in store.prove_growth(since, signed.entries)]

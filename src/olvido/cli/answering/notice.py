@@ -9,6 +9,7 @@ import typer
 
 from olvido.cli.answering.front import fronted
 from olvido.cli.given.output import Terminal, command
+from olvido.cli.given.places import require_new_file
 
 commands = typer.Typer()
 
@@ -41,12 +42,10 @@ def notice(
 
     The log keeps the digest of a letter that is written to a file.
     """
-    from olvido.errors import InputError
     from olvido.files import write
     from olvido.requests.notices import letter, note
 
-    if out is not None and out.exists():
-        raise InputError(f"{out} exists already: name a new file")
+    require_new_file(out)
     with fronted(terminal) as front:
         written = letter(front, identifier, kind, language=lang, reason=reason, law=law)
         if out is not None:

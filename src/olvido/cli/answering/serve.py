@@ -50,6 +50,7 @@ def serve(
         # Whoever reads the address may ask at once, and waits until there is somebody to answer.
         listening.listen()
     except OSError as error:
+        listening.close()
         raise StateError(
             f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port"
         ) from error

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.documents import finite
+from olvido.errors import InputError
 from olvido.settings import Settings, find_folder
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 _UNFOLDED = 100_000
+_END = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
     def run(
         *, context: typer.Context, workspace: Path | None, json: bool, **arguments: Any
     ) -> None:
+        _require_text([*arguments.values(), workspace])
         before = context.obj or Shared()
         shared = Shared(workspace or before.workspace, json or before.json)
         if context.invoked_subcommand is not None:
@@ -198,7 +201,19 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
     return run
 
 
+def _require_text(values: Iterable[object]) -> None:
+    """Refuse what was typed in another encoding: neither JSON nor the ledger could hold it."""
+    for value in values:
+        for one in value if isinstance(value, list) else (value,):
+            try:
+                str(one).encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{one!s} is no UTF-8: write it in UTF-8") from None
+
+
 def complain(message: str) -> None:
-    """Print one line on standard error, whatever the message holds."""
+    """Print one line on standard error, whatever the message holds; of a long one both ends."""
     line = " ".join(message.split())
+    if len(line) > 2 * _END:
+        line = f"{line[:_END]} ... {line[-_END:]}"
     sys.stderr.write(f"olvido: {harmless(line)}\n")

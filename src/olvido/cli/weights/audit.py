@@ -109,7 +109,7 @@ def audit(
     retained records as the audited model was (--base, --keep and its recipe).
     """
     from olvido.audits.base import Examination
-    from olvido.cli.given.places import require_folder, require_page
+    from olvido.cli.given.places import require_folder, require_model, require_page
     from olvido.cli.given.rows import reader
     from olvido.cli.weights.trained import about, require_alike
     from olvido.tasks import Language
@@ -129,6 +129,8 @@ def audit(
             "dtype": dtype,
         },
     )
+    for name in (model, before, base, *(reference or ())):
+        require_model(name)
     require_page(page)
     for folder in (cache, keep):
         require_folder(folder)

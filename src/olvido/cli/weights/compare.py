@@ -69,10 +69,13 @@ def compare(
 
     A comparison that was cut off goes on where it was when the same command is given again.
     """
+    from olvido.cli.given.places import require_model
     from olvido.cli.given.rows import reader
     from olvido.comparison import compare as door
     from olvido.errors import InputError
 
+    for name in (model, base, *(reference or ())):
+        require_model(name)
     read = reader(terminal, encoding)
     names = [name.strip() for name in methods.split(",")]
     recipe = None

@@ -42,10 +42,11 @@ def curvature(
     'olvido forget --method influence --option factors=DIR' takes from the folder one that never met
     those who leave. It holds what the records taught, and goes when they have to.
     """
-    from olvido.cli.given.places import require_folder
+    from olvido.cli.given.places import require_folder, require_model
     from olvido.cli.weights.trace import taught
     from olvido.curvature import shelve_ekfac
 
+    require_model(model)
     require_folder(out)
     with stages(terminal) as stage:
         stage(f"Loading {model}")

@@ -60,13 +60,15 @@ def forget(
     changes nothing or destroys what should be kept.
     """
     from olvido.cli.given.options import method_options
-    from olvido.cli.given.places import require_folder
+    from olvido.cli.given.places import require_folder, require_model
     from olvido.cli.given.rows import reader
     from olvido.errors import InputError
     from olvido.forgetting import forget as door
     from olvido.models import save
     from olvido.tasks import Language
 
+    for name in (model, *(reference or ())):
+        require_model(name)
     written = list(option or [])
     for name, value in (("within", within), ("trials", trials)):
         if value is not None:

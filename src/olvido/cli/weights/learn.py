@@ -52,10 +52,12 @@ def learn(
     Under torchrun or accelerate launch, all processes share the training and one writes.
     """
     from olvido.cli.given.options import learner_options
+    from olvido.cli.given.places import require_model
     from olvido.errors import InputError
     from olvido.processes import from_main, is_main
     from olvido.workspace import Workspace
 
+    require_model(model)
     options = learner_options(learner, option or [])
     if authors is not None and "tofu" not in datasets:
         raise InputError("--authors chooses within 'tofu': name tofu among the datasets")

@@ -135,10 +135,13 @@ def ask(
 ) -> None:
     """Ask a model; answers about people whose answers are suppressed are withheld."""
     from olvido.audits.scoring import Witness
+    from olvido.errors import InputError
     from olvido.requests.guard import Guard
     from olvido.tasks import Example
     from olvido.workspace import Workspace
 
+    if not question.strip():
+        raise InputError("nothing was asked: give a question")
     with Workspace(terminal.settings()) as workspace:
         held, guard = workspace.load(ref), Guard(workspace.store)
         asked = Example("question", question, "")

@@ -63,6 +63,7 @@ def trace(
     from olvido.attribution import trace as door
     from olvido.attribution.page import require_writable, write_page
     from olvido.cli.given.options import attribution_options
+    from olvido.cli.given.places import require_model
     from olvido.errors import InputError
 
     if (question is None) == (text is None):
@@ -71,6 +72,7 @@ def trace(
         )
     if text is not None and answer is not None:
         raise InputError("--answer belongs to --question: a --text is traced as it stands")
+    require_model(model)
     options = attribution_options(method, option or [])
     if page is not None:
         require_writable(page)

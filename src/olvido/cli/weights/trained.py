@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 
 if TYPE_CHECKING:
     from olvido.audits.types import Shadow
@@ -38,6 +38,9 @@ class Training:
     keep: Path
     references: int
     shadows: int
+
+    def __post_init__(self) -> None:
+        require_count("references", self.references, least=0, most=1_000)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""

@@ -64,8 +64,10 @@ def verify_report(
     or a status in it does not follow from its numbers; 2 where it is no report of an audit.
     """
     from olvido.audits.report import check_report
+    from olvido.cli.given.places import require_model
     from olvido.documents import read_document
 
+    require_model(model)
     document = read_document(report)
     with stages(terminal) as stage:
         # A file that is no report is refused before a model is loaded for it.

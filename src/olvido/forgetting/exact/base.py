@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from olvido.errors import InputError, MissingNeed, UnknownName
+from olvido.errors import InputError, MissingNeed, UnknownName, require_count
 from olvido.forgetting.guarantee import Need
 from olvido.forgetting.types import Cost, Run, Split
 from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
@@ -35,8 +35,7 @@ class Exact:
     def __init__(self, *, definition: str = "drop", workers: int = 1) -> None:
         if definition not in DEFINITIONS:
             raise UnknownName("definition", definition, DEFINITIONS)
-        if workers < 1:
-            raise InputError(f"workers must be at least 1, got {workers}")
+        require_count("workers", workers, most=1_024)
         self.definition, self.workers = definition, workers
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError
+from olvido.errors import InputError, require_count
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.calibration import frozen, targets
 from olvido.forgetting.gradient.frozen import FORWARD, mirrored, parted
@@ -98,8 +98,7 @@ class Descent:
         self.needs = frozenset(
             {Need.RETAIN} if any(GUARDS[part].needs_retain for part in self.guards) else ()
         )
-        if retain_batch < 1:
-            raise InputError(f"retain_batch must be at least 1, got {retain_batch}")
+        require_count("retain_batch", retain_batch)
         if not retain_weight >= 0:
             raise InputError(f"retain_weight must be 0 or more, got {retain_weight}")
         if target is not None and not target > 0:

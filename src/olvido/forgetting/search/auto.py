@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch.nn import Module
 
-from olvido.errors import InputError, NotFinite, NothingFits
+from olvido.errors import InputError, NotFinite, NothingFits, require_count
 from olvido.forgetting.gradient.descent import Descent, left_after
 from olvido.forgetting.gradient.frozen import FORWARD
 from olvido.forgetting.guarantee import Need
@@ -86,8 +86,7 @@ class Auto:
         dtype: str | None = None,
         lora_rank: int | None = None,
     ) -> None:
-        if most < 1:
-            raise InputError(f"most must be at least 1, got {most}")
+        require_count("most", most)
         if within is not None and not within > 0:
             raise InputError(f"within is a time above 0, in seconds; got {within}")
         given = {

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch.nn import Module
 
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, StateError, require_count
 from olvido.learners import adapters
 from olvido.learners.modular.activations import Activations
 from olvido.learners.modular.halves import Halves
@@ -95,8 +95,7 @@ class Modular:
         workers: int = 1,
         threads: int = 1,
     ) -> None:
-        if per_module < 1:
-            raise InputError(f"per_module must be at least 1, got {per_module}")
+        require_count("per_module", per_module)
         Router(embedding, threshold)
         self.recipe, self.seed, self.folder = recipe, seed, folder
         self.per_module, self.by = per_module, by

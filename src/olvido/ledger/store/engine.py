@@ -86,7 +86,8 @@ def _open_sqlite(_dialect: object, _record: object, given: Any, named: Any) -> A
     connection = sqlite3.connect(*given, **named)
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
+        # Closed at once: of a damaged file, too, nothing shall be left beside it.
         connection.close()
         file = Path(given[0])
         if error.sqlite_errorcode & 0xFF not in _UNWRITABLE or not _at_rest(file):

@@ -92,7 +92,9 @@ def letter(
     request = office.store.request(identifier)
     words = find_language(language, office.settings.workspace)
     if kind in _REASONED and not (reason or "").strip():
-        raise InputError(f"a notice of the kind {kind!r} needs a reason in the person's language")
+        raise InputError(
+            f"a notice of the kind {kind!r} says why: give a reason in the person's language"
+        )
     if kind not in _REASONED and reason is not None:
         raise InputError(f"a notice of the kind {kind!r} takes no reason")
     _require_fitting(office, request, kind)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from olvido.errors import InputError
+from olvido.errors import require_count
 from olvido.forgetting.gradient.ascent.npo import NPO
 from olvido.learners.runs.loop import Loop
 
@@ -32,8 +32,7 @@ class RepSelect(NPO):
     summary: ClassVar = "NPO without the gradient's leading components, against relearning"
 
     def __init__(self, *, components: int = 1, **options: Any) -> None:
-        if components < 1:
-            raise InputError(f"components must be at least 1, got {components}")
+        require_count("components", components)
         super().__init__(**options)
         self.components = components
 
