@@ -24,18 +24,66 @@ and exits with status 2; nothing on disk has changed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 _LISTED = 40
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter, where a message names it: each door has a word of its own for it.
+
+    In Python that is its name; the command line says its flag, and a page its field.
+
+    Attributes:
+        name: as the functions of the library call it.
+        value: where the message is about one value of a switch.
+    """
+
+    name: str
+    value: bool | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value}"
+
+
+Naming = Callable[[Parameter], str]
+"""How a door calls a parameter."""
+Words = tuple[str | Parameter, ...]
+"""A message in parts, as an error takes them."""
+
+
 class OlvidoError(Exception):
-    """Base of all errors that Olvido raises on purpose."""
+    """Base of all errors that Olvido raises on purpose.
+
+    Args:
+        parts: of the message, put together as they stand; parameters are named by the door.
+
+    >>> error = OlvidoError("give records to keep (", Parameter("retain"), ")")
+    >>> str(error), error.told(lambda parameter: f"--{parameter.name}")
+    ('give records to keep (retain)', 'give records to keep (--retain)')
+    """
+
+    def __init__(self, *parts: str | Parameter) -> None:
+        super().__init__(*parts)
+
+    def __str__(self) -> str:
+        return self.told(str)
+
+    def told(self, naming: Naming) -> str:
+        """The message, in the words of a door."""
+        return told(self.args, naming)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own would call __init__ with the message, which is not what it takes here.
         return _restored, (type(self), self.args, vars(self))
+
+
+def told(parts: Iterable[str | Parameter], naming: Naming = str) -> str:
+    """A message put together, in the words of a door."""
+    return "".join(naming(part) if isinstance(part, Parameter) else str(part) for part in parts)
 
 
 def _restored(
@@ -127,7 +175,9 @@ class EnvironmentMismatch(StateError):
     """This machine or these libraries would not give the same bits."""
 
 
-def require_count(name: str, value: int, *, least: int = 1, most: int = 1_000_000) -> None:
+def require_count(
+    name: str | Parameter, value: int, *, least: int = 1, most: int = 1_000_000
+) -> None:
     """Refuse a number of things that nothing can be made of, or that nothing ever ends with.
 
     Args:
@@ -143,9 +193,9 @@ def require_count(name: str, value: int, *, least: int = 1, most: int = 1_000_00
     olvido.errors.InputError: epochs must be at least 1, got 0
     """
     if value < least:
-        raise InputError(f"{name} must be at least {least:,}, got {value}")
+        raise InputError(name, f" must be at least {least:,}, got {value}")
     if value > most:
-        raise InputError(f"{name} must be at most {most:,}, got {value}")
+        raise InputError(name, f" must be at most {most:,}, got {value}")
 
 
 def require_seed(seed: int) -> None:
@@ -154,7 +204,7 @@ def require_seed(seed: int) -> None:
     Raises:
         InputError: it is longer.
     """
-    require_count("seed", seed, least=-(2**63), most=2**63 - 1)
+    require_count(Parameter("seed"), seed, least=-(2**63), most=2**63 - 1)
 
 
 class TrainingFailed(OlvidoError):

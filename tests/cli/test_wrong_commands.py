@@ -49,8 +49,8 @@ data check --head sha256:0000000000000000000000000000000000000000000000000000000
 """What is asked well, and the answer is no."""
 
 PYTHON = re.compile(
-    r"Traceback|NoneType|\[Errno|object at 0x|<class|<function|dict_keys"
-    r"|\bself\b"
+    r"Traceback|NoneType|\[Errno|object at 0x|<class|<function|dict_keys|\bin Python\b"
+    r"|\b(?:retain|holdout|neighbours|general|reference|forget|model|records|out)=|\bself\b"
     r"|PosixPath|\.unfinished|\bNone\b|\bexcept(?:ion)?\b|Error\("
 )
 """Words of the language that Olvido happens to be written in, and names of its own files."""
@@ -250,3 +250,31 @@ def test_a_no_is_an_answer_with_its_reason(said: Callable[[str], Said], line: st
     status, out, err = said(line)
     assert (status, err) == (1, "")
     assert isinstance(json.loads(out), dict)
+
+
+FLAGS = [
+    ("forget small --forget good.jsonl --out o", "--retain"),
+    ("forget small $FORGET --method auto", "--holdout"),
+    ("forget small $FORGET --method auto", "--reference"),
+    ("forget small $FORGET --option epochs=0", "--option epochs"),
+    ("forget small $FORGET --chat", "--chat"),
+    ("compare small $FORGET --methods ascent", "--base"),
+    ("$COMPARE --seeds $MANY", "--seeds"),
+    ("learn people --model small --batch-size 0", "--batch-size"),
+    ("learn people --model small --lr -1", "--lr"),
+    ("request new", "--subject"),
+    ("request new --kind outdated --dataset people", "--record"),
+    ("request new --subject 'Nobody Here'", "--nothing-found"),
+    ("request wait req-0001 --why ''", "--why"),
+    ("notice req-0001 --kind needs-information", "--reason"),
+]
+"""Wrong lines, and what the command line calls the parameter that the library's error names."""
+
+
+@pytest.mark.parametrize(("line", "flag"), FLAGS)
+def test_an_error_of_the_library_names_the_flag(
+    said: Callable[[str], Said], line: str, flag: str
+) -> None:
+    status, _, err = said(line)
+    assert status == 2
+    assert re.search(rf"(?<![\w-]){flag}(?![\w-])", err)

@@ -38,7 +38,7 @@ from olvido.audits.scoring import Traced, Witness
 from olvido.audits.statistics import STRANGERS
 from olvido.audits.types import Asks, Audit, CannotExamine, Evidence, Finding, Level, Need, Shadow
 from olvido.audits.verdict import Report, doubts, judge, settle
-from olvido.errors import InputError, MissingNeed, UnknownName
+from olvido.errors import InputError, MissingNeed, Parameter, UnknownName
 from olvido.learners.base import task_of
 from olvido.tasks import Example, Task, examples
 from olvido.tasks.base import Row
@@ -184,7 +184,8 @@ class Examination:
         names = list(AUDITS) if audits is None else list(audits)
         if not names:
             raise InputError(
-                "audits=[] asks for nothing: name some, or leave it out for all of them"
+                Parameter("audits"),
+                " asks for nothing: name some, or leave it out for all of them",
             )
         for name in names:
             if name not in AUDITS:
@@ -193,12 +194,16 @@ class Examination:
         references = list(reference) if isinstance(reference, Sequence) else [reference]
         if not references:
             raise MissingNeed(
-                "an audit needs at least one model that never saw the data: pass reference=model, "
-                "or a list of them with different seeds"
+                "an audit needs at least one model that never saw the data, better three of "
+                "different seeds: give them (",
+                Parameter("reference"),
+                ")",
             )
         forgotten = examples(forget, "forget")
         if not forgotten:
-            raise InputError("there is nothing to examine: forget=[] holds no record")
+            raise InputError(
+                "there is nothing to examine (", Parameter("forget"), "): give records"
+            )
         task = task_of(tokenizer, task)
 
         def witness(asked: Model) -> Witness:
@@ -246,8 +251,9 @@ class Examination:
             kind = AUDITS[name]
             lacking = tuple(sorted(need for need in kind.needs if not self.evidence.has(need)))
             if lacking and asked:
-                remedies = "; ".join(need.remedy for need in lacking)
-                raise MissingNeed(f"audit {name!r} needs more evidence: {remedies}")
+                first, *others = lacking
+                more = (part for need in others for part in ("; ", *need.words))
+                raise MissingNeed(f"audit {name!r} needs more evidence: ", *first.words, *more)
             # What is about words is no part of the audit of a classifier, nor the other way round.
             if (kind.level > self.evidence.level and not asked) or not NATURES.isdisjoint(lacking):
                 continue

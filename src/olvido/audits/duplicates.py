@@ -66,7 +66,7 @@ def refuse_echoes(evidence: Evidence) -> None:
 def _refuse(place: int, how: str, name: str) -> None:
     raise InputError(
         f"reference {place} {how} {name}: give models that were trained without the forgotten, or "
-        "have them trained (--base MODEL --keep DIR)"
+        "have such trained"
     )
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Protocol
 
 from olvido.audits.scoring import Witness
-from olvido.errors import UnknownName
+from olvido.errors import Parameter, UnknownName, Words, told
 from olvido.tasks import Example
 
 
@@ -76,21 +76,32 @@ class Need(StrEnum):
 
     @property
     def remedy(self) -> str:
-        """How a caller provides it."""
+        """How a caller provides it, for people."""
+        return told(self.words)
+
+    @property
+    def words(self) -> Words:
+        """The same, for a message in a door's own words."""
         return _REMEDY[self]
 
 
-_REMEDY = {
-    Need.LANGUAGE: "it asks questions in words, and this model answers with a class",
-    Need.CLASSES: "it asks class by class, and this model answers in words",
-    Need.PERTURBED: "give the forgotten rows a 'perturbed_answers' list of false answers",
-    Need.SHADOWS: "pass models whose members are known (shadows=...)",
-    Need.PARAPHRASES: "give the forgotten rows a 'paraphrases' list of questions never trained on",
-    Need.BEFORE: "pass the model as it was (before=...)",
-    Need.RETAIN: "pass records that were to be kept (retain=...)",
-    Need.NEIGHBOURS: "pass kept records near the forgotten ones (neighbours=...)",
-    Need.GENERAL: "pass what everybody may know (general=...)",
-    Need.HOLDOUT: "pass records of the same making that no model ever saw (holdout=...)",
+_REMEDY: dict[Need, Words] = {
+    Need.LANGUAGE: ("it asks questions in words, and this model answers with a class",),
+    Need.CLASSES: ("it asks class by class, and this model answers in words",),
+    Need.PERTURBED: ("give the forgotten rows a 'perturbed_answers' list of false answers",),
+    Need.SHADOWS: ("give models whose members are known (", Parameter("shadows"), ")"),
+    Need.PARAPHRASES: (
+        "give the forgotten rows a 'paraphrases' list of questions never trained on",
+    ),
+    Need.BEFORE: ("give the model as it was (", Parameter("before"), ")"),
+    Need.RETAIN: ("give records that were to be kept (", Parameter("retain"), ")"),
+    Need.NEIGHBOURS: ("give kept records near the forgotten ones (", Parameter("neighbours"), ")"),
+    Need.GENERAL: ("give what everybody may know (", Parameter("general"), ")"),
+    Need.HOLDOUT: (
+        "give records of the same making that no model ever saw (",
+        Parameter("holdout"),
+        ")",
+    ),
 }
 
 

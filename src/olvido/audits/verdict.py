@@ -229,7 +229,7 @@ def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple
                 Ground.UNTRAINED_ORIGINAL,
                 "before",
                 "the model given as the original never knew what was to be forgotten: give the "
-                "weights as they were before the forgetting (before=..., --before)",
+                "weights as they were before the forgetting (before)",
             )
         )
     elif original is Original.NONE:
@@ -239,8 +239,7 @@ def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple
                     Ground.NO_ORIGINAL,
                     "before",
                     "there is no original to show that the questions find what was taught: give "
-                    "the model as it was (before=..., --before), or what its training began with "
-                    "(--base)",
+                    "the model as it was (before), or what its training began with (base)",
                 )
             )
     else:
@@ -250,7 +249,7 @@ def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple
                 one.digest,
                 f"nothing shows that reference {place} of {count} never saw what was to be "
                 "forgotten: give records of the same making that no model saw, of five people or "
-                "more (holdout=..., --holdout), or have references trained (--base, --keep)",
+                "more (holdout), or have references trained (base)",
                 (one.says,),
             )
             for place, one in enumerate(authenticated, 1)

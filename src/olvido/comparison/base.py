@@ -18,7 +18,7 @@ from olvido.comparison.cell import NEVER, ORIGINAL, Order
 from olvido.comparison.page import picture, write_page
 from olvido.comparison.table import rows_of
 from olvido.documents import read_document, write_document
-from olvido.errors import InputError, MissingNeed, require_count
+from olvido.errors import InputError, MissingNeed, Parameter, require_count
 from olvido.files import write
 from olvido.forgetting import Need, kind_of, make_method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
@@ -100,10 +100,13 @@ def compare(
     _check(methods, options or {}, seeds, split)
     if bool(reference) == (base is not None):
         raise MissingNeed(
-            "a comparison needs models that never saw the forgotten: give either some "
-            "(reference=...), or what the model was trained from (base=...)"
+            "a comparison needs models that never saw the forgotten: give either some (",
+            Parameter("reference"),
+            "), or what the model was trained from (",
+            Parameter("base"),
+            ")",
         )
-    require_count("references", references, most=1_000)
+    require_count(Parameter("references"), references, most=1_000)
     calibrating, attacked = halves(split.holdout)
     records = {
         "forget": split.forget,
@@ -176,7 +179,7 @@ def compare(
 def _check(
     methods: Sequence[str], options: Mapping[str, Mapping[str, Any]], seeds: int, split: Any
 ) -> None:
-    require_count("seeds", seeds, most=1_000)
+    require_count(Parameter("seeds"), seeds, most=1_000)
     if not methods or len(set(methods)) < len(methods):
         raise InputError(f"give one or more methods, each once, got {list(methods)}")
     for name in options:
@@ -188,10 +191,10 @@ def _check(
         for need in sorted(kind_of(name).needs):
             if need not in have:
                 raise InputError(
-                    f"{name} cannot be compared on a model alone, since it needs {need.remedy}"
+                    f"{name} cannot be compared on a model alone, since it needs ", *need.words
                 )
             if not have[need]:
-                raise MissingNeed(f"{name} needs {need.remedy}")
+                raise MissingNeed(f"{name} needs ", *need.words)
 
 
 def _begin(out: Path, plan: Mapping[str, Any]) -> None:

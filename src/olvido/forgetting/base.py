@@ -21,6 +21,7 @@ from olvido.errors import (
     ModelDestroyed,
     NotFinite,
     NothingChanged,
+    Parameter,
     UnknownName,
     require_seed,
 )
@@ -153,7 +154,7 @@ def read_split(
         examples(forget, "forget"), examples(retain, "retain"), examples(holdout, "holdout")
     )
     if not split.forget:
-        raise InputError("there is nothing to forget: forget=[] holds no record")
+        raise InputError("there is nothing to forget (", Parameter("forget"), "): give records")
     sides = {
         name: {example.id for example in getattr(split, name)}
         for name in ("forget", "retain", "holdout")
@@ -291,7 +292,7 @@ def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> N
     }
     for need in sorted(method.needs):
         if not have[need]:
-            raise MissingNeed(f"{name} needs {need.remedy}")
+            raise MissingNeed(f"{name} needs ", *need.words)
     if placed and method.guarantee is not Guarantee.EXACT:
         raise MissingNeed(
             f"{name} changes one set of weights, and this model is {placed}: it forgets exactly, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from olvido.errors import Parameter, Words, told
 from olvido.ledger.facts import Guarantee
 
 MEANING = {
@@ -28,18 +29,34 @@ class Need(StrEnum):
 
     @property
     def remedy(self) -> str:
-        """How a caller provides it."""
+        """How a caller provides it, for people."""
+        return told(self.words)
+
+    @property
+    def words(self) -> Words:
+        """The same, for a message in a door's own words."""
         return _REMEDY[self]
 
 
-_REMEDY = {
-    Need.RETAIN: "records that the model shall keep: pass retain=[...]",
-    Need.HOLDOUT: "to know where never learned lies: pass records of the same making that the "
-    "model never saw (holdout=[...]), or a model that never learned these (reference=...)",
-    Need.STEP_LOG: "the log of the training: train the model with olvido.train() or "
-    "`olvido learn`, and pass what it returned",
-    Need.CHECKPOINTS: "checkpoints of the training to begin from: train the model with "
-    "replay_points, or in slices (learner 'sharded')",
-    Need.SHARDS: "a model of shards: train it with the learner 'sharded'",
-    Need.MODULES: "a model of modules: train it with the learner 'modular'",
+_REMEDY: dict[Need, Words] = {
+    Need.RETAIN: ("records that the model shall keep: give them (", Parameter("retain"), ")"),
+    Need.HOLDOUT: (
+        "to know where never learned lies: give records of the same making that the model never "
+        "saw (",
+        Parameter("holdout"),
+        "), or a model that never learned these (",
+        Parameter("reference"),
+        ")",
+    ),
+    Need.STEP_LOG: (
+        "the log of the training, which a model's folder lacks: train it with Olvido, and forget "
+        "where it was trained ('olvido learn' and 'olvido request'; in a program give what train "
+        "returned)",
+    ),
+    Need.CHECKPOINTS: (
+        "checkpoints of the training to begin from: train the model with the option "
+        "replay_points, or in slices (learner 'sharded')",
+    ),
+    Need.SHARDS: ("a model of shards: train it with the learner 'sharded'",),
+    Need.MODULES: ("a model of modules: train it with the learner 'modular'",),
 }

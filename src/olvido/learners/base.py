@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch.nn import Module
 
-from olvido.errors import InputError, NothingChanged, UnknownName, require_seed
+from olvido.errors import InputError, NothingChanged, Parameter, UnknownName, require_seed
 from olvido.learners.modular import Modular
 from olvido.learners.monolith import Monolith
 from olvido.learners.parts import Done, Trainer
@@ -137,7 +137,7 @@ def task_of(tokenizer: Any | None, task: Task | None) -> Task:
     if task is not None:
         return task
     if tokenizer is None:
-        raise InputError("give the model's tokenizer (tokenizer=...) or a task (task=...)")
+        raise InputError("give the model's ", Parameter("tokenizer"), " or a ", Parameter("task"))
     return Language(tokenizer)
 
 
@@ -180,8 +180,10 @@ def train(
     chosen = make_learner(learner, recipe, options, seed=seed, folder=folder)
     if recipe.lora is None and not any(p.requires_grad for p in model.parameters()):
         raise InputError(
-            "every weight of the model is frozen: call model.requires_grad_(True), or train an "
-            "adapter with Recipe(lora=...)"
+            "every weight of the model is frozen, so that nothing can be trained: unfreeze it "
+            "(requires_grad), or train an adapter (",
+            Parameter("lora_rank"),
+            ")",
         )
     rows = examples(records, "records")
     if not rows:

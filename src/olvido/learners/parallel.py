@@ -34,7 +34,7 @@ def side_by_side(jobs: Sequence[Callable[[], T]], *, workers: int) -> Iterator[T
     if workers > 1 and world_size() > 1:
         raise InputError(
             f"{world_size()} processes share every run here, and none of them can have "
-            f"{workers} workers of its own: use workers=1, or start one process"
+            f"{workers} workers of its own: use one worker, or start one process"
         )
     if workers == 1 or len(jobs) < 2:
         for job in jobs:

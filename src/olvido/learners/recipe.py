@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from olvido.errors import InputError, UnknownName, require_count
+from olvido.errors import InputError, Parameter, UnknownName, require_count
 
 SCHEDULES = ("cosine", "linear", "constant")
 OPTIMIZERS = ("adamw", "sgd")
@@ -82,9 +82,9 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise UnknownName(name, str(getattr(self, name)), known)
         for name in ("epochs", "batch_size", "accumulate"):
-            require_count(name, getattr(self, name))
+            require_count(Parameter(name), getattr(self, name))
         if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"lr must be a positive number, got {self.lr}")
+            raise InputError(Parameter("lr"), f" must be a positive number, got {self.lr}")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")

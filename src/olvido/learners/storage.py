@@ -12,7 +12,7 @@ from typing import Any
 from torch.nn import Module
 
 from olvido.artifacts import NOTE
-from olvido.errors import DigestMismatch, InputError, StateError
+from olvido.errors import DigestMismatch, InputError, Parameter, StateError
 from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.log import Log
 from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Trained, Untraced
@@ -44,7 +44,9 @@ def save_trained(
         if base is None:
             raise InputError(
                 "what the training began with is not said, and without it nothing can be forgotten "
-                "exactly: name it (base=...) as olvido.load takes it"
+                "exactly: name it as olvido.load takes it (",
+                Parameter("base"),
+                ")",
             )
         begun = _of_type(base, trained.model, seed)
         origins = {log.origin.digest for log in _logs(trained.trace).values()}

@@ -175,8 +175,8 @@ class RowParser:
             return f"there is {for_completion!r} but no {for_prompt!r}: a pair needs both"
         return (
             f"expected {for_text!r}, or {for_prompt!r} and {for_completion!r}, got none of them; "
-            "name its columns so, or say which hold them (olvido data add: --text, or --prompt and "
-            "--completion; in Python, Fields)"
+            "name its columns so, or say which hold them ('olvido data add' has --text, --prompt "
+            "and --completion)"
         )
 
     def _subjects_of(self, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 from olvido.accounts import Accounts, Right
-from olvido.errors import AskedBefore, InputError, StateError
+from olvido.errors import AskedBefore, InputError, Parameter, StateError, Words
 from olvido.ledger.facts import Request, RequestKind, RequestStatus, Wish
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
@@ -121,11 +121,14 @@ def wish(
     about = _ABOUT[RequestKind(kind)]
     if [name for name, is_given in given.items() if is_given] not in [[name] for name in about]:
         raise InputError(
-            f"a request of kind {kind} is about one {' or '.join(about)}, and nothing else: give "
-            f"{' or '.join(_GIVEN[name] for name in about)}"
+            f"a request of kind {kind} is about one {' or '.join(about)}, and nothing else: give ",
+            *_GIVEN[about[0]],
+            *(part for name in about[1:] for part in (" or ", *_GIVEN[name])),
         )
     if also and subject is None:
-        raise InputError("other names are of a person: give the first as the subject (--subject)")
+        raise InputError(
+            "other names are of a person: give the first as the subject (", Parameter("subject"), ")"
+        )
     if received_at is not None and received_at > datetime.now(UTC):
         raise InputError(f"a request cannot be received in the future, got {received_at}")
     if received_at is not None and received_at < datetime.now(UTC) - OLDEST:
@@ -200,13 +203,19 @@ _ABOUT = {
     RequestKind.OUTDATED: ("records",),
     RequestKind.DESTROY: ("model",),
 }
-_GIVEN = {
-    "subject": "who it is about (--subject)",
-    "source": "the source (--source)",
-    "records": "the dataset and the ids of its records (--dataset, --record)",
-    "model": "the model (--model)",
+_RECORDS: Words = (
+    "the dataset and the ids of its records (",
+    Parameter("dataset"),
+    ", ",
+    Parameter("record"),
+    ")",
+)
+_GIVEN: dict[str, Words] = {
+    "subject": ("who it is about (", Parameter("subject"), ")"),
+    "source": ("the source (", Parameter("source"), ")"),
+    "records": _RECORDS,
+    "model": ("the model (", Parameter("model"), ")"),
 }
-"""How each is said: in the form's words, and on the command line."""
 
 
 def _scope(
@@ -228,9 +237,7 @@ def _scope(
             raise InputError(f"model {found.id} is gone already ({found.tombstone.reason})")
         return {"model": found.id}
     if dataset is None or not records:
-        raise InputError(
-            "name the dataset and the ids of the records that are out of date (--dataset, --record)"
-        )
+        raise InputError("say which facts are out of date: give ", *_RECORDS)
     where = store.dataset(dataset).id
     wanted = list(store.stored_ids(where, records))
     store.lineage_of_records(where, wanted)
@@ -310,7 +317,7 @@ def wait(
         InputError: no reason, another need, a day that is past, or the request cannot wait now.
     """
     if not why.strip():
-        raise InputError("a request waits for a reason: say why")
+        raise InputError("a request waits for a reason: say why (", Parameter("why"), ")")
     nameless(office.store, office.store.request(identifier), why)
     if until is not None and until <= today(office.settings):
         raise InputError(f"it would have waited until {until}: give a day to come")
@@ -350,7 +357,11 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
             f"request {identifier} was entered under no law: there is nothing to extend"
         )
     if not why.strip():
-        raise InputError("say why the answer takes longer: the person has to be told")
+        raise InputError(
+            "say why the answer takes longer (",
+            Parameter("why"),
+            "): the person has to be told",
+        )
     nameless(office.store, request, why)
     if not request.status.open:
         raise StateError(f"request {identifier} has ended: it is {request.status}")
@@ -369,7 +380,9 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
 def refuse(office: Office, identifier: str, *, why: str) -> Request:
     """Refuse a request, with the reason that the person is told."""
     if not why.strip():
-        raise InputError("say why the request is refused: the person has to be told")
+        raise InputError(
+            "say why the request is refused (", Parameter("why"), "): the person has to be told"
+        )
     nameless(office.store, office.store.request(identifier), why)
     return office.store.advance_request(identifier, _S.REFUSED, {"why": why})
 
@@ -377,7 +390,9 @@ def refuse(office: Office, identifier: str, *, why: str) -> Request:
 def cancel(office: Office, identifier: str, *, why: str) -> Request:
     """Call a request off; a run under way publishes nothing. `resume` takes it up again."""
     if not why.strip():
-        raise InputError("say why the request is called off: the log keeps the reason")
+        raise InputError(
+            "say why the request is called off (", Parameter("why"), "): the log keeps the reason"
+        )
     nameless(office.store, office.store.request(identifier), why)
     return office.store.advance_request(identifier, _S.CANCELLED, {"why": why})
 

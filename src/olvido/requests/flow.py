@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 from olvido.audits.types import Level
-from olvido.errors import InputError, StateError, require_count, require_seed
+from olvido.errors import InputError, Parameter, StateError, require_count, require_seed
 from olvido.forgetting import Split, make_method, read_split
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
@@ -192,10 +192,14 @@ def attempt(
     if method is not None:
         make_method(method, options or {})
     elif options:
-        raise InputError(f"options {sorted(options)} belong to a method: name it (method=...)")
+        raise InputError(
+            f"the options {', '.join(sorted(options))} belong to a method: name it (",
+            Parameter("method"),
+            ")",
+        )
     require_seed(seed)
     if references is not None:
-        require_count("references", references, most=1_000)
+        require_count(Parameter("references"), references, most=1_000)
     if level is not None:
         Level.named(level)
     asked = [workspace.store.request(identifier) for identifier in identifiers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from olvido.errors import InputError
+from olvido.errors import InputError, Parameter
 from olvido.ledger.facts import Record
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import Store
@@ -35,8 +35,8 @@ class NobodyFound(InputError):
     def __init__(self, near: Mapping[SubjectId, tuple[Record, ...]]) -> None:
         super().__init__(
             "no record in any dataset is about this subject: check how the name is written in the "
-            "data's subject column. To answer that nothing is held, enter it so: tick it in the "
-            "form, or give --nothing-found"
+            "data's subject column. To answer that nothing is held, enter it so: ",
+            Parameter("nothing_found"),
         )
         self.near = near
 
@@ -76,4 +76,6 @@ def demand(person: Person, *, nothing_found: bool) -> None:
     if not known and not nothing_found:
         raise NobodyFound(person.near)
     if known and nothing_found:
-        raise InputError("there are records about this subject: enter it without --nothing-found")
+        raise InputError(
+            "there are records about this subject: enter it without ", Parameter("nothing_found")
+        )

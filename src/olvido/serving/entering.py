@@ -17,7 +17,7 @@ from olvido.requests.persons import NobodyFound, Person, look_up
 from olvido.serving import status as following
 from olvido.serving.boundary.authentication import Caller
 from olvido.serving.filing import file_quietly
-from olvido.serving.rendering import OWN, Filing, page
+from olvido.serving.rendering import OWN, Filing, in_fields, page
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -69,9 +69,9 @@ async def file_request(
             nothing_found=nothing_found,
         )
     except NobodyFound as error:
-        return _new(request, caller, status=422, why=str(error), typed=typed)
+        return _new(request, caller, status=422, why=in_fields(error), typed=typed)
     except InputError as error:
-        return _new(request, caller, status=422, why=str(error))
+        return _new(request, caller, status=422, why=in_fields(error))
     follow = following.path(tenant.store.key, made.id)
     return page(
         request,

@@ -14,6 +14,7 @@ from jinja2 import Environment
 from olvido.accounts import Right
 from olvido.audits.report.render import environment
 from olvido.audits.report.words import day
+from olvido.errors import OlvidoError
 from olvido.serving.boundary.authentication import Caller, Needs, form_token, own_form
 
 MENU = (
@@ -55,6 +56,22 @@ def turning(total: int, skip: int) -> dict[str, Any]:
         "next": skip + ROWS if skip + ROWS < total else None,
         "previous": max(0, skip - ROWS) if skip else None,
     }
+
+
+FIELDS = {
+    "subject": "Who it is about, as the data names them",
+    "source": "Or which source, for opt-out and poison",
+    "law": "Under which law",
+    "nothing_found": "No record is about them: enter it, to be answered that nothing is held",
+    "why": "Why, without names: it is kept",
+    "reason": "What is needed, or why, in that language",
+}
+"""What stands beside each field of the forms, by the name of the parameter that it gives."""
+
+
+def in_fields(error: OlvidoError) -> str:
+    """What an error says, for whoever filled in a form: parameters are called as its fields are."""
+    return error.told(lambda p: f"“{FIELDS[p.name]}”" if p.name in FIELDS else str(p))
 
 
 def error_page(request: Request, status: int, why: str) -> HTMLResponse:

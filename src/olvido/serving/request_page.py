@@ -23,7 +23,7 @@ from olvido.requests.notices import languages, letter, note
 from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import Caller
-from olvido.serving.rendering import OWN, Decide, Evidence, Follow, Work, page
+from olvido.serving.rendering import OWN, Decide, Evidence, Follow, Work, in_fields, page
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -101,7 +101,7 @@ def write_letter(
             law=law or None,
         )
     except (InputError, StateError) as error:
-        return _one(request, caller, identifier, status=422, why=str(error))
+        return _one(request, caller, identifier, status=422, why=in_fields(error))
     note(caller.tenant, made)
     file = f"data:text/plain;charset=utf-8;base64,{b64encode(made.text.encode()).decode()}"
     return page(request, "letter.html.j2", caller, letter=made, file=file)
@@ -122,7 +122,7 @@ def give_exit(
     try:
         state_exit(caller.tenant, identifier, item, exit, said)
     except (InputError, StateError) as error:
-        return _one(request, caller, identifier, status=422, why=str(error))
+        return _one(request, caller, identifier, status=422, why=in_fields(error))
     return RedirectResponse(f"/requests/{identifier}#closure", status_code=303)
 
 
@@ -166,7 +166,7 @@ def _noted(
     except InputError as error:
         if isinstance(error, UnknownName) and error.kind == "request":
             raise
-        return _one(request, caller, identifier, status=422, why=str(error))
+        return _one(request, caller, identifier, status=422, why=in_fields(error))
     return RedirectResponse(f"/requests/{identifier}#notes", status_code=303)
 
 
@@ -200,7 +200,7 @@ def act(
     except (InputError, StateError) as error:
         if isinstance(error, UnknownName):
             raise
-        return _one(request, caller, identifier, status=422, why=str(error))
+        return _one(request, caller, identifier, status=422, why=in_fields(error))
     return RedirectResponse(f"/requests/{identifier}", status_code=303)
 
 

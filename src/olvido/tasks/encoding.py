@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, TemplateError
 
-from olvido.errors import InputError
+from olvido.errors import InputError, Parameter, Words
 
 _PROBE = "Qx7Zk"
 
@@ -61,10 +61,8 @@ _DAY = {
 of 26 July 2024, the day that Llama's templates name by themselves. As a table, since a locale, a
 time zone and a C library would each write it in its own way."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
-_UNSTABLE = (
-    "the chat template writes {}: a record would have other tokens every time. Use chat=False, or "
-    "another template"
-)
+_REMEDY: Words = (Parameter("chat", False), ", or another template")
+_UNSTABLE = ": a record would have other tokens every time. Use "
 
 Span = tuple[int, int]
 """From the first character of a content to behind its last."""
@@ -174,8 +172,8 @@ class Encoder:
         body, said = whole.removesuffix(tail), completion.strip()
         if said not in body.removeprefix(asked):
             raise InputError(
-                "the chat template does not write an answer as it is given: use chat=False, or "
-                "another template"
+                "the chat template does not write an answer as it is given: use ",
+                *_REMEDY,
             )
         if not body.startswith(asked):
             # Some begin an answer of the past in another way than one that is to come.
@@ -254,11 +252,12 @@ def rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], *, generation: bo
         )
     except TemplateError as error:
         raise InputError(
-            f"the chat template cannot write a record ({error}): use chat=False, or another "
-            "template"
+            f"the chat template cannot write a record ({error}): use ", *_REMEDY
         ) from error
     if _ADDRESS.search(text):
-        raise InputError(_UNSTABLE.format("where a value lies in memory"))
+        raise InputError(
+            "the chat template writes where a value lies in memory", _UNSTABLE, *_REMEDY
+        )
     return text
 
 
@@ -271,7 +270,7 @@ def _fixed(template: str) -> str:
     """
     for _, kind, value in Environment().lex(template):
         if kind in ("name", "string") and value.strip("'\"") in ("random", "lipsum"):
-            raise InputError(_UNSTABLE.format(f"what {value!r} draws"))
+            raise InputError(f"the chat template writes what {value!r} draws", _UNSTABLE, *_REMEDY)
     if "strftime_now" not in template:
         return template
     # Transformers passes nothing callable to a template, so the clock is written in its language.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F
 
-from olvido.errors import InputError
+from olvido.errors import InputError, Parameter
 from olvido.tasks.base import Batch, Example, text_content
 from olvido.tasks.blocks import (
     blocks_of,
@@ -63,7 +63,10 @@ class Language:
             raise InputError("the tokenizer has no end-of-text token: set tokenizer.eos_token")
         has_template = bool(getattr(tokenizer, "chat_template", None))
         if chat and not has_template:
-            raise InputError("chat=True needs a tokenizer with a chat template: this one has none")
+            raise InputError(
+                Parameter("chat", True),
+                " needs a tokenizer with a chat template: this one has none",
+            )
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.chat = has_template if chat is None else chat

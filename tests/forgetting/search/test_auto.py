@@ -269,7 +269,7 @@ def test_wrong_options_are_refused_before_anything_runs(
 def test_it_needs_to_know_where_never_learned_lies(
     trained: Trained, split: Split, task: Language
 ) -> None:
-    with pytest.raises(MissingNeed, match=r"auto needs .*holdout=\[\.\.\.\].*reference="):
+    with pytest.raises(MissingNeed, match=r"auto needs .*holdout.*reference"):
         sought(trained, split, task, holdout=())
     with pytest.raises(MissingNeed, match="auto needs"):
         predict(trained, Split(split.forget, split.retain), task, method="auto", options={})

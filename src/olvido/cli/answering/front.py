@@ -96,7 +96,8 @@ def new(
                 nothing_found=nothing_found,
             )
         except NobodyFound as error:
-            raise InputError(" ".join((str(error), *also_meant(error.near)))) from None
+            also = (f" {hint}" for hint in also_meant(error.near))
+            raise InputError(*error.args, *also) from None
         following = "plan" if model else "locate"
         found = [{"name": name, "records": person.counts[name]} for name in person.counts]
         show(

@@ -13,13 +13,14 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from olvido.documents import finite
-from olvido.errors import InputError
+from olvido.errors import InputError, OlvidoError, Parameter
 from olvido.settings import Settings, find_folder
 
 if TYPE_CHECKING:
@@ -192,8 +193,12 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
         if context.invoked_subcommand is not None:
             context.obj = shared
             return
-        if function(Terminal(shared.workspace, shared.json), **arguments) is False:
-            raise typer.Exit(1)
+        try:
+            if function(Terminal(shared.workspace, shared.json), **arguments) is False:
+                raise typer.Exit(1)
+        except OlvidoError as error:
+            complain(error.told(partial(flag, context.command)))
+            raise typer.Exit(2) from error
 
     # Typer reads parameters from the signature.
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -209,6 +214,25 @@ def _require_text(values: Iterable[object]) -> None:
                 str(one).encode()
             except UnicodeEncodeError:
                 raise InputError(f"{one!s} is no UTF-8: write it in UTF-8") from None
+
+
+def flag(command: Any, parameter: Parameter) -> str:
+    """How a command calls a parameter of the library: its option, or its argument.
+
+    What is an option of the command's method is written as such; what this command cannot be given
+    keeps its name.
+    """
+    wanted = f"--{parameter.name.replace('_', '-')}"
+    for one in command.params:
+        if wanted in one.opts:
+            turned_off = parameter.value is False and one.secondary_opts
+            return str(one.secondary_opts[0]) if turned_off else wanted
+    if any(one.name == parameter.name for one in command.params):
+        return parameter.name.upper()
+    if any("--option" in one.opts for one in command.params):
+        value = "" if parameter.value is None else f"={str(parameter.value).lower()}"
+        return f"--option {parameter.name}{value}"
+    return parameter.name
 
 
 def complain(message: str) -> None:

@@ -112,7 +112,7 @@ def _concerned(
         trace.without(gone)
         return [(trace, tuple(gone))]
     if not isinstance(trace, Placement):
-        raise MissingNeed(f"an exact method needs {Need.STEP_LOG.remedy}")
+        raise MissingNeed("an exact method needs ", *Need.STEP_LOG.words)
     hit = trace.hit(gone)
     return [
         (part.log, hit.get(part.name, ())) for part in trace.parts if everything or part.name in hit

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError, require_count
+from olvido.errors import InputError, Parameter, require_count
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.calibration import frozen, targets
 from olvido.forgetting.gradient.frozen import FORWARD, mirrored, parted
@@ -104,7 +104,9 @@ class Descent:
         if target is not None and not target > 0:
             raise InputError(f"target is a loss above 0, in nats a token; got {target}")
         if project and (not self.guards or self.turns):
-            raise InputError("project=True needs a guard in the same step to project against")
+            raise InputError(
+                Parameter("project", True), " needs a guard in the same step to project against"
+            )
         self.recipe = Recipe(
             lr=self.base_lr if lr is None else lr,
             epochs=epochs,

@@ -88,7 +88,7 @@ def encoding_of(path: Path, said: str | None) -> str:
 
 
 def _say(encoding: str) -> str:
-    return f"say --encoding {encoding} (in Python, encoding={encoding!r}), or save it as UTF-8"
+    return f"say --encoding {encoding}, or save it as UTF-8"
 
 
 def _require_known(name: str) -> None:

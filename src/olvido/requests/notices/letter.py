@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from olvido.documents import read_document
-from olvido.errors import InputError, StateError, UnknownName
+from olvido.errors import InputError, Parameter, StateError, UnknownName
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Exit, Guarantee, Request, RequestStatus
 from olvido.requests.calendar import as_received, clock_of, law_of, today
@@ -93,7 +93,9 @@ def letter(
     words = find_language(language, office.settings.workspace)
     if kind in _REASONED and not (reason or "").strip():
         raise InputError(
-            f"a notice of the kind {kind!r} says why: give a reason in the person's language"
+            f"a notice of the kind {kind!r} says why: give it in the person's language (",
+            Parameter("reason"),
+            ")",
         )
     if kind not in _REASONED and reason is not None:
         raise InputError(f"a notice of the kind {kind!r} takes no reason")
@@ -110,7 +112,9 @@ def letter(
     if rules is None:
         raise InputError(
             f"request {identifier} names no law, and the person must be told where to turn: name "
-            "the law that holds (--law)"
+            "the law that holds (",
+            Parameter("law"),
+            ")",
         )
     facts = _facts(office, request, kind, rules, words)
     environment = jinja2.Environment(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch.nn import Module
 
-from olvido.errors import InputError
+from olvido.errors import InputError, Parameter
 from olvido.forgetting.gradient.frozen import FORWARD
 from olvido.forgetting.gradient.guards.divergence import Divergence
 from olvido.forgetting.gradient.neighbours import asked_of_others
@@ -46,7 +46,9 @@ class Replay(Divergence):
         ]
         if not found:
             raise InputError(
-                "the guard replay found no question in which a name could be swapped: give "
-                "retain=[...] and another guard"
+                "the guard replay found no question in which a name could be swapped: give ",
+                Parameter("retain"),
+                " and another ",
+                Parameter("guard"),
             )
         return found

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError
+from olvido.errors import InputError, Parameter
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.gradient.frozen import FORWARD
@@ -33,7 +33,9 @@ class RandomLabel(Descent):
     def check(self, split: Split, task: Task) -> None:
         if not isinstance(task, Labels) and not (split.retain or split.holdout):
             raise InputError(
-                "random_label takes its wrong answers from retained records: pass retain=[...]"
+                "random_label takes its wrong answers from retained records: give some (",
+                Parameter("retain"),
+                ")",
             )
 
     def alternates(
