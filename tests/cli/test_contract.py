@@ -77,6 +77,7 @@ WORKING: dict[str, list[str]] = {
     "notice": ["req-0001", "--kind", "partly-done", "--law", "gdpr"],
     "run": [],
     "remind": ["--dry-run"],
+    "doctor": [],
     "forget": [
         *("FILES/small", "--forget", "FILES/forget.jsonl", "--out", "out"),
         *("--method", "ascent", "--option", "epochs=3"),
@@ -152,6 +153,7 @@ WRONG: dict[str, list[str]] = {
     "notice": ["req-0001", "--kind", "nothing"],
     "run": ["--workspace", "nowhere"],
     "remind": ["--workspace", "nowhere"],
+    "doctor": ["--model", "./nothing"],
     "forget": ["nothing", "--forget", "FILES/forget.jsonl", "--out", "out"],
     "audit": ["FILES/small", "--forget", "FILES/forget.jsonl", "--reference", "nothing"],
     "trace": ["serving", "--question", "Who?", "--option", "repeats=0"],

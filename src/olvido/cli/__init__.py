@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from olvido.cli import catalogue, checking, demo, key, workspace
+from olvido.cli import catalogue, checking, demo, doctor, key, workspace
 from olvido.cli.answering import (
     account,
     certificate,
@@ -61,6 +61,7 @@ app.add_typer(serve.commands)
 app.add_typer(account.commands, name="account")
 app.add_typer(token.commands, name="token")
 app.add_typer(catalogue.commands)
+app.add_typer(doctor.commands)
 app.add_typer(demo.commands)
 
 

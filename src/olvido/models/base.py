@@ -52,7 +52,7 @@ def _smollm2(seed: int, cache: Path) -> Loaded:
     return _pretrained(str(fetch(cache)), "smollm2")
 
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MODELS: dict[str, Callable[[int, Path], Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
 """Models known by a short name."""
 
@@ -94,7 +94,7 @@ def load(
     text = str(name)
     if text in MODELS:
         loaded = MODELS[text](seed, cache or default_cache())
-    elif Path(text).is_dir() or _HUB_ID.fullmatch(text):
+    elif Path(text).is_dir() or HUB_ID.fullmatch(text):
         if not Path(text).is_dir() and Path(text).parent.is_dir():
             # The hub would be asked for minutes where there is no network.
             raise InputError(

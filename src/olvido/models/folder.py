@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,23 @@ def _require_size(folder: Path, weights: list[Path]) -> None:
                 f"{folder / 'config.json'} says {name} = {value}, and its weights are {tensors} "
                 "tensors: the folder is damaged, or not what it says it is"
             )
+
+
+def weights_in(folder: Path) -> int | None:
+    """How many weights lie in a model's folder, read off its files' heads; None where none do.
+
+    Raises:
+        SafetensorError: a file is damaged.
+    """
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        return None
+    total = 0
+    for path in files:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    return total
 
 
 def _count(path: Path) -> int:

@@ -127,7 +127,9 @@ def wish(
         )
     if also and subject is None:
         raise InputError(
-            "other names are of a person: give the first as the subject (", Parameter("subject"), ")"
+            "other names are of a person: give the first as the subject (",
+            Parameter("subject"),
+            ")",
         )
     if received_at is not None and received_at > datetime.now(UTC):
         raise InputError(f"a request cannot be received in the future, got {received_at}")

@@ -96,8 +96,8 @@ def new(
                 nothing_found=nothing_found,
             )
         except NobodyFound as error:
-            also = (f" {hint}" for hint in also_meant(error.near))
-            raise InputError(*error.args, *also) from None
+            hints = (f" {hint}" for hint in also_meant(error.near))
+            raise InputError(*error.args, *hints) from None
         following = "plan" if model else "locate"
         found = [{"name": name, "records": person.counts[name]} for name in person.counts]
         show(

@@ -92,12 +92,7 @@ class Store(Answering):
         key is not the one its subjects were digested with.
         """
         url = engine.database_url(path_or_url)
-        file = engine.sqlite_file(url)
-        if file is not None and not file.is_file():
-            raise StateError(f"there is no ledger at {file}: make one with 'olvido init'")
-        if file is not None and not file.stat().st_size:
-            # SQLite would make a database of it.
-            raise StateError(f"{file} is empty: put back the ledger from a backup")
+        engine.require_file(url)
         store = cls(engine.connect(url), key)
         engine.check_schema(store._engine)
         with engine.transaction(store._engine, writing=False) as connection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def sqlite_file(url: URL) -> Path | None:
     """The file of an SQLite ledger, None for any other database."""
     is_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
     return Path(str(url.database)) if is_file else None
+
+
+def require_file(url: URL) -> Path | None:
+    """The file of an SQLite ledger that is there, None for any other database.
+
+    Raises StateError: it is not there, or empty.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        raise StateError(f"there is no ledger at {file}: make one with 'olvido init'")
+    if file is not None and not file.stat().st_size:
+        # SQLite would make a database of it.
+        raise StateError(f"{file} is empty: put back the ledger from a backup")
+    return file
 
 
 def connect(url: URL) -> Engine:
@@ -116,9 +131,13 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # Leave BEGIN to _begin_sqlite: Python's driver would open a transaction only before a write,
     # and then too late to take the lock that keeps two writers from reading the same state.
     connection.isolation_level = None
+    # A database of something else, named by mistake, is left as it is.
+    foreign = connection.execute(
+        "SELECT count(*) > 0 AND sum(name = 'alembic_version') = 0 FROM sqlite_master"
+    ).fetchone()[0]
     for pragma in (
         f"busy_timeout = {_BUSY_MILLISECONDS}",
-        "journal_mode = WAL",
+        *([] if foreign else ["journal_mode = WAL"]),
         "synchronous = FULL",
         "foreign_keys = ON",
         f"cache_size = -{_CACHE_KIBIBYTES}",
@@ -180,6 +199,34 @@ def wipe(engine: Engine) -> None:
 def shown(url: URL) -> str:
     """Where a ledger lies, without the password to it."""
     return str(sqlite_file(url) or url.render_as_string(hide_password=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a database says of itself to whoever has no key: its kind, schema, and key."""
+
+    kind: str
+    version: str | None
+    fingerprint: str | None
+
+
+def look(url: URL) -> Look:
+    """Look at a ledger and change nothing: no schema is brought up to date, nobody waited for long.
+
+    Raises StateError: there is none, or it cannot be opened.
+    """
+    file = require_file(url)
+    if file is None:
+        url = url.update_query_dict({"connect_timeout": "2"})
+    engine = connect(url)
+    try:
+        with transaction(engine, writing=False) as connection:
+            version = _version(connection)
+            query = select(schema.ledger.c.key_fingerprint)
+            known = None if version is None else connection.execute(query).scalar()
+    finally:
+        engine.dispose()
+    return Look("SQLite" if file else "Postgres", version, known)
 
 
 def check_schema(engine: Engine) -> None:
