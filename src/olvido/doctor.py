@@ -41,7 +41,6 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 EXTRAS = {
     "gguf": ("smollm2", "converting the model smollm2, and reading weights in GGUF"),
     "mlflow": ("mlflow", "registering models with 'olvido models export --mlflow'"),
-    "psycopg": (None, "a ledger in Postgres"),
 }
 """What is not installed with Olvido: of each module the extra that brings it, and what needs it."""
 
@@ -193,12 +192,11 @@ def _cache() -> Check:
 
 def _extras() -> Iterator[Check]:
     for module, (extra, needed) in EXTRAS.items():
-        named = extra or module
         if find_spec(module) is not None:
-            yield Check(f"extra {named}", State.FINE, f"installed: {needed}")
-            continue
-        how = f"'olvido[{extra}]'" if extra else f"'{module}[binary]'"
-        yield Check(f"extra {named}", State.NOTED, f"not installed; pip install {how} for {needed}")
+            yield Check(f"extra {extra}", State.FINE, f"installed, for {needed}")
+        else:
+            how = f"not installed; for {needed}: pip install 'olvido[{extra}]'"
+            yield Check(f"extra {extra}", State.NOTED, how)
 
 
 def _workspace(settings: Settings) -> Iterator[Check]:
