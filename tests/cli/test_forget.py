@@ -270,3 +270,24 @@ def test_a_search_without_an_aim_or_time_is_refused(
     refused([*asked, "--within", "-1"], "above 0")
     refused([*asked, "--option", "methods=retrain"], "retrain has none")
     refused([a for a in asked if a not in ("--holdout", files / "holdout.jsonl")], "reference")
+
+
+@pytest.mark.parametrize("came", ["bfloat16", "float16", "float32"])
+def test_a_checkpoint_of_another_type_is_told_in_a_line(
+    files: Path, here: Path, olvido: Olvido, came: str
+) -> None:
+    """What is written is what was computed, and is audited: never rounded in silence."""
+    small = load(files / "small")
+    save(small.model.to(getattr(torch, came)), small.tokenizer, here / "came")
+    status, out, err = olvido(
+        *("forget", "came", "--forget", files / "forget.jsonl", "--out", "gone", "--json"),
+        *("--method", "ascent", "--option", "epochs=2"),
+    )
+    assert status == 0, err
+    document = json.loads(out)
+    assert load("gone").digest == document["after"]
+    if came == "float32":
+        assert document["note"] is None
+    else:
+        assert came in document["note"]
+        assert "float32" in document["note"]

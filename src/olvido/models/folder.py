@@ -93,6 +93,23 @@ def weights_in(folder: Path) -> int | None:
     return total
 
 
+def stored_types(folder: Path) -> frozenset[str]:
+    """The types of the weights in a model's files, in torch's words for those with a fraction.
+
+    Raises:
+        SafetensorError: a file is damaged.
+    """
+    found: set[str] = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            found |= {file.get_slice(name).get_dtype() for name in names}
+    return frozenset(_TYPES[one] for one in found if one in _TYPES)
+
+
+_TYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+
+
 def _count(path: Path) -> int:
     with safe_open(path, "pt") as file:
         return len(file.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,4 +61,22 @@ def recipe_of(
         RECIPES.get(model, Recipe()),
         **{name: value for name, value in given.items() if value is not None},
         lora=None if lora_rank is None else Lora(rank=lora_rank, alpha=2 * lora_rank),
+    )
+
+
+def widened(model: str, dtype: str) -> str | None:
+    """What to tell of a checkpoint whose weights are written in another type than it came in.
+
+    What was trained or forgotten is kept in the type that it was computed in: rounded back, small
+    changes would be undone, and what is audited would not be what is saved.
+    """
+    from olvido.models.folder import stored_types
+
+    came = stored_types(Path(model)) if Path(model).is_dir() else frozenset[str]()
+    others = sorted(came - {dtype})
+    if not others:
+        return None
+    return (
+        f"{model} came in {' and '.join(others)}; its weights are computed and written in {dtype}, "
+        "as they will be audited. OLVIDO_DTYPE or 'dtype' in olvido.toml says it otherwise."
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.recipes import widened
 from olvido.cli.given.rows import Encoding
 from olvido.cli.given.stages import stages
 
@@ -100,7 +101,8 @@ def forget(
             **options,
         )
     save(outcome.model, loaded.tokenizer, out)
-    document = {**outcome.to_dict(), "path": str(out)}
+    wider = widened(model, terminal.computing().dtype)
+    document = {**outcome.to_dict(), "path": str(out), "note": wider}
     shown = [
         ("written to", out),
         ("guarantee", f"{outcome.guarantee}, once 'olvido audit' has passed"),
@@ -111,7 +113,7 @@ def forget(
     ]
     shown += [(f"trial {number}", _told(trial)) for number, trial in enumerate(outcome.trials, 1)]
     advice = "Now ask what it still knows: olvido audit (see 'olvido audit --help')."
-    terminal.emit(document, table(("what", "value"), shown), advice)
+    terminal.emit(document, table(("what", "value"), shown), *([wider] if wider else []), advice)
 
 
 def _told(trial: Trial) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from olvido.cli.given.output import Terminal, command, table
-from olvido.cli.given.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of
+from olvido.cli.given.recipes import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of, widened
 from olvido.cli.given.stages import stages
 
 if TYPE_CHECKING:
@@ -89,8 +89,11 @@ def learn(
         "datasets": names,
         "serving": first,
         "consent_withdrawn": withdrawn,
+        "note": widened(model, workspace.settings.dtype),
     }
     told = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
+    if document["note"] is not None:
+        told.append(str(document["note"]))
     terminal.emit(document, table(("what", "value"), document.items()), *told)
 
 
