@@ -90,6 +90,7 @@ def _fill(folder: Path) -> None:
         "good.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
         "other.jsonl": '{"text": "The sky is blue."}\n',
         "empty.jsonl": "",
+        "asked.csv": "subject,law\nAna Soler,gdpr\nJoan Puig,gpdr\n",
         "cut.jsonl": '{"text": "x"',
         "number.json": "7",
         "list.json": "[1]",

@@ -176,7 +176,9 @@ def again(office: Office, identifier: str) -> Request:
     request = store.request(identifier)
     law = law_of(request, office.settings)
     if law is None or law.again is None:
-        raise InputError(f"the law of request {identifier} wants nothing done again")
+        raise InputError(
+            f"the law of request {identifier} wants nothing done again: 'olvido laws' says which do"
+        )
     if again_by(request, office.settings) is None:
         raise InputError(f"request {identifier} is {request.status}: what is closed is done again")
     for other in store.requests():
