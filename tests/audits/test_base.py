@@ -13,7 +13,7 @@ from .conftest import World
 
 
 def test_no_reference_no_audit(world: World) -> None:
-    with pytest.raises(MissingNeed, match="reference="):
+    with pytest.raises(MissingNeed, match="reference"):
         world.report(world.stranger, reference=[])
 
 
