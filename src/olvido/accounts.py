@@ -28,6 +28,7 @@ from olvido.settings import Settings
 
 _LONGEST_LABEL = 200
 
+
 class Role(StrEnum):
     """What somebody is to the service."""
 

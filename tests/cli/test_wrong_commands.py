@@ -7,6 +7,7 @@ that are damaged or somebody else's.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -217,6 +218,7 @@ def said(
         return status, written.out, written.err
 
     monkeypatch.chdir(standing)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
