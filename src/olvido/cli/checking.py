@@ -113,8 +113,8 @@ def _believed(settings: Settings, file: Path) -> Checkpoint:
         ) from error
     if not found.signed_by(PublicKey.load(public_file(settings.signing_key))):
         raise InputError(
-            f"the checkpoint {file} was not signed with this workspace's key: give one that 'olvido "
-            "log sign' made here"
+            f"the checkpoint {file} was not signed with this workspace's key: give one that "
+            "'olvido log sign' made here"
         )
     return found
 
