@@ -292,6 +292,6 @@ def test_a_new_file_is_a_new_language(case: Case) -> None:
     assert text.startswith("Ahoy,")
     # A recourse that the language has no words for is the law's own, as its file has it.
     assert "a complaint to the supervisory authority (Article 77)" in " ".join(text.split())
-    (folder / "pirate.toml").write_text(pirate.replace("refused = ", "refuse = "))
+    (folder / "pirate.toml").write_text(pirate.replace('refused = """', 'refuse = """'))
     with pytest.raises(InputError, match=r"pirate\.toml: 'notices' lacks 'refused'"):
         write(case.workspace, "received", "pirate", request=one)
