@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -245,8 +246,17 @@ def test_help_of_every_command_needs_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("name", WORKING)
 def test_json_is_one_document_and_nothing_else(
-    olvido: Olvido, filled: Callable[[list[str]], list[str]], city_of_twelve: Town, name: str
+    olvido: Olvido,
+    filled: Callable[[list[str]], list[str]],
+    city_of_twelve: Town,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
+    if name.startswith("account"):
+        monkeypatch.setattr("sys.stdin", io.StringIO("four blue horses sing\n"))
+    if name == "account password":
+        accounts = Accounts.of(Settings.find(environment={}))
+        accounts.set_password("Oriol", "seven green foxes wait", role="auditor")
     if "req-0002" in WORKING[name]:
         asks = city_of_twelve.residents[1].name
         assert olvido("request", "new", "--subject", asks, "--law", "gdpr")[0] == 0
