@@ -242,7 +242,7 @@ def test_bad_calls(small: Any, few: Records, task: Language) -> None:
         train(small, records=[], task=task)
     with pytest.raises(InputError, match=r"records\[0\]"):
         train(small, records=[{"label": 3}], task=task)
-    with pytest.raises(InputError, match=r"tokenizer=\.\.\."):
+    with pytest.raises(InputError, match="tokenizer or a task"):
         train(small, records=few)
     with pytest.raises(UnknownName, match="did you mean 'monolith'"):
         train(small, records=few, task=task, learner="monolit")
