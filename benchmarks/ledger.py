@@ -1,10 +1,12 @@
 """How fast the ledger takes data in, and how fast it finds a person's records and models.
 
     python benchmarks/ledger.py --records 1000000
+    python benchmarks/ledger.py --against OTHER/src --records 50000 100000 200000
 
 Prints one JSON document. Beside the import's figure stands its floor, measured in the same run: the
 steps that no import can do without (decoding each line's JSON, hashing its bytes and the tree over
-them, inserting the rows with sqlite3 itself).
+them, inserting the rows with sqlite3 itself). With `--against`, the import alone, in turns with
+another tree's and each in a process of its own: user seconds of processor and their ratios.
 """
 
 from __future__ import annotations
@@ -12,10 +14,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import platform
+import random
 import resource
 import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,6 +37,19 @@ from olvido.ledger.store import Store
 
 RECORDS_PER_SUBJECT = 4
 LOOKUPS = 50
+SEED = 1
+IMPORT = """
+import resource, sys
+from pathlib import Path
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_file
+from olvido.ledger.store import Store
+folder = Path(sys.argv[2])
+with Store.create(folder / "l.db", key=Key.create(folder / "key")) as store:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    import_file(store, folder / "data", Path(sys.argv[1]), name="x")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_utime - before)
+"""
 
 
 def rows(count: int) -> Iterator[dict[str, str]]:
@@ -42,6 +61,39 @@ def rows(count: int) -> Iterator[dict[str, str]]:
             "completion": f"Resident {i} lives at number {i} of the Carrer de Mallorca.",
             "subject": f"Resident {i // RECORDS_PER_SUBJECT}",
         }
+
+
+def named_rows(count: int) -> Iterator[dict[str, str]]:
+    """The same of residents with names of three words, ten records each, all from one source."""
+    draw = random.Random(SEED)
+    for i, row in enumerate(rows(count)):
+        if i % 10 == 0:
+            name = " ".join("".join(draw.choices("aeioulmnrst", k=6)).title() for _ in range(3))
+        yield row | {"subject": name, "source": "registry"}
+
+
+def compared(records: int, trees: list[str], runs: int, folder: Path) -> dict[str, Any]:
+    """User seconds of this tree's import and of another's, in turns, and their ratios."""
+    path = folder / f"{records}.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in named_rows(records))
+    taken: dict[str, list[float]] = {tree: [] for tree in trees}
+    for run in range(runs):
+        for tree in trees if run % 2 else trees[::-1]:
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                command = [sys.executable, "-c", IMPORT, str(path), own]
+                surroundings = {**os.environ, "PYTHONPATH": tree}
+                said = subprocess.check_output(command, env=surroundings, text=True)
+            taken[tree].append(float(said))
+    this, other = (taken[tree] for tree in trees)
+    ratios = sorted(a / b for a, b in zip(this, other, strict=True))
+    return {
+        "records": records,
+        "seconds": [round(spent, 2) for spent in this],
+        "seconds_of_the_other": [round(spent, 2) for spent in other],
+        "median_ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in (ratios[0], ratios[-1])],
+    }
 
 
 def seconds_of_floor(path: Path, folder: Path) -> dict[str, float]:
@@ -135,11 +187,20 @@ def measured(records: int, models: int, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure, and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--records", type=int, nargs="+", default=[100_000])
     parser.add_argument("--models", type=int, default=100)
+    parser.add_argument("--against", help="the src folder of another tree")
+    parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    figures: dict[str, Any] = {"seed": SEED}
+    own = str(Path(__file__).parents[1] / "src")
     with tempfile.TemporaryDirectory() as folder:
-        figures = measured(arguments.records, arguments.models, Path(folder))
+        for records in arguments.records:
+            if arguments.against is None:
+                figures[str(records)] = measured(records, arguments.models, Path(folder))
+            else:
+                trees = [own, arguments.against]
+                figures[str(records)] = compared(records, trees, arguments.runs, Path(folder))
     environment = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),

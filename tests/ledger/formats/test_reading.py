@@ -84,7 +84,7 @@ def test_a_line_that_is_no_json_object_is_named(tmp_path: Path, line: bytes, rea
 
 
 @given(st.lists(st.dictionaries(texts, json_values, max_size=4), min_size=1, max_size=4))
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_line_gives_its_value_whatever_stands_around_it(values: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.jsonl"

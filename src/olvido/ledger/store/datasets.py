@@ -147,14 +147,7 @@ def _add_records(
 def _add_forms(
     change: Change, forms: Mapping[str, Collection[bytes]], first: int, known: dict[str, int]
 ) -> None:
-    """Keep forms of names.
-
-    Args:
-        change: to which they belong.
-        forms: of the names of subjects.
-        first: number of the first subject that came with them.
-        known: numbers of those who are in its records.
-    """
+    """Keep forms of names; `first` and `known` as `_add_records` was given them and gave them."""
     connection, table = change.connection, schema.subject_forms
     known |= _subject_pks(connection, [s for s in forms if s not in known], first)
     # Sorted as the table is, which then grows at its end.
@@ -205,10 +198,7 @@ def _insert(
 
 
 def _subject_pks(connection: Connection, subjects: Collection[str], first: int) -> dict[str, int]:
-    """The numbers of these subjects, given to those who have none yet.
-
-    Those who were given one since `first` was the next number are not among `subjects`.
-    """
+    """Numbers of subjects, given to those without one; none of them got one since `first`."""
     table = schema.subjects
     known: dict[str, int] = {}
     if first > 1:
