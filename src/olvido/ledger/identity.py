@@ -20,13 +20,13 @@ from olvido.ledger.digests import Digest, canonical_json, keyed
 from olvido.ledger.personal import canonical_id
 from olvido.names import canonical_name, loose_forms, name_forms
 
-_SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]*):([0-9a-f]{64})")
+_SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]{0,8}):([0-9a-f]{64})")
 _PSEUDONYM = re.compile("pseudonym-[0-9a-f]{16}")
 _REMEMBERED = 500_000
 _KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})")
-_MAC = re.compile(r"(hmac-sha256|content|name):v([1-9][0-9]*):((?:[0-9]+:)?)([0-9a-f]{64})")
+_MAC = re.compile(r"(hmac-sha256|content|name):v([1-9][0-9]{0,8}):((?:[0-9]+:)?)([0-9a-f]{64})")
 _PURPOSES = {"hmac-sha256": b"subject", "content": b"content", "name": b"name"}
-_BOUND = re.compile('@([^@",\\s]+(?:,[^@",\\s]+)+)')
+_BOUND = re.compile('(content:v[0-9]+:[0-9a-f]{64}@)([^@",\\s]+(?:,[^@",\\s]+)+)')
 
 
 _keyed = lru_cache(maxsize=64)(keyed)
@@ -184,8 +184,21 @@ class Key:
         >>> new.current(f"about {old.subject('Ana')}") == f"about {new.subject('Ana')}"
         True
         """
+        for found in _MAC.finditer(text):
+            if int(found[2]) > self.version:
+                raise InputError(
+                    f"a digest was made with version {found[2]} of the key, and this is version "
+                    f"{self.version}: use the newest key file"
+                )
+        return self.renewed(text)
+
+    def renewed(self, text: str) -> str:
+        """As `current`, for a text that anybody may have written.
+
+        What looks like a digest of a later version was not made in this ledger: it stays.
+        """
         made = _MAC.sub(self._renewed, text)
-        return _BOUND.sub(lambda found: "@" + ",".join(sorted(found[1].split(","))), made)
+        return _BOUND.sub(lambda one: one[1] + ",".join(sorted(one[2].split(","))), made)
 
     def current_form(self, form: bytes, since: int) -> bytes:
         """What `near` or `kept` of version `since` gave, as this version gives it."""
@@ -194,10 +207,7 @@ class Key:
     def _renewed(self, found: re.Match[str]) -> str:
         kind, version, words_, mac = found.groups()
         if int(version) > self.version:
-            raise InputError(
-                f"a digest was made with version {version} of the key, and this is version "
-                f"{self.version}: use the newest key file"
-            )
+            return found[0]
         renewed = self._chained(_PURPOSES[kind], bytes.fromhex(mac), int(version))
         return f"{kind}:v{self.version}:{words_}{renewed.hex()}"
 

@@ -18,7 +18,7 @@ from sqlalchemy import event, select
 from tests.ledger.store.conftest import Bare
 
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Request, RequestKind, RequestStatus
+from olvido.ledger.facts import Exit, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import Key, Named
 from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import load_rows
@@ -178,6 +178,41 @@ def test_every_name_means_whom_it_meant(
             store.rotate(store.key.next(), signer)
         assert found() == before
         assert store.differences() == ()
+
+
+def test_no_text_that_somebody_wrote_keeps_a_key_from_being_rotated(
+    filled: Store, signer: SigningKey, tmp_path: Path
+) -> None:
+    """Wherever people write: what looks like a digest or a form of ours is theirs, and stays."""
+    theirs = [
+        'see "near": the other one',
+        '{"near":["zz", 1]}',
+        '{"near":["é",{"near":["xyz"]}]}',
+        f"as in hmac-sha256:v9:{'0' * 64}",
+        f"content:v{'9' * 5000}:{'0' * 64}",
+        f"name:v3:2:{'f' * 64}",
+        "name:v1: ask @zoe,ana",
+    ]
+    ours = str(filled.key.subject("Ana Soler"))
+    asked = filled.add_request(RequestKind.POISON)
+    for number, text in enumerate([*theirs, f"about {ours}"]):
+        rows = [{"id": f"t{number}", "text": f"line {number}", "source": "s"}]
+        import_rows(filled, tmp_path / "data", rows, name=f"more{number}")
+        filled.tombstone([f"t{number}"], text, dataset=f"more{number}")
+        filled.note_request(asked.id, by="acct-1", text=text)
+        filled.put_closure(asked.id, {f"item {number}": (Exit.UNRELATED, text)})
+        filled.note("said", {"text": text, "near": [text]})
+    before = _found(filled, tmp_path / "data")
+    for _ in range(2):
+        filled.rotate(filled.key.next(), signer)
+    now = str(filled.key.subject("Ana Soler"))
+    kept = [*theirs, f"about {now}"]
+    assert [one.text for one in filled.request(asked.id).notes] == kept
+    assert [one.detail for one in filled.closure(asked.id)] == kept
+    assert [entry.detail["text"] for entry in filled.events("said")] == kept
+    assert _found(filled, tmp_path / "data") == before
+    assert filled.differences() == ()
+    assert filled.verify_log().sound
 
 
 @pytest.mark.parametrize("at", [1, 5, 17, 40, 80])

@@ -7,6 +7,7 @@ version before it is opened with the same file.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ from olvido.ledger.store.state import KINDS
 _MARKS = ("hmac-sha256:v", "content:v", "name:v")
 _NEAR = "near"
 """Where a request keeps forms of a name to look for, in hexadecimal digits."""
+_FORM = re.compile("[0-9a-f]{32}")
+_STEPS = schema.request_steps.c.detail
+"""The column where that is; in the others stands what people wrote, which is no JSON."""
 
 
 def rotate(change: Change, old: Key, new: Key, signer: SigningKey) -> None:
@@ -53,7 +57,7 @@ def rotate(change: Change, old: Key, new: Key, signer: SigningKey) -> None:
     }
     log.empty(change, held, log.ROTATION, told, _all(change), signer)
     for row in held:
-        detail = json.loads(_renewed(row.detail, old, new))
+        detail = _nearer(json.loads(new.renewed(row.detail)), old, new)
         change.write(row.kind, detail | {"restates": {"entry": row.seq, "at": row.at}}, None)
 
 
@@ -66,11 +70,15 @@ def _renew_tables(change: Change, old: Key, new: Key) -> None:
 
 
 def _renew_column(change: Change, table: Table, column: Column[Any], old: Key, new: Key) -> None:
-    key, marks = tuple(table.primary_key), [*_MARKS, f'"{_NEAR}":']
+    key, marks = tuple(table.primary_key), [*_MARKS]
+    if column is _STEPS:
+        marks.append(f'"{_NEAR}":')
     marked = or_(*[column.contains(mark, autoescape=True) for mark in marks])
     rows = change.connection.execute(select(column, *key).where(marked)).all()
     for text, *values in rows:
-        made = _renewed(text, old, new)
+        made = new.renewed(text)
+        if column is _STEPS:
+            made = canonical_json(_nearer(json.loads(made), old, new)).decode()
         if made != text:
             one = tuple_(*key) == tuple_(*values)
             change.connection.execute(update(table).where(one).values({column: made}))
@@ -87,14 +95,6 @@ def _renew_forms(change: Change, old: Key, new: Key) -> None:
         connection.execute(insert(table), chunk)
 
 
-def _renewed(text: str, old: Key, new: Key) -> str:
-    made = new.current(text)
-    if f'"{_NEAR}":' not in made:
-        return made
-    said = json.loads(made)
-    return canonical_json(_nearer(said, old, new)).decode()
-
-
 def _nearer(said: Any, old: Key, new: Key) -> Any:
     """A JSON value with the forms in it under the new key, wherever they are."""
     if isinstance(said, list):
@@ -103,7 +103,7 @@ def _nearer(said: Any, old: Key, new: Key) -> Any:
         return said
     made = {name: _nearer(value, old, new) for name, value in said.items()}
     forms = said.get(_NEAR)
-    if isinstance(forms, list):
+    if isinstance(forms, list) and all(_FORM.fullmatch(str(form)) for form in forms):
         kept = [new.current_form(bytes.fromhex(form), old.version).hex() for form in forms]
         made[_NEAR] = sorted(kept)
     return made
