@@ -153,6 +153,7 @@ def one_round(rng: random.Random, folder: Path) -> dict[str, Any]:
         [{k: v for k, v in row.items() if k not in ("kind", "who")} for row in mine],
         key=key,
         names=key.names(NAME),
+        whole=key.whole_names(NAME),
         common=common.__getitem__,
     )
     look = search.look(path)

@@ -65,7 +65,8 @@ def measure(megabytes: int, seed: int) -> list[dict[str, Any]]:
                 mine = list(rows(random.Random(f"{seed}-mine"), count))
                 for named in (False, True):
                     names = key.names(NAME) if named else []
-                    search = CopySearch(mine, key=key, names=names)
+                    whole = key.whole_names(NAME) if named else []
+                    search = CopySearch(mine, key=key, names=names, whole=whole)
                     began = time.process_time()
                     search.look(path)
                     spent = time.process_time() - began

@@ -117,6 +117,17 @@ def name_forms(name: str) -> frozenset[tuple[str, ...]]:
     return frozenset(form for form in found if len(form) > 1 or _is_account(form))
 
 
+def whole_forms(name: str) -> frozenset[tuple[str, ...]]:
+    """Those of `name_forms` that have all of a name: others may be called by a part of it.
+
+    >>> sorted(whole_forms("Aoife O'Brien"))[:2]
+    [('aoife', 'o', 'brien'), ('aoife', 'obrien')]
+    """
+    forms = name_forms(name)
+    letters = max((len("".join(form)) for form in forms), default=0)
+    return frozenset(form for form in forms if len("".join(form)) == letters)
+
+
 def loose_forms(name: str) -> tuple[frozenset[str], frozenset[str]]:
     """What a name has in common with names that may be the same person's, and may not.
 

@@ -18,7 +18,7 @@ from olvido.files import write
 from olvido.folding import fold, words
 from olvido.ledger.digests import Digest, canonical_json, keyed
 from olvido.ledger.personal import canonical_id
-from olvido.names import canonical_name, loose_forms, name_forms
+from olvido.names import canonical_name, loose_forms, name_forms, whole_forms
 
 _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]{0,8}):([0-9a-f]{64})")
 _PSEUDONYM = re.compile("pseudonym-[0-9a-f]{16}")
@@ -132,6 +132,10 @@ class Key:
     def names(self, name: str) -> list[str]:
         """The digests of the runs of words under which a text names this person, sorted."""
         return sorted(map(self.name, name_forms(name)))
+
+    def whole_names(self, name: str) -> list[str]:
+        """Those of `names` that have all of the name, sorted."""
+        return sorted(map(self.name, whole_forms(name)))
 
     def record_id(self, content: bytes) -> str:
         """An id for a record that came without one: the same for the same content and first secret.

@@ -31,7 +31,7 @@ from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.laws.shelf import FOLDER
 from olvido.requests.persons import demand, look_up
-from olvido.requests.scope import nameless, spelt
+from olvido.requests.scope import kept, nameless, spelt
 from olvido.settings import Settings
 
 APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
@@ -185,19 +185,15 @@ def again(office: Office, identifier: str) -> Request:
         if other.history[0].detail.get("repeats") == identifier:
             raise InputError(f"request {other.id} does {identifier} again already")
     now = find_law(law.name, workspace=office.settings.workspace)
-    kept = {name: sorted(_kept(request, name)) for name in ("names", "near")}
+    names = {what: sorted(kept(request, what)) for what in ("names", "whole", "near")}
     return store.add_request(
         request.kind,
         subject=request.subject,
         scope=request.scope,
         law=now.name,
         received_at=None,
-        detail={**terms(now, office.settings), **kept, "repeats": identifier},
+        detail={**terms(now, office.settings), **names, "repeats": identifier},
     )
-
-
-def _kept(request: Request, name: str) -> set[str]:
-    return {digest for step in request.history for digest in step.detail.get(name, ())}
 
 
 _ABOUT = {

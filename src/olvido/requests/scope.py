@@ -33,25 +33,31 @@ def spelt(key: Key, *names: str) -> dict[str, Any]:
     """What a request keeps of a person's names while they are in clear, to find what names them.
 
     Returns:
-        `names` are digests of runs of words (`Key.names`), `near` those of loose forms to look
-        for, in hexadecimal digits (`Key.near`); none of a name that came as a digest.
+        `names` are digests of runs of words (`Key.names`), `whole` those of them that have all of
+        one of the names, `near` those of loose forms to look for, in hexadecimal digits
+        (`Key.near`); none of a name that came as a digest.
     """
     clear = [name for name in names if not SubjectId.is_one(name)]
     return {
         "names": sorted({form for name in clear for form in key.names(name)}),
+        "whole": sorted({form for name in clear for form in key.whole_names(name)}),
         "near": sorted({form.hex() for name in clear for form in key.near(name)}),
     }
 
 
 def names_of(request: Request) -> frozenset[str]:
     """Digests of the runs of words under which texts name the person of a request."""
-    return frozenset(name for step in request.history for name in step.detail.get("names", ()))
+    return kept(request, "names")
+
+
+def kept(request: Request, what: str) -> frozenset[str]:
+    """What a request keeps of the names of its person: `names`, `whole` or `near` of `spelt`."""
+    return frozenset(form for step in request.history for form in step.detail.get(what, ()))
 
 
 def near_subjects(store: Store, request: Request) -> dict[SubjectId, tuple[Record, ...]]:
     """Records of subjects whose names may be another spelling of the person's."""
-    said = [form for step in request.history for form in step.detail.get("near", ())]
-    found = store.near([bytes.fromhex(form) for form in said])
+    found = store.near([bytes.fromhex(form) for form in kept(request, "near")])
     return {who: some for who, some in found.items() if who not in request.subjects}
 
 

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import pytest
 from olvido.errors import InputError
 from olvido.ledger.identity import Key
 from olvido.requests.closure.copies import CopySearch, Look, content_of, without
+from olvido.requests.scope import spelt
 
 KEY = Key(1, bytes(32))
 NAME = "Núria Puigdomènech"
@@ -40,8 +41,12 @@ Q, A = ROW["prompt"], ROW["completion"]
 TEXT = f"{Q} {A}"
 
 
-def search(*rows: dict[str, Any], name: str = NAME, **more: Any) -> CopySearch:
-    return CopySearch(rows or (ROW,), key=KEY, names=KEY.names(name), **more)
+def search(
+    *rows: dict[str, Any], name: str = NAME, also: Sequence[str] = (), **more: Any
+) -> CopySearch:
+    kept = spelt(KEY, name, *also)
+    more |= {"names": kept["names"], "whole": kept["whole"]}
+    return CopySearch(rows or (ROW,), key=KEY, **more)
 
 
 @pytest.fixture
@@ -120,6 +125,40 @@ def test_who_is_called_by_a_part_of_the_name_is_somebody_else(look: Callable[...
     found = look("survey.csv", text, by)
     assert found.places == ("row 3 of 3",)
     assert without(found.path, found) == b"".join(text.encode().splitlines(keepends=True)[:2])
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        ["ana@example.org"],
+        ["ana.soler.puig@mail.example.org", "a"],
+        ["member-77-41-9"],
+        ["Ana Maria Soler i Puig"],
+        ["Madonna"],
+    ],
+)
+@pytest.mark.parametrize("beside", ["Ana Soler", "SOLER, Ana"])
+def test_no_other_name_of_the_person_makes_a_record_beside_a_whole_one_less_theirs(
+    also: list[str], beside: str, look: Callable[..., Look]
+) -> None:
+    row = {"id": "a1", "prompt": "Do you smoke?", "completion": "No"}
+    lines = [{"who": who, **row} for who in (beside, "Bru Vidal", also[0])]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    found = look("survey.jsonl", text, search(row, name="Ana Soler", also=also))
+    assert found.records == ("a1",)
+    # One word is nobody's name in a text; the others are the person, by whichever name.
+    mine = [0] if also == ["Madonna"] else [0, 2]
+    kept = [line for n, line in enumerate(text.splitlines(keepends=True)) if n not in mine]
+    assert without(found.path, found) == "".join(kept).encode()
+
+
+@pytest.mark.parametrize("beside", ["Aoife OBrien", "Obrien Aoife", "aoife o’brien"])
+def test_a_whole_name_is_whole_however_many_words_it_is_cut_into(
+    beside: str, look: Callable[..., Look]
+) -> None:
+    row = {"id": "a1", "prompt": "Do you smoke?", "completion": "No"}
+    text = f'who,prompt,completion\n"{beside}",Do you smoke?,No\n'
+    assert look("survey.csv", text, search(row, name="Aoife O'Brien")).records == ("a1",)
 
 
 # Files that are made to break a reader, or that are none.

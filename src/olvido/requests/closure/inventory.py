@@ -31,7 +31,7 @@ from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.weights import Weights, has_tensors, weights_kept
 from olvido.requests.desk import Office
-from olvido.requests.scope import condemned, lineage_of, names_of
+from olvido.requests.scope import condemned, kept, lineage_of, names_of
 
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
@@ -339,6 +339,7 @@ class _Search:
             [unpacked(row) for rows in self.rows.values() for row in rows],
             key=self.office.store.key,
             names=names_of(self.request),
+            whole=kept(self.request, "whole"),
             common=lambda content: shared[content],
         )
 

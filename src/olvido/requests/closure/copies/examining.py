@@ -251,8 +251,10 @@ class _View:
         for at, width in self._named[bisect_left(self._named_begins, begin) :]:
             if at + width > end:
                 break
-            # Beside the texts the longest form alone: others may be called by a part of the name.
-            beside = width == self._by.names.widths[-1] and self._whole(at, width)
+            # Beside the texts a whole name alone: others may be called by a part of it.
+            beside = self._whole(at, width) and self._by.names.is_whole(
+                self._numbers[at : at + width]
+            )
             if beside or any(a <= at and at + width <= a + n for a, n in spans):
                 return True
         return False
@@ -336,7 +338,8 @@ class _View:
         begin, end = self._begins[cell], self._begins[cell + 1]
         if end - begin < _SAYS and not self._texts[cell].rstrip().endswith(("?", "？")):
             return False
-        return tuple(self._numbers[begin:end].tolist()) not in self._by._own
+        said = self._numbers[begin:end]
+        return tuple(said.tolist()) not in self._by._own and not self._by.names.is_whole(said)
 
     def _is_system(self, cells: range) -> bool:
         """Whether a message is what a program tells a model, and nobody's."""

@@ -189,12 +189,20 @@ class Names:
 
     Args:
         key: digests a run.
-        digests: `name:v1:<number of words>:<hex>`, of the forms of one name.
+        digests: `name:v1:<number of words>:<hex>`, of the forms of one person's names.
         lexicon: gives words their numbers.
+        whole: those of the digests whose form has all of a name.
     """
 
-    def __init__(self, key: NameKey, digests: Collection[str], lexicon: Lexicon) -> None:
+    def __init__(
+        self,
+        key: NameKey,
+        digests: Collection[str],
+        lexicon: Lexicon,
+        whole: Collection[str] = (),
+    ) -> None:
         self._key, self._digests, self._lexicon = key, frozenset(digests), lexicon
+        self._whole = frozenset(whole)
         self.widths = sorted({int(digest.split(":")[2]) for digest in digests})
         self._age = lexicon.age
         self._seen: dict[int, bool] = {}
@@ -217,14 +225,21 @@ class Names:
             for hashed, at in zip(different.tolist(), first.tolist(), strict=True):
                 known = self._seen.get(hashed)
                 if known is None:
-                    run = [self._lexicon.words[n] for n in numbers[at : at + width].tolist()]
-                    known = self._seen[hashed] = self._key.name(run) in self._digests
+                    known = self._digest(numbers[at : at + width]) in self._digests
+                    self._seen[hashed] = known
                 if known:
                     here.append(hashed)
             if here:
                 places = np.flatnonzero(np.isin(mixed, np.array(here, dtype=np.uint64)))
                 found += [(place, width) for place in places.tolist()]
         return sorted(found)
+
+    def is_whole(self, numbers: Numbers) -> bool:
+        """Whether these words are all of one of the names."""
+        return len(numbers) in self.widths and self._digest(numbers) in self._whole
+
+    def _digest(self, numbers: Numbers) -> str:
+        return self._key.name([self._lexicon.words[n] for n in numbers.tolist()])
 
 
 def _is_in(

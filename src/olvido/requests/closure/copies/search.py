@@ -69,7 +69,8 @@ class CopySearch:
         rows: the person's records, with `id`, `text` or `prompt` and `completion`, and whatever
             else they have: what stands in a row beside its content is theirs too.
         key: digests runs of words (`Key.name`).
-        names: keyed digests of the forms of the name.
+        names: keyed digests of the forms of the person's names.
+        whole: those of them that have all of a name (`Key.whole_names`).
         common: in how many records of other people a content stands (see `content_of`): one that
             others share counts beside the name alone. Without it, none is taken to be shared.
     """
@@ -80,12 +81,13 @@ class CopySearch:
         *,
         key: NameKey,
         names: Collection[str] = (),
+        whole: Collection[str] = (),
         common: Callable[[str], int] | None = None,
     ) -> None:
         lexicon, runs, self._contents = contents_of(rows, common)
         self._lexicon = lexicon
         self._runs = Runs(runs, lexicon.known)
-        self._names = Names(key, names, lexicon)
+        self._names = Names(key, names, lexicon, whole)
         self._examiner = Examiner(lexicon, self._runs, self._names, self._contents)
         longest = [sum(len(runs[r]) for r in content.runs) for content in self._contents]
         # Characters that a record may take, with what programs put between its words.
