@@ -23,9 +23,9 @@ from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
 LONGEST = (
-    "test_readme.py",
     "cli/test_demo.py",
     "workflow/test_worker.py",
+    "test_readme.py",
     "forgetting/test_methods.py",
 )
 """Files that take minutes: begun last, one of them would run while the other process waits."""

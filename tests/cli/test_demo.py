@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from olvido.cli import run
 from olvido.demo import make_town
 from olvido.demo.story import FAST
 from olvido.settings import FILE
@@ -19,6 +23,7 @@ from olvido.settings import FILE
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
 
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 FRAME = "from olvido.cli import main; main()"
 
 
@@ -113,6 +118,38 @@ def test_no_name_stands_in_the_ledger(told: Told) -> None:
     for path in kept:
         content = path.read_bytes()
         assert not [name for name in people if name.encode() in content], path
+
+
+def test_commands_of_the_readme_run_as_written(
+    told: Told,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```console\n(.*?)^```", README.replace("\\\n>", ""), re.M | re.S)
+    lines = [line[2:] for block in blocks for line in block.splitlines()]
+    assert len(lines) >= 15
+    closed = None
+    for line in lines:
+        words = shlex.split(line)
+        if words[0] == "cd":
+            monkeypatch.chdir(words[1])
+            continue
+        assert words[0] == "olvido", f"the test cannot run {line!r}"
+        if words[1] == "demo":
+            # It was run already, elsewhere: its folder may be moved.
+            assert words[1:-1] == ["demo", "--fast", "--out"]
+            shutil.copytree(told.folder, words[-1])
+            continue
+        status = run(words[1:])
+        shown = capsys.readouterr()
+        # An audit that ran may say no, and a closure that something is open; nothing else may.
+        closing = words[1:3] == ["request", "close"]
+        closed = status if closing else closed
+        allowed = {0, 1} if words[1] == "audit" or closing else {0}
+        assert status in allowed, f"{line}\n{shown.out}\n{shown.err}"
+    assert closed == 0, "in the end nothing is open"
 
 
 def test_a_method_that_destroys_fails_and_retraining_answers(

@@ -5,13 +5,15 @@ The worker runs as it is run by people, in a process of its own that is ended by
 
 from __future__ import annotations
 
+import io
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 import pytest
 
 from olvido.accounts import Accounts
+from olvido.cli import run
 from olvido.documents import write_document
 from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest, canonical_json
@@ -47,20 +50,15 @@ POINTS = (
 )
 
 
-KILLED = """
-import os
-from olvido.requests.workflow.worker import Worker
-when, step = {point!r}.split()
-names = dict(forget="_forgotten", publish="_published", closure="_closed", certify="_certified")
-name = names[step]
-real = getattr(Worker, name)
-def killed(self, *args):
-    if when == "after":
-        real(self, *args)
-    os.kill(os.getpid(), 9)
-setattr(Worker, name, killed)
-"""
-"""Ends the worker as by kill -9, right before a step does anything or right after it did all."""
+STEPS = {
+    "forget": "_forgotten",
+    "publish": "_published",
+    "closure": "_closed",
+    "certify": "_certified",
+}
+FORKS = multiprocessing.get_context("forkserver")
+"""Processes with what a worker imports in them already: to import it takes longer than to run."""
+FORKS.set_forkserver_preload(["olvido.requests.flow", "olvido.requests.workflow.worker"])
 
 
 @pytest.fixture
@@ -105,17 +103,58 @@ def opened(settings: Settings) -> Store:
     return Store.open(settings.ledger, key=Key.load(settings.key))
 
 
-def start(settings: Settings, *, kill: str | None = None) -> subprocess.Popen[bytes]:
-    """`olvido run`, ended by itself at a point if one is named."""
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("OLVIDO_")}
-    code = KILLED.format(point=kill) if kill is not None else ""
-    code += "import sys; from olvido.cli import run; sys.exit(run(sys.argv[1:]))"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "--workspace", str(settings.workspace), "run", "--json"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+class Process:
+    """`olvido run` in a process of its own, ended by itself at a point if one is named."""
+
+    def __init__(self, settings: Settings, kill: str | None) -> None:
+        self._said = [Path(tempfile.mkstemp(dir=settings.workspace.parent)[1]) for _ in range(2)]
+        self._process = FORKS.Process(
+            target=run_worker, args=(settings.workspace, self._said, kill)
+        )
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it said and wrote, once it has ended."""
+        self._process.join(timeout)
+        assert self.returncode is not None, "it did not end"
+        out, err = (path.read_text("utf-8") for path in self._said)
+        return out, err
+
+
+def run_worker(workspace: Path, said: list[Path], kill: str | None) -> None:
+    """The command in this process.
+
+    With `kill` it ends as by kill -9, right before a step does anything or right after it did all.
+    """
+    for descriptor, path in enumerate(said, 1):
+        os.dup2(os.open(path, os.O_WRONLY), descriptor)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), line_buffering=True)
+    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), line_buffering=True)
+    for name in [name for name in os.environ if name.startswith("OLVIDO_")]:
+        del os.environ[name]
+    if kill is not None:
+        when, step = kill.split()
+        real = getattr(Worker, STEPS[step])
+
+        def killed(self: Worker, *args: Any) -> None:
+            if when == "after":
+                real(self, *args)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(Worker, STEPS[step], killed)
+    sys.exit(run(["--workspace", str(workspace), "run", "--json"]))
+
+
+def start(settings: Settings, *, kill: str | None = None) -> Process:
+    """A worker that has begun."""
+    return Process(settings, kill)
 
 
 def look(settings: Settings) -> tuple[Request, int, str]:
