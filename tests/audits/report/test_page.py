@@ -188,7 +188,7 @@ def test_every_status_has_its_word_and_its_mark(read: Page) -> None:
 
 
 def test_missing_evidence_comes_with_its_remedy(read: Page) -> None:
-    assert "lira : pass models whose members are known (shadows=...)" in read.text
+    assert "lira : give models whose members are known (shadows)" in read.text
     assert "patching : the layers of these models cannot be compared" in read.text
     unasked = Page(page(document(not_examined={"recall": []}))).text
     assert "recall : it was not asked for" in unasked
