@@ -248,7 +248,7 @@ def test_a_reference_that_is_another_model_of_the_audit_is_refused(
     refused: Refused, asked: list[Any], models: Path, copied: str
 ) -> None:
     again = models / ("never-1" if copied == "the audited model" else "never-2")
-    refused([*asked, "--reference", again], "--base MODEL")
+    refused([*asked, "--reference", again], "trained without the forgotten")
 
 
 @pytest.mark.parametrize("with_before", [True, False])

@@ -214,7 +214,9 @@ def test_how_a_file_is_read_is_told_on_the_way(olvido: Any, here: Path, between:
 def test_every_command_takes_the_encoding_of_its_files(
     olvido: Any, here: Path, command: str
 ) -> None:
-    """A file that is read comes as far as the model, which is not there."""
+    """A file that is read comes as far as the model, which has no weights."""
+    (here / "none").mkdir()
+    (here / "none" / "config.json").write_text('{"model_type": "llama"}')
     for name in ("x", "y"):
         (here / f"{name}.csv").write_bytes(f"text\nOn viu la Núria {name}?\n".encode("cp1252"))
     files = {
@@ -238,4 +240,4 @@ def test_every_command_takes_the_encoding_of_its_files(
     status, _, err = olvido(command, "./none", *files[command], "--json")
     assert (status, "--encoding" in err) == (2, True)
     status, _, err = olvido(command, "./none", *files[command], "--encoding", "cp1252", "--json")
-    assert (status, "--encoding" in err, "./none" in err) == (2, False, True)
+    assert (status, "--encoding" in err, "none" in err) == (2, False, True)

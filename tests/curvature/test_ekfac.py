@@ -305,9 +305,9 @@ def test_whoever_leaves_finds_a_curvature_that_never_met_them(
     # Nobody can leave from a part and find that very part.
     every = find_ekfac(world.model, tmp_path, leaving=people, task=world.task)
     assert every is None
-    for wrong in ({"parts": 1}, {"parts": 200}):
-        with pytest.raises(InputError, match="give 2 parts or more"):
-            shelve_ekfac(*given, tmp_path, **wrong)
+    for wrong, words in ((1, "parts must be at least 2"), (200, "give fewer parts")):
+        with pytest.raises(InputError, match=words):
+            shelve_ekfac(*given, tmp_path, parts=wrong)
 
 
 def test_changed_factors_are_refused(worlds: dict[str, World], tmp_path: Path) -> None:
