@@ -19,6 +19,7 @@ from ipaddress import ip_address, ip_network
 import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.logging import DefaultFormatter
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from olvido.errors import InputError
@@ -66,9 +67,15 @@ def server(app: ASGIApp, *, proxies: Sequence[str] = ()) -> uvicorn.Server:
         for old in [one for one in log.filters if isinstance(one, Quiet)]:
             log.removeFilter(old)
         log.addFilter(quiet)
+    # Ourselves: what uvicorn does would close the handlers of everybody in the process.
+    shown = logging.StreamHandler()
+    shown.setFormatter(DefaultFormatter("%(levelprefix)s %(message)s"))
+    log = logging.getLogger("uvicorn")
+    log.handlers[:], log.propagate = [shown], False
     return Server(
         uvicorn.Config(
             app,
+            log_config=None,
             http=Connection,
             ws="none",
             loop="asyncio",
