@@ -72,13 +72,13 @@ KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
 REST = "everything else"  # what a request that is not closed has not been through
 ARTEFACTS = (  # every kind that an item of a closure may be of
-    "rows|near|model|checkpoints|activations|export|log|backups|recipients|"
+    "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|"
     "unfinished|run|scores|training|curvature|comparison|orphan|checkpoint|"
     "cache|trial|weights|report|result|page|demo|tombstones|certificate|"
     "file|mention|foreign|hardlink|link|unread"
     f"|{REST}"
 )
-UNSEEN = ("unread", "link", "hardlink", REST)  # of which nobody knows what is in them
+UNSEEN = ("unread", "link", "hardlink", "names", REST)  # of which nobody knows what is in them
 OUTSIDE = {"backups", "recipients"}  # what every request is asked about
 YEARS = timedelta(days=366 * 10)  # from a request to its answer, and to what expires, at the most
 NOTHING = f"sha256:{hashlib.sha256().hexdigest()}"  # the root of a tree without leaves

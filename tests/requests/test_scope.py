@@ -17,7 +17,7 @@ from olvido.names import loose_forms, name_forms
 from olvido.requests.burial import bury
 from olvido.requests.desk import Front, receive
 from olvido.requests.persons import NobodyFound
-from olvido.requests.scope import lineage_of, mentions, names_of, near_subjects
+from olvido.requests.scope import lineage_of, mentions, names_of, near_subjects, unsearched
 from olvido.settings import Settings
 
 KEY = Key(1, bytes(range(32)))
@@ -148,6 +148,25 @@ def test_records_of_others_that_mention_the_person_are_listed(front: Front) -> N
     assert mentions(front.store, data, receive(front, "Joan Puigdemont")) == {}
     by_digest = receive(front, str(front.store.key.subject("Joan Puig")))
     assert mentions(front.store, data, by_digest) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (["Joan Puig"], 0),
+        (["Joan Puig", "Joan Puigdemont", "member-7"], 0),
+        (["Joan Puig", "#Joan Puigdemont"], 1),
+        (["#Joan Puig", "#Joan Puigdemont"], 2),
+        (["#Joan Puig", "Puig, Joan"], 0),
+        (["Joan Puig", "Madonna", "madonna", "#Hans Müller"], 2),
+    ],
+)
+def test_a_request_knows_how_many_of_its_names_no_text_is_searched_for(
+    front: Front, names: list[str], count: int
+) -> None:
+    key = front.store.key
+    first, *also = [str(key.subject(n[1:])) if n[0] == "#" else n for n in names]
+    assert unsearched(receive(front, first, also=also)) == count
 
 
 def test_a_request_keeps_digests_of_a_name_and_no_name(front: Front) -> None:

@@ -139,6 +139,13 @@ _KNOWN = (
         way=Way.STATED,
         who=Who.TEAM,
     ),
+    Kind(
+        "names",
+        "texts that name the person by a name they cannot be searched for",
+        frozenset({_H.ROWS, _H.NAMES}),
+        way=Way.STATED,
+        who=Who.TEAM,
+    ),
     # Weights and what stands for them, recognised by their shape.
     Kind(
         "unfinished",

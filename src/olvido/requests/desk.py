@@ -31,7 +31,7 @@ from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.laws.shelf import FOLDER
 from olvido.requests.persons import demand, look_up
-from olvido.requests.scope import kept, nameless, spelt
+from olvido.requests.scope import kept, nameless, spelt, unsearched
 from olvido.settings import Settings
 
 APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
@@ -185,7 +185,8 @@ def again(office: Office, identifier: str) -> Request:
         if other.history[0].detail.get("repeats") == identifier:
             raise InputError(f"request {other.id} does {identifier} again already")
     now = find_law(law.name, workspace=office.settings.workspace)
-    names = {what: sorted(kept(request, what)) for what in ("names", "whole", "near")}
+    names: dict[str, Any] = {w: sorted(kept(request, w)) for w in ("names", "whole", "near")}
+    names["unsearched"] = unsearched(request)
     return store.add_request(
         request.kind,
         subject=request.subject,

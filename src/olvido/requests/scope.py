@@ -12,6 +12,7 @@ from olvido.ledger.lineage import Lineage
 from olvido.ledger.personal import looks_personal
 from olvido.ledger.rows import stored_rows, subjects_of, text_of
 from olvido.ledger.store import Store
+from olvido.names import name_forms
 
 
 def lineage_of(store: Store, request: Request) -> Lineage:
@@ -35,10 +36,15 @@ def spelt(key: Key, *names: str) -> dict[str, Any]:
     Returns:
         `names` are digests of runs of words (`Key.names`), `whole` those of them that have all of
         one of the names, `near` those of loose forms to look for, in hexadecimal digits
-        (`Key.near`); none of a name that came as a digest.
+        (`Key.near`); none of a name that came as a digest. `unsearched` is how many names texts
+        cannot be searched for: those of one word, and those that came as a digest alone.
     """
     clear = [name for name in names if not SubjectId.is_one(name)]
+    told = {key.subject(name) for name in clear if name_forms(name)}
+    every = {key.subject(name) for name in clear}
+    every |= {SubjectId.from_str(key.current(name)) for name in names if name not in clear}
     return {
+        "unsearched": len(every - told),
         "names": sorted({form for name in clear for form in key.names(name)}),
         "whole": sorted({form for name in clear for form in key.whole_names(name)}),
         "near": sorted({form.hex() for name in clear for form in key.near(name)}),
@@ -53,6 +59,27 @@ def names_of(request: Request) -> frozenset[str]:
 def kept(request: Request, what: str) -> frozenset[str]:
     """What a request keeps of the names of its person: `names`, `whole` or `near` of `spelt`."""
     return frozenset(form for step in request.history for form in step.detail.get(what, ()))
+
+
+def unsearched(request: Request) -> int:
+    """How many names of the person of a request no text can be searched for."""
+    return max((step.detail.get("unsearched", 0) for step in request.history), default=0)
+
+
+def untold(count: int) -> str:
+    """What is to be said of names that texts cannot be searched for; empty where there is none.
+
+    >>> untold(2)[:46]
+    '2 names of the person cannot be searched for i'
+    """
+    names = "1 name" if count == 1 else f"{count} names"
+    if not count:
+        return ""
+    return (
+        f"{names} of the person cannot be searched for in texts (one word, or given by digest "
+        "alone): search for what names them by hand, or enter a request with the whole name in "
+        "clear"
+    )
 
 
 def near_subjects(store: Store, request: Request) -> dict[SubjectId, tuple[Record, ...]]:

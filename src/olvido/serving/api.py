@@ -15,6 +15,7 @@ from olvido.requests import desk, notes
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.listing import ALL, Filter
 from olvido.requests.persons import MOST, look_up
+from olvido.requests.scope import unsearched
 from olvido.serving import status, views
 from olvido.serving.boundary.authentication import Caller, Needs
 from olvido.serving.filing import file_quietly
@@ -140,6 +141,7 @@ def _entered(caller: Caller, sent: NewRequest) -> dict[str, Any]:
         "follow": status.path(caller.tenant.store.key, made.id),
         "found": [person.counts[name] for name in names],
         "near": [{"subject": str(who), "records": len(some)} for who, some in person.near.items()],
+        "unsearched": unsearched(made),
     }
 
 

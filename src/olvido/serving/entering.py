@@ -14,6 +14,7 @@ from olvido.ledger.facts import RequestKind
 from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.persons import NobodyFound, Person, look_up
+from olvido.requests.scope import unsearched, untold
 from olvido.serving import status as following
 from olvido.serving.boundary.authentication import Caller
 from olvido.serving.filing import file_quietly
@@ -81,6 +82,7 @@ async def file_request(
         made=made,
         follow=follow,
         counts={name: person.counts[name] for name in names},
+        untold=untold(unsearched(made)),
     )
 
 

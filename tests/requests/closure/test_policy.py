@@ -18,6 +18,7 @@ from olvido.artifacts import Who
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.importing import import_rows
+from olvido.requests.certificate.closing import closure_of
 from olvido.requests.closure import close, closure, settle
 
 SAID = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
@@ -251,3 +252,43 @@ def test_copies_that_come_back_are_known_without_the_rows(town: Town) -> None:
     kept = json.dumps([dict(e.detail) for e in town.front.store.events("closure-prints")])
     assert "bees" not in kept
     assert "Sants" not in kept
+
+
+@pytest.mark.parametrize("exits", [{"done": {"names": "searched"}}, {"cannot": {"names": "paper"}}])
+@pytest.mark.parametrize(
+    ("also", "says"),
+    [
+        (["#Anna Soler"], "1 name "),
+        (["Madonna"], "1 name "),
+        (["#A. Soler", "#Ana Roca"], "2 names "),
+    ],
+)
+def test_no_request_closes_over_names_that_texts_were_not_searched_for(
+    also: list[str], says: str, exits: dict[str, Any], tmp_path: Path
+) -> None:
+    town = founded(settled_at(tmp_path / "workspace"), also=also)
+    (town.folder / "visits.txt").write_text("On Monday Anna Soler paid Madonna.")
+    models = [item for item in town.found() if item.startswith("model")]
+    settle(town.front, "req-0001", erased=models, done=DONE)
+    settle(town.front, "req-0001", erased=["all"])
+    (untold,) = [a for a in town.found().values() if a.kind.name == "names"]
+    assert untold.says.startswith(says)
+    assert close(town.front, "req-0001")[1] == ("names",)
+    with pytest.raises(InputError):
+        settle(town.front, "req-0001", unrelated={"names": "no"})
+    settle(town.front, "req-0001", **exits)
+    request, blank = close(town.front, "req-0001")
+    assert (request.status, blank) == (RequestStatus.CLOSED, ())
+    # What nobody looked for is told as that, whatever was said of it.
+    assert closure_of(town.front.store, request)["unseen"] == ["names"]
+    assert close(town.front, "req-0001")[1] == ()
+    town.front.store.close()
+
+
+def test_a_further_name_in_clear_is_searched_for_and_asks_for_no_exit(tmp_path: Path) -> None:
+    town = founded(settled_at(tmp_path / "workspace"), also=["Anna Soler", "ana@example.org"])
+    (town.folder / "visits.txt").write_text("On Monday Anna Soler came by and paid her rent.")
+    assert {item for item in town.found() if item in ("names", "mention:visits.txt")} == {
+        "mention:visits.txt"
+    }
+    town.front.store.close()

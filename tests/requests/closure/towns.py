@@ -64,7 +64,10 @@ def settled_at(folder: Path, **elsewhere: Path) -> Settings:
     return Settings.load(folder, environment={})
 
 
-def founded(settings: Settings, hers: Sequence[Mapping[str, Any]] = HERS) -> Town:
+def founded(
+    settings: Settings, hers: Sequence[Mapping[str, Any]] = HERS, *, also: Sequence[str] = ()
+) -> Town:
+    """Further names of hers that begin with # are given by digest."""
     store = Store.create(settings.ledger, key=Key.create(settings.key))
     people = import_rows(store, settings.data, [*hers, *THEIRS], name="people").dataset.id
     gone = frozenset(row["id"] for row in hers)
@@ -90,7 +93,8 @@ def founded(settings: Settings, hers: Sequence[Mapping[str, Any]] = HERS) -> Tow
         models[name] = store.add_model(fact, [uses[name]])
     store.set_aliases({"serving": models["new"].id})
     front = Front(store, settings)
-    request = receive(front, "Ana Soler", law="gdpr")
+    others = [str(store.key.subject(name[1:])) if name[:1] == "#" else name for name in also]
+    request = receive(front, "Ana Soler", also=others, law="gdpr")
     for status in ("located", "planned", "approved", "running", "audited", "published"):
         store.advance_request(request.id, RequestStatus(status))
     bury(front, request, lineage_of(store, request), "erasure")

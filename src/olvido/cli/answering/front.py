@@ -77,6 +77,7 @@ def new(
     from olvido.requests.desk import receive
     from olvido.requests.intake import moment
     from olvido.requests.persons import NobodyFound, look_up
+    from olvido.requests.scope import unsearched, untold
 
     with fronted(terminal) as front:
         names = [] if subject is None else [subject, *(also or ())]
@@ -106,8 +107,10 @@ def new(
             request,
             *(f"{one['name']}: {one['records']} records" for one in found),
             *also_meant(person.near),
+            *filter(None, [untold(unsearched(request))]),
             f"Next: olvido request {following} {request.id}",
             found=found,
+            unsearched=unsearched(request),
         )
 
 
@@ -119,8 +122,9 @@ def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
     return tuple(
         f"Did you also mean {subject}? {len(records)} records are about that subject, whose name "
         f"is near this one: {', '.join(record.id for record in records[:3])}"
-        f"{', ...' if len(records) > 3 else ''}. If it is the same person, give that subject, "
-        "too (--also), or enter a request with it."
+        f"{', ...' if len(records) > 3 else ''}. If it is the same person, give the name "
+        "as those rows have it, too (--also), so that texts are searched for it, or else that "
+        "subject."
         for subject, records in near.items()
         if records
     )
@@ -194,6 +198,7 @@ def extend(
 def suppress(terminal: Terminal, identifier: Id) -> None:
     """Withhold answers about the subject until the weights have changed: output, and no more."""
     from olvido.requests.guard import suppress as withhold
+    from olvido.requests.scope import unsearched, untold
 
     with fronted(terminal) as front:
         request = withhold(front, identifier)
@@ -203,6 +208,7 @@ def suppress(terminal: Terminal, identifier: Id) -> None:
             request,
             "Suppressed, not forgotten: 'olvido models ask' and the guard withhold answers, and "
             "the weights are as they were.",
+            *filter(None, [untold(unsearched(request))]),
         )
 
 

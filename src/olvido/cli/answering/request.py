@@ -72,7 +72,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
     """Find the records, datasets and models that a request touches."""
     from olvido.cli.answering.front import also_meant
     from olvido.requests import locate as find
-    from olvido.requests.scope import mentions, near_subjects
+    from olvido.requests.scope import mentions, near_subjects, unsearched, untold
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
@@ -98,6 +98,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
         "models": models,
         "near": [{"subject": str(s), "records": len(some)} for s, some in near.items() if some],
         "mentions": [{"dataset": d, "id": i} for d, ids in mentioned.items() for i in ids],
+        "unsearched": unsearched(request),
     }
     terminal.emit(
         document,
@@ -109,6 +110,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
             f"{', '.join(ids[:_SHOWN])}{', ...' if len(ids) > _SHOWN else ''}"
             for dataset, ids in mentioned.items()
         ),
+        *filter(None, [untold(unsearched(request))]),
         f"Next: olvido request plan {identifier}",
     )
 

@@ -15,7 +15,7 @@ OPEN = "open"
 EXITS = (*(exit.value for exit in Exit), OPEN)
 """What may have become of an artefact; all but the last are ends."""
 
-UNSEEN = ("unread", "link", "hardlink", REST)
+UNSEEN = ("unread", "link", "hardlink", "names", REST)
 """Kinds of which nobody knows what is in them: their exit is what the team says."""
 
 

@@ -14,7 +14,7 @@ from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
 from olvido.requests.calendar import today
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.erasing import erase
-from olvido.requests.closure.inventory import OUTSIDE, inventory
+from olvido.requests.closure.inventory import OUTSIDE, UNTOLD, inventory
 from olvido.requests.closure.places import item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office, deciding
@@ -103,7 +103,7 @@ def _stands(office: Office, artefact: Artefact, declared: Collection[str]) -> bo
 def _again(there: bool, said: ClosureItem, day: date) -> bool:
     if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
         return there and date.fromisoformat(said.detail) <= day
-    return said.exit is Exit.ERASED and there and said.item not in OUTSIDE
+    return said.exit is Exit.ERASED and there and said.item not in (*OUTSIDE, UNTOLD)
 
 
 def settle(

@@ -31,10 +31,13 @@ from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.weights import Weights, has_tensors, weights_kept
 from olvido.requests.desk import Office
-from olvido.requests.scope import condemned, kept, lineage_of, names_of
+from olvido.requests.scope import condemned, kept, lineage_of, names_of, unsearched, untold
 
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
+
+UNTOLD = "names"
+"""The kind that stands for names which texts cannot be searched for."""
 
 NAMED = 5
 """Near copies that are named; the others are counted."""
@@ -85,6 +88,8 @@ class _Search:
         for artefact in there:
             if artefact.path is not None and names.elsewhere(parts(artefact.path, artefact.kind)):
                 yield Artefact(f"hardlink:{artefact.item}", KINDS["hardlink"].says)
+        if said := untold(unsearched(self.request)):
+            yield Artefact(UNTOLD, said)
         yield Artefact("log", "the ledger and its log: ids of records, and a keyed digest")
         for item in OUTSIDE:
             yield Artefact(item, KINDS[item].says)
