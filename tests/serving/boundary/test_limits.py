@@ -19,7 +19,7 @@ def test_a_full_bucket_then_one_at_a_time() -> None:
     assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.0]
     assert buckets.take("a") == pytest.approx(10.0)
     clock.at = 4.0
-    assert buckets.wait("a") == pytest.approx(6.0)
+    assert buckets.take("a") == pytest.approx(6.0)
     assert buckets.take("b") == 0.0
     clock.at = 10.0
     assert buckets.take("a") == 0.0
@@ -43,5 +43,21 @@ def test_who_asked_the_longest_ago_is_forgotten_first() -> None:
     buckets.take("first")
     for number in range(Buckets.CALLERS):
         buckets.take(str(number))
-    assert buckets.wait("first") == 0.0
-    assert buckets.wait(str(Buckets.CALLERS - 1)) > 0
+    assert buckets.take("first") == 0.0
+    assert buckets.take(str(Buckets.CALLERS - 1)) > 0
+
+
+@given(st.lists(st.sampled_from(["take", "give back", "tick"]), max_size=60))
+def test_what_is_given_back_never_makes_more_than_a_full_bucket(steps: list[str]) -> None:
+    clock = Clock()
+    buckets, counted, given = Buckets(3, 2.0, clock), 0, 0
+    for step in steps:
+        if step == "tick":
+            clock.at += 1.0
+        elif step == "take":
+            counted += buckets.take("a") == 0.0
+        else:
+            buckets.give_back("a")
+            given += 1
+    assert counted - given <= 3 + clock.at / 2.0 + 1e-6
+    assert sum(buckets.take("a") == 0.0 for _ in range(5)) <= 3

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from olvido.accounts import Accounts, Right
 from olvido.cli import run
 from olvido.errors import InputError, UnknownName
 from olvido.serving.app import application
-from olvido.serving.boundary.authentication import COOKIE, DEVICE
+from olvido.serving.boundary import authentication
+from olvido.serving.boundary.authentication import COOKIE, DEVICE, Authenticator, Refused, Tenant
+from olvido.serving.boundary.limits import Buckets
 from olvido.settings import Settings
 
 GOOD, OTHER = "four blue horses sing", "seven green foxes wait"
@@ -117,6 +121,79 @@ def test_guesses_run_out_and_keep_nobody_out_who_was_here_before(
     assert _sign_in(client, "Pol", OTHER).status_code == 429
     codes = [_sign_in(client, "Marta Roca", f"{OTHER} {n}").status_code for n in range(10)]
     assert codes == [401] * 8 + [429] * 2
+
+
+@pytest.mark.parametrize("right", [0, 3])
+def test_as_many_are_tried_at_once_as_one_after_the_other(
+    settings: Settings, accounts: Accounts, monkeypatch: pytest.MonkeyPatch, right: int
+) -> None:
+    """Every one of thirty threads asks before the first has been answered."""
+    tried: list[str] = []
+    full = threading.Barrier(30, timeout=10)
+
+    def slow(password: str, kept: Sequence[str | None]) -> list[bool]:
+        tried.append(password)
+        # Until all are here or refused.
+        full.wait()
+        return [password == GOOD for _ in kept]
+
+    monkeypatch.setattr(authentication, "matching", slow)
+    asked = _authenticator(settings, guesses=8)
+
+    def guess(number: int) -> int:
+        password = GOOD if number < right else OTHER
+        try:
+            asked.sign_in_with_password("Marta Roca", password, "192.0.2.1", None)
+        except Refused as refused:
+            if refused.status == 429:
+                full.wait()
+            return refused.status
+        return 200
+
+    with ThreadPoolExecutor(30) as pool:
+        codes = list(pool.map(guess, range(30)))
+    asked.tenants[0].store.close()
+    assert len(tried) == 8
+    assert codes.count(429) == 22
+
+
+@pytest.mark.parametrize("end", ["a new password", "closing", "closing and the same one"])
+def test_a_browser_is_known_for_as_long_as_the_password_that_it_gave(
+    settings: Settings, accounts: Accounts, end: str
+) -> None:
+    """Whoever took its cookie loses the guesses of their own when the password is changed."""
+    asked = _authenticator(settings, guesses=1)
+    device = asked.sign_in_with_password("Marta Roca", GOOD, "192.0.2.1", None)[2]
+    with pytest.raises(Refused):
+        asked.sign_in_with_password("Marta Roca", OTHER, "192.0.2.9", None)
+    assert asked.sign_in_with_password("Marta Roca", GOOD, "192.0.2.9", device)[2] == device
+    if end.startswith("closing"):
+        accounts.close("Marta Roca")
+    if end.endswith("same one"):
+        accounts.set_password("Marta Roca", GOOD, role="privacy")
+    if end == "a new password":
+        accounts.set_password("Marta Roca", OTHER)
+    with pytest.raises(Refused) as refused:
+        asked.sign_in_with_password("Marta Roca", OTHER, "192.0.2.9", device)
+    assert refused.value.status == 429
+    asked.tenants[0].store.close()
+
+
+def _authenticator(settings: Settings, *, guesses: int) -> Authenticator:
+    asks, visits = Buckets(99, 1.0), Buckets(1, 1.0)
+    counted = Buckets(guesses, 3600.0)
+    return Authenticator([Tenant.of(settings)], asks=asks, guesses=counted, visits=visits)
+
+
+def test_a_device_that_is_no_text_of_ours_is_none(client: TestClient) -> None:
+    headers = {"Cookie": f"{DEVICE}=\u00e9\u00e9".encode("latin-1")}
+    page = client.get("/login", headers=headers)
+    form = re.search(r'name="form" value="([^"]*)"', page.text)
+    assert form is not None
+    cookie = f"{client.cookies.get('olvido-form')}".encode()
+    headers = {"Cookie": b"olvido-form=" + cookie + b"; " + headers["Cookie"]}
+    said = {"account": "Marta Roca", "password": OTHER, "form": form[1]}
+    assert client.post("/login", data=said, headers=headers).status_code == 401
 
 
 def test_what_is_kept_of_a_password_opens_nothing(

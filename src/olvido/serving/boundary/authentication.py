@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Form, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from olvido.accounts import RIGHTS, Accounts, Right, Token
+from olvido.accounts import RIGHTS, Accounts, Password, Right, Token
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.passwords import matching
@@ -169,23 +169,26 @@ class Authenticator:
         """
         kept = [tenant.accounts.password_of(name) for tenant in self.tenants]
         known = any(
-            one and device and hmac.compare_digest(self._device(tenant, one.account), device)
+            one and device and hmac.compare_digest(self._device(tenant, one).encode(), device.encode())
             for tenant, one in zip(self.tenants, kept, strict=True)
         )
         by = f"device {device}" if known else where
-        if wait := self._guesses.wait(by):
+        # Counted before the work is done: asked at once, no more are tried than one by one.
+        if wait := self._guesses.take(by):
             raise Refused(429, "too many wrong passwords came from here: wait", wait)
         found = matching(password, [None if one is None else one.phc for one in kept])
         for tenant, one, right in zip(self.tenants, kept, found, strict=True):
             if right and one and (token := tenant.accounts.with_digest(one.token("").digest)):
+                self._guesses.give_back(by)
                 caller = self._counted(tenant, token)
                 session = tenant.sessions.begin(token.digest)
-                return caller, session, self._device(tenant, token.account)
-        raise self._guessed(by, "no account has this name and password: ask for one, or try again")
+                return caller, session, self._device(tenant, one)
+        raise Refused(401, "no account has this name and password: ask for one, or try again")
 
     @staticmethod
-    def _device(tenant: Tenant, account: str) -> str:
-        return tenant.store.key.derived(b"device", account.encode()).hex()
+    def _device(tenant: Tenant, password: Password) -> str:
+        # Of the password, and not of the account: with another one, or none, it ends.
+        return tenant.store.key.derived(b"device", password.token("").digest.encode()).hex()
 
     def sign_out(self, session: str) -> None:
         """End a session, wherever it belongs."""

@@ -39,9 +39,9 @@ class Buckets:
                 self._left.popitem(last=False)
             return wait
 
-    def wait(self, caller: str) -> float:
-        """As `take`, and takes nothing."""
+    def give_back(self, caller: str) -> None:
+        """Put one back that was taken for what turned out not to count."""
         with self._lock:
-            left, seen = self._left.get(caller, (float(self.size), self._clock()))
-            left = min(float(self.size), left + (self._clock() - seen) / self.every)
-            return 0.0 if left >= 1 else (1 - left) * self.every
+            if caller in self._left:
+                left, seen = self._left[caller]
+                self._left[caller] = (min(float(self.size), left + 1), seen)
