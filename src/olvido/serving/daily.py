@@ -25,4 +25,6 @@ async def keep_reminding(office: Office, configured: Configuration) -> None:
                     _log.warning("reminders by %s: %s", one.way, one.failure)
         except (OlvidoError, OSError) as error:
             _log.warning("reminders: %s", error)
+        except Exception:  # noqa: BLE001 - it is told in full, and nobody would see the task end
+            _log.exception("reminders: what nobody thought of; they are looked at again")
         await asyncio.sleep(EVERY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import hashlib
 import hmac
@@ -166,6 +167,18 @@ def test_a_mail_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not(
         ({"webhook": "ftp://hooks.example.org/x"}, "https"),
         ({"webhook": "https://user:pass@hooks.example.org/"}, "URL"),
         ({"webhook": "hooks.example.org"}, "URL"),
+        ({"webhook": "https://h.example.org:99999/x"}, "URL"),
+        ({"webhook": "https://h.example.org:0/x"}, "URL"),
+        ({"webhook": "https://h.example.org:port/x"}, "URL"),
+        ({"webhook": f"https://{'a' * 64}.example/x"}, "URL"),
+        ({"webhook": f"https://{'a.' * 140}example/x"}, "URL"),
+        ({"webhook": "https://h..example.org/x"}, "URL"),
+        ({"webhook": "https://[::1/x"}, "URL"),
+        ({"webhook": "https://h.example.org/a b"}, "URL"),
+        ({"webhook": "https://h.example.org/a\nb"}, "URL"),
+        ({"pages": "https://h.example.org:99999", "webhook": "https://h.example.org"}, "URL"),
+        ({"smtp": f"{'a' * 64}.example"}, "host"),
+        ({"smtp": ""}, "host"),
         ({"webhook": 3}, "text"),
         ({"hook": "https://hooks.example.org"}, "hook"),
         ({"days": 3}, "whom to tell"),
@@ -255,6 +268,31 @@ def test_the_service_reminds_by_itself_and_lasts_though_it_cannot(
         assert client.get("/login").status_code == 200
         (settings.workspace / "reminders.json").unlink()
         _until(lambda: len(hook.got) == 2)
+
+
+@pytest.mark.parametrize("error", [ValueError("port"), UnicodeError("label"), KeyError("days")])
+def test_the_service_goes_on_reminding_whatever_went_wrong(
+    front: Front,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    configured = configuration(told_to(front, webhook="https://h.example.org").settings)
+    looks: list[int] = []
+
+    def fails_once(*_: object) -> tuple[Reminded, ...]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise error
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(daily, "remind", fails_once)
+    monkeypatch.setattr(daily, "EVERY", 0.0)
+    assert configured is not None
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(daily.keep_reminding(front, configured))
+    assert len(looks) == 2
+    assert type(error).__name__ in caplog.text
 
 
 def _until(done: Callable[[], bool]) -> None:

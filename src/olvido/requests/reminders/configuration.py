@@ -94,9 +94,15 @@ _WORDS = {int: "a whole number", str: "text", list: "a list of texts"}
 
 
 def _url(name: str, text: str) -> str:
-    parts = urlsplit(text)
-    if not parts.hostname or parts.username or parts.fragment or not text.isascii():
-        raise InputError(f"expected {name} in [reminders] as a URL like https://example.org/path")
+    wrong = f"expected {name} in [reminders] as a URL like https://example.org/path"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise InputError(wrong) from None
+    plain = text.isascii() and text.isprintable() and " " not in text
+    if not plain or not _is_host(parts.hostname) or parts.username or parts.fragment or port == 0:
+        raise InputError(wrong)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_here(parts.hostname)):
         raise InputError(
             f"expected {name} in [reminders] as https://: what says who is late is not sent in "
@@ -105,10 +111,22 @@ def _url(name: str, text: str) -> str:
     return text
 
 
+def _is_host(name: str | None) -> bool:
+    """Whether a name can be asked for at all: what cannot would fail anew with each message."""
+    try:
+        return bool(name) and len(str(name).encode("idna")) < 254
+    except UnicodeError:
+        return False
+
+
 def _mail(said: Mapping[str, Any]) -> Mail:
     host, security = said["smtp"], said.get("security", "starttls")
     if security not in SECURITY:
         raise UnknownName("security in [reminders]", security, SECURITY)
+    if not _is_host(host):
+        raise InputError(
+            "expected smtp in [reminders] as the name of a host, like mail.example.org"
+        )
     if security == "none" and not is_here(host):
         raise InputError(
             "mail is sent to another machine by TLS alone: say security = 'starttls' or 'tls' in "
