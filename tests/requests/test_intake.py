@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +99,53 @@ def test_one_wrong_row_and_none_is_entered(front: Front, row: str, why: str) -> 
     assert not any(word in told for word in ("Joan", "joan", "Núria", "Nobody"))
     assert front.store.events_count() == before
     assert len(front.store.requests()) == 1
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Joan Puig; Núria Soler",
+        "Joan Puig|Nobody Known",
+        "Nobody Known； Joan Puig",
+        '["Joan Puig", "Núria Soler"]',
+        "['Nobody Known', 'Joan Puig']",
+        "['Joan Puig' 'Núria Soler']",
+        "Joan Puig, Núria Soler, Nobody Known",
+        ["Joan Puig"],
+        {"first": "Joan", "last": "Puig"},
+        {"Joan Puig": 1},
+        '{"first": "Joan", "last": "Puig"}',
+        True,
+        2.5,
+    ],
+)
+def test_nobody_is_told_that_nothing_is_held_who_was_one_of_several(
+    front: Front, subject: Any
+) -> None:
+    """Read as one name of nobody, several known people would be answered that nothing is held."""
+    path = front.settings.workspace / "requests.jsonl"
+    path.write_text(json.dumps({"subject": subject, "nothing_found": True}) + "\n", "utf-8")
+    with pytest.raises(InputError) as refused:
+        import_requests(front, path)
+    assert "line 1" in str(refused.value)
+    assert not any(word in str(refused.value) for word in ("Joan", "Núria", "Nobody"))
+    assert front.store.requests() == ()
+
+
+@pytest.mark.parametrize(
+    "more", [{"law": ["gdpr"]}, {"also": [{"a": "b"}]}, {"kind": {"a": 1}}, {"also": {"a": 1}}]
+)
+def test_nothing_that_a_row_says_is_passed_over(front: Front, more: dict[str, Any]) -> None:
+    path = front.settings.workspace / "requests.jsonl"
+    path.write_text(json.dumps({"subject": "Joan Puig", **more}), "utf-8")
+    with pytest.raises(InputError):
+        import_requests(front, path)
+    assert front.store.requests() == ()
+
+
+def test_a_list_of_one_is_that_one(front: Front) -> None:
+    path = _file(front, 'subject,nothing_found\n"[""Joan Puig""]",\nNobody;,yes\n')
+    assert [one.found for one in import_requests(front, path)] == [(1,), (0,)]
 
 
 def test_every_wrong_row_is_told_at_once(front: Front) -> None:

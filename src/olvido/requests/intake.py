@@ -32,6 +32,7 @@ COLUMNS = (
 """What a row may say; of `also` and `record` several, as a list or with ; between."""
 TOLD = 20
 """Lines of errors that are told; of more, how many."""
+_READ_APART = ("subject", "also", "record")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 
 
@@ -100,12 +101,12 @@ def _wish(office: Office, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]
     for name in row:
         if name not in COLUMNS:
             raise UnknownName("column", str(name), COLUMNS)
-    said = {name: _text(row.get(name)) for name in COLUMNS}
+    said = {name: _text(row.get(name)) for name in COLUMNS if name not in _READ_APART}
     also, records = _several(row.get("also")), _several(row.get("record"))
     answer = said["nothing_found"].casefold()
     if answer not in ("", *_YES, *_NO):
         raise InputError("expected nothing_found as yes or no, got something else")
-    subject = said["subject"] or None
+    subject = _person(row.get("subject"))
     asked = wish(
         office,
         subject,
@@ -124,9 +125,24 @@ def _wish(office: Office, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]
     return asked, tuple(counts[name] for name in names)
 
 
+def _person(value: Any) -> str | None:
+    """The one person that a row is about, if any: read as data's column of subjects is."""
+    if not isinstance(value, str | int | None) or isinstance(value, bool):
+        raise InputError("expected subject as text: the name of one person")
+    found = _several(value)
+    if len(found) > 1:
+        raise InputError(
+            f"expected subject as the name of one person, got {len(found)}: give each person a "
+            "row, and other names of the same one under also"
+        )
+    return found[0].strip() if found else None
+
+
 def _text(value: Any) -> str:
     """A cell as text; one that a format reads as yes, no or a number, too."""
-    return "" if value is None or isinstance(value, list) else str(value).strip()
+    if isinstance(value, list | dict):
+        raise InputError("expected one text in each column but also and record, got several")
+    return "" if value is None else str(value).strip()
 
 
 def _several(value: Any) -> list[str]:

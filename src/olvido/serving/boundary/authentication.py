@@ -169,7 +169,9 @@ class Authenticator:
         """
         kept = [tenant.accounts.password_of(name) for tenant in self.tenants]
         known = any(
-            one and device and hmac.compare_digest(self._device(tenant, one).encode(), device.encode())
+            one
+            and device
+            and hmac.compare_digest(self._device(tenant, one).encode(), device.encode())
             for tenant, one in zip(self.tenants, kept, strict=True)
         )
         by = f"device {device}" if known else where
