@@ -18,7 +18,19 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 @example("=", "HYPERLINK(1)")
 @example("-", "2+3+cmd|' /C calc'!A0")
 def test_what_begins_as_a_formula_is_told_to_be_text(begins: str, rest: str) -> None:
-    for text in (begins + rest, f"  {begins}{rest}"):
+    for before in (
+        "",
+        "  ",
+        "\u00a0",
+        "\ufeff",
+        "\u3000",
+        "\x0b",
+        "\0",
+        "\u200b",
+        "\x1b ",
+        "\u2028",
+    ):
+        text = f"{before}{begins}{rest}"
         assert harmless_cell(text) == f"'{text}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,7 +22,9 @@ COLUMNS = (
     "owner",
 )
 """Of an export: what is asked, and the account that works on it; not whom it is about."""
-_COMMANDS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA = re.compile(r"[^\w!-/:-@\[-`{-~]*[=+\-@\t\r\n＝＋－＠]")
+"""What a spreadsheet may take for one, whatever it passes over before it: all that is neither a
+letter, a number nor one of ASCII's other signs, so also spaces and marks that nobody sees."""
 
 
 def exported(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -50,6 +53,6 @@ def harmless_cell(value: Any) -> Any:
     """A value that a spreadsheet shows and does not compute."""
     if value is None:
         return ""
-    if isinstance(value, str) and value.lstrip(" ").startswith(_COMMANDS):
+    if isinstance(value, str) and _FORMULA.match(value):
         return f"'{value}"
     return value
