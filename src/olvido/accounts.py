@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -160,7 +161,9 @@ def _parse(document: Mapping[str, Any] | None) -> _Known:
         Token(**row | {"role": Role(row["role"]), "label": accounts[row["account"]].label})
         for row in document["tokens"]
     ]
-    passwords = [Password(**row | {"role": Role(row["role"])}) for row in document["passwords"]]
+    passwords = [
+        Password(**row | {"role": Role(row["role"])}) for row in document.get("passwords", [])
+    ]
     if any(one.account not in accounts for one in passwords):
         raise KeyError("a password of no account")
     by_account = {one.account: one for one in passwords}
@@ -178,8 +181,8 @@ class Accounts:
         self._file = LockedFile(
             path,
             _parse,
-            advice="put back the copy you kept, or remove it and make new tokens with 'olvido "
-            "token new'",
+            advice="put back the copy you kept. Where there is none, move it away and make new "
+            "tokens with 'olvido token new': the ledger then speaks of accounts that nobody knows",
         )
 
     @property
@@ -236,10 +239,9 @@ class Accounts:
         """
         if role is not None and role not in list(Role):
             raise UnknownName("role", role, Role)
-        folded = tuple(words(name))
-        if not folded:
-            raise InputError(f"expected a label that says in words who it is, got {name[:50]!r}")
-        phc = hashed(password, name)
+        named = self._file.read().named(name)
+        label = _label(name) if named is None else named.label
+        phc = hashed(password, label)
         with self._file.changing() as put:
             known = self._file.read()
             account = known.named(name)
@@ -253,7 +255,7 @@ class Accounts:
                 raise InputError(
                     "this account has a password: change it ('olvido account password')"
                 )
-            account = account or Account(f"acct-{secrets.token_hex(8)}", " ".join(name.split()))
+            account = account or Account(f"acct-{secrets.token_hex(8)}", label)
             at = datetime.now(UTC).isoformat()
             made = Password(account.id, Role(role), phc, at)
             put(
@@ -307,17 +309,13 @@ class Accounts:
         """
         if role not in list(Role):
             raise UnknownName("role", role, Role)
-        folded = tuple(words(label))
-        if not folded or len(label) > _LONGEST_LABEL:
-            raise InputError(
-                f"expected a label of up to {_LONGEST_LABEL} characters that says in words whose "
-                f"the token is, got {label[:50]!r}"
-            )
+        label = _label(label)
         secret = f"olvido_{secrets.token_urlsafe(32)}"
         with self._file.changing() as put:
             known = self._file.read()
+            folded = tuple(words(label))
             account = next((a for a in known.accounts.values() if a.folded == folded), None)
-            account = account or Account(f"acct-{secrets.token_hex(8)}", " ".join(label.split()))
+            account = account or Account(f"acct-{secrets.token_hex(8)}", label)
             number = 1 + max(
                 (int(t.id.removeprefix("t")) for t in known.tokens.values()), default=0
             )
@@ -373,14 +371,32 @@ class Accounts:
         """
         known = self._file.read()
         found = known.named(name)
+        able = self.who_may(right)
         if found is None:
-            raise UnknownName("account", name, [a.label for a in known.accounts.values()])
-        if found not in self.who_may(right):
+            raise UnknownName("account", name, [one.label for one in able])
+        if found not in able:
             raise InputError(
-                f"the account {found.label!r} may not {right}: give it a token of a role that may "
-                f"('olvido token new --role privacy --label {found.label!r}')"
+                f"this account may not {right}: give it a token of a role that may ('olvido token "
+                "new --role privacy' with its label)"
             )
         return found
+
+
+def _label(text: str) -> str:
+    """What is kept of an account's label.
+
+    Raises:
+        InputError: it has no word in it, is too long to be typed into a form, or has characters
+            that a terminal takes for commands.
+    """
+    label = " ".join(text.split())
+    commands = any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label)
+    if not words(label) or len(label) > _LONGEST_LABEL or commands:
+        raise InputError(
+            f"expected a label of up to {_LONGEST_LABEL} characters, none for controlling a "
+            f"terminal, that says in words who it is, got {label[:50]!r}"
+        )
+    return label
 
 
 def digest_of(secret: str) -> str:

@@ -208,7 +208,9 @@ def _workspace(settings: Settings) -> Iterator[Check]:
     yield _public(settings, signing)
     tokens = _read(lambda: Accounts.of(settings).tokens())
     if isinstance(tokens, Exception):
-        yield _wrong("tokens", str(tokens), "put back the copy you kept, or make tokens anew")
+        yield _wrong(
+            "tokens", str(tokens), "put back the copy you kept: the ledger knows its accounts"
+        )
     else:
         yield Check("tokens", State.FINE, f"{len(tokens)} are valid")
     seen = _read(lambda: engine.look(engine.database_url(settings.ledger)))

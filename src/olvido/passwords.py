@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from olvido.errors import InputError
+from olvido.folding import words
 
 LEAST, MOST = 15, 500
 """Characters of a password: NIST SP 800-63B-4, 3.1.1.2, for passwords that stand alone."""
@@ -29,13 +30,14 @@ def hashed(password: str, label: str) -> str:
     """What is kept of a new password.
 
     Raises:
-        InputError: it is too short, too long, one thing repeated, or holds the account's label.
+        InputError: it is too short, too long, one thing repeated, or holds the account's label,
+            in whatever case, accents and spaces.
     """
     if not LEAST <= len(password) <= MOST:
         raise InputError(
             f"expected a password of {LEAST} to {MOST} characters, got {len(password)}"
         )
-    if len(set(password)) < 6 or label.casefold() in password.casefold():
+    if len(set(password)) < 6 or "".join(words(label)) in "".join(words(password)):
         raise InputError(
             "expected a password of at least six different characters without the account's label: "
             "some words that nobody else would choose"

@@ -221,6 +221,14 @@ def test_what_is_kept_of_a_password_opens_nothing(
         ("Pol", "abcabcabcabcabcabc"),
         ("Pol Vila", "I am POL VILA of Gracia"),
         ("Pol", "x" * 501),
+        ("Pol  Vila", "I am Pol Vila of Gracia"),
+        ("Pòl Vila", "I am pol-vila of Gracia"),
+        ("Pol Vila", "PolVila1! of Gracia"),
+        ("Pol. Vila", "I am Pol\u00a0V\u00edla of Gracia"),
+        ("x " * 101, GOOD),
+        ("\x1b[31mPol", GOOD),
+        ("Pol\x9b31m", GOOD),
+        ("Pol\x07", GOOD),
         ("...", GOOD),
         ("Marta Roca", OTHER),
     ],
@@ -236,6 +244,44 @@ def test_a_password_that_is_none_changes_nothing(
         with pytest.raises(UnknownName):
             accounts.set_password("Nobody", GOOD, **wrong)
     assert accounts.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("by", ["id", "label", "marta   ROCA", "Márta. Roca"])
+def test_a_changed_password_has_no_label_in_it_however_the_account_is_named(
+    accounts: Accounts, by: str
+) -> None:
+    names = {"id": accounts.overview()[0]["id"], "label": "Marta Roca"}
+    before = accounts.path.read_bytes()
+    for password in ("Marta Roca in 2026!", "MARTAROCA in 2026!", "in 2026: m\u00e1rta-roca"):
+        with pytest.raises(InputError, match="label"):
+            accounts.set_password(names.get(by, by), password)
+    assert accounts.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("label", ["x " * 101, "\x1b[31mEve", "Eve\x9b31m", "..."])
+def test_a_label_that_no_form_takes_is_none(accounts: Accounts, label: str) -> None:
+    before = accounts.path.read_bytes()
+    with pytest.raises(InputError):
+        accounts.new("auditor", label)
+    assert accounts.path.read_bytes() == before
+
+
+def test_a_file_from_before_there_were_passwords_lets_in_whom_it_knows(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    (path := tmp_path / "kept" / "tokens.json").parent.mkdir()
+    secret = accounts.new("auditor", "Jan")[1]
+    kept = json.loads(accounts.path.read_text())
+    del kept["passwords"]
+    path.write_text(json.dumps(kept))
+    path.chmod(0o600)
+    before = Accounts(path)
+    found = before.find(secret)
+    assert found is not None
+    assert found.label == "Jan"
+    before.set_password("Jan", GOOD, role="auditor")
+    assert before.find(secret) == found
+    assert set(before.labels()) == {one["id"] for one in kept["accounts"]}
 
 
 def test_however_letters_are_composed_it_is_one_password(accounts: Accounts) -> None:
