@@ -115,6 +115,8 @@ class BadRow(InputError):
 class UnknownName(InputError):
     """Something was named that does not exist.
 
+    `unnamed` says it without the name, for whoever must not be told again what was sent.
+
     >>> str(UnknownName("method", "ngo", ["npo", "retrain"]))
     "unknown method 'ngo': did you mean 'npo'? Known: npo, retrain"
     """
@@ -126,6 +128,7 @@ class UnknownName(InputError):
         listed = ", ".join(self.known[:_LISTED]) or "none yet"
         if len(self.known) > _LISTED:
             listed += f" and {len(self.known) - _LISTED} more"
+        self.unnamed = f"there is no such {kind}{hint} Known: {listed}"
         super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed}")
 
 

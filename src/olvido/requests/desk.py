@@ -110,7 +110,7 @@ def wish(
         UnknownName: no such law, dataset, record or model.
     """
     if kind not in list(RequestKind):
-        raise InputError(f"unknown kind {kind!r}: give one of {', '.join(RequestKind)}")
+        raise InputError(f"there is no such kind of request: give one of {', '.join(RequestKind)}")
     store = office.store
     given = {
         "subject": subject is not None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -131,7 +132,7 @@ def _wrong(request: Request, error: Exception) -> Response:
         return _said(request, 503, "the service cannot be used now: try again later")
     if isinstance(error, UnknownName):
         if request.scope[CALLER].may(Right.FOLLOW):
-            return _said(request, 404, str(error))
+            return _said(request, 404, error.unnamed)
         # What there is, is not for everybody to know.
         return _said(request, 404, f"there is no such {error.kind}")
     return _said(request, 409 if isinstance(error, StateError) else 422, str(error))
@@ -140,8 +141,13 @@ def _wrong(request: Request, error: Exception) -> Response:
 def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # Places and rules, never the values: they may be somebody's name.
-    lines = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
-    return _said(request, 422, "; ".join(lines))
+    return _said(request, 422, "; ".join(map(_unread, error.errors())))
+
+
+def _unread(found: Mapping[str, Any]) -> str:
+    # A field that is not known was named by whoever sent it.
+    where = found["loc"][1:-1] if found["type"] == "extra_forbidden" else found["loc"][1:]
+    return f"{'.'.join(map(str, where)) or 'what was sent'}: {found['msg']}"
 
 
 def _no_such(request: Request, error: Exception) -> Response:

@@ -230,4 +230,4 @@ def _day(text: str) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise InputError(f"expected a day as 2026-12-31, got {text[:20]!r}") from None
+        raise InputError("expected a day as 2026-12-31, got something else") from None

@@ -57,7 +57,7 @@ def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str
         try:
             late = date.fromisoformat(said) <= today(office.settings)
         except ValueError:
-            raise InputError(f"expected a day as 2026-12-31, got {said[:20]!r}") from None
+            raise InputError("expected a day as 2026-12-31, got something else") from None
         if late:
             raise InputError(f"{item} would have expired on {said}: give a day to come")
     stated = f"stated: {said}" if exit is Exit.ERASED else said

@@ -58,13 +58,15 @@ class Filter:
         for name, known in allowed.items():
             said = getattr(made, name)
             if said and said not in known:
-                raise InputError(f"expected {name} as one of {', '.join(known)}, got {said[:40]!r}")
+                raise InputError(
+                    f"expected {name} as one of {', '.join(known)}, got something else"
+                )
         for name in ("received", "answered"):
             said = getattr(made, name)
             if said and not _DAYS.fullmatch(said):
                 raise InputError(
                     f"expected {name} as a month like 2026-11, a day like 2026-11-29 or "
-                    f"{BEFORE}2026-11, got {said[:40]!r}"
+                    f"{BEFORE}2026-11, got something else"
                 )
         return made
 
