@@ -51,7 +51,7 @@ _NATIONAL: dict[re.Pattern[str], Callable[[str], bool]] = {
     ): lambda s: (
         sum(2 ** (17 - i) * (10 if c == "X" else int(c)) for i, c in enumerate(s)) % 11 == 1
     ),
-    re.compile(r"[A-Z]{2}\d{2}[A-Z\d]{11,30}"): lambda s: (
+    re.compile(r"(?:NO|BE)\d{13,14}|[A-Z]{2}\d{2}[A-Z\d]{14,30}"): lambda s: (
         sum(map(str.isdigit, s)) > 9
         and int("".join(str(int(c, 36)) for c in s[4:] + s[:4])) % 97 == 1
     ),
@@ -61,16 +61,21 @@ _LENGTHS = frozenset([9, 10, 11, *range(15, 35)])
 _HEXADECIMAL = re.compile(r"(?=[\dA-F]*[A-F])[\dA-F]{2}(?=\d*[A-F])[\dA-F]{12,}")
 # Without any of these none of the above is there: most ids are told by one search.
 _SUSPECT = re.compile(
-    r"[@%+\s]|[^\x00-\x7f]|\d{8}|\d{3}[A-Za-z](?![A-Za-z0-9])|\d{2,4}\)?[ .-]\(?\d{2,4}[.-]\d"
-    r"|\d{6}[-+A-Za-z]\d{3}"
+    r"[@%+ ]|[^\x20-\x7e]|\d{8}|\d{3}[A-Za-z](?![A-Za-z0-9])|\d{6}[-A-Za-z]\d{3}"
+    r"|[A-Za-z]{2}\d\d[A-Za-z0-9]{11}|\d\d\)?[.-]{1,2}\d{2,4}[.-]{1,2}\d\d"
+    r"|[A-Za-z][^A-Za-z0-9'.]+[A-Za-z]{2,4}[^A-Za-z0-9'.]+[A-Za-z][\w'.]*[^A-Za-z0-9'.]+[A-Za-z]"
 )
+# The shapes of national numbers without what is put between their signs.
+_SPREAD = re.compile(rb"(?=.{9,34}$)[0a]*000a|0{15}|0{17}[0a]|0{6}a000[0a]|aa00[0a]{11,30}")
 # Two letters or a long number: without them an id names nobody.
 _TELLING = re.compile(r"[A-Za-z]{2}|\d{7}|[^\x00-\x7f]")
 # All this depends on where an id has letters and digits, and that most have alike.
 _SHAPE = bytes.maketrans((digits + ascii_letters).encode(), b"0" * 10 + b"a" * 52)
 _MOST_SHAPES = 10_000
 _shapes: dict[bytes, tuple[bool, bool, bool]] = {}
-_COUNTED = re.compile(r"[A-Za-z]*[-_:/.]?\d{0,14}")
+_APART = re.compile(rb"[_/|:;,]+")
+# Norwegian and Belgian accounts have the shape of a counter.
+_COUNTED = re.compile(r"(?![A-Za-z]{2}[-.]?\d{13,14}$)[A-Za-z]*[-_:/.]?\d{0,14}")
 _DIGEST = re.compile(
     r"(?:\w+:)?[\da-f]{32,}|[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}", re.IGNORECASE | re.ASCII
 )
@@ -98,7 +103,10 @@ def _shape(text: str) -> tuple[bool, bool, bool]:
     shape = text.encode().translate(_SHAPE)
     told = _shapes.get(shape)
     if told is None:
-        suspect = not _COUNTED.fullmatch(text) and bool(_SUSPECT.search(text))
+        suspect = not _COUNTED.fullmatch(text) and bool(
+            _SUSPECT.search(text)
+            or any(map(_SPREAD.fullmatch, _APART.split(shape.translate(None, b".-"))))
+        )
         told = bool(_TELLING.search(text)), bool(_PLAIN.fullmatch(text)), suspect
         if len(_shapes) < _MOST_SHAPES:
             _shapes[shape] = told
@@ -119,8 +127,10 @@ def _is_one(text: str) -> bool:
     if rest and first.rstrip(".") in TITLES:
         return True
     whole = seen.upper()
-    parts = {*re.split(r"[\s_/|:;,.-]+", whole), *re.split(r"[\s_/|:;,]+", whole)}
-    return any(map(_is_national, {*parts, re.sub(r"[\s.-]", "", whole)}))
+    apart = re.split(r"[\s_/|:;,]+", whole)
+    parts = {*re.split(r"[\s_/|:;,.-]+", whole), *apart}
+    parts |= {re.sub(r"[\s.-]", "", part) for part in (*apart, whole)}
+    return any(map(_is_national, parts))
 
 
 def _is_telephone(found: str) -> bool:
