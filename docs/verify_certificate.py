@@ -546,7 +546,7 @@ def counted(core):
     for item in items:
         awaits = item["exit"] == "awaiting-expiry"
         need(item["exit"] in EXITS, "an artefact has no known exit")
-        riddle = item["artefact"].partition(":")[0] in ("weights", "unread", "link", "foreign")
+        riddle = item["artefact"].partition(":")[0] in ("weights", "unread", "foreign")
         need(riddle or item["exit"] != "unrelated", "what was looked into is called unrelated")
         need(awaits == (item["until"] is not None), "an artefact has a date and awaits nothing")
         need(item["reason"] or item["exit"] in ("erased", "awaiting-expiry"), "a reason is missing")

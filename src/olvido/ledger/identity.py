@@ -228,6 +228,11 @@ class Key:
         """32 bytes that whoever has no key can neither find nor test, for one purpose alone."""
         return self._mac(b"derived\x00" + purpose, message)
 
+    def ever_derived(self, purpose: bytes, message: bytes) -> tuple[bytes, ...]:
+        """What `derived` gave under each version of the key, and gives now, which is the last."""
+        secrets_ = (*self.earlier, self.secret)
+        return tuple(_keyed(one, b"derived\x00" + purpose + b"\x00")(message) for one in secrets_)
+
     def _chained(self, purpose: bytes, message: bytes, since: int = 0) -> bytes:
         """Under each secret after version `since`, what the one before it made."""
         for secret in (*self.earlier, self.secret)[since:]:

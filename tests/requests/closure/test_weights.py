@@ -175,7 +175,6 @@ INNOCENT: dict[str, Callable[[Path], object]] = {
     "weights:tables.npz": _foreign,
     "weights:theirs.safetensors": lambda path: save_file({"x": torch.rand(3, 5)}, path),
     "unread:scan.pdf": lambda path: path.write_bytes(b"%PDF-1.7 " + bytes(range(256))),
-    "link:away": lambda path: path.symlink_to("/usr"),
 }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from olvido.artifacts import KINDS, Kind, Who
 from olvido.requests.closure.copies import Look
 
-UNDECIDED = ("weights", "unread", "link", "foreign")
-"""Kinds of which the team may know that none of the data are in them."""
+UNDECIDED = ("weights", "unread", "foreign")
+"""Kinds of files of which the team may know that none of the data are in them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from olvido.requests.calendar import today
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.erasing import erase
 from olvido.requests.closure.inventory import OUTSIDE, UNTOLD, inventory
-from olvido.requests.closure.places import item_at, looked_into, place_of
+from olvido.requests.closure.places import digest_at, item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office, deciding
 from olvido.requests.limits import LONGEST
@@ -59,7 +59,14 @@ def closure(
         elif _again(item in there, said, today(office.settings)):
             said = blank
         elif said.exit is Exit.UNRELATED:
-            said = said if _stands(office, artefact, declared) else blank
+            if item in there:
+                stands = artefact.undecided and _declared(office, artefact, declared)
+            else:
+                # Where nobody looked, it has to be what was looked at when it was said.
+                stands = _gone(office, identifier, artefact, there, search) or _declared(
+                    office, replace(artefact, path=place_of(office, item)), declared
+                )
+            said = said if stands else blank
         if item not in there and said.exit is None:
             artefact = replace(artefact, says="was found before, and was not looked into now")
         found.append((artefact, said))
@@ -88,16 +95,22 @@ def _gone(
     return place is None or any(root in place.parents for root in looked_into(office, search))
 
 
-def _marked(office: Office, artefact: Artefact) -> str:
-    """A keyed digest of an item and what lies there."""
-    told = f"{artefact.item}\0{artefact.seen}".encode()
-    return office.store.key.derived(b"declared", told).hex()
+def _marks(office: Office, artefact: Artefact) -> tuple[str, ...]:
+    """Keyed digests of an item and the bytes that lie there, under each version of the key.
+
+    None of what has no bytes of its own, cannot be read, or changed since it was looked into.
+    """
+    look = artefact.look
+    found = None if artefact.path is None else digest_at(artefact.path)
+    if found is None or (look is not None and look.digest not in ("", found)):
+        return ()
+    told = f"{artefact.item}\0{found}".encode(errors="surrogateescape")
+    return tuple(made.hex() for made in office.store.key.ever_derived(b"declared", told))
 
 
-def _stands(office: Office, artefact: Artefact, declared: Collection[str]) -> bool:
-    """Whether what was said to be unrelated lies there as it did, or is gone."""
-    gone = artefact.path is None
-    return gone or (artefact.undecided and _marked(office, artefact) in declared)
+def _declared(office: Office, artefact: Artefact, declared: Collection[str]) -> bool:
+    """Whether that was said of what lies there."""
+    return any(mark in declared for mark in _marks(office, artefact))
 
 
 def _again(there: bool, said: ClosureItem, day: date) -> bool:
@@ -129,8 +142,9 @@ def settle(
             else's is named, and erased only as it was when it was last shown.
         whole: items to erase though they hold what belongs to others.
         done: items that somebody erased elsewhere, and how.
-        unrelated: items that hold none of the data, and why the team knows: tensors, and what
-            nobody could look into. It holds for what lies there now.
+        unrelated: files that hold none of the data, and why the team knows: tensors, files of
+            others, and what nobody could make out. Each is looked at now, and it holds for the
+            bytes that lie there now.
         by: the account that says so.
         expires: items that end by themselves, and the day.
         cannot: items that stay, and why.
@@ -176,12 +190,21 @@ def settle(
                 f"say of {item} how it was erased, why it cannot be, or why it is not the person's"
             )
         nameless(office.store, request, why)
+    marks: dict[str, str] = {}
     for item in unrelated:
-        if not before[item][0].undecided:
+        found = before[item][0]
+        if not found.undecided:
             raise InputError(
-                f"{item} is no riddle ({before[item][0].says}): it is erased, ends by itself, or "
-                "stays for a reason (--cannot)"
+                f"{item} is no riddle ({found.says}): it is erased, ends by itself, or stays for a "
+                "reason (--cannot)"
             )
+        if not (made := _marks(office, found)):
+            raise InputError(
+                f"nobody looked at {item} now, or it cannot be read ({found.says}), and of what is "
+                "not seen nobody can say that it is unrelated: have it looked into with --search, "
+                "or say --done or --cannot"
+            )
+        marks[item] = made[-1]
     actor = deciding(office, by or "") if unrelated else None
     published = (s for s in request.history if s.status is RequestStatus.PUBLISHED)
     answered = next(published).at.date()
@@ -223,7 +246,7 @@ def settle(
         if artefact.kind in _LASTING and known.exit is None:
             said.setdefault(item, (None, artefact.seen))
     for item in unrelated:
-        told = {"id": identifier, "by": actor, "seen": _marked(office, before[item][0])}
+        told = {"id": identifier, "by": actor, "seen": marks[item]}
         office.store.note(DECLARED, told)
     if said:
         office.store.put_closure(identifier, said)

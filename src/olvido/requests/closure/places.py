@@ -58,6 +58,17 @@ def seen_at(office: Office, path: Path) -> str:
     return total.hexdigest()
 
 
+def digest_at(path: Path) -> str | None:
+    """SHA-256 of the bytes of a file; None of anything else, and where it cannot be read."""
+    if path.is_symlink() or not os.path.isfile(path):
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
 class Names:
     """How many names each file has in the folders that are looked into.
 

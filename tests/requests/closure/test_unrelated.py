@@ -1,0 +1,146 @@
+"""What the team says to be unrelated: said of bytes that were looked at, and of nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.requests.closure.test_weights import put
+from tests.requests.closure.towns import Town
+
+from olvido.accounts import Accounts
+from olvido.errors import InputError
+from olvido.ledger.facts import Exit
+from olvido.requests.closure import close, closure, settle
+
+SEEN: dict[str, Callable[[Path], object]] = {
+    "weights:copy.safetensors": lambda path: save_file({"x": torch.rand(3, 5)}, path),
+    "weights:copy.pt": lambda path: torch.save({"x": torch.rand(3, 5)}, path),
+    "unread:scan.pdf": lambda path: path.write_bytes(b"%PDF-1.7 " + bytes(range(256))),
+}
+
+
+@pytest.fixture
+def town(town: Town) -> Town:
+    Accounts.of(town.front.settings).new("privacy", "Eva")
+    return town
+
+
+def said(town: Town, item: str, *search: Path) -> Exit | None:
+    return {a.item: s.exit for a, s in closure(town.front, "req-0001", search=search)}[item]
+
+
+def outside(town: Town, tmp_path: Path) -> dict[str, Path]:
+    """Files of others on a disk of their own, by the items that they are."""
+    (tmp_path / "disk").mkdir()
+    made: dict[str, Path] = {}
+    for item, write in SEEN.items():
+        kind, _, name = item.partition(":")
+        made[f"{kind}:{tmp_path / 'disk' / name}"] = tmp_path / "disk" / name
+        write(tmp_path / "disk" / name)
+    return made
+
+
+def test_what_was_not_looked_at_in_this_run_is_not_said_away(town: Town, tmp_path: Path) -> None:
+    made = outside(town, tmp_path)
+    close(town.front, "req-0001", search=[tmp_path / "disk"])
+    for item in made:
+        with pytest.raises(InputError, match="--search"):
+            settle(town.front, "req-0001", unrelated={item: "theirs"}, by="Eva")
+        assert said(town, item) is None
+    assert not town.front.store.events("closure-unrelated")
+
+
+def test_what_lies_outside_is_unrelated_as_long_as_its_bytes_are(
+    town: Town, tmp_path: Path
+) -> None:
+    made, disk = outside(town, tmp_path), tmp_path / "disk"
+    why = dict.fromkeys(made, "theirs")
+    settle(town.front, "req-0001", unrelated=why, by="Eva", search=[disk])
+    assert {said(town, item, *search) for item in made for search in ([], [disk])} == {
+        Exit.UNRELATED
+    }
+    for path in made.values():
+        if path.suffix == ".pdf":
+            path.write_bytes(b"%PDF-1.7 " + bytes(range(255)))
+        else:
+            put(path, torch.save, town.weights["old"].state_dict())
+    for search in ([], [disk]):
+        assert {said(town, item, *search) for item in made} == {None}
+    for path in made.values():
+        path.unlink()
+    assert {said(town, item) for item in made} == {Exit.UNRELATED}
+
+
+def _folder_link(path: Path) -> None:
+    (path.parent.parent / "away").mkdir()
+    path.symlink_to(path.parent.parent / "away")
+
+
+def _file_link(path: Path) -> None:
+    (path.parent.parent / "away.pdf").write_bytes(b"nothing")
+    path.symlink_to(path.parent.parent / "away.pdf")
+
+
+def _socket(path: Path) -> None:
+    os.mknod(path, 0o140600)
+
+
+NO_BYTES: dict[str, Callable[[Path], object]] = {
+    "link:to-a-folder": _folder_link,
+    "link:to-a-file": _file_link,
+    "link:to-nothing": lambda path: path.symlink_to("/nowhere/at/all"),
+    "unread:pipe": os.mkfifo,
+    "unread:socket": _socket,
+}
+
+
+def test_what_has_no_bytes_of_its_own_is_never_unrelated(town: Town) -> None:
+    for item, make in NO_BYTES.items():
+        make(town.folder / item.partition(":")[2])
+    close(town.front, "req-0001")
+    for item in NO_BYTES:
+        with pytest.raises(InputError):
+            settle(town.front, "req-0001", unrelated={item: "of the build"}, by="Eva")
+        assert said(town, item) is None
+
+
+def test_a_file_that_may_not_be_read_is_never_unrelated(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = {town.folder / name for name in ("locked.bin", "locked.pt", "locked.pdf")}
+    for path in locked:
+        path.write_bytes(b"harmless")
+    opened = Path.open
+
+    def refused(self: Path, *args: Any, **options: Any) -> Any:
+        if self in locked:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    items = [i for i in town.found() if "locked" in i]
+    assert len(items) == 3
+    for item in items:
+        with pytest.raises(InputError):
+            settle(town.front, "req-0001", unrelated={item: "a lock"}, by="Eva")
+
+
+def test_a_new_version_of_the_key_changes_nothing_of_it(town: Town) -> None:
+    for item, write in SEEN.items():
+        write(town.folder / item.partition(":")[2])
+    why = dict.fromkeys(SEEN, "theirs")
+    settle(town.front, "req-0001", unrelated=why, by="Eva")
+    signer = town.front.store.signer(town.front.settings.signing_key)
+    for _ in range(2):
+        town.front.store.rotate(town.front.store.key.next(), signer)
+    assert {said(town, item) for item in SEEN} == {Exit.UNRELATED}
+    for item in SEEN:
+        path = town.folder / item.partition(":")[2]
+        path.write_bytes(path.read_bytes() + b"1")
+    assert {said(town, item) for item in SEEN if item in town.found()} == {None}
