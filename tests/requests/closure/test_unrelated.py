@@ -7,16 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from tests.requests.closure.test_weights import put
-from tests.requests.closure.towns import Town
+from tests.requests.closure.towns import HERS, Town
 
 from olvido.accounts import Accounts
 from olvido.errors import InputError
 from olvido.ledger.facts import Exit
+from olvido.requests.certificate.closing import closure_of
 from olvido.requests.closure import close, closure, settle
+from olvido.requests.notices.letter import fitting
 
 SEEN: dict[str, Callable[[Path], object]] = {
     "weights:copy.safetensors": lambda path: save_file({"x": torch.rand(3, 5)}, path),
@@ -46,6 +49,14 @@ def outside(town: Town, tmp_path: Path) -> dict[str, Path]:
     return made
 
 
+def changed(town: Town, path: Path) -> None:
+    """Other bytes, of the same kind of file."""
+    if path.suffix == ".pdf":
+        path.write_bytes(b"%PDF-1.7 " + bytes(range(255)))
+    else:
+        put(path, torch.save, town.weights["old"].state_dict())
+
+
 def test_what_was_not_looked_at_in_this_run_is_not_said_away(town: Town, tmp_path: Path) -> None:
     made = outside(town, tmp_path)
     close(town.front, "req-0001", search=[tmp_path / "disk"])
@@ -66,10 +77,7 @@ def test_what_lies_outside_is_unrelated_as_long_as_its_bytes_are(
         Exit.UNRELATED
     }
     for path in made.values():
-        if path.suffix == ".pdf":
-            path.write_bytes(b"%PDF-1.7 " + bytes(range(255)))
-        else:
-            put(path, torch.save, town.weights["old"].state_dict())
+        changed(town, path)
     for search in ([], [disk]):
         assert {said(town, item, *search) for item in made} == {None}
     for path in made.values():
@@ -141,6 +149,52 @@ def test_a_new_version_of_the_key_changes_nothing_of_it(town: Town) -> None:
         town.front.store.rotate(town.front.store.key.next(), signer)
     assert {said(town, item) for item in SEEN} == {Exit.UNRELATED}
     for item in SEEN:
-        path = town.folder / item.partition(":")[2]
-        path.write_bytes(path.read_bytes() + b"1")
-    assert {said(town, item) for item in SEEN if item in town.found()} == {None}
+        changed(town, town.folder / item.partition(":")[2])
+    assert {said(town, item) for item in SEEN} == {None}
+
+
+HER_WORDS = f"{HERS[1]['text']}\n{HERS[0]['prompt']} {HERS[0]['completion']}\n"
+WORDS: dict[str, Callable[[Path], object]] = {
+    **dict.fromkeys(
+        ("ana.pt", "chat.h5", "list.msgpack", "a.onnx", "b.safetensors"),
+        lambda path: path.write_text(HER_WORDS),
+    ),
+    "texts.npy": lambda path: np.save(path, np.array([HER_WORDS])),
+    "texts.npz": lambda path: np.savez(path, x=np.array([HER_WORDS]), y=np.arange(3.0)),
+    "about.safetensors": lambda path: save_file({"x": torch.rand(3)}, path, {"about": HER_WORDS}),
+    "beside.pt": lambda path: torch.save({"x": torch.rand(3), "about": HER_WORDS}, path),
+}
+
+
+def test_words_under_a_tensors_name_are_found_and_not_said_away(town: Town) -> None:
+    for name, write in WORDS.items():
+        write(town.folder / name)
+    (town.folder / "clean.pt").write_text("The market opens at eight.")
+    found = town.found()
+    assert {f"file:{name}" for name in WORDS} <= set(found)
+    assert not [item for item in found if "clean.pt" in item]
+    for name in WORDS:
+        for item in [i for i in found if i.endswith(f":{name}")]:
+            with pytest.raises(InputError, match="no riddle"):
+                settle(town.front, "req-0001", unrelated={item: "our logo"}, by="Eva")
+
+
+BLIND: dict[str, bytes] = {
+    "model.onnx": b"\x08\x07nothing that can be read",
+    "broken.safetensors": b"\xff" * 40,
+    "model.h5": b"\x89HDF\r\n\x1a\n" + bytes(64),
+    "model.gguf": b"GGUF" + bytes(64),
+}
+
+
+def test_of_tensors_that_cannot_be_read_nobody_says_that_all_is_done(town: Town) -> None:
+    for name, content in BLIND.items():
+        (town.folder / name).write_bytes(content)
+    why = {f"unread:{name}": "our logo" for name in BLIND}
+    done = {"backups": "none", "recipients": "none"}
+    settle(town.front, "req-0001", erased=["all"], done=done, unrelated=why, by="Eva")
+    request, blank = close(town.front, "req-0001")
+    assert blank == ()
+    told = closure_of(town.front.store, request)
+    assert len(told["unseen"]) == len(BLIND)
+    assert fitting(town.front, request) == ("partly-done",)

@@ -130,8 +130,8 @@ def test_unknown_tensors_are_told_by_their_shapes(town: Town, tmp_path: Path) ->
     assert "same architecture" in found["weights:a.safetensors"].says
     assert "nobody accounts for" in found["weights:b.safetensors"].says
     assert f"of model {town.models['old'].id}, which learned it" in found["weights:merged.pt"].says
-    assert "cannot be read" in found["weights:model.onnx"].says
-    assert "cannot be read" in found["weights:broken.safetensors"].says
+    assert "cannot be read" in found["unread:model.onnx"].says
+    assert "cannot be read" in found["unread:broken.safetensors"].says
 
 
 def test_an_adapter_and_a_shard_are_found_too(town: Town) -> None:

@@ -39,8 +39,9 @@ class Artefact:
     @property
     def undecided(self) -> bool:
         """Whether nothing in it was found to be of the records: the team may say that none is."""
-        if self.kind.name == "unread" and self.look is not None:
-            return not (self.look.mentions or self.look.doubtful)
+        look = self.look
+        if look is not None and (look.records or look.mentions or look.doubtful):
+            return False
         return self.kind.name in UNDECIDED and not self.known
 
     @property

@@ -29,7 +29,7 @@ from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
 from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
-from olvido.requests.closure.weights import Weights, has_tensors, weights_kept
+from olvido.requests.closure.weights import Weights, begins_as_tensors, has_tensors, weights_kept
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned, kept, lineage_of, names_of, unsearched, untold
 
@@ -311,19 +311,25 @@ class _Search:
 
     def _file(self, path: Path) -> Iterator[Artefact]:
         try:
-            if has_tensors(path):
-                found = self._weights.whose(path)
-                if found.holds:
-                    yield self._item("weights", path, found.says, known=found.known)
-                return
+            tensors = self._weights.whose(path) if has_tensors(path) else None
+            blind = tensors is not None and not tensors.read and begins_as_tensors(path)
         except OSError as error:
             yield self._item("unread", path, f"a file that cannot be read ({_why(error)})")
             return
-        if self.lineage is None:
-            # Nothing is asked of what its records say: a model is to go.
+        # Of a model that is to go nothing is asked of what its records say.
+        look = None if self.lineage is None else self._copies.look(path)
+        if tensors is not None and tensors.read and tensors.holds:
+            yield self._item("weights", path, tensors.says, known=tensors.known, look=look)
+        if look is None:
+            if tensors is not None and not tensors.read:
+                yield self._item("unread", path, tensors.says)
             return
-        look = self._copies.look(path)
-        says = look.evidence + ("" if look.unread is None else f"; not looked into: {look.unread}")
+        unread = look.unread
+        if tensors is not None:
+            # What only bears a tensor's name, and was read as something else, is no riddle.
+            riddle = blind or (not tensors.read and unread is not None)
+            unread = tensors.says if riddle else None
+        says = look.evidence + ("" if unread is None else f"; not looked into: {unread}")
         kind = recognised(path, told=True)
         # What Olvido wrote of the person is its own to remove, whole records or not.
         if look.records or (look.mentions and kind is not None and kind.who is Who.ALL):
@@ -332,7 +338,7 @@ class _Search:
         elif self._prints is not None and self._prints.found(path, self.office.store.key):
             says = "words of a record whose rows are gone stand in it"
             yield self._item("file", path, says)
-        elif look.unread is not None:
+        elif unread is not None:
             yield self._item("unread", path, says, look=look)
         elif look.mentions or look.doubtful:
             yield self._item("mention", path, says)

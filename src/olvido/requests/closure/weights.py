@@ -46,17 +46,22 @@ class Finding:
         says: whose weights they are.
         holds: whether they are, or may be, those of a model that holds the data.
         known: whether they are, as far as their numbers tell.
+        read: whether its numbers could be read.
     """
 
     says: str
     holds: bool
     known: bool = False
+    read: bool = True
 
 
 def has_tensors(path: Path) -> bool:
     """Whether a file holds tensors: by what it begins with or, where that cannot tell, its name."""
-    if path.suffix.lower() in _NAMED:
-        return True
+    return path.suffix.lower() in _NAMED or begins_as_tensors(path)
+
+
+def begins_as_tensors(path: Path) -> bool:
+    """Whether a file holds tensors whatever it is called, as far as its first bytes tell."""
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith(_MAGIC) or head.startswith(_PICKLED):
@@ -97,7 +102,9 @@ class Weights:
             read = _Read.of(path)
         except Unreadable as error:
             return Finding(
-                f"tensors that nobody accounts for and that cannot be read ({error})", True
+                f"tensors that nobody accounts for and that cannot be read ({error})",
+                True,
+                read=False,
             )
         same = [model.id for model in self._models if str(model.digest) == read.digest]
         if not same:
@@ -292,7 +299,10 @@ def _loaded(path: Path) -> Iterator[tuple[str, Tensor]]:
                     yield name, torch.from_numpy(np.ascontiguousarray(array))
     elif head.startswith((b"PK\x03\x04", b"\x80\x02")):
         seen: set[int] = set()
-        for name, tensor in _nested("", torch.load(path, map_location="cpu", weights_only=True)):
+        # By its bytes: of a path torch would go by what it is called.
+        with path.open("rb") as file:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        for name, tensor in _nested("", loaded):
             # Tied weights count once, under the first of their names.
             if not tensor.numel() or tensor.data_ptr() not in seen:
                 seen.add(tensor.data_ptr())

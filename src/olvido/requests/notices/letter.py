@@ -18,7 +18,7 @@ from olvido.ledger.facts import Exit, Guarantee, Request, RequestStatus
 from olvido.requests.calendar import as_received, clock_of, law_of, today
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.certificate.answer import ANSWER
-from olvido.requests.certificate.closing import closure_of
+from olvido.requests.certificate.closing import UNSEEN, closure_of
 from olvido.requests.desk import Office, needs_decision
 from olvido.requests.laws import Law, deadline, find_law
 from olvido.requests.notices.language import KINDS, UNTAUGHT, Language, find_language
@@ -28,8 +28,6 @@ from olvido.settings import Settings
 _REASONED = ("needs-information", "extension", "refused")
 _ANSWERS = ("done", "partly-done")
 _WIDTH = 76
-_CLEAR = (Exit.ERASED, Exit.UNRELATED)
-"""Exits of what holds nothing of the person, by the closure or by the team's word."""
 
 _LOG = "log"
 """Of the closure's items the one that stays for every request, as every answer says."""
@@ -135,7 +133,7 @@ def fitting(office: Office, request: Request) -> tuple[str, ...]:
         return ("partly-done",)
     if status is RequestStatus.CLOSED:
         left = any(
-            item.exit not in _CLEAR and item.item != _LOG
+            not _clear(item.item, item.exit) and item.item != _LOG
             for item in office.store.closure(request.id)
         )
         done = [step.detail[ANSWER] for step in request.history if ANSWER in step.detail]
@@ -276,11 +274,17 @@ def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str,
             "name": words.artefacts.get(kind, kind),
             "exit": item["exit"],
             "until": item["until"] and words.day(date.fromisoformat(item["until"])),
-            "reason": (item["reason"] or "").rstrip("."),
+            "reason": (item["reason"] or "").removeprefix("stated: ").rstrip("."),
         }
-        if kind != _LOG and item["exit"] not in _CLEAR and told not in left:
+        if kind != _LOG and not _clear(kind, item["exit"]) and told not in left:
             left.append(told)
     return left
+
+
+def _clear(item: str, exit: str | None) -> bool:
+    """Whether an item holds nothing of the person: what nobody could look into is not known to."""
+    looked = item.partition(":")[0] not in UNSEEN
+    return exit == Exit.ERASED or (exit == Exit.UNRELATED and looked)
 
 
 def _local(at: datetime, settings: Settings) -> date:
