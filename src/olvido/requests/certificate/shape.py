@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from olvido.artifacts import KINDS
+from olvido.requests.limits import SAID
 
 VERSION = "urn:olvido:forgetting-certificate:v2"
 
@@ -23,7 +24,6 @@ _REQUEST = re.compile(r"req-[0-9]{4,9}")
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _LABEL = re.compile(r"[A-Za-z0-9@.,:%'+() -]{1,120}")
 """What a measure is called: no markup, and no letters that only names have."""
-_SAID = re.compile(r"[^\x00-\x1f\x7f]{0,1000}")
 _PROBE = re.compile(r"[^\x00-\x1f\x7f<>]{1,120}")
 REST = "everything else"
 """What a request that is not closed has not yet been through."""
@@ -39,7 +39,7 @@ _FINDING: Mapping[str, Any] = {
     **dict.fromkeys(("audit", "against", "prior", "status"), _WORD),
     "metric": _LABEL,
     "probe": _PROBE,
-    "says": _SAID,
+    "says": SAID,
     **dict.fromkeys(("value", "expected", "before", "excess", "p", "adjusted"), _NUMBER),
     "never_trained": [_NUMBER],
     "interval": (None, [_NUMBER]),
@@ -51,8 +51,8 @@ _FINDING: Mapping[str, Any] = {
 
 AUDIT: Mapping[str, Any] = {
     "verdict": str,
-    "reasons": [_SAID],
-    "grounds": [{"ground": _LABEL, "about": _LABEL, "says": _SAID, "details": [_SAID]}],
+    "reasons": [SAID],
+    "grounds": [{"ground": _LABEL, "about": _LABEL, "says": SAID, "details": [SAID]}],
     "findings": [_FINDING],
     "not_examined": ANY,
     "not_possible": ANY,
@@ -85,7 +85,7 @@ _ITEM: Mapping[str, Any] = {
     "artefact": _ARTEFACT,
     "exit": _WORD,
     "until": (None, _DATE),
-    "reason": (None, _SAID),
+    "reason": (None, SAID),
 }
 
 CORE: Mapping[str, Any] = {
@@ -122,13 +122,13 @@ CORE: Mapping[str, Any] = {
         "olvido": re.compile(r"[0-9][0-9a-z.+-]{0,39}|not installed"),
         "options": ANY,
         "seed": int,
-        "stopped": _SAID,
+        "stopped": SAID,
     },
     "training": {"learner": _WORD, "seed": int, "recipe": ANY},
     "audit": (None, AUDIT),
     "references": [{"digest": _DIGEST, "seed": int}],
     "utility": [
-        {"measure": _SAID, "before": _NUMBER, "after": _NUMBER, "delta": _NUMBER},
+        {"measure": SAID, "before": _NUMBER, "after": _NUMBER, "delta": _NUMBER},
     ],
     "closure": {"complete": bool, "open": [_ARTEFACT], "items": [_ITEM], "unseen": [_ARTEFACT]},
     "made_by": {

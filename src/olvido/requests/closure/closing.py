@@ -18,7 +18,7 @@ from olvido.requests.closure.inventory import OUTSIDE, UNTOLD, inventory
 from olvido.requests.closure.places import digest_at, item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office, deciding
-from olvido.requests.limits import LONGEST
+from olvido.requests.limits import LONGEST, sayable
 from olvido.requests.scope import nameless
 
 DECLARED = "closure-unrelated"
@@ -189,6 +189,7 @@ def settle(
             raise InputError(
                 f"say of {item} how it was erased, why it cannot be, or why it is not the person's"
             )
+        sayable(item, f"stated: {why}")
         nameless(office.store, request, why)
     marks: dict[str, str] = {}
     for item in unrelated:

@@ -15,9 +15,9 @@ from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import without
-from olvido.requests.closure.inventory import NAMED, cached_ids
+from olvido.requests.closure.inventory import NAMED
 from olvido.requests.closure.places import seen_at
-from olvido.requests.closure.weights import keep_weights
+from olvido.requests.closure.weights import cached_ids, keep_weights
 from olvido.requests.desk import Office
 
 
@@ -69,7 +69,10 @@ def _staying(folder: Path, others: Collection[Path]) -> str:
     """What is said of files that were not removed with the folder that they lie in."""
     if not others:
         return ""
-    named = ", ".join(path.relative_to(folder).as_posix() for path in list(others)[:NAMED])
+    # A name may be long, or hold what no line does; the certificate repeats this.
+    names = [path.relative_to(folder).as_posix() for path in list(others)[:NAMED]]
+    shown = ("".join(c if c.isprintable() else "?" for c in name) for name in names)
+    named = ", ".join(f"{name[:150]}…" if len(name) > 150 else name for name in shown)
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
     return f"; what Olvido did not write stays: {named}{more}"
 

@@ -7,7 +7,6 @@ the same. What cannot be looked into is an item as well.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -29,7 +28,13 @@ from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
 from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
-from olvido.requests.closure.weights import Weights, begins_as_tensors, has_tensors, weights_kept
+from olvido.requests.closure.weights import (
+    Weights,
+    begins_as_tensors,
+    cached_ids,
+    has_tensors,
+    weights_kept,
+)
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned, kept, lineage_of, names_of, unsearched, untold
 
@@ -391,14 +396,3 @@ def _destroyed(office: Office, request: Request) -> set[str]:
 
 def _why(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def cached_ids(path: Path) -> set[str]:
-    """The ids of the records whose activations a file keeps; none where it cannot be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            return set(json.loads(file.metadata()["ids"]))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return set()

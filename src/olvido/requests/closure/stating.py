@@ -9,6 +9,7 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.calendar import today
 from olvido.requests.desk import Office
+from olvido.requests.limits import sayable
 from olvido.requests.scope import nameless
 
 
@@ -25,8 +26,8 @@ def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str
 
     Raises:
         UnknownName: no such item.
-        InputError: it has its exit, there is no reason, the day is none to come, or it is for
-            Olvido to erase.
+        InputError: it has its exit, there is no reason or none that a certificate can say, the day
+            is none to come, or it is for Olvido to erase.
         StateError: the request's closure is not open.
     """
     request = office.store.request(identifier)
@@ -52,6 +53,7 @@ def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str
         )
     if not said.strip():
         raise InputError(f"say of {item} how it was erased, until when it lasts, or why it stays")
+    stated = sayable(item, f"stated: {said}" if exit is Exit.ERASED else said)
     nameless(office.store, request, said)
     if exit is Exit.AWAITING_EXPIRY:
         try:
@@ -60,5 +62,4 @@ def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str
             raise InputError("expected a day as 2026-12-31, got something else") from None
         if late:
             raise InputError(f"{item} would have expired on {said}: give a day to come")
-    stated = f"stated: {said}" if exit is Exit.ERASED else said
     office.store.put_closure(identifier, {item: (exit, stated)})

@@ -188,6 +188,17 @@ def weights_kept(store: Store) -> Mapping[str, frozenset[str]]:
     return {e.detail["model"]: frozenset(e.detail["tensors"]) for e in store.events(NOTED)}
 
 
+def cached_ids(path: Path) -> set[str]:
+    """The ids of the records whose activations a file keeps; none where it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return set(json.loads(file.metadata()["ids"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return set()
+
+
 def _weights_in(folder: Path) -> tuple[Path, ...]:
     """The files of weights in a model's folder, without its checkpoints."""
     return tuple(
