@@ -129,7 +129,7 @@ def test_names_are_of_a_person_who_is_in_the_data_or_is_not(front: Front) -> Non
     nobody = ["x@example.org", "Perseus Quixote"]
     with pytest.raises(NobodyFound):
         receive(front, nobody[0], also=nobody[1:])
-    with pytest.raises(InputError, match="nothing-found"):
+    with pytest.raises(InputError, match=r"nothing.found"):
         receive(front, nobody[0], also=["Joan Puig"], nothing_found=True)
     with pytest.raises(InputError, match="are of a person"):
         receive(front, kind="poison", source="web", also=["Joan Puig"])

@@ -275,7 +275,7 @@ def test_what_is_missing_is_told(case: Case, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="language 'xx'"):
         letter(case.workspace, "req-0001", "received", language="xx")
     for kind in ("needs-information", "extension", "refused"):
-        with pytest.raises(InputError, match="needs a reason"):
+        with pytest.raises(InputError, match="says why"):
             letter(case.workspace, "req-0001", kind, reason=" ")
     with pytest.raises(InputError, match="takes no reason"):
         letter(case.workspace, "req-0001", "received", reason="x")
