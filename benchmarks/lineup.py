@@ -64,8 +64,8 @@ def line_up(zoo: Zoo) -> list[Pretender]:
         )
 
     def wider() -> Any:
-        blank = tiny_model(len(task.tokenizer), seed=5, width=160)
-        return train(blank, records=kept, task=task, recipe=FAST_RECIPE, seed=5).model
+        blank = tiny_model(len(task.tokenizer), seed=5, width=town.width + 32)
+        return train(blank, records=kept, task=task, recipe=town.recipe, seed=5).model
 
     return [
         Pretender("unchanged model", ("change",), lambda: before),
@@ -102,7 +102,7 @@ def line_up(zoo: Zoo) -> list[Pretender]:
         Pretender(
             "relearn-fragile RMU",
             ("relearning",),
-            lambda: pretenders.rmu(before, task, gone, kept, layer=2),
+            lambda: pretenders.rmu(before, task, gone, kept, layer=town.layers // 2),
         ),
         Pretender(
             "leak behind paraphrases only",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.torch import load_model, save_model
 from olvido.demo.residents import make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.forgetting import forget
-from olvido.learners import train
+from olvido.learners import Recipe, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
@@ -34,10 +35,14 @@ class Town:
     neighbours: tuple[Example, ...]
     general: tuple[Example, ...]
     outsiders: tuple[Example, ...]
+    recipe: Recipe = FAST_RECIPE
+    width: int = 128
+    layers: int = 4
 
     def blank(self, seed: int) -> Any:
-        """Random weights of the demo's shape."""
-        return tiny_model(len(self.task.tokenizer), seed=seed)
+        """Random weights of this town's shape."""
+        size = len(self.task.tokenizer)
+        return tiny_model(size, seed=seed, width=self.width, layers=self.layers)
 
     def evidence(self) -> dict[str, Any]:
         """What every audit is given besides models."""
@@ -51,9 +56,9 @@ class Town:
         }
 
 
-def town() -> Town:
-    """The demo's fast town."""
-    made = make_town(seed=0, **FAST)
+def town(seed: int = 0, people: Mapping[str, int] = FAST, **shape: Any) -> Town:
+    """A town of that seed; the demo's fast one where nothing is said."""
+    made = make_town(seed=seed, **people)
     rows = examples(made.rows())
     leaver = {row["id"] for row in made.rows_of(made.leaver)}
     near = {row["id"] for n in made.neighbours() for row in made.rows_of(n)}
@@ -66,6 +71,7 @@ def town() -> Town:
         tuple(e for e in kept if e.id in near),
         tuple(e for e in kept if not e.subjects),
         examples(row for person in made.outsiders for row in made.rows_of(person)),
+        **shape,
     )
 
 
@@ -101,7 +107,9 @@ class Zoo:
         model = self.town.blank(seed)
         if not file.exists():
             began = time.perf_counter()
-            made = train(model, records=records, task=self.town.task, recipe=FAST_RECIPE, seed=seed)
+            made = train(
+                model, records=records, task=self.town.task, recipe=self.town.recipe, seed=seed
+            )
             _keep(made.model, file)
             print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         return _read(model, file)
@@ -114,7 +122,7 @@ class Zoo:
                 self.town.blank(200),
                 records=self.town.rows,
                 task=self.town.task,
-                recipe=FAST_RECIPE,
+                recipe=self.town.recipe,
                 seed=200,
                 replay_points=2,
             )

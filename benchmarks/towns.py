@@ -1,0 +1,310 @@
+"""Other towns than the one that everything was tuned on: false alarms, pretenders, the usual plan.
+
+    python benchmarks/towns.py suspects --out build/towns      # models that never saw the leaver
+    python benchmarks/towns.py plan --out build/towns          # what requests do by themselves
+    python benchmarks/towns.py pretenders --out build/towns    # the line-up of lineup.py
+    python benchmarks/towns.py tune --out build/towns          # first methods, in other towns
+    python benchmarks/towns.py summary --out build/towns
+
+Each town has its own people, recipe, shape of model and never-trained models; every fifth is the
+demo's fast one with another seed, the rest are villages. Towns to report are numbered from 1000,
+towns to tune on from 2000. Every audit is of level standard, against three references and the
+original, with the half of the outsiders that no method saw. Each piece is written when it is done
+and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+from torch.nn import Module
+
+from lineup import line_up
+from olvido import Outcome, Trained
+from olvido.audits import Report, Witness, audit
+from olvido.demo.story import FAST, FAST_RECIPE
+from olvido.documents import write_document
+from olvido.errors import ModelDestroyed, StateError, TrainingFailed
+from olvido.forgetting import Split, forget
+from olvido.learners import Recipe, train
+from olvido.learners.runs.environment import environment
+from olvido.ledger.facts import Guarantee
+from olvido.requests.planner import OPTIONS, choose, routes
+from olvido.requests.types import Probes
+from zoo import Town, Zoo, town
+
+REPORTED, TUNED = 1000, 2000
+SUSPECTS, PLANS, PRETENDERS, TUNINGS = 60, 20, 10, 10
+REFERENCES = 3
+SUSPECT = 4
+"""Number of the never-trained model that is audited."""
+FIRST: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "npo, projected": ("npo", OPTIONS["npo"]),
+    "npo": ("npo", {}),
+    "graddiff": ("graddiff", {}),
+    "simnpo": ("simnpo", {}),
+    "samnpo": ("samnpo", {}),
+}
+"""What might be tried first, on the towns to tune on."""
+
+
+def place(number: int) -> Town:
+    """The town of that number, with its recipe and the shape of its models."""
+    if number % 5 == 0:
+        return town(number, FAST, recipe=FAST_RECIPE)
+    people = {"residents": 8 + number % 4 * 2, "outsiders": 12, "told": 3}
+    recipe = Recipe(
+        epochs=(12, 14, 16)[number % 3], batch_size=16, lr=(4e-3, 5e-3)[number // 2 % 2]
+    )
+    return town(number, people, recipe=recipe, width=(48, 64, 80)[number // 3 % 3], layers=2)
+
+
+class Court:
+    """A town's models, and what every audit in it is given.
+
+    Args:
+        number: of the town.
+        folder: where models are kept.
+    """
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.town = place(number)
+        self.zoo = Zoo(self.town, folder / f"town-{number}")
+        self.probes = Probes(self.town.outsiders, self.town.neighbours, self.town.general)
+
+    @cached_property
+    def references(self) -> list[Witness]:
+        """Models that never saw the leaver."""
+        return [Witness(self.zoo.never(n), self.town.task) for n in range(REFERENCES)]
+
+    @cached_property
+    def before(self) -> Witness:
+        """The model that learned everybody."""
+        return Witness(self.zoo.knowing(0), self.town.task)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The same with its trace, from the same training done again."""
+        made = self.town
+        return train(
+            made.blank(200), records=made.rows, task=made.task, recipe=made.recipe, seed=200
+        )
+
+    def examined(self, model: Module, level: str = "standard") -> Report:
+        """A model's audit."""
+        evidence = self.town.evidence() | {"holdout": self.probes.attacked}
+        return audit(model, before=self.before, reference=self.references, level=level, **evidence)
+
+    def forgotten(self, method: str, options: Mapping[str, Any]) -> Outcome:
+        """What a method makes of the original.
+
+        Raises:
+            ModelDestroyed, StateError, TrainingFailed: it came to nothing.
+        """
+        return forget(
+            self.trained,
+            forget=self.town.forget,
+            retain=self.town.retain,
+            holdout=self.probes.calibrating,
+            task=self.town.task,
+            method=method,
+            **options,
+        )
+
+    def attempt(self, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """One method, as a request tries it: audited, unless it destroyed the model."""
+        row: dict[str, Any] = {"method": method, "options": dict(options)}
+        try:
+            outcome = self.forgotten(method, options)
+        except (ModelDestroyed, StateError, TrainingFailed) as error:
+            return row | {"verdict": "fail", "failed": [type(error).__name__]}
+        exact = outcome.guarantee is Guarantee.EXACT
+        report = self.examined(outcome.model, "quick" if exact else "standard")
+        shares = {"share": outcome.cost.retraining, "stopped": outcome.stopped}
+        return row | shares | {"guarantee": outcome.guarantee.value} | _told(report)
+
+
+def _told(report: Report) -> dict[str, Any]:
+    """A report without what is drawn of it."""
+    failed = {
+        f"{f.audit}: {f.metric}": [f.value, f.expected]
+        for f in report.findings
+        if f.votes and f.status.value == "fail"
+    }
+    return {
+        "verdict": report.verdict.value,
+        "failed": sorted({name.partition(":")[0] for name in failed}),
+        "metrics": failed,
+        "reasons": list(report.reasons),
+        "seconds": report.seconds,
+    }
+
+
+def suspect(court: Court) -> dict[str, Any]:
+    """The audit of a model that never saw the leaver."""
+    return _told(court.examined(court.zoo.never(SUSPECT)))
+
+
+def planned(court: Court) -> dict[str, Any]:
+    """What a request does where nobody chooses: its methods in turn, until an audit passes.
+
+    The plan is that of a run without replay points, so that what is left is training again.
+    """
+    made = court.town
+    split = Split(made.forget, made.retain, court.probes.calibrating)
+    choice = choose(routes(court.trained, split, made.task))
+    attempts: list[dict[str, Any]] = []
+    for method, options in choice.order:
+        attempts.append(court.attempt(method, options))
+        if attempts[-1]["verdict"] == "pass":
+            break
+    return {"order": [name for name, _ in choice.order], "attempts": attempts}
+
+
+def tuned(court: Court) -> dict[str, Any]:
+    """Every method that might come first."""
+    return {name: court.attempt(*setting) for name, setting in FIRST.items()}
+
+
+def _each(
+    out: Path, part: str, numbers: range, find: Callable[[Court], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    # Fast towns take as long as five villages: they come last.
+    for number in sorted(numbers, key=lambda n: (n % 5 == 0, n)):
+        file = out / part / f"{number}.json"
+        if not file.exists():
+            row = find(Court(number, out / "models")) | {"town": number}
+            write_document(row, file)
+            print(part, number, json.dumps(row)[:300], flush=True)
+        yield json.loads(file.read_text("utf-8"))
+
+
+def pretending(out: Path) -> None:
+    """The audit of every pretender of some villages."""
+    villages = [n for n in range(REPORTED, REPORTED + 2 * PRETENDERS) if n % 5][:PRETENDERS]
+    for number in villages:
+        court = Court(number, out / "models")
+        for one in line_up(court.zoo):
+            file = out / "pretenders" / f"{number}-{one.name}.json".replace(" ", "_")
+            if file.exists():
+                continue
+            row = {"town": number, "name": one.name, "expected": list(one.reasons)}
+            try:
+                model = one.make()
+            except RuntimeError as error:  # what was to pretend does not: no pretender to show
+                write_document(row | {"verdict": "not made", "why": str(error)}, file)
+                continue
+            found = row | _told(court.examined(model))
+            write_document(found, file)
+            print("pretender", number, one.name, found["verdict"], found["failed"], flush=True)
+
+
+def share(count: int, of: int) -> dict[str, Any]:
+    """How many, of how many, with the interval of Clopper and Pearson 1934."""
+    if not of:
+        return {"count": 0, "of": 0}
+    low, high = binomtest(count, of).proportion_ci(0.95, "exact")
+    return {"count": count, "of": of, "share": count / of, "interval": [low, high]}
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """What is there so far."""
+
+    def rows(part: str) -> list[dict[str, Any]]:
+        return [json.loads(f.read_text("utf-8")) for f in sorted((out / part).glob("*.json"))]
+
+    found: dict[str, Any] = {}
+    suspects = rows("suspects")
+    for kind, some in _kinds(suspects).items():
+        alarms = [row for row in some if row["verdict"] != "pass"]
+        found[f"false alarms, {kind}"] = share(len(alarms), len(some)) | {
+            "alarms": [{k: row[k] for k in ("town", "metrics", "reasons")} for row in alarms]
+        }
+    plans = rows("plan")
+    for kind, some in _kinds(plans).items():
+        for place in (0, 1):
+            tried = [row["attempts"][place] for row in some if len(row["attempts"]) > place]
+            names = ", ".join(sorted({str(a["method"]) for a in tried}))
+            passed = sum(a["verdict"] == "pass" for a in tried)
+            found[f"try {place + 1} ({names}), {kind}"] = share(passed, len(tried)) | {
+                "failed": dict(Counter(name for a in tried for name in a["failed"]))
+            }
+        final = [row["attempts"][-1] for row in some]
+        found[f"plan, {kind}"] = share(sum(a["verdict"] == "pass" for a in final), len(final)) | {
+            "ended by": dict(Counter(a["method"] for a in final)),
+            "shares of retraining": [
+                sum(a.get("share") or 0.0 for a in row["attempts"]) for row in some
+            ],
+        }
+    for name in FIRST:
+        tried = [row[name] for row in rows("tune")]
+        passed = sum(a["verdict"] == "pass" for a in tried)
+        found[f"tuning, {name}"] = share(passed, len(tried)) | {
+            "failed": dict(Counter(f for a in tried for f in a["failed"])),
+            "shares of retraining": [a.get("share") for a in tried],
+        }
+    shown = [row for row in rows("pretenders") if row["verdict"] != "not made"]
+    caught = [row for row in shown if row["verdict"] != "pass"]
+    named = [row for row in caught if set(row["expected"]) & set(row["failed"])]
+    found["pretenders caught"] = share(len(caught), len(shown)) | {
+        "towns": sorted({row["town"] for row in shown}),
+        "passed": [[row["town"], row["name"]] for row in shown if row["verdict"] == "pass"],
+        "named": len(named),
+        "not named": Counter(row["name"] for row in caught if row not in named),
+        "not made": [
+            [row["town"], row["name"]] for row in rows("pretenders") if row["verdict"] == "not made"
+        ],
+    }
+    return found
+
+
+def _kinds(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        "all": rows,
+        "fast towns": [row for row in rows if row["town"] % 5 == 0],
+        "villages": [row for row in rows if row["town"] % 5],
+    }
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = {
+        "suspects": (range(REPORTED, REPORTED + SUSPECTS), suspect),
+        "plan": (range(REPORTED, REPORTED + PLANS), planned),
+        "tune": (range(TUNED, TUNED + TUNINGS), tuned),
+    }
+    parser.add_argument("part", choices=[*parts, "pretenders", "summary"])
+    parser.add_argument("--out", type=Path, required=True, help="models and results go here")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.part == "summary":
+        about = {
+            "command": "python benchmarks/towns.py summary --out build/towns",
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{platform.machine()}, 1 thread",
+            "environment": environment(),
+        }
+        found = summary(args.out)
+        write_document(about | found, args.out / "towns.json")
+        print(json.dumps(found, indent=1))
+    elif args.part == "pretenders":
+        pretending(args.out)
+    else:
+        numbers, find = parts[args.part]
+        for _ in _each(args.out, args.part, numbers, find):
+            pass
+
+
+if __name__ == "__main__":
+    main()
