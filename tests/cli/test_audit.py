@@ -141,7 +141,7 @@ def test_wrong_input_is_one_line(
         ([], ["models that never saw the records", "--reference", "--base MODEL --keep DIR"]),
         (["--base", "FILES/small"], ["--keep DIR"]),
         (["--base", "tiny", "--keep", "kept"], ["--base tiny has weights of other shapes"]),
-        (["--base", "FILES/nothing", "--keep", "kept"], ["no folder", "FILES/nothing"]),
+        (["--base", "FILES/nothing", "--keep", "kept"], ["no folder", "nothing"]),
         (["--base", "FILES/small", "--keep", "FILES/forget.jsonl"], ["is no folder"]),
         (["--base", "FILES/small", "--keep", "kept", "--epochs", "0"], ["epochs"]),
         (["--base", "FILES/small", "--keep", "kept", "--shadows", "3"], ["in pairs"]),
