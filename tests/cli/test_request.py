@@ -194,7 +194,7 @@ def test_an_unknown_person_is_not_repeated(olvido: Olvido, refused: Refused, pla
     [
         (["new"], ["about one subject"]),
         (["new", "--subject", ""], ["empty"]),
-        (["new", "--subject", "WHO", "--kind", "earsure"], ["unknown kind", "erasure", "poison"]),
+        (["new", "--subject", "WHO", "--kind", "earsure"], ["no such kind", "erasure", "poison"]),
         (["locate", "req-0002"], ["unknown request 'req-0002'", "did you mean 'req-0001'?"]),
         (["plan", "req-0002"], ["did you mean 'req-0001'?"]),
         (["run", "req-0002"], ["did you mean 'req-0001'?"]),
