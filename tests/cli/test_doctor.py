@@ -6,9 +6,11 @@ import json
 import shutil
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,12 @@ def test_nobody_waits_long_for_a_hub_that_says_nothing(monkeypatch: pytest.Monke
         assert not doctor.reached(f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert time.monotonic() - began < 10
     assert not doctor.reached("http://127.0.0.1:1")
+
+
+def test_a_hub_that_answers_is_reached() -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as answering:
+        thread = threading.Thread(target=answering.handle_request, daemon=True)
+        thread.start()
+        # Any answer will do: this one knows no HEAD.
+        assert doctor.reached(f"http://127.0.0.1:{answering.server_port}")
+        thread.join(10)
