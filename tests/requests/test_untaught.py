@@ -146,7 +146,7 @@ def test_the_worker_answers_it_without_forgetting(
 
 
 def test_whom_nothing_is_about_is_answered_when_that_is_said(workspace: Workspace) -> None:
-    with pytest.raises(InputError, match="--nothing-found"):
+    with pytest.raises(InputError, match="nothing_found"):
         asked(workspace, "Perseus Quixote")
     with pytest.raises(InputError, match="there are records"):
         asked(workspace, nothing_found=True)

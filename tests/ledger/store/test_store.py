@@ -193,7 +193,7 @@ def test_a_ledger_is_only_opened_where_it_is(
     with pytest.raises(StateError, match=r"notes\.db could not be used"):
         Store.open(tmp_path / "notes.db", key=store.key)
     sqlite3.connect(tmp_path / "empty.db").close()
-    with pytest.raises(StateError, match="holds no ledger"):
+    with pytest.raises(StateError, match=r"empty\.db is empty"):
         Store.open(tmp_path / "empty.db", key=store.key)
     with pytest.raises(InputError, match="no driver"):
         Store.open("postgresql+nonsense://x", key=store.key)

@@ -31,18 +31,20 @@ ROWS = [
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    at = [datetime(2026, 11, 29, 12, tzinfo=UTC)]
+    # Every clock of the ledger, from before it is made: it never goes behind its newest entry.
+    for module in ("changing", "logged"):
+        monkeypatch.setattr(f"olvido.ledger.store.{module}.now", lambda: at[0])
+    return at
+
+
+@pytest.fixture
+def front(tmp_path: Path, clock: list[datetime]) -> Iterator[Front]:
     settings = Settings.load(tmp_path / "workspace", environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         import_rows(store, settings.data, ROWS, name="people")
         yield Front(store, settings)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
-    at = [datetime(2026, 11, 29, 12, tzinfo=UTC)]
-    monkeypatch.setattr("olvido.ledger.store.changing.now", lambda: at[0])
-    return at
 
 
 def closed(front: Front, **about: Any) -> Request:
