@@ -33,4 +33,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) olvido-demo
+	rm -rf $(VENV)

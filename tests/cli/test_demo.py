@@ -18,7 +18,6 @@ import pytest
 from olvido.cli import run
 from olvido.demo import make_town
 from olvido.demo.story import FAST
-from olvido.settings import FILE
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -156,12 +155,19 @@ def test_a_method_that_destroys_fails_and_retraining_answers(
     olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "told": 3})
-    own = here / "olvido-demo"
+    # An earlier demo, in which somebody worked, and a folder that is none, stay as they are.
+    taken = ("olvido-demo", "olvido-demo-2")
+    for name in taken:
+        (here / name).mkdir()
+        (here / name / "mine").touch()
+    own = here / "olvido-demo-3"
+    own.mkdir()
     status, out, err = olvido(
         *("demo", "--fast", "--references", "1", "--method", "ascent"),
         *("--option", "lr=0.05", "--option", "epochs=40", "--option", "target=1000"),
     )
     assert status == 1
+    assert [file.name for name in taken for file in (here / name).iterdir()] == ["mine", "mine"]
     document = json.loads((own / "demo.json").read_text("utf-8"))
     assert document["verdict"] == "fail"
     assert "collateral damage" in " ".join(document["reasons"])
@@ -169,16 +175,6 @@ def test_a_method_that_destroys_fails_and_retraining_answers(
     assert f"{document['resident']} is NOT forgotten by ascent" in out
     assert "Escalated to retrain: pass" in out
     assert "asks to be forgotten" in err
-
-
-@pytest.mark.parametrize("held", [["mine"], [FILE], [".olvido-demo", "mine"]])
-def test_a_folder_that_no_demo_made_is_left_alone(
-    refused: Refused, here: Path, held: list[str]
-) -> None:
-    (here / "olvido-demo").mkdir()
-    for name in held:
-        (here / "olvido-demo" / name).touch()
-    refused(["demo", "--fast"], "olvido-demo holds something else", "--out")
 
 
 @pytest.mark.parametrize(
@@ -194,13 +190,10 @@ def test_a_folder_that_no_demo_made_is_left_alone(
         (["--seed", "x"], ["--seed", "olvido demo --help"]),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_made_or_removed(
+def test_wrong_input_is_refused_before_anything_is_made(
     refused: Refused, here: Path, arguments: list[str], words: list[str]
 ) -> None:
     (here / "taken").mkdir()
     (here / "taken" / "mine").touch()
     (here / "file").touch()
-    (here / "olvido-demo").mkdir()
-    for name in (FILE, ".olvido-demo"):
-        (here / "olvido-demo" / name).touch()
     refused(["demo", "--fast", *arguments], *words)

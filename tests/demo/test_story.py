@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from olvido.demo.clearing import fresh_folder
 from olvido.demo.story import Story, tell
 from olvido.errors import InputError
-from olvido.files import UNFINISHED
 from olvido.learners import Recipe
-from olvido.settings import FILE
 
 
 @dataclass(frozen=True)
@@ -102,71 +94,6 @@ def test_retraining_knows_as_little_as_never_trained(telling: Telling) -> None:
     assert telling.story.document["cost"]["share_of_retraining_tokens"] == pytest.approx(
         1, abs=0.05
     )
-
-
-@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir()], ids=["absent", "empty"])
-def test_a_free_place_is_taken(tmp_path: Path, make: Callable[[Path], Any]) -> None:
-    make(tmp_path / "place")
-    assert fresh_folder(tmp_path / "place") == tmp_path / "place"
-
-
-def test_an_earlier_demo_is_removed(telling: Telling, tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    for name in (".olvido-demo", FILE):
-        (place / name).write_bytes((telling.story.folder / name).read_bytes())
-    assert not fresh_folder(place).exists()
-
-
-def test_a_whole_demo_is_removed_and_one_that_was_broken_off(
-    telling: Telling, tmp_path: Path
-) -> None:
-    place = Path(shutil.copytree(telling.story.folder, tmp_path / "place"))
-    assert not fresh_folder(place).exists()
-    # As Ctrl-C leaves it, in the midst of a training and of an import.
-    shutil.copytree(telling.story.folder, place)
-    for name in ("demo.json", "report.html"):
-        (place / name).unlink()
-    content = b"weights"
-    step = f"step-000000010-{hashlib.sha256(content).hexdigest()}.pt"
-    for path in (
-        *(place / "models" / ".run-0123456789abcdef" / step,),
-        *(place / "data" / f"{UNFINISHED}0123456789abcdef",),
-    ):
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-    (place / "work").mkdir()
-    assert not fresh_folder(place).exists()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("thesis.md", "models/notes.txt", "files/mine.jsonl", "files/forget.jsonl"),
-        *("data/survey.parquet", "reports/mine.json", "report.html", "link"),
-    ],
-)
-def test_a_demo_with_something_of_others_in_it_is_left_as_it_is(
-    telling: Telling, tmp_path: Path, name: str
-) -> None:
-    place = Path(shutil.copytree(telling.story.folder, tmp_path / "place"))
-    if name == "link":
-        (place / name).symlink_to(telling.story.folder)
-    else:
-        (place / name).write_text('{"text": "Mine.", "source": "me"}\n')
-    before = {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
-    with pytest.raises(InputError, match=re.escape(name)):
-        fresh_folder(place)
-    assert {p: p.read_bytes() for p in place.rglob("*") if p.is_file()} == before
-
-
-@pytest.mark.parametrize("held", [["letter"], [FILE], [".olvido-demo"]])
-def test_what_somebody_else_made_is_left_alone(tmp_path: Path, held: list[str]) -> None:
-    for name in held:
-        (tmp_path / name).touch()
-    with pytest.raises(InputError, match="holds something else"):
-        fresh_folder(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(held)
 
 
 def test_a_taken_folder_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ def demo(
     terminal: Terminal,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="A new folder; without it, olvido-demo (made afresh)."),
+        typer.Option("--out", help="A new folder; without it, olvido-demo, or -2 and on."),
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A smaller town, about a minute.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of town, training and forgetting.")] = 0,
@@ -35,14 +36,13 @@ def demo(
 ) -> bool:
     """Learn a town, forget one resident, audit, publish, and write a report with pictures."""
     from olvido.cli.given.options import method_options
-    from olvido.demo.clearing import fresh_folder
     from olvido.demo.story import tell
     from olvido.errors import InputError
 
     if option and method is None:
         raise InputError("--option needs --method: options belong to a method")
     options = method_options(method, option or []) if method else {}
-    folder = out or fresh_folder(Path("olvido-demo"))
+    folder = out or _free_folder(Path("olvido-demo"))
     with stages(terminal) as stage:
         story = tell(
             folder,
@@ -68,6 +68,20 @@ def demo(
         )
     terminal.emit(told, *parts, _ending(told))
     return bool(told["verdict"] == "pass")
+
+
+def _free_folder(first: Path) -> Path:
+    """The first of `olvido-demo`, `olvido-demo-2`, ... that is not there, or empty.
+
+    An earlier demo stays: people try commands in it, with rows and models of their own.
+    """
+    others = (first.with_name(f"{first.name}-{number}") for number in count(2))
+    free = (at for at in chain([first], others) if not at.exists() or _empty(at))
+    return next(free)
+
+
+def _empty(at: Path) -> bool:
+    return at.is_dir() and not any(at.iterdir())
 
 
 def _ending(told: dict[str, Any]) -> str:

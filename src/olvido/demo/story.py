@@ -13,7 +13,6 @@ from typing import Any
 
 from olvido.audits import rephrased
 from olvido.audits.scoring import Witness
-from olvido.demo.clearing import MADE
 from olvido.demo.residents import Town, make_town
 from olvido.documents import write_document
 from olvido.errors import InputError, require_count, require_seed
@@ -149,7 +148,6 @@ def _workspace(folder: Path) -> Workspace:
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty: name a new folder with --out")
     make_folder(folder)
-    write(folder / MADE, "Made by 'olvido demo', which may remove it.\n")
     settings = Settings.load(folder, environment={})
     Store.create(settings.ledger, key=Key.create(settings.key)).close()
     write(folder / FILE, template())
