@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from olvido.accounts import Accounts
 from olvido.errors import AskedBefore, InputError
 from olvido.ledger.identity import Key, Named
 from olvido.ledger.importing import import_rows
@@ -16,6 +17,7 @@ from olvido.ledger.store import Store
 from olvido.names import loose_forms, name_forms
 from olvido.requests.burial import bury
 from olvido.requests.desk import Front, receive
+from olvido.requests.notes import note
 from olvido.requests.persons import NobodyFound
 from olvido.requests.scope import lineage_of, mentions, names_of, near_subjects, unsearched
 from olvido.settings import Settings
@@ -40,6 +42,7 @@ def front(tmp_path: Path) -> Iterator[Front]:
     settings = Settings.load(tmp_path, environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         import_rows(store, settings.data, ROWS, name="people")
+        Accounts.of(settings).new("privacy", "Eva")
         yield Front(store, settings)
 
 
@@ -210,3 +213,39 @@ def test_no_single_word_is_a_name(name: str) -> None:
     assert all(len(form) > 1 for form in name_forms(name))
     for word in name.split():
         assert name_forms(word) == frozenset() or "'" in word or "·" in word
+
+
+NAMING = [
+    *("Joan Puig rang", "ask PUIG, Joan", "JoanPuig rang", "joanpuig", "joan_puig.pdf"),
+    *("?q=joan%20puig", "joan+puig", "Joan&nbsp;Puig", "Jo\u00adan Puig", "Madonna called"),
+    *(
+        "madonna's letter",
+        "from rosanavarro",
+        "rosa.navarro wrote",
+        "Rosa Navarro",
+        "MariaJoseRoca",
+    ),
+    *("600123456 rang", "+34 600 12 34 56", "(93) 217 32 15 40", "write to ana@example.org."),
+    *("DNI 12345678Z", "12345678 Z", "X-1234567-L", "IBAN ES91 2100 0418 4502 0005 1332"),
+]
+NAMELESS = [
+    *("the person called on 2026-11-30 at 14:05", "a puig is a hill", "to the legal department"),
+    *("records r-000017 and model 6f0a1b2c3d4e were checked", "on 201126 a letter came", "OK"),
+    *("12,500 rows of 3 datasets, 1 000 000 000 tokens", "ticket 20261130", "see r-4f2a91c0b1d2"),
+]
+
+
+@pytest.mark.parametrize("text", [*NAMING, "half a \ud800 character"])
+def test_a_note_that_names_the_person_or_has_a_number_is_not_kept(front: Front, text: str) -> None:
+    also = ["Madonna", "rosa.navarro", "Maria José Roca"]
+    request = receive(front, "Joan Puig", also=also)
+    with pytest.raises(InputError) as refusal:
+        note(front, request.id, text, by="Eva")
+    assert text.split()[-1] not in str(refusal.value)
+    assert front.store.request(request.id).history == request.history
+
+
+@pytest.mark.parametrize("text", NAMELESS)
+def test_a_note_that_names_nobody_is_kept(front: Front, text: str) -> None:
+    request = receive(front, "Joan Puig", also=["Madonna", "rosa.navarro"])
+    note(front, request.id, text, by="Eva")

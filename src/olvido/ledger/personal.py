@@ -16,6 +16,9 @@ from olvido.names import TITLES, canonical_name
 _EMAIL = re.compile(r"[^\s@<>\"',;:/]+@(?:[^\s@/.]+\.)+[^\W\d_]{2,}")
 _INTERNATIONAL = re.compile(r"(?<!\w)\+[1-9](?:[ ().-]{0,2}\d){6,13}(?!\d)")
 _GROUPED = re.compile(r"(?<![\w.-])\(?\d{2,4}\)?(?:[ .-]{1,2}\d{2,4}){2,4}(?!\d)")
+_BARE = re.compile(r"(?<![\w.-])\d{9,15}(?!\w)")
+_GROUPS = 9
+_DIGITS = re.compile(r"(?:\d.*){4}")
 _DATE = re.compile(r"(?:19|20)\d\d[ .-]?[01]\d|[0-3]\d[ .-][01]\d[ .-](?:19|20)\d\d")
 # Whose something is, before a name: "mails of Jane Roe", "Tagebuch von Jane Roe".
 _OWNED = re.compile(
@@ -126,11 +129,45 @@ def _is_one(text: str) -> bool:
     first, *rest = seen.split(" ")
     if rest and first.rstrip(".") in TITLES:
         return True
+    return _has_national(seen)
+
+
+def _has_national(seen: str) -> bool:
     whole = seen.upper()
     apart = re.split(r"[\s_/|:;,]+", whole)
     parts = {*re.split(r"[\s_/|:;,.-]+", whole), *apart}
     parts |= {re.sub(r"[\s.-]", "", part) for part in (*apart, whole)}
     return any(map(_is_national, parts))
+
+
+def holds_number(text: str) -> bool:
+    """Whether somebody's address or number stands in a text that people wrote.
+
+    It knows those of `looks_personal` anywhere, in groups too, and takes every bare number of 9 to
+    15 digits for one. Days, amounts and times are none.
+
+    >>> [holds_number(t) for t in ("ring 600123456", "(ana@example.org)", "her NIE: X 1234567 L")]
+    [True, True, True]
+    >>> [holds_number(t) for t in ("since 2026-11-30 14:05", "12,500 rows of 3", "to legal")]
+    [False, False, False]
+    """
+    seen = fold(unquote(text))
+    if _EMAIL.search(seen) or _INTERNATIONAL.search(seen) or _BARE.search(seen):
+        return True
+    if any(_is_telephone(found[0]) for found in _GROUPED.finditer(seen)):
+        return True
+    said = re.split(r"[\s,;:!?()\[\]{}<>\"']+", unquote(text))
+    # In groups only in capitals: "on 201126 a letter came" has the form of a British number.
+    runs = (
+        " ".join(said[at : at + length]).rstrip(".")
+        for at in range(len(said))
+        for length in range(1, min(_GROUPS, len(said) - at) + 1)
+    )
+    return any(
+        _has_national(fold(run))
+        for run in runs
+        if _DIGITS.search(run) and (" " not in run or run == run.upper())
+    )
 
 
 def _is_telephone(found: str) -> bool:

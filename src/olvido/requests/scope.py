@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from olvido.errors import InputError
+from olvido.folding import words
 from olvido.ledger.facts import Model, Record, Request
 from olvido.ledger.identity import Key, Named, SubjectId
 from olvido.ledger.lineage import Lineage
-from olvido.ledger.personal import looks_personal
+from olvido.ledger.personal import holds_number
 from olvido.ledger.rows import stored_rows, subjects_of, text_of
 from olvido.ledger.store import Store
 from olvido.names import name_forms
+
+_LONGEST_WORD = 60
 
 
 def lineage_of(store: Store, request: Request) -> Lineage:
@@ -125,18 +132,39 @@ def condemned(store: Store, request: Request) -> tuple[Model, ...]:
 def nameless(store: Store, request: Request, text: str) -> None:
     """Refuse a text that would be kept, where it names somebody.
 
-    Told are the person of the request, by the names that it keeps digests of; and e-mail addresses,
-    telephone and national numbers and accounts, each written without spaces.
+    Told are the person of the request, by every name that was given: whole, shortened as texts
+    shorten names, of one word, written as one word or escaped; and e-mail addresses, telephone and
+    national numbers and accounts.
 
     Raises:
-        InputError: it does.
+        InputError: it does, or it is no Unicode.
     """
-    if Named(store.key, names_of(request)).in_text(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("this text is no Unicode: write it anew") from None
+    plain = unquote(html.unescape(text).replace("+", " "))
+    if any(_names(store.key, request, said) for said in {text, plain}):
         raise InputError(
             "this text names the person of the request, and it would be kept: say 'the person'"
         )
-    if any(looks_personal(word.strip(".,;:!?()[]\"'")) for word in text.split()):
+    if holds_number(text) or holds_number(plain):
         raise InputError(
             "an address or a number of a person stands in this text, and it would be kept: leave "
             "it out"
         )
+
+
+def _names(key: Key, request: Request, text: str) -> bool:
+    named = Named(key, names_of(request))
+    if named.in_text(text):
+        return True
+    said = {word for word in words(text) if 1 < len(word) <= _LONGEST_WORD}
+    if any(key.subject(word) in request.subjects for word in said):
+        return True
+    return any(named.in_text(f"{w[:a]} {w[a:b]} {w[b:]}") for w in said for a, b in _cuts(len(w)))
+
+
+def _cuts(length: int) -> Iterator[tuple[int, int]]:
+    """Where to cut a word of so many letters in two, or in three."""
+    return combinations(range(1, length + 1), 2)
