@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -96,6 +97,10 @@ def _before(
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line with these arguments; returns the exit status."""
+    if ("--workspace", "") in pairwise(arguments) or "--workspace=" in arguments:
+        # As a path it would be the folder one stands in.
+        complain("--workspace is empty: give the folder of a workspace (is a variable not set?)")
+        return 2
     try:
         status = app(list(arguments) or ["--help"], prog_name="olvido", standalone_mode=False)
     except OlvidoError as error:
