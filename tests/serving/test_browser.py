@@ -69,6 +69,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Store.open(made.ledger, key=Key.load(made.key)) as store:
         _fill(store, made)
         follow = status.path(store.key, "req-0002")
+        dataset, model = store.datasets()[0].id, store.models()[-1].id
     pages = {
         "inbox": "/",
         "filtered": "/?status=all&due=late&received=2026-11",
@@ -79,7 +80,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "certificate": "/requests/req-0001/certificate",
         "new": "/requests/new",
         "models": "/models",
+        "model": f"/models/{model}",
         "data": "/data",
+        "dataset": f"/data/{dataset}",
         "laws": "/laws",
         "log": "/log",
         "person": follow,

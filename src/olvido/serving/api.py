@@ -16,7 +16,7 @@ from olvido.requests.laws import laws as known_laws
 from olvido.requests.listing import ALL, Filter
 from olvido.requests.persons import MOST, look_up
 from olvido.requests.scope import unsearched
-from olvido.serving import status, views
+from olvido.serving import lineage, status, views
 from olvido.serving.boundary.authentication import Caller, Needs
 from olvido.serving.filing import file_quietly
 from olvido.serving.lists import Wanted
@@ -271,20 +271,26 @@ def models(caller: Lineage, limit: Number = 100, skip: Skip = 0) -> dict[str, An
     """The models that the ledger knows, parents before their children."""
     store = caller.tenant.store
     known = store.models()
-    return {"total": len(known), "models": views.models(store, known[skip : skip + limit])}
+    return {"total": len(known), "models": lineage.models(store, known[skip : skip + limit])}
 
 
 @router.get("/models/{ref}", tags=["models"])
 def model(caller: Lineage, ref: str) -> dict[str, Any]:
-    """One model by alias, id, the beginning of its id, or digest."""
+    """One model by alias, id, the beginning of its id, or digest, with what was made of it."""
     store = caller.tenant.store
-    return views.models(store, [store.model(ref)])[0]
+    return lineage.model(store, ref, lineage.named(store))
 
 
 @router.get("/datasets", tags=["data"])
 def datasets(caller: Lineage) -> dict[str, Any]:
     """Every dataset in every version, the oldest first."""
-    return {"datasets": [views.dataset(found) for found in caller.tenant.store.datasets()]}
+    return {"datasets": [lineage.dataset(found) for found in caller.tenant.store.datasets()]}
+
+
+@router.get("/datasets/{ref}", tags=["data"])
+def dataset(caller: Lineage, ref: str) -> dict[str, Any]:
+    """One dataset by id, or by name in its newest version: counts, models and requests."""
+    return lineage.one_dataset(caller.tenant.store, ref)
 
 
 @router.get("/log", tags=["evidence"])

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from olvido.ledger.facts import Model
 from olvido.requests.calendar import today
 from olvido.requests.desk import Office
 from olvido.requests.laws import laws as known_laws
+from olvido.requests.listing import ALL, Filter
 from olvido.requests.notices import languages
 from olvido.requests.notices.language import preferred
+from olvido.serving import lineage, views
 from olvido.serving import status as following
-from olvido.serving import views
 from olvido.serving.boundary.authentication import (
     COOKIE,
     DEVICE,
     UNKNOWN,
+    Caller,
     Refused,
     address,
     form_token_of,
@@ -40,6 +44,9 @@ from olvido.serving.rendering import (
 
 DEVICE_LASTS = 365 * 24 * 3600
 """Seconds for which a browser keeps that an account signed in there."""
+
+Ref = Annotated[str, Path(max_length=200)]
+"""What names a dataset or a model."""
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -168,29 +175,53 @@ def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
     known = store.models()[::-1]
     skip = within(skip, len(known))
     shown: dict[str, Any] = {
-        "models": views.models(store, known[skip : skip + ROWS]),
-        # A parent may stand on another page.
-        "page_of": {one.id: n - n % ROWS for n, one in enumerate(known)},
+        "models": lineage.models(store, known[skip : skip + ROWS]),
         **turning(len(known), skip),
     }
     return page(request, "models.html.j2", caller, **shown)
 
 
 @router.get("/models/{ref}")
-def model(caller: Lineage, ref: str) -> Response:
-    """Where a model stands among all."""
+def model(request: Request, caller: Lineage, ref: Ref) -> HTMLResponse:
+    """One model: how it was made, from what and into what, and which requests touched it."""
     store = caller.tenant.store
-    found = store.model(ref).id
-    known = [one.id for one in store.models()[::-1]]
-    place = known.index(found)
-    return RedirectResponse(f"/models?skip={place - place % ROWS}#{found}", status_code=303)
+    known = lineage.named(store)
+    found = lineage.model(store, ref, known)
+    return _with_lineage(request, caller, "model.html.j2", found, known)
 
 
 @router.get("/data")
 def data(request: Request, caller: Lineage) -> HTMLResponse:
     """Every dataset."""
-    found = [views.dataset(one) for one in caller.tenant.store.datasets()]
+    found = [lineage.dataset(one) for one in caller.tenant.store.datasets()]
     return page(request, "data.html.j2", caller, datasets=found)
+
+
+@router.get("/data/{ref}")
+def dataset(request: Request, caller: Lineage, ref: Ref) -> HTMLResponse:
+    """One dataset: what is in it, what is said of it, who learned it, which requests concern it."""
+    store = caller.tenant.store
+    found = lineage.one_dataset(store, ref)
+    found["requests"] = [{"id": one} for one in found["requests"]]
+    return _with_lineage(request, caller, "dataset.html.j2", found, lineage.named(store))
+
+
+def _with_lineage(
+    request: Request,
+    caller: Caller,
+    template: str,
+    found: dict[str, Any],
+    known: Mapping[str, Model],
+) -> HTMLResponse:
+    """A page with a drawing, and the requests as the inbox has them, the newest."""
+    rows = {row["id"]: row for row in caller.tenant.inbox.rows(Filter(status=ALL))}
+    shown: dict[str, Any] = {
+        "found": found,
+        "drawing": lineage.lineage(caller.tenant.store, found["id"], known),
+        "rows": [rows[one["id"]] | one for one in found["requests"][:ROWS]],
+        "most": ROWS,
+    }
+    return page(request, template, caller, **shown)
 
 
 @router.get("/log")

@@ -109,8 +109,15 @@ def briefly(detail: Mapping[str, Any]) -> str:
 
     >>> briefly({"id": "req-0001", "items": {"a": 1, "b": 2}})
     'id: req-0001, items: 2'
+    >>> briefly({"chat": False, "lora": None})
+    'chat: no, lora: none'
     """
-    return ", ".join(
-        f"{name}: {len(value) if isinstance(value, (list, dict)) else str(value)[:40]}"
-        for name, value in detail.items()
-    )
+    return ", ".join(f"{name}: {_brief(value)}" for name, value in detail.items())
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, (list, dict)):
+        return str(len(value))
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)[:40]

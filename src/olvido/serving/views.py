@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from olvido.accounts import Accounts
 from olvido.artifacts import KINDS, Way
 from olvido.documents import read_document
 from olvido.errors import StateError
-from olvido.ledger.facts import Dataset, LogEntry, Model, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import LogEntry, Request, RequestKind, RequestStatus
 from olvido.ledger.signing import PublicKey, public_file
 from olvido.ledger.store import Store
 from olvido.requests import desk
@@ -25,44 +24,6 @@ from olvido.requests.notices.language import DECIDING, UNTAUGHT
 from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
 from olvido.serving.status import Receipt
-
-
-def models(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
-    """Models: how each came to be, what it learned and what it forgot."""
-    # An id is a digest, made anew each time it is asked for.
-    named = {one.id: one for one in found}
-    uses, aliases = store.uses_in_brief(named), store.aliases()
-    return [
-        {
-            "id": identifier,
-            "digest": str(one.digest),
-            "learner": one.learner,
-            "method": one.method,
-            "parents": list(one.parents),
-            "aliases": sorted(name for name, known in aliases.items() if known == identifier),
-            "seed": one.seed,
-            "data": [asdict(use) for use in uses.get(identifier, ())],
-            "created_at": one.created_at.isoformat(),
-        }
-        for identifier, one in named.items()
-    ]
-
-
-def dataset(found: Dataset) -> dict[str, Any]:
-    """One version of a dataset, and what its owner says of it."""
-    about = found.documentation
-    return {
-        "id": found.id,
-        "name": found.name,
-        "version": found.version,
-        "root": str(found.root),
-        "rows": found.rows,
-        "parent": found.parent,
-        "licence": about.licence,
-        "source_class": about.source_class.value,
-        "description": about.description,
-        "created_at": found.created_at.isoformat(),
-    }
 
 
 def entry(found: LogEntry) -> dict[str, Any]:

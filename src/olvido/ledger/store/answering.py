@@ -18,7 +18,8 @@ from olvido.ledger.facts import (
     Wish,
 )
 from olvido.ledger.identity import SubjectId
-from olvido.ledger.store import closure, requests
+from olvido.ledger.store import closure, concerning, datasets, requests
+from olvido.ledger.store.concerning import Counts, Touch
 from olvido.ledger.store.logged import Logged
 
 
@@ -139,6 +140,18 @@ class Answering(Logged):
         """A request by id. Raises UnknownName."""
         with self._read() as connection:
             return requests.find(connection, identifier)
+
+    def concerning(self, dataset: str) -> tuple[Counts, frozenset[str]]:
+        """Counts of a dataset's records, and the requests that concern it. Raises UnknownName."""
+        with self._read() as connection:
+            found = datasets.find(connection, dataset, None)
+            counts = concerning.count(connection, found)
+            return counts, concerning.of_dataset(connection, found)
+
+    def touching(self, model: str) -> tuple[Touch, ...]:
+        """What requests had to do with the model of this id, the oldest request first."""
+        with self._read() as connection:
+            return concerning.of_model(connection, model)
 
     def closure(self, request: str) -> tuple[ClosureItem, ...]:
         """What was found to hold a request's data, and how each thing left. Raises UnknownName."""
