@@ -65,6 +65,7 @@ WORKING: dict[str, list[str]] = {
     "request plan": ["req-0001", "--model", "previous"],
     "request run": ["req-0002", "--method", "retrain", "--references", "1"],
     "request approve": ["req-0002", "--by", "Marta"],
+    "request export": ["req-0002", "--out", "a", "--by", "Marta", "--unchecked", "seen"],
     "request import": ["requests.csv"],
     "request note": ["req-0001", "--text", "a look", "--by", "Marta"],
     "request assign": ["req-0001", "--to", "Marta", "--by", "Marta"],
@@ -146,6 +147,7 @@ WRONG: dict[str, list[str]] = {
     "request assign": ["req-0001", "--to", "Nobody", "--by", "Marta"],
     "request close": ["req-0001", "--erase", "nothing"],
     "request again": ["req-9999"],
+    "request export": ["req-0001", "--out", "x", "--by", "Marta"],
     "request report": ["req-9999"],
     "request list": ["--workspace", "nowhere"],
     "request show": ["req-9999"],
@@ -259,7 +261,8 @@ def test_json_is_one_document_and_nothing_else(
         accounts.set_password("Oriol", "seven green foxes wait", role="auditor")
     if "req-0002" in WORKING[name]:
         asks = city_of_twelve.residents[1].name
-        assert olvido("request", "new", "--subject", asks, "--law", "gdpr")[0] == 0
+        kind = "access" if name == "request export" else "erasure"
+        assert olvido("request", "new", "--subject", asks, "--law", "gdpr", "--kind", kind)[0] == 0
     if name == "data replay":
         assert olvido("data", "tombstones", "buried.json")[0] == 0
     if name == "request approve":

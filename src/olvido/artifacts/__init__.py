@@ -12,9 +12,10 @@ from pathlib import Path
 
 from olvido.artifacts import shapes
 from olvido.artifacts.kind import Holds, Kind, Way, Who
-from olvido.artifacts.shapes import GENERATOR, NOTE, header, owned, remove, remove_model
+from olvido.artifacts.shapes import ACCESS, GENERATOR, NOTE, header, owned, remove, remove_model
 
 __all__ = [
+    "ACCESS",
     "APART",
     "GENERATOR",
     "KINDS",
@@ -258,6 +259,16 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.requests.workflow.forgetting",),
         shape=shapes.is_result,
+        told=True,
+    ),
+    Kind(
+        "access",
+        "what a person was told of their own data, with their rows",
+        frozenset({_H.ROWS, _H.NAMES}),
+        who=Who.ALL,
+        others=False,
+        writers=("olvido.requests.rights.access",),
+        shape=shapes.is_access,
         told=True,
     ),
     Kind(

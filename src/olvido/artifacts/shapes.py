@@ -23,6 +23,8 @@ NOTE = "olvido.json"
 """What a model's folder says of its training."""
 GENERATOR = '<meta name="generator" content="Olvido">'
 """Stands in every page that is written to a file."""
+ACCESS = '<meta name="olvido" content="access">'
+"""Stands in the page of a person's own data, besides."""
 
 _RUN = re.compile(r"\.run-[0-9a-f]{16}")
 _SCORES = re.compile(r"sha256-[0-9a-f]{64}")
@@ -309,6 +311,12 @@ def is_page(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return GENERATOR.encode() in file.read(4096)
+
+
+def is_access(path: Path) -> bool:
+    if path.suffix == ".html":
+        return is_page(path) and ACCESS.encode() in path.read_bytes()[:4096]
+    return _document(path).get("form") == "olvido-access"
 
 
 def is_demo(path: Path) -> bool:

@@ -179,5 +179,11 @@ def _said(value: Any) -> Any:
     if isinstance(value, list):
         return "\n".join(map(str, value))
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {said}" for name, said in value.items() if said is not None)
+        said = {name: _said(one) for name, one in value.items() if one not in (None, [])}
+        return "\n".join(
+            f"{name}:\n  {str(one).replace(chr(10), chr(10) + '  ')}"
+            if isinstance(value[name], dict | list)
+            else f"{name}: {one}"
+            for name, one in said.items()
+        )
     return value

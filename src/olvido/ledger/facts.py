@@ -64,6 +64,12 @@ class RequestKind(StrEnum):
     POISON = "poison"
     OUTDATED = "outdated"
     DESTROY = "destroy"
+    ACCESS = "access"
+
+    @property
+    def forgets(self) -> bool:
+        """Whether models are changed for it; where not, nothing is planned, run or erased."""
+        return self is not RequestKind.ACCESS
 
 
 class RequestStatus(StrEnum):

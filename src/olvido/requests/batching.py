@@ -55,7 +55,7 @@ class Batch:
 
 def _answerable(request: Request) -> bool:
     ready = request.status in _READY or needs_decision(request)
-    return ready and request.kind is not RequestKind.DESTROY
+    return ready and request.kind.forgets and request.kind is not RequestKind.DESTROY
 
 
 def batches(

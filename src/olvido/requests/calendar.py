@@ -52,6 +52,8 @@ def as_received(request: Request, settings: Settings) -> Settings:
 def law_of(request: Request, settings: Settings) -> Law | None:
     """The law that a request was entered under, word for word as on that day; None without one.
 
+    It is what that law says of requests of this kind.
+
     Raises:
         StateError: what it said then is not in the request.
     """
@@ -69,7 +71,7 @@ def law_of(request: Request, settings: Settings) -> Law | None:
             f"request {request.id} was received under {law.name!r} and now names {request.law!r}: "
             "restore the ledger from a backup"
         )
-    return law
+    return law.concerning(request.kind)
 
 
 def unedited(law: Law, requests: Iterable[Request]) -> None:

@@ -95,8 +95,8 @@ def wish(
         subject: the person or rights holder, as the data's subject column names them, or their
             digest; only of a name can texts be found that mention it.
         also: other names of the same person: the request is about all records of any of them.
-        kind: erasure and opt-out are about a subject (an opt-out also about a source), poison about
-            a source, outdated about records, destroy about a model.
+        kind: erasure, opt-out and access are about a subject (an opt-out also about a source),
+            poison about a source, outdated about records, destroy about a model.
         source: as the data's source column names it.
         dataset, records: facts that are out of date.
         model: the one to be destroyed.
@@ -203,6 +203,7 @@ _ABOUT = {
     RequestKind.POISON: ("source",),
     RequestKind.OUTDATED: ("records",),
     RequestKind.DESTROY: ("model",),
+    RequestKind.ACCESS: ("subject",),
 }
 _RECORDS: Words = (
     "the dataset and the ids of its records (",
@@ -270,6 +271,7 @@ def approve(
         UnknownName: there is no such account.
     """
     request = office.store.request(identifier)
+    demand_forgetting(request)
     if request.status is not _S.PLANNED:
         raise InputError(
             f"request {identifier} is {request.status}: what is approved is a plan, made by "
@@ -289,6 +291,16 @@ def approve(
     elif request.kind is not RequestKind.DESTROY and serving is not None:
         detail["order"] = {"model": serving.id}
     return office.store.advance_request(identifier, _S.APPROVED, detail)
+
+
+def demand_forgetting(request: Request) -> None:
+    """Refuse to change anything for a request that only asks what is held. Raises InputError."""
+    if not request.kind.forgets:
+        raise InputError(
+            f"request {request.id} is of kind {request.kind}: no model is changed and nothing is "
+            f"erased for it. Write what is held with 'olvido request export {request.id} --out "
+            "FOLDER --by ACCOUNT'"
+        )
 
 
 def approvals(request: Request) -> tuple[str, ...]:

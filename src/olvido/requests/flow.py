@@ -13,7 +13,7 @@ from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
 from olvido.requests.attempts import prepare, tried
 from olvido.requests.certificate import issue
-from olvido.requests.desk import needs_decision
+from olvido.requests.desk import demand_forgetting, needs_decision
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.scope import lineage_of
@@ -62,6 +62,7 @@ def plan(
     """
     for identifier in identifiers:
         request = workspace.store.request(identifier)
+        demand_forgetting(request)
         if not request.status.pending:
             raise _ended(request)
     if ref != SERVING:
@@ -204,6 +205,7 @@ def attempt(
         Level.named(level)
     asked = [workspace.store.request(identifier) for identifier in identifiers]
     for request in asked:
+        demand_forgetting(request)
         _require_ready(request)
     stage("Planning")
     found, choice = plan(workspace, *identifiers, ref=ref, probes=probes, within=within)

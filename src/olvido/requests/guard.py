@@ -14,7 +14,7 @@ from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Guarantee, Request
 from olvido.ledger.identity import Named
 from olvido.ledger.store import Store
-from olvido.requests.desk import Office
+from olvido.requests.desk import Office, demand_forgetting
 from olvido.requests.scope import names_of
 
 WITHHELD = "(withheld: somebody asked to be forgotten)"
@@ -25,11 +25,12 @@ def suppress(office: Office, identifier: str) -> Request:
 
     Raises:
         UnknownName: no such request.
-        InputError: it is about no person, or about one whom no form of a name tells: a single word,
-            or a digest.
+        InputError: it asks for no forgetting, or is about no person, or about one whom no form of a
+            name tells: a single word, or a digest.
         StateError: it has ended.
     """
     request = office.store.request(identifier)
+    demand_forgetting(request)
     if request.subject is None:
         raise InputError(
             f"request {identifier} names no subject: no answer can be told to be about it"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from olvido.ledger.facts import ClosureItem, Request, RequestKind, RequestStatus
 from olvido.requests.calendar import again_by
@@ -12,6 +14,8 @@ from olvido.requests.desk import APPROVALS, Office, approvals, needs_decision
 TEAM, ENGINEER, WORKER, PERSON = "the privacy team", "an engineer", "the worker", "the person"
 
 _S = RequestStatus
+EXPORTED = "exported"
+"""Marks the step by which a person's data were written down for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ def next_step(office: Office, request: Request) -> Step:
     """What a request waits for, or what may still be done with it."""
     one = request.id
     plan = f"olvido request plan {one}"
+    if not request.kind.forgets and (step := _to_tell(request)) is not None:
+        return step
     if request.status in (_S.RECEIVED, _S.IDENTIFIED):
         if request.kind is RequestKind.DESTROY:
             return Step(ENGINEER, "Plan what is to be destroyed.", plan)
@@ -69,6 +75,32 @@ def next_step(office: Office, request: Request) -> Step:
         return Step(TEAM, says, f"olvido request again {one}")
     says = "It was called off. Whoever wants it after all takes it up again."
     return Step(TEAM, says, f"olvido request resume {one}")
+
+
+def _to_tell(request: Request) -> Step | None:
+    """The next step of a request that only asks what is held; None where any request's holds."""
+    if request.status is _S.RECEIVED:
+        says = "Check who asks, and note it: whoever is answered gets the person's data."
+        return Step(TEAM, says, f"olvido request identify {request.id} --by NAME")
+    if request.status not in (_S.IDENTIFIED, _S.LOCATED):
+        return None
+    if exported(request) is None:
+        says = "Write down what is held about the person, and look at it before it is sent."
+        command = f"olvido request export {request.id} --out FOLDER --by NAME"
+        return Step(TEAM, says, command)
+    says = (
+        "Send the person what was written, with the letter that fits; then close it, and remove "
+        "the folder."
+    )
+    return Step(TEAM, says, f"olvido request close {request.id}")
+
+
+def exported(request: Request) -> Mapping[str, Any] | None:
+    """What was written last for a request for access: by whom, when, the document's digest."""
+    for step in reversed(request.history):
+        if EXPORTED in step.detail:
+            return {**step.detail[EXPORTED], "at": step.at}
+    return None
 
 
 def identity_checked(request: Request) -> date | None:

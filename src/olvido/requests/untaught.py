@@ -12,7 +12,7 @@ from olvido.ledger.lineage import Holding
 from olvido.ledger.serving import PREVIOUS, SERVING
 from olvido.ledger.store import Store
 from olvido.requests.burial import bury
-from olvido.requests.desk import Office
+from olvido.requests.desk import Office, demand_forgetting
 from olvido.requests.scope import lineage_of
 
 _S = RequestStatus
@@ -60,7 +60,9 @@ def untaught(store: Store, request: Request, ref: str = SERVING) -> Untaught | N
 
     Raises:
         UnknownName: no such model.
+        InputError: it is of a kind for which none ever has.
     """
+    demand_forgetting(request)
     if request.kind is RequestKind.DESTROY or not request.status.open:
         return None
     found, aliases = lineage_of(store, request), store.aliases()

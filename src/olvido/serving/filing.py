@@ -24,7 +24,7 @@ from olvido.requests.laws import Clock, deadline, find_law
 from olvido.requests.persons import look_up
 from olvido.serving.status import Receipt
 
-KINDS = (RequestKind.ERASURE, RequestKind.OPT_OUT)
+KINDS = (RequestKind.ERASURE, RequestKind.OPT_OUT, RequestKind.ACCESS)
 """What may be filed for a person."""
 STEP = 0.25
 """Seconds: an answer comes at a multiple of this, so that its time tells nothing."""
@@ -58,7 +58,7 @@ def _file(office: Office, names: Sequence[str], kind: str, law: str | None) -> R
         )
     at = datetime.now(UTC)
     try:
-        due = _due(office, law, at)
+        due = _due(office, kind, law, at)
     except InputError:
         raise InputError("expected a law by its short name, like gdpr, or none") from None
     store = office.store
@@ -80,12 +80,12 @@ def _file(office: Office, names: Sequence[str], kind: str, law: str | None) -> R
     return Receipt(made.id, at, due, first=True)
 
 
-def _due(office: Office, law: str | None, at: datetime) -> date | None:
+def _due(office: Office, kind: str, law: str | None, at: datetime) -> date | None:
     if law is None:
         return None
     settings = office.settings
     return deadline(
-        find_law(law, workspace=settings.workspace),
+        find_law(law, workspace=settings.workspace).concerning(kind),
         Clock(received=today(settings, at)),
         today=today(settings, at),
         holidays=settings.holidays,

@@ -196,7 +196,7 @@ class Written:
             self.requests.append("req-0001")
             for step in (
                 *(_learns, _saves, _forgets, _audits, _compares, _looks, _breaks_off),
-                *(_answers, _restores, _tells, _erases),
+                *(_answers, _gives, _restores, _tells, _erases),
             ):
                 step(self)
 
@@ -327,6 +327,14 @@ def _asks(at: Written, request: str) -> None:
     at.olvido("request", "wait", request, "--for", "clarification", "--why", "there are two")
     at.olvido("notice", request, *letter, "--out", at.folder / "letter.txt")
     at.olvido("request", "resume", request)
+
+
+def _gives(at: Written) -> None:
+    """The one who asked to be forgotten asks what is held, too."""
+    with at.opened() as workspace:
+        request = receive(workspace, at.second, kind="access")
+    out = ("--out", at.folder / "answer", "--by", "Eva", "--unchecked", "it was checked before")
+    at.olvido("request", "export", request.id, *out)
 
 
 def _restores(at: Written) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from olvido.cli.answering.front import Id, day, described, fronted
-from olvido.cli.answering.many import commands
+from olvido.cli.answering.front import Id, day, described, fronted, show
+from olvido.cli.answering.rights import commands
 from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import InputError
 
@@ -52,12 +52,23 @@ def close(
     ] = None,
 ) -> bool:
     """Show all that still holds the data, give each its exit, and close when none is blank."""
+    from olvido.ledger.facts import RequestKind
     from olvido.requests.certificate import issue
     from olvido.requests.closure import close as finish
     from olvido.requests.closure import closure, looked_into, settle
+    from olvido.requests.rights import close_access
     from olvido.requests.untaught import concluded
 
+    given = (erase, whole, done, expires, cannot, unrelated, search)
     with fronted(terminal) as front:
+        if front.store.request(identifier).kind is RequestKind.ACCESS:
+            if any(given):
+                raise InputError(
+                    f"request {identifier} is of kind access: nothing is erased for it, so there "
+                    "are no exits to give"
+                )
+            show(terminal, front, close_access(front, identifier), "Closed.")
+            return True
         settle(
             front,
             identifier,

@@ -48,7 +48,7 @@ def new(
         typer.Option("--also", metavar="NAME", help="Another name of the same person, or e-mail."),
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="erasure, opt-out, poison, outdated or destroy.")
+        str, typer.Option("--kind", help="erasure, opt-out, poison, outdated, destroy or access.")
     ] = "erasure",
     law: Annotated[
         str | None, typer.Option("--law", help="Under which: see 'olvido laws'.")
@@ -100,6 +100,7 @@ def new(
             hints = (f" {hint}" for hint in also_meant(error.near))
             raise InputError(*error.args, *hints) from None
         following = "plan" if model else "locate"
+        following = following if request.kind.forgets else "identify"
         found = [{"name": name, "records": person.counts[name]} for name in person.counts]
         show(
             terminal,
@@ -108,7 +109,8 @@ def new(
             *(f"{one['name']}: {one['records']} records" for one in found),
             *also_meant(person.near),
             *filter(None, [untold(unsearched(request))]),
-            f"Next: olvido request {following} {request.id}",
+            f"Next: olvido request {following} {request.id}"
+            + (" --by ACCOUNT" if following == "identify" else ""),
             found=found,
             unsearched=unsearched(request),
         )
@@ -138,7 +140,10 @@ def identify(terminal: Terminal, identifier: Id, by: _By) -> None:
 
     with fronted(terminal) as front:
         request = desk.identify(front, identifier, by=by)
-        show(terminal, front, request, f"Next: olvido request locate {identifier}")
+        following = f"locate {identifier}"
+        if not request.kind.forgets:
+            following = f"export {identifier} --out FOLDER --by ACCOUNT"
+        show(terminal, front, request, f"Next: olvido request {following}")
 
 
 @commands.command()

@@ -80,6 +80,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
         request = workspace.store.request(identifier)
         near = near_subjects(workspace.store, request)
         mentioned = mentions(workspace.store, workspace.settings.data, request)
+    following = "plan" if request.kind.forgets else "export"
     models = [
         {
             "id": state.model.id,
@@ -111,7 +112,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
             for dataset, ids in mentioned.items()
         ),
         *filter(None, [untold(unsearched(request))]),
-        f"Next: olvido request plan {identifier}",
+        f"Next: olvido request {following} {identifier}",
     )
 
 

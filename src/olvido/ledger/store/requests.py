@@ -40,6 +40,20 @@ _NEXT: Mapping[RequestStatus, frozenset[RequestStatus]] = {
 }
 
 
+_FORGETTING = frozenset({_S.PLANNED, _S.APPROVED, _S.RUNNING, _S.AUDITED, _S.PUBLISHED})
+"""What only a request for which a model is changed comes to."""
+
+
+def _next(request: Request) -> frozenset[RequestStatus]:
+    """Where the status of a request leads."""
+    found = _NEXT[request.status]
+    if request.kind.forgets:
+        return found
+    # What is asked is told, and that is all: from what was found to the end.
+    told = {_S.CLOSED} if request.status is _S.LOCATED else set()
+    return (found - _FORGETTING) | told
+
+
 def add(change: Change, wish: Wish) -> Request:
     """Insert a request as received. Raises AskedBefore where an open one asks the same."""
     connection, table = change.connection, schema.requests
@@ -115,7 +129,7 @@ def advance(
 
     Raises InputError where its status does not lead there.
     """
-    allowed = _NEXT[request.status] | ({request.status} if request.status.open else set())
+    allowed = _next(request) | ({request.status} if request.status.open else set())
     if status not in allowed:
         ways = ", ".join(s for s in RequestStatus if s in allowed) or "nothing: it has ended"
         raise InputError(

@@ -18,7 +18,7 @@ from olvido.requests.certificate.claims import overclaims, utility
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.certificate.envelope import seal, statement_of
 from olvido.requests.certificate.shape import AUDIT, VERSION
-from olvido.requests.desk import Office
+from olvido.requests.desk import Office, demand_forgetting
 from olvido.requests.limits import LIMITS
 from olvido.requests.untaught import concluded
 
@@ -38,12 +38,14 @@ def issue(office: Office, identifier: str) -> Path:
 
     Raises:
         UnknownName: no such request.
+        InputError: it asks for no forgetting.
         StateError: it was not answered, the log, the ledger and the report disagree, the evidence
             does not carry what would be claimed, or what was made does not hold itself; then
             nothing is written.
     """
     store = office.store
     request = store.request(identifier)
+    demand_forgetting(request)
     key = store.signer(office.settings.signing_key)
     if not (found := store.verify_log()).sound:
         raise StateError(

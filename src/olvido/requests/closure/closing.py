@@ -17,7 +17,7 @@ from olvido.requests.closure.erasing import erase
 from olvido.requests.closure.inventory import OUTSIDE, UNTOLD, inventory
 from olvido.requests.closure.places import digest_at, item_at, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
-from olvido.requests.desk import Office, deciding
+from olvido.requests.desk import Office, deciding, demand_forgetting
 from olvido.requests.limits import LONGEST, sayable
 from olvido.requests.scope import nameless
 
@@ -297,6 +297,7 @@ def close(
 
 def _answered(office: Office, identifier: str) -> Request:
     request = office.store.request(identifier)
+    demand_forgetting(request)
     if request.status not in (RequestStatus.PUBLISHED, RequestStatus.CLOSED):
         raise StateError(
             f"request {identifier} is {request.status}: its closure begins when a model that has "

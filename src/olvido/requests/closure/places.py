@@ -12,15 +12,20 @@ from pathlib import Path
 from olvido.artifacts import KINDS
 from olvido.requests.desk import Office
 
+GIVEN = "access-folder"
+"""What the log calls a folder into which a person's own data are written, as they asked for."""
+
 _PLACED = ("export", "file", "mention", "link", "unread", "weights", "foreign")
 
 
 def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """The folders that are looked into: the workspace, those that its settings name, and these."""
+    """The folders that are looked into: the workspace, those that its settings name, those into
+    which people's own data were written for them, and these."""
     settings = office.settings
     every = [
         *(settings.workspace, settings.models, settings.data),
         *(settings.reports, settings.certificates, *search),
+        *(Path(entry.detail["path"]) for entry in office.store.events(GIVEN)),
     ]
     found = dict.fromkeys(folder.resolve() for folder in every if folder.is_dir())
     return tuple(f for f in found if not any(other in f.parents for other in found))

@@ -184,7 +184,8 @@ def _because(law: Law, start: date, clock: Clock, stopped: bool) -> str:
     if law.answer.number is None:
         later = law.begins is not None and start < law.begins
         applies = f" (applies from {law.begins})" if later else ""
-        return f"{law.title}, {law.answer.article}: {law.answer.says}{applies}"
+        named = ", ".join(filter(None, (law.title, law.answer.article)))
+        return f"{named}: {law.answer.says}{applies}"
     parts = [f"{law.answer} from {start} ({law.title}, {law.answer.article})"]
     if law.begins is not None and start < law.begins:
         parts.append(f"which applies from {law.begins}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +81,35 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """What a law says of another right than erasure: access to one's data, or their rectification.
+
+    Attributes:
+        given: whether the law gives this right at all.
+        articles: which of its articles do.
+        answer, confirm, extension: as of a `Law`.
+        told: what has to be told with the answer.
+        source, dated, confidence: where this was read, when, and how sure it is.
+        note: what else there is to know.
+    """
+
+    given: bool
+    articles: tuple[str, ...]
+    answer: Term
+    confirm: Term | None = None
+    extension: Term | None = None
+    told: tuple[str, ...] = ()
+    source: str
+    dated: date
+    confidence: Confidence
+    note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Law:
     """What one regime says of a request to be forgotten. Not legal advice.
 
@@ -102,6 +131,7 @@ class Law:
         recourse: where the person may turn.
         source, dated, confidence: where this was read, when, and how sure it is.
         note: what else there is to know.
+        access, rectification: what it says of these rights; None: its file does not say.
     """
 
     name: str
@@ -129,36 +159,52 @@ class Law:
     dated: date
     confidence: Confidence
     note: str | None = None
+    access: Provision | None = None
+    rectification: Provision | None = None
+
+    def concerning(self, kind: str) -> Law:
+        """The law as it holds for requests of a kind, whose periods and articles may be others.
+
+        Where the file says nothing of the kind's right there is no number, and none is made up.
+
+        >>> from olvido.requests.laws import find_law
+        >>> str(find_law("lgpd").concerning("access").answer), str(find_law("lgpd").answer)
+        ('15 calendar days', 'no statutory number')
+        """
+        if kind not in _RIGHTS:
+            return self
+        found = getattr(self, kind)
+        shown: dict[str, Any] = {"fetch": None, "again": None, "before": (), "keeps": ()}
+        if found is None:
+            says = f"its file does not say how a request of the kind {kind} is answered"
+            shown |= {"answer": Term(None, None, "", says), "confirm": None, "extension": None}
+            return replace(self, articles=(), told=(), note=None, **shown)
+        same = ("articles", "answer", "confirm", "extension", "told", "source", "dated")
+        shown |= {name: getattr(found, name) for name in (*same, "confidence", "note")}
+        return replace(self, **shown)
+
+    def gives(self, kind: str) -> bool | None:
+        """Whether it gives the right that requests of a kind rest on; None: its file is silent."""
+        if kind not in _RIGHTS:
+            return self.erasure
+        found = getattr(self, kind)
+        return None if found is None else found.given
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: value.to_dict()
-            if isinstance(value, Term)
-            else value.isoformat()
-            if isinstance(value, date)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in values.items()
-        }
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """The law that `to_dict` gave. Raises InputError or UnknownName on anything else."""
-        values = {
-            name: {n: v for n, v in value.items() if v is not None}
-            if isinstance(value, Mapping)
-            else value
-            for name, value in found.items()
-            if value is not None
-        }
-        for name in ("dated", *({"begins"} & values.keys())):
+        values: dict[str, Any] = _said(found)
+        dates = [(values, name) for name in ("dated", *({"begins"} & values.keys()))]
+        dates += [(values[name], "dated") for name in _RIGHTS if name in values]
+        for holder, name in dates:
             try:
-                values[name] = date.fromisoformat(found[name])
+                holder[name] = date.fromisoformat(holder[name])
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"expected {name!r} as a day, got {found.get(name)!r}") from error
+                raise InputError(f"expected {name!r} as a day, got {holder.get(name)!r}") from error
         return cls(**_values(values))
 
     @classmethod
@@ -182,6 +228,23 @@ class Law:
             raise InputError(f"{path}: {error}") from None
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Term | Provision):
+        return value.to_dict()
+    if isinstance(value, date):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _said(value: Any) -> Any:
+    """A table without what it leaves open, all through."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _said(one) for name, one in value.items() if one is not None}
+
+
+_RIGHTS = ("access", "rectification")
+"""The kinds of requests that rest on a right of their own; the others rest on erasure."""
 _TERMS = ("answer", "confirm", "extension", "complaint", "fetch", "again")
 _LISTS = ("articles", "told", "refused", "before", "keeps")
 _CHOICES: Mapping[str, type[StrEnum]] = {
@@ -191,9 +254,16 @@ _CHOICES: Mapping[str, type[StrEnum]] = {
     "confidence": Confidence,
 }
 _OPTIONAL = (
-    "confirm", "extension", "complaint", "fetch", "again", "begins", "before", "keeps", "note"
+    "confirm", "extension", "complaint", "fetch", "again", "begins", "before", "keeps", "note",
+    *_RIGHTS,
 )  # fmt: skip
-_KINDS: Mapping[str, type] = {"version": int, "erasure": bool, "dated": date, "begins": date}
+_KINDS: Mapping[str, type] = {
+    "version": int,
+    "erasure": bool,
+    "given": bool,
+    "dated": date,
+    "begins": date,
+}
 
 
 def _values(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,20 +273,44 @@ def _values(found: Mapping[str, Any]) -> dict[str, Any]:
             raise UnknownName("entry", name, known)
     for name in sorted(known - set(_OPTIONAL) - found.keys(), key=lambda n: n != "source"):
         raise InputError(f"there is no {name!r}: a law needs its {name}")
-    values = {name: _value(name, value) for name, value in found.items()}
+    values = {name: _value(name, value) for name, value in found.items() if name not in _RIGHTS}
+    # Where they were read is where the rest was, unless they say so.
+    read: dict[str, Any] = {name: values[name] for name in ("source", "dated")}
+    for name in _RIGHTS:
+        if name in found:
+            values[name] = _provision(name, found[name], read)
     if not _NAME.fullmatch(values["name"]):
         raise InputError(
             f"expected 'name' in small letters, digits and hyphens, got {values['name']!r}"
         )
+    _require_extension(values)
+    for name in ("fetch", "again"):
+        if name in values and values[name].number is None:
+            raise InputError(f"{name!r} needs a number: without one leave it out")
+    return values
+
+
+def _provision(name: str, found: Any, read: dict[str, Any]) -> Provision:
+    if not isinstance(found, dict):
+        raise InputError(f"expected {name!r} as a table, got {found!r}")
+    known = {field.name for field in fields(Provision)}
+    for entry in found:
+        if entry not in known:
+            raise UnknownName(f"entry of {name}", entry, known)
+    said = {entry: _value(entry, value) for entry, value in found.items()}
+    for entry in ("given", "articles", "answer", "confidence"):
+        if entry not in said:
+            raise InputError(f"{name!r} has no {entry!r}")
+    _require_extension(said)
+    return Provision(**read | said)
+
+
+def _require_extension(values: Mapping[str, Any]) -> None:
     extension = values.get("extension")
     if extension is not None and (extension.number is None or values["answer"].number is None):
         raise InputError("an extension needs a number, and so does the answer that it puts off")
     if extension is not None and not extension.notice:
         raise InputError("an extension needs its 'notice': what has to be told, and by when")
-    for name in ("fetch", "again"):
-        if name in values and values[name].number is None:
-            raise InputError(f"{name!r} needs a number: without one leave it out")
-    return values
 
 
 def _value(name: str, value: Any) -> Any:

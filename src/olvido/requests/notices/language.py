@@ -15,6 +15,20 @@ from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus
 KINDS = ("received", "needs-information", "extension", "done", "partly-done", "refused")
 """What there is to write about."""
 
+OWN = ("access-received", "access-extension", "access-done")
+"""Templates of a kind of request that has words of its own for what there is to write about."""
+
+ACCESS = (
+    *("title", "request", "records", "none", "dataset", "since", "source", "licence", "consent"),
+    *("consent-granted", "consent-withdrawn", "consent-unknown", "consent-not-required"),
+    *("collected", "unused", "gone", "shared", "withheld", "unsaid", "why", "description"),
+    *("purpose", "basis", "retention", "creator", "models", "no-models", "model", "made", "state"),
+    *("learned", "uses", "serves", "holds", "forgotten", "without", "destroyed", "recipients"),
+    *("given-out", "mentions", "mentioned", "unsearched", "unknown", "cannot-outside"),
+    *("cannot-recipients", "cannot-learned", "cannot-others", "rights", "ask"),
+)
+"""What the page says on which a person's own data are told."""
+
 UNTAUGHT = "untaught"
 """Stands among the guarantees for what no model in use had learned."""
 
@@ -49,7 +63,8 @@ class Language:
         page: words of the page on which a request is followed, by name (`PAGE`).
         states: how far a request has come, to whoever asked, by status; `untaught` where nothing
             in use had to change, `deciding` where the team has to decide.
-        notices: the letters' templates (Jinja), by kind.
+        access: words of the page on which a person's own data are told, by name (`ACCESS`).
+        notices: the letters' templates (Jinja), by kind; `OWN` are those of a kind of request.
     """
 
     code: str
@@ -63,7 +78,12 @@ class Language:
     artefacts: Mapping[str, str]
     page: Mapping[str, str]
     states: Mapping[str, str]
+    access: Mapping[str, str]
     notices: Mapping[str, str]
+
+    def template(self, letter: str, kind: str) -> str:
+        """The template of a letter about a request of a kind."""
+        return self.notices.get(f"{kind}-{letter}", self.notices[letter])
 
     def day(self, day: date) -> str:
         """A day as people write it."""
@@ -84,7 +104,8 @@ class Language:
             ("guarantee", [*(guarantee.value for guarantee in Guarantee), UNTAUGHT]),
             ("page", PAGE),
             ("states", [*(status.value for status in RequestStatus), UNTAUGHT, DECIDING]),
-            ("notices", KINDS),
+            ("access", ACCESS),
+            ("notices", (*KINDS, *OWN)),
         ):
             for name in needed:
                 if not str(found[table].get(name, "")).strip():

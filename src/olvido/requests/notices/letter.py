@@ -20,6 +20,7 @@ from olvido.requests.certificate import certificates_of, check
 from olvido.requests.certificate.answer import ANSWER
 from olvido.requests.certificate.closing import UNSEEN, closure_of
 from olvido.requests.desk import Office, needs_decision
+from olvido.requests.guidance import exported
 from olvido.requests.laws import Law, deadline, find_law
 from olvido.requests.notices.language import KINDS, UNTAUGHT, Language, find_language
 from olvido.requests.untaught import concluded
@@ -106,7 +107,7 @@ def letter(
                 f"request {identifier} was received under the law {rules.name!r}, whose days and "
                 f"recourse hold for it, not those of {named.name!r}: leave the law out"
             )
-        rules = rules or named
+        rules = rules or named.concerning(request.kind)
     if rules is None:
         raise InputError(
             f"request {identifier} names no law, and the person must be told where to turn: name "
@@ -118,7 +119,7 @@ def letter(
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    text = environment.from_string(words.notices[kind]).render(facts, reason=reason)
+    text = environment.from_string(words.template(kind, request.kind)).render(facts, reason=reason)
     return Letter(identifier, kind, language, _wrapped(text))
 
 
@@ -129,6 +130,9 @@ def fitting(office: Office, request: Request) -> tuple[str, ...]:
         return ("refused",)
     if status is RequestStatus.CANCELLED:
         return ()
+    told = (RequestStatus.IDENTIFIED, RequestStatus.LOCATED, RequestStatus.CLOSED)
+    if not request.kind.forgets and status in told and exported(request):
+        return ("done",)
     if status is RequestStatus.PUBLISHED:
         return ("partly-done",)
     if status is RequestStatus.CLOSED:
@@ -194,12 +198,15 @@ def _facts(
         "article": law.answer.article,
         # Said as the law's file has it, or in the language's own words for it: never made up.
         "recourse": words.recourse.get(law.name) or f"{law.title}: {law.recourse}.",
-        "erasure": law.erasure,
+        "erasure": law.erasure or not request.kind.forgets,
     }
     if kind == "extension":
         assert days.extended is not None
         facts["extended"] = words.day(days.extended)
-    if kind in _ANSWERS:
+    if not request.kind.forgets:
+        written = exported(request) or {}
+        facts |= {"found": written.get("records", 0) > 0, "withheld": written.get("withheld", 0)}
+    elif kind in _ANSWERS:
         facts |= _answered(office, request, kind, words)
     return facts
 

@@ -1,0 +1,334 @@
+"""Access: a person's own data written down for them, with what was done with it.
+
+The answer is a folder with a document for programs and a page in the person's language. Nothing is
+changed for it: no model, no plan, no closure. The log says that it was written, by whom and with
+which digest, and no word of it; where the folder lies is kept, so that a later erasure looks there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from olvido.documents import write_document
+from olvido.errors import DigestMismatch, InputError, Parameter, StateError, UnknownName
+from olvido.files import new_folder, write
+from olvido.ledger.digests import canonical_json
+from olvido.ledger.facts import Dataset, Record, Request, RequestKind, RequestStatus, now
+from olvido.ledger.lineage import Lineage, ModelState
+from olvido.ledger.rows import KEY, row_digest, stored_rows, unpacked
+from olvido.ledger.serving import SERVING
+from olvido.ledger.store import Store
+from olvido.requests.calendar import law_of, today
+from olvido.requests.closure.places import GIVEN
+from olvido.requests.desk import Office, deciding
+from olvido.requests.guidance import EXPORTED, exported, identity_checked, identity_told
+from olvido.requests.notices.language import Language, find_language
+from olvido.requests.scope import lineage_of, mentions, nameless, names_of, unsearched
+
+FORM = "olvido-access"
+VERSION = 1
+FILES = ("access.json", "access.html")
+
+_S = RequestStatus
+_SAID = ("description", "creator", "legal_basis", "intended_use", "retention", "geography")
+_UNKNOWN = ("outside", "recipients", "learned", "others")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was written for a person.
+
+    Attributes:
+        request: as the ledger has it now.
+        folder: where it lies.
+        digest: SHA-256 of the document.
+        records: how many are about the person.
+        withheld: ids of those that are about others as well, and whose rows were left out.
+    """
+
+    request: Request
+    folder: Path
+    digest: str
+    records: int
+    withheld: tuple[str, ...]
+
+
+def export(
+    office: Office,
+    identifier: str,
+    folder: Path,
+    *,
+    by: str,
+    language: str = "en",
+    shared: Collection[str] = (),
+    unchecked: str | None = None,
+) -> Given:
+    """Write down what is held about the person of a request for access.
+
+    Args:
+        office: a workspace, or its front.
+        identifier: of the request, whose person's identity was checked.
+        folder: a new one, for its owner alone; where it lies is kept in the ledger.
+        by: the account that answers for it; it may decide.
+        language: of the page: a file in `notices/languages`, or in the workspace's own `notices/`.
+        shared: ids of records that are about others as well, and whose rows are given all the same:
+            somebody has looked at them. The others' names are never among what is given.
+        unchecked: why it is given though nobody noted that it was checked who asks.
+
+    Raises:
+        UnknownName: no such request, account, language or record that is about others as well.
+        InputError: the request is of another kind or has ended, the account may not decide, the
+            folder exists or its name names somebody, or it was not checked who asks.
+        StateError: it waits, or a file of rows is missing or damaged.
+        DigestMismatch: a row is not what was brought in.
+    """
+    request = _ready(office, identifier)
+    account = deciding(office, by)
+    words = find_language(language, office.settings.workspace)
+    told = _identity(office, request, unchecked)
+    place = folder.absolute()
+    if place.exists():
+        raise InputError(f"{folder} exists already: name a new folder")
+    try:
+        nameless(office.store, request, str(place))
+    except InputError:
+        raise InputError(
+            "where it is written is kept, and this folder's path names the person or has somebody's"
+            " address or number in it: name another, after the number of the request"
+        ) from None
+    document, withheld = _document(office, request, told, shared)
+    # Said before anything is written: what a crash leaves there is looked for as well.
+    office.store.note(GIVEN, {"id": identifier, "path": str(place)})
+    with new_folder(place) as unfinished:
+        write_document(document, unfinished / FILES[0])
+        digest = f"sha256:{hashlib.sha256((unfinished / FILES[0]).read_bytes()).hexdigest()}"
+        write(unfinished / FILES[1], _page(office, request, document, words))
+    detail = {
+        EXPORTED: {
+            "by": account,
+            "document": digest,
+            "language": language,
+            "records": len(document["records"]),
+            "withheld": len(withheld),
+            "identity": told,
+        }
+    }
+    done = office.store.advance_request(identifier, _S.LOCATED, detail)
+    return Given(done, folder, digest, len(document["records"]), withheld)
+
+
+def close_access(office: Office, identifier: str) -> Request:
+    """Close a request for access whose answer was written.
+
+    Raises:
+        UnknownName: no such request.
+        InputError: it is of another kind.
+        StateError: nothing was written for it.
+    """
+    request = _of_kind(office.store, identifier)
+    if request.status is _S.CLOSED:
+        return request
+    written = exported(request)
+    if written is None or request.status not in (_S.IDENTIFIED, _S.LOCATED):
+        raise StateError(
+            f"request {identifier} is {request.status}, and "
+            + ("it waits" if written else "nothing was written for the person")
+            + f": write it with 'olvido request export {identifier} --out FOLDER --by ACCOUNT'"
+        )
+    if request.status is _S.IDENTIFIED:
+        request = office.store.advance_request(identifier, _S.LOCATED)
+    return office.store.advance_request(identifier, _S.CLOSED, {"document": written["document"]})
+
+
+def _of_kind(store: Store, identifier: str) -> Request:
+    request = store.request(identifier)
+    if request.kind is not RequestKind.ACCESS:
+        raise InputError(
+            f"request {identifier} is of kind {request.kind}: what is held is written down for "
+            "those of kind access ('olvido request new --kind access')"
+        )
+    return request
+
+
+def _ready(office: Office, identifier: str) -> Request:
+    request = _of_kind(office.store, identifier)
+    if not request.status.open:
+        raise InputError(f"request {identifier} has ended: it is {request.status}; enter a new one")
+    if request.status in (_S.WAITING, _S.NEEDS_INPUT):
+        raise StateError(
+            f"request {identifier} waits ({request.history[-1].detail.get('why')}): take it up "
+            f"again with 'olvido request resume {identifier}'"
+        )
+    return request
+
+
+def _identity(office: Office, request: Request, unchecked: str | None) -> str:
+    """Whether it was checked who asks, in a sentence that is kept. Raises InputError."""
+    if identity_checked(request) is not None:
+        if unchecked is not None:
+            raise InputError(
+                f"of request {request.id} it was checked who asks: leave the reason out (",
+                Parameter("unchecked"),
+                ")",
+            )
+        return identity_told(request)
+    if unchecked is None or not unchecked.strip():
+        raise InputError(
+            "nobody has noted that it was checked who asks, and whoever gets this gets the "
+            f"person's data: check it ('olvido request identify {request.id} --by ACCOUNT'), or "
+            "say why it needs no check (",
+            Parameter("unchecked"),
+            ")",
+        )
+    nameless(office.store, request, unchecked)
+    return f"not checked: {unchecked.strip()}"
+
+
+def _document(
+    office: Office, request: Request, identity: str, shared: Collection[str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What is told, as plain values, and the ids of the records that were left out of it."""
+    store, settings = office.store, office.settings
+    found = lineage_of(store, request)
+    law = law_of(request, settings)
+    records = list(_records(office, request, found, shared))
+    mentioned = mentions(store, settings.data, request)
+    held = {state.model.id for state in found.models if state.held}
+    given_out = [e for e in store.events("model-exported") if e.detail["model"] in held]
+    document = {
+        "form": FORM,
+        "version": VERSION,
+        "request": request.id,
+        "made_at": now().isoformat(),
+        "received_at": request.received_at.isoformat(),
+        "law": None if law is None else {"title": law.title, "articles": list(law.articles)},
+        "recourse": None if law is None else law.recourse,
+        "identity": identity,
+        "records": records,
+        "datasets": [_dataset(one) for one in found.datasets],
+        "models": [_model(store, state) for state in found.models],
+        "models_given_out": len(given_out),
+        "mentions": {
+            "searched": bool(names_of(request)),
+            "records": sum(map(len, mentioned.values())),
+            "datasets": len(mentioned),
+            "names_not_searched": unsearched(request),
+        },
+        "cannot_tell": list(_UNKNOWN),
+    }
+    return document, tuple(r["id"] for r in records if r["row"] is None and not r["gone"])
+
+
+def _records(
+    office: Office, request: Request, found: Lineage, shared: Collection[str]
+) -> Iterator[dict[str, Any]]:
+    """The records about the person, each with its row as it stands in the dataset's file."""
+    own, seen = set(map(str, request.subjects)), set()
+    for dataset in found.datasets:
+        about = [record for record in found.records if record.dataset == dataset.id]
+        rows = _rows(office, dataset, about)
+        for record in about:
+            row = rows.get(record.id)
+            others = {str(one) for one in record.subjects} - own
+            if others:
+                seen.add(record.id)
+            given = row if not others or record.id in shared else None
+            yield {
+                "id": record.id,
+                "dataset": dataset.id,
+                "source": record.source,
+                "licence": record.licence,
+                "consent": record.consent.value,
+                "collected_at": record.collected_at and record.collected_at.isoformat(),
+                "held_since": dataset.created_at.isoformat(),
+                "not_used_since": record.tombstone and record.tombstone.at.isoformat(),
+                "also_about": len(others),
+                "gone": row is None,
+                "row": given,
+            }
+    for identifier in shared:
+        if identifier not in seen:
+            raise UnknownName("record that is about others as well", identifier, seen)
+
+
+def _rows(office: Office, dataset: Dataset, records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """The rows of records, so far as the file still has them, held to what was brought in."""
+    digests = {record.id: record.digest.raw for record in records}
+    found: dict[str, dict[str, Any]] = {}
+    for row in stored_rows(office.settings.data / dataset.file, digests, keys=True):
+        own = row_digest(row.pop(KEY, b""), canonical_json(row))
+        if own != digests[row["id"]]:
+            what = f"record {row['id']!r} of dataset {dataset.name!r} version {dataset.version}"
+            raise DigestMismatch(what, digests[row["id"]].hex(), own.hex())
+        # Of whom else it is about nothing is told, and the rest stands beside it.
+        apart = ("id", "subjects", "source", "licence", "consent", "collected_at")
+        found[row["id"]] = {k: v for k, v in unpacked(row).items() if k not in apart}
+    return found
+
+
+def _dataset(found: Dataset) -> dict[str, Any]:
+    about = asdict(found.documentation)
+    said = {name: about[name] for name in _SAID}
+    days = {"from": about["collected_from"], "until": about["collected_until"]}
+    return {
+        "id": found.id,
+        "name": found.name,
+        "version": found.version,
+        "held_since": found.created_at.isoformat(),
+        "source_class": found.documentation.source_class.value,
+        "collected": days,
+        "special_categories": about["special_categories"],
+        **said,
+    }
+
+
+def _model(store: Store, state: ModelState) -> dict[str, Any]:
+    model = state.model
+    about = {r.dataset for r in (*state.held, *(r for r, _ in state.forgotten), *state.without)}
+    uses = [use for use in store.uses(model.id) if use.dataset in about]
+    serving = store.aliases().get(SERVING)
+    return {
+        "id": model.id,
+        "made_at": model.created_at.isoformat(),
+        "serves": model.id == serving,
+        "gone": model.tombstone is not None,
+        "holding": state.holding.value,
+        "guarantee": state.guarantee and state.guarantee.value,
+        "records_learned": len(state.held),
+        "records_forgotten": len(state.forgotten),
+        "records_without": len(state.without),
+        "uses": len(uses),
+    }
+
+
+def _page(office: Office, request: Request, document: Mapping[str, Any], words: Language) -> str:
+    from olvido.audits.report.render import environment
+
+    law = law_of(request, office.settings)
+    names = {one["id"]: f"{one['name']} {one['version']}" for one in document["datasets"]}
+    pages = environment("olvido.requests.rights")
+    pages.filters["text"] = _text
+    html = pages.get_template("access.html.j2").render(
+        answer=document,
+        words=words,
+        say=words.access,
+        names=names,
+        made=words.day(today(office.settings)),
+        day=lambda text: words.day(today(office.settings, datetime.fromisoformat(text))),
+        recourse=law and (words.recourse.get(law.name) or f"{law.title}: {law.recourse}."),
+        contact=office.settings.contact,
+    )
+    return html.encode(errors="replace").decode()
+
+
+def _text(value: Any) -> str:
+    """What a row says in a column, to be read."""
+    if isinstance(value, list):
+        return "\n".join(map(_text, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
