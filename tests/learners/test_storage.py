@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +16,12 @@ from olvido.demo.residents import Town
 from olvido.documents import finite
 from olvido.errors import DigestMismatch, InputError, OlvidoError, StateError
 from olvido.forgetting import Outcome, forget
+from olvido.forgetting.types import Cost, Moment, Side, Trial
 from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Untraced, train
 from olvido.learners.base import learner_of
 from olvido.learners.storage import NOTE, read_trace, write_trace
 from olvido.learners.trace import Placement
+from olvido.ledger.facts import Guarantee
 from olvido.models import save, weights_digest
 from olvido.tasks import Example, Language, examples
 
@@ -201,6 +205,11 @@ def test_a_saved_model_forgets_another_day_as_it_would_have_today(
     for shown in (taught, again, later, found):
         assert "\n" not in repr(shown)
         assert len(repr(shown)) < 300
+        shown.page(tmp_path / "page.html")
+        page = (tmp_path / "page.html").read_text("utf-8")
+        assert shown.digest in page
+        assert not [row.id for row in people if row.id in page or row.completion in page]
+    assert "Exact: equal to a training" in page
 
 
 @pytest.mark.parametrize("wrong", ["unsaid", "another", "seed", "there", "nothing"])
@@ -253,6 +262,48 @@ def test_a_saved_model_that_was_edited_is_refused(
         shutil.copyfile(tmp_path / "other" / NOTE, kept / NOTE)
     with pytest.raises(OlvidoError):
         Trained.load(kept)
+
+
+def _outcome(model: Any) -> Outcome:
+    """What some method did, with a search's trials and a long history, made of facts alone."""
+    told = Untraced()
+    trial = Trial("<b>x</b>", {"lr": 0.1}, {}, Side.TOO_LITTLE, 1.0, 2.0, 3.0, "so", True)
+    history = [Moment(step, float(step), None) for step in range(1000)]
+    return Outcome(
+        model, weights_digest(model), "sha256:0", told, "<i>npo</i>", {"lr": "<script>"},
+        Guarantee.EMPIRICAL, Cost(math.nan), "it \u202e ended", (0.1, math.inf), (0.2, 0.3),
+        history, [trial],
+    )  # fmt: skip
+
+
+def test_a_page_of_what_was_done_says_it_as_text_whole_or_not_at_all(
+    small: Any, tmp_path: Path
+) -> None:
+    outcome, path = _outcome(small), tmp_path / "page.html"
+    outcome.page(path)
+    page = path.read_text("utf-8")
+    assert not re.search("<script|<b>|<i>|\u202e|http", page)
+    for says in ("Empirical: passed the audits", "&lt;i&gt;npo", "infinite", "nan", "999"):
+        assert says in page, says
+    assert page.count("<tr>") < 40
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    for wrong in (tmp_path, path / "under.html"):
+        with pytest.raises(OSError):
+            outcome.page(wrong)
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text("utf-8") == page
+
+
+@pytest.mark.parametrize("version", [None, 0, 2, "1", [1]])
+def test_an_outcome_of_another_version_is_refused(
+    small: Any, tokenizer: Any, tmp_path: Path, version: Any
+) -> None:
+    _outcome(small).save(tmp_path / "kept", tokenizer)
+    assert Outcome.load(tmp_path / "kept").method == "<i>npo</i>"
+    told = json.loads((file := tmp_path / "kept" / "outcome.json").read_text("utf-8"))
+    file.write_text(json.dumps(told | {"version": version}), "utf-8")
+    with pytest.raises(StateError, match="version"):
+        Outcome.load(tmp_path / "kept")
 
 
 def test_a_model_from_elsewhere_is_saved_without_a_base(

@@ -277,7 +277,10 @@ _KNOWN = (
         frozenset({_H.ROWS}),
         who=Who.ALL,
         writers=(
-            "olvido.audits.report.render",
+            "olvido.reporting.render",
+            "olvido.reporting.sheet",
+            "olvido.forgetting.types",
+            "olvido.learners.storage",
             "olvido.audits.report.page",
             "olvido.attribution.page",
             "olvido.demo.report",

@@ -10,9 +10,9 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from olvido.attribution.base import LIMITS, Traced
-from olvido.audits.report.render import environment, write_html
-from olvido.audits.report.words import visible
 from olvido.errors import InputError
+from olvido.reporting.render import environment, write_html
+from olvido.reporting.words import visible
 
 
 def require_writable(path: Path) -> None:

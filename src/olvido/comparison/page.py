@@ -11,8 +11,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from olvido.audits.report.plane import Plane, Point, Range, draw
-from olvido.audits.report.render import environment, write_html
 from olvido.comparison.cell import NEVER, ORIGINAL
+from olvido.reporting.render import environment, write_html
 
 KINDS = {ORIGINAL: "before", NEVER: "never-trained"}
 

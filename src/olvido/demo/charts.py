@@ -16,8 +16,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from olvido.audits.report.drawing import BEFORE, INK, MUTED, NEVER, SUSPECT, TRACK, drawable, svg
-from olvido.audits.report.words import duration, percent
 from olvido.errors import InputError
+from olvido.reporting.words import duration, percent
 
 MODELS = {"before": "Before", "after": "After", "never_trained": "Never trained"}
 """The models that are shown side by side, in the document's names and in people's."""

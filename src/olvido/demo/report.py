@@ -12,13 +12,13 @@ from jinja2 import Environment
 
 from olvido.audits import AUDITS
 from olvido.audits.report.drawing import drawable
-from olvido.audits.report.render import environment, write_html
-from olvido.audits.report.words import day
 from olvido.audits.types import Status
 from olvido.demo import charts
 from olvido.demo.charts import MODELS, PROBES
 from olvido.forgetting.guarantee import MEANING
 from olvido.ledger.facts import Guarantee
+from olvido.reporting.render import environment, write_html
+from olvido.reporting.words import day
 
 KNOWN = {"as_trained": "gone", "paraphrased": "gone", "neighbours": "kept", "city": "kept"}
 """What should become of each probe."""

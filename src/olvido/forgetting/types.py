@@ -17,10 +17,18 @@ from olvido.forgetting.guarantee import MEANING, Need
 from olvido.learners import Trace, Trained, Untraced, Watcher
 from olvido.learners.storage import save_trained
 from olvido.ledger.facts import Guarantee
+from olvido.reporting import Table, write_sheet
+from olvido.reporting.words import duration, number, percent
 from olvido.tasks import Example, Task
 
 OUTCOME = "outcome.json"
 """What a saved outcome says of the forgetting, beside its model."""
+
+VERSION = 1
+"""Of what that file says; another is refused."""
+
+_STEPS = 12
+"""Of the history that a page shows, the first and the last among them."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,9 @@ class Outcome:
             Path(folder),
             base=base,
             seed=seed,
-            also=lambda unfinished: write_document(self.to_dict(), unfinished / OUTCOME),
+            also=lambda unfinished: write_document(
+                {"version": VERSION, **self.to_dict()}, unfinished / OUTCOME
+            ),
         )
 
     @classmethod
@@ -185,6 +195,11 @@ class Outcome:
         """What `save` wrote; errors are those of `Trained.load`."""
         trained = Trained.load(folder)
         told = read_document(Path(folder) / OUTCOME)
+        if (version := told.get("version")) != VERSION:
+            raise StateError(
+                f"{Path(folder) / OUTCOME} is of version {version!r}, and this Olvido reads "
+                f"{VERSION}: read it with the Olvido that wrote it"
+            )
         try:
             cost, losses = told["cost"], (told["forget_loss"], told["retain_loss"])
             forgotten, retained = (
@@ -212,6 +227,55 @@ class Outcome:
                 f"{Path(folder) / OUTCOME} is not what Outcome.save wrote ({error!r}): restore it"
             ) from error
 
+    def page(self, path: Path) -> None:
+        """Write what was done as one HTML page, for people, without a word of the records."""
+        (forgot, forgotten), (kept, retained) = self.forget_loss, self.retain_loss
+        every = max(1, math.ceil((len(self.history) - 1) / (_STEPS - 1)))
+        seen = [m for m in self.history if not m.step % every or m is self.history[-1]]
+        write_sheet(
+            path,
+            title=f"Forgotten by {self.method}",
+            lead=f"{self.guarantee.value.capitalize()}: {MEANING[self.guarantee]}.",
+            facts={
+                "Method": self.method,
+                **({"Options": _listed(self.options)} if self.options else {}),
+                "Weights before": self.before,
+                "Weights after": self.digest,
+                "It ended": self.stopped,
+                "It took": duration(self.cost.seconds),
+                "Tokens": f"{self.cost.tokens:,.0f}",
+                "Of retraining": percent(self.cost.retraining),
+            },
+            tables=[
+                Table(
+                    "Loss, nats a token",
+                    ("Records", "Before", "After"),
+                    [
+                        ("to be forgotten", number(forgot), number(forgotten)),
+                        ("to be kept", number(kept), number(retained)),
+                    ],
+                ),
+                Table(
+                    "On the way",
+                    ("Step", "To be forgotten", "To be kept"),
+                    [(str(m.step), number(m.forget), number(m.retain)) for m in seen],
+                ),
+                Table(
+                    "What was tried",
+                    ("Method", "Options", "It ended", "Taken"),
+                    [
+                        (t.method, _listed(t.options), t.side.value, "yes" if t.taken else "no")
+                        for t in self.trials
+                    ],
+                ),
+            ],
+            open_=[
+                "Whether the records are forgotten: a loss tells little, and an audit tells more "
+                "(olvido.audit, or 'olvido audit').",
+                "What else holds the records: files, earlier models, copies and backups.",
+            ],
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""
         return {
@@ -234,6 +298,10 @@ class Outcome:
             ],
             "trials": [trial.to_dict() for trial in self.trials],
         }
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in options.items())
 
 
 def _number(value: float | None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.log import Log
 from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Trained, Untraced
 from olvido.models import load, save, weights_digest
+from olvido.reporting import Table, write_sheet
+from olvido.reporting.words import count, duration, number
 
 _RUN = "run"
 
@@ -63,6 +66,60 @@ def save_trained(
             also(unfinished)
 
     save(trained.model, tokenizer, folder, fill=fill)
+
+
+def write_trained_page(trained: Trained, path: Path) -> None:
+    """Write the page of a model with its trace; see `Trained.page`."""
+    trace, runs = trained.trace, _logs(trained.trace)
+    facts = {
+        "Model": type(trained.model).__name__,
+        "Parameters": count(sum(p.numel() for p in trained.model.parameters())),
+        "Weights": trained.digest,
+    }
+    if not isinstance(trace, Untraced):
+        facts |= {
+            "Records": count(len(trace.present)),
+            "Learner": trace.learner if isinstance(trace, Placement) else "monolith",
+            "Began with": trace.origin.digest,
+            "Took": duration(trace.seconds),
+            "Tokens": count(trace.tokens),
+        }
+    said = "It keeps the log of its steps, and can be made to forget exactly."
+    if isinstance(trace, Untraced):
+        said = "It came without a log of its training, and nothing can be replayed."
+    write_sheet(
+        path,
+        title="A trained model",
+        lead=said,
+        facts=facts,
+        tables=[
+            Table(
+                "Its training",
+                ("Part", "Records", "Steps", "Seed", "Checkpoints kept", "Forgotten since"),
+                [
+                    (
+                        "all of it" if name == _RUN else name,
+                        count(len(log.present)),
+                        count(log.plan.total_steps),
+                        str(log.seed),
+                        count(len(log.keep)),
+                        count(len(log.since)),
+                    )
+                    for name, log in runs.items()
+                ],
+            ),
+            Table(
+                "Recipes",
+                ("Setting", "Value"),
+                [
+                    (name, number(value) if isinstance(value, float) else str(value))
+                    for recipe in dict.fromkeys(log.recipe for log in runs.values())
+                    for name, value in asdict(recipe).items()
+                ],
+            ),
+        ],
+        open_=["What the model remembers of its records: an audit tells that (olvido.audit)."],
+    )
 
 
 def load_trained(folder: Path) -> Trained:

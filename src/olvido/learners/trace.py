@@ -345,3 +345,9 @@ class Trained:
         from olvido.learners.storage import load_trained
 
         return load_trained(Path(folder))
+
+    def page(self, path: Path) -> None:
+        """Write what is known of the training as one HTML page, without a word of the records."""
+        from olvido.learners.storage import write_trained_page
+
+        write_trained_page(self, Path(path))

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from olvido.audits.report.words import several, shortened
 from olvido.ledger.facts import Dataset, Model
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.ledger.store.concerning import Touch
+from olvido.reporting.words import several, shortened
 from olvido.serving.drawing import Drawing, Node, draw
 
 SAID = (

@@ -12,9 +12,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from olvido.accounts import Right
-from olvido.audits.report.render import environment
-from olvido.audits.report.words import day
 from olvido.errors import OlvidoError
+from olvido.reporting.render import environment
+from olvido.reporting.words import day
 from olvido.serving.boundary.authentication import Caller, Needs, form_token, own_form
 
 MENU = (

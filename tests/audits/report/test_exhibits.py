@@ -13,16 +13,16 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-import olvido.audits.report
+import olvido.reporting
 from olvido.audits.report.drawing import BEFORE, INK, MUTED, NEVER, OTHER, SUSPECT
 from olvido.audits.report.exhibits import Exhibit, exhibit
 from olvido.audits.report.plane import Point, _limits, draw, plane_of
-from olvido.audits.report.words import percent
+from olvido.reporting.words import percent
 
 from . import sample
 from .sample import document, finding
 
-TEMPLATES = Path(olvido.audits.report.__file__).parent / "templates"
+TEMPLATES = Path(olvido.reporting.__file__).parent / "templates"
 
 
 def drawn(given: dict[str, Any]) -> Exhibit:

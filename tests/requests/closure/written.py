@@ -247,6 +247,8 @@ def _saves(at: Written) -> None:
     trained.save(at.folder / "trained", loaded.tokenizer, base="tiny")
     outcome = forget(trained, forget=hers, retain=theirs, task=task, method="task_vector")
     outcome.save(at.folder / "outcome", loaded.tokenizer, base="tiny")
+    outcome.page(at.folder / "outcome.html")
+    trained.page(at.folder / "trained.html")
 
 
 def _records(at: Written) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from olvido.audits.report.words import (
+from olvido.reporting.words import (
     day,
     duration,
     listed,

@@ -15,7 +15,7 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from olvido.audits.report.words import shortened, visible
+from olvido.reporting.words import shortened, visible
 
 INK, MUTED, TRACK, PAPER = "#1c2430", "#5a6472", "#e9ecf0", "#ffffff"
 SUSPECT, BEFORE, NEVER, OTHER = "#0072b2", "#d55e00", "#697583", "#00805d"

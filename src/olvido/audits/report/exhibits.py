@@ -13,7 +13,7 @@ from markupsafe import Markup
 from olvido.audits.report import charts
 from olvido.audits.report.charts import LOOKS
 from olvido.audits.report.drawing import drawable
-from olvido.audits.report.words import number, percent, several, shortened
+from olvido.reporting.words import number, percent, several, shortened
 
 LONGEST_ANSWER = 600
 RATES = (0.001, 0.01, 0.1)

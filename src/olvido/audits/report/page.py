@@ -13,10 +13,10 @@ from olvido.audits.base import AUDITS
 from olvido.audits.report import plane as planes
 from olvido.audits.report.blocks import FAMILIES, blocks, examined, family, headline
 from olvido.audits.report.exhibits import answers, exhibit
-from olvido.audits.report.render import environment, write_html
-from olvido.audits.report.words import MARKS, number
 from olvido.audits.types import Need, Status
 from olvido.errors import InputError
+from olvido.reporting.render import environment, write_html
+from olvido.reporting.words import MARKS, number
 
 VERDICTS = {"pass": "Passed", "fail": "Not passed", "unknown": "Unknown"}
 
@@ -58,7 +58,7 @@ def page(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) 
 
 @cache
 def _environment() -> Environment:
-    return environment()
+    return environment("olvido.audits.report")
 
 
 def _check(document: Mapping[str, Any]) -> None:

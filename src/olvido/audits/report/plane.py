@@ -22,7 +22,7 @@ from olvido.audits.report.drawing import (
     drawable,
     svg,
 )
-from olvido.audits.report.words import number, several
+from olvido.reporting.words import number, several
 
 METRICS = ("exact match", "probability")
 """What recall is told by, the first that both axes have."""

@@ -308,7 +308,7 @@ def _model(store: Store, state: ModelState) -> dict[str, Any]:
 
 
 def _page(office: Office, request: Request, document: Mapping[str, Any], words: Language) -> str:
-    from olvido.audits.report.render import environment
+    from olvido.reporting.render import environment
 
     law = law_of(request, office.settings)
     names = {one["id"]: f"{one['name']} {one['version']}" for one in document["datasets"]}

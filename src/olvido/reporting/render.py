@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from olvido.audits.report import words
 from olvido.files import write
+from olvido.reporting import words
 
 
 def environment(*packages: str) -> Environment:
@@ -18,7 +18,7 @@ def environment(*packages: str) -> Environment:
     Text is escaped, and its unseen characters are named; see `words.visible`.
     """
     made = Environment(
-        loader=ChoiceLoader([PackageLoader(p) for p in (*packages, "olvido.audits.report")]),
+        loader=ChoiceLoader([PackageLoader(p) for p in (*packages, "olvido.reporting")]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,
