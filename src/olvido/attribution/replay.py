@@ -23,7 +23,7 @@ from olvido.curvature import query_gradients
 from olvido.errors import DigestMismatch, InputError, MissingNeed
 from olvido.learners import StepLog, Trained
 from olvido.learners.runs.environment import deterministic
-from olvido.learners.runs.loop import Loop, step_seed
+from olvido.learners.runs.loop import Loop, reseed, step_seed
 from olvido.learners.runs.plan import PlannedBatch
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
@@ -178,7 +178,7 @@ class _Reversed:
         with torch.no_grad():
             for parameter, weight in zip(self.parameters, done.weights, strict=True):
                 parameter.copy_(weight)
-        torch.manual_seed(step_seed(self.log.seed, done.step, 0))
+        reseed(step_seed(self.log.seed, done.step, 0), self.loop.device)
         self.model.train()
         planned = sum(batch.planned for batch in self.batches[done.step])
         ids = [i for batch in batches for i in batch.ids]

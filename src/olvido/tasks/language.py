@@ -147,16 +147,16 @@ class Language:
         eos: int = self.tokenizer.eos_token_id
         encoded = [([eos], [eos]) if record is None else self.encode(record) for record in records]
         width = width or max(map(_rounded, encoded))
-        ids = torch.full((len(records), width), self._pad, dtype=torch.long)
-        mask = torch.zeros((len(records), width), dtype=torch.long)
-        targets = torch.full((len(records), width), -100, dtype=torch.long)
+        ids = np.full((len(records), width), self._pad, dtype=np.int64)
+        mask = np.zeros((len(records), width), dtype=np.int64)
+        targets = np.full((len(records), width), -100, dtype=np.int64)
         for row, (prompt, answer) in enumerate(encoded):
             end = len(prompt) + len(answer)
-            ids[row, :end] = torch.tensor(prompt + answer)
+            ids[row, :end] = prompt + answer
             mask[row, :end] = 1
-            targets[row, len(prompt) : end] = torch.tensor(answer)
+            targets[row, len(prompt) : end] = answer
         names = tuple("" if record is None else record.id for record in records)
-        return Batch(names, ids, mask, targets)
+        return Batch(names, *map(torch.from_numpy, (ids, mask, targets)))
 
     def batches(self, records: Sequence[Example], size: int) -> Iterator[Batch]:
         """All records in batches of at most `size`, those of like length together."""

@@ -42,6 +42,18 @@ class Progress:
 Watcher = Callable[[Progress], None]
 
 
+def reseed(seed: int, device: torch.device) -> None:
+    """Set what a step on this device draws from; on the CPU without a word to other devices.
+
+    `torch.manual_seed` takes a stack trace for each kind of device that is not there: three a step,
+    a tenth of a small model's time.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 class Loop:
     """One optimizer over one model, stepped by its caller.
 
@@ -100,7 +112,7 @@ class Loop:
             NotFinite: the loss or its gradient is nan or infinite; the weights are untouched.
         """
         rank = self.accelerator.process_index if shared else 0
-        torch.manual_seed(step_seed(self.seed, index, rank))
+        reseed(step_seed(self.seed, index, rank), self.device)
         self.model.train()
         rate = self.recipe.rate(*(place or (index, self.total)))
         for group in self.optimizer.param_groups:
