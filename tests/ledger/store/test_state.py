@@ -301,6 +301,66 @@ def test_whatever_is_edited_in_whichever_table_is_found(town: Town, data: st.Dat
         town.connection.rollback()
 
 
+_GIVING = "UPDATE closure_items SET exit = 'cannot' WHERE exit IS NULL"
+MEDDLING = {
+    "sqlite": [
+        f"CREATE TRIGGER t AFTER INSERT ON closure_items BEGIN {_GIVING}; END",
+        "CREATE TRIGGER t AFTER UPDATE ON requests BEGIN UPDATE requests SET law = NULL; END",
+        "CREATE VIEW v AS SELECT * FROM records",
+    ],
+    "postgresql": [
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN NEW.exit = 'cannot'; RETURN NEW; END$$; "
+        "CREATE TRIGGER t BEFORE INSERT ON closure_items FOR EACH ROW EXECUTE FUNCTION f()",
+        f"CREATE RULE r AS ON INSERT TO closure_items DO ALSO {_GIVING}",
+        "CREATE VIEW v AS SELECT * FROM records",
+    ],
+}
+SWEPT = {
+    "sqlite": ("DROP TRIGGER IF EXISTS t", "DROP VIEW IF EXISTS v"),
+    "postgresql": (
+        *("DROP TRIGGER IF EXISTS t ON closure_items", "DROP FUNCTION IF EXISTS f"),
+        *("DROP RULE IF EXISTS r ON closure_items", "DROP VIEW IF EXISTS v"),
+    ),
+}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_what_acts_in_the_database_by_itself_is_found_and_nothing_is_written(
+    filled: Store, bare: Bare, number: int
+) -> None:
+    """Who has no key could let the database change what is written before the log tells of it."""
+    backend = bare.database.dialect.name
+    before = filled.verify_log().head
+    bare.execute(MEDDLING[backend][number])
+    try:
+        assert len(filled.differences()) == 1
+        with pytest.raises(StateError, match="did not make"):
+            filled.set_alias("other", filled.models()[0].id)
+        assert filled.verify_log().head == before
+    finally:
+        bare.execute(*SWEPT[backend])
+    assert filled.differences() == ()
+    filled.set_alias("other", filled.models()[0].id)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "ALTER TABLE closure_items ADD COLUMN said TEXT DEFAULT 'x'",
+        "ALTER TABLE closure_items ADD COLUMN said TEXT AS (exit) VIRTUAL",
+        "CREATE TABLE mine (pk INTEGER)",
+    ],
+)
+def test_a_table_that_olvido_did_not_make_so_is_found(tmp_path: Path, edit: str) -> None:
+    with Store.create(tmp_path / "ledger.db", key=Key.create(tmp_path / "key")) as store:
+        assert store.differences() == ()
+        with sqlite3.connect(tmp_path / "ledger.db") as raw:
+            raw.execute(edit)
+        raw.close()
+        assert [one.what.partition(" ")[0] for one in store.differences()] == ["table"]
+
+
 def test_many_records_are_read_as_they_were_written(store: Store) -> None:
     _dataset(store, "many", [f"r-{i:06}" for i in range(BULK + 7)])
     assert store.differences() == ()

@@ -45,6 +45,12 @@ class Logged:
     def _write(self) -> Iterator[Change]:
         with engine.transaction(self._engine, writing=True) as connection:
             self._demand_key(connection)
+            if acting := engine.meddling(connection):
+                raise StateError(
+                    f"the ledger's database has a {acting[0]}, which Olvido did not make and which "
+                    "may change what is written: nothing was changed. Find out who made it, and go "
+                    "back to a copy that you trust"
+                )
             change = Change(connection, self.key)
             yield change
             change.finish()

@@ -67,7 +67,7 @@ AUDIT: Mapping[str, Any] = {
             "tests": ANY,
             "adjusted": _NUMBER,
             "control": _NUMBER,
-            "beside": (None, str),
+            "beside": (None, _WORD),
             "answers": int,
             "facts": int,
         }
