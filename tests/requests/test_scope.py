@@ -226,18 +226,23 @@ NAMING = [
         "MariaJoseRoca",
     ),
     *("600123456 rang", "+34 600 12 34 56", "(93) 217 32 15 40", "write to ana@example.org."),
+    *("see ?q=Joan%2520Puig", "Joan&amp;nbsp;Puig", "Joan <b>Puig</b>", "Jo<wbr>an Puig"),
+    *("joanp'uig", "madonna2 called", "madonnas brother", "김민수는 전화했다", "tel600123456"),
+    *("_600123456", "x-600123456", "600123456x", "\u2116600123456"),
     *("DNI 12345678Z", "12345678 Z", "X-1234567-L", "IBAN ES91 2100 0418 4502 0005 1332"),
 ]
 NAMELESS = [
     *("the person called on 2026-11-30 at 14:05", "a puig is a hill", "to the legal department"),
     *("records r-000017 and model 6f0a1b2c3d4e were checked", "on 201126 a letter came", "OK"),
+    *("years 2019 2020 2021", "server 192.168.100.200", "paid 100.00 200.00 300.00 EUR"),
+    *("pages 100 101 102", "dump 202611291230 was removed", "123456789 bytes", "7f" * 32),
     *("12,500 rows of 3 datasets, 1 000 000 000 tokens", "ticket 20261130", "see r-4f2a91c0b1d2"),
 ]
 
 
 @pytest.mark.parametrize("text", [*NAMING, "half a \ud800 character"])
 def test_a_note_that_names_the_person_or_has_a_number_is_not_kept(front: Front, text: str) -> None:
-    also = ["Madonna", "rosa.navarro", "Maria José Roca"]
+    also = ["Madonna", "rosa.navarro", "Maria José Roca", "김민수"]
     request = receive(front, "Joan Puig", also=also)
     with pytest.raises(InputError) as refusal:
         note(front, request.id, text, by="Eva")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from string import ascii_letters, digits
 from urllib.parse import unquote
 
@@ -16,7 +17,12 @@ from olvido.names import TITLES, canonical_name
 _EMAIL = re.compile(r"[^\s@<>\"',;:/]+@(?:[^\s@/.]+\.)+[^\W\d_]{2,}")
 _INTERNATIONAL = re.compile(r"(?<!\w)\+[1-9](?:[ ().-]{0,2}\d){6,13}(?!\d)")
 _GROUPED = re.compile(r"(?<![\w.-])\(?\d{2,4}\)?(?:[ .-]{1,2}\d{2,4}){2,4}(?!\d)")
-_BARE = re.compile(r"(?<![\w.-])\d{9,15}(?!\w)")
+_BARE = re.compile(
+    r"(?<![\d.,])(?!20[2-9]\d(?:0[1-9]|1[0-2])[0-3]\d[0-2]\d[0-5]\d(?:[0-5]\d)?(?!\d))\d{9,15}(?!\d)"
+    r"(?! ?(?:bytes|tokens|rows|records|steps|parameters|weights)\b)"
+)
+# Ids and digests that Olvido gives.
+_GIVEN_ID = re.compile(r"(?<![^\W_])(?=\d*[a-f])[\da-f]{12,64}(?![^\W_])")
 _GROUPS = 9
 _DIGITS = re.compile(r"(?:\d.*){4}")
 _DATE = re.compile(r"(?:19|20)\d\d[ .-]?[01]\d|[0-3]\d[ .-][01]\d[ .-](?:19|20)\d\d")
@@ -152,9 +158,11 @@ def holds_number(text: str) -> bool:
     [False, False, False]
     """
     seen = fold(unquote(text))
-    if _EMAIL.search(seen) or _INTERNATIONAL.search(seen) or _BARE.search(seen):
+    if _EMAIL.search(seen) or _INTERNATIONAL.search(seen):
         return True
-    if any(_is_telephone(found[0]) for found in _GROUPED.finditer(seen)):
+    if _BARE.search(_GIVEN_ID.sub(" ", seen)):
+        return True
+    if any(_is_telephone(f[0]) and not _is_counted(f[0]) for f in _GROUPED.finditer(seen)):
         return True
     said = re.split(r"[\s,;:!?()\[\]{}<>\"']+", unquote(text))
     # In groups only in capitals: "on 201126 a letter came" has the form of a British number.
@@ -168,6 +176,19 @@ def holds_number(text: str) -> bool:
         for run in runs
         if _DIGITS.search(run) and (" " not in run or run == run.upper())
     )
+
+
+def _is_counted(found: str) -> bool:
+    """Groups of digits that are an address of a machine, years, amounts, or numbers in a row."""
+    groups = re.findall(r"\d+", found)
+    numbers = [int(group) for group in groups]
+    if found.count(".") == 3 == len(groups) - 1 and max(numbers) < 256:
+        return True
+    if all(1900 <= n < 2100 and len(g) == 4 for n, g in zip(numbers, groups, strict=True)):
+        return True
+    if re.fullmatch(r"\d+\.\d\d(?:[ -]\d+\.\d\d)*(?:[ -]\d+)?", found):
+        return True
+    return all(after - n == 1 for n, after in pairwise(numbers))
 
 
 def _is_telephone(found: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +21,9 @@ from olvido.ledger.store import Store
 from olvido.names import name_forms
 
 _LONGEST_WORD = 60
+_DEEP = 3
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
+_HANGUL = re.compile(r"[\uac00-\ud7a3]{3,}")
 
 
 def lineage_of(store: Store, request: Request) -> Lineage:
@@ -143,12 +147,12 @@ def nameless(store: Store, request: Request, text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise InputError("this text is no Unicode: write it anew") from None
-    plain = unquote(html.unescape(text).replace("+", " "))
-    if any(_names(store.key, request, said) for said in {text, plain}):
+    readings = {text, *_unescaped(text)}
+    if any(_names(store.key, request, said) for said in readings):
         raise InputError(
             "this text names the person of the request, and it would be kept: say 'the person'"
         )
-    if holds_number(text) or holds_number(plain):
+    if any(map(holds_number, readings)):
         raise InputError(
             "an address or a number of a person stands in this text, and it would be kept: leave "
             "it out"
@@ -159,10 +163,30 @@ def _names(key: Key, request: Request, text: str) -> bool:
     named = Named(key, names_of(request))
     if named.in_text(text):
         return True
-    said = {word for word in words(text) if 1 < len(word) <= _LONGEST_WORD}
-    if any(key.subject(word) in request.subjects for word in said):
+    joined = ("".join(words(token)) for token in text.split())
+    said = {word for word in (*words(text), *joined) if 1 < len(word) <= _LONGEST_WORD}
+    if any(key.subject(bare) in request.subjects for word in said for bare in _bare(word)):
         return True
     return any(named.in_text(f"{w[:a]} {w[a:b]} {w[b:]}") for w in said for a, b in _cuts(len(w)))
+
+
+def _unescaped(text: str) -> Iterator[str]:
+    """What a text says to who reads it as HTML or as a URL, however often it was escaped."""
+    for _ in range(_DEEP):
+        text = unquote(html.unescape(text).replace("+", " "))
+        yield text
+        yield _TAG.sub("", text)
+        yield _TAG.sub(" ", text)
+
+
+def _bare(word: str) -> set[str]:
+    """A word, and what is left of it without a counter, an English s, or a Korean particle."""
+    found = {word, word.rstrip("0123456789")}
+    if len(word) > 3 and word.isascii() and word.endswith("s"):
+        found.add(word[:-1])
+    if _HANGUL.fullmatch(word):
+        found |= {word[:-1], word[:-2]}
+    return found - {""}
 
 
 def _cuts(length: int) -> Iterator[tuple[int, int]]:
