@@ -12,6 +12,7 @@ import pickle
 import random
 import socket
 import sqlite3
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
@@ -287,3 +288,38 @@ def test_rounds_of_random_files_lose_nothing_of_others(
     assert result["faults"] == 0
     assert result["recall"] >= 0.99
     assert result["due"] > 30
+
+
+def _workbook(sheet: str, shared: str = "") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", "<w/>")
+        archive.writestr("xl/worksheets/sheet1.xml", sheet)
+        archive.writestr("xl/sharedStrings.xml", shared)
+    return file.getvalue()
+
+
+MANY = 60_000
+SLOW = {
+    "rows.xlsx": _workbook("<row>" * MANY),
+    "cells.xlsx": _workbook("<row>" + "<c>" * MANY),
+    "values.xlsx": _workbook("<row><c>" + "<v " * MANY),
+    "shared.xlsx": _workbook("", "<si>" + "<rPh>" * MANY),
+    "from.mbox": b"From " + b"11:11 " * MANY,
+    "from.txt": b"From " + b"11:11 " * MANY + b"\n",
+    "percent.txt": b"a" * 5 * MANY + b" %20",
+    "again.txt": f"{Q} {A} ".encode() * 800,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_small_file_keeps_the_search_busy(name: str, look: Callable[..., Look]) -> None:
+    began = time.process_time()
+    look(name, SLOW[name])
+    assert time.process_time() - began < 8
+
+
+def test_cells_without_an_end_are_read(look: Callable[..., Look]) -> None:
+    row = f'<row><c t="inlineStr"><is><t>{Q}<rPh>on</rPh></t></is></c><c><v>{A}</v>'
+    assert look("open.xlsx", _workbook(row)).records == ("n1",)
+    assert look("closed.xlsx", _workbook(f"{row}</c></row>")).records == ("n1",)

@@ -28,11 +28,7 @@ from olvido.requests.closure.copies.parts import (
 
 _MEMBERS = 10_000
 _PIECE = 1 << 20
-_SHARED = re.compile(r"<si\b[^>]*>(.*?)</si>|<si\b[^>]*/>", re.DOTALL)
-_PHONETIC = re.compile(r"<rPh\b.*?</rPh>", re.DOTALL)
-_ROW = re.compile(r"<row\b([^>]*)>(.*?)</row>", re.DOTALL)
-_CELL = re.compile(r"<c\b([^>]*?)(?:/>|>(.*?)</c>)", re.DOTALL)
-_VALUE = re.compile(r"<v\b[^>]*>(.*?)</v>|<is\b[^>]*>(.*?)</is>", re.DOTALL)
+_PHONETIC = re.compile(r"<rPh\b[^<>]*>")
 _TYPE = re.compile(r'\bt="(\w+)"')
 
 
@@ -94,9 +90,7 @@ def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator
 
     shared = []
     if "xl/sharedStrings.xml" in names:
-        shared = [
-            _said(match[1] or "") for match in _SHARED.finditer(text_of("xl/sharedStrings.xml"))
-        ]
+        shared = [_said(inside) for _, inside in _elements(text_of("xl/sharedStrings.xml"), "si")]
     for name in sorted(n for n in names if n.startswith("xl/") and n.endswith(".xml")):
         if name.startswith("xl/worksheets/"):
             rows = _sheet_rows(text_of(name), shared)
@@ -107,14 +101,14 @@ def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator
 
 
 def _sheet_rows(text: str, shared: list[str]) -> Iterator[Row]:
-    for number, row in enumerate(_ROW.finditer(text), 1):
+    for number, (_, row) in enumerate(_elements(text, "row"), 1):
         cells = []
-        for cell in _CELL.finditer(row[2]):
-            kind = _TYPE.search(cell[1])
-            value = _VALUE.search(cell[2] or "")
+        for about, cell in _elements(row, "c"):
+            kind = _TYPE.search(about)
+            value = next((v for name in ("v", "is") for _, v in _elements(cell, name)), None)
             if value is None:
                 continue
-            said = _said(value[1] if value[1] is not None else value[2])
+            said = _said(value)
             if kind is not None and kind[1] == "s":
                 index = int(said) if said.strip().isdigit() else -1
                 said = shared[index] if 0 <= index < len(shared) else ""
@@ -123,8 +117,28 @@ def _sheet_rows(text: str, shared: list[str]) -> Iterator[Row]:
             yield Row(number, tuple(cells))
 
 
+def _elements(text: str, name: str) -> Iterator[tuple[str, str]]:
+    """Attributes and inside of each element of a name; of one without an end, up to the next.
+
+    The time grows with the text alone, whatever stands in it.
+    """
+    begin, about = -1, ""
+    for tag in re.finditer(rf"<(/?)(?:\w+:)?{name}\b([^<>]*)>", text):
+        if begin >= 0:
+            yield about, text[begin : tag.start()]
+        begin, about = (-1 if tag[1] else tag.end()), tag[2]
+        if not tag[1] and about.endswith("/"):
+            yield about, ""
+            begin = -1
+    if begin >= 0:
+        yield about, text[begin:]
+
+
 def _said(markup: str) -> str:
-    return html.unescape(untagged(_PHONETIC.sub("", markup))).strip()
+    first, *rest = _PHONETIC.split(markup)
+    # How it is read aloud is no text of the cell; without an end, all of it is kept.
+    kept = [first, *(piece.partition("</rPh>")[2] or piece for piece in rest)]
+    return html.unescape(untagged("".join(kept))).strip()
 
 
 def tar_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:

@@ -14,7 +14,7 @@ _BACKSLASH = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))",
     re.DOTALL,
 )
-_PERCENT = re.compile(r"[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*)+")
+_PERCENT = re.compile(r"(?<![^\s%])[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*)+")
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " ", "v": " ", "0": " "}
 _BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{2}){2,}")
 _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,7 @@ class _View:
             if part.flowing or self._row(at) == self._row(at + width - 1)
         ]
         self._named_begins = [at for at, _ in self._named]
+        self._tokens: dict[int, tuple[list[int], list[int]]] = {}
 
     def named_rows(self) -> Iterator[int]:
         """The row in which each mention begins; forms within one another are one."""
@@ -225,13 +227,16 @@ class _View:
             text = self._texts[before].rstrip()
             next_one = self._texts[cell].lstrip()[:1]
             return _is_open(text) and (next_one.isalnum() if stopped else next_one.islower())
-        left = end - self._begins[cell]
-        text = self._texts[cell]
-        for token in TOKEN.finditer(text):
-            left -= len(self._by.lexicon.numbers(token[0]))
-            if left < 0:
-                return _is_open(text[: token.start()])
-        return False
+        # Where a token ends in words, and where it begins in the text: once for each cell.
+        if cell not in self._tokens:
+            tokens = list(TOKEN.finditer(self._texts[cell]))
+            sizes = [len(self._by.lexicon.numbers(token[0])) for token in tokens]
+            self._tokens[cell] = list(accumulate(sizes)), [token.start() for token in tokens]
+        ends, starts = self._tokens[cell]
+        at = bisect_right(ends, end - self._begins[cell])
+        if at == len(ends):
+            return False
+        return _is_open(self._texts[cell][max(0, starts[at] - 100) : starts[at]])
 
     def _alone(self, row: int, spans: Sequence[tuple[int, int]], content: Content) -> bool:
         """Whether both are values of one row, in which nothing else is said."""
@@ -248,7 +253,8 @@ class _View:
             return False
         begin = self._begins[self._cells_of_row[first].start]
         end = self._begins[self._cells_of_row[last].stop]
-        for at, width in self._named[bisect_left(self._named_begins, begin) :]:
+        for number in range(bisect_left(self._named_begins, begin), len(self._named)):
+            at, width = self._named[number]
             if at + width > end:
                 break
             # Beside the texts a whole name alone: others may be called by a part of it.
@@ -311,7 +317,8 @@ class _View:
     def _theirs(self, begin: int, end: int) -> NDArray[np.bool_]:
         """Words that are the person's: of a record, of the name, of another value of the row."""
         free = self._covered[begin:end].copy()
-        for at, width in self._named[bisect_left(self._named_begins, begin - 20) :]:
+        for number in range(bisect_left(self._named_begins, begin - 20), len(self._named)):
+            at, width = self._named[number]
             if at >= end:
                 break
             free[max(at - begin, 0) : max(at + width - begin, 0)] = True

@@ -8,31 +8,40 @@ from email import message_from_bytes
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import Message
+from itertools import pairwise
 from typing import Any
 
 from olvido.requests.closure.copies.decoding import decoded
 from olvido.requests.closure.copies.escapes import untagged
 from olvido.requests.closure.copies.parts import Blob, Inner, Part, Row, Unreadable, text_rows
 
-_FROM = re.compile(rb"^From [^\n]*\d\d:\d\d[^\n]*\r?\n", re.MULTILINE)
+_FROM = re.compile(rb"^From [^\n]*\n", re.MULTILINE)
+_TIME = re.compile(rb"\d\d:\d\d")
 
 
 def mail_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
     """The parts of a message, or of a box of them."""
-    starts = [match.end() for match in _FROM.finditer(blob.raw)]
-    ends = [*[match.start() for match in _FROM.finditer(blob.raw)][1:], len(blob.raw)]
-    several = len(starts) > 1
-    for number, (start, end) in enumerate(zip(starts or [0], ends, strict=True), 1):
-        name = f"{blob.where}message {number}" if several else blob.name
+    lines = [match for match in _FROM.finditer(blob.raw) if _TIME.search(match[0])]
+    # What stands before the first of these lines is read as well.
+    starts = [line.start() for line in lines]
+    if not starts or blob.raw[: starts[0]].strip():
+        starts.insert(0, 0)
+    for number, (start, end) in enumerate(pairwise([*starts, len(blob.raw)]), 1):
+        name = f"{blob.where}message {number}" if len(starts) > 1 else blob.name
+        # The line that a box has before a message stays in its headers.
         message: Message[Any, Any] = message_from_bytes(blob.raw[start:end])
-        yield Part(name, "header", _headers(message), flowing=True)
         for part in message.walk():
+            yield Part(name, "header", _headers(part), flowing=True)
+            for text in (part.preamble, part.epilogue):
+                if text:
+                    yield Part(name, "line", text_rows(text), flowing=True)
             if not part.is_multipart():
                 yield from _content(blob, name, part, inner)
 
 
 def _headers(message: Message[Any, Any]) -> Iterator[Row]:
-    for number, (key, value) in enumerate(message.items(), 1):
+    before = [("From", message.get_unixfrom())] if message.get_unixfrom() else []
+    for number, (key, value) in enumerate([*before, *message.items()], 1):
         try:
             said = str(make_header(decode_header(str(value))))
         except (HeaderParseError, LookupError, ValueError):

@@ -29,9 +29,9 @@ _PROSE = frozenset(
     (".md", ".txt", ".rst", ".tex", ".log", ".eml", ".mbox", ".html", ".htm", ".xml")
 )
 _HEADERS = re.compile(
-    r"(?:From [^\n]*\d\d:\d\d[^\n]*\r?\n)?(?:(?:From|To|Date|Subject|Received|Return-Path|"
-    r"Message-I[Dd]|MIME-Version|Delivered-To|Reply-To|Cc|Content-Type|X-[\w-]+):[^\n]*\r?\n"
-    r"(?:[ \t][^\n]*\r?\n)*){2}"
+    r"(?:From [^\n]*\n)?(?:(?:From|To|Date|Subject|Received|Return-Path|"
+    r"Message-I[Dd]|MIME-Version|Delivered-To|Reply-To|Cc|Content-Type|X-[\w-]+):[^\n]*\n"
+    r"(?:[ \t][^\n]*\n)*){2}"
 )
 _MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
 _SOFT = re.compile(r"=\r?\n")
