@@ -49,7 +49,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     """One run in a process of its own, with as many threads as the machine gives."""
     folder = tmp_path_factory.mktemp("demo")
     done = subprocess.run(
-        [sys.executable, "-c", FRAME, "demo", "--fast", "--json"],
+        [sys.executable, "-c", FRAME, "demo", "--fast", "--json", "--references", "1"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -170,7 +170,7 @@ def test_a_method_that_destroys_fails_and_retraining_answers(
     own.mkdir()
     status, out, err = olvido(
         *("demo", "--fast", "--references", "1", "--method", "ascent"),
-        *("--option", "lr=0.05", "--option", "epochs=40", "--option", "target=1000"),
+        *("--option", "lr=0.5", "--option", "epochs=5", "--option", "target=1000"),
     )
     assert status == 1
     assert [file.name for name in taken for file in (here / name).iterdir()] == ["mine", "mine"]
