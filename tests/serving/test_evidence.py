@@ -131,6 +131,36 @@ def test_an_exit_that_cannot_be_is_told_and_not_noted(
         assert store.events_count() == before
 
 
+def test_what_nobody_could_make_out_is_called_unrelated_on_the_page_as_by_command(
+    team: TestClient, settings: Settings
+) -> None:
+    (file := settings.workspace / "scan.pdf").write_bytes(b"%PDF-1.7 " + bytes(range(256)))
+    item, rows = "unread:scan.pdf", None
+
+    def say(about: str, why: str) -> Any:
+        fields = {"item": about, "exit": "unrelated", "why": why}
+        return send(team, "/requests/req-0001/exit", **fields)
+
+    with _store(settings) as store:
+        rows = f"rows:{store.datasets()[0].id}"
+        store.put_closure("req-0001", dict.fromkeys((item, rows, "backups"), (None, None)))
+        before = store.events_count()
+        for about, why in ((rows, "theirs"), ("backups", "theirs"), (item, " "), ("unread:x", "y")):
+            answer = say(about, why)
+            assert answer.status_code in (404, 422), about
+        file.unlink()
+        assert say(item, "theirs").status_code == 422
+        assert store.events_count() == before
+        file.write_bytes(b"%PDF-1.7 " + bytes(range(256)))
+        assert 'value="unrelated"' in team.get("/requests/req-0001").text
+        assert say(item, "a manual of the printer").status_code == 303
+        told = {one.item: one.exit for one in store.closure("req-0001")}
+        assert (told[item], told[rows]) == (Exit.UNRELATED, None)
+        (entry,) = store.events("closure-unrelated")
+        assert entry.detail["by"] == Accounts.of(settings).tokens()[-1].account
+    assert 'value="unrelated"' not in team.get("/requests/req-0001").text
+
+
 def test_an_exit_and_a_letter_are_for_those_who_decide(
     client: TestClient, settings: Settings
 ) -> None:

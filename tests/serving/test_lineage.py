@@ -175,6 +175,8 @@ def test_what_is_unknown_is_not_repeated(team: TestClient, where: str, name: str
     assert answer.status_code == 404
     assert name not in html.unescape(answer.text)
     assert "there is no such" in answer.text
+    # Who is lost finds the menu.
+    assert where.startswith("/api") or 'href="/overview"' in answer.text
 
 
 def test_every_link_of_lists_and_pages_leads_somewhere(team: TestClient, store: Store) -> None:

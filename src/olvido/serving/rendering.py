@@ -15,7 +15,7 @@ from olvido.accounts import Right
 from olvido.errors import OlvidoError
 from olvido.reporting.render import environment
 from olvido.reporting.words import day
-from olvido.serving.boundary.authentication import Caller, Needs, form_token, own_form
+from olvido.serving.boundary.authentication import CALLER, Caller, Needs, form_token, own_form
 
 MENU = (
     ("Requests", "/", Right.FOLLOW),
@@ -69,6 +69,17 @@ FIELDS = {
 """What stands beside each field of the forms, by the name of the parameter that it gives."""
 
 
+LETTERS = {
+    "received": "The request was received",
+    "needs-information": "Something is needed of the person",
+    "extension": "The answer takes longer",
+    "done": "It is done",
+    "partly-done": "It is done in part: something is still open",
+    "refused": "It is refused",
+}
+"""What a letter says, by its kind, for whoever chooses one."""
+
+
 def in_fields(error: OlvidoError) -> str:
     """What an error says, for whoever filled in a form: parameters are called as its fields are."""
     return error.told(lambda p: f"“{FIELDS[p.name]}”" if p.name in FIELDS else str(p))
@@ -76,7 +87,8 @@ def in_fields(error: OlvidoError) -> str:
 
 def error_page(request: Request, status: int, why: str) -> HTMLResponse:
     """What went wrong, on a page."""
-    return page(request, "error.html.j2", status=status, title=HTTPStatus(status).phrase, why=why)
+    caller, title = request.scope.get(CALLER), HTTPStatus(status).phrase
+    return page(request, "error.html.j2", caller, status=status, title=title, why=why)
 
 
 def page(

@@ -23,7 +23,7 @@ from olvido.requests.notices import languages, letter, note
 from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import Caller
-from olvido.serving.rendering import OWN, Decide, Evidence, Follow, Work, in_fields, page
+from olvido.serving.rendering import LETTERS, OWN, Decide, Evidence, Follow, Work, in_fields, page
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -120,7 +120,7 @@ def give_exit(
     """How something that holds the data leaves, by the team's word; nothing is erased by that."""
     said = until if exit is Exit.AWAITING_EXPIRY else why
     try:
-        state_exit(caller.tenant, identifier, item, exit, said)
+        state_exit(caller.tenant, identifier, item, exit, said, by=caller.token.account)
     except (InputError, StateError) as error:
         return _one(request, caller, identifier, status=422, why=in_fields(error))
     return RedirectResponse(f"/requests/{identifier}#closure", status_code=303)
@@ -220,6 +220,7 @@ def _one(
         "workers": caller.tenant.accounts.who_may(Right.WORK),
         "lineage": caller.may(Right.LINEAGE),
         "languages": languages(caller.tenant.settings.workspace),
+        "letters": LETTERS,
         "laws": known_laws(caller.tenant.settings.workspace),
         "follow": following.path(caller.tenant.store.key, identifier),
     }

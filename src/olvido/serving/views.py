@@ -16,6 +16,7 @@ from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.calendar import days_left, deadline_of, law_of
 from olvido.requests.certificate import certificates_of, check
+from olvido.requests.closure.artefact import UNDECIDED
 from olvido.requests.conclusion import audits_of, concluded_as, conclusion
 from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.guidance import identity_checked, identity_told, next_step
@@ -207,6 +208,7 @@ def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
             "about": _about(office.store, item.item),
             "who": KINDS[item.item.partition(":")[0]].who.value,
             "stated": KINDS[item.item.partition(":")[0]].way is Way.STATED,
+            "undecided": item.item.partition(":")[0] in UNDECIDED,
             "exit": item.exit and item.exit.value,
             "detail": item.exit and item.detail,
             "at": item.at.isoformat(),

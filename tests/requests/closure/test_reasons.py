@@ -22,11 +22,14 @@ WAYS: dict[str, Say] = {
     "unrelated": lambda town, why: settle(
         town.front, "req-0001", unrelated={"unread:scan.pdf": why}, by="Eva"
     ),
+    "stated, unrelated": lambda town, why: state_exit(
+        town.front, "req-0001", "unread:scan.pdf", Exit.UNRELATED, why, by="Eva"
+    ),
     "stated, erased": lambda town, why: state_exit(
-        town.front, "req-0001", "backups", Exit.ERASED, why
+        town.front, "req-0001", "backups", Exit.ERASED, why, by=""
     ),
     "stated, cannot": lambda town, why: state_exit(
-        town.front, "req-0001", "backups", Exit.CANNOT, why
+        town.front, "req-0001", "backups", Exit.CANNOT, why, by=""
     ),
 }
 UNSAYABLE = ["x " * 501, "kept\nfor tax law", "kept\tfor law", "a bell\x07", "half \ud800 one"]

@@ -20,6 +20,16 @@ from olvido.reporting.words import MARKS, number
 
 VERDICTS = {"pass": "Passed", "fail": "Not passed", "unknown": "Unknown"}
 
+RECORDS = {
+    "forget": "to be forgotten",
+    "paraphrased": "to be forgotten, in other words",
+    "retain": "to be kept",
+    "neighbours": "to be kept, nearest to the forgotten",
+    "general": "general knowledge",
+    "strangers": "holdout: no model ever saw them",
+}
+"""The kinds of records that an audit looks at."""
+
 GUARANTEES = {
     "exact": "equal to a training in which the records never took part. That rests on how the "
     "model was made, which no audit can see: this page only fails to contradict it",
@@ -95,6 +105,7 @@ def _view(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
     return {
         "document": {"before": None, "records": {}, **document},
         "name": document.get("name"),
+        "kinds": RECORDS,
         "headline": headline(document),
         "verdict_in_words": VERDICTS[document["verdict"]],
         "examined": examined(document),

@@ -1,4 +1,4 @@
-"""Exits that the team knows of by itself: nothing is looked into, and nothing is erased."""
+"""Exits by the team's word: nothing is erased, and only what is called unrelated is looked into."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from olvido.artifacts import KINDS, Way
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.calendar import today
+from olvido.requests.closure.closing import settle
 from olvido.requests.desk import Office
 from olvido.requests.limits import sayable
 from olvido.requests.scope import nameless
 
 
-def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str) -> None:
+def state_exit(
+    office: Office, identifier: str, item: str, exit: Exit, said: str, *, by: str
+) -> None:
     """Give something in a closure its exit by the team's word; nothing is erased by that.
 
     Args:
         office: with the request, whose closure is open.
         identifier: of the request.
         item: one that has no exit yet.
-        exit: that it ends by itself, that it stays, or that somebody erased it where Olvido cannot
-            look.
-        said: the day on which it ends, why it stays, or how it was erased.
+        exit: that it ends by itself, that it stays, that somebody erased it where Olvido cannot
+            look, or that none of the data is in it, which is looked at now: see `settle`.
+        said: the day on which it ends, why it stays, how it was erased, or why the team knows.
+        by: the id or label of the account that says so.
 
     Raises:
         UnknownName: no such item.
@@ -47,10 +51,8 @@ def state_exit(office: Office, identifier: str, item: str, exit: Exit, said: str
             f"{identifier} --erase {item}'"
         )
     if exit is Exit.UNRELATED:
-        raise InputError(
-            f"what lies at {item} is looked at when that is said: 'olvido request close "
-            f"{identifier} --unrelated {item}=WHY --by ACCOUNT'"
-        )
+        settle(office, identifier, unrelated={item: said}, by=by)
+        return
     if not said.strip():
         raise InputError(f"say of {item} how it was erased, until when it lasts, or why it stays")
     stated = sayable(item, f"stated: {said}" if exit is Exit.ERASED else said)
