@@ -27,6 +27,11 @@ OUTCOME = "outcome.json"
 VERSION = 1
 """Of what that file says; another is refused."""
 
+_UNAUDITED = (
+    "Empirical: it can be claimed of what audits have passed, and of nothing beyond them. No audit "
+    "is on this page."
+)
+
 _STEPS = 12
 """Of the history that a page shows, the first and the last among them."""
 
@@ -235,7 +240,9 @@ class Outcome:
         write_sheet(
             path,
             title=f"Forgotten by {self.method}",
-            lead=f"{self.guarantee.value.capitalize()}: {MEANING[self.guarantee]}.",
+            lead=_UNAUDITED
+            if self.guarantee is Guarantee.EMPIRICAL
+            else f"{self.guarantee.value.capitalize()}: {MEANING[self.guarantee]}.",
             facts={
                 "Method": self.method,
                 **({"Options": _listed(self.options)} if self.options else {}),
