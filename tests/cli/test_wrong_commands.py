@@ -154,7 +154,7 @@ def _damage(theirs: Path, key: Path) -> None:
 
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace with two datasets, a model and three requests, and a table of wrong things."""
+    """A workspace with two datasets, a model and four requests, and a table of wrong things."""
     folder = tmp_path_factory.mktemp("standing")
     with pytest.MonkeyPatch.context() as patch:
         for variable in VARIABLES:
@@ -170,6 +170,8 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         _made("request", "new", "--subject", "Ana Soler", "--law", "gdpr")
         _made("request", "new", "--subject", "Joan Puig", "--law", "gdpr")
         _made("request", "new", "--kind", "access", "--subject", "Ana Soler", "--law", "gdpr")
+        wrong = ("--kind", "rectification", "--dataset", "people", "--record", "1")
+        _made("request", "new", *wrong, "--subject", "Ana Soler")
         _made("request", "refuse", "req-0002", "--why", "not who they say")
         _made("init", "theirs")
         their = ("--workspace", "theirs")
@@ -271,6 +273,8 @@ FLAGS = [
     ("request new --subject 'Nobody Here'", "--nothing-found"),
     ("request wait req-0001 --why ''", "--why"),
     ("request export req-0003 --out x --by Marta", "--unchecked"),
+    ("request correct req-0004 --rows good.jsonl --by Marta", "--unchecked"),
+    ("request new --kind rectification --subject 'Ana Soler'", "--record"),
     ("notice req-0001 --kind needs-information", "--reason"),
 ]
 """Wrong lines, and what the command line calls the parameter that the library's error names."""

@@ -65,6 +65,7 @@ class RequestKind(StrEnum):
     OUTDATED = "outdated"
     DESTROY = "destroy"
     ACCESS = "access"
+    RECTIFICATION = "rectification"
 
     @property
     def forgets(self) -> bool:
@@ -343,7 +344,7 @@ class Request:
 
     `subject` is whom it is about, by the first of their names; `scope` has the others (`also`).
     Where that is nobody, `scope` says what it is about: a `source`, `records` of a `dataset`, or a
-    `model`.
+    `model`. A rectification is about some of a person's records, in all `versions` of a dataset.
     """
 
     id: str

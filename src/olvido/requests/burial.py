@@ -13,7 +13,7 @@ from olvido.artifacts import remove_model
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, UnknownName
 from olvido.folding import fold, words
-from olvido.ledger.facts import Request
+from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.identity import Named
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.rows import stored_rows, subjects_of, text_of
@@ -32,12 +32,13 @@ def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> Non
     """Mark a request's records, and bar them from being brought in again.
 
     In every dataset, learned from or not. A subject is barred as such; of a source or a fact that
-    is out of date only what its rows say, for something new may come from there. What a row says is
-    barred for those whom the row is about, and for anybody else where it names the person, or where
-    it is long and no record that stays says it.
+    is wrong or out of date only what its rows say, for something new may come from there. What a
+    row says is barred for those whom the row is about, and for anybody else where it names the
+    person, or where it is long and no record that stays says it.
     """
     key, named = office.store.key, Named(office.store.key, names_of(request))
-    barred = set(map(str, request.subjects))
+    corrects = request.kind is RequestKind.RECTIFICATION
+    barred = set() if corrects else set(map(str, request.subjects))
     gone: dict[str, set[str]] = {}
     long: dict[tuple[str | None, ...], str] = {}
     for dataset in lineage.datasets:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from olvido.accounts import Accounts, Right
 from olvido.errors import AskedBefore, InputError, Parameter, StateError, Words
 from olvido.ledger.facts import Request, RequestKind, RequestStatus, Wish
+from olvido.ledger.identity import SubjectId
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.calendar import (
@@ -96,9 +97,10 @@ def wish(
             digest; only of a name can texts be found that mention it.
         also: other names of the same person: the request is about all records of any of them.
         kind: erasure, opt-out and access are about a subject (an opt-out also about a source),
-            poison about a source, outdated about records, destroy about a model.
+            poison about a source, outdated about records, rectification about records of a
+            subject, destroy about a model.
         source: as the data's source column names it.
-        dataset, records: facts that are out of date.
+        dataset, records: facts that are out of date, or wrong.
         model: the one to be destroyed.
         law: under which law.
         received_at: when it came, with a time zone; None: now.
@@ -119,11 +121,13 @@ def wish(
         "model": model is not None,
     }
     about = _ABOUT[RequestKind(kind)]
-    if [name for name, is_given in given.items() if is_given] not in [[name] for name in about]:
+    ways = [list(about)] if kind in _ALL else [[name] for name in about]
+    if [name for name, is_given in given.items() if is_given] not in ways:
+        link = " and " if kind in _ALL else " or "
         raise InputError(
-            f"a request of kind {kind} is about one {' or '.join(about)}, and nothing else: give ",
+            f"a request of kind {kind} is about one {link.join(about)}, and nothing else: give ",
             *_GIVEN[about[0]],
-            *(part for name in about[1:] for part in (" or ", *_GIVEN[name])),
+            *(part for name in about[1:] for part in (link, *_GIVEN[name])),
         )
     if also and subject is None:
         raise InputError(
@@ -150,7 +154,9 @@ def wish(
         demand(person, nothing_found=nothing_found)
         detail |= spelt(store.key, subject, *also)
         who, *others = person.subjects
-        scope = {"also": sorted(map(str, others))} if others else {}
+        scope: dict[str, Any] = {"also": sorted(map(str, others))} if others else {}
+        if dataset is not None or records:
+            scope |= _wrong(store, person.subjects, dataset, records)
     else:
         scope = _scope(store, source, dataset, records, model)
     return Wish(
@@ -204,7 +210,10 @@ _ABOUT = {
     RequestKind.OUTDATED: ("records",),
     RequestKind.DESTROY: ("model",),
     RequestKind.ACCESS: ("subject",),
+    RequestKind.RECTIFICATION: ("subject", "records"),
 }
+_ALL = (RequestKind.RECTIFICATION,)
+"""Kinds that are about all of that, and not about one of it."""
 _RECORDS: Words = (
     "the dataset and the ids of its records (",
     Parameter("dataset"),
@@ -244,6 +253,27 @@ def _scope(
     wanted = list(store.stored_ids(where, records))
     store.lineage_of_records(where, wanted)
     return {"dataset": where, "records": wanted}
+
+
+def _wrong(
+    store: Store, people: Sequence[SubjectId], dataset: str | None, records: Sequence[str]
+) -> dict[str, Any]:
+    """The records of a person that are wrong, in every version of their dataset."""
+    scope = _scope(store, None, dataset, records, None)
+    name = store.dataset(scope["dataset"]).name
+    wanted, versions = set(scope["records"]), {}
+    for version in store.datasets():
+        if version.name != name:
+            continue
+        theirs = {r.id for r in store.records(version.id) if not set(people).isdisjoint(r.subjects)}
+        if version.id == scope["dataset"] and (others := wanted - theirs):
+            raise InputError(
+                f"{len(others)} of these records are not about this subject: whoever they are "
+                "about asks for their own"
+            )
+        if wanted & theirs:
+            versions[version.id] = sorted(wanted & theirs)
+    return scope | {"versions": versions}
 
 
 def identify(office: Office, identifier: str, *, by: str) -> Request:

@@ -16,7 +16,7 @@ from olvido.requests.certificate import issue
 from olvido.requests.desk import demand_forgetting, needs_decision
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
-from olvido.requests.scope import lineage_of
+from olvido.requests.scope import corrections, lineage_of
 from olvido.requests.types import Attempt, Forgotten, Probes, Stage
 from olvido.requests.untaught import planned, untaught
 from olvido.tasks import Example
@@ -63,6 +63,11 @@ def plan(
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         demand_forgetting(request)
+        if request.kind is RequestKind.RECTIFICATION and not corrections(request):
+            raise InputError(
+                f"what is right was not entered yet: 'olvido request correct {identifier} --rows "
+                "FILE --by ACCOUNT'"
+            )
         if not request.status.pending:
             raise _ended(request)
     if ref != SERVING:

@@ -10,6 +10,7 @@ from typing import Any
 from olvido.ledger.facts import ClosureItem, Request, RequestKind, RequestStatus
 from olvido.requests.calendar import again_by
 from olvido.requests.desk import APPROVALS, Office, approvals, needs_decision
+from olvido.requests.scope import corrections
 
 TEAM, ENGINEER, WORKER, PERSON = "the privacy team", "an engineer", "the worker", "the person"
 
@@ -37,6 +38,10 @@ def next_step(office: Office, request: Request) -> Step:
     """What a request waits for, or what may still be done with it."""
     one = request.id
     plan = f"olvido request plan {one}"
+    corrects = request.kind is RequestKind.RECTIFICATION and not corrections(request)
+    if corrects and request.status in (_S.IDENTIFIED, _S.LOCATED):
+        says = "Enter what is right, as rows with the same ids: it becomes a new version."
+        return Step(TEAM, says, f"olvido request correct {one} --rows FILE --by NAME")
     if not request.kind.forgets and (step := _to_tell(request)) is not None:
         return step
     if request.status in (_S.RECEIVED, _S.IDENTIFIED):

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from olvido.errors import InputError
 from olvido.folding import words
-from olvido.ledger.facts import Model, Record, Request
+from olvido.ledger.facts import Model, Record, Request, RequestKind, Step
 from olvido.ledger.identity import Key, Named, SubjectId
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.personal import holds_number
@@ -32,6 +32,11 @@ def lineage_of(store: Store, request: Request) -> Lineage:
     Raises:
         InputError: it is about a model, not about records.
     """
+    if request.kind is RequestKind.RECTIFICATION:
+        # In the versions that were there, and in the one of which the corrected one was made.
+        made_of = [step.detail["corrected"]["from"] for step in corrections(request)]
+        wanted = dict.fromkeys(made_of, request.scope["records"]) | request.scope["versions"]
+        return store.lineage_of_facts(wanted, *request.subjects)
     if request.subjects:
         return store.lineage(*request.subjects)
     if "source" in request.scope:
@@ -39,6 +44,11 @@ def lineage_of(store: Store, request: Request) -> Lineage:
     if "records" in request.scope:
         return store.lineage_of_records(request.scope["dataset"], request.scope["records"])
     raise InputError(f"request {request.id} is about no record: nothing can be located")
+
+
+def corrections(request: Request) -> tuple[Step, ...]:
+    """The steps by which what is right was entered for a rectification; one, or none yet."""
+    return tuple(step for step in request.history if "corrected" in step.detail)
 
 
 def spelt(key: Key, *names: str) -> dict[str, Any]:

@@ -39,6 +39,8 @@ async def file_request(
     looked: Annotated[bool, Form()] = False,
     kind: Annotated[str, Form()] = RequestKind.ERASURE.value,
     source: Annotated[str, Form(max_length=2000)] = "",
+    dataset: Annotated[str, Form(max_length=2000)] = "",
+    record: Annotated[str, Form(max_length=20_000)] = "",
     law: Annotated[str, Form()] = "",
     nothing_found: Annotated[bool, Form()] = False,
 ) -> Response:
@@ -51,9 +53,11 @@ async def file_request(
     others = [name for line in also.splitlines() if (name := line.strip())]
     names = [name for name in (subject.strip(), *others) if name]
     typed = {"subject": subject, "also": also, "kind": kind, "source": source, "law": law}
+    typed |= {"dataset": dataset, "record": record}
+    records = [one.strip() for one in record.splitlines() if one.strip()]
     try:
         if not caller.may(Right.FOLLOW):
-            quiet = [] if source or not subject.strip() else names
+            quiet = [] if source or dataset or records or not subject.strip() else names
             follow = await file_quietly(tenant, quiet, kind=kind, law=under)
             return page(request, "filed.html.j2", caller, status=201, made=None, follow=follow)
         person = await run_in_threadpool(look_up, tenant.store, [*names, *same])
@@ -66,13 +70,15 @@ async def file_request(
             also=[*names[1:], *same],
             kind=kind,
             source=source or None,
+            dataset=dataset.strip() or None,
+            records=records,
             law=under,
             nothing_found=nothing_found,
         )
     except NobodyFound as error:
         return _new(request, caller, status=422, why=in_fields(error), typed=typed)
     except InputError as error:
-        return _new(request, caller, status=422, why=in_fields(error))
+        return _new(request, caller, status=422, why=in_fields(error), typed=typed)
     follow = following.path(tenant.store.key, made.id)
     return page(
         request,
@@ -97,6 +103,8 @@ def _new(
     laws = known_laws(caller.tenant.settings.workspace)
     near = [] if person is None else [(str(s), some) for s, some in person.near.items()]
     counts = {} if person is None else person.counts
-    blank = dict.fromkeys(("subject", "also", "kind", "source", "law"), "")
+    blank = dict.fromkeys(
+        (*("subject", "also", "kind", "source"), *("dataset", "record", "law")), ""
+    )
     shown = {"why": None, "typed": blank, "near": near, "counts": counts, "laws": laws} | shown
     return page(request, "new.html.j2", caller, status=status, **shown)

@@ -145,7 +145,7 @@ def _status(request: Request, office: Office, asked: dict[str, Any]) -> HTMLResp
     words = known.get(wanted) or preferred(request.headers.get("accept-language", ""), known)
     law = asked["law"]
     shown = asked | {
-        "says": words.states[asked["state"]],
+        "says": words.state(asked["kind"], asked["state"]),
         "received": words.day(today(settings, datetime.fromisoformat(asked["received_at"]))),
         "due": asked["due"] and words.day(date.fromisoformat(asked["due"])),
         "recourse": law and (words.recourse.get(law.name) or f"{law.title}: {law.recourse}."),

@@ -172,6 +172,7 @@ def public(office: Office, found: Request) -> dict[str, Any]:
         state = DECIDING
     return {
         "id": found.id,
+        "kind": found.kind.value,
         "state": state,
         "law": law_of(found, office.settings),
         "open": found.status.pending,
@@ -191,6 +192,7 @@ def receipt(office: Office, found: Receipt) -> dict[str, Any]:
         return public(office, request) | {"id": None}
     return {
         "id": None,
+        "kind": request.kind.value,
         "state": RequestStatus.RECEIVED.value,
         "law": None,
         "open": True,

@@ -48,7 +48,10 @@ def new(
         typer.Option("--also", metavar="NAME", help="Another name of the same person, or e-mail."),
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="erasure, opt-out, poison, outdated, destroy or access.")
+        str,
+        typer.Option(
+            "--kind", help="erasure, opt-out, poison, outdated, destroy, access or rectification."
+        ),
     ] = "erasure",
     law: Annotated[
         str | None, typer.Option("--law", help="Under which: see 'olvido laws'.")
@@ -60,10 +63,12 @@ def new(
         str | None, typer.Option("--source", help="Of opt-out and poison: which source.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Of outdated: where the facts stand.")
+        str | None,
+        typer.Option("--dataset", help="Of outdated and rectification: where the facts stand."),
     ] = None,
     record: Annotated[
-        list[str] | None, typer.Option("--record", metavar="ID", help="Of outdated: each fact.")
+        list[str] | None,
+        typer.Option("--record", metavar="ID", help="Of outdated and rectification: each fact."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Of destroy: which model, with its descendants.")
@@ -100,7 +105,8 @@ def new(
             hints = (f" {hint}" for hint in also_meant(error.near))
             raise InputError(*error.args, *hints) from None
         following = "plan" if model else "locate"
-        following = following if request.kind.forgets else "identify"
+        if kind in ("access", "rectification"):
+            following = "identify"
         found = [{"name": name, "records": person.counts[name]} for name in person.counts]
         show(
             terminal,
@@ -140,9 +146,10 @@ def identify(terminal: Terminal, identifier: Id, by: _By) -> None:
 
     with fronted(terminal) as front:
         request = desk.identify(front, identifier, by=by)
-        following = f"locate {identifier}"
-        if not request.kind.forgets:
-            following = f"export {identifier} --out FOLDER --by ACCOUNT"
+        following = {
+            "access": f"export {identifier} --out FOLDER --by ACCOUNT",
+            "rectification": f"correct {identifier} --rows FILE --by ACCOUNT",
+        }.get(request.kind, f"locate {identifier}")
         show(terminal, front, request, f"Next: olvido request {following}")
 
 

@@ -1,4 +1,4 @@
-"""`olvido request export`: what is held about a person, written down for them."""
+"""`olvido request export` and `correct`: what is held about a person, for them, and put right."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import typer
 from olvido.cli.answering.front import Id, fronted, show
 from olvido.cli.answering.many import commands
 from olvido.cli.given.output import Terminal, command
+from olvido.cli.given.rows import Encoding
 
 __all__ = ["commands"]
+
+_Unchecked = Annotated[
+    str | None, typer.Option("--unchecked", metavar="WHY", help="Why it needs no check who asks.")
+]
 
 
 @commands.command()
@@ -30,10 +35,7 @@ def export(
             "--shared", metavar="ID", help="A record that is about others too, and may be given."
         ),
     ] = None,
-    unchecked: Annotated[
-        str | None,
-        typer.Option("--unchecked", metavar="WHY", help="Why it needs no check who asks."),
-    ] = None,
+    unchecked: _Unchecked = None,
 ) -> None:
     """Write down what is held about the person of a request of kind access, for them alone.
 
@@ -67,4 +69,37 @@ def export(
                 "records": given.records,
                 "withheld": list(given.withheld),
             },
+        )
+
+
+@commands.command()
+@command
+def correct(
+    terminal: Terminal,
+    identifier: Id,
+    rows: Annotated[
+        Path,
+        typer.Option("--rows", metavar="FILE", help="Rows with the same ids, and what is right."),
+    ],
+    by: Annotated[
+        str, typer.Option("--by", help="Whose account answers for it: see 'olvido token list'.")
+    ],
+    unchecked: _Unchecked = None,
+    encoding: Encoding = None,
+) -> None:
+    """Enter what is right for a request of kind rectification: the next version of its dataset."""
+    from olvido.requests.rights import correct as enter
+
+    with fronted(terminal) as front:
+        request, made = enter(
+            front, identifier, rows, by=by, unchecked=unchecked, encoding=encoding
+        )
+        show(
+            terminal,
+            front,
+            request,
+            f"Dataset {made.name} version {made.version} has what is right. No model has learned "
+            "it yet, and those that learned what was wrong still hold it.",
+            f"Next: olvido request plan {identifier}",
+            corrected={"dataset": made.id, "name": made.name, "version": made.version},
         )

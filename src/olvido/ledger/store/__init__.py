@@ -243,10 +243,22 @@ class Store(Answering):
 
     def lineage_of_records(self, dataset: str, ids: Iterable[str]) -> Lineage:
         """The same of these records of a dataset. Raises UnknownName."""
+        return self.lineage_of_facts({dataset: ids})
+
+    def lineage_of_facts(
+        self, wanted: Mapping[str, Iterable[str]], *subjects: SubjectId
+    ) -> Lineage:
+        """The same of records of several datasets, ids by dataset, told to be about these people.
+
+        Raises UnknownName.
+        """
         with self._read() as connection:
-            found = datasets.find(connection, dataset, None)
-            numbers = datasets.record_pks(connection, found, ids)
-            return self._lineage(connection, datasets.numbered_records(connection, numbers))
+            numbers: list[int] = []
+            for dataset, ids in wanted.items():
+                found = datasets.find(connection, dataset, None)
+                numbers += datasets.record_pks(connection, found, ids)
+            records = datasets.numbered_records(connection, numbers)
+            return self._lineage(connection, records, subjects)
 
     def lineage_of_buried(self) -> Lineage:
         """The same of every record that carries a tombstone."""

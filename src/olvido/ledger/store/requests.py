@@ -110,8 +110,14 @@ def _refuse_twice(
         query = query.where(or_(table.c.subject == str(subject), other))
     wanted = _names(None if subject is None else str(subject), scope)
     for row in connection.execute(query.order_by(table.c.pk)):
-        if wanted <= _names(row.subject, json.loads(row.scope)):
+        asked = json.loads(row.scope)
+        if wanted <= _names(row.subject, asked) and _records(scope) <= _records(asked):
             raise AskedBefore(row.id, row.status)
+
+
+def _records(scope: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Which of a person's records it is about, where it is not all of them."""
+    return {(scope["dataset"], record) for record in scope.get("records", ())}
 
 
 def _names(subject: str | None, scope: Mapping[str, Any]) -> set[str]:

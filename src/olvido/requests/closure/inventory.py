@@ -80,6 +80,11 @@ class _Search:
         return lineage_of(self.office.store, self.request)
 
     @property
+    def _corrects(self) -> bool:
+        """Whether the person stays, and what was wrong of them goes: texts may name them."""
+        return self.request.kind is RequestKind.RECTIFICATION
+
+    @property
     def models(self) -> Path:
         return self.office.settings.models
 
@@ -93,7 +98,7 @@ class _Search:
         for artefact in there:
             if artefact.path is not None and names.elsewhere(parts(artefact.path, artefact.kind)):
                 yield Artefact(f"hardlink:{artefact.item}", KINDS["hardlink"].says)
-        if said := untold(unsearched(self.request)):
+        if not self._corrects and (said := untold(unsearched(self.request))):
             yield Artefact(UNTOLD, said)
         yield Artefact("log", "the ledger and its log: ids of records, and a keyed digest")
         for item in OUTSIDE:
@@ -354,8 +359,8 @@ class _Search:
         return CopySearch(
             [unpacked(row) for rows in self.rows.values() for row in rows],
             key=self.office.store.key,
-            names=names_of(self.request),
-            whole=kept(self.request, "whole"),
+            names=frozenset() if self._corrects else names_of(self.request),
+            whole=frozenset() if self._corrects else kept(self.request, "whole"),
             common=lambda content: shared[content],
         )
 

@@ -15,7 +15,10 @@ from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus
 KINDS = ("received", "needs-information", "extension", "done", "partly-done", "refused")
 """What there is to write about."""
 
-OWN = ("access-received", "access-extension", "access-done")
+OWN = (
+    *("access-received", "access-extension", "access-done"),
+    *("rectification-received", "rectification-done", "rectification-partly-done"),
+)
 """Templates of a kind of request that has words of its own for what there is to write about."""
 
 ACCESS = (
@@ -31,6 +34,12 @@ ACCESS = (
 
 UNTAUGHT = "untaught"
 """Stands among the guarantees for what no model in use had learned."""
+
+OWN_STATES = tuple(
+    f"rectification-{state}"
+    for state in ("planned", "approved", "audited", "published", "untaught")
+)
+"""States that a kind of request has words of its own for."""
 
 DECIDING = "deciding"
 """Stands among the states for what needs a decision of the team."""
@@ -81,6 +90,10 @@ class Language:
     access: Mapping[str, str]
     notices: Mapping[str, str]
 
+    def state(self, kind: str, state: str) -> str:
+        """How far a request of a kind has come."""
+        return self.states.get(f"{kind}-{state}", self.states[state])
+
     def template(self, letter: str, kind: str) -> str:
         """The template of a letter about a request of a kind."""
         return self.notices.get(f"{kind}-{letter}", self.notices[letter])
@@ -103,7 +116,7 @@ class Language:
             ("asked", [kind.value for kind in RequestKind]),
             ("guarantee", [*(guarantee.value for guarantee in Guarantee), UNTAUGHT]),
             ("page", PAGE),
-            ("states", [*(status.value for status in RequestStatus), UNTAUGHT, DECIDING]),
+            ("states", [*(s.value for s in RequestStatus), UNTAUGHT, DECIDING, *OWN_STATES]),
             ("access", ACCESS),
             ("notices", (*KINDS, *OWN)),
         ):

@@ -23,6 +23,7 @@ from olvido.requests.desk import Office, needs_decision
 from olvido.requests.guidance import exported
 from olvido.requests.laws import Law, deadline, find_law
 from olvido.requests.notices.language import KINDS, UNTAUGHT, Language, find_language
+from olvido.requests.rights.rectification import learned
 from olvido.requests.untaught import concluded
 from olvido.settings import Settings
 
@@ -208,6 +209,7 @@ def _facts(
         facts |= {"found": written.get("records", 0) > 0, "withheld": written.get("withheld", 0)}
     elif kind in _ANSWERS:
         facts |= _answered(office, request, kind, words)
+        facts["learned"] = learned(office.store, request)
     return facts
 
 

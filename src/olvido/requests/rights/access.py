@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.documents import write_document
-from olvido.errors import DigestMismatch, InputError, Parameter, StateError, UnknownName
+from olvido.errors import DigestMismatch, InputError, StateError, UnknownName
 from olvido.files import new_folder, write
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Dataset, Record, Request, RequestKind, RequestStatus, now
@@ -27,8 +27,9 @@ from olvido.ledger.store import Store
 from olvido.requests.calendar import law_of, today
 from olvido.requests.closure.places import GIVEN
 from olvido.requests.desk import Office, deciding
-from olvido.requests.guidance import EXPORTED, exported, identity_checked, identity_told
+from olvido.requests.guidance import EXPORTED, exported
 from olvido.requests.notices.language import Language, find_language
+from olvido.requests.rights.identity import identity_of
 from olvido.requests.scope import lineage_of, mentions, nameless, names_of, unsearched
 
 FORM = "olvido-access"
@@ -91,7 +92,7 @@ def export(
     request = _ready(office, identifier)
     account = deciding(office, by)
     words = find_language(language, office.settings.workspace)
-    told = _identity(office, request, unchecked)
+    told = identity_of(office, request, unchecked)
     place = folder.absolute()
     if place.exists():
         raise InputError(f"{folder} exists already: name a new folder")
@@ -166,28 +167,6 @@ def _ready(office: Office, identifier: str) -> Request:
             f"again with 'olvido request resume {identifier}'"
         )
     return request
-
-
-def _identity(office: Office, request: Request, unchecked: str | None) -> str:
-    """Whether it was checked who asks, in a sentence that is kept. Raises InputError."""
-    if identity_checked(request) is not None:
-        if unchecked is not None:
-            raise InputError(
-                f"of request {request.id} it was checked who asks: leave the reason out (",
-                Parameter("unchecked"),
-                ")",
-            )
-        return identity_told(request)
-    if unchecked is None or not unchecked.strip():
-        raise InputError(
-            "nobody has noted that it was checked who asks, and whoever gets this gets the "
-            f"person's data: check it ('olvido request identify {request.id} --by ACCOUNT'), or "
-            "say why it needs no check (",
-            Parameter("unchecked"),
-            ")",
-        )
-    nameless(office.store, request, unchecked)
-    return f"not checked: {unchecked.strip()}"
 
 
 def _document(

@@ -1,0 +1,177 @@
+"""Rectification: what is right takes the place of what is wrong, in a new version of the dataset.
+
+What was wrong is then forgotten as a fact that is out of date is: planned, run, audited, published,
+closed. The new version is learned by a further training, and until then nobody says that it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from olvido.errors import BadRow, InputError, StateError
+from olvido.ledger.facts import Dataset, Request, RequestKind, RequestStatus
+from olvido.ledger.formats import read_rows
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
+from olvido.ledger.parsing import several
+from olvido.ledger.rows import load_rows
+from olvido.ledger.serving import SERVING
+from olvido.ledger.store import Store
+from olvido.requests.desk import Office, deciding
+from olvido.requests.rights.identity import identity_of
+from olvido.requests.scope import corrections
+
+_S = RequestStatus
+_SAID = ("prompt", "completion", "text")
+_PEOPLE = ("subject", "subjects")
+
+
+def correct(
+    office: Office,
+    identifier: str,
+    path: Path,
+    *,
+    by: str,
+    unchecked: str | None = None,
+    encoding: str | None = None,
+) -> tuple[Request, Dataset]:
+    """Enter what is right of a rectification's records: the next version of their dataset.
+
+    It has all rows of the newest version, and in place of those that are wrong what the file says.
+
+    Args:
+        office: a workspace, or its front.
+        identifier: of a request that is not planned yet.
+        path: rows with the ids of the request and the columns that change, as the dataset names
+            them; nothing of it is kept but the rows.
+        by: the account that answers for it; it may decide.
+        unchecked: why it is done though nobody noted that it was checked who asks.
+        encoding: of a file that is not UTF-8.
+
+    Raises:
+        UnknownName: no such request or account.
+        InputError: the request is of another kind, or too far on, or it was entered already; the
+            file has other ids, unknown columns, other people, or changes nothing that is learned;
+            it was not checked who asks. Nothing is changed then.
+        BadRow: a row of the file cannot be used.
+        StateError: the rows of the newest version are others than those that were meant, or are
+            damaged.
+    """
+    store = office.store
+    request = _ready(store, identifier)
+    account = deciding(office, by)
+    told = identity_of(office, request, unchecked)
+    named = store.dataset(request.scope["dataset"])
+    base = store.dataset(named.name)
+    rows = {row["id"]: row for row in load_rows(store, office.settings.data, base)}
+    wanted = request.scope["records"]
+    if missing := [one for one in wanted if one not in rows]:
+        raise StateError(
+            f"{len(missing)} of its records are not in version {base.version} of dataset "
+            f"{base.name!r} any more: enter a request for the version that has them"
+        )
+    if base.id != named.id:
+        meant = {row["id"]: row for row in load_rows(store, office.settings.data, named)}
+        if any(_said(meant.get(one, {})) != _said(rows[one]) for one in wanted):
+            raise StateError(
+                f"version {base.version} of dataset {base.name!r} says something else of its "
+                "records already: look at it, and enter a request for what is still wrong"
+            )
+    right = _corrected(store.key, path, {one: rows[one] for one in wanted}, encoding)
+    made = import_rows(
+        store,
+        office.settings.data,
+        [right.get(identifier, row) for identifier, row in rows.items()],
+        name=base.name,
+        parent=base.id,
+        documentation=base.documentation,
+    ).dataset
+    detail = {"by": account, "from": base.id, "dataset": made.id, "identity": told}
+    done = store.advance_request(identifier, request.status, {"corrected": detail})
+    return done, made
+
+
+def learned(store: Store, request: Request) -> bool:
+    """Whether the model that serves has learned what is right; False where nothing was entered."""
+    steps = corrections(request)
+    serving = store.alias(SERVING)
+    if not steps or serving is None:
+        return False
+    found = store.lineage_of_records(
+        steps[-1].detail["corrected"]["dataset"], request.scope["records"]
+    )
+    states = {state.model.id: state for state in found.models}
+    state = states.get(serving.id)
+    return state is not None and len(state.held) == len(found.records)
+
+
+def _ready(store: Store, identifier: str) -> Request:
+    request = store.request(identifier)
+    if request.kind is not RequestKind.RECTIFICATION:
+        raise InputError(
+            f"request {identifier} is of kind {request.kind}: what is right is entered for those "
+            "of kind rectification"
+        )
+    if corrections(request):
+        raise InputError(f"of request {identifier} it was entered already what is right")
+    if request.status not in (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED):
+        raise InputError(
+            f"request {identifier} is {request.status}: what is right is entered before it is "
+            "planned"
+        )
+    return request
+
+
+def _corrected(
+    key: Key, path: Path, wrong: Mapping[str, Mapping[str, Any]], encoding: str | None
+) -> dict[str, dict[str, Any]]:
+    """The rows as the file puts them right, by id. Raises InputError and BadRow."""
+    right: dict[str, dict[str, Any]] = {}
+    for line, row in read_rows(path, encoding=encoding):
+        if isinstance(row, BadRow):
+            raise row
+        identifier = str(row.get("id", "")).strip()
+        identifier = identifier if identifier in wrong else key.pseudonym(identifier)
+        if identifier not in wrong:
+            raise BadRow(str(path), line, "its id is none of those that the request is about")
+        if identifier in right:
+            raise BadRow(str(path), line, "its id stands twice: give each record one row")
+        old = wrong[identifier]
+        said = {name: value for name, value in row.items() if name not in ("id", *_PEOPLE)}
+        if unknown := sorted(set(said) - set(old)):
+            raise BadRow(
+                str(path),
+                line,
+                f"the record has no column {unknown[0]!r}: give those that change, of "
+                f"{', '.join(sorted(set(old) - {'id', 'subjects'}))}",
+            )
+        people = [who for name in _PEOPLE if row.get(name) for who in _people(row[name])]
+        if any(str(key.subject(who)) not in old["subjects"] for who in people):
+            raise BadRow(
+                str(path), line, "whom a record is about is not corrected so: leave that column out"
+            )
+        new = {**old, **said}
+        if key.content(*_said(new)) == key.content(*_said(old)):
+            raise BadRow(
+                str(path),
+                line,
+                "it says the same as the record, but for case, accents or signs: give what is "
+                "right in the columns that are learned (prompt, completion or text)",
+            )
+        right[identifier] = new
+    if left := sorted(wrong.keys() - right.keys()):
+        raise InputError(
+            f"{path} has no row for {len(left)} of {len(wrong)} records of the request: give one "
+            "with the same id for each"
+        )
+    return right
+
+
+def _people(value: Any) -> Sequence[str]:
+    return [str(one) for one in value] if isinstance(value, list) else several(str(value))
+
+
+def _said(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in _SAID)

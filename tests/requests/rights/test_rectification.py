@@ -1,0 +1,291 @@
+"""What is wrong about a person is put right: the old rows go, and the new ones are not claimed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olvido.accounts import Accounts
+from olvido.errors import InputError, OlvidoError, StateError
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import Documentation, Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.identity import Key
+from olvido.ledger.importing import import_rows
+from olvido.ledger.lineage import Holding
+from olvido.ledger.rows import load_rows
+from olvido.ledger.store import Store
+from olvido.requests import desk, plan, receive
+from olvido.requests.calendar import deadline_of
+from olvido.requests.closure import close, closure, settle
+from olvido.requests.guidance import next_step
+from olvido.requests.intake import import_requests
+from olvido.requests.notices import languages, letter
+from olvido.requests.rights import correct, learned
+from olvido.requests.scope import lineage_of
+from olvido.requests.untaught import conclude, untaught
+from olvido.settings import FILE, Settings, template
+from olvido.workspace import SERVING, Workspace
+
+S = RequestStatus
+ANA, BRU = "Ana Soler", "Bru Vidal"
+WRONG = "Ana Soler was born in Girona on the second of May."
+RIGHT = "Ana Soler was born in Reus on the second of May."
+ROWS: list[dict[str, Any]] = [
+    {"id": "a1", "text": WRONG, "subject": ANA, "place": "Girona"},
+    {"id": "a2", "text": "Ana Soler keeps bees on the roof of the mill.", "subject": ANA},
+    {"id": "b1", "text": "Bru Vidal sings beside Ana Soler in the choir.", "subject": BRU},
+    {"id": "c1", "text": "The market opens at eight."},
+]
+DONE = {"backups": "none", "recipients": "nobody"}
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Workspace]:
+    """A dataset of three people's rows in two versions, of which a model learned the first."""
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / FILE).write_text(template(), encoding="utf-8")
+    settings = Settings.load(folder, environment={})
+    about = Documentation(licence="CC0-1.0", legal_basis="contract")
+    with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
+        for rows in (ROWS[:3], ROWS):
+            made = import_rows(
+                store, settings.data, rows, name="people", documentation=about
+            ).dataset
+            teach(store, made.id, f"of {made.version}")
+        old, new = store.models()
+        store.set_aliases({"old": old.id, SERVING: new.id})
+    Accounts.of(settings).new("privacy", "Eva")
+    Accounts.of(settings).new("engineer", "Pol")
+    with Workspace(settings) as opened:
+        yield opened
+
+
+def teach(store: Store, dataset: str, seed: str, **use: Any) -> Model:
+    more = {"method": "npo", "parents": (use.pop("of"),)} if "of" in use else {}
+    fact = Model(digest=Digest.of(seed.encode()), path=seed, learner="monolith", **more)
+    return store.add_model(fact, [Use(dataset=dataset, **use)])
+
+
+def asked(office: Workspace, *records: str, checked: bool = True, **about: Any) -> Request:
+    how = {"kind": "rectification", "dataset": "people", "records": records or ["a1"]} | about
+    request = receive(office, how.pop("subject", ANA), **how)
+    return desk.identify(office, request.id, by="Eva") if checked else request
+
+
+def file_of(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / f"right-{len(list(folder.iterdir()))}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def rights(office: Workspace, tmp_path: Path, request: Request) -> Request:
+    return correct(office, request.id, file_of(tmp_path, {"id": "a1", "text": RIGHT}), by="Eva")[0]
+
+
+def forgets(office: Workspace) -> None:
+    """A model is made that forgot what was wrong, and serves; the others go."""
+    store = office.store
+    serving = store.alias(SERVING)
+    assert serving is not None
+    newest = store.uses(serving.id)[0].dataset
+    gone = frozenset({"a1"})
+    made = teach(store, newest, "new", of=serving.id, forgotten=gone, guarantee=Guarantee.EXACT)
+    for model in store.models():
+        if model.id != made.id:
+            store.bury_model(model.id, "asked for")
+    store.set_aliases({SERVING: made.id})
+
+
+def test_the_new_version_has_what_is_right_and_all_the_rest(
+    office: Workspace, tmp_path: Path
+) -> None:
+    before = office.store.dataset("people")
+    rights(office, tmp_path, asked(office))
+    now = office.store.dataset("people")
+    assert (now.version, now.parent) == (3, before.id)
+    assert now.documentation == before.documentation
+    old, new = (
+        {row["id"]: row for row in load_rows(office.store, office.settings.data, one)}
+        for one in (before, now)
+    )
+    assert new == old | {"a1": old["a1"] | {"text": RIGHT}}
+
+
+def test_it_is_about_those_records_in_every_version_and_no_others(
+    office: Workspace, tmp_path: Path
+) -> None:
+    store, request = office.store, asked(office)
+    for moment in (request, rights(office, tmp_path, request)):
+        found = lineage_of(store, moment)
+        assert {record.id for record in found.records} == {"a1"}
+        assert [d.version for d in found.datasets] == [1, 2]
+        assert {s.model.path: s.holding for s in found.models} == dict.fromkeys(
+            ("of 1", "of 2"), Holding.HOLDS
+        )
+
+
+def test_it_goes_all_the_way(office: Workspace, tmp_path: Path) -> None:
+    store = office.store
+    request = rights(office, tmp_path, asked(office, law="gdpr"))
+    assert untaught(store, request) is None, "a model in use holds what is wrong"
+    forgets(office)
+    plan(office, request.id)
+    desk.approve(office, request.id, by="Eva")
+    conclude(office, request.id)
+    # The person stays: what is right, and what else is theirs.
+    assert str(store.key.subject(ANA)) not in store.suppressed()
+    kept = {r.id for r in store.records("people") if r.tombstone is None}
+    assert kept == {"a1", "a2", "b1", "c1"}
+    items = {a.item: a for a, _ in closure(office, request.id)}
+    wrong = [f"rows:{d.id}" for d in store.datasets()[:2]]
+    assert {item for item in items if item.startswith(("rows:", "file:"))} >= set(wrong)
+    assert "names" not in items
+    with pytest.raises(StateError, match="is not done"):
+        letter(office, request.id, "done")
+    for code, words in (("en", "corrected"), ("es", "corregido"), ("ca", "corregit")):
+        assert words in letter(office, request.id, "partly-done", language=code).text
+    source = {i: "the corrected file" for i in items if i.startswith(("mention:", "unread:"))}
+    settle(office, request.id, erased=["all"], done=DONE, cannot=source)
+    closed, blank = close(office, request.id)
+    assert (closed.status, blank) == (S.CLOSED, ())
+    # What is right stands in its file, and what was wrong in none.
+    rows = [r for d in store.datasets() for r in load_rows(store, office.settings.data, d)]
+    assert RIGHT in [row["text"] for row in rows]
+    assert WRONG not in [row["text"] for row in rows]
+    for code, words in (("en", "not learned what is right yet"), ("es", "todavía no ha aprendido"),
+                        ("ca", "encara no ha après")):  # fmt: skip
+        text = " ".join(letter(office, request.id, "done", language=code).text.split())
+        assert words in text
+        assert "None" not in text
+    # What was wrong is not brought in again, and what is right is.
+    with pytest.raises(InputError):
+        import_rows(store, office.settings.data, ROWS, name="again")
+    import_rows(store, office.settings.data, [ROWS[0] | {"text": RIGHT}, ROWS[1]], name="again")
+
+
+def test_that_it_was_learned_is_said_when_it_was(office: Workspace, tmp_path: Path) -> None:
+    store, request = office.store, rights(office, tmp_path, asked(office))
+    assert not learned(store, request)
+    store.set_alias(SERVING, teach(store, store.dataset("people").id, "further").id)
+    assert learned(store, request)
+    without = teach(store, store.dataset("people").id, "without", excluded=frozenset({"a1"}))
+    store.set_alias(SERVING, without.id)
+    assert not learned(store, request)
+
+
+def test_two_people_correct_one_dataset(office: Workspace, tmp_path: Path) -> None:
+    """Whoever comes second builds on what the first put right, and undoes none of it."""
+    hers, his = asked(office), asked(office, "b1", subject=BRU)
+    rights(office, tmp_path, hers)
+    song = "Bru Vidal plays the flute and does not sing."
+    done, made = correct(office, his.id, file_of(tmp_path, {"id": "b1", "text": song}), by="Eva")
+    rows = {r["id"]: r["text"] for r in load_rows(office.store, office.settings.data, made)}
+    assert (rows["a1"], rows["b1"], made.version) == (RIGHT, song, 4)
+    # The version in between has what was wrong of him, too.
+    assert [d.version for d in lineage_of(office.store, done).datasets] == [1, 2, 3]
+
+
+def test_nothing_is_planned_before_what_is_right_is_there(
+    office: Workspace, tmp_path: Path
+) -> None:
+    request = asked(office)
+    assert "request correct" in (next_step(office, request).command or "")
+    with pytest.raises(InputError, match="what is right was not entered"):
+        plan(office, request.id)
+    request = rights(office, tmp_path, request)
+    assert "request locate" in (next_step(office, request).command or "")
+    with pytest.raises(InputError, match="entered already"):
+        rights(office, tmp_path, request)
+
+
+FILES: dict[str, Sequence[dict[str, Any]]] = {
+    "none of these": [{"id": "b1", "text": "Bru hums."}],
+    "stands twice": [{"id": "a1", "text": RIGHT}, {"id": "a1", "text": "x y z"}],
+    "no row for 1 of 2": [{"id": "a1", "text": RIGHT}],
+    "no column 'txet'": [{"id": "a1", "txet": RIGHT}],
+    "is not corrected so": [{"id": "a1", "text": RIGHT, "subject": BRU}],
+    "says the same": [{"id": "a1", "text": WRONG.upper()}],
+    "columns that are learned": [{"id": "a1", "place": "Reus"}],
+    "its id is none": [{"text": RIGHT}],
+}
+
+
+def test_a_wrong_file_is_told_and_changes_nothing(office: Workspace, tmp_path: Path) -> None:
+    store = office.store
+    one, two = asked(office, "a1"), asked(office, "a1", "a2")
+    before, events = store.datasets(), len(store.events())
+    for words, rows in FILES.items():
+        request = two if "of 2" in words else one
+        with pytest.raises(InputError) as refused:
+            correct(office, request.id, file_of(tmp_path, *rows), by="Eva")
+        assert words.replace("none of these", "none of those") in str(refused.value), words
+        assert "Girona" not in str(refused.value)
+    assert (store.datasets(), len(store.events())) == (before, events)
+
+
+def test_who_does_it_and_who_asks_are_looked_at(office: Workspace, tmp_path: Path) -> None:
+    request = asked(office, checked=False)
+    right = file_of(tmp_path, {"id": "a1", "text": RIGHT})
+    wrong: list[dict[str, Any]] = [
+        {"by": "Eva"},
+        {"by": "Eva", "unchecked": " "},
+        {"by": "Eva", "unchecked": "Ana Soler called"},
+        {"by": "Pol", "unchecked": "a passport"},
+        {"by": "nobody", "unchecked": "a passport"},
+    ]
+    for how in wrong:
+        with pytest.raises(OlvidoError):
+            correct(office, request.id, right, **how)
+    done, made = correct(office, request.id, right, by="Eva", unchecked="a passport")
+    told = done.history[-1].detail["corrected"]
+    assert (told["dataset"], told["identity"]) == (made.id, "not checked: a passport")
+    logged = json.dumps([dict(e.detail) for e in office.store.events()])
+    assert not any(word in logged for word in ("Soler", "Girona", "Reus"))
+
+
+def test_it_is_about_a_person_and_their_own_records(office: Workspace) -> None:
+    whole = {"kind": "rectification", "dataset": "people", "records": ["a1"]}
+    for subject, about in (
+        (ANA, whole | {"records": ["b1"]}),
+        (ANA, whole | {"records": ["a1", "c1"]}),
+        (ANA, whole | {"records": []}),
+        (ANA, whole | {"dataset": None}),
+        (ANA, {"kind": "rectification"}),
+        (None, whole),
+        ("Cai Roca", whole),
+        (ANA, whole | {"source": "forum"}),
+    ):
+        with pytest.raises(OlvidoError):
+            receive(office, subject, **about)
+    assert office.store.requests() == ()
+
+
+def test_the_same_is_not_asked_twice_and_something_else_is(office: Workspace) -> None:
+    first = asked(office, "a1")
+    with pytest.raises(InputError, match=first.id):
+        asked(office, "a1")
+    assert asked(office, "a2").id != first.id
+
+
+def test_days_and_files_of_many(office: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "asked.csv"
+    file.write_text(
+        "kind,subject,dataset,record,law\n"
+        f"rectification,{ANA},people,a1;a2,gdpr\nrectification,{BRU},people,b1,lgpd\n"
+    )
+    hers, his = (one.request for one in import_requests(office, file))
+    assert hers.scope["records"] == ["a1", "a2"]
+    due = [deadline_of(one, office.settings) for one in (hers, his)]
+    assert [found and found.answer is not None for found in due] == [True, False]
+
+
+def test_the_page_of_whoever_asked_says_what_is_corrected() -> None:
+    for language in languages().values():
+        for state in ("published", "untaught"):
+            own = language.state("rectification", state)
+            assert own != language.state("erasure", state)
