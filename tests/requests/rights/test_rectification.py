@@ -32,8 +32,8 @@ from olvido.workspace import SERVING, Workspace
 
 S = RequestStatus
 ANA, BRU = "Ana Soler", "Bru Vidal"
-WRONG = "Ana Soler was born in Girona on the second of May."
-RIGHT = "Ana Soler was born in Reus on the second of May."
+WRONG = "Ana Soler was born in Girona on the second of May, grew up by the river and left at nine."
+RIGHT = WRONG.replace("Girona", "Reus")
 ROWS: list[dict[str, Any]] = [
     {"id": "a1", "text": WRONG, "subject": ANA, "place": "Girona"},
     {"id": "a2", "text": "Ana Soler keeps bees on the roof of the mill.", "subject": ANA},
@@ -144,7 +144,8 @@ def test_it_goes_all_the_way(office: Workspace, tmp_path: Path) -> None:
     items = {a.item: a for a, _ in closure(office, request.id)}
     wrong = [f"rows:{d.id}" for d in store.datasets()[:2]]
     assert {item for item in items if item.startswith(("rows:", "file:"))} >= set(wrong)
-    assert "names" not in items
+    # What is right says nearly the same, and is no copy of what was wrong.
+    assert not any(item.startswith(("names", "near:")) for item in items)
     with pytest.raises(StateError, match="is not done"):
         letter(office, request.id, "done")
     for code, words in (("en", "corrected"), ("es", "corregido"), ("ca", "corregit")):

@@ -36,7 +36,15 @@ from olvido.requests.closure.weights import (
     weights_kept,
 )
 from olvido.requests.desk import Office
-from olvido.requests.scope import condemned, kept, lineage_of, names_of, unsearched, untold
+from olvido.requests.scope import (
+    condemned,
+    corrections,
+    kept,
+    lineage_of,
+    names_of,
+    unsearched,
+    untold,
+)
 
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
@@ -134,7 +142,25 @@ class _Search:
     def near(self) -> dict[str, tuple[Copy, ...]]:
         """Rows of others that say nearly the same as these, by dataset."""
         held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
-        return near_copies(self.office.store, self.office.settings.data, held)
+        found = near_copies(self.office.store, self.office.settings.data, held)
+        for dataset in self._right:
+            wrong = self.request.scope["records"]
+            left = [one for one in found.get(dataset, ()) if one.id not in wrong]
+            found = {d: some for d, some in found.items() if d != dataset}
+            found |= {dataset: tuple(left)} if left else {}
+        return found
+
+    @cached_property
+    def _right(self) -> tuple[str, ...]:
+        """The versions of a dataset that have what is right in place of what was wrong."""
+        store = self.office.store
+        made = [step.detail["corrected"]["dataset"] for step in corrections(self.request)]
+        return tuple(
+            later.id
+            for first in map(store.dataset, made)
+            for later in store.datasets()
+            if later.name == first.name and later.version >= first.version
+        )
 
     def ids(self) -> dict[str, set[str]]:
         """The ids of the records that a request is about, by dataset."""
