@@ -99,7 +99,7 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     assert "No request has that number" in desk.press("/search", text="Nobody Known")
     assert "1 in all" in desk.press("/search", text="Núria Puig")
     desk.open("/requests/new")
-    assert "no record" in desk.press("/requests", subject="Nobody Known")
+    assert "No record" in desk.press("/requests", subject="Nobody Known")
     desk.open("/requests/new")
     filed = desk.press("/requests", subject="Pau Vila", also="pau@example.org", law="gdpr")
     assert "req-0002 is entered" in filed
