@@ -53,7 +53,6 @@ def attempt(method: str = "npo", **changed: Any) -> dict[str, Any]:
             "method": method,
             "options": {},
             "guarantee": "exact" if exact else "empirical",
-            "meaning": EXACT if exact else EMPIRICAL,
             "before": "sha256:aa",
             "after": f"sha256:{method}",
             "cost": {"seconds": 5.0, "tokens": 10.0, "share_of_retraining": 0.06},

@@ -28,8 +28,7 @@ VERSION = 1
 """Of what that file says; another is refused."""
 
 _UNAUDITED = (
-    "Empirical: it can be claimed of what audits have passed, and of nothing beyond them. No audit "
-    "is on this page."
+    "it can be claimed of what audits have passed, and of nothing beyond them; none is part of this"
 )
 
 _STEPS = 12
@@ -240,9 +239,7 @@ class Outcome:
         write_sheet(
             path,
             title=f"Forgotten by {self.method}",
-            lead=_UNAUDITED
-            if self.guarantee is Guarantee.EMPIRICAL
-            else f"{self.guarantee.value.capitalize()}: {MEANING[self.guarantee]}.",
+            lead=f"{self.guarantee.value.capitalize()}: {self._claim}.",
             facts={
                 "Method": self.method,
                 **({"Options": _listed(self.options)} if self.options else {}),
@@ -283,13 +280,19 @@ class Outcome:
             ],
         )
 
+    @property
+    def _claim(self) -> str:
+        """What the guarantee says of a forgetting that nobody audited yet, in a sentence."""
+        unaudited = self.guarantee is Guarantee.EMPIRICAL
+        return _UNAUDITED if unaudited else MEANING[self.guarantee]
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""
         return {
             "method": self.method,
             "options": dict(self.options),
             "guarantee": self.guarantee.value,
-            "meaning": MEANING[self.guarantee],
+            "meaning": self._claim,
             "before": self.before,
             "after": self.digest,
             "cost": {
