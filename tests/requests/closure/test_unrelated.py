@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.requests.closure.test_weights import put
 from tests.requests.closure.towns import HERS, Town
 
 from olvido.accounts import Accounts
-from olvido.errors import InputError
+from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Exit
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.closure import close, closure, settle
@@ -83,6 +84,41 @@ def test_what_lies_outside_is_unrelated_as_long_as_its_bytes_are(
     for path in made.values():
         path.unlink()
     assert {said(town, item) for item in made} == {Exit.UNRELATED}
+
+
+def test_what_lies_there_is_not_believed_to_be_erased_before_somebody_looked(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import olvido.requests.closure.closing as closing
+
+    made, disk = outside(town, tmp_path), tmp_path / "disk"
+    made[f"file:{disk / 'copy.txt'}"] = disk / "copy.txt"
+    (disk / "copy.txt").write_text(HER_WORDS)
+    made[f"link:{disk / 'away'}"] = disk / "away"
+    (disk / "away").symlink_to("/nowhere/at/all")
+    made["file:here.txt"] = town.folder / "here.txt"
+    (town.folder / "here.txt").write_text(HER_WORDS)
+    close(town.front, "req-0001", search=[disk])
+    before = town.front.store.closure("req-0001")
+    for item in made:
+        search = [disk] if item.startswith("link") else []
+        with pytest.raises(StateError, match="still lies there"):
+            settle(town.front, "req-0001", done={item: "deleted by hand"}, search=search)
+    assert town.front.store.closure("req-0001") == before
+    # What ends by itself and did not is seen without a look into the file.
+    soon = date.today() + timedelta(days=3)
+    settle(town.front, "req-0001", expires=dict.fromkeys(made, soon), search=[disk])
+    assert {said(town, item) for item in made} == {Exit.AWAITING_EXPIRY}
+    with monkeypatch.context() as later:
+        later.setattr(closing, "today", lambda settings: soon)
+        assert {said(town, item) for item in made} == {None}
+    # Without her words it is a file as any other, and whoever looks sees it.
+    (disk / "copy.txt").write_text("The market opens at eight.")
+    for path in made.values():
+        if path.name != "copy.txt":
+            path.unlink()
+    settle(town.front, "req-0001", done=dict.fromkeys(made, "by hand"), search=[disk])
+    assert {said(town, item) for item in made} == {Exit.ERASED}
 
 
 def _folder_link(path: Path) -> None:

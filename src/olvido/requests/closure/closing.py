@@ -56,7 +56,7 @@ def closure(
             said = replace(said, detail=artefact.seen)
         elif said.exit is None and _gone(office, identifier, artefact, there, search):
             said = ClosureItem(item=item, exit=Exit.ERASED, detail="is gone", at=now())
-        elif _again(item in there, said, today(office.settings)):
+        elif _again(office, artefact, said, item in there, search):
             said = blank
         elif said.exit is Exit.UNRELATED:
             if item in there:
@@ -95,6 +95,15 @@ def _gone(
     return place is None or any(root in place.parents for root in looked_into(office, search))
 
 
+def _lies(office: Office, artefact: Artefact, search: Sequence[Path]) -> bool:
+    """Whether something lies at its place that was found again, or that nobody looked into now."""
+    place = place_of(office, artefact.item)
+    if place is None or not os.path.lexists(place):
+        return False
+    roots = looked_into(office, search)
+    return artefact.path is not None or not any(root in place.parents for root in roots)
+
+
 def _marks(office: Office, artefact: Artefact) -> tuple[str, ...]:
     """Keyed digests of an item and the bytes that lie there, under each version of the key.
 
@@ -113,9 +122,13 @@ def _declared(office: Office, artefact: Artefact, declared: Collection[str]) -> 
     return any(mark in declared for mark in _marks(office, artefact))
 
 
-def _again(there: bool, said: ClosureItem, day: date) -> bool:
+def _again(
+    office: Office, artefact: Artefact, said: ClosureItem, there: bool, search: Sequence[Path]
+) -> bool:
+    """Whether what was to be gone by now is found, or lies where nobody looked."""
     if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
-        return there and date.fromisoformat(said.detail) <= day
+        late = date.fromisoformat(said.detail) <= today(office.settings)
+        return late and (there or _lies(office, artefact, search))
     return said.exit is Exit.ERASED and there and said.item not in (*OUTSIDE, UNTOLD)
 
 
@@ -191,6 +204,12 @@ def settle(
             )
         sayable(item, f"stated: {why}")
         nameless(office.store, request, why)
+    for item in done:
+        if _lies(office, before[item][0], search):
+            raise StateError(
+                f"{item} is said to be erased and still lies there: erase it, or where the data "
+                "were taken out of it, have it looked into with --search"
+            )
     marks: dict[str, str] = {}
     for item in unrelated:
         found = before[item][0]
