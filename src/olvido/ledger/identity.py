@@ -24,8 +24,10 @@ _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]{0,8}):([0-9a-f]{64})")
 _PSEUDONYM = re.compile("pseudonym-[0-9a-f]{16}")
 _REMEMBERED = 500_000
 _KEY = re.compile(r"olvido-key:v([1-9][0-9]*):([0-9a-f]{64})")
-_MAC = re.compile(r"(hmac-sha256|content|name):v([1-9][0-9]{0,8}):((?:[0-9]+:)?)([0-9a-f]{64})")
-_PURPOSES = {"hmac-sha256": b"subject", "content": b"content", "name": b"name"}
+_MAC = re.compile(
+    r"(hmac-sha256|content|name|place):v([1-9][0-9]{0,8}):((?:[0-9]+:)?)([0-9a-f]{64})"
+)
+_PURPOSES = {"hmac-sha256": b"subject", "content": b"content", "name": b"name", "place": b"place"}
 _BOUND = re.compile('(content:v[0-9]+:[0-9a-f]{64}@)([^@",\\s]+(?:,[^@",\\s]+)+)')
 
 
@@ -136,6 +138,15 @@ class Key:
     def whole_names(self, name: str) -> list[str]:
         """Those of `names` that have all of the name, sorted."""
         return sorted(map(self.name, whole_forms(name)))
+
+    def place(self, text: str) -> str:
+        """Where something lay, as a digest: names of files may be those of people.
+
+        >>> key = Key(version=1, secret=bytes(32))
+        >>> key.next().current(key.place("Ana.txt")).startswith("place:v2:")
+        True
+        """
+        return f"place:v{self.version}:{self._chained(b'place', text.encode()).hex()}"
 
     def record_id(self, content: bytes) -> str:
         """An id for a record that came without one: the same for the same content and first secret.

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.requests.closure.towns import HERS, THEIRS, Town, founded, settled_at
 
+from olvido.accounts import Accounts
 from olvido.artifacts import Who
+from olvido.cli import run
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.importing import import_rows
@@ -91,7 +93,9 @@ def test_a_file_with_rows_of_others_is_written_without_hers(town: Town) -> None:
     close(town.front, "req-0001")
     settle(town.front, "req-0001", erased=[item])
     assert mixed.read_text() == lines(*THEIRS)
-    said = {a.item: said for a, said in closure(town.front, "req-0001")}[item]
+    said = {a.item: said for a, said in closure(town.front, "req-0001")}[
+        town.front.store.sealed(item)
+    ]
     assert said.exit is Exit.ERASED
 
 
@@ -134,6 +138,63 @@ def test_an_item_may_be_named_as_seen_from_where_one_stands(
     settle(town.front, "req-0001", erased=named, search=search)
     for folder in (town.folder / "some", tmp_path / "elsewhere"):
         assert (folder / "mixed.jsonl").read_text() == lines(*THEIRS)
+
+
+def test_a_path_with_an_equals_sign_gets_any_exit_on_the_command_line(town: Town) -> None:
+    Accounts.of(town.front.settings).new("privacy", "Marta")
+    for year in ("year=2024", "year=2024=b", "a=b=c"):
+        (town.folder / year).mkdir()
+        for name in ("visits.txt", "list=.txt"):
+            (town.folder / year / name).write_text("Ana Soler came by.\n")
+        (town.folder / year / "scan.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    said = {
+        "mention:year=2024/visits.txt": ("--cannot", "kept by law"),
+        "mention:year=2024=b/visits.txt": ("--cannot", "kept: x=1"),
+        "mention:a=b=c/visits.txt": ("--expires", "2027-03-01"),
+        "mention:year=2024/list=.txt": ("--expires", "2027-03-02"),
+        "unread:year=2024/scan.png": ("--unrelated", "a=b of the build"),
+        "unread:a=b=c/scan.png": ("--unrelated", "our logo"),
+    }
+    given = [word for item, (option, why) in said.items() for word in (option, f"{item}={why}")]
+    (town.folder / "year=2024=b" / "list=.txt").unlink()
+    where = ["--workspace", str(town.folder), "request", "close", "req-0001"]
+    assert run([*where, *given, "--done", "backups=none, a=b", "--by", "Marta"]) == 1
+    kept = {item.item: str(item.detail) for item in town.front.store.closure("req-0001")}
+    for item, (_, why) in said.items():
+        assert kept[item].removeprefix("stated: ") == why
+    assert run([*where, "--cannot", "mention:year=2025/a=b=kept by law"]) == 2
+
+
+NAMES = [b"visites-caf\xe9.txt", b"\xff\xfe", b"caf\xc3\xa9 \xe9.txt", rb"a\xe9.txt", rb"\x5cxe9"]
+
+
+def test_a_name_of_any_bytes_is_an_item_as_others_are(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, away = os.fsencode(town.folder), os.fsencode(tmp_path / "away")
+    os.mkdir(away)
+    for name in NAMES:
+        os.mkdir(folder + b"/in-" + name)
+        for place in (folder, folder + b"/in-" + name, away):
+            Path(os.fsdecode(place + b"/" + name)).write_text("Ana Soler came by.\n")
+        os.symlink(away + b"/nothing", folder + b"/link-" + name)
+    search = [tmp_path / "away"]
+    assert len(close(town.front, "req-0001", search=search)[1]) > 4 * len(NAMES)
+    found = [i for i in town.found(*search) if i.startswith(("mention:", "link:"))]
+    assert len(set(found)) == 4 * len(NAMES)
+    assert "".join(found).encode()
+    # One is named as it is shown or as its path is, from wherever one stands.
+    monkeypatch.chdir(town.folder)
+    named = [f"mention:{os.fsdecode(name)}" for name in NAMES]
+    settle(town.front, "req-0001", whole=named, search=search)
+    assert not any(os.path.lexists(folder + b"/" + name) for name in NAMES)
+    left = [i for i, a in town.found(*search).items() if a.path and i in found]
+    assert len(left) == 3 * len(NAMES)
+    why = dict.fromkeys(left, "kept by law")
+    settle(town.front, "req-0001", erased=["all"], cannot=why, done=DONE)
+    request, blank = close(town.front, "req-0001")
+    assert (request.status, blank) == (RequestStatus.CLOSED, ())
+    assert len(closure_of(town.front.store, request)["items"]) > len(found)
 
 
 def test_what_cannot_be_written_without_hers_goes_only_whole(town: Town) -> None:

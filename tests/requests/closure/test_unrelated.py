@@ -36,7 +36,8 @@ def town(town: Town) -> Town:
 
 
 def said(town: Town, item: str, *search: Path) -> Exit | None:
-    return {a.item: s.exit for a, s in closure(town.front, "req-0001", search=search)}[item]
+    found = {a.item: s.exit for a, s in closure(town.front, "req-0001", search=search)}
+    return found[item if item in found else town.front.store.sealed(item)]
 
 
 def outside(town: Town, tmp_path: Path) -> dict[str, Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from olvido.cli.answering.front import Id, day, described, fronted, show
 from olvido.cli.answering.rights import commands
 from olvido.cli.given.output import Terminal, command, table
 from olvido.errors import InputError
+
+if TYPE_CHECKING:
+    from olvido.requests.desk import Office
 
 __all__ = ["commands"]
 
@@ -69,15 +73,22 @@ def close(
                 )
             show(terminal, front, close_access(front, identifier), "Closed.")
             return True
+        stated = [done or (), expires or (), cannot or (), unrelated or ()]
+        known: Collection[str] = ()
+        if any(text.count("=") > 1 for texts in stated for text in texts):
+            known = {a.item for a, _ in closure(front, identifier, search=search or ())}
+        gone, ending, staying, others = (
+            dict(_pair(front, text, known) for text in texts) for texts in stated
+        )
         settle(
             front,
             identifier,
             erased=erase or (),
             whole=whole or (),
-            done=dict(_pair(text) for text in done or ()),
-            expires={item: day(text) for item, text in map(_pair, expires or ())},
-            cannot=dict(_pair(text) for text in cannot or ()),
-            unrelated=dict(_pair(text) for text in unrelated or ()),
+            done=gone,
+            expires={item: day(text) for item, text in ending.items()},
+            cannot=staying,
+            unrelated=others,
             by=by,
             search=search or (),
         )
@@ -116,8 +127,16 @@ def close(
     return not blank
 
 
-def _pair(text: str) -> tuple[str, str]:
-    item, equals, said = text.partition("=")
-    if not equals:
+def _pair(office: Office, text: str, known: Collection[str]) -> tuple[str, str]:
+    """The item and what is said of it: a path may hold `=`, and so may a reason.
+
+    Read as naming a known item; of two that would fit, the longer.
+    """
+    from olvido.requests.closure.places import item_at
+
+    ends = [place for place, character in enumerate(text) if character == "="]
+    if not ends:
         raise InputError(f"write an exit as ITEM=..., got {text!r}")
-    return item, said
+    fits = (end for end in reversed(ends) if item_at(office, text[:end], known) in known)
+    end = next(fits, ends[0])
+    return text[:end], text[end + 1 :]

@@ -161,12 +161,19 @@ class Answering(Logged):
     def put_closure(
         self, request: str, found: Mapping[str, tuple[Exit | None, str | None]]
     ) -> tuple[ClosureItem, ...]:
-        """Write down how things left a request: exit and detail by item. Raises UnknownName."""
+        """Write down how things left a request: exit and detail by item. Raises UnknownName.
+
+        The log keeps no places, and the table none of what was erased: see `sealed`.
+        """
         with self._write() as change:
-            closure.put(change, request, found)
-            said = {item: [exit, detail] for item, (exit, detail) in found.items()}
+            closure.put(change, self.key, request, found)
+            said = {self.sealed(item): [exit, detail] for item, (exit, detail) in found.items()}
             change.log("closure-noted", {"id": request, "items": said})
             return closure.items(change.connection, request)
+
+    def sealed(self, item: str) -> str:
+        """An item of a closure as it is kept once it was erased: a keyed digest of its place."""
+        return closure.sealed(self.key, item)
 
     def suppress(self, digests: Iterable[str]) -> int:
         """Let nothing with these keyed digests in again; returns how many are new."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -9,12 +10,29 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, delete, insert, select
 
 from olvido.ledger.facts import ClosureItem, Exit
+from olvido.ledger.identity import Key
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks
 from olvido.ledger.store.requests import number
 
 if TYPE_CHECKING:
     from olvido.ledger.store.changing import Change
+
+_BY_ID = ("rows", "near", "model", "checkpoints", "activations")
+_DIGEST = re.compile(r"place:v[0-9]+:([0-9a-f]{64})")
+
+
+def sealed(key: Key, item: str) -> str:
+    """An item without its place, which is told by a keyed digest; as it is where it has an id."""
+    kind, colon, place = item.partition(":")
+    if not colon or kind in _BY_ID or _DIGEST.fullmatch(place):
+        return item
+    return f"{kind}:{key.place(place)}"
+
+
+def is_sealed(item: str) -> bool:
+    """Whether an item's place is told by a digest alone."""
+    return _DIGEST.fullmatch(item.partition(":")[2]) is not None
 
 
 def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
@@ -34,16 +52,26 @@ def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
     )
 
 
-def put(change: Change, request: str, found: Mapping[str, tuple[Exit | None, str | None]]) -> None:
-    """Write down how these things left, whatever was known of them before."""
+def put(
+    change: Change, key: Key, request: str, found: Mapping[str, tuple[Exit | None, str | None]]
+) -> None:
+    """Write down how these things left, whatever was known of them before.
+
+    Where something lay that was erased is kept as a digest alone: nobody has to look there again
+    to find it, and names of files may be those of people.
+    """
     connection, table, at = change.connection, schema.closure_items, change.at.isoformat()
     pk = number(connection, request)
-    change.touch("closure-item", [(pk, item) for item in found])
-    for chunk in chunks(found):
+    hidden = {item: sealed(key, item) for item in found}
+    both = sorted({*hidden, *hidden.values()})
+    change.touch("closure-item", [(pk, item) for item in both])
+    for chunk in chunks(both):
         connection.execute(delete(table).where(table.c.request == pk, table.c.item.in_(chunk)))
     rows = [
         {"request": pk, "item": item, "exit": exit, "detail": detail, "at": at}
-        for item, (exit, detail) in found.items()
+        for item, (exit, detail) in (
+            (hidden[item] if said[0] is Exit.ERASED else item, said) for item, said in found.items()
+        )
     ]
     if rows:
         connection.execute(insert(table), rows)

@@ -141,6 +141,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         *([] if foreign else ["journal_mode = WAL"]),
         "synchronous = FULL",
         "foreign_keys = ON",
+        # What is deleted is overwritten: it may say where a person's file lay.
+        "secure_delete = ON",
         f"cache_size = -{_CACHE_KIBIBYTES}",
     ):
         connection.execute(f"PRAGMA {pragma}")

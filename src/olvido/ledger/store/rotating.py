@@ -22,7 +22,7 @@ from olvido.ledger.store.comparing import demand_sound
 from olvido.ledger.store.datasets import BULK, FORMS, RECORDS, chunks
 from olvido.ledger.store.state import KINDS
 
-_MARKS = ("hmac-sha256:v", "content:v", "name:v")
+_MARKS = ("hmac-sha256:v", "content:v", "name:v", "place:v")
 _NEAR = "near"
 """Where a request keeps forms of a name to look for, in hexadecimal digits."""
 _FORM = re.compile("[0-9a-f]{32}")

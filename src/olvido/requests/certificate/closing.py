@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus
 from olvido.ledger.store import Store
+from olvido.ledger.store.closure import is_sealed
 from olvido.requests.certificate.shape import REST
 
 OPEN = "open"
@@ -22,10 +21,10 @@ UNSEEN = ("unread", "link", "hardlink", "names", REST)
 def closure_of(store: Store, request: Request) -> dict[str, Any]:
     """How each thing left, as the ledger has it. Complete only where the request was closed.
 
-    Each begins with its kind (`olvido.artifacts`). A place is told by a digest, but where it is a
-    model's or a dataset's id: names of files may be those of people.
+    Each begins with its kind (`olvido.artifacts`). A place is told by a keyed digest, but where it
+    is a model's or a dataset's id: names of files may be those of people.
     """
-    items = [_told(item) for item in store.closure(request.id)]
+    items = [_told(store, item) for item in store.closure(request.id)]
     if request.status is not RequestStatus.CLOSED:
         items.append(_item(REST, OPEN, None, "the request is not closed"))
     still = [item["artefact"] for item in items if item["exit"] == OPEN]
@@ -39,11 +38,11 @@ def unseen(items: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if name.partition(":")[0] in UNSEEN]
 
 
-def _told(found: ClosureItem) -> dict[str, Any]:
-    kind, colon, place = found.item.partition(":")
-    if colon and re.fullmatch("[0-9a-f]{12}|[0-9a-f]{16}", place) is None:
-        place = hashlib.sha256(place.encode()).hexdigest()[:12]
-    name = f"{kind}{colon}{place}"
+def _told(store: Store, found: ClosureItem) -> dict[str, Any]:
+    name = store.sealed(found.item)
+    if is_sealed(name):
+        kind, _, place = name.partition(":")
+        name = f"{kind}:{place.rpartition(':')[2][:12]}"
     if found.exit is None:
         return _item(name, OPEN, None, "not examined")
     if found.exit is Exit.AWAITING_EXPIRY:

@@ -24,7 +24,10 @@ from olvido.requests.scope import nameless
 DECLARED = "closure-unrelated"
 """What the log calls what an account says not to be the person's."""
 
-_LOG = "holds no words and no name: ids and keyed digests, needed to show what was done"
+_LOG = (
+    "holds no words of records: ids, keyed digests, and paths of what was exported or is not "
+    "erased, needed to show what was done"
+)
 # Weights go before rows: what a model still has to forget, it forgets by its rows.
 _LAST = ("rows",)
 _LASTING = (KINDS["foreign"], KINDS["hardlink"])
@@ -42,8 +45,10 @@ def closure(
         StateError: its models have not forgotten yet.
     """
     request = _answered(office, identifier)
-    known = {item.item: item for item in office.store.closure(identifier)}
     there = {artefact.item: artefact for artefact in inventory(office, request, search=search)}
+    names = {office.store.sealed(item): item for item in there}
+    kept = office.store.closure(identifier)
+    known = {item: replace(k, item=item) for k in kept for item in [names.get(k.item, k.item)]}
     declared = {e.detail["seen"] for e in office.store.events(DECLARED)}
     found = []
     for item in sorted({*known, *there}):

@@ -15,7 +15,6 @@ from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import without
-from olvido.requests.closure.inventory import NAMED
 from olvido.requests.closure.places import seen_at
 from olvido.requests.closure.weights import cached_ids, keep_weights
 from olvido.requests.desk import Office
@@ -62,19 +61,16 @@ def erase(
         raise _others(artefact)
     if artefact.kind.shape is not None and recognised(path, told=artefact.kind.told) is None:
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
-    return f"removed{_staying(path, remove(path, parts(path, artefact.kind)))}"
+    return f"removed{_staying(remove(path, parts(path, artefact.kind)))}"
 
 
-def _staying(folder: Path, others: Collection[Path]) -> str:
+def _staying(others: Collection[Path]) -> str:
     """What is said of files that were not removed with the folder that they lie in."""
     if not others:
         return ""
-    # A name may be long, or hold what no line does; the certificate repeats this.
-    names = [path.relative_to(folder).as_posix() for path in list(others)[:NAMED]]
-    shown = ("".join(c if c.isprintable() else "?" for c in name) for name in names)
-    named = ", ".join(f"{name[:150]}…" if len(name) > 150 else name for name in shown)
-    more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-    return f"; what Olvido did not write stays: {named}{more}"
+    # Each is an item of its own; names of files may be those of people, and this is kept.
+    count = f"{len(others)} files" if len(others) > 1 else "1 file"
+    return f"; what Olvido did not write stays: {count}"
 
 
 def _others(artefact: Artefact) -> InputError:
@@ -141,13 +137,13 @@ def _model(office: Office, request: Request, artefact: Artefact, ids: Any) -> st
     office.store.bury_model(identifier, f"erased for request {request.id}")
     assert artefact.path is not None
     stays = remove(artefact.path, parts(artefact.path, artefact.kind))
-    return f"weights, checkpoints and optimizer states removed{_staying(artefact.path, stays)}"
+    return f"weights, checkpoints and optimizer states removed{_staying(stays)}"
 
 
 def _export(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
     assert artefact.path is not None
     stays = remove(artefact.path, parts(artefact.path, artefact.kind))
-    return f"the copy of the model removed{_staying(artefact.path, stays)}"
+    return f"the copy of the model removed{_staying(stays)}"
 
 
 def _checkpoints(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:

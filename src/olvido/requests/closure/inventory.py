@@ -26,7 +26,7 @@ from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import stored_rows, unpacked
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
-from olvido.requests.closure.places import Names, looked_into, place_of, seen_at
+from olvido.requests.closure.places import Names, looked_into, place_of, seen_at, spelt
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.weights import (
     Weights,
@@ -217,7 +217,7 @@ class _Search:
         for path in self._copied:
             home = path.resolve()
             inside = self._home in home.parents
-            yield self._seen(Artefact(f"export:{path}", KINDS["export"].says, path, inside))
+            yield self._seen(Artefact(f"export:{spelt(path)}", KINDS["export"].says, path, inside))
             if not any(root == home or root in home.parents for root in self.roots):
                 yield from self._walk(path, frozenset(owned(path)), going=True)
 
@@ -330,7 +330,7 @@ class _Search:
         inside = self._home in path.parents
         name = path.relative_to(self._home) if inside else path
         return self._seen(
-            Artefact(f"{kind}:{name}", says, path, inside, others, look=look, known=known)
+            Artefact(f"{kind}:{spelt(name)}", says, path, inside, others, look=look, known=known)
         )
 
     def _link(self, path: Path) -> Iterator[Artefact]:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from olvido.artifacts import KINDS
+from olvido.ledger.store.closure import is_sealed
 from olvido.requests.desk import Office
 
 GIVEN = "access-folder"
 """What the log calls a folder into which a person's own data are written, as they asked for."""
 
 _PLACED = ("export", "file", "mention", "link", "unread", "weights", "foreign")
+
+# Names of files are bytes: what is no UTF-8 in them stands in an item in hexadecimal digits, and so
+# does what would be read as one of those or as a digest of a place (`Key.place`).
+_UNSAID = re.compile(r"[\udc80-\udcff]|\\(?=x[0-9a-f]{2})|^p(?=lace:v)")
+_SAID = re.compile(r"\\x(5c|70|[89a-f][0-9a-f])")
 
 
 def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
@@ -31,22 +38,39 @@ def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]
     return tuple(f for f in found if not any(other in f.parents for other in found))
 
 
+def spelt(path: Path) -> str:
+    r"""A path as an item has it: Unicode, whatever the bytes of its names are.
+
+    >>> spelt(Path(os.fsdecode(b"caf\xe9.txt")))
+    'caf\\xe9.txt'
+    """
+    return _UNSAID.sub(lambda one: f"\\x{os.fsencode(one[0]).hex()}", str(path))
+
+
+def unspelt(place: str) -> Path:
+    """The path that is spelt so."""
+    return Path(_SAID.sub(lambda one: os.fsdecode(bytes.fromhex(one[1])), place))
+
+
 def place_of(office: Office, item: str) -> Path | None:
-    """Where an item lies that is named after its place; None for another."""
+    """Where an item lies that is named after its place; None for another, and of a digest of it."""
     kind, _, place = item.partition(":")
-    if KINDS[kind].shape is None and kind not in _PLACED:
+    if is_sealed(item) or (KINDS[kind].shape is None and kind not in _PLACED):
         return None
-    return office.settings.workspace.resolve() / place
+    return office.settings.workspace.resolve() / unspelt(place)
 
 
 def item_at(office: Office, item: str, known: Collection[str]) -> str:
-    """An item as it is called, where its place was given as seen from the current folder."""
+    """An item as it is called, where its place was given as seen from the current folder, or is
+    known by its digest alone."""
     kind, colon, place = item.partition(":")
     if item in known or not colon:
         return item
     path, home = Path(os.path.abspath(place)), office.settings.workspace.resolve()
-    names = [path, *([path.relative_to(home)] if path.is_relative_to(home) else [])]
-    return next((name for name in (f"{kind}:{one}" for one in names) if name in known), item)
+    names = [Path(place), path, *([path.relative_to(home)] if path.is_relative_to(home) else [])]
+    clear = [f"{kind}:{spelt(one)}" for one in names]
+    found = (name for name in [*clear, *map(office.store.sealed, clear)] if name in known)
+    return next(found, item)
 
 
 def seen_at(office: Office, path: Path) -> str:
