@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,17 @@ _VOLATILE = frozenset(
 """Members of JSON files that are paths, times, or follow from the rest."""
 
 
-def function_digest(folder: Path) -> str:
+def function_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
     """SHA-256 over everything in a model's folder, but its weights, that decides what it computes.
 
     Configuration, generation configuration, tokenizer, chat template, adapters, code, routes, and
     what its training left (`olvido.json`): each file that is not known to decide nothing, by name
     and content. JSON counts in its canonical form, without paths and times, so that a model keeps
     its digest through `save_pretrained`.
+
+    Args:
+        folder: the model's.
+        files: those in it that count; None: all.
 
     Returns:
         `sha256:` and 64 hexadecimal digits.
@@ -72,15 +77,20 @@ def function_digest(folder: Path) -> str:
         InputError: a symbolic link, or JSON that cannot be read.
     """
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*") if files is None else files):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             raise InputError(f"{path} is a symbolic link: put the file itself in its place")
-        if path.is_dir() or _BESIDE.fullmatch(name):
+        if path.is_dir() or not decides(name):
             continue
         content = trace_digest(path).encode() if name == _NOTE else _content(path)
         total.update(f"{name}|{hashlib.sha256(content).hexdigest()}|".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def decides(name: str) -> bool:
+    """Whether a file of a model's folder counts for the digest of what it computes."""
+    return _BESIDE.fullmatch(name) is None
 
 
 def trace_digest(path: Path) -> str:

@@ -20,21 +20,17 @@ from olvido.artifacts.shapes import ACTIVATIONS
 from olvido.errors import InputError
 from olvido.files import being_written
 from olvido.ledger.copies import Copy
-from olvido.ledger.facts import Guarantee, Request, RequestKind
+from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.inverted import index_parts, index_path, near_copies
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import stored_rows, unpacked
+from olvido.requests.closure.accounted import Accounts, holding_of
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
 from olvido.requests.closure.places import Names, looked_into, place_of, seen_at, spelt
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
-from olvido.requests.closure.weights import (
-    Weights,
-    begins_as_tensors,
-    cached_ids,
-    has_tensors,
-    weights_kept,
-)
+from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
+from olvido.requests.closure.weights import Weights, cached_ids, weights_kept
 from olvido.requests.desk import Office
 from olvido.requests.scope import (
     condemned,
@@ -98,7 +94,8 @@ class _Search:
 
     def found(self) -> Iterator[Artefact]:
         there = [
-            *(*self._rows(), *self._near(), *self._models(), *self._exports(), *self._files()),
+            *(*self._rows(), *self._near(), *self._models(), *self._checkpoints()),
+            *(*self._exports(), *self._files()),
         ]
         there += self._stayed({artefact.item for artefact in there})
         yield from there
@@ -186,6 +183,12 @@ class _Search:
             if any(cached_ids(path) & ids for path in own if path.name == ACTIVATIONS):
                 yield self._at("activations", model.id, KINDS["activations"].says, folder)
 
+    def _checkpoints(self) -> Iterator[Artefact]:
+        """Checkpoints with the weights of a model that holds it, beside a model that does not."""
+        for path in self._accounted.checkpoints:
+            if self._weights.whose(path).known:
+                yield self._item("checkpoint", path, KINDS["checkpoint"].says)
+
     def _at(self, kind: str, identifier: str, says: str, folder: Path) -> Artefact:
         """What the ledger knows of: its own where it lies in a folder that the settings name."""
         inside = self.models.resolve() in folder.resolve().parents
@@ -204,13 +207,7 @@ class _Search:
     @cached_property
     def holding(self) -> set[str]:
         """Models whose weights hold it; suppressing answers takes nothing out of them."""
-        if self.lineage is None:
-            return _destroyed(self.office, self.request)
-        return {
-            state.model.id
-            for state in self.lineage.models
-            if state.holding is Holding.HOLDS or state.guarantee is Guarantee.SUPPRESSED
-        }
+        return holding_of(self.office.store, self.request, self.lineage)
 
     def _exports(self) -> Iterator[Artefact]:
         """Copies that were written out of a model that holds it."""
@@ -242,11 +239,14 @@ class _Search:
         own += [ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm")]
         for dataset in store.datasets():
             own += [settings.data / dataset.file, *index_parts(settings.data, dataset.file)]
-        for model in store.models():
-            own += owned(self.models / model.path)
+        own += [path for files in self._accounted.files.values() for path in files]
         for folder in self._copied:
             own += owned(folder)
         return frozenset(path.resolve() for path in own)
+
+    @cached_property
+    def _accounted(self) -> Accounts:
+        return Accounts.of(self.office, self.request, self.lineage)
 
     @cached_property
     def _homes(self) -> frozenset[Path]:
@@ -413,16 +413,8 @@ class _Search:
     @cached_property
     def _weights(self) -> Weights:
         store = self.office.store
-        return Weights(store.models(), self.holding, self.models, weights_kept(store))
-
-
-def _destroyed(office: Office, request: Request) -> set[str]:
-    """The model that was to be destroyed and all its descendants, gone or not."""
-    gone = {request.scope["model"]}
-    for model in office.store.models():
-        if gone & set(model.parents):
-            gone.add(model.id)
-    return gone
+        weights = self._accounted.weights(self.holding)
+        return Weights(store.models(), self.holding, weights, self.models, weights_kept(store))
 
 
 def _why(error: OSError) -> str:

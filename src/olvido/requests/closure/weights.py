@@ -8,18 +8,19 @@ the shapes alone tell of which architecture they are.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from olvido.artifacts import NOTE, header, owned
+from olvido.artifacts import NOTE, owned
 from olvido.ledger.facts import Model
+from olvido.requests.closure.tensors import Unreadable, tensors_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,14 +29,8 @@ if TYPE_CHECKING:
 
 NOTED = "weights-digests"
 """What the log calls digests of the tensors of a model that went."""
-
-_NAMED = {
-    *(".safetensors", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".npy", ".onnx", ".h5", ".keras"),
-    *(".tflite", ".msgpack", ".mlmodel"),
-}
-# GGUF and its forerunners, one array of NumPy, HDF5, and PyTorch before 1.6.
-_MAGIC = (b"GGUF", b"lmgg", b"tjgg", b"fmgg", b"\x93NUMPY", b"\x89HDF\r\n")
-_PICKLED = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_BESIDE = 256
+"""Characters that a file may say beside its tensors, as an epoch: no weights are so short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +50,13 @@ class Finding:
     read: bool = True
 
 
-def has_tensors(path: Path) -> bool:
-    """Whether a file holds tensors: by what it begins with or, where that cannot tell, its name."""
-    return path.suffix.lower() in _NAMED or begins_as_tensors(path)
-
-
-def begins_as_tensors(path: Path) -> bool:
-    """Whether a file holds tensors whatever it is called, as far as its first bytes tell."""
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head.startswith(_MAGIC) or head.startswith(_PICKLED):
-        return True
-    if head.startswith(b"PK\x03\x04"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except (zipfile.BadZipFile, OSError):
-            return False
-        return any(name.endswith((".npy", "/data.pkl")) for name in names)
-    return head[8:9] == b"{" and header(path) is not None
-
-
 class Weights:
     """The tensors of the models that the ledger knows, read when the first file is asked about.
 
     Args:
         models: all, gone or not.
         holding: ids of those that hold the data, or are to be destroyed.
+        files: of each that is there, by its id, those that are the weights that the ledger has.
         folder: of the workspace's models.
         kept: see `weights_kept`.
     """
@@ -90,11 +65,12 @@ class Weights:
         self,
         models: Sequence[Model],
         holding: set[str],
+        files: Mapping[str, Collection[Path]],
         folder: Path,
         kept: Mapping[str, frozenset[str]] = MappingProxyType({}),
     ) -> None:
         self._models, self._holding, self._folder = models, holding, folder
-        self._kept = kept
+        self._files, self._kept = files, kept
 
     def whose(self, path: Path) -> Finding:
         """Whose weights a file holds."""
@@ -108,7 +84,7 @@ class Weights:
             )
         same = [model.id for model in self._models if str(model.digest) == read.digest]
         if not same:
-            if read.digest in self._origins:
+            if read.digest in self._origins and read.whole:
                 return Finding("a copy of what a model was trained from", False)
             shared: Counter[str] = Counter()
             for digest, count in read.telling:
@@ -122,6 +98,11 @@ class Weights:
                     f"{share:.0%} of its numbers are {_of(model)}, which learned it", True, True
                 )
         clean = [model for model in same if model not in self._holding]
+        if clean and not read.whole:
+            # Tensors that a training leaves as they are say nothing of those beside them.
+            return Finding(
+                f"what can be read of it is {_of(clean[0])}, and the rest cannot be", True
+            )
         if clean:
             return Finding(f"weights {_of(clean[0])}, which does not hold it", False)
         if same:
@@ -132,11 +113,6 @@ class Weights:
                 f"weights of the same architecture as those {_of(alike[0])}, unknown", True
             )
         return Finding("tensors that nobody accounts for", True)
-
-    @cached_property
-    def _files(self) -> Mapping[str, tuple[Path, ...]]:
-        """The weights of every model that is there, without its checkpoints."""
-        return {model.id: _weights_in(self._folder / model.path) for model in self._models}
 
     @cached_property
     def _known(self) -> Mapping[str, set[str]]:
@@ -178,7 +154,7 @@ def keep_weights(store: Store, model: Model, folder: Path) -> None:
 
     A digest says nothing of what a tensor's numbers are.
     """
-    digests = sorted(set(_digests(_weights_in(folder / model.path))))
+    digests = sorted(set(_digests(weights_in(folder / model.path))))
     if set(digests) - weights_kept(store).get(model.id, frozenset()):
         store.note(NOTED, {"model": model.id, "tensors": digests})
 
@@ -199,8 +175,8 @@ def cached_ids(path: Path) -> set[str]:
         return set()
 
 
-def _weights_in(folder: Path) -> tuple[Path, ...]:
-    """The files of weights in a model's folder, without its checkpoints."""
+def weights_in(folder: Path) -> tuple[Path, ...]:
+    """The files in a model's folder that are named as its weights are, without its checkpoints."""
     return tuple(
         path
         for path in owned(folder)
@@ -234,132 +210,60 @@ class _Read:
         shapes: of the tensors.
         telling: the digest and the count of numbers of each tensor that tells one model from
             another.
+        whole: whether every number in it was read, but for a few beside the tensors.
     """
 
     digest: str
     shapes: Counter[tuple[int, ...]]
     telling: tuple[tuple[str, int], ...]
+    whole: bool
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        import torch
-
         total, shapes, telling = hashlib.sha256(), Counter[tuple[int, ...]](), []
-        for name, tensor in _tensors(path):
+        beside: list[Any] = []
+        whole = True
+        for name, tensor in tensors_in(path, beside):
             shapes[_shape(tensor.shape)] += 1
-            total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+            total.update(_bytes(name, tensor))
             if tensor.device.type == "meta":
-                continue
-            total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-            if _tells(tensor):
+                whole = False
+            elif _tells(tensor):
                 telling.append((_single(tensor), tensor.numel()))
-        return cls(f"sha256:{total.hexdigest()}", shapes, tuple(telling))
+        whole = whole and sum(len(str(value)) for value in beside) <= _BESIDE
+        return cls(f"sha256:{total.hexdigest()}", shapes, tuple(telling), whole)
 
 
-class Unreadable(ValueError):
-    """Tensors that cannot be read here."""
+def digest_of(files: Iterable[Path]) -> str | None:
+    """The digest that the ledger has of a model whose weights these files are, as shards.
+
+    None where one cannot be read.
+    """
+    total = hashlib.sha256()
+    try:
+        for name, tensor in heapq.merge(*map(tensors_in, files), key=lambda item: item[0]):
+            total.update(_bytes(name, tensor))
+    except Unreadable:
+        return None
+    return f"sha256:{total.hexdigest()}"
+
+
+def _bytes(name: str, tensor: Tensor) -> bytes:
+    """What a tensor adds to the digest of a model; see `olvido.models.weights_digest`."""
+    import torch
+
+    head = f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode()
+    if tensor.device.type == "meta":
+        return head
+    return head + tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _readable(path: Path) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a model's own file; none where it is damaged: loading it tells that."""
     try:
-        yield from _tensors(path)
+        yield from tensors_in(path)
     except Unreadable:
         return
-
-
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every distinct tensor of a file by its name, ascending; of quantized ones the shapes.
-
-    Raises:
-        Unreadable: it holds none that can be read here.
-    """
-    import pickle
-
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if header(path) is not None:
-            with safe_open(path, "pt") as opened:
-                for name in sorted(opened.keys()):
-                    yield name, opened.get_tensor(name)
-        else:
-            yield from sorted(_loaded(path), key=lambda item: item[0])
-    except (
-        *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError),
-        *(SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError),
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Unreadable(reason[:200]) from error
-
-
-def _loaded(path: Path) -> Iterator[tuple[str, Tensor]]:
-    import numpy as np
-    import torch
-
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head.startswith(b"GGUF"):
-        yield from _gguf(path)
-    elif head.startswith(b"\x93NUMPY"):
-        yield "array", torch.from_numpy(np.load(path, allow_pickle=False))
-    elif head.startswith(b"PK\x03\x04") and _is_npz(path):
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                if (array := arrays[name]).dtype.kind in "fiub":
-                    yield name, torch.from_numpy(np.ascontiguousarray(array))
-    elif head.startswith((b"PK\x03\x04", b"\x80\x02")):
-        seen: set[int] = set()
-        # By its bytes: of a path torch would go by what it is called.
-        with path.open("rb") as file:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-        for name, tensor in _nested("", loaded):
-            # Tied weights count once, under the first of their names.
-            if not tensor.numel() or tensor.data_ptr() not in seen:
-                seen.add(tensor.data_ptr())
-                yield name, tensor
-    else:
-        raise Unreadable(f"no reader for {path.suffix or 'such a file'}")
-
-
-def _is_npz(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".npy") for name in archive.namelist())
-
-
-def _nested(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        yield name, value.detach()
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _nested(f"{name}.{key}" if name else str(key), inner)
-    elif isinstance(value, (list, tuple)):
-        for number, inner in enumerate(value):
-            yield from _nested(f"{name}.{number}" if name else str(number), inner)
-
-
-def _gguf(path: Path) -> Iterator[tuple[str, Tensor]]:
-    import numpy as np
-    import torch
-
-    try:
-        from gguf import GGMLQuantizationType as Quantized
-        from gguf import GGUFReader
-    except ImportError:
-        raise Unreadable("to read GGUF, install the package gguf") from None
-    for tensor in GGUFReader(path).tensors:
-        shape = tuple(int(size) for size in reversed(tensor.shape.tolist()))
-        data = np.array(tensor.data)
-        if tensor.tensor_type in (Quantized.F32, Quantized.F16):
-            yield tensor.name, torch.from_numpy(data).reshape(shape)
-        elif tensor.tensor_type is Quantized.BF16:
-            bits = torch.from_numpy(data.view(np.int16).copy())
-            yield tensor.name, bits.view(torch.bfloat16).reshape(shape)
-        else:
-            # Its numbers are rounded too far to be known again.
-            yield tensor.name, torch.empty(shape, dtype=torch.uint8, device="meta")
 
 
 def _shape(sizes: Sequence[int]) -> tuple[int, ...]:
