@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from olvido.demo.residents import Row, make_town
-from olvido.errors import DigestMismatch, InputError, StateError, UnknownName
+from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.learners import Recipe, StepLog
+from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
@@ -140,6 +141,53 @@ def test_buried_records_are_left_out_and_said_to_be(workspace: Workspace, base: 
     lineage = workspace.store.lineage(workspace.store.key.subject(buried["subject"]))
     (state,) = [s for s in lineage.models if s.model.id == fact.id]
     assert buried["id"] not in {record.id for record in state.held}
+
+
+def test_a_training_that_somebody_is_buried_beside_leaves_nothing(
+    workspace: Workspace, base: str
+) -> None:
+    def watch(*_: object) -> None:
+        workspace.store.tombstone([people()[0]["id"]], "erasure", dataset="north")
+
+    with pytest.raises(Overtaken, match="1 records of dataset north"):
+        workspace.learn(["north", "south"], model=base, recipe=SHORT, watch=watch)
+    assert workspace.store.models() == ()
+    assert folders(workspace) == []
+
+
+def test_no_training_is_entered_that_learned_what_is_buried(workspace: Workspace) -> None:
+    store = workspace.store
+
+    def entered(seed: int, *uses: Use, parent: str | None = None, method: str | None = None) -> str:
+        parents = () if parent is None else (parent,)
+        fact = Model(
+            digest=Digest.of(b""),
+            path="m",
+            learner="monolith",
+            parents=parents,
+            method=method,
+            seed=seed,
+        )
+        return store.add_model(fact, uses).id
+
+    out = frozenset({people()[0]["id"]})
+    north, south = (store.dataset(name).id for name in ("north", "south"))
+    old = entered(0, Use(dataset=north))
+    store.tombstone(out, "erasure", dataset=north)
+    for uses in ([Use(dataset=north)], [Use(dataset=south), Use(dataset=north)]):
+        with pytest.raises(Overtaken, match="were to be forgotten"):
+            entered(1, *uses)
+    with pytest.raises(Overtaken, match="were to be forgotten"):
+        entered(1, Use(dataset=north, excluded=frozenset({people()[2]["id"]})))
+    # What left it out, was there before or forgot it is entered.
+    assert entered(0, Use(dataset=north)) == old
+    assert entered(2, Use(dataset=north, excluded=out)) != old
+    forgot = Use(dataset=north, forgotten=out, guarantee=Guarantee.EXACT)
+    assert entered(3, forgot, parent=old, method="retrain") != old
+    store.bury_model(old, "erased")
+    with pytest.raises(Overtaken, match="is gone by now"):
+        entered(4, Use(dataset=south), parent=old)
+    assert len(store.models()) == 3
 
 
 def test_a_fine_tuned_model_knows_its_parent(workspace: Workspace, base: str) -> None:

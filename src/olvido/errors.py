@@ -160,6 +160,10 @@ class StateError(OlvidoError):
     """What is on disk is not what it should be."""
 
 
+class Overtaken(StateError):
+    """What was begun before somebody was to be forgotten ended after it."""
+
+
 class OutOfReach(StateError):
     """The ledger's database cannot be used now."""
 

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import torch
 
-from olvido.errors import DigestMismatch, InputError, StateError, UnknownName
+from olvido.artifacts import remove_model
+from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.learners import (
     Placement,
     Recipe,
@@ -123,6 +124,7 @@ class Workspace:
         Raises:
             UnknownName: no such dataset, model, learner or option, or no such record to leave out.
             InputError: two datasets share a record id, or nothing is left to train on.
+            Overtaken: a record was buried while it was learned; what came of it is removed.
         """
         seed = self.settings.seed if seed is None else seed
         options = dict(options or {})
@@ -166,10 +168,17 @@ class Workspace:
         uses = [Use(dataset=d.id, excluded=left_out[d.id]) for d in used]
 
         def entered() -> Model:
-            made = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
-            if folder.exists():
+            def cleared() -> None:
                 # Checkpoints hold what the records taught, and have done their work.
-                shutil.rmtree(folder)
+                if folder.exists():
+                    shutil.rmtree(folder)
+
+            try:
+                made = self._enter(fact, uses, trained, base.tokenizer, base.name, seed)
+            except Overtaken:
+                cleared()
+                raise
+            cleared()
             return made
 
         return from_main(entered)
@@ -275,7 +284,13 @@ class Workspace:
         base: str,
         seed: int,
     ) -> Model:
-        return self.store.add_model(self._written(fact, trained, tokenizer, base, seed), list(uses))
+        written = self._written(fact, trained, tokenizer, base, seed)
+        try:
+            return self.store.add_model(written, list(uses))
+        except Overtaken:
+            # It learned what was to be forgotten meanwhile, and nobody is to have it.
+            remove_model(self.settings.models / written.path)
+            raise
 
     def _written(
         self, fact: Model, trained: Trained, tokenizer: Any, base: str, seed: int

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olvido.errors import BadRow, InputError, UnknownName
+from olvido.errors import BadRow, InputError, Overtaken, UnknownName
 from olvido.ledger.facts import Consent, Documentation, SourceClass
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_file, import_rows
@@ -297,6 +297,30 @@ def test_what_the_ledger_refuses_leaves_no_file(store: Store, data: Path, state:
         with pytest.raises(InputError, match="a name for the dataset"):
             import_rows(store, data, ROWS, name=name)
     assert state() == before
+
+
+@pytest.mark.parametrize("aside", [False, True])
+@pytest.mark.parametrize("who", ["Ana", "Jordi", "somebody else"])
+def test_whoever_is_barred_while_rows_are_read_is_not_brought_in(
+    store: Store, data: Path, tmp_path: Path, who: str, aside: bool
+) -> None:
+    def rows() -> Any:
+        yield ROWS[0]
+        store.suppress([str(store.key.subject(who))])
+        yield from ROWS[1:]
+
+    skip = {"skip_bad": tmp_path / "rejects.jsonl"} if aside else {}
+    with pytest.raises(Overtaken, match="add it again"):
+        import_rows(store, data, rows(), name="people", **skip)
+    assert store.datasets() == ()
+    assert not [path for path in tmp_path.rglob("*") if "parquet" in path.name]
+    assert not list(tmp_path.glob("*rejects*"))
+    # Begun again it is held against the list as it is now.
+    if who == "somebody else":
+        assert import_rows(store, data, ROWS, name="people").rows == len(ROWS)
+    else:
+        with pytest.raises(BadRow, match="to be forgotten"):
+            import_rows(store, data, ROWS, name="people")
 
 
 def test_no_name_reaches_the_database(store: Store, data: Path, tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def _add(
                 forms=parser.forms,
                 parent=options.get("parent"),
                 documentation=options.get("documentation"),
+                barred=barred.list,
             )
             undo.pop_all()
             rejects.publish()
@@ -182,18 +183,18 @@ class _Barred:
     """Refuses what somebody asked to be forgotten: by whom it is about, and by what it says."""
 
     def __init__(self, store: Store, origin: str) -> None:
-        self._list, self._key, self._origin = store.suppressed(), store.key, origin
+        self.list, self._key, self._origin = store.suppressed(), store.key, origin
 
     def check(self, line: int, row: StoredRow) -> None:
         """Raises BadRow for a row that may not be brought in again."""
-        if not self._list:
+        if not self.list:
             return
         _, prompt, completion, text, subjects, *_ = row
         said = (prompt, completion, text)
         if (
-            self._list.isdisjoint(subjects)
-            and self._key.content(*said) not in self._list
-            and self._key.content(*said, about=subjects) not in self._list
+            self.list.isdisjoint(subjects)
+            and self._key.content(*said) not in self.list
+            and self._key.content(*said, about=subjects) not in self.list
         ):
             return
         raise Suppressed(

@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, Overtaken, StateError
 from olvido.files import FILE_MODE, make_folder
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import (
@@ -23,7 +23,7 @@ from olvido.ledger.facts import (
 )
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.lineage import Lineage, model_states
-from olvido.ledger.store import datasets, engine, models, schema
+from olvido.ledger.store import closure, datasets, engine, models, schema
 from olvido.ledger.store.answering import Answering
 from olvido.ledger.store.comparing import Difference
 from olvido.ledger.store.log import Inclusion
@@ -133,13 +133,20 @@ class Store(Answering):
         forms: Mapping[str, Collection[bytes]] | None = None,
         parent: str | None = None,
         documentation: Documentation | None = None,
+        barred: frozenset[str] | None = None,
     ) -> Dataset:
         """Add the next version of the dataset `name`; `olvido.ledger.importing` calls this.
 
         `root` is the Merkle root over the records' digests and `file` holds their `rows` rows;
-        `forms` are what `Key.near` says to keep of subjects' names.
+        `forms` are what `Key.near` says to keep of subjects' names, and `barred` is the list that
+        the rows were held against. Raises Overtaken where that has grown since.
         """
         with self._write() as change:
+            if barred is not None and not closure.suppressed(change.connection) <= barred:
+                raise Overtaken(
+                    f"while {name} was read, somebody was to be forgotten who may be in it, and "
+                    "nothing was added: add it again"
+                )
             dataset = datasets.add(
                 change,
                 name=name,
@@ -297,10 +304,13 @@ class Store(Answering):
     def add_model(self, model: Model, uses: Sequence[Use] = ()) -> Model:
         """Add a model with what it used. Adding the same model again changes nothing.
 
-        Raises UnknownName for a parent, dataset or record that the ledger does not know.
+        Raises UnknownName for a parent, dataset or record that the ledger does not know, and
+        Overtaken for a training that learned what is buried by now.
         """
         with self._write() as change:
             if models.add(change, model, uses):
+                if model.method is None:
+                    models.refuse_buried(change.connection, model, uses)
                 detail = {
                     "id": model.id,
                     "digest": str(model.digest),

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select
 
-from olvido.errors import InputError, UnknownName
+from olvido.errors import InputError, Overtaken, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
 from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, UseBrief
 from olvido.ledger.store import schema
-from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
+from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks, records_of_dataset
 
 if TYPE_CHECKING:
     from olvido.ledger.store.changing import Change
@@ -63,6 +63,27 @@ def add(change: Change, model: Model, uses: Sequence[Use]) -> bool:
     for use in uses:
         _add_use(connection, pk, use)
     return True
+
+
+def refuse_buried(connection: Connection, model: Model, uses: Sequence[Use]) -> None:
+    """Raises Overtaken where a training learned records that carry a tombstone by now.
+
+    Or began with a model that is gone: what it was to be rid of is in what came of it.
+    """
+    for parent in model.parents:
+        if find_model(connection, parent).tombstone is not None:
+            raise Overtaken(
+                f"model {parent}, with which the training began, is gone by now: what came of it "
+                "was not entered"
+            )
+    for use in uses:
+        dataset = find(connection, use.dataset, None)
+        buried = {r.id for r in records_of_dataset(connection, dataset, tombstoned=True)}
+        if learned := buried - use.excluded:
+            raise Overtaken(
+                f"{len(learned)} records of dataset {dataset.name} were to be forgotten while a "
+                "model learned them, and it was not entered: train it again"
+            )
 
 
 def _same_again(connection: Connection, model: Model, uses: Sequence[Use]) -> None:
