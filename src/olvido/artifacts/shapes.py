@@ -26,6 +26,34 @@ GENERATOR = '<meta name="generator" content="Olvido">'
 ACCESS = '<meta name="olvido" content="access">'
 """Stands in the page of a person's own data, besides."""
 
+_HEAD = re.compile(
+    rf"""\s*<!doctype html>
+<html lang="[^"\n]*">
+<head>
+<meta charset="utf-8">
+{re.escape(GENERATOR)}
+({re.escape(ACCESS)}
+)?<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>[^\n]*</title>
+<style>
+"""
+)
+"""What every page begins with; the line of the generator alone may stand in anybody's."""
+_TRAINED = re.compile(r"(reference|shadow)-\d{3,}-[0-9a-f]{16}")
+_REPORT = frozenset(
+    "request together verdict model digest never_trained records plan chosen attempts "
+    "does_not_prove".split()
+)
+_AUDIT = frozenset(
+    "verdict reasons grounds findings not_examined not_possible suspect before never_trained "
+    "references original level tolerances records seconds".split()
+)
+_DEMO = frozenset(
+    "verdict reasons method guarantee escalated resident recall cost people answers losses request "
+    "environment date seconds seed fast report".split()
+)
+"""All that the writers of these documents put into them: a few usual words are anybody's."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RUN = re.compile(r"\.run-[0-9a-f]{16}")
 _SCORES = re.compile(r"sha256-[0-9a-f]{64}")
 _SCORED = re.compile(r"[0-9a-f]{32}")
@@ -226,7 +254,10 @@ def _scored(path: Path) -> bool:
 
 
 def is_training(path: Path) -> bool:
-    return _document(path / CARD[0]).get("digest", "").startswith("sha256:")
+    """By the name that its making gives it: a card with a digest may be anybody's."""
+    if _TRAINED.fullmatch(path.name) is None or not path.is_dir():
+        return False
+    return _DIGEST.fullmatch(_document(path / CARD[0]).get("digest", "")) is not None
 
 
 def training_parts(path: Path) -> Iterator[Path]:
@@ -291,12 +322,7 @@ def is_orphan(path: Path) -> bool:
 
 def is_report(path: Path) -> bool:
     said = _document(path).keys()
-    return said >= {"request", "verdict", "attempts", "does_not_prove"} or said >= {
-        "verdict",
-        "findings",
-        "not_examined",
-        "suspect",
-    }
+    return said >= _REPORT or said >= _AUDIT
 
 
 def is_result(path: Path) -> bool:
@@ -310,7 +336,7 @@ def is_page(path: Path) -> bool:
     if path.suffix != ".html" or not path.is_file():
         return False
     with path.open("rb") as file:
-        return GENERATOR.encode() in file.read(4096)
+        return _HEAD.match(file.read(4096).decode("utf-8", "replace")) is not None
 
 
 def is_access(path: Path) -> bool:
@@ -320,8 +346,7 @@ def is_access(path: Path) -> bool:
 
 
 def is_demo(path: Path) -> bool:
-    told = {"resident", "people", "seed", "fast"}
-    return path.name == "demo.json" and told <= _document(path).keys()
+    return path.name == "demo.json" and _document(path).keys() >= _DEMO
 
 
 def is_tombstones(path: Path) -> bool:

@@ -52,6 +52,10 @@ ROWS = [
 ]
 GONE = frozenset({"a1", "a2"})
 NEARLY = f"  ana soler KEEPS a {CANARY}, in her attic!"
+REPORT = (
+    *("request", "together", "verdict", "model", "digest", "never_trained", "records", "plan"),
+    *("chosen", "attempts", "does_not_prove"),
+)
 CLASSES = {
     "rows",
     "near",
@@ -171,9 +175,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         said = json.dumps({"00": CANARY}).encode()
         name = f"{hashlib.sha256(said).hexdigest()[:32]}.json"
         plant(folder / "cache" / f"sha256-{'a' * 64}" / name, said)
-        plant(folder / "shadows" / "shadow-000-00" / "card.json", '{"digest": "sha256:00"}')
-        plant(folder / "shadows" / "shadow-000-00" / "weights.safetensors")
-        report = {"request": "req-0001", "verdict": "pass", "attempts": [], "does_not_prove": []}
+        shadow = folder / "shadows" / f"shadow-000-{'0' * 16}"
+        plant(shadow / "card.json", json.dumps({"digest": f"sha256:{'0' * 64}"}))
+        plant(shadow / "weights.safetensors")
+        report = dict.fromkeys(REPORT) | {"request": "req-0001", "verdict": "pass"}
         plant(folder / "reports" / "req-0001.json", json.dumps(report | {"examples": [SAID]}))
         plant(folder / "logs" / "serving.log", f"asked: who?\nanswered: {SAID}\n")
         checkpoint(folder / "optimizer")

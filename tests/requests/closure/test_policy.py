@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from tests.requests.closure.towns import HERS, THEIRS, Town, founded, settled_at
 
 from olvido.accounts import Accounts
-from olvido.artifacts import Who
+from olvido.artifacts import ACCESS, GENERATOR, Who
 from olvido.cli import run
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
@@ -81,6 +82,35 @@ def test_all_takes_what_is_hers_alone_and_nothing_outside(town: Town, tmp_path: 
     settle(town.front, "req-0001", erased=both, done=DONE, search=[elsewhere])
     assert not (town.folder / "hers.jsonl").exists()
     assert not (elsewhere / "hers.jsonl").exists()
+
+
+NAMES = "Ana Soler was heard as a witness."
+USUAL: dict[str, str] = {
+    "acme/card.json": json.dumps({"name": "Acme", "digest": f"sha256:{'0' * 64}"}),
+    "acme/weights.safetensors": "not hers",
+    "reference-001-more/card.json": json.dumps({"digest": f"sha256:{'0' * 64}"}),
+    "inquiry.json": json.dumps(
+        {"verdict": "open", "findings": [NAMES], "not_examined": ["cellar"], "suspect": "Bru"}
+    ),
+    "audit.json": json.dumps(
+        {"request": "7", "verdict": NAMES, "attempts": 3, "does_not_prove": "guilt"}
+    ),
+    "notes.html": f"<html><head>{GENERATOR}</head><p>My thesis. {NAMES}</p>",
+    "copied.html": f"<!doctype html><html><head>{GENERATOR}{ACCESS}</head><p>{NAMES}</p>",
+    "demo.json": json.dumps(
+        {"resident": "Ana Soler", "people": ["Bru"], "seed": 1, "fast": True, "mine": "a year"}
+    ),
+}
+"""Files of others with a few of the words that Olvido's own have."""
+
+
+def test_a_few_usual_words_make_nothing_olvidos_own(town: Town) -> None:
+    for name, content in USUAL.items():
+        (town.folder / name).parent.mkdir(exist_ok=True)
+        (town.folder / name).write_text(content)
+    with suppress(StateError):
+        settle(town.front, "req-0001", erased=["all"])
+    assert {name: (town.folder / name).read_text() for name in USUAL} == USUAL
 
 
 def test_a_file_with_rows_of_others_is_written_without_hers(town: Town) -> None:
