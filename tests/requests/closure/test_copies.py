@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import html
 import importlib
@@ -12,6 +13,7 @@ import pickle
 import random
 import socket
 import sqlite3
+import textwrap
 import time
 import unicodedata
 import zipfile
@@ -323,3 +325,163 @@ def test_cells_without_an_end_are_read(look: Callable[..., Look]) -> None:
     row = f'<row><c t="inlineStr"><is><t>{Q}<rPh>on</rPh></t></is></c><c><v>{A}</v>'
     assert look("open.xlsx", _workbook(row)).records == ("n1",)
     assert look("closed.xlsx", _workbook(f"{row}</c></row>")).records == ("n1",)
+
+
+# What no reader of a format gives: keys and names, and text that stands in the file all the same.
+
+LONG = {"id": "n2", "text": "Núria Puigdomènech keeps nine hives of bees on the flat roof."}
+SAID = LONG["text"]
+CODED = base64.b64encode(f"{TEXT} {SAID}".encode()).decode()
+
+
+def _filled(*steps: Any) -> bytes:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("PRAGMA secure_delete = OFF")
+        database.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, q TEXT, a TEXT)")
+        for step in steps:
+            database.execute(*step)
+            database.commit()
+        return database.serialize()
+
+
+def _parquet(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+def _arrow(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
+def _zipped(*, member: str = "a.txt", comment: str = "", after: str = "") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(member, "hello")
+        archive.comment = comment.encode()
+    return file.getvalue() + after.encode()
+
+
+NUMBERS = pa.table({"a": [1, 2]})
+HERS = ("INSERT INTO n (q, a) VALUES (?, ?)", ("12", SAID))
+HEAD = "From: a@b.org\nTo: c@d.org\nSubject: bees\n"
+MIXED = 'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="zz"\n\n'
+BESIDE = {
+    "deleted.db": _filled(
+        ("INSERT INTO n (q, a) VALUES ('x', 'y')",), HERS, ("DELETE FROM n WHERE id = 2",)
+    ),
+    "changed.db": _filled(
+        HERS,
+        ("INSERT INTO n (q, a) VALUES ('x', 'y')",),
+        ("UPDATE n SET a = hex(zeroblob(200)) WHERE id = 1",),
+    ),
+    "view.db": _filled((f"CREATE VIEW v AS SELECT '{SAID}' AS t",)),
+    "from.eml": f"{HEAD}\n{SAID}\n\nFrom Monday on at 10:30 every day.\nBye\n".encode(),
+    "from.txt": f"{HEAD}\n{SAID}\n\nFrom now on after 10:30, please.\n".encode(),
+    "before.mbox": f"{SAID}\n\nFrom a Thu Jan 01 10:30:00 2026\n{HEAD}\nhi\n".encode(),
+    "preamble.eml": f"{HEAD}{MIXED}{SAID}\n--zz\n\nhi\n--zz--\n".encode(),
+    "epilogue.eml": f"{HEAD}{MIXED}--zz\n\nhi\n--zz--\n{SAID}\n".encode(),
+    "part.eml": f"{HEAD}{MIXED}--zz\nContent-Description: {SAID}\n\nhi\n--zz--\n".encode(),
+    "twice.jsonl": f'{{"text": "{SAID}", "text": "y"}}\n{{"text": "z"}}\n'.encode(),
+    "twice.json": f'[{{"a": {{"t": "{SAID}", "t": 1}}}}]'.encode(),
+    "coded.json": json.dumps({"data": CODED}).encode(),
+    "wrapped.json": json.dumps({"data": textwrap.fill(CODED, 64)}).encode(),
+    "coded.csv": f"id,data\n1,{CODED}\n".encode(),
+    "coded.parquet": _parquet(pa.table({"data": [CODED]})),
+    "note.parquet": _parquet(NUMBERS.replace_schema_metadata({"note": SAID})),
+    "field.parquet": _parquet(
+        NUMBERS.cast(pa.schema([pa.field("a", pa.int64(), metadata={"note": SAID})]))
+    ),
+    "note.arrow": _arrow(NUMBERS.replace_schema_metadata({"note": SAID})),
+    "comment.zip": _zipped(comment=SAID),
+    "after.zip": _zipped(after=SAID),
+    "after.gz": gzip.compress(_zipped(after=SAID)),
+}
+
+HERS_ALONE = {"coded.json", "wrapped.json", "coded.csv", "coded.parquet", "twice.json"}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_copy_is_found_wherever_in_a_file_it_stands(name: str, look: Callable[..., Look]) -> None:
+    found = look(name, BESIDE[name], search(ROW, LONG))
+    assert "n2" in found.records
+    assert found.mentions
+    assert found.others or name in HERS_ALONE
+
+
+HER_KEYS = {
+    "above.json": json.dumps({NAME: {"visits": 3}, "Bru Vidal": {"visits": 5}}).encode(),
+    "deeper.json": json.dumps({"2024": {"may": {NAME: {}}}, "2025": []}).encode(),
+    "lines.jsonl": f'{{"{NAME}": "called"}}\n'.encode(),
+    "column.csv": f"id,{NAME},Bru Vidal\n1,3,4\n".encode(),
+    "header.csv": f"id,{NAME},Bru Vidal\n".encode(),
+    "column.parquet": _parquet(pa.table({NAME: [1], "Bru Vidal": [2]})),
+    "empty.parquet": _parquet(pa.table({NAME: pa.array([], pa.int64())})),
+    "column.arrow": _arrow(pa.table({NAME: [1]})),
+    "column.db": _filled((f'CREATE TABLE c ("{NAME}")',)),
+    "table.db": _filled((f'CREATE TABLE "{NAME}" (a)',)),
+    "member.zip": _zipped(member=f"{NAME}/rent.txt"),
+    "packed.zip": gzip.compress(_zipped(member=f"{NAME}.txt")),
+}
+
+
+@pytest.mark.parametrize("name", HER_KEYS)
+def test_a_name_of_a_key_a_column_a_table_or_a_member_is_a_mention(
+    name: str, look: Callable[..., Look]
+) -> None:
+    assert look(name, HER_KEYS[name]).mentions
+    assert not look(name, HER_KEYS[name], search(name="Joan Serra")).mentions
+
+
+@pytest.mark.parametrize("other", ["Bru Vidal", "Joan Serra Puig"])
+def test_a_short_record_under_the_name_is_a_copy_and_under_anothers_none(
+    other: str, look: Callable[..., Look]
+) -> None:
+    row = {"id": "a1", "prompt": "Do you agree with it?", "completion": "Yes, I do."}
+    by = search(row, name="Ana Soler")
+    for key, many in (("Ana Soler", 1), (other, 0)):
+        assert len(look("one.json", json.dumps({key: row | {"id": "7"}}), by).records) == many
+    two = {"Ana Soler": row, other: row | {"completion": "No"}}
+    found = look("two.json", json.dumps(two), by)
+    assert (found.records, found.others) == (("a1",), True)
+    swapped = {other: row, "Ana Soler": row | {"completion": "No"}}
+    assert look("swapped.json", json.dumps(swapped), by).records == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"text,Bru Vidal\n{SAID},true\n".encode(),
+        f'{{"text": "{SAID}", "Bru Vidal": 7}}\n'.encode(),
+        _parquet(pa.table({"text": [SAID]}).replace_schema_metadata({"b": "Bru mends nets."})),
+        _filled(
+            ("DROP TABLE n",),
+            (f"CREATE TABLE t AS SELECT '{SAID}' AS text",),
+            ("CREATE VIEW v AS SELECT 'Bru Vidal mends nets.' AS t",),
+        ),
+    ],
+    ids=["column.csv", "key.jsonl", "metadata.parquet", "view.db"],
+)
+def test_what_keys_and_columns_say_of_others_is_theirs(
+    content: bytes, look: Callable[..., Look]
+) -> None:
+    name = "a.csv" if content.startswith(b"text,") else "a"
+    found = look(name, content, search(LONG))
+    assert (found.records, found.others) == (("n2",), True)
+
+
+def test_the_attributes_of_a_file_are_looked_into(look: Callable[..., Look]) -> None:
+    if not hasattr(os, "setxattr"):
+        pytest.skip("no extended attributes on this system")
+    path = look("a.txt", "nothing").path
+    try:
+        os.setxattr(path, "user.note", SAID.encode())
+        os.setxattr(path, "user.sealed", random.Random(3).randbytes(3000))
+    except OSError:
+        pytest.skip("no extended attributes on this file system")
+    found = search(LONG).look(path)
+    assert found.records == ("n2",)
+    assert "user.sealed" in (found.unread or "")

@@ -383,3 +383,22 @@ def test_a_further_name_in_clear_is_searched_for_and_asks_for_no_exit(tmp_path: 
         "mention:visits.txt"
     }
     town.front.store.close()
+
+
+@pytest.mark.parametrize("name", ["Ana Soler.txt", "letters/ana_soler/rent.md", "SOLER, Ana.bin"])
+def test_a_file_or_folder_called_after_her_is_a_mention(town: Town, name: str) -> None:
+    path = town.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("owes the rent of May")
+    assert f"mention:{name}" in town.found()
+
+
+@pytest.mark.parametrize("beside", ["", "# hers:\n", "[laws]\n"])
+def test_a_record_in_the_settings_leaves_and_the_settings_stay(town: Town, beside: str) -> None:
+    path = town.folder / "olvido.toml"
+    path.write_text(f"{beside}# {SAID}\n")
+    item = "file:olvido.toml"
+    assert town.found()[item].who is Who.NAMED
+    close(town.front, "req-0001")
+    settle(town.front, "req-0001", erased=[item])
+    assert path.read_text() == beside

@@ -27,7 +27,14 @@ from olvido.ledger.rows import stored_rows, unpacked
 from olvido.requests.closure.accounted import Accounts, holding_of
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
-from olvido.requests.closure.places import Names, looked_into, place_of, seen_at, spelt
+from olvido.requests.closure.places import (
+    Names,
+    called,
+    looked_into,
+    place_of,
+    seen_at,
+    spelt,
+)
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
 from olvido.requests.closure.weights import Weights, cached_ids, weights_kept
@@ -235,7 +242,7 @@ class _Search:
         """What the workspace is made of: listed by what it is, or holding digests alone."""
         settings, store = self.office.settings, self.office.store
         ledger = Path(settings.ledger)
-        own = [settings.key, settings.workspace / "olvido.toml"]
+        own = [settings.key]
         own += [ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm")]
         for dataset in store.datasets():
             own += [settings.data / dataset.file, *index_parts(settings.data, dataset.file)]
@@ -370,14 +377,16 @@ class _Search:
         # What Olvido wrote of the person is its own to remove, whole records or not.
         if look.records or (look.mentions and kind is not None and kind.who is Who.ALL):
             name = (kind or KINDS["file"]).name
-            yield self._item(name, path, says, others=look.others is not False, look=look)
+            others = look.others is not False or path == self._home / "olvido.toml"
+            yield self._item(name, path, says, others=others, look=look)
         elif self._prints is not None and self._prints.found(path, self.office.store.key):
-            says = "words of a record whose rows are gone stand in it"
-            yield self._item("file", path, says)
+            yield self._item("file", path, "words of a record whose rows are gone stand in it")
         elif unread is not None:
             yield self._item("unread", path, says, look=look)
         elif look.mentions or look.doubtful:
             yield self._item("mention", path, says)
+        elif self._copies.names_her(called(self.roots, path)):
+            yield self._item("mention", path, "the name is a part of what it is called")
 
     @cached_property
     def _copies(self) -> CopySearch:

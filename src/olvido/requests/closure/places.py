@@ -52,6 +52,12 @@ def unspelt(place: str) -> Path:
     return Path(_SAID.sub(lambda one: os.fsdecode(bytes.fromhex(one[1])), place))
 
 
+def called(roots: Sequence[Path], path: Path) -> str:
+    """What a file and the folders that it lies in are called, below what is looked into."""
+    above = [root for root in roots if root in path.parents]
+    return spelt(path.relative_to(above[0]) if above else Path(path.name))
+
+
 def place_of(office: Office, item: str) -> Path | None:
     """Where an item lies that is named after its place; None for another, and of a digest of it."""
     kind, _, place = item.partition(":")

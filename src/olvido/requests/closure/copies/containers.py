@@ -79,6 +79,8 @@ def _office_member(blob: Blob, name: str, raw: bytes, inner: Inner) -> Iterator[
     for reading in decoded(raw)[:1]:
         text = html.unescape(untagged(reading.text))
         yield Part(f"{blob.where}{name}", "paragraph", text_rows(text), flowing=True)
+        # Attributes say who wrote and who changed it.
+        yield Part(blob.name, "line", text_rows(reading.text), flowing=True, aside=True)
 
 
 def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator[Part | Unreadable]:
@@ -95,7 +97,11 @@ def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator
         if name.startswith("xl/worksheets/"):
             rows = _sheet_rows(text_of(name), shared)
             yield Part(f"{blob.where}{name.rpartition('/')[2]}", "row", rows)
-        elif name != "xl/sharedStrings.xml":
+        said = text_rows(text_of(name))
+        yield Part(f"{blob.where}{name}", "line", said, flowing=True, aside=True)
+        if name.startswith("xl/worksheets/"):
+            continue
+        if name != "xl/sharedStrings.xml":
             rows = text_rows(_said(text_of(name)))
             yield Part(f"{blob.where}{name}", "paragraph", rows, flowing=True)
 

@@ -19,7 +19,11 @@ _TEXT_ENTROPY = 7.3
 _LEAST = 6
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffe\uffff]")
 _EASTERN = re.compile(r"[\n\r -~\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uffef]")
-_CONTROL_BYTES = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
+CONTROL_BYTES = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
+_CLEAR = re.compile(
+    rb"(?:[\x20-\x7e\t\r\n]|[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|(?<=[A-Za-z])[\xc0-\xff](?=[A-Za-z .,\r\n])){6,}"
+)
 _NARROW = re.compile(rb"[\x20-\x7e\t\r\n\x80-\xff]{6,}")
 _WIDE = re.compile(rb"(?:[\x20-\x7e\t\r\n\xa0-\xff]\x00){6,}")
 
@@ -65,12 +69,18 @@ def decoded(raw: bytes) -> list[Decoded]:
     return readings
 
 
-def readable(raw: bytes) -> str:
-    """What stands in clear between bytes that are no text: runs of six letters or more."""
+def readable(raw: bytes, *, clear: bool = False) -> str:
+    """What stands in clear between bytes that are no text: runs of six letters or more.
+
+    Args:
+        raw: the bytes.
+        clear: of a file that a reader knows: letters beyond ASCII only where they are UTF-8 or
+            stand in a word, for of what is compressed half would look like text.
+    """
     pieces: list[str] = []
-    if len(raw.translate(None, _CONTROL_BYTES)) < _LEAST:
+    if len(raw.translate(None, CONTROL_BYTES)) < _LEAST:
         return ""
-    for match in _NARROW.finditer(raw):
+    for match in (_CLEAR if clear else _NARROW).finditer(raw):
         text = _strictly(match[0], "utf-8")
         pieces.append(match[0].decode("cp1252", errors="replace") if text is None else text)
     pieces += [match[0].decode("utf-16-le") for match in _WIDE.finditer(raw)]
@@ -169,7 +179,7 @@ def _is_text(head: str) -> bool:
 
 def _may_be_text(raw: bytes) -> bool:
     head = raw[:_HEAD]
-    controls = len(head) - len(head.translate(None, _CONTROL_BYTES))
+    controls = len(head) - len(head.translate(None, CONTROL_BYTES))
     if controls * 100 > len(head):
         return False
     return entropy(head) < _TEXT_ENTROPY

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
 import html
 import re
 from urllib.parse import unquote
+
+from olvido.requests.closure.copies.decoding import CONTROL_BYTES, decoded
 
 _ESCAPE = re.compile(
     r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]|[ÃÂâ][\x80-ſ€-™]"
@@ -21,6 +24,10 @@ _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")
 _IS_QUOTED = re.compile(r"=(?:\r?\n|[89A-F][0-9A-F]|3D)")
 _SOFT = re.compile(r"=\r?\n")
 _PAIRS = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
+ENCODED = re.compile(
+    r"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{4}(?:\r?\n)?){6,}(?:[A-Za-z0-9+/]{2,3}={0,2})?"
+)
+"""What may be base64 of some text: 24 characters or more, on one line or on several."""
 _TAG = re.compile(
     r"<(/?)([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>|<!--|-->|<!\[CDATA\[|\]\]>|<[!?][^<>]*>"
 )
@@ -44,9 +51,10 @@ def unescaped(text: str) -> str:
     "l'Hospital de Gràcia, Núria, a la dreta\t"
     """
     for _ in range(_DEEP):
-        if _ESCAPE.search(text) is None:
-            break
         before = text
+        text = ENCODED.sub(lambda m: "\n".join(from_base64(m)) or m[0], text)
+        if text == before and _ESCAPE.search(text) is None:
+            break
         if "<" in text:
             text = untagged(text)
         if "&" in text:
@@ -63,6 +71,21 @@ def unescaped(text: str) -> str:
         if text == before:
             break
     return text
+
+
+def from_base64(match: re.Match[str]) -> list[str]:
+    """What some base64 says, as a whole and line by line; nothing where it is no text."""
+    lines = match[0].split()
+    found = []
+    # What follows on the next line may be a word and no more of it.
+    for said in dict.fromkeys(("".join(lines), *(line for line in lines if len(line) >= 24))):
+        bare = said.rstrip("=")
+        bare = bare[: len(bare) - (len(bare) % 4 == 1)]
+        raw = base64.b64decode(bare + "=" * (-len(bare) % 4))
+        # Most of what looks like it are digests: they are told from text at once.
+        if b"\x00" in raw or raw.translate(None, CONTROL_BYTES) == raw:
+            found += [reading.text for reading in decoded(raw)[:1]]
+    return found
 
 
 def untagged(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from olvido.folding import fold
 from olvido.requests.closure.copies.contents import GLUE, Content
 from olvido.requests.closure.copies.escapes import unescaped
-from olvido.requests.closure.copies.parts import Part, Row
+from olvido.requests.closure.copies.parts import Examination, Part, Row, cells_of
 from olvido.requests.closure.copies.runs import TOKEN, Lexicon, Names, Numbers, Runs
 
 _ROLES = frozenset("assistant gpt bot model chatgpt ai".split())
@@ -26,29 +26,7 @@ _ABOUT = _SUBJECT | frozenset(
 _GAP = 24
 _SAYS = 4
 _BESIDE = 4
-_DELIMITERS = re.compile(r'\t|\||"\s*[,;]\s*"')
 _SUBJECT_ID = re.compile(r"\s*hmac-sha256:v")
-
-
-@dataclass(slots=True)
-class Examination:
-    """What some rows hold.
-
-    Attributes:
-        records: ids of the records found whole.
-        doubtful: ids of records whose words stand there beside another name.
-        mentions: places of the name.
-        found: units that hold a record.
-        left: units of which something is not the person's.
-        others: whether any row says something that is not the person's.
-    """
-
-    records: set[str] = field(default_factory=set)
-    doubtful: set[str] = field(default_factory=set)
-    mentions: int = 0
-    found: set[int] = field(default_factory=set)
-    left: set[int] = field(default_factory=set)
-    others: bool = False
 
 
 class Examiner:
@@ -72,13 +50,39 @@ class Examiner:
         """Whether words say anything at all."""
         return any(n not in self._glue for n in numbers.tolist())
 
+    def names_her(self, text: str) -> bool:
+        """Whether a form of the person's name stands in a text."""
+        return any(self.names.find(numbers) for numbers in self.variants(text))
+
+    def is_others(self, name: str) -> bool:
+        """Whether a name of columns or the like says something that is not the person's."""
+        said = self.lexicon.numbers(name)
+        left = [n for n in said.tolist() if n not in self._glue]
+        if len(left) < 2 or " " not in name.strip():
+            return False
+        return tuple(said.tolist()) not in self._own and not self.names.find(said)
+
+    def _beside_names(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows with those of their keys that name the person as values of their own."""
+        named: dict[str, bool] = {}
+        made = []
+        for row in rows:
+            keys = dict.fromkeys((*row.under, *row.keys))
+            for key in keys.keys() - named.keys():
+                named[key] = self.names_her(key)
+            more = tuple(key for key in keys if named[key])
+            row = replace(row, cells=more + row.cells, keys=("",) * len(more) + row.keys)
+            made.append(row)
+        return made
+
     def examine(
         self, part: Part, rows: Sequence[Row], low: int, high: int, contents: Sequence[Content]
     ) -> Examination:
         """What rows from `low` to `high` hold; those around them are only read."""
         made = Examination()
+        rows = self._beside_names(rows)
         views = [_View(self, part, rows)]
-        plain = [Row(r.unit, tuple(map(unescaped, r.cells)), r.keys) for r in rows]
+        plain = [replace(r, cells=tuple(map(unescaped, r.cells))) for r in rows]
         if any(a.cells != b.cells for a, b in zip(rows, plain, strict=True)):
             views.append(_View(self, part, plain))
         found: set[int] = set()
@@ -102,7 +106,7 @@ class Examiner:
             if unit in units:
                 made.found.add(unit)
                 # Beside a record a row may hold a few single values; they go with it.
-                if left[row]:
+                if left[row] or any(map(self.is_others, (*rows[row].under, *rows[row].keys))):
                     made.left.add(unit)
             elif left[row] if part.flowing else any(view.says(row) for view in views):
                 made.others = True
@@ -114,7 +118,7 @@ class _View:
 
     def __init__(self, examiner: Examiner, part: Part, rows: Sequence[Row]) -> None:
         self._by, self._part, self._rows = examiner, part, rows
-        cells = [(r, c) for r, row in enumerate(rows) for c in _cells(part, row)]
+        cells = [(r, c) for r, row in enumerate(rows) for c in cells_of(part, row)]
         numbered = [examiner.lexicon.numbers(text) for _, text in cells]
         self._row_of_cell = [row for row, _ in cells]
         self._begins = np.cumsum([0, *(len(n) for n in numbered)]).tolist()
@@ -388,10 +392,3 @@ def _is_open(text: str) -> bool:
     end = text[-40:].rstrip(" ")
     last = fold(end)[-1:]
     return not end.endswith(("\t", "\n")) and (last.isalnum() or last in (",", "-"))
-
-
-def _cells(part: Part, row: Row) -> Sequence[str]:
-    """The cells of a row; a line of a text may be made of several."""
-    if not part.flowing or len(row.cells) != 1:
-        return row.cells or ("",)
-    return _DELIMITERS.split(row.cells[0])

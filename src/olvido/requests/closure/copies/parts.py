@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import email.errors
 import lzma
+import re
 import sqlite3
 import struct
 import tarfile
@@ -15,6 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from olvido.folding import words
+from olvido.requests.closure.copies.contents import GLUE
+
+_DELIMITERS = re.compile(r'\t|\||"\s*[,;]\s*"')
 _LONGEST_LINE = 500_000
 
 
@@ -26,11 +31,13 @@ class Row:
         unit: number, from 1, of what can be taken out of the part: a line, a row, an element.
         cells: texts, in their order.
         keys: what names each cell; none where nothing does.
+        under: names of what the row stands in: the keys above an object.
     """
 
     unit: int
     cells: tuple[str, ...]
     keys: tuple[str, ...] = ()
+    under: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class Part:
         flowing: whether its rows are the lines of one text, so that a sentence goes on in the next.
         form: how its units can be taken out (see `rewriting`); None where they cannot.
         again: whether it is the part before it, read in another way.
+        aside: whether it is no row of the file: what columns, tables and members are called, or,
+            where it flows, whatever text stands in the file, read without regard to its format.
     """
 
     name: str
@@ -52,6 +61,35 @@ class Part:
     flowing: bool = False
     form: str | None = None
     again: bool = False
+    aside: bool = False
+
+
+def cells_of(part: Part, row: Row) -> Sequence[str]:
+    """The cells of a row; a line of a text may be made of several."""
+    if not part.flowing or len(row.cells) != 1:
+        return row.cells or ("",)
+    return _DELIMITERS.split(row.cells[0])
+
+
+@dataclass(slots=True)
+class Examination:
+    """What some rows hold.
+
+    Attributes:
+        records: ids of the records found whole.
+        doubtful: ids of records whose words stand there beside another name.
+        mentions: places of the name.
+        found: units that hold a record.
+        left: units of which something is not the person's.
+        others: whether any row says something that is not the person's.
+    """
+
+    records: set[str] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
+    mentions: int = 0
+    found: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)
+    others: bool = False
 
 
 class Unreadable(Exception):
@@ -81,46 +119,58 @@ def value_rows(value: Any, unit: int, deepest: int = 200) -> list[Row]:
         Unreadable: deeper than `deepest` levels.
     """
     rows: list[Row] = []
-    todo: list[tuple[Any, int]] = [(value, 0)]
+    todo: list[tuple[Any, int, tuple[str, ...]]] = [(value, 0, ())]
     while todo:
-        here, depth = todo.pop()
+        here, depth, under = todo.pop()
         if depth > deepest:
             raise Unreadable(f"values lie within values, more than {deepest} deep")
         if isinstance(here, Mapping):
             across = _across(here)
             if across is not None:
-                rows += [Row(unit, cells, keys) for keys, cells in across]
+                rows += [Row(unit, cells, keys, under) for keys, cells in across]
                 continue
             if any(_tells(key) for key in here):
                 # What maps questions to answers has its texts in the keys.
                 for key, item in here.items():
                     if _single(item):
-                        rows.append(Row(unit, (str(key), _text(item))))
+                        rows.append(Row(unit, (str(key), _text(item)), under=under))
                     else:
-                        rows.append(Row(unit, (str(key),)))
-                        todo.append((item, depth + 1))
+                        rows.append(Row(unit, (str(key),), under=under))
+                        todo.append((item, depth + 1, (*under, str(key))))
                 continue
-            keys, cells, deeper = _own(here)
-            if cells:
-                rows.append(Row(unit, tuple(cells), tuple(keys)))
-            todo += [(item, depth + 1) for item in reversed(deeper)]
+            keys, cells, above, deeper = _own(here)
+            if cells or not deeper:
+                names = above if cells else map(str, here)
+                rows.append(Row(unit, tuple(cells), tuple(keys), (*under, *names)))
+            todo += [(item, depth + 1, (*under, key)) for key, item in reversed(deeper)]
         elif isinstance(here, list | tuple):
             if all(_single(item) for item in here):
                 if here:
-                    rows.append(Row(unit, tuple(_text(item) for item in here if item is not None)))
+                    texts = tuple(_text(item) for item in here if item is not None)
+                    rows.append(Row(unit, texts, under=under))
             else:
-                todo += [(item, depth + 1) for item in reversed(here)]
+                todo += [(item, depth + 1, under) for item in reversed(here)]
         elif here is not None:
-            rows.append(Row(unit, (_text(here),)))
+            rows.append(Row(unit, (_text(here),), under=under))
     return rows
 
 
-def _own(value: Mapping[str, Any]) -> tuple[list[str], list[str], list[Any]]:
-    """Keys and texts of an object's own values, and what lies deeper."""
+def _own(
+    value: Mapping[str, Any],
+) -> tuple[list[str], list[str], list[str], list[tuple[str, Any]]]:
+    """Keys and texts of an object's own values, keys of the objects that they stand in, and what
+    lies deeper, with its key."""
     keys: list[str] = []
     cells: list[str] = []
-    deeper: list[Any] = []
+    above: list[str] = []
+    deeper: list[tuple[str, Any]] = []
+    apart = _are_rows(value)
     for key, item in value.items():
+        if isinstance(item, Mapping):
+            if apart:
+                deeper.append((str(key), item))
+                continue
+            above.append(str(key))
         inner = item.items() if isinstance(item, Mapping) else ((key, item),)
         flat = [
             (str(name), single)
@@ -133,8 +183,18 @@ def _own(value: Mapping[str, Any]) -> tuple[list[str], list[str], list[Any]]:
                     keys.append(name)
                     cells.append(_text(single))
         else:
-            deeper.append(item)
-    return keys, cells, deeper
+            deeper.append((str(key), item))
+    return keys, cells, above, deeper
+
+
+def _are_rows(value: Mapping[str, Any]) -> bool:
+    """Whether the objects in an object are rows of one table, each under what tells it."""
+    inner = [(key, item) for key, item in value.items() if isinstance(item, Mapping)]
+    return (
+        len(inner) > 1
+        and any(not inner[0][1].keys().isdisjoint(item) for _, item in inner[1:])
+        and not all(word in GLUE for key, _ in inner for word in words(str(key)))
+    )
 
 
 def _across(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], tuple[str, ...]]] | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +21,7 @@ from olvido.requests.closure.copies.parts import (
     Budget,
     Inner,
     Part,
+    Row,
     Unreadable,
     suffix_of,
     text_rows,
@@ -75,6 +78,7 @@ class Source:
         self.path = path
         self.raw = b""
         self.digest = ""
+        self.attributes: list[Part | Unreadable] = []
         self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -87,6 +91,7 @@ class Source:
                 self._refuse(self._before)
                 with os.fdopen(os.dup(self._descriptor), "rb") as file:
                     self.raw = file.read(LARGEST + 1)
+                self.attributes = list(_attributes(self._descriptor))
             except BaseException:
                 os.close(self._descriptor)
                 raise
@@ -129,6 +134,30 @@ class Source:
             raise Unreadable(f"sparse: {about.st_blocks * 512:,} bytes of {about.st_size:,} exist")
 
 
+def _attributes(descriptor: int) -> Iterator[Part | Unreadable]:
+    """The extended attributes of a file, where the system has them: names, and what they say."""
+    if not hasattr(os, "listxattr"):
+        return
+    try:
+        names = os.listxattr(descriptor)
+    except OSError as error:
+        # A file system that has none says so.
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENOSYS):
+            yield Unreadable(f"its attributes cannot be read: {error.strerror}")
+        return
+    for name in names:
+        where = f"attribute {name}"
+        try:
+            raw = os.getxattr(descriptor, name)
+        except OSError as error:
+            yield Unreadable(f"{where} cannot be read: {error.strerror}")
+            continue
+        if name.startswith("user."):
+            # Anybody's program put it there.
+            yield from parts_in(Blob(where, raw, ".txt"))
+        yield Part(where, "line", text_rows(f"{name}\n{readable(raw)}"), flowing=True, aside=True)
+
+
 def parts_of(source: Source) -> Iterator[Part | Unreadable]:
     """The parts of a file, and why what is not among them is not."""
     wal = Path(f"{source.path}-wal")
@@ -136,6 +165,7 @@ def parts_of(source: Source) -> Iterator[Part | Unreadable]:
         yield Unreadable(
             "its last changes lie in a write-ahead log: close what uses it, look again"
         )
+    yield from source.attributes
     yield from parts_in(
         Blob("", source.raw, suffix_of(source.path.name), budget=Budget.of(len(source.raw)))
     )
@@ -144,12 +174,16 @@ def parts_of(source: Source) -> Iterator[Part | Unreadable]:
 def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
     """The parts of some bytes, which may be a member of something else."""
     raw = blob.raw
+    if blob.depth:
+        yield Part(blob.name, "name", (Row(1, (blob.name,)),), flowing=True, aside=True)
     if not raw:
         return
     try:
         reader = _reader(blob)
         if reader is not None:
             yield from reader(blob, parts_in)
+            if reader not in _RAW:
+                yield replace(_strings(blob, clear=True), aside=True)
             return
         for start, what in _CLOSED:
             if raw.startswith(start):
@@ -192,8 +226,18 @@ def _reader(
     return None
 
 
-def _strings(blob: Blob) -> Part:
-    return Part(blob.name, "run of text", text_rows(readable(blob.raw)), flowing=True)
+# Their readers look for text in clear themselves, or name the rest of the file.
+_RAW = (
+    tables.parquet_parts,
+    tables.sqlite_parts,
+    tables.safetensors_parts,
+    containers.pickle_parts,
+)
+
+
+def _strings(blob: Blob, *, clear: bool = False) -> Part:
+    rows = text_rows(readable(blob.raw, clear=clear))
+    return Part(blob.name, "run of text", rows, flowing=True)
 
 
 def _shown(name: str) -> str:

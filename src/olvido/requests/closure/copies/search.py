@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from olvido.requests.closure.copies.contents import Content, contents_of
-from olvido.requests.closure.copies.examining import Examination, Examiner
-from olvido.requests.closure.copies.parts import BROKEN, Part, Row, Unreadable
+from olvido.requests.closure.copies.examining import Examiner
+from olvido.requests.closure.copies.parts import BROKEN, Examination, Part, Row, Unreadable
 from olvido.requests.closure.copies.reading import Source, parts_of
 from olvido.requests.closure.copies.runs import NameKey, Names, Runs
 
@@ -98,6 +98,10 @@ class CopySearch:
             rarest = max(content.runs, key=lambda run: len(runs[run]))
             self._under.setdefault(rarest, []).append(content)
 
+    def names_her(self, text: str) -> bool:
+        """Whether a form of the person's name stands in a text."""
+        return self._examiner.names_her(text)
+
     def look(self, path: Path) -> Look:
         """What a file holds of the person. No file makes it raise."""
         found = _Found()
@@ -146,10 +150,13 @@ class CopySearch:
 
     def _examine(self, part: Part, rows: list[Row], low: int, high: int, tally: _Tally) -> None:
         self._lexicon.forget()
+        # What stands aside is no row of anybody, but for names that say something.
+        aside, judged = part.aside, part.aside and not part.flowing
+        keys = {name for row in rows for name in (*row.under, *row.keys)}
         joined = "\n".join(cell for row in rows for cell in row.cells)
         seen = self._examiner.variants(joined)
         suspects: set[int] = set()
-        named = False
+        named = self._examiner.names_her("\n".join(keys))
         for numbers in seen:
             _, which = self._runs.find(numbers)
             present = set(np.unique(which).tolist())
@@ -163,10 +170,17 @@ class CopySearch:
             }
         contents = [c for c in self._contents if id(c) in suspects and (c.strong or named)]
         if not contents and not named:
-            tally.others = tally.others or any(self._examiner.says(n) for n in seen[:1])
+            tally.others = tally.others or (
+                not aside and any(self._examiner.says(n) for n in seen[:1])
+            )
             tally.count(rows, low, high)
-            return
-        tally.take(self._examiner.examine(part, rows, low, high, contents), rows, low, high)
+        else:
+            made = self._examiner.examine(part, rows, low, high, contents)
+            made.others = made.others and not aside
+            tally.take(made, rows, low, high)
+        if judged:
+            names = (cell for row in rows[low:high] for cell in row.cells)
+            tally.others = tally.others or any(map(self._examiner.is_others, names))
 
 
 class _Tally:
@@ -217,18 +231,25 @@ class _Found:
         self.parts: list[_Tally] = []
 
     def add(self, tally: _Tally) -> None:
-        if tally.part.again and self.parts:
-            self.parts[-1].merge(tally)
+        before = [part for part in self.parts[-2:] if not part.part.aside]
+        if tally.part.again and before and not tally.part.aside:
+            before[-1].merge(tally)
         else:
             self.parts.append(tally)
 
     def look(self, path: Path, digest: str) -> Look:
         records = sorted({i for part in self.parts for i in part.records})
         doubtful = sorted({i for part in self.parts for i in part.doubtful} - set(records))
-        mentions = sum(part.mentions for part in self.parts)
-        holding = [part for part in self.parts if part.found]
+        rows = [part for part in self.parts if not part.part.aside]
+        aside = [part for part in self.parts if part.part.aside]
+        # What stands aside may be a row that was read already: it counts where no row says it.
+        known = {i for part in rows for i in part.records}
+        fresh = [part for part in aside if part.records - known]
+        mentions = max(sum(p.mentions for p in rows), *(p.mentions for p in aside), 0)
+        holding = [part for part in (*rows, *fresh) if part.found]
         places = tuple(_place(part) for part in holding)
-        others: bool | None = any(part.others or part.left for part in self.parts)
+        others: bool | None = bool(fresh) or any(p.others or p.left for p in rows)
+        others = others or any(part.others for part in aside)
         if self.unread and not others:
             others = None
         cuts = tuple(

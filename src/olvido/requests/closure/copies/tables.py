@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from olvido.requests.closure.copies.decoding import decoded
+from olvido.requests.closure.copies.decoding import decoded, readable
 from olvido.requests.closure.copies.parts import (
     LARGEST,
     Blob,
@@ -18,12 +19,16 @@ from olvido.requests.closure.copies.parts import (
     Reader,
     Row,
     Unreadable,
+    text_rows,
     value_rows,
 )
 
 SQLITE = b"SQLite format 3\x00"
 _BATCH = 10_000
+_MACHINE = frozenset(("pandas", "huggingface", "ARROW:schema"))
 _HEADER = 100 * 1024 * 1024
+_TREES = (b"\x02", b"\x05", b"\x0a", b"\x0d")
+_GLUED = re.compile(r"(?<=[^\W\d_])(?=[A-Z])|(?<=[a-z])(?=\d)|(?<=\d)(?=[^\W\d_])")
 
 
 def parquet_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
@@ -34,6 +39,8 @@ def parquet_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
     try:
         file = pq.ParquetFile(pa.BufferReader(blob.raw))
         about = file.metadata
+        yield from _schema(blob, file.schema_arrow)
+        yield _between(blob, about)
         blob.budget.take(
             sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
         )
@@ -52,12 +59,47 @@ def arrow_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
     try:
         if blob.raw.startswith(b"ARROW1"):
             file = pa.ipc.open_file(buffer)
+            yield from _schema(blob, file.schema)
             batches = (file.get_batch(i) for i in range(file.num_record_batches))
         else:
-            batches = iter(pa.ipc.open_stream(buffer))
+            stream = pa.ipc.open_stream(buffer)
+            yield from _schema(blob, stream.schema)
+            batches = iter(stream)
         yield Part(blob.name, "row", _batch_rows(blob, batches))
     except pa.ArrowException as error:
         raise Unreadable(f"is no readable Arrow file ({type(error).__name__})") from None
+
+
+def _between(blob: Blob, about: Any) -> Part:
+    """What stands in clear in a Parquet file outside of its columns' pages."""
+    chunks = [
+        about.row_group(i).column(j)
+        for i in range(about.num_row_groups)
+        for j in range(about.num_columns)
+    ]
+    taken = sorted(
+        (min(c.data_page_offset, c.dictionary_page_offset or LARGEST), c.total_compressed_size)
+        for c in chunks
+    )
+    at, rests = 0, []
+    for begin, size in taken:
+        rests.append(blob.raw[at : max(at, begin)])
+        at = max(at, begin + max(size, 0))
+    said = "\n".join(readable(rest, clear=True) for rest in (*rests, blob.raw[at:]))
+    return Part(f"{blob.where}footer", "run of text", text_rows(said), flowing=True, aside=True)
+
+
+def _schema(blob: Blob, schema: Any) -> Iterator[Part]:
+    """What columns are called, and what is said of them and of the file."""
+    said = [(key.decode(errors="replace"), raw) for key, raw in (schema.metadata or {}).items()]
+    own = [text for key, raw in said if key not in _MACHINE for text in (key, _text(raw))]
+    names = (Row(1, (*schema.names, *own)),)
+    yield Part(f"{blob.where}columns", "name", names, aside=True)
+    whole = schema.to_string(
+        truncate_metadata=False, show_field_metadata=True, show_schema_metadata=False
+    )
+    text = "\n".join([whole, *(_text(raw) for _, raw in said)])
+    yield Part(f"{blob.where}metadata", "line", text_rows(text), flowing=True, aside=True)
 
 
 def _batch_rows(blob: Blob, batches: Iterator[Any]) -> Iterator[Row]:
@@ -92,11 +134,67 @@ def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
                 # What it shows lies in tables of its own, which are looked into.
                 continue
             yield Part(f"{blob.where}table {name}", "row", _table_rows(database, name), form=form)
+        yield from _described(blob, database)
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+        left = text_rows("\n".join(_rests(blob.raw, size)))
+        yield Part(f"{blob.where}what was deleted", "run of text", left, flowing=True, aside=True)
         free = database.execute("PRAGMA freelist_count").fetchone()[0]
         if free:
             yield Unreadable(
                 f"{blob.where}{free} pages hold what was deleted and not overwritten: VACUUM it"
             )
+
+
+def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[Part]:
+    """What tables and columns are called, and what views and the like say."""
+    names: list[str] = []
+    made = []
+    for kind, name, table, sql in database.execute(
+        "SELECT type, name, tbl_name, sql FROM main.sqlite_master"
+    ).fetchall():
+        names += [name, table, *([sql] if kind in ("view", "trigger") and sql else [])]
+        if kind in ("table", "view"):
+            quoted = name.replace('"', '""')
+            try:
+                about = database.execute(f'PRAGMA table_info("{quoted}")').fetchall()
+            except sqlite3.Error:
+                # A view of what is not there; its text is searched.
+                about = []
+            names += [column[1] for column in about]
+        made.append(str(sql or ""))
+    yield Part(f"{blob.where}names", "name", (Row(1, tuple(names)),), aside=True)
+    yield Part(f"{blob.where}schema", "line", text_rows("\n".join(made)), flowing=True, aside=True)
+
+
+def _rests(raw: bytes, size: int) -> Iterator[str]:
+    """What stands in clear where a database has no cells: of rows that were deleted or changed.
+
+    Where a row begins its length or its columns' may look like letters, and a value follows the one
+    before it at once: each run of text is given with its first letters and without, and cut
+    before its capitals. See "Database File Format", sqlite.org/fileformat2.html.
+    """
+    for start in range(0, len(raw), size):
+        page = raw[start : start + size]
+        head = 100 if start == 0 else 0
+        for rest in _free(page, head) if page[head : head + 1] in _TREES else [page]:
+            for text in readable(rest, clear=True).split("\n"):
+                cuts = dict.fromkeys(text[i:] for i in range(min(4, len(text)) if text else 0))
+                yield from cuts
+                yield from (cut for one in cuts if (cut := _GLUED.sub("\t", one)) != one)
+
+
+def _free(page: bytes, head: int) -> list[bytes]:
+    """What of a page no cell takes: between the list of cells and the first of them, and the
+    blocks that were freed among them."""
+    first, count, begin = (int.from_bytes(page[head + i : head + i + 2]) for i in (1, 3, 5))
+    pointers = head + (12 if page[head] in (2, 5) else 8) + 2 * count
+    found = [page[pointers : begin or len(page)]]
+    seen = 0
+    while seen < first <= len(page) - 4:
+        block = int.from_bytes(page[first + 2 : first + 4])
+        found.append(page[first + 4 : first + block])
+        seen, first = first, int.from_bytes(page[first : first + 2])
+    return found
 
 
 def _table_rows(database: sqlite3.Connection, name: str) -> Iterator[Row]:
@@ -164,6 +262,9 @@ def safetensors_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
     head = blob.raw[8 : 8 + int.from_bytes(blob.raw[:8], "little")]
     about = json.loads(head)
     yield Part(f"{blob.where}metadata", "object", iter(value_rows(about.get("__metadata__"), 1)))
+    # Names of tensors are said there as well, and a name that stands twice.
+    said = text_rows(head.decode("utf-8", errors="replace"))
+    yield Part(f"{blob.where}head", "line", said, flowing=True, aside=True)
     if any(name != "__metadata__" for name in about):
         yield Unreadable(f"{blob.where}a tensor file, whose numbers may have learned anything")
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from olvido.folding import words
 from olvido.requests.closure.copies.contents import GLUE
-from olvido.requests.closure.copies.decoding import Decoded, decoded
-from olvido.requests.closure.copies.escapes import unquoted_printable, untagged
+from olvido.requests.closure.copies.decoding import Decoded
+from olvido.requests.closure.copies.escapes import (
+    ENCODED,
+    from_base64,
+    unquoted_printable,
+    untagged,
+)
 from olvido.requests.closure.copies.mail import mail_parts
 from olvido.requests.closure.copies.parts import (
     Blob,
@@ -35,12 +40,25 @@ _HEADERS = re.compile(
 )
 _MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
 _SOFT = re.compile(r"=\r?\n")
-_ENCODED = re.compile(
-    r"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{4}(?:\r?\n)?){6,}(?:[A-Za-z0-9+/]{2,3}={0,2})?"
-)
 _WHOLE = 256 * 1024 * 1024
 _HEAD = 40
-_DECODER = json.JSONDecoder()
+
+
+class _Twice(list[Any]):
+    """The values of a name that stands several times in one object, of which parsers keep one."""
+
+
+def _every(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    every: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        every.setdefault(key, []).append(value)
+    return {key: _Twice(said) if len(said) > 1 else said[0] for key, said in every.items()}
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_every)
 
 
 def text_parts(
@@ -50,7 +68,7 @@ def text_parts(
     for number, reading in enumerate(readings):
         for part in _read(blob, reading, inner):
             if number and isinstance(part, Part):
-                part = Part(part.name, part.noun, part.rows, part.flowing, None, again=True)
+                part = replace(part, form=None, again=True)
             yield part
 
 
@@ -65,10 +83,11 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
             return
     if blob.suffix in _TABLES or (blob.suffix not in _PROSE and _delimiter(text, ",;\t|", 3)):
         delimiter = _delimiter(text, _TABLES.get(blob.suffix, ",;\t|"), 1) or ","
-        yield _table(name, text, delimiter, exact)
+        yield from _table(name, text, delimiter, exact)
         return
     if _HEADERS.match(start) or blob.suffix in (".eml", ".mbox"):
         yield from mail_parts(blob, inner)
+        yield Part(name, "line", text_rows(text), flowing=True, aside=True)
         return
     marked = _MARKUP.search(text) is not None
     form = "lines" if exact and not start.startswith("<") else None
@@ -78,24 +97,9 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
     if _SOFT.search(text):
         plain = unquoted_printable(text)
         yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
-    hidden = "\n".join(_base64(text))
+    hidden = "\n".join(said for match in ENCODED.finditer(text) for said in from_base64(match))
     if hidden:
         yield Part(name, "line of base64", text_rows(hidden), flowing=True, again=True)
-
-
-def _base64(text: str) -> Iterator[str]:
-    for match in _ENCODED.finditer(text):
-        lines = match[0].split()
-        # What follows on the next line may be a word and no more of it.
-        for said in dict.fromkeys(("".join(lines), *(line for line in lines if len(line) >= 24))):
-            bare = said.rstrip("=")
-            bare = bare[: len(bare) - (len(bare) % 4 == 1)]
-            try:
-                raw = base64.b64decode(bare + "=" * (-len(bare) % 4))
-            except binascii.Error:
-                continue
-            for reading in decoded(raw)[:1]:
-                yield reading.text
 
 
 # Tables
@@ -116,17 +120,21 @@ def table_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[list[str]
         before = reader.line_num
 
 
-def _table(name: str, text: str, delimiter: str, exact: bool) -> Part:
+def _table(name: str, text: str, delimiter: str, exact: bool) -> Iterator[Part]:
+    header: list[Row] = []
+
     def rows() -> Iterator[Row]:
         keys: tuple[str, ...] = ()
         for number, (cells, _, _) in enumerate(table_rows(table_lines(text), delimiter), 1):
             if number == 1 and _is_header(cells):
                 keys = tuple(cells)
+                header.append(Row(1, keys))
             elif cells:
                 yield Row(number, tuple(cells), keys)
 
     form = f"table {delimiter}" if exact else None
-    return Part(name, "row", rows(), form=form)
+    yield Part(name, "row", rows(), form=form)
+    yield Part(name, "column", header, aside=True)
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -198,6 +206,9 @@ def _whole_json(name: str, value: object, exact: bool) -> Iterator[Part]:
         yield _elements(name, value, form)
         return
     assert isinstance(value, dict)
+    # What stands twice is read, and cannot be taken out by its number.
+    exact = exact and not any(isinstance(item, _Twice) for item in value.values())
+    form = form if exact else None
     rest = {}
     for key, item in value.items():
         if isinstance(item, list) and any(isinstance(element, dict | list) for element in item):
