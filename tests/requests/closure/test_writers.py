@@ -210,7 +210,8 @@ def test_files_of_others_stay_in_folders_of_every_kind_and_are_told(
     found = {a.item: said for a, said in closure(town.front, "req-0001")}
     named = {town.folder / item.partition(":")[2] for item in found}
     assert {p for p in files if any(folder in p.parents for folder in going)} <= named
-    assert "stays:" in str(found["comparison:some/comparison/compared"].detail)
+    compared = town.front.store.sealed("comparison:some/comparison/compared")
+    assert "stay" in str(found[compared].detail)
     request, _ = close(town.front, "req-0001")
     assert request.status is RequestStatus.PUBLISHED
 
