@@ -485,3 +485,33 @@ def test_the_attributes_of_a_file_are_looked_into(look: Callable[..., Look]) -> 
     found = search(LONG).look(path)
     assert found.records == ("n2",)
     assert "user.sealed" in (found.unread or "")
+
+
+@pytest.mark.parametrize("sheet", [f'<row><c><f>"{SAID}"</f><v>1</v></c></row>', ""])
+def test_formulas_and_texts_that_no_cell_has_any_more_are_read(
+    sheet: str, look: Callable[..., Look]
+) -> None:
+    raw = _workbook(f"<sheetData>{sheet}</sheetData>", "" if sheet else f"<si><t>{SAID}</t></si>")
+    assert look("a.xlsx", raw, search(LONG)).records == ("n2",)
+
+
+def _shared(texts: Sequence[str]) -> bytes:
+    cells = "".join(f'<row><c t="s"><v>{n}</v></c></row>' for n in range(len(texts)))
+    strings = "".join(f"<si><t>{html.escape(text)}</t></si>" for text in texts)
+    return _workbook(f"<sheetData>{cells}</sheetData>", strings)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.arrow", "a.zip", "a.db"])
+def test_a_prompt_in_one_row_and_a_completion_in_the_next_are_no_copy(
+    name: str, look: Callable[..., Look]
+) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.csv", f'a,b\n1,"{Q}"\n"{A}",2\n')
+    raw = {
+        "a.xlsx": _shared([Q, A]),
+        "a.arrow": _arrow(pa.table({"a": ["x", Q], "b": [A, "y"]})),
+        "a.zip": file.getvalue(),
+        "a.db": _filled(*(("INSERT INTO n (q) VALUES (?)", (said,)) for said in (Q, A))),
+    }
+    assert look(name, raw[name]).records == ()

@@ -29,6 +29,7 @@ from olvido.requests.closure.copies.parts import (
 _MEMBERS = 10_000
 _PIECE = 1 << 20
 _PHONETIC = re.compile(r"<rPh\b[^<>]*>")
+_ATTRIBUTE = re.compile(r'="([^"<>]*)"')
 _TYPE = re.compile(r'\bt="(\w+)"')
 
 
@@ -41,6 +42,9 @@ def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         names = {member.filename for member in members}
         if any(name.endswith("data.pkl") for name in names):
             yield Unreadable(f"{blob.where}a tensor file of torch: never unpickled")
+        for said in (archive.comment, *(member.comment for member in members)):
+            for reading in decoded(said)[:1] if said else ():
+                yield Part(f"{blob.where}comment", "line", text_rows(reading.text), flowing=True)
         if "xl/workbook.xml" in names:
             yield from _workbook(blob, archive, names)
         for member in members:
@@ -80,7 +84,8 @@ def _office_member(blob: Blob, name: str, raw: bytes, inner: Inner) -> Iterator[
         text = html.unescape(untagged(reading.text))
         yield Part(f"{blob.where}{name}", "paragraph", text_rows(text), flowing=True)
         # Attributes say who wrote and who changed it.
-        yield Part(blob.name, "line", text_rows(reading.text), flowing=True, aside=True)
+        said = html.unescape("\n".join(_ATTRIBUTE.findall(reading.text)))
+        yield Part(blob.name, "attribute", text_rows(said), flowing=True, aside=True)
 
 
 def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator[Part | Unreadable]:
@@ -93,20 +98,28 @@ def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator
     shared = []
     if "xl/sharedStrings.xml" in names:
         shared = [_said(inside) for _, inside in _elements(text_of("xl/sharedStrings.xml"), "si")]
+    used: set[int] = set()
     for name in sorted(n for n in names if n.startswith("xl/") and n.endswith(".xml")):
+        where, text = f"{blob.where}{name}", text_of(name)
         if name.startswith("xl/worksheets/"):
-            rows = _sheet_rows(text_of(name), shared)
+            rows = _sheet_rows(text, shared, used)
             yield Part(f"{blob.where}{name.rpartition('/')[2]}", "row", rows)
-        said = text_rows(text_of(name))
-        yield Part(f"{blob.where}{name}", "line", said, flowing=True, aside=True)
-        if name.startswith("xl/worksheets/"):
+            # Heads, feet, hints, and formulas; cells are read already.
+            head, _, rest = text.partition("<sheetData")
+            formulas = (formula for _, formula in _elements(rest, "f"))
+            beside = "\n".join([head, rest.rpartition("</sheetData>")[2], *formulas])
+        elif name != "xl/sharedStrings.xml":
+            yield Part(where, "paragraph", text_rows(_said(text)), flowing=True)
+            beside = html.unescape("\n".join(_ATTRIBUTE.findall(text)))
+        else:
             continue
-        if name != "xl/sharedStrings.xml":
-            rows = text_rows(_said(text_of(name)))
-            yield Part(f"{blob.where}{name}", "paragraph", rows, flowing=True)
+        yield Part(where, "line", text_rows(beside), flowing=True, aside=True)
+    # Texts of cells that are gone stay in the list.
+    spare = (Row(n, (said,)) for n, said in enumerate(shared, 1) if n - 1 not in used)
+    yield Part(f"{blob.where}unused texts", "text", spare, aside=True)
 
 
-def _sheet_rows(text: str, shared: list[str]) -> Iterator[Row]:
+def _sheet_rows(text: str, shared: list[str], used: set[int]) -> Iterator[Row]:
     for number, (_, row) in enumerate(_elements(text, "row"), 1):
         cells = []
         for about, cell in _elements(row, "c"):
@@ -118,6 +131,7 @@ def _sheet_rows(text: str, shared: list[str]) -> Iterator[Row]:
             if kind is not None and kind[1] == "s":
                 index = int(said) if said.strip().isdigit() else -1
                 said = shared[index] if 0 <= index < len(shared) else ""
+                used.add(index)
             cells.append(said)
         if cells:
             yield Row(number, tuple(cells))

@@ -205,6 +205,9 @@ class _View:
 
     def _follows(self, at: int, many: int, to: int, more: int, content: Content) -> bool:
         """Whether the second comes after the first, with nothing between but what programs put."""
+        if self._part.aside and self._row(at) != self._row(to + more - 1):
+            # Where no reader tells rows apart, the next line may be another row's.
+            return False
         gap = self._numbers[at + many : to].tolist()
         if len(gap) > _GAP or not all(self._is_glue(n) for n in gap):
             return False
