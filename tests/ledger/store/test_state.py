@@ -36,10 +36,10 @@ def _filled(store: Store, folder: Path) -> None:
     """Something in every table."""
     for name, consent in (("people", "granted"), ("others", "unknown")):
         _dataset(store, name, [f"r-{i}" for i in range(5)], consent)
-    store.tombstone(["r-1", "r-2"], "erased", dataset="people")
     first = store.dataset("people").id, store.dataset("others").id
     uses = [Use(dataset=dataset, excluded=frozenset({"r-3"})) for dataset in first]
     parent = store.add_model(Model(digest=Digest.of(b"a"), path="a", learner="monolith"), uses)
+    store.tombstone(["r-1", "r-2"], "erased", dataset="people")
     gone = frozenset({"r-1", "r-2"})
     child = Model(
         digest=Digest.of(b"b"), path="b", learner="monolith", parents=(parent.id,), method="npo"
