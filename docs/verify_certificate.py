@@ -68,13 +68,13 @@ CLAIMS = {  # of each guarantee: methods that give it, its meaning, what it leav
 ALWAYS = ["that the issuer measured what it says: invented numbers, records or references that "
           "were left out, and who is meant by a reason cannot be told from a certificate alone"]
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v2")
-KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy")
+KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
 REST = "everything else"  # what a request that is not closed has not been through
 ARTEFACTS = (  # every kind that an item of a closure may be of
     "rows|near|model|checkpoints|activations|export|log|backups|recipients|names|"
     "unfinished|run|scores|training|curvature|comparison|orphan|checkpoint|"
-    "cache|trial|weights|report|result|page|demo|tombstones|certificate|"
+    "cache|trial|weights|report|result|access|page|demo|tombstones|certificate|"
     "file|mention|foreign|hardlink|link|unread"
     f"|{REST}"
 )

@@ -94,7 +94,7 @@ def test_where_erased_things_lay_is_kept_as_keyed_digests(town: Town, tmp_path: 
     open_ = {item.item for item in store.closure("req-0001") if names(item.item)}
     assert len(open_) == len(made) + 2
     named = [f"file:{path}" for path in made if path.is_relative_to(away)]
-    foreign = f"foreign:{mine.relative_to(town.folder)}"
+    foreign = f"mention:{mine.relative_to(town.folder)}"
     settle(front, "req-0001", erased=["all", *named], cannot={foreign: "not theirs"}, search=[away])
     left = close(front, "req-0001")[1]
     assert set(left) == {"backups", "recipients", f"hardlink:file:{made[0].name}"}
