@@ -45,8 +45,7 @@ Watcher = Callable[[Progress], None]
 def reseed(seed: int, device: torch.device) -> None:
     """Set what a step on this device draws from; on the CPU without a word to other devices.
 
-    `torch.manual_seed` takes a stack trace for each kind of device that is not there: three a step,
-    a tenth of a small model's time.
+    `torch.manual_seed` takes a stack trace for each kind of device that is not there: three a step.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
