@@ -109,6 +109,15 @@ def test_counters_and_digests_are_innocent(identifier: object) -> None:
     assert not looks_personal(str(identifier))
 
 
+@given(st.integers(0, 2**64 - 1), st.integers(2, 99))
+@example(0xB294FB8EE505477D, 2)
+def test_the_ids_that_the_ledger_gives_are_innocent(digest: int, copy: int) -> None:
+    """Written in one word, the example has the check digits of an account."""
+    given = f"r-{digest:016x}"
+    naming = Naming(["Ana Soler"])
+    assert not any(naming.personal(text) for text in (given, f"{given}-{copy}"))
+
+
 @pytest.mark.parametrize(
     ("name", "named"),
     [

@@ -85,8 +85,11 @@ _shapes: dict[bytes, tuple[bool, bool, bool]] = {}
 _APART = re.compile(rb"[_/|:;,]+")
 # Norwegian and Belgian accounts have the shape of a counter.
 _COUNTED = re.compile(r"(?![A-Za-z]{2}[-.]?\d{13,14}$)[A-Za-z]*[-_:/.]?\d{0,14}")
+# Digests, random ids, and the ids that `Key.record_id` gives (a copy's with a counter behind it):
+# one in some thousands of those would pass for an account's number.
 _DIGEST = re.compile(
-    r"(?:\w+:)?[\da-f]{32,}|[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}", re.IGNORECASE | re.ASCII
+    r"(?:\w+:)?[\da-f]{32,}|[\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}|r-[\da-f]{16}(?:-\d+)?",
+    re.IGNORECASE | re.ASCII,
 )
 _PLAIN = re.compile(r"[\w/: -]+", re.ASCII)
 _LONG = 7
