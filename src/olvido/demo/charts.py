@@ -10,12 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from olvido.audits.report.drawing import BEFORE, INK, MUTED, NEVER, SUSPECT, TRACK, drawable, svg
+from olvido.audits.report.drawing import (
+    BEFORE,
+    INK,
+    MUTED,
+    NEVER,
+    SUSPECT,
+    TRACK,
+    blank,
+    drawable,
+    svg,
+)
 from olvido.errors import InputError
 from olvido.reporting.words import duration, percent
 
@@ -41,7 +49,7 @@ def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
         probe: a key of `PROBES`.
         values: shares from 0 to 1 by the keys of `MODELS`.
     """
-    figure = Figure(figsize=(2.7, 0.95))
+    figure = blank(2.7, 0.95)
     axes = figure.add_axes((0.37, 0.0, 0.4, 1.0))
     _share_bars(axes, values)
     told = ", ".join(f"{MODELS[model].lower()} {percent(values.get(model))}" for model in MODELS)
@@ -73,7 +81,7 @@ def histogram(
             that no model saw; those that no scale holds are left out.
         limits: range of the axis, see `span`.
     """
-    figure = Figure(figsize=(3.3, 2.1))
+    figure = blank(3.3, 2.1)
     axes = figure.add_axes((0.03, 0.2, 0.94, 0.78))
     edges = np.linspace(*limits, BINS + 1)
     up, down = (_heights(group, edges) for group in (forgotten, strangers))
@@ -103,7 +111,7 @@ def histogram(
 
 def cost(training: float, forgetting: float) -> Markup:
     """Seconds of the training and of the forgetting as two bars, as inline SVG."""
-    figure = Figure(figsize=(3.6, 0.75))
+    figure = blank(3.6, 0.75)
     axes = figure.add_axes((0.23, 0.0, 0.57, 1.0))
     times = {"Forgetting": (forgetting, "after"), "Training": (training, "never_trained")}
     longest = max(drawable([training, forgetting]), default=0.0) or 1.0
@@ -133,7 +141,9 @@ def write_picture(document: Mapping[str, Any], path: Path) -> None:
             "there is nothing to draw: the first method of this demo failed before it could be "
             "audited; give the document of a run that was audited"
         )
-    figure = Figure(figsize=(9.6, 2.5), facecolor="white")
+    from matplotlib.lines import Line2D
+
+    figure = blank(9.6, 2.5, facecolor="white")
     groups = (
         ("Should be gone: facts about one resident", (0.115, 0.325)),
         ("Should be kept: everything else", (0.58, 0.79)),
@@ -141,7 +151,7 @@ def write_picture(document: Mapping[str, Any], path: Path) -> None:
     probes = list(PROBES)
     for number, (heading, lefts) in enumerate(groups):
         figure.text(lefts[0], 0.91, heading, fontsize=11.5, fontweight="bold", color=INK)
-        line = matplotlib.lines.Line2D((lefts[0], lefts[1] + 0.19), (0.875, 0.875), color=TRACK)
+        line = Line2D((lefts[0], lefts[1] + 0.19), (0.875, 0.875), color=TRACK)
         figure.add_artist(line)
         for column, left in enumerate(lefts):
             probe = probes[2 * number + column]

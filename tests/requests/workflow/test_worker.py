@@ -58,7 +58,17 @@ STEPS = {
 }
 FORKS = multiprocessing.get_context("forkserver")
 """Processes with what a worker imports in them already: to import it takes longer than to run."""
-FORKS.set_forkserver_preload(["olvido.requests.flow", "olvido.requests.workflow.worker"])
+FORKS.set_forkserver_preload(
+    [
+        "olvido.requests.flow",
+        "olvido.requests.closure",
+        "olvido.requests.certificate",
+        "olvido.cli",
+        "dbos",
+        "sqlalchemy.dialects.postgresql",
+        __name__,
+    ]
+)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from olvido.audits.report.drawing import (
     BEFORE,
@@ -23,9 +22,13 @@ from olvido.audits.report.drawing import (
     SUSPECT,
     TRACK,
     Labels,
+    blank,
     drawable,
     svg,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SMALL = 7.5
 WIDTH = 3.5
@@ -265,7 +268,7 @@ def _canvas(
     height: float, *, left: float, bottom: float, top: float = 0.1, right: float = 0.12
 ) -> tuple[Figure, Any]:
     """A figure with margins in inches, and its axes."""
-    figure = Figure(figsize=(WIDTH, height))
+    figure = blank(WIDTH, height)
     axes = figure.add_axes(
         (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (bottom + top) / height)
     )

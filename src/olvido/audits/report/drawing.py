@@ -10,12 +10,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 
 from olvido.reporting.words import shortened, visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, MUTED, TRACK, PAPER = "#1c2430", "#5a6472", "#e9ecf0", "#ffffff"
 SUSPECT, BEFORE, NEVER, OTHER = "#0072b2", "#d55e00", "#697583", "#00805d"
@@ -69,6 +71,16 @@ class Labels:
         return _LABEL.sub(text, drawn)
 
 
+def blank(width: float, height: float, **look: Any) -> Figure:
+    """A figure of so many inches with nothing on it.
+
+    What draws is loaded here: it takes most of a second, and most commands draw nothing.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), **look)
+
+
 def svg(figure: Figure, name: str, description: str, labels: Labels | None = None) -> Markup:
     """The figure as an SVG element that says what it shows.
 
@@ -78,6 +90,8 @@ def svg(figure: Figure, name: str, description: str, labels: Labels | None = Non
         description: the picture in words.
         labels: texts that were held back from the drawing.
     """
+    import matplotlib
+
     stream = io.StringIO()
     # Text stays text: small, searchable, and set in the page's own font.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "olvido"}):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from olvido.audits.report.charts import LOOKS, SMALL, WIDTH
 from olvido.audits.report.drawing import (
@@ -19,6 +18,7 @@ from olvido.audits.report.drawing import (
     PAPER,
     TRACK,
     Labels,
+    blank,
     drawable,
     svg,
 )
@@ -144,7 +144,7 @@ def draw(name: str, plane: Plane) -> Markup:
     """The plane as SVG: the target is where never-trained models lie."""
     labels = Labels()
     height = 3.2
-    figure = Figure(figsize=(WIDTH, height))
+    figure = blank(WIDTH, height)
     axes = figure.add_axes((0.13, 0.15, 0.83, 0.77))
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
