@@ -49,9 +49,27 @@ class Parameter:
         return self.name if self.value is None else f"{self.name}={self.value}"
 
 
-Naming = Callable[[Parameter], str]
-"""How a door calls a parameter."""
-Words = tuple[str | Parameter, ...]
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something to be done, where a message names it: a page says its own button.
+
+    Attributes:
+        name: of the form on the page that does it.
+        command: that does it everywhere else.
+    """
+
+    name: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"'{self.command}'"
+
+
+Term = Parameter | Action
+"""What each door has a word of its own for."""
+Naming = Callable[[Term], str]
+"""How a door calls a parameter or an action."""
+Words = tuple[str | Term, ...]
 """A message in parts, as an error takes them."""
 
 
@@ -59,14 +77,15 @@ class OlvidoError(Exception):
     """Base of all errors that Olvido raises on purpose.
 
     Args:
-        parts: of the message, put together as they stand; parameters are named by the door.
+        parts: of the message, put together as they stand; parameters and actions are named by the
+            door.
 
     >>> error = OlvidoError("give records to keep (", Parameter("retain"), ")")
     >>> str(error), error.told(lambda parameter: f"--{parameter.name}")
     ('give records to keep (retain)', 'give records to keep (--retain)')
     """
 
-    def __init__(self, *parts: str | Parameter) -> None:
+    def __init__(self, *parts: str | Term) -> None:
         super().__init__(*parts)
 
     def __str__(self) -> str:
@@ -81,9 +100,9 @@ class OlvidoError(Exception):
         return _restored, (type(self), self.args, vars(self))
 
 
-def told(parts: Iterable[str | Parameter], naming: Naming = str) -> str:
+def told(parts: Iterable[str | Term], naming: Naming = str) -> str:
     """A message put together, in the words of a door."""
-    return "".join(naming(part) if isinstance(part, Parameter) else str(part) for part in parts)
+    return "".join(naming(part) if isinstance(part, Term) else str(part) for part in parts)
 
 
 def _restored(

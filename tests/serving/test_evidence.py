@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.conclusion import concluded_as
+from olvido.serving.rendering import EXITS
 from olvido.settings import Settings
 
 KINDS = {
@@ -47,6 +49,12 @@ def team(client: TestClient, settings: Settings) -> Iterator[TestClient]:
     """Somebody who decides, signed in."""
     sign_in(client, Accounts.of(settings).new("privacy", "Marta")[1])
     return client
+
+
+def wrong(answer: Any) -> str:
+    """What a page says that was wrong."""
+    (line,) = [line for line in answer.text.splitlines() if 'role="alert"' in line] or [""]
+    return html.unescape(line)
 
 
 def _store(settings: Settings) -> Store:
@@ -148,8 +156,14 @@ def test_what_nobody_could_make_out_is_called_unrelated_on_the_page_as_by_comman
         for about, why in ((rows, "theirs"), ("backups", "theirs"), (item, " "), ("unread:x", "y")):
             answer = say(about, why)
             assert answer.status_code in (404, 422), about
+            assert (f"“{EXITS[Exit.CANNOT]}”" in wrong(answer)) is (about in (rows, "backups"))
         file.unlink()
-        assert say(item, "theirs").status_code == 422
+        gone = say(item, "theirs")
+        assert gone.status_code == 422
+        for exit in (Exit.CANNOT, Exit.ERASED):
+            assert f"“{EXITS[exit]}”" in wrong(gone)
+        # What only the command line can do is named as a command, and nothing else is.
+        assert "--" not in re.sub("'olvido [^']*'", "", wrong(gone))
         assert store.events_count() == before
         file.write_bytes(b"%PDF-1.7 " + bytes(range(256)))
         assert 'value="unrelated"' in team.get("/requests/req-0001").text

@@ -135,7 +135,7 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     desk.store.advance_request("req-0001", RequestStatus.PLANNED, plan)
     act("refuse", why="it is somebody else's")
     assert at().status is RequestStatus.REFUSED
-    letter = act("letter", kind="refused", language="en", reason="It is not yours.")
+    letter = act("letter", language="en", reason="It is not yours.")
     assert "We have decided not to do what you asked" in " ".join(letter.split())
     assert [one.detail["kind"] for one in desk.store.events("notice-written")] == ["refused"]
     for status in ("located", "planned", "approved", "running", "audited", "published"):

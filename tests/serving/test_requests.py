@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from olvido.requests.scope import lineage_of
 from olvido.requests.workflow.order import Order, waiting
 from olvido.serving import status as following
 from olvido.serving.app import application
+from olvido.serving.rendering import ACTS
 from olvido.settings import Settings
 
 Bearer = Callable[[str], dict[str, str]]
@@ -327,6 +329,43 @@ def test_no_reason_names_the_person(client: TestClient, privacy: dict[str, str],
         assert answer.status_code == 422
         assert "kept" in answer.json()["error"]
         assert "uig" not in answer.json()["error"].replace("requires", "")
+
+
+REACHED: dict[str, tuple[RequestStatus, dict[str, Any], dict[str, str]]] = {
+    "received": (RequestStatus.RECEIVED, {}, {"refused": "refuse", "extension": "extend"}),
+    "needs-information": (
+        RequestStatus.NEEDS_INPUT,
+        {"for": "fee", "why": "x"},
+        {"refused": "refuse"},
+    ),
+    "extension": (
+        RequestStatus.LOCATED,
+        {"extended": "2026-11-30", "why": "x"},
+        {"needs-information": "wait"},
+    ),
+    "refused": (RequestStatus.REFUSED, {"why": "x"}, {}),
+}
+"""How far a request is that a letter fits, and which do not yet, by the act that comes first."""
+
+
+@pytest.mark.parametrize("kind", REACHED)
+def test_a_letter_asks_for_a_reason_where_it_says_one_and_names_the_act_that_comes_first(
+    browser: TestClient, settings: Settings, kind: str
+) -> None:
+    status, detail, others = REACHED[kind]
+    if detail:
+        with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+            store.advance_request("req-0001", status, detail)
+    page = browser.get("/requests/req-0001").text
+    forms = re.findall(r'action="/requests/req-0001/letter">.*?</form>', page, re.DOTALL)
+    asks = {re.findall('name="kind" value="([^"]*)"', one)[0]: 'name="reason"' in one
+            for one in forms}  # fmt: skip
+    assert asks == {one: one != "received" for one in {kind, *asks}}
+    for other, act in others.items():
+        refused = send(browser, "/requests/req-0001/letter", kind=other, reason="x")
+        (line,) = [line for line in refused.text.splitlines() if 'role="alert"' in line]
+        assert f"(“{ACTS[act]}”)" in html.unescape(line)
+        assert "olvido" not in line
 
 
 def test_near_names_are_offered_before_anything_is_entered(

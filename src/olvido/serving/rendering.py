@@ -12,7 +12,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from olvido.accounts import Right
-from olvido.errors import OlvidoError
+from olvido.errors import Action, OlvidoError, Term
+from olvido.ledger.facts import Exit
 from olvido.reporting.render import environment
 from olvido.reporting.words import day
 from olvido.serving.boundary.authentication import CALLER, Caller, Needs, form_token, own_form
@@ -64,10 +65,38 @@ FIELDS = {
     "law": "Under which law",
     "nothing_found": "No record is about them: enter it, to be answered that nothing is held",
     "why": "Why, without names: it is kept",
-    "reason": "What is needed, or why, in that language",
+    "reason": "Why, in the letter's language",
 }
 """What stands beside each field of the forms, by the name of the parameter that it gives."""
 
+ACTS = {
+    "identify": "Identity was checked",
+    "approve": "Approve the plan",
+    "resume": "Go on",
+    "wait": "Put aside",
+    "extend": "The person was told it takes longer",
+    "refuse": "Refuse",
+    "cancel": "Call off",
+}
+"""What stands on the button of each act of the team."""
+
+EXITS = {
+    Exit.CANNOT: "It stays, and why",
+    Exit.AWAITING_EXPIRY: "It ends by itself, on a day",
+    Exit.ERASED: "It was erased or searched elsewhere, and how",
+    Exit.UNRELATED: "None of the data is in it, and why you know: it is looked at now, which may "
+    "take minutes",
+}
+"""What is said of how something leaves, by its exit."""
+
+_WORDS = {
+    **FIELDS,
+    "cannot": EXITS[Exit.CANNOT],
+    "done": EXITS[Exit.ERASED],
+    "expires": EXITS[Exit.AWAITING_EXPIRY],
+}
+_ELSEWHERE = {"search": "'olvido request close ID --search FOLDER' on the command line"}
+"""What no page can be given, and what can."""
 
 LETTERS = {
     "received": "The request was received",
@@ -81,8 +110,14 @@ LETTERS = {
 
 
 def in_fields(error: OlvidoError) -> str:
-    """What an error says, for whoever filled in a form: parameters are called as its fields are."""
-    return error.told(lambda p: f"“{FIELDS[p.name]}”" if p.name in FIELDS else str(p))
+    """What an error says to whoever filled in a form: its fields and buttons are called as here."""
+    return error.told(_on_the_page)
+
+
+def _on_the_page(term: Term) -> str:
+    words = ACTS if isinstance(term, Action) else _WORDS
+    found = words.get(term.name)
+    return _ELSEWHERE.get(term.name, str(term)) if found is None else f"“{found}”"
 
 
 def error_page(request: Request, status: int, why: str) -> HTMLResponse:

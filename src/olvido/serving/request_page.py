@@ -19,11 +19,22 @@ from olvido.ledger.facts import Exit
 from olvido.requests import desk, notes
 from olvido.requests.closure.stating import state_exit
 from olvido.requests.laws import laws as known_laws
-from olvido.requests.notices import languages, letter, note
+from olvido.requests.notices import REASONED, languages, letter, note
 from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import Caller
-from olvido.serving.rendering import LETTERS, OWN, Decide, Evidence, Follow, Work, in_fields, page
+from olvido.serving.rendering import (
+    ACTS,
+    EXITS,
+    LETTERS,
+    OWN,
+    Decide,
+    Evidence,
+    Follow,
+    Work,
+    in_fields,
+    page,
+)
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -221,6 +232,9 @@ def _one(
         "lineage": caller.may(Right.LINEAGE),
         "languages": languages(caller.tenant.settings.workspace),
         "letters": LETTERS,
+        "reasoned": REASONED,
+        "acts": ACTS,
+        "exits": EXITS,
         "laws": known_laws(caller.tenant.settings.workspace),
         "follow": following.path(caller.tenant.store.key, identifier),
     }

@@ -20,8 +20,7 @@ from olvido.requests.closure.artefact import UNDECIDED
 from olvido.requests.conclusion import audits_of, concluded_as, conclusion
 from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.guidance import identity_checked, identity_told, next_step
-from olvido.requests.notices import fitting
-from olvido.requests.notices.language import DECIDING, UNTAUGHT
+from olvido.requests.notices import fitting, state_of
 from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
 from olvido.serving.status import Receipt
@@ -165,15 +164,10 @@ def public(office: Office, found: Request) -> dict[str, Any]:
     `state` is a key of `Language.states`, `law` whose recourse holds.
     """
     due = _deadline(office, found)
-    state = found.status.value
-    if found.status is RequestStatus.PUBLISHED and concluded(found):
-        state = UNTAUGHT
-    if found.status is RequestStatus.NEEDS_INPUT and needs_decision(found):
-        state = DECIDING
     return {
         "id": found.id,
         "kind": found.kind.value,
-        "state": state,
+        "state": state_of(office, found),
         "law": law_of(found, office.settings),
         "open": found.status.pending,
         "received_at": found.received_at.isoformat(),

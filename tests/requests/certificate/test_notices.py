@@ -12,11 +12,12 @@ import pytest
 
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
+from olvido.requests import desk
 from olvido.requests.calendar import terms
 from olvido.requests.certificate import issue
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.laws import find_law, laws
-from olvido.requests.notices import KINDS, fitting, languages, letter
+from olvido.requests.notices import KINDS, fitting, languages, letter, note, state_of
 from olvido.workspace import Workspace
 
 from .conftest import PERSON, Case, answered
@@ -172,6 +173,52 @@ def test_no_letter_says_something_else_than_how_far_its_request_has_come(case: C
     with pytest.raises(InputError, match="received under the law 'gdpr'"):
         write(workspace, "received", request=asked["received"], law="lgpd")
     assert store.events() == before
+
+
+def test_whoever_asked_is_told_of_a_letter_once_it_was_written(case: Case) -> None:
+    """Asked of anew, or of another request, an old letter says nothing."""
+    workspace, store = case.workspace, case.workspace.store
+    for kind, state in (("refused", "refused"), ("needs-information", "needs-input")):
+        one, other = brought(workspace, kind), brought(workspace, kind, "lgpd")
+        seen = [state_of(workspace, store.request(one))]
+        note(workspace, letter(workspace, one, "received" if state != "refused" else kind,
+                               reason=None if state != "refused" else "x"))  # fmt: skip
+        seen += [state_of(workspace, store.request(i)) for i in (one, other)]
+        note(workspace, letter(workspace, one, kind, reason="x"))
+        seen += [state_of(workspace, store.request(i)) for i in (one, other)]
+        refused = f"{state}-letter" if state == "refused" else state
+        assert seen == [state, refused, state, f"{state}-letter", state]
+    # That it takes longer changes nothing of it; and what is asked next was told in no letter.
+    store.advance_request(one, S.NEEDS_INPUT, {"extended": "2026-02-20", "why": "x"})
+    assert state_of(workspace, store.request(one)) == "needs-input-letter"
+    desk.resume(workspace, one)
+    desk.wait(workspace, one, why="another page is missing", need="clarification")
+    assert state_of(workspace, store.request(one)) == "needs-input"
+
+
+@pytest.mark.parametrize(
+    ("exit", "said", "state"),
+    [
+        (Exit.ERASED, "stated: none", "closed"),
+        (Exit.AWAITING_EXPIRY, "2026-12-31", "closed-in-part"),
+        (Exit.CANNOT, "we sold them", "closed-in-part"),
+        (None, None, "published"),
+    ],
+)
+def test_whoever_asked_reads_done_where_nothing_is_left(
+    case: Case, exit: Exit | None, said: str | None, state: str
+) -> None:
+    workspace, store = case.workspace, case.workspace.store
+    store.put_closure("req-0001", {"log": CLOSED["log"], "backups": (exit, said)})
+    if exit is not None:
+        store.advance_request("req-0001", S.CLOSED)
+    request = store.request("req-0001")
+    assert state_of(workspace, request) == state
+    assert (fitting(workspace, request) == ("done",)) is (state == "closed")
+    texts = [language.state("erasure", state) for language in languages().values()]
+    assert len({*texts, *(one.states["closed"] for one in languages().values())}) == (
+        3 if state == "closed" else 6
+    )
 
 
 def test_what_was_done_is_said_in_plain_english() -> None:

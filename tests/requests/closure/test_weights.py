@@ -220,7 +220,7 @@ def test_what_is_known_to_be_the_persons_is_not_said_away(town: Town) -> None:
     items = [i for i in town.found() if i.partition(":")[0] in ("weights", "file", "mention")]
     assert len(items) == 3
     for item in [*items, "log", "backups", f"model:{town.models['old'].id}"]:
-        with pytest.raises(InputError, match="no riddle"):
+        with pytest.raises(InputError, match="that it is unrelated"):
             settle(town.front, "req-0001", unrelated={item: "not hers"}, by="Eva")
 
 

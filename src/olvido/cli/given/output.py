@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.documents import finite
-from olvido.errors import InputError, OlvidoError, Parameter
+from olvido.errors import Action, InputError, OlvidoError, Term
 from olvido.settings import Settings, find_folder
 
 if TYPE_CHECKING:
@@ -216,12 +216,14 @@ def _require_text(values: Iterable[object]) -> None:
                 raise InputError(f"{one!s} is no UTF-8: write it in UTF-8") from None
 
 
-def flag(command: Any, parameter: Parameter) -> str:
+def flag(command: Any, parameter: Term) -> str:
     """How a command calls a parameter of the library: its option, or its argument.
 
     What is an option of the command's method is written as such; what this command cannot be given
-    keeps its name.
+    keeps its name. An action is said by its own command.
     """
+    if isinstance(parameter, Action):
+        return str(parameter)
     wanted = f"--{parameter.name.replace('_', '-')}"
     for one in command.params:
         if wanted in one.opts:

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from olvido.artifacts import KINDS, Way, Who
-from olvido.errors import InputError, StateError, UnknownName
+from olvido.errors import InputError, Parameter, StateError, UnknownName
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
 from olvido.requests.calendar import today
 from olvido.requests.closure.artefact import Artefact
@@ -213,21 +213,30 @@ def settle(
         if _lies(office, before[item][0], search):
             raise StateError(
                 f"{item} is said to be erased and still lies there: erase it, or where the data "
-                "were taken out of it, have it looked into with --search"
+                "were taken out of it, have it looked into (",
+                Parameter("search"),
+                ")",
             )
     marks: dict[str, str] = {}
     for item in unrelated:
         found = before[item][0]
         if not found.undecided:
             raise InputError(
-                f"{item} is no riddle ({found.says}): it is erased, ends by itself, or stays for a "
-                "reason (--cannot)"
+                f"of {item} nobody can say that it is unrelated ({found.says}): it is erased, ends "
+                "by itself, or stays for a reason (",
+                Parameter("cannot"),
+                ")",
             )
         if not (made := _marks(office, found)):
             raise InputError(
                 f"nobody looked at {item} now, or it cannot be read ({found.says}), and of what is "
-                "not seen nobody can say that it is unrelated: have it looked into with --search, "
-                "or say --done or --cannot"
+                "not seen nobody can say that it is unrelated: have it looked into (",
+                Parameter("search"),
+                "), or say how it was erased elsewhere (",
+                Parameter("done"),
+                ") or why it stays (",
+                Parameter("cannot"),
+                ")",
             )
         marks[item] = made[-1]
     actor = deciding(office, by or "") if unrelated else None

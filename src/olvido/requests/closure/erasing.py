@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import Way, parts, recognised, remove
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, Parameter, StateError
 from olvido.files import write
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
@@ -45,8 +45,9 @@ def erase(
     name, path = artefact.kind.name, artefact.path
     if path is None or artefact.kind.way in (Way.KEPT, Way.STATED) or name == "unread":
         raise InputError(
-            f"{artefact.item} lies where Olvido cannot erase it: say what was done with "
-            f"--done '{artefact.item}=HOW', or give it another exit"
+            f"{artefact.item} lies where Olvido cannot erase it: say what was done with it (",
+            Parameter("done"),
+            "), or give it another exit",
         )
     if artefact.seen is not None and seen_at(office, path) != artefact.seen:
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")

@@ -41,6 +41,15 @@ OWN_STATES = tuple(
 )
 """States that a kind of request has words of its own for."""
 
+IN_PART = "closed-in-part"
+"""Stands among the states for what was closed with something left."""
+
+LETTERS = {
+    RequestStatus.NEEDS_INPUT: "needs-information",
+    RequestStatus.REFUSED: "refused",
+}
+"""States of which a letter says more, and its kind: `STATE-letter` is told once it was written."""
+
 DECIDING = "deciding"
 """Stands among the states for what needs a decision of the team."""
 
@@ -51,6 +60,14 @@ FOLDER = "notices"
 """The folder of a workspace that holds a team's own languages."""
 
 _OURS = Path(__file__).parent / "languages"
+
+
+_STATES = (
+    *(status.value for status in RequestStatus),
+    *(f"{status}-letter" for status in LETTERS),
+    *(UNTAUGHT, DECIDING, IN_PART),
+    *OWN_STATES,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +88,8 @@ class Language:
             name.
         page: words of the page on which a request is followed, by name (`PAGE`).
         states: how far a request has come, to whoever asked, by status; `untaught` where nothing
-            in use had to change, `deciding` where the team has to decide.
+            in use had to change, `deciding` where the team has to decide, `closed-in-part` where
+            something is left, `needs-input-letter` and `refused-letter` where a letter was written.
         access: words of the page on which a person's own data are told, by name (`ACCESS`).
         notices: the letters' templates (Jinja), by kind; `OWN` are those of a kind of request.
     """
@@ -116,7 +134,7 @@ class Language:
             ("asked", [kind.value for kind in RequestKind]),
             ("guarantee", [*(guarantee.value for guarantee in Guarantee), UNTAUGHT]),
             ("page", PAGE),
-            ("states", [*(s.value for s in RequestStatus), UNTAUGHT, DECIDING, *OWN_STATES]),
+            ("states", _STATES),
             ("access", ACCESS),
             ("notices", (*KINDS, *OWN)),
         ):

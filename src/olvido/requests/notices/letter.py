@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from olvido.documents import read_document
-from olvido.errors import InputError, Parameter, StateError, UnknownName
+from olvido.errors import Action, InputError, Parameter, StateError, UnknownName, Words
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Exit, Guarantee, Request, RequestStatus
 from olvido.requests.calendar import as_received, clock_of, law_of, today
@@ -22,13 +22,24 @@ from olvido.requests.certificate.closing import UNSEEN, closure_of
 from olvido.requests.desk import Office, needs_decision
 from olvido.requests.guidance import exported
 from olvido.requests.laws import Law, deadline, find_law
-from olvido.requests.notices.language import KINDS, UNTAUGHT, Language, find_language
+from olvido.requests.notices.language import (
+    DECIDING,
+    IN_PART,
+    KINDS,
+    LETTERS,
+    UNTAUGHT,
+    Language,
+    find_language,
+)
 from olvido.requests.rights.rectification import learned
 from olvido.requests.untaught import concluded
 from olvido.settings import Settings
 
-_REASONED = ("needs-information", "extension", "refused")
+REASONED = ("needs-information", "extension", "refused")
+"""Kinds of letters that say why, in the words of whoever writes one."""
 _ANSWERS = ("done", "partly-done")
+WRITTEN = "notice-written"
+"""What the log calls that a letter was written."""
 _WIDTH = 76
 
 _LOG = "log"
@@ -91,13 +102,13 @@ def letter(
         raise UnknownName("kind of notice", kind, KINDS)
     request = office.store.request(identifier)
     words = find_language(language, office.settings.workspace)
-    if kind in _REASONED and not (reason or "").strip():
+    if kind in REASONED and not (reason or "").strip():
         raise InputError(
             f"a notice of the kind {kind!r} says why: give it in the person's language (",
             Parameter("reason"),
             ")",
         )
-    if kind not in _REASONED and reason is not None:
+    if kind not in REASONED and reason is not None:
         raise InputError(f"a notice of the kind {kind!r} takes no reason")
     _require_fitting(office, request, kind)
     rules = law_of(request, office.settings)
@@ -154,12 +165,15 @@ def fitting(office: Office, request: Request) -> tuple[str, ...]:
 
 
 _FIRST = {
-    "needs-information": "what is asked of the person is noted first ('olvido request wait ID "
-    "--for identity|fee|clarification --why ...')",
-    "extension": "that it takes longer is noted first ('olvido request extend ID --why ...')",
-    "refused": "that it is refused is noted first ('olvido request refuse ID --why ...')",
+    "needs-information": (
+        "what is asked of the person",
+        "wait",
+        "--for identity|fee|clarification --why WHY",
+    ),
+    "extension": ("that it takes longer", "extend", "--why WHY"),
+    "refused": ("that it is refused", "refuse", "--why WHY"),
 }
-"""What a letter follows, by its kind."""
+"""What is noted before a letter, by its kind: what that is, by which act, and its options."""
 
 
 def _require_fitting(office: Office, request: Request, kind: str) -> None:
@@ -168,19 +182,58 @@ def _require_fitting(office: Office, request: Request, kind: str) -> None:
     if kind in fits or (kind == "done" and request.status is RequestStatus.PUBLISHED):
         # What of a published request is not done is said by what is left of it.
         return
-    first = _FIRST.get(kind) if request.status.open else None
+    first: Words = ("it does not fit",)
+    if kind in _FIRST and request.status.open:
+        what, act, options = _FIRST[kind]
+        command = f"olvido request {act} {request.id} {options}"
+        first = (f"{what} is noted first (", Action(act, command), ")")
     raise StateError(
         f"request {request.id} is {request.status}, and a letter of the kind {kind!r} would say "
-        f"something else: {first or 'it does not fit'}. What fits now: "
-        f"{', '.join(fits) or 'no letter'}"
+        "something else: ",
+        *first,
+        f". What fits now: {', '.join(fits) or 'no letter'}",
+    )
+
+
+def state_of(office: Office, request: Request) -> str:
+    """How far a request has come, for whoever asked: a key of `Language.states`.
+
+    That a letter says more is said where one was noted since, and "done" where nothing is left.
+    """
+    status = request.status
+    if status is RequestStatus.PUBLISHED and concluded(request):
+        return UNTAUGHT
+    if needs_decision(request):
+        return DECIDING
+    if status is RequestStatus.CLOSED and "partly-done" in fitting(office, request):
+        return IN_PART
+    if status in LETTERS and _written(office, request, LETTERS[status]):
+        return f"{status}-letter"
+    return status.value
+
+
+def _written(office: Office, request: Request, kind: str) -> bool:
+    """Whether such a letter was noted since the request is as it is."""
+    since = max(
+        number
+        for number, step in enumerate(request.history, 1)
+        if step.status is request.status and not {"extended", "suppress"} & step.detail.keys()
+    )
+    return any(
+        (told.get("request"), told.get("kind")) == (request.id, kind) and told.get("steps", 0) >= since
+        for told in (entry.detail for entry in office.store.events(WRITTEN))
     )
 
 
 def note(office: Office, written: Letter) -> None:
-    """Keep in the log that a letter was written to be sent: its digest, and no word of it."""
+    """Keep in the log that a letter was written to be sent: its digest, and no word of it.
+
+    `steps` is how many its request had taken then.
+    """
     told = {"request": written.request, "kind": written.kind, "language": written.language}
+    told |= {"steps": len(office.store.request(written.request).history)}
     digest = str(Digest.of(written.text.encode()))
-    office.store.note("notice-written", told | {"letter": digest})
+    office.store.note(WRITTEN, told | {"letter": digest})
 
 
 def _facts(
