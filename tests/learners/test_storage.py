@@ -23,6 +23,7 @@ from olvido.learners.storage import NOTE, read_trace, write_trace
 from olvido.learners.trace import Placement
 from olvido.ledger.facts import Guarantee
 from olvido.models import save, weights_digest
+from olvido.models.digest import export_note
 from olvido.tasks import Example, Language, examples
 
 Records = tuple[Example, ...]
@@ -262,6 +263,33 @@ def test_a_saved_model_that_was_edited_is_refused(
         shutil.copyfile(tmp_path / "other" / NOTE, kept / NOTE)
     with pytest.raises(OlvidoError):
         Trained.load(kept)
+
+
+NOTES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a workspace's": (lambda f: write_trace(Untraced(), f, base="small", seed=3), "Workspace.load"),
+    "given out": (lambda f: (f / NOTE).write_text(export_note("sha256:0")), "olvido.load"),
+    "saved": (lambda _: None, "Trained.load"),
+}
+"""What else of Olvido's own lies beside a model, and what opens such a folder."""
+
+
+@pytest.mark.parametrize("kind", NOTES)
+def test_another_folder_of_our_own_is_told_what_opens_it(
+    small: Any, tokenizer: Any, tmp_path: Path, kind: str
+) -> None:
+    write_note, opens = NOTES[kind]
+    folder = tmp_path / "model"
+    Trained.untraced(small).save(folder, tokenizer)
+    write_note(folder)
+    for load in (Trained.load, Outcome.load):
+        if (load, kind) == (Trained.load, "saved"):
+            continue
+        with pytest.raises(InputError) as refused:
+            load(folder)
+        assert str(folder) in str(refused.value)
+        assert "None" not in str(refused.value)
+        if load == Trained.load or kind == "saved":
+            assert opens in str(refused.value)
 
 
 def _outcome(model: Any) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 from torch.nn import Module
 
 from olvido.documents import read_document, write_document
-from olvido.errors import StateError
+from olvido.errors import InputError, StateError
 from olvido.forgetting.guarantee import MEANING, Need
 from olvido.learners import Trace, Trained, Untraced, Watcher
 from olvido.learners.storage import save_trained
@@ -197,6 +197,11 @@ class Outcome:
     @classmethod
     def load(cls, folder: Path) -> Outcome:
         """What `save` wrote; errors are those of `Trained.load`."""
+        if not (Path(folder) / OUTCOME).is_file():
+            raise InputError(
+                f"{folder} holds no {OUTCOME}: name a folder that Outcome.save wrote (what "
+                "Trained.save wrote, Trained.load reads)"
+            )
         trained = Trained.load(folder)
         told = read_document(Path(folder) / OUTCOME)
         if (version := told.get("version")) != VERSION:

@@ -130,11 +130,17 @@ def load_trained(folder: Path) -> Trained:
         )
     # An edit shows before anything is built from it.
     note = _note(folder / NOTE)
-    expected = note.get("weights")
+    if "weights" not in note:
+        raise InputError(
+            f"expected a folder that Trained.save wrote, got {folder}, a model of a workspace, "
+            "whose ledger alone says what its weights are: open it by its id with Workspace.load, "
+            "or its weights alone with olvido.load"
+        )
+    expected = note["weights"]
     model = load(folder, dtype=str(note.get("dtype", "float32"))).model
     digest = weights_digest(model)
     if digest != expected:
-        raise DigestMismatch(f"the model in {folder}", str(expected), digest)
+        raise DigestMismatch(f"the model in {folder}", expected, digest)
     trace = read_trace(folder, lambda base, seed: _of_type(base, model, seed))
     return Trained(model, digest, trace)
 
@@ -227,6 +233,11 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
 def _note(path: Path) -> dict[str, Any]:
     try:
         note: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if note.keys() == {"exported"}:
+            raise InputError(
+                f"{path.parent} is the copy of a model that was given out, and what its training "
+                "kept stayed behind: open its weights with olvido.load"
+            )
         expected = note.pop("digest")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(

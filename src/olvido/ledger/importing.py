@@ -23,7 +23,7 @@ from olvido.ledger.facts import Dataset, Documentation, NewRecord
 from olvido.ledger.formats import Row, read_rows
 from olvido.ledger.parsing import Defaults, Fields, RowParser
 from olvido.ledger.rows import BATCH, KEY_BYTES, RowWriter, StoredRow, row_digest, sweep
-from olvido.ledger.store import Store
+from olvido.ledger.store import Answers, Store
 from olvido.ledger.store.datasets import chunks
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -39,6 +39,8 @@ class Options(TypedDict, total=False):
     parent: id of the dataset that this one derives from.
     skip_bad: a new file for the rows that cannot be used; without it the first one is refused.
     encoding: of a text file that is not UTF-8, by Python's name.
+    answers: the id of a request for which it is added, and what is then said there of that: it is
+        kept with the dataset, or neither is.
     tell: called with a line about how a file is read, where that was found out from it.
     """
 
@@ -48,6 +50,7 @@ class Options(TypedDict, total=False):
     parent: str
     skip_bad: Path | None
     encoding: str | None
+    answers: tuple[str, Answers]
     tell: Callable[[str], None]
 
 
@@ -144,6 +147,7 @@ def _add(
                 parent=options.get("parent"),
                 documentation=options.get("documentation"),
                 barred=barred.list,
+                answers=options.get("answers"),
             )
             undo.pop_all()
             rejects.publish()

@@ -1,8 +1,13 @@
-"""Which model is served: switched in one step, and never back to one from before an erasure."""
+"""The models of a ledger: what is said of each, and which one is served.
+
+That is switched in one step, and never back to one from before an erasure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from olvido.errors import StateError
 from olvido.ledger.facts import Model, Use
@@ -36,3 +41,26 @@ def serve(store: Store, ref: str) -> Model:
             )
     named = {SERVING: model.id} if before is None else {PREVIOUS: before, SERVING: model.id}
     return store.set_aliases(named)[-1]
+
+
+def in_brief(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
+    """Models: how each came to be, what it learned and what it forgot."""
+    # An id is a digest, made anew each time it is asked for.
+    named = {one.id: one for one in found}
+    uses, aliases = store.uses_in_brief(named), store.aliases()
+    return [
+        {
+            "id": identifier,
+            "digest": str(one.digest),
+            "learner": one.learner,
+            "method": one.method,
+            "parents": list(one.parents),
+            "aliases": sorted(name for name, known in aliases.items() if known == identifier),
+            "seed": one.seed,
+            "data": [asdict(use) for use in uses.get(identifier, ())],
+            "created_at": one.created_at.isoformat(),
+            "gone": (stone := one.tombstone)
+            and {"reason": stone.reason, "at": stone.at.isoformat()},
+        }
+        for identifier, one in named.items()
+    ]

@@ -333,6 +333,15 @@ def demand_forgetting(request: Request) -> None:
         )
 
 
+def demand_kind(request: Request, kind: RequestKind, why: str) -> None:
+    """Refuse what is done for requests of one kind alone, and `why`. Raises InputError."""
+    if request.kind is not kind:
+        raise InputError(
+            f"request {request.id} is of kind {request.kind}: {why} of kind {kind} "
+            f"('olvido request new --kind {kind}')"
+        )
+
+
 def approvals(request: Request) -> tuple[str, ...]:
     """Who approved the plan that a request has now."""
     for step in reversed(request.history):

@@ -7,7 +7,7 @@ from olvido.errors import InputError
 from olvido.ledger.facts import Model, Request, RequestKind, RequestStatus
 from olvido.requests.certificate.answer import ANSWER, destroyed
 from olvido.requests.closure.weights import keep_weights
-from olvido.requests.desk import Office
+from olvido.requests.desk import Office, demand_kind
 from olvido.requests.scope import condemned
 
 
@@ -61,6 +61,5 @@ def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]
 
 def _of_kind(office: Office, identifier: str) -> Request:
     request = office.store.request(identifier)
-    if request.kind is not RequestKind.DESTROY:
-        raise InputError(f"request {identifier} is of kind {request.kind}: it destroys no model")
+    demand_kind(request, RequestKind.DESTROY, "a model is destroyed for those")
     return request

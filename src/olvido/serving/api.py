@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from olvido.accounts import Right
 from olvido.ledger.facts import RequestKind
+from olvido.ledger.serving import in_brief
 from olvido.requests import desk, notes
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.listing import ALL, Filter
@@ -271,7 +272,7 @@ def models(caller: Lineage, limit: Number = 100, skip: Skip = 0) -> dict[str, An
     """The models that the ledger knows, parents before their children."""
     store = caller.tenant.store
     known = store.models()
-    return {"total": len(known), "models": lineage.models(store, known[skip : skip + limit])}
+    return {"total": len(known), "models": in_brief(store, known[skip : skip + limit])}
 
 
 @router.get("/models/{ref}", tags=["models"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from olvido.ledger.facts import Dataset, Model
-from olvido.ledger.serving import SERVING
+from olvido.ledger.serving import SERVING, in_brief
 from olvido.ledger.store import Store
 from olvido.ledger.store.concerning import Touch
 from olvido.reporting.words import several, shortened
@@ -19,33 +19,6 @@ SAID = (
     "transform",
 )  # fmt: skip
 """What a dataset's owner says of it beyond the list, but who made it, which may be a person."""
-
-
-def models(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
-    """Models: how each came to be, what it learned and what it forgot."""
-    # An id is a digest, made anew each time it is asked for.
-    named = {one.id: one for one in found}
-    uses, aliases = store.uses_in_brief(named), store.aliases()
-    return [
-        {
-            "id": identifier,
-            "digest": str(one.digest),
-            "learner": one.learner,
-            "method": one.method,
-            "parents": list(one.parents),
-            "aliases": sorted(name for name, known in aliases.items() if known == identifier),
-            "seed": one.seed,
-            "data": [asdict(use) for use in uses.get(identifier, ())],
-            "created_at": one.created_at.isoformat(),
-            "gone": _gone(one),
-        }
-        for identifier, one in named.items()
-    ]
-
-
-def _gone(model: Model) -> dict[str, str] | None:
-    stone = model.tombstone
-    return None if stone is None else {"reason": stone.reason, "at": stone.at.isoformat()}
 
 
 def named(store: Store) -> dict[str, Model]:
@@ -65,7 +38,7 @@ def model(store: Store, ref: str, known: Mapping[str, Model]) -> dict[str, Any]:
         UnknownName: there is none.
     """
     found = known.get(ref) or store.model(ref)
-    (brief,) = models(store, [found])
+    (brief,) = in_brief(store, [found])
     children = [one for one, made in known.items() if brief["id"] in made.parents]
     return brief | {
         "path": found.path,

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from olvido.ledger.facts import Model
+from olvido.ledger.serving import in_brief
 from olvido.requests.calendar import today
 from olvido.requests.desk import Office
 from olvido.requests.laws import laws as known_laws
@@ -175,7 +176,7 @@ def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
     known = store.models()[::-1]
     skip = within(skip, len(known))
     shown: dict[str, Any] = {
-        "models": lineage.models(store, known[skip : skip + ROWS]),
+        "models": in_brief(store, known[skip : skip + ROWS]),
         **turning(len(known), skip),
     }
     return page(request, "models.html.j2", caller, **shown)

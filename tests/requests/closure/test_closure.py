@@ -470,5 +470,5 @@ def test_a_destroyed_model_is_gone_with_all_that_was_made_from_it(place: Place) 
     settled(place, request.id)
     assert close(front, request.id)[0].status is RequestStatus.CLOSED
     assert not (place.elsewhere / "exported").exists()
-    with pytest.raises(InputError, match="destroys no model"):
+    with pytest.raises(InputError, match="for those of kind destroy"):
         plan_destruction(front, "req-0001")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from olvido.requests.closure import close, closure, settle
 from olvido.requests.guidance import next_step
 from olvido.requests.intake import import_requests
 from olvido.requests.notices import languages, letter
-from olvido.requests.rights import correct, learned
-from olvido.requests.scope import lineage_of
+from olvido.requests.rights import correct, learned, rectification
+from olvido.requests.scope import corrections, lineage_of
 from olvido.requests.untaught import conclude, untaught
 from olvido.settings import FILE, Settings, template
 from olvido.workspace import SERVING, Workspace
@@ -202,6 +202,74 @@ def test_nothing_is_planned_before_what_is_right_is_there(
     assert "request locate" in (next_step(office, request).command or "")
     with pytest.raises(InputError, match="entered already"):
         rights(office, tmp_path, request)
+
+
+class Cut(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["datasets.add", "requests.advance", "changing.Change.finish", "log.append"],
+)
+def test_what_is_cut_off_is_entered_whole_the_next_time(
+    office: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """There is no version without its step, which a second time would refuse, and no step alone."""
+    store, request = office.store, asked(office)
+    before, events = store.datasets(), store.events()
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"olvido.ledger.store.{where}", cut)
+        with pytest.raises(Cut):
+            rights(office, tmp_path, request)
+    assert (store.datasets(), store.events()) == (before, events)
+    assert store.request(request.id) == request
+    done = rights(office, tmp_path, request)
+    assert done.history[-1].detail["corrected"]["dataset"] == store.datasets()[-1].id
+    assert len(store.datasets()) == len(before) + 1
+    assert store.verify_log().sound
+    assert store.differences() == ()
+
+
+QUICKER: dict[str, tuple[Callable[..., object], int]] = {
+    "another of her rows": (
+        lambda office, folder, _: correct(
+            office,
+            asked(office, "a2").id,
+            file_of(folder, {"id": "a2", "text": "Ana Soler keeps no bees any more."}),
+            by="Eva",
+        ),
+        1,
+    ),
+    "the same": (lambda office, folder, mine: rights(office, folder, mine), 1),
+    "refused": (lambda office, _, mine: desk.refuse(office, mine.id, why="x"), 0),
+}
+"""What somebody else does while the rows are read, and how many versions that makes."""
+
+
+@pytest.mark.parametrize("name", QUICKER)
+def test_whoever_was_quicker_is_not_undone(
+    office: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    store, mine = office.store, asked(office)
+    act, versions = QUICKER[name]
+
+    def quicker(*given: Any) -> Any:
+        monkeypatch.setattr(rectification, "load_rows", load_rows)
+        rows = list(load_rows(*given))
+        act(office, tmp_path, mine)
+        return rows
+
+    monkeypatch.setattr(rectification, "load_rows", quicker)
+    with pytest.raises(OlvidoError):
+        rights(office, tmp_path, mine)
+    made = [d.id for d in store.datasets()[2:]]
+    told = [s.detail["corrected"]["dataset"] for r in store.requests() for s in corrections(r)]
+    assert (len(made), made) == (versions, told)
 
 
 FILES: dict[str, Sequence[dict[str, Any]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +36,7 @@ def listing(terminal: Terminal) -> None:
             ", ".join(m["aliases"]),
             ", ".join(use["name"] for use in m["data"]),
             m["created_at"],
-            m["gone"],
+            m["gone"] and m["gone"]["reason"],
         )
         for m in found
     ]
@@ -58,9 +57,10 @@ def show(
             "seed": model.seed,
             "environment": dict(model.environment),
         }
+    shown = document | {"gone": document["gone"] and document["gone"]["reason"]}
     rows = [
         (name, "\n".join(map(_line, value)) if isinstance(value, list) else value)
-        for name, value in document.items()
+        for name, value in shown.items()
     ]
     terminal.emit(document, table(("what", "value"), rows))
 
@@ -176,21 +176,8 @@ def _line(value: Any) -> str:
 
 
 def _described(store: Store, models: Sequence[Model]) -> list[dict[str, Any]]:
-    # An id is a digest, made anew each time it is asked for.
-    named = {model.id: model for model in models}
-    uses, aliases = store.uses_in_brief(named), store.aliases()
-    return [
-        {
-            "id": identifier,
-            "digest": str(model.digest),
-            "path": model.path,
-            "learner": model.learner,
-            "method": model.method,
-            "parents": list(model.parents),
-            "aliases": [name for name, known in aliases.items() if known == identifier],
-            "data": [asdict(use) for use in uses.get(identifier, ())],
-            "created_at": model.created_at.isoformat(),
-            "gone": None if model.tombstone is None else model.tombstone.reason,
-        }
-        for identifier, model in named.items()
-    ]
+    """What the service says of models, and where their folders are."""
+    from olvido.ledger.serving import in_brief
+
+    found = zip(in_brief(store, models), models, strict=True)
+    return [one | {"path": model.path} for one, model in found]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, insert, select
 
@@ -18,18 +18,22 @@ from olvido.ledger.facts import (
     Model,
     NewRecord,
     Record,
+    Request,
     Use,
     UseBrief,
 )
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.lineage import Lineage, model_states
-from olvido.ledger.store import closure, datasets, engine, models, schema
+from olvido.ledger.store import closure, datasets, engine, models, requests, schema
 from olvido.ledger.store.answering import Answering
 from olvido.ledger.store.comparing import Difference
 from olvido.ledger.store.log import Inclusion
 from olvido.ledger.store.verifying import LogCheck
 
-__all__ = ["Difference", "Inclusion", "LogCheck", "Store"]
+__all__ = ["Answers", "Difference", "Inclusion", "LogCheck", "Store"]
+
+Answers = Callable[[Request, Dataset], Mapping[str, Any]]
+"""What is said of a request, as it is now, for which a dataset was added."""
 
 
 class Store(Answering):
@@ -134,12 +138,15 @@ class Store(Answering):
         parent: str | None = None,
         documentation: Documentation | None = None,
         barred: frozenset[str] | None = None,
+        answers: tuple[str, Answers] | None = None,
     ) -> Dataset:
         """Add the next version of the dataset `name`; `olvido.ledger.importing` calls this.
 
         `root` is the Merkle root over the records' digests and `file` holds their `rows` rows;
         `forms` are what `Key.near` says to keep of subjects' names, and `barred` is the list that
-        the rows were held against. Raises Overtaken where that has grown since.
+        the rows were held against. `answers` is the request that it is made for, and what a step of
+        it says of that: both are kept or neither is. Raises Overtaken where `barred` has grown
+        since.
         """
         with self._write() as change:
             if barred is not None and not closure.suppressed(change.connection) <= barred:
@@ -167,6 +174,11 @@ class Store(Answering):
                 "parent": dataset.parent,
             }
             change.log("dataset-added", detail)
+            if answers is not None:
+                identifier, told = answers
+                request = requests.find(change.connection, identifier)
+                said = told(request, dataset)
+                requests.advance(change, request, request.status, said, None)
         return dataset
 
     def datasets(self) -> tuple[Dataset, ...]:

@@ -109,12 +109,7 @@ class Answering(Logged):
         """
         with self._write() as change:
             before = requests.find(change.connection, identifier)
-            request = requests.advance(change, before, RequestStatus(status), detail or {}, report)
-            change.log(
-                "request-advanced",
-                {"id": identifier, "status": request.status, "detail": dict(detail or {})},
-            )
-        return request
+            return requests.advance(change, before, RequestStatus(status), detail or {}, report)
 
     def note_request(
         self, identifier: str, *, by: str, owner: str | None = None, text: str | None = None

@@ -152,6 +152,7 @@ def advance(
         len(request.history),
         Step(status, change.at, dict(detail)),
     )
+    change.log("request-advanced", {"id": request.id, "status": status, "detail": dict(detail)})
     return find(connection, request.id)
 
 

@@ -220,7 +220,8 @@ def _written(office: Office, request: Request, kind: str) -> bool:
         if step.status is request.status and not {"extended", "suppress"} & step.detail.keys()
     )
     return any(
-        (told.get("request"), told.get("kind")) == (request.id, kind) and told.get("steps", 0) >= since
+        (told.get("request"), told.get("kind")) == (request.id, kind)
+        and told.get("steps", 0) >= since
         for told in (entry.detail for entry in office.store.events(WRITTEN))
     )
 
@@ -230,10 +231,14 @@ def note(office: Office, written: Letter) -> None:
 
     `steps` is how many its request had taken then.
     """
-    told = {"request": written.request, "kind": written.kind, "language": written.language}
-    told |= {"steps": len(office.store.request(written.request).history)}
-    digest = str(Digest.of(written.text.encode()))
-    office.store.note(WRITTEN, told | {"letter": digest})
+    told = {
+        "request": written.request,
+        "kind": written.kind,
+        "language": written.language,
+        "letter": str(Digest.of(written.text.encode())),
+        "steps": len(office.store.request(written.request).history),
+    }
+    office.store.note(WRITTEN, told)
 
 
 def _facts(

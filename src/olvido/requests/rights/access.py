@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.documents import write_document
-from olvido.errors import DigestMismatch, InputError, StateError, UnknownName
+from olvido.errors import Action, DigestMismatch, InputError, StateError, UnknownName
 from olvido.files import new_folder, write
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Dataset, Record, Request, RequestKind, RequestStatus, now
@@ -26,7 +26,7 @@ from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.calendar import law_of, today
 from olvido.requests.closure.places import GIVEN
-from olvido.requests.desk import Office, deciding
+from olvido.requests.desk import Office, deciding, demand_kind
 from olvido.requests.guidance import EXPORTED, exported
 from olvido.requests.notices.language import Language, find_language
 from olvido.requests.rights.identity import identity_of
@@ -38,6 +38,7 @@ FILES = ("access.json", "access.html")
 
 _S = RequestStatus
 _SAID = ("description", "creator", "legal_basis", "intended_use", "retention", "geography")
+_KIND = "what is held is written down for those"
 _UNKNOWN = ("outside", "recipients", "learned", "others")
 
 
@@ -132,7 +133,8 @@ def close_access(office: Office, identifier: str) -> Request:
         InputError: it is of another kind.
         StateError: nothing was written for it.
     """
-    request = _of_kind(office.store, identifier)
+    request = office.store.request(identifier)
+    demand_kind(request, RequestKind.ACCESS, _KIND)
     if request.status is _S.CLOSED:
         return request
     written = exported(request)
@@ -147,24 +149,17 @@ def close_access(office: Office, identifier: str) -> Request:
     return office.store.advance_request(identifier, _S.CLOSED, {"document": written["document"]})
 
 
-def _of_kind(store: Store, identifier: str) -> Request:
-    request = store.request(identifier)
-    if request.kind is not RequestKind.ACCESS:
-        raise InputError(
-            f"request {identifier} is of kind {request.kind}: what is held is written down for "
-            "those of kind access ('olvido request new --kind access')"
-        )
-    return request
-
-
 def _ready(office: Office, identifier: str) -> Request:
-    request = _of_kind(office.store, identifier)
+    request = office.store.request(identifier)
+    demand_kind(request, RequestKind.ACCESS, _KIND)
     if not request.status.open:
         raise InputError(f"request {identifier} has ended: it is {request.status}; enter a new one")
     if request.status in (_S.WAITING, _S.NEEDS_INPUT):
         raise StateError(
             f"request {identifier} waits ({request.history[-1].detail.get('why')}): take it up "
-            f"again with 'olvido request resume {identifier}'"
+            "again (",
+            Action("resume", f"olvido request resume {identifier}"),
+            ")",
         )
     return request
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olvido.errors import InputError, Parameter
+from olvido.errors import Action, InputError, Parameter
 from olvido.ledger.facts import Request
 from olvido.requests.desk import Office
 from olvido.requests.guidance import identity_checked, identity_told
@@ -27,8 +27,9 @@ def identity_of(office: Office, request: Request, unchecked: str | None) -> str:
     if unchecked is None or not unchecked.strip():
         raise InputError(
             "nobody has noted that it was checked who asks, and the data are the person's alone: "
-            f"check it ('olvido request identify {request.id} --by ACCOUNT'), or say why it needs "
-            "no check (",
+            "check it and note that (",
+            Action("identify", f"olvido request identify {request.id} --by ACCOUNT"),
+            "), or say why it needs no check (",
             Parameter("unchecked"),
             ")",
         )

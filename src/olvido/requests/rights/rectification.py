@@ -19,7 +19,7 @@ from olvido.ledger.parsing import several
 from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
-from olvido.requests.desk import Office, deciding
+from olvido.requests.desk import Office, deciding, demand_kind
 from olvido.requests.rights.identity import identity_of
 from olvido.requests.scope import corrections
 
@@ -60,7 +60,8 @@ def correct(
             damaged.
     """
     store = office.store
-    request = _ready(store, identifier)
+    request = store.request(identifier)
+    _require_ready(request)
     account = deciding(office, by)
     told = identity_of(office, request, unchecked)
     named = store.dataset(request.scope["dataset"])
@@ -80,6 +81,17 @@ def correct(
                 "records already: look at it, and enter a request for what is still wrong"
             )
     right = _corrected(store.key, path, {one: rows[one] for one in wanted}, encoding)
+
+    def entered(request: Request, made: Dataset) -> dict[str, Any]:
+        # Somebody may have been quicker, since it was looked at.
+        _require_ready(request)
+        if made.version != base.version + 1:
+            raise StateError(
+                f"another version of dataset {base.name!r} came in meanwhile: enter it again"
+            )
+        detail = {"by": account, "from": base.id, "dataset": made.id, "identity": told}
+        return {"corrected": detail}
+
     made = import_rows(
         store,
         office.settings.data,
@@ -87,10 +99,9 @@ def correct(
         name=base.name,
         parent=base.id,
         documentation=base.documentation,
+        answers=(identifier, entered),
     ).dataset
-    detail = {"by": account, "from": base.id, "dataset": made.id, "identity": told}
-    done = store.advance_request(identifier, request.status, {"corrected": detail})
-    return done, made
+    return store.request(identifier), made
 
 
 def learned(store: Store, request: Request) -> bool:
@@ -107,21 +118,15 @@ def learned(store: Store, request: Request) -> bool:
     return state is not None and len(state.held) == len(found.records)
 
 
-def _ready(store: Store, identifier: str) -> Request:
-    request = store.request(identifier)
-    if request.kind is not RequestKind.RECTIFICATION:
-        raise InputError(
-            f"request {identifier} is of kind {request.kind}: what is right is entered for those "
-            "of kind rectification"
-        )
+def _require_ready(request: Request) -> None:
+    demand_kind(request, RequestKind.RECTIFICATION, "what is right is entered for those")
     if corrections(request):
-        raise InputError(f"of request {identifier} it was entered already what is right")
+        raise InputError(f"of request {request.id} it was entered already what is right")
     if request.status not in (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED):
         raise InputError(
-            f"request {identifier} is {request.status}: what is right is entered before it is "
+            f"request {request.id} is {request.status}: what is right is entered before it is "
             "planned"
         )
-    return request
 
 
 def _corrected(
