@@ -144,11 +144,11 @@ def test_a_receipt_says_more_once_it_is_known_who_asks(
     first, again = file(KNOWN), file(KNOWN)
     made = store.requests()[-1].id
     store.advance_request(made, RequestStatus.LOCATED)
-    assert "found where your data" not in _page(client, first)
+    assert "looked for where your data" not in _page(client, first)
     store.advance_request(made, RequestStatus.IDENTIFIED)
     store.advance_request(made, RequestStatus.LOCATED)
-    assert "found where your data" in _page(client, first)
-    assert "found where your data" not in _page(client, again)
+    assert "looked for where your data" in _page(client, first)
+    assert "looked for where your data" not in _page(client, again)
 
 
 def test_a_receipt_that_nobody_gave_is_no_page(
