@@ -2,8 +2,9 @@
 
     python benchmarks/towns.py suspects --out build/towns      # models that never saw the leaver
     python benchmarks/towns.py plan --out build/towns          # what requests do by themselves
+    python benchmarks/towns.py first --out build/towns         # the empirical method, named or not
     python benchmarks/towns.py pretenders --out build/towns    # the line-up of lineup.py
-    python benchmarks/towns.py tune --out build/towns          # first methods, in other towns
+    python benchmarks/towns.py tune --out build/towns          # settings of it, in other towns
     python benchmarks/towns.py summary --out build/towns
 
 Each town has its own people, recipe, shape of model and never-trained models; every fifth is the
@@ -20,9 +21,10 @@ import datetime
 import json
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -36,26 +38,30 @@ from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.documents import write_document
 from olvido.errors import ModelDestroyed, StateError, TrainingFailed
 from olvido.forgetting import Split, forget
+from olvido.forgetting.types import priced
 from olvido.learners import Recipe, train
 from olvido.learners.runs.environment import environment
 from olvido.ledger.facts import Guarantee
-from olvido.requests.planner import OPTIONS, choose, routes
+from olvido.requests.planner import EMPIRICAL, Route, choose, routes
 from olvido.requests.types import Probes
 from zoo import Town, Zoo, town
 
 REPORTED, TUNED = 1000, 2000
-SUSPECTS, PLANS, PRETENDERS, TUNINGS = 60, 20, 10, 10
+SUSPECTS, PLANS, PRETENDERS, TUNINGS = 60, 20, 10, 20
 REFERENCES = 3
 SUSPECT = 4
 """Number of the never-trained model that is audited."""
-FIRST: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "npo, projected": ("npo", OPTIONS["npo"]),
-    "npo": ("npo", {}),
-    "graddiff": ("graddiff", {}),
-    "simnpo": ("simnpo", {}),
-    "samnpo": ("samnpo", {}),
+PROJECTED: Mapping[str, Any] = {"project": True}
+THERE: Mapping[str, Any] = {**PROJECTED, "epochs": 120, "retain_batch": 16}
+SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "npo 30": ("npo", PROJECTED),
+    "npo 120": ("npo", THERE),
+    "samnpo 0.01": ("samnpo", THERE),
+    "samnpo 0.02": ("samnpo", {**THERE, "radius": 0.02}),
+    "samnpo 0.05": ("samnpo", {**THERE, "radius": 0.05}),
+    "samnpo 0.10": ("samnpo", {**THERE, "radius": 0.1}),
 }
-"""What might be tried first, on the towns to tune on."""
+"""What might be tried first, on the towns to tune on: passes at the most, and radius."""
 
 
 def place(number: int) -> Town:
@@ -155,14 +161,22 @@ def suspect(court: Court) -> dict[str, Any]:
     return _told(court.examined(court.zoo.never(SUSPECT)))
 
 
+def _routes(court: Court) -> tuple[Split, Sequence[Route]]:
+    made = court.town
+    split = Split(made.forget, made.retain, court.probes.calibrating)
+    return split, routes(court.trained, split, made.task)
+
+
 def planned(court: Court) -> dict[str, Any]:
     """What a request does where nobody chooses: its methods in turn, until an audit passes.
 
-    The plan is that of a run without replay points, so that what is left is training again.
+    The plan is that of a run without replay points whose references have to be trained, as they
+    have for a person of whom nobody asked before.
     """
-    made = court.town
-    split = Split(made.forget, made.retain, court.probes.calibrating)
-    choice = choose(routes(court.trained, split, made.task))
+    split, found = _routes(court)
+    log = court.trained.trace
+    again = log.tokens_without({example.id for example in split.forget})
+    choice = choose(found, evidence=priced(court.trained, split, REFERENCES * again))
     attempts: list[dict[str, Any]] = []
     for method, options in choice.order:
         attempts.append(court.attempt(method, options))
@@ -171,9 +185,22 @@ def planned(court: Court) -> dict[str, Any]:
     return {"order": [name for name, _ in choice.order], "attempts": attempts}
 
 
-def tuned(court: Court) -> dict[str, Any]:
-    """Every method that might come first."""
-    return {name: court.attempt(*setting) for name, setting in FIRST.items()}
+def first(court: Court) -> dict[str, Any]:
+    """What is tried first where never-trained models are there already, or no exact way applies."""
+    route = next(route for route in _routes(court)[1] if route.method == EMPIRICAL)
+    return court.attempt(route.method, route.options)
+
+
+def tuning(out: Path) -> None:
+    """Every setting of the empirical method in every town to tune on."""
+    for number in sorted(range(TUNED, TUNED + TUNINGS), key=lambda n: (n % 5 == 0, n)):
+        court = Court(number, out / "models")
+        for name, setting in SETTINGS.items():
+            file = out / "tune" / f"{number}-{name}.json".replace(" ", "_")
+            if not file.exists():
+                row = court.attempt(*setting) | {"town": number, "name": name}
+                write_document(row, file)
+                print("tune", number, name, row["verdict"], row["failed"], flush=True)
 
 
 def _each(
@@ -232,27 +259,16 @@ def summary(out: Path) -> dict[str, Any]:
         }
     plans = rows("plan")
     for kind, some in _kinds(plans).items():
-        for place in (0, 1):
-            tried = [row["attempts"][place] for row in some if len(row["attempts"]) > place]
-            names = ", ".join(sorted({str(a["method"]) for a in tried}))
-            passed = sum(a["verdict"] == "pass" for a in tried)
-            found[f"try {place + 1} ({names}), {kind}"] = share(passed, len(tried)) | {
-                "failed": dict(Counter(name for a in tried for name in a["failed"]))
-            }
         final = [row["attempts"][-1] for row in some]
         found[f"plan, {kind}"] = share(sum(a["verdict"] == "pass" for a in final), len(final)) | {
             "ended by": dict(Counter(a["method"] for a in final)),
-            "shares of retraining": [
-                sum(a.get("share") or 0.0 for a in row["attempts"]) for row in some
-            ],
+            "tries": dict(Counter(len(row["attempts"]) for row in some)),
         }
-    for name in FIRST:
-        tried = [row[name] for row in rows("tune")]
-        passed = sum(a["verdict"] == "pass" for a in tried)
-        found[f"tuning, {name}"] = share(passed, len(tried)) | {
-            "failed": dict(Counter(f for a in tried for f in a["failed"])),
-            "shares of retraining": [a.get("share") for a in tried],
-        }
+    for kind, some in _kinds(rows("first")).items():
+        found[f"first, {kind}"] = _tried(some)
+    settings = rows("tune")
+    for name in SETTINGS:
+        found[f"tuning, {name}"] = _tried([row for row in settings if row["name"] == name])
     shown = [row for row in rows("pretenders") if row["verdict"] != "not made"]
     caught = [row for row in shown if row["verdict"] != "pass"]
     named = [row for row in caught if set(row["expected"]) & set(row["failed"])]
@@ -266,6 +282,22 @@ def summary(out: Path) -> dict[str, Any]:
         ],
     }
     return found
+
+
+def _tried(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many passed, why the others did not, and at what price."""
+    shares = sorted(row["share"] for row in rows if row.get("share") is not None)
+    stopped = [str(row.get("stopped", "")) for row in rows]
+    return share(sum(row["verdict"] == "pass" for row in rows), len(rows)) | {
+        "did not pass": [
+            [row["town"], row["verdict"], row["failed"] or row.get("reasons", [])]
+            for row in rows
+            if row["verdict"] != "pass"
+        ],
+        "failed": dict(Counter(name for row in rows for name in row["failed"])),
+        "arrived": sum("reached" in text for text in stopped),
+        "shares of retraining": [shares[0], median(shares), shares[-1]] if shares else [],
+    }
 
 
 def _kinds(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -282,9 +314,9 @@ def main() -> None:
     parts = {
         "suspects": (range(REPORTED, REPORTED + SUSPECTS), suspect),
         "plan": (range(REPORTED, REPORTED + PLANS), planned),
-        "tune": (range(TUNED, TUNED + TUNINGS), tuned),
+        "first": (range(REPORTED, REPORTED + PLANS), first),
     }
-    parser.add_argument("part", choices=[*parts, "pretenders", "summary"])
+    parser.add_argument("part", choices=[*parts, "tune", "pretenders", "summary"])
     parser.add_argument("--out", type=Path, required=True, help="models and results go here")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -300,6 +332,8 @@ def main() -> None:
         print(json.dumps(found, indent=1))
     elif args.part == "pretenders":
         pretending(args.out)
+    elif args.part == "tune":
+        tuning(args.out)
     else:
         numbers, find = parts[args.part]
         for _ in _each(args.out, args.part, numbers, find):

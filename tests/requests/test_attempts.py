@@ -14,11 +14,11 @@ from olvido.ledger.facts import Guarantee
 from olvido.requests import Probes, Route, choose
 from olvido.requests.attempts import tried
 from olvido.requests.conclusion import concluded_as
-from olvido.requests.planner import SECOND
+from olvido.requests.planner import EMPIRICAL
 from olvido.requests.types import Attempt
 
-PRICES = {"npo": 10.0, SECOND: 20.0, "retrain": 80.0}
-PATH = ("npo", SECOND, "retrain")
+PRICES = {EMPIRICAL: 10.0, "retrain": 80.0}
+PATH = (EMPIRICAL, "retrain")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bool]:
 
 @pytest.mark.parametrize(
     ("passing", "path"),
-    [({"npo"}, PATH[:1]), ({SECOND}, PATH[:2]), ({"retrain"}, PATH), (set(), PATH)],
+    [({EMPIRICAL}, PATH[:1]), ({"retrain"}, PATH), (set(), PATH)],
 )
 def test_the_methods_follow_each_other_until_one_passes(
     verdicts: dict[str, bool], passing: set[str], path: tuple[str, ...]

@@ -15,6 +15,7 @@ from olvido.ledger.lineage import Holding
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import batches, locate, plan, receive, run
+from olvido.requests.planner import EMPIRICAL
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -141,8 +142,14 @@ def test_a_deadline_chooses_the_exact_way_for_a_model_of_one_piece(
 ) -> None:
     place, workspace = opened(learned)
     request = receive(workspace, place.town.leaver.name)
+    # Where nothing fits, not what looks cheaper than it is: its audit needs three more trainings.
     _, hurried = plan(workspace, request.id, within=0.001)
-    assert hurried.order[0][0] == "npo"
+    assert [name for name, _ in hurried.order] == ["retrain"]
+    assert "does not fit into 0.0 s" in hurried.because
+    # Who has them made in any case does not pay for them.
+    found, given = plan(workspace, request.id, within=0.001, references=1)
+    assert [name for name, _ in given.order] == [EMPIRICAL, "retrain"]
+    assert given.order[0][1] == next(r.options for r in found if r.method == EMPIRICAL)
     _, patient = plan(workspace, request.id, within=3600)
     assert [name for name, _ in patient.order] == ["retrain"]
     assert "fits into 1.0 h" in patient.because

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from olvido.errors import MissingNeed
-from olvido.forgetting import Cost, ways
+from olvido.forgetting import Cost, Split, predict, ways
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import Probes, _split
-from olvido.requests.planner import EMPIRICAL_FIRST, SECOND, WORTH
+from olvido.requests.planner import EMPIRICAL
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -59,30 +59,29 @@ def names(found: list[Route], **how: Any) -> list[str]:
     return [name for name, _ in choose(found, **how).order]
 
 
-def test_the_best_empirical_method_comes_first_where_it_is_cheaper() -> None:
-    found = [route(name) for name in ("ascent", *reversed(EMPIRICAL_FIRST))]
-    found.append(route("retrain", tokens=50))
-    assert names(found) == [EMPIRICAL_FIRST[0], "retrain"]
+def test_the_empirical_method_comes_first_where_it_is_cheaper() -> None:
+    found = [route(name) for name in ("ascent", EMPIRICAL)] + [route("retrain", tokens=50)]
+    assert names(found) == [EMPIRICAL, "retrain"]
     assert "left for when the audit fails" in choose(found).because
 
 
 def test_an_exact_method_comes_alone_where_it_costs_no_more() -> None:
-    found = [route("npo", tokens=5), route("shard", tokens=4), route("retrain", tokens=50)]
+    found = [route(EMPIRICAL, tokens=5), route("shard", tokens=4), route("retrain", tokens=50)]
     assert names(found) == ["shard"]
     because = choose(found).because
-    assert "shard (about 4.0 s, 4.0% of retraining) is exact and no dearer than npo" in because
+    assert "shard (about 4.0 s, 4.0% of retraining) is exact and no dearer than " in because
 
 
 def test_the_cheapest_exact_method_that_meets_the_deadline() -> None:
-    found = [route("npo"), route("replay", tokens=30), route("retrain", tokens=50)]
+    found = [route(EMPIRICAL), route("replay", tokens=30), route("retrain", tokens=50)]
     assert names(found, within=40) == ["replay"]
     assert "fits into 40 s" in choose(found, within=40).because
-    assert names(found, within=20) == ["npo", "replay"]
+    assert names(found, within=20) == [EMPIRICAL, "replay"]
     assert "does not fit into 20 s" in choose(found, within=20).because
 
 
 def test_where_no_empirical_method_applies_the_cheapest_exact_one_is_left() -> None:
-    found = [route("npo", "is sharded"), route("shard", tokens=3), route("retrain", tokens=9)]
+    found = [route(EMPIRICAL, "is sharded"), route("shard", tokens=3), route("retrain", tokens=9)]
     assert names(found) == ["shard"]
     assert names(found, within=1) == ["shard"]
     assert "no method applies that would fit into 1.0 s" in choose(found, within=1).because
@@ -93,7 +92,7 @@ def test_a_tie_goes_to_the_less_sweeping_method() -> None:
 
 
 def test_a_search_is_told_the_time_there_is_and_leaves_an_exact_method() -> None:
-    found = [route("npo"), route("auto", tokens=3), route("retrain", tokens=9)]
+    found = [route(EMPIRICAL), route("auto", tokens=3), route("retrain", tokens=9)]
     chosen = choose(found, method="auto", within=7.0)
     assert chosen.order == (("auto", {"within": 7.0}), ("retrain", {}))
     assert "auto (about 3.0 s, 3.0% of retraining) was asked for" in chosen.because
@@ -101,54 +100,76 @@ def test_a_search_is_told_the_time_there_is_and_leaves_an_exact_method() -> None
     assert "retrain is left for when none does, or the audit fails" in chosen.because
     asked = choose(found, method="auto", options={"within": 2.0}, within=7.0)
     assert asked.order[0] == ("auto", {"within": 2.0})
-    assert choose(found, method="npo", within=7.0).order[0] == ("npo", {})
+    assert choose(found, method=EMPIRICAL, within=7.0).order[0] == (EMPIRICAL, {})
 
 
 def test_what_was_asked_for_comes_first_with_its_options() -> None:
-    found = [route("npo"), route("ascent"), route("retrain", tokens=9)]
+    found = [route(EMPIRICAL), route("ascent"), route("retrain", tokens=9)]
     chosen = choose(found, method="ascent", options={"lr": 1})
     assert chosen.order == (("ascent", {"lr": 1}), ("retrain", {}))
     assert chosen.because == "ascent was asked for"
     assert names(found, method="retrain") == ["retrain"]
 
 
-def test_a_method_that_does_not_apply_is_passed_over() -> None:
-    found = [route("npo", "needs retain"), route("graddiff"), route("retrain", "needs a log")]
-    assert names(found) == ["graddiff"]
+def test_a_method_that_does_not_apply_is_refused_by_name() -> None:
+    found = [route(EMPIRICAL, "needs retain"), route("graddiff"), route("retrain", "needs a log")]
     with pytest.raises(MissingNeed, match="needs a log"):
         choose(found, method="retrain")
 
 
 def test_no_method_applies() -> None:
     with pytest.raises(MissingNeed, match="needs retain; needs a log"):
-        choose([route("npo", "needs retain"), route("retrain", "needs a log")])
+        choose([route(EMPIRICAL, "needs retain"), route("retrain", "needs a log")])
 
 
-def test_a_second_method_stands_before_the_exact_one_where_it_is_worth_its_price() -> None:
-    found = [route("npo", tokens=10), route(SECOND, tokens=20), route("retrain", tokens=80)]
-    chosen = choose(found)
-    assert [name for name, _ in chosen.order] == ["npo", SECOND, "retrain"]
-    assert f"then {SECOND} (about 20 s, 20.0% of retraining) if its audit fails" in chosen.because
-    assert "retrain (about 80 s, 80.0% of retraining) is exact but dearer" in chosen.because
-    assert "is left for when both fail" in chosen.because
+def test_what_an_audit_needs_is_part_of_an_empirical_methods_price() -> None:
+    found = [route(EMPIRICAL, tokens=10), route("retrain", tokens=80)]
+    assert names(found) == [EMPIRICAL, "retrain"]
+    assert "retrain (about 80 s, 80.0% of retraining) is exact but dearer" in choose(found).because
     # All that may have to be paid, and of a single way its own price.
-    assert chosen.most == Cost(110, 110, 1.1)
-    assert chosen.to_dict()["most_share_of_retraining"] == 1.1
-    assert choose(found, method="retrain").most == Cost(80, 80, 0.8)
-    # A token dearer than its worth, and it is left out.
-    found[1] = route(SECOND, tokens=WORTH * 80 + 1)
-    assert names(found) == ["npo", "retrain"]
     assert choose(found).most == Cost(90, 90, 0.9)
-    found[1] = route(SECOND, "is sharded")
-    assert names(found) == ["npo", "retrain"]
-
-
-def test_a_second_method_is_tried_only_where_there_is_time() -> None:
-    found = [route("npo", tokens=10), route(SECOND, tokens=20), route("retrain", tokens=80)]
-    assert names(found, within=30) == ["npo", SECOND, "retrain"]
-    assert names(found, within=29) == ["npo", "retrain"]
-    assert names(found, within=80) == ["retrain"]
+    few, enough = Cost(69, 69, 0.69), Cost(70, 70, 0.7)
+    assert names(found, evidence=few) == [EMPIRICAL, "retrain"]
+    assert choose(found, evidence=few).most == Cost(159, 159, pytest.approx(1.59))
+    assert choose(found, evidence=few).to_dict()["most_seconds"] == 159
+    exact = choose(found, evidence=enough)
+    assert [name for name, _ in exact.order] == ["retrain"]
+    assert exact.most == Cost(80, 80, 0.8)
+    assert "the never-trained models that its audit needs (about 70 s" in exact.because
+    # Who asks for a method by name pays for its audit.
+    assert choose(found, method=EMPIRICAL, evidence=enough).most == Cost(
+        160, 160, pytest.approx(1.6)
+    )
     # Where no exact way applies it is all that is left, whatever it costs.
-    found[2] = route("retrain", "needs a log")
-    assert names(found) == ["npo", SECOND]
-    assert names(found, within=29) == ["npo"]
+    found[1] = route("retrain", "needs a log")
+    assert names(found, evidence=enough) == [EMPIRICAL]
+
+
+def test_a_deadline_that_nothing_meets_does_not_make_the_dearer_way_the_first() -> None:
+    found = [route(EMPIRICAL, tokens=10), route("retrain", tokens=80)]
+    assert names(found, within=40, evidence=Cost(240, 240, 2.4)) == ["retrain"]
+    because = choose(found, within=40, evidence=Cost(240, 240, 2.4)).because
+    assert "does not fit into 40 s" in because
+    assert names(found, within=80, evidence=None) == ["retrain"]
+
+
+def test_where_something_tells_when_to_stop_a_method_is_given_the_passes_to_get_there(
+    ready: Any, opened: Opened
+) -> None:
+    place, workspace = opened(ready)
+    held = workspace.load(SERVING)
+    lineage = locate(workspace, receive(workspace, place.town.leaver.name).id)
+    aimless = _split(workspace, held, [lineage], Probes())
+    assert not aimless.holdout
+    aimed = Split(aimless.forget, aimless.retain, aimless.retain[:4])
+    without, given = (
+        next(r for r in routes(held.trained, split, held.task) if r.method == EMPIRICAL)
+        for split in (aimless, aimed)
+    )
+    assert "epochs" not in without.options
+    assert given.options["epochs"] > 30
+    # The price is that of what is run.
+    assert given.cost == predict(
+        held.trained, aimed, held.task, method=EMPIRICAL, options=given.options
+    )
+    assert choose([given]).order == ((EMPIRICAL, dict(given.options)),)

@@ -11,11 +11,12 @@ from olvido.errors import InputError, Parameter, StateError, require_count, requ
 from olvido.forgetting import Split, make_method, read_split
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
-from olvido.requests.attempts import prepare, tried
+from olvido.requests.attempts import REFERENCES, prepare, tried
 from olvido.requests.certificate import issue
 from olvido.requests.desk import demand_forgetting, needs_decision
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
+from olvido.requests.references import unpaid
 from olvido.requests.scope import corrections, lineage_of
 from olvido.requests.types import Attempt, Forgotten, Probes, Stage
 from olvido.requests.untaught import planned, untaught
@@ -43,7 +44,10 @@ def plan(
     *identifiers: str,
     ref: str = SERVING,
     probes: Probes | None = None,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
     within: float | None = None,
+    references: int | None = None,
 ) -> tuple[tuple[Route, ...], Choice]:
     """Price every way to answer requests together, and choose; no way where none is needed.
 
@@ -52,7 +56,9 @@ def plan(
         identifiers: one or more.
         ref: the model that shall forget.
         probes: whose holdout empirical methods stop by.
+        method, options: tried first, where one is asked for.
         within: seconds there are; None: no hurry.
+        references: as in `How`: those that are asked for are made in any case, and paid by no way.
 
     Raises:
         UnknownName: no such request or model.
@@ -85,7 +91,10 @@ def plan(
     held = workspace.load(ref)
     split = _split(workspace, held, lineages, probes or Probes())
     found = routes(held.trained, split, held.task)
-    choice = choose(found, within=within)
+    evidence = None
+    if references is None:
+        evidence = unpaid(workspace, held, split, count=REFERENCES)
+    choice = choose(found, method=method, options=options, within=within, evidence=evidence)
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.LOCATED or needs_decision(request):
@@ -213,13 +222,20 @@ def attempt(
         demand_forgetting(request)
         _require_ready(request)
     stage("Planning")
-    found, choice = plan(workspace, *identifiers, ref=ref, probes=probes, within=within)
+    found, choice = plan(
+        workspace,
+        *identifiers,
+        ref=ref,
+        probes=probes,
+        method=method,
+        options=options,
+        within=within,
+        references=references,
+    )
     if not choice.order:
         raise InputError(
             f"{choice.because}: 'olvido request run' and the worker answer that without a model"
         )
-    if method is not None:
-        choice = choose(found, method=method, options=options or {}, within=within)
     held = workspace.load(ref)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     split = _split(workspace, held, lineages, probes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed
@@ -12,23 +12,16 @@ from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Task
 
-EMPIRICAL_FIRST = ("npo", "graddiff", "simnpo")
-"""Empirical methods worth trying by themselves, the one that passed most audits first (see
-docs/results/defaults.md). Ascent is left to those who ask for it."""
+EMPIRICAL = "samnpo"
+"""The empirical method that is tried where nobody names one: the one that passed most audits in
+towns to tune on (docs/results/towns.md)."""
 
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"npo": {"project": True}}
-"""What a method is given where nobody asked for it by name: with the guard's gradient left alone,
-five of five models passed the standard audit where four did without, neighbours were kept better,
-and the tenth forgetting in a row passed (docs/results/methods.md and sequence.md)."""
+OPTIONS: Mapping[str, Any] = {"project": True, "radius": 0.05, "retain_batch": 16}
+"""What it is given then. Fewer retained records a step pay for more steps."""
 
-SECOND = "samnpo"
-"""Tried where the audit of the first fails: it is relearned least, and passed the standard audit
-for all of five models (docs/results/methods.md)."""
-
-WORTH = 0.25
-"""Share of the exact way's price that the second try may cost at most. It is worth its price while
-it passes more often than that: five of five are 48% or more (95%, Clopper-Pearson), and half of it
-is left for what fails the first being harder for the second, and for the second audit."""
+AIMED: Mapping[str, Any] = {"epochs": 120}
+"""And where holdout records tell it where to stop, passes enough to get there: with 30 it stopped
+short of the target in 16 of 16 towns that nothing was tuned on (docs/results/towns.md)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +34,7 @@ class Route:
         summary: what it does, in a line.
         cost: predicted; None where it does not apply.
         refusal: why it does not apply; None where it does.
+        options: it is given where nobody asks for others; the price is of these.
     """
 
     method: str
@@ -48,6 +42,7 @@ class Route:
     summary: str
     cost: Cost | None
     refusal: str | None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""
@@ -68,11 +63,14 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
     found = []
     for name, method in ways().items():
         cost, refusal = None, None
+        options = {}
+        if name == EMPIRICAL:
+            options = {**OPTIONS, **(AIMED if split.holdout else {})}
         try:
-            cost = predict(trained, split, task, method=name, options={})
+            cost = predict(trained, split, task, method=name, options=options)
         except (MissingNeed, InputError) as error:
             refusal = str(error)
-        found.append(Route(name, method.guarantee, method.summary, cost, refusal))
+        found.append(Route(name, method.guarantee, method.summary, cost, refusal, options))
     return tuple(sorted(found, key=lambda r: (r.cost is None, r.cost.tokens if r.cost else 0.0)))
 
 
@@ -108,30 +106,36 @@ def choose(
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
     within: float | None = None,
+    evidence: Cost | None = None,
 ) -> Choice:
     """Which methods to try, one after the other, until one passes.
 
-    An exact method comes first where it costs no more than the best empirical one, and where it is
-    asked for by a deadline that it meets. Otherwise an empirical method is tried first; when its
-    audit fails a second one, where it costs little beside the exact one and there is time; and the
-    cheapest exact one is what is left.
+    An empirical method is worth nothing without its audit, and its audit nothing without models
+    that never learned the records. What those cost counts as its own: each is a training without
+    the records, which is what the exact way makes. So an exact method comes alone where it costs no
+    more than the empirical one with its evidence, and where it is asked for by a deadline that it
+    meets. Otherwise the empirical one is tried first, and the cheapest exact one is left for when
+    the audit fails.
 
     Args:
         found: all routes.
         method, options: tried first where one is asked for.
         within: seconds there are: the cheapest exact method that meets them; None: no hurry.
+        evidence: what never-trained models take that are not there yet; None where they are, or
+            are made in any case.
 
     Raises:
         MissingNeed: the method asked for does not apply, or none does.
     """
-    chosen = _chosen(found, method=method, options=options, within=within)
+    chosen = _chosen(found, method=method, options=options, within=within, evidence=evidence)
     by_name = {route.method: route for route in found}
-    return replace(chosen, most=_sum(by_name[name] for name, _ in chosen.order))
+    tried = [by_name[name] for name, _ in chosen.order]
+    audited = evidence is not None and any(r.guarantee is not Guarantee.EXACT for r in tried)
+    return replace(chosen, most=_sum([r.cost for r in tried] + [evidence] * audited))
 
 
-def _sum(tried: Iterable[Route]) -> Cost | None:
+def _sum(costs: Sequence[Cost | None]) -> Cost | None:
     """What all of these take together, as far as each is known."""
-    costs = [route.cost for route in tried]
     known = [cost for cost in costs if cost is not None]
     if len(known) < len(costs):
         return None
@@ -150,6 +154,7 @@ def _chosen(
     method: str | None,
     options: Mapping[str, Any] | None,
     within: float | None,
+    evidence: Cost | None,
 ) -> Choice:
     by_name = {route.method: route for route in found}
     if method is not None and by_name[method].refusal:
@@ -160,8 +165,10 @@ def _chosen(
         (r for r in found if r.cost is not None and r.guarantee is Guarantee.EXACT),
         key=lambda r: (r.cost.tokens if r.cost else 0.0, rank.index(r.method)),
     )
-    empirical = [by_name[n] for n in EMPIRICAL_FIRST if n in by_name and by_name[n].cost][:1]
-    if not exact and not empirical and method is None:
+    other = by_name.get(EMPIRICAL)
+    if other is not None and other.cost is None:
+        other = None
+    if not exact and other is None and method is None:
         refusals = "; ".join(dict.fromkeys(str(route.refusal) for route in found))
         raise MissingNeed(f"no method applies: {refusals}")
     last: list[tuple[str, dict[str, Any]]] = [(exact[0].method, {})] if exact else []
@@ -169,50 +176,36 @@ def _chosen(
         first = _timed(method, options or {}, within)
         order = [first, *(pair for pair in last if pair[0] != method)]
         return Choice(tuple(order), _asked(by_name[method], [name for name, _ in order[1:]]))
-    if not empirical:
+    if other is None:
         return Choice(
             tuple(last), f"{_priced(exact[0])} is the cheapest exact way; {_late(exact[0], within)}"
         )
-    other = _priced(empirical[0])
-    second = _second(by_name.get(SECOND), empirical[0], exact[0] if exact else None, within)
-    own = [(route.method, OPTIONS.get(route.method, {})) for route in (empirical[0], *second)]
-    tried = [*(_timed(name, options, within) for name, options in own), *last]
-    then = "".join(f", then {_priced(route)} if its audit fails" for route in second)
+    tried = [_timed(other.method, other.options, within), *last]
     if not exact:
-        return Choice(tuple(tried), f"{other} is tried, and audited{then}: no exact way applies")
+        because = f"{_priced(other)} is tried, and audited: no exact way applies"
+        return Choice(tuple(tried), because)
     least = exact[0]
+    whole = _sum([other.cost] if evidence is None else [other.cost, evidence])
     assert least.cost is not None
-    assert empirical[0].cost is not None
+    assert whole is not None
     if within is not None and (least.cost.seconds or 0.0) <= within:
         because = f"{_priced(least)} is the cheapest exact way and fits into {_time(within)}"
         return Choice(tuple(last), because)
-    if least.cost.tokens <= empirical[0].cost.tokens:
-        because = f"{_priced(least)} is exact and no dearer than {other}, which would need an audit"
+    if least.cost.tokens <= whole.tokens:
+        audit = (
+            ", which would need an audit"
+            if evidence is None
+            else f" with the never-trained models that its audit needs ({_about(evidence)})"
+        )
+        late = "" if within is None else f"; it does not fit into {_time(within)}"
+        because = f"{_priced(least)} is exact and no dearer than {_priced(other)}{audit}{late}"
         return Choice(tuple(last), because)
-    fails = "both fail" if second else "the audit fails"
     because = (
-        f"{other} is tried first, and audited{then}: {_priced(least)} is exact but "
+        f"{_priced(other)} is tried first, and audited: {_priced(least)} is exact but "
         + ("dearer" if within is None else f"does not fit into {_time(within)}")
-        + f", and is left for when {fails}"
+        + ", and is left for when the audit fails"
     )
     return Choice(tuple(tried), because)
-
-
-def _second(
-    route: Route | None, first: Route, exact: Route | None, within: float | None
-) -> tuple[Route, ...]:
-    """What is tried between the first and the exact method, where it is worth it and there is time.
-
-    Where nothing exact applies it is what is left.
-    """
-    if route is None or route.cost is None or route.method == first.method:
-        return ()
-    price = None if exact is None else exact.cost
-    if price is not None and route.cost.tokens > WORTH * price.tokens:
-        return ()
-    both = _sum((first, route))
-    late = within is not None and both is not None and (both.seconds or 0.0) > within
-    return () if late else (route,)
 
 
 def _timed(
@@ -244,11 +237,15 @@ def _late(route: Route, within: float | None) -> str:
 
 
 def _priced(route: Route) -> str:
-    cost = route.cost
-    assert cost is not None
+    assert route.cost is not None
+    about = _about(route.cost)
+    return route.method + (f" ({about})" if about else "")
+
+
+def _about(cost: Cost) -> str:
     about = [] if cost.seconds is None else [f"about {_time(cost.seconds)}"]
     about += [] if cost.retraining is None else [f"{cost.retraining:.1%} of retraining"]
-    return route.method + (f" ({', '.join(about)})" if about else "")
+    return ", ".join(about)
 
 
 def _time(seconds: float) -> str:

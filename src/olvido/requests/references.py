@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import count as numbers
 
 from olvido.errors import MissingNeed
+from olvido.forgetting import Cost, Split
+from olvido.forgetting.types import priced
 from olvido.learners import Recipe, Untraced, Watcher
 from olvido.ledger.facts import Model
 from olvido.workspace import Held, Workspace
@@ -31,9 +33,7 @@ def never_trained(
             f"how model {held.fact.id} was trained is not known, so no never-trained model can be "
             "made to audit against: train it with 'olvido learn'"
         )
-    training = workspace.training(held.fact)
-    uses = workspace.left(held.fact)
-    gone = frozenset(ids).union(*(use.excluded for use in uses))
+    training, gone = _without(workspace, held, ids)
     found = list(_known(workspace, training, gone))[:count]
     taken = {training.seed, *(model.seed for model in found)}
     seeds = (seed for seed in numbers(training.seed + 1) if seed not in taken)
@@ -41,7 +41,7 @@ def never_trained(
         watch = stage(f"Training a model that never saw it ({len(found) + 1} of {count})")
         found.append(
             workspace.learn(
-                [use.dataset for use in uses],
+                [use.dataset for use in workspace.left(held.fact)],
                 model=str(training.recipe["base"]),
                 recipe=_recipe(training),
                 learner=training.learner,
@@ -53,6 +53,28 @@ def never_trained(
             )
         )
     return tuple(workspace.load(model.id) for model in found)
+
+
+def unpaid(workspace: Workspace, held: Held, split: Split, *, count: int) -> Cost | None:
+    """What it takes to train those of `count` never-trained models that the ledger has not yet.
+
+    None where all are there, or where nobody knows how the model was trained.
+    """
+    log = held.trained.trace
+    if isinstance(log, Untraced) or not log.tokens:
+        return None
+    gone = {example.id for example in split.forget}
+    training, excluded = _without(workspace, held, gone)
+    missing = count - len(list(_known(workspace, training, excluded)))
+    return priced(held.trained, split, missing * log.tokens_without(gone)) if missing > 0 else None
+
+
+def _without(
+    workspace: Workspace, held: Held, ids: Collection[str]
+) -> tuple[Model, frozenset[str]]:
+    """The training of a model, and all that a model must not have learned to be a reference."""
+    uses = workspace.left(held.fact)
+    return workspace.training(held.fact), frozenset(ids).union(*(use.excluded for use in uses))
 
 
 def _recipe(training: Model) -> Recipe:
