@@ -16,7 +16,7 @@ EMPIRICAL = "samnpo"
 """The empirical method that is tried where nobody names one: the one that passed most audits in
 towns to tune on (docs/results/towns.md)."""
 
-OPTIONS: Mapping[str, Any] = {"project": True, "radius": 0.05, "retain_batch": 16}
+OPTIONS: Mapping[str, Any] = {"project": True, "radius": 0.1, "retain_batch": 16}
 """What it is given then. Fewer retained records a step pay for more steps."""
 
 AIMED: Mapping[str, Any] = {"epochs": 120}
