@@ -319,7 +319,7 @@ def _answers(at: Written) -> None:
         plan(workspace, request, ref="sharded")
         order = Order(model=store.model("sharded").id, method="shard")
         desk.approve(workspace, request, by="Eva", order=order.to_dict())
-        done = forgetting.read_result(settings, request, forgetting.forget(settings, request))
+        done = forgetting.read_result(workspace, request, forgetting.forget(settings, request))
         publish(workspace, Prepared.from_dict(done))
         issue(workspace, request)
 

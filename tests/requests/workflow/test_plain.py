@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import pickle
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from olvido.documents import write_document
 from olvido.errors import StateError
-from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.digests import canonical_json
+from olvido.ledger.facts import RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.requests.desk import Front, receive
 from olvido.requests.workflow import Worker
-from olvido.requests.workflow.forgetting import WORK, read_result
+from olvido.requests.workflow.forgetting import WORK, read_result, write_result
 from olvido.requests.workflow.plain import without_pickle
 from olvido.settings import Settings
 
@@ -148,21 +152,51 @@ def test_a_row_that_changes_later_is_not_unpickled_either(tmp_path: Path) -> Non
     assert canary.exists()
 
 
-@pytest.mark.parametrize("case", ["elsewhere", "changed", "another request's"])
+def approve(front: Front, name: str) -> None:
+    request = receive(front, name, nothing_found=True)
+    for status in (RequestStatus.LOCATED, RequestStatus.PLANNED, RequestStatus.APPROVED):
+        front.store.advance_request(request.id, status)
+
+
+@pytest.mark.parametrize("case", ["elsewhere", "changed", "unkeyed", "another's", "approved anew"])
 def test_only_the_result_that_was_written_is_published(
     case: str, settings: Settings, tmp_path: Path
 ) -> None:
-    document = {"requests": ["req-0001"]}
-    name = f"req-0001-{Digest.of(canonical_json(document)).hex[:16]}.json"
-    write_document(document, settings.workspace / WORK / name)
-    assert read_result(settings, "req-0001", name) == document
-    asked = "req-0001"
-    if case == "elsewhere":
-        write_document(document, tmp_path / name)
-        name = f"../../{name}"
-    elif case == "changed":
-        write_document({"requests": ["req-0002"]}, settings.workspace / WORK / name)
-    else:
-        asked = "req-0002"
-    with pytest.raises(StateError, match="nothing is published"):
-        read_result(settings, asked, name)
+    document: dict[str, Any] = {"requests": ["req-0001"]}
+    work = settings.workspace / WORK
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        front = Front(store, settings)
+        for name in ("Ana Soler", "Pol Vidal"):
+            approve(front, name)
+        name = write_result(front, "req-0001", document)
+        assert read_result(front, "req-0001", name) == document
+        asked = "req-0001"
+        match case:
+            case "elsewhere":
+                write_document(document, tmp_path / name)
+                name = f"../../{name}"
+            case "changed":
+                write_document({"requests": ["req-0002"]}, work / name)
+            case "unkeyed":
+                # Who keeps the files but has no key can give a file any name but the right one.
+                digest = hashlib.sha256(canonical_json(["req-0001", document])).hexdigest()
+                name = f"req-0001-{digest[:32]}.json"
+                write_document(document, work / name)
+            case "another's":
+                asked = "req-0002"
+            case "approved anew":
+                store.advance_request(asked, RequestStatus.APPROVED, {})
+        with pytest.raises(StateError, match="nothing is published"):
+            read_result(front, asked, name)
+
+
+def test_a_result_survives_a_rotation_of_the_key(settings: Settings) -> None:
+    document: dict[str, Any] = {"requests": ["req-0001"]}
+    key = Key.load(settings.key)
+    with Store.open(settings.ledger, key=key) as store:
+        front = Front(store, settings)
+        approve(front, "Ana Soler")
+        name = write_result(front, "req-0001", document)
+        rotated = SimpleNamespace(key=key.next(), request=store.request)
+        later: Any = SimpleNamespace(store=rotated, settings=settings)
+        assert read_result(later, "req-0001", name) == document

@@ -23,9 +23,8 @@ import pytest
 
 from olvido.accounts import Accounts
 from olvido.cli import run
-from olvido.documents import write_document
 from olvido.errors import InputError, StateError
-from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.lineage import Holding
@@ -33,7 +32,7 @@ from olvido.ledger.store import Store, engine, schema
 from olvido.requests import desk
 from olvido.requests.desk import Front, receive
 from olvido.requests.workflow import Order, Worker, waiting
-from olvido.requests.workflow.forgetting import WORK
+from olvido.requests.workflow.forgetting import WORK, write_result
 from olvido.requests.workflow.order import heir
 from olvido.settings import Settings
 
@@ -358,9 +357,8 @@ def nothing_done(settings: Settings, identifier: str, together: list[str]) -> st
     """Write what a forgetting that changed no model would have, under the name it would have."""
     document = {"requests": together, "model": None, "uses": [], "method": None}
     document |= {"verdicts": [], "documents": {one: {} for one in together}}
-    name = f"{identifier}-{Digest.of(canonical_json(document)).hex[:16]}.json"
-    write_document(document, settings.workspace / WORK / name)
-    return name
+    with opened(settings) as store:
+        return write_result(Front(store, settings), identifier, document)
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> None:

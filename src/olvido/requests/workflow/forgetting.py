@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from olvido.documents import finite, read_document, write_document
 from olvido.errors import OlvidoError, StateError
 from olvido.files import locked, make_folder
-from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.digests import canonical_json
+from olvido.ledger.facts import RequestStatus
+from olvido.requests.desk import Office
 from olvido.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,31 +90,45 @@ def forget(settings: Settings, identifier: str) -> str:
                 raise
             # Not for another's sake does a request go unanswered.
             ready = prepared(identifier)
-    document = finite(ready.to_dict())
-    name = _named(identifier, document)
-    write_document(document, settings.workspace / WORK / name)
+        return write_result(workspace, identifier, finite(ready.to_dict()))
+
+
+def write_result(office: Office, identifier: str, document: Mapping[str, Any]) -> str:
+    """Write down what is to be published for a request; returns the file's name.
+
+    The name proves that whoever wrote it held the ledger's key, and for which approval it did:
+    files and the workflow's tables are in the hands of whoever keeps them.
+    """
+    name = _names(office, identifier, document)[-1]
+    write_document(document, office.settings.workspace / WORK / name)
     return name
 
 
-def read_result(settings: Settings, identifier: str, name: str) -> dict[str, Any]:
-    """What `forget` wrote for a request.
+def read_result(office: Office, identifier: str, name: str) -> dict[str, Any]:
+    """What was written for a request's last approval.
 
     Raises:
         InputError: it cannot be read.
         StateError: it is not what was written, or was written for something else.
     """
     # The name alone: a path in the workflow's tables leads nowhere else.
-    document = read_document(settings.workspace / WORK / Path(name).name)
-    if _named(identifier, document) != name:
+    document = read_document(office.settings.workspace / WORK / Path(name).name)
+    if name not in _names(office, identifier, document):
         raise StateError(
-            f"the result {name!r} is not what was written for request {identifier}: nothing is "
-            "published. Cancel and resume the request, and approve its plan again"
+            f"the result {name!r} is not what was written for request {identifier} as it was last "
+            "approved: nothing is published. Cancel and resume the request, and approve its plan "
+            "again"
         )
     return document
 
 
-def _named(identifier: str, document: Mapping[str, Any]) -> str:
-    return f"{identifier}-{Digest.of(canonical_json(document)).hex[:16]}.json"
+def _names(office: Office, identifier: str, document: Mapping[str, Any]) -> list[str]:
+    """What a result is called under each version of the key, the present one last."""
+    steps = office.store.request(identifier).history
+    approved = [step.at.isoformat() for step in steps if step.status is RequestStatus.APPROVED]
+    message = canonical_json([identifier, approved, document])
+    made = office.store.key.ever_derived(b"result", message)
+    return [f"{identifier}-{mac.hex()[:32]}.json" for mac in made]
 
 
 def _together(workspace: Workspace, identifier: str, order: Order, model: str) -> tuple[str, ...]:

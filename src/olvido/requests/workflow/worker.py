@@ -192,8 +192,9 @@ class Worker:
             with self._store() as store:
                 conclude(Front(store, self.settings), identifier)
             return [identifier]
-        prepared = Prepared.from_dict(read_result(self.settings, identifier, result))
         with self._store() as store:
+            front = Front(store, self.settings)
+            prepared = Prepared.from_dict(read_result(front, identifier, result))
             asked = [store.request(one) for one in prepared.requests]
             off = [r.id for r in asked if r.status is _S.CANCELLED and r.id != identifier]
             if off and not any(r.status in (_S.AUDITED, _S.PUBLISHED) for r in asked):
@@ -201,7 +202,7 @@ class Worker:
             # What was being published already goes on, without whoever was called off since.
             left = tuple(one for one in prepared.requests if one not in off)
             prepared = replace(prepared, requests=left)
-            publish(Front(store, self.settings), prepared)
+            publish(front, prepared)
         return list(prepared.requests)
 
     def _closed(self, identifier: str) -> None:
