@@ -64,6 +64,10 @@ EDITS: dict[str, Callable[[Path], None]] = {
     "attention": _edit("config.json", attn_implementation="eager", sliding_window=1),
     "adapter": lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"x"),
     "adapter configuration": _edit("adapter_config.json", r=4),
+    "a member that is called as one that was left out": _edit("config.json", rope={"base": 7}),
+    "a word that is called so": _edit("vocab.json", base=1, digest=0),
+    "words that are called so": _edit("vocab.json", name_or_path=3, seconds=2),
+    "a record that is called so": _edit("olvido.json", strangers={"base": 1.0}),
     "code": _edit("config.json", auto_map={"AutoModelForCausalLM": "other.Model"}),
     "a file of code": lambda folder: (folder / "other.py").write_text("pass"),
     "chat template": lambda folder: (folder / "chat_template.jinja").write_text("{{ 'no' }}"),
@@ -89,6 +93,23 @@ def test_what_decides_nothing_does_not(model: Path) -> None:
     config = dict(reversed(config.items())) | {"_name_or_path": "/x", "transformers_version": "9"}
     (model / "config.json").write_text(json.dumps(config, indent=7))
     assert function_digest(model) == before
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "config.json", "olvido.json"])
+def test_a_name_that_stands_twice_is_refused(model: Path, name: str) -> None:
+    """One reader takes the first and another the last: there is no one function to digest."""
+    (model / name).write_text('{"word": 1, "word": 2}')
+    with pytest.raises(InputError, match="twice"):
+        function_digest(model)
+
+
+def test_where_an_inner_configuration_came_from_decides_nothing(model: Path) -> None:
+    _edit("config.json", text_config={"layers": 2, "_name_or_path": "/here"})(model)
+    before = function_digest(model)
+    _edit("config.json", text_config={"layers": 2, "_name_or_path": "/there"})(model)
+    assert function_digest(model) == before
+    _edit("config.json", text_config={"layers": 3, "_name_or_path": "/here"})(model)
+    assert function_digest(model) != before
 
 
 def test_a_copy_that_is_saved_again_keeps_it(model: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,12 @@ _BESIDE = re.compile(
 )
 """Files that decide nothing beyond the weights' digest, or lie in its training's past."""
 _NOTE = "olvido.json"
-_VOLATILE = frozenset(
-    {
-        *("_name_or_path", "name_or_path", "transformers_version", "is_local", "local_files_only"),
-        *("digest", "base", "seconds", "setup"),
-    }
+_PATHS = frozenset(
+    {"_name_or_path", "name_or_path", "transformers_version", "is_local", "local_files_only"}
 )
-"""Members of JSON files that are paths, times, or follow from the rest."""
+"""Members at the top of a configuration that say where it came from."""
+_INNER = "_config"
+"""How a member of a configuration that is one itself is called at its end."""
 
 
 def function_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
@@ -63,8 +62,8 @@ def function_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
 
     Configuration, generation configuration, tokenizer, chat template, adapters, code, routes, and
     what its training left (`olvido.json`): each file that is not known to decide nothing, by name
-    and content. JSON counts in its canonical form, without paths and times, so that a model keeps
-    its digest through `save_pretrained`.
+    and content. JSON counts in its canonical form, a configuration without the paths at its top, so
+    that a model keeps its digest through `save_pretrained`.
 
     Args:
         folder: the model's.
@@ -94,10 +93,18 @@ def decides(name: str) -> bool:
 
 
 def trace_digest(path: Path) -> str:
-    """The digest of what a training left: of the file, or the one that an export's file names."""
+    """The digest of what a training left: of the file, or the one that an export's file names.
+
+    What it began with is told by that one's own digest, and the seconds it took decide nothing.
+    """
     note = _json(path)
-    if isinstance(note, dict) and note.keys() == {"exported"}:
-        return str(note["exported"])
+    if isinstance(note, dict):
+        if note.keys() == {"exported"}:
+            return str(note["exported"])
+        note = _without(note, {"base", "digest"})
+        if isinstance(runs := note.get("runs"), dict):
+            untimed = {"seconds", "setup"}
+            note["runs"] = {name: _without(run, untimed) for name, run in runs.items()}
     return f"sha256:{hashlib.sha256(_canonical(note)).hexdigest()}"
 
 
@@ -107,21 +114,41 @@ def export_note(trace: str) -> str:
 
 
 def _content(path: Path) -> bytes:
-    return _canonical(_json(path)) if path.suffix == ".json" else path.read_bytes()
+    if path.suffix != ".json":
+        return path.read_bytes()
+    return _canonical(_unplaced(_json(path)))
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        return json.loads(path.read_text("utf-8"), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} holds no JSON ({error}): restore it") from error
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Whoever reads a name that stands twice takes one of the two, and nobody says which."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
 def _canonical(value: Any) -> bytes:
-    return json.dumps(_lasting(value), sort_keys=True).encode()
+    return json.dumps(value, sort_keys=True).encode()
 
 
-def _lasting(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lasting(inside) for key, inside in value.items() if key not in _VOLATILE}
-    return [_lasting(inside) for inside in value] if isinstance(value, list) else value
+def _unplaced(value: Any) -> Any:
+    """A configuration without where it came from; what else bears such a name counts."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _unplaced(inside) if key.endswith(_INNER) else inside
+        for key, inside in _without(value, _PATHS).items()
+    }
+
+
+def _without(value: Any, names: Collection[str]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: inside for key, inside in value.items() if key not in names}
