@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from olvido.artifacts import remove_model
 from olvido.demo.residents import Row, make_town
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.learners import Recipe, StepLog
@@ -184,10 +185,44 @@ def test_no_training_is_entered_that_learned_what_is_buried(workspace: Workspace
     assert entered(2, Use(dataset=north, excluded=out)) != old
     forgot = Use(dataset=north, forgotten=out, guarantee=Guarantee.EXACT)
     assert entered(3, forgot, parent=old, method="retrain") != old
+    # Nor what was made of one that holds it, however far back; of one that forgot it, yes.
+    with pytest.raises(Overtaken, match=f"{old}, with which the training began, holds 1 "):
+        entered(4, Use(dataset=south), parent=old)
+    retrained = entered(3, forgot, parent=old, method="retrain")
+    assert entered(6, Use(dataset=south), parent=retrained) != retrained
     store.bury_model(old, "erased")
     with pytest.raises(Overtaken, match="is gone by now"):
         entered(4, Use(dataset=south), parent=old)
-    assert len(store.models()) == 3
+    # The same training, ended once more, does not bring it back.
+    with pytest.raises(Overtaken, match=f"{old} is gone by now"):
+        entered(0, Use(dataset=north))
+    assert len(store.models()) == 4
+
+
+def test_the_same_training_again_brings_no_erased_model_back(
+    workspace: Workspace, base: str
+) -> None:
+    first = workspace.learn(["north"], model=base, recipe=SHORT)
+
+    def watch(*_: object) -> None:
+        if workspace.store.model(first.id).tombstone is None:
+            workspace.store.bury_model(first.id, "erased")
+            remove_model(workspace.settings.models / first.path)
+
+    with pytest.raises(Overtaken, match="is gone by now"):
+        workspace.learn(["north"], model=base, recipe=SHORT, watch=watch)
+    assert folders(workspace) == []
+
+
+def test_no_training_begins_with_a_model_that_holds_what_is_buried(
+    workspace: Workspace, base: str
+) -> None:
+    first = workspace.learn(["north"], model=base, recipe=SHORT)
+    workspace.store.tombstone([people()[0]["id"]], "erasure", dataset="north")
+    steps: list[object] = []
+    with pytest.raises(StateError, match="begin with a model that forgot"):
+        workspace.learn(["south"], model=first.id, recipe=SHORT, watch=lambda *a: steps.append(a))
+    assert not steps
 
 
 def test_a_fine_tuned_model_knows_its_parent(workspace: Workspace, base: str) -> None:

@@ -124,6 +124,7 @@ class Workspace:
         Raises:
             UnknownName: no such dataset, model, learner or option, or no such record to leave out.
             InputError: two datasets share a record id, or nothing is left to train on.
+            StateError: the model to start from holds records that were to be forgotten.
             Overtaken: a record was buried while it was learned; what came of it is removed.
         """
         seed = self.settings.seed if seed is None else seed
@@ -140,6 +141,7 @@ class Workspace:
             (e for d in used for e in self.rows(d, exclude=left_out[d.id])), "the datasets together"
         )
         base, parents = self._base(model, seed)
+        self._refuse_holding(parents)
         task = Language(base.tokenizer, chat=chat)
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, task.chat, recipe.to_dict(), seed, learner, options]
@@ -311,6 +313,15 @@ class Workspace:
             return gone
         wanted = self.store.stored_ids(dataset.id, ids)
         return gone | frozenset(wanted) & {record.id for record in self.store.records(dataset.id)}
+
+    def _refuse_holding(self, models: Sequence[str]) -> None:
+        """What was to be forgotten would be in everything that is made of a model that holds it."""
+        for state in self.store.lineage_of_buried().models:
+            if state.model.id in models and state.held:
+                raise StateError(
+                    f"model {state.model.id} holds {len(state.held)} records that were to be "
+                    "forgotten: begin with a model that forgot them"
+                )
 
     def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())

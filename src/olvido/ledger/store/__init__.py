@@ -317,12 +317,16 @@ class Store(Answering):
         """Add a model with what it used. Adding the same model again changes nothing.
 
         Raises UnknownName for a parent, dataset or record that the ledger does not know, and
-        Overtaken for a training that learned what is buried by now.
+        Overtaken for a training that learned what is buried by now, itself or in a model that it
+        began with, and for a model that is gone.
         """
         with self._write() as change:
-            if models.add(change, model, uses):
+            fresh = models.add(change, model, uses)
+            models.refuse_gone(change.connection, model)
+            if fresh:
                 if model.method is None:
-                    models.refuse_buried(change.connection, model, uses)
+                    buried = datasets.tombstoned_records(change.connection)
+                    models.refuse_holding(model, self._lineage(change.connection, buried))
                 detail = {
                     "id": model.id,
                     "digest": str(model.digest),

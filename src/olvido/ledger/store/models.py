@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,8 +14,9 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 from olvido.errors import InputError, Overtaken, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
 from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, UseBrief
+from olvido.ledger.lineage import Lineage
 from olvido.ledger.store import schema
-from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks, records_of_dataset
+from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
 
 if TYPE_CHECKING:
     from olvido.ledger.store.changing import Change
@@ -65,25 +67,47 @@ def add(change: Change, model: Model, uses: Sequence[Use]) -> bool:
     return True
 
 
-def refuse_buried(connection: Connection, model: Model, uses: Sequence[Use]) -> None:
-    """Raises Overtaken where a training learned records that carry a tombstone by now.
+def refuse_gone(connection: Connection, model: Model) -> None:
+    """Raises Overtaken where a model is gone by now, or a training began with one that is.
 
-    Or began with a model that is gone: what it was to be rid of is in what came of it.
+    What that was to be rid of is in what came of it.
     """
-    for parent in model.parents:
-        if find_model(connection, parent).tombstone is not None:
+    known = {found.id: found for found in every(connection)}
+    if known[model.id].tombstone is not None:
+        raise Overtaken(
+            f"model {model.id} is gone by now, and what was made is the same once more: it was not "
+            "entered"
+        )
+    for parent in model.parents if model.method is None else ():
+        if known[parent].tombstone is not None:
             raise Overtaken(
                 f"model {parent}, with which the training began, is gone by now: what came of it "
                 "was not entered"
             )
-    for use in uses:
-        dataset = find(connection, use.dataset, None)
-        buried = {r.id for r in records_of_dataset(connection, dataset, tombstoned=True)}
-        if learned := buried - use.excluded:
+
+
+def refuse_holding(model: Model, buried: Lineage) -> None:
+    """Raises Overtaken where a model holds records that carry a tombstone by now.
+
+    Args:
+        model: that was trained, or that a training would begin with.
+        buried: the lineage of all such records.
+    """
+    held = {state.model.id: state.held for state in buried.models}
+    for parent in model.parents:
+        if held.get(parent):
             raise Overtaken(
-                f"{len(learned)} records of dataset {dataset.name} were to be forgotten while a "
-                "model learned them, and it was not entered: train it again"
+                f"model {parent}, with which the training began, holds {len(held[parent])} records "
+                "that were to be forgotten, and what came of it was not entered: begin with a "
+                "model that forgot them"
             )
+    names = {dataset.id: dataset.name for dataset in buried.datasets}
+    learned = Counter(record.dataset for record in held.get(model.id, ()))
+    for dataset, count in learned.items():
+        raise Overtaken(
+            f"{count} records of dataset {names[dataset]} were to be forgotten while a model "
+            "learned them, and it was not entered: train it again"
+        )
 
 
 def _same_again(connection: Connection, model: Model, uses: Sequence[Use]) -> None:
