@@ -60,6 +60,7 @@ SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "samnpo 0.02": ("samnpo", {**THERE, "radius": 0.02}),
     "samnpo 0.05": ("samnpo", {**THERE, "radius": 0.05}),
     "samnpo 0.10": ("samnpo", {**THERE, "radius": 0.1}),
+    "samnpo 0.20": ("samnpo", {**THERE, "radius": 0.2}),
 }
 """What might be tried first, on the towns to tune on: passes at the most, and radius."""
 
