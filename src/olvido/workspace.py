@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import torch
 
-from olvido.artifacts import remove_model
+from olvido.artifacts import owned, remove_model
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.learners import (
     Placement,
@@ -29,7 +29,7 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Dataset, Model, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
-from olvido.ledger.serving import PREVIOUS, SERVING, serve
+from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
 from olvido.processes import from_main
@@ -302,6 +302,7 @@ class Workspace:
         if not folder.exists():
             fill = partial(write_trace, trained.trace, base=base, seed=seed)
             save(trained.model, tokenizer, folder, fill=fill)
+            enter_files(self.store, fact.id, owned(folder))
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
     def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:

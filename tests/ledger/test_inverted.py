@@ -20,7 +20,7 @@ from olvido.ledger import inverted
 from olvido.ledger.copies import ALIKE, runs
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
-from olvido.ledger.inverted import Inverted, drop_index, index_path, near_copies
+from olvido.ledger.inverted import Inverted, drop_index, index_path, is_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows, text_of
 from olvido.ledger.store import Store
 
@@ -131,6 +131,29 @@ def test_an_index_is_made_once_and_again_when_its_rows_change(
     drop_index(tmp_path, dataset.file)
     assert not index_path(tmp_path, dataset.file).exists()
     assert {p.name for p in tmp_path.glob(".*")} == set()
+
+
+@pytest.mark.parametrize("change", ["nothing", "a note", "floats", "order", "places", "gone"])
+def test_an_index_is_known_by_all_that_it_is(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(inverted, "KEPT_FROM", 1)
+    rows = [{"id": "a", "text": SAID}, {"id": "b", "text": NEARLY}]
+    file = import_rows(store, tmp_path, rows, name="mine").dataset.file
+    index = Inverted.of(tmp_path, file, store.key)
+    folder = index_path(tmp_path, file)
+    if change == "a note":
+        about = (folder / "about.json").read_text()
+        (folder / "about.json").write_text(about.replace("{", '{"note": "Ana Soler",', 1))
+    elif change == "floats":
+        np.save(folder / "runs.npy", np.random.default_rng(0).random(len(index.runs)))
+    elif change == "order":
+        np.save(folder / "runs.npy", np.array(index.runs)[::-1])
+    elif change == "places":
+        np.save(folder / "places.npy", np.array(index.places) + 7)
+    elif change == "gone":
+        (folder / "ends.npy").unlink()
+    assert is_index(tmp_path, file) is (change == "nothing")
 
 
 def test_runs_are_those_of_the_text_whatever_stands_around_it() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from olvido.errors import DigestMismatch, StateError, UnknownName
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.importing import import_rows
-from olvido.ledger.rows import COLUMNS, canonical_row, load_rows
+from olvido.ledger.rows import COLUMNS, canonical_row, holds_rows_alone, load_rows
 from olvido.ledger.store import Store
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -79,3 +79,28 @@ def test_missing_or_damaged_files_say_so(store: Store, data: Path) -> None:
     (data / dataset.file).unlink()
     with pytest.raises(StateError, match="missing"):
         load_rows(store, data, dataset)
+
+
+@pytest.mark.parametrize(
+    "change", ["nothing", "a note", "a field", "a column", "bytes", "a writer"]
+)
+def test_a_file_of_rows_holds_nothing_beside_them(store: Store, data: Path, change: str) -> None:
+    fact = import_rows(store, data, ROWS, name="people").dataset
+    path = data / fact.file
+    table = pq.read_table(path)
+    if change == "a note":
+        pq.write_table(table.replace_schema_metadata({"note": "Ana Soler"}), path)
+    elif change == "a field":
+        schema = table.schema
+        field = schema.field("text").with_metadata({"by": "Ana Soler"})
+        pq.write_table(table.cast(schema.set(schema.get_field_index("text"), field)), path)
+    elif change == "a column":
+        pq.write_table(table.append_column("more", pa.array(["Ana"] * len(table))), path)
+    elif change == "bytes":
+        # Before the footer, whose columns lie where they lay.
+        raw = path.read_bytes()
+        end = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+        path.write_bytes(raw[:end] + b"Ana Soler" + raw[end:])
+    elif change == "a writer":
+        path.write_bytes(path.read_bytes().replace(b"parquet-cpp-arrow", b"Ana Soler 1234567"))
+    assert holds_rows_alone(path) is (change == "nothing")

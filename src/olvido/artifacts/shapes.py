@@ -183,7 +183,8 @@ def _document(path: Path, suffix: str = ".json") -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The digest of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -218,7 +219,7 @@ def is_checkpoint(path: Path) -> bool:
     named = CHECKPOINT.fullmatch(path.name)
     if named is None or path.is_symlink() or not path.is_file():
         return False
-    return _sha256(path) == named[2]
+    return sha256(path) == named[2]
 
 
 def is_activations(path: Path) -> bool:
@@ -250,7 +251,7 @@ def _scored(path: Path) -> bool:
         return False
     if path.name.endswith((".npz.unreadable", ".json.unreadable")):
         return True
-    return path.suffix in (".npz", ".json") and _sha256(path)[:32] == path.stem
+    return path.suffix in (".npz", ".json") and sha256(path)[:32] == path.stem
 
 
 def is_training(path: Path) -> bool:
@@ -273,7 +274,7 @@ def curvature_parts(path: Path) -> Iterator[Path]:
     for name, digest in digests.items():
         part = path / name
         plain = part.parent == path and not part.is_symlink() and part.is_file()
-        if plain and _sha256(part) == digest:
+        if plain and sha256(part) == digest:
             yield part
     yield path / "index.json"
 

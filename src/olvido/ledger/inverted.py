@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from olvido.artifacts import remove
 from olvido.documents import read_document, write_document
-from olvido.errors import InputError
+from olvido.errors import InputError, StateError
 from olvido.files import new_file
 from olvido.ledger.copies import ALIKE, LEAST, WORDS, Copy, words
 from olvido.ledger.identity import Key
@@ -39,6 +40,7 @@ KEPT_FROM = 10_000
 _TOGETHER = 20_000
 _ABOUT = "about.json"
 _ARRAYS = ("runs", "ends", "places")
+_HEX = re.compile(r"(sha256:)?[0-9a-f]{64}")
 # Odd numbers of splitmix64 (Steele, Lea and Flood 2014).
 _ODD, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
@@ -112,6 +114,28 @@ def index_parts(data: Path, file: str) -> tuple[Path, ...]:
     """The files of an index, so far as they are there; without the first one it is none."""
     names = (_ABOUT, *(f"{name}.npy" for name in _ARRAYS))
     return tuple(path for name in names if (path := index_path(data, file) / name).is_file())
+
+
+def is_index(data: Path, file: str) -> bool:
+    """Whether what lies where the index of a dataset's file would is one, and nothing else."""
+    folder = index_path(data, file)
+    try:
+        about = read_document(folder / _ABOUT)
+        runs, ends, places = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in _ARRAYS)
+        rows = rows_in(data / file)
+    except (InputError, StateError, OSError, ValueError, EOFError):
+        return False
+    kept = [about.get("footer"), about.get("key")]
+    return (
+        about.keys() == {"footer", "key", "rows"}
+        and about["rows"] == rows
+        and all(isinstance(said, str) and _HEX.fullmatch(said) for said in kept)
+        and [a.dtype for a in (runs, ends, places)] == [np.uint64, np.uint64, np.uint32]
+        and all(a.ndim == 1 for a in (runs, ends, places))
+        and len(ends) == len(runs) + 1
+        and bool(ends[0] == 0 and ends[-1] == len(places) and (ends[1:] > ends[:-1]).all())
+        and bool((runs[1:] > runs[:-1]).all() and (places < rows).all())
+    )
 
 
 def drop_index(data: Path, file: str) -> None:

@@ -59,6 +59,7 @@ _SCHEMA = pa.schema(
 _REPEATED = ["subjects.list.element", "source", "licence", "consent", "collected_at"]
 BATCH = 5_000
 """Rows that are written to a file and read from it together."""
+_WRITER = re.compile(r"parquet-cpp-arrow version [0-9.]+$")
 _FINISHED = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
@@ -225,6 +226,34 @@ def rows_in(path: Path) -> int:
     """How many stored rows a file has. Raises StateError if unreadable."""
     with _opened(path) as file:
         return int(file.metadata.num_rows)
+
+
+def holds_rows_alone(path: Path) -> bool:
+    """Whether a file has rows as they are stored and nothing beside them: no note, no other bytes.
+
+    What the rows say is told by their Merkle root.
+    """
+    try:
+        with _opened(path) as file:
+            about, schema = file.metadata, file.schema_arrow
+    except StateError:
+        return False
+    groups = (about.row_group(number) for number in range(about.num_row_groups))
+    columns = [group.column(number) for group in groups for number in range(about.num_columns)]
+    packed = sum(column.total_compressed_size for column in columns)
+    # Before and behind the columns stand the mark, and behind all the footer's length.
+    rest = path.stat().st_size - packed - about.serialized_size - 12
+    fields = (
+        *schema,
+        *(field.type.value_field for field in schema if pa.types.is_list(field.type)),
+    )
+    return (
+        rest == 0
+        and set(about.metadata or {}) <= {b"ARROW:schema"}
+        and bool(_WRITER.match(about.created_by or ""))
+        and bool(schema.equals(_SCHEMA))
+        and not any(said.metadata for said in (schema, *fields))
+    )
 
 
 def footer_digest(path: Path) -> str:

@@ -5,15 +5,19 @@ That is switched in one step, and never back to one from before an erasure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from olvido.artifacts.shapes import sha256
 from olvido.errors import StateError
 from olvido.ledger.facts import Model, Use
 from olvido.ledger.store import Store
 
 SERVING, PREVIOUS = "serving", "previous"
+ENTERED = "model-files"
+"""What the log calls the digests of the files with which a model was entered."""
 
 
 def publish(store: Store, fact: Model, uses: Sequence[Use]) -> Model:
@@ -41,6 +45,23 @@ def serve(store: Store, ref: str) -> Model:
             )
     named = {SERVING: model.id} if before is None else {PREVIOUS: before, SERVING: model.id}
     return store.set_aliases(named)[-1]
+
+
+def enter_files(store: Store, model: str, files: Iterable[Path]) -> None:
+    """Keep SHA-256 of files that a writer has just put into a model's folder, and no name of them.
+
+    By it is known afterwards which files there are still as they were written.
+    """
+    store.note(ENTERED, {"model": model, "files": sorted({sha256(path) for path in files})})
+
+
+def files_entered(store: Store) -> Mapping[str, frozenset[str]]:
+    """The digests of the files that writers put into each model's folder, by the model's id."""
+    found: dict[str, frozenset[str]] = {}
+    for event in store.events(ENTERED):
+        model = event.detail["model"]
+        found[model] = found.get(model, frozenset()) | frozenset(event.detail["files"])
+    return found
 
 
 def in_brief(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:

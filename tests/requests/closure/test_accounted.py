@@ -11,16 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.requests.closure.test_weights import State, put
 from tests.requests.closure.towns import HERS, Town, tensors
 
+from olvido.artifacts import owned
 from olvido.artifacts.shapes import CARDED
-from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Model
-from olvido.models import function_digest, weights_digest
+from olvido.ledger.inverted import index_path
+from olvido.ledger.serving import enter_files, files_entered
 from olvido.requests.closure.accounted import accounted
 
 RECORD = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
@@ -44,8 +45,17 @@ PLANTED: dict[str, Callable[[Path, State], None]] = {
     "a vocabulary": lambda f, _: _said(f / "vocab.txt", RECORD),
     "tokens": lambda f, _: _said(f / "added_tokens.json", json.dumps({RECORD: 1})),
     "a path": lambda f, _: _said(f / "config.json", json.dumps({"_name_or_path": RECORD})),
+    "a note beside the weights": lambda f, _: _noted(f / "model.safetensors"),
+    "a member": lambda f, _: _said(f / "tokenizer.json", json.dumps({"base": {"text": RECORD}})),
+    "a word that stands twice": lambda f, _: _said(
+        f / "vocab.json", f'{{"a": {json.dumps(RECORD)}, "a": 1}}'
+    ),
     "a card": lambda f, _: _said(f / "README.md", f"{CARDED}\n{RECORD}"),
 }
+
+
+def _noted(path: Path) -> None:
+    save_file(load_file(path), path, metadata={"note": RECORD})
 
 
 def _said(path: Path, text: str) -> None:
@@ -78,36 +88,90 @@ def test_a_checkpoint_of_what_is_to_go_is_told_beside_a_model_that_never_learned
         shutil.rmtree(home / "checkpoints")
 
 
-def test_shards_ensembles_and_vocabularies_that_were_entered_are_accounted_for(
-    tmp_path: Path,
+def _activations(folder: Path, state: State, **about: str) -> None:
+    names = ("origin", "layer", "digest", "contents")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    said = dict.fromkeys(names, "x") | {"ids": "[]"} | about
+    save_file(state, folder / "checkpoints" / "activations.safetensors", metadata=said)
+
+
+def _step(folder: Path, content: bytes) -> None:
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    name = f"step-000000007-{hashlib.sha256(content).hexdigest()}.pt"
+    (folder / "checkpoints" / name).write_bytes(content)
+
+
+def _near(state: State) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({n: t + 1e-3 for n, t in state.items()}, buffer)
+    return buffer.getvalue()
+
+
+KEPT: dict[str, Callable[[Path, State], None]] = {
+    "as in mid-training": lambda f, old: _step(f, _near(old)),
+    "a text": lambda f, _: _step(f, RECORD.encode()),
+    "weights in a cache": lambda f, old: _activations(f, {n: t * 2 for n, t in old.items()}),
+    "a record in a cache": lambda f, _: _activations(f, {"0": torch.zeros(2)}, origin=RECORD),
+}
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_what_a_training_kept_is_excused_only_as_the_ledger_entered_it(
+    town: Town, kept: str
 ) -> None:
-    """By the two digests together; a byte more, and no file is."""
-    parts = [dict(tensors(seed).state_dict()) for seed in (4, 5)]
-    home = tmp_path / "sharded"
-    first = {"0.weight": parts[0].pop("0.weight")}
-    put(home / "model-00001-of-00002.safetensors", save_file, first)
-    put(home / "model-00002-of-00002.safetensors", save_file, parts[0])
-    places = dict.fromkeys(first, "model-00001-of-00002.safetensors")
-    places |= dict.fromkeys(parts[0], "model-00002-of-00002.safetensors")
-    _said(home / "model.safetensors.index.json", json.dumps({"weight_map": places}))
-    _said(home / "tokenizer.json", RECORD[:1].join('""'))
-    modules = [tensors(4), tensors(5)]
-    both = tmp_path / "both"
-    for name, module in zip(("member-000", "member-001"), modules, strict=True):
-        put(both / name / "model.safetensors", save_file, module.state_dict())
-    _said(both / "ensemble.json", json.dumps({"members": ["member-000", "member-001"]}))
-    joined = "|".join(map(weights_digest, modules))
-    digests = {home: weights_digest(modules[0]), both: str(Digest.of(joined.encode()))}
-    for folder, digest in digests.items():
-        function = Digest.from_str(function_digest(folder))
-        fact = Model(digest=Digest.from_str(digest), path="", learner="monolith", function=function)
-        found = {p.relative_to(folder).as_posix() for p in accounted(fact, folder)}
-        weights = set(folder.rglob("*.safetensors"))
-        names = {p.relative_to(folder).as_posix() for p in weights}
-        assert found == names | ({"tokenizer.json"} if folder == home else set())
-        put(sorted(weights)[0], save_file, {"0.weight": torch.rand(30, 8)})
-        _said(folder / "vocab.txt", "more")
-        assert accounted(fact, folder) == frozenset()
+    """Whatever it is called: by its bytes, or by being a clean model's weights."""
+    home, store = town.folder / "models" / "never", town.front.store
+    never = dict(town.weights["never"].state_dict())
+    _step(home, _near(never))
+    _activations(home, {"0": torch.rand(3, 2)})
+    (home / "vocab.txt").write_text("Ana Soler")
+    enter_files(store, town.models["never"].id, owned(home))
+    before = set(town.found())
+    assert not [item for item in before if "models/never" in item]
+    KEPT[kept](home, dict(town.weights["old"].state_dict()))
+    assert any(":models/never/checkpoints" in item for item in set(town.found()) - before)
+
+
+def test_a_record_that_was_in_a_file_before_it_was_entered_is_found(town: Town) -> None:
+    home = town.folder / "models" / "never"
+    weights = home / "model.safetensors"
+    save_file(dict(town.weights["never"].state_dict()), weights, metadata={"by": RECORD})
+    _said(home / "tokenizer.json", json.dumps({"added_tokens": [{"content": RECORD}]}))
+    enter_files(town.front.store, town.models["never"].id, owned(home))
+    items = {item for item in town.found() if ":models/never/" in item}
+    assert items == {"file:models/never/model.safetensors", "file:models/never/tokenizer.json"}
+
+
+def test_files_are_accounted_for_by_the_bytes_that_were_entered(town: Town) -> None:
+    never, store = town.models["never"], town.front.store
+    home = town.folder / "models" / "never"
+    _said(home / "vocab.txt", "ana")
+    _said(home / "tokenizer.json", "{}")
+    enter_files(store, never.id, [home / "vocab.txt"])
+    enter_files(store, never.id, owned(home))
+    entered = files_entered(store)[never.id]
+    names = {p.name for p in accounted(never, home, entered)}
+    # Short JSON says where things lie: it is looked into.
+    assert names == {"model.safetensors", "vocab.txt", "tokenizer.json"}
+    (home / "vocab.txt").write_text("ana ")
+    save_file(dict(tensors(2).state_dict()), home / "model.safetensors", metadata={"a": "b"})
+    assert {p.name for p in accounted(never, home, entered)} == {"tokenizer.json"}
+    assert accounted(never, home, frozenset()) == {}
+
+
+def test_what_lies_beside_the_rows_of_a_dataset_is_looked_into(town: Town) -> None:
+    data = town.front.settings.data
+    (file,) = data.glob("*.parquet")
+    assert not [item for item in town.found() if ":data/" in item]
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({"note": RECORD}), file)
+    index = index_path(data, file.name)
+    index.mkdir()
+    np.save(index / "runs.npy", town.weights["old"].state_dict()["0.weight"].numpy())
+    _said(index / "about.json", json.dumps({"note": RECORD}))
+    items = {item for item in town.found() if ":data/" in item}
+    kinds = (f"file:data/{file.name}", f"weights:data/{index.name}/runs.npy")
+    assert items == {*kinds, f"file:data/{index.name}/about.json"}
 
 
 def _q8(state: State, path: Path) -> None:
@@ -154,9 +218,30 @@ def _members(state: State, path: Path) -> None:
         archive.writestr("more", b"".join(t.numpy().tobytes() for t in state.values()))
 
 
+def _single(state: State, path: Path) -> None:
+    """All the numbers, each a tensor: it is the same throughout."""
+    numbers = [x for t in state.values() if t.ndim > 1 for x in t.reshape(-1)]
+    bias = {n: t for n, t in state.items() if t.ndim == 1}
+    save_file({f"n.{i}": x.reshape(1) for i, x in enumerate(numbers)} | bias, path)
+
+
+def _throughout(state: State, path: Path) -> None:
+    numbers = torch.cat([t.reshape(-1) for t in state.values() if t.ndim > 1])
+    bias = {n: t for n, t in state.items() if t.ndim == 1}
+    torch.save([bias, [torch.full((3,), float(x)) for x in numbers[:40]]], path)
+
+
+def _names(state: State, path: Path) -> None:
+    said = {t.numpy().tobytes().hex(): torch.zeros(1) for t in state.values() if t.ndim > 1}
+    save_file(said | {n: t for n, t in state.items() if t.ndim == 1}, path)
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
+        ("single.safetensors", _single),
+        ("throughout.pt", _throughout),
+        ("names.safetensors", _names),
         ("q8.gguf", _q8),
         ("void.npz", _void),
         ("lists.pt", _lists),

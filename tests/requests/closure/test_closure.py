@@ -22,7 +22,7 @@ import torch
 from safetensors.numpy import save_file
 
 from olvido.accounts import Accounts
-from olvido.artifacts import Who
+from olvido.artifacts import Who, owned
 from olvido.errors import BadRow, InputError, StateError, UnknownName
 from olvido.files import UNFINISHED
 from olvido.learners.modular.activations import Activations
@@ -31,7 +31,7 @@ from olvido.ledger.facts import Exit, Guarantee, Model, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import load_rows, stored_rows
-from olvido.ledger.serving import serve
+from olvido.ledger.serving import enter_files, serve
 from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.burial import bury, replay_tombstones, write_tombstones
@@ -168,6 +168,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plant(settings.models / "child" / "adapter_model.safetensors")
         checkpoint(settings.models / "new" / "checkpoints" / "run")
         _cached(settings.models / "new")
+        enter_files(store, new.id, owned(settings.models / "new"))
         checkpoint(settings.models / ".run-0123456789abcdef")
         note = {"kind": "Untraced", "base": CANARY, "seed": 0, "runs": {}, "digest": ""}
         plant(settings.models / "stranger" / "olvido.json", json.dumps(note))

@@ -1,4 +1,4 @@
-"""The files in a model's folder that the ledger's digests account for; a name accounts for none."""
+"""The files in a model's folder that the ledger accounts for, byte for byte; no name does."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from olvido.artifacts import NOTE, owned
-from olvido.artifacts.shapes import ACTIVATIONS, CHECKPOINT, is_activations, is_checkpoint
-from olvido.errors import InputError
+from olvido.artifacts import owned
+from olvido.artifacts.shapes import CHECKPOINT, is_checkpoint, sha256
 from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.ledger.lineage import Holding, Lineage
+from olvido.ledger.serving import files_entered
 from olvido.ledger.store import Store
 from olvido.requests.closure.weights import digest_of, weights_in
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
-"""JSON that holds words without their being said of anybody; any other is short, and looked into:
-the digest leaves some of its members out."""
+"""JSON that holds words without their being said of anybody; any other is short."""
 
 
 @dataclass(frozen=True)
@@ -29,42 +28,48 @@ class Accounts:
     """What the folders of the ledger's models hold that need not be looked into.
 
     Attributes:
-        files: by the model's id: all that is its own where it is an item with that, or else what
-            the ledger's digests account for.
-        checkpoints: among these, of models of which they are no item.
-        folders: of the models, by id.
+        own: files that are items with their model.
+        entered: by its path, SHA-256 of each other file that is as its model was entered.
+        weights: by the model's id, the files that are its weights: of one that holds the data, all.
+        checkpoints: among the entered, of models of which they are no item.
     """
 
-    files: Mapping[str, frozenset[Path]]
+    own: frozenset[Path]
+    entered: Mapping[Path, str]
+    weights: Mapping[str, tuple[Path, ...]]
     checkpoints: tuple[Path, ...]
-    folders: Mapping[str, Path]
 
     @classmethod
     def of(cls, office: Office, request: Request, lineage: Lineage | None) -> Self:
         """Those of a request; the lineage is None where a model is to be destroyed."""
         store = office.store
-        folders = {m.id: office.settings.models / m.path for m in store.models()}
         states = () if lineage is None else lineage.models
         whole = {s.model.id for s in states if s.holding is Holding.HOLDS}
         whole |= set() if lineage is not None else {m.id for m in condemned(store, request)}
-        told = whole | {s.model.id for s in states if s.holding is Holding.FORGOTTEN}
-        files = {
-            model.id: frozenset(owned(folders[model.id]))
-            if model.id in whole
-            else accounted(model, folders[model.id])
-            for model in store.models()
-        }
-        rest = (p for model, found in files.items() if model not in told for p in sorted(found))
-        return cls(files, tuple(p for p in rest if CHECKPOINT.fullmatch(p.name)), folders)
-
-    def weights(self, holding: Collection[str]) -> dict[str, tuple[Path, ...]]:
-        """The files that are a model's weights, by its id: of one that holds the data, all."""
-        return {
-            model: tuple(
-                p for p in weights_in(folder) if model in holding or p in self.files[model]
-            )
-            for model, folder in self.folders.items()
-        }
+        forgot = {s.model.id for s in states if s.holding is Holding.FORGOTTEN}
+        holding, digests = holding_of(store, request, lineage), files_entered(store)
+        own: set[Path] = set()
+        entered: dict[Path, str] = {}
+        weights: dict[str, tuple[Path, ...]] = {}
+        checkpoints: list[Path] = []
+        for model in store.models():
+            folder, known = office.settings.models / model.path, {}
+            if model.id in whole:
+                own |= frozenset(owned(folder))
+            else:
+                known = accounted(model, folder, digests.get(model.id, frozenset()))
+            kept = {p for p in owned(folder) if CHECKPOINT.fullmatch(p.name)}
+            if model.id in forgot:
+                own |= {path for path in kept if is_checkpoint(path)}
+            elif model.id not in whole:
+                checkpoints += sorted(kept & known.keys())
+            entered |= known
+            named = weights_in(folder)
+            if model.id not in holding:
+                same = named if known.keys() >= set(named) else _weights(model, folder)
+                named = tuple(path for path in named if path in same)
+            weights[model.id] = named
+        return cls(frozenset(own), entered, weights, tuple(checkpoints))
 
 
 def holding_of(store: Store, request: Request, lineage: Lineage | None) -> set[str]:
@@ -85,39 +90,39 @@ def holding_of(store: Store, request: Request, lineage: Lineage | None) -> set[s
     return gone
 
 
-def accounted(model: Model, folder: Path) -> frozenset[Path]:
-    """The files that are what the ledger entered, and so need not be looked into.
+def accounted(model: Model, folder: Path, entered: Collection[str]) -> dict[Path, str]:
+    """The files that have, byte for byte, what the ledger entered, each with its digest.
 
-    Weights are by the model's digest; vocabularies, adapters and step logs by that of its function;
-    checkpoints and activations by what they say of themselves. Nothing is left to a model that is
-    gone.
+    Nothing is left to a model that is gone, and short JSON is always looked into.
+
+    Args:
+        model: whose they are.
+        folder: its own.
+        entered: SHA-256 of the files with which it was entered, in hex.
     """
-    from olvido.models.digest import function_digest
+    if model.tombstone is not None or not entered:
+        return {}
+    files = {path: sha256(path) for path in owned(folder) if not _short(path)}
+    return {path: digest for path, digest in files.items() if digest in entered}
 
-    if model.tombstone is not None:
-        return frozenset()
-    own = frozenset(owned(folder))
-    found = {path for path in own if is_checkpoint(path)}
-    found |= {path for path in own if path.name == ACTIVATIONS and is_activations(path)}
+
+def _short(path: Path) -> bool:
+    return path.suffix == ".md" or (path.suffix == ".json" and path.name not in _VOCABULARIES)
+
+
+def _weights(model: Model, folder: Path) -> Collection[Path]:
+    """The files of weights, where their tensors are those of the model's digest."""
     try:
-        found |= _weights(model, folder)
-        if function_digest(folder, own) == str(model.function):
-            found |= _of_function(folder, own)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+        if not (folder / "ensemble.json").is_file():
+            files = _shards(folder)
+            return files if files and digest_of(sorted(files)) == str(model.digest) else ()
+        members = [_shards(folder / name) for name in _json(folder / "ensemble.json")["members"]]
+        joined = "|".join(str(digest_of(sorted(files))) for files in members)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # What cannot be read accounts for nothing: it is looked into, file by file.
-        pass
-    return frozenset(found) & own
-
-
-def _weights(model: Model, folder: Path) -> set[Path]:
-    """The files of weights, where they are those of the model's digest."""
-    if not (folder / "ensemble.json").is_file():
-        files = _shards(folder)
-        return files if files and digest_of(sorted(files)) == str(model.digest) else set()
-    members = [_shards(folder / name) for name in _json(folder / "ensemble.json")["members"]]
-    joined = "|".join(str(digest_of(sorted(files))) for files in members)
+        return ()
     fits = f"sha256:{hashlib.sha256(joined.encode()).hexdigest()}" == str(model.digest)
-    return set().union(*members) if fits else set()
+    return set().union(*members) if fits else ()
 
 
 def _shards(folder: Path) -> set[Path]:
@@ -128,28 +133,6 @@ def _shards(folder: Path) -> set[Path]:
     if not index.is_file():
         return set()
     return {folder / name for name in _json(index)["weight_map"].values()}
-
-
-def _of_function(folder: Path, own: frozenset[Path]) -> set[Path]:
-    """What the digest of a model's function is over, or what its note has the digests of."""
-    from olvido.models.digest import decides
-
-    note = _json(folder / NOTE) if (folder / NOTE).is_file() else {}
-    runs = note.get("runs", {})
-    found = set()
-    for path in own:
-        name = path.relative_to(folder).as_posix()
-        if decides(name) and (path.suffix != ".json" or path.name in _VOCABULARIES):
-            found.add(path)
-        elif name.startswith("logs/"):
-            packed = hashlib.sha256(path.read_bytes()).hexdigest()
-            found |= {path} if packed == runs[path.stem]["log"] else set()
-    # Modules stand on what their training began with.
-    begun = {note.get("origin"), *(run.get("origin") for run in runs.values())}
-    if (folder / "routed.json").is_file():
-        base = _shards(folder / "base")
-        found |= base if digest_of(sorted(base)) in begun else set()
-    return found
 
 
 def _json(path: Path) -> Any:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import Way, parts, recognised, remove
+from olvido.artifacts.shapes import sha256
 from olvido.errors import InputError, Parameter, StateError
 from olvido.files import write
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
+from olvido.ledger.serving import enter_files, files_entered
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import without
 from olvido.requests.closure.places import seen_at
@@ -159,9 +161,14 @@ def _activations(office: Office, request: Request, artefact: Artefact, ids: Any)
 
     assert artefact.path is not None
     gone = {i for some in ids.values() for i in some}
+    model = artefact.item.partition(":")[2]
+    known = files_entered(office.store).get(model, frozenset())
     for path in parts(artefact.path, artefact.kind):
         if cached_ids(path) & gone:
+            ours = sha256(path) in known
             Activations.load(path).without(gone).save(path)
+            if ours:
+                enter_files(office.store, model, [path])
     return "the records' activations removed"
 
 

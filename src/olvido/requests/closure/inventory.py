@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from olvido.artifacts import KINDS, Who, owned, parts, recognised
+from olvido.artifacts import KINDS, Who, header, owned, parts, recognised
 from olvido.artifacts.shapes import ACTIVATIONS
 from olvido.errors import InputError
 from olvido.files import being_written
 from olvido.ledger.copies import Copy
 from olvido.ledger.facts import Request, RequestKind
-from olvido.ledger.inverted import index_parts, index_path, near_copies
+from olvido.ledger.inverted import index_parts, index_path, is_index, near_copies
 from olvido.ledger.lineage import Holding, Lineage
-from olvido.ledger.rows import stored_rows, unpacked
+from olvido.ledger.rows import holds_rows_alone, stored_rows, unpacked
 from olvido.requests.closure.accounted import Accounts, holding_of
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
@@ -245,8 +245,11 @@ class _Search:
         own = [settings.key]
         own += [ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm")]
         for dataset in store.datasets():
-            own += [settings.data / dataset.file, *index_parts(settings.data, dataset.file)]
-        own += [path for files in self._accounted.files.values() for path in files]
+            if holds_rows_alone(settings.data / dataset.file):
+                own.append(settings.data / dataset.file)
+            if is_index(settings.data, dataset.file):
+                own += index_parts(settings.data, dataset.file)
+        own += self._accounted.own
         for folder in self._copied:
             own += owned(folder)
         return frozenset(path.resolve() for path in own)
@@ -294,6 +297,8 @@ class _Search:
         for path in inner:
             if path.is_symlink():
                 yield from self._link(path)
+            elif path in self._entered:
+                yield from self._as_entered(path)
             elif path in self._known or path in own:
                 continue
             elif path not in self._homes and (kind := recognised(path)) is not None:
@@ -301,6 +306,8 @@ class _Search:
                     # Nobody takes it away from whoever writes: it is open until they are done.
                     item = self._item(kind.name, path, "is being written now: look again later")
                     yield replace(item, path=None, seen=None)
+                    continue
+                if path.is_file() and self._is_clean(path):
                     continue
                 yield self._item(kind.name, path, kind.says)
                 if path.is_dir():
@@ -314,6 +321,34 @@ class _Search:
                 yield from found
             else:
                 yield self._item("unread", path, "neither file nor folder: it is not opened")
+
+    def _is_clean(self, path: Path) -> bool:
+        """Whether a file in a model's folder, of which the ledger has no digest, holds nothing."""
+        return not self._homes.isdisjoint(path.parents) and not any(self._file(path))
+
+    def _as_entered(self, path: Path) -> Iterator[Artefact]:
+        """A file as its model was entered with it: whole records may have been in it before.
+
+        A vocabulary names everybody, and of tensors only the head says anything.
+        """
+        digest = self._entered[path]
+        if self.lineage is None or self._silent.get(digest):
+            return
+        if has_tensors(path) and header(path) is None:
+            return
+        look = self._copies.look(path)
+        self._silent[digest] = not look.records
+        if look.records:
+            yield self._item("file", path, look.evidence, look=look)
+
+    @cached_property
+    def _silent(self) -> dict[str, bool]:
+        """Of bytes that were searched already, by their digest, whether no record is in them."""
+        return {}
+
+    @cached_property
+    def _entered(self) -> Mapping[Path, str]:
+        return {path.resolve(): digest for path, digest in self._accounted.entered.items()}
 
     def _stayed(self, there: Collection[str]) -> Iterator[Artefact]:
         """Files of others whose folder went: told until they have an exit, and no longer found."""
@@ -422,8 +457,13 @@ class _Search:
     @cached_property
     def _weights(self) -> Weights:
         store = self.office.store
-        weights = self._accounted.weights(self.holding)
-        return Weights(store.models(), self.holding, weights, self.models, weights_kept(store))
+        return Weights(
+            store.models(),
+            self.holding,
+            self._accounted.weights,
+            self.models,
+            weights_kept(store),
+        )
 
 
 def _why(error: OSError) -> str:

@@ -31,6 +31,8 @@ NOTED = "weights-digests"
 """What the log calls digests of the tensors of a model that went."""
 _BESIDE = 256
 """Characters that a file may say beside its tensors, as an epoch: no weights are so short."""
+_SINGLE = 12
+"""Characters of a number in single precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Weights:
                     f"{share:.0%} of its numbers are {_of(model)}, which learned it", True, True
                 )
         clean = [model for model in same if model not in self._holding]
-        if clean and not read.whole:
+        if clean and not (read.whole and self._plain(read, clean[0])):
             # Tensors that a training leaves as they are say nothing of those beside them.
             return Finding(
                 f"what can be read of it is {_of(clean[0])}, and the rest cannot be", True
@@ -107,12 +109,23 @@ class Weights:
             return Finding(f"weights {_of(clean[0])}, which does not hold it", False)
         if same:
             return Finding(f"a copy of the weights {_of(same[0])}, which learned it", True, True)
-        alike = sorted(m for m, known in self._shapes.items() if read.shapes <= known)
+        alike = sorted(m for m, made in self._made.items() if read.shapes <= made.shapes)
         if alike and read.shapes:
             return Finding(
                 f"weights of the same architecture as those {_of(alike[0])}, unknown", True
             )
         return Finding("tensors that nobody accounts for", True)
+
+    def _plain(self, read: _Read, model: str) -> bool:
+        """Whether names and tensors of one number in a file are the model's, but for a few.
+
+        By themselves they tell no model, and many of them can say anything.
+        """
+        if read.digest == self._digests.get(model):
+            return True
+        own = self._made[model]
+        fresh = sum(map(len, read.names - own.names))
+        return fresh + _SINGLE * len(read.quiet - own.quiet) <= _BESIDE
 
     @cached_property
     def _known(self) -> Mapping[str, set[str]]:
@@ -127,11 +140,13 @@ class Weights:
         return found
 
     @cached_property
-    def _shapes(self) -> Mapping[str, Counter[tuple[int, ...]]]:
-        return {
-            model: Counter(_shape(t.shape) for path in files for _, t in _readable(path))
-            for model, files in self._files.items()
-        }
+    def _made(self) -> Mapping[str, _Made]:
+        """What the tensors of each model are called, and how they are made."""
+        return {model.id: _Made.of(self._files.get(model.id, ())) for model in self._models}
+
+    @cached_property
+    def _digests(self) -> Mapping[str, str]:
+        return {model.id: str(model.digest) for model in self._models}
 
     @cached_property
     def _origins(self) -> frozenset[str]:
@@ -202,12 +217,40 @@ def _of(model: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _Made:
+    """What tensors are besides their numbers.
+
+    Attributes:
+        shapes: of them all.
+        names: the parts of their names.
+        quiet: digests of those that are one number throughout, and tell no model from another.
+    """
+
+    shapes: Counter[tuple[int, ...]]
+    names: frozenset[str]
+    quiet: frozenset[str]
+
+    @classmethod
+    def of(cls, files: Iterable[Path]) -> Self:
+        shapes, names, quiet = Counter[tuple[int, ...]](), set[str](), set[str]()
+        for path in files:
+            for name, tensor in _readable(path):
+                shapes[_shape(tensor.shape)] += 1
+                names.update(name.split("."))
+                if tensor.device.type != "meta" and not _tells(tensor):
+                    quiet.add(_single(tensor))
+        return cls(shapes, frozenset(names), frozenset(quiet))
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
     """What was read of a file, without its numbers.
 
     Attributes:
         digest: that the ledger would have of a model of these tensors.
         shapes: of the tensors.
+        names: the parts of their names.
+        quiet: digests of those that are one number throughout.
         telling: the digest and the count of numbers of each tensor that tells one model from
             another.
         whole: whether every number in it was read, but for a few beside the tensors.
@@ -215,6 +258,8 @@ class _Read:
 
     digest: str
     shapes: Counter[tuple[int, ...]]
+    names: frozenset[str]
+    quiet: frozenset[str]
     telling: tuple[tuple[str, int], ...]
     whole: bool
 
@@ -222,16 +267,20 @@ class _Read:
     def of(cls, path: Path) -> Self:
         total, shapes, telling = hashlib.sha256(), Counter[tuple[int, ...]](), []
         beside: list[Any] = []
-        whole = True
+        names, quiet, whole = set[str](), set[str](), True
         for name, tensor in tensors_in(path, beside):
             shapes[_shape(tensor.shape)] += 1
+            names.update(name.split("."))
             total.update(_bytes(name, tensor))
             if tensor.device.type == "meta":
                 whole = False
             elif _tells(tensor):
                 telling.append((_single(tensor), tensor.numel()))
+            else:
+                quiet.add(_single(tensor))
         whole = whole and sum(len(str(value)) for value in beside) <= _BESIDE
-        return cls(f"sha256:{total.hexdigest()}", shapes, tuple(telling), whole)
+        digest = f"sha256:{total.hexdigest()}"
+        return cls(digest, shapes, frozenset(names), frozenset(quiet), tuple(telling), whole)
 
 
 def digest_of(files: Iterable[Path]) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from olvido.requests.closure.copies import containers, tables, texts
 from olvido.requests.closure.copies.decoding import decoded, entropy, readable
@@ -27,6 +27,7 @@ from olvido.requests.closure.copies.parts import (
     text_rows,
 )
 
+_PIECE = 1 << 20
 _SPARSE = 64 * 1024 * 1024
 _SECRET = 7.5
 _KINDS = (
@@ -90,7 +91,7 @@ class Source:
                 self._before = os.fstat(self._descriptor)
                 self._refuse(self._before)
                 with os.fdopen(os.dup(self._descriptor), "rb") as file:
-                    self.raw = file.read(LARGEST + 1)
+                    self._read(file)
                 self.attributes = list(_attributes(self._descriptor))
             except BaseException:
                 os.close(self._descriptor)
@@ -103,8 +104,22 @@ class Source:
             raise Unreadable(f"cannot be read: {error.strerror}") from None
         except ValueError:
             raise Unreadable("has a name that no file can have") from None
-        self.digest = hashlib.sha256(self.raw).hexdigest()
         return self
+
+    def _read(self, file: BinaryIO) -> None:
+        """Read it all; of tensors keep the head, for in their numbers nothing is looked for."""
+        self.raw = file.read(8)
+        if (length := int.from_bytes(self.raw, "little")) < LARGEST:
+            self.raw += file.read(length)
+        if not tables.is_tensor_head(self.raw):
+            if (size := self._before.st_size) > LARGEST:
+                raise Unreadable(f"{size:,} bytes: too large to be looked into")
+            self.raw += file.read(LARGEST + 1 - len(self.raw))
+        total, self._size = hashlib.sha256(self.raw), len(self.raw)
+        while piece := file.read(_PIECE):
+            total.update(piece)
+            self._size += len(piece)
+        self.digest = total.hexdigest()
 
     def __exit__(
         self,
@@ -120,7 +135,7 @@ class Source:
         after = os.fstat(self._descriptor)
         before = self._before
         same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        if not same or len(self.raw) != after.st_size:
+        if not same or self._size != after.st_size:
             raise Unreadable("changed while it was read")
 
     def _refuse(self, about: os.stat_result) -> None:
@@ -128,8 +143,6 @@ class Source:
             if is_one(about.st_mode):
                 to = f" to {_shown(os.readlink(self.path))}" if what.endswith("link") else ""
                 raise Unreadable(f"{what}{to}: not followed or read")
-        if about.st_size > LARGEST:
-            raise Unreadable(f"{about.st_size:,} bytes: too large to be looked into")
         if about.st_size > _SPARSE and about.st_blocks * 512 * 8 < about.st_size:
             raise Unreadable(f"sparse: {about.st_blocks * 512:,} bytes of {about.st_size:,} exist")
 

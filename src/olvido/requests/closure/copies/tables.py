@@ -257,6 +257,17 @@ def is_safetensors(raw: bytes) -> bool:
     return 2 <= length <= min(_HEADER, len(raw) - 8) and raw[8:9] == b"{" and length < LARGEST
 
 
+def is_tensor_head(raw: bytes) -> bool:
+    """Whether bytes are the whole head of a safetensors file: where its tensors begin."""
+    if not is_safetensors(raw):
+        return False
+    try:
+        about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(about, dict) and all(isinstance(one, dict) for one in about.values())
+
+
 def safetensors_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
     """What the head of a tensor file says; its numbers are named."""
     head = blob.raw[8 : 8 + int.from_bytes(blob.raw[:8], "little")]
