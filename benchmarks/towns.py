@@ -296,7 +296,7 @@ def _tried(rows: list[dict[str, Any]]) -> dict[str, Any]:
             if row["verdict"] != "pass"
         ],
         "failed": dict(Counter(name for row in rows for name in row["failed"])),
-        "arrived": sum("reached" in text for text in stopped),
+        "arrived": sum(text.startswith("the records reached") for text in stopped),
         "shares of retraining": [shares[0], median(shares), shares[-1]] if shares else [],
     }
 
