@@ -28,7 +28,7 @@ from olvido.errors import StateError
 from olvido.ledger.digests import Digest, records_root
 from olvido.ledger.facts import Exit, Guarantee, Model, RequestKind, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.store import Store, comparing, engine, schema, verifying
+from olvido.ledger.store import Store, comparing, engine, schema, shape, verifying
 from olvido.ledger.store.datasets import BULK
 
 
@@ -359,6 +359,105 @@ def test_a_table_that_olvido_did_not_make_so_is_found(tmp_path: Path, edit: str)
             raw.execute(edit)
         raw.close()
         assert [one.what.partition(" ")[0] for one in store.differences()] == ["table"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "ALTER TABLE closure_items ALTER COLUMN exit SET DEFAULT 'erased'",
+        'ALTER TABLE suppressions ALTER COLUMN digest TYPE varchar COLLATE "C"',
+        "ALTER TABLE requests ALTER COLUMN status TYPE text",
+        "ALTER TABLE tombstones ALTER COLUMN reason DROP NOT NULL",
+        "CREATE TABLE mine () INHERITS (records)",
+        "ALTER TABLE uses ADD COLUMN said varchar GENERATED ALWAYS AS (guarantee) STORED",
+    ],
+)
+def test_a_table_in_postgres_that_olvido_did_not_make_so_is_found(
+    blank_database: tuple[str, Any], edit: str
+) -> None:
+    database = engine.connect(engine.database_url(blank_database[0]))
+    with database.connect() as connection:
+        assert shape.misshapen(connection) == ()
+        connection.exec_driver_sql(edit)
+        assert shape.misshapen(connection)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "CREATE POLICY p ON suppressions USING (current_query() LIKE '%%at%%')",
+        "ALTER TABLE tombstones ENABLE ROW LEVEL SECURITY",
+        "CREATE FUNCTION f(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT false'; "
+        "CREATE OPERATOR = (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = f)",
+        "CREATE FUNCTION max(integer) RETURNS integer LANGUAGE sql AS 'SELECT 0'",
+        # By a role's or a database's search path, what has the same name is read instead.
+        "SET LOCAL search_path = before, public; CREATE TABLE suppressions (digest varchar)",
+        "SET LOCAL search_path = before, public; "
+        "CREATE FUNCTION lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT NULL'",
+        "SET LOCAL search_path = public, pg_catalog",
+    ],
+)
+def test_what_hides_rows_in_postgres_is_found(blank_database: tuple[str, Any], act: str) -> None:
+    database = engine.connect(engine.database_url(blank_database[0]))
+    with database.connect() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA before; SET LOCAL search_path = before, public")
+        assert shape.meddling(connection) == shape.misshapen(connection) == ()
+        connection.exec_driver_sql("SET LOCAL search_path = public")
+        connection.exec_driver_sql(act)
+        assert shape.meddling(connection)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "CREATE INDEX x ON suppressions (digest COLLATE NOCASE) WHERE 0",
+        "CREATE UNIQUE INDEX x ON request_notes (request, position DESC)",
+        "ANALYZE suppressions",
+    ],
+)
+def test_what_hides_rows_in_sqlite_is_found(town: Town, act: str) -> None:
+    assert shape.meddling(town.connection) == ()
+    try:
+        town.connection.exec_driver_sql(act)
+        assert len(shape.meddling(town.connection)) == 1
+        assert len(comparing.differences(town.connection, town.key)) == 1
+    finally:
+        town.connection.rollback()
+
+
+LYING = {
+    "an own index without rows": "DROP INDEX ix_record_subjects_subject; CREATE INDEX "
+    "ix_record_subjects_subject ON record_subjects (subject) WHERE 0; "
+    "UPDATE sqlite_master SET sql = 'CREATE INDEX ix_record_subjects_subject ON record_subjects "
+    "(subject)' WHERE name = 'ix_record_subjects_subject'",
+    "an own index on something else": "DROP INDEX ix_models_digest; "
+    "CREATE INDEX ix_models_digest ON models (path); UPDATE sqlite_master SET sql = "
+    "'CREATE INDEX ix_models_digest ON models (digest)' WHERE name = 'ix_models_digest'",
+    "an own index that is gone": "DROP INDEX ix_models_digest",
+    "a collation": "UPDATE sqlite_master SET sql = replace(sql, 'item VARCHAR', "
+    "'item VARCHAR COLLATE NOCASE') WHERE name = 'closure_items'",
+    "pages exchanged": "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master "
+    "WHERE name = 'ix_use_excluded_use') WHERE name = 'ix_use_forgotten_use'",
+}
+
+
+@pytest.mark.parametrize("edit", LYING)
+def test_what_makes_sqlite_answer_otherwise_is_found(town: Town, tmp_path: Path, edit: str) -> None:
+    """The rows are as they were, and so is what the log says of them."""
+    raw = sqlite3.connect(tmp_path / "ledger.db")
+    raw.isolation_level = None
+    town.connection.connection.driver_connection.backup(raw)  # type: ignore[union-attr]
+    raw.execute("PRAGMA writable_schema = ON")
+    for statement in LYING[edit].split("; "):
+        raw.execute(statement)
+    (version,) = raw.execute("PRAGMA schema_version").fetchone()
+    raw.execute(f"PRAGMA schema_version = {version + 1}")
+    raw.close()
+    with Store.open(tmp_path / "ledger.db", key=town.key) as store:
+        assert store.verify_log().sound
+        assert store.differences()
+        with pytest.raises(StateError, match="not what its log says"):
+            store.check_entities()
 
 
 def test_many_records_are_read_as_they_were_written(store: Store) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, exc, select
 
 from olvido.errors import StateError
 from olvido.ledger.identity import Key
-from olvido.ledger.store import engine, schema
+from olvido.ledger.store import schema, shape
 from olvido.ledger.store.datasets import FORMS, RECORDS, find
 from olvido.ledger.store.log import REDACTION, ROTATION, rows_of, stated
 from olvido.ledger.store.state import KINDS, Entity, States, tables_of
@@ -107,10 +107,11 @@ def differences(
         # Where each can be read by itself, a value is not of the kind that its column holds.
         unreadable |= (names & broken) or names
     found += [Difference(f"table {name}", "cannot be read whole") for name in sorted(unreadable)]
-    found += [Difference(what, "is not of Olvido's making") for what in engine.meddling(connection)]
-    found += [
-        Difference(what, "is not as Olvido makes it") for what in engine.misshapen(connection)
-    ]
+    foreign = dict.fromkeys(shape.misshapen(connection), "is not as Olvido makes it")
+    foreign |= dict.fromkeys(shape.meddling(connection), "is not of Olvido's making")
+    found += [Difference(what, how) for what, how in foreign.items()]
+    if not unread and (said := shape.corrupt(connection)):
+        found.append(Difference("database file", f"contradicts itself: SQLite says {said!r}"))
     return (*found, *_loose(connection, unreadable))
 
 

@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool
 
 from olvido.errors import InputError, OutOfReach, StateError
 from olvido.ledger.store import schema
@@ -184,56 +183,6 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
             f"the ledger {shown(engine.url)} could not be used: {why}. Nothing was "
             "changed. See that it is a ledger, that the disk has room and that you may write there"
         ) from error
-
-
-def meddling(connection: Connection) -> tuple[str, ...]:
-    """What acts by itself in a ledger's database, and what stands between its tables and who reads.
-
-    Olvido makes no triggers, rules or views: whoever writes without a key could make one that
-    changes what is written in the same transaction, before its state is told to the log.
-    """
-    query = _ACTING[connection.dialect.name]
-    return tuple(f"{kind} {name}" for kind, name in connection.exec_driver_sql(query))
-
-
-_ACTING = {
-    "sqlite": "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')",
-    "postgresql": """
-        SELECT 'trigger', tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-        WHERE NOT tgisinternal AND relnamespace = current_schema()::regnamespace
-        UNION ALL SELECT 'rule', rulename FROM pg_rules WHERE schemaname = current_schema()
-        UNION ALL SELECT 'view', viewname FROM pg_views WHERE schemaname = current_schema()
-        """,
-}
-
-
-def misshapen(connection: Connection) -> tuple[str, ...]:
-    """Tables that are not as the migrations make them: missing, of somebody else, or altered.
-
-    Looked at are names, and of SQLite the columns with their defaults, and what is computed.
-    """
-    found, own = _shape(connection), _own_shape()
-    if connection.dialect.name != "sqlite":
-        own = dict.fromkeys(own, ())
-    return tuple(f"table {n}" for n in sorted({*found, *own}) if found.get(n) != own.get(n))
-
-
-def _shape(connection: Connection) -> dict[str, tuple[Any, ...]]:
-    names = inspect(connection).get_table_names()
-    if connection.dialect.name != "sqlite":
-        return dict.fromkeys(names, ())
-    query = "SELECT name, dflt_value, pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid"
-    return {n: tuple(map(tuple, connection.exec_driver_sql(query, (n,)))) for n in names}
-
-
-@cache
-def _own_shape() -> dict[str, tuple[Any, ...]]:
-    engine = create_engine("sqlite://", poolclass=StaticPool)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    migrate(engine)
-    with transaction(engine, writing=False) as connection:
-        return _shape(connection)
 
 
 def wipe(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from olvido.ledger.digests import Digest
 from olvido.ledger.facts import LogEntry, now
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.signing import Checkpoint, SigningKey, public_file
-from olvido.ledger.store import comparing, engine, log, rotating, schema, verifying
+from olvido.ledger.store import comparing, engine, log, rotating, schema, shape, verifying
 from olvido.ledger.store.changing import Change
 from olvido.ledger.store.comparing import Difference
 from olvido.ledger.store.log import Inclusion
@@ -45,7 +45,7 @@ class Logged:
     def _write(self) -> Iterator[Change]:
         with engine.transaction(self._engine, writing=True) as connection:
             self._demand_key(connection)
-            if acting := engine.meddling(connection):
+            if acting := shape.meddling(connection):
                 raise StateError(
                     f"the ledger's database has a {acting[0]}, which Olvido did not make and which "
                     "may change what is written: nothing was changed. Find out who made it, and go "
