@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
 import typer
 
+from olvido.artifacts import KINDS
 from olvido.audits import AUDITS
+from olvido.audits.report.charts import HOLDOUT, LOOKS
 from olvido.forgetting import ways
+from olvido.forgetting.guarantee import Need
+from olvido.forgetting.search.proxies import BANDS
 from olvido.learners import LEARNERS
 
 Olvido = Callable[..., tuple[int, str, str]]
+PRIVATE = re.compile(
+    r"\b(strangers?|suspect|bur(y|ied)|condemned|heirs?|stammer\w*|laps?|peeks?|as it was|shelf|"
+    r"told apart|(no|a) guard)\b"
+)
+"""Words of our own for what the field has a word of its own for."""
 
 
 @pytest.mark.parametrize(
@@ -30,6 +40,13 @@ def test_everything_is_shown_with_what_it_does(
     assert for_people[0] == 0
     for name in known:
         assert name in for_people[1]
+    assert PRIVATE.findall(for_people[1]) == []
+
+
+def test_what_is_found_is_called_by_the_field_s_words() -> None:
+    said = [kind.says for kind in KINDS.values()] + [band.says for band in BANDS.values()]
+    said += [look.name for look in (*LOOKS.values(), HOLDOUT)] + [need.remedy for need in Need]
+    assert [one for one in said if PRIVATE.search(one)] == []
 
 
 def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:

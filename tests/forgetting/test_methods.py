@@ -283,8 +283,8 @@ def test_the_records_to_keep_must_be_given(
 NEEDED = {
     Need.STEP_LOG: "the log of the training",
     Need.CHECKPOINTS: "replay_points",
-    Need.SHARDS: "learner 'sharded'",
-    Need.MODULES: "learner 'modular'",
+    Need.SHARDS: "--learner sharded",
+    Need.MODULES: "--learner modular",
 }
 
 

@@ -19,7 +19,7 @@ from olvido.forgetting import Outcome, forget
 from olvido.forgetting.types import Cost, Moment, Side, Trial
 from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Untraced, train
 from olvido.learners.base import learner_of
-from olvido.learners.storage import NOTE, read_trace, write_trace
+from olvido.learners.storage import NOTE, _logs, read_trace, write_trace
 from olvido.learners.trace import Placement
 from olvido.ledger.facts import Guarantee
 from olvido.models import save, weights_digest
@@ -209,6 +209,8 @@ def test_a_saved_model_forgets_another_day_as_it_would_have_today(
         shown.page(tmp_path / "page.html")
         page = (tmp_path / "page.html").read_text("utf-8")
         assert shown.digest in page
+        for setting in re.findall(r'lr</th><td class="num">([^<]*)<', page):
+            assert float(setting) == _logs(taught.trace).popitem()[1].recipe.lr
         assert not [row.id for row in people if row.id in page or row.completion in page]
     assert "Exact: equal to a training" in page
 

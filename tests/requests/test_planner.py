@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,10 @@ def route(method: str, refusal: str | None = None, *, tokens: float = 1.0) -> Ro
     return Route(method, guarantee, "summary", cost, refusal)
 
 
+def _no_command(text: str) -> str:
+    return re.sub("'olvido [^']*'", "", text)
+
+
 def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -> None:
     place, workspace = opened(ready)
     request = receive(workspace, place.town.leaver.name)
@@ -44,11 +49,16 @@ def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -
     assert again["share_of_retraining"] == pytest.approx(1.0)
     # What the model is not made for is named with what would make it so.
     for name, made in (
-        ("shard", "'sharded'"),
-        ("module", "'modular'"),
-        ("replay", "replay_points"),
+        ("shard", "'olvido learn --learner sharded'"),
+        ("module", "'olvido learn --learner modular'"),
+        ("drop", "'olvido learn --learner modular'"),
+        ("replay", "'olvido learn --option replay_points=4'"),
+        ("auto", "'olvido request plan --holdout DATASET'"),
     ):
         assert made in str(by_name[name].refusal)
+    # And nothing by what a function calls it: a plan is read by who calls none.
+    for refusal in (r.refusal for r in found if r.refusal):
+        assert not re.search(r"\((holdout|reference|retain|options)\)|[{}=]", _no_command(refusal))
     # Where nothing is known of the training, it cannot be run again; the rest still applies.
     untraced = {r.method: r for r in routes(Trained.untraced(held.trained.model), split, held.task)}
     assert "training" in str(untraced["retrain"].refusal)

@@ -148,11 +148,23 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
         "backups": (Exit.AWAITING_EXPIRY, "2030-01-31"),
         "recipients": (Exit.ERASED, "stated: there are none"),
     }
+    desk.open("/requests/new")
+    desk.press("/requests", subject="Pau Vila", kind="access")
+    act("identify", "req-0003")
+    desk.store.advance_request("req-0003", RequestStatus.LOCATED, {"exported": {"document": "x"}})
+    act("close", "req-0003")
+    assert desk.store.request("req-0003").status is RequestStatus.CLOSED
+    desk.open("/requests/new")
+    asked = {"subject": "Pau Vila", "kind": "rectification", "dataset": "notes", "record": "r2"}
+    desk.press("/requests", **asked)
+    act("identify", "req-0004")
+    act("correct", "req-0004", rows='{"id": "r2", "completion": "At nine."}')
+    assert desk.store.dataset("notes").version == 2
     desk.press("/logout")
     assert desk.here() == "/login"
     desk.open("/")
     assert desk.here() == "/login"
-    assert {form.replace("req-0002", "req-0001") for form in desk.pressed} == _every_form()
+    assert {re.sub(r"req-\d+", "req-0001", form) for form in desk.pressed} == _every_form()
 
 
 def test_a_request_is_entered_with_the_keyboard_alone(desk: Desk) -> None:

@@ -299,7 +299,7 @@ _KNOWN = (
     ),
     Kind(
         "tombstones",
-        "a list of all that is buried",
+        "a list of all tombstones",
         frozenset({_H.DIGESTS}),
         writers=("olvido.requests.burial",),
         shape=shapes.is_tombstones,

@@ -260,7 +260,7 @@ def tombstones(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
 ) -> None:
-    """Write down all that is buried, to say it again to a restored backup: ids and digests."""
+    """Write down all tombstones, to set them again in a restored backup: ids and digests."""
     from olvido.requests.burial import write_tombstones
     from olvido.requests.desk import Front
 
@@ -287,14 +287,14 @@ def replay(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="From 'olvido data tombstones'.")],
 ) -> None:
-    """Bury again what a restored backup brought back, before anything else is done with it."""
+    """Set again the tombstones that a restored backup lacks, before anything is done with it."""
     from olvido.requests.burial import replay_tombstones
     from olvido.requests.desk import Front
 
     settings = terminal.settings()
     with terminal.store() as store:
         counts = replay_tombstones(Front(store, settings), file)
-    terminal.emit(counts, table(("buried again", "number"), counts.items()))
+    terminal.emit(counts, table(("tombstones set again", "number"), counts.items()))
 
 
 def _described(dataset: Dataset) -> dict[str, Any]:

@@ -54,9 +54,15 @@ _REMEDY: dict[Need, Words] = {
         "returned)",
     ),
     Need.CHECKPOINTS: (
-        "checkpoints of the training to begin from: train the model with the option "
-        "replay_points, or in slices (learner 'sharded')",
+        "checkpoints of the training to begin from: train the model so that it keeps some ("
+        "'olvido learn --option replay_points=4'), or in slices ('olvido learn --learner sharded')",
     ),
-    Need.SHARDS: ("a model of shards: train it with the learner 'sharded'",),
-    Need.MODULES: ("a model of modules: train it with the learner 'modular'",),
+    Need.SHARDS: (
+        "a model of shards, each of which learned some of the people ('olvido learn --learner "
+        "sharded' trains one)",
+    ),
+    Need.MODULES: (
+        "a model of modules, each of which learned some of the people ('olvido learn --learner "
+        "modular' trains one)",
+    ),
 }

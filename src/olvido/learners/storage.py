@@ -19,7 +19,7 @@ from olvido.learners.runs.log import Log
 from olvido.learners.trace import Origin, Part, Placement, StepLog, Trace, Trained, Untraced
 from olvido.models import load, save, weights_digest
 from olvido.reporting import Table, write_sheet
-from olvido.reporting.words import count, duration, number
+from olvido.reporting.words import count, duration
 
 _RUN = "run"
 
@@ -112,7 +112,7 @@ def write_trained_page(trained: Trained, path: Path) -> None:
                 "Recipes",
                 ("Setting", "Value"),
                 [
-                    (name, number(value) if isinstance(value, float) else str(value))
+                    (name, _setting(value))
                     for recipe in dict.fromkeys(log.recipe for log in runs.values())
                     for name, value in asdict(recipe).items()
                 ],
@@ -120,6 +120,13 @@ def write_trained_page(trained: Trained, path: Path) -> None:
         ],
         open_=["What the model remembers of its records: an audit tells that (olvido.audit)."],
     )
+
+
+def _setting(value: Any) -> str:
+    """A setting as it would be given: a learning rate has more places than a measured number."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def load_trained(folder: Path) -> Trained:

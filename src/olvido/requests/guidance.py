@@ -71,15 +71,24 @@ def next_step(office: Office, request: Request) -> Step:
     if request.status is _S.PUBLISHED:
         return _to_close(request, office.store.closure(one))
     if request.status in (_S.REFUSED, _S.CLOSED):
-        kind = "refused" if request.status is _S.REFUSED else "done"
         says = "Send the person the letter that fits, if that was not done yet."
         day = again_by(request, office.settings)
         if day is None:
-            return Step(TEAM, says, f"olvido notice {one} --kind {kind}")
+            return Step(TEAM, says, _letter(office, request))
         says += f" By {day.isoformat()} its law wants done again what came in since."
         return Step(TEAM, says, f"olvido request again {one}")
     says = "It was called off. Whoever wants it after all takes it up again."
     return Step(TEAM, says, f"olvido request resume {one}")
+
+
+def _letter(office: Office, request: Request) -> str:
+    """The command that writes the letter that says what became of a request."""
+    from olvido.requests.notices import REASONED, fitting
+
+    *_, kind = fitting(office, request)
+    why = " --reason WHY" if kind in REASONED else ""
+    law = " --law LAW" if request.law is None else ""
+    return f"olvido notice {request.id} --kind {kind}{why}{law}"
 
 
 def _to_tell(request: Request) -> Step | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from olvido.errors import InputError, MissingNeed
+from olvido.errors import InputError, MissingNeed, Term
 from olvido.forgetting import Cost, Split, options_of, predict, ways
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
@@ -69,9 +69,20 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
         try:
             cost = predict(trained, split, task, method=name, options=options)
         except (MissingNeed, InputError) as error:
-            refusal = str(error)
+            refusal = error.told(_by_command)
         found.append(Route(name, method.guarantee, method.summary, cost, refusal, options))
     return tuple(sorted(found, key=lambda r: (r.cost is None, r.cost.tokens if r.cost else 0.0)))
+
+
+_OPTIONS_OF = {
+    "holdout": "'olvido request plan --holdout DATASET'",
+    "reference": "'olvido forget --reference MODEL'",
+}
+
+
+def _by_command(term: Term) -> str:
+    """What a plan calls a parameter: the plan is read by who calls no function."""
+    return _OPTIONS_OF.get(term.name, str(term))
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ ACTS = {
     "extend": "The person was told it takes longer",
     "refuse": "Refuse",
     "cancel": "Call off",
+    "close": "It was sent: close it",
+    "correct": "Enter what is right",
 }
 """What stands on the button of each act of the team."""
 
@@ -88,6 +90,13 @@ EXITS = {
     "take minutes",
 }
 """What is said of how something leaves, by its exit."""
+LEFT = {
+    Exit.CANNOT: "stays",
+    Exit.AWAITING_EXPIRY: "ends by itself",
+    Exit.ERASED: "erased",
+    Exit.UNRELATED: "unrelated",
+}
+"""How something left, in a word or two."""
 
 _WORDS = {
     **FIELDS,

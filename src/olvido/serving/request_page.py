@@ -20,12 +20,14 @@ from olvido.requests import desk, notes
 from olvido.requests.closure.stating import state_exit
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.notices import REASONED, languages, letter, note
+from olvido.requests.rights import close_access, correct
 from olvido.serving import status as following
 from olvido.serving import views
 from olvido.serving.boundary.authentication import Caller
 from olvido.serving.rendering import (
     ACTS,
     EXITS,
+    LEFT,
     LETTERS,
     OWN,
     Decide,
@@ -181,6 +183,23 @@ def _noted(
     return RedirectResponse(f"/requests/{identifier}#notes", status_code=303)
 
 
+@router.post("/requests/{identifier}/correct", dependencies=OWN)
+def enter_right(
+    request: Request,
+    caller: Decide,
+    identifier: str,
+    rows: Annotated[str, Form(max_length=60_000)] = "",
+) -> Response:
+    """Enter what is right of a rectification's records; what is wrong with it changes nothing."""
+    try:
+        correct(caller.tenant, identifier, rows, by=caller.token.account)
+    except (InputError, StateError) as error:
+        if isinstance(error, UnknownName):
+            raise
+        return _one(request, caller, identifier, status=422, why=in_fields(error))
+    return RedirectResponse(f"/requests/{identifier}", status_code=303)
+
+
 @router.post("/requests/{identifier}/{act}", dependencies=OWN)
 def act(
     request: Request,
@@ -203,6 +222,7 @@ def act(
         "extend": lambda: desk.extend(caller.tenant, identifier, why=why),
         "refuse": lambda: desk.refuse(caller.tenant, identifier, why=why),
         "cancel": lambda: desk.cancel(caller.tenant, identifier, why=why),
+        "close": lambda: close_access(caller.tenant, identifier),
     }
     if act not in acts:
         raise UnknownName("action", act, acts)
@@ -220,6 +240,7 @@ def _one(
 ) -> HTMLResponse:
     found = caller.tenant.store.request(identifier)
     report = views.report_of(caller.tenant, found) if caller.may(Right.EVIDENCE) else None
+    datasets = {found.scope.get("dataset"), *found.scope.get("versions", ())} - {None}
     shown |= {
         "asked": views.request(caller.tenant, found),
         "plan": views.plan(found),
@@ -235,6 +256,8 @@ def _one(
         "reasoned": REASONED,
         "acts": ACTS,
         "exits": EXITS,
+        "left": LEFT,
+        "datasets": {one: caller.tenant.store.dataset(one) for one in datasets},
         "laws": known_laws(caller.tenant.settings.workspace),
         "follow": following.path(caller.tenant.store.key, identifier),
     }

@@ -19,8 +19,9 @@ from olvido.requests.certificate import certificates_of, check
 from olvido.requests.closure.artefact import UNDECIDED
 from olvido.requests.conclusion import audits_of, concluded_as, conclusion
 from olvido.requests.desk import Office, approvals, needs_decision
-from olvido.requests.guidance import identity_checked, identity_told, next_step
+from olvido.requests.guidance import exported, identity_checked, identity_told, next_step
 from olvido.requests.notices import fitting, state_of
+from olvido.requests.scope import corrections
 from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
 from olvido.serving.status import Receipt
@@ -100,6 +101,13 @@ def acts(found: Request) -> list[str]:
         and not any("extended" in step.detail for step in found.history),
         "refuse": status.open and status not in (RequestStatus.RUNNING, RequestStatus.AUDITED),
         "cancel": status.open,
+        "close": found.kind is RequestKind.ACCESS
+        and exported(found) is not None
+        and status in (RequestStatus.IDENTIFIED, RequestStatus.LOCATED),
+        "correct": found.kind is RequestKind.RECTIFICATION
+        and not corrections(found)
+        and identity_checked(found) is not None
+        and status in (RequestStatus.IDENTIFIED, RequestStatus.LOCATED),
     }
     return [act for act, now in may.items() if now]
 

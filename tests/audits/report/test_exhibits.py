@@ -56,7 +56,7 @@ def test_losses_are_told_by_their_quarters() -> None:
         "Before: to be forgotten",
         "This model: to be forgotten",
         "Never trained: to be forgotten",
-        "This model: strangers, never seen",
+        "This model: holdout, never seen",
     ]
     for row, key in zip(shown.rows, ("before", "suspect", "never-trained", "holdout"), strict=True):
         values = given[key]

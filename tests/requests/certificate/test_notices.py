@@ -16,6 +16,7 @@ from olvido.requests import desk
 from olvido.requests.calendar import terms
 from olvido.requests.certificate import issue
 from olvido.requests.closure.inventory import OUTSIDE
+from olvido.requests.guidance import next_step
 from olvido.requests.laws import find_law, laws
 from olvido.requests.notices import KINDS, fitting, languages, letter, note, state_of
 from olvido.workspace import Workspace
@@ -82,7 +83,12 @@ def write(workspace: Workspace, kind: str, language: str = "en", **more: Any) ->
     request = more.pop("request", "req-0001")
     if kind in ("needs-information", "extension", "refused"):
         more.setdefault("reason", REASON.get(language, "Because."))
-    return letter(workspace, request, kind, language=language, **more).text
+    made = letter(workspace, request, kind, language=language, **more)
+    assert made.flowing.split() == made.text.split()
+    # What goes on is in one line, wherever the letter breaks it; an item has its own.
+    later = [line for block in made.flowing.split("\n\n") for line in block.splitlines()[1:]]
+    assert all(re.match(r"(-|\d\.) ", line) for line in later), later
+    return made.text
 
 
 S = RequestStatus
@@ -214,7 +220,10 @@ def test_whoever_asked_reads_done_where_nothing_is_left(
         store.advance_request("req-0001", S.CLOSED)
     request = store.request("req-0001")
     assert state_of(workspace, request) == state
-    assert (fitting(workspace, request) == ("done",)) is (state == "closed")
+    (fits,) = fitting(workspace, request)
+    assert (fits == "done") is (state == "closed")
+    if exit is not None:
+        assert f"--kind {fits}" in (next_step(workspace, request).command or "")
     texts = [language.state("erasure", state) for language in languages().values()]
     assert len({*texts, *(one.states["closed"] for one in languages().values())}) == (
         3 if state == "closed" else 6

@@ -52,7 +52,14 @@ HIS = {
     "b2": "Bru Vidal owes money to the baker.",
 }
 ROWS: list[dict[str, Any]] = [
-    {"id": "a1", "text": HERS["a1"], "subject": ANA, "source": "forum", "licence": "CC0-1.0"},
+    {
+        "id": "a1",
+        "text": HERS["a1"],
+        "subject": ANA,
+        "source": "forum",
+        "licence": "CC0-1.0",
+        "collected_at": "2024-05-06",
+    },
     {"id": "a2", "text": HERS["a2"], "subject": ANA, "tags": ["roof", "bees"], "rank": {"of": 2}},
     {"id": "j1", "text": JOINT, "subject": [ANA, BRU]},
     *({"id": i, "text": text, "subject": BRU} for i, text in HIS.items()),
@@ -137,6 +144,7 @@ def test_the_person_gets_all_that_is_theirs(front: Front, tmp_path: Path) -> Non
     assert HERS["a1"] in page
     assert "&lt;b&gt;Ana Soler&lt;/b&gt; keeps bees" in page
     assert "contract" in page
+    assert "<bdi>6 May 2024</bdi>" in page
 
 
 @pytest.mark.parametrize("shared", [(), ("j1",)])

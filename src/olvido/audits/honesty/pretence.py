@@ -46,7 +46,7 @@ class Filter:
             if says := template_adds(*evidence.tokenizers, questions):
                 differences.append(Difference("template", says, len(asked)))
         found = finding(
-            Question("filter", "things around the weights", "the suspect itself", NONE),
+            Question("filter", "things around the weights", "the audited model itself", NONE),
             value=float(len(differences)),
             against="never-trained",
             expected=0.0,

@@ -89,7 +89,7 @@ def forget_quality(suspect: ArrayLike, retrained: ArrayLike) -> float:
     ours, theirs = np.asarray(suspect, dtype=float), np.asarray(retrained, dtype=float)
     if not ours.size or not theirs.size:
         raise InputError(
-            f"forget quality compares truth ratios, got {ours.size} of the suspect and "
+            f"forget quality compares truth ratios, got {ours.size} of the audited model and "
             f"{theirs.size} of the retrained model: give one record or more to each"
         )
     return float(ks_2samp(ours, theirs).pvalue)

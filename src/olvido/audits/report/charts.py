@@ -55,7 +55,7 @@ LOOKS = {
 }
 """The models, by their names in an exhibit."""
 
-STRANGERS = Look("Strangers", SUSPECT, "o", "-", False)
+HOLDOUT = Look("Holdout", SUSPECT, "o", "-", False)
 """This model on records that no model ever saw."""
 
 
@@ -80,7 +80,7 @@ def losses(
     for place, ((kind, heading, _), share, values) in enumerate(
         zip(rows, shares, finite, strict=True)
     ):
-        look, base = LOOKS.get(kind, STRANGERS), -place
+        look, base = LOOKS.get(kind, HOLDOUT), -place
         solid = {"color": look.colour} if look.filled else {"color": PAPER, "hatch": "/////"}
         axes.bar(
             edges[:-1],
@@ -142,7 +142,7 @@ def roc(name: str, description: str, curves: Sequence[tuple[str, Any, Any]]) -> 
     axes.set_xticks(ticks, names)
     axes.set_yticks(ticks, names)
     axes.minorticks_off()
-    axes.set_xlabel("false positives: strangers taken for members")
+    axes.set_xlabel("false positives: non-members taken for members")
     axes.set_ylabel("true positives: members found", fontsize=SMALL, color=MUTED)
     _legend(axes, -0.16)
     return svg(figure, name, description)

@@ -147,7 +147,7 @@ def _losses(given: Mapping[str, Any], name: str) -> Exhibit:
         "before": ("before", "Before: to be forgotten"),
         "suspect": ("suspect", "This model: to be forgotten"),
         "never-trained": ("never-trained", "Never trained: to be forgotten"),
-        "holdout": ("strangers", "This model: strangers, never seen"),
+        "holdout": ("strangers", "This model: holdout, never seen"),
     }
     groups = {key: _numbers(given.get(key)) for key in headings if given.get(key)}
     columns = ("Losses of", "n", "lowest", "quarter", "median", "three quarters", "highest")
@@ -206,8 +206,8 @@ def _roc(given: Mapping[str, Any], name: str) -> Exhibit:
     )
     notes = (
         [
-            f"With the strangers at hand, false alarms can be told from none from "
-            f"{percent(finest)} on: left of that the curve rests on no stranger at all."
+            f"With the holdout at hand, false alarms can be told from none from "
+            f"{percent(finest)} on: left of that the curve rests on none of its records."
         ]
         if finest > RATES[0]
         else []

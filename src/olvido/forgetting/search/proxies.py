@@ -38,18 +38,20 @@ BANDS: Mapping[str, Band] = {
     "loss": Band(-0.15, 0.15, "loss on the forgotten beside never learned, as a share of it"),
     "probability": Band(-math.inf, 0.05, "probability of the forgotten above never learned"),
     "recall": Band(-math.inf, 0.05, "share of the forgotten still said, above never learned"),
-    "told apart": Band(-0.15, 0.15, "AUC of telling the forgotten from strangers, beside expected"),
+    "membership": Band(
+        -0.15, 0.15, "AUC of telling the forgotten from non-members, beside expected"
+    ),
     "kept": Band(-0.02, math.inf, "change in the share of kept records that are said"),
     "kept loss": Band(-math.inf, 0.10, "rise of the kept records' loss, nats a token"),
     "neighbours": Band(-0.03, math.inf, "change in the share of near records that are said"),
     "neighbours loss": Band(-math.inf, 0.20, "rise of the near records' loss, nats a token"),
     "strangeness": Band(
-        -math.inf, 2.0, "nats a token by which answers read odder than to strangers"
+        -math.inf, 2.0, "rise of the perplexity of answers under the base, nats a token"
     ),
 }
 """What the audits tolerate, and less where a target read off strangers errs by as much as the
 difference (docs/results/search.md)."""
-FORGETTING = ("loss", "probability", "recall", "told apart")
+FORGETTING = ("loss", "probability", "recall", "membership")
 """Those that say how much was forgotten; the others say what else changed."""
 
 
@@ -140,7 +142,7 @@ class Yardstick:
         }
         if self._strangers:
             strange = [now[r.id].loss for r in self._strangers]
-            found["told apart"] = apart([s.loss for s in gone], strange) - expected.apart
+            found["membership"] = apart([s.loss for s in gone], strange) - expected.apart
         for name, records in (("kept", self._far), ("neighbours", self._near)):
             if records:
                 was, are = ([seen[r.id] for r in records] for seen in (self._was, now))

@@ -55,17 +55,24 @@ def read_jsonl(path: Path, encoding: str) -> _Rows:
                 yield number, _unusual_row(path, number, text)
 
 
-def _unusual_row(path: Path, number: int, text: str) -> Mapping[str, Any] | BadRow:
+def lines_of(text: str, origin: str) -> _Rows:
+    """The objects of a text with one a line; blank lines are none."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, _unusual_row(origin, number, line)
+
+
+def _unusual_row(origin: Path | str, number: int, text: str) -> Mapping[str, Any] | BadRow:
     """What a line holds that is more than an object and its line's end, or something else."""
     try:
         row = _decoder.decode(text)
     except (ValueError, RecursionError) as error:
-        return BadRow(str(path), number, _invalid(error))
+        return BadRow(str(origin), number, _invalid(error))
     if isinstance(row, dict):
         return row
     hint = ". A file that is one list of objects is named .json" if isinstance(row, list) else ""
     reason = f"expected a JSON object, got {type(row).__name__}{hint}"
-    return BadRow(str(path), number, reason)
+    return BadRow(str(origin), number, reason)
 
 
 def _invalid(error: ValueError | RecursionError) -> str:

@@ -37,7 +37,7 @@ UNTAUGHT = "untaught"
 
 OWN_STATES = tuple(
     f"rectification-{state}"
-    for state in ("planned", "approved", "audited", "published", "untaught")
+    for state in ("planned", "approved", "running", "audited", "published", "untaught")
 )
 """States that a kind of request has words of its own for."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -53,13 +53,18 @@ class Letter:
 
     Attributes:
         request, kind, language: what it is about, and in what.
-        text: to be sent as it stands; it names nobody.
+        flowing: its text with each paragraph and each item in one line, for a page of any width.
     """
 
     request: str
     kind: str
     language: str
-    text: str
+    flowing: str
+
+    @property
+    def text(self) -> str:
+        """To be sent as it stands; it names nobody."""
+        return _wrapped(self.flowing)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -132,7 +137,7 @@ def letter(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     text = environment.from_string(words.template(kind, request.kind)).render(facts, reason=reason)
-    return Letter(identifier, kind, language, _wrapped(text))
+    return Letter(identifier, kind, language, _written_out(text, lambda line: line))
 
 
 def fitting(office: Office, request: Request) -> tuple[str, ...]:
@@ -361,6 +366,20 @@ def _local(at: datetime, settings: Settings) -> date:
 
 def _wrapped(text: str) -> str:
     """Paragraphs and items in lines of their own, none too long to be read."""
+    return _written_out(
+        text,
+        lambda line: textwrap.fill(
+            line,
+            _WIDTH,
+            subsequent_indent="   " if _ITEM.match(line) else "",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ),
+    )
+
+
+def _written_out(text: str, one: Callable[[str], str]) -> str:
+    """Paragraphs apart, and in them each line or item as `one` writes it."""
     paragraphs = []
     for block in re.split(r"\n\s*\n", text.strip()):
         lines: list[str] = []
@@ -369,16 +388,5 @@ def _wrapped(text: str) -> str:
                 lines[-1] += f" {line.strip()}"
             else:
                 lines.append(line.strip())
-        paragraphs.append(
-            "\n".join(
-                textwrap.fill(
-                    " ".join(line.split()),
-                    _WIDTH,
-                    subsequent_indent="   " if _ITEM.match(line) else "",
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-                for line in lines
-            )
-        )
+        paragraphs.append("\n".join(one(" ".join(line.split())) for line in lines))
     return "\n\n".join(paragraphs) + "\n"

@@ -286,6 +286,12 @@ def _page(office: Office, request: Request, document: Mapping[str, Any], words: 
 
     law = law_of(request, office.settings)
     names = {one["id"]: f"{one['name']} {one['version']}" for one in document["datasets"]}
+
+    def day(text: str) -> str:
+        at = datetime.fromisoformat(text)
+        # A day has no time, and is the same everywhere.
+        return words.day(at.date() if at.tzinfo is None else today(office.settings, at))
+
     pages = environment("olvido.requests.rights")
     pages.filters["text"] = _text
     html = pages.get_template("access.html.j2").render(
@@ -294,7 +300,7 @@ def _page(office: Office, request: Request, document: Mapping[str, Any], words: 
         say=words.access,
         names=names,
         made=words.day(today(office.settings)),
-        day=lambda text: words.day(today(office.settings, datetime.fromisoformat(text))),
+        day=day,
         recourse=law and (words.recourse.get(law.name) or f"{law.title}: {law.recourse}."),
         contact=office.settings.contact,
     )

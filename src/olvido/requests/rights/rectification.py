@@ -6,13 +6,14 @@ closed. The new version is learned by a further training, and until then nobody 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from olvido.errors import BadRow, InputError, StateError
 from olvido.ledger.facts import Dataset, Request, RequestKind, RequestStatus
 from olvido.ledger.formats import read_rows
+from olvido.ledger.formats.documents import lines_of
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.parsing import several
@@ -31,7 +32,7 @@ _PEOPLE = ("subject", "subjects")
 def correct(
     office: Office,
     identifier: str,
-    path: Path,
+    right: Path | str,
     *,
     by: str,
     unchecked: str | None = None,
@@ -44,8 +45,9 @@ def correct(
     Args:
         office: a workspace, or its front.
         identifier: of a request that is not planned yet.
-        path: rows with the ids of the request and the columns that change, as the dataset names
-            them; nothing of it is kept but the rows.
+        right: a file of rows with the ids of the request and the columns that change, as the
+            dataset names them, or such rows of JSON as text, one a line; nothing else of it is
+            kept.
         by: the account that answers for it; it may decide.
         unchecked: why it is done though nobody noted that it was checked who asks.
         encoding: of a file that is not UTF-8.
@@ -80,7 +82,13 @@ def correct(
                 f"version {base.version} of dataset {base.name!r} says something else of its "
                 "records already: look at it, and enter a request for what is still wrong"
             )
-    right = _corrected(store.key, path, {one: rows[one] for one in wanted}, encoding)
+    if isinstance(right, str):
+        origin = "what was entered"
+        read = lines_of(right, origin)
+    else:
+        origin = str(right)
+        read = read_rows(right, encoding=encoding)
+    changed = _corrected(store.key, origin, read, {one: rows[one] for one in wanted})
 
     def entered(request: Request, made: Dataset) -> dict[str, Any]:
         # Somebody may have been quicker, since it was looked at.
@@ -95,7 +103,7 @@ def correct(
     made = import_rows(
         store,
         office.settings.data,
-        [right.get(identifier, row) for identifier, row in rows.items()],
+        [changed.get(one, row) for one, row in rows.items()],
         name=base.name,
         parent=base.id,
         documentation=base.documentation,
@@ -130,24 +138,27 @@ def _require_ready(request: Request) -> None:
 
 
 def _corrected(
-    key: Key, path: Path, wrong: Mapping[str, Mapping[str, Any]], encoding: str | None
+    key: Key,
+    origin: str,
+    rows: Iterable[tuple[int, Mapping[str, Any] | BadRow]],
+    wrong: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """The rows as the file puts them right, by id. Raises InputError and BadRow."""
+    """The rows as they are put right, by id. Raises InputError and BadRow."""
     right: dict[str, dict[str, Any]] = {}
-    for line, row in read_rows(path, encoding=encoding):
+    for line, row in rows:
         if isinstance(row, BadRow):
             raise row
         identifier = str(row.get("id", "")).strip()
         identifier = identifier if identifier in wrong else key.pseudonym(identifier)
         if identifier not in wrong:
-            raise BadRow(str(path), line, "its id is none of those that the request is about")
+            raise BadRow(origin, line, "its id is none of those that the request is about")
         if identifier in right:
-            raise BadRow(str(path), line, "its id stands twice: give each record one row")
+            raise BadRow(origin, line, "its id stands twice: give each record one row")
         old = wrong[identifier]
         said = {name: value for name, value in row.items() if name not in ("id", *_PEOPLE)}
         if unknown := sorted(set(said) - set(old)):
             raise BadRow(
-                str(path),
+                origin,
                 line,
                 f"the record has no column {unknown[0]!r}: give those that change, of "
                 f"{', '.join(sorted(set(old) - {'id', 'subjects'}))}",
@@ -155,12 +166,12 @@ def _corrected(
         people = [who for name in _PEOPLE if row.get(name) for who in _people(row[name])]
         if any(str(key.subject(who)) not in old["subjects"] for who in people):
             raise BadRow(
-                str(path), line, "whom a record is about is not corrected so: leave that column out"
+                origin, line, "whom a record is about is not corrected so: leave that column out"
             )
         new = {**old, **said}
         if key.content(*_said(new)) == key.content(*_said(old)):
             raise BadRow(
-                str(path),
+                origin,
                 line,
                 "it says the same as the record, but for case, accents or signs: give what is "
                 "right in the columns that are learned (prompt, completion or text)",
@@ -168,7 +179,7 @@ def _corrected(
         right[identifier] = new
     if left := sorted(wrong.keys() - right.keys()):
         raise InputError(
-            f"{path} has no row for {len(left)} of {len(wrong)} records of the request: give one "
+            f"{origin} has no row for {len(left)} of {len(wrong)} records of the request: give one "
             "with the same id for each"
         )
     return right

@@ -19,7 +19,7 @@ class Ascent(Descent):
     """
 
     needs: frozenset[Need] = frozenset()
-    summary: ClassVar = "climb the loss of the records; no guard"
+    summary: ClassVar = "climb the loss of the records; no retain loss"
 
     def __init__(self, *, lr: float = 1e-4, guard: str = "none", **options: Any) -> None:
         super().__init__(lr=lr, guard=guard, **options)

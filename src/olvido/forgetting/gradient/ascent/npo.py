@@ -23,7 +23,7 @@ class NPO(Descent):
         options: those of `Descent`.
     """
 
-    summary: ClassVar = "bounded ascent against the model as it was, with a guard"
+    summary: ClassVar = "bounded ascent against the original model, with a retain loss"
 
     def __init__(self, *, beta: float = 0.1, **options: Any) -> None:
         super().__init__(**options)

@@ -25,7 +25,7 @@ class SimNPO(Descent):
         options: those of `Descent`.
     """
 
-    summary: ClassVar = "bounded ascent by answer length, with a guard and no reference"
+    summary: ClassVar = "bounded ascent by answer length, with a retain loss and no reference"
 
     def __init__(self, *, beta: float = 0.5, gamma: float = 0.0, **options: Any) -> None:
         super().__init__(**options)

@@ -29,7 +29,7 @@ class Scrub(Descent):
         options: those of `Descent`.
     """
 
-    summary: ClassVar = "steps away from the model as it was, and steps back to it elsewhere"
+    summary: ClassVar = "steps away from the original model, and steps back to it elsewhere"
     looking: float = FORWARD
     turns: ClassVar = True
 
