@@ -16,10 +16,12 @@ from zoneinfo import ZoneInfo
 from olvido.errors import InputError, UnknownName
 
 FILE = "olvido.toml"
+LEDGER = "ledger.db"
+"""The name of the file with the ledger, where none is configured."""
 DTYPES = ("float32", "bfloat16")
 
 _DEFAULTS: Mapping[str, Any] = {
-    "ledger": "ledger.db",
+    "ledger": LEDGER,
     "key": "olvido.key",
     "signing_key": "olvido-signing.key",
     "data": "data",

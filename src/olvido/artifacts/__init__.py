@@ -115,7 +115,7 @@ _KNOWN = (
         "export",
         "a copy of a model that learned it, written by 'olvido models export'",
         frozenset({_H.WEIGHTS}),
-        who=Who.ALL,
+        # As of one that the ledger does not know: another model may have been put there since.
         writers=("olvido.cli.weights.models",),
         parts=owned,
     ),
@@ -206,7 +206,7 @@ _KNOWN = (
         "orphan",
         "a model of Olvido's that the ledger does not know",
         frozenset({_H.WEIGHTS}),
-        who=Who.ALL,
+        # Weights of a model that learned the data go with `all`; others may be anybody's work.
         writers=("olvido.learners.storage", "olvido.forgetting.types"),
         shape=shapes.is_orphan,
         parts=shapes.owned,

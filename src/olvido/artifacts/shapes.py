@@ -52,7 +52,16 @@ _DEMO = frozenset(
     "verdict reasons method guarantee escalated resident recall cost people answers losses request "
     "environment date seconds seed fast report".split()
 )
+_TRIAL = frozenset(
+    "method options proxies side distance seconds tokens stopped taken history".split()
+)
+_PLAN = frozenset("model records reference base level chat device".split())
+_PLANNED = frozenset("forget retain calibrating attacked neighbours general".split())
+_CURVED = frozenset("files digests note".split())
+_CURVED_NOTE = frozenset("weights seed records".split())
 """All that the writers of these documents put into them: a few usual words are anybody's."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CURVED_PART = re.compile(r"part-\d{5}\.safetensors")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RUN = re.compile(r"\.run-[0-9a-f]{16}")
 _SCORES = re.compile(r"sha256-[0-9a-f]{64}")
@@ -266,7 +275,17 @@ def training_parts(path: Path) -> Iterator[Path]:
 
 
 def is_curvature(path: Path) -> bool:
-    return {"files", "digests", "note"} <= _document(path / "index.json").keys()
+    """By the whole of its index: lists of files with their digests are anybody's."""
+    index = _document(path / "index.json")
+    return (
+        index.keys() == _CURVED
+        and index["note"].keys() == _CURVED_NOTE
+        and set(index["files"].values()) <= index["digests"].keys()
+        and all(
+            _CURVED_PART.fullmatch(name) and _SHA256.fullmatch(digest)
+            for name, digest in index["digests"].items()
+        )
+    )
 
 
 def curvature_parts(path: Path) -> Iterator[Path]:
@@ -280,16 +299,22 @@ def curvature_parts(path: Path) -> Iterator[Path]:
 
 
 def is_trial(path: Path) -> bool:
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" or not path.is_file():
         return False
-    return {"method", "options", "history", "distance", "side"} <= _document(
-        path.with_suffix(".json")
-    ).keys()
+    said = _document(path.with_suffix(".json"))
+    named = re.fullmatch(r"(.+)-[0-9a-f]{16}", path.stem)
+    return named is not None and said.keys() == _TRIAL and said["method"] == named[1]
 
 
 def is_comparison(path: Path) -> bool:
+    """By the whole of its plan: a few of its words may stand in anybody's."""
     plan = _document(path / "plan.json")
-    return {"model", "records", "reference", "base", "level", "chat"} <= plan.keys()
+    return (
+        plan.keys() == _PLAN
+        and _DIGEST.fullmatch(plan["model"]) is not None
+        and plan["records"].keys() == _PLANNED
+        and all(_SHA256.fullmatch(digest) for digest in plan["records"].values())
+    )
 
 
 def comparison_parts(path: Path) -> Iterator[Path]:

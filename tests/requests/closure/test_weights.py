@@ -281,6 +281,8 @@ def test_folders_outside_the_workspace_are_looked_into_as_well(spread: Town) -> 
 
 
 def test_a_model_that_the_ledger_knows_is_no_orphan(town: Town) -> None:
-    shutil.copytree(town.folder / "models" / "never", town.folder / "models" / "other")
+    other = town.folder / "models" / "other"
+    shutil.copytree(town.folder / "models" / "never", other)
+    save_file(dict(tensors(9).state_dict()), other / "model.safetensors")
     found = {item for item in town.found() if item.startswith(("orphan:", "model:"))}
     assert found == {f"model:{town.models['old'].id}", "orphan:models/other"}

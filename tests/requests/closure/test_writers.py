@@ -155,7 +155,7 @@ def test_the_same_is_found_in_every_folder(made: Found, spread: Town, tmp_path: 
     for path, kind in paths.items():
         inside = home in path.parents
         item = f"{kind}:{path.relative_to(home) if inside else path}"
-        assert found[item].who is (Who.ALL if inside else Who.NAMED), item
+        assert found[item].who is (KINDS[kind].who if inside else Who.NAMED), item
 
 
 NAMES = ("thesis.md", "photo.png", "data.bin", ".hidden", "notes", "a b.csv", "step-1.pt", "x.json")
@@ -170,8 +170,8 @@ def filled(made: Found, town: Town) -> tuple[list[Path], set[Path]]:
     town.front.store.note(
         "model-exported", {"model": town.models["old"].id, "path": str(town.folder / "export")}
     )
-    (town.folder / "export").mkdir()
-    (town.folder / "export" / "config.json").write_text("{}")
+    shutil.copytree(homes[1] / "old", town.folder / "export")
+    (town.folder / "export" / "olvido.json").unlink()
     gone = {path for path in own if path.is_dir()} | {town.folder / "export", homes[1] / "old"}
     return homes, gone
 
@@ -201,7 +201,9 @@ def test_files_of_others_stay_in_folders_of_every_kind_and_are_told(
     shown = town.found()
     # Bytes that nobody can read are told as that, before the rows go.
     unread = {item: "mine" for item in shown if item.startswith("unread:")}
-    settle(town.front, "req-0001", erased=["all"], done=DONE, cannot=unread)
+    close(town.front, "req-0001")
+    unknown = [item for item in shown if item.startswith("orphan:")]
+    settle(town.front, "req-0001", erased=["all", *unknown], done=DONE, cannot=unread)
     assert {p: p.read_bytes() for p in files if p.is_file()} == files
     # All that Olvido wrote of her, or that holds what she taught, is gone: what a folder is known
     # by as well. A trial's tensors leave their description behind.

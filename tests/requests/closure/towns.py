@@ -58,7 +58,8 @@ class Town:
 
 
 def settled_at(folder: Path, **elsewhere: Path) -> Settings:
-    folder.mkdir(parents=True)
+    for home in (folder, *elsewhere.values()):
+        home.mkdir(parents=True, exist_ok=True)
     lines = [f'{name} = "{path}"' for name, path in elsewhere.items()]
     (folder / "olvido.toml").write_text("\n".join(lines))
     return Settings.load(folder, environment={})

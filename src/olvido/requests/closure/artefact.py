@@ -20,7 +20,8 @@ class Artefact:
         item: its name: a kind and a place, as `model:0123456789ab`.
         says: what was found there.
         path: where it lies; None where that is not known here.
-        inside: whether it lies in the workspace's folder, or is the ledger's own.
+        inside: whether it lies in the workspace's folder, and in no other workspace's within it,
+            or is the ledger's own.
         others: whether it holds what belongs to others, as far as was seen.
         seen: a keyed digest of the content that was looked at, where it is erased by its name.
         look: what was found in a file with records.
@@ -57,5 +58,7 @@ class Artefact:
         if not self.inside:
             return Who.NAMED
         if self.kind is KINDS["file"] and not self.others:
+            return Who.ALL
+        if self.kind in (KINDS["orphan"], KINDS["export"]) and self.known:
             return Who.ALL
         return self.kind.who

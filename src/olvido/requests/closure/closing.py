@@ -68,9 +68,10 @@ def closure(
                 stands = artefact.undecided and _declared(office, artefact, declared)
             else:
                 # Where nobody looked, it has to be what was looked at when it was said.
-                stands = _gone(office, identifier, artefact, there, search) or _declared(
-                    office, replace(artefact, path=place_of(office, item)), declared
-                )
+                place = place_of(office, item)
+                stands = place is not None and not os.path.lexists(place)
+                stands = stands or _gone(office, identifier, artefact, there, search)
+                stands = stands or _declared(office, replace(artefact, path=place), declared)
             said = said if stands else blank
         if item not in there and said.exit is None:
             artefact = replace(artefact, says="was found before, and was not looked into now")
@@ -86,9 +87,10 @@ def _gone(
     search: Sequence[Path],
 ) -> bool:
     """Whether what is not found any more is gone: only where it would have been found."""
-    place = place_of(office, artefact.item)
+    place, roots = place_of(office, artefact.item), looked_into(office, search)
     if place is not None and not os.path.lexists(place):
-        return True
+        # What lay in a folder that is not there either may be back with its disk.
+        return place.parent.is_dir() or any(root in place.parents for root in roots)
     if artefact.kind.way is Way.STATED:
         # The file may be gone, and its other name is not: who knows of it has to say so.
         return False
@@ -97,7 +99,7 @@ def _gone(
         request = office.store.request(identifier)
         if artefact.kind is KINDS["near"] or not prints_of(office.store, request):
             return False
-    return place is None or any(root in place.parents for root in looked_into(office, search))
+    return place is None or any(root in (place, *place.parents) for root in roots)
 
 
 def _lies(office: Office, artefact: Artefact, search: Sequence[Path]) -> bool:
@@ -134,7 +136,11 @@ def _again(
     if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
         late = date.fromisoformat(said.detail) <= today(office.settings)
         return late and (there or _lies(office, artefact, search))
-    return said.exit is Exit.ERASED and there and said.item not in (*OUTSIDE, UNTOLD)
+    if said.exit is not Exit.ERASED or not there or said.item in (*OUTSIDE, UNTOLD):
+        return False
+    # Of a folder that is away the team's word stands, until it is there.
+    place = place_of(office, artefact.item)
+    return place is None or os.path.lexists(place)
 
 
 def settle(

@@ -7,16 +7,17 @@ the same. What cannot be looked into is an item as well.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import KINDS, Who, header, owned, parts, recognised
-from olvido.artifacts.shapes import ACTIVATIONS
+from olvido.artifacts.shapes import ACTIVATIONS, checkpoints_of
 from olvido.errors import InputError
 from olvido.files import being_written
 from olvido.ledger.copies import Copy
@@ -24,20 +25,22 @@ from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.inverted import index_parts, index_path, is_index, near_copies
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.rows import holds_rows_alone, stored_rows, unpacked
-from olvido.requests.closure.accounted import Accounts, holding_of
+from olvido.ledger.serving import files_entered
+from olvido.requests.closure.accounted import Accounts, accounted, holding_of
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import CopySearch, Look, content_of
 from olvido.requests.closure.places import (
     Names,
     called,
     looked_into,
+    not_there,
     place_of,
     seen_at,
     spelt,
 )
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
-from olvido.requests.closure.weights import Weights, cached_ids, weights_kept
+from olvido.requests.closure.weights import Weights, cached_ids, weights_in, weights_kept
 from olvido.requests.desk import Office
 from olvido.requests.scope import (
     condemned,
@@ -48,6 +51,7 @@ from olvido.requests.scope import (
     unsearched,
     untold,
 )
+from olvido.settings import FILE, LEDGER
 
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
@@ -55,6 +59,11 @@ OUTSIDE = ("backups", "recipients")
 UNTOLD = "names"
 """The kind that stands for names which texts cannot be searched for."""
 
+_AWAY = (
+    "a folder that is not there: bring back its disk, make an empty folder where there never was "
+    "one, or say what became of it"
+)
+_REPLACED = "a model where one that learned it was exported once, with weights of another or unread"
 NAMED = 5
 """Near copies that are named; the others are counted."""
 
@@ -219,13 +228,22 @@ class _Search:
     def _exports(self) -> Iterator[Artefact]:
         """Copies that were written out of a model that holds it."""
         for path in self._copied:
+            inside, known = self._ours(path.resolve()), self._weights.copied(weights_in(path))
+            says = KINDS["export"].says if known else _REPLACED
+            item = f"export:{spelt(path)}"
+            yield self._seen(Artefact(item, says, path, inside, known=known))
+        for path in self._exported:
             home = path.resolve()
-            inside = self._home in home.parents
-            yield self._seen(Artefact(f"export:{spelt(path)}", KINDS["export"].says, path, inside))
             if not any(root == home or root in home.parents for root in self.roots):
-                yield from self._walk(path, frozenset(owned(path)), going=True)
+                going = path in self._copied
+                own = frozenset(owned(path)) if going else frozenset[Path]()
+                yield from self._walk(path, own, going=going)
 
     def _files(self) -> Iterator[Artefact]:
+        for folder in not_there(self.office, self.request):
+            yield replace(self._item("unread", folder, _AWAY), path=None, seen=None)
+        for path in dict.fromkeys(self._exports_away):
+            yield Artefact(f"export:{spelt(path)}", f"{KINDS['export'].says}: {_AWAY}")
         for root in self.roots:
             yield from self._walk(root)
 
@@ -274,10 +292,51 @@ class _Search:
 
     @cached_property
     def _copied(self) -> tuple[Path, ...]:
-        """Folders to which a model that holds it was exported."""
+        """Those of them in which not all weights are now of one that does not hold it."""
+        return tuple(
+            folder
+            for folder in self._exported
+            if any(self._weights.whose(path).holds for path in weights_in(folder))
+        )
+
+    @cached_property
+    def _exported(self) -> tuple[Path, ...]:
+        """Folders with a model to which one that holds it was exported once."""
         exported = self.office.store.events("model-exported")
         paths = [Path(e.detail["path"]) for e in exported if e.detail["model"] in self.holding]
-        return tuple(path for path in paths if any(owned(path)))
+        return tuple(path for path in dict.fromkeys(paths) if any(owned(path)))
+
+    @property
+    def _exports_away(self) -> Iterator[Path]:
+        """Folders to which one that holds it was exported, and on whose disk nobody can look."""
+        for entry in self.office.store.events("model-exported"):
+            path = Path(entry.detail["path"])
+            inside = any(root in path.parents for root in self.roots)
+            if entry.detail["model"] in self.holding and not inside and not path.parent.is_dir():
+                yield path
+
+    def _is_clean_copy(self, folder: Path) -> bool:
+        """Whether a folder has the weights of models that do not hold it, and no others.
+
+        What the ledger has digests of in it is looked into as beside the model; checkpoints are not
+        that.
+        """
+        there, store = weights_in(folder), self.office.store
+        if not there or any(self._weights.whose(path).holds for path in there):
+            return False
+        files = files_entered(store)
+        for model in (m for m in store.models() if m.id not in self.holding):
+            known = accounted(model, folder, files.get(model.id, frozenset()))
+            for path in known.keys() - frozenset(checkpoints_of(folder)):
+                self._entered[path] = known[path]
+        return True
+
+    def _ours(self, path: Path) -> bool:
+        """Whether something lies in the workspace, and in no other one that lies within it."""
+        between = list(itertools.takewhile(lambda f: f != self._home, (path, *path.parents)))
+        return self._home in path.parents and not any(
+            (folder / name).is_file() for folder in between for name in (FILE, LEDGER)
+        )
 
     def _walk(
         self, folder: Path, own: frozenset[Path] = frozenset(), *, going: bool = False
@@ -309,7 +368,13 @@ class _Search:
                     continue
                 if path.is_file() and self._is_clean(path):
                     continue
-                yield self._item(kind.name, path, kind.says)
+                learned = False
+                if kind is KINDS["orphan"]:
+                    if self._is_clean_copy(path):
+                        yield from self._walk(path, own)
+                        continue
+                    learned = self._weights.copied(weights_in(path))
+                yield self._item(kind.name, path, kind.says, known=learned)
                 if path.is_dir():
                     yield from self._walk(path, frozenset(parts(path, kind)), going=True)
             elif path.is_dir():
@@ -347,7 +412,7 @@ class _Search:
         return {}
 
     @cached_property
-    def _entered(self) -> Mapping[Path, str]:
+    def _entered(self) -> dict[Path, str]:
         return {path.resolve(): digest for path, digest in self._accounted.entered.items()}
 
     def _stayed(self, there: Collection[str]) -> Iterator[Artefact]:
@@ -369,11 +434,9 @@ class _Search:
         look: Look | None = None,
         known: bool = False,
     ) -> Artefact:
-        inside = self._home in path.parents
-        name = path.relative_to(self._home) if inside else path
-        return self._seen(
-            Artefact(f"{kind}:{spelt(name)}", says, path, inside, others, look=look, known=known)
-        )
+        name = path.relative_to(self._home) if self._home in path.parents else path
+        item, inside = f"{kind}:{spelt(name)}", self._ours(path)
+        return self._seen(Artefact(item, says, path, inside, others, look=look, known=known))
 
     def _link(self, path: Path) -> Iterator[Artefact]:
         """Links are never followed: where they lead is looked into in its own right, or told."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from olvido.artifacts import KINDS
+from olvido.ledger.facts import Request
 from olvido.ledger.store.closure import is_sealed
 from olvido.requests.desk import Office
 
@@ -28,14 +29,31 @@ _SAID = re.compile(r"\\x(5c|70|[89a-f][0-9a-f])")
 def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
     """The folders that are looked into: the workspace, those that its settings name, those into
     which people's own data were written for them, and these."""
-    settings = office.settings
-    every = [
-        *(settings.workspace, settings.models, settings.data),
-        *(settings.reports, settings.certificates, *search),
-        *(Path(entry.detail["path"]) for entry in office.store.events(GIVEN)),
-    ]
-    found = dict.fromkeys(folder.resolve() for folder in every if folder.is_dir())
+    given = (Path(entry.detail["path"]) for entry in office.store.events(GIVEN))
+    every = (*_configured(office), *search, *given)
+    found = dict.fromkeys(folder.resolve() for folder in every if os.path.isdir(folder))
     return tuple(f for f in found if not any(other in f.parents for other in found))
+
+
+def not_there(office: Office, request: Request) -> tuple[Path, ...]:
+    """Folders that should be looked into and are not there, as on a disk that is away.
+
+    They are those that the settings name, and those into which this person's own data were
+    written; none that lies in another folder that is looked into, for from there it is gone.
+    """
+    every = list(_configured(office))
+    for entry in office.store.events(GIVEN):
+        asked = office.store.request(entry.detail["id"])
+        every += [Path(entry.detail["path"])] if {*asked.subjects} & {*request.subjects} else []
+    gone = (Path(os.path.realpath(folder)) for folder in every if not os.path.isdir(folder))
+    roots = looked_into(office)
+    return tuple(f for f in dict.fromkeys(gone) if not any(root in f.parents for root in roots))
+
+
+def _configured(office: Office) -> tuple[Path, ...]:
+    settings = office.settings
+    own = (settings.workspace, settings.models, settings.data)
+    return (*own, settings.reports, settings.certificates)
 
 
 def spelt(path: Path) -> str:

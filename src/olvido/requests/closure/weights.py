@@ -127,6 +127,19 @@ class Weights:
         fresh = sum(map(len, read.names - own.names))
         return fresh + _SINGLE * len(read.quiet - own.quiet) <= _BESIDE
 
+    def copied(self, files: Collection[Path]) -> bool:
+        """Whether files are together the weights of a model that holds the data, and of no other.
+
+        All that tells in them has to be of one such model; a copy of a part of it is one as well.
+        """
+        try:
+            digests = [digest for path in files for digest, _ in _Read.of(path).telling]
+        except Unreadable:
+            return False
+        known = [self._known.get(digest, set()) for digest in digests]
+        same = set.intersection(*known) if known else set()
+        return bool(same) and same <= self._holding
+
     @cached_property
     def _known(self) -> Mapping[str, set[str]]:
         """By the digest of a tensor, as it is or rounded, the models that have it, gone or not."""

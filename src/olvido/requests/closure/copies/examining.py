@@ -298,8 +298,8 @@ class _View:
             if self._part.flowing or not (first or self._is_told(cells)):
                 yield not self._is_system(cells) and self._left_in_line(cells)
             else:
-                # Short values beside a record, or before all of an object's, go with it.
-                yield any(self._left_in(cell) for cell in cells)
+                # A few short values beside a record, or before all of an object's, go with it.
+                yield any(self._left_in(cell) for cell in cells) or self._is_crowded(cells)
 
     def _is_told(self, cells: range) -> bool:
         return bool(self._covered[self._begins[cells.start] : self._begins[cells.stop]].any())
@@ -346,6 +346,20 @@ class _View:
             rest = self._numbers[begin:end][~self._covered[begin:end]].tolist()
             return not all(self._is_glue(n) for n in rest)
         return self._is_content(cell)
+
+    def _is_crowded(self, cells: range) -> bool:
+        """Whether more than a few short values that are not the person's stand in a row: words, or
+        numbers."""
+        said = [self._numbers[self._begins[c] : self._begins[c + 1]] for c in cells]
+        beside = [
+            all(map(self._is_glue, numbers.tolist()))
+            for cell, numbers in zip(cells, said, strict=True)
+            if len(numbers)
+            and not self._covered[self._begins[cell] : self._begins[cell + 1]].any()
+            and tuple(numbers.tolist()) not in self._by._own
+            and not self._by.names.is_whole(numbers)
+        ]
+        return beside.count(False) > _BESIDE or beside.count(True) > _BESIDE
 
     def _is_content(self, cell: int) -> bool:
         """Whether a cell says something itself, and is not a value of the person's own row."""
