@@ -10,7 +10,8 @@ import lzma
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from olvido.requests.closure.copies.decoding import decoded, readable
@@ -27,7 +28,7 @@ from olvido.requests.closure.copies.parts import (
 )
 
 _MEMBERS = 10_000
-_PIECE = 1 << 20
+_PIECE, _FED = 1 << 20, 1 << 16
 _PHONETIC = re.compile(r"<rPh\b[^<>]*>")
 _ATTRIBUTE = re.compile(r'="([^"<>]*)"')
 _TYPE = re.compile(r'\bt="(\w+)"')
@@ -194,15 +195,53 @@ def gzip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
 
 
 def bz2_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
-    """What a bzip2 file holds."""
-    with bz2.BZ2File(io.BytesIO(blob.raw)) as file:
-        yield from inner(_unpacked(blob, file, ".bz2"))
+    """What a bzip2 file holds, and what follows it."""
+    yield from _streams(blob, inner, bz2.BZ2Decompressor, b"BZh", ".bz2")
 
 
 def xz_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
-    """What an xz file holds."""
-    with lzma.LZMAFile(io.BytesIO(blob.raw)) as file:
-        yield from inner(_unpacked(blob, file, ".xz"))
+    """What an xz file holds, and what follows it."""
+    yield from _streams(blob, inner, lzma.LZMADecompressor, b"\xfd7zXZ", ".xz")
+
+
+def zlib_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    """What zlib packed, without the head of a file, and what follows it."""
+    stream, at, size, pieces = zlib.decompressobj(), 0, 0, list[bytes]()
+    while not stream.eof:
+        if not (fed := blob.raw[at : at + _FED]):
+            raise EOFError("it ends too early")
+        at += len(fed)
+        pieces.append(stream.decompress(fed))
+        size = _counted(blob, size, pieces[-1])
+    yield from inner(blob.member("unpacked", b"".join(pieces), ".txt"))
+    yield from _following(blob, inner, blob.raw[at - len(stream.unused_data) :])
+
+
+def _streams(
+    blob: Blob, inner: Inner, begun: Callable[[], Any], start: bytes, ending: str
+) -> Iterator[Part | Unreadable]:
+    """What streams one after the other hold, and what follows them; zeros may stand between."""
+    raw, at, size, pieces = blob.raw, 0, 0, list[bytes]()
+    while raw.startswith(start, at):
+        stream = begun()
+        while not stream.eof:
+            fed = raw[at : at + _PIECE] if stream.needs_input else b""
+            if stream.needs_input and not fed:
+                raise EOFError("it ends too early")
+            at += len(fed)
+            pieces.append(stream.decompress(fed, _PIECE))
+            size = _counted(blob, size, pieces[-1])
+        at -= len(stream.unused_data)
+        while (padding := raw[at : at + _PIECE]) and not padding.strip(b"\0"):
+            at += len(padding)
+        at += len(padding) - len(padding.lstrip(b"\0"))
+    yield from inner(_named(blob, b"".join(pieces), ending))
+    yield from _following(blob, inner, raw[at:])
+
+
+def _following(blob: Blob, inner: Inner, rest: bytes) -> Iterator[Part | Unreadable]:
+    if rest.strip(b"\0"):
+        yield from inner(blob.member("what follows", rest, ""))
 
 
 def zstd_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
@@ -222,7 +261,10 @@ def pickle_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
 
 
 def _unpacked(blob: Blob, file: Any, ending: str) -> Blob:
-    raw = _limited(file, blob)
+    return _named(blob, _limited(file, blob), ending)
+
+
+def _named(blob: Blob, raw: bytes, ending: str) -> Blob:
     inside = blob.suffix.removesuffix(ending) or ".txt"
     # The name of a file tells what is in it: notes.jsonl.gz is lines of JSON.
     made = blob.member("", raw, inside)
@@ -234,11 +276,17 @@ def _limited(file: IO[bytes], blob: Blob) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while piece := file.read(_PIECE):
-        size += len(piece)
         pieces.append(piece)
-        if size > blob.budget.left:
-            blob.budget.take(size)
+        size = _counted(blob, size, piece)
     return b"".join(pieces)
+
+
+def _counted(blob: Blob, size: int, piece: bytes) -> int:
+    """Bytes unpacked so far. Raises Unreadable where they are too many."""
+    size += len(piece)
+    if size > blob.budget.left:
+        blob.budget.take(size)
+    return size
 
 
 READERS: tuple[tuple[bytes, Reader], ...] = (

@@ -7,6 +7,8 @@ import math
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -16,6 +18,8 @@ _MARKS = (
 )
 _HEAD = 64 * 1024
 _TEXT_ENTROPY = 7.3
+_MANY = 1 << 20
+_WINDOW, _TOGETHER = 64, 5
 _LEAST = 6
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffe\uffff]")
 _EASTERN = re.compile(r"[\n\r -~\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uffef]")
@@ -182,7 +186,24 @@ def _may_be_text(raw: bytes) -> bool:
     controls = len(head) - len(head.translate(None, CONTROL_BYTES))
     if controls * 100 > len(head):
         return False
-    return entropy(head) < _TEXT_ENTROPY
+    return entropy(head) < _TEXT_ENTROPY and not _packed_within(raw)
+
+
+def _packed_within(raw: bytes) -> bool:
+    """Whether anywhere in some bytes many controls stand together, as in what is packed.
+
+    A tenth of what is packed or encrypted are controls; a text has few, and apart.
+    """
+    is_control = np.zeros(256, dtype=np.int32)
+    is_control[list(CONTROL_BYTES)] = 1
+    for at in range(0, len(raw), _MANY):
+        piece = np.frombuffer(raw[at : at + _MANY + _WINDOW], dtype=np.uint8)
+        total = np.concatenate([[0], np.cumsum(is_control[piece])])
+        if len(piece) > _WINDOW:
+            total = total[_WINDOW:] - total[:-_WINDOW]
+        if total.max() >= _TOGETHER:
+            return True
+    return False
 
 
 def entropy(raw: bytes) -> float:

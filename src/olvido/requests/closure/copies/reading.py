@@ -14,6 +14,7 @@ from typing import BinaryIO, Self
 
 from olvido.requests.closure.copies import containers, tables, texts
 from olvido.requests.closure.copies.decoding import decoded, entropy, readable
+from olvido.requests.closure.copies.packed import encoded_in, is_zlib, members
 from olvido.requests.closure.copies.parts import (
     BROKEN,
     LARGEST,
@@ -210,6 +211,8 @@ def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
         readings = decoded(raw)
         if readings:
             yield from texts.text_parts(blob, readings, parts_in)
+            encoded = ((blob.name or "encoded", one) for one in encoded_in(readings[0].text))
+            yield from members(blob, encoded, parts_in)
             return
         if len(raw) > 2048 and min(entropy(raw[:65536]), entropy(raw[-65536:])) > _SECRET:
             yield Unreadable(f"{blob.where}compressed or encrypted in a way that is not known")
@@ -234,6 +237,8 @@ def _reader(
         return containers.tar_parts
     if raw[:1] == b"\x80" and raw[1:2] in b"\x02\x03\x04\x05" and raw.rstrip(b"\n").endswith(b"."):
         return containers.pickle_parts
+    if is_zlib(raw):
+        return containers.zlib_parts
     if tables.is_safetensors(raw):
         return tables.safetensors_parts
     return None

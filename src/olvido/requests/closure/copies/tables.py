@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 from olvido.requests.closure.copies.decoding import decoded, readable
+from olvido.requests.closure.copies.packed import Packed
 from olvido.requests.closure.copies.parts import (
     LARGEST,
     Blob,
@@ -46,7 +47,9 @@ def parquet_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         )
         batches = file.iter_batches(batch_size=_BATCH)
         form = "parquet" if blob.depth == 0 else None
-        yield Part(blob.name, "row", _batch_rows(blob, batches), form=form)
+        packed = Packed()
+        yield Part(blob.name, "row", _batch_rows(blob, batches, packed), form=form)
+        yield from packed.parts(blob, inner)
     except pa.ArrowException as error:
         raise Unreadable(f"is no readable Parquet file ({type(error).__name__})") from None
 
@@ -59,13 +62,14 @@ def arrow_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
     try:
         if blob.raw.startswith(b"ARROW1"):
             file = pa.ipc.open_file(buffer)
-            yield from _schema(blob, file.schema)
-            batches = (file.get_batch(i) for i in range(file.num_record_batches))
+            batches, schema = map(file.get_batch, range(file.num_record_batches)), file.schema
         else:
             stream = pa.ipc.open_stream(buffer)
-            yield from _schema(blob, stream.schema)
-            batches = iter(stream)
-        yield Part(blob.name, "row", _batch_rows(blob, batches))
+            batches, schema = iter(stream), stream.schema
+        yield from _schema(blob, schema)
+        packed = Packed()
+        yield Part(blob.name, "row", _batch_rows(blob, batches, packed))
+        yield from packed.parts(blob, inner)
     except pa.ArrowException as error:
         raise Unreadable(f"is no readable Arrow file ({type(error).__name__})") from None
 
@@ -102,7 +106,7 @@ def _schema(blob: Blob, schema: Any) -> Iterator[Part]:
     yield Part(f"{blob.where}metadata", "line", text_rows(text), flowing=True, aside=True)
 
 
-def _batch_rows(blob: Blob, batches: Iterator[Any]) -> Iterator[Row]:
+def _batch_rows(blob: Blob, batches: Iterator[Any], packed: Packed) -> Iterator[Row]:
     import pyarrow as pa
 
     number = 0
@@ -111,6 +115,7 @@ def _batch_rows(blob: Blob, batches: Iterator[Any]) -> Iterator[Row]:
             blob.budget.take(batch.nbytes)
             for value in batch.to_pylist():
                 number += 1
+                packed.note(value)
                 yield from value_rows(value, number)
     except pa.ArrowException as error:
         raise Unreadable(f"{blob.where}is damaged ({type(error).__name__})") from None
@@ -133,7 +138,13 @@ def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
             if str(sql or "").upper().startswith("CREATE VIRTUAL"):
                 # What it shows lies in tables of its own, which are looked into.
                 continue
-            yield Part(f"{blob.where}table {name}", "row", _table_rows(database, name), form=form)
+            packed = Packed()
+            # What is called text may be any bytes.
+            database.text_factory = _either
+            rows = _table_rows(database, name, packed)
+            yield Part(f"{blob.where}table {name}", "row", rows, form=form)
+            database.text_factory = _text
+            yield from packed.parts(blob, inner)
         yield from _described(blob, database)
         size = database.execute("PRAGMA page_size").fetchone()[0]
         left = text_rows("\n".join(_rests(blob.raw, size)))
@@ -197,7 +208,14 @@ def _free(page: bytes, head: int) -> list[bytes]:
     return found
 
 
-def _table_rows(database: sqlite3.Connection, name: str) -> Iterator[Row]:
+def _either(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _table_rows(database: sqlite3.Connection, name: str, packed: Packed) -> Iterator[Row]:
     quoted = '"' + name.replace('"', '""') + '"'
     try:
         cursor = database.execute(f"SELECT rowid, * FROM {quoted}")
@@ -209,6 +227,8 @@ def _table_rows(database: sqlite3.Connection, name: str) -> Iterator[Row]:
     for number, values in enumerate(cursor, 1):
         row = values[1:] if numbered else values
         named = keys[1:] if numbered else keys
+        for key, value in zip(named, row, strict=True):
+            packed.note(value, f"{name}.{key}")
         kept = [(k, _cell(v)) for k, v in zip(named, row, strict=True) if v is not None]
         if kept:
             unit = values[0] if numbered else number
