@@ -45,7 +45,7 @@ def recognised(path: Path, *, told: bool = False) -> Kind | None:
             try:
                 if kind.shape(path):
                     return kind
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
                 # Whatever is wrong with it, it is not what that kind's writer wrote.
                 continue
     return None

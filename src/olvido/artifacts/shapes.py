@@ -124,7 +124,7 @@ def _runs(folder: Path) -> frozenset[str]:
     """The names of the runs of which a model's folder has the logs; none where it has no note."""
     try:
         return frozenset(_document(folder / NOTE)["runs"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return frozenset()
 
 
@@ -176,9 +176,11 @@ def header(path: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return found if isinstance(found.get("__metadata__", {}), dict) else None
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -206,7 +208,7 @@ def _keys(path: Path) -> Set[str]:
     """The names in a JSON object; none where it is no such file."""
     try:
         return _document(path).keys()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return frozenset()
 
 

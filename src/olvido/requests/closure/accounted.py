@@ -118,7 +118,7 @@ def _weights(model: Model, folder: Path) -> Collection[Path]:
             return files if files and digest_of(sorted(files)) == str(model.digest) else ()
         members = [_shards(folder / name) for name in _json(folder / "ensemble.json")["members"]]
         joined = "|".join(str(digest_of(sorted(files))) for files in members)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # What cannot be read accounts for nothing: it is looked into, file by file.
         return ()
     fits = f"sha256:{hashlib.sha256(joined.encode()).hexdigest()}" == str(model.digest)

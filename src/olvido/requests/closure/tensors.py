@@ -66,15 +66,34 @@ def tensors_in(path: Path, beside: list[Any] | None = None) -> Iterator[tuple[st
             beside += said.get("__metadata__", {}).values()
             with safe_open(path, "pt") as opened:
                 for name in sorted(opened.keys()):
-                    yield name, opened.get_tensor(name)
+                    yield name, _plain(opened.get_tensor(name))
         else:
-            yield from sorted(_loaded(path, beside), key=lambda item: item[0])
+            found = [(name, _plain(tensor)) for name, tensor in _loaded(path, beside)]
+            yield from sorted(found, key=lambda item: item[0])
     except (
-        *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError),
+        *(OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, AttributeError),
         *(SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError),
     ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Unreadable(reason[:200]) from error
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A tensor whose numbers lie in a row as they are.
+
+    Raises:
+        Unreadable: it is sparse, quantized, nested, or of numbers that cannot be compared.
+    """
+    import torch
+
+    if tensor.is_nested or tensor.is_quantized or tensor.layout is not torch.strided:
+        raise Unreadable("a tensor that is sparse, nested or quantized")
+    tensor = tensor.resolve_conj().resolve_neg().contiguous()
+    if tensor.device.type != "meta" and tensor.numel():
+        # Not every type of numbers can do what telling models apart takes.
+        flat = tensor.reshape(-1)[:1]
+        _ = bool((flat != flat[0]).any()), flat.view(torch.uint8).numpy()
+    return tensor
 
 
 def _loaded(path: Path, beside: list[Any]) -> Iterator[tuple[str, Tensor]]:

@@ -170,7 +170,7 @@ class Weights:
                 note = json.loads((self._folder / model.path / NOTE).read_text("utf-8"))
                 found |= {run["origin"] for run in note["runs"].values() if "origin" in run}
                 found |= {note["origin"]} if "origin" in note else set()
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 # Gone, or without a trace: then nothing is excused by it.
                 continue
         learned = {str(model.digest) for model in self._models}
