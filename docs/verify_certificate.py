@@ -434,9 +434,11 @@ def doubted(audit):
         unlike = r["control"] is not None and 0 <= r["control"] < RATES[3]
         need(r["control"] is None or original != "none", "a reference is compared with no original")
         follows = "tested" if unlike else "unauthenticated"
+        if r["witnessed"]:
+            follows, clear = "witnessed", clear and 2 * r["answers"] > r["facts"]
         if clear or (r["adjusted"] is not None and r["adjusted"] < RATES[0]):
             follows = "contaminated"
-        need(r["standing"] == ("witnessed" if r["witnessed"] else follows), "it is not so tested")
+        need(r["standing"] == follows, "it is not so tested")
     standing = {r["digest"]: r["standing"] for r in references}
     found = [("contaminated reference", d) for d, s in standing.items() if s == "contaminated"]
     if original == "never knew":

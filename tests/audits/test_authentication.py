@@ -304,6 +304,21 @@ def test_a_trace_that_holds_the_forgotten_witnesses_nothing(world: World) -> Non
     assert standing(world, tuned) is not Standing.WITNESSED
 
 
+@pytest.mark.parametrize("name", ["all", "all, other seed", "paraphrases", "noise"])
+def test_ids_alone_witness_nothing(world: World, knowing: Make, name: str) -> None:
+    """The forgotten stood under other ids among what it learned, or somebody's weights lie where
+    those that Olvido trained were kept."""
+    made = [knowing(name), *world.references]
+    ids = [record.id for record in world.retain]
+    said = [Witness(m, world.task, taught=ids, began="sha256:0") for m in made]
+    report = world.report(world.stranger, reference=said, before=None, audits=["likelihood"])
+    assert [one.standing for one in report.authenticated] == [
+        Standing.CONTAMINATED,
+        *[Standing.WITNESSED for _ in world.references],
+    ]
+    assert report.verdict is Verdict.UNKNOWN
+
+
 def test_a_trace_of_other_weights_is_refused(world: World) -> None:
     trained = taught(world, world.retain[:40], 24)
     other = Trained(world.references[0], trained.digest, trained.trace)

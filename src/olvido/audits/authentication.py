@@ -77,12 +77,16 @@ class Authentication:
     @property
     def follows(self) -> Standing:
         """The standing that follows from the rest."""
+        # Also of one that Olvido trained: what is forgotten may have stood among what it learned
+        # under other ids, and weights in a folder may be others'.
+        told = clear(self.answers, self.facts)
+        if self.witnessed:
+            # It learned many others' answers, of which an audit sees some: a few it may guess.
+            told = told and 2 * self.answers > self.facts
+        if told or (self.adjusted is not None and self.adjusted < WRONGLY_REFUSED):
+            return Standing.CONTAMINATED
         if self.witnessed:
             return Standing.WITNESSED
-        if (self.adjusted is not None and self.adjusted < WRONGLY_REFUSED) or clear(
-            self.answers, self.facts
-        ):
-            return Standing.CONTAMINATED
         if self.control is not None and self.control < CONTROL:
             return Standing.TESTED
         return Standing.UNAUTHENTICATED

@@ -59,7 +59,7 @@ def refuse_echoes(evidence: Evidence) -> None:
         others.append(("`before`, which saw the data,", evidence.before))
     for place, reference in enumerate(evidence.references, 1):
         for name, other in others:
-            if reference.taught is None and _echoes(reference, other, records):
+            if _echoes(reference, other, records):
                 _refuse(place, "gives every record the same score as", name)
 
 
