@@ -211,7 +211,7 @@ def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
     before = answered[1].before
     with monkeypatch.context() as patch:
         # It was there before she was forgotten by the first: nobody could enter it now.
-        patch.setattr("olvido.ledger.store.models.refuse_buried", lambda *_: None)
+        patch.setattr("olvido.ledger.store.models.refuse_holding", lambda *_: None)
         twin = workspace.store.add_model(
             replace(before.fact, seed=99), [other, *workspace.store.uses(before.fact.id)[1:]]
         )
