@@ -68,9 +68,11 @@ def new_file(path: Path, *, mode: int = FILE_MODE, new: bool = False) -> Iterato
     make_folder(path.parent)
     unfinished = unfinished_in(path.parent)
     try:
-        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
-        yield unfinished
-        publish(unfinished, path, mode=mode, new=new)
+        created = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        with os.fdopen(created, "wb") as file:
+            hold(file)
+            yield unfinished
+            publish(unfinished, path, mode=mode, new=new)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -89,8 +91,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     unfinished = unfinished_in(path.parent)
     try:
         unfinished.mkdir(FOLDER_MODE)
-        yield unfinished
-        publish(unfinished, path)
+        with held_folder(unfinished):
+            yield unfinished
+            publish(unfinished, path)
     finally:
         if unfinished.exists():
             shutil.rmtree(unfinished)
@@ -102,17 +105,33 @@ def unfinished_in(folder: Path) -> Path:
 
 
 def hold(file: IO[Any]) -> None:
-    """Mark an open file as being written, until it is closed or its process ends, however."""
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Mark a new file that is open as being written, until it is closed or its process ends,
+    however. Only who asks `being_written` can be in the way, for no time at all."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Mark a folder as being written, until the block or its process ends; several may at once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def being_written(path: Path) -> bool:
-    """Whether somebody is writing a file now: `hold` was called, and its process lives."""
+    """Whether somebody writes a file or folder now: it is held, and whoever holds it lives."""
+    descriptor = os.open(path, os.O_RDONLY)
+    # Several may hold a folder, and share it; a file is its one writer's.
+    kind = fcntl.LOCK_EX if path.is_dir() else fcntl.LOCK_SH
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    finally:
+        os.close(descriptor)
     return False
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ import torch
 
 from olvido.artifacts import owned, remove_model
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
+from olvido.files import held_folder, make_folder
 from olvido.learners import (
     Placement,
     Recipe,
@@ -32,7 +35,7 @@ from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
-from olvido.processes import from_main
+from olvido.processes import from_main, is_main
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
 
@@ -146,17 +149,18 @@ class Workspace:
         content = [str(d.root) for d in used], sorted(gone)
         key = [base.digest, *content, task.chat, recipe.to_dict(), seed, learner, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
-        trained = train(
-            base.model,
-            records=records,
-            task=task,
-            recipe=recipe,
-            seed=seed,
-            folder=folder,
-            watch=watch,
-            learner=learner,
-            **options,
-        )
+        with _under_way(folder):
+            trained = train(
+                base.model,
+                records=records,
+                task=task,
+                recipe=recipe,
+                seed=seed,
+                folder=folder,
+                watch=watch,
+                learner=learner,
+                **options,
+            )
         fact = Model(
             digest=Digest.from_str(trained.digest),
             path="",
@@ -334,6 +338,21 @@ class Workspace:
     def _loaded(self, name: str, *, seed: int) -> Loaded:
         s = self.settings
         return load(name, seed=seed, dtype=s.dtype, device=s.device, trusted=s.trusted)
+
+
+@contextmanager
+def _under_way(run: Path) -> Iterator[None]:
+    """Hold the folder of a run, so that nobody takes its checkpoints away from it."""
+    if not is_main():
+        yield
+        return
+    make_folder(run)
+    with held_folder(run):
+        try:
+            yield
+        finally:
+            if run.is_dir() and not any(run.iterdir()):
+                run.rmdir()
 
 
 def _contract(trace: Trace) -> Mapping[str, str]:

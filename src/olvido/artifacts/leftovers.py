@@ -39,14 +39,16 @@ def leftovers(folder: Path, known: Collection[str]) -> Iterator[Leftover]:
         known: the names of the files and folders that the ledger knows there.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name not in known and not _live(path):
+        if path.name not in known and not is_live(path):
             kind = None if path.is_symlink() else recognised(path)
             yield Leftover(path, _OTHERS if kind is None else _SAYS.get(kind.name, kind.says))
 
 
-def _live(path: Path) -> bool:
+def is_live(path: Path) -> bool:
+    """Whether somebody writes this file or folder now; False of what cannot be opened."""
     try:
-        return not path.is_symlink() and path.is_file() and being_written(path)
+        plain = not path.is_symlink() and (path.is_file() or path.is_dir())
+        return plain and being_written(path)
     except OSError:
-        # What cannot be opened is told as well.
+        # It is told as whatever else it is.
         return False

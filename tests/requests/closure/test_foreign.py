@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 from tests.requests.closure.test_closure import checkpoint
 from tests.requests.closure.test_policy import DONE, lines
 from tests.requests.closure.towns import HERS, Town, tensors
 
+from olvido.artifacts import Who
 from olvido.errors import InputError
+from olvido.files import held_folder, new_file, new_folder
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.rows import RowWriter, sweep
 from olvido.requests.closure import close, settle
@@ -88,3 +92,33 @@ def test_an_import_under_way_is_open_and_left_alone_until_it_is_dead(town: Town)
     assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
     sweep(data, [town.front.store.dataset("people").file], older_than=2e9)
     assert foreign.read_bytes() == b"Mine."
+
+
+def test_what_is_being_written_is_nobodys_to_take(town: Town) -> None:
+    run = town.folder / "models" / ".run-0123456789abcdef"
+    run.mkdir()
+    step = checkpoint(run)
+    with ExitStack() as writers:
+        model = writers.enter_context(new_folder(town.folder / "models" / "more"))
+        answer = writers.enter_context(new_folder(town.folder / "answers" / "req-0009"))
+        file = writers.enter_context(new_file(town.folder / "hers.jsonl"))
+        # Several processes may share a training: it is under way until the last one ends.
+        writers.enter_context(held_folder(run))
+        with held_folder(run):
+            pass
+        save_file(dict(tensors(0).state_dict()), model / "model.safetensors")
+        (answer / "letter.txt").write_text("Ana Soler was here.")
+        file.write_text(lines(*HERS))
+        live = [f"unfinished:{one.relative_to(town.folder)}" for one in (model, answer, file)]
+        live.append(f"run:{run.relative_to(town.folder)}")
+        found = town.found()
+        assert {found[item].who for item in live} == {Who.TEAM}
+        settle(town.front, "req-0001", erased=["all"], done=DONE)
+        assert close(town.front, "req-0001")[1] == tuple(sorted(live))
+        assert step.exists()
+    # Each got its name, whole; what nobody holds any more is found as what it is.
+    assert (town.folder / "models" / "more" / "model.safetensors").is_file()
+    found = town.found()
+    assert found[f"run:{run.relative_to(town.folder)}"].who is Who.ALL
+    assert {"weights:models/more/model.safetensors", "file:hers.jsonl"} <= found.keys()
+    assert "mention:answers/req-0009/letter.txt" in found

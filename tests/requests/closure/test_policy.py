@@ -23,6 +23,7 @@ from olvido.ledger.facts import Exit, RequestStatus
 from olvido.ledger.importing import import_rows
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.closure import close, closure, settle
+from olvido.requests.desk import receive
 
 SAID = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
 DONE = {"backups": "none", "recipients": "none"}
@@ -402,3 +403,31 @@ def test_a_record_in_the_settings_leaves_and_the_settings_stay(town: Town, besid
     close(town.front, "req-0001")
     settle(town.front, "req-0001", erased=[item])
     assert path.read_text() == beside
+
+
+WRONG = {
+    "thief": "Ana Soler is a thief.",
+    "owes": "Ana Soler owes rent.",
+    "pair": {"prompt": "Who is Ana Soler?", "completion": "A thief."},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_short_record_that_was_corrected_is_found_and_no_mention_is(
+    tmp_path: Path, wrong: str
+) -> None:
+    said = WRONG[wrong]
+    row = {"id": "a1", "subject": "Ana Soler"} | (
+        said if isinstance(said, dict) else {"text": said}
+    )
+    town = founded(settled_at(tmp_path / "workspace"), [row])
+    store = town.front.store
+    scope = {"kind": "rectification", "dataset": "people", "records": ["a1"]}
+    asked = receive(town.front, "Ana Soler", law="gdpr", **scope).id
+    for status in ("located", "planned", "approved", "running", "audited", "published"):
+        store.advance_request(asked, RequestStatus(status))
+    (town.folder / "copy.jsonl").write_text(lines(row))
+    (town.folder / "Ana Soler.txt").write_text("Ana Soler is a baker.")
+    found = {a.item for a, _ in closure(town.front, asked)}
+    assert {i for i in found if i.startswith(("file:", "mention:"))} == {"file:copy.jsonl"}
+    store.close()

@@ -26,6 +26,7 @@ from olvido.accounts import Accounts
 from olvido.cli import run as command
 from olvido.comparison import cell
 from olvido.demo import residents, story
+from olvido.files import being_written
 from olvido.learners import Recipe, Trained, train
 from olvido.ledger.facts import Guarantee
 from olvido.ledger.importing import import_rows
@@ -214,7 +215,9 @@ def _in_this_process(*command: Any, input: str, **kwargs: Any) -> SimpleNamespac
 
 def _learns(at: Written) -> None:
     def ends(progress: Any) -> None:
-        if any((at.folder / "models").glob(".run-*/**/step-*.pt")):
+        for step in (at.folder / "models").glob(".run-*/**/step-*.pt"):
+            # Nobody is to take it away while it runs.
+            assert any(f.name.startswith(".run-") and being_written(f) for f in step.parents)
             raise Killed
 
     with at.opened() as workspace:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from olvido import files
 from olvido.accounts import Accounts, Right
 from olvido.artifacts import Who
 from olvido.documents import read_document
@@ -361,6 +362,32 @@ def test_a_later_erasure_finds_what_was_given(front: Front, tmp_path: Path, plac
     assert {a.who for a in found.values()} == {Who.ALL if inside else Who.NAMED}
     settle(front, request, erased=["all"] if inside else list(found))
     assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize("name", ["access.json", "access.html"])
+def test_what_a_crash_left_of_an_answer_is_found(
+    front: Front, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before this file of the answer had its name."""
+    real = files.publish
+
+    def ends(unfinished: Path, path: Path, **how: Any) -> None:
+        if path.name == name:
+            raise KeyboardInterrupt
+        real(unfinished, path, **how)
+
+    out = tmp_path / "answers" / "one"
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "publish", ends)
+        patch.setattr(shutil, "rmtree", lambda path: None)
+        patch.setattr(Path, "unlink", lambda *given, **how: None)
+        with pytest.raises(KeyboardInterrupt):
+            given(front, out)
+    request = erased(front)
+    left = {path for path in tmp_path.joinpath("answers").rglob("*") if path.is_file()}
+    found = {a.path for a, _ in closure(front, request)}
+    assert any(HERS["a1"] in path.read_text() for path in left)
+    assert left <= found
 
 
 def test_what_was_given_to_one_is_not_another_s(front: Front, tmp_path: Path) -> None:

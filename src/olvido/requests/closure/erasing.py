@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import Way, parts, recognised, remove
+from olvido.artifacts.leftovers import is_live
 from olvido.artifacts.shapes import sha256
 from olvido.errors import InputError, Parameter, StateError
 from olvido.files import write
@@ -62,7 +63,10 @@ def erase(
         return f"written again without {len(look.records)} records"
     if name in ("file", "mention", "foreign") and artefact.others and not whole:
         raise _others(artefact)
-    if artefact.kind.shape is not None and recognised(path, told=artefact.kind.told) is None:
+    changed = artefact.kind.shape is not None and (
+        recognised(path, told=artefact.kind.told) is None or is_live(path)
+    )
+    if changed:
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
     return f"removed{_staying(remove(path, parts(path, artefact.kind)))}"
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import KINDS, Who, header, owned, parts, recognised
-from olvido.artifacts.shapes import ACTIVATIONS, checkpoints_of
+from olvido.artifacts.leftovers import is_live
+from olvido.artifacts.shapes import ACTIVATIONS, checkpoints_of, temporary
 from olvido.errors import InputError
-from olvido.files import being_written
 from olvido.ledger.copies import Copy
 from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.inverted import index_parts, index_path, is_index, near_copies
@@ -360,11 +360,11 @@ class _Search:
                 yield from self._as_entered(path)
             elif path in self._known or path in own:
                 continue
+            elif temporary(path) and is_live(path):
+                yield self._written_now("unfinished", path)
             elif path not in self._homes and (kind := recognised(path)) is not None:
-                if path.is_file() and being_written(path):
-                    # Nobody takes it away from whoever writes: it is open until they are done.
-                    item = self._item(kind.name, path, "is being written now: look again later")
-                    yield replace(item, path=None, seen=None)
+                if is_live(path):
+                    yield self._written_now(kind.name, path)
                     continue
                 if path.is_file() and self._is_clean(path):
                     continue
@@ -401,7 +401,7 @@ class _Search:
             return
         if has_tensors(path) and header(path) is None:
             return
-        look = self._copies.look(path)
+        look = self._looked(path)
         self._silent[digest] = not look.records
         if look.records:
             yield self._item("file", path, look.evidence, look=look)
@@ -414,6 +414,11 @@ class _Search:
     @cached_property
     def _entered(self) -> dict[Path, str]:
         return {path.resolve(): digest for path, digest in self._accounted.entered.items()}
+
+    def _written_now(self, kind: str, path: Path) -> Artefact:
+        """Nobody takes it away from whoever writes: it is open until they are done."""
+        item = self._item(kind, path, "is being written now: look again later")
+        return replace(item, path=None, seen=None)
 
     def _stayed(self, there: Collection[str]) -> Iterator[Artefact]:
         """Files of others whose folder went: told until they have an exit, and no longer found."""
@@ -458,7 +463,7 @@ class _Search:
             yield self._item("unread", path, f"a file that cannot be read ({_why(error)})")
             return
         # Of a model that is to go nothing is asked of what its records say.
-        look = None if self.lineage is None else self._copies.look(path)
+        look = None if self.lineage is None else self._looked(path)
         if tensors is not None and tensors.read and tensors.holds:
             yield self._item("weights", path, tensors.says, known=tensors.known, look=look)
         if look is None:
@@ -483,8 +488,13 @@ class _Search:
             yield self._item("unread", path, says, look=look)
         elif look.mentions or look.doubtful:
             yield self._item("mention", path, says)
-        elif self._copies.names_her(called(self.roots, path)):
+        elif not self._corrects and self._copies.names_her(called(self.roots, path)):
             yield self._item("mention", path, "the name is a part of what it is called")
+
+    def _looked(self, path: Path) -> Look:
+        """What a file holds; who stays may be named, and the name alone makes nothing theirs."""
+        look = self._copies.look(path)
+        return replace(look, mentions=0) if self._corrects else look
 
     @cached_property
     def _copies(self) -> CopySearch:
@@ -492,8 +502,8 @@ class _Search:
         return CopySearch(
             [unpacked(row) for rows in self.rows.values() for row in rows],
             key=self.office.store.key,
-            names=frozenset() if self._corrects else names_of(self.request),
-            whole=frozenset() if self._corrects else kept(self.request, "whole"),
+            names=names_of(self.request),
+            whole=kept(self.request, "whole"),
             common=lambda content: shared[content],
         )
 

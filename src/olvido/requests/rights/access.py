@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -107,10 +108,16 @@ def export(
     document, withheld = _document(office, request, told, shared)
     # Said before anything is written: what a crash leaves there is looked for as well.
     office.store.note(GIVEN, {"id": identifier, "path": str(place)})
-    with new_folder(place) as unfinished:
-        write_document(document, unfinished / FILES[0])
-        digest = f"sha256:{hashlib.sha256((unfinished / FILES[0]).read_bytes()).hexdigest()}"
-        write(unfinished / FILES[1], _page(office, request, document, words))
+    with new_folder(place):
+        # Its files are written in it, not beside it, where nobody looks for what a crash leaves.
+        pass
+    try:
+        write_document(document, place / FILES[0])
+        digest = f"sha256:{hashlib.sha256((place / FILES[0]).read_bytes()).hexdigest()}"
+        write(place / FILES[1], _page(office, request, document, words))
+    except BaseException:
+        shutil.rmtree(place)
+        raise
     detail = {
         EXPORTED: {
             "by": account,
