@@ -113,7 +113,9 @@ def tell(
             f"{', '.join(m.id for m in lineage.holding())}."
         )
         probes = _probes(workspace, town)
-        routes, choice = plan(workspace, request.id, probes=probes)
+        # The plan of what is run: never-trained models are made in any case.
+        how: dict[str, Any] = {"method": method, "options": options, "references": references}
+        routes, choice = plan(workspace, request.id, probes=probes, **how)
         for route in (route for route in routes if not route.refusal):
             seconds = route.cost.seconds if route.cost else None
             price = f"about {seconds:.1f} s at the most"
@@ -123,9 +125,7 @@ def tell(
             workspace,
             request.id,
             probes=probes,
-            method=method,
-            options=options,
-            references=references,
+            **how,
             # A tour of minutes: what it says of the audit is what the quick one found.
             level="quick",
             seed=seed,
