@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import fisher_exact
 from sklearn.metrics import roc_auc_score
 
 from olvido.audits import statistics
+from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.statistics import (
     Values,
     auc,
+    by_luck,
     chance,
     clusters_of,
     excess_draws,
@@ -21,6 +26,8 @@ from olvido.audits.statistics import (
     limits,
     tail,
 )
+from olvido.audits.tolerances import RECALL
+from olvido.tasks import Example, examples
 
 
 def excess_interval(*given: Any, **seed: int) -> tuple[float, float]:
@@ -204,6 +211,72 @@ def test_not_a_number_among_the_placebos_is_never_significant_and_never_sure() -
     found = chance(np.zeros((4, 1)), strangers, unit=0.04)
     assert found is not None
     assert not found.p(9.0, None, 0.05) < 0.05
+
+
+@given(
+    st.integers(1, 20).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+)
+def test_luck_is_fishers_exact_test(mine: tuple[int, int], others: tuple[int, int]) -> None:
+    table = [[mine[0], mine[1] - mine[0]], [others[0], others[1] - others[0]]]
+    expected = fisher_exact(table, alternative="greater").pvalue
+    assert by_luck(*mine, *others) == pytest.approx(expected, rel=1e-6)
+
+
+def people(name: str, count: int, each: int, wordings: int) -> list[Example]:
+    """Facts of each person, every one behind so many questions."""
+    rows = [
+        {
+            "prompt": f"{name} {person}, {fact}, said {wording}",
+            "completion": f"{name} {person} {fact}",
+            "subject": f"{name} {person}",
+        }
+        for person in range(count)
+        for fact in range(each)
+        for wording in range(wordings)
+    ]
+    return examples(rows)
+
+
+def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordings: int) -> float:
+    """The p-value of a suspect who tells this share more of one person than anybody does."""
+    asked = people("her", 1, facts, wordings)
+    beside = people("other", 6, facts, wordings)
+
+    def answers(more: float) -> dict[str, float]:
+        told: dict[str, float] = {}
+        for record in [*asked, *beside]:
+            likely = rate + (more if record in asked else 0.0)
+            told.setdefault(record.completion, float(rng.random() < likely))
+        return told
+
+    said = {n: answers(left if n == 0 else 0.0) for n in range(4)}
+
+    def measure(witness: Any, records: Sequence[Example]) -> list[float]:
+        return [said[witness][record.completion] for record in records]
+
+    evidence: Any = SimpleNamespace(suspect=0, references=(1, 2, 3), before=None)
+    question = Question("paraphrase", "exact match", "rephrased", RECALL)
+    found = with_never_trained(evidence, question, asked, measure, strangers=beside)
+    assert found.p is not None
+    return found.p
+
+
+@pytest.mark.parametrize(
+    ("rate", "facts", "wordings"), [(0.01, 10, 1), (0.03, 10, 1), (0.02, 5, 2), (0.1, 4, 3)]
+)
+def test_a_lucky_answer_of_a_few_is_no_alarm(rate: float, facts: int, wordings: int) -> None:
+    """200 never-trained suspects: p below 0.05 in 5% of them, and three standard errors."""
+    rng = np.random.default_rng(facts)
+    alarms = sum(judged(rng, rate, 0.0, facts, wordings) < 0.05 for _ in range(200))
+    assert alarms / 200 <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+
+
+@pytest.mark.parametrize(("facts", "wordings", "left"), [(10, 1, 0.6), (5, 2, 0.9), (20, 1, 0.5)])
+def test_what_is_told_often_is_beyond_luck(facts: int, wordings: int, left: float) -> None:
+    rng = np.random.default_rng(facts)
+    found = [judged(rng, 0.02, left, facts, wordings) for _ in range(40)]
+    assert sorted(found)[35] < 0.0025  # which twenty voting findings do not make uncertain
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))

@@ -15,6 +15,7 @@ from olvido.audits.statistics import (
     SEEDS,
     Chance,
     Values,
+    by_luck,
     chance,
     clusters_of,
     excess_draws,
@@ -84,9 +85,33 @@ def with_never_trained(
         known=known,
         n=len(probes),
         clusters=len(clusters),
-        interval=None if len(values) < 3 else limits(excess_draws(values[0], values[1:], clusters)),
+        drawn=None
+        if len(values) < 3
+        else lambda: limits(excess_draws(values[0], values[1:], clusters)),
         weights=[len(group) for group in grouped(probes)],
+        luck=_counted(question.tolerated, values, beside, clusters, facts_of(strangers)),
     )
+
+
+def _counted(
+    tolerated: Range,
+    values: Sequence[Values],
+    beside: Sequence[Values],
+    clusters: Sequence[NDArray[np.intp]],
+    others: Sequence[NDArray[np.intp]],
+) -> float:
+    # See `by_luck`; 0, which decides nothing, where values are no answers right or wrong.
+    every = np.concatenate([*values, *beside])
+    if tolerated.low is not None or not np.isin(every, (0.0, 1.0)).all():
+        return 0.0
+
+    def told(row: Values, facts: Sequence[NDArray[np.intp]]) -> float:
+        return float(sum(row[at].mean() for at in facts))
+
+    right, *spread = (told(row, clusters) for row in values)
+    more = sum(told(row, others) for row in beside)
+    among = len(spread) * len(clusters) + len(beside) * len(others)
+    return by_luck(right, len(clusters), sum(spread) + more, among)
 
 
 def against_never_trained(
@@ -98,8 +123,9 @@ def against_never_trained(
     known: bool,
     n: int,
     clusters: int,
-    interval: tuple[float, float] | None = None,
+    drawn: Callable[[], tuple[float, float]] | None = None,
     weights: Sequence[int] | None = None,
+    luck: float = 0.0,
 ) -> Finding:
     """A finding from one value for each model and subject.
 
@@ -110,16 +136,19 @@ def against_never_trained(
         before: the value of the model as it was.
         known: see `with_never_trained`.
         n, clusters: records, and independent facts among them.
-        interval: of the difference, where there are too few strangers to tell.
+        drawn: finds the interval of the difference where there are too few strangers to tell.
         weights: of the forgotten subjects in the mean: how many records each has.
+        luck: the p-value of an exact test, where there is one: nothing is surer than that.
     """
     value, *spread = np.average(forgotten, axis=1, weights=weights).tolist()
     expected = fmean(spread)
     by_chance = chance(forgotten, strangers, unit=1 / n)
-    p = None
-    if by_chance is not None:
+    p, interval = None, None
+    if by_chance is None:
+        interval = drawn() if drawn else None
+    else:
         interval = by_chance.interval(value - expected)
-        p = by_chance.p(value - expected, *question.tolerated)
+        p = float(np.maximum(by_chance.p(value - expected, *question.tolerated), luck))
     first = Status.PASS
     if known and before is not None:
         if not _told(question, before - expected, by_chance):

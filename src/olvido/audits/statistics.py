@@ -104,6 +104,27 @@ def chance(forgotten: Values, strangers: Values, *, unit: float) -> Chance | Non
     return Chance(math.sqrt(total), total**2 / parts if parts else float(count))
 
 
+def by_luck(right: float, of: int, others: float, among: int) -> float:
+    """How likely as many right answers or more fall to one model where all answer alike.
+
+    The exact test of Fisher (1935), one-sided. Where questions are few an answer is right or wrong
+    and nothing between, and a share of them is not as smooth as `Chance` takes it for. Where a fact
+    is asked more than once, its right answers count as parts of one: what is not a whole one is
+    taken from the model, and added to the others.
+
+    Args:
+        right, of: facts that the model tells, and how many it was asked.
+        others, among: the same of models that were never taught them, all together.
+
+    >>> round(by_luck(1, 10, 0, 270), 3)
+    0.036
+    """
+    from scipy.stats import hypergeom
+
+    told, beside = math.floor(right + 1e-9), math.ceil(others - 1e-9)
+    return float(hypergeom.sf(told - 1, of + among, told + beside, of))
+
+
 def lower(forgotten: Values, others: Values, *, share: float = 1.0) -> float:
     """How likely chance alone has the forgotten's mean so far below this share of the others'.
 
