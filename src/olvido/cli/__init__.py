@@ -6,12 +6,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
+from typer.main import get_command
 
 from olvido.cli import catalogue, checking, demo, doctor, key, workspace
 from olvido.cli.answering import (
@@ -95,6 +97,12 @@ def _before(
         )
 
 
+@cache
+def _command() -> Any:
+    # Made from the signatures of all commands: 50 ms, which nobody needs to pay for twice.
+    return get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command line with these arguments; returns the exit status."""
     if ("--workspace", "") in pairwise(arguments) or "--workspace=" in arguments:
@@ -102,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
         complain("--workspace is empty: give the folder of a workspace (is a variable not set?)")
         return 2
     try:
-        status = app(list(arguments) or ["--help"], prog_name="olvido", standalone_mode=False)
+        status = _command()(list(arguments) or ["--help"], "olvido", standalone_mode=False)
     except OlvidoError as error:
         complain(str(error))
         return 2
