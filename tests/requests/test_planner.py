@@ -183,3 +183,7 @@ def test_where_something_tells_when_to_stop_a_method_is_given_the_passes_to_get_
         held.trained, aimed, held.task, method=EMPIRICAL, options=given.options
     )
     assert choose([given]).order == ((EMPIRICAL, dict(given.options)),)
+    # Named or not: what was priced is what is tried, but for what is asked otherwise.
+    assert choose([given], method=EMPIRICAL).order == choose([given]).order
+    ((_, asked),) = choose([given], method=EMPIRICAL, options={"epochs": 7}).order
+    assert asked == {**given.options, "epochs": 7}

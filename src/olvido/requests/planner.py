@@ -130,7 +130,8 @@ def choose(
 
     Args:
         found: all routes.
-        method, options: tried first where one is asked for.
+        method, options: tried first where one is asked for; options that are not given are those
+            of its route.
         within: seconds there are: the cheapest exact method that meets them; None: no hurry.
         evidence: what never-trained models take that are not there yet; None where they are, or
             are made in any case.
@@ -184,7 +185,8 @@ def _chosen(
         raise MissingNeed(f"no method applies: {refusals}")
     last: list[tuple[str, dict[str, Any]]] = [(exact[0].method, {})] if exact else []
     if method is not None:
-        first = _timed(method, options or {}, within)
+        # What was priced is what is run, but for what was asked otherwise.
+        first = _timed(method, {**by_name[method].options, **(options or {})}, within)
         order = [first, *(pair for pair in last if pair[0] != method)]
         return Choice(tuple(order), _asked(by_name[method], [name for name, _ in order[1:]]))
     if other is None:

@@ -122,6 +122,7 @@ def plan(
     terminal: Terminal,
     identifiers: _Ids,
     model: _Model = "serving",
+    references: _References = None,
     holdout: _Holdout = None,
     within: _Within = None,
 ) -> None:
@@ -135,7 +136,14 @@ def plan(
             plan_destruction(terminal, workspace, identifiers[0])
             return
         probes = _probes(workspace, holdout, None, None)
-        found, choice = price(workspace, *identifiers, ref=model, probes=probes, within=within)
+        found, choice = price(
+            workspace,
+            *identifiers,
+            ref=model,
+            probes=probes,
+            within=within,
+            references=references,
+        )
         # Where no model has to forget there may be none to look into.
         groups = [
             batch
@@ -160,12 +168,13 @@ def plan(
     ]
     columns = ("method", "guarantee", "seconds", "of retraining", "what it does")
     several = sorted({i for group in groups for i in group.requests} | set(identifiers))
+    asked = "" if references is None else f" --references {references}"
     terminal.emit(
         document,
         *([table(columns, rows)] if rows else []),
         f"Chosen: {choice.because}.",
         *(f"{group.because}." for group in groups),
-        f"Next: olvido request run {' '.join(several)}",
+        f"Next: olvido request run {' '.join(several)}{asked}",
     )
 
 
