@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from olvido.artifacts import KINDS, Who, header, owned, parts, recognised
 from olvido.artifacts.leftovers import is_live
 from olvido.artifacts.shapes import ACTIVATIONS, checkpoints_of, temporary
 from olvido.errors import InputError
-from olvido.ledger.copies import Copy
-from olvido.ledger.facts import Request, RequestKind
-from olvido.ledger.inverted import index_parts, index_path, is_index, near_copies
-from olvido.ledger.lineage import Holding, Lineage
-from olvido.ledger.rows import holds_rows_alone, stored_rows, unpacked
+from olvido.ledger.facts import Request
+from olvido.ledger.inverted import index_parts, is_index
+from olvido.ledger.lineage import Holding
+from olvido.ledger.rows import holds_rows_alone
 from olvido.ledger.serving import files_entered
-from olvido.requests.closure.accounted import Accounts, accounted, holding_of
+from olvido.requests.closure.accounted import accounted
 from olvido.requests.closure.artefact import Artefact
-from olvido.requests.closure.copies import CopySearch, Look, content_of
+from olvido.requests.closure.copies import Look
 from olvido.requests.closure.places import (
     Names,
     called,
@@ -38,16 +35,12 @@ from olvido.requests.closure.places import (
     seen_at,
     spelt,
 )
-from olvido.requests.closure.prints import Prints, ids_of, prints_of
+from olvido.requests.closure.sought import Sought
 from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
-from olvido.requests.closure.weights import Weights, cached_ids, weights_in, weights_kept
+from olvido.requests.closure.weights import cached_ids, weights_in
 from olvido.requests.desk import Office
 from olvido.requests.scope import (
     condemned,
-    corrections,
-    kept,
-    lineage_of,
-    names_of,
     unsearched,
     untold,
 )
@@ -94,19 +87,8 @@ class _Search:
     elsewhere: Sequence[Path]
 
     @cached_property
-    def lineage(self) -> Lineage | None:
-        if self.request.kind is RequestKind.DESTROY:
-            return None
-        return lineage_of(self.office.store, self.request)
-
-    @property
-    def _corrects(self) -> bool:
-        """Whether the person stays, and what was wrong of them goes: texts may name them."""
-        return self.request.kind is RequestKind.RECTIFICATION
-
-    @property
-    def models(self) -> Path:
-        return self.office.settings.models
+    def sought(self) -> Sought:
+        return Sought(self.office, self.request)
 
     def found(self) -> Iterator[Artefact]:
         there = [
@@ -119,74 +101,39 @@ class _Search:
         for artefact in there:
             if artefact.path is not None and names.elsewhere(parts(artefact.path, artefact.kind)):
                 yield Artefact(f"hardlink:{artefact.item}", KINDS["hardlink"].says)
-        if not self._corrects and (said := untold(unsearched(self.request))):
+        if not self.sought.corrects and (said := untold(unsearched(self.request))):
             yield Artefact(UNTOLD, said)
         yield Artefact("log", "the ledger and its log: ids of records, and a keyed digest")
         for item in OUTSIDE:
             yield Artefact(item, KINDS[item].says)
 
     def _rows(self) -> Iterator[Artefact]:
-        for dataset, held in self.rows.items():
+        for dataset, held in self.sought.rows.items():
             if held:
                 fact = self.office.store.dataset(dataset)
                 says = f"{len(held)} rows of dataset {fact.name} version {fact.version}"
                 yield Artefact(f"rows:{dataset}", says, self.office.settings.data / fact.file)
 
-    @cached_property
-    def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of the records, so far as their files still have them, by dataset."""
-        data, store = self.office.settings.data, self.office.store
-        return {
-            dataset: list(stored_rows(data / store.dataset(dataset).file, ids))
-            for dataset, ids in self.ids().items()
-        }
-
     def _near(self) -> Iterator[Artefact]:
         """Rows that say nearly the same, about somebody else or nobody."""
         data, store = self.office.settings.data, self.office.store
-        for dataset, copies in self.near.items():
+        for dataset, copies in self.sought.near.items():
             fact = store.dataset(dataset)
             named = ", ".join(f"{copy.id} ({copy.alike:.0%} alike)" for copy in copies[:NAMED])
             more = f" and {len(copies) - NAMED} more" if len(copies) > NAMED else ""
             says = f"near copies of its rows, not known to be about it: {named}{more}"
             yield Artefact(f"near:{dataset}", f"dataset {fact.name}: {says}", data / fact.file)
 
-    @cached_property
-    def near(self) -> dict[str, tuple[Copy, ...]]:
-        """Rows of others that say nearly the same as these, by dataset."""
-        held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
-        found = near_copies(self.office.store, self.office.settings.data, held)
-        for dataset in self._right:
-            wrong = self.request.scope["records"]
-            left = [one for one in found.get(dataset, ()) if one.id not in wrong]
-            found = {d: some for d, some in found.items() if d != dataset}
-            found |= {dataset: tuple(left)} if left else {}
-        return found
-
-    @cached_property
-    def _right(self) -> tuple[str, ...]:
-        """The versions of a dataset that have what is right in place of what was wrong."""
-        store = self.office.store
-        made = [step.detail["corrected"]["dataset"] for step in corrections(self.request)]
-        return tuple(
-            later.id
-            for first in map(store.dataset, made)
-            for later in store.datasets()
-            if later.name == first.name and later.version >= first.version
-        )
-
-    def ids(self) -> dict[str, set[str]]:
-        """The ids of the records that a request is about, by dataset."""
-        return ids_of(self.office.store, self.request)
-
     def _models(self) -> Iterator[Artefact]:
-        if self.lineage is None:
+        if self.sought.lineage is None:
             for model in condemned(self.office.store, self.request):
-                yield self._at("model", model.id, "is to be destroyed", self.models / model.path)
+                yield self._at(
+                    "model", model.id, "is to be destroyed", self.sought.models / model.path
+                )
             return
-        ids = {i for some in self.ids().values() for i in some}
-        for state in self.lineage.models:
-            model, folder = state.model, self.models / state.model.path
+        ids = {i for some in self.sought.ids().values() for i in some}
+        for state in self.sought.lineage.models:
+            model, folder = state.model, self.sought.models / state.model.path
             own = list(owned(folder))
             if model.tombstone is not None and not own:
                 continue
@@ -201,13 +148,13 @@ class _Search:
 
     def _checkpoints(self) -> Iterator[Artefact]:
         """Checkpoints with the weights of a model that holds it, beside a model that does not."""
-        for path in self._accounted.checkpoints:
-            if self._weights.whose(path).known:
+        for path in self.sought.accounts.checkpoints:
+            if self.sought.weights.whose(path).known:
                 yield self._item("checkpoint", path, KINDS["checkpoint"].says)
 
     def _at(self, kind: str, identifier: str, says: str, folder: Path) -> Artefact:
         """What the ledger knows of: its own where it lies in a folder that the settings name."""
-        inside = self.models.resolve() in folder.resolve().parents
+        inside = self.sought.models.resolve() in folder.resolve().parents
         return self._seen(Artefact(f"{kind}:{identifier}", says, folder, inside))
 
     def _seen(self, found: Artefact) -> Artefact:
@@ -220,29 +167,26 @@ class _Search:
             # What cannot be read cannot be erased on sight: it stays without.
             return found
 
-    @cached_property
-    def holding(self) -> set[str]:
-        """Models whose weights hold it; suppressing answers takes nothing out of them."""
-        return holding_of(self.office.store, self.request, self.lineage)
-
     def _exports(self) -> Iterator[Artefact]:
         """Copies that were written out of a model that holds it."""
-        for path in self._copied:
-            inside, known = self._ours(path.resolve()), self._weights.copied(weights_in(path))
+        for path in self.sought.copied:
+            inside, known = self._ours(path.resolve()), self.sought.weights.copied(weights_in(path))
             says = KINDS["export"].says if known else _REPLACED
             item = f"export:{spelt(path)}"
             yield self._seen(Artefact(item, says, path, inside, known=known))
-        for path in self._exported:
+        for path in self.sought.exported:
             home = path.resolve()
             if not any(root == home or root in home.parents for root in self.roots):
-                going = path in self._copied
+                going = path in self.sought.copied
                 own = frozenset(owned(path)) if going else frozenset[Path]()
                 yield from self._walk(path, own, going=going)
 
     def _files(self) -> Iterator[Artefact]:
         for folder in not_there(self.office, self.request):
             yield replace(self._item("unread", folder, _AWAY), path=None, seen=None)
-        for path in dict.fromkeys(self._exports_away):
+        for path in self.sought.exported_away:
+            if any(root in path.parents for root in self.roots):
+                continue
             yield Artefact(f"export:{spelt(path)}", f"{KINDS['export'].says}: {_AWAY}")
         for root in self.roots:
             yield from self._walk(root)
@@ -267,53 +211,10 @@ class _Search:
                 own.append(settings.data / dataset.file)
             if is_index(settings.data, dataset.file):
                 own += index_parts(settings.data, dataset.file)
-        own += self._accounted.own
-        for folder in self._copied:
+        own += self.sought.accounts.own
+        for folder in self.sought.copied:
             own += owned(folder)
         return frozenset(path.resolve() for path in own)
-
-    @cached_property
-    def _accounted(self) -> Accounts:
-        return Accounts.of(self.office, self.request, self.lineage)
-
-    @cached_property
-    def _homes(self) -> frozenset[Path]:
-        """The folders of models that the ledger knows: they are looked into file by file."""
-        return frozenset((self.models / m.path).resolve() for m in self.office.store.models())
-
-    @cached_property
-    def _going(self) -> frozenset[Path]:
-        """Folders that Olvido made and the ledger knows, and whose own files are to go."""
-        data, store = self.office.settings.data, self.office.store
-        models = (self.models / m.path for m in store.models() if m.id in self.holding)
-        indexes = (index_path(data, store.dataset(d).file) for d, rows in self.rows.items() if rows)
-        gone = [*(m for m in models if any(owned(m))), *indexes, *self._copied]
-        return frozenset(folder.resolve() for folder in gone)
-
-    @cached_property
-    def _copied(self) -> tuple[Path, ...]:
-        """Those of them in which not all weights are now of one that does not hold it."""
-        return tuple(
-            folder
-            for folder in self._exported
-            if any(self._weights.whose(path).holds for path in weights_in(folder))
-        )
-
-    @cached_property
-    def _exported(self) -> tuple[Path, ...]:
-        """Folders with a model to which one that holds it was exported once."""
-        exported = self.office.store.events("model-exported")
-        paths = [Path(e.detail["path"]) for e in exported if e.detail["model"] in self.holding]
-        return tuple(path for path in dict.fromkeys(paths) if any(owned(path)))
-
-    @property
-    def _exports_away(self) -> Iterator[Path]:
-        """Folders to which one that holds it was exported, and on whose disk nobody can look."""
-        for entry in self.office.store.events("model-exported"):
-            path = Path(entry.detail["path"])
-            inside = any(root in path.parents for root in self.roots)
-            if entry.detail["model"] in self.holding and not inside and not path.parent.is_dir():
-                yield path
 
     def _is_clean_copy(self, folder: Path) -> bool:
         """Whether a folder has the weights of models that do not hold it, and no others.
@@ -322,10 +223,10 @@ class _Search:
         that.
         """
         there, store = weights_in(folder), self.office.store
-        if not there or any(self._weights.whose(path).holds for path in there):
+        if not there or any(self.sought.weights.whose(path).holds for path in there):
             return False
         files = files_entered(store)
-        for model in (m for m in store.models() if m.id not in self.holding):
+        for model in (m for m in store.models() if m.id not in self.sought.holding):
             known = accounted(model, folder, files.get(model.id, frozenset()))
             for path in known.keys() - frozenset(checkpoints_of(folder)):
                 self._entered[path] = known[path]
@@ -362,7 +263,7 @@ class _Search:
                 continue
             elif temporary(path) and is_live(path):
                 yield self._written_now("unfinished", path)
-            elif path not in self._homes and (kind := recognised(path)) is not None:
+            elif path not in self.sought.homes and (kind := recognised(path)) is not None:
                 if is_live(path):
                     yield self._written_now(kind.name, path)
                     continue
@@ -373,12 +274,12 @@ class _Search:
                     if self._is_clean_copy(path):
                         yield from self._walk(path, own)
                         continue
-                    learned = self._weights.copied(weights_in(path))
+                    learned = self.sought.weights.copied(weights_in(path))
                 yield self._item(kind.name, path, kind.says, known=learned)
                 if path.is_dir():
                     yield from self._walk(path, frozenset(parts(path, kind)), going=True)
             elif path.is_dir():
-                yield from self._walk(path, own, going=going or path in self._going)
+                yield from self._walk(path, own, going=going or path in self.sought.going)
             elif path.is_file():
                 found = list(self._file(path))
                 if going and not found:
@@ -389,7 +290,7 @@ class _Search:
 
     def _is_clean(self, path: Path) -> bool:
         """Whether a file in a model's folder, of which the ledger has no digest, holds nothing."""
-        return not self._homes.isdisjoint(path.parents) and not any(self._file(path))
+        return not self.sought.homes.isdisjoint(path.parents) and not any(self._file(path))
 
     def _as_entered(self, path: Path) -> Iterator[Artefact]:
         """A file as its model was entered with it: whole records may have been in it before.
@@ -397,7 +298,7 @@ class _Search:
         A vocabulary names everybody, and of tensors only the head says anything.
         """
         digest = self._entered[path]
-        if self.lineage is None or self._silent.get(digest):
+        if self.sought.lineage is None or self._silent.get(digest):
             return
         if has_tensors(path) and header(path) is None:
             return
@@ -413,7 +314,7 @@ class _Search:
 
     @cached_property
     def _entered(self) -> dict[Path, str]:
-        return {path.resolve(): digest for path, digest in self._accounted.entered.items()}
+        return {path.resolve(): digest for path, digest in self.sought.accounts.entered.items()}
 
     def _written_now(self, kind: str, path: Path) -> Artefact:
         """Nobody takes it away from whoever writes: it is open until they are done."""
@@ -457,13 +358,13 @@ class _Search:
 
     def _file(self, path: Path) -> Iterator[Artefact]:
         try:
-            tensors = self._weights.whose(path) if has_tensors(path) else None
+            tensors = self.sought.weights.whose(path) if has_tensors(path) else None
             blind = tensors is not None and not tensors.read and begins_as_tensors(path)
         except OSError as error:
             yield self._item("unread", path, f"a file that cannot be read ({_why(error)})")
             return
         # Of a model that is to go nothing is asked of what its records say.
-        look = None if self.lineage is None else self._looked(path)
+        look = None if self.sought.lineage is None else self._looked(path)
         if tensors is not None and tensors.read and tensors.holds:
             yield self._item("weights", path, tensors.says, known=tensors.known, look=look)
         if look is None:
@@ -482,61 +383,19 @@ class _Search:
             name = (kind or KINDS["file"]).name
             others = look.others is not False or path == self._home / "olvido.toml"
             yield self._item(name, path, says, others=others, look=look)
-        elif self._prints is not None and self._prints.found(path, self.office.store.key):
+        elif self.sought.printed(path):
             yield self._item("file", path, "words of a record whose rows are gone stand in it")
         elif unread is not None:
             yield self._item("unread", path, says, look=look)
         elif look.mentions or look.doubtful:
             yield self._item("mention", path, says)
-        elif not self._corrects and self._copies.names_her(called(self.roots, path)):
+        elif not self.sought.corrects and self.sought.texts.names_her(called(self.roots, path)):
             yield self._item("mention", path, "the name is a part of what it is called")
 
     def _looked(self, path: Path) -> Look:
         """What a file holds; who stays may be named, and the name alone makes nothing theirs."""
-        look = self._copies.look(path)
-        return replace(look, mentions=0) if self._corrects else look
-
-    @cached_property
-    def _copies(self) -> CopySearch:
-        shared = Counter(content_of(row) for row in self._alike)
-        return CopySearch(
-            [unpacked(row) for rows in self.rows.values() for row in rows],
-            key=self.office.store.key,
-            names=names_of(self.request),
-            whole=kept(self.request, "whole"),
-            common=lambda content: shared[content],
-        )
-
-    @cached_property
-    def _prints(self) -> Prints | None:
-        """What was kept of the words of records whose rows are gone; None where none is."""
-        there = sum(map(len, self.rows.values()))
-        if there == sum(map(len, self.ids().values())):
-            return None
-        return prints_of(self.office.store, self.request)
-
-    @cached_property
-    def _alike(self) -> list[dict[str, Any]]:
-        """Rows of others that say nearly the same."""
-        settings, store = self.office.settings, self.office.store
-        return [
-            row
-            for dataset, copies in self.near.items()
-            for row in stored_rows(
-                settings.data / store.dataset(dataset).file, {copy.id for copy in copies}
-            )
-        ]
-
-    @cached_property
-    def _weights(self) -> Weights:
-        store = self.office.store
-        return Weights(
-            store.models(),
-            self.holding,
-            self._accounted.weights,
-            self.models,
-            weights_kept(store),
-        )
+        look = self.sought.texts.look(path)
+        return replace(look, mentions=0) if self.sought.corrects else look
 
 
 def _why(error: OSError) -> str:

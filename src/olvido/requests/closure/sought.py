@@ -1,0 +1,182 @@
+"""What a closure looks for: a request's records, their words, and what learned them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from olvido.artifacts import owned
+from olvido.ledger.copies import Copy
+from olvido.ledger.facts import Request, RequestKind
+from olvido.ledger.inverted import index_path, near_copies
+from olvido.ledger.lineage import Lineage
+from olvido.ledger.rows import stored_rows, unpacked
+from olvido.requests.closure.accounted import Accounts, holding_of
+from olvido.requests.closure.copies import CopySearch, content_of
+from olvido.requests.closure.prints import Prints, ids_of, prints_of
+from olvido.requests.closure.weights import Weights, weights_in, weights_kept
+from olvido.requests.desk import Office
+from olvido.requests.scope import corrections, kept, lineage_of, names_of
+
+
+@dataclass
+class Sought:
+    """What a request is about, as the ledger and the files of its datasets know it.
+
+    Attributes:
+        office: the workspace.
+        request: whatever its kind.
+    """
+
+    office: Office
+    request: Request
+
+    @cached_property
+    def lineage(self) -> Lineage | None:
+        if self.request.kind is RequestKind.DESTROY:
+            return None
+        return lineage_of(self.office.store, self.request)
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the person stays, and what was wrong of them goes: texts may name them."""
+        return self.request.kind is RequestKind.RECTIFICATION
+
+    @property
+    def models(self) -> Path:
+        return self.office.settings.models
+
+    @cached_property
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of the records, so far as their files still have them, by dataset."""
+        data, store = self.office.settings.data, self.office.store
+        return {
+            dataset: list(stored_rows(data / store.dataset(dataset).file, ids))
+            for dataset, ids in self.ids().items()
+        }
+
+    @cached_property
+    def near(self) -> dict[str, tuple[Copy, ...]]:
+        """Rows of others that say nearly the same as these, by dataset."""
+        held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
+        found = near_copies(self.office.store, self.office.settings.data, held)
+        for dataset in self._right:
+            wrong = self.request.scope["records"]
+            left = [one for one in found.get(dataset, ()) if one.id not in wrong]
+            found = {d: some for d, some in found.items() if d != dataset}
+            found |= {dataset: tuple(left)} if left else {}
+        return found
+
+    @cached_property
+    def _right(self) -> tuple[str, ...]:
+        """The versions of a dataset that have what is right in place of what was wrong."""
+        store = self.office.store
+        made = [step.detail["corrected"]["dataset"] for step in corrections(self.request)]
+        return tuple(
+            later.id
+            for first in map(store.dataset, made)
+            for later in store.datasets()
+            if later.name == first.name and later.version >= first.version
+        )
+
+    def ids(self) -> dict[str, set[str]]:
+        """The ids of the records that a request is about, by dataset."""
+        return ids_of(self.office.store, self.request)
+
+    @cached_property
+    def holding(self) -> set[str]:
+        """Models whose weights hold it; suppressing answers takes nothing out of them."""
+        return holding_of(self.office.store, self.request, self.lineage)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts.of(self.office, self.request, self.lineage)
+
+    @cached_property
+    def homes(self) -> frozenset[Path]:
+        """The folders of models that the ledger knows: they are looked into file by file."""
+        return frozenset((self.models / m.path).resolve() for m in self.office.store.models())
+
+    @cached_property
+    def going(self) -> frozenset[Path]:
+        """Folders that Olvido made and the ledger knows, and whose own files are to go."""
+        data, store = self.office.settings.data, self.office.store
+        models = (self.models / m.path for m in store.models() if m.id in self.holding)
+        indexes = (index_path(data, store.dataset(d).file) for d, rows in self.rows.items() if rows)
+        gone = [*(m for m in models if any(owned(m))), *indexes, *self.copied]
+        return frozenset(folder.resolve() for folder in gone)
+
+    @cached_property
+    def copied(self) -> tuple[Path, ...]:
+        """Those of them in which not all weights are now of one that does not hold it."""
+        return tuple(
+            folder
+            for folder in self.exported
+            if any(self.weights.whose(path).holds for path in weights_in(folder))
+        )
+
+    @cached_property
+    def _exports(self) -> tuple[Path, ...]:
+        """Where models that hold it were exported to."""
+        exported = self.office.store.events("model-exported")
+        paths = (Path(e.detail["path"]) for e in exported if e.detail["model"] in self.holding)
+        return tuple(dict.fromkeys(paths))
+
+    @cached_property
+    def exported(self) -> tuple[Path, ...]:
+        """Those of these folders that have a model in them."""
+        return tuple(path for path in self._exports if any(owned(path)))
+
+    @property
+    def exported_away(self) -> tuple[Path, ...]:
+        """Those that lay on disks which are not there."""
+        return tuple(path for path in self._exports if not path.parent.is_dir())
+
+    def printed(self, path: Path) -> bool:
+        """Whether words of records whose rows are gone stand in a file."""
+        return self._prints is not None and self._prints.found(path, self.office.store.key)
+
+    @cached_property
+    def _prints(self) -> Prints | None:
+        """What was kept of the words of records whose rows are gone; None where none is."""
+        there = sum(map(len, self.rows.values()))
+        if there == sum(map(len, self.ids().values())):
+            return None
+        return prints_of(self.office.store, self.request)
+
+    @cached_property
+    def _alike(self) -> list[dict[str, Any]]:
+        """Rows of others that say nearly the same."""
+        settings, store = self.office.settings, self.office.store
+        return [
+            row
+            for dataset, copies in self.near.items()
+            for row in stored_rows(
+                settings.data / store.dataset(dataset).file, {copy.id for copy in copies}
+            )
+        ]
+
+    @cached_property
+    def weights(self) -> Weights:
+        store = self.office.store
+        return Weights(
+            store.models(),
+            self.holding,
+            self.accounts.weights,
+            self.models,
+            weights_kept(store),
+        )
+
+    @cached_property
+    def texts(self) -> CopySearch:
+        shared = Counter(content_of(row) for row in self._alike)
+        return CopySearch(
+            [unpacked(row) for rows in self.rows.values() for row in rows],
+            key=self.office.store.key,
+            names=names_of(self.request),
+            whole=kept(self.request, "whole"),
+            common=lambda content: shared[content],
+        )
