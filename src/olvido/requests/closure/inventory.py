@@ -131,7 +131,7 @@ class _Search:
                     "model", model.id, "is to be destroyed", self.sought.models / model.path
                 )
             return
-        ids = {i for some in self.sought.ids().values() for i in some}
+        ids = {i for some in self.sought.ids.values() for i in some}
         for state in self.sought.lineage.models:
             model, folder = state.model, self.sought.models / state.model.path
             own = list(owned(folder))

@@ -55,7 +55,7 @@ class Sought:
         data, store = self.office.settings.data, self.office.store
         return {
             dataset: list(stored_rows(data / store.dataset(dataset).file, ids))
-            for dataset, ids in self.ids().items()
+            for dataset, ids in self.ids.items()
         }
 
     @cached_property
@@ -82,6 +82,7 @@ class Sought:
             if later.name == first.name and later.version >= first.version
         )
 
+    @cached_property
     def ids(self) -> dict[str, set[str]]:
         """The ids of the records that a request is about, by dataset."""
         return ids_of(self.office.store, self.request)
@@ -143,7 +144,7 @@ class Sought:
     def _prints(self) -> Prints | None:
         """What was kept of the words of records whose rows are gone; None where none is."""
         there = sum(map(len, self.rows.values()))
-        if there == sum(map(len, self.ids().values())):
+        if there == sum(map(len, self.ids.values())):
             return None
         return prints_of(self.office.store, self.request)
 
