@@ -205,7 +205,7 @@ class _Barred:
             self._origin,
             line,
             "it was to be forgotten and may not be brought in again: take it out of the file, or "
-            "leave such rows out with --skip-bad FILE",
+            "leave such rows out with 'olvido data add --skip-bad FILE'",
         )
 
 

@@ -71,7 +71,7 @@ def audit(caller: Evidence, identifier: str) -> HTMLResponse:
 def certificate(request: Request, caller: Evidence, identifier: str) -> HTMLResponse:
     """The newest certificate of a request, for people."""
     found = views.certificate(caller.tenant, identifier)
-    return page(request, "certificate.html.j2", caller, identifier=identifier, **found)
+    return page(request, "certificate.html.j2", caller, identifier=identifier, left=LEFT, **found)
 
 
 @router.get("/requests/{identifier}/report.json")
@@ -132,11 +132,13 @@ def give_exit(
 ) -> Response:
     """How something that holds the data leaves, by the team's word; nothing is erased by that."""
     said = until if exit is Exit.AWAITING_EXPIRY else why
-    try:
-        state_exit(caller.tenant, identifier, item, exit, said, by=caller.token.account)
-    except (InputError, StateError) as error:
-        return _one(request, caller, identifier, status=422, why=in_fields(error))
-    return RedirectResponse(f"/requests/{identifier}#closure", status_code=303)
+    return _acted(
+        request,
+        caller,
+        identifier,
+        lambda: state_exit(caller.tenant, identifier, item, exit, said, by=caller.token.account),
+        at="#closure",
+    )
 
 
 @router.post("/requests/{identifier}/note", dependencies=OWN)
@@ -147,11 +149,12 @@ def add_note(
     text: Annotated[str, Form(max_length=8000)] = "",
 ) -> Response:
     """Note something of a request; what is wrong with it is told on the request's page."""
-    return _noted(
+    return _acted(
         request,
         caller,
         identifier,
         lambda: notes.note(caller.tenant, identifier, text, by=caller.token.account),
+        at="#notes",
     )
 
 
@@ -163,24 +166,29 @@ def assign(
     owner: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Say who works on a request."""
-    return _noted(
+    return _acted(
         request,
         caller,
         identifier,
         lambda: notes.assign(caller.tenant, identifier, owner, by=caller.token.account),
+        at="#notes",
     )
 
 
-def _noted(
-    request: Request, caller: Caller, identifier: str, act: Callable[[], object]
+def _acted(
+    request: Request,
+    caller: Caller,
+    identifier: str,
+    act: Callable[[], object],
+    *,
+    at: str = "",
 ) -> Response:
+    """Do it and show the request there; what is wrong with it is told on the request's page."""
     try:
         act()
-    except InputError as error:
-        if isinstance(error, UnknownName) and error.kind == "request":
-            raise
+    except (InputError, StateError) as error:
         return _one(request, caller, identifier, status=422, why=in_fields(error))
-    return RedirectResponse(f"/requests/{identifier}#notes", status_code=303)
+    return RedirectResponse(f"/requests/{identifier}{at}", status_code=303)
 
 
 @router.post("/requests/{identifier}/correct", dependencies=OWN)
@@ -191,13 +199,12 @@ def enter_right(
     rows: Annotated[str, Form(max_length=60_000)] = "",
 ) -> Response:
     """Enter what is right of a rectification's records; what is wrong with it changes nothing."""
-    try:
-        correct(caller.tenant, identifier, rows, by=caller.token.account)
-    except (InputError, StateError) as error:
-        if isinstance(error, UnknownName):
-            raise
-        return _one(request, caller, identifier, status=422, why=in_fields(error))
-    return RedirectResponse(f"/requests/{identifier}", status_code=303)
+    return _acted(
+        request,
+        caller,
+        identifier,
+        lambda: correct(caller.tenant, identifier, rows, by=caller.token.account),
+    )
 
 
 @router.post("/requests/{identifier}/{act}", dependencies=OWN)
@@ -226,13 +233,7 @@ def act(
     }
     if act not in acts:
         raise UnknownName("action", act, acts)
-    try:
-        acts[act]()
-    except (InputError, StateError) as error:
-        if isinstance(error, UnknownName):
-            raise
-        return _one(request, caller, identifier, status=422, why=in_fields(error))
-    return RedirectResponse(f"/requests/{identifier}", status_code=303)
+    return _acted(request, caller, identifier, acts[act])
 
 
 def _one(
