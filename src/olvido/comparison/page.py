@@ -27,6 +27,7 @@ def picture(document: Mapping[str, Any]) -> Markup | None:
             row["kept"]["mean"],
             _range(row["recall"]),
             _range(row["kept"]),
+            passed=row["passed"] == row["runs"] or row["method"] in KINDS,
         )
         for row in document["rows"]
         if row["recall"] and row["kept"]

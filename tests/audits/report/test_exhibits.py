@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median
@@ -136,6 +137,27 @@ def test_points_of_the_plane_lie_where_the_numbers_say() -> None:
     assert plane.elsewhere == ("rmu",)
     said = str(draw("plane", plane))
     assert "rmu: +0.260 still recalled, 0.970 kept" in said
+
+
+@pytest.mark.parametrize(
+    ("verdict", "passed"), [("pass", True), ("fail", False), ("unknown", False), (None, False)]
+)
+def test_what_passed_is_told_from_what_did_not_without_colours(
+    verdict: str | None, passed: bool
+) -> None:
+    other = document(name="rmu") | {"verdict": verdict}
+    plane = plane_of(document(), [other])
+    assert plane is not None
+    (drawn,) = [point for point in plane.points if point.kind == "other"]
+    assert drawn.passed == passed
+    same = replace(
+        plane, points=tuple(replace(point, passed=not point.passed) for point in plane.points)
+    )
+    one, changed = (str(draw("plane", each)) for each in (plane, same))
+    assert ("did not pass" in one) is not passed
+    assert re.sub("<title.*?</desc>", "", one, flags=re.S) != re.sub(
+        "<title.*?</desc>", "", changed, flags=re.S
+    )
 
 
 def test_without_the_numbers_there_is_no_plane() -> None:

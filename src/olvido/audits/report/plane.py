@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -41,6 +41,7 @@ class Point:
         left: recall of the forgotten above never-trained models.
         kept: recall of what was to stay.
         left_range, kept_range: 95% intervals, where known.
+        passed: whether every audit of it passed: what did not is drawn hollow, and told.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Point:
     kept: float
     left_range: Range | None = None
     kept_range: Range | None = None
+    passed: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def plane_of(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
         if pair is None:
             absent.append(name)
             continue
-        points.append(_point(name, "other", *pair))
+        point = _point(name, "other", *pair)
+        points.append(replace(point, passed=other.get("verdict") == "pass"))
         if set(other.get("never_trained", ())) != set(document["never_trained"]):
             elsewhere.append(name)
     return Plane(metric, tuple(points), tuple(absent), tuple(elsewhere))
@@ -165,6 +168,7 @@ def draw(name: str, plane: Plane) -> Markup:
     _name(axes, _named(plane.points), labels)
     told = "; ".join(
         f"{p.name}: {number(p.left, sign=True)} still recalled, {number(p.kept)} kept"
+        + ("" if p.passed else ", did not pass")
         for p in plane.points
     )
     said = (
@@ -182,13 +186,14 @@ def _mark(axes: Any, point: Point) -> None:
     if point.kept_range is not None:
         axes.plot([point.left] * 2, point.kept_range, color=colour, linewidth=1, alpha=0.7)
     size = {"suspect": 7.5, "never-trained": 4.5}.get(point.kind, 6.0)
+    filled = look.filled if look else point.passed
     axes.plot(
         [point.left],
         [point.kept],
         marker=marker,
         color=colour,
         markersize=size,
-        markerfacecolor=PAPER if look and not look.filled else colour,
+        markerfacecolor=colour if filled else PAPER,
         markeredgewidth=1.3,
         linestyle="none",
     )
