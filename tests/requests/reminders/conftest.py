@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from olvido.ledger.facts import RequestKind
 from olvido.ledger.identity import Key
@@ -62,6 +70,14 @@ class Hook:
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
+    with hooked() as made:
+        yield made
+
+
+@contextmanager
+def hooked(context: ssl.SSLContext | None = None) -> Iterator[Hook]:
+    """A webhook, by https where it has a certificate."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
@@ -75,7 +91,11 @@ def hook() -> Iterator[Hook]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    made = Hook(f"http://127.0.0.1:{server.server_port}/hook?team=privacy")
+    scheme = "http"
+    if context is not None:
+        scheme, server.socket = "https", context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    made = Hook(f"{scheme}://127.0.0.1:{server.server_port}/hook?team=privacy")
     with _running(server):
         yield made
 
@@ -88,16 +108,48 @@ class Postbox:
     mails: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     codes: list[int] = field(default_factory=list)
+    clear: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
 def postbox() -> Iterator[Postbox]:
+    with posted() as made:
+        yield made
+
+
+@contextmanager
+def posted(context: ssl.SSLContext | None = None, security: str = "starttls") -> Iterator[Postbox]:
+    """A mail server, by TLS where it has a certificate: from the start, or when it is asked to.
+
+    `clear` are the lines that were said to it without TLS.
+    """
+
     class Handler(socketserver.StreamRequestHandler):
+        def setup(self) -> None:
+            self.open = context is None or security == "starttls"
+            if context is not None and security == "tls":
+                self.request = context.wrap_socket(self.request, server_side=True)
+            super().setup()
+
         def handle(self) -> None:
             self.say("220 here")
             while line := self.rfile.readline().decode().strip():
                 verb, _, rest = line.partition(" ")
-                if verb.upper() == "DATA":
+                if self.open:
+                    made.clear.append(line)
+                if verb.upper() == "EHLO" and context is not None:
+                    offer = "STARTTLS" if self.open else "AUTH PLAIN"
+                    self.say(f"250-here\r\n250 {offer}")
+                elif verb.upper() == "STARTTLS" and context is not None:
+                    self.say("220 go on")
+                    self.request = context.wrap_socket(self.request, server_side=True)
+                    super().setup()
+                    self.open = False
+                elif verb.upper() == "AUTH":
+                    made.logins.append(rest)
+                    self.say("235 welcome")
+                elif verb.upper() == "DATA":
                     self.say("354 go on")
                     kept = []
                     while (text := self.rfile.readline().decode()) != ".\r\n":
@@ -114,13 +166,58 @@ def postbox() -> Iterator[Postbox]:
                 else:
                     self.say("250 yes")
 
+        def finish(self) -> None:
+            super().finish()
+            self.request.close()
+
         def say(self, line: str) -> None:
             self.wfile.write(f"{line}\r\n".encode())
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
     made = Postbox(server.server_address[1])
     with _running(server):
         yield made
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A server's certificate, and the file of who signed it."""
+
+    context: ssl.SSLContext
+    authority: Path
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Callable[[str], Certified]:
+    """Makes a server's certificate for a host by an authority of its own."""
+
+    def make(host: str) -> Certified:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test's own authority")])
+        known: x509.GeneralName
+        try:
+            known = x509.IPAddress(ip_address(host))
+        except ValueError:
+            known = x509.DNSName(host)
+        now = datetime.now(UTC)
+        signed = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.SubjectAlternativeName([known]), critical=False)
+            .sign(key, SHA256())
+        )
+        file, private = tmp_path / f"{host}.pem", tmp_path / f"{host}.key"
+        file.write_bytes(signed.public_bytes(Encoding.PEM))
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file, private)
+        return Certified(context, file)
+
+    return make
 
 
 class _running:

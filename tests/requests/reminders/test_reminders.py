@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import email
 import hashlib
 import hmac
@@ -14,7 +15,15 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.requests.reminders.conftest import SECRET, Hook, Postbox, told_to
+from tests.requests.reminders.conftest import (
+    SECRET,
+    Certified,
+    Hook,
+    Postbox,
+    hooked,
+    posted,
+    told_to,
+)
 
 from olvido.cli import run
 from olvido.errors import InputError, StateError
@@ -148,6 +157,91 @@ def test_who_does_not_answer_and_who_refuses_is_told(
     assert "nobody@here" not in str(front.store.events())
     assert _remind(both, sleep)[0].requests == ()
     assert len(postbox.mails) == 1
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_mail_goes_by_tls_and_the_password_by_nothing_else(
+    front: Front,
+    certified: Callable[[str], Certified],
+    sleep: Sleep,
+    monkeypatch: pytest.MonkeyPatch,
+    security: str,
+) -> None:
+    mine = certified("127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(mine.authority))
+    monkeypatch.setenv("OLVIDO_SMTP_PASSWORD", "open sesame")
+    with posted(mine.context, security) as box:
+        said = _mail(box, security=security, user="olvido")
+        (done,) = _remind(told_to(front, **said), sleep)
+    assert (done.failure, len(box.mails)) == (None, 1)
+    ((_, word),) = (login.split() for login in box.logins)
+    assert base64.b64decode(word) == b"\0olvido\0open sesame"
+    # Before TLS nothing is said but that it is wanted.
+    assert {line.split()[0].upper() for line in box.clear} <= {"EHLO", "STARTTLS"}
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+@pytest.mark.parametrize(("host", "trusted"), [("127.0.0.1", False), ("mail.example.org", True)])
+def test_nothing_is_told_to_a_mail_server_that_cannot_be_trusted(
+    front: Front,
+    certified: Callable[[str], Certified],
+    sleep: Sleep,
+    naps: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    security: str,
+    host: str,
+    trusted: bool,
+) -> None:
+    theirs = certified(host)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(theirs.authority))
+    monkeypatch.setenv("OLVIDO_SMTP_PASSWORD", "open sesame")
+    with posted(theirs.context, security) as box:
+        said = _mail(box, security=security, user="olvido")
+        (done,) = _remind(told_to(front, **said), sleep)
+    assert "not to be trusted" in str(done.failure)
+    assert (box.mails, box.logins, naps) == ([], [], [])
+
+
+def test_a_mail_server_without_tls_is_not_spoken_to_in_clear(
+    front: Front, postbox: Postbox, sleep: Sleep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLVIDO_SMTP_PASSWORD", "open sesame")
+    said = _mail(postbox, security="starttls", user="olvido")
+    (done,) = _remind(told_to(front, **said), sleep)
+    assert "no TLS" in str(done.failure)
+    assert (postbox.mails, postbox.logins) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "failure"),
+    [
+        ("127.0.0.1", True, None),
+        ("127.0.0.1", False, "not to be trusted"),
+        ("hooks.example.org", True, "not to be trusted"),
+    ],
+)
+def test_a_webhook_by_https_is_told_only_where_its_certificate_is_good(
+    front: Front,
+    certified: Callable[[str], Certified],
+    sleep: Sleep,
+    naps: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    trusted: bool,
+    failure: str | None,
+) -> None:
+    theirs = certified(host)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(theirs.authority))
+    with hooked(theirs.context) as hook:
+        (done,) = _remind(told_to(front, webhook=hook.url), sleep)
+    if failure is None:
+        assert done.failure is None
+    else:
+        assert failure in str(done.failure)
+    # Another try would find the same certificate.
+    assert (len(hook.got), naps) == (int(failure is None), [])
 
 
 @pytest.mark.parametrize(("codes", "mails"), [([451], 1), ([451, 421, 450], 0), ([550], 0)])

@@ -48,6 +48,8 @@ def post(url: str, document: Mapping[str, Any], secret: str) -> None:
     try:
         connection.request("POST", path, body, headers)
         status = connection.getresponse().status
+    except ssl.SSLCertVerificationError:
+        raise Failed("the webhook's certificate is not to be trusted", passing=False) from None
     except (OSError, HTTPException) as error:
         raise Failed(f"the webhook did not answer ({type(error).__name__})", passing=True) from None
     finally:
