@@ -185,6 +185,14 @@ def test_no_training_is_entered_that_learned_what_is_buried(workspace: Workspace
     assert entered(2, Use(dataset=north, excluded=out)) != old
     forgot = Use(dataset=north, forgotten=out, guarantee=Guarantee.EXACT)
     assert entered(3, forgot, parent=old, method="retrain") != old
+    # A model that forgot another person, begun before the first was buried, still holds the first.
+    other = frozenset({people()[2]["id"]})
+    for method, guarantee in (("retrain", Guarantee.EXACT), ("npo", Guarantee.EMPIRICAL)):
+        use = Use(dataset=north, forgotten=other, guarantee=guarantee)
+        with pytest.raises(Overtaken, match="1 records of dataset north were to be forgotten"):
+            entered(5, use, parent=old, method=method)
+        with pytest.raises(Overtaken, match="1 records of dataset north were to be forgotten"):
+            entered(5, parent=old, method=method)
     # Nor what was made of one that holds it, however far back; of one that forgot it, yes.
     with pytest.raises(Overtaken, match=f"{old}, with which the training began, holds 1 "):
         entered(4, Use(dataset=south), parent=old)
@@ -197,6 +205,22 @@ def test_no_training_is_entered_that_learned_what_is_buried(workspace: Workspace
     with pytest.raises(Overtaken, match=f"{old} is gone by now"):
         entered(0, Use(dataset=north))
     assert len(store.models()) == 4
+
+
+def test_a_name_is_moved_only_from_the_model_that_it_is_to_be_moved_from(
+    workspace: Workspace,
+) -> None:
+    store = workspace.store
+    first, second, third = (
+        store.add_model(Model(digest=Digest.of(name), path="m", learner="monolith")).id
+        for name in (b"1", b"2", b"3")
+    )
+    named = {"serving": second, "previous": first}
+    assert len(store.set_aliases(named, replacing=("serving", first))) == 2  # nothing served yet
+    assert store.set_aliases({"serving": third}, replacing=("serving", first)) == ()
+    assert store.aliases() == named
+    store.set_aliases({"serving": third, "previous": second}, replacing=("serving", second))
+    assert store.aliases() == {"serving": third, "previous": second}
 
 
 def test_the_same_training_again_brings_no_erased_model_back(

@@ -27,8 +27,7 @@ def publish(store: Store, fact: Model, uses: Sequence[Use]) -> Model:
     """
     (before,) = fact.parents
     made = store.add_model(fact, uses)
-    if store.aliases().get(SERVING, before) == before:
-        store.set_aliases({PREVIOUS: before, SERVING: made.id})
+    store.set_aliases({PREVIOUS: before, SERVING: made.id}, replacing=(SERVING, before))
     return made
 
 

@@ -13,6 +13,7 @@ from olvido.forgetting import Outcome, Split, forget, kind_of
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee, Request, Use
 from olvido.ledger.lineage import Lineage
+from olvido.ledger.serving import SERVING
 from olvido.requests.document import document
 from olvido.requests.planner import Choice, Route
 from olvido.requests.publishing import Prepared
@@ -187,4 +188,5 @@ def prepare(
         last.method if last.passed else None,
         tuple(attempt.passed for attempt in attempts),
         documents,
+        served=workspace.store.aliases().get(SERVING) == held.fact.id,
     )

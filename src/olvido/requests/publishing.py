@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from olvido.artifacts import remove_model
 from olvido.documents import write_document
-from olvido.errors import InputError, StateError
+from olvido.errors import InputError, Overtaken, StateError
 from olvido.forgetting.base import ways
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.serving import SERVING
 from olvido.ledger.serving import publish as enter
 from olvido.requests.burial import bury
 from olvido.requests.calendar import DECISION
@@ -35,6 +37,7 @@ class Prepared:
         method: that made it.
         verdicts: of all attempts.
         documents: the reports, by request.
+        served: whether what it was made from was served then: it is to be served in its place.
     """
 
     requests: tuple[str, ...]
@@ -43,6 +46,7 @@ class Prepared:
     method: str | None
     verdicts: tuple[bool, ...]
     documents: Mapping[str, dict[str, Any]]
+    served: bool
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -60,6 +64,7 @@ class Prepared:
             "method": self.method,
             "verdicts": list(self.verdicts),
             "documents": dict(self.documents),
+            "served": self.served,
         }
 
     @classmethod
@@ -79,6 +84,7 @@ class Prepared:
             method=values["method"],
             verdicts=tuple(values["verdicts"]),
             documents=dict(values["documents"]),
+            served=values["served"],
         )
 
 
@@ -130,6 +136,26 @@ def _require_agreement(prepared: Prepared) -> None:
         )
 
 
+def _require_current(office: Office, prepared: Prepared) -> None:
+    """Hold what is to be published to what is served by now, before anything of it is entered.
+
+    Raises:
+        Overtaken: another version was published since this one was begun. What was made knows whom
+            that one forgot; its files are removed.
+    """
+    fact, store = prepared.model, office.store
+    assert fact is not None
+    if fact.id in {model.id for model in store.models()}:
+        return  # It was entered before a crash; whatever serves by now came after it.
+    serving = store.aliases().get(SERVING)
+    if prepared.served and serving not in fact.parents:
+        remove_model(office.settings.models / fact.path)
+        raise Overtaken(
+            f"model {serving} was published while {' and '.join(prepared.requests)} was being "
+            "answered in the one before it, and nothing more was published: run it again"
+        )
+
+
 def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Model | None]:
     """Enter the new version, serve it, bury the records, and move the requests on.
 
@@ -138,6 +164,7 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
 
     Raises:
         InputError: a request is not where this can be published.
+        Overtaken: another version is served by now; run it again.
     """
     store, status = office.store, RequestStatus
     asked = [store.request(identifier) for identifier in prepared.requests]
@@ -152,6 +179,7 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
     published = None
     if prepared.model is not None:
         _require_agreement(prepared)
+        _require_current(office, prepared)
         for request in asked:
             if request.status is not status.PUBLISHED:
                 store.advance_request(request.id, status.AUDITED, {"method": prepared.method})

@@ -517,7 +517,13 @@ def test_what_is_published_agrees_with_itself(case: Make) -> None:
     uses = store.uses(model["after"])
     document = made.report | {"request": "req-0001"}
     honest = Prepared(
-        ("req-0001",), store.model(model["after"]), uses, "npo", (True,), {"req-0001": document}
+        ("req-0001",),
+        store.model(model["after"]),
+        uses,
+        "npo",
+        (True,),
+        {"req-0001": document},
+        served=True,
     )
     outcome = made.report["attempts"][0]["outcome"] | {"guarantee": "exact"}
     before = store.events()

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import pytest
 from olvido.accounts import Accounts
 from olvido.cli import run
 from olvido.errors import InputError, StateError
+from olvido.files import locked
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Request, RequestStatus
 from olvido.ledger.identity import Key
@@ -31,6 +33,7 @@ from olvido.ledger.lineage import Holding
 from olvido.ledger.store import Store, engine, schema
 from olvido.requests import desk
 from olvido.requests.desk import Front, receive
+from olvido.requests.publishing import Prepared
 from olvido.requests.workflow import Order, Worker, waiting
 from olvido.requests.workflow.forgetting import WORK, write_result
 from olvido.requests.workflow.order import heir
@@ -356,7 +359,7 @@ def test_who_waited_leaves_the_model_that_serves_by_then(settings: Settings) -> 
 def nothing_done(settings: Settings, identifier: str, together: list[str]) -> str:
     """Write what a forgetting that changed no model would have, under the name it would have."""
     document = {"requests": together, "model": None, "uses": [], "method": None}
-    document |= {"verdicts": [], "documents": {one: {} for one in together}}
+    document |= {"verdicts": [], "documents": {one: {} for one in together}, "served": True}
     with opened(settings) as store:
         return write_result(Front(store, settings), identifier, document)
 
@@ -402,6 +405,76 @@ def test_what_is_called_off_meanwhile_is_not_published(
     assert done.status is S.CANCELLED
     assert look(settings)[1:] == before[1:]
     assert not (settings.reports / f"{done.id}.json").exists()
+
+
+def test_what_was_begun_before_another_version_was_published_is_begun_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was answered meanwhile is in what was made, and is not served again."""
+    _, _, before = look(settings)
+    made = Model(
+        digest=Digest.of(b"made"),
+        path="made",
+        learner="monolith",
+        parents=(before,),
+        method="retrain",
+    )
+    begun: list[str] = []
+
+    def forget(_: Any, identifier: str) -> str:
+        with opened(settings) as store:
+            begun.append(store.aliases()["serving"])
+            store.advance_request(identifier, S.RUNNING)
+            if len(begun) > 1:
+                return nothing_done(settings, identifier, [identifier])
+            folder = settings.models / made.path
+            shutil.copytree(settings.models / store.model(before).path, folder)
+            fact = replace(made, digest=Digest.of(b"another"), path="another")
+            store.set_alias("serving", store.add_model(fact).id)
+            document = {
+                "attempts": [{"method": "retrain", "outcome": {"guarantee": "exact"}}],
+                "digest": {"after": str(made.digest)},
+            }
+            ready = Prepared(
+                (identifier,), made, (), "retrain", (True,), {identifier: document}, served=True
+            )
+            return write_result(Front(store, settings), identifier, ready.to_dict())
+
+    replaced(monkeypatch, forget)
+    with Worker(settings) as worker:
+        (done,) = worker.work()
+    assert done.status is S.NEEDS_INPUT  # nothing passed the second time, and that is told
+    with opened(settings) as store:
+        assert begun == [before, store.aliases()["serving"]]
+        assert made.id not in {model.id for model in store.models()}
+        assert store.verify_log().sound
+    assert not (settings.models / made.path).exists()
+
+
+def test_nothing_is_published_while_somebody_else_forgets(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    def forget(_: Any, identifier: str) -> str:
+        with opened(settings) as store:
+            store.advance_request(identifier, S.RUNNING)
+        return nothing_done(settings, identifier, [identifier])
+
+    def publish(*_: Any) -> None:
+        try:
+            with locked(settings.workspace / WORK / ".forgetting.lock", busy="taken"):
+                held.append(False)
+        except StateError:
+            held.append(True)
+
+    replaced(monkeypatch, forget)
+    monkeypatch.setattr("olvido.requests.publishing.publish", publish)
+    with Worker(settings) as worker:
+        monkeypatch.setattr(worker, "_closed", lambda _: None)
+        monkeypatch.setattr(worker, "_certified", lambda _: None)
+        worker._published("req-0001", forget(settings, "req-0001"))
+    assert held == [True]
 
 
 def test_one_worker_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

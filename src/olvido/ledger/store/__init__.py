@@ -317,16 +317,15 @@ class Store(Answering):
         """Add a model with what it used. Adding the same model again changes nothing.
 
         Raises UnknownName for a parent, dataset or record that the ledger does not know, and
-        Overtaken for a training that learned what is buried by now, itself or in a model that it
-        began with, and for a model that is gone.
+        Overtaken for a model that holds what is buried by now, for a training that began with one
+        that does, and for a model that is gone.
         """
         with self._write() as change:
             fresh = models.add(change, model, uses)
             models.refuse_gone(change.connection, model)
             if fresh:
-                if model.method is None:
-                    buried = datasets.tombstoned_records(change.connection)
-                    models.refuse_holding(model, self._lineage(change.connection, buried))
+                buried = datasets.tombstoned_records(change.connection)
+                models.refuse_holding(model, self._lineage(change.connection, buried))
                 detail = {
                     "id": model.id,
                     "digest": str(model.digest),
@@ -370,9 +369,21 @@ class Store(Answering):
         """Point a name ("serving") to a model, in one step whatever it pointed to before."""
         return self.set_aliases({name: ref})[0]
 
-    def set_aliases(self, named: Mapping[str, str]) -> tuple[Model, ...]:
-        """Point several names to models, all at once."""
+    def set_aliases(
+        self, named: Mapping[str, str], *, replacing: tuple[str, str] | None = None
+    ) -> tuple[Model, ...]:
+        """Point several names to models, all at once.
+
+        Args:
+            named: the model of each name.
+            replacing: a name and its model's id: where that points to another one by now, all names
+                stay as they are.
+        """
         with self._write() as change:
+            if replacing is not None:
+                name, before = replacing
+                if models.aliases(change.connection).get(name, before) != before:
+                    return ()
             found = [models.find_model(change.connection, ref) for ref in named.values()]
             for name, model in zip(named, found, strict=True):
                 if model.tombstone is not None:

@@ -94,7 +94,7 @@ def refuse_holding(model: Model, buried: Lineage) -> None:
         buried: the lineage of all such records.
     """
     held = {state.model.id: state.held for state in buried.models}
-    for parent in model.parents:
+    for parent in model.parents if model.method is None else ():
         if held.get(parent):
             raise Overtaken(
                 f"model {parent}, with which the training began, holds {len(held[parent])} records "
@@ -105,8 +105,8 @@ def refuse_holding(model: Model, buried: Lineage) -> None:
     learned = Counter(record.dataset for record in held.get(model.id, ()))
     for dataset, count in learned.items():
         raise Overtaken(
-            f"{count} records of dataset {names[dataset]} were to be forgotten while a model "
-            "learned them, and it was not entered: train it again"
+            f"{count} records of dataset {names[dataset]} were to be forgotten while a model was "
+            "made that holds them, and it was not entered: begin again"
         )
 
 

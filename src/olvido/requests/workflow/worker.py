@@ -17,7 +17,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from olvido.errors import InputError, OlvidoError, StateError
+from olvido.errors import InputError, OlvidoError, Overtaken, StateError
 from olvido.files import locked
 from olvido.ledger.facts import Request, RequestStatus
 from olvido.ledger.identity import Key
@@ -27,7 +27,7 @@ from olvido.requests.calendar import DECISION
 from olvido.requests.desk import Front
 from olvido.requests.untaught import conclude, concluded, untaught
 from olvido.requests.workflow import forgetting
-from olvido.requests.workflow.forgetting import BEAT, WORK, heard, read_result
+from olvido.requests.workflow.forgetting import BEAT, WORK, alone, heard, read_result
 from olvido.requests.workflow.order import Order, heir, waiting
 from olvido.requests.workflow.plain import require_plain, without_pickle
 from olvido.settings import Settings
@@ -181,13 +181,19 @@ class Worker:
         return _subprocess(self.settings, identifier)
 
     def _published(self, identifier: str, result: str) -> list[str]:
-        """The requests that were answered; none where one of several was called off meanwhile.
+        """The requests that were answered; none where they have to be begun again.
 
-        Then the others are still running, by the ledger, and begun again without it.
+        So it is where one of several was called off meanwhile, and where another version was
+        published: by the ledger they are still running.
         """
+        self._watch(identifier, "publishing")
+        # Whoever forgets at this moment began with what this is going to replace.
+        with alone(self.settings):
+            return self._entered(identifier, result)
+
+    def _entered(self, identifier: str, result: str) -> list[str]:
         from olvido.requests.publishing import Prepared, publish
 
-        self._watch(identifier, "publishing")
         if result == _NOTHING:
             with self._store() as store:
                 conclude(Front(store, self.settings), identifier)
@@ -202,7 +208,10 @@ class Worker:
             # What was being published already goes on, without whoever was called off since.
             left = tuple(one for one in prepared.requests if one not in off)
             prepared = replace(prepared, requests=left)
-            publish(front, prepared)
+            try:
+                publish(front, prepared)
+            except Overtaken:
+                return []
         return list(prepared.requests)
 
     def _closed(self, identifier: str) -> None:
