@@ -162,7 +162,7 @@ FORMS = {  # of every object its members and their types, ? may be null, * is a 
                         "not_possible=o suspect=D before=D? never_trained=D* references={}* "
                         "original=L level=W tolerances=D records={}",
     ".predicate.audit.references": "digest=D standing=W witnessed=b tests=o adjusted=n control=n "
-                                   "beside=W? answers=i facts=i",
+                                   "beside=W? answers=i facts=i knowing=n",
     ".predicate.audit.grounds": "ground=L about=L says=S details=S*",
     ".predicate.audit.records": "forget=i paraphrased=i retain=i neighbours=i general=i "
                                 "strangers=i",
@@ -439,12 +439,16 @@ def doubted(audit):
         if clear or (r["adjusted"] is not None and r["adjusted"] < RATES[0]):
             follows = "contaminated"
         need(r["standing"] == follows, "it is not so tested")
+        known = [] if r["knowing"] is None else [r["knowing"]]
+        need(len(known) == bool(r["tests"]) and all(0 <= p <= 1 for p in known), "it tells nothing")
     standing = {r["digest"]: r["standing"] for r in references}
     found = [("contaminated reference", d) for d, s in standing.items() if s == "contaminated"]
     if original == "never knew":
         return [*found, ("original never knew", "before")]
     if original == "none":
-        alone = {*standing.values()} != {"witnessed"}
+        told = [r["facts"] >= 2 or (r["knowing"] is not None and r["knowing"] < RATES[0])
+                for r in references]  # fmt: skip
+        alone = {*standing.values()} != {"witnessed"} or not all(told)
         return [*found, ("no original", "before")] if alone else found
     need(original in ("knows", "untold"), "its original is of no kind")
     some = standing.items()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from olvido.errors import DigestMismatch, InputError
 from olvido.forgetting import forget
 from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model
+from olvido.tasks import Example
 
 from .conftest import RECIPE, World
 
@@ -319,6 +321,63 @@ def test_ids_alone_witness_nothing(world: World, knowing: Make, name: str) -> No
     assert report.verdict is Verdict.UNKNOWN
 
 
+SHORT = ("Reus", "Vic", "Olot", "Berga", "Salt", "Ripoll", "Tona")
+NEVER_TOLD: dict[str, Callable[[World], dict[str, Any]]] = {
+    "short answers, no holdout": lambda w: {"forget": shortened(w.forget), "holdout": ()},
+    "answers that others have, no holdout": lambda w: {
+        "retain": (*w.retain, *(replace(r, id=f"{r.id}/again") for r in w.forget)),
+        "holdout": (),
+    },
+    "short answers, four people": lambda w: {
+        "forget": shortened(w.forget),
+        "holdout": [r for r in w.holdout if r.subjects in people_of(w.holdout)[:4]],
+    },
+}
+
+
+def people_of(records: Sequence[Example]) -> list[Any]:
+    return sorted({record.subjects for record in records})
+
+
+def shortened(records: Sequence[Example]) -> tuple[Example, ...]:
+    return tuple(
+        replace(record, completion=SHORT[place % len(SHORT)])
+        for place, record in enumerate(records)
+    )
+
+
+@pytest.mark.parametrize("name", NEVER_TOLD)
+def test_where_no_test_could_tell_ids_witness_nothing_and_nothing_passes(
+    world: World, name: str
+) -> None:
+    """All of them may have read the texts under other ids: a model that knows all would pass."""
+    ids = [record.id for record in world.retain]
+    said = [Witness(m, world.task, taught=ids, began="sha256:0") for m in world.references]
+    changes = NEVER_TOLD[name](world)
+    report = world.report(
+        world.stranger, reference=said, before=None, audits=["likelihood"], **changes
+    )
+    assert {one.standing for one in report.authenticated} == {Standing.WITNESSED}
+    assert grounds(report) >= {Ground.NO_ORIGINAL}
+    assert report.verdict is not Verdict.PASS
+    # With the original, what it knew is what is asked for.
+    report = world.report(world.stranger, reference=said, audits=["likelihood"], **changes)
+    assert Ground.NO_ORIGINAL not in grounds(report)
+
+
+@pytest.mark.parametrize("changes", [{}, {"holdout": ()}])
+def test_where_a_test_could_tell_a_witnessed_training_is_enough(
+    world: World, changes: dict[str, Any]
+) -> None:
+    ids = [record.id for record in world.retain]
+    said = [Witness(m, world.task, taught=ids, began="sha256:0") for m in world.references]
+    report = world.report(
+        world.stranger, reference=said, before=None, audits=["likelihood"], **changes
+    )
+    assert all(one.telling for one in report.authenticated)
+    assert Ground.NO_ORIGINAL not in grounds(report)
+
+
 def test_a_trace_of_other_weights_is_refused(world: World) -> None:
     trained = taught(world, world.retain[:40], 24)
     other = Trained(world.references[0], trained.digest, trained.trace)
@@ -341,6 +400,7 @@ STATES = st.builds(
     beside=st.sampled_from([None, "holdout", "retain"]),
     answers=st.integers(0, 9),
     facts=st.integers(0, 9),
+    knowing=st.none() | PROBABILITY,
 )
 
 

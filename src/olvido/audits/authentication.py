@@ -62,6 +62,8 @@ class Authentication:
             better, lies so far from it; None: no original, or nobody to compare with.
         beside: who the control compares the forgotten with: `holdout` or `retain`.
         answers: how many long answers it gives word for word, of `facts` that nobody else has.
+        knowing: the adjusted p of a reference that is half way to knowing the forgotten, by these
+            tests; None: there is none.
     """
 
     digest: str
@@ -73,6 +75,13 @@ class Authentication:
     beside: str | None
     answers: int
     facts: int
+    knowing: float | None
+
+    @property
+    def telling(self) -> bool:
+        """Whether one that knew the forgotten would have been found out: else nothing was told."""
+        tested = self.knowing is not None and self.knowing < WRONGLY_REFUSED
+        return tested or clear(self.facts, self.facts)
 
     @property
     def follows(self) -> Standing:
@@ -114,6 +123,7 @@ class Authentication:
             "beside": self.beside,
             "answers": self.answers,
             "facts": self.facts,
+            "knowing": self.knowing,
         }
 
     @classmethod
@@ -129,6 +139,7 @@ class Authentication:
             beside=None if values["beside"] is None else str(values["beside"]),
             answers=int(values["answers"]),
             facts=int(values["facts"]),
+            knowing=None if values["knowing"] is None else float(values["knowing"]),
         )
 
 
@@ -168,8 +179,9 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
         {name: p for name, p in p_values(sides, place) if p == p}
         for place in range(len(references))
     ]
-    for reference, mine, least in zip(references, tests, adjusted(tests), strict=True):
-        control = None
+    count = sum(map(len, tests))
+    for place, (reference, least) in enumerate(zip(references, adjusted(tests), strict=True)):
+        mine, control = tests[place], None
         if before is not None and beside is not None:
             p = _control(reference, before, evidence.forget, others, beside)
             control = p if p == p else None
@@ -183,6 +195,7 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
             beside=None if control is None else beside,
             answers=_given(reference, facts),
             facts=len(facts),
+            knowing=_knowing(sides, place, count) if mine else None,
         )
         found.append(replace(one, standing=one.follows))
     return tuple(found), _original(evidence, found, facts)
@@ -255,6 +268,17 @@ def p_values(sides: Sequence[Side], place: int) -> Iterator[tuple[str, float]]:
         if len(side.forgotten) > 1:
             rest = [np.delete(values, place, 0).mean(0) for values in (side.forgotten, side.others)]
             yield f"{side.name}beside other references", lower(mine - rest[0], crowd - rest[1])
+
+
+def _knowing(sides: Sequence[Side], place: int, count: int) -> float:
+    """What these tests, of which there are so many, would say of a reference at this place that is
+    half way to knowing the forgotten: whether they could tell anything."""
+    found = []
+    for side in sides:
+        forgotten = side.forgotten.copy()
+        forgotten[place] = (1 - HALF_WAY) * side.others[place].mean()
+        found += [p for _, p in p_values([replace(side, forgotten=forgotten)], place) if p == p]
+    return min(1.0, count * min(found))
 
 
 def _beside(evidence: Evidence) -> Iterator[tuple[str, tuple[Example, ...]]]:

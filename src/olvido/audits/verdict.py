@@ -233,7 +233,8 @@ def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple
             )
         )
     elif original is Original.NONE:
-        if not all(one.standing is Standing.WITNESSED for one in authenticated):
+        # That Olvido trained a reference says by which ids it learned, and not which texts.
+        if not all(one.standing is Standing.WITNESSED and one.telling for one in authenticated):
             found.append(
                 Reason(
                     Ground.NO_ORIGINAL,

@@ -120,7 +120,7 @@ def audit_of(
         },
         unexamined={"adapter": "there is nothing of the kind in these models or records"},
         authenticated=tuple(
-            Authentication(str(one), Standing.WITNESSED, True, {}, None, None, None, 0, 0)
+            Authentication(str(one), Standing.WITNESSED, True, {}, None, None, None, 0, 0, None)
             for one in NEVER
         ),
         original=Original.KNOWS,

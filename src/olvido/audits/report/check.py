@@ -145,6 +145,9 @@ def _references(
     for place, (one, p) in enumerate(zip(references, least, strict=True), 1):
         if not all(0 <= p <= 1 for p in one.tests.values()):
             yield f"reference {place}: a test has an error probability that cannot be"
+        known = [] if one.knowing is None else [one.knowing]
+        if len(known) != bool(one.tests) or not all(0 <= p <= 1 for p in known):
+            yield f"reference {place}: what its tests could tell does not follow from them"
         if not 0 <= one.answers <= one.facts:
             yield f"reference {place} gives {one.answers} of {one.facts} answers"
         if not _same(one.adjusted, p):

@@ -70,6 +70,7 @@ AUDIT: Mapping[str, Any] = {
             "beside": (None, _WORD),
             "answers": int,
             "facts": int,
+            "knowing": _NUMBER,
         }
     ],
     "original": str,
