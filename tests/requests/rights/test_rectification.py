@@ -297,6 +297,23 @@ def test_a_wrong_file_is_told_and_changes_nothing(office: Workspace, tmp_path: P
     assert (store.datasets(), len(store.events())) == (before, events)
 
 
+@pytest.mark.parametrize(
+    "value", [5, 1.5, True, ["Reus"], {"city": "Reus"}, float("inf"), float("nan"), 10**400, None]
+)
+@pytest.mark.parametrize("column", ["text", "prompt", "completion", "place"])
+def test_what_is_no_text_is_told_and_changes_nothing(
+    office: Workspace, tmp_path: Path, column: str, value: Any
+) -> None:
+    store, request = office.store, asked(office, "a1")
+    before, events = store.datasets(), len(store.events())
+    told = json.dumps({"id": "a1", column: value})
+    for given in (told, tmp_path / "right.jsonl"):
+        (tmp_path / "right.jsonl").write_text(told)
+        with pytest.raises(InputError):
+            correct(office, request.id, given, by="Eva")
+    assert (store.datasets(), len(store.events())) == (before, events)
+
+
 def test_who_does_it_and_who_asks_are_looked_at(office: Workspace, tmp_path: Path) -> None:
     request = asked(office, checked=False)
     right = file_of(tmp_path, {"id": "a1", "text": RIGHT})

@@ -163,6 +163,9 @@ def _corrected(
                 f"the record has no column {unknown[0]!r}: give those that change, of "
                 f"{', '.join(sorted(set(old) - {'id', 'subjects'}))}",
             )
+        for name in _SAID:
+            if not isinstance(said.get(name, ""), str | None):
+                raise BadRow(origin, line, f"expected text in column {name!r}, in quotes")
         people = [who for name in _PEOPLE if row.get(name) for who in _people(row[name])]
         if any(str(key.subject(who)) not in old["subjects"] for who in people):
             raise BadRow(
