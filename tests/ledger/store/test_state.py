@@ -138,6 +138,18 @@ EDITS = {
     "an alias more": "INSERT INTO aliases VALUES ('best', 1)",
     "a kept head dropped": "DELETE FROM checkpoints",
     "two people exchanged": "UPDATE subjects SET subject = 'x' WHERE pk = 1",
+    "two people exchanged wherever records have them": "UPDATE subjects SET subject = subject || "
+    "'|' || (SELECT o.subject FROM subjects o WHERE o.pk = 2) WHERE pk = 1; "
+    "UPDATE subjects SET subject = (SELECT substr(o.subject, 1, length(subjects.subject)) "
+    "FROM subjects o WHERE o.pk = 1) WHERE pk = 2; "
+    "UPDATE subjects SET subject = substr(subject, length(subject) / 2 + 2) WHERE pk = 1; "
+    "UPDATE record_subjects SET subject = 3 - subject WHERE subject IN (1, 2) AND record NOT IN "
+    "(SELECT record FROM record_subjects GROUP BY record HAVING count(*) > 1)",
+    "somebody's names left to nobody": "INSERT INTO subjects (pk, subject) SELECT 9, "
+    "substr(subject, 1, length(subject) - 4) || '0000' FROM subjects WHERE pk = 1; "
+    "UPDATE subjects SET subject = subject || '|' WHERE pk = 9; "
+    "UPDATE subject_forms SET subject = 9 WHERE subject = 1; "
+    "UPDATE subjects SET subject = substr(subject, 1, length(subject) - 1) WHERE pk = 9",
     "consent": "UPDATE records SET consent = 'granted' WHERE consent = 'unknown'",
     "another name that is like theirs": "UPDATE subject_forms SET subject = 3 - subject WHERE form "
     "= (SELECT form FROM subject_forms ORDER BY form LIMIT 1)",

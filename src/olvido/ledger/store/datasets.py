@@ -162,8 +162,9 @@ def _add_forms(
     for chunk in chunks(fresh, BULK):
         _insert(connection, table, ("form", "subject"), chunk)
     if fresh:
-        before = change.last(FORMS)
-        change.state((FORMS,), change.states.sum_of(fresh, before), before)
+        before, whose = change.last(FORMS), {known[subject]: subject for subject in forms}
+        said = ((form, whose[pk]) for form, pk in fresh)
+        change.state((FORMS,), change.states.sum_of(said, before), before)
 
 
 def near_subjects(connection: Connection, forms: Collection[bytes]) -> tuple[SubjectId, ...]:

@@ -126,8 +126,10 @@ class States:
             digests = {(kind, pk): self._records(connection, pk) for (pk,) in keys}
             return {entity: digest for entity, digest in digests.items() if digest is not None}
         if kind == FORMS:
-            table = schema.subject_forms
-            total = self.sum_of(connection.execute(select(table.c.form, table.c.subject)), None)
+            # By whom a number stands for, in whichever row: who exchanges two is found.
+            f, s = schema.subject_forms, schema.subjects
+            rows = connection.execute(select(f.c.form, s.c.subject).select_from(f.join(s)))
+            total = self.sum_of(rows, None)
             return {} if total is None else {(kind,): total}
         made: dict[Entity, hmac.HMAC] = {}
         for number, part in enumerate(KINDS[kind]):
@@ -163,7 +165,7 @@ class States:
         return stream.digest()
 
     def sum_of(self, forms: Iterable[Any], before: str | None) -> str | None:
-        """A digest of rows in any order, to which others can be added: that of those before.
+        """A digest of forms with whose they are, in any order; others can be added to it.
 
         The sum of the rows' HMACs modulo 2^256 (Clarke et al. 2003, "Incremental multiset hash
         functions and their application to memory integrity checking", MSet-Add-Hash).
@@ -172,7 +174,7 @@ class States:
         mac = keyed(self._secret, b"form\x00")
         for form, subject in forms:
             none = False
-            total += int.from_bytes(mac(subject.to_bytes(8, "big", signed=True) + form), "big")
+            total += int.from_bytes(mac(subject.encode() + b"\x00" + form), "big")
         return None if none else f"{total % 2**256:064x}"
 
     def stream(self) -> RecordStream:
