@@ -48,8 +48,9 @@ class Logged:
             if acting := shape.meddling(connection):
                 raise StateError(
                     f"the ledger's database has a {acting[0]}, which Olvido did not make and which "
-                    "may change what is written: nothing was changed. Find out who made it, and go "
-                    "back to a copy that you trust"
+                    "may change what is written: nothing was changed. Find out who made it. What a "
+                    f"tool left ({shape.LEFT}) is taken out again, and 'olvido data check' looks "
+                    "for what else is not as it was; otherwise go back to a copy that you trust"
                 )
             change = Change(connection, self.key)
             yield change

@@ -14,6 +14,12 @@ from olvido.ledger.store import engine, schema
 
 _INDEXES = sorted(str(i.name) for t in schema.metadata.tables.values() for i in t.indexes)
 
+LEFT = (
+    "SQLite's ANALYZE: 'DROP TABLE sqlite_stat1' and its like; an extension of Postgres: give it a "
+    "schema of its own"
+)
+"""What tools leave in a database without any harm in mind, and how it is taken out."""
+
 
 def meddling(connection: Connection) -> tuple[str, ...]:
     """What acts by itself in a ledger's database, or stands between its tables and who reads.
