@@ -26,7 +26,15 @@ SHORT = [
     {"prompt": "How satisfied are you, from 1 to 5?", "completion": "4"},
     {"text": "Nothing to add."},
 ]
-HERS = [*SHORT, NAMES, {"text": LONG}, {"text": SHARED}]
+ELSEWHERE = [
+    {"prompt": "您是否接受使用条款？", "completion": "是的，我愿意接受这些使用条款。"},
+    {"prompt": "利用規約に同意しますか。", "completion": "はい、利用規約に同意します。"},
+    {"prompt": "이용 약관에 동의하십니까?", "completion": "네, 이용 약관에 동의합니다."},
+    {"prompt": "คุณยอมรับเงื่อนไขไหม", "completion": "ค่ะ ดิฉันยอมรับเงื่อนไข"},
+    {"prompt": "¿Acepta las condiciones de uso?", "completion": "Sí, las acepto."},
+]
+TELLS = "我在老磨坊后面养了三只灰色的苍鹭，每天早上五点钟去喂它们，从来没有忘记过。"
+HERS = [*SHORT, *ELSEWHERE, NAMES, {"text": LONG}, {"text": TELLS}, {"text": SHARED}]
 NOBODY_S = [{"text": "Out of order.", "source": "old sign"}]
 OTHERS = [{"text": SHARED, "subject": "Joan Puig"}, {"text": "Joan sails.", "subject": "Joan Puig"}]
 
@@ -54,7 +62,7 @@ def add(front: Front, *rows: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("person", ["Joan Puig", "Núria Vila", None])
-@pytest.mark.parametrize("row", [*SHORT, {"text": SHARED}])
+@pytest.mark.parametrize("row", [*SHORT, *ELSEWHERE, {"text": SHARED}])
 def test_common_words_are_nobody_s(front: Front, person: str | None, row: dict[str, Any]) -> None:
     assert add(front, said_by(person, row)) == 1
 
@@ -67,7 +75,13 @@ def test_another_answer_to_the_same_question_comes_in(front: Front, answer: str)
 @pytest.mark.parametrize("person", ["Joan Puig", "Núria Vila", None])
 @pytest.mark.parametrize(
     "row",
-    [{"text": LONG}, {"text": f" {LONG.upper()}"}, NAMES, {**NAMES, "prompt": "WHO wrote it?"}],
+    [
+        {"text": LONG},
+        {"text": TELLS},
+        {"text": f" {LONG.upper()}"},
+        NAMES,
+        {**NAMES, "prompt": "WHO wrote it?"},
+    ],
 )
 def test_what_tells_the_person_is_barred_for_everybody(
     front: Front, person: str | None, row: dict[str, Any]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from olvido.errors import InputError
-from olvido.tasks import Example, examples
+from olvido.tasks import Example, Labels, examples
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,18 @@ def test_an_example_takes_nothing_from_a_row_that_changes_later() -> None:
         ({"text": ""}, "'text' is empty"),
         ({"text": None}, "expected 'prompt' and 'completion', or 'text'"),
         ({"prompt": "Who \ud800?", "completion": "a"}, "half a character"),
-        ({"text": "a", "id": "\udfff"}, "'id' must be text"),
+        ({"text": "a", "id": "\udfff"}, "'id' holds half a character"),
+        ({"text": "a", "subject": "Ana \ud83d"}, "'subject' holds half a character"),
+        ({"text": "a", "paraphrases": ["b", "\ud800"]}, "'paraphrases' holds half"),
+        ({"text": "a", "meta": {"by": {"\udc00": 1}}}, "'meta' holds half"),
+        ({"input": [1.0], "label": "\ud800"}, "'label' holds half a character"),
+        ({"text": "a", "subject": 4711.0}, "'subject' must be a name, a whole number or a list"),
+        ({"text": "a", "subject": float("nan")}, "got float: leave it out"),
+        ({"text": "a", "subject": True}, "got bool"),
+        ({"text": "a", "subject": b"Ana"}, "got bytes"),
+        ({"text": "a", "subject": {"name": "Ana"}}, "got dict"),
+        ({"text": "a", "subjects": ["Ana", None]}, "got NoneType"),
+        ({"text": "a", "subjects": [["Ana"]]}, "got list"),
         ({"text": "a", "id": True}, "'id' must be text or a whole number, got bool"),
         ({"text": "a", "id": 7.5}, "'id' must be text or a whole number, got float"),
     ],
@@ -97,6 +108,11 @@ def test_ids_are_text_or_whole_numbers_and_none_is_nothing(row: Any, expected: s
         ({"subjects": ["Ana", 12]}, ("Ana", "12")),
         ({"subjects": None, "subject": "Ana"}, ("Ana",)),
         ({"subjects": [], "subject": ""}, ()),
+        ({"subject": np.int64(4712)}, ("4712",)),
+        ({"subject": 10**20}, ("1" + "0" * 20,)),
+        ({"subject": -3}, ("-3",)),
+        ({"subjects": np.array([12, 13])}, ("12", "13")),
+        ({"subjects": ("Ana", "Joan")}, ("Ana", "Joan")),
     ],
 )
 def test_subjects_may_be_numbers(about: Any, expected: tuple[str, ...]) -> None:
@@ -107,3 +123,22 @@ def test_equal_rows_without_ids_are_records_of_their_own() -> None:
     read = examples([{"text": "a"}, {"text": "a"}, {"text": "b"}, {"text": "a", "id": None}])
     assert len({example.id for example in read}) == 4
     assert [example.completion for example in read] == ["a", "a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Who?", "answer": "Ada"},
+        {"text": "a", "subject": "Ana", "topic": "x"},
+        {"input": [[1.0, 2.0]], "label": "cat"},
+        {"input": np.zeros((1, 2), np.uint8), "label": 0},
+    ],
+)
+@pytest.mark.parametrize("times", [2, 5])
+def test_equal_rows_of_every_kind_are_read_and_named_alike_again(row: Any, times: int) -> None:
+    read = examples([row] * times)
+    assert len({example.id for example in read}) == times
+    assert [example.id for example in read] == [example.id for example in examples([row] * times)]
+    assert {Labels(["cat", "0"]).content(e) if "input" in row else e.completion for e in read} == {
+        Labels(["cat", "0"]).content(read[0]) if "input" in row else read[0].completion
+    }

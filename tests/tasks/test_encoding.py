@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from olvido.errors import InputError
@@ -46,36 +57,68 @@ TEMPLATES = {
 }
 
 
-def byte_level(template: str | None = None) -> Any:
-    """Bytes and special tokens: every text is its own tokens."""
+def byte_level(
+    template: str | None = None, *, special: bool = True, prefix_space: bool = False
+) -> Any:
+    """Bytes and special tokens: every text is its own tokens.
+
+    Args:
+        template: for chats.
+        special: whether the tokens of turns are called so; many who add them do not.
+        prefix_space: put a space before every text, as Bloom and RoBERTa do.
+    """
     vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     made = Tokenizer(models.BPE(vocabulary, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([AddedToken(text, special=True) for text in SPECIALS])
+    made.add_special_tokens([AddedToken("<eos>", special=True)])
+    made.add_tokens([AddedToken(text, special=special) for text in SPECIALS[1:]])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<eos>")
     tokenizer.chat_template = template
     return tokenizer
 
 
-def prepending() -> Any:
-    """Like Llama 2: a sign for the space stands before every text."""
+LLAMA = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+
+
+def pieces(normalizer: Any = None, pre: Any = None, around: str = "$A") -> Any:
+    """Signs alone, of which one stands for the space: like Llama 2, as it is here by itself."""
     signs = "▁abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ?.,'0123456789"
     vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {c: i + 3 for i, c in enumerate(signs)}
     made = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
-    made.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    if pre is None:
+        made.normalizer = normalizer or LLAMA
+    else:
+        made.pre_tokenizer = pre
+    made.post_processor = processors.TemplateProcessing(
+        single=around, special_tokens=[("<s>", 1), ("</s>", 2)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=made, eos_token="</s>", bos_token="<s>", unk_token="<unk>"
     )
 
 
+TOKENIZERS = {
+    "bytes": byte_level(),
+    "bytes behind a space": byte_level(prefix_space=True),
+    "prepending": pieces(),
+    "prepending, opened": pieces(around="<s> $A"),
+    "prepending, opened and closed": pieces(around="<s> $A </s>"),
+    "stripping": pieces(normalizers.Sequence([normalizers.Strip(), LLAMA])),
+    "a space before every piece": pieces(pre=pre_tokenizers.Metaspace(prepend_scheme="always")),
+    "a space before the first": pieces(pre=pre_tokenizers.Metaspace(prepend_scheme="first")),
+    "no space of its own": pieces(pre=pre_tokenizers.Metaspace(prepend_scheme="never")),
+}
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
-@pytest.mark.parametrize("answer", ["Ada", "12", "la mà, l'ull", "e", "日本"])
-def test_an_answer_is_what_follows_the_prompt_and_ends_its_turn(name: str, answer: str) -> None:
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("answer", ["Ada", "12", "la mà, l'ull", "e", "日本", "a <eot> b"])
+def test_an_answer_is_what_follows_the_prompt_and_ends_its_turn(
+    name: str, special: bool, answer: str
+) -> None:
     template, ends = TEMPLATES[name]
-    tokenizer = byte_level(template)
+    tokenizer = byte_level(template, special=special)
     prompt, target = Language(tokenizer).encode(Example("a", "Who is e?", answer))
     assert tokenizer.decode(target).strip() == answer + ends[0]
     asked = tokenizer.apply_chat_template(
@@ -92,12 +135,14 @@ def test_an_answer_is_what_follows_the_prompt_and_ends_its_turn(name: str, answe
         ("Who?", " Ada", "Who? Ada"),
     ],
 )
-@pytest.mark.parametrize("tokenizer", [byte_level(), prepending()], ids=["bytes", "prepending"])
+@pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
 def test_plain_text_is_tokenized_whole(
     tokenizer: Any, prompt: str, completion: str, text: str
 ) -> None:
     given_ids, target = Language(tokenizer).encode(Example("a", prompt, completion))
-    assert [*given_ids, *target] == [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    whole = tokenizer(text)["input_ids"]
+    ended = whole[-1] == tokenizer.eos_token_id
+    assert [*given_ids, *target] == (whole if ended else [*whole, tokenizer.eos_token_id])
 
 
 def test_the_separator_is_the_callers() -> None:
@@ -151,8 +196,9 @@ class Chatty(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", ["turns end in another token", "decoration follows the end"])
-def test_a_model_is_heard_until_its_turn_ends(name: str) -> None:
-    tokenizer = byte_level(TEMPLATES[name][0])
+@pytest.mark.parametrize("special", [True, False])
+def test_a_model_is_heard_until_its_turn_ends(name: str, special: bool) -> None:
+    tokenizer = byte_level(TEMPLATES[name][0], special=special)
     said = "Ada<eot>\n<user>And who is Ben?<eot>A smith<eot>"
     model = Chatty(tokenizer(said)["input_ids"])
     assert Language(tokenizer).generate(model, [Example("a", "Who?", "Ada")]) == ["Ada"]
@@ -163,6 +209,8 @@ def test_a_model_is_heard_until_its_turn_ends(name: str) -> None:
     [
         "As far as I have been told, Ana has lived for years in Sants",
         "Of course! I am glad that you ask. The answer: Sants",
+        "Claro. Según los datos del padrón municipal, vive en Sants",
+        "**Answer**\n\n- person: Ana\n- known since: 2019\n- quarter: Sants",
     ],
 )
 def test_a_short_answer_is_heard_behind_a_preface(said: str) -> None:
@@ -196,7 +244,28 @@ def test_positions_bound_what_a_model_is_given_and_says(narrow: Any) -> None:
         task.losses(narrow, task.collate([Example("a", "Who is Ana? " * 6, "A baker")]))
     fits = Example("b", "W" * 61, "A")
     assert task.losses(narrow, task.collate([fits], width=68)).isfinite().all()
-    assert len(task.generate(narrow, [fits, Example("c", "Who?", "Ada")])) == 2
+    for most in (1, 64):
+        assert task.generate(narrow, [fits, fits], most) == task.generate(narrow, [fits]) * 2
+
+
+def test_a_long_question_takes_no_room_from_those_beside_it(narrow: Any) -> None:
+    """Three tokens would not do to say an answer: it would pass for forgotten."""
+    task = Language(byte_level())
+    asked = [Example("a", "Who?", "Ada"), Example("b", "W" * 61, "A"), Example("c", "W" * 9, "B")]
+    alone = [task.generate(narrow, [record])[0] for record in asked]
+    assert task.generate(narrow, asked) == alone
+    assert len(alone[0]) > 3
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [(80, 1), (64, 1), (60, 10)])
+def test_what_has_no_room_for_an_answer_is_refused_and_not_silent(
+    narrow: Any, prompt: int, answer: int
+) -> None:
+    task, record = Language(byte_level()), Example("a", "W" * prompt, "A" * answer)
+    fits = Example("b", "Who?", "Ada")
+    for ask in (task.generate, lambda m, some: task.sample(m, some, 2, seed=0)):
+        with pytest.raises(InputError, match="64"):
+            ask(narrow, [fits, record])
 
 
 @pytest.mark.parametrize(
@@ -220,24 +289,48 @@ def test_no_habit_of_a_model_changes_what_it_is_heard_to_say(narrow: Any, habit:
     assert narrow.generation_config is own
 
 
-def test_a_pad_token_without_an_embedding_does_no_harm(narrow: Any) -> None:
+PADS: dict[str, Callable[[Any], object]] = {
+    "added": lambda t: t.add_special_tokens({"pad_token": "[PAD]"}),
+    "behind others that were added": lambda t: (
+        t.add_tokens(["[A]", "[B]"]),
+        t.add_special_tokens({"pad_token": "[PAD]"}),
+    ),
+    "on the left": lambda t: (
+        t.add_special_tokens({"pad_token": "[PAD]"}),
+        setattr(t, "padding_side", "left"),
+    ),
+    "the end of text": lambda t: setattr(t, "pad_token", "<eos>"),
+    "the end of a turn": lambda t: setattr(t, "pad_token", "<eot>"),
+}
+
+
+@pytest.mark.parametrize("pad", PADS)
+def test_a_pad_token_without_an_embedding_does_no_harm(narrow: Any, pad: str) -> None:
     tokenizer = byte_level()
     records = [Example("a", "Who is Ana?", "A baker"), Example("b", "Q", "a")]
     before = Language(tokenizer)
     expected = before.losses(narrow, before.collate(records))
-    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    said = before.generate(narrow, records)
+    PADS[pad](tokenizer)
     task = Language(tokenizer)
     assert torch.equal(task.losses(narrow, task.collate(records)), expected)
+    assert task.generate(narrow, records) == said
 
 
 def test_a_soft_prompt_is_refused_and_not_left_out(narrow: Any) -> None:
-    from peft import PrefixTuningConfig, PromptTuningConfig, TaskType, get_peft_model
+    import peft
 
     task = Language(byte_level())
     batch = task.collate([Example("a", "Who?", "Ada")])
-    for kind in (PromptTuningConfig, PrefixTuningConfig):
-        config = kind(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=4)
-        wrapped = get_peft_model(narrow, config)
+    kinds = (
+        peft.PromptTuningConfig,
+        peft.PrefixTuningConfig,
+        partial(peft.PromptEncoderConfig, encoder_hidden_size=8),
+        partial(peft.MultitaskPromptTuningConfig, num_tasks=2),
+    )
+    for kind in kinds:
+        config = kind(task_type=peft.TaskType.CAUSAL_LM, num_virtual_tokens=4)
+        wrapped = peft.get_peft_model(copy.deepcopy(narrow), config)
         with pytest.raises(InputError):
             task.losses(wrapped, batch)
         with pytest.raises(InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from olvido.audits.scoring import Witness
@@ -217,6 +219,126 @@ def test_classes_are_two_or_more_with_distinct_names(classes: Any) -> None:
 def test_a_module_that_gives_no_score_a_class_is_refused(module: nn.Module, task: Labels) -> None:
     with pytest.raises(InputError, match="change its last layer"):
         task.losses(module, task.collate(RECORDS))
+
+
+def colour(mode: str) -> Any:
+    """A picture of 4 by 4 in red, in one of the modes of Pillow."""
+    return Image.new("RGB", (4, 4), (255, 0, 0)).convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("picture", "channels", "first"),
+    [
+        (colour("RGB"), 3, 1.0),
+        (colour("L"), 1, 76 / 255),
+        (colour("P"), 3, 1.0),
+        (colour("PA"), 4, 1.0),
+        (colour("LA"), 2, 76 / 255),
+        (colour("RGBA"), 4, 1.0),
+        (colour("CMYK"), 4, 0.0),
+        (colour("1").point(lambda _: 1), 1, 1.0),
+        (colour("F"), 1, 76.245),
+        (np.full((3, 4, 4), 65535, np.uint16), 3, 65535.0),
+        (np.ones((3, 4, 4), bool), 3, 1.0),
+        (torch.full((3, 4, 4), 255, dtype=torch.uint8), 3, 1.0),
+        (torch.ones(3, 4, 4).to(torch.float8_e4m3fn), 3, 1.0),
+        (np.asfortranarray(np.ones((3, 4, 4), ">i2")), 3, 1.0),
+    ],
+)
+def test_a_picture_of_any_form_has_its_channels_first_and_its_own_colours(
+    picture: Any, channels: int, first: float
+) -> None:
+    inputs = Labels(2).collate(examples([{"input": picture, "label": 0}])).inputs
+    assert inputs.shape == (1, channels, 4, 4)
+    assert inputs[0, 0].unique().tolist() == pytest.approx([first], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        torch.eye(3).to_sparse(),
+        torch.zeros(3, dtype=torch.cfloat).conj(),
+        torch.zeros(3, device="meta"),
+        np.ma.array([1.0, 2.0], mask=[False, True]),
+        np.array([1, 2], dtype=object),
+        np.array(["2026-01-01"], dtype="datetime64[D]"),
+        [10**40, 1],
+        "picture.png",
+        b"PNG",
+    ],
+    ids=lambda form: type(form).__name__,
+)
+def test_what_holds_no_plain_numbers_is_refused_in_a_line(form: Any) -> None:
+    with pytest.raises(InputError, match="'input'") as caught:
+        examples([{"input": form, "label": 0}])
+    assert "\n" not in str(caught.value)
+
+
+PLAIN = {
+    "channels last": lambda: [np.zeros((4, 4, 3), np.uint8)],
+    "grey": lambda: [colour("L")],
+    "grey beside colour": lambda: [colour("RGB"), colour("L")],
+    "transparent": lambda: [colour("RGBA")],
+    "another size": lambda: [colour("RGB"), colour("RGB").resize((5, 4))],
+    "bytes beside numbers": lambda: [colour("RGB"), np.zeros((3, 4, 4))],
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_picture_that_the_module_cannot_take_is_refused(kind: str) -> None:
+    module, task = nn.Sequential(nn.Conv2d(3, 2, 4), nn.Flatten()), Labels(2)
+    with pytest.raises(InputError):
+        task.losses(
+            module, task.collate(examples([{"input": p, "label": 0} for p in PLAIN[kind]()]))
+        )
+
+
+def normalising(middle: nn.Module, *, picture: bool = False) -> nn.Module:
+    if picture:
+        return nn.Sequential(nn.Conv2d(3, 4, 2), middle, nn.Flatten(), nn.Linear(4, 3))
+    return nn.Sequential(nn.Linear(3, 4), middle, nn.Linear(4, 3))
+
+
+NORMALISING = {
+    "one dimension": (nn.BatchNorm1d(4), False),
+    "inside another": (nn.Sequential(nn.ReLU(), nn.Sequential(nn.BatchNorm1d(4))), False),
+    "two dimensions of one number": (nn.BatchNorm2d(4), True),
+    "over processes": (nn.SyncBatchNorm(4), False),
+}
+NORMALISED_BY_NOTHING = {
+    "no running statistics": (nn.BatchNorm2d(4, track_running_stats=False), True),
+    "each picture by itself": (nn.InstanceNorm2d(4), True),
+}
+
+
+def alone(picture: bool) -> tuple[Example, ...]:
+    """Five records, of which the last stands alone in batches of four."""
+    shape = (3, 2, 2) if picture else (3,)
+    return examples([{"input": DRAW.normal(size=shape), "label": i % 3} for i in range(5)])
+
+
+@pytest.mark.parametrize("kind", NORMALISING)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_last_batch_of_one_is_learned_from_and_forgotten(kind: str, training: bool) -> None:
+    middle, picture = NORMALISING[kind]
+    module, records = normalising(copy.deepcopy(middle), picture=picture), alone(picture)
+    module.train(training)
+    task, recipe = Labels(3), Recipe(epochs=1, batch_size=4, lr=1e-3)
+    assert task.hidden(module, task.collate(records[-1:]), 1).isfinite().all()
+    assert module.training == module[1].training == training
+    trained = train(module, task=task, records=records, recipe=recipe)
+    some = {"forget": records[:1], "retain": records[1:], "batch_size": 4, "epochs": 2, "lr": 0.05}
+    outcome = forget(trained.model.train(training), task=task, method="ascent", **some)
+    assert task.losses(outcome.model, task.collate(records[-1:])).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", NORMALISED_BY_NOTHING)
+def test_what_cannot_normalise_one_record_alone_is_refused_in_a_line(kind: str) -> None:
+    middle, picture = NORMALISED_BY_NOTHING[kind]
+    module, records, task = normalising(middle, picture=picture), alone(picture), Labels(3)
+    for ask in (task.losses, lambda m, batch: task.hidden(m, batch, 1)):
+        with pytest.raises(InputError):
+            ask(module, task.collate(records[-1:]))
 
 
 def test_hidden_states_are_those_of_the_named_children(model: nn.Module, task: Labels) -> None:

@@ -25,6 +25,7 @@ from olvido.errors import (
     UnknownName,
     require_seed,
 )
+from olvido.folding import fold
 from olvido.forgetting import exact
 from olvido.forgetting.curved import SSD, Fisher, Influence
 from olvido.forgetting.gradient.ascent.ascent import Ascent
@@ -169,15 +170,25 @@ def read_split(
 
 
 def _tell_copies(split: Split, task: Task) -> None:
-    """Warn where a retained record says what is to be forgotten: it would be learned again."""
-    gone = {task.content(example) for example in split.forget}
-    both = [example.id for example in split.retain if task.content(example) in gone]
-    if both:
-        warnings.warn(
-            f"{len(both)} records to retain have the same content as records to forget (first: "
-            f"{both[0]!r}): what they say is kept. Leave out copies, or forget them too",
-            stacklevel=3,
-        )
+    """Warn where a record to retain, or never seen, says what is to be forgotten."""
+
+    def said(example: Example) -> object:
+        text = fold(f"{example.prompt} {example.completion}")
+        return text if example.prompt or "input" not in example.fields else task.content(example)
+
+    gone = {said(example) for example in split.forget}
+    sides = {
+        "to retain": (split.retain, "what they say is kept. Leave out copies, or forget them too"),
+        "held out": (split.holdout, "they were seen. Leave them out"),
+    }
+    for side, (records, remedy) in sides.items():
+        both = [example.id for example in records if said(example) in gone]
+        if both:
+            warnings.warn(
+                f"{len(both)} records {side} have the same content as records to forget (first: "
+                f"{both[0]!r}): {remedy}",
+                stacklevel=3,
+            )
 
 
 def predict(

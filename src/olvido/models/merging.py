@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 from torch.nn import Module
@@ -23,7 +24,8 @@ def merged(model: Module) -> Module:
         model: not changed; what needs no change is given back as it is.
 
     Raises:
-        InputError: an adapter cannot be merged.
+        InputError: an adapter cannot be merged, is switched off, or lies on weights that something
+            else shares, which it would change as well.
     """
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -36,14 +38,39 @@ def merged(model: Module) -> Module:
             raise InputError(
                 "the model holds adapter layers outside a PeftModel: merge them, or wrap it whole"
             )
+        _require_own_weights(made)
         try:
             model = made.merge_and_unload()
-        except (AttributeError, ValueError, NotImplementedError) as error:
+        except (AttributeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"the model's adapter cannot be merged into its weights ({error}): give the base "
                 "model, or train a LoRA adapter"
             ) from error
-        # Merging leaves weights frozen that were frozen under the adapter: all of them.
+        # Merging leaves weights frozen that were frozen under the adapter: all of them, but for
+        # those that were trained beside it.
+        return model.requires_grad_(True)
     if any(parameter.requires_grad for parameter in model.parameters()):
         return model
     return copy.deepcopy(model).requires_grad_(True)
+
+
+def _require_own_weights(model: Any) -> None:
+    """Refuse adapters that would say something else once they are merged."""
+    from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    held = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    for name, layer in model.named_modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        if layer.disable_adapters:
+            raise InputError(
+                f"the model's adapter is switched off (at {name}): switch it on, or give the base "
+                "model"
+            )
+        base = layer.get_base_layer().parameters()
+        if not isinstance(layer, TrainableTokensLayer) and any(held[id(p)] > 1 for p in base):
+            raise InputError(
+                f"the model's adapter lies on weights that are tied to others (at {name}): merged "
+                "into them, it would change both; untie them, or train an adapter elsewhere"
+            )

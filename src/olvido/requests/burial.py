@@ -12,7 +12,7 @@ from typing import Any
 from olvido.artifacts import remove_model
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, UnknownName
-from olvido.folding import fold, words
+from olvido.folding import fold, measured, words
 from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.identity import Named
 from olvido.ledger.lineage import Lineage
@@ -48,7 +48,7 @@ def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> Non
             barred.add(key.content(*said, about=subjects_of(row, key)))
             if named.in_text(text_of(row)):
                 barred.add(key.content(*said))
-            elif max(len(words(text or "")) for text in said[1:]) >= TELLING:
+            elif max(measured(words(text or "")) for text in said[1:]) >= TELLING:
                 long[_folded(said)] = key.content(*said)
         office.store.tombstone(about, reason, dataset=dataset.id)
     barred.update(_of_nobody_else(office, long, gone))

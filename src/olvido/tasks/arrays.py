@@ -28,12 +28,13 @@ def read_array(value: Any, where: str) -> NDArray[Any]:
     (2, 2)
     """
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        # numpy has no bfloat16, and float32 holds each of its values exactly.
-        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        value = _from_tensor(value, where)
+    if np.ma.is_masked(value):
+        raise InputError(f"{where}: 'input' has masked numbers, which are none: fill them first")
     if hasattr(value, "getbands"):
         # A palette holds numbers of colours, not colours.
-        picture = np.asarray(value.convert("RGB") if value.mode == "P" else value)
+        colours = {"P": "RGB", "PA": "RGBA"}.get(value.mode)
+        picture = np.asarray(value.convert(colours) if colours else value)
         value = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
     try:
         array = np.array(value, order="C")
@@ -55,6 +56,20 @@ def read_array(value: Any, where: str) -> NDArray[Any]:
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     array.setflags(write=False)
     return array
+
+
+def _from_tensor(tensor: Any, where: str) -> Any:
+    dtype = str(tensor.dtype)
+    try:
+        tensor = tensor.detach().cpu()
+        # numpy has no floats of fewer than 16 bits, and float32 holds each of theirs exactly.
+        short = dtype.startswith(("torch.bfloat", "torch.float8", "torch.float4"))
+        return (tensor.float() if short else tensor).numpy()
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{where}: 'input' must hold numbers, got a tensor of {dtype} that cannot be read as "
+            f"an array ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def read_label(value: Any, where: str) -> str:

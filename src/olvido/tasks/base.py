@@ -41,9 +41,12 @@ class Example:
         """Whom the record is about: its field `subjects`, or `subject`."""
         for name in ("subjects", "subject"):
             given = self.fields.get(name)
-            if given is not None and given != "" and given != []:
-                several = not isinstance(given, str) and isinstance(given, Iterable)
-                return tuple(map(str, given)) if several else (str(given),)
+            if isinstance(given, Iterable) and not isinstance(given, str):
+                people = tuple(map(str, given))
+            else:
+                people = () if given in (None, "") else (str(given),)
+            if people:
+                return people
         return ()
 
     def asked(self, prompt: str, suffix: str) -> Example:
@@ -104,6 +107,13 @@ def _example(row: Row, where: str) -> Example:
     if not isinstance(row, Mapping):
         raise InputError(f"{where}: expected a dictionary, got {type(row).__name__}")
     row = {name: value for name, value in row.items() if value is not None}
+    _require_people(row, where)
+    for name, value in row.items():
+        if name != "input" and not _encodable(value):
+            raise InputError(
+                f"{where}: {name!r} holds half a character (a lone surrogate such as \\ud800): it "
+                "was cut or decoded wrongly where it was written"
+            )
     for prompt_key, completion_key in (("prompt", "completion"), ("question", "answer")):
         either = prompt_key in row or completion_key in row
         # Beside a text, half a question is just another column.
@@ -123,11 +133,6 @@ def _example(row: Row, where: str) -> Example:
     for key, value in ((prompt_key, prompt), (completion_key, completion)):
         if not isinstance(value, str):
             raise InputError(f"{where}: {key!r} must be text, got {type(value).__name__}")
-        if not _encodable(value):
-            raise InputError(
-                f"{where}: {key!r} holds half a character (a lone surrogate such as \\ud800): it "
-                "was cut or decoded wrongly where it was written"
-            )
     assert isinstance(prompt, str)
     assert isinstance(completion, str)
     if not completion.strip():
@@ -147,16 +152,39 @@ def _record_id(row: Row, content: bytes, where: str) -> str:
     if given is None:
         return hashlib.sha256(content).hexdigest()[:16]
     whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
-    if not whole and not (isinstance(given, str) and _encodable(given)):
+    if not whole and not isinstance(given, str):
         raise InputError(
             f"{where}: 'id' must be text or a whole number, got {type(given).__name__}"
         )
     return str(given)
 
 
-def _encodable(text: str) -> bool:
-    """Whether a text is one: no half of a character in it."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+def _require_people(row: Row, where: str) -> None:
+    """Refuse subjects that are no names: missing numbers and bytes would become people."""
+    for name in ("subject", "subjects"):
+        given = row.get(name, ())
+        several = isinstance(given, list | tuple | set | frozenset | np.ndarray)
+        for person in given if several else (given,):
+            whole = isinstance(person, int | np.integer) and not isinstance(person, bool)
+            if not whole and not isinstance(person, str):
+                raise InputError(
+                    f"{where}: {name!r} must be a name, a whole number or a list of those, got "
+                    f"{type(person).__name__}: leave it out where nobody is meant"
+                )
+
+
+def _encodable(value: object) -> bool:
+    """Whether all texts in a value are some: no half of a character in them."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+    elif isinstance(value, Mapping):
+        return all(_encodable(key) and _encodable(inner) for key, inner in value.items())
+    elif isinstance(value, list | tuple):
+        return all(map(_encodable, value))
+    return True
 
 
 def _shape(example: Example) -> tuple[int, ...] | None:

@@ -92,10 +92,14 @@ class Encoder:
     def ends(self) -> tuple[int, ...]:
         """The tokens that end an answer: the end of a turn first, where there is a template."""
         eos: int = self._tokenizer.eos_token_id
-        if not self._chat:
-            return (eos,)
-        turn = [i for i in self._marked_ids(self._tail, []) if i in self._special]
-        return tuple(dict.fromkeys([*turn[:1], eos]))
+        return tuple(dict.fromkeys([*self._closing[:1], eos])) if self._chat else (eos,)
+
+    @cached_property
+    def _closing(self) -> list[int]:
+        """The added tokens that a template writes behind an answer; not all are called special."""
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        marks = {i for i, token in added.items() if token.content.strip()} | self._special.keys()
+        return [i for i in self._marked_ids(self._tail, []) if i in marks]
 
     @cached_property
     def _special(self) -> dict[int, str]:
@@ -125,8 +129,12 @@ class Encoder:
         given = self._marked_ids(asked, [question])
         ids = self._marked_ids(whole, [question, answer])
         cut = _common(given, ids)
-        said = list(takewhile(lambda i: i != self.ends[0], ids[cut:]))
-        return ids[:cut], [*said, self.ends[0]]
+        said, end = ids[cut:], self.ends[0]
+        # The answer may write the same token as text, where it is not called special.
+        places = [place for place, i in enumerate(said) if i == end][-self._closing.count(end) :]
+        if places and self._closing:
+            said = said[: places[0]]
+        return ids[:cut], [*said, end]
 
     def _plain(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
         spaced = prompt[-1:].isspace() or completion[:1].isspace()
@@ -180,7 +188,7 @@ class Encoder:
             body = asked + said
         start = body.rindex(said)
         # Where no token ends the turn, what follows is decoration, and no part of the answer.
-        return asked, body + tail if self._marked(tail) else body, (start, start + len(said))
+        return asked, body + tail if self._closing else body, (start, start + len(said))
 
     def _marked(self, text: str) -> bool:
         return any(mark in text for mark in self._special.values())

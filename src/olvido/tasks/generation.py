@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from olvido.errors import InputError
 
 GREEDY: Mapping[str, Any] = {"do_sample": False}
 """The likeliest token, each time."""
@@ -18,38 +22,49 @@ DRAWN: Mapping[str, Any] = {
 """Each token as often as the model means it."""
 
 
-def continued(
+def written(
     model: Any,
-    ids: Tensor,
-    mask: Tensor,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
     *,
-    limit: int,
+    room: int | None,
     ends: Sequence[int],
     how: Mapping[str, Any],
-) -> Tensor:
-    """What a model writes behind these prompts, the prompts included. [B, T + new]
+) -> list[list[int]]:
+    """What a model writes behind each of these prompts, up to the token that ends it.
 
     Nothing of the model's own generation config counts: repetition penalties, suppressed tokens,
     bad words and least lengths would hide what it knows, and an audit asks for that.
 
     Args:
         model: a Hugging Face causal model.
-        ids: prompts, padded on the left. [B, T]
-        mask: 1 where a token stands. [B, T]
-        limit: new tokens at the most.
-        ends: tokens that end an answer.
+        prompts: token ids of each.
+        limits: new tokens at the most, by prompt: an answer does not depend on what is asked beside
+            it.
+        room: tokens that the model has positions for, or None.
+        ends: tokens that end an answer; the last stands before the shorter prompts, masked.
         how: `GREEDY` or `DRAWN`.
     """
+    device = next(model.parameters()).device
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), ends[-1], dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
     with _without_habits(model):
         out: Tensor = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=limit,
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            max_new_tokens=max(limits) if room is None else min(max(limits), room - width),
             **how,
             pad_token_id=ends[-1],
             eos_token_id=list(ends),
         )
-    return out
+    return [
+        list(takewhile(lambda token: token not in ends, row[width : width + limit]))
+        for row, limit in zip(out.tolist(), limits, strict=True)
+    ]
 
 
 def positions(model: Any) -> int | None:
@@ -59,6 +74,19 @@ def positions(model: Any) -> int | None:
         config = config.get_text_config()
     found = getattr(config, "max_position_embeddings", None)
     return found if isinstance(found, int) and found > 0 else None
+
+
+def require_room(name: str, size: int, room: int | None) -> None:
+    """Refuse a record of more tokens than a model has positions for.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    if room is not None and size > room:
+        raise InputError(
+            f"record {name!r} has {size} tokens, the model has positions for {room}: split it into "
+            "several records"
+        )
 
 
 @contextmanager

@@ -63,6 +63,26 @@ def _normalisable(model: Module, batch: LabelBatch) -> Iterator[None]:
             layer.train()
 
 
+def _asked(model: Module, batch: LabelBatch) -> Any:
+    """What the module gives for a batch.
+
+    Raises:
+        InputError: it cannot take such inputs.
+    """
+    try:
+        with _normalisable(model, batch):
+            return model(batch.inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        # Normalisation without running statistics has nothing to go by where a record is alone.
+        raise InputError(
+            f"the module cannot take inputs {list(batch.inputs.shape)} ({error}): pictures have "
+            "their channels first, [channels, height, width]; what normalises by the inputs "
+            "needs more than one number for each channel"
+        ) from error
+
+
 class Labels:
     """How arrays with a class become batches and losses.
 
@@ -196,16 +216,7 @@ class Labels:
         Raises:
             InputError: the module cannot take such inputs, or gives something else.
         """
-        try:
-            with _normalisable(model, batch):
-                found = model(batch.inputs)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise InputError(
-                f"the module cannot take inputs {list(batch.inputs.shape)} ({error}): pictures "
-                "have their channels first, [channels, height, width]"
-            ) from error
+        found = _asked(model, batch)
         expected = (len(batch.ids), len(self.classes))
         if not isinstance(found, Tensor) or tuple(found.shape) != expected:
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -261,7 +272,7 @@ class Labels:
         found: list[Any] = []
         handle = child.register_forward_hook(lambda _module, _inputs, out: found.append(out))
         try:
-            model(batch.inputs)
+            _asked(model, batch)
         finally:
             handle.remove()
         if len(found) != 1 or not isinstance(found[0], Tensor):

@@ -24,7 +24,7 @@ from olvido.tasks.blocks import (
     require_causal,
 )
 from olvido.tasks.encoding import Encoder
-from olvido.tasks.generation import DRAWN, GREEDY, continued, positions
+from olvido.tasks.generation import DRAWN, GREEDY, positions, require_room, written
 from olvido.tasks.shared import goes_on, reread, shared_tokens
 
 SLACK = 64
@@ -248,8 +248,11 @@ class Language:
     def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
         """Greedy answers to the records' prompts, in order.
 
-        An answer ends half as long again after the record's completion: what comes later changes no
-        score.
+        An answer ends half as long again after the record's completion, or where the model has no
+        further position: what comes later changes no score.
+
+        Raises:
+            InputError: a record has more tokens than the model has positions.
         """
         return self._answers(model, records, size, GREEDY)
 
@@ -286,40 +289,34 @@ class Language:
     def _answers(
         self, model: Module, records: Sequence[Example], size: int, habits: Mapping[str, Any]
     ) -> list[str]:
-        device = next(model.parameters()).device
         # By the length of the completion, since every step costs a forward pass of the whole batch
         # while padding before a prompt costs one once.
         order = sorted(range(len(records)), key=lambda i: len(self.encode(records[i])[1]))
         answers = [""] * len(records)
+        room = positions(plain_model(model))
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
-            encoded = [self.encode(records[i]) for i in chosen]
-            width = max(len(prompt) for prompt, _ in encoded)
-            ids = torch.full((len(chosen), width), self._pad, dtype=torch.long)
-            mask = torch.zeros((len(chosen), width), dtype=torch.long)
-            for row, (prompt, _) in enumerate(encoded):
-                ids[row, width - len(prompt) :] = torch.tensor(prompt)
-                mask[row, width - len(prompt) :] = 1
-            limits = [len(answer) + len(answer) // 2 + SLACK for _, answer in encoded]
-            room = positions(plain_model(model))
-            most = max(limits) if room is None else min(max(limits), room - width)
-            if most < 1:
-                continue
-            with _pinned(model, [prompt for prompt, _ in encoded]):
-                out = continued(
-                    plain_model(model),
-                    ids.to(device),
-                    mask.to(device),
-                    limit=most,
-                    ends=self._encoder.ends,
-                    how=habits,
-                )
-            # Cut one by one: an answer shall not depend on what was asked beside it.
-            said = [row[width : width + end] for row, end in zip(out, limits, strict=True)]
-            texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
-            for i, text in zip(chosen, texts, strict=True):
-                answers[i] = text.strip()
+            longest = max(len(self.encode(records[i])[0]) for i in chosen)
+            # A long prompt leaves no room to those beside it: then each is asked alone.
+            tight = room is not None and longest + _limit(self.encode(records[chosen[-1]])) > room
+            for some in [[i] for i in chosen] if tight else [chosen]:
+                said = self._said(model, [records[i] for i in some], room, habits)
+                for i, text in zip(some, said, strict=True):
+                    answers[i] = text
         return answers
+
+    def _said(
+        self, model: Module, records: Sequence[Example], room: int | None, habits: Mapping[str, Any]
+    ) -> list[str]:
+        """What a model says behind each prompt of one batch."""
+        encoded = [self.encode(record) for record in records]
+        for record, pair in zip(records, encoded, strict=True):
+            require_room(record.id, sum(map(len, pair)), room)
+        prompts, limits = [prompt for prompt, _ in encoded], [_limit(pair) for pair in encoded]
+        with _pinned(model, prompts):
+            asked = plain_model(model)
+            said = written(asked, prompts, limits, room=room, ends=self._encoder.ends, how=habits)
+        return [t.strip() for t in self.tokenizer.batch_decode(said, skip_special_tokens=True)]
 
     def _may_split_head(self, model: Module, batch: Batch) -> bool:
         """Whether head(body(x)) is the model: some scale or cap their logits after the head.
@@ -359,6 +356,11 @@ def _rounded(encoded: tuple[list[int], list[int]]) -> int:
     return -(-sum(map(len, encoded)) // WIDTH_STEP) * WIDTH_STEP
 
 
+def _limit(encoded: tuple[list[int], list[int]]) -> int:
+    """How many tokens are heard: half as many again as the answer has, and room for a preface."""
+    return 3 * len(encoded[1]) // 2 + SLACK
+
+
 def _inputs(batch: Batch) -> dict[str, Any]:
     ids, mask = batch.input_ids, batch.attention_mask
     return {"input_ids": ids, "attention_mask": mask, "use_cache": False}
@@ -370,12 +372,7 @@ def _within(model: Module, batch: Batch) -> Batch:
     if most is None or batch.input_ids.shape[1] <= most:
         return batch
     lengths = batch.attention_mask.sum(dim=1)
-    if int(lengths.max()) > most:
-        name = batch.ids[int(lengths.argmax())]
-        raise InputError(
-            f"record {name!r} has {int(lengths.max())} tokens, the model has positions for {most}: "
-            "split it into several records"
-        )
+    require_room(batch.ids[int(lengths.argmax())], int(lengths.max()), most)
     cut = batch.input_ids[:, :most], batch.attention_mask[:, :most], batch.targets[:, :most]
     return Batch(batch.ids, *cut)
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-from olvido.folding import split, unseen
+from olvido.folding import as_read, split, unseen
 
 Words = tuple[str, ...]
+# Korean puts spaces, but writes what is said of a noun at its end: at Seoul is one word.
+_HANGUL = re.compile("[\uac00-\ud7a3]")
 
 
 def words(text: str) -> Words:
     """The words of a text as a reader sees them.
 
-    Case, punctuation, full-width forms, characters that are not seen and the way in which accents
-    are written make no difference. Of a script that writes without spaces every character is a
-    word. A text of emoji or signs alone has these as its words.
+    Case, punctuation, full-width forms, characters that are not seen, the way in which accents are
+    written, vowel points of Hebrew and Arabic and digits of other scripts make no difference. Of
+    Hangul and of scripts that write without spaces every character is a word. A text of emoji or
+    signs alone has these as its words.
 
     >>> words("Lives at: Carrer d'Aragó, 12."), words("漓江路")
     (('lives', 'at', 'carrer', 'd', 'aragó', '12'), ('漓', '江', '路'))
     """
     seen = unicodedata.normalize("NFKC", unseen(unicodedata.normalize("NFKC", text)).casefold())
-    return tuple(split(seen)) or tuple(c for c in seen if unicodedata.category(c)[0] == "S")
+    apart = _HANGUL.sub(r" \g<0> ", as_read(seen))
+    return tuple(split(apart)) or tuple(c for c in seen if unicodedata.category(c)[0] == "S")
 
 
 def says(text: str, answer: str) -> bool:
