@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import json
 import shutil
+import sqlite3
+import zipfile
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,4 +193,68 @@ def test_what_a_file_says_in_many_short_values_is_not_hers(town: Town) -> None:
     assert found == {
         **{f"file:{name}": Who.NAMED for name in (*MANY, "row.parquet")},
         **{f"file:{name}": Who.ALL for name in FEW},
+    }
+
+
+BRU = "Bru Vidal mends umbrellas in Gracia and sells them at the market."
+PACKS = base64.b64encode(gzip.compress(BRU.encode())).decode()
+ASIDE: dict[str, str | bytes] = {
+    "single.html": f"<p>{SAYS}</p>\n<img src='a' title='{BRU}'>\n",
+    "bare.html": f"<p>{SAYS}</p>\n<p Bru mends umbrellas></p>\n",
+    "sorted.html": f'<p title="5 > 4 for {BRU}">{SAYS}</p>\n',
+    "declared.xml": f"<!DOCTYPE note [{BRU}]>\n<note>{SAYS}</note>\n",
+    "told.xml": f"<?bru {BRU}?><note>{SAYS}</note>\n",
+    "named.xml": f"<note>{SAYS}</note><bru-vidal-mends-umbrellas-in-gracia/>\n",
+    "things.xml": f"<note>{SAYS}</note>{''.join(f'<{thing}/>' for thing in THINGS)}\n",
+    "entity.html": f"<p>{SAYS}</p>\n&lt;p alt=&quot;{BRU}&quot;&gt;\n",
+    "bees.html": f"<p>{SAYS}</p>\n<p>{chr(0x1F41D) * 9}</p>\n",
+    "stars.txt": SAYS + "\n" + "".join(f"{'*' * n}\n" for n in range(1, 9)),
+    "note.json": json.dumps({"text": SAYS, "note": base64.b64encode(BRU.encode()).decode()}),
+    "digits.json": json.dumps({"text": SAYS, "note": BRU.encode().hex()}),
+    "packed.json": json.dumps({"text": SAYS, "note": PACKS}),
+    "signs.json": json.dumps({"text": SAYS, "note": chr(0x1F41D) * 9}),
+    "empty.json": json.dumps({"text": SAYS} | {thing: {} for thing in THINGS}),
+    "lists.json": json.dumps({"text": SAYS} | {thing: [] for thing in THINGS}),
+    "key.json": json.dumps({"text": SAYS, "bru_mends_many_umbrellas_cheaply": 1}),
+    "empty.csv": ",".join(["text", *THINGS]) + f"\n{SAYS}{',' * len(THINGS)}\n",
+}
+TABLED = {
+    "default": "CREATE TABLE b (text DEFAULT 'Bru mends umbrellas')",
+    "comment": "CREATE TABLE b (text /* Bru mends umbrellas */)",
+    "check": "CREATE TABLE b (text, CHECK (text <> 'umbrellas'))",
+    "empty": "CREATE TABLE invoices (id INTEGER PRIMARY KEY, amount REAL)",
+}
+HERS_ALONE: dict[str, str] = {
+    "rules.md": f"# Text\n\n---\n\n{SAYS}\n\n---\n",
+    "page.html": f"<!DOCTYPE html><html><head></head><body><p>{SAYS}</p></body></html>\n",
+    "escaped.html": f"<p>{SAYS.replace(' ', '&#32;')}</p>\n",
+    "note.xml": f"<notes>\n  <note>{SAYS}</note>\n</notes>\n",
+    "nulls.json": json.dumps({"text": SAYS, "lang": None, "split": "train", "tags": []}),
+    "letters.txt": base64.b64encode(SAYS.encode()).decode() + "\n",
+    "indented.json": json.dumps([{"text": SAYS}], indent=2),
+}
+
+
+def test_what_is_no_word_of_a_text_may_be_somebody_elses(town: Town) -> None:
+    folder = town.folder / "some"
+    folder.mkdir()
+    for name, said in {**ASIDE, **HERS_ALONE}.items():
+        (folder / name).write_bytes(said if isinstance(said, bytes) else said.encode())
+    for name, made in {**TABLED, "plain": "CREATE TABLE b (text TEXT)"}.items():
+        with closing(sqlite3.connect(folder / f"{name}.db")) as database:
+            database.execute("CREATE TABLE notes (text)")
+            database.execute(made)
+            table = "notes" if name == "empty" else "b"
+            database.execute("INSERT INTO notes VALUES (?)", (SAYS,))
+            database.execute(f"INSERT INTO {table} VALUES (?)", (SAYS,))
+            database.commit()
+    with zipfile.ZipFile(folder / "alt.docx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        drawn = f'<w:p><wp:docPr descr="{BRU}"/><w:t>{SAYS}</w:t></w:p>'
+        archive.writestr("word/document.xml", drawn)
+    (found,) = whose(town, folder)
+    assert found == {
+        **{f"file:{name}": Who.NAMED for name in (*ASIDE, "alt.docx")},
+        **{f"file:{name}.db": Who.NAMED for name in TABLED},
+        **{f"file:{name}": Who.ALL for name in (*HERS_ALONE, "plain.db")},
     }

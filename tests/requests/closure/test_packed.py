@@ -10,6 +10,7 @@ import json
 import lzma
 import random
 import sqlite3
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,8 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.requests.closure.test_copies import ROW, TEXT, search
-
-from olvido.requests.closure.copies.packed import encoded_in
 
 SAID = f"{TEXT}\n".encode()
 MARKET = b"The market opens at eight.\n"
@@ -112,4 +111,54 @@ def test_digests_letters_and_other_encodings_are_no_riddle(tmp_path: Path) -> No
     (tmp_path / "old.sh").write_bytes(SCRIPT)
     for path in tmp_path.iterdir():
         assert search().look(path).unread is None, path.name
-    assert list(encoded_in(_letters(SAID) + SAID.hex())) == []
+
+
+def _lines(letters: str, width: int, before: str = "", after: str = "\n") -> str:
+    cut = (letters[i : i + width] for i in range(0, len(letters), width))
+    return "".join(f"{before}{line}{after}" for line in cut)
+
+
+PACK = gzip.compress(SAID + random.Random(3).randbytes(200).hex().encode())
+PAIR = json.dumps({"n": 1, "prompt": ROW["prompt"], "completion": ROW["completion"]}, indent=1)
+TABLE = f'id,prompt,lang,completion\n7,{ROW["prompt"]},ca,"{ROW["completion"]}"\n'
+SPELT: dict[str, str] = {
+    "literal.py": "x = (\n" + _lines(_letters(PACK), 60, "    b'", "'\n") + ")\n",
+    "joined.js": "x =\n" + _lines(_letters(PACK), 64, '  "', '" +\n') + '  "";\n',
+    "comment.sh": "payload\n" + _lines(_letters(PACK), 76, "# "),
+    "crlf.ini": "[a]\r\nkey=" + _lines(_letters(PACK), 72, "\t", "\r\n"),
+    "path.txt": f"blob/{_letters(PACK)} done\n",
+    "list.yaml": "- a\n" + _lines(PACK.hex(), 48, "- '", "'\n"),
+    "upper.csv": f"a,b\n1,0x{PACK.hex().upper()}\n",
+    "text.yaml": "notes: |\n" + _lines(_letters(SAID), 48, "    "),
+    "strings.json": json.dumps([*_lines(_letters(SAID), 40).split(), "end"]),
+    "odd.txt": f"{'a' * 21}\n{_letters(SAID)}",
+    "behind.txt": f"abcdefghijklmnopqrstuvw/{_letters(bytes(range(200, 230)) + SAID)}",
+    "hex.log": _lines(SAID.hex(), 60, "> "),
+    "wide.sql": f"INSERT INTO t VALUES (X'{TEXT.encode('utf-16').hex()}');",
+    "token.jwt": f"{'e' * 21}.{_letters(PAIR.encode()).rstrip('=')}.{'Q' * 43}",
+    "table.txt": f"file: {_letters(TABLE.encode())}\n",
+}
+
+
+@pytest.mark.parametrize("name", SPELT)
+def test_what_is_spelt_in_letters_is_read_however_its_lines_are_set(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(SPELT[name], newline="")
+    assert search().look(tmp_path / name).records == (ROW["id"],)
+
+
+def test_letters_are_read_at_a_cost_that_grows_with_them(tmp_path: Path) -> None:
+    noise = random.Random(5).randbytes(400_000)
+    many = {
+        "image.txt": _letters(noise),
+        "lines.txt": base64.encodebytes(noise).decode(),
+        "digests.json": json.dumps([noise[i : i + 32].hex() for i in range(0, 200_000, 32)]),
+        "marks.txt": "H4sI" * 100_000,
+        "angles.html": "<a " + "b " * 100_000,
+    }
+    for name, text in many.items():
+        (tmp_path / name).write_text(text)
+        begun = time.process_time()
+        assert search().look(tmp_path / name).records == ()
+        assert time.process_time() - begun < 8, name

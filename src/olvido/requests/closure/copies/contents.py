@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,18 @@ GLUE = frozenset(
 )
 """What programs write between a question and its answer: columns, roles, marks of templates."""
 
+MARKUP = frozenset(
+    "html head body title meta link style script header footer main nav section article aside "
+    "div span p a b i u s em strong small sub sup code pre blockquote br hr img ul ol li dl dt dd "
+    "table thead tbody tfoot tr td th caption col figure figcaption form label input button xml "
+    "version encoding doctype utf 8 lang class href src alt name charset content type rel width "
+    "height document doc root svg path d w t r".split()
+)
+"""Names of elements and attributes that any page has."""
+
+_BARE = re.compile(r"""[\w\s{}\[\]()<>"'`,;:.]""")
+_SIGNS, _LINES = 2, 4
+
 _DIFFERENT = 6
 _LONG_NUMBER = re.compile(r"\d{6}")
 _CONTENTS = (("prompt", "completion"), ("text",))
@@ -43,6 +56,7 @@ class Content:
         ids: of the records that say just this.
         stopped: whether it ends with a stop, a quote or a bracket.
         own: all values of those records, as runs: what else may stand in a row that is theirs.
+        keys: what the values of those records are called.
     """
 
     runs: tuple[int, ...]
@@ -50,6 +64,7 @@ class Content:
     ids: tuple[str, ...]
     stopped: bool
     own: frozenset[tuple[int, ...]]
+    keys: frozenset[str]
 
 
 def content_of(row: Mapping[str, Any]) -> str:
@@ -74,7 +89,8 @@ def contents_of(
     }
     known = [w for some in values for value in some for w in value]
     known += [w for some in forms.values() for part in some for w in part]
-    lexicon = Lexicon([*known, *GLUE])
+    keys = frozenset(str(key) for row in rows for key in row)
+    lexicon = Lexicon([*known, *GLUE, *MARKUP, *(word for key in keys for word in words(key))])
     runs: dict[tuple[int, ...], int] = {}
     found: dict[tuple[int, ...], tuple[list[str], set[tuple[int, ...]], bool, bool]] = {}
     for (number, _), parts in forms.items():
@@ -93,7 +109,7 @@ def contents_of(
         stopped = stopped and not texts_of[-1].rstrip()[-1:].isalnum()
         found[whole] = ids, own, was and strong, stopped
     contents = [
-        Content(whole, strong, tuple(ids), stopped, frozenset(own))
+        Content(whole, strong, tuple(ids), stopped, frozenset(own), keys)
         for whole, (ids, own, strong, stopped) in found.items()
     ]
     return lexicon, list(runs), contents
@@ -121,3 +137,27 @@ def _leaves(value: object) -> list[str]:
     if isinstance(value, list | tuple):
         return [leaf for item in value for leaf in _leaves(item)]
     return [] if value is None else [str(value)]
+
+
+def draws(lines: Iterable[str]) -> bool:
+    """Whether lines without words of anybody say something in signs: emoji, a drawing.
+
+    Brackets, quotes and commas are format, and so are lines of one or two signs, as they part
+    columns and sections, of which a file has four at most.
+
+    >>> draws(["{", "},", "-----", "| --- |"]), draws(["^_^ =="]), draws(["€ €"])
+    (False, True, True)
+    """
+    seen: set[str] = set()
+    for line in lines:
+        signs = set(_BARE.sub("", line))
+        if not signs:
+            continue
+        if len(signs) > _SIGNS or any(_is_said(sign) for sign in signs):
+            return True
+        seen.add(line.strip())
+    return len(seen) > _LINES
+
+
+def _is_said(sign: str) -> bool:
+    return not sign.isascii() and unicodedata.category(sign)[0] == "S"

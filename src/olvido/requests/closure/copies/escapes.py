@@ -6,6 +6,7 @@ import base64
 import binascii
 import html
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote
 
 from olvido.requests.closure.copies.decoding import CONTROL_BYTES, decoded
@@ -24,13 +25,29 @@ _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")
 _IS_QUOTED = re.compile(r"=(?:\r?\n|[89A-F][0-9A-F]|3D)")
 _SOFT = re.compile(r"=\r?\n")
 _PAIRS = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
+_TOKEN = r"[A-Za-z0-9+/_-]{20,}+"
+_MARKS = r"(?:\\[nrt]|[^A-Za-z0-9+/_=-]){1,64}+"
+JOINT = re.compile(rf"{_MARKS}(?:(?:[+/_-]{{1,3}}|[bBrRuU](?=[\"'])){_MARKS})?+")
+"""What stands between two lines of letters: ends of lines, indentation, quote marks, commas."""
 ENCODED = re.compile(
-    r"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{4}(?:\r?\n)?){6,}(?:[A-Za-z0-9+/]{2,3}={0,2})?"
+    rf"(?<![A-Za-z0-9+/_-]){_TOKEN}(?:{JOINT.pattern}{_TOKEN})*+"
+    rf"(?:{JOINT.pattern}(?!--)[A-Za-z0-9+/_-]{{2,19}}+)?+={{0,2}}"
 )
-"""What may be base64 of some text: 24 characters or more, on one line or on several."""
+"""What may be base64 or hexadecimal digits: letters on a line or on several, in a list, quoted."""
+_SAFE = str.maketrans("-_", "+/")
+_PLAIN = bytes(range(128))
+_DIGITS = re.compile(r"[0-9A-Fa-f]{48,}+")
+_LETTERED = 24
 _TAG = re.compile(
-    r"<(/?)([A-Za-z][\w.:-]*)(?:\s[^<>]*|/)?>|<!--|-->|<!\[CDATA\[|\]\]>|<[!?][^<>]*>"
+    r"""<(/?)([A-Za-z][\w.:-]*)((?:\s(?:[^<>"']|"[^"<]*"|'[^'<]*'|["'])*|/)?)>"""
+    r"|<!--|-->|<!\[CDATA\[|\]\]>|<[!?]([^<>]*)>"
 )
+_DECLARED = re.compile(
+    r"""doctype html|xml version="1\.\d"(?: encoding="[\w-]{1,12}")?(?: standalone="\w+")?\s*\?""",
+    re.IGNORECASE,
+)
+_NAMES = re.compile(r"""([\w.:-]+)\s*=\s*["']""")
+_NAMED = re.compile(r"""["']?\s*[\w.:-]+\s*=\s*["']""")
 _INLINE = frozenset(
     "a abbr b bdi bdo big cite code em font i ins kbd mark q r s samp small span strong sub sup t "
     "rpr tt u var wbr lang prooferr rfonts bookmarkstart bookmarkend lastrenderedpagebreak "
@@ -52,7 +69,9 @@ def unescaped(text: str) -> str:
     """
     for _ in range(_DEEP):
         before = text
-        text = ENCODED.sub(lambda m: "\n".join(from_base64(m)) or m[0], text)
+        if "\\/" in text:
+            text = text.replace("\\/", "/")
+        text = ENCODED.sub(spelt_out, text)
         if text == before and _ESCAPE.search(text) is None:
             break
         if "<" in text:
@@ -73,30 +92,78 @@ def unescaped(text: str) -> str:
     return text
 
 
-def from_base64(match: re.Match[str]) -> list[str]:
-    """What some base64 says, as a whole and line by line; nothing where it is no text."""
-    lines = match[0].split()
-    found = []
-    # What follows on the next line may be a word and no more of it.
-    for said in dict.fromkeys(("".join(lines), *(line for line in lines if len(line) >= 24))):
-        bare = said.rstrip("=")
-        bare = bare[: len(bare) - (len(bare) % 4 == 1)]
-        raw = base64.b64decode(bare + "=" * (-len(bare) % 4))
-        # Most of what looks like it are digests: they are told from text at once.
-        if b"\x00" in raw or raw.translate(None, CONTROL_BYTES) == raw:
-            found += [reading.text for reading in decoded(raw)[:1]]
-    return found
+def spelt_out(match: re.Match[str]) -> str:
+    """What letters say in base64 or in digits, and the letters where they say nothing.
+
+    Lines make one text; what stands beside each other on a line is a text by itself.
+    """
+    tokens = JOINT.split(match[0])
+    whole = "".join(tokens)
+    if len(tokens) > 1 and ("\n" in match[0] or "\\n" in match[0]):
+        # What follows on the next line may be a word and no more of it.
+        for kept, rest in ((whole, ""), ("".join(tokens[:-1]), f"\n{tokens[-1]}")):
+            for raw in bytes_of(kept):
+                said = said_in(raw)
+                if said is not None:
+                    return said + rest
+    said_by = [next(filter(None, map(said_in, bytes_of(token))), None) for token in tokens]
+    if not any(said_by):
+        return match[0]
+    return "\n".join(said or token for said, token in zip(said_by, tokens, strict=True))
+
+
+def bytes_of(letters: str) -> Iterator[bytes]:
+    """What letters may stand for: hexadecimal digits from either of the first two, and base64."""
+    if len(letters) < _LETTERED:
+        return
+    for digits in _DIGITS.findall(letters):
+        for begin in (0, 1):
+            yield bytes.fromhex(digits[begin : len(digits) - (len(digits) - begin) % 2])
+    bare = letters.rstrip("=").translate(_SAFE)
+    bare = bare[: len(bare) - (len(bare) % 4 == 1)]
+    yield base64.b64decode(bare + "=" * (-len(bare) % 4))
+
+
+def said_in(raw: bytes) -> str | None:
+    """Bytes as text where that is what they are: most of what looks like base64 are digests."""
+    if b"\x00" in raw:
+        # As UTF-16 has them: every other byte, often enough.
+        often = any(raw[i::2].count(0) * 8 > len(raw) for i in (0, 1))
+        return next((reading.text for reading in decoded(raw)), None) if often else None
+    printed = len(raw.translate(None, CONTROL_BYTES))
+    if printed < len(raw):
+        return None
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        likely = len(raw.translate(None, _PLAIN)) * 10 < 3 * len(raw)
+        return next((reading.text for reading in decoded(raw)), None) if likely else None
 
 
 def untagged(text: str) -> str:
-    """Markup as text: cells apart by tabs, rows and paragraphs on lines of their own."""
+    r"""Markup as text: cells apart by tabs, rows and paragraphs on lines of their own.
+
+    What tags say besides their own names (values of attributes, declarations, whatever stands in
+    angles) follows at the end, for it would stand between words of a text.
+
+    >>> untagged("<p id='a1'>Plaça <b>del</b> Nord</p><!DOCTYPE x [Bru]>")
+    '\nPlaça del Nord\n\na1\nDOCTYPE x [Bru]'
+    """
     pieces, at, closed = [], 0, False
+    beside: list[str] = []
     for tag in _TAG.finditer(text):
         between = text[at : tag.start()]
         if between:
             pieces.append(between)
             closed = closed and not between.strip()
         at = tag.end()
+        said = tag[3] or tag[4]
+        if (
+            said
+            and not _DECLARED.fullmatch(said)
+            and (said := _NAMED.sub("\n", said).strip("\n\"'= \t/?"))
+        ):
+            beside.append(said)
         if tag[2] is None:
             continue
         name = tag[2].rpartition(":")[2].lower()
@@ -106,7 +173,15 @@ def untagged(text: str) -> str:
         pieces.append("\n" if name in _LINES or (tag[1] and closed) else "\t")
         closed = bool(tag[1])
     pieces.append(text[at:])
-    return "".join(pieces)
+    return "\n".join(["".join(pieces), *beside])
+
+
+def names_in(text: str) -> set[str]:
+    """What elements and attributes are called in a text with markup."""
+    found = {
+        name for tag in _TAG.finditer(text) for name in (tag[2], *_NAMES.findall(tag[3] or ""))
+    }
+    return {name for name in found if name}
 
 
 def unquoted_printable(text: str) -> str:

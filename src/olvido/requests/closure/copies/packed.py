@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import accumulate, islice
 from typing import Any
 
-from olvido.requests.closure.copies.escapes import ENCODED
-from olvido.requests.closure.copies.parts import Blob, Inner, Part, Unreadable
+from olvido.requests.closure.copies.decoding import readable
+from olvido.requests.closure.copies.escapes import ENCODED, JOINT, bytes_of, said_in
+from olvido.requests.closure.copies.parts import Blob, Inner, Part, Unreadable, text_rows
 
 _SHORT = 64
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-_HEX = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}){24,}")
-_SAFE = str.maketrans("-_", "+/")
+_BEGUN = re.compile(
+    r"(?<=[+/_-])(?:H4sI|UEs[DF]|Qlpo|/Td6|_Td6|KLUv|U1FM|UEFS|QVJS|k05V|N3q8|UmFy|JVBE|0M8R|R0dV)"
+)
+"""How what is packed begins in base64, where letters of a path or the like stand before it."""
+_HEAD = 400
+_CLEAR = re.compile(rb"[ -~\t\r\n]{16,}+")
+_AROUND = 1024
 _STARTS = (
     *(b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"SQLite format 3"),
     *(b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"\x93NUMPY", b"7z\xbc\xaf", b"Rar!", b"%PDF"),
@@ -27,6 +34,7 @@ class Packed:
 
     def __init__(self) -> None:
         self._cells: list[tuple[str, bytes]] = []
+        self._spelt: list[tuple[str, bytes | str]] = []
 
     def note(self, value: Any, name: str = "") -> None:
         """Keep those of a row, however deep they lie, with what their column is called."""
@@ -34,7 +42,7 @@ class Packed:
             if not is_plain(value):
                 self._cells.append((name, value))
         elif isinstance(value, str):
-            self._cells += [(name, raw) for raw in encoded_in(value)]
+            self._spelt += [(name, found) for found in encoded_in(value)]
         elif isinstance(value, Mapping):
             for key, one in value.items():
                 self.note(one, f"{name}.{key}" if name else str(key))
@@ -45,6 +53,7 @@ class Packed:
     def parts(self, blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         """What they hold; of those that cannot be read the first is named."""
         yield from members(blob, self._cells, inner)
+        yield from spelt_members(blob, self._spelt, inner)
 
 
 def members(
@@ -68,6 +77,25 @@ def members(
                 yield part
 
 
+def spelt_members(
+    blob: Blob, found: Iterable[tuple[str, bytes | str]], inner: Inner
+) -> Iterator[Part | Unreadable]:
+    """What letters in a file stand for: it belongs to the part that has the letters."""
+    clear = []
+
+    def packed() -> Iterator[tuple[str, bytes]]:
+        for name, one in found:
+            if isinstance(one, str):
+                clear.append(one)
+            else:
+                yield name, one
+
+    for part in members(blob, packed(), inner):
+        yield part if isinstance(part, Unreadable) else replace(part, within=not part.aside)
+    said = "\n".join(clear)
+    yield Part(blob.name, "run of text in letters", text_rows(said), flowing=True, aside=True)
+
+
 def is_plain(raw: bytes) -> bool:
     """Whether bytes are text in UTF-8, in no other encoding and not packed."""
     try:
@@ -86,27 +114,60 @@ def is_zlib(raw: bytes) -> bool:
         return False
 
 
-def encoded_in(text: str) -> Iterator[bytes]:
-    """What stands in a text in base64 or in hexadecimal digits, and is of a kind that packs."""
+def encoded_in(text: str) -> Iterator[bytes | str]:
+    """What stands in a text in base64 or in hexadecimal digits, on however many lines.
+
+    Bytes are what packs, or texts of several lines or of a structure; a text is what stands in
+    clear among other bytes. A text on a line is found where that line is read (`unescaped`).
+    """
     if len(text) < _SHORT // 2:
         return
     if "\\" in text:
         text = text.replace("\\r", "").replace("\\n", "\n").replace("\\/", "/")
-    seen: set[bytes] = set()
-    safe = text.translate(_SAFE)
-    for one in dict.fromkeys((text, safe)):
-        for match in ENCODED.finditer(one):
-            letters = "".join(match[0].split()).rstrip("=")
-            letters = letters[: len(letters) - (len(letters) % 4 == 1)]
-            raw = base64.b64decode(letters + "=" * (-len(letters) % 4))
-            if _packs(raw) and raw not in seen:
-                seen.add(raw)
-                yield raw
-    for match in _HEX.finditer(text):
-        raw = bytes.fromhex(match[0])
-        if _packs(raw) and raw not in seen:
-            seen.add(raw)
-            yield raw
+    seen: set[bytes | str] = set()
+    for match in ENCODED.finditer(text):
+        for found in _spelt(JOINT.split(match[0])):
+            if found not in seen:
+                seen.add(found)
+                yield found
+
+
+def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
+    whole = "".join(tokens)
+    begins = {0, *accumulate(map(len, tokens[:-1]))}
+    begins |= {m.start() for m in _BEGUN.finditer(whole)}
+    told = False
+    for begin in sorted(begins):
+        for number, head in enumerate(bytes_of(whole[begin : begin + _HEAD])):
+            if _packs(head):
+                told = True
+                yield from islice(bytes_of(whole[begin:]), number, number + 1)
+    for letters in dict.fromkeys((whole, "".join(tokens[:-1]))):
+        for raw in () if told else bytes_of(letters):
+            said = said_in(raw)
+            if said is not None:
+                told = True
+                if len(tokens) > 1 or "\n" in said or said.lstrip()[:1] in ("{", "[", "<"):
+                    yield raw
+    if not told and len(whole) >= _SHORT // 2:
+        # What stands before it may have any number of letters.
+        rest = (raw for begin in (1, 2, 3) for raw in list(bytes_of(whole[begin:]))[-1:])
+        clear = "\n".join(said for raw in (*bytes_of(whole), *rest) for said in _in_clear(raw))
+        if clear:
+            yield clear
+
+
+def _in_clear(raw: bytes) -> Iterator[str]:
+    """What stands in clear in bytes that are mostly no text, as far as sixteen letters do."""
+    begin = end = 0
+    for match in _CLEAR.finditer(raw):
+        if match.start() > end + _AROUND and end:
+            yield readable(raw[begin : end + _AROUND], clear=True)
+            end = 0
+        begin = begin if end else max(0, match.start() - _AROUND)
+        end = match.end()
+    if end:
+        yield readable(raw[begin : end + _AROUND], clear=True)
 
 
 def _packs(raw: bytes) -> bool:

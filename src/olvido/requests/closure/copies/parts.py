@@ -51,6 +51,7 @@ class Part:
         flowing: whether its rows are the lines of one text, so that a sentence goes on in the next.
         form: how its units can be taken out (see `rewriting`); None where they cannot.
         again: whether it is the part before it, read in another way.
+        within: whether it is what letters in the part before it stand for.
         aside: whether it is no row of the file: what columns, tables and members are called, or,
             where it flows, whatever text stands in the file, read without regard to its format.
     """
@@ -61,6 +62,7 @@ class Part:
     flowing: bool = False
     form: str | None = None
     again: bool = False
+    within: bool = False
     aside: bool = False
 
 
@@ -178,10 +180,10 @@ def _own(
             for single in (found if isinstance(found, list | tuple) else (found,))
         ]
         if all(_single(single) for _, single in flat):
-            for name, single in flat:
-                if single is not None:
-                    keys.append(name)
-                    cells.append(_text(single))
+            # What has no value has a name all the same.
+            for name, single in flat or [(str(key), None)]:
+                keys.append(name)
+                cells.append("" if single is None else _text(single))
         else:
             deeper.append((str(key), item))
     return keys, cells, above, deeper

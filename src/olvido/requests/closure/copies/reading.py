@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 
 from olvido.requests.closure.copies import containers, tables, texts
 from olvido.requests.closure.copies.decoding import decoded, entropy, readable
-from olvido.requests.closure.copies.packed import encoded_in, is_zlib, members
+from olvido.requests.closure.copies.packed import encoded_in, is_zlib, spelt_members
 from olvido.requests.closure.copies.parts import (
     BROKEN,
     LARGEST,
@@ -212,7 +212,7 @@ def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
         if readings:
             yield from texts.text_parts(blob, readings, parts_in)
             encoded = ((blob.name or "encoded", one) for one in encoded_in(readings[0].text))
-            yield from members(blob, encoded, parts_in)
+            yield from spelt_members(blob, encoded, parts_in)
             return
         if len(raw) > 2048 and min(entropy(raw[:65536]), entropy(raw[-65536:])) > _SECRET:
             yield Unreadable(f"{blob.where}compressed or encrypted in a way that is not known")

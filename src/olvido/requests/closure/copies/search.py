@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from olvido.requests.closure.copies.contents import Content, contents_of
+from olvido.requests.closure.copies.contents import Content, contents_of, draws
 from olvido.requests.closure.copies.examining import Examiner
 from olvido.requests.closure.copies.parts import BROKEN, Examination, Part, Row, Unreadable
 from olvido.requests.closure.copies.reading import Source, parts_of
@@ -171,7 +171,12 @@ class CopySearch:
         contents = [c for c in self._contents if id(c) in suspects and (c.strong or named)]
         if not contents and not named:
             tally.others = tally.others or (
-                not aside and any(self._examiner.says(n) for n in seen[:1])
+                not aside
+                and (
+                    any(self._examiner.says(n) for n in seen)
+                    or draws(joined.split("\n"))
+                    or self._examiner.says_beside(part, rows[low:])
+                )
             )
             tally.count(rows, low, high)
         else:
@@ -216,6 +221,7 @@ class _Tally:
         self.records |= again.records
         self.doubtful |= again.doubtful
         self.mentions = max(self.mentions, again.mentions)
+        self.others = self.others or (again.part.within and (again.others or bool(again.left)))
         if again.records - self.sure:
             # Its units are counted otherwise: they can be named, not taken out.
             self.cut = False
@@ -229,13 +235,16 @@ class _Found:
     def __init__(self) -> None:
         self.unread: list[str] = []
         self.parts: list[_Tally] = []
+        self.rows: _Tally | None = None
 
     def add(self, tally: _Tally) -> None:
-        before = [part for part in self.parts[-2:] if not part.part.aside]
-        if tally.part.again and before and not tally.part.aside:
-            before[-1].merge(tally)
-        else:
-            self.parts.append(tally)
+        part = tally.part
+        if self.rows is not None and (part.again or part.within) and not part.aside:
+            self.rows.merge(tally)
+            return
+        self.parts.append(tally)
+        if not part.aside:
+            self.rows = tally
 
     def look(self, path: Path, digest: str) -> Look:
         records = sorted({i for part in self.parts for i in part.records})

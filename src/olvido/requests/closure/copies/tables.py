@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+from olvido.folding import words
 from olvido.requests.closure.copies.decoding import decoded, readable
 from olvido.requests.closure.copies.packed import Packed
 from olvido.requests.closure.copies.parts import (
@@ -28,6 +29,11 @@ SQLITE = b"SQLite format 3\x00"
 _BATCH = 10_000
 _MACHINE = frozenset(("pandas", "huggingface", "ARROW:schema"))
 _HEADER = 100 * 1024 * 1024
+_SQL = frozenset(
+    "create table if not exists integer int bigint smallint primary key autoincrement text real "
+    "blob numeric float double date datetime timestamp boolean varchar char json null unique "
+    "default collate nocase references foreign on index without rowid strict".split()
+)
 _TREES = (b"\x02", b"\x05", b"\x0a", b"\x0d")
 _GLUED = re.compile(r"(?<=[^\W\d_])(?=[A-Z])|(?<=[a-z])(?=\d)|(?<=\d)(?=[^\W\d_])")
 
@@ -142,8 +148,13 @@ def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
             # What is called text may be any bytes.
             database.text_factory = _either
             rows = _table_rows(database, name, packed)
-            yield Part(f"{blob.where}table {name}", "row", rows, form=form)
+            told: list[int] = []
+            yield Part(f"{blob.where}table {name}", "row", _noting(rows, told), form=form)
             database.text_factory = _text
+            if not told and not name.startswith("sqlite_"):
+                # Nobody's rows, but somebody's table.
+                named = Row(1, (f"table {name}",))
+                yield Part(f"{blob.where}table {name}", "name", (named,))
             yield from packed.parts(blob, inner)
         yield from _described(blob, database)
         size = database.execute("PRAGMA page_size").fetchone()[0]
@@ -154,6 +165,12 @@ def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
             yield Unreadable(
                 f"{blob.where}{free} pages hold what was deleted and not overwritten: VACUUM it"
             )
+
+
+def _noting(rows: Iterator[Row], told: list[int]) -> Iterator[Row]:
+    for row in rows:
+        told[:] = [row.unit]
+        yield row
 
 
 def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[Part]:
@@ -173,6 +190,11 @@ def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[Part]:
                 about = []
             names += [column[1] for column in about]
         made.append(str(sql or ""))
+    known = {word for name in names for word in words(name)} | _SQL
+    beside = [w for sql in made for w in words(sql) if w not in known and not w.isdigit()]
+    if beside:
+        # Defaults, conditions and comments.
+        yield Part(f"{blob.where}schema", "word", (Row(1, (" ".join(beside),)),))
     yield Part(f"{blob.where}names", "name", (Row(1, tuple(names)),), aside=True)
     yield Part(f"{blob.where}schema", "line", text_rows("\n".join(made)), flowing=True, aside=True)
 

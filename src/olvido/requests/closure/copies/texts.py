@@ -13,8 +13,6 @@ from olvido.folding import words
 from olvido.requests.closure.copies.contents import GLUE
 from olvido.requests.closure.copies.decoding import Decoded
 from olvido.requests.closure.copies.escapes import (
-    ENCODED,
-    from_base64,
     unquoted_printable,
     untagged,
 )
@@ -97,9 +95,6 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
     if _SOFT.search(text):
         plain = unquoted_printable(text)
         yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
-    hidden = "\n".join(said for match in ENCODED.finditer(text) for said in from_base64(match))
-    if hidden:
-        yield Part(name, "line of base64", text_rows(hidden), flowing=True, again=True)
 
 
 # Tables
