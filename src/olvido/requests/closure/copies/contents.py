@@ -38,7 +38,7 @@ MARKUP = frozenset(
 )
 """Names of elements and attributes that any page has."""
 
-_BARE = re.compile(r"""[\w\s{}\[\]()<>"'`,;:.]""")
+_BARE = re.compile(r"""[\s{}\[\]()<>"'`,;:.]|[^\W_]""")
 _SIGNS, _LINES = 2, 4
 
 _DIFFERENT = 6
