@@ -17,10 +17,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/olvido demo
 
-# Two processes for two cores: each test, and what it starts, computes with one thread. The
-# longest files come first (tests/conftest.py), so that neither waits for the other at the end.
+# Three processes for two cores, since some wait: each test, and what it starts, computes with one
+# thread. The longest files come first (tests/conftest.py), so that none waits for another at the end.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .
