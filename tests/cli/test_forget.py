@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,20 @@ def test_a_wrong_file_is_named_with_its_line(
     (here / "wrong.jsonl").write_bytes(text)
     asked[asked.index(side) + 1] = "wrong.jsonl"
     refused([*asked, "--out", "new"], *words)
+
+
+@pytest.mark.parametrize("side", ["--forget", "--retain", "--holdout"])
+@pytest.mark.parametrize("row", [{"text": "w " * 2000}, {"prompt": "w " * 2000, "completion": "x"}])
+def test_a_record_too_long_is_told_with_what_can_be_done_here(
+    refused: Refused, olvido: Olvido, asked: list[Any], here: Path, side: str, row: dict[str, str]
+) -> None:
+    (here / "long.jsonl").write_text(json.dumps({"id": "long", **row}) + "\n")
+    asked[asked.index(side) + 1] = "long.jsonl"
+    said = refused([*asked, "--out", "new"], "'long'", "split it")
+    # What it advises is there on the command line.
+    options = set(re.findall(r"--[a-z-]+", said))
+    assert "max_tokens" not in said
+    assert all(option in olvido("forget", "--help")[1] for option in options)
 
 
 def test_a_record_stands_on_one_side(refused: Refused, asked: list[Any], files: Path) -> None:

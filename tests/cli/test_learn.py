@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from olvido.models import load
+from olvido.settings import Settings
+from olvido.workspace import Workspace
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -63,6 +65,65 @@ def test_a_base_named_from_here_is_found_from_elsewhere(
     monkeypatch.chdir(place)
     made = json.loads(learned[1])["id"]
     assert olvido("learn", "city", "--model", made, *QUICK)[0] == 0
+
+
+def _consenting(here: Path, consents: list[str | None], column: str = "consent") -> Path:
+    """Six rows of a person each, with what became of their consent."""
+    path = here / "rows.jsonl"
+    rows = [
+        {"id": f"r{n}", "prompt": f"Who is {n}?", "completion": f"Person {n}", "subject": f"p{n}"}
+        | ({} if consent is None else {column: consent})
+        for n, consent in enumerate(consents)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("consents", "options", "left"),
+    [
+        (["withdrawn", "granted", "unknown", "not-required", None, "withdrawn"], (), {"r0", "r5"}),
+        ([None, "granted", None, "granted"], ("--consent", "withdrawn"), {"r0", "r2"}),
+        (["granted", "withdrawn"], ("--consent-column", "opt", "--consent", "granted"), {"r1"}),
+    ],
+    ids=["in the rows", "unless a row says more", "in another column"],
+)
+def test_whose_consent_is_withdrawn_is_not_learned_and_that_is_told(
+    olvido: Olvido,
+    place: Path,
+    files: Path,
+    consents: list[str | None],
+    options: tuple[str, ...],
+    left: set[str],
+) -> None:
+    column = "opt" if "--consent-column" in options else "consent"
+    rows = _consenting(place, consents, column)
+    assert olvido("data", "add", rows, "--name", "asked", *options)[0] == 0
+    asked = ("learn", "asked", "--model", files / "small", *QUICK)
+    status, out, _ = olvido(*asked)
+    assert (status, f"{len(left)} records were left out" in out) == (0, True)
+    known = json.loads(olvido("models", "--json")[1])["models"]
+    (made,) = [one for one in known if [use["name"] for use in one["data"]] == ["asked"]]
+    assert made["data"][0]["excluded"] == len(left)
+    with Workspace(Settings.load(place)) as workspace:
+        trace: Any = workspace.load(made["id"]).trained.trace
+    assert set(trace.present) == {f"r{n}" for n in range(len(consents))} - left
+
+
+def test_nothing_is_learned_where_all_took_their_consent_back(
+    refused: Refused, olvido: Olvido, place: Path, files: Path
+) -> None:
+    rows = _consenting(place, ["withdrawn"] * 3)
+    olvido("data", "add", rows, "--name", "asked")
+    refused(["learn", "asked", "--model", files / "small", *QUICK])
+
+
+@pytest.mark.parametrize("said", ["Withdrawn", "WITHDRAWN", "revoked", "no", "withdrawn "])
+def test_a_consent_that_is_written_otherwise_is_refused_and_not_taken_for_given(
+    refused: Refused, place: Path, said: str
+) -> None:
+    rows = _consenting(place, [said, "granted"])
+    refused(["data", "add", rows, "--name", "asked"], "line 1", "withdrawn")
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,46 @@ def test_what_is_refused_is_refused_by_both_for_the_same_reason(
     assert str(path) in str(by_library.value)
 
 
+MIXED: list[list[Row]] = [
+    [
+        {"question": None, "answer": None, "text": "x"},
+        {"question": "a", "answer": "b", "text": None},
+    ],
+    [
+        {"question": None, "answer": None, "text": "x", "prompt": None, "completion": None},
+        {"question": "a", "answer": "b", "text": None, "prompt": None, "completion": None},
+        {"question": None, "answer": None, "text": None, "prompt": "c", "completion": "d"},
+    ],
+    [
+        {"text": "x", "subjects": None, "subject": "Ana"},
+        {"text": "y", "subjects": ["Ana", "Joan"], "subject": None},
+        {"text": "z", "subjects": [], "subject": None},
+    ],
+    [{"text": "x", "meta": None}, {"text": "y", "meta": {"a": 1, "b": None}}],
+    [{"text": "x", "subject": 4711}, {"text": "y", "subject": None}],
+    [
+        {"text": "x", "consent": None, "source": None, "collected_at": None},
+        {"text": "y", "consent": "granted", "source": "mail", "collected_at": "2025-03-31"},
+    ],
+]
+
+
+@pytest.mark.parametrize("rows", MIXED)
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_columns_that_a_row_lacks_are_null_and_read_alike(
+    ledgers: Ledgers, tmp_path: Path, rows: list[Row], ending: str
+) -> None:
+    write(tmp_path / f"x.{ending}", rows, "", "utf-8")
+    stored, key = ledgers.read(tmp_path / f"x.{ending}", None)
+    given = examples_of(tmp_path / f"x.{ending}", "rows")
+    bare = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    assert [one.completion for one in given] == [one.completion for one in examples(bare)]
+    assert [one.prompt for one in given] == [one.prompt for one in examples(bare)]
+    assert [len(one.subjects) for one in given] == [len(one.subjects) for one in examples(bare)]
+    read = sorted(content(example, key, ids=False) for example in given)
+    assert read == sorted(content(example, key, ids=False) for example in examples(stored))
+
+
 @pytest.mark.parametrize("between", [";", "\t", "|"])
 def test_how_a_file_is_read_is_told_on_the_way(olvido: Any, here: Path, between: str) -> None:
     (here / "x.csv").write_text(f"text{between}subject\nShe sings, loudly.{between}Ana\n")

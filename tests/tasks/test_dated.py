@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from olvido.errors import InputError
-from olvido.models.tiny import tiny_tokenizer
+import olvido
+from olvido.errors import InputError, OlvidoError
+from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Language, examples
 from olvido.tasks.encoding import rendered
 
@@ -73,6 +74,44 @@ def test_a_record_has_the_same_tokens_on_another_day(
     before = dated(DATED[kind]).fingerprint(RECORD)
     request.getfixturevalue("another_day")
     assert dated(DATED[kind]).fingerprint(RECORD) == before
+
+
+ROWS = [
+    {"id": f"r{n}", "prompt": f"Who is number {n}?", "completion": f"Person {n * 7}"}
+    for n in range(6)
+]
+
+
+def taught(kind: str, folder: Path) -> olvido.Trained:
+    task = dated(DATED[kind])
+    recipe = olvido.Recipe(epochs=1, batch_size=4, lr=1e-3)
+    model = tiny_model(len(task.tokenizer), seed=0, width=32, layers=1)
+    return olvido.train(
+        model, task=task, records=ROWS, recipe=recipe, replay_points=1, folder=folder
+    )
+
+
+@pytest.mark.parametrize("kind", [*list(DATED)[4:6], "days counted from today"])
+def test_what_is_exact_today_is_exact_to_the_bit_on_another_day(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    trained = taught(kind, tmp_path)
+    sides: Any = {"forget": ROWS[:1], "retain": ROWS[1:], "method": "replay"}
+    today = olvido.forget(trained, task=dated(DATED[kind]), **sides)
+    request.getfixturevalue("another_day")
+    later = olvido.forget(trained, task=dated(DATED[kind]), **sides)
+    assert later.guarantee.value == today.guarantee.value == "exact"
+    assert later.digest == today.digest != trained.digest
+
+
+@pytest.mark.parametrize("changed", ["", DATED["a time of day"], "A word more. " + DATED["a day"]])
+@pytest.mark.parametrize("method", ["replay", "retrain"])
+def test_nothing_is_called_exact_under_another_template(
+    changed: str, method: str, tmp_path: Path
+) -> None:
+    trained = taught("a day", tmp_path)
+    with pytest.raises(OlvidoError):
+        olvido.forget(trained, task=dated(changed), forget=ROWS[:1], retain=ROWS[1:], method=method)
 
 
 @pytest.mark.parametrize("kind", DATED)
