@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from olvido.artifacts import remove_model
+from olvido.artifacts import owned, remove_model
 from olvido.demo.residents import Row, make_town
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
+from olvido.files import sha256
 from olvido.learners import Recipe, StepLog
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
-from olvido.ledger.serving import publish
+from olvido.ledger.serving import files_entered, publish
 from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
@@ -131,6 +132,29 @@ def test_learning_the_same_again_changes_nothing(workspace: Workspace, base: str
     assert other.digest != first.digest
     assert len(workspace.store.models()) == 2
     assert folders(workspace) == sorted([first.id, other.id])
+
+
+class Ended(BaseException):
+    """Stands for the end of a process."""
+
+
+@pytest.mark.parametrize(
+    "at", ["workspace.enter_files", "files.publish", "workspace.Store.add_model"]
+)
+def test_a_training_that_ended_anywhere_is_accounted_for_by_the_next(
+    workspace: Workspace, base: str, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def ended(*args: object, **options: object) -> None:
+        raise Ended
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"olvido.{at}", ended)
+        with pytest.raises(Ended):
+            workspace.learn(["north"], model=base, recipe=SHORT)
+    model = workspace.learn(["north"], model=base, recipe=SHORT)
+    files = {sha256(path) for path in owned(workspace.settings.models / model.path)}
+    assert files
+    assert files <= files_entered(workspace.store)[model.id]
 
 
 def test_buried_records_are_left_out_and_said_to_be(workspace: Workspace, base: str) -> None:
@@ -401,6 +425,7 @@ def test_a_killed_learn_goes_on_and_ends_as_if_never_killed(tmp_path: Path, base
     code = f"""
 import json, torch
 from pathlib import Path
+from olvido.files import sha256
 from olvido.learners import Recipe
 from olvido.settings import Settings
 from olvido.workspace import Workspace

@@ -7,14 +7,18 @@ that may a ledger speak of it. After a power cut there is the old state or the n
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
@@ -123,7 +127,7 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 def being_written(path: Path) -> bool:
     """Whether somebody writes a file or folder now: it is held, and whoever holds it lives."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     # Several may hold a folder, and share it; a file is its one writer's.
     kind = fcntl.LOCK_EX if path.is_dir() else fcntl.LOCK_SH
     try:
@@ -180,6 +184,66 @@ def _synced(path: str | Path, mode: int | None = None) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_plain(path: str | Path) -> BufferedReader:
+    """Open a plain file to read its bytes, be it where a link leads.
+
+    Raises:
+        OSError: none lies there, or it cannot be read. A pipe or a device is never opened: it could
+            be waited for without end.
+    """
+    _refuse_odd(os.stat(path), path)
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        # Something else may have been put there meanwhile.
+        _refuse_odd(os.fstat(file.fileno()), path)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_odd(about: os.stat_result, path: str | Path) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "neither file nor folder", str(path))
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a plain file lies there, and no link to one."""
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's bytes, in hex."""
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_at(path: Path) -> str | None:
+    """It; None of a link and of anything that is no plain file, or cannot be read."""
+    try:
+        return sha256(path) if is_plain(path) else None
+    except OSError:
+        return None
+
+
+def everything_in(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder, however deep; where links lead is not followed.
+
+    A folder that cannot be opened is given, and nothing that lies in it.
+    """
+    todo = [folder]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as listed:
+                entries = list(listed)
+        except OSError:
+            continue
+        for entry in entries:
+            yield (path := Path(entry.path))
+            if not entry.is_symlink() and os.path.isdir(path):
+                todo.append(path)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -304,9 +303,13 @@ class Workspace:
         fact = replace(fact, path=fact.id)
         folder = self.settings.models / fact.path
         if not folder.exists():
-            fill = partial(write_trace, trained.trace, base=base, seed=seed)
+
+            def fill(unfinished: Path) -> None:
+                write_trace(trained.trace, unfinished, base=base, seed=seed)
+                # Before the folder has its name: one that has it is never without its digests.
+                enter_files(self.store, fact.id, owned(unfinished))
+
             save(trained.model, tokenizer, folder, fill=fill)
-            enter_files(self.store, fact.id, owned(folder))
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
     def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:

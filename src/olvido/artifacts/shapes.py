@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
-from olvido.files import UNFINISHED
+from olvido.files import (
+    UNFINISHED,
+    digest_at,
+    everything_in,
+    is_plain,
+    open_plain,
+)
 
 CHECKPOINT = re.compile(r"step-(\d{9})-([0-9a-f]{64})\.pt")
 """A checkpoint's name: its step, and SHA-256 of its bytes."""
@@ -101,23 +107,30 @@ def owned(folder: Path) -> Iterator[Path]:
     A composite model has members, or a base and modules, in folders of their own.
     """
     runs = None
-    for path in _files(folder) if folder.is_dir() else ():
+    for path in _files(folder):
         within = path.relative_to(folder)
         named = _OWNED.fullmatch(within.as_posix())
-        if named is None or path.is_symlink():
+        if named is None or not is_plain(path):
             continue
         part = within.parts[0]
-        if part.startswith("member-") and not (folder / "ensemble.json").is_file():
+        if part.startswith("member-") and not os.path.isfile(folder / "ensemble.json"):
             continue
-        if part in ("base", "modules") and not (folder / "routed.json").is_file():
+        if part in ("base", "modules") and not os.path.isfile(folder / "routed.json"):
             continue
         if part == "logs":
             runs = _runs(folder) if runs is None else runs
             if named["run"] not in runs:
                 continue
-        if path.name == "README.md" and CARDED not in path.read_text("utf-8", "replace"):
+        if path.name == "README.md" and not _is_carded(path):
             continue
         yield path
+
+
+def _is_carded(path: Path) -> bool:
+    try:
+        return CARDED.encode() in _read(path)
+    except OSError:
+        return False
 
 
 def _runs(folder: Path) -> frozenset[str]:
@@ -142,12 +155,15 @@ def remove(path: Path, parts: Iterable[Path]) -> tuple[Path, ...]:
         dict.fromkeys(parts), key=lambda part: part.parent == path and part.name in _MARKS
     )
     for part in goes:
-        part.unlink(missing_ok=True)
+        if os.path.isdir(part) and not os.path.islink(part):
+            part.rmdir()
+        else:
+            part.unlink(missing_ok=True)
     emptied = {home for part in goes for home in part.parents if path in (home, *home.parents)}
     for home in sorted(emptied, key=lambda home: -len(home.parts)):
         if not any(home.iterdir()):
             home.rmdir()
-    return tuple(_files(path)) if path.is_dir() and not path.is_symlink() else ()
+    return () if os.path.islink(path) else tuple(_files(path))
 
 
 def checkpoints_of(folder: Path) -> Iterator[Path]:
@@ -167,9 +183,9 @@ def remove_model(folder: Path) -> tuple[Path, ...]:
 
 def header(path: Path) -> dict[str, Any] | None:
     """What a safetensors file says of itself; None where it is none."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(_HEADER, path.stat().st_size - 8):
+        if not 2 <= length <= min(_HEADER, os.fstat(file.fileno()).st_size - 8):
             return None
         said = file.read(length)
     if not said.startswith(b"{"):
@@ -184,24 +200,24 @@ def header(path: Path) -> dict[str, Any] | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    """What lies in a folder and is none: files, links, and what is neither."""
+    return (p for p in everything_in(folder) if os.path.islink(p) or not os.path.isdir(p))
 
 
 def _document(path: Path, suffix: str = ".json") -> dict[str, Any]:
-    if path.suffix != suffix or not path.is_file() or path.stat().st_size > _READ:
+    if path.suffix != suffix or not os.path.isfile(path) or path.stat().st_size > _READ:
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(_read(path).decode())
     return found if isinstance(found, dict) else {}
 
 
-def sha256(path: Path) -> str:
-    """The digest of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _read(path: Path, most: int = -1) -> bytes:
+    with open_plain(path) as file:
+        return file.read(most)
 
 
 def _plain(folder: Path) -> Iterator[Path]:
-    return (f for f in _files(folder) if not f.is_symlink() and f.is_file())
+    return filter(is_plain, _files(folder))
 
 
 def _keys(path: Path) -> Set[str]:
@@ -217,7 +233,7 @@ def temporary(path: Path) -> bool:
 
 
 def is_unfinished(path: Path) -> bool:
-    return temporary(path) and (not path.is_dir() or any(unfinished_parts(path)))
+    return temporary(path) and (not os.path.isdir(path) or any(unfinished_parts(path)))
 
 
 def unfinished_parts(path: Path) -> Iterator[Path]:
@@ -228,13 +244,11 @@ def unfinished_parts(path: Path) -> Iterator[Path]:
 
 def is_checkpoint(path: Path) -> bool:
     named = CHECKPOINT.fullmatch(path.name)
-    if named is None or path.is_symlink() or not path.is_file():
-        return False
-    return sha256(path) == named[2]
+    return named is not None and digest_at(path) == named[2]
 
 
 def is_activations(path: Path) -> bool:
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != ".safetensors" or not os.path.isfile(path):
         return False
     about = (header(path) or {}).get("__metadata__", {})
     return {"origin", "layer", "digest", "ids", "contents"} <= about.keys()
@@ -262,12 +276,12 @@ def _scored(path: Path) -> bool:
         return False
     if path.name.endswith((".npz.unreadable", ".json.unreadable")):
         return True
-    return path.suffix in (".npz", ".json") and sha256(path)[:32] == path.stem
+    return path.suffix in (".npz", ".json") and (digest_at(path) or "")[:32] == path.stem
 
 
 def is_training(path: Path) -> bool:
     """By the name that its making gives it: a card with a digest may be anybody's."""
-    if _TRAINED.fullmatch(path.name) is None or not path.is_dir():
+    if _TRAINED.fullmatch(path.name) is None or not os.path.isdir(path):
         return False
     return _DIGEST.fullmatch(_document(path / CARD[0]).get("digest", "")) is not None
 
@@ -294,14 +308,13 @@ def curvature_parts(path: Path) -> Iterator[Path]:
     digests = _document(path / "index.json")["digests"]
     for name, digest in digests.items():
         part = path / name
-        plain = part.parent == path and not part.is_symlink() and part.is_file()
-        if plain and sha256(part) == digest:
+        if part.parent == path and digest_at(part) == digest:
             yield part
     yield path / "index.json"
 
 
 def is_trial(path: Path) -> bool:
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != ".safetensors" or not os.path.isfile(path):
         return False
     said = _document(path.with_suffix(".json"))
     named = re.fullmatch(r"(.+)-[0-9a-f]{16}", path.stem)
@@ -321,9 +334,10 @@ def is_comparison(path: Path) -> bool:
 
 def comparison_parts(path: Path) -> Iterator[Path]:
     """Its plan and results, what each never-trained model took and is, and its cells."""
-    for home in sorted((path / "never").iterdir()) if (path / "never").is_dir() else ():
-        if home.name.isdecimal() and not home.is_symlink():
-            yield from owned(home)
+    deeper = (part.relative_to(path).parts for part in _plain(path))
+    for name in sorted({names[1] for names in deeper if names[0] == "never" and names[2:]}):
+        if name.isdecimal():
+            yield from owned(path / "never" / name)
     for part in _plain(path):
         within = part.relative_to(path)
         keys = _keys(part)
@@ -334,7 +348,7 @@ def comparison_parts(path: Path) -> Iterator[Path]:
                 yield part
             case ("index.html",) if is_page(part):
                 yield part
-            case ("plane.svg",) if part.read_bytes().lstrip().startswith(b"<svg"):
+            case ("plane.svg",) if _read(part).lstrip().startswith(b"<svg"):
                 yield part
             case ("never", _) if {"tokens", "seconds"} == keys:
                 yield part
@@ -361,15 +375,14 @@ def is_result(path: Path) -> bool:
 
 
 def is_page(path: Path) -> bool:
-    if path.suffix != ".html" or not path.is_file():
+    if path.suffix != ".html" or not os.path.isfile(path):
         return False
-    with path.open("rb") as file:
-        return _HEAD.match(file.read(4096).decode("utf-8", "replace")) is not None
+    return _HEAD.match(_read(path, 4096).decode("utf-8", "replace")) is not None
 
 
 def is_access(path: Path) -> bool:
     if path.suffix == ".html":
-        return is_page(path) and ACCESS.encode() in path.read_bytes()[:4096]
+        return is_page(path) and ACCESS.encode() in _read(path, 4096)
     return _document(path).get("form") == "olvido-access"
 
 

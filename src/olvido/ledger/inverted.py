@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,8 +72,9 @@ class Inverted:
         folder, footer = index_path(data, file), footer_digest(data / file)
         if rows_in(data / file) < KEPT_FROM:
             return cls(*_made(data, file, key))
+        whole = len(index_parts(data, file)) > len(_ARRAYS)
         try:
-            about = read_document(folder / _ABOUT)
+            about = read_document(folder / _ABOUT) if whole else {}
         except (InputError, OSError):
             about = {}
         made_of = {"footer": footer, "key": str(key.fingerprint)}
@@ -113,12 +115,14 @@ def index_path(data: Path, file: str) -> Path:
 def index_parts(data: Path, file: str) -> tuple[Path, ...]:
     """The files of an index, so far as they are there; without the first one it is none."""
     names = (_ABOUT, *(f"{name}.npy" for name in _ARRAYS))
-    return tuple(path for name in names if (path := index_path(data, file) / name).is_file())
+    return tuple(path for name in names if os.path.isfile(path := index_path(data, file) / name))
 
 
 def is_index(data: Path, file: str) -> bool:
     """Whether what lies where the index of a dataset's file would is one, and nothing else."""
     folder = index_path(data, file)
+    if len(index_parts(data, file)) <= len(_ARRAYS):
+        return False
     try:
         about = read_document(folder / _ABOUT)
         runs, ends, places = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in _ARRAYS)

@@ -25,7 +25,15 @@ import pyarrow.parquet as pq
 
 from olvido.artifacts.shapes import temporary
 from olvido.errors import DigestMismatch, StateError, UnknownName
-from olvido.files import FILE_MODE, being_written, hold, make_folder, publish, unfinished_in
+from olvido.files import (
+    FILE_MODE,
+    being_written,
+    hold,
+    make_folder,
+    open_plain,
+    publish,
+    unfinished_in,
+)
 from olvido.ledger.digests import canonical_json, records_root
 from olvido.ledger.facts import Dataset
 from olvido.ledger.identity import Key
@@ -259,7 +267,7 @@ def holds_rows_alone(path: Path) -> bool:
 def footer_digest(path: Path) -> str:
     """SHA-256 of what a file says of its own parts, in hex: other rows, another footer."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             file.seek(-8, os.SEEK_END)
             length = int.from_bytes(file.read(4), "little")
             file.seek(-8 - length, os.SEEK_END)
@@ -280,6 +288,8 @@ def text_of(row: Mapping[str, Any]) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
+        # A pipe in its place would be waited for.
+        open_plain(path).close()
         with pq.ParquetFile(path) as file:
             yield file
     except FileNotFoundError:

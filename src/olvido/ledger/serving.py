@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from olvido.artifacts.shapes import sha256
 from olvido.errors import StateError
+from olvido.files import sha256
 from olvido.ledger.facts import Model, Use
 from olvido.ledger.store import Store
 

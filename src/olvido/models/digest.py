@@ -54,7 +54,7 @@ _PATHS = frozenset(
 )
 """Members at the top of a configuration that say where it came from."""
 _INNER = "_config"
-"""How a member of a configuration that is one itself is called at its end."""
+"""How a configuration is called at its end, be it a file or a member of another."""
 
 
 def function_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
@@ -116,7 +116,10 @@ def export_note(trace: str) -> str:
 def _content(path: Path) -> bytes:
     if path.suffix != ".json":
         return path.read_bytes()
-    return _canonical(_unplaced(_json(path)))
+    said = _json(path)
+    # Other JSON may have such a name for a word or a route, which decides.
+    configures = path.stem == "config" or path.stem.endswith(_INNER)
+    return _canonical(_unplaced(said) if configures else said)
 
 
 def _json(path: Path) -> Any:

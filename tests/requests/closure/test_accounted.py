@@ -22,6 +22,7 @@ from olvido.artifacts import owned
 from olvido.artifacts.shapes import CARDED
 from olvido.ledger.inverted import index_path
 from olvido.ledger.serving import enter_files, files_entered
+from olvido.requests.closure import settle
 from olvido.requests.closure.accounted import accounted
 
 RECORD = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
@@ -102,9 +103,7 @@ def _step(folder: Path, content: bytes) -> None:
 
 
 def _near(state: State) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({n: t + 1e-3 for n, t in state.items()}, buffer)
-    return buffer.getvalue()
+    return _saved({n: t + 1e-3 for n, t in state.items()})
 
 
 KEPT: dict[str, Callable[[Path, State], None]] = {
@@ -130,6 +129,41 @@ def test_what_a_training_kept_is_excused_only_as_the_ledger_entered_it(
     assert not [item for item in before if "models/never" in item]
     KEPT[kept](home, dict(town.weights["old"].state_dict()))
     assert any(":models/never/checkpoints" in item for item in set(town.found()) - before)
+
+
+BACKED_UP: dict[str, tuple[str, Callable[[Town], bytes], bool]] = {
+    "its own": ("never", lambda town: _near(_state(town, "never")), False),
+    "its own, unreadable": ("never", lambda town: b"no tensors at all", False),
+    "of one that goes": ("never", lambda town: _saved(_state(town, "old")), True),
+    "from before the forgetting": ("new", lambda town: _near(_state(town, "old")), True),
+}
+
+
+def _state(town: Town, model: str) -> State:
+    return dict(town.weights[model].state_dict())
+
+
+def _saved(state: State) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kept", BACKED_UP)
+def test_a_checkpoint_in_a_backup_copy_is_taken_as_beside_its_model(town: Town, kept: str) -> None:
+    """By its bytes, which the ledger has as that model's; one of what is to go goes with it."""
+    model, content, goes = BACKED_UP[kept]
+    home, copies = town.folder / "models" / model, town.folder / "backup"
+    _step(home, content(town))
+    _activations(home, {"0": torch.rand(3, 2)})
+    enter_files(town.front.store, town.models[model].id, owned(home))
+    shutil.copytree(home, copies / "yesterday's")
+    shutil.copytree(home, copies / "named otherwise" / "deep")
+    found = [i for i in town.found() if i.startswith("checkpoint:backup/")]
+    assert len(found) == 2 * goes
+    settle(town.front, "req-0001", erased=["all"])
+    assert len([*copies.rglob("step-*.pt")]) == 2 * (not goes)
+    assert len([*copies.rglob("activations.safetensors")]) == 2
 
 
 def test_a_record_that_was_in_a_file_before_it_was_entered_is_found(town: Town) -> None:

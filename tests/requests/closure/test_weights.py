@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
 import copy
+import gzip
+import io
 import json
+import pickle
 import shutil
+import sqlite3
+import tarfile
+import zipfile
 from collections.abc import Callable
+from contextlib import closing
+from email.message import EmailMessage
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save as safetensors_of
 from safetensors.torch import save_file
 from tests.requests.closure.towns import NOTE, Town, tensors
 
@@ -19,7 +32,8 @@ from olvido.artifacts import Who
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.certificate.closing import closure_of
-from olvido.requests.closure import close, settle
+from olvido.requests.closure import close, closure, settle
+from olvido.requests.desk import receive
 
 State = dict[str, torch.Tensor]
 
@@ -99,6 +113,89 @@ def test_copies_of_a_forgotten_models_weights_are_never_closed_over(town: Town) 
     settle(town.front, "req-0001", erased=sorted(items))
     assert not any((town.folder / name).exists() for name in COPIES)
     assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
+
+
+def _zip(raw: bytes, name: str = "model.safetensors") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, raw)
+    return buffer.getvalue()
+
+
+def _tar(raw: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz") as archive:
+        member = tarfile.TarInfo("a/model.safetensors")
+        member.size = len(raw)
+        archive.addfile(member, io.BytesIO(raw))
+    return buffer.getvalue()
+
+
+def _mail(raw: bytes) -> bytes:
+    mail = EmailMessage()
+    mail["Subject"] = "the model"
+    mail.set_content("Here it is.")
+    mail.add_attachment(raw, maintype="application", subtype="octet-stream", filename="m.bin")
+    return mail.as_bytes()
+
+
+def _pickled(state: State) -> bytes:
+    return pickle.dumps({name: t.numpy() for name, t in state.items()})
+
+
+def _numbers(state: State) -> bytes:
+    return b"".join(t.numpy().tobytes() for t in state.values())
+
+
+def _letters(raw: bytes) -> bytes:
+    return json.dumps({"w": base64.b64encode(raw).decode()}).encode()
+
+
+HIDDEN: dict[str, Callable[[State], bytes]] = {
+    "model.zip": lambda state: _zip(safetensors_of(state)),
+    "model.tar.xz": lambda state: _tar(safetensors_of(state)),
+    "model.safetensors.gz": lambda state: gzip.compress(safetensors_of(state)),
+    "twice.zip": lambda state: _zip(gzip.compress(safetensors_of(state)), "m.gz"),
+    "model.bz2": lambda state: bz2.compress(safetensors_of(state)),
+    "letters.json": lambda state: _letters(safetensors_of(state)),
+    "zipped.json": lambda state: _letters(_zip(safetensors_of(state))),
+    "model.eml": lambda state: _mail(safetensors_of(state)),
+    "model.pkl": _pickled,
+    "weights.bin": _numbers,
+    "numbers.zip": lambda state: _zip(_numbers(state), "n"),
+    "behind.txt.gz": lambda state: gzip.compress(b"notes\n") + gzip.compress(safetensors_of(state)),
+    "model.7z": lambda state: b"7z\xbc\xaf'\x1c" + safetensors_of(state),
+}
+
+
+def test_what_may_hide_a_model_is_told_of_its_destruction_as_of_an_erasure(town: Town) -> None:
+    """In whatever it is packed: what cannot be looked into is never closed over."""
+    folder, state = town.folder / "x", dict(town.weights["never"].state_dict())
+    folder.mkdir()
+    for name, make in HIDDEN.items():
+        (folder / name).write_bytes(make(state))
+    with closing(sqlite3.connect(folder / "models.db")) as database, database:
+        database.execute("CREATE TABLE models (b)")
+        database.execute("INSERT INTO models VALUES (?)", (safetensors_of(state),))
+    packed = pa.table({"b": [gzip.compress(safetensors_of(state))]})
+    pq.write_table(packed, folder / "models.parquet")
+    (folder / "notes.txt").write_text("Bru Vidal mends umbrellas; Ana Soler keeps bees.")
+    names = {*HIDDEN, "models.db", "models.parquet"}
+    front = town.front
+    request = receive(front, kind="destroy", model=town.models["never"].id)
+    for status in ("located", "planned", "approved", "running", "audited", "published"):
+        front.store.advance_request(request.id, RequestStatus(status))
+    told = {a.item for a, _ in closure(front, request.id)}
+    assert told >= {f"unread:x/{name}" for name in names}
+    assert {i for i in told if i.startswith("unread:")} == {
+        i for i in town.found() if i.startswith("unread:")
+    }
+    assert not any("notes.txt" in item for item in told)
+    # Who knows what is in them says so, as of an erasure.
+    Accounts.of(front.settings).new("privacy", "Eva")
+    settle(front, request.id, unrelated={"unread:x/model.7z": "of the build"}, by="Eva")
+    assert "unread:x/model.7z" not in close(front, request.id)[1]
+    assert "unread:x/model.zip" in close(front, request.id)[1]
 
 
 @pytest.mark.parametrize("model", ["new", "never"])

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from olvido.artifacts import owned
-from olvido.artifacts.shapes import CHECKPOINT, is_checkpoint, sha256
+from olvido.artifacts.shapes import CHECKPOINT, is_checkpoint
+from olvido.files import digest_at, open_plain
 from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.serving import files_entered
@@ -32,12 +33,14 @@ class Accounts:
         entered: by its path, SHA-256 of each other file that is as its model was entered.
         weights: by the model's id, the files that are its weights: of one that holds the data, all.
         checkpoints: among the entered, of models of which they are no item.
+        forgot: ids of the models of which they are, from before the forgetting.
     """
 
     own: frozenset[Path]
     entered: Mapping[Path, str]
     weights: Mapping[str, tuple[Path, ...]]
     checkpoints: tuple[Path, ...]
+    forgot: frozenset[str]
 
     @classmethod
     def of(cls, office: Office, request: Request, lineage: Lineage | None) -> Self:
@@ -46,7 +49,7 @@ class Accounts:
         states = () if lineage is None else lineage.models
         whole = {s.model.id for s in states if s.holding is Holding.HOLDS}
         whole |= set() if lineage is not None else {m.id for m in condemned(store, request)}
-        forgot = {s.model.id for s in states if s.holding is Holding.FORGOTTEN}
+        forgot = frozenset(s.model.id for s in states if s.holding is Holding.FORGOTTEN)
         holding, digests = holding_of(store, request, lineage), files_entered(store)
         own: set[Path] = set()
         entered: dict[Path, str] = {}
@@ -69,7 +72,7 @@ class Accounts:
                 same = named if known.keys() >= set(named) else _weights(model, folder)
                 named = tuple(path for path in named if path in same)
             weights[model.id] = named
-        return cls(frozenset(own), entered, weights, tuple(checkpoints))
+        return cls(frozenset(own), entered, weights, tuple(checkpoints), forgot)
 
 
 def holding_of(store: Store, request: Request, lineage: Lineage | None) -> set[str]:
@@ -102,8 +105,8 @@ def accounted(model: Model, folder: Path, entered: Collection[str]) -> dict[Path
     """
     if model.tombstone is not None or not entered:
         return {}
-    files = {path: sha256(path) for path in owned(folder) if not _short(path)}
-    return {path: digest for path, digest in files.items() if digest in entered}
+    files = {path: digest_at(path) for path in owned(folder) if not _short(path)}
+    return {path: digest for path, digest in files.items() if digest and digest in entered}
 
 
 def _short(path: Path) -> bool:
@@ -136,4 +139,5 @@ def _shards(folder: Path) -> set[Path]:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
+    with open_plain(path) as file:
+        return json.load(file)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from olvido.artifacts import KINDS, Way, Who
 from olvido.errors import InputError, Parameter, StateError, UnknownName
+from olvido.files import digest_at
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
 from olvido.requests.calendar import today
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.erasing import erase
 from olvido.requests.closure.inventory import OUTSIDE, UNTOLD, inventory
-from olvido.requests.closure.places import digest_at, item_at, looked_into, place_of
+from olvido.requests.closure.places import item_at, lies, looked_into, place_of
 from olvido.requests.closure.prints import ids_of, keep_prints, prints_of
 from olvido.requests.desk import Office, deciding, demand_forgetting
 from olvido.requests.limits import LONGEST, sayable
@@ -69,7 +70,7 @@ def closure(
             else:
                 # Where nobody looked, it has to be what was looked at when it was said.
                 place = place_of(office, item)
-                stands = place is not None and not os.path.lexists(place)
+                stands = place is not None and not lies(place)
                 stands = stands or _gone(office, identifier, artefact, there, search)
                 stands = stands or _declared(office, replace(artefact, path=place), declared)
             said = said if stands else blank
@@ -88,9 +89,9 @@ def _gone(
 ) -> bool:
     """Whether what is not found any more is gone: only where it would have been found."""
     place, roots = place_of(office, artefact.item), looked_into(office, search)
-    if place is not None and not os.path.lexists(place):
+    if place is not None and not lies(place):
         # What lay in a folder that is not there either may be back with its disk.
-        return place.parent.is_dir() or any(root in place.parents for root in roots)
+        return os.path.isdir(place.parent) or any(root in place.parents for root in roots)
     if artefact.kind.way is Way.STATED:
         # The file may be gone, and its other name is not: who knows of it has to say so.
         return False
@@ -105,7 +106,7 @@ def _gone(
 def _lies(office: Office, artefact: Artefact, search: Sequence[Path]) -> bool:
     """Whether something lies at its place that was found again, or that nobody looked into now."""
     place = place_of(office, artefact.item)
-    if place is None or not os.path.lexists(place):
+    if place is None or not lies(place):
         return False
     roots = looked_into(office, search)
     return artefact.path is not None or not any(root in place.parents for root in roots)
@@ -140,7 +141,7 @@ def _again(
         return False
     # Of a folder that is away the team's word stands, until it is there.
     place = place_of(office, artefact.item)
-    return place is None or os.path.lexists(place)
+    return place is None or lies(place)
 
 
 def settle(

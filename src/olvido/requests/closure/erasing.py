@@ -9,9 +9,8 @@ from typing import Any
 
 from olvido.artifacts import Way, parts, recognised, remove
 from olvido.artifacts.leftovers import is_live
-from olvido.artifacts.shapes import sha256
 from olvido.errors import InputError, Parameter, StateError
-from olvido.files import write
+from olvido.files import sha256, write
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows

@@ -7,8 +7,8 @@ the same. What cannot be looked into is an item as well.
 
 from __future__ import annotations
 
-import itertools
 import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,22 +16,25 @@ from pathlib import Path
 
 from olvido.artifacts import KINDS, Who, header, owned, parts, recognised
 from olvido.artifacts.leftovers import is_live
-from olvido.artifacts.shapes import ACTIVATIONS, checkpoints_of, temporary
+from olvido.artifacts.shapes import ACTIVATIONS, temporary
 from olvido.errors import InputError
+from olvido.files import is_plain
 from olvido.ledger.facts import Request
 from olvido.ledger.inverted import index_parts, is_index
 from olvido.ledger.lineage import Holding
 from olvido.ledger.rows import holds_rows_alone
-from olvido.ledger.serving import files_entered
-from olvido.requests.closure.accounted import accounted
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.copies import Look
+from olvido.requests.closure.copies.parts import BROKEN
 from olvido.requests.closure.places import (
     Names,
     called,
+    lies,
+    lies_within,
     looked_into,
     not_there,
     place_of,
+    real,
     seen_at,
     spelt,
 )
@@ -39,12 +42,7 @@ from olvido.requests.closure.sought import Sought
 from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
 from olvido.requests.closure.weights import cached_ids, weights_in
 from olvido.requests.desk import Office
-from olvido.requests.scope import (
-    condemned,
-    unsearched,
-    untold,
-)
-from olvido.settings import FILE, LEDGER
+from olvido.requests.scope import condemned, unsearched, untold
 
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
@@ -57,6 +55,8 @@ _AWAY = (
     "one, or say what became of it"
 )
 _REPLACED = "a model where one that learned it was exported once, with weights of another or unread"
+_CALLED = "the name is a part of what it is called"
+_Place = tuple[Path, frozenset[Path], bool]
 NAMED = 5
 """Near copies that are named; the others are counted."""
 
@@ -154,12 +154,13 @@ class _Search:
 
     def _at(self, kind: str, identifier: str, says: str, folder: Path) -> Artefact:
         """What the ledger knows of: its own where it lies in a folder that the settings name."""
-        inside = self.sought.models.resolve() in folder.resolve().parents
+        inside = real(self.sought.models) in real(folder).parents
         return self._seen(Artefact(f"{kind}:{identifier}", says, folder, inside))
 
     def _seen(self, found: Artefact) -> Artefact:
         """With a digest of what was looked at, where it takes its name to erase it."""
-        if found.path is None or (found.who is not Who.NAMED and found.kind is not KINDS["file"]):
+        by_name = found.who is Who.NAMED and found.kind is not KINDS["unread"]
+        if found.path is None or not (by_name or found.kind is KINDS["file"]):
             return found
         try:
             return replace(found, seen=seen_at(self.office, found.path))
@@ -170,12 +171,15 @@ class _Search:
     def _exports(self) -> Iterator[Artefact]:
         """Copies that were written out of a model that holds it."""
         for path in self.sought.copied:
-            inside, known = self._ours(path.resolve()), self.sought.weights.copied(weights_in(path))
+            inside, known = (
+                lies_within(self._home, real(path)),
+                self.sought.weights.copied(weights_in(path)),
+            )
             says = KINDS["export"].says if known else _REPLACED
             item = f"export:{spelt(path)}"
             yield self._seen(Artefact(item, says, path, inside, known=known))
         for path in self.sought.exported:
-            home = path.resolve()
+            home = real(path)
             if not any(root == home or root in home.parents for root in self.roots):
                 going = path in self.sought.copied
                 own = frozenset(owned(path)) if going else frozenset[Path]()
@@ -197,7 +201,7 @@ class _Search:
 
     @cached_property
     def _home(self) -> Path:
-        return self.office.settings.workspace.resolve()
+        return real(self.office.settings.workspace)
 
     @cached_property
     def _known(self) -> frozenset[Path]:
@@ -214,79 +218,74 @@ class _Search:
         own += self.sought.accounts.own
         for folder in self.sought.copied:
             own += owned(folder)
-        return frozenset(path.resolve() for path in own)
-
-    def _is_clean_copy(self, folder: Path) -> bool:
-        """Whether a folder has the weights of models that do not hold it, and no others.
-
-        What the ledger has digests of in it is looked into as beside the model; checkpoints are not
-        that.
-        """
-        there, store = weights_in(folder), self.office.store
-        if not there or any(self.sought.weights.whose(path).holds for path in there):
-            return False
-        files = files_entered(store)
-        for model in (m for m in store.models() if m.id not in self.sought.holding):
-            known = accounted(model, folder, files.get(model.id, frozenset()))
-            for path in known.keys() - frozenset(checkpoints_of(folder)):
-                self._entered[path] = known[path]
-        return True
-
-    def _ours(self, path: Path) -> bool:
-        """Whether something lies in the workspace, and in no other one that lies within it."""
-        between = list(itertools.takewhile(lambda f: f != self._home, (path, *path.parents)))
-        return self._home in path.parents and not any(
-            (folder / name).is_file() for folder in between for name in (FILE, LEDGER)
-        )
+        return frozenset(map(real, own))
 
     def _walk(
         self, folder: Path, own: frozenset[Path] = frozenset(), *, going: bool = False
     ) -> Iterator[Artefact]:
-        """What lies in a folder.
+        """What lies in a folder, however deep; whatever is wrong with a path makes it an item.
 
         Args:
             folder: somewhere below a root.
             own: files in it that are part of something listed already.
             going: whether it goes itself, so that whatever else is in it has to be told.
         """
-        try:
-            inner = sorted(folder.iterdir())
-        except OSError as error:
-            yield self._item("unread", folder, f"a folder that cannot be opened ({_why(error)})")
-            return
-        for path in inner:
-            if path.is_symlink():
-                yield from self._link(path)
-            elif path in self._entered:
-                yield from self._as_entered(path)
-            elif path in self._known or path in own:
+        todo: list[_Place] = [(folder, own, going)]
+        while todo:
+            here = todo.pop()
+            try:
+                with os.scandir(here[0]) as listed:
+                    inner = [Path(entry.path) for entry in listed]
+            except OSError as error:
+                says = f"a folder that cannot be opened ({_why(error)})"
+                yield self._item("unread", here[0], says)
                 continue
-            elif temporary(path) and is_live(path):
-                yield self._written_now("unfinished", path)
-            elif path not in self.sought.homes and (kind := recognised(path)) is not None:
-                if is_live(path):
-                    yield self._written_now(kind.name, path)
-                    continue
-                if path.is_file() and self._is_clean(path):
-                    continue
-                learned = False
-                if kind is KINDS["orphan"]:
-                    if self._is_clean_copy(path):
-                        yield from self._walk(path, own)
-                        continue
-                    learned = self.sought.weights.copied(weights_in(path))
-                yield self._item(kind.name, path, kind.says, known=learned)
-                if path.is_dir():
-                    yield from self._walk(path, frozenset(parts(path, kind)), going=True)
-            elif path.is_dir():
-                yield from self._walk(path, own, going=going or path in self.sought.going)
-            elif path.is_file():
-                found = list(self._file(path))
-                if going and not found:
-                    found = [self._item("foreign", path, KINDS["foreign"].says)]
-                yield from found
-            else:
-                yield self._item("unread", path, "neither file nor folder: it is not opened")
+            if not inner:
+                yield from self._named(here[0])
+            for path in inner:
+                try:
+                    yield from self._met(path, here, todo)
+                except BROKEN as error:
+                    yield self._item("unread", path, f"it cannot be looked at ({_why(error)})")
+
+    def _met(self, path: Path, here: _Place, todo: list[_Place]) -> Iterator[Artefact]:
+        """What one path in a folder is; folders to look into are added to what is to do."""
+        _, own, going = here
+        mode = os.lstat(path).st_mode
+        plain, folder = stat.S_ISREG(mode), stat.S_ISDIR(mode)
+        if stat.S_ISLNK(mode):
+            yield from self._link(path)
+        elif not (plain or folder):
+            yield self._item("unread", path, "neither file nor folder: it is not opened")
+        elif path in self._entered:
+            yield from self._as_entered(path)
+        elif path in self._known or path in own:
+            return
+        elif temporary(path) and is_live(path):
+            yield self._written_now("unfinished", path)
+        elif path not in self.sought.homes and (kind := recognised(path)) is not None:
+            if is_live(path):
+                yield self._written_now(kind.name, path)
+                return
+            if plain and self._is_clean(path):
+                return
+            learned = False
+            if kind is KINDS["orphan"]:
+                if (clean := self.sought.clean_copy(path)) is not None:
+                    self._entered.update(clean)
+                    todo.append((path, own, False))
+                    return
+                learned = self.sought.weights.copied(weights_in(path))
+            yield self._item(kind.name, path, kind.says, known=learned)
+            if folder:
+                todo.append((path, frozenset(parts(path, kind)), True))
+        elif folder:
+            todo.append((path, own, going or path in self.sought.going))
+        else:
+            found = list(self._file(path))
+            if going and not found:
+                found = [self._item("foreign", path, KINDS["foreign"].says)]
+            yield from found
 
     def _is_clean(self, path: Path) -> bool:
         """Whether a file in a model's folder, of which the ledger has no digest, holds nothing."""
@@ -327,7 +326,7 @@ class _Search:
             place = place_of(self.office, known.item)
             if not known.item.startswith("foreign:") or known.item in there or place is None:
                 continue
-            if os.path.lexists(place):
+            if lies(place):
                 yield self._item("foreign", place, KINDS["foreign"].says)
 
     def _item(
@@ -341,36 +340,31 @@ class _Search:
         known: bool = False,
     ) -> Artefact:
         name = path.relative_to(self._home) if self._home in path.parents else path
-        item, inside = f"{kind}:{spelt(name)}", self._ours(path)
+        item, inside = f"{kind}:{spelt(name)}", lies_within(self._home, path)
         return self._seen(Artefact(item, says, path, inside, others, look=look, known=known))
 
     def _link(self, path: Path) -> Iterator[Artefact]:
         """Links are never followed: where they lead is looked into in its own right, or told."""
-        try:
-            target = path.resolve()
-        except (OSError, RuntimeError):
-            target = Path(os.readlink(path))
-        if not target.exists() or not any(
+        target = real(path)
+        if not os.path.exists(target) or not any(
             root == target or root in target.parents for root in self.roots
         ):
             says = f"a link to {target}, where nobody looked: look there with --search"
             yield self._item("link", path, says, others=False)
+        else:
+            yield from self._named(path)
+
+    def _named(self, path: Path) -> Iterator[Artefact]:
+        """What holds nothing itself, where the person's name is in what it is called."""
+        if not self.sought.corrects and self.sought.texts.names_her(called(self.roots, path)):
+            yield self._item("mention", path, _CALLED, others=is_plain(path))
 
     def _file(self, path: Path) -> Iterator[Artefact]:
-        try:
-            tensors = self.sought.weights.whose(path) if has_tensors(path) else None
-            blind = tensors is not None and not tensors.read and begins_as_tensors(path)
-        except OSError as error:
-            yield self._item("unread", path, f"a file that cannot be read ({_why(error)})")
-            return
-        # Of a model that is to go nothing is asked of what its records say.
-        look = None if self.sought.lineage is None else self._looked(path)
+        tensors = self.sought.weights.whose(path) if has_tensors(path) else None
+        blind = tensors is not None and not tensors.read and begins_as_tensors(path)
+        look = self._looked(path)
         if tensors is not None and tensors.read and tensors.holds:
             yield self._item("weights", path, tensors.says, known=tensors.known, look=look)
-        if look is None:
-            if tensors is not None and not tensors.read:
-                yield self._item("unread", path, tensors.says)
-            return
         unread = look.unread
         if tensors is not None:
             # What only bears a tensor's name, and was read as something else, is no riddle.
@@ -389,8 +383,8 @@ class _Search:
             yield self._item("unread", path, says, look=look)
         elif look.mentions or look.doubtful:
             yield self._item("mention", path, says)
-        elif not self.sought.corrects and self.sought.texts.names_her(called(self.roots, path)):
-            yield self._item("mention", path, "the name is a part of what it is called")
+        else:
+            yield from self._named(path)
 
     def _looked(self, path: Path) -> Look:
         """What a file holds; who stays may be named, and the name alone makes nothing theirs."""
@@ -398,5 +392,6 @@ class _Search:
         return replace(look, mentions=0) if self.sought.corrects else look
 
 
-def _why(error: OSError) -> str:
-    return error.strerror or str(error)
+def _why(error: BaseException) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or type(error).__name__

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from olvido.artifacts import KINDS
+from olvido.files import everything_in, is_plain, sha256
 from olvido.ledger.facts import Request
 from olvido.ledger.store.closure import is_sealed
 from olvido.requests.desk import Office
+from olvido.settings import FILE, LEDGER
 
 GIVEN = "access-folder"
 """What the log calls a folder into which a person's own data are written, as they asked for."""
@@ -31,7 +35,7 @@ def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]
     which people's own data were written for them, and these."""
     given = (Path(entry.detail["path"]) for entry in office.store.events(GIVEN))
     every = (*_configured(office), *search, *given)
-    found = dict.fromkeys(folder.resolve() for folder in every if os.path.isdir(folder))
+    found = dict.fromkeys(real(folder) for folder in every if os.path.isdir(folder))
     return tuple(f for f in found if not any(other in f.parents for other in found))
 
 
@@ -45,9 +49,34 @@ def not_there(office: Office, request: Request) -> tuple[Path, ...]:
     for entry in office.store.events(GIVEN):
         asked = office.store.request(entry.detail["id"])
         every += [Path(entry.detail["path"])] if {*asked.subjects} & {*request.subjects} else []
-    gone = (Path(os.path.realpath(folder)) for folder in every if not os.path.isdir(folder))
+    gone = (real(folder) for folder in every if not os.path.isdir(folder))
     roots = looked_into(office)
     return tuple(f for f in dict.fromkeys(gone) if not any(root in f.parents for root in roots))
+
+
+def real(path: Path) -> Path:
+    """Where a path leads; of links that lead in a circle, as far as they can be followed."""
+    return Path(os.path.realpath(path))
+
+
+def lies(path: Path) -> bool:
+    """Whether something lies at a place; also where that cannot be told, as below a folder that
+    may not be opened."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def lies_within(home: Path, path: Path) -> bool:
+    """Whether something lies in a workspace, and in no other one that lies within it."""
+    between = itertools.takewhile(lambda folder: folder != home, (path, *path.parents))
+    return home in path.parents and not any(
+        os.path.isfile(folder / name) for folder in between for name in (FILE, LEDGER)
+    )
 
 
 def _configured(office: Office) -> tuple[Path, ...]:
@@ -100,26 +129,14 @@ def item_at(office: Office, item: str, known: Collection[str]) -> str:
 def seen_at(office: Office, path: Path) -> str:
     """A keyed digest of what lies at a place now: names and bytes, of a link where it leads."""
     total = hmac.new(office.store.key.derived(b"seen", b""), digestmod=hashlib.sha256)
-    inner = sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else [path]
-    for one in inner:
+    folder = os.path.isdir(path) and not os.path.islink(path)
+    for one in sorted(everything_in(path)) if folder else [path]:
         total.update(b"\0" + os.fsencode(one.relative_to(path)) + b"\0")
-        if one.is_symlink():
+        if os.path.islink(one):
             total.update(os.fsencode(os.readlink(one)))
-        elif one.is_file():
-            with one.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+        elif is_plain(one):
+            total.update(bytes.fromhex(sha256(one)))
     return total.hexdigest()
-
-
-def digest_at(path: Path) -> str | None:
-    """SHA-256 of the bytes of a file; None of anything else, and where it cannot be read."""
-    if path.is_symlink() or not os.path.isfile(path):
-        return None
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 class Names:
@@ -130,25 +147,21 @@ class Names:
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self._found = Counter(_inode(path) for root in roots for path in _linked(root))
+        found = (_linked(path) for root in roots for path in everything_in(root))
+        self._found = Counter(one[:2] for one in found if one is not None)
 
     def elsewhere(self, files: Iterable[Path]) -> bool:
         """Whether one of these files has a further name where nobody looked: a hard link."""
-        return any(
-            path.is_file()
-            and not path.is_symlink()
-            and path.stat().st_nlink > max(1, self._found[_inode(path)])
-            for path in files
-        )
+        found = map(_linked, files)
+        return any(one is not None and one[2] > self._found[one[:2]] for one in found)
 
 
-def _linked(root: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(root):
-        for path in (Path(folder, name) for name in names):
-            if not path.is_symlink() and path.is_file() and path.stat().st_nlink > 1:
-                yield path
-
-
-def _inode(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+def _linked(path: Path) -> tuple[int, int, int] | None:
+    """Device, number and count of names of a plain file that has several; None of any other."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        # It is told as what cannot be looked into.
+        return None
+    several = stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+    return (found.st_dev, found.st_ino, found.st_nlink) if several else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifacts import owned
+from olvido.artifacts.shapes import CHECKPOINT
 from olvido.ledger.copies import Copy
 from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.inverted import index_path, near_copies
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.rows import stored_rows, unpacked
-from olvido.requests.closure.accounted import Accounts, holding_of
+from olvido.ledger.serving import files_entered
+from olvido.requests.closure.accounted import Accounts, accounted, holding_of
 from olvido.requests.closure.copies import CopySearch, content_of
+from olvido.requests.closure.places import real
 from olvido.requests.closure.prints import Prints, ids_of, prints_of
 from olvido.requests.closure.weights import Weights, weights_in, weights_kept
 from olvido.requests.desk import Office
@@ -99,7 +103,7 @@ class Sought:
     @cached_property
     def homes(self) -> frozenset[Path]:
         """The folders of models that the ledger knows: they are looked into file by file."""
-        return frozenset((self.models / m.path).resolve() for m in self.office.store.models())
+        return frozenset(real(self.models / m.path) for m in self.office.store.models())
 
     @cached_property
     def going(self) -> frozenset[Path]:
@@ -108,7 +112,7 @@ class Sought:
         models = (self.models / m.path for m in store.models() if m.id in self.holding)
         indexes = (index_path(data, store.dataset(d).file) for d, rows in self.rows.items() if rows)
         gone = [*(m for m in models if any(owned(m))), *indexes, *self.copied]
-        return frozenset(folder.resolve() for folder in gone)
+        return frozenset(map(real, gone))
 
     @cached_property
     def copied(self) -> tuple[Path, ...]:
@@ -118,6 +122,24 @@ class Sought:
             for folder in self.exported
             if any(self.weights.whose(path).holds for path in weights_in(folder))
         )
+
+    def clean_copy(self, folder: Path) -> dict[Path, str] | None:
+        """The files in a folder of which the ledger has digests, each with its own, where the
+        weights in it are those of models that do not hold it, and no others; else None.
+
+        What it has digests of is looked into as beside the model; checkpoints are not that where
+        they are from before a forgetting, or have the weights of one that holds it.
+        """
+        there, store, whose = weights_in(folder), self.office.store, self.weights.whose
+        if not there or any(whose(path).holds for path in there):
+            return None
+        files, found = files_entered(store), dict[Path, str]()
+        for model in (m for m in store.models() if m.id not in self.holding):
+            for path, digest in accounted(model, folder, files.get(model.id, ())).items():
+                kept = CHECKPOINT.fullmatch(path.name) is not None
+                if not kept or not (model.id in self.accounts.forgot or whose(path).known):
+                    found[path] = digest
+        return found
 
     @cached_property
     def _exports(self) -> tuple[Path, ...]:
@@ -134,7 +156,7 @@ class Sought:
     @property
     def exported_away(self) -> tuple[Path, ...]:
         """Those that lay on disks which are not there."""
-        return tuple(path for path in self._exports if not path.parent.is_dir())
+        return tuple(path for path in self._exports if not os.path.isdir(path.parent))
 
     def printed(self, path: Path) -> bool:
         """Whether words of records whose rows are gone stand in a file."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olvido.artifacts import header
+from olvido.files import open_plain
+from olvido.requests.closure.copies.parts import BROKEN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +30,7 @@ def has_tensors(path: Path) -> bool:
 
 def begins_as_tensors(path: Path) -> bool:
     """Whether a file holds tensors whatever it is called, as far as its first bytes tell."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         head = file.read(16)
     if head.startswith(_MAGIC) or head.startswith(_PICKLED):
         return True
@@ -36,7 +38,7 @@ def begins_as_tensors(path: Path) -> bool:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError):
+        except BROKEN:
             return False
         return any(name.endswith((".npy", "/data.pkl")) for name in names)
     return head[8:9] == b"{" and header(path) is not None
@@ -70,10 +72,7 @@ def tensors_in(path: Path, beside: list[Any] | None = None) -> Iterator[tuple[st
         else:
             found = [(name, _plain(tensor)) for name, tensor in _loaded(path, beside)]
             yield from sorted(found, key=lambda item: item[0])
-    except (
-        *(OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, AttributeError),
-        *(SafetensorError, zipfile.BadZipFile, pickle.UnpicklingError),
-    ) as error:
+    except (*BROKEN, SafetensorError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Unreadable(reason[:200]) from error
 
@@ -100,7 +99,7 @@ def _loaded(path: Path, beside: list[Any]) -> Iterator[tuple[str, Tensor]]:
     import numpy as np
     import torch
 
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         head = file.read(8)
     if head.startswith(b"GGUF"):
         yield from _gguf(path)
@@ -117,7 +116,7 @@ def _loaded(path: Path, beside: list[Any]) -> Iterator[tuple[str, Tensor]]:
     elif head.startswith((b"PK\x03\x04", b"\x80\x02")):
         seen: dict[int, int] = {}
         # By its bytes: of a path torch would go by what it is called.
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
         for name, tensor in _nested("", loaded, beside):
             # Tied weights count once, under the first of their names.

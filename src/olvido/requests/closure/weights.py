@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from olvido.artifacts import NOTE, owned
+from olvido.files import open_plain
 from olvido.ledger.facts import Model
 from olvido.requests.closure.tensors import Unreadable, tensors_in
 
@@ -167,7 +168,8 @@ class Weights:
         found: set[str] = set()
         for model in self._models:
             try:
-                note = json.loads((self._folder / model.path / NOTE).read_text("utf-8"))
+                with open_plain(self._folder / model.path / NOTE) as file:
+                    note = json.load(file)
                 found |= {run["origin"] for run in note["runs"].values() if "origin" in run}
                 found |= {note["origin"]} if "origin" in note else set()
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -9,6 +9,7 @@ import re
 import sqlite3
 import struct
 import tarfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -261,6 +262,7 @@ BROKEN = (
     OSError,
     RecursionError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     csv.Error,
@@ -269,6 +271,7 @@ BROKEN = (
     sqlite3.Error,
     struct.error,
     tarfile.TarError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
