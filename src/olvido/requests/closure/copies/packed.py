@@ -14,6 +14,7 @@ from olvido.requests.closure.copies.escapes import ENCODED, JOINT, bytes_of, sai
 from olvido.requests.closure.copies.parts import Blob, Inner, Part, Unreadable, text_rows
 
 _SHORT = 64
+_TENSORS = 100_000_000
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _BEGUN = re.compile(
     r"(?<=[+/_-])(?:H4sI|UEs[DF]|Qlpo|/Td6|_Td6|KLUv|U1FM|UEFS|QVJS|k05V|N3q8|UmFy|JVBE|0M8R|R0dV)"
@@ -171,6 +172,6 @@ def _in_clear(raw: bytes) -> Iterator[str]:
 
 
 def _packs(raw: bytes) -> bool:
-    head = int.from_bytes(raw[:8], "little")
-    tensors = raw[8:9] == b"{" and 2 <= head <= len(raw) - 8
+    # Of tensors the head may be longer than what is given here.
+    tensors = raw[8:9] == b"{" and 2 <= int.from_bytes(raw[:8], "little") <= _TENSORS
     return raw.startswith(_STARTS) or tensors or raw[257:262] == b"ustar" or is_zlib(raw)
