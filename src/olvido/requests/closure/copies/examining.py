@@ -101,7 +101,9 @@ class Examiner:
         for view in views:
             for content in contents:
                 view.place(content)
-            mentions.append(sum(low <= row < high for row in view.named_rows()))
+            mentions.append(
+                sum(low <= row < high and not rows[row].again for row in view.named_rows())
+            )
             found |= view.found
             for row, ids in view.records:
                 if low <= row < high:
@@ -116,6 +118,8 @@ class Examiner:
             unit = rows[row].unit
             if unit in units:
                 made.found.add(unit)
+                if rows[row].again:
+                    continue
                 # Beside a record a row may hold a few single values; they go with it.
                 if left[row] or any(map(self.is_others, (*rows[row].under, *rows[row].keys))):
                     made.left.add(unit)

@@ -12,13 +12,9 @@ import tarfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
-
-from olvido.folding import words
-from olvido.requests.closure.copies.contents import GLUE
 
 _DELIMITERS = re.compile(r'\t|\||"\s*[,;]\s*"')
 _LONGEST_LINE = 500_000
@@ -33,12 +29,14 @@ class Row:
         cells: texts, in their order.
         keys: what names each cell; none where nothing does.
         under: names of what the row stands in: the keys above an object.
+        again: whether its cells stand in other rows as well, and are read together once more.
     """
 
     unit: int
     cells: tuple[str, ...]
     keys: tuple[str, ...] = ()
     under: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,140 +105,6 @@ def text_rows(text: str) -> Iterator[Row]:
             yield Row(number, (line[:cut],))
             line = line[cut:]
         yield Row(number, (line.rstrip("\r"),))
-
-
-def value_rows(value: Any, unit: int, deepest: int = 200) -> list[Row]:
-    """The rows of a value out of JSON: an object's own values make one, its lists of objects more.
-
-    Columns of equal length are read across. Lists of single values, and objects of nothing else,
-    belong to the object that they stand in.
-
-    >>> [row.cells for row in value_rows({"prompt": ["a", "b"], "completion": ["c", "d"]}, 1)]
-    [('a', 'c'), ('b', 'd')]
-
-    Raises:
-        Unreadable: deeper than `deepest` levels.
-    """
-    rows: list[Row] = []
-    todo: list[tuple[Any, int, tuple[str, ...]]] = [(value, 0, ())]
-    while todo:
-        here, depth, under = todo.pop()
-        if depth > deepest:
-            raise Unreadable(f"values lie within values, more than {deepest} deep")
-        if isinstance(here, Mapping):
-            across = _across(here)
-            if across is not None:
-                rows += [Row(unit, cells, keys, under) for keys, cells in across]
-                continue
-            if any(_tells(key) for key in here):
-                # What maps questions to answers has its texts in the keys.
-                for key, item in here.items():
-                    if _single(item):
-                        rows.append(Row(unit, (str(key), _text(item)), under=under))
-                    else:
-                        rows.append(Row(unit, (str(key),), under=under))
-                        todo.append((item, depth + 1, (*under, str(key))))
-                continue
-            keys, cells, above, deeper = _own(here)
-            if cells or not deeper:
-                names = above if cells else map(str, here)
-                rows.append(Row(unit, tuple(cells), tuple(keys), (*under, *names)))
-            todo += [(item, depth + 1, (*under, key)) for key, item in reversed(deeper)]
-        elif isinstance(here, list | tuple):
-            if all(_single(item) for item in here):
-                if here:
-                    texts = tuple(_text(item) for item in here if item is not None)
-                    rows.append(Row(unit, texts, under=under))
-            else:
-                todo += [(item, depth + 1, under) for item in reversed(here)]
-        elif here is not None:
-            rows.append(Row(unit, (_text(here),), under=under))
-    return rows
-
-
-def _own(
-    value: Mapping[str, Any],
-) -> tuple[list[str], list[str], list[str], list[tuple[str, Any]]]:
-    """Keys and texts of an object's own values, keys of the objects that they stand in, and what
-    lies deeper, with its key."""
-    keys: list[str] = []
-    cells: list[str] = []
-    above: list[str] = []
-    deeper: list[tuple[str, Any]] = []
-    apart = _are_rows(value)
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            if apart:
-                deeper.append((str(key), item))
-                continue
-            above.append(str(key))
-        inner = item.items() if isinstance(item, Mapping) else ((key, item),)
-        flat = [
-            (str(name), single)
-            for name, found in inner
-            for single in (found if isinstance(found, list | tuple) else (found,))
-        ]
-        if all(_single(single) for _, single in flat):
-            # What has no value has a name all the same.
-            for name, single in flat or [(str(key), None)]:
-                keys.append(name)
-                cells.append("" if single is None else _text(single))
-        else:
-            deeper.append((str(key), item))
-    return keys, cells, above, deeper
-
-
-def _are_rows(value: Mapping[str, Any]) -> bool:
-    """Whether the objects in an object are rows of one table, each under what tells it."""
-    inner = [(key, item) for key, item in value.items() if isinstance(item, Mapping)]
-    return (
-        len(inner) > 1
-        and any(not inner[0][1].keys().isdisjoint(item) for _, item in inner[1:])
-        and not all(word in GLUE for key, _ in inner for word in words(str(key)))
-    )
-
-
-def _across(value: Mapping[str, Any]) -> list[tuple[tuple[str, ...], tuple[str, ...]]] | None:
-    """The rows of an object of columns; None where it is none."""
-    columns: list[Sequence[Any]] = []
-    names: list[str] = []
-    for name, column in value.items():
-        if isinstance(column, Mapping):
-            if columns and len(column) != len(columns[0]):
-                return None
-            if list(column) != [str(i) for i in range(len(column))]:
-                return None
-            column = list(column.values())
-        if not isinstance(column, list | tuple) or not column:
-            return None
-        if not all(_single(item) for item in column):
-            return None
-        names.append(str(name))
-        columns.append(column)
-    if len(columns) < 2 or len({len(column) for column in columns}) != 1:
-        return None
-    rows = []
-    for items in zip(*columns, strict=True):
-        kept = [
-            (name, _text(item)) for name, item in zip(names, items, strict=True) if item is not None
-        ]
-        rows.append((tuple(name for name, _ in kept), tuple(text for _, text in kept)))
-    return rows
-
-
-def _single(value: Any) -> bool:
-    return not isinstance(value, Mapping | list | tuple)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return str(value)
-
-
-def _tells(key: Any) -> bool:
-    text = str(key)
-    return text.endswith("?") or text.count(" ") >= 2
 
 
 LARGEST = 1 << 30

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from olvido.errors import InputError
 from olvido.requests.closure.copies.decoding import Decoded, decoded
@@ -144,20 +145,54 @@ def _parquet(raw: bytes, cuts: _Cuts) -> bytes:
             for i in range(group.num_columns):
                 packed[group.column(i).path_in_schema] = group.column(i).compression
         settings = {n: "NONE" if c == "UNCOMPRESSED" else c for n, c in packed.items()}
-        schema = file.schema_arrow
+        schema, labels = _labelled(file.schema_arrow, about.num_rows, len(units))
         with pq.ParquetWriter(made, schema, compression=settings or "snappy") as writer:
             before = 0
             for i in range(about.num_row_groups):
                 table = file.read_row_group(i)
                 kept = [n for n in range(table.num_rows) if before + n + 1 not in units]
+                if labels is not None:
+                    own = labels[before : before + table.num_rows]
+                    table = table.append_column(schema.field(schema.names[-1]), pa.array(own))
                 before += table.num_rows
                 if kept:
                     writer.write_table(table.take(kept).cast(schema), row_group_size=len(kept))
     return made.getvalue()
 
 
+def _labelled(schema: Any, rows: int, fewer: int) -> tuple[Any, range | None]:
+    """The schema of what is left, and labels of the rows that become a column.
+
+    pandas keeps labels that are evenly spaced as a range, which rows that leave would shift. Labels
+    that only count the rows from 0 are no labels, and go on counting.
+    """
+    import pyarrow as pa
+
+    said = dict(schema.metadata or {})
+    about = json.loads(said.get(b"pandas", b"{}"))
+    index = about.get("index_columns", [])
+    if len(index) != 1 or not isinstance(index[0], dict) or index[0].get("kind") != "range":
+        return schema, None
+    name, (start, stop, step) = index[0]["name"], (index[0][k] for k in ("start", "stop", "step"))
+    labels = None
+    if name is None and (start, stop, step) == (0, rows, 1):
+        index[0]["stop"] = rows - fewer
+    elif len(labels := range(start, stop, step)) == rows:
+        called = "__index_level_0__" if name is None else str(name)
+        if called in schema.names:
+            raise InputError(f"two columns would be called {called}: take the rows out by hand")
+        of = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+        about["index_columns"] = [called]
+        about["columns"] = [*about["columns"], {"name": name, "field_name": called, **of}]
+        schema = schema.append(pa.field(called, pa.int64()))
+    else:
+        return schema, None
+    said[b"pandas"] = json.dumps(about).encode()
+    return schema.with_metadata(said), labels
+
+
 def _sqlite(raw: bytes, cuts: _Cuts) -> bytes:
-    with closing(sqlite3.connect(":memory:")) as database:
+    with closing(sqlite3.connect("file::memory:", uri=True)) as database:
         logged = raw[18:20] == b"\x02\x02"
         image = bytearray(raw)
         if logged:
@@ -181,11 +216,36 @@ def _sqlite(raw: bytes, cuts: _Cuts) -> bytes:
             if done.rowcount != len(rows):
                 raise InputError("the database has rows that cannot be told apart: look again")
         database.commit()
-        database.execute("VACUUM")
-        made = bytearray(database.serialize())
+        made = bytearray(_vacuumed(database))
         if logged:
             made[18:20] = b"\x02\x02"
         return bytes(made)
+
+
+def _vacuumed(database: sqlite3.Connection) -> bytes:
+    """The database without what was deleted.
+
+    VACUUM alone may number rows anew to which others refer; into another database it does not,
+    which is made sure of. See sqlite.org/lang_vacuum.html.
+    """
+    where = f"file:{secrets.token_hex(8)}?mode=memory&cache=shared"
+    with closing(sqlite3.connect(where, uri=True)) as made:
+        database.execute("VACUUM INTO ?", (where,))
+        for (name,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE '%VIRTUAL%TABLE%'"
+        ).fetchall():
+            quoted = '"' + name.replace('"', '""') + '"'
+            try:
+                was = database.execute(f"SELECT rowid FROM {quoted} ORDER BY 1").fetchall()
+            except sqlite3.OperationalError:
+                # Without numbers of its rows.
+                continue
+            if made.execute(f"SELECT rowid FROM {quoted} ORDER BY 1").fetchall() != was:
+                raise InputError(
+                    "the database would number its rows anew: delete them with the program that "
+                    "keeps it"
+                )
+        return made.serialize()
 
 
 def _exact(raw: bytes) -> Decoded:

@@ -247,12 +247,15 @@ class _Found:
             self.rows = tally
 
     def look(self, path: Path, digest: str) -> Look:
-        records = sorted({i for part in self.parts for i in part.records})
-        doubtful = sorted({i for part in self.parts for i in part.doubtful} - set(records))
         rows = [part for part in self.parts if not part.part.aside]
         aside = [part for part in self.parts if part.part.aside]
-        # What stands aside may be a row that was read already: it counts where no row says it.
-        known = {i for part in rows for i in part.records}
+        # What stands aside may be a row that was read already, be it as another's.
+        known = {i for part in rows for i in part.records | part.doubtful}
+        records = sorted(
+            {i for part in rows for i in part.records}
+            | ({i for part in aside for i in part.records} - known)
+        )
+        doubtful = sorted({i for part in self.parts for i in part.doubtful} - set(records))
         fresh = [part for part in aside if part.records - known]
         mentions = max(sum(p.mentions for p in rows), *(p.mentions for p in aside), 0)
         holding = [part for part in (*rows, *fresh) if part.found]

@@ -22,8 +22,8 @@ from olvido.requests.closure.copies.parts import (
     Row,
     Unreadable,
     text_rows,
-    value_rows,
 )
+from olvido.requests.closure.copies.values import value_rows
 
 SQLITE = b"SQLite format 3\x00"
 _BATCH = 10_000

@@ -24,8 +24,8 @@ from olvido.requests.closure.copies.parts import (
     Row,
     Unreadable,
     text_rows,
-    value_rows,
 )
+from olvido.requests.closure.copies.values import Cells, own_values, value_rows
 
 _TABLES = {".csv": ",;\t|", ".tsv": "\t,;|", ".tab": "\t,;|", ".psv": "|,;\t"}
 _PROSE = frozenset(
@@ -37,6 +37,7 @@ _HEADERS = re.compile(
     r"(?:[ \t][^\n]*\n)*){2}"
 )
 _MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
+_ENDS = re.compile(r"(?<=[\]}])")
 _SOFT = re.compile(r"=\r?\n")
 _WHOLE = 256 * 1024 * 1024
 _HEAD = 40
@@ -78,10 +79,12 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
         parts = _json(blob, text, exact)
         if parts is not None:
             yield from parts
+            yield _plainly(name, text)
             return
     if blob.suffix in _TABLES or (blob.suffix not in _PROSE and _delimiter(text, ",;\t|", 3)):
         delimiter = _delimiter(text, _TABLES.get(blob.suffix, ",;\t|"), 1) or ","
         yield from _table(name, text, delimiter, exact)
+        yield _plainly(name, text)
         return
     if _HEADERS.match(start) or blob.suffix in (".eml", ".mbox"):
         yield from mail_parts(blob, inner)
@@ -95,6 +98,14 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
     if _SOFT.search(text):
         plain = unquoted_printable(text)
         yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
+
+
+def _plainly(name: str, text: str) -> Part:
+    """A text line by line, whatever else it was read as: its commas may be those of sentences.
+
+    Where an object or a list ends, what follows is another's.
+    """
+    return Part(name, "line", text_rows(_ENDS.sub("\n", text)), flowing=True, aside=True)
 
 
 # Tables
@@ -205,17 +216,24 @@ def _whole_json(name: str, value: object, exact: bool) -> Iterator[Part]:
     exact = exact and not any(isinstance(item, _Twice) for item in value.values())
     form = form if exact else None
     rest = {}
+    keys, cells, *_ = own_values(value)
     for key, item in value.items():
         if isinstance(item, list) and any(isinstance(element, dict | list) for element in item):
             below = f"{name}/{key}" if name else key
-            yield _elements(below, item, f"json {key}" if exact else None)
+            yield _elements(
+                below, item, f"json {key}" if exact else None, (tuple(keys), tuple(cells))
+            )
         else:
             rest[key] = item
     if rest:
         yield Part(name, "object", iter(value_rows(rest, 1)))
 
 
-def _elements(name: str, items: Sequence[object], form: str | None) -> Part:
+def _elements(
+    name: str, items: Sequence[object], form: str | None, above: Cells = ((), ())
+) -> Part:
     flat = all(not isinstance(item, dict | list) for item in items)
-    rows = (row for number, item in enumerate(items, 1) for row in value_rows(item, number))
+    rows = (
+        row for number, item in enumerate(items, 1) for row in value_rows(item, number, above=above)
+    )
     return Part(name, "element", rows, flowing=flat, form=form)
