@@ -46,9 +46,15 @@ def read_document(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"there is no file {path}: give the path of one that Olvido wrote"
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path} cannot be read as JSON ({reason})") from error
+        raise InputError(
+            f"{path} cannot be read as JSON ({reason}): give a file as Olvido wrote it"
+        ) from error
     if not isinstance(document, dict):
-        raise InputError(f"{path} holds no document: expected a JSON object")
+        raise InputError(f"{path} holds no JSON object: give a file as Olvido wrote it")
     return document

@@ -114,7 +114,9 @@ def test_an_answered_request_serves_a_model_that_never_learned_it(
 
 @pytest.mark.usefixtures("said")
 def test_a_finished_request_is_not_run_again(refused: Refused, olvido: Olvido) -> None:
-    refused(["request", "run", "req-0001"], "req-0001 has ended", "make a new one")
+    refused(
+        ["request", "run", "req-0001"], "req-0001 is published", "olvido request close req-0001"
+    )
     assert [request["status"] for request in _listed(olvido)] == ["published"]
 
 
@@ -199,7 +201,7 @@ def test_an_unknown_person_is_not_repeated(olvido: Olvido, refused: Refused, pla
         (["plan", "req-0002"], ["did you mean 'req-0001'?"]),
         (["run", "req-0002"], ["did you mean 'req-0001'?"]),
         (["report", "req-0002"], ["did you mean 'req-0001'?"]),
-        (["report", "req-0001"], ["has no report yet", "olvido request run req-0001"]),
+        (["report", "req-0001"], ["no report yet", "olvido request plan req-0001"]),
         (["plan", "req-0001", "--holdout", "holdot"], ["did you mean 'holdout'?"]),
         (["run", "req-0001", "--neighbours", "n"], ["unknown dataset 'n'"]),
         (["run", "req-0001", "--model", "servign"], ["did you mean 'serving'?"]),

@@ -20,6 +20,7 @@ from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.desk import Front, receive
+from olvido.requests.guidance import left_before_run, next_step
 from olvido.requests.scope import condemned, lineage_of
 from olvido.settings import Settings
 
@@ -337,3 +338,101 @@ def test_identity_that_is_waited_for_keeps_the_british_clock_from_starting(front
     left = days_left(going, front.settings)
     assert left is not None
     assert left >= 28
+
+
+_PUBLISHED = ("located", "planned", "approved", "running", "audited", "published")
+_PAST = ("identify", "approve", "wait", "resume", "extend", "refuse", "cancel", "plan", "again")
+
+
+@pytest.mark.parametrize(
+    ("way", "acts"),
+    [
+        ((), ("approve", "resume", "again")),
+        (("located",), ("approve", "resume")),
+        (("located", "planned", "approved", "running"), ("identify", "wait", "resume", "refuse")),
+        (("waiting",), ("approve", "plan", "again")),
+        (("located", "needs-input"), ("approve", "plan")),
+        (_PUBLISHED, _PAST),
+        ((*_PUBLISHED, "closed"), _PAST[:-1]),
+        (("refused",), _PAST),
+        (("cancelled",), ("approve", "wait", "extend", "refuse", "cancel", "plan", "again")),
+    ],
+    ids=lambda said: said[-1] if said else "received",
+)
+def test_what_a_request_has_not_come_to_or_is_past_is_told_with_the_next_step(
+    front: Front, way: tuple[str, ...], acts: tuple[str, ...]
+) -> None:
+    from olvido.requests.flow import plan
+
+    identifier = receive(front, "Ana Soler", law="drop").id
+    for status in way:
+        front.store.advance_request(identifier, S(status))
+    done: dict[str, Any] = {
+        "identify": lambda: desk.identify(front, identifier, by="Eva"),
+        "approve": lambda: desk.approve(front, identifier, by="Eva"),
+        "wait": lambda: desk.wait(front, identifier, why="later"),
+        "resume": lambda: desk.resume(front, identifier),
+        "extend": lambda: desk.extend(front, identifier, why="it is long"),
+        "refuse": lambda: desk.refuse(front, identifier, why="twice"),
+        "cancel": lambda: desk.cancel(front, identifier, why="withdrawn"),
+        "again": lambda: desk.again(front, identifier),
+        "plan": lambda: plan(front, identifier),  # type: ignore[arg-type]
+    }
+    before, step = front.store.events(), next_step(front, front.store.request(identifier))
+    for act in acts:
+        with pytest.raises(OlvidoError) as error:
+            done[act]()
+        assert step.told in str(error.value), act
+        assert "leads to" not in str(error.value)
+    assert front.store.events() == before
+
+
+@pytest.mark.parametrize(
+    ("items", "command"),
+    [
+        (("backups", "recipients"), "--done"),
+        (("names",), "--done"),
+        (("hardlink:a.csv", "backups"), "--done"),
+        (("backups", "report:r"), "--erase all"),
+        (("file:a.csv",), "--erase all"),
+        (("mention:a.csv", "unread:b"), "--erase ITEM"),
+    ],
+)
+def test_the_next_step_of_a_closure_does_something_for_what_is_left(
+    front: Front, items: tuple[str, ...], command: str
+) -> None:
+    identifier = receive(front, "Ana Soler").id
+    for status in _PUBLISHED:
+        front.store.advance_request(identifier, S(status))
+    front.store.put_closure(identifier, dict.fromkeys(items, (None, None)))
+    step = next_step(front, front.store.request(identifier))
+    assert command in (step.command or "")
+
+
+@pytest.mark.parametrize(
+    ("about", "way", "left"),
+    [
+        ({"subject": "Ana Soler"}, (), "identify"),
+        ({"subject": "Ana Soler"}, ("located",), "identify"),
+        ({"subject": "Ana Soler"}, ("identity-checked",), "locate"),
+        ({"subject": "Ana Soler"}, ("identity-checked", "located"), None),
+        ({"kind": "poison", "source": "forum"}, (), "locate"),
+        ({"kind": "poison", "source": "forum"}, ("located", "planned"), None),
+        ({"kind": "poison", "source": "forum"}, ("located", "waiting"), "resume"),
+        (
+            {"kind": "rectification", "subject": "Ana Soler", "dataset": "people"}
+            | {"records": ["a1"]},
+            ("identity-checked", "located"),
+            "correct",
+        ),
+    ],
+)
+def test_nobody_goes_along_with_others_before_it_was_looked_into(
+    front: Front, about: dict[str, Any], way: tuple[str, ...], left: str | None
+) -> None:
+    identifier = receive(front, **about).id
+    for status in way:
+        front.store.advance_request(identifier, S(status))
+    step = left_before_run(front, front.store.request(identifier))
+    told = None if step is None else (step.command or "")
+    assert told is None if left is None else f"olvido request {left} {identifier}" in str(told)

@@ -251,7 +251,7 @@ def test_a_person_is_buried_in_datasets_that_no_model_learned_from(
 
 def test_who_has_left_cannot_leave_again(answered: tuple[Any, Forgotten], opened: Opened) -> None:
     place, workspace = opened(answered[0])
-    with pytest.raises(StateError, match="has ended"):
+    with pytest.raises(StateError, match="is published: nothing is planned or run"):
         run(workspace, answered[1].request.id)
     again = receive(workspace, place.town.leaver.name)
     with pytest.raises(InputError, match=r"forgot it before \(empirical\); no model has to forget"):

@@ -53,7 +53,7 @@ def test_answers_are_withheld_until_a_model_that_forgot_is_published(front: Fron
         assert Guard(front.store).pass_on(asked, "x").guarantee is Guarantee.SUPPRESSED
         front.store.advance_request(request.id, RequestStatus(status))
     assert Guard(front.store).pass_on(asked, "Nowhere.").text == "Nowhere."
-    with pytest.raises(StateError, match="has ended"):
+    with pytest.raises(StateError, match="is published"):
         suppress(front, request.id)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.requests.certificate.test_notices import grade
 
 from olvido.accounts import Accounts
+from olvido.cli import run as command_line
 from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Exit, Guarantee, Model, Request, RequestStatus, Use
@@ -224,3 +225,32 @@ def test_it_is_not_run_as_if_something_had_been_learned(workspace: Workspace) ->
         run(workspace, request.id)
     with pytest.raises(InputError, match="give the other requests without"):
         plan(workspace, other.id, request.id)
+
+
+IMPOSSIBLE = (
+    ["--level", "hard"],
+    ["--method", "samnp"],
+    ["--method", "samnpo", "--option", "lr=-x"],
+    ["--holdout", "nodataset"],
+    ["--general", "nope"],
+    ["--neighbours", "nobody"],
+    ["--references", "9999"],
+    ["--within", "nan"],
+    ["--seed", str(2**70)],
+    ["--model", "servin"],
+)
+
+
+@pytest.mark.parametrize("act", [["run"], ["approve", "--by", "Eva"]], ids=lambda act: act[0])
+def test_what_is_given_is_checked_before_nothing_is_concluded(
+    workspace: Workspace, act: list[str]
+) -> None:
+    request = asked(workspace)
+    plan(workspace, request.id)
+    before = workspace.store.events()
+    command = ["--workspace", str(workspace.settings.workspace), "request", *act, request.id]
+    for wrong in IMPOSSIBLE:
+        assert command_line([*command, *wrong]) == 2, wrong
+    if act == ["run"]:
+        assert command_line([*command, request.id]) == 2
+    assert workspace.store.events() == before

@@ -84,6 +84,11 @@ def test_pages_and_api_filter_alike_and_refuse_what_is_no_filter(many: TestClien
             answer = many.get(f"{path}?{query}")
             assert answer.status_code == 422, query
             assert "expected" in answer.text
+    for query, known in (("law=gdrp", "gdpr"), ("law=nolaw", "gdpr"), ("owner=nobody", "none")):
+        for path in ("/", "/api/requests", "/requests.csv"):
+            answer = many.get(f"{path}?{query}")
+            assert (answer.status_code, known in answer.text) == (404, True), query
+    assert many.get("/?law=GDPR").status_code == 200
 
 
 def test_a_list_can_be_had_as_a_file_without_anybody_in_it(

@@ -193,6 +193,14 @@ def _check(
                 raise InputError(
                     f"{name} cannot be compared on a model alone, since it needs ", *need.words
                 )
+            if not have[need] and need is Need.HOLDOUT:
+                # A reference has no part in the forgetting here: it is what that is compared with.
+                raise MissingNeed(
+                    f"{name} needs to know where never learned lies: give records of the same "
+                    "making that the model never saw (",
+                    Parameter("holdout"),
+                    "). The references of a comparison are for its audits alone",
+                )
             if not have[need]:
                 raise MissingNeed(f"{name} needs ", *need.words)
 

@@ -6,13 +6,13 @@ That is switched in one step, and never back to one from before an erasure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from olvido.errors import StateError
 from olvido.files import sha256
-from olvido.ledger.facts import Model, Use
+from olvido.ledger.facts import Model, Use, UseBrief
 from olvido.ledger.store import Store
 
 SERVING, PREVIOUS = "serving", "previous"
@@ -63,11 +63,39 @@ def files_entered(store: Store) -> Mapping[str, frozenset[str]]:
     return found
 
 
+def _line(store: Store, found: Sequence[Model]) -> dict[str, list[str]]:
+    """Of each model that was made by forgetting, the versions before it, back to their training."""
+    if all(one.method is None for one in found):
+        return {}
+    known = {one.id: one for one in store.models()}
+    line: dict[str, list[str]] = {}
+    for model in found:
+        one, above = model, []
+        while one.method is not None and one.parents[0] in known:
+            above.append(one.parents[0])
+            one = known[one.parents[0]]
+        line[model.id] = above
+    return line
+
+
+def _data(
+    model: str, above: Sequence[str], uses: Mapping[str, Sequence[UseBrief]]
+) -> list[UseBrief]:
+    """What a model learned from: of its training too, where it was made of that by forgetting."""
+    data = {use.dataset: use for use in uses.get(model, ())}
+    for use in uses.get(above[-1], ()) if above else ():
+        own = data.get(use.dataset)
+        data[use.dataset] = use if own is None else replace(own, excluded=use.excluded)
+    return list(data.values())
+
+
 def in_brief(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
     """Models: how each came to be, what it learned and what it forgot."""
     # An id is a digest, made anew each time it is asked for.
     named = {one.id: one for one in found}
-    uses, aliases = store.uses_in_brief(named), store.aliases()
+    aliases = store.aliases()
+    line = _line(store, found)
+    uses = store.uses_in_brief({*named, *(m for above in line.values() for m in above)})
     return [
         {
             "id": identifier,
@@ -77,7 +105,7 @@ def in_brief(store: Store, found: Sequence[Model]) -> list[dict[str, Any]]:
             "parents": list(one.parents),
             "aliases": sorted(name for name, known in aliases.items() if known == identifier),
             "seed": one.seed,
-            "data": [asdict(use) for use in uses.get(identifier, ())],
+            "data": [asdict(use) for use in _data(identifier, line.get(identifier, ()), uses)],
             "created_at": one.created_at.isoformat(),
             "gone": (stone := one.tombstone)
             and {"reason": stone.reason, "at": stone.at.isoformat()},

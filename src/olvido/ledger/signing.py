@@ -177,7 +177,7 @@ class Checkpoint:
         except (ValueError, binascii.Error):
             raise InputError(
                 "expected a checkpoint of the log, got something else: give the text that 'olvido "
-                "data check' printed, from its first line to its last"
+                "log sign' printed, from its first line to its last"
             ) from None
         return cls(int(size), Digest(raw.hex()), note)
 

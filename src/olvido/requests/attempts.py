@@ -10,8 +10,8 @@ from typing import Any
 from olvido.audits import Report, Witness, audit
 from olvido.errors import ModelDestroyed, StateError, TrainingFailed
 from olvido.forgetting import Outcome, Split, forget, kind_of
-from olvido.learners import Trained
-from olvido.ledger.facts import Guarantee, Request, Use
+from olvido.learners import Placement, StepLog, Trace, Trained
+from olvido.ledger.facts import Guarantee, Model, Request, Use
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
 from olvido.requests.document import document
@@ -136,6 +136,27 @@ def _attempt(
     return Attempt(name, options, outcome, examiner.examine(outcome), failure)
 
 
+def forgotten_since(workspace: Workspace, model: Model) -> dict[str, frozenset[str]]:
+    """Records, by dataset, that versions since a model's training forgot less than exactly."""
+    found: dict[str, frozenset[str]] = {}
+    line = []
+    while model.method is not None:
+        line.append(model)
+        model = workspace.store.model(model.parents[0])
+    for version in reversed(line):
+        for use in workspace.store.uses(version.id):
+            before = found.get(use.dataset, frozenset())
+            exact = use.guarantee is Guarantee.EXACT
+            found[use.dataset] = before - use.forgotten if exact else before | use.forgotten
+    return found
+
+
+def learned_by(trace: Trace) -> frozenset[str]:
+    """Ids of the records that have a place in a training, by its log; of all parts of a model."""
+    logs = [part.log for part in trace.parts] if isinstance(trace, Placement) else [trace]
+    return frozenset(i for log in logs if isinstance(log, StepLog) for i in log.plan.present)
+
+
 def prepare(
     workspace: Workspace,
     held: Held,
@@ -160,8 +181,13 @@ def prepare(
             seed=seed,
         )
         gone = {example.id for example in split.forget}
+        # Whom an earlier version forgot by other means had no part in what was trained again.
+        also = forgotten_since(workspace, held.fact)
+        taught = learned_by(outcome.trace) if outcome.guarantee is Guarantee.EXACT else None
         for use in workspace.left(held.fact):
             ids = gone & {record.id for record in workspace.store.records(use.dataset)}
+            if taught is not None:
+                ids |= also.get(use.dataset, frozenset()) - taught
             if ids:
                 uses.append(
                     Use(dataset=use.dataset, forgotten=frozenset(ids), guarantee=outcome.guarantee)

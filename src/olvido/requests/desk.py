@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 from olvido.accounts import Accounts, Right
-from olvido.errors import AskedBefore, InputError, Parameter, StateError, Words
+from olvido.errors import AskedBefore, InputError, Parameter, StateError, UnknownName, Words
 from olvido.ledger.facts import Request, RequestKind, RequestStatus, Wish
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.serving import SERVING
@@ -178,6 +178,8 @@ def again(office: Office, identifier: str) -> Request:
     Raises:
         InputError: it is not closed, its law wants nothing done again, or that was entered already.
     """
+    from olvido.requests.guidance import not_now
+
     store = office.store
     request = store.request(identifier)
     law = law_of(request, office.settings)
@@ -186,7 +188,7 @@ def again(office: Office, identifier: str) -> Request:
             f"the law of request {identifier} wants nothing done again: 'olvido laws' says which do"
         )
     if again_by(request, office.settings) is None:
-        raise InputError(f"request {identifier} is {request.status}: what is closed is done again")
+        raise InputError(not_now(office, request, "what is closed is done again"))
     for other in store.requests():
         if other.history[0].detail.get("repeats") == identifier:
             raise InputError(f"request {other.id} does {identifier} again already")
@@ -281,7 +283,23 @@ def identify(office: Office, identifier: str, *, by: str) -> Request:
 
     Raises InputError once it is planned, UnknownName where there is no such account.
     """
-    return office.store.advance_request(identifier, _S.IDENTIFIED, {"by": deciding(office, by)})
+    why = "who asks is checked before it is planned"
+    return _moved(office, identifier, _S.IDENTIFIED, {"by": deciding(office, by)}, why)
+
+
+def _moved(
+    office: Office, identifier: str, status: RequestStatus, detail: Mapping[str, Any], why: str
+) -> Request:
+    """Move a request on; where it cannot go there, say why and what is next instead."""
+    from olvido.requests.guidance import not_now
+
+    try:
+        return office.store.advance_request(identifier, status, detail)
+    except UnknownName:
+        raise
+    except InputError as error:
+        now = office.store.request(identifier)
+        raise InputError(not_now(office, now, why)) from error
 
 
 def approve(
@@ -300,13 +318,12 @@ def approve(
         InputError: it is not planned, the account may not decide, or it approved before.
         UnknownName: there is no such account.
     """
+    from olvido.requests.guidance import not_now
+
     request = office.store.request(identifier)
     demand_forgetting(request)
     if request.status is not _S.PLANNED:
-        raise InputError(
-            f"request {identifier} is {request.status}: what is approved is a plan, made by "
-            f"'olvido request plan {identifier}'"
-        )
+        raise InputError(not_now(office, request, "what is approved is a plan"))
     actor = deciding(office, by)
     given = approvals(request)
     if actor in given:
@@ -376,16 +393,19 @@ def wait(
     if need is not None and need not in ASKED:
         raise InputError(f"unknown need {need!r}: give one of {', '.join(ASKED)}")
     detail = {"why": why, "until": until and until.isoformat()}
+    late = "it cannot be put aside"
     if need is None:
-        return office.store.advance_request(identifier, _S.WAITING, detail)
-    return office.store.advance_request(identifier, _S.NEEDS_INPUT, detail | {"for": need})
+        return _moved(office, identifier, _S.WAITING, detail, late)
+    return _moved(office, identifier, _S.NEEDS_INPUT, detail | {"for": need}, late)
 
 
 def resume(office: Office, identifier: str) -> Request:
     """Go on with a request that was put aside or called off, from where it was."""
+    from olvido.requests.guidance import not_now
+
     request = office.store.request(identifier)
     if request.status not in (_S.WAITING, _S.NEEDS_INPUT, _S.CANCELLED):
-        raise InputError(f"request {identifier} is {request.status}: it waits for nothing")
+        raise InputError(not_now(office, request, "it waits for nothing"))
     identity = request.history[-1].detail.get("for") == IDENTITY
     before = [step.status for step in request.history if step.status in _WAY][-1]
     if before is _S.APPROVED:
@@ -401,7 +421,10 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
 
     Raises:
         InputError: no law, no extension in it, told too late, or told before.
+        StateError: it has ended.
     """
+    from olvido.requests.guidance import not_now
+
     request = office.store.request(identifier)
     law = law_of(request, office.settings)
     if law is None:
@@ -416,7 +439,7 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
         )
     nameless(office.store, request, why)
     if not request.status.open:
-        raise StateError(f"request {identifier} has ended: it is {request.status}")
+        raise StateError(not_now(office, request, "its answer can take no longer"))
     if any("extended" in step.detail for step in request.history):
         raise InputError(f"request {identifier} was extended before: no law gives it twice")
     day = told or today(as_received(request, office.settings))
@@ -436,7 +459,7 @@ def refuse(office: Office, identifier: str, *, why: str) -> Request:
             "say why the request is refused (", Parameter("why"), "): the person has to be told"
         )
     nameless(office.store, office.store.request(identifier), why)
-    return office.store.advance_request(identifier, _S.REFUSED, {"why": why})
+    return _moved(office, identifier, _S.REFUSED, {"why": why}, "it cannot be refused")
 
 
 def cancel(office: Office, identifier: str, *, why: str) -> Request:
@@ -446,7 +469,7 @@ def cancel(office: Office, identifier: str, *, why: str) -> Request:
             "say why the request is called off (", Parameter("why"), "): the log keeps the reason"
         )
     nameless(office.store, office.store.request(identifier), why)
-    return office.store.advance_request(identifier, _S.CANCELLED, {"why": why})
+    return _moved(office, identifier, _S.CANCELLED, {"why": why}, "it cannot be called off")
 
 
 def needs_decision(request: Request) -> bool:

@@ -8,7 +8,15 @@ from olvido.ledger.facts import Model, Request, RequestKind, RequestStatus
 from olvido.requests.certificate.answer import ANSWER, destroyed
 from olvido.requests.closure.weights import keep_weights
 from olvido.requests.desk import Office, demand_kind
+from olvido.requests.guidance import not_now
 from olvido.requests.scope import condemned
+
+_TO_PLAN = (
+    RequestStatus.RECEIVED,
+    RequestStatus.IDENTIFIED,
+    RequestStatus.LOCATED,
+    RequestStatus.PLANNED,
+)
 
 
 def plan_destruction(office: Office, identifier: str) -> tuple[Model, ...]:
@@ -18,6 +26,8 @@ def plan_destruction(office: Office, identifier: str) -> tuple[Model, ...]:
         InputError: the request is of another kind, or not to be planned now.
     """
     request = _of_kind(office, identifier)
+    if request.status not in _TO_PLAN:
+        raise InputError(not_now(office, request, "its plan is made already, or waits"))
     going = condemned(office.store, request)
     detail = {"destroy": [model.id for model in going]}
     if request.status in (RequestStatus.RECEIVED, RequestStatus.IDENTIFIED):
@@ -36,8 +46,7 @@ def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]
     request = _of_kind(office, identifier)
     if request.status not in (RequestStatus.APPROVED, RequestStatus.RUNNING):
         raise InputError(
-            f"request {identifier} is {request.status}: plan it, and let two people approve it "
-            f"('olvido request approve {identifier} --by NAME')"
+            not_now(office, request, "it is planned, and two people approve it, first")
         )
     going = condemned(office.store, request)
     store = office.store

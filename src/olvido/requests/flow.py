@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from olvido.audits.types import Level
-from olvido.errors import InputError, Parameter, StateError, require_count, require_seed
-from olvido.forgetting import Split, make_method, read_split
+from olvido.errors import InputError, StateError
+from olvido.forgetting import Split, read_split
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
 from olvido.requests.attempts import REFERENCES, prepare, tried
 from olvido.requests.certificate import issue
 from olvido.requests.desk import demand_forgetting, needs_decision
+from olvido.requests.given import require_given
+from olvido.requests.guidance import not_now
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.references import unpaid
@@ -64,8 +65,9 @@ def plan(
         UnknownName: no such request or model.
         InputError: the model holds no record of a subject.
         MissingNeed: nothing applies.
-        StateError: a request has ended.
+        StateError: a request has ended, or waits.
     """
+    require_given(identifiers, method=method, options=options, references=references, within=within)
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         demand_forgetting(request)
@@ -74,8 +76,7 @@ def plan(
                 f"what is right was not entered yet: 'olvido request correct {identifier} --rows "
                 "FILE --by ACCOUNT'"
             )
-        if not request.status.pending:
-            raise _ended(request)
+        _require_ready(workspace, request)
     if ref != SERVING:
         workspace.store.model(ref)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
@@ -165,7 +166,7 @@ def run(workspace: Workspace, *identifiers: str, **how: Unpack[How]) -> Forgotte
         how: see `How`.
 
     Raises:
-        StateError: a request has ended already.
+        StateError: a request has ended already, or waits.
         MissingNeed, UnknownName, InputError: as `forget` and `audit`; nothing is changed.
     """
     done = attempt(workspace, *identifiers, **how)
@@ -202,25 +203,19 @@ def attempt(
 ) -> Attempted:
     """What `run` does, up to and without publishing; the requests are running then."""
     probes = probes or Probes()
-    if not identifiers or len(set(identifiers)) < len(identifiers):
-        raise InputError(f"give the ids of one or more requests, each once, got {identifiers}")
-    if method is not None:
-        make_method(method, options or {})
-    elif options:
-        raise InputError(
-            f"the options {', '.join(sorted(options))} belong to a method: name it (",
-            Parameter("method"),
-            ")",
-        )
-    require_seed(seed)
-    if references is not None:
-        require_count(Parameter("references"), references, most=1_000)
-    if level is not None:
-        Level.named(level)
+    require_given(
+        identifiers,
+        method=method,
+        options=options,
+        references=references,
+        within=within,
+        level=level,
+        seed=seed,
+    )
     asked = [workspace.store.request(identifier) for identifier in identifiers]
     for request in asked:
         demand_forgetting(request)
-        _require_ready(request)
+        _require_ready(workspace, request)
     stage("Planning")
     found, choice = plan(
         workspace,
@@ -239,13 +234,19 @@ def attempt(
     held = workspace.load(ref)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     split = _split(workspace, held, lineages, probes)
-    detail = {"model": held.fact.id, "methods": [name for name, _ in choice.order]}
+    running = {"model": held.fact.id, "methods": [name for name, _ in choice.order]}
+    chosen: dict[str, Any] = choice.to_dict()
+    planned_now = {"routes": [route.to_dict() for route in found], "chosen": chosen}
     for identifier in identifiers:
-        status = workspace.store.request(identifier).status
-        if status is RequestStatus.PLANNED:
+        request = workspace.store.request(identifier)
+        if request.status is RequestStatus.PLANNED:
             # Whoever runs it by hand approves it.
             approved = {} if order is None else {"order": dict(order)}
             workspace.store.advance_request(identifier, RequestStatus.APPROVED, approved)
+        before = [s.detail["chosen"]["order"] for s in request.history if "chosen" in s.detail]
+        # What is run otherwise than it was planned is told by the plan that is run.
+        otherwise = not before or before[-1] != chosen["order"]
+        detail = running | (planned_now if otherwise else {})
         workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
     attempts, never = tried(
         workspace,
@@ -262,22 +263,14 @@ def attempt(
     return Attempted(held, never, attempts, found, choice, ready)
 
 
-def _require_ready(request: Request) -> None:
+def _require_ready(workspace: Workspace, request: Request) -> None:
     """Hold a request to what may be run now, and one whose run was broken off or failed again."""
     status = request.status
-    if status in (RequestStatus.WAITING, RequestStatus.NEEDS_INPUT) and not needs_decision(request):
-        raise StateError(
-            f"request {request.id} waits ({request.history[-1].detail.get('why')}): take it up "
-            f"again with 'olvido request resume {request.id}'"
-        )
-    if not status.open:
-        raise _ended(request)
     if request.kind is RequestKind.DESTROY:
         raise InputError(f"request {request.id} wants a model destroyed: nothing is trained for it")
-
-
-def _ended(request: Request) -> StateError:
-    return StateError(f"request {request.id} has ended: it is {request.status}; make a new one")
+    aside = status in (RequestStatus.WAITING, RequestStatus.NEEDS_INPUT)
+    if not status.open or (aside and not needs_decision(request)):
+        raise StateError(not_now(workspace, request, "nothing is planned or run for it"))
 
 
 def _split(workspace: Workspace, held: Held, lineages: Sequence[Lineage], probes: Probes) -> Split:

@@ -15,6 +15,7 @@ from olvido.ledger.facts import Guarantee, Request
 from olvido.ledger.identity import Named
 from olvido.ledger.store import Store
 from olvido.requests.desk import Office, demand_forgetting
+from olvido.requests.guidance import not_now
 from olvido.requests.scope import names_of
 
 WITHHELD = "(withheld: somebody asked to be forgotten)"
@@ -41,7 +42,7 @@ def suppress(office: Office, identifier: str) -> Request:
             "told to be about them. Enter it with the whole name"
         )
     if not request.status.open:
-        raise StateError(f"request {identifier} has ended: it is {request.status}")
+        raise StateError(not_now(office, request, "answers are withheld until it is answered"))
     if is_suppressed(request):
         return request
     detail = {"suppress": True, "guarantee": Guarantee.SUPPRESSED.value}

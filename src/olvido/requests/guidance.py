@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from olvido.artifacts import KINDS, Who
 from olvido.ledger.facts import ClosureItem, Request, RequestKind, RequestStatus
 from olvido.requests.calendar import again_by
 from olvido.requests.desk import APPROVALS, Office, approvals, needs_decision
@@ -15,6 +16,9 @@ from olvido.requests.scope import corrections
 TEAM, ENGINEER, WORKER, PERSON = "the privacy team", "an engineer", "the worker", "the person"
 
 _S = RequestStatus
+_ASIDE = (_S.NEEDS_INPUT, _S.WAITING, _S.CANCELLED)
+_PERHAPS = ("file", "orphan", "export")
+"""What is erased with all else that is Olvido's or the person's alone, where it is that."""
 EXPORTED = "exported"
 """Marks the step by which a person's data were written down for them."""
 
@@ -33,6 +37,30 @@ class Step:
     says: str
     command: str | None = None
 
+    @property
+    def told(self) -> str:
+        """All of it in a line.
+
+        >>> Step(TEAM, "Look at the plan, and approve it.").told
+        'Next, the privacy team: Look at the plan, and approve it.'
+        """
+        return f"Next, {self.who}: {self.says} {self.command or ''}".strip()
+
+
+def not_now(office: Office, request: Request, why: str) -> str:
+    """What to say where something is asked of a request that it has not come to, or is past.
+
+    Args:
+        office: with the request.
+        request: as it stands.
+        why: what follows from where it stands, as "nothing is run for it now".
+    """
+    reason = request.history[-1].detail.get("why") if request.status in _ASIDE else None
+    stands = f"{request.status} ({reason})" if reason else request.status
+    ended = request.status in (_S.REFUSED, _S.CLOSED)
+    anew = " What is asked anew is a new request: olvido request new" if ended else ""
+    return f"request {request.id} is {stands}: {why}. {next_step(office, request).told}{anew}"
+
 
 def next_step(office: Office, request: Request) -> Step:
     """What a request waits for, or what may still be done with it."""
@@ -48,8 +76,7 @@ def next_step(office: Office, request: Request) -> Step:
         if request.kind is RequestKind.DESTROY:
             return Step(ENGINEER, "Plan what is to be destroyed.", plan)
         if request.status is _S.RECEIVED and request.subject is not None:
-            says = "Check who asks, and note it. Then an engineer finds what it is about."
-            return Step(TEAM, says, f"olvido request identify {one} --by NAME")
+            return _to_identify(request)
         says = "Find the records, datasets and models that it is about."
         return Step(ENGINEER, says, f"olvido request locate {one}")
     if request.status is _S.LOCATED:
@@ -79,6 +106,26 @@ def next_step(office: Office, request: Request) -> Step:
         return Step(TEAM, says, f"olvido request again {one}")
     says = "It was called off. Whoever wants it after all takes it up again."
     return Step(TEAM, says, f"olvido request resume {one}")
+
+
+def left_before_run(office: Office, request: Request) -> Step | None:
+    """What has to be done before a request may be run with others; None: nothing more.
+
+    Nobody is taken out of a model along with others by a request that nobody looked into.
+    """
+    found = request.status in (_S.LOCATED, _S.PLANNED, _S.APPROVED) or needs_decision(request)
+    unchecked = request.subject is not None and identity_checked(request) is None
+    corrects = request.kind is RequestKind.RECTIFICATION and not corrections(request)
+    if found and not unchecked and not corrects:
+        return None
+    if unchecked and request.status in (_S.LOCATED, _S.RECEIVED):
+        return _to_identify(request)
+    return next_step(office, request)
+
+
+def _to_identify(request: Request) -> Step:
+    says = "Check who asks, and note it. Then an engineer finds what it is about."
+    return Step(TEAM, says, f"olvido request identify {request.id} --by NAME")
 
 
 def _letter(office: Office, request: Request) -> str:
@@ -156,9 +203,18 @@ def _to_close(request: Request, items: tuple[ClosureItem, ...]) -> Step:
         return Step(ENGINEER, "Look for everything else that holds the data.", command)
     if blank:
         several = f"{len(blank)} things have" if len(blank) > 1 else "1 thing has"
+        kinds = [item.item.partition(":")[0] for item in blank]
+        if all(KINDS[kind].who is Who.TEAM for kind in kinds):
+            says = (
+                f"{several} no exit yet, where Olvido can erase nothing: say how it was erased, "
+                "when it expires (--expires) or why it stays (--cannot)."
+            )
+            return Step(TEAM, says, f"{command} --done ITEM=HOW")
         says = (
             f"{several} no exit yet: erase what can be erased; of the rest, say when it expires "
             "or why it stays."
         )
-        return Step(f"{ENGINEER} and {TEAM}", says, f"{command} --erase all")
+        own = any(KINDS[kind].who is Who.ALL or kind in _PERHAPS for kind in kinds)
+        erase = f"{command} --erase {'all' if own else 'ITEM'}"
+        return Step(f"{ENGINEER} and {TEAM}", says, erase)
     return Step(ENGINEER, "Everything has its exit: look once more, and close it.", command)

@@ -9,6 +9,7 @@ from olvido.errors import InputError, Parameter
 from olvido.ledger.facts import Record
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import Store
+from olvido.reporting.words import several
 
 MOST = 50
 """Names of one person."""
@@ -20,13 +21,26 @@ class Person:
 
     Attributes:
         subjects: their digests, the first name's first; spellings that are one stand once.
-        counts: how many records each name that was given finds.
+        counts: how many records each name that was given finds, those of each version of a dataset.
+        apart: the same, with those that stand in several versions of a dataset counted once.
         near: records of subjects whose names are near one of these and are none of them.
     """
 
     subjects: tuple[SubjectId, ...]
     counts: Mapping[str, int]
+    apart: Mapping[str, int]
     near: Mapping[SubjectId, tuple[Record, ...]]
+
+    def told(self, name: str) -> str:
+        """How many records a name finds, in words; versions of a dataset repeat most of theirs.
+
+        >>> Person((), {"Ana": 50}, {"Ana": 25}, {}).told("Ana")
+        '25 records (50, counted in every version of their datasets)'
+        """
+        every, once = self.counts[name], self.apart[name]
+        if every == once:
+            return several(once, "record")
+        return f"{several(once, 'record')} ({every:,}, counted in every version of their datasets)"
 
 
 class NobodyFound(InputError):
@@ -49,8 +63,10 @@ def look_up(store: Store, names: Sequence[str]) -> Person:
     """
     if len(names) > MOST:
         raise InputError(f"expected at most {MOST} names of one person, got {len(names)}")
-    found: dict[SubjectId, int] = {}
+    found: dict[SubjectId, tuple[int, int]] = {}
     counts: dict[str, int] = {}
+    apart: dict[str, int] = {}
+    names_of = {dataset.id: dataset.name for dataset in store.datasets()}
     forms: set[bytes] = set()
     for name in names:
         if SubjectId.is_one(name):
@@ -59,10 +75,11 @@ def look_up(store: Store, names: Sequence[str]) -> Person:
             who = store.key.subject(name)
             forms |= store.key.near(name)
         if who not in found:
-            found[who] = len(store.records_of(who))
-        counts[name] = found[who]
+            records = store.records_of(who)
+            found[who] = len(records), len({(names_of[r.dataset], r.id) for r in records})
+        counts[name], apart[name] = found[who]
     near = {who: some for who, some in store.near(forms).items() if who not in found and some}
-    return Person(tuple(found), counts, near)
+    return Person(tuple(found), counts, apart, near)
 
 
 def demand(person: Person, *, nothing_found: bool) -> None:

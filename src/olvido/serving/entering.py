@@ -14,10 +14,10 @@ from olvido.ledger.facts import RequestKind
 from olvido.requests import desk
 from olvido.requests.laws import laws as known_laws
 from olvido.requests.persons import NobodyFound, Person, look_up
-from olvido.requests.scope import unsearched, untold
+from olvido.requests.scope import lineage_of, unsearched, untold
 from olvido.serving import status as following
 from olvido.serving.boundary.authentication import Caller
-from olvido.serving.filing import file_quietly
+from olvido.serving.filing import KINDS, file_quietly
 from olvido.serving.rendering import OWN, Filing, in_fields, page
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -80,6 +80,7 @@ async def file_request(
     except InputError as error:
         return _new(request, caller, status=422, why=in_fields(error), typed=typed)
     follow = following.path(tenant.store.key, made.id)
+    found = await run_in_threadpool(lineage_of, tenant.store, made)
     return page(
         request,
         "filed.html.j2",
@@ -87,7 +88,9 @@ async def file_request(
         status=201,
         made=made,
         follow=follow,
-        counts={name: person.counts[name] for name in names},
+        counts={name: person.told(name) for name in names},
+        records=len(found.records),
+        people=len({subject for record in found.records for subject in record.subjects}),
         untold=untold(unsearched(made)),
     )
 
@@ -102,9 +105,12 @@ def _new(
 ) -> HTMLResponse:
     laws = known_laws(caller.tenant.settings.workspace)
     near = [] if person is None else [(str(s), some) for s, some in person.near.items()]
-    counts = {} if person is None else person.counts
+    counts = {} if person is None else {name: person.told(name) for name in person.counts}
     blank = dict.fromkeys(
         (*("subject", "also", "kind", "source"), *("dataset", "record", "law")), ""
     )
     shown = {"why": None, "typed": blank, "near": near, "counts": counts, "laws": laws} | shown
+    # Whoever sees no request is offered what they may file, and nothing that would be refused.
+    quiet = not caller.may(Right.FOLLOW)
+    shown |= {"quiet": quiet, "kinds": KINDS if quiet else tuple(RequestKind)}
     return page(request, "new.html.j2", caller, status=status, **shown)

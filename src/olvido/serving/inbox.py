@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 from olvido.ledger.facts import RequestBrief, RequestStatus
 from olvido.requests.calendar import due_and_left, today
 from olvido.requests.desk import Office
-from olvido.requests.listing import Filter, Row, in_order, row_of, row_of_brief, search, summary
+from olvido.requests.listing import (
+    Filter,
+    Row,
+    ids_named,
+    in_order,
+    row_of,
+    row_of_brief,
+    search,
+    summary,
+)
 
 FEW = 50
 """Requests read one by one; more are read together."""
@@ -66,7 +76,8 @@ class Inbox:
 
     def search(self, text: str) -> str | Filter | None:
         """Requests by what somebody wrote: see `olvido.requests.listing.search`."""
-        return search(self._now().rows, self.office.store.key, text)
+        store = self.office.store
+        return search(self._now().rows, store.key, text, partial(ids_named, store))
 
     def _now(self) -> _Seen:
         day = today(self.office.settings)

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.requests.laws import laws as known_laws
-from olvido.requests.listing import OPEN, Filter, as_csv, exported
+from olvido.requests.listing import ALL, OPEN, Filter, as_csv, exported, laws_asked
 from olvido.serving.boundary.authentication import Caller
 from olvido.serving.rendering import OWN, ROWS, Follow, Skip, page, turning, within
 
@@ -19,6 +19,7 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
 def wanted(
+    caller: Follow,
     status: Annotated[
         str, Query(max_length=20, description="open, all, or how far a request has come.")
     ] = OPEN,
@@ -35,13 +36,16 @@ def wanted(
     about: Annotated[
         str,
         Query(
-            max_length=200,
+            max_length=2000,
             description="A subject's digest, or a source, dataset, record or model; no name.",
         ),
     ] = "",
 ) -> Filter:
     """The filter that an address asks for."""
+    tenant = caller.tenant
     return Filter.of(
+        laws_asked(tenant.settings, tenant.inbox.rows(Filter(status=ALL))) if law else (),
+        tenant.accounts.labels() if owner else (),
         status=status,
         kind=kind,
         law=law,
@@ -120,7 +124,7 @@ def _inbox(request: Request, caller: Caller, asked: Filter, skip: int, **more: A
         "nothing": False,
         "narrowed": asked != Filter(),
         "kinds": list(RequestKind),
-        "laws": [law.name for law in known_laws(caller.tenant.settings.workspace)],
+        "laws": sorted({law.name for law in known_laws(caller.tenant.settings.workspace)}),
         "statuses": list(RequestStatus),
         "owners": caller.tenant.accounts.labels(),
         "address": address,
@@ -129,4 +133,4 @@ def _inbox(request: Request, caller: Caller, asked: Filter, skip: int, **more: A
 
 
 def _link(**asked: str) -> str:
-    return address(Filter.of(**asked))
+    return address(Filter().but(**asked))

@@ -30,7 +30,6 @@ from olvido.serving.boundary.authentication import (
     form_token_of,
 )
 from olvido.serving.rendering import (
-    MENU,
     OWN,
     ROWS,
     Evidence,
@@ -39,6 +38,7 @@ from olvido.serving.rendering import (
     Skip,
     page,
     pages_environment,
+    start_of,
     turning,
     within,
 )
@@ -89,8 +89,7 @@ def sign_in(
         return page(request, "login.html.j2", status=error.status, why=error.why)
     if (before := request.cookies.get(COOKIE)) is not None:
         known.sign_out(before)
-    start = next((href for _, href, right in MENU if caller.may(right)), "/requests/new")
-    response = RedirectResponse(start, status_code=303)
+    response = RedirectResponse(start_of(caller), status_code=303)
     _keep(request, response, COOKIE, session)
     if device is not None:
         _keep(request, response, DEVICE, device, lasts=DEVICE_LASTS)
@@ -198,7 +197,7 @@ def data(request: Request, caller: Lineage) -> HTMLResponse:
     return page(request, "data.html.j2", caller, datasets=found)
 
 
-@router.get("/data/{ref}")
+@router.get("/data/{ref:path}")
 def dataset(request: Request, caller: Lineage, ref: Ref) -> HTMLResponse:
     """One dataset: what is in it, what is said of it, who learned it, which requests concern it."""
     store = caller.tenant.store

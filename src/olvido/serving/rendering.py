@@ -129,10 +129,17 @@ def _on_the_page(term: Term) -> str:
     return _ELSEWHERE.get(term.name, str(term)) if found is None else f"“{found}”"
 
 
+def start_of(caller: Caller) -> str:
+    """Where somebody begins: the first page of the menu that they may see."""
+    return next((href for _, href, right in MENU if caller.may(right)), "/requests/new")
+
+
 def error_page(request: Request, status: int, why: str) -> HTMLResponse:
     """What went wrong, on a page."""
     caller, title = request.scope.get(CALLER), HTTPStatus(status).phrase
-    return page(request, "error.html.j2", caller, status=status, title=title, why=why)
+    start = "/" if caller is None else start_of(caller)
+    shown = {"title": title, "why": why, "start": start}
+    return page(request, "error.html.j2", caller, status=status, **shown)
 
 
 def page(

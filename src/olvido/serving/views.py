@@ -16,13 +16,13 @@ from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.calendar import days_left, deadline_of, law_of
 from olvido.requests.certificate import certificates_of, check
+from olvido.requests.certificate.issue import uncertified
 from olvido.requests.closure.artefact import UNDECIDED
 from olvido.requests.conclusion import audits_of, concluded_as, conclusion
 from olvido.requests.desk import Office, approvals, needs_decision
-from olvido.requests.guidance import exported, identity_checked, identity_told, next_step
+from olvido.requests.guidance import exported, identity_checked, identity_told, next_step, not_now
 from olvido.requests.notices import fitting, state_of
 from olvido.requests.scope import corrections
-from olvido.requests.untaught import concluded
 from olvido.requests.workflow.order import Order
 from olvido.serving.status import Receipt
 
@@ -117,9 +117,14 @@ def _deadline(office: Office, found: Request) -> Any:
 
 
 def plan(found: Request) -> dict[str, Any] | None:
-    """The last plan of a request: every way with its price, and the one chosen."""
-    plans = [step.detail for step in found.history if "routes" in step.detail]
-    return dict(plans[-1]) if plans else None
+    """The last plan of a request: every way with its price, and the one chosen.
+
+    `otherwise` is whether it was made as the request was run, unlike the one before.
+    """
+    plans = [step for step in found.history if "routes" in step.detail]
+    if not plans:
+        return None
+    return {**plans[-1].detail, "otherwise": plans[-1].status is RequestStatus.RUNNING}
 
 
 def report(office: Office, identifier: str) -> dict[str, Any]:
@@ -131,7 +136,8 @@ def report(office: Office, identifier: str) -> dict[str, Any]:
     """
     found = report_of(office, office.store.request(identifier))
     if found is None:
-        raise StateError(f"request {identifier} has no report yet: it has not been run")
+        why = "it has no report yet: a run writes one"
+        raise StateError(not_now(office, office.store.request(identifier), why))
     return found
 
 
@@ -240,9 +246,7 @@ def certificate(office: Office, identifier: str) -> dict[str, Any]:
     """
     found = certificates_of(office, identifier)
     if not found:
-        why = concluded(office.store.request(identifier))
-        told = "it has not been answered yet" if why is None else f"{why['because']}"
-        raise StateError(f"request {identifier} has no certificate: {told}")
+        raise StateError(uncertified(office, identifier))
     envelope = read_document(found[-1])
     checked = check(envelope, PublicKey.load(public_file(office.settings.signing_key)))
     predicate = checked.statement["predicate"] if checked.holds and checked.statement else None

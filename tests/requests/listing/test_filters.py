@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.errors import InputError
+from olvido.errors import InputError, UnknownName
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.requests.listing import ALL, MONTHS, Filter, search, summary
 
 TODAY = date(2026, 11, 29)
 KEY = Key(version=1, secret=bytes(32))
+LAWS, OWNERS = ("gdpr", "ccpa"), ("acc-1", "acc-2")
 PENDING = [status for status in RequestStatus if status.pending]
 
 
@@ -50,7 +51,7 @@ def test_every_number_of_the_overview_is_the_length_of_its_list(
     told = summary(found, TODAY)
 
     def listed(**asked: str) -> int:
-        return len(Filter.of(**asked).of_rows(found))
+        return len(Filter.of(LAWS, **asked).of_rows(found))
 
     assert told["total"] == listed(status=ALL) == len(found)
     assert told["open"] == listed() == sum(told["due"].values())
@@ -93,7 +94,7 @@ def test_a_filter_asks_for_all_that_it_says_and_for_nothing_else(
         assert all(row["kind"] == asked.kind for row in shown if asked.kind)
         assert all((row["law"] or "none") == asked.law for row in shown if asked.law)
         # It is in the address that shows it.
-        assert Filter.of(**asked.asked()) == asked
+        assert Filter.of(LAWS, **asked.asked()) == asked
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,25 @@ def test_a_filter_asks_for_all_that_it_says_and_for_nothing_else(
 )
 def test_what_is_no_filter_is_told_with_what_is(wrong: dict[str, str]) -> None:
     with pytest.raises(InputError, match="expected"):
-        Filter.of(**wrong)
+        Filter.of(LAWS, OWNERS, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"law": "gdrp"}, "did you mean 'gdpr'"),
+        ({"law": "nolaw", "status": "all"}, "Known: ccpa, gdpr, none"),
+        ({"owner": "acc-9"}, "did you mean 'acc-"),
+        ({"owner": "Marta"}, "Known: acc-1, acc-2, none"),
+    ],
+)
+def test_a_name_that_is_mistyped_is_not_told_as_having_none(
+    wrong: dict[str, str], told: str
+) -> None:
+    with pytest.raises(UnknownName, match=told):
+        Filter.of(LAWS, OWNERS, **wrong)
+    for said in ("GDPR", "ccpa", "none"):
+        assert Filter.of(LAWS, law=said).law == said.casefold()
 
 
 def _row(number: int, subject: str | None = None, **scope: Any) -> dict[str, Any]:

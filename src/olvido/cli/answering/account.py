@@ -18,7 +18,12 @@ _Label = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its label or id.
 def _password() -> str:
     """A password that is typed twice and not shown, or one line of standard input."""
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
+        if not (line := sys.stdin.readline().rstrip("\r\n")):
+            raise InputError(
+                "expected the password as a line of standard input, got none: write it there, or "
+                "say the command at a terminal, which asks for it"
+            )
+        return line
     first = typer.prompt("Password", hide_input=True, err=True)
     if typer.prompt("Again", hide_input=True, err=True) != first:
         raise InputError("the two passwords are not the same: say the command again")

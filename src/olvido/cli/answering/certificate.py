@@ -39,14 +39,12 @@ def show(terminal: Terminal, identifier: _Request) -> None:
     from olvido.errors import StateError
     from olvido.requests.certificate import certificates_of
     from olvido.requests.certificate.check import check
+    from olvido.requests.certificate.issue import uncertified
 
     with fronted(terminal) as front:
         found = certificates_of(front, identifier)
         if not found:
-            raise StateError(
-                f"request {identifier} has no certificate: answer it with 'olvido request run "
-                f"{identifier}', or issue one with 'olvido certificate issue {identifier}'"
-            )
+            raise StateError(uncertified(front, identifier))
         path = found[-1]
         key = _key(terminal, None)
     checked = check(read_document(path), key)

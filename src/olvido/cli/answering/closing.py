@@ -102,7 +102,8 @@ def close(
         {
             "item": a.item,
             "kind": a.kind.name,
-            "is": a.says,
+            # How it left is said beside it, and not in what it is.
+            "is": a.kind.says if a.path is None and said.exit is not None else a.says,
             "holds": sorted(a.kind.holds),
             "who": a.who,
             "exit": said.exit,

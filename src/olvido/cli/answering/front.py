@@ -102,8 +102,8 @@ def new(
                 nothing_found=nothing_found,
             )
         except NobodyFound as error:
-            hints = (f" {hint}" for hint in also_meant(error.near))
-            raise InputError(*error.args, *hints) from None
+            hints = [f" {hint}" for hint in also_meant(error.near)]
+            raise InputError(*error.args, *(["."] if hints else []), *hints) from None
         following = "plan" if model else "locate"
         if kind in ("access", "rectification"):
             following = "identify"
@@ -112,7 +112,7 @@ def new(
             terminal,
             front,
             request,
-            *(f"{one['name']}: {one['records']} records" for one in found),
+            *(f"{name}: {person.told(name)}" for name in person.counts),
             *also_meant(person.near),
             *filter(None, [untold(unsearched(request))]),
             f"Next: olvido request {following} {request.id}"
@@ -276,7 +276,7 @@ def show_one(terminal: Terminal, identifier: Id) -> None:
     terminal.emit(
         document | {"next": asdict(step), "letters": list(letters)},
         table(("what", "value"), shown),
-        f"Next, {step.who}: {step.says} {step.command or ''}".strip(),
+        step.told,
         f"Letters that fit: {', '.join(letters) or 'none'}",
     )
 

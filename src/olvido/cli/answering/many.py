@@ -84,28 +84,41 @@ def listing(
     ] = None,
 ) -> None:
     """Show requests with the days that are left to answer them: all, or those asked for."""
-    from olvido.files import write
-    from olvido.requests.listing import ALL, OPEN, Filter, as_csv, in_order, row_of, search
+    from functools import partial
 
-    if csv is not None and csv.exists():
-        raise InputError(f"{csv} exists: name a new file")
+    from olvido.cli.given.places import require_new_file
+    from olvido.files import write
+    from olvido.requests.listing import (
+        ALL,
+        OPEN,
+        Filter,
+        as_csv,
+        ids_named,
+        in_order,
+        laws_asked,
+        row_of,
+        search,
+    )
+
+    require_new_file(csv)
     if waiting and status:
         raise InputError("give --open or --status, not both")
-    asked = Filter.of(
-        status=OPEN if waiting else status or ALL,
-        kind=kind,
-        law=law,
-        due=due,
-        received=received,
-        answered=answered,
-    )
     with fronted(terminal) as front:
-        if owner:
-            asked = asked.but(owner=account_of(front, owner))
         every = {one.id: one for one in front.store.requests()}
         rows = [row_of(one, front.settings) for one in every.values()]
+        asked = Filter.of(
+            laws_asked(front.settings, rows),
+            status=OPEN if waiting else status or ALL,
+            kind=kind,
+            law=law,
+            due=due,
+            received=received,
+            answered=answered,
+        )
+        if owner:
+            asked = asked.but(owner=account_of(front, owner))
         if about:
-            named = search(rows, front.store.key, about)
+            named = search(rows, front.store.key, about, partial(ids_named, front.store))
             one = named if isinstance(named, str) else None
             asked = asked.but(about=named.about if isinstance(named, Filter) else "")
             rows = [row for row in rows if isinstance(named, Filter) or row["id"] == one]
@@ -118,7 +131,12 @@ def listing(
         for r in found
     ]
     columns = ("id", "kind", "status", "received", "law", "due", "days left")
-    terminal.emit({"requests": found}, table(columns, shown))
+    nothing = "No request is about exactly that: see how it is written in the data."
+    terminal.emit(
+        {"requests": found},
+        table(columns, shown),
+        *([nothing] if about and not rows else []),
+    )
 
 
 def account_of(front: Front, name: str) -> str:

@@ -103,7 +103,8 @@ def locate(terminal: Terminal, identifier: Id) -> None:
     }
     terminal.emit(
         document,
-        f"{len(found.records)} records in {', '.join(d.name for d in found.datasets)}",
+        f"{len(found.records)} records in "
+        + ", ".join(f"{d.name} version {d.version}" for d in found.datasets),
         table(tuple(models[0]) if models else ("id",), [tuple(m.values()) for m in models]),
         *also_meant(near),
         *(
@@ -129,13 +130,16 @@ def plan(
     """Price every way to answer requests, choose one, and say what goes well together."""
     from olvido.requests import batches
     from olvido.requests import plan as price
+    from olvido.requests.given import require_given
+    from olvido.requests.guidance import left_before_run
     from olvido.workspace import Workspace
 
+    require_given(identifiers, references=references, within=within)
     with Workspace(terminal.settings()) as workspace:
+        probes = _probes(workspace, model, holdout, None, None)
         if _destroys(workspace, identifiers):
             plan_destruction(terminal, workspace, identifiers[0])
             return
-        probes = _probes(workspace, holdout, None, None)
         found, choice = price(
             workspace,
             *identifiers,
@@ -150,6 +154,9 @@ def plan(
             for batch in (batches(workspace, model) if found else ())
             if set(identifiers) & set(batch.requests)
         ]
+        others = {i for group in groups for i in group.requests} - set(identifiers)
+        beside = {i: left_before_run(workspace, workspace.store.request(i)) for i in others}
+    several = sorted({*identifiers, *(one for one, left in beside.items() if left is None)})
     document = {
         "requests": identifiers,
         "routes": [route.to_dict() for route in found],
@@ -167,13 +174,17 @@ def plan(
         for r in found
     ]
     columns = ("method", "guarantee", "seconds", "of retraining", "what it does")
-    several = sorted({i for group in groups for i in group.requests} | set(identifiers))
     asked = "" if references is None else f" --references {references}"
     terminal.emit(
         document,
         *([table(columns, rows)] if rows else []),
         f"Chosen: {choice.because}.",
         *(f"{group.because}." for group in groups),
+        *(
+            f"{one} is not ready to go with it. {left.told}"
+            for one, left in sorted(beside.items())
+            if left is not None
+        ),
         f"Next: olvido request run {' '.join(several)}{asked}",
     )
 
@@ -203,15 +214,27 @@ def approve(
     from olvido.ledger.facts import RequestKind
     from olvido.ledger.serving import SERVING
     from olvido.requests import desk
+    from olvido.requests.given import require_given
     from olvido.requests.workflow.order import Order
 
     if option and method is None:
         raise InputError("--option needs --method: options belong to a method")
     options = method_options(method, option or []) if method else {}
+    require_given(
+        [identifier],
+        method=method,
+        options=options,
+        references=references,
+        within=within,
+        level=level,
+        seed=seed,
+    )
     with fronted(terminal) as front:
         for name in (holdout, neighbours, general):
             if name is not None:
                 front.store.dataset(name)
+        if model != SERVING:
+            front.store.model(model)
         order = None
         if front.store.request(identifier).kind is not RequestKind.DESTROY:
             serves = model != SERVING or SERVING in front.store.aliases()
@@ -259,6 +282,7 @@ def run(
     from olvido.errors import InputError
     from olvido.requests import run as answer
     from olvido.requests.conclusion import concluded_as
+    from olvido.requests.given import require_given
     from olvido.requests.workflow.forgetting import alone
     from olvido.requests.workflow.order import Order
     from olvido.workspace import Workspace
@@ -266,7 +290,17 @@ def run(
     if option and method is None:
         raise InputError("--option needs --method: options belong to a method")
     options = method_options(method, option or []) if method else {}
+    require_given(
+        identifiers,
+        method=method,
+        options=options,
+        references=references,
+        within=within,
+        level=level,
+        seed=seed,
+    )
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
+        probes = _probes(workspace, model, holdout, neighbours, general)
         if _destroys(workspace, identifiers):
             return destroy(terminal, workspace, identifiers[0])
         if conclude(terminal, workspace, identifiers, model):
@@ -283,7 +317,6 @@ def run(
             level=level,
             seed=seed,
         )
-        probes = _probes(workspace, holdout, neighbours, general)
         with alone(workspace.settings):
             done = answer(
                 workspace,
@@ -302,12 +335,14 @@ def run(
     rows = [(a["method"], a["verdict"], concluded_as(a)) for a in done.document["attempts"]]
     reports = ", ".join(map(str, done.paths))
     ended = (
-        f"Published as {done.published.id}. Report: {reports}. Next: olvido request close ID"
+        f"Published as {done.published.id}. Report: {reports}"
         if done.published
         else f"Nothing was published: every attempt failed. Report: {reports}"
     )
     chosen = f"Chosen: {done.choice.because}."
-    terminal.emit(done.document, chosen, table(("method", "verdict", "why"), rows), ended)
+    following = [f"Next: olvido request close {one}" for one in identifiers if done.published]
+    found = table(("method", "verdict", "why"), rows)
+    terminal.emit(done.document, chosen, found, ended, *following)
     return done.published is not None
 
 
@@ -325,16 +360,15 @@ def report(
     from olvido.cli.given.places import require_page
     from olvido.errors import StateError
     from olvido.requests.conclusion import concluded_as
+    from olvido.requests.guidance import not_now
 
     require_page(page)
     settings = terminal.settings()
-    with terminal.store() as store:
-        request = store.request(identifier)
-    if request.report is None:
-        raise StateError(
-            f"request {identifier} has no report yet (it is {request.status}): run it with "
-            f"'olvido request run {identifier}'"
-        )
+    with fronted(terminal) as front:
+        request = front.store.request(identifier)
+        if request.report is None:
+            why = "it has no report yet: a run writes one"
+            raise StateError(not_now(front, request, why))
     # The ledger knows where it was written; the workspace may have been moved since.
     path = settings.reports / Path(request.report).name
     try:
@@ -389,9 +423,18 @@ def _write_page(identifier: str, document: dict[str, Any], page: Path) -> None:
 
 
 def _probes(
-    workspace: Workspace, holdout: str | None, neighbours: str | None, general: str | None
+    workspace: Workspace,
+    model: str,
+    holdout: str | None,
+    neighbours: str | None,
+    general: str | None,
 ) -> Probes:
+    """The records that are named; what is named wrong is refused, the model too."""
+    from olvido.ledger.serving import SERVING
     from olvido.requests import Probes
+
+    if model != SERVING:
+        workspace.store.model(model)
 
     def rows(name: str | None) -> Any:
         return () if name is None else workspace.rows(workspace.store.dataset(name))

@@ -29,6 +29,8 @@ def require_new_file(path: Path | None) -> None:
     """
     if path is None:
         return
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a new file in it")
     if path.exists():
         raise InputError(f"{path} exists already: name a new file")
     _require_folder_of(path)

@@ -77,8 +77,20 @@ def _unusual_row(origin: Path | str, number: int, text: str) -> Mapping[str, Any
 
 def _invalid(error: ValueError | RecursionError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"invalid JSON: {error.msg} at column {error.colno}"
+        return f"invalid JSON: {error.msg} at column {_place(error)[1]}"
     return f"invalid JSON: {error}"
+
+
+def _place(error: json.JSONDecodeError) -> tuple[int, int]:
+    """The line and column, counted from 1, of what is wrong.
+
+    The decoder looks for what is missing after all space, on a later line: it is missing where the
+    last thing ended.
+    """
+    before = error.doc[: error.pos]
+    if "\n" in before[len(before.rstrip()) :] and before.strip():
+        before = before.rstrip()
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
 def read_json(path: Path, encoding: str) -> _Rows:
@@ -113,7 +125,8 @@ def _listed(path: Path, text: str) -> _Rows:
         try:
             row, place = _decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            raise BadRow(str(path), line, _invalid(error)) from None
+            at = _place(error)[0] if isinstance(error, json.JSONDecodeError) else line
+            raise BadRow(str(path), at, _invalid(error)) from None
         if isinstance(row, dict):
             yield line, row
         else:

@@ -238,11 +238,14 @@ def _datasets(
     """
     lineage = lineage_of(store, request)
     held = {s.model.id: s.held for s in lineage.models}.get(before.id, ())
+    known = {(record.dataset, record.id) for record in held}
     gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
     rows, leaves = [], []
     for dataset in lineage.datasets:
         about = [record for record in lineage.records if record.dataset == dataset.id]
-        taught = [record for record in about if record.id in gone.get(dataset.id, ())]
+        # An exact version leaves out whom an earlier one forgot by other means, too: not for this.
+        out = [record for record in about if record.id in gone.get(dataset.id, ())]
+        taught = [record for record in out if (record.dataset, record.id) in known]
         leaves += [(dataset.id, record.id, record.digest.raw) for record in taught]
         left = {r.id: r.digest.raw for r in store.records(dataset.id) if r.tombstone is None}
         rows.append(

@@ -10,7 +10,7 @@ from olvido.artifacts import owned
 from olvido.documents import read_document, write_document
 from olvido.errors import StateError
 from olvido.forgetting.guarantee import MEANING
-from olvido.ledger.facts import Guarantee, Request
+from olvido.ledger.facts import Guarantee, Request, RequestStatus
 from olvido.ledger.signing import SigningKey
 from olvido.requests.certificate.answer import answered, report_of
 from olvido.requests.certificate.check import KIND, check, detail_of
@@ -19,6 +19,7 @@ from olvido.requests.certificate.closing import closure_of
 from olvido.requests.certificate.envelope import seal, statement_of
 from olvido.requests.certificate.shape import AUDIT, VERSION
 from olvido.requests.desk import Office, demand_forgetting
+from olvido.requests.guidance import not_now
 from olvido.requests.limits import LIMITS
 from olvido.requests.untaught import concluded
 
@@ -87,6 +88,25 @@ def certificates_of(office: Office, identifier: str) -> tuple[Path, ...]:
         if entry.detail["request"] == identifier
     ]
     return tuple(path for path in dict.fromkeys(found) if path.is_file())
+
+
+def uncertified(office: Office, identifier: str) -> str:
+    """Why a request has no certificate, and what is next: for whoever asks for one.
+
+    Raises UnknownName.
+    """
+    request = office.store.request(identifier)
+    if (why := concluded(request)) is not None:
+        none = "nothing was forgotten for it, so no forgetting can be certified"
+        return not_now(office, request, f"{none} ({why['because']})")
+    if request.status not in (RequestStatus.PUBLISHED, RequestStatus.CLOSED):
+        return not_now(office, request, "it has no certificate yet, since it is not answered")
+    if not request.kind.forgets:
+        return not_now(office, request, f"one of kind {request.kind} is answered without one")
+    return (
+        f"request {identifier} has no certificate yet: issue it with 'olvido certificate issue "
+        f"{identifier}'"
+    )
 
 
 def certificate_about(office: Office, model: str) -> Path | None:

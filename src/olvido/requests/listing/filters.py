@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
-from olvido.errors import InputError
+from olvido.errors import InputError, UnknownName
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key, SubjectId
+from olvido.ledger.store import Store
 from olvido.requests.listing.rows import Row
 
 OPEN, ALL = "open", "all"
@@ -23,6 +25,7 @@ NO_LAW = NOBODY = "none"
 _PENDING = frozenset(status.value for status in RequestStatus if status.pending)
 BEFORE = "before-"
 _DAYS = re.compile(rf"(?:{BEFORE})?\d{{4}}-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?")
+_IDS = re.compile(r"[0-9a-f]{12,64}(?:,[0-9a-f]{12,64})+")
 _NUMBER = re.compile(r"(?:req-)?0*(\d{1,12})", re.IGNORECASE)
 
 
@@ -38,7 +41,8 @@ class Filter:
         received, answered: a month (2026-11) or a day (2026-11-29) where the team works, or what
             was before it (before-2026-11).
         owner: the id of an account, or `none`.
-        about: a subject's digest, or a source, dataset, record or model as a request names it.
+        about: a subject's digest, or a source, dataset, record or model as a request names it; of
+            one name several ids, with a comma between.
     """
 
     status: str = OPEN
@@ -51,8 +55,18 @@ class Filter:
     about: str = ""
 
     @classmethod
-    def of(cls, **given: str) -> Self:
-        """A filter from what somebody wrote. Raises InputError where that is none."""
+    def of(cls, laws: Iterable[str], owners: Iterable[str] = (), **given: str) -> Self:
+        """A filter from what somebody wrote.
+
+        Args:
+            laws: the short names of those that a request may be under.
+            owners: the ids of the accounts that may work on one.
+            given: what was written, by the names of the filter.
+
+        Raises:
+            UnknownName: there is no such law or account.
+            InputError: something else is none of what it may be.
+        """
         made = cls(**{name: value.strip() for name, value in given.items() if value.strip()})
         allowed = {"status": STATUSES, "kind": list(RequestKind), "due": list(DUE)}
         for name, known in allowed.items():
@@ -61,6 +75,12 @@ class Filter:
                 raise InputError(
                     f"expected {name} as one of {', '.join(known)}, got something else"
                 )
+        if made.law:
+            made = replace(made, law=made.law.casefold())
+            if made.law not in (known_laws := {*laws, NO_LAW}):
+                raise UnknownName("law", made.law, known_laws)
+        if made.owner and made.owner not in (known_owners := {*owners, NOBODY}):
+            raise UnknownName("account", made.owner, known_owners)
         for name in ("received", "answered"):
             said = getattr(made, name)
             if said and not _DAYS.fullmatch(said):
@@ -105,7 +125,10 @@ class Filter:
         if self.owner:
             tests.append(lambda row: (row["owner"] or NOBODY) == self.owner)
         if self.about:
-            tests.append(lambda row: self.about in _about(row))
+            # Several ids are those of one name, the versions of a dataset.
+            ids = self.about.split(",") if _IDS.fullmatch(self.about) else ()
+            meant = {self.about, *ids}
+            tests.append(lambda row: not meant.isdisjoint(_about(row)))
         return tests
 
 
@@ -123,7 +146,17 @@ def _within(day: str | None, said: str) -> bool:
     return day < said.removeprefix(BEFORE) if said.startswith(BEFORE) else day.startswith(said)
 
 
-def search(rows: Iterable[Row], key: Key, text: str) -> str | Filter | None:
+def ids_named(store: Store, said: str) -> tuple[str, ...]:
+    """The ids of what a name stands for: all versions of a dataset, a model by an alias of it."""
+    found = [one.id for one in store.datasets() if one.name == said]
+    with suppress(InputError):
+        found.append(store.model(said).id)
+    return tuple(found)
+
+
+def search(
+    rows: Iterable[Row], key: Key, text: str, named: Callable[[str], Iterable[str]] = lambda _: ()
+) -> str | Filter | None:
     """Find requests by what somebody wrote, of which nothing is kept.
 
     Args:
@@ -131,6 +164,7 @@ def search(rows: Iterable[Row], key: Key, text: str) -> str | Filter | None:
         key: of the ledger; a person is found by their name's digest, and so is nobody else.
         text: the number of a request, a person's name or digest, or a source, dataset, record or
             model.
+        named: gives the ids of what a name stands for, which requests keep alone: see `ids_named`.
 
     Returns:
         The id of the one request with this number; or the filter that shows those about this; or
@@ -148,6 +182,8 @@ def search(rows: Iterable[Row], key: Key, text: str) -> str | Filter | None:
     for about in (_person(key, said), said, key.pseudonym(said)):
         if about in known:
             return Filter(status=ALL, about=about)
+    if ids := sorted(known & set(named(said))):
+        return Filter(status=ALL, about=",".join(ids))
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from olvido.ledger.facts import Request, RequestBrief
 from olvido.requests.calendar import due_and_left, today
+from olvido.requests.laws import laws
 from olvido.settings import Settings
 
 Row = dict[str, Any]
@@ -82,6 +83,12 @@ def _row(
         "owner": owner,
         "answered": answered and today(settings, answered).isoformat(),
     }
+
+
+def laws_asked(settings: Settings, rows: Iterable[Row]) -> set[str]:
+    """The short names of all laws that a request may be under, or is: a team may drop its own."""
+    used = {row["law"] for row in rows} - {None}
+    return used | {law.name for law in laws(settings.workspace)}
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:

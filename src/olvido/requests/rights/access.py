@@ -28,7 +28,7 @@ from olvido.ledger.store import Store
 from olvido.requests.calendar import law_of, today
 from olvido.requests.closure.places import GIVEN
 from olvido.requests.desk import Office, deciding, demand_kind
-from olvido.requests.guidance import EXPORTED, exported
+from olvido.requests.guidance import EXPORTED, exported, not_now
 from olvido.requests.notices.language import Language, find_language
 from olvido.requests.rights.identity import identity_of
 from olvido.requests.scope import lineage_of, mentions, nameless, names_of, unsearched
@@ -146,11 +146,8 @@ def close_access(office: Office, identifier: str) -> Request:
         return request
     written = exported(request)
     if written is None or request.status not in (_S.IDENTIFIED, _S.LOCATED):
-        raise StateError(
-            f"request {identifier} is {request.status}, and "
-            + ("it waits" if written else "nothing was written for the person")
-            + f": write it with 'olvido request export {identifier} --out FOLDER --by ACCOUNT'"
-        )
+        why = "it waits" if written else "nothing was written for the person"
+        raise StateError(not_now(office, request, why))
     if request.status is _S.IDENTIFIED:
         request = office.store.advance_request(identifier, _S.LOCATED)
     return office.store.advance_request(identifier, _S.CLOSED, {"document": written["document"]})
@@ -160,7 +157,7 @@ def _ready(office: Office, identifier: str) -> Request:
     request = office.store.request(identifier)
     demand_kind(request, RequestKind.ACCESS, _KIND)
     if not request.status.open:
-        raise InputError(f"request {identifier} has ended: it is {request.status}; enter a new one")
+        raise InputError(not_now(office, request, "nothing more is written for it"))
     if request.status in (_S.WAITING, _S.NEEDS_INPUT):
         raise StateError(
             f"request {identifier} waits ({request.history[-1].detail.get('why')}): take it up "

@@ -21,6 +21,7 @@ from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.desk import Office, deciding, demand_kind
+from olvido.requests.guidance import not_now
 from olvido.requests.rights.identity import identity_of
 from olvido.requests.scope import corrections
 
@@ -63,7 +64,7 @@ def correct(
     """
     store = office.store
     request = store.request(identifier)
-    _require_ready(request)
+    _require_ready(office, request)
     account = deciding(office, by)
     told = identity_of(office, request, unchecked)
     named = store.dataset(request.scope["dataset"])
@@ -92,7 +93,7 @@ def correct(
 
     def entered(request: Request, made: Dataset) -> dict[str, Any]:
         # Somebody may have been quicker, since it was looked at.
-        _require_ready(request)
+        _require_ready(office, request)
         if made.version != base.version + 1:
             raise StateError(
                 f"another version of dataset {base.name!r} came in meanwhile: enter it again"
@@ -126,15 +127,13 @@ def learned(store: Store, request: Request) -> bool:
     return state is not None and len(state.held) == len(found.records)
 
 
-def _require_ready(request: Request) -> None:
+def _require_ready(office: Office, request: Request) -> None:
     demand_kind(request, RequestKind.RECTIFICATION, "what is right is entered for those")
     if corrections(request):
-        raise InputError(f"of request {request.id} it was entered already what is right")
+        raise InputError(not_now(office, request, "what is right was entered already"))
     if request.status not in (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED):
-        raise InputError(
-            f"request {request.id} is {request.status}: what is right is entered before it is "
-            "planned"
-        )
+        why = "what is right is entered before it is planned"
+        raise InputError(not_now(office, request, why))
 
 
 def _corrected(
