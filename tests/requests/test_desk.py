@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ import pytest
 from olvido.accounts import Accounts
 from olvido.errors import InputError, OlvidoError, StateError, UnknownName
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Model, Request, RequestStatus
+from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
+from olvido.ledger.serving import in_brief
 from olvido.ledger.store import Store
 from olvido.requests import desk
+from olvido.requests.attempts import forgotten_since
 from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.desk import Front, receive
 from olvido.requests.guidance import left_before_run, next_step
+from olvido.requests.listing import Filter, ids_named, row_of, search
+from olvido.requests.persons import look_up
 from olvido.requests.scope import condemned, lineage_of
 from olvido.settings import Settings
 
@@ -436,3 +441,71 @@ def test_nobody_goes_along_with_others_before_it_was_looked_into(
     step = left_before_run(front, front.store.request(identifier))
     told = None if step is None else (step.command or "")
     assert told is None if left is None else f"olvido request {left} {identifier}" in str(told)
+
+
+def test_versions_of_a_dataset_are_no_more_records_and_one_search_finds_all(front: Front) -> None:
+    store = front.store
+    old = store.dataset("people").id
+    rows = [ROWS[0] | {"text": "Ana lives in Sants."}, *ROWS[1:]]
+    new = import_rows(store, front.settings.data, rows, name="people").dataset.id
+    person = look_up(store, ["Ana Soler", "Bru Vidal"])
+    assert (person.counts["Ana Soler"], person.apart["Ana Soler"]) == (4, 2)
+    assert person.told("Ana Soler").startswith("2 records (4")
+    about = {"kind": "outdated", "records": ["c1"]}
+    asked = [receive(front, dataset=one, **about).id for one in (old, new)]
+    receive(front, "Ana Soler")
+    found = [row_of(one, front.settings) for one in store.requests()]
+    named = search(found, store.key, "people", partial(ids_named, store))
+    assert isinstance(named, Filter)
+    again = Filter.of((), **named.asked())
+    assert [row["id"] for row in again.of_rows(found)] == asked
+    destroyed = receive(front, kind="destroy", model="first")
+    found = [row_of(one, front.settings) for one in store.requests()]
+    named = search(found, store.key, "first", partial(ids_named, store))
+    assert isinstance(named, Filter)
+    assert [row["id"] for row in named.of_rows(found)] == [destroyed.id]
+    assert search(found, store.key, "nothing", partial(ids_named, store)) is None
+
+
+def test_what_is_made_by_forgetting_was_taught_all_that_its_training_was(front: Front) -> None:
+    store = front.store
+    people = store.dataset("people").id
+    city = import_rows(store, front.settings.data, [{"text": "x"}], name="city").dataset.id
+    trained = Model(digest=Digest.of(b"t"), path="t", learner="monolith")
+    uses = [Use(dataset=people, excluded=frozenset({"b1"})), Use(dataset=city)]
+    store.add_model(trained, uses)
+    line = [trained]
+    for name, gone, guarantee in (
+        ("samnpo", {"a1", "a2"}, Guarantee.EMPIRICAL),
+        ("retrain", {"c1"}, Guarantee.EXACT),
+    ):
+        one = Model(
+            digest=Digest.of(name.encode()),
+            path=name,
+            learner="monolith",
+            parents=(line[-1].id,),
+            method=name,
+        )
+        forgot = Use(dataset=people, forgotten=frozenset(gone), guarantee=guarantee)
+        store.add_model(one, [forgot])
+        line.append(one)
+    for one, gone in zip(in_brief(store, line), (0, 2, 1), strict=True):
+        told = {use["name"]: (use["excluded"], use["forgotten"]) for use in one["data"]}
+        assert told == {"people": (1, gone), "city": (0, 0)}
+    # Of whom the first forgot, only an exact version that names them is rid of the doubt.
+    workspace: Any = front
+    assert forgotten_since(workspace, line[0]) == {}
+    assert forgotten_since(workspace, line[2]) == {people: {"a1", "a2"}}
+    last = Model(
+        digest=Digest.of(b"again"),
+        path="again",
+        learner="monolith",
+        parents=(line[-1].id,),
+        method="retrain",
+    )
+    gone = frozenset({"a1", "a2"})
+    store.add_model(last, [Use(dataset=people, forgotten=gone, guarantee=Guarantee.EXACT)])
+    assert forgotten_since(workspace, last) == {people: frozenset()}
+    states = {s.model.id: s for s in store.lineage(store.key.subject("Ana Soler")).models}
+    assert states[line[2].id].forgotten
+    assert len(states[last.id].without) == 2

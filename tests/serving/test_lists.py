@@ -18,6 +18,7 @@ from tests.serving.conftest import send, sign_in
 from olvido.accounts import Accounts
 from olvido.cli import run
 from olvido.ledger.identity import Key
+from olvido.ledger.store import Store
 from olvido.settings import Settings
 
 NAME = "Núria Puig"
@@ -89,6 +90,41 @@ def test_pages_and_api_filter_alike_and_refuse_what_is_no_filter(many: TestClien
             answer = many.get(f"{path}?{query}")
             assert (answer.status_code, known in answer.text) == (404, True), query
     assert many.get("/?law=GDPR").status_code == 200
+
+
+def test_a_requester_is_offered_what_may_be_filed_and_a_way_back(
+    client: TestClient, settings: Settings
+) -> None:
+    sign_in(client, Accounts.of(settings).new("requester", "Rita")[1])
+    form = client.get("/requests/new").text
+    assert (
+        set(re.findall(r'<option value="([a-z-]+)"[^>]*>\w+[:-]', form))
+        & {
+            "rectification",
+            "poison",
+            "outdated",
+        }
+        == set()
+    )
+    assert 'value="erasure"' in form
+    assert not re.search('name="(source|dataset|record|nothing_found)"', form)
+    back = client.get("/")
+    assert back.status_code == 403
+    (where,) = re.findall(r'href="([^"]+)">Back to the start', back.text)
+    assert client.get(where).status_code == 200
+
+
+def test_what_is_about_no_person_is_entered_with_its_records_and_no_word_of_names(
+    team: TestClient, settings: Settings
+) -> None:
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        one = store.records(store.datasets()[0].id)[0]
+        name = store.datasets()[0].name
+    fields = {"kind": "outdated", "dataset": name, "record": one.id}
+    made = send(team, "/requests", page="/requests/new", **fields)
+    assert made.status_code == 201, made.text
+    assert "It is about 1 record, of 1 person." in made.text
+    assert "by each name" not in made.text
 
 
 def test_a_list_can_be_had_as_a_file_without_anybody_in_it(

@@ -20,7 +20,13 @@ from olvido.accounts import Right
 from olvido.errors import InputError, OlvidoError, OutOfReach, StateError, UnknownName
 from olvido.requests.reminders import configuration
 from olvido.serving import api, entering, lists, pages, request_page
-from olvido.serving.boundary.authentication import CALLER, Authenticator, Refused, Tenant
+from olvido.serving.boundary.authentication import (
+    CALLER,
+    Authenticator,
+    Caller,
+    Refused,
+    Tenant,
+)
 from olvido.serving.boundary.limits import Buckets
 from olvido.serving.boundary.middleware import Boundary
 from olvido.serving.daily import keep_reminding
@@ -117,7 +123,7 @@ def _refused(request: Request, error: Exception) -> Response:
         return _wrong(request, error)
     if error.status == 401 and not _wants_json(request):
         return RedirectResponse("/login", status_code=303)
-    response = _said(request, error.status, error.why)
+    response = _said(request, error.status, error.why, error.caller)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.wait:
@@ -159,10 +165,10 @@ def _no_such(request: Request, error: Exception) -> Response:
     return response
 
 
-def _said(request: Request, status: int, why: str) -> Response:
+def _said(request: Request, status: int, why: str, known: Caller | None = None) -> Response:
     if _wants_json(request):
         return JSONResponse({"error": why}, status_code=status)
-    return error_page(request, status, why)
+    return error_page(request, status, why, known)
 
 
 def _wants_json(request: Request) -> bool:

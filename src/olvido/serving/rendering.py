@@ -134,10 +134,13 @@ def start_of(caller: Caller) -> str:
     return next((href for _, href, right in MENU if caller.may(right)), "/requests/new")
 
 
-def error_page(request: Request, status: int, why: str) -> HTMLResponse:
-    """What went wrong, on a page."""
+def error_page(
+    request: Request, status: int, why: str, known: Caller | None = None
+) -> HTMLResponse:
+    """What went wrong, on a page; `known` is who may not do what was asked."""
     caller, title = request.scope.get(CALLER), HTTPStatus(status).phrase
-    start = "/" if caller is None else start_of(caller)
+    someone = caller or known
+    start = "/" if someone is None else start_of(someone)
     shown = {"title": title, "why": why, "start": start}
     return page(request, "error.html.j2", caller, status=status, **shown)
 

@@ -153,3 +153,16 @@ def test_in_a_list_what_is_no_object_is_one_bad_row(tmp_path: Path) -> None:
     assert isinstance(rows[1], BadRow)
     assert (rows[1].line, rows[0], rows[2]) == (2, {"a": 1}, {"a": 2})
     assert rows_of(tmp_path / "x.json", b"[]") == rows_of(tmp_path / "x.json", b" \n") == []
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n", " \n"])
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [('{"prompt":"a","completion":"b"', 31), ('{"prompt":', 11), ('{"a": 1', 8), ('{"a" 1}', 6)],
+)
+def test_what_breaks_off_is_told_where_it_does(
+    tmp_path: Path, line: str, column: int, ending: str
+) -> None:
+    (found,) = rows_of(tmp_path / "x.jsonl", (line + ending).encode())
+    assert isinstance(found, BadRow)
+    assert found.reason.endswith(f"at column {column}")

@@ -84,11 +84,11 @@ def _invalid(error: ValueError | RecursionError) -> str:
 def _place(error: json.JSONDecodeError) -> tuple[int, int]:
     """The line and column, counted from 1, of what is wrong.
 
-    The decoder looks for what is missing after all space, on a later line: it is missing where the
-    last thing ended.
+    The decoder looks for what is missing after all space, on a later line: where nothing follows it
+    is missing where the last thing ended.
     """
     before = error.doc[: error.pos]
-    if "\n" in before[len(before.rstrip()) :] and before.strip():
+    if not error.doc[error.pos :].strip():
         before = before.rstrip()
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 

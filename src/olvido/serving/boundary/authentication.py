@@ -43,6 +43,9 @@ class Refused(Exception):
         wait: seconds until asking again makes sense.
     """
 
+    caller: Caller | None = None
+    """Who is known and may not do this."""
+
     def __init__(self, status: int, why: str, wait: float = 0.0) -> None:
         super().__init__(why)
         self.status, self.why, self.wait = status, why, wait
@@ -130,7 +133,9 @@ class Authenticator:
         else:
             raise Refused(401, "give a token: 'Authorization: Bearer TOKEN', or sign in at /login")
         if not found.may(right):
-            raise Refused(403, f"the role {found.token.role} may not {right}: ask who may")
+            error = Refused(403, f"the role {found.token.role} may not {right}: ask who may")
+            error.caller = found
+            raise error
         return found
 
     def find(self, secret: str, where: str) -> Caller:
