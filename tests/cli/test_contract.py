@@ -62,7 +62,7 @@ WORKING: dict[str, list[str]] = {
     "request refuse": ["req-0002", "--why", "not who they say"],
     "request cancel": ["req-0002", "--why", "withdrawn"],
     "request locate": ["req-0001"],
-    "request plan": ["req-0001", "--model", "previous"],
+    "request plan": ["req-0002"],
     "request run": ["req-0002", "--method", "retrain", "--references", "1"],
     "request approve": ["req-0002", "--by", "Marta"],
     "request export": ["req-0002", "--out", "a", "--by", "Marta", "--unchecked", "seen"],
