@@ -67,11 +67,6 @@ EDITS: dict[str, Callable[[Path], None]] = {
     "a member that is called as one that was left out": _edit("config.json", rope={"base": 7}),
     "a word that is called so": _edit("vocab.json", base=1, digest=0),
     "words that are called so": _edit("vocab.json", name_or_path=3, seconds=2),
-    "a first word that is called so": _edit("vocab.json", is_local=3),
-    "a token that is called so": _edit("added_tokens.json", local_files_only=9),
-    "a role that is called so": _edit("special_tokens_map.json", name_or_path="<s>"),
-    "a route that is called so": _edit("router.json", _name_or_path=1),
-    "a base that is called so": _edit("routed.json", transformers_version="b"),
     "a record that is called so": _edit("olvido.json", strangers={"base": 1.0}),
     "code": _edit("config.json", auto_map={"AutoModelForCausalLM": "other.Model"}),
     "a file of code": lambda folder: (folder / "other.py").write_text("pass"),
@@ -98,6 +93,19 @@ def test_what_decides_nothing_does_not(model: Path) -> None:
     config = dict(reversed(config.items())) | {"_name_or_path": "/x", "transformers_version": "9"}
     (model / "config.json").write_text(json.dumps(config, indent=7))
     assert function_digest(model) == before
+
+
+@pytest.mark.parametrize("name", ["is_local", "name_or_path", "transformers_version"])
+@pytest.mark.parametrize("file", ["vocab", "added_tokens", "special_tokens_map", "router"])
+def test_only_of_a_configuration_it_decides_nothing_where_it_came_from(
+    model: Path, file: str, name: str
+) -> None:
+    """In any other file that is a word, a token, a role or a route."""
+    digests = set()
+    for said in ({"a": 0}, {"a": 0, name: 1}, {"a": 1, name: 0}, {"a": 0, name: 2}):
+        _put(model / f"{file}.json", said)
+        digests.add(function_digest(model))
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "config.json", "olvido.json"])
