@@ -209,26 +209,14 @@ def approve(
     general: _General = None,
 ) -> None:
     """Let a plan be carried out by 'olvido run'; to destroy a model takes two people."""
-    from olvido.cli.given.options import method_options
-    from olvido.errors import InputError
     from olvido.ledger.facts import RequestKind
     from olvido.ledger.serving import SERVING
     from olvido.requests import desk
-    from olvido.requests.given import require_given
     from olvido.requests.workflow.order import Order
 
-    if option and method is None:
-        raise InputError("--option needs --method: options belong to a method")
-    options = method_options(method, option or []) if method else {}
-    require_given(
-        [identifier],
-        method=method,
-        options=options,
-        references=references,
-        within=within,
-        level=level,
-        seed=seed,
-    )
+    how: dict[str, Any] = {"references": references, "within": within, "level": level}
+    how["seed"] = seed
+    options = _options([identifier], method, option, **how)
     with fronted(terminal) as front:
         for name in (holdout, neighbours, general):
             if name is not None:
@@ -245,10 +233,7 @@ def approve(
                 general=general,
                 method=method,
                 options=options,
-                references=references,
-                within=within,
-                level=level,
-                seed=seed,
+                **how,
             ).to_dict()
         request = desk.approve(front, identifier, by=by, order=order)
         following = "olvido run" if order else f"olvido request run {identifier}"
@@ -278,27 +263,15 @@ def run(
     general: _General = None,
 ) -> bool:
     """Forget, audit against never-trained models, and publish what passes; 1 when nothing does."""
-    from olvido.cli.given.options import method_options
-    from olvido.errors import InputError
     from olvido.requests import run as answer
     from olvido.requests.conclusion import concluded_as
-    from olvido.requests.given import require_given
     from olvido.requests.workflow.forgetting import alone
     from olvido.requests.workflow.order import Order
     from olvido.workspace import Workspace
 
-    if option and method is None:
-        raise InputError("--option needs --method: options belong to a method")
-    options = method_options(method, option or []) if method else {}
-    require_given(
-        identifiers,
-        method=method,
-        options=options,
-        references=references,
-        within=within,
-        level=level,
-        seed=seed,
-    )
+    how: dict[str, Any] = {"references": references, "within": within, "level": level}
+    how["seed"] = seed
+    options = _options(identifiers, method, option, **how)
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         probes = _probes(workspace, model, holdout, neighbours, general)
         if _destroys(workspace, identifiers):
@@ -312,10 +285,7 @@ def run(
             general=general,
             method=method,
             options=options,
-            references=references,
-            within=within,
-            level=level,
-            seed=seed,
+            **how,
         )
         with alone(workspace.settings):
             done = answer(
@@ -325,10 +295,7 @@ def run(
                 probes=probes,
                 method=method,
                 options=options,
-                references=references,
-                within=within,
-                level=level,
-                seed=seed,
+                **how,
                 order=order.to_dict(),
                 stage=stage,
             )
@@ -390,6 +357,21 @@ def report(
         table(("method", "audit", "metric", "finding", "status"), rows),
         *(f"Does not prove {line}." for line in document["does_not_prove"]),
     )
+
+
+def _options(
+    identifiers: list[str], method: str | None, option: list[str] | None, **how: Any
+) -> dict[str, Any]:
+    """The options of a method, once everything that is given for a run was looked at."""
+    from olvido.cli.given.options import method_options
+    from olvido.errors import InputError
+    from olvido.requests.given import require_given
+
+    if option and method is None:
+        raise InputError("--option needs --method: options belong to a method")
+    options = method_options(method, option or []) if method else {}
+    require_given(identifiers, method=method, options=options, **how)
+    return options
 
 
 def _destroys(workspace: Workspace, identifiers: list[str]) -> bool:
