@@ -64,7 +64,9 @@ def line_up(zoo: Zoo) -> list[Pretender]:
         )
 
     def wider() -> Any:
-        blank = tiny_model(len(task.tokenizer), seed=5, width=town.width + 32)
+        # Wider by 32 or more, and a multiple of 32, as heads are that wide.
+        width = (town.width + 63) // 32 * 32
+        blank = tiny_model(len(task.tokenizer), seed=5, width=width)
         return train(blank, records=kept, task=task, recipe=town.recipe, seed=5).model
 
     return [

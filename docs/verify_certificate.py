@@ -421,13 +421,14 @@ def doubted(audit):
     references, original = audit["references"], audit["original"]
     need([r["digest"] for r in references] == audit["never_trained"], "other references are tested")
     need((original == "none") == (audit["before"] is None), "its original is another")
+    for name, p in (test for r in references for test in r["tests"].items()):
+        need(fits(name, "L") and fits(p, "f") and 0 <= p <= 1, "a test has no such probability")
     ranked = sorted((p, place) for place, r in enumerate(references) for p in r["tests"].values())
     highest, least = 0.0, {}
     for place, (p, one) in enumerate(ranked):  # Holm 1979
         highest = max(highest, min(1.0, p * (len(ranked) - place)))
         least.setdefault(one, highest)
     for place, r in enumerate(references):
-        need(all(0 <= p <= 1 for p in r["tests"].values()), "a test has no such probability")
         need(0 <= r["answers"] <= r["facts"], "a reference gives more answers than there are")
         need(same(r["adjusted"], least.get(place)), "a reference's numbers do not follow")
         clear = r["answers"] >= 2 and r["answers"] > 0.05 * r["facts"]

@@ -208,6 +208,10 @@ ASIDE: dict[str, str | bytes] = {
     "things.xml": f"<note>{SAYS}</note>{''.join(f'<{thing}/>' for thing in THINGS)}\n",
     "entity.html": f"<p>{SAYS}</p>\n&lt;p alt=&quot;{BRU}&quot;&gt;\n",
     "bees.html": f"<p>{SAYS}</p>\n<p>{chr(0x1F41D) * 9}</p>\n",
+    "morse.txt": f"{SAYS}\n-... .-. ..- / ...- .. -.. .- .-..\n",
+    "unseen.txt": SAYS + "\n" + "".join("\u200b\u200c"[c % 2] for c in BRU.encode()) + "\n",
+    "korean.csv": f'text,note\n"{SAYS}","브루는그라시아에서우산을고친다"\n',
+    "joined.csv": f'text,note\n"{SAYS}",bruVidalMendsUmbrellasInGracia\n',
     "stars.txt": SAYS + "\n" + "".join(f"{'*' * n}\n" for n in range(1, 9)),
     "note.json": json.dumps({"text": SAYS, "note": base64.b64encode(BRU.encode()).decode()}),
     "digits.json": json.dumps({"text": SAYS, "note": BRU.encode().hex()}),
@@ -231,6 +235,8 @@ HERS_ALONE: dict[str, str] = {
     "note.xml": f"<notes>\n  <note>{SAYS}</note>\n</notes>\n",
     "nulls.json": json.dumps({"text": SAYS, "lang": None, "split": "train", "tags": []}),
     "letters.txt": base64.b64encode(SAYS.encode()).decode() + "\n",
+    "seoul.csv": f'text,note\n"{SAYS}",서울\n',
+    "dashes.txt": f"{SAYS}\n- - -\n--- | :---: | ---:\n...\n",
     "indented.json": json.dumps([{"text": SAYS}], indent=2),
 }
 

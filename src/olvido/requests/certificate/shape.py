@@ -64,7 +64,7 @@ AUDIT: Mapping[str, Any] = {
             "digest": _DIGEST,
             "standing": str,
             "witnessed": bool,
-            "tests": ANY,
+            "tests": {_LABEL: float},
             "adjusted": _NUMBER,
             "control": _NUMBER,
             "beside": (None, _WORD),
@@ -172,6 +172,13 @@ def misfits(value: Any, shape: Any, where: str = "it") -> Iterator[str]:
     elif isinstance(shape, Mapping):
         if not isinstance(value, dict):
             yield f"{where} is no object"
+            return
+        (first, *_) = shape
+        if isinstance(first, re.Pattern):
+            # Of names that are not known: every one of this form, with what one holds.
+            for name, item in value.items():
+                yield from misfits(name, first, f"a name in {where}")
+                yield from misfits(item, shape[first], f"{where}[{name!r}]")
             return
         for name in sorted(shape.keys() - value.keys()):
             yield f"{where} lacks {name!r}"

@@ -44,7 +44,7 @@ def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         if any(name.endswith("data.pkl") for name in names):
             yield Unreadable(f"{blob.where}a tensor file of torch: never unpickled")
         for said in (archive.comment, *(member.comment for member in members)):
-            for reading in decoded(said)[:1] if said else ():
+            for reading in decoded(said) if said else ():
                 yield Part(f"{blob.where}comment", "line", text_rows(reading.text), flowing=True)
         if "xl/workbook.xml" in names:
             yield from _workbook(blob, archive, names)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from olvido.folding import words
+from olvido.folding import unseen, words
 from olvido.requests.closure.copies.escapes import unescaped
 from olvido.requests.closure.copies.runs import Lexicon
 
@@ -40,6 +40,8 @@ MARKUP = frozenset(
 
 _BARE = re.compile(r"""[\s{}\[\]()<>"'`,;:.]|[^\W_]""")
 _SIGNS, _LINES = 2, 4
+_FRAME = re.compile(r"""[\s{}\[\]()<>"'`,;:|]|[^\W_]""")
+_RUN = re.compile(r"(.)\1+")
 
 _DIFFERENT = 6
 _LONG_NUMBER = re.compile(r"\d{6}")
@@ -143,13 +145,20 @@ def draws(lines: Iterable[str]) -> bool:
     """Whether lines without words of anybody say something in signs: emoji, a drawing.
 
     Brackets, quotes and commas are format, and so are lines of one or two signs, as they part
-    columns and sections, of which a file has four at most.
+    columns and sections, of which a file has four at most. Dots and dashes in many ways are Morse,
+    and characters that nobody sees say something where there are many.
 
     >>> draws(["{", "},", "-----", "| --- |"]), draws(["^_^ =="]), draws(["€ €"])
     (False, True, True)
+    >>> draws([".- -... -. -"]), draws(["\\u200b\\u200c" * 8])
+    (True, True)
     """
     seen: set[str] = set()
     for line in lines:
+        if len({_RUN.sub(r"\1", word) for word in _FRAME.sub(" ", line).split()}) > _SIGNS:
+            return True
+        if len(line) - len(unseen(line)) > _LINES:
+            return True
         signs = set(_BARE.sub("", line))
         if not signs:
             continue

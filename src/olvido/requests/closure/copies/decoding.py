@@ -5,7 +5,12 @@ from __future__ import annotations
 import codecs
 import math
 import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +27,36 @@ _MANY = 1 << 20
 _WINDOW, _TOGETHER = 64, 5
 _LEAST = 6
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffe\uffff]")
-_EASTERN = re.compile(r"[\n\r -~\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uffef]")
+_SAMPLE = 1024
+_EAST = frozenset(
+    ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH")
+)
+_EAST_HIGH = bytes([0, 0x20, *range(0x2E, 0xA0), *range(0xAC, 0xD8), 0xF9, 0xFA, 0xFF])
+_LEGACY = {
+    "LATIN": ("cp1250", "iso8859_2", "cp1254", "cp1257", "mac_roman", "cp850", "cp852"),
+    "CYRILLIC": ("cp1251", "koi8_u", "cp866", "iso8859_5", "mac_cyrillic"),
+    "GREEK": ("cp1253", "iso8859_7"),
+    "HEBREW": ("cp1255",),
+    "ARABIC": ("cp1256", "iso8859_6"),
+    "THAI": ("cp874",),
+    "EAST": ("gb18030", "big5hkscs", "cp932", "euc_jis_2004", "cp949"),
+}
+"""Encodings of before Unicode, by the script that they were made for: docs name them."""
+_SEVEN_BITS = (
+    (b"\x1b$", "iso2022_jp_2004"),
+    (b"~{", "hz"),
+    (b"+", "utf_7"),
+)
+_MISREAD = (
+    *(("cp1252", True), ("cp1250", True), ("cp850", True), ("cp437", True), ("mac_roman", True)),
+    *(("cp1251", False), ("koi8_r", False), ("cp866", False), ("cp1253", False)),
+)
+"""As what UTF-8 is misread, and whether one letter of it alone can be no word of a language."""
+_LONE = b"\xc2\xc3\xc4\xc5\xe2"
+_UNSPACED = ("EAST", "THAI")
+_LONGEST_WORD, _FEWEST = 200, 4
+_LETTERS, _SCRIPT, _MIXED, _INSIDE = 0.75, 0.9, 0.2, 0.1
+_PLAIN = bytes(range(128))
 CONTROL_BYTES = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
 _CLEAR = re.compile(
     rb"(?:[\x20-\x7e\t\r\n]|[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}"
@@ -65,12 +99,78 @@ def decoded(raw: bytes) -> list[Decoded]:
         return wide
     text = _strictly(raw, "utf-8")
     if text is not None:
-        return [Decoded(text, "utf-8")] if _is_text(text[:_HEAD]) else []
+        if _is_text(text[:_HEAD]):
+            return [Decoded(text, "utf-8"), *_seven_bits(raw)]
+        return _wide_guesses(raw)
+    wide = _wide_guesses(raw)
     if not _may_be_text(raw):
-        return []
+        return wide
     readings = [_by_line(raw)]
-    readings += [d for name in _guesses(raw) if (d := _read(raw, name)) is not None]
-    return readings
+    for name in _guesses(raw):
+        read = _read(raw, name) or Decoded(raw.decode(name, errors="replace"), None)
+        if all(read.text != other.text for other in readings):
+            readings.append(read)
+    return readings + wide
+
+
+def plainly(raw: bytes) -> str | None:
+    """Bytes as UTF-8; None where they are not, or say more in the seven bits of old mail."""
+    if any(sign in raw for sign, name in _SEVEN_BITS if name != "utf_7"):
+        return None
+    return _strictly(raw, "utf-8")
+
+
+def decoded_once_more(text: str) -> str:
+    r"""A text of which runs of letters are UTF-8 that was read as a one-byte encoding, as it was.
+
+    >>> decoded_once_more("GrÃ\xa0cia\nÐ\x90Ð½Ð½Ð°\ncaf├®\nЕё"), decoded_once_more("РђРЅРЅР°")
+    ('Gràcia\nАнна\ncafé\nЕё', 'Анна')
+    """
+    for encoding, lone in _MISREAD:
+        pattern, codes = _misreading(encoding)
+        pieces, at = [], 0
+        for match in pattern.finditer(text):
+            if match.start() >= at:
+                begin = text.rfind("\n", at, match.start()) + 1 or at
+                end = text.find("\n", match.end())
+                end = len(text) if end < 0 else end
+                pieces += [text[at:begin], _reread(text[begin:end], pattern, codes, lone)]
+                at = end
+        text = "".join([*pieces, text[at:]])
+    return text
+
+
+@cache
+def _misreading(encoding: str) -> tuple[re.Pattern[str], dict[str, int]]:
+    """How UTF-8 looks in an encoding, and the byte that each character was."""
+    codes = {chr(byte): byte for byte in range(0x80, 0xA0)}
+    for byte in range(0x80, 0x100):
+        # What the encoding leaves out, programs pass through.
+        codes[bytes([byte]).decode(encoding, errors="ignore") or chr(byte)] = byte
+    within, *leads = (
+        "".join(re.escape(c) for c, byte in codes.items() if low <= byte < high)
+        for low, high in ((0x80, 0xC0), (0xC2, 0xE0), (0xE0, 0xF0), (0xF0, 0xF5))
+    )
+    said = "|".join(f"[{lead}][{within}]{{{n}}}" for n, lead in enumerate(leads, 1))
+    return re.compile(rf"(?<![^\x00-\x7f])(?:{said})++(?![^\x00-\x7f])"), codes
+
+
+def _reread(line: str, pattern: re.Pattern[str], codes: dict[str, int], lone: bool) -> str:
+    meant: dict[str, str] = {}
+    runs = pattern.findall(line)
+    for run in runs:
+        raw = bytes(codes[c] for c in run)
+        text = _strictly(raw, "utf-8")
+        if text is not None:
+            meant[run] = text
+            lone = lone and (len(raw) > 2 or raw[0] in _LONE)
+    beyond = sum(c > "\x7f" for c in line)
+    # One letter may be a word of somebody's language; several, or all that a line has, are none.
+    several = any(len(text) > 1 for text in meant.values())
+    whole = len(runs) > 1 and sum(len(r) for r in runs if r in meant) == beyond
+    if not (lone or several or whole):
+        return line
+    return pattern.sub(lambda run: meant.get(run[0], run[0]), line)
 
 
 def readable(raw: bytes, *, clear: bool = False) -> str:
@@ -113,19 +213,29 @@ def _wide(raw: bytes) -> list[Decoded]:
             found.append("utf-16-le")
         elif head.count(b"\x00\x20") > len(head) / 60 and b"\x00\x00" not in head:
             found.append("utf-16-be")
-    if (
-        not found
-        and _printed(head) < 0.7
-        and b"\x00\x00" not in head
-        and _strictly(raw, "utf-8") is None
-    ):
-        # Of scripts without spaces: whichever reading has letters of East Asia almost alone.
-        for name in ("utf-16-le", "utf-16-be"):
-            text = _strictly(head, name) or ""
-            if len(_EASTERN.findall(text)) > 0.85 * len(text):
-                found.append(name)
     read = [_read(raw, name) for name in found]
     return [d for d in read if d is not None and _is_text(d.text[:_HEAD])]
+
+
+def may_be_wide(raw: bytes) -> bool:
+    """Whether bytes can be UTF-16 or UTF-32, at a glance: few are what comes first, or last, of
+    each two, or as Han, kana and Hangul have them."""
+    if len(raw) % 2:
+        return False
+    for highs in (raw[1 : 2 * _SAMPLE : 2], raw[: 2 * _SAMPLE : 2]):
+        other = len(highs.translate(None, _EAST_HIGH))
+        if 10 * other <= len(highs) or len(set(highs)) * 3 <= len(highs):
+            return True
+    return False
+
+
+def _wide_guesses(raw: bytes) -> list[Decoded]:
+    """UTF-16 without zeros or spaces: whichever reading has letters of one script almost alone."""
+    head = raw[:_HEAD]
+    if _printed(head) >= 0.7 or b"\x00\x00" in head or not may_be_wide(raw):
+        return []
+    read = [_read(raw, name) for name in ("utf-16-le", "utf-16-be")]
+    return [d for d in read if d is not None and _is_text(d.text) and _is_of_one_script(d.text)]
 
 
 def _printed(raw: bytes) -> float:
@@ -148,12 +258,71 @@ def _western(raw: bytes) -> str:
 
 
 def _guesses(raw: bytes) -> list[str]:
-    """Other encodings that the bytes may be in."""
-    from charset_normalizer import from_bytes
+    """Other encodings in which the letters beyond ASCII would be those of one script."""
+    start = len(raw) - len(raw.lstrip(_PLAIN))
+    begin = max(raw.rfind(b"\n", 0, start) + 1, start - _SAMPLE)
+    head = raw[begin : start + _SAMPLE]
+    return [
+        name
+        for script, names in _LEGACY.items()
+        for name in names
+        if _reads(head.decode(name, errors="replace"), script)
+    ]
 
-    best = from_bytes(raw[:_HEAD], threshold=0.3).best()
-    names = ["mac_roman", "cp850"] if best is None else [best.encoding, "mac_roman", "cp850"]
-    return [name for name in dict.fromkeys(names) if name not in ("cp1252", "utf_8", "ascii")]
+
+def _reads(text: str, script: str) -> bool:
+    """Whether a text reads as one of a script: its letters alone beyond ASCII, in words without
+    others and without capitals inside; of Latin more letters are ASCII than are not."""
+    beyond, of = _scripts(text)
+    count = of[script]
+    if script not in _UNSPACED and max(map(len, text.split()), default=0) > _LONGEST_WORD:
+        return False
+    if (
+        len(set(text)) < _FEWEST
+        or not beyond
+        or text.count("\ufffd") * 50 > beyond
+        or count < _LETTERS * beyond
+    ):
+        return False
+    if script == "LATIN":
+        return 2 * count <= sum(map(str.isalpha, text))
+    mixed = sum((a < "\x80") != (b < "\x80") for a, b in pairwise(text) if _are_letters(a, b))
+    inside = sum(a.islower() and b.isupper() for a, b in pairwise(text))
+    return mixed <= _MIXED * count and inside <= _INSIDE * count
+
+
+def _scripts(text: str) -> tuple[int, Counter[str]]:
+    """How many characters are beyond ASCII, and how many of them are letters of which script."""
+    beyond = [c for c in text if c > "\x7f" and not c.isspace()]
+    return len(beyond), Counter(map(_script, beyond))
+
+
+@lru_cache(maxsize=1 << 16)
+def _script(character: str) -> str:
+    """As Unicode's names begin; "EAST" of Han, kana and Hangul; "" of what is no letter."""
+    first = unicodedata.name(character, "").partition(" ")[0]
+    if first in _EAST:
+        return "EAST"
+    return first if unicodedata.category(character)[0] in "LM" else ""
+
+
+def _are_letters(one: str, other: str) -> bool:
+    return unicodedata.category(one)[0] in "LM" and unicodedata.category(other)[0] in "LM"
+
+
+def _is_of_one_script(text: str) -> bool:
+    beyond, of = _scripts(text[:_SAMPLE])
+    del of[""]
+    return beyond > 0 and of.total() > 0 and of.most_common(1)[0][1] >= _SCRIPT * beyond
+
+
+def _seven_bits(raw: bytes) -> Iterator[Decoded]:
+    """What ASCII says in the ways of old mail."""
+    for sign, name in _SEVEN_BITS:
+        if sign in raw:
+            text = _strictly(raw, name)
+            if text is not None and _is_of_one_script(text):
+                yield Decoded(text, name if _gives_back(text, name, raw) else None)
 
 
 def _read(raw: bytes, encoding: str) -> Decoded | None:

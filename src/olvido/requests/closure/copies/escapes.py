@@ -9,18 +9,22 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from olvido.requests.closure.copies.decoding import CONTROL_BYTES, decoded
-
-_ESCAPE = re.compile(
-    r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]|[ÃÂâ][\x80-ſ€-™]"
+from olvido.requests.closure.copies.decoding import (
+    CONTROL_BYTES,
+    decoded,
+    decoded_once_more,
+    may_be_wide,
+    plainly,
 )
+
+_ESCAPE = re.compile(r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]")
 _BACKSLASH = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))",
     re.DOTALL,
 )
 _PERCENT = re.compile(r"(?<![^\s%])[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*)+")
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " ", "v": " ", "0": " "}
-_BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{2}){2,}")
+_BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{2}){2,}|(?:\\[0-3][0-7]{2}){2,}")
 _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")
 _IS_QUOTED = re.compile(r"=(?:\r?\n|[89A-F][0-9A-F]|3D)")
 _SOFT = re.compile(r"=\r?\n")
@@ -38,6 +42,7 @@ _SAFE = str.maketrans("-_", "+/")
 _PLAIN = bytes(range(128))
 _DIGITS = re.compile(r"[0-9A-Fa-f]{48,}+")
 _LETTERED = 24
+_LONG_WORD = 25
 _TAG = re.compile(
     r"""<(/?)([A-Za-z][\w.:-]*)((?:\s(?:[^<>"']|"[^"<]*"|'[^'<]*'|["'])*|/)?)>"""
     r"|<!--|-->|<!\[CDATA\[|\]\]>|<[!?]([^<>]*)>"
@@ -57,7 +62,6 @@ _LINES = frozenset(
     "p br tr li div row table-row h1 h2 h3 h4 h5 h6 dt dd pre item record entry option line-break "
     "section article ul ol table blockquote".split()
 )
-_MOJIBAKE = re.compile(r"[ÃÂâ][\x80-ſ€-™]")
 _DEEP = 4
 
 
@@ -72,7 +76,7 @@ def unescaped(text: str) -> str:
         if "\\/" in text:
             text = text.replace("\\/", "/")
         text = ENCODED.sub(spelt_out, text)
-        if text == before and _ESCAPE.search(text) is None:
+        if text == before and text.isascii() and _ESCAPE.search(text) is None:
             break
         if "<" in text:
             text = untagged(text)
@@ -85,8 +89,8 @@ def unescaped(text: str) -> str:
             text = _PERCENT.sub(lambda m: unquote(m[0].replace("+", " ")) + "\t", text)
         if _IS_QUOTED.search(text):
             text = unquoted_printable(text)
-        if _MOJIBAKE.search(text):
-            text = _once_more_decoded(text)
+        if not text.isascii():
+            text = decoded_once_more(text)
         if text == before:
             break
     return text
@@ -125,19 +129,19 @@ def bytes_of(letters: str) -> Iterator[bytes]:
 
 
 def said_in(raw: bytes) -> str | None:
-    """Bytes as text where that is what they are: most of what looks like base64 are digests."""
-    if b"\x00" in raw:
-        # As UTF-16 has them: every other byte, often enough.
-        often = any(raw[i::2].count(0) * 8 > len(raw) for i in (0, 1))
-        return next((reading.text for reading in decoded(raw)), None) if often else None
-    printed = len(raw.translate(None, CONTROL_BYTES))
-    if printed < len(raw):
+    """Bytes as text where that is what they are: most of what looks like base64 are digests.
+
+    Where they may be text in several encodings, one after the other.
+    """
+    if len(raw.translate(None, CONTROL_BYTES)) == len(raw):
+        if (text := plainly(raw)) is not None:
+            return text
+        high = len(raw.translate(None, _PLAIN))
+        if high and raw.count(b" ") * _LONG_WORD < len(raw) and high * 4 < len(raw) * 3:
+            return None
+    elif not may_be_wide(raw):
         return None
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        likely = len(raw.translate(None, _PLAIN)) * 10 < 3 * len(raw)
-        return next((reading.text for reading in decoded(raw)), None) if likely else None
+    return "\n".join(reading.text for reading in decoded(raw)) or None
 
 
 def untagged(text: str) -> str:
@@ -192,10 +196,16 @@ def unquoted_printable(text: str) -> str:
 
 
 def _without_backslashes(text: str) -> str:
-    # Python's repr of bytes.
-    text = _BYTES.sub(lambda m: _said(binascii.unhexlify(m[0].replace("\\x", ""))), text)
+    # Python's repr of bytes, and octal digits as C, git and Postgres write them.
+    text = _BYTES.sub(lambda m: _said(_of_bytes(m[0])), text)
     text = _BACKSLASH.sub(_character, text)
     return _PAIRS.sub(lambda m: m[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+
+
+def _of_bytes(escapes: str) -> bytes:
+    if escapes[1] == "x":
+        return bytes.fromhex(escapes.replace("\\x", ""))
+    return bytes(int(digits, 8) for digits in escapes[1:].split("\\"))
 
 
 def _character(match: re.Match[str]) -> str:
@@ -210,15 +220,3 @@ def _said(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("cp1252", errors="replace")
-
-
-def _once_more_decoded(text: str) -> str:
-    """UTF-8 that was taken for Windows-1252, line by line."""
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        if _MOJIBAKE.search(line):
-            try:
-                lines[number] = line.encode("cp1252").decode()
-            except ValueError:
-                continue
-    return "\n".join(lines)

@@ -59,15 +59,14 @@ def _content(
     if file is not None or part.get_content_maintype() != "text":
         yield from inner(blob.member(f"{name} {file or part.get_content_type()}".strip(), payload))
         return
-    text = None
     try:
-        text = payload.decode(part.get_content_charset("utf-8"))
+        said = [payload.decode(part.get_content_charset("utf-8"))]
     except (LookupError, ValueError):
-        for reading in decoded(payload)[:1]:
-            text = reading.text
-    if text is None:
+        said = [reading.text for reading in decoded(payload)]
+    if not said:
         yield Unreadable(f"{blob.where}a text in it has no encoding that is known")
         return
-    yield Part(name, "line", text_rows(text), flowing=True)
-    if "<" in text:
-        yield Part(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)
+    for number, text in enumerate(said):
+        yield Part(name, "line", text_rows(text), flowing=True, again=number > 0)
+        if "<" in text:
+            yield Part(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)

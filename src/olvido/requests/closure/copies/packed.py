@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import accumulate, islice
 from typing import Any
 
-from olvido.requests.closure.copies.decoding import readable
+from olvido.requests.closure.copies.decoding import plainly, readable
 from olvido.requests.closure.copies.escapes import ENCODED, JOINT, bytes_of, said_in
 from olvido.requests.closure.copies.parts import Blob, Inner, Part, Unreadable, text_rows
 
@@ -21,7 +21,7 @@ _BEGUN = re.compile(
 )
 """How what is packed begins in base64, where letters of a path or the like stand before it."""
 _HEAD = 400
-_CLEAR = re.compile(rb"[ -~\t\r\n]{16,}+")
+_CLEAR = re.compile(rb"(?:[ -~\t\r\n]|[\xc2-\xf4][\x80-\xbf]{1,3}){16,}+")
 _AROUND = 1024
 _STARTS = (
     *(b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"SQLite format 3"),
@@ -99,10 +99,8 @@ def spelt_members(
 
 def is_plain(raw: bytes) -> bool:
     """Whether bytes are text in UTF-8, in no other encoding and not packed."""
-    try:
-        return _CONTROL.search(raw.decode()) is None
-    except UnicodeDecodeError:
-        return False
+    text = plainly(raw)
+    return text is not None and _CONTROL.search(text) is None
 
 
 def is_zlib(raw: bytes) -> bool:
@@ -147,7 +145,8 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
         for raw in () if told else bytes_of(letters):
             said = said_in(raw)
             if said is not None:
-                told = True
+                # What is guessed may stand behind other bytes.
+                told = told or plainly(raw) is not None
                 if len(tokens) > 1 or "\n" in said or said.lstrip()[:1] in ("{", "[", "<"):
                     yield raw
     if not told and len(whole) >= _SHORT // 2:

@@ -60,6 +60,7 @@ _CLOSED = (
 )
 _OPAQUE = (
     (b"%PDF", "a PDF"),
+    (b"{\\rtf", "an RTF document"),
     (b"\xd0\xcf\x11\xe0", "an Office file of before 2007"),
     (b"\x89HDF", "an HDF5 file"),
     (b"\x7fELF", "a program"),

@@ -23,6 +23,8 @@ Numbers = NDArray[np.int64]
 # which stands inside Catalan words (l.l).
 TOKEN = re.compile(r"""[^\s!"#$%&'()*+,/:;<=>?@\[\\\]^_`{|}~-]+""")
 _LONG_TOKEN = 4096
+_SYLLABLE, _LAST_SYLLABLE = "\uac00", "\ud7a3"
+_LONG_WORD, _WORD = 24, 6
 _MOST_WORDS = 2_000_000
 _ANCHOR = 4
 _BITS = 20
@@ -54,6 +56,12 @@ class _Tokens(dict[str, tuple[int, ...]]):
         return found
 
 
+def _measured(word: str) -> int:
+    if _SYLLABLE <= word[0] <= _LAST_SYLLABLE:
+        return (len(word) + 1) // 2
+    return 1 if len(word) < _LONG_WORD or not word.isalpha() else len(word) // _WORD
+
+
 class Lexicon:
     """Numbers for words: the words that runs are made of have the lowest.
 
@@ -82,6 +90,10 @@ class Lexicon:
         """[words] the numbers of a text's words, the same as of `words(text)`."""
         found = map(self._tokens.__getitem__, TOKEN.findall(text))
         return np.fromiter(chain.from_iterable(found), dtype=np.int64)
+
+    def measured(self, numbers: Numbers) -> int:
+        """How many words these are, where one that was written without spaces counts as several."""
+        return sum(_measured(self.words[number]) for number in numbers.tolist())
 
     def forget(self) -> None:
         """Keep memory bounded: numbers of words that are in no run are void from here on."""

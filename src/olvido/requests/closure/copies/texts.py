@@ -38,6 +38,8 @@ _HEADERS = re.compile(
 )
 _MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
 _ENDS = re.compile(r"(?<=[\]}])")
+_FOLDED, _FOLD = re.compile(r"^BEGIN:V[A-Z]", re.MULTILINE), re.compile(r"\r?\n[ \t]")
+"""Calendars and address books break lines anywhere, inside words too (RFC 5545, 3.1)."""
 _SOFT = re.compile(r"=\r?\n")
 _WHOLE = 256 * 1024 * 1024
 _HEAD = 40
@@ -95,6 +97,9 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
     yield Part(name, "line", text_rows(text), flowing=True, form=form)
     if marked:
         yield Part(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)
+    if _FOLDED.search(text):
+        unfolded = _FOLD.sub("", text)
+        yield Part(name, "line of text", text_rows(unfolded), flowing=True, again=True)
     if _SOFT.search(text):
         plain = unquoted_printable(text)
         yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)

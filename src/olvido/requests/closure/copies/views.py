@@ -290,7 +290,9 @@ class View:
         begin, end = self._begins[cell], self._begins[cell + 1]
         if begin == end:
             return len(self._texts[cell].strip()) > BESIDE
-        if end - begin < SAYS and not self._texts[cell].rstrip().endswith(("?", "？")):
+        if self._by.lexicon.measured(self._numbers[begin:end]) < SAYS and not self._texts[
+            cell
+        ].rstrip().endswith(("?", "？")):
             return False
         said = self._numbers[begin:end]
         return tuple(said.tolist()) not in self._by.own and not self._by.names.is_whole(said)

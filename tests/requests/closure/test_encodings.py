@@ -1,0 +1,125 @@
+"""Copies are found in the scripts and encodings that docs/closure.md names, alone or in letters."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.requests.closure.test_copies import search
+
+from olvido.requests.closure.copies.decoding import decoded
+from olvido.requests.closure.copies.escapes import unescaped
+
+SAID = {
+    "Russian": "Анна Солер держит пчёл на крыше дома в старом городе уже двадцать лет.",
+    "Greek": "Η Άννα Σολέρ κρατά μέλισσες στη στέγη του σπιτιού της εδώ και είκοσι χρόνια.",
+    "Polish": "Anna Soler trzyma pszczoły na dachu domu w mieście już dwadzieścia lat, ćwiczy.",
+    "Turkish": "Ana Soler şehirde yirmi yıldır çatıda arı besliyor, sabah onları görmeye gider.",
+    "Catalan": "L’Anna Solé té abelles al terrat de l’església de Gràcia des de fa vint anys.",
+    "Hebrew": "אנה סולר מגדלת דבורים על גג ביתה בעיר העתיקה כבר עשרים שנה ועוד.",
+    "Arabic": "آنا سولير تربي النحل على سطح منزلها في المدينة القديمة منذ عشرين عاما",
+    "Thai": "แอนนาเลี้ยงผึ้งบนหลังคาบ้านมานานยี่สิบปีแล้วและไปดูทุกเช้า",
+    "Chinese": "安娜在屋顶上养蜜蜂已经有二十年了她每天早上都去看它们。",
+    "Japanese": "アンナは屋上でミツバチを二十年飼っていて毎朝見に行きます。",
+    "Korean": "애나 솔레르는 이십 년 동안 오래된 도시의 옥상에서 꿀벌을 키우고 있습니다.",
+}
+OLD = {
+    "Russian": "cp1251 koi8_r cp866 iso8859_5 mac_cyrillic",
+    "Greek": "cp1253 iso8859_7",
+    "Polish": "cp1250 iso8859_2 cp852",
+    "Turkish": "cp1254 iso8859_9",
+    "Catalan": "cp1252",
+    "Hebrew": "cp1255",
+    "Arabic": "cp1256",
+    "Thai": "cp874",
+    "Chinese": "gb18030 gbk hz",
+    "Japanese": "shift_jis euc_jp iso2022_jp",
+    "Korean": "euc_kr cp949",
+}
+UNICODE = "utf-8 utf-16 utf-16-le utf-16-be utf-32 utf-32-le"
+MISREAD = "cp1252 latin-1 cp1250 cp1251 cp850 mac_roman koi8_r cp1253"
+
+
+def _in_files(raw: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "plain.txt", raw
+    yield "packed.gz", gzip.compress(raw)
+    yield "letters.txt", base64.b64encode(raw)
+    yield "lines.txt", base64.encodebytes(raw)
+    yield "digits.json", b'[{"a": "%s"}]' % raw.hex().encode()
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE t (a)")
+        database.execute("INSERT INTO t VALUES (?)", (raw,))
+        database.commit()
+        yield "cell.db", database.serialize()
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_a_copy_is_found_in_every_encoding_of_its_script_and_in_letters(
+    language: str, tmp_path: Path
+) -> None:
+    by = search({"id": "a", "text": SAID[language]}, name="Ana Soler")
+    missed = []
+    for encoding in f"{UNICODE} {OLD[language]}".split():
+        for name, content in _in_files(SAID[language].encode(encoding, "replace")):
+            path = tmp_path / f"{encoding}-{name}"
+            path.write_bytes(content)
+            look = by.look(path)
+            if look.records != ("a",) and look.unread is None:
+                missed.append(path.name)
+    assert missed == []
+
+
+@pytest.mark.parametrize("language", SAID)
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_was_misread_is_read_as_it_was(language: str, times: int) -> None:
+    for encoding in MISREAD.split():
+        text = SAID[language]
+        for _ in range(times):
+            # What an encoding leaves out, programs pass through.
+            text = "".join(
+                bytes([byte]).decode(encoding, "ignore") or chr(byte) for byte in text.encode()
+            )
+        if times == 2 and encoding in ("cp850", "latin-1"):
+            continue
+        assert unescaped(text) == SAID[language], encoding
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_what_was_not_misread_stays(language: str) -> None:
+    for text in (SAID[language], SAID[language].upper(), "Её É–CAFÉ «École» Ã Å", "┌──┐ │é│ √2"):
+        assert unescaped(text) == text
+
+
+def test_few_digests_pass_for_texts() -> None:
+    draw = random.Random(7)
+    assert sum(bool(decoded(draw.randbytes(32))) for _ in range(1000)) < 60
+
+
+@pytest.mark.parametrize("size", [30, 60])
+def test_a_calendars_broken_lines_are_joined(size: int, tmp_path: Path) -> None:
+    said = "NOTE:" + SAID["Catalan"]
+    lines = "\r\n ".join(said[i : i + size] for i in range(0, len(said), size))
+    (tmp_path / "a.vcf").write_bytes(f"BEGIN:VCARD\r\n{lines}\r\nEND:VCARD\r\n".encode())
+    by = search({"id": "a", "text": SAID["Catalan"]}, name="Ana Soler")
+    assert by.look(tmp_path / "a.vcf").records == ("a",)
+
+
+@pytest.mark.parametrize(
+    "written", ["{:03o}", "x{:02x}"], ids=["octal digits", "hexadecimal digits"]
+)
+def test_bytes_in_escapes_are_read(written: str) -> None:
+    for text in SAID.values():
+        assert unescaped("".join("\\" + written.format(byte) for byte in text.encode())) == text
+
+
+def test_a_document_that_nobody_reads_is_named(tmp_path: Path) -> None:
+    said = "".join(f"\\u{ord(c)}?" for c in SAID["Russian"])
+    (tmp_path / "a.rtf").write_text("{\\rtf1 " + said + "}")
+    by = search({"id": "a", "text": SAID["Russian"]}, name="Ana Soler")
+    assert by.look(tmp_path / "a.rtf").unread is not None
