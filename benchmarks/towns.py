@@ -1,6 +1,7 @@
 """Other towns than the one that everything was tuned on: false alarms, pretenders, the usual plan.
 
     python benchmarks/towns.py suspects --out build/towns      # models that never saw the leaver
+    python benchmarks/towns.py fresh --out build/towns         # the same in towns not seen before
     python benchmarks/towns.py plan --out build/towns          # what requests do by themselves
     python benchmarks/towns.py first --out build/towns         # the empirical method, named or not
     python benchmarks/towns.py pretenders --out build/towns    # the line-up of lineup.py
@@ -9,9 +10,9 @@
 
 Each town has its own people, recipe, shape of model and never-trained models; every fifth is the
 demo's fast one with another seed, the rest are villages. Towns to report are numbered from 1000,
-towns to tune on from 2000. Every audit is of level standard, against three references and the
-original, with the half of the outsiders that no method saw. Each piece is written when it is done
-and not done again.
+those that nobody had seen when the audit last changed from 1100, towns to tune on from 2000. Every
+audit is of level standard, against three references and the original, with the half of the
+outsiders that no method saw. Each piece is written when it is done and not done again.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from olvido.requests.planner import EMPIRICAL, Route, choose, routes
 from olvido.requests.types import Probes
 from zoo import Town, Zoo, town
 
-REPORTED, TUNED = 1000, 2000
+REPORTED, FRESH, TUNED = 1000, 1100, 2000
 SUSPECTS, PLANS, PRETENDERS, TUNINGS = 60, 20, 10, 20
 REFERENCES = 3
 SUSPECT = 4
@@ -252,12 +253,12 @@ def summary(out: Path) -> dict[str, Any]:
         return [json.loads(f.read_text("utf-8")) for f in sorted((out / part).glob("*.json"))]
 
     found: dict[str, Any] = {}
-    suspects = rows("suspects")
-    for kind, some in _kinds(suspects).items():
-        alarms = [row for row in some if row["verdict"] != "pass"]
-        found[f"false alarms, {kind}"] = share(len(alarms), len(some)) | {
-            "alarms": [{k: row[k] for k in ("town", "metrics", "reasons")} for row in alarms]
-        }
+    for part, where in (("suspects", ""), ("fresh", " in fresh towns")):
+        for kind, some in _kinds(rows(part)).items():
+            alarms = [row for row in some if row["verdict"] != "pass"]
+            found[f"false alarms{where}, {kind}"] = share(len(alarms), len(some)) | {
+                "alarms": [{k: row[k] for k in ("town", "metrics", "reasons")} for row in alarms]
+            }
     plans = rows("plan")
     for kind, some in _kinds(plans).items():
         final = [row["attempts"][-1] for row in some]
@@ -314,6 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = {
         "suspects": (range(REPORTED, REPORTED + SUSPECTS), suspect),
+        "fresh": (range(FRESH, FRESH + SUSPECTS), suspect),
         "plan": (range(REPORTED, REPORTED + PLANS), planned),
         "first": (range(REPORTED, REPORTED + PLANS), first),
     }

@@ -15,7 +15,6 @@ from itertools import pairwise
 import numpy as np
 
 _MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -54,7 +53,7 @@ _MISREAD = (
 """As what UTF-8 is misread, and whether one letter of it alone can be no word of a language."""
 _LONE = b"\xc2\xc3\xc4\xc5\xe2"
 _UNSPACED = ("EAST", "THAI")
-_LONGEST_WORD, _FEWEST = 200, 4
+_LONG_WORD, _LONGEST_WORD, _FEWEST = 25, 200, 4
 _LETTERS, _SCRIPT, _MIXED, _INSIDE = 0.75, 0.9, 0.2, 0.1
 _PLAIN = bytes(range(128))
 CONTROL_BYTES = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
@@ -89,13 +88,11 @@ def decoded(raw: bytes) -> list[Decoded]:
     >>> decoded("Where does Ana live?".encode("utf-16-be"))[0].encoding
     'utf-16-be'
     """
-    for mark, encoding in _MARKS:
-        if raw.startswith(mark):
-            text = _strictly(raw[len(mark) :], encoding)
-            if text is not None:
-                return [Decoded(text, encoding, mark)]
-    wide = _wide(raw)
-    if wide:
+    if raw.startswith(codecs.BOM_UTF8):
+        text = _strictly(raw[len(codecs.BOM_UTF8) :], "utf-8")
+        if text is not None:
+            return [Decoded(text, "utf-8", codecs.BOM_UTF8)]
+    if wide := widely(raw):
         return wide
     text = _strictly(raw, "utf-8")
     if text is not None:
@@ -191,8 +188,15 @@ def readable(raw: bytes, *, clear: bool = False) -> str:
     return "\n".join(pieces)
 
 
-def _wide(raw: bytes) -> list[Decoded]:
-    """UTF-16 and UTF-32 without a mark: where the zeros stand, or else how the words are apart."""
+def widely(raw: bytes) -> list[Decoded]:
+    """UTF-16 and UTF-32 by their mark, by where the zeros stand, or by how the words are apart."""
+    for mark, encoding in _MARKS:
+        if raw.startswith(mark):
+            text = _strictly(raw[len(mark) :], encoding)
+            if text is not None and _is_text(text[:_HEAD]):
+                return [Decoded(text, encoding, mark)]
+    if b"\x00" not in raw:
+        return []
     head = raw[: _HEAD // 4 * 4]
     if len(head) < 4 or len(raw) % 2:
         return []
@@ -217,7 +221,17 @@ def _wide(raw: bytes) -> list[Decoded]:
     return [d for d in read if d is not None and _is_text(d.text[:_HEAD])]
 
 
-def may_be_wide(raw: bytes) -> bool:
+def may_say(raw: bytes) -> bool:
+    """Whether bytes that are no UTF-8 may be text all the same, at a glance: as of digests few
+    are."""
+    if len(raw.translate(None, CONTROL_BYTES)) < len(raw):
+        return _may_be_wide(raw)
+    high = len(raw.translate(None, _PLAIN))
+    spaced = raw.count(b" ") * _LONG_WORD >= len(raw)
+    return high == 0 or spaced or high * 4 >= len(raw) * 3
+
+
+def _may_be_wide(raw: bytes) -> bool:
     """Whether bytes can be UTF-16 or UTF-32, at a glance: few are what comes first, or last, of
     each two, or as Han, kana and Hangul have them."""
     if len(raw) % 2:
@@ -232,7 +246,7 @@ def may_be_wide(raw: bytes) -> bool:
 def _wide_guesses(raw: bytes) -> list[Decoded]:
     """UTF-16 without zeros or spaces: whichever reading has letters of one script almost alone."""
     head = raw[:_HEAD]
-    if _printed(head) >= 0.7 or b"\x00\x00" in head or not may_be_wide(raw):
+    if _printed(head) >= 0.7 or b"\x00\x00" in head or not _may_be_wide(raw):
         return []
     read = [_read(raw, name) for name in ("utf-16-le", "utf-16-be")]
     return [d for d in read if d is not None and _is_text(d.text) and _is_of_one_script(d.text)]

@@ -11,10 +11,9 @@ from urllib.parse import unquote
 
 from olvido.requests.closure.copies.decoding import (
     CONTROL_BYTES,
-    decoded,
     decoded_once_more,
-    may_be_wide,
     plainly,
+    widely,
 )
 
 _ESCAPE = re.compile(r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]")
@@ -39,10 +38,8 @@ ENCODED = re.compile(
 )
 """What may be base64 or hexadecimal digits: letters on a line or on several, in a list, quoted."""
 _SAFE = str.maketrans("-_", "+/")
-_PLAIN = bytes(range(128))
 _DIGITS = re.compile(r"[0-9A-Fa-f]{48,}+")
 _LETTERED = 24
-_LONG_WORD = 25
 _TAG = re.compile(
     r"""<(/?)([A-Za-z][\w.:-]*)((?:\s(?:[^<>"']|"[^"<]*"|'[^'<]*'|["'])*|/)?)>"""
     r"|<!--|-->|<!\[CDATA\[|\]\]>|<[!?]([^<>]*)>"
@@ -129,19 +126,13 @@ def bytes_of(letters: str) -> Iterator[bytes]:
 
 
 def said_in(raw: bytes) -> str | None:
-    """Bytes as text where that is what they are: most of what looks like base64 are digests.
+    """Bytes as text where that is surely what they are: UTF-8, or UTF-16 by its marks and zeros.
 
-    Where they may be text in several encodings, one after the other.
+    Most of what looks like base64 are digests, and words with a sign between them.
     """
     if len(raw.translate(None, CONTROL_BYTES)) == len(raw):
-        if (text := plainly(raw)) is not None:
-            return text
-        high = len(raw.translate(None, _PLAIN))
-        if high and raw.count(b" ") * _LONG_WORD < len(raw) and high * 4 < len(raw) * 3:
-            return None
-    elif not may_be_wide(raw):
-        return None
-    return "\n".join(reading.text for reading in decoded(raw)) or None
+        return plainly(raw)
+    return next((reading.text for reading in widely(raw)), None)
 
 
 def untagged(text: str) -> str:

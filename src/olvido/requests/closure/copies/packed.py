@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import accumulate, islice
 from typing import Any
 
-from olvido.requests.closure.copies.decoding import plainly, readable
+from olvido.requests.closure.copies.decoding import decoded, may_say, plainly, readable
 from olvido.requests.closure.copies.escapes import ENCODED, JOINT, bytes_of, said_in
 from olvido.requests.closure.copies.parts import Blob, Inner, Part, Unreadable, text_rows
 
@@ -145,10 +145,16 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
         for raw in () if told else bytes_of(letters):
             said = said_in(raw)
             if said is not None:
-                # What is guessed may stand behind other bytes.
-                told = told or plainly(raw) is not None
+                told = True
                 if len(tokens) > 1 or "\n" in said or said.lstrip()[:1] in ("{", "[", "<"):
                     yield raw
+    if not told:
+        yield from (
+            raw
+            for letters in dict.fromkeys((whole, *tokens))
+            for raw in bytes_of(letters)
+            if said_in(raw) is None and may_say(raw) and decoded(raw)
+        )
     if not told and len(whole) >= _SHORT // 2:
         # What stands before it may have any number of letters.
         rest = (raw for begin in (1, 2, 3) for raw in list(bytes_of(whole[begin:]))[-1:])
