@@ -282,6 +282,16 @@ def test_only_the_file_that_was_looked_at_is_written_without_the_rows(
         without(found.path, found)
 
 
+@pytest.mark.parametrize("between", ["\r\n,", "\n , ", " ,\n", ",", ",\n  "])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_what_stands_between_elements_of_others_stays(
+    between: str, at: int, look: Callable[..., Look]
+) -> None:
+    rows = [json.dumps({"text": f"Words of others, {i} here"}) for i in range(3)]
+    found = look("a.json", f"[ {between.join([*rows[:at], json.dumps(ROW), *rows[at:]])}\t]\n")
+    assert without(found.path, found).decode() == f"[ {between.join(rows)}\t]\n"
+
+
 def test_rounds_of_random_files_lose_nothing_of_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -311,6 +321,9 @@ SLOW = {
     "from.txt": b"From " + b"11:11 " * MANY + b"\n",
     "percent.txt": b"a" * 5 * MANY + b" %20",
     "again.txt": f"{Q} {A} ".encode() * 800,
+    "quotes.sql": b"SELECT a FROM t WHERE b <c AND d IN (" + b"'x', " * 60 + b"'y');",
+    "code.c": b"if (i <n) printf(" + b'"%s" ' * 200 + b");",
+    "prose.txt": ("a <word " + 'it\'s "so" ' * 99).encode(),
 }
 
 

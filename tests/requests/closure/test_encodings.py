@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -101,13 +102,59 @@ def test_few_digests_pass_for_texts() -> None:
     assert sum(bool(decoded(draw.randbytes(32))) for _ in range(1000)) < 60
 
 
+PLAIN = "The order was shipped to the customer without delay and was paid in full.\n" * 20
+ADDRESS = "https://shop.example/item?" + "&".join(f"utm_{i}=abcdefgh" for i in range(20))
+RUSSIAN, POLISH, JAPANESE = SAID["Russian"], SAID["Polish"], SAID["Japanese"]
+BESIDE = {
+    "a number's sign": (RUSSIAN, f"№;text\n{PLAIN}{RUSSIAN}\n", "cp1251"),
+    "a dash": (POLISH, f"Orders – 2026\n{PLAIN}{POLISH}\n", "cp1250"),
+    "a copyright": (RUSSIAN, f"© 2026\n{PLAIN}{RUSSIAN}\n", "koi8_u"),
+    "a star": (JAPANESE, f"※ 2026\n{PLAIN}{JAPANESE}\n", "shift_jis"),
+    "an address": (RUSSIAN, f"1;{ADDRESS};{RUSSIAN}\n", "cp1251"),
+    "a style": (RUSSIAN, f"<style>{'a{color:red}' * 30}</style><p>{RUSSIAN}</p>", "cp1251"),
+    "signs within": (SAID["Catalan"], SAID["Catalan"], "mac_roman"),
+    "French before": (RUSSIAN, None, "cp1251"),
+    "UTF-8 before": (RUSSIAN, None, "cp1251"),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_an_encoding_is_told_whatever_stands_beside_it(name: str, tmp_path: Path) -> None:
+    said, text, encoding = BESIDE[name]
+    raw = f"{said}\n".encode(encoding) if text is None else text.encode(encoding, "replace")
+    if name == "UTF-8 before":
+        raw = "Сегодня утром рынок открылся в восемь часов, как обычно.\n".encode() * 20 + raw
+    if name == "French before":
+        raw = "À Paris, là où l’été dure, l’élève dort déjà.\n".encode("cp1252") * 400 + raw
+    (tmp_path / "a.txt").write_bytes(raw)
+    look = search({"id": "a", "text": said}, name="Ana Soler").look(tmp_path / "a.txt")
+    assert look.records == ("a",)
+
+
+def _folded(said: str, size: int, before: str, end: str = "\r\n") -> str:
+    return before + f"{end} ".join(said[i : i + size] for i in range(0, len(said), size)) + end
+
+
 @pytest.mark.parametrize("size", [30, 60])
-def test_a_calendars_broken_lines_are_joined(size: int, tmp_path: Path) -> None:
-    said = "NOTE:" + SAID["Catalan"]
-    lines = "\r\n ".join(said[i : i + size] for i in range(0, len(said), size))
-    (tmp_path / "a.vcf").write_bytes(f"BEGIN:VCARD\r\n{lines}\r\nEND:VCARD\r\n".encode())
-    by = search({"id": "a", "text": SAID["Catalan"]}, name="Ana Soler")
-    assert by.look(tmp_path / "a.vcf").records == ("a",)
+def test_lines_that_are_broken_inside_words_are_joined(size: int, tmp_path: Path) -> None:
+    said = SAID["Catalan"]
+    card = _folded("NOTE:" + said, size, "BEGIN:VCARD\r\n") + "END:VCARD\r\n"
+    part = f"Content-Type: text/calendar; charset=utf-8\nMIME-Version: 1.0\nFrom: a@b.c\n\n{card}"
+    files = {
+        "a.vcf": card.encode(),
+        "directory.ldif": _folded("description: " + said, size, "dn: cn=a\n", "\n").encode(),
+        "invitation.eml": part.encode(),
+        "cards.json": json.dumps([{"card": card}]).encode(),
+    }
+    by = search({"id": "a", "text": said}, name="Ana Soler")
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE cards (data)")
+        database.execute("INSERT INTO cards VALUES (?)", (card.encode(),))
+        database.commit()
+        files["cards.db"] = database.serialize()
+    for name, raw in files.items():
+        (tmp_path / name).write_bytes(raw)
+        assert by.look(tmp_path / name).records == ("a",), name
 
 
 @pytest.mark.parametrize(

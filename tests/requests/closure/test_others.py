@@ -212,6 +212,7 @@ ASIDE: dict[str, str | bytes] = {
     "unseen.txt": SAYS + "\n" + "".join("\u200b\u200c"[c % 2] for c in BRU.encode()) + "\n",
     "korean.csv": f'text,note\n"{SAYS}","브루는그라시아에서우산을고친다"\n',
     "joined.csv": f'text,note\n"{SAYS}",bruVidalMendsUmbrellasInGracia\n',
+    "percent.txt": SAYS + "\n" + "".join(f"%{c:02X}" for c in "Бру чинит".encode("cp1251")) + "\n",
     "stars.txt": SAYS + "\n" + "".join(f"{'*' * n}\n" for n in range(1, 9)),
     "note.json": json.dumps({"text": SAYS, "note": base64.b64encode(BRU.encode()).decode()}),
     "digits.json": json.dumps({"text": SAYS, "note": BRU.encode().hex()}),

@@ -53,7 +53,10 @@ _MISREAD = (
 """As what UTF-8 is misread, and whether one letter of it alone can be no word of a language."""
 _LONE = b"\xc2\xc3\xc4\xc5\xe2"
 _UNSPACED = ("EAST", "THAI")
-_LONG_WORD, _LONGEST_WORD, _FEWEST = 25, 200, 4
+_LONG_WORD, _LONGEST_WORD, _FEWEST, _LINES = 25, 60, 3, 48
+_SIGNS = frozenset("’‘“”„«»‹›–—…·•°№©®™€£§¿¡º†※、。「」")
+_HIGH_LINE = re.compile(rb"(?=[^\n]{0,600}[\x80-\xff])[^\n]{1,600}[\x80-\xff]{0,200}")
+_BEYOND = re.compile(r"[^\W\d_a-zA-Z]+")
 _LETTERS, _SCRIPT, _MIXED, _INSIDE = 0.75, 0.9, 0.2, 0.1
 _PLAIN = bytes(range(128))
 CONTROL_BYTES = bytes([*range(9), *range(14, 27), *range(28, 32), 127])
@@ -272,15 +275,17 @@ def _western(raw: bytes) -> str:
 
 
 def _guesses(raw: bytes) -> list[str]:
-    """Other encodings in which the letters beyond ASCII would be those of one script."""
-    start = len(raw) - len(raw.lstrip(_PLAIN))
-    begin = max(raw.rfind(b"\n", 0, start) + 1, start - _SAMPLE)
-    head = raw[begin : start + _SAMPLE]
+    """Other encodings in which some line that is no UTF-8 would have letters of one script."""
+    pieces = (match[0] for match in _HIGH_LINE.finditer(raw))
+    lines = [piece for piece in pieces if _strictly(piece, "utf-8") is None]
+    # Of a script of its own most bytes are high; of Latin few.
+    foreign = [line for line in lines if 2 * len(line.translate(None, _PLAIN)) > len(line)]
+    some = {*foreign[:_LINES], *lines[:: max(1, len(lines) // _LINES)]}
     return [
         name
         for script, names in _LEGACY.items()
         for name in names
-        if _reads(head.decode(name, errors="replace"), script)
+        if any(_reads(line.decode(name, errors="replace"), script) for line in some)
     ]
 
 
@@ -289,25 +294,20 @@ def _reads(text: str, script: str) -> bool:
     others and without capitals inside; of Latin more letters are ASCII than are not."""
     beyond, of = _scripts(text)
     count = of[script]
-    if script not in _UNSPACED and max(map(len, text.split()), default=0) > _LONGEST_WORD:
-        return False
-    if (
-        len(set(text)) < _FEWEST
-        or not beyond
-        or text.count("\ufffd") * 50 > beyond
-        or count < _LETTERS * beyond
-    ):
+    runs = _BEYOND.findall(text) if script not in _UNSPACED else ()
+    if count < _LETTERS * beyond or max(map(len, runs), default=0) > _LONGEST_WORD:
         return False
     if script == "LATIN":
-        return 2 * count <= sum(map(str.isalpha, text))
+        return 0 < 2 * count <= sum(map(str.isalpha, text))
     mixed = sum((a < "\x80") != (b < "\x80") for a, b in pairwise(text) if _are_letters(a, b))
     inside = sum(a.islower() and b.isupper() for a, b in pairwise(text))
-    return mixed <= _MIXED * count and inside <= _INSIDE * count
+    return count >= _FEWEST and mixed <= _MIXED * count and inside <= _INSIDE * count
 
 
 def _scripts(text: str) -> tuple[int, Counter[str]]:
-    """How many characters are beyond ASCII, and how many of them are letters of which script."""
-    beyond = [c for c in text if c > "\x7f" and not c.isspace()]
+    """How many characters beyond ASCII there are but for signs that any text may have, and how
+    many of them are letters of which script."""
+    beyond = [c for c in text if c > "\x7f" and not c.isspace() and c not in _SIGNS]
     return len(beyond), Counter(map(_script, beyond))
 
 

@@ -7,7 +7,7 @@ import binascii
 import html
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from olvido.requests.closure.copies.decoding import (
     CONTROL_BYTES,
@@ -16,7 +16,10 @@ from olvido.requests.closure.copies.decoding import (
     widely,
 )
 
-_ESCAPE = re.compile(r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]")
+_ESCAPE = re.compile(
+    r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]"
+    r"|(?m:^(?:BEGIN:V[A-Z]|dn::? ))"
+)
 _BACKSLASH = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))",
     re.DOTALL,
@@ -26,6 +29,8 @@ _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " ", "v": " ", "0": 
 _BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{2}){2,}|(?:\\[0-3][0-7]{2}){2,}")
 _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")
 _IS_QUOTED = re.compile(r"=(?:\r?\n|[89A-F][0-9A-F]|3D)")
+_FOLDED = re.compile(r"^(?:BEGIN:V[A-Z]|dn::? )", re.MULTILINE)
+_FOLD = re.compile(r"\r?\n[ \t]")
 _SOFT = re.compile(r"=\r?\n")
 _PAIRS = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _TOKEN = r"[A-Za-z0-9+/_-]{20,}+"
@@ -41,7 +46,7 @@ _SAFE = str.maketrans("-_", "+/")
 _DIGITS = re.compile(r"[0-9A-Fa-f]{48,}+")
 _LETTERED = 24
 _TAG = re.compile(
-    r"""<(/?)([A-Za-z][\w.:-]*)((?:\s(?:[^<>"']|"[^"<]*"|'[^'<]*'|["'])*|/)?)>"""
+    r"""<(/?)([A-Za-z][\w.:-]*+)((?:\s(?:[^<>"']++|"[^"<]*+"|'[^'<]*+'|["'])*+|/)?)>"""
     r"|<!--|-->|<!\[CDATA\[|\]\]>|<[!?]([^<>]*)>"
 )
 _DECLARED = re.compile(
@@ -83,9 +88,11 @@ def unescaped(text: str) -> str:
             text = _without_backslashes(text)
         if "%" in text:
             # Where the escaped token ends, what it says ends too.
-            text = _PERCENT.sub(lambda m: unquote(m[0].replace("+", " ")) + "\t", text)
+            text = _PERCENT.sub(lambda m: _of_percent(m[0]) + "\t", text)
         if _IS_QUOTED.search(text):
             text = unquoted_printable(text)
+        if "\n" in text:
+            text = unfolded(text)
         if not text.isascii():
             text = decoded_once_more(text)
         if text == before:
@@ -179,6 +186,12 @@ def names_in(text: str) -> set[str]:
     return {name for name in found if name}
 
 
+def unfolded(text: str) -> str:
+    """Lines of calendars, address books and directories joined, which they break anywhere, inside
+    words too (RFC 5545, 3.1; RFC 2849); any other text as it is."""
+    return _FOLD.sub("", text) if _FOLDED.search(text) else text
+
+
 def unquoted_printable(text: str) -> str:
     """Quoted-printable undone, in UTF-8 where that is what it says, else in Windows-1252."""
     return _QUOTED.sub(
@@ -191,6 +204,10 @@ def _without_backslashes(text: str) -> str:
     text = _BYTES.sub(lambda m: _said(_of_bytes(m[0])), text)
     text = _BACKSLASH.sub(_character, text)
     return _PAIRS.sub(lambda m: m[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+
+
+def _of_percent(token: str) -> str:
+    return _said(unquote_to_bytes(token.replace("+", " ")))
 
 
 def _of_bytes(escapes: str) -> bytes:

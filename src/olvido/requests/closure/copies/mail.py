@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from olvido.requests.closure.copies.decoding import decoded
-from olvido.requests.closure.copies.escapes import untagged
+from olvido.requests.closure.copies.escapes import unfolded, untagged
 from olvido.requests.closure.copies.parts import Blob, Inner, Part, Row, Unreadable, text_rows
 
 _FROM = re.compile(rb"^From [^\n]*\n", re.MULTILINE)
@@ -68,5 +68,6 @@ def _content(
         return
     for number, text in enumerate(said):
         yield Part(name, "line", text_rows(text), flowing=True, again=number > 0)
-        if "<" in text:
-            yield Part(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)
+        for plain in (untagged(text) if "<" in text else text, unfolded(text)):
+            if plain != text:
+                yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)

@@ -105,24 +105,24 @@ def _array_of(text: str, key: str) -> int:
 
 
 def _without_elements(text: str, start: int, units: Collection[int]) -> str:
-    """The text without elements of the array that begins there, each with one comma."""
-    begin = at = start + 1
+    """The text without elements of the array that begins there, each with what is before it.
+
+    What stands before the first element stands before the first that is left.
+    """
+    at = end = first = _skip(text, start + 1)
     kept: list[str] = []
-    number, end = 0, begin
-    while True:
-        at = _skip(text, at)
-        if text[at] == "]":
-            break
-        _, at = _DECODER.raw_decode(text, at)
+    number = 0
+    while text[at] != "]":
+        begin = at
+        between = text[end:begin]
+        _, end = _DECODER.raw_decode(text, at)
         number += 1
         if number not in units:
-            kept.append(text[begin:at])
-        end = at
-        at = _skip(text, at)
+            kept += [between if kept else "", text[begin:end]]
+        at = _skip(text, end)
         if text[at] == ",":
-            at += 1
-        begin = at
-    return text[: start + 1] + ",".join(kept) + text[end:]
+            at = _skip(text, at + 1)
+    return text[:first] + "".join(kept) + text[end:]
 
 
 def _skip(text: str, at: int) -> int:

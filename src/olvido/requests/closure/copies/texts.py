@@ -13,6 +13,7 @@ from olvido.folding import words
 from olvido.requests.closure.copies.contents import GLUE
 from olvido.requests.closure.copies.decoding import Decoded
 from olvido.requests.closure.copies.escapes import (
+    unfolded,
     unquoted_printable,
     untagged,
 )
@@ -38,8 +39,6 @@ _HEADERS = re.compile(
 )
 _MARKUP = re.compile(r"</[A-Za-z]|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>")
 _ENDS = re.compile(r"(?<=[\]}])")
-_FOLDED, _FOLD = re.compile(r"^BEGIN:V[A-Z]", re.MULTILINE), re.compile(r"\r?\n[ \t]")
-"""Calendars and address books break lines anywhere, inside words too (RFC 5545, 3.1)."""
 _SOFT = re.compile(r"=\r?\n")
 _WHOLE = 256 * 1024 * 1024
 _HEAD = 40
@@ -97,12 +96,9 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
     yield Part(name, "line", text_rows(text), flowing=True, form=form)
     if marked:
         yield Part(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)
-    if _FOLDED.search(text):
-        unfolded = _FOLD.sub("", text)
-        yield Part(name, "line of text", text_rows(unfolded), flowing=True, again=True)
-    if _SOFT.search(text):
-        plain = unquoted_printable(text)
-        yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
+    for plain in (unfolded(text), unquoted_printable(text) if _SOFT.search(text) else text):
+        if plain != text:
+            yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
 
 
 def _plainly(name: str, text: str) -> Part:
