@@ -18,9 +18,9 @@ demo: $(READY)
 	$(BIN)/olvido demo
 
 # Three processes for two cores, since some wait: each test, and what it starts, computes with one
-# thread. The longest files come first (tests/conftest.py), so that none waits for another at the end.
+# thread. Who shares what takes long to make is in one of them, the longest first (tests/conftest.py).
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -22,18 +22,34 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
+TESTS = Path(__file__).parent
+TOGETHER = ("cli", "requests", "audits", "forgetting", "learners", "serving", "models", "curvature")
+"""Folders whose files share what takes long to make: one process has all of one."""
 LONGEST = (
-    "cli/test_demo.py",
-    "workflow/test_worker.py",
-    "test_readme.py",
-    "forgetting/test_methods.py",
+    *("cli", "requests", "audits", "cli/test_demo.py", "forgetting", "learners"),
+    *("requests/workflow/test_worker.py", "serving", "test_readme.py"),
 )
-"""Files that take minutes: begun last, one of them would run while the other process waits."""
+"""What takes minutes, the longest first: begun last, one would run while others wait."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and leave the order of the others."""
-    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+    """Give each test its group, and put the longest groups first; the order within one stays."""
+    groups = {item.path: _group(item.path) for item in items}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(groups[item.path], len(LONGEST)))
+
+
+def _group(path: Path) -> str:
+    if not path.is_relative_to(TESTS):
+        return path.as_posix()
+    name = path.relative_to(TESTS).as_posix()
+    folder, _, file = name.partition("/")
+    # What lies below makes its own; so does the demo.
+    shared = folder in TOGETHER and ("/" not in file or folder != "requests")
+    return folder if shared and name not in LONGEST else name
 
 
 # A machine with other work to do is no reason to fail.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import quopri
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ OLD = {
     "Japanese": "shift_jis euc_jp iso2022_jp",
     "Korean": "euc_kr cp949",
 }
+RUSSIAN, POLISH, JAPANESE = SAID["Russian"], SAID["Polish"], SAID["Japanese"]
 UNICODE = "utf-8 utf-16 utf-16-le utf-16-be utf-32 utf-32-le"
 MISREAD = "cp1252 latin-1 cp1250 cp1251 cp850 mac_roman koi8_r cp1253"
 
@@ -91,10 +93,54 @@ def test_what_was_misread_is_read_as_it_was(language: str, times: int) -> None:
         assert unescaped(text) == SAID[language], encoding
 
 
-@pytest.mark.parametrize("language", SAID)
-def test_what_was_not_misread_stays(language: str) -> None:
-    for text in (SAID[language], SAID[language].upper(), "Её É–CAFÉ «École» Ã Å", "┌──┐ │é│ √2"):
-        assert unescaped(text) == text
+WORDS = (
+    *(
+        "уже улитка радуга уборка рада Её её ещё Ёж ёж её",
+        "Ні, Її Ії Єва ґанок їжа Зі мною",
+        "«École» É–CAFÉ",
+    ),
+    *(
+        "Ã Å ÅÄÖ âme Âge ÂME île À É Ñ Ü ß",
+        "┌──┐ │é│ √2 ≈ 3",
+        "Ωδή άλφα Ώρα ΰ",
+        "ăn ầm ấm ực",
+        "İyi ğ ş",
+    ),
+)
+
+
+@pytest.mark.parametrize("text", [*SAID.values(), *WORDS])
+def test_what_was_not_misread_stays(text: str) -> None:
+    for said in (text, text.upper(), text.lower(), text.title()):
+        assert unescaped(said) == said
+        assert unescaped("".join(f"&#{ord(c)};" for c in said)) == said
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_letters_whose_bytes_are_cut_are_read(cut: int, tmp_path: Path) -> None:
+    by = search({"id": "a", "text": RUSSIAN}, name="Ana Soler")
+    raw = f"Утром ясно. {RUSSIAN} И снова".encode()[cut:-cut]
+    (tmp_path / "a.txt").write_bytes(base64.b64encode(raw))
+    assert by.look(tmp_path / "a.txt").records == ("a",)
+
+
+def test_colours_between_words_are_no_words(tmp_path: Path) -> None:
+    said = SAID["Catalan"]
+    coloured = " ".join(f"\x1b[1;31m{word}\x1b[0m" for word in said.split())
+    (tmp_path / "a.log").write_text(coloured)
+    by = search({"id": "a", "text": said}, name="Ana Soler")
+    assert by.look(tmp_path / "a.log").records == ("a",)
+
+
+@pytest.mark.parametrize("way", ["quoted-printable", "8bit"])
+def test_a_mail_that_names_another_encoding_is_read(way: str, tmp_path: Path) -> None:
+    raw = RUSSIAN.encode("cp1251")
+    body = quopri.encodestring(raw) if way == "quoted-printable" else raw
+    head = f"From: a@b.c\nMIME-Version: 1.0\nContent-Transfer-Encoding: {way}\n"
+    head += "Content-Type: text/plain; charset=iso-8859-1\n\n"
+    (tmp_path / "a.eml").write_bytes(head.encode() + body)
+    by = search({"id": "a", "text": RUSSIAN}, name="Ana Soler")
+    assert by.look(tmp_path / "a.eml").records == ("a",)
 
 
 def test_few_digests_pass_for_texts() -> None:
@@ -104,7 +150,6 @@ def test_few_digests_pass_for_texts() -> None:
 
 PLAIN = "The order was shipped to the customer without delay and was paid in full.\n" * 20
 ADDRESS = "https://shop.example/item?" + "&".join(f"utm_{i}=abcdefgh" for i in range(20))
-RUSSIAN, POLISH, JAPANESE = SAID["Russian"], SAID["Polish"], SAID["Japanese"]
 BESIDE = {
     "a number's sign": (RUSSIAN, f"№;text\n{PLAIN}{RUSSIAN}\n", "cp1251"),
     "a dash": (POLISH, f"Orders – 2026\n{PLAIN}{POLISH}\n", "cp1250"),

@@ -84,6 +84,7 @@ def _impossible(found: Mapping[str, Any], references: int) -> Iterator[str]:
     value, expected = found["value"], found["expected"]
     if len(spread) not in ({0, references} if found["against"] == "before" else {references}):
         yield f"it has the values of {len(spread)} references, of {references}"
+        return
     if None in (value, expected, *spread):
         return
     mean = found["against"] == "never-trained" and found["audit"] not in _NOT_A_MEAN

@@ -47,13 +47,16 @@ _SEVEN_BITS = (
     (b"+", "utf_7"),
 )
 _MISREAD = (
-    *(("cp1252", True), ("cp1250", True), ("cp850", True), ("cp437", True), ("mac_roman", True)),
-    *(("cp1251", False), ("koi8_r", False), ("cp866", False), ("cp1253", False)),
+    *(("cp1252", True), ("cp1250", True), ("cp850", True), ("mac_roman", True)),
+    *(("cp1251", False), ("koi8_r", False), ("cp1253", False)),
 )
 """As what UTF-8 is misread, and whether one letter of it alone can be no word of a language."""
 _LONE = b"\xc2\xc3\xc4\xc5\xe2"
 _UNSPACED = ("EAST", "THAI")
+_CUT, _LEAST_SAID = 4, 28
 _LONG_WORD, _LONGEST_WORD, _FEWEST, _LINES = 25, 60, 3, 48
+_USUAL = {"CYRILLIC": frozenset("оеаинтсрвл"), "GREEK": frozenset("αοιετσνηυρ")}
+_SHARE, _AS_USUAL, _LONG_LINE = 0.55, 0.7, 60
 _SIGNS = frozenset("’‘“”„«»‹›–—…·•°№©®™€£§¿¡º†※、。「」")
 _HIGH_LINE = re.compile(rb"(?=[^\n]{0,600}[\x80-\xff])[^\n]{1,600}[\x80-\xff]{0,200}")
 _BEYOND = re.compile(r"[^\W\d_a-zA-Z]+")
@@ -114,10 +117,17 @@ def decoded(raw: bytes) -> list[Decoded]:
 
 
 def plainly(raw: bytes) -> str | None:
-    """Bytes as UTF-8; None where they are not, or say more in the seven bits of old mail."""
+    """Bytes as UTF-8, of which a letter may be cut; None where they are not that, or say more in
+    the seven bits of old mail."""
     if any(sign in raw for sign, name in _SEVEN_BITS if name != "utf_7"):
         return None
-    return _strictly(raw, "utf-8")
+    text = _strictly(raw, "utf-8")
+    if text is None and len(raw) > _CUT:
+        # A letter may be cut where the bytes begin or end.
+        begin = next((i for i in range(_CUT) if raw[i] & 0xC0 != 0x80), 0)
+        ends = (_strictly(raw[begin : len(raw) - i], "utf-8") for i in range(_CUT))
+        text = next((text for text in ends if text), None)
+    return text
 
 
 def decoded_once_more(text: str) -> str:
@@ -225,8 +235,10 @@ def widely(raw: bytes) -> list[Decoded]:
 
 
 def may_say(raw: bytes) -> bool:
-    """Whether bytes that are no UTF-8 may be text all the same, at a glance: as of digests few
-    are."""
+    """Whether bytes that are no UTF-8 may be a record all the same, at a glance: few digests
+    may."""
+    if len(raw) < _LEAST_SAID:
+        return False
     if len(raw.translate(None, CONTROL_BYTES)) < len(raw):
         return _may_be_wide(raw)
     high = len(raw.translate(None, _PLAIN))
@@ -281,12 +293,29 @@ def _guesses(raw: bytes) -> list[str]:
     # Of a script of its own most bytes are high; of Latin few.
     foreign = [line for line in lines if 2 * len(line.translate(None, _PLAIN)) > len(line)]
     some = {*foreign[:_LINES], *lines[:: max(1, len(lines) // _LINES)]}
-    return [
-        name
+    found = {name for line in some for name in _likely(line)}
+    return [name for names in _LEGACY.values() for name in names if name in found]
+
+
+def _likely(line: bytes) -> Iterator[str]:
+    """Encodings that a line may be in; of a long one those in which usual letters are as many."""
+    read = [
+        (name, script, text)
         for script, names in _LEGACY.items()
         for name in names
-        if any(_reads(line.decode(name, errors="replace"), script) for line in some)
+        if _reads(text := line.decode(name, errors="replace"), script)
     ]
+    usual = [_usual(text, script) for _, script, text in read]
+    least = _AS_USUAL * max(usual, default=0.0) if len(line) >= _LONG_LINE else 0.0
+    return (name for (name, _, _), share in zip(read, usual, strict=True) if share >= least)
+
+
+def _usual(text: str, script: str) -> float:
+    """How many of the letters are the ten that its languages use most, 1 for as many as usual."""
+    if script not in _USUAL:
+        return 1.0
+    letters = [c for c in text.lower() if _script(c) == script]
+    return min(1.0, sum(c in _USUAL[script] for c in letters) / (_SHARE * len(letters)))
 
 
 def _reads(text: str, script: str) -> bool:
@@ -295,6 +324,9 @@ def _reads(text: str, script: str) -> bool:
     beyond, of = _scripts(text)
     count = of[script]
     runs = _BEYOND.findall(text) if script not in _UNSPACED else ()
+    broken = text.count("\ufffd")
+    if broken > _CUT and broken * 50 > beyond:
+        return False
     if count < _LETTERS * beyond or max(map(len, runs), default=0) > _LONGEST_WORD:
         return False
     if script == "LATIN":

@@ -6,7 +6,7 @@ import base64
 import binascii
 import html
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from olvido.requests.closure.copies.decoding import (
@@ -18,7 +18,7 @@ from olvido.requests.closure.copies.decoding import (
 
 _ESCAPE = re.compile(
     r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]"
-    r"|(?m:^(?:BEGIN:V[A-Z]|dn::? ))"
+    r"|(?m:^(?:BEGIN:V[A-Z]|dn::? ))|\x1b\["
 )
 _BACKSLASH = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))",
@@ -29,6 +29,7 @@ _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " ", "v": " ", "0": 
 _BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{2}){2,}|(?:\\[0-3][0-7]{2}){2,}")
 _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")
 _IS_QUOTED = re.compile(r"=(?:\r?\n|[89A-F][0-9A-F]|3D)")
+_COLOURS = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]")
 _FOLDED = re.compile(r"^(?:BEGIN:V[A-Z]|dn::? )", re.MULTILINE)
 _FOLD = re.compile(r"\r?\n[ \t]")
 _SOFT = re.compile(r"=\r?\n")
@@ -44,6 +45,7 @@ ENCODED = re.compile(
 """What may be base64 or hexadecimal digits: letters on a line or on several, in a list, quoted."""
 _SAFE = str.maketrans("-_", "+/")
 _DIGITS = re.compile(r"[0-9A-Fa-f]{48,}+")
+HEX = re.compile(r"[0-9A-Fa-f]*+")
 _LETTERED = 24
 _TAG = re.compile(
     r"""<(/?)([A-Za-z][\w.:-]*+)((?:\s(?:[^<>"']++|"[^"<]*+"|'[^'<]*+'|["'])*+|/)?)>"""
@@ -80,6 +82,8 @@ def unescaped(text: str) -> str:
         text = ENCODED.sub(spelt_out, text)
         if text == before and text.isascii() and _ESCAPE.search(text) is None:
             break
+        if "\x1b" in text:
+            text = _COLOURS.sub("", text)
         if "<" in text:
             text = untagged(text)
         if "&" in text:
@@ -114,22 +118,37 @@ def spelt_out(match: re.Match[str]) -> str:
                 said = said_in(raw)
                 if said is not None:
                     return said + rest
-    said_by = [next(filter(None, map(said_in, bytes_of(token))), None) for token in tokens]
+    said_by = [_said_by(token) for token in tokens]
     if not any(said_by):
         return match[0]
     return "\n".join(said or token for said, token in zip(said_by, tokens, strict=True))
 
 
-def bytes_of(letters: str) -> Iterator[bytes]:
-    """What letters may stand for: hexadecimal digits from either of the first two, and base64."""
+@lru_cache(maxsize=1 << 14)
+def _said_by(token: str) -> str | None:
+    return next(filter(None, map(said_in, bytes_of(token))), None)
+
+
+def bytes_of(letters: str) -> list[bytes]:
+    """What letters may stand for: hexadecimal digits from either of the first two, and base64.
+
+    What has no other letters than digits is no base64.
+    """
     if len(letters) < _LETTERED:
-        return
-    for digits in _DIGITS.findall(letters):
-        for begin in (0, 1):
-            yield bytes.fromhex(digits[begin : len(digits) - (len(digits) - begin) % 2])
-    bare = letters.rstrip("=").translate(_SAFE)
-    bare = bare[: len(bare) - (len(bare) % 4 == 1)]
-    yield base64.b64decode(bare + "=" * (-len(bare) % 4))
+        return []
+    runs = _DIGITS.findall(letters)
+    # Where all are digits, and even in number, none of them stands before.
+    begins = (0,) if runs == [letters] and len(letters) % 2 == 0 else (0, 1)
+    found = [
+        bytes.fromhex(digits[begin : len(digits) - (len(digits) - begin) % 2])
+        for digits in runs
+        for begin in begins
+    ]
+    if not HEX.fullmatch(letters):
+        bare = letters.rstrip("=").translate(_SAFE)
+        bare = bare[: len(bare) - (len(bare) % 4 == 1)]
+        found.append(base64.b64decode(bare + "=" * (-len(bare) % 4)))
+    return found
 
 
 def said_in(raw: bytes) -> str | None:

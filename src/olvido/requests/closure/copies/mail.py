@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from email import message_from_bytes
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -11,7 +12,7 @@ from email.message import Message
 from itertools import pairwise
 from typing import Any
 
-from olvido.requests.closure.copies.decoding import decoded
+from olvido.requests.closure.copies.decoding import decoded, plainly
 from olvido.requests.closure.copies.escapes import unfolded, untagged
 from olvido.requests.closure.copies.parts import Blob, Inner, Part, Row, Unreadable, text_rows
 
@@ -59,10 +60,12 @@ def _content(
     if file is not None or part.get_content_maintype() != "text":
         yield from inner(blob.member(f"{name} {file or part.get_content_type()}".strip(), payload))
         return
-    try:
-        said = [payload.decode(part.get_content_charset("utf-8"))]
-    except (LookupError, ValueError):
-        said = [reading.text for reading in decoded(payload)]
+    said = []
+    with suppress(LookupError, ValueError):
+        said.append(payload.decode(part.get_content_charset("utf-8")))
+    if plainly(payload) is None:
+        # Many mails are in another encoding than they say.
+        said += [reading.text for reading in decoded(payload) if reading.text not in said]
     if not said:
         yield Unreadable(f"{blob.where}a text in it has no encoding that is known")
         return

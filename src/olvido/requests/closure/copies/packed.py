@@ -10,7 +10,7 @@ from itertools import accumulate, islice
 from typing import Any
 
 from olvido.requests.closure.copies.decoding import decoded, may_say, plainly, readable
-from olvido.requests.closure.copies.escapes import ENCODED, JOINT, bytes_of, said_in
+from olvido.requests.closure.copies.escapes import ENCODED, HEX, JOINT, bytes_of, said_in
 from olvido.requests.closure.copies.parts import Blob, Inner, Part, Unreadable, text_rows
 
 _SHORT = 64
@@ -132,33 +132,36 @@ def encoded_in(text: str) -> Iterator[bytes | str]:
 
 
 def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
+    if len(tokens) > 1 and HEX.fullmatch(tokens[0]) and not HEX.fullmatch(tokens[-1]):
+        # A word stands behind the digits.
+        tokens = tokens[:-1]
     whole = "".join(tokens)
+    raws = bytes_of(whole)
     begins = {0, *accumulate(map(len, tokens[:-1]))}
     begins |= {m.start() for m in _BEGUN.finditer(whole)}
     told = False
     for begin in sorted(begins):
-        for number, head in enumerate(bytes_of(whole[begin : begin + _HEAD])):
+        heads = bytes_of(whole[begin : begin + _HEAD]) if begin else raws
+        for number, head in enumerate(heads):
             if _packs(head):
                 told = True
                 yield from islice(bytes_of(whole[begin:]), number, number + 1)
-    for letters in dict.fromkeys((whole, "".join(tokens[:-1]))):
-        for raw in () if told else bytes_of(letters):
-            said = said_in(raw)
-            if said is not None:
-                told = True
-                if len(tokens) > 1 or "\n" in said or said.lstrip()[:1] in ("{", "[", "<"):
-                    yield raw
-    if not told:
-        yield from (
-            raw
-            for letters in dict.fromkeys((whole, *tokens))
-            for raw in bytes_of(letters)
-            if said_in(raw) is None and may_say(raw) and decoded(raw)
-        )
-    if not told and len(whole) >= _SHORT // 2:
+    if told:
+        return
+    for raw in (*raws, *(bytes_of("".join(tokens[:-1])) if len(tokens) > 1 else ())):
+        said = said_in(raw)
+        if said is not None:
+            told = True
+            if len(tokens) > 1 or "\n" in said or said.lstrip()[:1] in ("{", "[", "<"):
+                yield raw
+    if told:
+        return
+    apart = (raw for token in tokens for raw in bytes_of(token)) if len(tokens) > 1 else ()
+    yield from (raw for raw in (*raws, *apart) if may_say(raw) and decoded(raw))
+    if len(whole) >= _SHORT // 2:
         # What stands before it may have any number of letters.
-        rest = (raw for begin in (1, 2, 3) for raw in list(bytes_of(whole[begin:]))[-1:])
-        clear = "\n".join(said for raw in (*bytes_of(whole), *rest) for said in _in_clear(raw))
+        rest = (raw for begin in (1, 2, 3) for raw in bytes_of(whole[begin:])[-1:])
+        clear = "\n".join(said for raw in (*raws, *rest) for said in _in_clear(raw))
         if clear:
             yield clear
 
