@@ -32,6 +32,8 @@ FIRMLY: dict[str, list[str]] = {
 """What lets a method get so far on so small a model; what its default does there, it says."""
 
 UNTRACED = [name for name, method in METHODS.items() if method.needs <= {Need.RETAIN}]
+KINDS = [*{METHODS[name].__module__.rpartition(".")[0]: name for name in UNTRACED}.values()]
+"""The last of each family: what each method does is tried without commands (`tests/forgetting`)."""
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def _loss(model: Any, tokenizer: Any, file: Path) -> float:
     return sum(losses) / len(losses)
 
 
-@pytest.mark.parametrize("method", UNTRACED)
+@pytest.mark.parametrize("method", ["npo", *KINDS])
 def test_a_saved_model_forgets_and_loads_with_transformers(
     olvido: Olvido,
     contents: Contents,
@@ -229,8 +231,10 @@ def test_a_place_that_cannot_be_is_refused_before_any_work(
     refused([*asked, "--out", out], out)
 
 
-@pytest.mark.parametrize("method", UNTRACED)
-@pytest.mark.parametrize("weight", [math.inf, math.nan])
+@pytest.mark.parametrize(
+    ("method", "weight"),
+    [*((method, math.nan) for method in UNTRACED), *((method, math.inf) for method in KINDS)],
+)
 def test_a_model_whose_weights_are_no_numbers_is_refused(
     refused: Refused, asked: list[Any], here: Path, models: Path, weight: float, method: str
 ) -> None:

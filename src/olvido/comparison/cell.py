@@ -138,8 +138,11 @@ def peak() -> int | None:
 
 
 def _failed(report: Report) -> list[str]:
-    failed = (f.audit for f in report.findings if f.votes and f.status is Status.FAIL)
-    return list(dict.fromkeys(failed))
+    failed: dict[str, list[str]] = {}
+    for found in report.findings:
+        if found.votes and found.status is Status.FAIL:
+            failed.setdefault(found.audit, []).append(found.metric)
+    return [f"{audit} ({', '.join(metrics)})" for audit, metrics in failed.items()]
 
 
 def main(given: TextIO) -> None:

@@ -207,7 +207,10 @@ def _limits(axes: Any, points: Sequence[Point]) -> None:
     low, high = _room_for([0.0, *(p.left for p in points)], [p.left_range for p in points], 0.2)
     axes.set_xlim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     low, high = _room_for([p.kept for p in points], [p.kept_range for p in points], 0.25)
+    # What is kept is a share: beyond 0 and 1 there is room for a mark, and nothing to read.
+    low, high = max(0.0, min(low, high - 0.25)), min(1.0, high)
     axes.set_ylim(low - 0.1 * (high - low), high + 0.12 * (high - low))
+    axes.set_yticks([tick for tick in axes.get_yticks() if low - 1e-9 <= tick <= high + 1e-9])
 
 
 def _room_for(

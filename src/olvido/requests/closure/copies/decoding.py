@@ -56,9 +56,10 @@ _UNSPACED = ("EAST", "THAI")
 _CUT, _LEAST_SAID = 4, 28
 _LONG_WORD, _LONGEST_WORD, _FEWEST, _LINES = 25, 60, 3, 48
 _USUAL = {"CYRILLIC": frozenset("оеаинтсрвл"), "GREEK": frozenset("αοιετσνηυρ")}
-_SHARE, _AS_USUAL, _LONG_LINE = 0.55, 0.7, 60
+_SHARE, _AS_USUAL, _MANY_LETTERS = 0.55, 0.7, 60
 _SIGNS = frozenset("’‘“”„«»‹›–—…·•°№©®™€£§¿¡º†※、。「」")
-_HIGH_LINE = re.compile(rb"(?=[^\n]{0,600}[\x80-\xff])[^\n]{1,600}[\x80-\xff]{0,200}")
+_HIGH, _ASCII = re.compile(rb"[\x80-\xff]"), re.compile(rb"[\x00-\x7f]")
+_BEFORE, _PIECE = 200, 600
 _BEYOND = re.compile(r"[^\W\d_a-zA-Z]+")
 _LETTERS, _SCRIPT, _MIXED, _INSIDE = 0.75, 0.9, 0.2, 0.1
 _PLAIN = bytes(range(128))
@@ -288,13 +289,25 @@ def _western(raw: bytes) -> str:
 
 def _guesses(raw: bytes) -> list[str]:
     """Other encodings in which some line that is no UTF-8 would have letters of one script."""
-    pieces = (match[0] for match in _HIGH_LINE.finditer(raw))
-    lines = [piece for piece in pieces if _strictly(piece, "utf-8") is None]
+    lines = [piece for piece in _high_pieces(raw) if _strictly(piece, "utf-8") is None]
     # Of a script of its own most bytes are high; of Latin few.
     foreign = [line for line in lines if 2 * len(line.translate(None, _PLAIN)) > len(line)]
-    some = {*foreign[:_LINES], *lines[:: max(1, len(lines) // _LINES)]}
+    some = {line for these in (foreign, lines) for line in these[:: len(these) // _LINES + 1]}
     found = {name for line in some for name in _likely(line)}
     return [name for names in _LEGACY.values() for name in names if name in found]
+
+
+def _high_pieces(raw: bytes) -> Iterator[bytes]:
+    """Lines with bytes beyond ASCII, or pieces of long ones that begin and end beside ASCII."""
+    at = 0
+    while (match := _HIGH.search(raw, at)) is not None:
+        begin = max(at, match.start() - _BEFORE, raw.rfind(b"\n", at, match.start()) + 1)
+        end = raw.find(b"\n", match.start(), match.start() + _PIECE)
+        if end < 0:
+            after = _ASCII.search(raw, match.start() + _PIECE)
+            end = after.start() if after is not None else len(raw)
+        yield raw[begin : min(end, match.start() + 2 * _PIECE)]
+        at = end
 
 
 def _likely(line: bytes) -> Iterator[str]:
@@ -306,7 +319,8 @@ def _likely(line: bytes) -> Iterator[str]:
         if _reads(text := line.decode(name, errors="replace"), script)
     ]
     usual = [_usual(text, script) for _, script, text in read]
-    least = _AS_USUAL * max(usual, default=0.0) if len(line) >= _LONG_LINE else 0.0
+    many = len(line.translate(None, _PLAIN)) >= _MANY_LETTERS
+    least = _AS_USUAL * max(usual, default=0.0) if many else 0.0
     return (name for (name, _, _), share in zip(read, usual, strict=True) if share >= least)
 
 
