@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Request
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from tests.serving.conftest import send, sign_in, workspace
@@ -16,7 +17,7 @@ from olvido.accounts import RIGHTS, Accounts, Right, Role
 from olvido.serving import api, entering, lists, pages, request_page
 from olvido.serving.app import application
 from olvido.serving.boundary import sessions
-from olvido.serving.boundary.authentication import form_token_of
+from olvido.serving.boundary.authentication import address, form_token_of
 from olvido.serving.boundary.middleware import right_of
 from olvido.settings import Settings
 
@@ -274,6 +275,26 @@ def test_whoever_asks_too_much_is_slowed_down(settings: Settings) -> None:
         asked = [client.get("/api/models", headers=header) for _ in range(4)]
         assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
         assert 1 <= int(asked[3].headers["Retry-After"]) <= 61
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("198.51.100.7", "198.51.100.7:40001", True),
+        ("198.51.100.7", "::ffff:198.51.100.7", True),
+        ("198.51.100.7", "64:ff9b::198.51.100.7", True),
+        ("[2001:db8::7]:40001", "2001:db8::8", True),
+        ("[2001:db8::7]", "2001:db8:0:0:1::", True),
+        ("::ffff:198.51.100.7", "::ffff:203.0.113.5", False),
+        ("64:ff9b::198.51.100.7", "64:ff9b::203.0.113.5", False),
+        ("2001:db8::7", "2001:db8:0:1::7", False),
+    ],
+)
+def test_who_asks_is_counted_by_one_address(one: str, other: str, same: bool) -> None:
+    first, second = (
+        address(Request({"type": "http", "client": (host, 0)})) for host in (one, other)
+    )
+    assert (first == second) == same
 
 
 def test_only_who_came_by_tls_is_told_to_come_by_it(settings: Settings) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Annotated
 
 from fastapi import Form, Request, Security
@@ -306,11 +307,23 @@ def refuse_foreign(request: Request) -> None:
         raise Refused(403, "this form was sent from another site: open it here and send it again")
 
 
+_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+
+
 def address(request: Request) -> str:
-    """Where a request comes from, for counting; who has one IPv6 address has 2^64."""
+    """Where a request comes from, for counting; who has one IPv6 address has 2^64.
+
+    One of IPv4 is itself, also as a socket for both kinds, or a translator, writes it in IPv6 (RFC
+    4291, 2.5.5.2; RFC 6052). The port that some proxies write behind it counts for nothing.
+    """
     host = request.client.host if request.client else "unknown"
     try:
-        found = ip_address(host)
+        bare = _PORT.fullmatch(host)
+        found = ip_address(bare[1] or bare[2] if bare else host)
     except ValueError:
         return host
-    return str(found) if not isinstance(found, IPv6Address) else found.exploded[:19]
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    within = IPv4Address(int(found) % 2**32) if found in _TRANSLATED else found.ipv4_mapped
+    return str(within) if within is not None else found.exploded[:19]
