@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 # fmt: off
-COPIES = "anything about copies of the data or of earlier model versions elsewhere"
+COPIES = "anything about copies of data or earlier models elsewhere, or in forms that are not read"
 EQUAL = "that the weights equal those of a model that never learned the records"
 EXACT = ("drop", "module", "shard", "replay", "retrain")
 DESCENT = ("lr epochs batch_size retain_batch retain_weight guard project target dtype lora_rank "
@@ -67,7 +67,7 @@ CLAIMS = {  # of each guarantee: methods that give it, its meaning, what it leav
 }
 ALWAYS = ["that the issuer measured what it says: invented numbers, records or references that "
           "were left out, and who is meant by a reason cannot be told from a certificate alone"]
-KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v2")
+KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v3")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
 REST = "everything else"  # what a request that is not closed has not been through

@@ -35,7 +35,7 @@ def sayable(item: str, told: str) -> str:
 
 
 _EVERYWHERE = (
-    "anything about copies of the data or of earlier model versions elsewhere",
+    "anything about copies of data or earlier models elsewhere, or in forms that are not read",
     "that the issuer measured what it says: invented numbers, records or references that were left "
     "out, and who is meant by a reason cannot be told from a certificate alone",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from olvido.artifacts import KINDS
 from olvido.requests.limits import SAID
 
-VERSION = "urn:olvido:forgetting-certificate:v2"
+VERSION = "urn:olvido:forgetting-certificate:v3"
 
 ANY = object()
 """Any JSON value."""
