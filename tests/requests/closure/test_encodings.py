@@ -202,6 +202,19 @@ def test_lines_that_are_broken_inside_words_are_joined(size: int, tmp_path: Path
         assert by.look(tmp_path / name).records == ("a",), name
 
 
+@pytest.mark.parametrize("language", ["Russian", "Greek", "Thai", "Hebrew", "Chinese"])
+def test_lines_that_are_broken_inside_letters_are_joined(language: str, tmp_path: Path) -> None:
+    by = search({"id": "a", "text": SAID[language]}, name="Ana Soler")
+    raw = b"NOTE:" + SAID[language].encode()
+    for size in (40, 41, 42, 43):
+        lines = b"\r\n ".join(raw[i : i + size] for i in range(0, len(raw), size))
+        card = b"BEGIN:VCARD\r\n" + lines + b"\r\nEND:VCARD\r\n"
+        head = b"From: a@b.c\nMIME-Version: 1.0\nContent-Type: text/vcard; charset=utf-8\n\n"
+        for name, content in (("a.vcf", card), ("a.eml", head + card)):
+            (tmp_path / name).write_bytes(content)
+            assert by.look(tmp_path / name).records == ("a",), (name, size)
+
+
 @pytest.mark.parametrize(
     "written", ["{:03o}", "x{:02x}"], ids=["octal digits", "hexadecimal digits"]
 )

@@ -58,6 +58,8 @@ _LONG_WORD, _LONGEST_WORD, _FEWEST, _LINES = 25, 60, 3, 48
 _USUAL = {"CYRILLIC": frozenset("оеаинтсрвл"), "GREEK": frozenset("αοιετσνηυρ")}
 _SHARE, _AS_USUAL, _MANY_LETTERS = 0.55, 0.7, 60
 _SIGNS = frozenset("’‘“”„«»‹›–—…·•°№©®™€£§¿¡º†※、。「」")
+_FOLDED = re.compile(rb"^(?:BEGIN:V[A-Z]|dn::? )", re.MULTILINE)
+_FOLD = re.compile(rb"\r?\n[ \t]")
 _HIGH, _ASCII = re.compile(rb"[\x80-\xff]"), re.compile(rb"[\x00-\x7f]")
 _BEFORE, _PIECE = 200, 600
 _BEYOND = re.compile(r"[^\W\d_a-zA-Z]+")
@@ -110,6 +112,9 @@ def decoded(raw: bytes) -> list[Decoded]:
     if not _may_be_text(raw):
         return wide
     readings = [_by_line(raw)]
+    if _FOLDED.search(raw) and (whole := plainly(_FOLD.sub(b"", raw))) is not None:
+        # Lines were broken inside a letter.
+        readings.insert(0, Decoded(whole, None))
     for name in _guesses(raw):
         read = _read(raw, name) or Decoded(raw.decode(name, errors="replace"), None)
         if all(read.text != other.text for other in readings):
