@@ -323,6 +323,8 @@ SLOW = {
     "again.txt": f"{Q} {A} ".encode() * 800,
     "quotes.sql": b"SELECT a FROM t WHERE b <c AND d IN (" + b"'x', " * 60 + b"'y');",
     "code.c": b"if (i <n) printf(" + b'"%s" ' * 200 + b");",
+    "flash.txt": b"ff" * 30 + b"\n" + (b"ff" * 30 + b"\n") * 1500,
+    "arrows.txt": (b"ffffffff10000000" + b"00" * 22 + b"\n") * 1500,
     "prose.txt": ("a <word " + 'it\'s "so" ' * 99).encode(),
 }
 

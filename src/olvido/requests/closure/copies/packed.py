@@ -21,11 +21,13 @@ _BEGUN = re.compile(
 )
 """How what is packed begins in base64, where letters of a path or the like stand before it."""
 _HEAD = 400
+_MOST = 16
+_ARROW_STREAM = b"\xff\xff\xff\xff"
 _CLEAR = re.compile(rb"(?:[ -~\t\r\n]|[\xc2-\xf4][\x80-\xbf]{1,3}){16,}+")
 _AROUND = 1024
 _STARTS = (
     *(b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"SQLite format 3"),
-    *(b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"\x93NUMPY", b"7z\xbc\xaf", b"Rar!", b"%PDF"),
+    *(b"PAR1", b"ARROW1", b"\x93NUMPY", b"7z\xbc\xaf", b"Rar!", b"%PDF"),
     *(b"\xd0\xcf\x11\xe0", b"\x89HDF", b"GGUF", b"\x04\x22\x4d\x18"),
 )
 
@@ -139,19 +141,21 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
     raws = bytes_of(whole)
     begins = {0, *accumulate(map(len, tokens[:-1]))}
     begins |= {m.start() for m in _BEGUN.finditer(whole)}
-    told = False
+    told = 0
     for begin in sorted(begins):
         heads = bytes_of(whole[begin : begin + _HEAD]) if begin else raws
         for number, head in enumerate(heads):
             if _packs(head):
-                told = True
-                yield from islice(bytes_of(whole[begin:]), number, number + 1)
+                told += 1
+                # Where every line begins so, none can have all that follows.
+                end = None if told <= _MOST else begin + _HEAD
+                yield from islice(bytes_of(whole[begin:end]), number, number + 1)
     if told:
         return
     for raw in (*raws, *(bytes_of("".join(tokens[:-1])) if len(tokens) > 1 else ())):
         said = said_in(raw)
         if said is not None:
-            told = True
+            told += 1
             if len(tokens) > 1 or "\n" in said or said.lstrip()[:1] in ("{", "[", "<"):
                 yield raw
     if told:
@@ -182,4 +186,6 @@ def _in_clear(raw: bytes) -> Iterator[str]:
 def _packs(raw: bytes) -> bool:
     # Of tensors the head may be longer than what is given here.
     tensors = raw[8:9] == b"{" and 2 <= int.from_bytes(raw[:8], "little") <= _TENSORS
+    if raw.startswith(_ARROW_STREAM):
+        return 0 < int.from_bytes(raw[4:8], "little") <= _TENSORS
     return raw.startswith(_STARTS) or tensors or raw[257:262] == b"ustar" or is_zlib(raw)
