@@ -83,7 +83,7 @@ def contents_of(
 ) -> tuple[Lexicon, list[tuple[int, ...]], list[Content]]:
     """The words, the runs and the contents of a person's records."""
     texts = [(row, parts) for row in rows for parts in _texts(row)]
-    values = [[w for v in _leaves(row) if (w := tuple(words(v)))] for row, _ in texts]
+    values = [[w for v in leaves(row) if (w := tuple(words(v)))] for row, _ in texts]
     forms = {
         (number, form): [tuple(words(form_of(part))) for part in parts]
         for number, (_, parts) in enumerate(texts)
@@ -132,13 +132,21 @@ def _texts(row: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [tuple(map(str, parts)) for parts in contents if None not in parts]
 
 
-def _leaves(value: object) -> list[str]:
+def leaves(value: object) -> list[str]:
     """Every single value of a row as text."""
     if isinstance(value, Mapping):
-        return [leaf for item in value.values() for leaf in _leaves(item)]
+        return [leaf for item in value.values() for leaf in leaves(item)]
     if isinstance(value, list | tuple):
-        return [leaf for item in value for leaf in _leaves(item)]
+        return [leaf for item in value for leaf in leaves(item)]
     return [] if value is None else [str(value)]
+
+
+def signs_in(text: str) -> int:
+    """How many characters say something without being letters: emoji, flags, notes, and what
+    nobody sees."""
+    if text.isascii():
+        return 0
+    return len(text) - len(unseen(text)) + sum(map(_is_said, text))
 
 
 def draws(lines: Iterable[str]) -> bool:

@@ -238,7 +238,8 @@ def _of_bytes(escapes: str) -> bytes:
 def _character(match: re.Match[str]) -> str:
     code = match[1] or match[2] or match[3] or match[4]
     if code is None:
-        return _LETTERS.get(match[5], match[5])
+        # What is no escape may be a path, whose names stay apart.
+        return _LETTERS.get(match[5], f" {match[5]}" if match[5].isalpha() else match[5])
     return chr(int(code, 16)) if int(code, 16) < 0x110000 else " "
 
 

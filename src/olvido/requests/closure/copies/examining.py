@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from olvido.requests.closure.copies.contents import GLUE, MARKUP, Content, draws
+from olvido.requests.closure.copies.contents import GLUE, MARKUP, Content, draws, signs_in
 from olvido.requests.closure.copies.escapes import names_in, unescaped
 from olvido.requests.closure.copies.parts import Examination, Part, Row
 from olvido.requests.closure.copies.runs import Lexicon, Names, Numbers, Runs
@@ -16,12 +16,18 @@ _SYSTEM = frozenset({"system"})
 
 
 class Examiner:
-    """Judges rows by what a person's records say."""
+    """Judges rows by what a person's records say, which have so many signs."""
 
     def __init__(
-        self, lexicon: Lexicon, runs: Runs, names: Names, contents: Sequence[Content]
+        self,
+        lexicon: Lexicon,
+        runs: Runs,
+        names: Names,
+        contents: Sequence[Content],
+        signs: int = 0,
     ) -> None:
         self.lexicon, self.runs, self.names = lexicon, runs, names
+        self._signs = signs
         self.own = frozenset(value for content in contents for value in content.own)
         self.glue = frozenset(lexicon.numbered(GLUE))
         self.roles = frozenset(lexicon.numbered(_ROLES))
@@ -57,11 +63,12 @@ class Examiner:
     def _names_say(self, names: Collection[str]) -> bool:
         """Whether names of keys, elements or attributes say more than such names do: one in many
         words, or, of markup, many of them."""
-        unknown = (
-            sum(n not in self._format for n in self.lexicon.numbers(name).tolist())
-            for name in names
-        )
-        return any(count >= SAYS for count in unknown)
+        for name in names:
+            numbers = self.lexicon.numbers(name)
+            unknown = numbers[[n not in self._format for n in numbers.tolist()]]
+            if self.lexicon.measured(unknown) >= SAYS or signs_in(name) > BESIDE:
+                return True
+        return False
 
     def says_beside(self, part: Part, rows: Sequence[Row]) -> bool:
         """Whether rows say something in what is no word of their values: signs, keys, names of
@@ -128,4 +135,6 @@ class Examiner:
             elif part.flowing:
                 bare += rows[row].cells
         made.others = made.others or draws(bare) or self.says_beside(part, rows[low:high])
+        signs = sum(signs_in(cell) for row in rows[low:high] for cell in row.cells)
+        made.others = made.others or signs > self._signs + BESIDE
         return made

@@ -147,6 +147,9 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
         for number, head in enumerate(heads):
             if _packs(head):
                 told += 1
+                if not begin:
+                    yield head
+                    continue
                 # Where every line begins so, none can have all that follows.
                 end = None if told <= _MOST else begin + _HEAD
                 yield from islice(bytes_of(whole[begin:end]), number, number + 1)

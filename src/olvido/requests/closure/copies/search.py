@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from olvido.requests.closure.copies.contents import Content, contents_of, draws
+from olvido.requests.closure.copies.contents import Content, contents_of, draws, leaves, signs_in
 from olvido.requests.closure.copies.examining import Examiner
 from olvido.requests.closure.copies.parts import BROKEN, Examination, Part, Row, Unreadable
 from olvido.requests.closure.copies.reading import Source, parts_of
@@ -88,7 +88,8 @@ class CopySearch:
         self._lexicon = lexicon
         self._runs = Runs(runs, lexicon.known)
         self._names = Names(key, names, lexicon, whole)
-        self._examiner = Examiner(lexicon, self._runs, self._names, self._contents)
+        signs = sum(signs_in(leaf) for row in rows for leaf in leaves(row))
+        self._examiner = Examiner(lexicon, self._runs, self._names, self._contents, signs)
         longest = [sum(len(runs[r]) for r in content.runs) for content in self._contents]
         # Characters that a record may take, with what programs put between its words.
         self._reach = 24 * max(longest, default=0) + 2000
