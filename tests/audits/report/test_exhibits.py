@@ -241,3 +241,16 @@ def test_an_interval_of_a_few_seeds_leaves_the_points_their_room() -> None:
         assert high - low < 0.6
     assert axes.get_xlim()[0] < 0.0 < 0.15 < axes.get_xlim()[1]
     assert axes.get_ylim()[0] < 0.65 < 0.9 < axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.97, 1.0])
+@pytest.mark.parametrize("wide", [0.0, 0.05, 1.5])
+def test_an_axis_of_shares_names_no_number_that_is_none(kept: float, wide: float) -> None:
+    around = (kept - wide, kept + wide)
+    points = [Point("npo", "other", 0.1, kept, None, around if wide else None)]
+    axes = Figure().add_subplot()
+    _limits(axes, points)
+    low, high = axes.get_ylim()
+    assert low <= kept <= high
+    assert all(0 <= tick <= 1 for tick in axes.get_yticks())
+    assert any(low <= tick <= high for tick in axes.get_yticks())
