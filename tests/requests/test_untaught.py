@@ -254,3 +254,15 @@ def test_what_is_given_is_checked_before_nothing_is_concluded(
     if act == ["run"]:
         assert command_line([*command, request.id]) == 2
     assert workspace.store.events() == before
+
+
+def test_what_is_given_is_checked_before_a_model_is_destroyed(workspace: Workspace) -> None:
+    serving = workspace.store.alias(SERVING)
+    assert serving is not None
+    request = receive(workspace, kind="destroy", model=serving.id)
+    before = workspace.store.events()
+    command = ["--workspace", str(workspace.settings.workspace), "request", "run", request.id]
+    for wrong in IMPOSSIBLE:
+        assert command_line([*command, *wrong]) == 2, wrong
+    assert workspace.store.events() == before
+    assert workspace.store.alias(SERVING) == serving
