@@ -20,7 +20,7 @@ demo: $(READY)
 # Three processes for two cores, since some wait: each test, and what it starts, computes with one
 # thread. Who shares what takes long to make is in one of them, the longest first (tests/conftest.py).
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -22,7 +22,6 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
-TESTS = Path(__file__).parent
 TOGETHER = ("cli", "requests", "audits", "forgetting", "learners", "serving", "models", "curvature")
 """Folders whose files share what takes long to make: one process has all of one."""
 LONGEST = (
@@ -32,20 +31,27 @@ LONGEST = (
 """What takes minutes, the longest first: begun last, one would run while others wait."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its group, and put the longest groups first; the order within one stays."""
-    groups = {item.path: _group(item.path) for item in items}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    """Put the longest groups first; the order within one stays."""
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: ranks.get(groups[item.path], len(LONGEST)))
+    items.sort(key=lambda item: ranks.get(_group(item.nodeid), len(LONGEST)))
 
 
-def _group(path: Path) -> str:
-    if not path.is_relative_to(TESTS):
-        return path.as_posix()
-    name = path.relative_to(TESTS).as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Send a group of tests to one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByGroup(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """What a test belongs to: a folder whose tests share what they use, or its file."""
+    name = nodeid.partition("::")[0].removeprefix("tests/")
     folder, _, file = name.partition("/")
     # What lies below makes its own; so does the demo.
     shared = folder in TOGETHER and ("/" not in file or folder != "requests")
