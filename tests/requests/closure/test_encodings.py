@@ -176,6 +176,31 @@ def test_an_encoding_is_told_whatever_stands_beside_it(name: str, tmp_path: Path
     assert look.records == ("a",)
 
 
+BEGUN = {
+    "small": "begin:vcard\r\n",
+    "mixed": "Begin:VCard\r\n",
+    "marked": "\ufeffBEGIN:VCARD\r\n",
+    "calendar": "begin:vcalendar\nbegin:vevent\n",
+    "no blank": "dn:cn=x\n",
+    "base64": "DN:: Y249eA==\n",
+    "marked directory": "\ufeffdn: cn=x\n",
+    "indented": "  BEGIN:VCARD\n",
+    "old": "BEGIN:VCARD\r",
+}
+
+
+@pytest.mark.parametrize("name", BEGUN)
+def test_broken_lines_are_joined_however_what_has_them_begins(name: str, tmp_path: Path) -> None:
+    end = "\r" if name == "old" else "\r\n"
+    for language in ("Catalan", "Russian"):
+        raw = f"NOTE:{SAID[language]}".encode()
+        by = search({"id": "a", "text": SAID[language]}, name="Ana Soler")
+        for size in (30, 41, 42):
+            lines = f"{end} ".encode().join(raw[i : i + size] for i in range(0, len(raw), size))
+            (tmp_path / "a.txt").write_bytes(BEGUN[name].encode() + lines + end.encode())
+            assert by.look(tmp_path / "a.txt").records == ("a",), (language, size)
+
+
 def _folded(said: str, size: int, before: str, end: str = "\r\n") -> str:
     return before + f"{end} ".join(said[i : i + size] for i in range(0, len(said), size)) + end
 

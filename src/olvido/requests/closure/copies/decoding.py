@@ -58,8 +58,11 @@ _LONG_WORD, _LONGEST_WORD, _FEWEST, _LINES = 25, 60, 3, 48
 _USUAL = {"CYRILLIC": frozenset("оеаинтсрвл"), "GREEK": frozenset("αοιετσνηυρ")}
 _SHARE, _AS_USUAL, _MANY_LETTERS = 0.55, 0.7, 60
 _SIGNS = frozenset("’‘“”„«»‹›–—…·•°№©®™€£§¿¡º†※、。「」")
-_FOLDED = re.compile(rb"^(?:BEGIN:V[A-Z]|dn::? )", re.MULTILINE)
-_FOLD = re.compile(rb"\r?\n[ \t]")
+FOLDED = r"(?:^|[\r\n])(?:\xef\xbb\xbf|\ufeff)?[ \t>]*+(?:BEGIN:V[A-Z]|dn::?[ \t]*[a-z])"
+"""How calendars, address books and directories begin, which break lines anywhere, inside words and
+letters too, in any case (RFC 5545, 3.1; RFC 6350, 3.3; RFC 2849)."""
+_FOLDED = re.compile(FOLDED.replace(r"|\ufeff", "").encode(), re.IGNORECASE)
+_FOLD = re.compile(rb"(?:\r\n?|\n)[ \t]")
 _HIGH, _ASCII = re.compile(rb"[\x80-\xff]"), re.compile(rb"[\x00-\x7f]")
 _BEFORE, _PIECE = 200, 600
 _BEYOND = re.compile(r"[^\W\d_a-zA-Z]+")

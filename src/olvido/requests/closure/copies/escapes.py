@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from olvido.requests.closure.copies.decoding import (
     CONTROL_BYTES,
+    FOLDED,
     decoded_once_more,
     plainly,
     widely,
@@ -18,7 +19,7 @@ from olvido.requests.closure.copies.decoding import (
 
 _ESCAPE = re.compile(
     r"&[#A-Za-z]|\\.|%[0-9A-Fa-f]{2}|=(?:\r?\n|[89A-F][0-9A-F]|3D)|</?[A-Za-z!]"
-    r"|(?m:^(?:BEGIN:V[A-Z]|dn::? ))|\x1b\["
+    rf"|\x1b\[|(?i:{FOLDED})"
 )
 _BACKSLASH = re.compile(
     r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|U([0-9A-Fa-f]{8})|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))",
@@ -30,8 +31,8 @@ _BYTES = re.compile(r"(?:\\x[0-9A-Fa-f]{2}){2,}|(?:\\[0-3][0-7]{2}){2,}")
 _QUOTED = re.compile(r"(?:=[0-9A-F]{2})+")
 _IS_QUOTED = re.compile(r"=(?:\r?\n|[89A-F][0-9A-F]|3D)")
 _COLOURS = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]")
-_FOLDED = re.compile(r"^(?:BEGIN:V[A-Z]|dn::? )", re.MULTILINE)
-_FOLD = re.compile(r"\r?\n[ \t]")
+_FOLDED = re.compile(FOLDED, re.IGNORECASE)
+_FOLD = re.compile(r"(?:\r\n?|\n)[ \t]")
 _SOFT = re.compile(r"=\r?\n")
 _PAIRS = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _TOKEN = r"[A-Za-z0-9+/_-]{20,}+"
@@ -95,8 +96,7 @@ def unescaped(text: str) -> str:
             text = _PERCENT.sub(lambda m: _of_percent(m[0]) + "\t", text)
         if _IS_QUOTED.search(text):
             text = unquoted_printable(text)
-        if "\n" in text:
-            text = unfolded(text)
+        text = unfolded(text)
         if not text.isascii():
             text = decoded_once_more(text)
         if text == before:
