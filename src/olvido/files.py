@@ -70,11 +70,9 @@ def new_file(path: Path, *, mode: int = FILE_MODE, new: bool = False) -> Iterato
         path, mode, new: see `write`.
     """
     make_folder(path.parent)
-    unfinished = unfinished_in(path.parent)
+    unfinished, file = begun_file(path.parent)
     try:
-        created = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        with os.fdopen(created, "wb") as file:
-            hold(file)
+        with file:
             yield unfinished
             publish(unfinished, path, mode=mode, new=new)
     finally:
@@ -108,10 +106,18 @@ def unfinished_in(folder: Path) -> Path:
     return folder / f"{UNFINISHED}{secrets.token_hex(8)}"
 
 
-def hold(file: IO[Any]) -> None:
-    """Mark a new file that is open as being written, until it is closed or its process ends,
-    however. Only who asks `being_written` can be in the way, for no time at all."""
-    fcntl.flock(file, fcntl.LOCK_EX)
+def begun_file(folder: Path) -> tuple[Path, IO[bytes]]:
+    """A new file to fill, and its path: marked as being written until every descriptor of it is
+    closed or its process ends, however."""
+    while True:
+        unfinished = unfinished_in(folder)
+        file = os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb")
+        # Only who asks `being_written` can be in the way, for no time at all.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return unfinished, file
+        # Before it was held, who sweeps took it for a dead process's.
+        file.close()
 
 
 @contextmanager

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from olvido.errors import BadRow, InputError, StateError
-from olvido.files import FILE_MODE, publish, unfinished_in
+from olvido.files import begun_file, publish
 from olvido.ledger.digests import merkle_root
 from olvido.ledger.facts import Dataset, Documentation, NewRecord
 from olvido.ledger.formats import Row, read_rows
@@ -263,11 +264,12 @@ class Rejects:
         if path is not None and path.exists():
             raise InputError(f"the file for bad rows {path} exists: name a new one")
         self._path = path
-        self._writing = path and unfinished_in(path.parent)
-        self._file = None
-        if self._writing is not None:
-            self._writing.touch(FILE_MODE, exist_ok=False)
-            self._file = self._writing.open("w", encoding="utf-8")
+        self._writing, self._file = None, None
+        if path is not None:
+            self._writing, begun = begun_file(path.parent)
+            # It is held until it has its name, after the file was closed.
+            self._held = os.dup(begun.fileno())
+            self._file = TextIOWrapper(begun, encoding="utf-8")
         self.count = 0
         self.first: BadRow | None = None
 
@@ -304,4 +306,5 @@ class Rejects:
     ) -> None:
         if self._file is not None and self._writing is not None:
             self._file.close()
+            os.close(self._held)
             self._writing.unlink(missing_ok=True)

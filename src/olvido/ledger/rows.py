@@ -26,13 +26,11 @@ import pyarrow.parquet as pq
 from olvido.artifacts.shapes import temporary
 from olvido.errors import DigestMismatch, StateError, UnknownName
 from olvido.files import (
-    FILE_MODE,
+    begun_file,
     being_written,
-    hold,
     make_folder,
     open_plain,
     publish,
-    unfinished_in,
 )
 from olvido.ledger.digests import canonical_json, records_root
 from olvido.ledger.facts import Dataset
@@ -123,10 +121,9 @@ class RowWriter:
         """Begin a file in `folder`, which is made if need be."""
         make_folder(folder)
         self._folder = folder
-        self._path = unfinished_in(folder)
-        self._path.touch(FILE_MODE, exist_ok=False)
-        self._file = self._path.open("wb")
-        hold(self._file)
+        self._path, self._file = begun_file(folder)
+        # It is held until it has its name, after the file was closed.
+        self._held = os.dup(self._file.fileno())
         self._parquet = pq.ParquetWriter(
             self._file, _SCHEMA, compression="zstd", use_dictionary=_REPEATED
         )
@@ -157,6 +154,7 @@ class RowWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        os.close(self._held)
         if not self._file.closed:
             # Closing writes what is still buffered and Parquet's footer. Nobody wants them now, and
             # a full disk must not fail a second time: let them go nowhere.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import save_file
@@ -12,6 +13,7 @@ from tests.requests.closure.test_closure import checkpoint
 from tests.requests.closure.test_policy import DONE, lines
 from tests.requests.closure.towns import HERS, Town, tensors
 
+from olvido import files
 from olvido.artifacts import Who
 from olvido.errors import InputError
 from olvido.files import held_folder, new_file, new_folder
@@ -92,6 +94,28 @@ def test_an_import_under_way_is_open_and_left_alone_until_it_is_dead(town: Town)
     assert close(town.front, "req-0001")[0].status is RequestStatus.CLOSED
     sweep(data, [town.front.store.dataset("people").file], older_than=2e9)
     assert foreign.read_bytes() == b"Mine."
+
+
+def test_an_import_is_held_until_its_file_has_its_name(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = town.front.settings.data
+    replaced: list[bool] = []
+    synced = files._synced
+
+    def slow(path: Any, mode: int | None = None) -> None:
+        # Another import begins while this one's file is brought to the disk.
+        sweep(data, [], older_than=0.0)
+        replaced.append(True)
+        synced(path, mode)
+
+    with RowWriter(data) as writer:
+        monkeypatch.setattr(files, "_synced", slow)
+        writer.publish("0123456789abcdef-v1.parquet")
+        monkeypatch.undo()
+    assert replaced
+    assert (data / "0123456789abcdef-v1.parquet").is_file()
+    assert not list(data.glob(".unfinished-*"))
 
 
 def test_what_is_being_written_is_nobodys_to_take(town: Town) -> None:
