@@ -6,7 +6,6 @@ import base64
 import binascii
 import html
 import re
-from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from olvido.requests.closure.copies.decoding import (
@@ -124,7 +123,6 @@ def spelt_out(match: re.Match[str]) -> str:
     return "\n".join(said or token for said, token in zip(said_by, tokens, strict=True))
 
 
-@lru_cache(maxsize=1 << 14)
 def _said_by(token: str) -> str | None:
     return next(filter(None, map(said_in, bytes_of(token))), None)
 

@@ -63,7 +63,7 @@ def _content(
     said = []
     with suppress(LookupError, ValueError):
         said.append(payload.decode(part.get_content_charset("utf-8")))
-    if plainly(payload) is None:
+    if not said or plainly(payload) is None:
         # Many mails are in another encoding than they say.
         said += [reading.text for reading in decoded(payload) if reading.text not in said]
     if not said:
