@@ -16,7 +16,8 @@ from olvido.requests.notices.language import find_language
 
 SOURCE = Path(olvido.__file__).parent
 WRITERS = {
-    *("write_document", "write_html", "new_file", "new_folder", "unfinished_in", "LockedFile"),
+    *("write_document", "write_html", "new_file", "begun_file", "new_folder", "unfinished_in"),
+    "LockedFile",
     "savez",
     *("save_file", "save_model", "save_pretrained", "write_bytes", "write_text", "ParquetWriter"),
 }
