@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from olvido.accounts import Accounts
 from olvido.errors import OlvidoError, UnknownName
+from olvido.extras import EXTRAS, is_installed
 from olvido.ledger.digests import Digest
 from olvido.ledger.identity import Key
 from olvido.ledger.signing import PublicKey, SigningKey, public_file
@@ -38,11 +38,6 @@ _FREE = 1 << 30
 _PROBE = 1 << 20
 _SECONDS = 2.0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-EXTRAS = {
-    "gguf": ("smollm2", "converting the model smollm2, and reading weights in GGUF"),
-    "mlflow": ("mlflow", "registering models with 'olvido models export --mlflow'"),
-}
-"""What is not installed with Olvido: of each module the extra that brings it, and what needs it."""
 
 
 class State(StrEnum):
@@ -191,12 +186,12 @@ def _cache() -> Check:
 
 
 def _extras() -> Iterator[Check]:
-    for module, (extra, needed) in EXTRAS.items():
-        if find_spec(module) is not None:
-            yield Check(f"extra {extra}", State.FINE, f"installed, for {needed}")
+    for name, extra in EXTRAS.items():
+        if is_installed(name):
+            yield Check(f"extra {name}", State.FINE, f"installed, for {extra.purpose}")
         else:
-            how = f"not installed; for {needed}: pip install 'olvido[{extra}]'"
-            yield Check(f"extra {extra}", State.NOTED, how)
+            how = f"not installed; for {extra.purpose}: pip install 'olvido[{name}]'"
+            yield Check(f"extra {name}", State.NOTED, how)
 
 
 def _workspace(settings: Settings) -> Iterator[Check]:

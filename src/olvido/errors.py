@@ -13,7 +13,8 @@ and exits with status 2; nothing on disk has changed.
     ├── StateError              what is on disk is not what it should be
     │   ├── OutOfReach          the ledger's database does not answer as it should
     │   ├── DigestMismatch      bytes differ from what the ledger recorded
-    │   └── EnvironmentMismatch this machine would not give the same bits
+    │   ├── EnvironmentMismatch this machine would not give the same bits
+    │   └── MissingExtra        an optional package is not installed
     └── TrainingFailed          the numbers went wrong
         ├── NotFinite           a loss became nan or infinite
         ├── NothingChanged      the weights are as they were
@@ -231,6 +232,26 @@ def require_seed(seed: int) -> None:
         InputError: it is longer.
     """
     require_count(Parameter("seed"), seed, least=-(2**63), most=2**63 - 1)
+
+
+class MissingExtra(StateError):
+    """A package that comes with an extra of Olvido is not installed.
+
+    Args:
+        extra: the extra that brings it.
+        package: the module that is missing.
+        purpose: what needs it.
+
+    >>> str(MissingExtra("report", "matplotlib", "charts"))
+    "the package 'matplotlib' is not installed: for charts, run pip install 'olvido[report]'"
+    """
+
+    def __init__(self, extra: str, package: str, purpose: str) -> None:
+        self.extra = extra
+        super().__init__(
+            f"the package {package!r} is not installed: for {purpose}, run "
+            f"pip install 'olvido[{extra}]'"
+        )
 
 
 class TrainingFailed(OlvidoError):

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from functools import cache
 from threading import BoundedSemaphore
 
-from cryptography.exceptions import InvalidKey
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
 from olvido.errors import InputError
+from olvido.extras import extra
 from olvido.folding import words
+
+with extra("service"):
+    from cryptography.exceptions import InvalidKey
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 LEAST, MOST = 15, 500
 """Characters of a password: NIST SP 800-63B-4, 3.1.1.2, for passwords that stand alone."""

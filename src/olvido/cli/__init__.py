@@ -30,6 +30,7 @@ from olvido.cli.answering import (
 from olvido.cli.given.output import Shared, complain
 from olvido.cli.weights import audit, compare, curvature, forget, learn, models, trace, verify
 from olvido.errors import InputError, OlvidoError, StateError
+from olvido.extras import EXTRAS, is_installed
 from olvido.processes import world_size
 
 _STOPPED = 130
@@ -100,7 +101,14 @@ def _before(
 @cache
 def _command() -> Any:
     # Made from the signatures of all commands: 50 ms, which nobody needs to pay for twice.
-    return get_command(app)
+    command = get_command(app)
+    missing = [name for name in ("service", "report") if not is_installed(name)]
+    # The backslash keeps the bracket from being read as markup.
+    command.epilog = "\n\n".join(
+        f"Not installed: {EXTRAS[name].purpose} (pip install 'olvido\\[{name}]')."
+        for name in missing
+    )
+    return command
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from olvido.comparison.cell import NEVER, ORIGINAL, Order
 from olvido.comparison.page import picture, write_page
 from olvido.comparison.table import rows_of
 from olvido.documents import read_document, write_document
-from olvido.errors import InputError, MissingNeed, Parameter, require_count
+from olvido.errors import InputError, MissingExtra, MissingNeed, Parameter, require_count
 from olvido.files import write
 from olvido.forgetting import Need, kind_of, make_method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
@@ -39,12 +40,13 @@ class Comparison:
 
     Attributes:
         document: everything, as plain values; also `comparison.json` in the folder.
-        page: the page for people; `picture`: its plane alone, as SVG.
+        page: the page for people; `picture`: its plane alone, as SVG. None without the extra
+            `report`, which draws them.
     """
 
     document: dict[str, Any]
-    page: Path
-    picture: Path
+    page: Path | None
+    picture: Path | None
 
 
 def compare(
@@ -169,11 +171,16 @@ def compare(
         "cells": cells,
     }
     write_document(document, out / "comparison.json")
-    drawn = picture(document)
+    page, plane = out / "index.html", out / "plane.svg"
+    try:
+        drawn = picture(document)
+        write_page(document, page)
+    except MissingExtra as error:
+        warnings.warn(f"the comparison has no page: {error}", stacklevel=2)
+        return Comparison(document, None, None)
     if drawn is not None:
-        write(out / "plane.svg", str(drawn))
-    write_page(document, out / "index.html")
-    return Comparison(document, out / "index.html", out / "plane.svg")
+        write(plane, str(drawn))
+    return Comparison(document, page, plane)
 
 
 def _check(

@@ -36,7 +36,11 @@ def picture(document: Mapping[str, Any]) -> Markup | None:
 
 
 def write_page(document: Mapping[str, Any], path: Path) -> None:
-    """Write one self-contained page."""
+    """Write one self-contained page.
+
+    Raises:
+        MissingExtra: the package that draws is not installed.
+    """
     template = _environment().get_template("comparison.html.j2")
     write_html(template.render(document=document, picture=picture(document)), path)
 

@@ -25,6 +25,7 @@ from olvido.audits.report.drawing import (
     svg,
 )
 from olvido.errors import InputError
+from olvido.extras import extra
 from olvido.reporting.words import duration, percent
 
 MODELS = {"before": "Before", "after": "After", "never_trained": "Never trained"}
@@ -141,7 +142,8 @@ def write_picture(document: Mapping[str, Any], path: Path) -> None:
             "there is nothing to draw: the first method of this demo failed before it could be "
             "audited; give the document of a run that was audited"
         )
-    from matplotlib.lines import Line2D
+    with extra("report"):
+        from matplotlib.lines import Line2D
 
     figure = blank(9.6, 2.5, facecolor="white")
     groups = (

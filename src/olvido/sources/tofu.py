@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.errors import BadRow, InputError, MissingNeed
+from olvido.extras import extra
 
 HUB_ID = "locuslab/TOFU"
 AUTHORS = 200
@@ -232,7 +233,8 @@ def _hub_pairs(place: str) -> list[dict[str, Any]]:
 
 def _hub(place: str, config: str, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the rows of one configuration of the hub's layout, of which `columns` are needed."""
-    import datasets
+    with extra("tofu"):
+        import datasets
 
     try:
         table = datasets.load_dataset(place, config, split="train")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from olvido.extras import extra
 from olvido.reporting.words import shortened, visible
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def blank(width: float, height: float, **look: Any) -> Figure:
 
     What draws is loaded here: it takes most of a second, and most commands draw nothing.
     """
-    from matplotlib.figure import Figure
+    with extra("report"):
+        from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), **look)
 
@@ -90,7 +92,8 @@ def svg(figure: Figure, name: str, description: str, labels: Labels | None = Non
         description: the picture in words.
         labels: texts that were held back from the drawing.
     """
-    import matplotlib
+    with extra("report"):
+        import matplotlib
 
     stream = io.StringIO()
     # Text stays text: small, searchable, and set in the page's own font.

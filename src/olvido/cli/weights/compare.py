@@ -115,9 +115,10 @@ def compare(
         "models' loss, and recall of what was kept: means over seeds with 95% intervals. Cost as a "
         "share of retraining; memory is the peak of the process that forgot.",
         *(f"{row['method']}: {why}" for row in found.document["rows"] if (why := _why(row))),
-        f"Page: {found.page}",
+        f"Page: {found.page or 'none'}",
     ]
-    document = {**found.document, "page": str(found.page), "picture": str(found.picture)}
+    files = {"page": found.page, "picture": found.picture}
+    document = found.document | {name: file and str(file) for name, file in files.items()}
     terminal.emit(document, table(columns, cells), *told)
 
 

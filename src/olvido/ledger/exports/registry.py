@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from olvido.errors import InputError
+from olvido.extras import extra
 from olvido.ledger.facts import Guarantee, Model
 from olvido.ledger.store import Store
 
-EXTRA = "mlflow"
 """The extra of this package that brings MLflow."""
 
 
@@ -56,7 +56,8 @@ class Registry:
         name: of the registered model, which is made where there is none.
 
     Raises:
-        InputError: MLflow is not installed, or the registry refuses.
+        InputError: the registry refuses.
+        MissingExtra: MLflow is not installed.
     """
 
     def __init__(self, address: str, name: str) -> None:
@@ -65,15 +66,10 @@ class Registry:
         # It would tell its makers of each use, and try a silent server for minutes.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        try:
+        with extra("mlflow"):
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
             from sqlalchemy.exc import SQLAlchemyError
-        except ImportError:
-            raise InputError(
-                f"MLflow is not installed: it comes with the extra {EXTRA!r} "
-                f"(pip install 'olvido[{EXTRA}]')"
-            ) from None
         # Not all that its database says comes through it.
         self._refusals = (MlflowException, SQLAlchemyError)
         self.name = name

@@ -7,10 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, insert, select
-
 from olvido.errors import InputError, Overtaken, StateError
+from olvido.extras import extra
 from olvido.files import FILE_MODE, make_folder
+
+with extra("service"):
+    from sqlalchemy import Connection, Engine, insert, select
+
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import (
     Dataset,

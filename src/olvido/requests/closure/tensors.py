@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olvido.artifacts import header
+from olvido.errors import MissingExtra
+from olvido.extras import extra
 from olvido.files import open_plain
 from olvido.requests.closure.copies.parts import BROKEN
 
@@ -159,10 +161,11 @@ def _gguf(path: Path) -> Iterator[tuple[str, Tensor]]:
     import torch
 
     try:
-        from gguf import GGMLQuantizationType as Quantized
-        from gguf import GGUFReader
-    except ImportError:
-        raise Unreadable("to read GGUF, install the package gguf") from None
+        with extra("smollm2"):
+            from gguf import GGMLQuantizationType as Quantized
+            from gguf import GGUFReader
+    except MissingExtra as error:
+        raise Unreadable(str(error)) from None
     for tensor in GGUFReader(path).tensors:
         shape = tuple(int(size) for size in reversed(tensor.shape.tolist()))
         data = np.array(tensor.data)
