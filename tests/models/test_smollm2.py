@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from olvido.errors import DigestMismatch, MissingNeed
+from olvido.errors import DigestMismatch, MissingExtra, MissingNeed
 from olvido.models import smollm2, wheels
 
 
@@ -102,7 +102,7 @@ def test_without_gguf_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(MissingNeed, match=r"pip install 'olvido\[smollm2\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'olvido\[smollm2\]'"):
         smollm2.fetch(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from olvido.errors import InputError
+from olvido.errors import InputError, MissingExtra
 from olvido.ledger.digests import Digest
 from olvido.ledger.exports import Registry, registry_tags
 from olvido.ledger.facts import Guarantee, Model, Use
@@ -64,7 +64,7 @@ def test_the_weakest_guarantee_of_the_line_is_told(store: Store) -> None:
 
 def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(InputError, match=r"the extra 'mlflow' \(pip install 'olvido\[mlflow\]'\)"):
+    with pytest.raises(MissingExtra, match=r"pip install 'olvido\[mlflow\]'"):
         Registry("sqlite:///x.db", "people")
     with pytest.raises(InputError, match="the registry's address"):
         Registry(" ", "people")
