@@ -1,0 +1,50 @@
+"""The reference of the library, made while the site is built: one page for each public module.
+
+A name is public if `__all__` of one of these modules lists it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+MODULES = {
+    "olvido": "What the three readers of the README need.",
+    "olvido.forgetting": "Methods of machine unlearning, and what they give back.",
+    "olvido.audits": "Audits, and what they find.",
+    "olvido.learners": "Ways to train, and what each keeps so that a model can forget.",
+    "olvido.tasks": "How records become batches, losses and answers.",
+    "olvido.curvature": "Per-record gradients, the Fisher information, EK-FAC and influence.",
+    "olvido.heads": "Estimators on frozen features, in scikit-learn's manner.",
+    "olvido.errors": "Every error that Olvido raises on purpose.",
+}
+"""Of each public module what it is for, in the order of the navigation."""
+
+
+def public_names(module: str) -> list[str]:
+    """Return the public names of a module: its `__all__`, or its public classes without one."""
+    loaded = import_module(module)
+    names = getattr(loaded, "__all__", None)
+    if names is None:
+        names = [
+            name
+            for name, value in vars(loaded).items()
+            if not name.startswith("_") and getattr(value, "__module__", None) == module
+        ]
+    return list(names)
+
+
+def reference_page(module: str) -> str:
+    """Return the page of one module, which `mkdocstrings` fills from the docstrings."""
+    names = "\n\n".join(f"::: {module}.{name}" for name in public_names(module))
+    return f"# `{module}`\n\n{MODULES[module]}\n\n{names}\n"
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages to the site."""
+    for module in MODULES:
+        path = f"reference/python/{module}.md"
+        files.append(File.generated(config, path, content=reference_page(module)))
+    return files
