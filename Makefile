@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Olvido needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -27,6 +27,14 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
+
+# Warnings are errors, and nothing is fetched: the site opens from build/site/index.html.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# The wheel and the source archive, in dist/. What the wheel holds and needs, tests/packaging says.
+wheel: $(READY)
+	$(BIN)/python -m build --no-isolation
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

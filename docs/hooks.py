@@ -1,15 +1,19 @@
-"""The reference of the library, made while the site is built: one page for each public module.
+"""Pages that are made while the site is built.
 
-A name is public if `__all__` of one of these modules lists it.
+The reference of the library has one page for each public module: a name is public if `__all__` of
+the module lists it. The documents beside the README are pages as well.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("ARCHITECTURE", "CONTRIBUTING", "SECURITY", "CHANGELOG")
 MODULES = {
     "olvido": "What the three readers of the README need.",
     "olvido.forgetting": "Methods of machine unlearning, and what they give back.",
@@ -42,9 +46,22 @@ def reference_page(module: str) -> str:
     return f"# `{module}`\n\n{MODULES[module]}\n\n{names}\n"
 
 
+def on_config(config: Any) -> Any:
+    """Put the library's pages into the navigation."""
+    pages = [{module: f"reference/python/{module}.md"} for module in MODULES]
+    sections = {name: value for entry in config.nav for name, value in entry.items()}
+    for entry in sections["Reference"]:
+        if "Library" in entry:
+            entry["Library"] = pages
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages to the site."""
     for module in MODULES:
         path = f"reference/python/{module}.md"
         files.append(File.generated(config, path, content=reference_page(module)))
+    for name in DOCUMENTS:
+        text = (ROOT / f"{name}.md").read_text("utf-8").replace("](docs/", "](../")
+        files.append(File.generated(config, f"project/{name.lower()}.md", content=text))
     return files

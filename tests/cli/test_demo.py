@@ -18,11 +18,14 @@ import pytest
 from olvido.cli import run
 from olvido.demo import make_town
 from olvido.demo.story import FAST
+from olvido.forgetting import METHODS
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+TUTORIALS = ("researcher", "privacy")
+"""In this order: the last closes its request and erases what the other exported."""
 FRAME = "from olvido.cli import main; main()"
 
 
@@ -120,36 +123,64 @@ def test_no_name_stands_in_the_ledger(told: Told) -> None:
         assert not [name for name in people if name.encode() in content], path
 
 
-def test_commands_of_the_readme_run_as_written(
+Block = tuple[str, str]
+"""A block of a document: its language and what stands in it."""
+
+
+def _blocks(document: str) -> list[Block]:
+    text = (ROOT / document).read_text("utf-8").replace("\\\n>", "")
+    return re.findall(r"^```(python|console)\n(.*?)^```", text, re.M | re.S)
+
+
+def _commands(document: str) -> list[str]:
+    blocks = [block for language, block in _blocks(document) if language == "console"]
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS)
+def test_a_tutorial_runs_as_written(
+    tutorial: str,
     told: Told,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```console\n(.*?)^```", README.replace("\\\n>", ""), re.M | re.S)
-    lines = [line[2:] for block in blocks for line in block.splitlines()]
-    assert len(lines) >= 15
+    # What a tutorial adds to the table is taken out again.
+    monkeypatch.setitem(METHODS, "mine", METHODS["npo"])
+    scope: dict[str, object] = {}
     closed = None
-    for line in lines:
-        words = shlex.split(line)
-        if words[0] == "cd":
-            monkeypatch.chdir(words[1])
+    for language, block in _blocks(f"docs/tutorials/{tutorial}.md"):
+        if language == "python":
+            exec(compile(block, f"{tutorial}.md", "exec"), scope)
             continue
-        assert words[0] == "olvido", f"the test cannot run {line!r}"
-        if words[1] == "demo":
-            # It was run already, elsewhere: its folder may be moved.
-            assert words[1:-1] == ["demo", "--fast", "--out"]
-            shutil.copytree(told.folder, words[-1])
-            continue
-        status = run(words[1:])
-        shown = capsys.readouterr()
-        # An audit that ran may say no, and a closure that something is open; nothing else may.
-        closing = words[1:3] == ["request", "close"]
-        closed = status if closing else closed
-        allowed = {0, 1} if words[1] == "audit" or closing else {0}
-        assert status in allowed, f"{line}\n{shown.out}\n{shown.err}"
-    assert closed == 0, "in the end nothing is open"
+        for line in block.splitlines():
+            words = shlex.split(line.removeprefix("$ "))
+            if words[0] == "cd":
+                monkeypatch.chdir(words[1])
+                continue
+            assert words[0] == "olvido", f"the test cannot run {line!r}"
+            if words[1] == "demo":
+                # It was run already, elsewhere: its folder may be moved.
+                assert words[1:-1] == ["demo", "--fast", "--out"]
+                shutil.copytree(told.folder, words[-1])
+                continue
+            status = run(words[1:])
+            shown = capsys.readouterr()
+            # An audit that ran may say no, and a closure that something is open; nothing else may.
+            closing = words[1:3] == ["request", "close"]
+            closed = status if closing else closed
+            allowed = {0, 1} if words[1] == "audit" or closing else {0}
+            assert status in allowed, f"{line}\n{shown.out}\n{shown.err}"
+    assert closed in (None, 0), "in the end nothing is open"
+    assert (closed is None) is (tutorial != "privacy")
+
+
+def test_commands_of_the_readme_are_those_of_a_tutorial() -> None:
+    commands = _commands("README.md")
+    assert len(commands) >= 5
+    tutorial = iter(_commands("docs/tutorials/privacy.md"))
+    assert all(command in tutorial for command in commands)
 
 
 def test_a_method_that_destroys_fails_and_retraining_answers(

@@ -1,4 +1,4 @@
-"""Copies are found in the scripts and encodings that docs/reference/copies.md names, alone or in letters."""
+"""Copies are found in every encoding that docs/reference/copies.md names, alone or in letters."""
 
 from __future__ import annotations
 

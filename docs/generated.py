@@ -1,12 +1,14 @@
-"""The help of every command, as pages of the reference.
+"""The parts of the documentation that are made from the code.
 
-python docs/help_pages.py
+python docs/generated.py
 
-writes them to `docs/reference/cli/`; a test holds the pages there to the commands.
+writes the help of every command to `docs/reference/cli/`, and the order of imports into
+`ARCHITECTURE.md`. A test compares them with the code.
 """
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import typer
@@ -16,7 +18,8 @@ from typer.main import get_command
 
 from olvido.cli import app
 
-FOLDER = Path(__file__).with_name("reference") / "cli"
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- begin: order of imports -->\n", "<!-- end: order of imports -->\n"
 PAGES = {
     "workspace": ("Workspace and data", ("init", "data", "log", "key")),
     "models": ("Training and models", ("learn", "models", "verify-exact", "curvature", "trace")),
@@ -43,7 +46,7 @@ def help_pages() -> dict[str, str]:
         raise ValueError(f"give each command one page in PAGES: {', '.join(odd)}")
     pages = {}
     for page, (heading, names) in PAGES.items():
-        parts = [f"# {heading}\n\nGenerated from the command line: `python docs/help_pages.py`.\n"]
+        parts = [f"# {heading}\n\nGenerated from the command line: `python docs/generated.py`.\n"]
         for name in names:
             one = command.commands[name]
             context = typer.Context(one, info_name=f"olvido {name}")
@@ -62,7 +65,27 @@ def _lowered(text: str) -> str:
     return "\n".join(lines)
 
 
+def architecture() -> str:
+    """Return the text of `ARCHITECTURE.md` with the layers of the import contract drawn in."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = (one["layers"] for one in contracts if one["type"] == "layers")
+    rows = [" ".join(layer.replace("olvido.", "").replace("|", "").split()) for layer in layers]
+    drawn = "\n".join(
+        f"    {'imports ↓' if number else '':<12}{row}" for number, row in enumerate(rows)
+    )
+    before, _, rest = (ROOT / "ARCHITECTURE.md").read_text("utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}\n{drawn}\n\n{END}{rest.partition(END)[2]}"
+
+
+def generated() -> dict[Path, str]:
+    """Return the text of every generated file by its path."""
+    folder = ROOT / "docs" / "reference" / "cli"
+    pages = {folder / name: text for name, text in help_pages().items()}
+    return pages | {ROOT / "ARCHITECTURE.md": architecture()}
+
+
 if __name__ == "__main__":
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for file, content in help_pages().items():
-        (FOLDER / file).write_text(content, "utf-8")
+    for file, content in generated().items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, "utf-8")
