@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from olvido.forgetting import METHODS
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
+Install = Callable[[Iterable[str]], Path]
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = ("researcher", "privacy")
 """In this order: the last closes its request and erases what the other exported."""
-FRAME = "from olvido.cli import main; main()"
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,14 @@ class Told:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """One run in a process of its own, with as many threads as the machine gives."""
+def told(tmp_path_factory: pytest.TempPathFactory, install: Install) -> Told:
+    """One run of the installed wheel, with as many threads as the machine gives."""
     folder = tmp_path_factory.mktemp("demo")
+    command = install(["service", "report"]) / "bin" / "olvido"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-c", FRAME, "demo", "--fast", "--json", "--references", "1"],
+        [str(command), "demo", "--fast", "--json", "--references", "1"],
+        env=environment,
         cwd=folder,
         capture_output=True,
         text=True,
