@@ -1,4 +1,4 @@
-"""`docs/audits.md` tells every audit as the code has it, and no other."""
+"""`docs/reference/audits.md` tells every audit as the code has it, and no other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from olvido.audits import AUDITS, tolerances
 from olvido.audits.report.blocks import MEMBERS
 
-DOCS = (Path(__file__).parents[2] / "docs" / "audits.md").read_text("utf-8")
+DOCS = (Path(__file__).parents[2] / "docs" / "reference" / "audits.md").read_text("utf-8")
 ROWS = {
     cells[0].strip("`"): cells[1:]
     for line in DOCS.splitlines()

@@ -187,9 +187,9 @@ def test_parameters_set_after_fitting_wait_for_the_next_fit(head: Any, data: Any
 
 
 def test_the_page_about_heads_is_true(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "heads.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "frozen-features.md").read_text("utf-8")
     for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S):
-        exec(compile(block, "heads.md", "exec"), {})
+        exec(compile(block, "frozen-features.md", "exec"), {})
     told = capsys.readouterr().out.split()
     assert told[:2] == ["exact", "False"]
     assert float(told[2]) > 0

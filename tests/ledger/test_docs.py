@@ -1,4 +1,4 @@
-"""`docs/data.md` names every format and column as the reader has them, and says what is true."""
+"""`docs/how-to/data.md` names every format and column that the reader has, and is true."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from olvido.ledger.formats import read_rows
 from olvido.ledger.formats.reading import _ADVICE, _TEXTS
 from olvido.ledger.parsing import ClearParser, Fields
 
-PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "data.md").read_text(encoding="utf-8")
 
 
 def _endings(heading: str) -> set[str]:
