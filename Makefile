@@ -28,7 +28,8 @@ lint: $(READY)
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
-# Warnings are errors, and nothing is fetched: the site opens from build/site/index.html.
+# Warnings are errors, and nothing is fetched. Pages open from build/site/index.html; the search box
+# needs a server, as 'python -m http.server --directory build/site'.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
