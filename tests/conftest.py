@@ -14,6 +14,8 @@ import torch
 from hypothesis import settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+from tests.sharing import Shared, shared_folder
+from tests.tiers import touched_tests
 
 from olvido.demo.residents import Town, make_town
 from olvido.files import UNFINISHED
@@ -22,40 +24,32 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
-TOGETHER = ("cli", "requests", "audits", "forgetting", "learners", "serving", "models", "curvature")
-"""Folders whose files share what takes long to make: one process has all of one."""
-LONGEST = (
-    *("cli", "requests", "audits", "cli/test_demo.py", "forgetting", "learners"),
-    *("requests/workflow/test_worker.py", "serving", "test_readme.py"),
-)
-"""What takes minutes, the longest first: begun last, one would run while others wait."""
+FIRST = ("tests/cli/test_demo.py", "tests/forgetting/test_methods.py")
+"""Files that take minutes. A file is run by one process: begun last, it would leave others idle."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest groups first; the order within one stays."""
-    ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: ranks.get(_group(item.nodeid), len(LONGEST)))
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first, and mark the tests that `make test` leaves for later."""
+    items.sort(key=lambda item: _file(item) not in FIRST)
+    touched = touched_tests(config.rootpath)
+    for item in items:
+        if _is_slow(item) and _file(item) not in touched:
+            item.add_marker("later")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Send a group of tests to one process."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByGroup(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return _group(nodeid)
-
-    return ByGroup(config, log)
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether a test is marked as slow, and is not one of the cases that stand for the others."""
+    marker = item.get_closest_marker("slow")
+    if marker is None:
+        return False
+    case = getattr(item, "callspec", None)
+    values = () if case is None else (case.id, *map(str, case.params.values()))
+    return not set(values) & set(marker.kwargs.get("but", ()))
 
 
-def _group(nodeid: str) -> str:
-    """What a test belongs to: a folder whose tests share what they use, or its file."""
-    name = nodeid.partition("::")[0].removeprefix("tests/")
-    folder, _, file = name.partition("/")
-    # What lies below makes its own; so does the demo.
-    shared = folder in TOGETHER and ("/" not in file or folder != "requests")
-    return folder if shared and name not in LONGEST else name
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 # A machine with other work to do is no reason to fail.
@@ -108,6 +102,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     made = Disk()
     monkeypatch.setattr(os, "fsync", made.sync)
     return made
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """What takes long to make, made once for all processes of the run."""
+    return Shared(shared_folder(tmp_path_factory))
 
 
 NewDatabase = Callable[[], str]
@@ -174,10 +174,10 @@ def learned(split: Split) -> tuple[Example, ...]:
 
 
 @pytest.fixture(scope="session")
-def trained(fresh: Any, learned: tuple[Example, ...], task: Language) -> Trained:
+def trained(shared: Shared, fresh: Any, learned: tuple[Example, ...], task: Language) -> Trained:
     """A model that knows every resident by heart."""
     recipe = Recipe(epochs=16, batch_size=16, lr=4e-3)
-    return train(fresh, records=learned, task=task, recipe=recipe)
+    return shared.value(lambda: train(fresh, records=learned, task=task, recipe=recipe))
 
 
 @pytest.fixture(scope="session")
