@@ -1,6 +1,6 @@
 """Measure the processor time of every test, of what it starts and of what it has made for it.
 
-    PYTHONPATH=.ci python -m pytest -p costs --costs costs.json tests/ledger
+    PYTHONPATH=.ci python -m pytest -p costs --costs build/test-costs.json tests/ledger
 
 Seconds of processor time, user and system, of the test's process and of the processes that it
 started and waited for: they hang less on what else the machine does than seconds of a clock do.
@@ -106,7 +106,9 @@ class Costs:
                 "tests": {name: round(one, 2) for name, one in tests},
                 "fixtures": {name: [round(one, 2) for one in all_] for name, all_ in fixtures},
             }
-            Path(self.config.option.costs).write_text(json.dumps(found, indent=0), "utf-8")
+            file = Path(self.config.option.costs)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found, indent=0), "utf-8")
         whole = sum(self.tests.values()), sum(map(sum, self.fixtures.values()))
         terminalreporter.section("processor time")
         terminalreporter.write_line(f"{whole[0]:8.1f} s in tests, {whole[1]:.1f} s in fixtures")
