@@ -170,6 +170,7 @@ def test_a_text_to_be_kept_and_forgotten_both_is_refused_before_anything_is_trai
     refused([*asked, "--base", files / "small", "--keep", "kept"], "would have seen that")
 
 
+@pytest.mark.slow
 def test_never_trained_models_are_trained_once_and_used_again(
     olvido: Olvido, files: Path, models: Path, here: Path
 ) -> None:

@@ -19,6 +19,8 @@ from olvido.cli import run
 from olvido.demo import make_town
 from olvido.demo.story import FAST
 
+pytestmark = pytest.mark.slow
+
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
 

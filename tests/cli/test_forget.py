@@ -59,6 +59,7 @@ def _loss(model: Any, tokenizer: Any, file: Path) -> float:
     return sum(losses) / len(losses)
 
 
+@pytest.mark.slow(but=["npo"])
 @pytest.mark.parametrize("method", ["npo", *KINDS])
 def test_a_saved_model_forgets_and_loads_with_transformers(
     olvido: Olvido,

@@ -12,6 +12,8 @@ from olvido.demo.story import Story, tell
 from olvido.errors import InputError
 from olvido.learners import Recipe
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Telling:

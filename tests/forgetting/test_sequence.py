@@ -21,6 +21,7 @@ def said(model: Any, records: tuple[Example, ...], task: Language) -> float:
     return fmean(seen.said for seen in look(model, records, task).values())
 
 
+@pytest.mark.slow
 def test_the_last_of_many_forgettings_is_as_good_as_the_first(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:
@@ -84,6 +85,7 @@ def test_every_forgetting_aims_at_what_strangers_were_to_the_model_as_it_was_tra
     assert not StepLog.from_dict(values, once.trace.origin.load, log, None).strangers
 
 
+@pytest.mark.slow
 def test_who_left_before_may_not_be_kept(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:

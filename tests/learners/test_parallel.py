@@ -98,6 +98,7 @@ def fails(error: Exception) -> None:
     raise error
 
 
+@pytest.mark.slow(but=["1"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_goes_wrong_elsewhere_is_raised_here(workers: int) -> None:
     # `tests/test_errors.py` sends one error of every kind; this one is made of three things.

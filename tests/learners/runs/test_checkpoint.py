@@ -100,6 +100,7 @@ Monolith(recipe, folder=folder, safety=2).run(
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_writes_gives_the_same_bits(
     small: Any, few: Records, task: Language, short: Recipe, tmp_path: Path
 ) -> None:
