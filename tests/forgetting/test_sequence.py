@@ -6,6 +6,8 @@ import json
 from statistics import fmean
 from typing import Any
 
+import pytest
+
 from olvido.demo.residents import Town
 from olvido.forgetting import forget
 from olvido.forgetting.gradient.calibration import strangers
