@@ -232,7 +232,9 @@ def _line(name: str, rows: list[dict[str, Any]]) -> list[str]:
         found = {a for level in ("quick", "standard") for a in row.get(level, {}).get("failed", [])}
         for audit_name in found | ({row["error"]} if "error" in row else set()):
             failed[audit_name] = failed.get(audit_name, 0) + 1
-    why = ", ".join(f"{n} {k}" for n, k in sorted(failed.items(), key=lambda item: -item[1]))
+    why = ", ".join(
+        f"{n} {k}" for n, k in sorted(failed.items(), key=lambda item: (-item[1], item[0]))
+    )
     return [
         *(name, passed("quick"), passed("standard"), mean("share", ".1%"), mean("steps", ".1f")),
         *(mean("loss", ".2f"), mean("retain_loss", ".3f"), mean("neighbours", ".3f"), why),

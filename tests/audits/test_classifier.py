@@ -105,6 +105,7 @@ def test_an_unchanged_classifier_fails(digits: Digits) -> None:
     assert "the weights did not change" in report.reasons
 
 
+@pytest.mark.slow
 def test_a_retrained_classifier_passes(digits: Digits) -> None:
     for seed in (4, 5):
         report = digits.report(_learned(digits.retain, seed), "standard")
@@ -125,6 +126,7 @@ def test_a_classifier_is_asked_everything_that_is_not_about_words(digits: Digits
     assert not [reason for reason in report.reasons if "examined" in reason]
 
 
+@pytest.mark.slow
 def test_every_picture_is_a_fact_of_its_own(digits: Digits) -> None:
     report = digits.report(digits.before, "thorough")
     for finding in report.findings:

@@ -46,6 +46,7 @@ def _strictly(out: str) -> dict[str, Any]:
     return dict(json.loads(out, parse_constant=nothing))
 
 
+@pytest.mark.slow
 def test_a_model_that_never_saw_the_records_passes(olvido: Olvido, asked: list[Any]) -> None:
     status, out, err = olvido(*asked, "--json")
     report = _strictly(out)
@@ -210,6 +211,7 @@ def test_people_are_told_how_long_it_takes_before_it_starts(
     assert list((here / "said").rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_a_page_is_written_beside_the_document(
     olvido: Olvido, asked: list[Any], here: Path, models: Path
 ) -> None:

@@ -232,6 +232,7 @@ def test_a_place_that_cannot_be_is_refused_before_any_work(
     refused([*asked, "--out", out], out)
 
 
+@pytest.mark.slow(but=["npo"])
 @pytest.mark.parametrize(
     ("method", "weight"),
     [*((method, math.nan) for method in UNTRACED), *((method, math.inf) for method in KINDS)],

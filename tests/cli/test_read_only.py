@@ -53,6 +53,7 @@ def locked_up(asked: Path) -> Iterator[Path]:
 READING = (("request", "list"), ("data", "show"), ("data", "show", "people"), ("models",))
 
 
+@pytest.mark.slow(but=["models"])
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_a_read_only_folder_can_be_read(
     command: tuple[str, ...], olvido: Olvido, locked_up: Path

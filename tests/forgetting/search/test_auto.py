@@ -114,6 +114,7 @@ def test_a_finished_trial_is_never_done_again(
     assert len(runs) == 1
 
 
+@pytest.mark.slow
 def test_a_search_that_was_cut_off_goes_on_where_it_was(
     trained: Trained,
     split: Split,

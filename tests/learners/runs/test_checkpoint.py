@@ -45,6 +45,7 @@ def cut_off(learner: Monolith, model: Any, records: Records, task: Language, ste
         learner.run(model, records, task, cut_at(step))
 
 
+@pytest.mark.slow(but=["12-{}", "1-{'optimizer': 'sgd'}"])
 @pytest.mark.parametrize(
     "change", [{}, {"optimizer": "sgd"}, {"lora": Lora(rank=2)}, {"dtype": "bfloat16"}], ids=str
 )
