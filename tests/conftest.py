@@ -39,13 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_slow(item: pytest.Item) -> bool:
-    """Whether a test is marked as slow, and is not one of the cases that stand for the others."""
-    marker = item.get_closest_marker("slow")
-    if marker is None:
-        return False
+    """Whether a test needs Postgres, or is marked as slow and does not stand for its family."""
     case = getattr(item, "callspec", None)
     values = () if case is None else (case.id, *map(str, case.params.values()))
-    return not set(values) & set(marker.kwargs.get("but", ()))
+    if "postgres" in values or "new_database" in getattr(item, "fixturenames", ()):
+        return True
+    marker = item.get_closest_marker("slow")
+    return marker is not None and not set(values) & set(marker.kwargs.get("but", ()))
 
 
 def _file(item: pytest.Item) -> str:
