@@ -15,6 +15,8 @@ from olvido.audits import AUDITS
 from olvido.audits.types import Level
 from olvido.models import load, save
 
+UNCHANGED = "the weights did not change"
+
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
 
@@ -63,7 +65,7 @@ def test_a_model_that_did_not_change_fails(olvido: Olvido, asked: list[Any], mod
     report = _strictly(out)
     assert (status, report["verdict"]) == (1, "fail")
     reasons = " ".join(report["reasons"])
-    assert "the weights did not change" in reasons
+    assert UNCHANGED in reasons
     assert "still recalls the forgotten" in reasons
     assert report["suspect"] == report["before"]
 
@@ -74,7 +76,7 @@ def test_people_read_the_verdict_and_what_was_not_examined(
     asked[1] = models / "before"
     status, out, err = olvido(*_without(asked, "--neighbours"))
     assert status == 1
-    assert "Verdict: fail. the weights did not change" in out
+    assert f"Verdict: fail. {UNCHANGED}" in out
     assert "Not examined: neighbours" in out
     assert err.startswith("Loading models\n")
 
@@ -221,7 +223,7 @@ def test_a_page_is_written_beside_the_document(
     assert (status, _strictly(out)["verdict"]) == (1, "fail")
     page = (here / "report.html").read_text("utf-8")
     assert page.lower().startswith("<!doctype html>")
-    assert "the weights did not change" in page
+    assert UNCHANGED in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert [path.name for path in here.iterdir()] == ["report.html"]
 
