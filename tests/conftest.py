@@ -24,28 +24,61 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
-FIRST = ("tests/cli/test_demo.py", "tests/forgetting/test_methods.py")
-"""Files that take minutes. A file is run by one process: begun last, it would leave others idle."""
+FIRST = [
+    "tests/cli/test_demo.py",
+    "tests/forgetting/test_methods.py",
+    "tests/requests/workflow/test_worker.py",
+    "tests/audits/test_family.py",
+    "tests/cli/test_contract.py",
+    "tests/requests/closure/test_writers.py",
+    "tests/test_readme.py",
+]
+"""Files that take a minute or more, the longest first. A file is run by one process: begun last, it
+would leave the others idle."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest files first, and mark the tests that `make test` leaves for later."""
-    items.sort(key=lambda item: _file(item) not in FIRST)
+    ranks = {file: rank for rank, file in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(_file(item), len(FIRST)))
     touched = touched_tests(config.rootpath)
     for item in items:
         if _is_slow(item) and _file(item) not in touched:
             item.add_marker("later")
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        _require_members(items)
 
 
 def _is_slow(item: pytest.Item) -> bool:
     """Whether a test needs Postgres, or is marked as slow and does not stand for its family."""
-    case = getattr(item, "callspec", None)
-    values = () if case is None else (case.id, *map(str, case.params.values()))
+    values = _values(item)
     if "postgres" in values or "new_database" in getattr(item, "fixturenames", ()):
         return True
+    return item.get_closest_marker("slow") is not None and not values & _members(item)
+
+
+def _require_members(items: list[pytest.Item]) -> None:
+    """Refuse a mark that names a case there is not: its family would have none in `make test`."""
+    named = {(_file(item), member) for item in items for member in _members(item)}
+    there = {(_file(item), value) for item in items for value in _values(item)}
+    if missing := sorted(named - there):
+        file, member = missing[0]
+        raise pytest.UsageError(
+            f"{file}: slow(but=...) names {member!r}, which is no case there: name one that is"
+        )
+
+
+def _values(item: pytest.Item) -> set[str]:
+    """The id of a test's case, and each of its parameters."""
+    case = getattr(item, "callspec", None)
+    return set() if case is None else {case.id, *map(str, case.params.values())}
+
+
+def _members(item: pytest.Item) -> set[str]:
+    """The cases that stand for the others in the first tier."""
     marker = item.get_closest_marker("slow")
-    return marker is not None and not set(values) & set(marker.kwargs.get("but", ()))
+    return set() if marker is None else set(marker.kwargs.get("but", ()))
 
 
 def _file(item: pytest.Item) -> str:
