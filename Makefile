@@ -20,7 +20,10 @@ demo: $(READY)
 
 # Three processes for two cores, since some wait: each test, and what it starts, computes with one
 # thread. A file's tests are run by one process, the longest files first (tests/conftest.py).
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Compiled files are kept, whatever the environment says: without them every process of a test compiles
+# all of Olvido anew, a third of what it takes to import it.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What a change needs while it is made: CONTRIBUTING.md says what decides the tier.
 test: $(READY)
