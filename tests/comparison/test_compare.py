@@ -192,6 +192,7 @@ def test_an_order_reads_back(split: Split) -> None:
     assert again.records["forget"][0].fields == split.forget[0].fields
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_this_processs_own() -> None:
     before = cell.peak()
     if before is None:
@@ -207,6 +208,7 @@ def test_the_peak_of_memory_is_this_processs_own() -> None:
     assert int(small.stdout) < after
 
 
+@pytest.mark.slow
 def test_a_method_that_forgets_nothing_is_a_row(
     folders: dict[str, str], split: Split, tmp_path: Path
 ) -> None:
