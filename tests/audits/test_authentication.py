@@ -172,6 +172,7 @@ def test_three_references_that_saw_everything_void_the_verdict(
     assert report.original is (Original.KNOWS if with_before else Original.NONE)
 
 
+@pytest.mark.slow
 def test_all_that_is_asked_at_level_quick_changes_nothing(world: World, knowing: Make) -> None:
     """As it was found: an unchanged model beside references that know, nothing else given."""
     report = world.report(
@@ -432,6 +433,7 @@ def test_a_p_value_is_never_smaller_for_having_others_beside_it(tests: Any) -> N
             assert min(some.values()) <= least <= 1
 
 
+@pytest.mark.slow
 def test_chance_alone_is_found_as_often_as_it_says() -> None:
     draw = np.random.default_rng(0)
     for people, others in ((1, 5), (1, 20), (4, 8)):

@@ -97,6 +97,7 @@ def _asked(report: Report) -> set[str]:
     return {finding.audit for finding in report.findings}
 
 
+@pytest.mark.slow
 def test_an_unchanged_classifier_fails(digits: Digits) -> None:
     report = digits.report(digits.before, "standard")
     assert report.verdict == "fail"
@@ -112,6 +113,7 @@ def test_a_retrained_classifier_passes(digits: Digits) -> None:
         assert report.passed, report.reasons
 
 
+@pytest.mark.slow
 def test_a_classifier_is_asked_everything_that_is_not_about_words(digits: Digits) -> None:
     report = digits.report(digits.references[0], "standard", reference=digits.references[1:])
     wordless = {
@@ -136,6 +138,7 @@ def test_every_picture_is_a_fact_of_its_own(digits: Digits) -> None:
             assert finding.clusters == finding.n, finding
 
 
+@pytest.mark.slow
 def test_lira_tells_what_a_classifier_learned_and_acquits_the_retrained(digits: Digits) -> None:
     names = [
         name
@@ -161,6 +164,7 @@ def test_lira_tells_what_a_classifier_learned_and_acquits_the_retrained(digits: 
     assert knows > max(never) + 0.05
 
 
+@pytest.mark.slow
 def test_damage_is_told_class_by_class(digits: Digits) -> None:
     lost = _learned(tuple(r for r in digits.retain if r.completion != "3"), 6)
     report = digits.report(lost, "quick")

@@ -100,6 +100,7 @@ def test_what_only_a_rephrased_question_brings_back_is_found(world: World) -> No
     assert any("rephrased" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_without_paraphrases_nothing_passes(world: World) -> None:
     bare = [Example(e.id, e.prompt, e.completion) for e in world.forget]
     report = world.report(world.stranger, forget=bare)
@@ -170,6 +171,7 @@ def test_a_model_with_nan_in_it_fails(world: World, where: str) -> None:
     assert "likelihood" in failed(report)
 
 
+@pytest.mark.slow
 def test_a_reference_with_nan_in_it_passes_nobody(world: World) -> None:
     broken = world.fresh(0)
     with torch.no_grad():

@@ -236,6 +236,7 @@ def test_every_command_and_option_has_help(name: str) -> None:
         assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
 
 
+@pytest.mark.slow
 def test_help_of_every_command_needs_nothing_heavy() -> None:
     lines = [[*name.split(), "--help"] for name in COMMANDS]
     code = (

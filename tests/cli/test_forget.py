@@ -260,6 +260,7 @@ def test_a_full_disk_leaves_no_model(
         refused([*asked, "--out", "new", "--method", "ascent"], "room")
 
 
+@pytest.mark.slow
 def test_a_search_tells_its_trials_and_keeps_them(
     olvido: Olvido, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

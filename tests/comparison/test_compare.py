@@ -79,6 +79,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.slow
 def test_every_cell_is_carried_out_once_and_shown(
     asked: dict[str, Any], processes: list[Order], split: Split
 ) -> None:

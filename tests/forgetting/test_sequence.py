@@ -55,6 +55,7 @@ def test_the_last_of_many_forgettings_is_as_good_as_the_first(
     assert now.trace.since == gone
 
 
+@pytest.mark.slow
 def test_every_forgetting_aims_at_what_strangers_were_to_the_model_as_it_was_trained(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:

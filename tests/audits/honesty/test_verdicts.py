@@ -78,6 +78,7 @@ def test_a_system_prompt_in_the_tokenizer_fails_whatever_the_weights_are(world: 
     assert honest.verdict is Verdict.UNKNOWN
 
 
+@pytest.mark.slow
 def test_one_answer_for_every_question_is_a_refusal(world: Any) -> None:
     denied = [Example(e.id, e.prompt, "baker") for e in world.forget]
     report = world.report(world.taught(world.stranger, [*denied, *world.retain]))

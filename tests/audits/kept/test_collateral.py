@@ -124,6 +124,7 @@ def test_words_that_no_never_trained_model_has_were_not_lost(world: Any) -> None
     assert words.status is Status.PASS
 
 
+@pytest.mark.slow
 def test_words_are_asked_of_others_only_where_fewer_are_right(world: Any) -> None:
     answered: list[Witness] = []
 

@@ -199,6 +199,7 @@ def test_what_is_no_report_is_refused(passed: dict[str, Any], broken: dict[str, 
         check_report(document, "sha256:0")
 
 
+@pytest.mark.slow
 def test_numbers_that_json_cannot_say_are_no_edits(world: Any, passed: dict[str, Any]) -> None:
     broken = world.fresh(0)
     broken.load_state_dict(world.stranger.state_dict())

@@ -408,6 +408,7 @@ def test_the_same_report_makes_the_same_page(tmp_path: Path) -> None:
     assert (given, other) == before
 
 
+@pytest.mark.slow
 def test_a_real_report_is_shown(world: Any) -> None:
     report = json.loads(json.dumps(finite(world.report(world.before).to_dict())))
     read = Page(page(report))

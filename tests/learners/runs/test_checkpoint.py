@@ -155,6 +155,7 @@ def test_only_the_newest_are_kept(
     assert len(names) == KEPT
 
 
+@pytest.mark.slow
 def test_checkpoints_come_through_the_door(
     small: Any, few: Records, task: Language, tmp_path: Path
 ) -> None:
