@@ -1,10 +1,11 @@
 # Two commands on a fresh clone: `make demo` and `make test`. Both make the environment first.
+# `make test-all` runs what `make test` leaves for later too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format docs wheel clean
+.PHONY: demo test test-rest test-all test-costs lint format docs wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Olvido needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
@@ -18,9 +19,25 @@ demo: $(READY)
 	$(BIN)/olvido demo
 
 # Three processes for two cores, since some wait: each test, and what it starts, computes with one
-# thread. Who shares what takes long to make is in one of them, the longest first (tests/conftest.py).
+# thread. A file's tests are run by one process, the longest files first (tests/conftest.py).
+# Compiled files are kept, whatever the environment says: without them every process of a test compiles
+# all of Olvido anew, a third of what it takes to import it.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# What a change needs while it is made: CONTRIBUTING.md says what decides the tier.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
+	$(PYTEST) -m "not later"
+
+test-rest: $(READY)
+	$(PYTEST) -m later
+
+test-all: $(READY)
+	$(PYTEST)
+
+# Processor seconds of every test, the dearest last: what decides the tier is read here.
+test-costs: $(READY)
+	PYTHONPATH=.ci $(PYTEST) -p costs --costs build/test-costs.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,26 +12,19 @@ outsiders whom no model is taught. Each piece is written when it is done and not
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
+import harness
 from audit_tables import judged, summary, table
 from lineup import Pretender, line_up, other_base, stale
 from olvido.audits import Report, Witness, audit
 from olvido.audits.recovery.choosing import unrelated
 from olvido.audits.recovery.relearning import relearn
 from olvido.audits.recovery.rounding import rounded
-from olvido.documents import write_document
-from olvido.learners.runs.environment import environment
 from olvido.tasks import Example
 from zoo import KNOWING, NEVER, REFERENCES, Zoo, town
 
@@ -44,13 +37,12 @@ def innocent(zoo: Zoo) -> list[dict[str, Any]]:
     rows = []
 
     def tried(name: str, find: Callable[[], Any], level: str, count: int) -> None:
-        file = zoo.folder / "innocent" / f"{name}-{level}-{count}.json"
-        if not file.exists():
+        def audited() -> dict[str, Any]:
             report = audit(find(), before=before, reference=references[:count], level=level, **made)
-            row = _row(name, report) | {"level": level, "references": count}
-            write_document(row, file)
-            print(name, level, count, report.verdict.value, report.reasons, flush=True)
-        rows.append(json.loads(file.read_text()))
+            return _row(name, report) | {"level": level, "references": count}
+
+        file = zoo.folder / "innocent" / f"{name}-{level}-{count}.json"
+        rows.append(harness.once(file, audited, judged))
 
     for level, count in (("standard", REFERENCES), ("quick", 1), ("quick", 3)):
         for number in range(REFERENCES, NEVER):
@@ -69,11 +61,7 @@ def fakes(zoo: Zoo) -> list[dict[str, Any]]:
     rows = []
 
     def tried(name: str, find: Callable[[], dict[str, Any]]) -> None:
-        file = zoo.folder / "fakes" / f"{name}.json"
-        if not file.exists():
-            write_document(find(), file)
-            print(judged(json.loads(file.read_text())), flush=True)
-        rows.append(json.loads(file.read_text()))
+        rows.append(harness.once(zoo.folder / "fakes" / f"{name}.json", find, judged))
 
     for one in line_up(zoo):
 
@@ -145,25 +133,24 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
         given = {"reference": references, "level": "standard"}
         names = AUDITED if state == "plain" else [a for a in AUDITED if a not in SLOW]
         for name, start, made in suspects():
-            file = folder / f"{name}-{state}.json"
-            if not file.exists():
-                suspect = Witness(change(zoo, made()), task)
+
+            def measured() -> dict[str, Any]:
+                suspect = Witness(change(zoo, made()), task)  # noqa: B023
                 reports = [
-                    audit(suspect, audits=names, **given, **evidence),
-                    audit(suspect, audits=["truth"], **given, **evidence | {"forget": lied_about}),
+                    audit(suspect, audits=names, **given, **evidence),  # noqa: B023
+                    audit(suspect, audits=["truth"], **given, **evidence | {"forget": lied_about}),  # noqa: B023
                 ]
-                row = {
-                    "name": name,
-                    "start": start,
-                    "knows": not name.startswith("never"),
-                    "state": state,
+                return {
+                    "name": name,  # noqa: B023
+                    "start": start,  # noqa: B023
+                    "knows": not name.startswith("never"),  # noqa: B023
+                    "state": state,  # noqa: B023
                     "values": {
                         f"{f.audit}: {f.metric}": f.excess for r in reports for f in r.findings
                     },
                 }
-                write_document(row, file)
-                print(name, state, flush=True)
-            rows.append(json.loads(file.read_text()))
+
+            rows.append(harness.once(folder / f"{name}-{state}.json", measured))
     return rows
 
 
@@ -218,23 +205,11 @@ def _row(name: str, report: Report) -> dict[str, Any]:
     return {"name": name, "seconds": report.seconds, "report": {**document, "findings": found}}
 
 
-def _about(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "command": f"python benchmarks/audit_of_audits.py {args.part} --out build/zoo",
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {args.threads} thread",
-        "environment": environment(),
-    }
-
-
 def main() -> None:
     """Run one part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True)
     parser.add_argument("part", choices=["zoo", "innocent", "fakes", "metrics", "summary"])
-    parser.add_argument("--out", type=Path, required=True, help="models and results go here")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = harness.parsed(parser)
     zoo = Zoo(town(), args.out)
     if args.part == "zoo":
         for number in range(max(NEVER, KNOWING)):
@@ -244,7 +219,7 @@ def main() -> None:
                 zoo.knowing(number)
         return
     if args.part == "summary":
-        write_document(summary(args.out), args.out / "audit_of_audits.json")
+        harness.finish(summary(args.out), args, "audit_of_audits.json")
         return
     if args.part == "innocent":
         result: Any = {"rows": list(map(judged, innocent(zoo)))}
@@ -253,7 +228,7 @@ def main() -> None:
     else:
         rows = metrics(zoo, args.out / "metrics")
         result = {"models": len({r["name"] for r in rows}), "metrics": table(rows, "exposed-1-")}
-    write_document(_about(args) | result, args.out / f"{args.part}.json")
+    harness.finish(harness.header() | result, args, f"{args.part}.json")
 
 
 if __name__ == "__main__":

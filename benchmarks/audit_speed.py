@@ -13,20 +13,17 @@ side by side. Models that are there already are not made again.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+import harness
 import olvido
 from olvido.audits.base import Examination
 from olvido.audits.membership.attacks import loss_attack, min_k, min_k_plus_plus, zlib_attack
@@ -35,8 +32,6 @@ from olvido.audits.memory.recall import exact, probability
 from olvido.audits.memory.truth import truth_ratio
 from olvido.audits.scoring import Score, Witness
 from olvido.audits.scoring.score import look
-from olvido.documents import write_document
-from olvido.learners.runs.environment import environment
 from olvido.models import save
 from olvido.sources import tofu
 from olvido.tasks import Example, Language, examples
@@ -87,14 +82,11 @@ class Plain(Witness):
 
 def main() -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True, threads=2)
     parser.add_argument("--tofu", default=None, help="folder or hub id of TOFU")
-    parser.add_argument("--out", type=Path, required=True, help="models and results go here")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--references", type=int, default=3, help="never-trained models")
     parser.add_argument("--models", action="store_true", help="make the models and stop")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = harness.parsed(parser)
     args.out.mkdir(parents=True, exist_ok=True)
     base = olvido.load("smollm2")
     task = Language(base.tokenizer, chat=False)
@@ -124,15 +116,7 @@ def main() -> None:
     general = examples([*tofu.real_authors(args.tofu), *tofu.world_facts(args.tofu)])
     holdout = examples(tofu.rows(args.tofu, authors=STRANGERS))
     evidence = {"forget": gone, "retain": kept, "general": general, "holdout": holdout}
-    results: dict[str, Any] = {
-        "command": f"python benchmarks/audit_speed.py --tofu FOLDER --out build/audit-speed "
-        f"--references {count} --threads {args.threads}",
-        "date": datetime.date.today().isoformat(),
-        "references": count,
-        "machine": f"{platform.machine()}, {args.threads} threads",
-        "environment": environment(),
-        "audits": {},
-    }
+    results = harness.header(references=count, audits={})
     tokens = _counting()
     for name, model in (("never trained", suspect),):
         made = Examination(
@@ -172,9 +156,9 @@ def main() -> None:
             "floor in cpu seconds": floor,
         }
         print(name, report.verdict, whole, f"floor {floor:.0f} s", report.reasons, flush=True)
-        write_document(results, args.out / "audit_speed.json")
+        harness.finish(results, args, "audit_speed.json")
     results["one by one"] = _one_by_one(suspect, task, (*gone, *holdout[:60]), gone)
-    write_document(results, args.out / "audit_speed.json")
+    harness.finish(results, args, "audit_speed.json")
     print(json.dumps(results["one by one"], indent=1))
 
 

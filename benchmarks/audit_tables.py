@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
+import harness
 from olvido.audits import AUDITS, Need, Status
 from olvido.audits.report.check import findings_of
 from olvido.audits.statistics import auc
 from olvido.audits.tolerances import ADVISORY, CONDUCT
 from olvido.audits.verdict import judge, settle
+from olvido.documents import read_document
 
 RESAMPLES = 1000
 STATES = ("plain", "int4", "tuned")
@@ -89,39 +89,41 @@ def _area(metric: str, rows: list[dict[str, Any]]) -> list[float]:
 
 def summary(out: Path) -> dict[str, Any]:
     """All three parts in one document, with their tables for people printed on the way."""
-    parts = {
-        n: json.loads((out / f"{n}.json").read_text()) for n in ("innocent", "fakes", "metrics")
-    }
-    print("| suspects | level | references | pass | not pass | 95% interval of false alarms |")
-    print("|---|---|---|---|---|---|")
+    parts = {n: read_document(out / f"{n}.json") for n in ("innocent", "fakes", "metrics")}
     counts: dict[tuple[str, str, int], list[bool]] = {}
     for row in parts["innocent"]["rows"]:
         kind = "exactly forgotten" if row["name"].startswith("exactly") else "never trained"
         key = (kind, row["level"], row["references"])
         counts.setdefault(key, []).append(row["verdict"] == "pass")
-    for (kind, level, references), passed in counts.items():
+    alarms: list[tuple[object, ...]] = []
+    for key, passed in counts.items():
         wrong = len(passed) - sum(passed)
-        low, high = binomtest(wrong, len(passed)).proportion_ci()
-        cells = (kind, level, references, sum(passed), wrong, f"{low:.1%} to {high:.1%}")
-        print("| " + " | ".join(map(str, cells)) + " |")
-    print("\n| pretender | verdict | reason that had to be named | all that failed |")
-    print("|---|---|---|---|")
-    for row in parts["fakes"]["rows"]:
-        named = ", ".join(row["expected"]) + ("" if row["named"] else " (NOT NAMED)")
-        print(f"| {row['name']} | {row['verdict']} | {named} | {', '.join(row['failed'])} |")
+        low, high = harness.share(wrong, len(passed))["interval"]
+        alarms.append((*key, sum(passed), wrong, f"{low:.1%} to {high:.1%}"))
+    columns = ["suspects", "level", "references", "pass", "not pass"]
+    innocent = harness.table([*columns, "95% interval of false alarms"], alarms)
+    named = [
+        [
+            *(row["name"], row["verdict"]),
+            ", ".join(row["expected"]) + ("" if row["named"] else " (NOT NAMED)"),
+            ", ".join(row["failed"]),
+        ]
+        for row in parts["fakes"]["rows"]
+    ]
+    columns = ["pretender", "verdict", "reason that had to be named", "all that failed"]
+    fakes = harness.table(columns, named)
     states = [s for s in STATES if any(row[s] for row in parts["metrics"]["metrics"])]
     heads = [
         {"plain": "all", "int4": "after int4", "tuned": "after 10 other steps"}[s] for s in states
     ]
-    print("\n| metric | " + " | ".join([*heads, LEAST, "votes"]) + " |")
-    print("|---" * (len(heads) + 3) + "|")
+    areas: list[list[str]] = []
     for row in parts["metrics"]["metrics"]:
         audit_name, _, metric = row["metric"].partition(": ")
         votes = "no" if (audit_name, metric) in ADVISORY else "yes"
         if audit_name in CONDUCT:
             votes += " (conduct)"
-        shown = " | ".join(_shown(row[kind]) for kind in (*states, LEAST))
-        print(f"| {row['metric']} | {shown} | {votes} |")
+        areas.append([row["metric"], *(_shown(row[kind]) for kind in (*states, LEAST)), votes])
+    harness.show(innocent, fakes, harness.table(["metric", *heads, LEAST, "votes"], areas))
     return parts
 
 

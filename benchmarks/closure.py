@@ -9,11 +9,8 @@ request was answered: subject to lineage, rows, near copies, models, checkpoints
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import hashlib
 import json
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -21,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+import harness
 from ledger import RECORDS_PER_SUBJECT, add_models, rows
-from olvido.documents import write_document
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_file
@@ -89,12 +86,11 @@ def measured(settings: Settings) -> dict[str, Any]:
 
 def main() -> None:
     """Build what is not there yet, measure, and write one document."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser = harness.arguments(__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--models", type=int, default=1_000)
     parser.add_argument("--keep", type=Path, help="a folder to build in, or one built before")
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     with tempfile.TemporaryDirectory() as folder:
         workspace = (args.keep or Path(folder)) / "workspace"
         workspace.mkdir(parents=True, exist_ok=True)
@@ -102,14 +98,8 @@ def main() -> None:
         if not Path(settings.ledger).exists():
             build(settings, args.records, args.models)
         found = measured(settings)
-    about = {
-        "command": "python benchmarks/closure.py --out docs/results/closure.json",
-        "date": datetime.date.today().isoformat(),
-        "machine": platform.machine(),
-        "records": args.records,
-        "models": args.models,
-    }
-    write_document(about | found, args.out)
+    about = harness.header(records=args.records, models=args.models)
+    harness.finish(about | found, args)
 
 
 if __name__ == "__main__":

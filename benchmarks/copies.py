@@ -14,19 +14,15 @@ and writes it in a random format, encoding and escape. Then it is looked at as a
 
 from __future__ import annotations
 
-import argparse
 import collections
-import datetime
 import json
-import platform
 import random
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+import harness
 from copies_formats import FORMATS, Made
-from olvido.documents import write_document
 from olvido.ledger.identity import Key
 from olvido.requests.closure.copies import CopySearch, Look, content_of, without
 
@@ -237,23 +233,17 @@ def run(rounds: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = harness.arguments(__doc__, seed=7)
     parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    began = time.perf_counter()
-    result = run(arguments.rounds, arguments.seed)
+    args = harness.parsed(parser)
+    clock = harness.Clock()
+    result = run(args.rounds, args.seed)
     for row in result["losing"]:
         print(json.dumps(row, ensure_ascii=False))
     print(f"recall {result['recall']:.4f} of {result['due']}, faults {result['faults']}")
     for name, count in result["formats"].items():
         print(f"{name:24s} {count}")
-    if arguments.out:
-        result["date"] = datetime.date.today().isoformat()
-        result["machine"] = f"{platform.machine()}, Python {platform.python_version()}"
-        result["seconds"] = round(time.perf_counter() - began, 1)
-        write_document(result, arguments.out)
+    harness.finish(harness.header() | clock.read() | result, args)
 
 
 if __name__ == "__main__":

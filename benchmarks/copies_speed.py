@@ -9,12 +9,9 @@ process, whatever else the machine does; it is to grow with the bytes, not with 
 
 from __future__ import annotations
 
-import argparse
 import csv
-import datetime
 import io
 import json
-import platform
 import random
 import tempfile
 import time
@@ -25,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import harness
 from copies import NAME, Row, sentence
-from olvido.documents import write_document
 from olvido.ledger.identity import Key
 from olvido.requests.closure.copies import CopySearch
 
@@ -84,17 +81,11 @@ def measure(megabytes: int, seed: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = harness.arguments(__doc__, seed=7)
     parser.add_argument("--megabytes", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    result = {"results": measure(arguments.megabytes, arguments.seed)}
-    if arguments.out:
-        about = {"megabytes": arguments.megabytes, "seed": arguments.seed}
-        about["date"] = datetime.date.today().isoformat()
-        about["machine"] = f"{platform.machine()}, Python {platform.python_version()}"
-        write_document(result | about, arguments.out)
+    args = harness.parsed(parser)
+    results = measure(args.megabytes, args.seed)
+    harness.finish(harness.header(megabytes=args.megabytes, results=results), args)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ results are written after every kill, and a benchmark that was stopped goes on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -35,9 +34,9 @@ from typing import Any
 
 from scipy.stats import beta
 
+import harness
 from olvido.accounts import Accounts
 from olvido.demo.residents import make_town
-from olvido.documents import read_document, write_document
 from olvido.learners import Recipe
 from olvido.ledger.facts import RequestStatus
 from olvido.ledger.identity import Key
@@ -309,20 +308,18 @@ def told(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.arguments(__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path("crashes.json"))
     parser.add_argument("--postgres", help="URL of a server on which databases may be made")
-    arguments = parser.parse_args()
-    server, kind = Server(arguments.postgres), "postgres" if arguments.postgres else "sqlite"
-    known: dict[str, Any] = read_document(arguments.out) if arguments.out.exists() else {}
-    document: dict[str, Any] = known.setdefault(kind, {"lives": []})
+    parser.set_defaults(out=Path("crashes.json"))
+    args = harness.parsed(parser)
+    server, kind = Server(args.postgres), "postgres" if args.postgres else "sqlite"
+    document: dict[str, Any] = harness.read(args.out).get(kind, {"lives": []})
+    document |= harness.header(kills=args.kills)
 
     def write() -> None:
-        # Another kind may have been measured meanwhile.
-        rest = read_document(arguments.out) if arguments.out.exists() else {}
         figures = told(document)
-        write_document({**rest, kind: {**document, "told": figures}}, arguments.out)
+        harness.add(args.out, kind, {**document, "told": figures})
         print(json.dumps(figures), flush=True)
 
     with places(server) as place:
@@ -334,7 +331,7 @@ def main() -> None:
         span = document["undisturbed"] = time.perf_counter() - began
         if faults := wrong(undisturbed, name, ended=True):
             sys.exit(f"an undisturbed run went wrong: {faults}")
-        while sum(len(one["kills"]) for one in document["lives"]) < arguments.kills:
+        while sum(len(one["kills"]) for one in document["lives"]) < args.kills:
             number = len(document["lives"])
             folder = place(f"life-{number}")
             server.copy(origin, folder)
@@ -347,7 +344,6 @@ def main() -> None:
         if "resumes" not in document:
             folder = place("resumes")
             server.copy(origin, folder)
-            document["load"] = os.getloadavg()[0]
             document["resumes"] = resumes(folder, name, RESUMES)
             write()
 

@@ -11,16 +11,15 @@ targets are drawn, so that each record is measured under many ids, each of which
 
 from __future__ import annotations
 
-import argparse
 import json
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+import harness
 from olvido.curvature import fit_ekfac, gauss_newton
 from olvido.tasks import Labels, examples
 
@@ -29,12 +28,10 @@ RECORDS, CLASSES = 40, 4
 
 def main() -> None:
     """Compare, and add a row."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.arguments(__doc__)
     parser.add_argument("--copies", type=int, default=500)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     with warnings.catch_warnings():
         # It compiles a part that it does not use here, in a way that torch gives up.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -73,10 +70,11 @@ def main() -> None:
         "copies": args.copies,
         "expected of the draws": (RECORDS * args.copies) ** -0.5,
     }
-    out = json.loads(args.out.read_text()) if args.out.exists() else {}
-    out["oracle/curvlinops"] = {"found": found}
-    args.out.write_text(json.dumps(out, indent=1))
     print(json.dumps(found, indent=1))
+    if args.out:
+        about = harness.read(args.out).get("about", {})
+        harness.add(args.out, "about", about | {harness.command(): harness.header()})
+        harness.add(args.out, "oracle/curvlinops", {"found": found})
 
 
 def _units(parameters: dict[str, nn.Parameter]) -> list[dict[str, Tensor]]:

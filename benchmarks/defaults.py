@@ -9,21 +9,18 @@ audited against the never-trained models. A setting is worth a default when it p
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import time
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 
+import harness
 import olvido
 from olvido.demo.residents import Resident, Town, make_town
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.learners import RECIPES, StepLog
-from olvido.learners.runs.environment import environment
 from olvido.tasks import Language, examples
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -32,15 +29,13 @@ METHODS = ("ascent", "graddiff", "npo", "simnpo")
 
 def main() -> None:
     """Run the search and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser = harness.arguments(__doc__, seed=0)
     parser.add_argument("--leavers", type=int, default=5)
     parser.add_argument("--references", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
     parser.add_argument("--retain-batch", type=int, default=48)
     parser.add_argument("--methods", default=",".join(METHODS))
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     town = make_town(seed=args.seed)
     leavers = town.residents[: args.leavers]
     rows = town.rows()
@@ -76,16 +71,10 @@ def main() -> None:
             ]
             found.append(_row(method, rate, runs))
             print(json.dumps({k: v for k, v in found[-1].items() if k != "runs"}), flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    result = {
-        "date": datetime.date.today().isoformat(),
-        "seed": args.seed,
-        "environment": environment(),
-        "retain_batch": args.retain_batch,
-        "training_tokens": trained.trace.tokens,
-        "settings": found,
-    }
-    args.out.write_text(json.dumps(result, indent=1))
+    about = harness.header(
+        seed=args.seed, retain_batch=args.retain_batch, training_tokens=trained.trace.tokens
+    )
+    harness.finish(about | {"settings": found}, args)
 
 
 def _tried(

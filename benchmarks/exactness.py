@@ -18,13 +18,8 @@ Parts and cells can be run one by one; what is in the output file already is kep
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
-import platform
 import random
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,9 +34,9 @@ from unittest import mock
 import torch
 from torch import nn
 
+import harness
 import olvido
 from olvido.demo.residents import make_town
-from olvido.documents import write_document
 from olvido.forgetting import forget, predict
 from olvido.forgetting.base import read_split
 from olvido.learners import RECIPES, Lora, Placement, Progress, Recipe, StepLog, Trained
@@ -49,7 +44,6 @@ from olvido.learners.base import learner_of
 from olvido.learners.parts import begin, carry_out
 from olvido.learners.runs import execute
 from olvido.learners.runs.checkpoint import Shelf
-from olvido.learners.runs.environment import environment
 from olvido.learners.runs.log import ENTRY_BYTES, Log
 from olvido.learners.runs.plan import DEFINITIONS
 from olvido.learners.verifier import runs_of, verify
@@ -196,47 +190,32 @@ class CutOff(Exception):
 
 def main() -> None:
     """Measure, write the results down, and print tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser = harness.arguments(__doc__)
     parser.add_argument("--cases", type=int, default=4, help="Of every kind and definition.")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--cells", default=",".join(CELLS))
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     # peft asks transformers for an attribute that transformers has renamed.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
-    torch.set_num_threads(1)
-    result = json.loads(args.out.read_text()) if args.out.exists() else {"equality": {}}
+    result = {"equality": {}} | (harness.read(args.out) if args.out else {})
     for part in args.parts.split(","):
         if part == "equality":
             for name in args.cells.split(","):
                 result["equality"][name] = _stamped(lambda n=name: equality(n, args.cases))
-                write_document(result, args.out)
+                if args.out:
+                    harness.write(result, args.out)
         else:
             result[part] = _stamped({"cost": cost, "prediction": prediction}[part])
-            write_document(result, args.out)
-    print(tables(result))
+            if args.out:
+                harness.write(result, args.out)
+    harness.show(*tables(result))
 
 
 def _stamped(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What is measured, with how, when and where."""
-    wall, before = time.monotonic(), _processor()
+    clock = harness.Clock()
     found = measure()
-    return {
-        "command": " ".join(["python", *sys.argv]),
-        "seed": SEED,
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.system()}, {environment()['cpu']}, one thread",
-        "environment": environment(),
-        "seconds": time.monotonic() - wall,
-        "processor_seconds": _processor() - before,
-        **found,
-    }
-
-
-def _processor() -> float:
-    """Seconds of processor that this process and its children have had."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return harness.header(seed=SEED) | clock.read() | found
 
 
 @contextmanager
@@ -504,14 +483,11 @@ def prediction() -> dict[str, Any]:
     }
 
 
-def tables(result: Mapping[str, Any]) -> str:
+def tables(result: Mapping[str, Any]) -> list[str]:
     """The results in Markdown."""
-    lines = []
+    made = []
     if result.get("equality"):
-        lines += [
-            "| cell | " + " | ".join(KINDS) + " | drop | tombstone | fresh process | all |",
-            "|---" * (len(KINDS) + 5) + "|",
-        ]
+        lines: list[list[str]] = []
         every: list[dict[str, Any]] = []
         for name, cell in [*result["equality"].items(), ("all", None)]:
             rows = every if cell is None else cell["cases"]
@@ -523,37 +499,39 @@ def tables(result: Mapping[str, Any]) -> str:
                 lambda row: True,
             ]
             counts = [[row["equal"] for row in rows if test(row)] for test in tests]
-            lines.append(f"| {name} | " + " | ".join(f"{sum(c)}/{len(c)}" for c in counts) + " |")
+            lines.append([name, *(f"{sum(c)}/{len(c)}" for c in counts)])
+        columns = ["cell", *KINDS, "drop", "tombstone", "fresh process", "all"]
+        made.append(harness.table(columns, lines))
     if "cost" in result:
-        lines += [
-            "",
-            "| run | passes | seconds | bytes a pass | µs a pass | µs a record | log, share of "
-            "time | checkpoints, share |",
-            "|---" * 8 + "|",
+        columns = ["run", "passes", "seconds", "bytes a pass", "µs a pass", "µs a record"]
+        columns += ["log, share of time", "checkpoints, share"]
+        costs = [
+            [
+                *(row["run"], row["passes"], f"{row['seconds']:.1f}", f"{row['bytes_a_pass']:.0f}"),
+                f"{row['log_microseconds_a_pass']:.0f}",
+                f"{row['contents_microseconds_a_record']:.0f}",
+                *(f"{row['log_share']:.2%}", f"{row['checkpoint_share']:.2%}"),
+            ]
+            for row in result["cost"]["runs"]
         ]
-        for row in result["cost"]["runs"]:
-            lines.append(
-                f"| {row['run']} | {row['passes']} | {row['seconds']:.1f} | "
-                f"{row['bytes_a_pass']:.0f} | {row['log_microseconds_a_pass']:.0f} | "
-                f"{row['contents_microseconds_a_record']:.0f} | {row['log_share']:.2%} | "
-                f"{row['checkpoint_share']:.2%} |"
-            )
+        made.append(harness.table(columns, costs))
     if "prediction" in result:
         found = result["prediction"]
-        lines += ["", "| method | leave | run again | predicted s | measured s | off |"]
-        lines += ["|---" * 6 + "|"]
-        for row in found["cases"]:
-            lines.append(
-                f"| {row['method']} | {row['records_leaving']} | {row['stopped']} | "
-                f"{row['predicted_seconds']:.2f} | {row['seconds']:.2f} | {row['off']:+.0%} |"
-            )
-        lines += [
-            "",
+        columns = ["method", "leave", "run again", "predicted s", "measured s", "off"]
+        cases = [
+            [
+                *(row["method"], row["records_leaving"], row["stopped"]),
+                *(f"{row['predicted_seconds']:.2f}", f"{row['seconds']:.2f}", f"{row['off']:+.0%}"),
+            ]
+            for row in found["cases"]
+        ]
+        made.append(harness.table(columns, cases))
+        made.append(
             f"Within 20%: {found['within_a_fifth']} of {len(found['cases'])}; median distance "
             f"{found['median_off']:.0%}. The same training took "
-            "{:.2f} s first and {:.2f} s last.".format(*found["same_training_first_and_last"]),
-        ]
-    return "\n".join(lines)
+            "{:.2f} s first and {:.2f} s last.".format(*found["same_training_first_and_last"])
+        )
+    return made
 
 
 if __name__ == "__main__":

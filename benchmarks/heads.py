@@ -10,14 +10,11 @@ OLVIDO_TOFU). Prints Markdown tables of all that is there.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import math
 import os
-import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +27,13 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from torch.nn import functional as F
 
+import harness
+from harness import interval
 from mnist import split
 from olvido.heads import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
 from olvido.heads.objective import TOLERANCE, Objective, newton
 from olvido.models.composite.embedding import embedding
 from olvido.sources import tofu
-from placements import interval
 
 Floats = NDArray[np.float64]
 
@@ -349,38 +347,57 @@ def removals(parts: Mapping[str, Part], terms: Mapping[str, float]) -> dict[str,
     }
 
 
-def show(result: Mapping[str, Any]) -> None:
+def tables(result: Mapping[str, Any]) -> Iterator[str]:
     """The tables of docs/results/heads.md."""
     if part := result.get("ridge"):
-        print("| one deletion at d=512, n=20,000 | p50, ms | p99, ms |\n|---|---|---|")
-        for name in ("cpu", "wall"):
-            took = part[f"{name}_ms"]
-            print(f"| {name} | {took['p50']:.1f} | {took['p99']:.1f} |")
-        print("\n| bit-equal to a refit | sequences | of |\n|---|---|---|")
-        print(f"| small | {part['sequences']} | {SEQUENCES} |")
-        print(f"| d=512 | {part['wide_sequences']} | {WIDE_SEQUENCES} |")
-        print(f"| downdated in float64 | {part['downdated_in_float64']} | {SEQUENCES} |\n")
-    print("| epsilon | delta | account | spent | refits | found | reversed | not forgotten |")
-    print("|---|---|---|---|---|---|---|---|")
-    for row in (result[name] for name in TERMS if name in result):
-        print(
-            f"| {row['epsilon']:g} | {row['delta']:g} | {row['account']} | "
-            f"{row['spent'] / row['budget']:.0%} | {row['refits']} | {row['found']:.2f} | "
-            f"{row['found_reversed']:.2f} | {row['found_if_kept']:.2f} |"
+        took = [(name, *part[f"{name}_ms"].values()) for name in ("cpu", "wall")]
+        yield harness.table(
+            ["one deletion at d=512, n=20,000", "p50, ms", "p99, ms"],
+            [[name, f"{half:.1f}", f"{most:.1f}"] for name, half, most in took],
         )
+        yield harness.table(
+            ["bit-equal to a refit", "sequences", "of"],
+            [
+                ["small", part["sequences"], SEQUENCES],
+                ["d=512", part["wide_sequences"], WIDE_SEQUENCES],
+                ["downdated in float64", part["downdated_in_float64"], SEQUENCES],
+            ],
+        )
+    columns = ["epsilon", "delta", "account", "spent", "refits", "found", "reversed"]
+    yield harness.table(
+        [*columns, "not forgotten"],
+        [
+            [
+                *(f"{row['epsilon']:g}", f"{row['delta']:g}", row["account"]),
+                *(f"{row['spent'] / row['budget']:.0%}", row["refits"], f"{row['found']:.2f}"),
+                *(f"{row['found_reversed']:.2f}", f"{row['found_if_kept']:.2f}"),
+            ]
+            for row in (result[name] for name in TERMS if name in result)
+        ],
+    )
     for name in DATA:
         if part := result.get(name):
-            print(f"\n| {name} | accuracy, % |\n|---|---|")
-            print(f"| uncertified | {100 * part['uncertified']['accuracy']:.2f} |")
-            for each in (part, result.get(f"{name} gentler")):
-                for kind in ("certified", "gap") if each else ():
-                    mean, half = (100 * each[kind][key] for key in ("mean", "half"))
-                    print(f"| {kind}, sigma {each['terms']['sigma']:g} | {mean:.2f} ± {half:.2f} |")
-            print(f"| ridge | {100 * part['ridge']:.2f} |\n| nearest | {100 * part['knn']:.2f} |")
+            each = [part, *filter(None, [result.get(f"{name} gentler")])]
+            yield harness.table(
+                [name, "accuracy, %"],
+                [
+                    ["uncertified", f"{100 * part['uncertified']['accuracy']:.2f}"],
+                    *(
+                        [f"{kind}, sigma {one['terms']['sigma']:g}", _percent(one[kind])]
+                        for one in each
+                        for kind in ("certified", "gap")
+                    ),
+                    ["ridge", f"{100 * part['ridge']:.2f}"],
+                    ["nearest", f"{100 * part['knn']:.2f}"],
+                ],
+            )
         if part := result.get(f"{name} removals"):
-            print("\n| " + " | ".join(part) + " |\n|" + "---|" * len(part))
-            cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in part.values())
-            print("| " + " | ".join(cells) + " |")
+            cells = [f"{v:.4g}" if isinstance(v, float) else v for v in part.values()]
+            yield harness.table(list(part), [cells])
+
+
+def _percent(found: Mapping[str, float]) -> str:
+    return harness.plus_minus(found, unit=100)
 
 
 DATA = {"mnist": mnist, "tofu": authors}
@@ -389,20 +406,19 @@ DATA = {"mnist": mnist, "tofu": authors}
 def main() -> None:
     kinds = ("", " gentler", " removals")
     names = ["ridge", *TERMS, *(f"{name}{kind}" for name in DATA for kind in kinds)]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__)
     parser.add_argument("parts", nargs="+", metavar="PART", help=f"all, or some of: {names}")
     parser.add_argument("--mnist", type=Path, default=os.environ.get("OLVIDO_MNIST"))
     parser.add_argument("--tofu")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    parser.set_defaults(out=Path("build/heads.json"))
+    given = harness.parsed(parser)
     asked = names if given.parts == ["all"] else given.parts
     if unknown := set(asked) - set(names):
         parser.error(f"no such part: {sorted(unknown)}; there are {names}")
     if not given.mnist and any(name.startswith("mnist") for name in asked):
         parser.error("name a file of digits: --mnist FILE or OLVIDO_MNIST")
-    torch.set_num_threads(1)
     for name in asked:
-        result = _written(given.out)
+        result = harness.read(given.out)
         if name in result:
             continue
         if name == "ridge":
@@ -422,15 +438,8 @@ def main() -> None:
                 terms = {"alpha": result[data]["terms"]["alpha"], "sigma": sigma}
                 found = beside(parts, terms, result[data]["uncertified"]["accuracy"])
                 found |= {"terms": terms}
-        found |= {"date": datetime.date.today().isoformat(), "machine": platform.machine()}
-        # Read again: another part may have been written meanwhile.
-        text = json.dumps(_written(given.out) | {name: found}, indent=1)
-        given.out.write_text(text + "\n", "utf-8")
-    show(_written(given.out))
-
-
-def _written(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+        harness.add(given.out, name, harness.header() | found)
+    harness.show(*tables(harness.read(given.out)))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ Each part adds its rows to the file and does none again that is there. The zoo i
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import harness
 import olvido
 from olvido.curvature import fit_ekfac, influences, products, query_gradients, shelve_ekfac
 from olvido.demo.residents import make_town
@@ -39,7 +38,7 @@ class File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: Rows = json.loads(path.read_text()) if path.exists() else {}
+        self.rows: Rows = harness.read(path)
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """The row of that name, found now where it is missing, with the processor's seconds."""
@@ -48,8 +47,10 @@ class File:
             found = find()
             seconds = time.process_time() - began
             self.rows[name] = {"found": found, "seconds": round(seconds, 2)}
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self.rows, indent=1))
+            # Several scripts fill one file: each is told of once.
+            about = harness.read(self.path).get("about", {})
+            about |= {harness.command(): harness.header()}
+            harness.write(harness.read(self.path) | self.rows | {"about": about}, self.path)
             print(f"{name}: {seconds:.1f} s of processor", flush=True)
         return self.rows[name]["found"]
 
@@ -255,15 +256,14 @@ def divergence(never: Any, model: Any, records: Sequence[Example], task: Task) -
 
 def main() -> None:
     """Do one part."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.arguments(__doc__)
     parser.add_argument("part", choices=("planted", "removal", "shelf"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.set_defaults(out=Path("build/influence.json"))
     parser.add_argument("--zoo", type=Path, default=Path("build/zoo"))
     parser.add_argument("--facts", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--factors", type=Path, default=Path("build/factors"))
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     file = File(args.out)
     zoo = Zoo(town(), args.zoo)
     if args.part == "planted":

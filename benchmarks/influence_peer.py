@@ -11,8 +11,6 @@ loss.
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import tempfile
 import time
@@ -24,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import harness
 from olvido.curvature import drawn_targets, fit_ekfac, influences
 from olvido.learners import Lora, adapters
 from olvido.tasks import Example
@@ -166,13 +165,11 @@ def tracked(model: Any) -> list[str]:
 
 def main() -> None:
     """Measure both and write the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.arguments(__doc__)
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--records", type=int, default=320)
     parser.add_argument("--queries", type=int, default=10)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     torch.manual_seed(0)
     zoo = Zoo(town(), args.zoo)
     records = zoo.town.rows[:: max(1, len(zoo.town.rows) // args.records)][: args.records]
@@ -188,7 +185,7 @@ def main() -> None:
         _, other = peer(adapted[1], *given, folder / "peer, lora")
     finally:
         shutil.rmtree(folder)
-    row = {
+    row = harness.header() | {
         "records": len(records),
         "queries": len(queries),
         "here": took,
@@ -202,8 +199,7 @@ def main() -> None:
         "kronfluence, the same": other["bytes"],
         "kronfluence, the matrices": peers["bytes"],
     }
-    args.out.write_text(json.dumps(row, indent=1))
-    print(json.dumps(row, indent=1))
+    harness.finish(row, args)
 
 
 if __name__ == "__main__":

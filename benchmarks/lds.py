@@ -15,7 +15,6 @@ Rows go to the file as they are found, and none is found again that is there.
 
 from __future__ import annotations
 
-import argparse
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import harness
 import olvido
 from influence import File, Rows, facts, losses
 from olvido.attribution.replay import metagradients
@@ -272,16 +272,15 @@ def correlation(foretold: Any, truth: Any) -> Rows:
 
 def main() -> None:
     """One world, one share."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.arguments(__doc__)
     parser.add_argument("world", choices=WORLDS)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.set_defaults(out=Path("build/influence.json"))
     parser.add_argument("--scores", type=Path, default=Path("build/lds"))
     parser.add_argument("--data", type=Path, default=Path("mnist10k.npz"))
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--subsets", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     study = Study(File(args.out), WORLDS[args.world](args.data), args.scores)
     study.run(args.share, args.subsets, args.seeds)
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from safetensors.torch import load_model, save_model
 
+import harness
 from olvido.demo.residents import Resident, Town, make_town
 from olvido.demo.story import FAST, FAST_RECIPE
-from olvido.documents import read_document, write_document
+from olvido.documents import read_document
 from olvido.forgetting import Split
 from olvido.forgetting.gradient.calibration import remembered, strangers
 from olvido.learners import Recipe, StepLog, train
@@ -97,7 +98,7 @@ class World:
             unfinished = file.with_suffix(".unfinished")
             save_model(made.model, str(unfinished))
             took = {"tokens": made.trace.tokens, "seconds": seconds}
-            write_document(took, file.with_suffix(".json"))
+            harness.write(took, file.with_suffix(".json"))
             unfinished.rename(file)
             print(f"{file.stem} ({self.size}): {seconds:.0f} s", flush=True)
         load_model(model, str(file))

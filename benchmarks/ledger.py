@@ -11,11 +11,9 @@ another tree's and each in a process of its own: user seconds of processor and t
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import platform
 import random
 import resource
 import sqlite3
@@ -25,10 +23,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import harness
 from olvido.ledger.digests import Digest, merkle_root
 from olvido.ledger.facts import Guarantee, Model, Use
 from olvido.ledger.identity import Key
@@ -186,39 +184,22 @@ def measured(records: int, models: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and print one JSON document."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__)
     parser.add_argument("--records", type=int, nargs="+", default=[100_000])
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--against", help="the src folder of another tree")
     parser.add_argument("--runs", type=int, default=3)
-    arguments = parser.parse_args()
-    figures: dict[str, Any] = {"seed": SEED}
+    args = harness.parsed(parser)
+    figures = harness.header(seed=SEED, sqlite=sqlite3.sqlite_version)
     own = str(Path(__file__).parents[1] / "src")
     with tempfile.TemporaryDirectory() as folder:
-        for records in arguments.records:
-            if arguments.against is None:
-                figures[str(records)] = measured(records, arguments.models, Path(folder))
+        for records in args.records:
+            if args.against is None:
+                figures[str(records)] = measured(records, args.models, Path(folder))
             else:
-                trees = [own, arguments.against]
-                figures[str(records)] = compared(records, trees, arguments.runs, Path(folder))
-    environment = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "cpu": processor(),
-        "load_average": Path("/proc/loadavg").read_text().split()[0]
-        if Path("/proc/loadavg").exists()
-        else None,
-    }
-    print(json.dumps(figures | {"environment": environment}, indent=2))
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} x{len(names)}" if names else platform.processor()
+                trees = [own, args.against]
+                figures[str(records)] = compared(records, trees, args.runs, Path(folder))
+    harness.finish(figures, args)
 
 
 if __name__ == "__main__":

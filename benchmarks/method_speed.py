@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import datetime
 import json
 import random
 import subprocess
@@ -31,14 +30,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from olvido.documents import write_document
+import harness
 from olvido.forgetting import Split
 from olvido.forgetting.base import make_method
 from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.gradient.frozen import mirrored
 from olvido.forgetting.gradient.sampling import retain_draws
 from olvido.forgetting.gradient.steps import Steps
-from olvido.learners.runs.environment import environment
 from olvido.learners.runs.loop import Loop
 from olvido.tasks import Example, Language, examples
 
@@ -53,17 +51,15 @@ WEIGHT, BETA, STRENGTH, STEER = 1.0, 0.1, 10.0, 2.0
 
 def main() -> None:
     """Measure all four, or one side's memory."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__)
     parser.add_argument("--tofu", type=Path, required=True)
-    parser.add_argument("--out", type=Path)
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--records", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--memory", help="method:side, for a process of its own")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     if args.memory:
         name, side = args.memory.split(":")
         world = World(args)
@@ -74,16 +70,7 @@ def main() -> None:
         print(json.dumps({"start": before, "peak": peak(), "model": world.size}))
         return
     found = {name: measured(name, args) for name in args.methods.split(",")}
-    document = {
-        "date": datetime.date.today().isoformat(),
-        "environment": environment(),
-        "settings": {k: str(v) for k, v in vars(args).items() if k != "out"},
-        "tokens": World(args).shares(),
-        "methods": found,
-    }
-    if args.out:
-        write_document(document, args.out)
-    print(json.dumps(found, indent=1))
+    harness.finish(harness.header(tokens=World(args).shares(), methods=found), args)
 
 
 def measured(name: str, args: argparse.Namespace) -> dict[str, Any]:

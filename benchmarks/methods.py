@@ -11,25 +11,20 @@ half of the outsiders says where to stop, the other half is for the audit.
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from scipy.stats import binomtest
-
+import harness
 from audit_of_audits import REFERENCES, Zoo, town
 from olvido.audits import Witness, audit
 from olvido.demo.story import FAST_RECIPE
-from olvido.documents import write_document
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.forgetting import forget
-from olvido.learners import train
-from olvido.learners.runs.environment import environment
+from olvido.learners import Trained, train
 from olvido.models.tiny import tiny_model
 
 SEEDS = 5
@@ -75,23 +70,27 @@ SIZES = {
 
 def main() -> None:
     """Do what is missing, or print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True)
     parser.add_argument("what", choices=["cells", "sizes", "table"])
     parser.add_argument("--zoo", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--settings", default="", help="with semicolons; all where left out")
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     if args.what == "table":
-        print(tables(args.out))
+        harness.show(*tables(args.out))
         return
     zoo = Zoo(town(), args.zoo)
     chosen = args.settings.split(";") if args.settings else list(SETTINGS)
-    work = cells(zoo, args.out, chosen) if args.what == "cells" else sizes(zoo, args.out)
-    for row in work:
-        print(json.dumps({k: v for k, v in row.items() if k != "reasons"}), flush=True)
+    if args.what == "cells":
+        cells(zoo, args.out, chosen)
+    else:
+        sizes(zoo, args.out)
 
 
-def cells(zoo: Zoo, out: Path, chosen: list[str]) -> Iterator[dict[str, Any]]:
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if k != "reasons"}
+
+
+def cells(zoo: Zoo, out: Path, chosen: list[str]) -> None:
     """One row for each setting and seed, written when it is done."""
     references = [Witness(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
     befores = [Witness(zoo.knowing(seed), zoo.town.task) for seed in range(SEEDS)]
@@ -99,10 +98,8 @@ def cells(zoo: Zoo, out: Path, chosen: list[str]) -> Iterator[dict[str, Any]]:
     for name in chosen:
         for seed in range(SEEDS):
             file = out / "cells" / f"{name}-{seed}.json".replace(" ", "")
-            if not file.exists():
-                row = _cell(zoo, name, seed, befores[seed], references, retraining)
-                write_document(row, file)
-                yield row
+            make = partial(_cell, zoo, name, seed, befores[seed], references, retraining)
+            harness.once(file, make, _shown)
 
 
 def _cell(
@@ -161,7 +158,7 @@ def _cell(
     return row
 
 
-def sizes(zoo: Zoo, out: Path) -> Iterator[dict[str, Any]]:
+def sizes(zoo: Zoo, out: Path) -> None:
     """Untouched defaults on models of three sizes: what became of them, and what was said."""
     made = zoo.town
     for size, (width, layers) in SIZES.items():
@@ -171,68 +168,60 @@ def sizes(zoo: Zoo, out: Path) -> Iterator[dict[str, Any]]:
         blank = tiny_model(len(made.task.tokenizer), seed=0, width=width, layers=layers)
         trained = train(blank, records=made.rows, task=made.task, recipe=FAST_RECIPE)
         for name, file in files.items():
-            if file.exists():
-                continue
-            row: dict[str, Any] = {"size": size, "method": name}
-            try:
-                outcome = forget(
-                    trained,
-                    forget=made.forget,
-                    retain=made.retain,
-                    holdout=made.outsiders[::2],
-                    task=made.task,
-                    method=name,
-                )
-                row |= {
-                    "forget_loss": outcome.forget_loss,
-                    "retain_loss": outcome.retain_loss,
-                    "says": outcome.stopped,
-                }
-            except OlvidoError as error:
-                row |= {"error": type(error).__name__, "says": str(error)}
-            write_document(row, file)
-            yield row
+            harness.once(file, partial(_sized, zoo, trained, size, name), _shown)
 
 
-def tables(out: Path) -> str:
-    """Everything done so far, as Markdown, and as one document beside it."""
-    rows = [json.loads(file.read_text()) for file in sorted((out / "cells").glob("*.json"))]
-    lines = [
-        "| setting | quick audit | standard audit | share of retraining | steps | loss "
-        "| kept loss | neighbours | what failed, and how often |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name in SETTINGS:
-        mine = [row for row in rows if row["setting"] == name]
-        if mine:
-            lines.append(_line(name, mine))
-    measured = [json.loads(f.read_text()) for f in sorted((out / "sizes").glob("*.json"))]
-    lines += ["", "| size | method | loss on the forgotten | on the kept | what was said |"]
-    lines.append("|---|---|---|---|---|")
-    for row in measured:
-        gone, kept = (
-            "{:.2f} -> {:.2f}".format(*row[k]) if k in row else row["error"]
-            for k in ("forget_loss", "retain_loss")
+def _sized(zoo: Zoo, trained: Trained, size: str, name: str) -> dict[str, Any]:
+    made = zoo.town
+    row: dict[str, Any] = {"size": size, "method": name}
+    try:
+        outcome = forget(
+            trained,
+            forget=made.forget,
+            retain=made.retain,
+            holdout=made.outsiders[::2],
+            task=made.task,
+            method=name,
         )
-        lines.append(f"| {row['size']} | `{row['method']}` | {gone} | {kept} | {row['says']} |")
-    document = {
-        "date": datetime.date.today().isoformat(),
-        "environment": environment(),
-        "cells": rows,
-        "sizes": measured,
+    except OlvidoError as error:
+        return row | {"error": type(error).__name__, "says": str(error)}
+    return row | {
+        "forget_loss": outcome.forget_loss,
+        "retain_loss": outcome.retain_loss,
+        "says": outcome.stopped,
     }
-    write_document(document, out / "methods.json")
-    return "\n".join(lines)
 
 
-def _line(name: str, rows: list[dict[str, Any]]) -> str:
+def tables(out: Path) -> Iterator[str]:
+    """Everything done so far, as Markdown, and as one document beside it."""
+    rows, measured = harness.pieces(out / "cells"), harness.pieces(out / "sizes")
+    harness.write(harness.header(cells=rows, sizes=measured), out / "methods.json")
+    columns = ["setting", "quick audit", "standard audit", "share of retraining", "steps", "loss"]
+    columns += ["kept loss", "neighbours", "what failed, and how often"]
+    by = {name: [row for row in rows if row["setting"] == name] for name in SETTINGS}
+    yield harness.table(columns, [_line(name, mine) for name, mine in by.items() if mine])
+    lines = [
+        [
+            *(row["size"], f"`{row['method']}`"),
+            *(
+                "{:.2f} -> {:.2f}".format(*row[k]) if k in row else row["error"]
+                for k in ("forget_loss", "retain_loss")
+            ),
+            row["says"],
+        ]
+        for row in measured
+    ]
+    columns = ["size", "method", "loss on the forgotten", "on the kept", "what was said"]
+    yield harness.table(columns, lines)
+
+
+def _line(name: str, rows: list[dict[str, Any]]) -> list[str]:
     def passed(level: str) -> str:
         seen = [row for row in rows if level in row or "error" in row]
         if not any(level in row for row in rows) and level == "standard":
             return "not asked"
         won = sum(row.get(level, {}).get("verdict") == "pass" for row in seen)
-        low, high = binomtest(won, len(seen)).proportion_ci()
-        return f"{won}/{len(seen)} ({low:.0%} to {high:.0%})"
+        return harness.within(harness.share(won, len(seen)))
 
     def mean(key: str, form: str) -> str:
         values = [row[key] for row in rows if row.get(key) is not None]
@@ -243,12 +232,13 @@ def _line(name: str, rows: list[dict[str, Any]]) -> str:
         found = {a for level in ("quick", "standard") for a in row.get(level, {}).get("failed", [])}
         for audit_name in found | ({row["error"]} if "error" in row else set()):
             failed[audit_name] = failed.get(audit_name, 0) + 1
-    why = ", ".join(f"{n} {k}" for n, k in sorted(failed.items(), key=lambda item: -item[1]))
-    return (
-        f"| {name} | {passed('quick')} | {passed('standard')} | {mean('share', '.1%')} | "
-        f"{mean('steps', '.1f')} | {mean('loss', '.2f')} | {mean('retain_loss', '.3f')} | "
-        f"{mean('neighbours', '.3f')} | {why} |"
+    why = ", ".join(
+        f"{n} {k}" for n, k in sorted(failed.items(), key=lambda item: (-item[1], item[0]))
     )
+    return [
+        *(name, passed("quick"), passed("standard"), mean("share", ".1%"), mean("steps", ".1f")),
+        *(mean("loss", ".2f"), mean("retain_loss", ".3f"), mean("neighbours", ".3f"), why),
+    ]
 
 
 if __name__ == "__main__":

@@ -11,17 +11,14 @@ random, and each slice begins with the last one's weights but a new optimizer.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import datetime
 import hashlib
-import json
 import os
-import platform
 import random
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -32,9 +29,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import harness
 import olvido
+from harness import interval
 from olvido.learners import Placement, Recipe, Trained
-from olvido.learners.runs.environment import deterministic, environment
+from olvido.learners.runs.environment import deterministic
 from olvido.models import as_one
 from olvido.tasks import Example, Labels, examples
 from placements import (
@@ -45,7 +44,6 @@ from placements import (
     alone,
     anywhere,
     by_prior,
-    interval,
     passes,
     requests,
     sequences,
@@ -223,12 +221,14 @@ def _without(
 
 def choose(parts: Mapping[str, Sequence[Example]]) -> None:
     """Accuracy of a few recipes on the part that is kept for choosing."""
+    rows = []
     for epochs, lr in CHOICES:
         recipe = Recipe(epochs=epochs, batch_size=RECIPE.batch_size, lr=lr)
         mono, _ = learned(parts["learn"], "monolith", 0, recipe)
         sharded, _ = learned(parts["learn"], "sharded", 0, recipe, shards=SHARDS, slices=SLICES)
         scores = [accuracy(m.model, parts["choose"]) for m in (mono, sharded)]
-        print(f"| {epochs} | {lr:g} | {scores[0]:.2%} | {scores[1]:.2%} |", flush=True)
+        rows.append([epochs, f"{lr:g}", *(f"{score:.2%}" for score in scores)])
+    harness.show(harness.table(["epochs", "rate", "monolith", "sharded"], rows))
 
 
 def accuracies(
@@ -263,60 +263,67 @@ def accuracies(
     }, first
 
 
-def show(result: Mapping[str, Any]) -> None:
+def tables(result: Mapping[str, Any]) -> Iterator[str]:
     """The tables of docs/results/mnist.md."""
-    scores = result["accuracy"]
-
-    def said(value: Mapping[str, float], unit: float = 100) -> str:
-        return f"{unit * value['mean']:.2f} ± {unit * value['half']:.2f}"
-
-    print("| model | accuracy, % |\n|---|---|")
-    for name in ("monolith", "sharded", "plain"):
-        print(f"| {name} | {said(scores[name])} |")
-    print(f"| monolith minus sharded | {said(scores['gap'])} |")
-    print(f"| sharded minus plain | {said(scores['beside plain'])} |\n")
-    print("| S | R | k | counted, % | formula, % | off |\n|---|---|---|---|---|---|")
-    for row in result["shares"]:
-        where = f"{row['shards']} | {row['slices']} | {row['leaving']}"
-        print(f"| {where} | {said(row)} | {100 * row['formula']:.2f} | {row['off']:+.1%} |")
+    scores, said = result["accuracy"], partial(harness.plus_minus, unit=100)
+    names = {name: name for name in ("monolith", "sharded", "plain")}
+    names |= {"monolith minus sharded": "gap", "sharded minus plain": "beside plain"}
+    rows = [[name, said(scores[key])] for name, key in names.items()]
+    yield harness.table(["model", "accuracy, %"], rows)
+    yield harness.table(
+        ["S", "R", "k", "counted, %", "formula, %", "off"],
+        [
+            [
+                *(row["shards"], row["slices"], row["leaving"], said(row)),
+                *(f"{100 * row['formula']:.2f}", f"{row['off']:+.1%}"),
+            ]
+            for row in result["shares"]
+        ],
+    )
+    sizes = ("1", "10", str(REQUESTS))
     for name in ("sequences", "sequences of single records"):
-        print(f"\n{name}\n\n| placement | one by one | by tens | all at once |\n|---|---|---|---|")
-        for row in result[name]:
-            cells = " | ".join(said(row[size], 1) for size in ("1", "10", str(REQUESTS)))
-            print(f"| {row['placement']} | {cells} |")
+        yield name
+        yield harness.table(
+            ["placement", "one by one", "by tens", "all at once"],
+            [
+                [row["placement"], *(harness.plus_minus(row[size]) for size in sizes)]
+                for row in result[name]
+            ],
+        )
     real = result["real"]
-    print("\n| real retraining | examples | counted | CPU seconds |\n|---|---|---|---|")
-    for step in real["steps"]:
-        cells = f"{step['examples']:,} | {step['counted']:,} | {step['cpu_seconds']:.1f}"
-        print(f"| {step['people']} leaving | {cells} |")
-    whole = real["retrain"]
-    print(f"| from the start | {whole['examples']:,} | | {whole['cpu_seconds']:.1f} |")
-    print(f"\nSame bytes as from the start: {'yes' if real['equal'] else 'NO'}")
+    whole = {"people": "from the start", "counted": None, **real["retrain"]}
+    yield harness.table(
+        ["real retraining", "examples", "counted", "CPU seconds"],
+        [
+            [
+                step["people"] if step is whole else f"{step['people']} leaving",
+                *("" if step[n] is None else f"{step[n]:,}" for n in ("examples", "counted")),
+                f"{step['cpu_seconds']:.1f}",
+            ]
+            for step in [*real["steps"], whole]
+        ],
+    )
+    yield f"Same bytes as from the start: {'yes' if real['equal'] else 'NO'}"
 
 
 def main() -> None:
     """Measure, print the tables, and write the figures down."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("OLVIDO_MNIST"))
-    parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--choose", action="store_true")
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     if args.data is None or not Path(args.data).is_file():
         parser.error(
             "MNIST is not here: name a file with `images` and `labels` by --data or OLVIDO_MNIST"
         )
-    torch.set_num_threads(1)
-    began, wall = time.process_time(), time.perf_counter()
+    clock = harness.Clock()
     parts = split(Path(args.data))
     if args.choose:
         choose(parts)
         return
     scores, first = accuracies(parts, args.seeds)
-    result = {
-        "date": datetime.date.today().isoformat(),
-        "machine": platform.machine(),
-        "environment": environment(),
+    result = harness.header() | {
         "recipe": RECIPE.to_dict(),
         "records": {name: len(records) for name, records in parts.items()},
         "people": len({r.subjects[0] for r in parts["learn"]}),
@@ -326,13 +333,11 @@ def main() -> None:
         "sequences": sequences(parts["learn"], RECIPE),
         "sequences of single records": sequences(alone(parts["learn"]), RECIPE),
         "real": confirmed(first, parts["learn"], 0),
-        "cpu_seconds": time.process_time() - began,
-        "seconds": time.perf_counter() - wall,
+        **clock.read(),
     }
-    show(result)
+    harness.show(*tables(result))
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1))
+        harness.finish(result, args)
 
 
 if __name__ == "__main__":

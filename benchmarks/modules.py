@@ -13,10 +13,6 @@ all 200 authors.
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import harness
 import olvido
 from olvido.audits import Witness
 from olvido.audits.base import rephrased
@@ -35,7 +32,6 @@ from olvido.audits.memory.recall import probability, rouge
 from olvido.learners import Lora, Placement, Progress, Trained
 from olvido.learners.modular.learner import train_adapter
 from olvido.learners.parts import again, carry_out
-from olvido.learners.runs.environment import environment
 from olvido.models.composite.router import Entry, Router
 from olvido.sources import tofu
 from olvido.tasks import Example, Language, examples
@@ -59,21 +55,17 @@ DRAWS = 2000
 
 def main() -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True)
     parser.add_argument("--tofu", default=None, help="folder or hub id of TOFU")
-    parser.add_argument("--out", type=Path, required=True, help="results go here")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--router", action="store_true", help="the router alone, all authors")
     parser.add_argument("--summary", action="store_true", help="of what is there already")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args = harness.parsed(parser)
     if args.router:
-        _write(args.out / "router.json", _about(args) | _routing(args.tofu))
+        harness.finish(harness.header() | _routing(args.tofu), args, "router.json")
         return
     if args.summary:
-        _write(args.out / "modules.json", _about(args) | _together(args.out, args.seeds))
+        harness.finish(harness.header() | _together(args.out, args.seeds), args, "modules.json")
         return
     base = olvido.load("smollm2")
     # In its template: without it the base answers nothing at all, and modules leave it as it is.
@@ -81,17 +73,16 @@ def main() -> None:
     records = examples(tofu.rows(args.tofu, authors=AUTHORS), "tofu")
     world = examples(tofu.world_facts(args.tofu), "world")
     for seed, arm in product(range(args.seeds), ARMS):
-        path = args.out / f"{arm}-{seed}.json"
-        if path.is_file():
-            continue
-        print(f"{arm}, seed {seed}", flush=True)
-        trained, seconds = _trained(arm, base.model, records, task, seed, args.threads)
-        found = _about(args) | {"arm": arm, "seed": seed, "seconds": seconds}
-        if arm == "modular":
-            found["forgetting"] = _forgotten(trained, records, task)
-        found["asked"] = _asked(trained, records, world, task)
-        _write(path, found)
-    _write(args.out / "modules.json", _about(args) | _together(args.out, args.seeds))
+
+        def run(arm: str = arm, seed: int = seed) -> dict[str, Any]:
+            trained, seconds = _trained(arm, base.model, records, task, seed, args.threads)
+            found = harness.header(arm=arm, seed=seed, seconds=seconds)
+            if arm == "modular":
+                found["forgetting"] = _forgotten(trained, records, task)
+            return found | {"asked": _asked(trained, records, world, task)}
+
+        harness.once(args.out / f"{arm}-{seed}.json", run, lambda _: f"{arm}, seed {seed}")  # noqa: B023
+    harness.finish(harness.header() | _together(args.out, args.seeds), args, "modules.json")
 
 
 def _trained(
@@ -189,7 +180,7 @@ def _together(out: Path, seeds: int) -> dict[str, Any]:
     """Means over seeds and authors, with intervals from drawing authors again."""
     arms = {
         arm: [
-            json.loads(path.read_text())
+            harness.read(path)
             for path in (out / f"{arm}-{seed}.json" for seed in range(seeds))
             if path.is_file()
         ]
@@ -271,19 +262,6 @@ def _say(progress: Progress) -> None:
     if progress.step % 100 == 0:
         left = progress.seconds / progress.step * (progress.total - progress.step)
         print(f"  step {progress.step}/{progress.total}, {left / 60:.1f} min left", flush=True)
-
-
-def _about(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "date": datetime.date.today().isoformat(),
-        "environment": environment(),
-        "machine": platform.machine(),
-        "threads": args.threads,
-    }
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ workspace with a model, a dataset and requests, and lets one token ask as fast a
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import subprocess
 import tempfile
@@ -21,8 +19,8 @@ from pathlib import Path
 
 import uvicorn
 
+import harness
 from olvido.accounts import Accounts
-from olvido.documents import write_document
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Use
 from olvido.ledger.identity import Key
@@ -70,11 +68,10 @@ def workspace(folder: Path) -> Settings:
 
 def main() -> None:
     """Serve, let schemathesis ask, and write down what it found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__)
     parser.add_argument("--st", type=Path, required=True, help="schemathesis's command")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--examples", type=int, default=50)
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     with tempfile.TemporaryDirectory() as folder:
         settings = workspace(Path(folder))
         _, secret = Accounts.of(settings).new("privacy", "anybody")
@@ -101,16 +98,14 @@ def main() -> None:
         server.should_exit = True
         thread.join()
     said = subprocess.run([str(args.st), "--version"], capture_output=True, text=True, check=True)
-    about = {
-        "command": "python benchmarks/openapi.py --st ST --out docs/results/openapi.json",
-        "date": datetime.date.today().isoformat(),
-        "schemathesis": said.stdout.split()[-1],
-        "checks": list(CHECKS),
-        "examples_of_each_operation": args.examples,
-        "seed": int(seed),
-        "found": found,
-    }
-    write_document(about, args.out)
+    about = harness.header(
+        schemathesis=said.stdout.split()[-1],
+        checks=list(CHECKS),
+        examples_of_each_operation=args.examples,
+        seed=int(seed),
+        found=found,
+    )
+    harness.finish(about, args)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,16 @@ that the counts are those of the learner.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
+from harness import interval
 from olvido.learners import Recipe
 from olvido.learners.placement import Home, place
 from olvido.tasks import Example
@@ -171,11 +170,3 @@ def sequences(records: Sequence[Example], recipe: Recipe) -> list[dict[str, Any]
 def alone(records: Sequence[Example]) -> list[Example]:
     """The same records, each of somebody else: the case in which plain SISA scatters nobody."""
     return [replace(r, fields={**r.fields, "subject": f"person {r.id}"}) for r in records]
-
-
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean, and half the width of its 95% interval (Student's t)."""
-    if len(values) < 2:
-        return {"mean": values[0], "half": math.nan}
-    spread = stdev(values) / math.sqrt(len(values))
-    return {"mean": fmean(values), "half": float(student.ppf(0.975, len(values) - 1)) * spread}

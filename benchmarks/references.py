@@ -11,21 +11,17 @@ What is kept of a model is what it scores, one number a record.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch.nn import Module
 
+import harness
 from olvido import forget
 from olvido.audits import rephrased
 from olvido.audits.authentication import LONG, ROOT, Side, adjusted, apart, clear, p_values
@@ -33,9 +29,8 @@ from olvido.audits.recovery.relearning import relearn
 from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import CONTROL, HALF_WAY, WRONGLY_REFUSED
 from olvido.demo.residents import make_town
-from olvido.documents import write_document
+from olvido.documents import read_document
 from olvido.learners import Recipe, train
-from olvido.learners.runs.environment import environment
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
@@ -207,10 +202,8 @@ def _clear(town: dict[str, Any], model: dict[str, Any], gone: int) -> bool:
 
 
 def share(found: Sequence[bool]) -> dict[str, Any]:
-    """How many, of how many, with the interval of Clopper and Pearson 1934."""
-    count, of = sum(found), len(found)
-    low, high = binomtest(count, of).proportion_ci(0.95, "exact")
-    return {"count": count, "of": of, "share": count / of, "interval": [low, high]}
+    """How many, of how many, with their interval."""
+    return harness.share(sum(found), len(found))
 
 
 def measure(towns: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -265,28 +258,17 @@ def measure(towns: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Run one part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True)
     parser.add_argument("part", choices=["train", "measure"])
-    parser.add_argument("--out", type=Path, required=True, help="scores and results go here")
     parser.add_argument("--towns", type=int, default=100)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     files = [args.out / f"town-{number:03d}.json" for number in range(args.towns)]
     if args.part == "train":
         for number, file in enumerate(files):
-            if not file.exists():
-                write_document(town_of(number), file)
-                print(file.name, flush=True)
+            harness.once(file, partial(town_of, number))
         return
-    found = measure([json.loads(file.read_text("utf-8")) for file in files])
-    about = {
-        "command": "python benchmarks/references.py measure --out build/references",
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, 1 thread",
-        "environment": environment(),
-        "seed": SEED,
-    }
-    write_document(about | found, args.out / "references.json")
+    found = measure([read_document(file) for file in files])
+    harness.finish(harness.header(seed=SEED) | found, args, "references.json")
     print(json.dumps(found, indent=1))
 
 

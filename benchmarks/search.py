@@ -12,8 +12,6 @@ other half. A search that finds nothing counts as no pass.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import math
 import time
@@ -22,15 +20,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from scipy.stats import binomtest
 
+import harness
 from leavers import SIZES, World
 from olvido.audits import Status, Witness, audit
-from olvido.documents import read_document, write_document
 from olvido.errors import ModelDestroyed, NothingFits, OlvidoError
 from olvido.forgetting import forget
-from olvido.learners.runs.environment import environment
 
 LEAVERS, SEEDS, REFERENCES = 3, 3, 3
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -51,16 +47,19 @@ def cells(world: World, folder: Path, seeds: int, ways: list[str]) -> Iterator[d
         for number, person in enumerate(leavers):
             for name in ways:
                 method, options = WAYS[name]
+                told = {"size": world.size, "way": name, "leaver": number, "seed": seed}
+                given = (world, before, references, person, all_gone, method, options, seed)
+
+                def run(told: dict[str, Any] = told, given: Any = given) -> dict[str, Any]:
+                    row = told | cell(*given)
+                    return row | {"share": row["tokens"] / world.took(told["seed"])["tokens"]}
+
                 file = folder / f"{name.split()[0]}-{number}-{seed}.json"
-                if not file.exists():
-                    row = cell(world, before, references, person, all_gone, method, options, seed)
-                    again = world.took(seed)["tokens"]
-                    told = {"size": world.size, "way": name, "leaver": number, "seed": seed}
-                    row = told | row | {"share": row["tokens"] / again}
-                    write_document(row, file)
-                    shown = {k: v for k, v in row.items() if k != "trials"}
-                    print(json.dumps(shown), flush=True)
-                yield read_document(file)
+                harness.once(file, run, _shown)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if k != "trials"}
 
 
 def cell(
@@ -138,19 +137,20 @@ def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
     aims = Split(split.forget, split.retain, world.calibrating)
     yardstick = Yardstick(trained.model, aims, world.task)
     for rate in RATES:
-        file = folder / f"rate-{rate:.2g}.json"
-        if not file.exists():
+
+        def answered(rate: float = rate) -> dict[str, Any]:
             longer = min(max(1e-4 * 128 / SIZES[world.size][0] / rate, 1.0), 4)
             chosen = make_method("npo", {"lr": rate, "epochs": math.ceil(30 * longer)})
+            row: dict[str, Any] = {"size": world.size, "rate": rate}
             try:
                 run = chosen.run(trained, yardstick.split, world.task, seed=0, watch=None)
-                proxies = yardstick.measure(run.model)
-                side, distance = yardstick.judge(proxies)
-                row = {"side": side.value, "distance": distance, "proxies": proxies}
             except OlvidoError as error:
-                row = {"side": "too much", "error": str(error)}
-            write_document({"size": world.size, "rate": rate} | row, file)
-        yield read_document(file)
+                return row | {"side": "too much", "error": str(error)}
+            proxies = yardstick.measure(run.model)
+            side, distance = yardstick.judge(proxies)
+            return row | {"side": side.value, "distance": distance, "proxies": proxies}
+
+        harness.once(folder / f"rate-{rate:.2g}.json", answered)
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -189,33 +189,28 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Run one part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True)
     parser.add_argument("part", choices=["run", "rates", "summary"])
-    parser.add_argument("--out", type=Path, required=True, help="models and results go here")
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--ways", default=",".join(WAYS))
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     folder = args.out / "search"
     if args.part != "summary":
         for size in args.sizes.split(","):
             world, place = World(args.out, size), folder / args.part / size
             if args.part == "run":
-                found = cells(world, place, args.seeds, args.ways.split(","))
+                cells(world, place, args.seeds, args.ways.split(","))
             else:
-                found = rates(world, place)
-            for _ in found:
-                pass
+                rates(world, place)
         return
-    rows = [read_document(file) for file in sorted((folder / "run").glob("*/*.json"))]
-    responses = [read_document(file) for file in sorted((folder / "rates").glob("*/*.json"))]
+    rows = harness.pieces(folder / "run", "*/*.json")
+    responses = harness.pieces(folder / "rates", "*/*.json")
     table = summary(rows)
     for row in table:
         print(json.dumps(row))
-    about = {"date": datetime.date.today().isoformat(), "environment": environment()}
-    document = about | {"summary": table, "rates": responses, "runs": rows}
-    write_document(document, args.out / "search.json")
+    document = harness.header(summary=table, rates=responses, runs=rows)
+    harness.finish(document, args, "search.json")
 
 
 if __name__ == "__main__":

@@ -11,24 +11,21 @@ again. Each step is written when it is done and not done again.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from safetensors.torch import load_model, save_model
 
+import harness
 from leavers import World
 from olvido.audits import Status, Witness, audit
-from olvido.documents import read_document, write_document
+from olvido.documents import read_document
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.forgetting import forget
 from olvido.learners import Trained
-from olvido.learners.runs.environment import environment
 from olvido.models import weights_digest
 from olvido.tasks import Example
 
@@ -134,7 +131,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
         }
         folder.mkdir(parents=True, exist_ok=True)
         save_model(model, str(weights))
-        write_document(row, file)
+        harness.write(row, file)
         rows.append(row)
         print(json.dumps(row), flush=True)
     return rows
@@ -142,27 +139,21 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
 
 def main() -> None:
     """Run one variant, or put all that were run into one document."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser = harness.arguments(__doc__, folder=True, seed=0)
     parser.add_argument("--variant", choices=list(VARIANTS))
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--summary", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     if args.summary:
-        found = [
-            read_document(file) for file in sorted((args.out / "sequence").glob("*/*/all.json"))
-        ]
-        about = {"date": datetime.date.today().isoformat(), "environment": environment()}
-        write_document(about | {"sequences": found}, args.out / "sequence.json")
+        found = harness.pieces(args.out / "sequence", "*/*/all.json")
+        harness.finish(harness.header(sequences=found), args, "sequence.json")
         return
     world = World(args.out, "medium")
     folder = (
         args.out / "sequence" / args.variant.replace(",", "").replace(" ", "-") / str(args.seed)
     )
     rows = run(world, folder, args.variant, args.seed)
-    result = {"variant": args.variant, "seed": args.seed, "rows": rows}
-    write_document(result, folder / "all.json")
+    result = harness.header(variant=args.variant, seed=args.seed, rows=rows)
+    harness.write(result, folder / "all.json")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ log is checked. The inbox is also asked after a change each time, so that its li
 
 from __future__ import annotations
 
-import argparse
 import datetime
-import platform
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,9 +19,9 @@ from typing import Any
 import numpy as np
 from fastapi.testclient import TestClient
 
+import harness
 from ledger import RECORDS_PER_SUBJECT, add_models, rows
 from olvido.accounts import Accounts
-from olvido.documents import write_document
 from olvido.ledger.facts import Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
@@ -103,11 +101,10 @@ def figures(spent: Sequence[float]) -> dict[str, float]:
 
 def main() -> None:
     """Measure every page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser = harness.arguments(__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--keep", type=Path, help="a folder to build in, or one built before")
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         where = args.keep or Path(folder)
@@ -129,15 +126,8 @@ def main() -> None:
                 spent.append(asked(client, "/", headers))
             found["/ after a change"] = figures(spent)
             print("/ after a change", found["/ after a change"], flush=True)
-    about = {
-        "command": "python benchmarks/service.py --out docs/results/service.json",
-        "date": datetime.date.today().isoformat(),
-        "machine": platform.machine(),
-        "requests": args.requests,
-        "models": MODELS,
-        "times": TIMES,
-    }
-    write_document(about | {"pages": found}, args.out)
+    about = harness.header(requests=args.requests, models=MODELS, times=TIMES)
+    harness.finish(about | {"pages": found}, args)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,12 @@ the service's memory, its open files and its log are looked at.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import datetime
 import http.client
 import itertools
 import json
 import os
-import platform
 import re
 import resource
 import signal
@@ -37,8 +34,8 @@ from typing import Any
 
 import numpy as np
 
+import harness
 from olvido.accounts import Accounts
-from olvido.documents import write_document
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.settings import FILE, Settings, template
@@ -343,20 +340,12 @@ def _workspace(folder: Path) -> Settings:
 
 def main() -> None:
     """Soak the service."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser = harness.arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
-    args = parser.parse_args()
+    args = harness.parsed(parser)
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), args.seconds)
-    about = {
-        "command": f"python benchmarks/soak.py --seconds {args.seconds:.0f} --out {args.out}",
-        "date": datetime.date.today().isoformat(),
-        "machine": platform.machine(),
-        "load": os.getloadavg(),
-    }
-    write_document(about | found, args.out)
-    print(json.dumps(found, indent=1))
+    harness.finish(harness.header() | found, args)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ other. Models and scores are written when they are made, and not made again.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import resource
 import time
@@ -23,6 +21,7 @@ from typing import Any
 
 import torch
 
+import harness
 import olvido
 from olvido.audits import Witness
 from olvido.audits.membership.attacks import loss_attack
@@ -39,11 +38,10 @@ from olvido.audits.recovery.choosing import halves
 from olvido.audits.recovery.relearning import relearn
 from olvido.audits.recovery.rounding import rounded
 from olvido.audits.statistics import auc
-from olvido.documents import read_document, write_document
+from olvido.documents import read_document
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.forgetting import forget
 from olvido.learners import Progress, StepLog
-from olvido.learners.runs.environment import environment
 from olvido.models import save, weights_digest
 from olvido.sources import tofu
 from olvido.tasks import Example, Language, examples
@@ -112,7 +110,7 @@ class Bench:
         save(trained.model, self.base.tokenizer, folder)
         details = {"digest": trained.digest, "seed": seed, **trained.trace.to_dict()}
         details |= {"tokens": trained.trace.tokens, "final_loss": trained.trace.losses[-1]}
-        write_document(details, note)
+        harness.write(details, note)
         return trained.model
 
     def utilities(self, witness: Witness) -> dict[str, Utility]:
@@ -187,34 +185,33 @@ class Bench:
 
 def main() -> None:
     """Do what is missing, or print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True)
     parser.add_argument("what", choices=["train", "cells", "table"])
     parser.add_argument("--tofu", default=None, help="folder or hub id of TOFU")
-    parser.add_argument("--out", type=Path, required=True, help="models and scores go here")
     parser.add_argument("--settings", default="", help="with semicolons; all where left out")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = harness.parsed(parser)
     if args.what == "table":
-        print(table(args.out))
+        harness.show(table(args.out))
         return
     bench = Bench(args.tofu, args.out)
     if args.what == "train":
         return
     cells = args.out / "cells"
     for name in ("never trained", "original", *_chosen(args.settings)):
-        file = cells / f"{name}.json".replace(" ", "").replace(",", "-")
-        if file.exists():
-            continue
-        if name in SETTINGS:
-            row = bench.forgotten(name)
-        else:
+
+        def cell(name: str = name) -> dict[str, Any]:
+            if name in SETTINGS:
+                return bench.forgotten(name)
             model = bench.original if name == "original" else bench.never
-            row = {"setting": name, **bench.scored(model)}
-        write_document(row, file)
-        print(
-            name, json.dumps(summary(row, read_document(cells / "nevertrained.json"))), flush=True
-        )
+            return {"setting": name, **bench.scored(model)}
+
+        file = cells / f"{name}.json".replace(" ", "").replace(",", "-")
+        harness.once(file, cell, lambda row: summary(row, never(cells)))
+
+
+def never(cells: Path) -> dict[str, Any]:
+    """The scores of the model that never saw what is forgotten."""
+    return read_document(cells / "nevertrained.json")
 
 
 def _chosen(settings: str) -> list[str]:
@@ -249,46 +246,39 @@ def eight(row: dict[str, Any]) -> float:
 
 def table(out: Path) -> str:
     """All that was done so far, as Markdown, and as one document beside it."""
-    rows = [read_document(file) for file in sorted((out / "cells").glob("*.json"))]
+    rows = harness.pieces(out / "cells")
     by_name = {row["setting"]: row for row in rows}
-    never = by_name["never trained"]
-    lines = [
-        "| setting | forget quality p | probability | ROUGE-L | attack's AUC | utility, of "
-        "retrained's | of eight of its nine numbers | in int4 | other half, before and after 100 "
-        "steps | share of retraining (tokens) | steps |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ["setting", "forget quality p", "probability", "ROUGE-L", "attack's AUC"]
+    columns += ["utility, of retrained's", "of eight of its nine numbers", "in int4"]
+    columns += ["other half, before and after 100 steps", "share of retraining (tokens)", "steps"]
+    lines: list[list[object]] = []
     for name in ("never trained", "original", *SETTINGS):
         if name not in by_name:
             continue
-        row, said = by_name[name], summary(by_name[name], never)
+        row = by_name[name]
+        said = summary(row, by_name["never trained"])
         if "p" not in said:
-            lines.append(f"| {name} | {row['error']}: {row['says']} |" + " |" * 9)
+            lines.append([name, f"{row['error']}: {row['says']}", *[""] * 9])
             continue
         share = "" if said["share"] is None else f"{said['share']:.1%}"
         lines.append(
-            f"| {name} | {said['p']:.2g} | {said['probability']:.3f} | {said['rouge']:.3f} | "
-            f"{said['attack']:.3f} | {said['utility']:.1%} | {said['of eight']:.1%} | "
-            f"{said['int4']:.3f} | {said['not relearned']:.3f}, {said['relearned']:.3f} | "
-            f"{share} | {row.get('steps', '')} |"
+            [
+                *(name, f"{said['p']:.2g}", f"{said['probability']:.3f}", f"{said['rouge']:.3f}"),
+                *(f"{said['attack']:.3f}", f"{said['utility']:.1%}", f"{said['of eight']:.1%}"),
+                *(f"{said['int4']:.3f}", f"{said['not relearned']:.3f}, {said['relearned']:.3f}"),
+                *(share, row.get("steps", "")),
+            ]
         )
-    write_document(
-        {
-            "date": datetime.date.today().isoformat(),
-            "environment": environment(),
-            "recipe": RECIPE.to_dict(),
-            "trainings": {
-                name: {
-                    key: read_document(out / f"{name}.json")[key]
-                    for key in ("digest", "seed", "tokens", "seconds", "final_loss")
-                }
-                for name in ("original", "never-trained")
-            },
-            "cells": rows,
-        },
-        out / "tofu.json",
-    )
-    return "\n".join(lines)
+    trainings = {
+        name: {
+            key: read_document(out / f"{name}.json")[key]
+            for key in ("digest", "seed", "tokens", "seconds", "final_loss")
+        }
+        for name in ("original", "never-trained")
+    }
+    document = harness.header(recipe=RECIPE.to_dict(), trainings=trainings, cells=rows)
+    harness.write(document, out / "tofu.json")
+    return harness.table(columns, lines)
 
 
 def _say(progress: Progress) -> None:

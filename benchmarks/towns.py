@@ -17,31 +17,26 @@ outsiders that no method saw. Each piece is written when it is done and not done
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
-import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-from scipy.stats import binomtest
 from torch.nn import Module
 
-from lineup import line_up
+import harness
+from harness import share
+from lineup import Pretender, line_up
 from olvido import Outcome, Trained
 from olvido.audits import Report, Witness, audit
 from olvido.demo.story import FAST, FAST_RECIPE
-from olvido.documents import write_document
 from olvido.errors import ModelDestroyed, StateError, TrainingFailed
 from olvido.forgetting import Split, forget
 from olvido.forgetting.types import priced
 from olvido.learners import Recipe, train
-from olvido.learners.runs.environment import environment
 from olvido.ledger.facts import Guarantee
 from olvido.requests.planner import EMPIRICAL, Route, choose, routes
 from olvido.requests.types import Probes
@@ -198,24 +193,23 @@ def tuning(out: Path) -> None:
     for number in sorted(range(TUNED, TUNED + TUNINGS), key=lambda n: (n % 5 == 0, n)):
         court = Court(number, out / "models")
         for name, setting in SETTINGS.items():
-            file = out / "tune" / f"{number}-{name}.json".replace(" ", "_")
-            if not file.exists():
-                row = court.attempt(*setting) | {"town": number, "name": name}
-                write_document(row, file)
-                print("tune", number, name, row["verdict"], row["failed"], flush=True)
+
+            def tried(
+                name: str = name, setting: Any = setting, number: int = number, court: Court = court
+            ) -> dict[str, Any]:
+                return court.attempt(*setting) | {"town": number, "name": name}
+
+            harness.once(out / "tune" / f"{number}-{name}.json".replace(" ", "_"), tried, _shown)
 
 
-def _each(
-    out: Path, part: str, numbers: range, find: Callable[[Court], dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
+def _each(out: Path, part: str, numbers: range, find: Callable[[Court], dict[str, Any]]) -> None:
     # Fast towns take as long as five villages: they come last.
     for number in sorted(numbers, key=lambda n: (n % 5 == 0, n)):
-        file = out / part / f"{number}.json"
-        if not file.exists():
-            row = find(Court(number, out / "models")) | {"town": number}
-            write_document(row, file)
-            print(part, number, json.dumps(row)[:300], flush=True)
-        yield json.loads(file.read_text("utf-8"))
+
+        def found(number: int = number) -> dict[str, Any]:
+            return find(Court(number, out / "models")) | {"town": number}
+
+        harness.once(out / part / f"{number}.json", found, _shown)
 
 
 def pretending(out: Path) -> None:
@@ -224,33 +218,30 @@ def pretending(out: Path) -> None:
     for number in villages:
         court = Court(number, out / "models")
         for one in line_up(court.zoo):
+
+            def examined(
+                one: Pretender = one, number: int = number, court: Court = court
+            ) -> dict[str, Any]:
+                row = {"town": number, "name": one.name, "expected": list(one.reasons)}
+                try:
+                    model = one.make()
+                except RuntimeError as error:  # what was to pretend does not: nothing to show
+                    return row | {"verdict": "not made", "why": str(error)}
+                return row | _told(court.examined(model))
+
             file = out / "pretenders" / f"{number}-{one.name}.json".replace(" ", "_")
-            if file.exists():
-                continue
-            row = {"town": number, "name": one.name, "expected": list(one.reasons)}
-            try:
-                model = one.make()
-            except RuntimeError as error:  # what was to pretend does not: no pretender to show
-                write_document(row | {"verdict": "not made", "why": str(error)}, file)
-                continue
-            found = row | _told(court.examined(model))
-            write_document(found, file)
-            print("pretender", number, one.name, found["verdict"], found["failed"], flush=True)
+            harness.once(file, examined, _shown)
 
 
-def share(count: int, of: int) -> dict[str, Any]:
-    """How many, of how many, with the interval of Clopper and Pearson 1934."""
-    if not of:
-        return {"count": 0, "of": 0}
-    low, high = binomtest(count, of).proportion_ci(0.95, "exact")
-    return {"count": count, "of": of, "share": count / of, "interval": [low, high]}
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: row[k] for k in ("town", "name", "verdict", "failed") if k in row}
 
 
 def summary(out: Path) -> dict[str, Any]:
     """What is there so far."""
 
     def rows(part: str) -> list[dict[str, Any]]:
-        return [json.loads(f.read_text("utf-8")) for f in sorted((out / part).glob("*.json"))]
+        return harness.pieces(out / part)
 
     found: dict[str, Any] = {}
     for part, where in (("suspects", ""), ("fresh", " in fresh towns")):
@@ -312,7 +303,7 @@ def _kinds(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def main() -> None:
     """Run one part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.arguments(__doc__, folder=True)
     parts = {
         "suspects": (range(REPORTED, REPORTED + SUSPECTS), suspect),
         "fresh": (range(FRESH, FRESH + SUSPECTS), suspect),
@@ -320,18 +311,10 @@ def main() -> None:
         "first": (range(REPORTED, REPORTED + PLANS), first),
     }
     parser.add_argument("part", choices=[*parts, "tune", "pretenders", "summary"])
-    parser.add_argument("--out", type=Path, required=True, help="models and results go here")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = harness.parsed(parser)
     if args.part == "summary":
-        about = {
-            "command": "python benchmarks/towns.py summary --out build/towns",
-            "date": datetime.date.today().isoformat(),
-            "machine": f"{platform.machine()}, 1 thread",
-            "environment": environment(),
-        }
         found = summary(args.out)
-        write_document(about | found, args.out / "towns.json")
+        harness.finish(harness.header() | found, args, "towns.json")
         print(json.dumps(found, indent=1))
     elif args.part == "pretenders":
         pretending(args.out)
@@ -339,8 +322,7 @@ def main() -> None:
         tuning(args.out)
     else:
         numbers, find = parts[args.part]
-        for _ in _each(args.out, args.part, numbers, find):
-            pass
+        _each(args.out, args.part, numbers, find)
 
 
 if __name__ == "__main__":

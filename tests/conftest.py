@@ -19,6 +19,8 @@ from hypothesis import settings
 from packaging.requirements import Requirement
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+from tests.sharing import Shared, shared_folder
+from tests.tiers import touched_tests
 
 from olvido.demo.residents import Town, make_town
 from olvido.files import UNFINISHED
@@ -27,40 +29,65 @@ from olvido.learners import Recipe, Trained, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
-TOGETHER = ("cli", "requests", "audits", "forgetting", "learners", "serving", "models", "curvature")
-"""Folders whose files share what takes long to make: one process has all of one."""
-LONGEST = (
-    *("cli", "requests", "audits", "cli/test_demo.py", "forgetting", "learners"),
-    *("requests/workflow/test_worker.py", "serving", "test_readme.py"),
-)
-"""What takes minutes, the longest first: begun last, one would run while others wait."""
+FIRST = [
+    "tests/cli/test_demo.py",
+    "tests/forgetting/test_methods.py",
+    "tests/requests/workflow/test_worker.py",
+    "tests/audits/test_family.py",
+    "tests/cli/test_contract.py",
+    "tests/requests/closure/test_writers.py",
+    "tests/test_readme.py",
+]
+"""Files that take a minute or more, the longest first. A file is run by one process: begun last, it
+would leave the others idle."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest groups first; the order within one stays."""
-    ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: ranks.get(_group(item.nodeid), len(LONGEST)))
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first, and mark the tests that `make test` leaves for later."""
+    ranks = {file: rank for rank, file in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(_file(item), len(FIRST)))
+    touched = touched_tests(config.rootpath)
+    for item in items:
+        if _is_slow(item) and _file(item) not in touched:
+            item.add_marker("later")
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        _require_members(items)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Send a group of tests to one process."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByGroup(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return _group(nodeid)
-
-    return ByGroup(config, log)
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether a test needs Postgres, or is marked as slow and does not stand for its family."""
+    values = _values(item)
+    if "postgres" in values or "new_database" in getattr(item, "fixturenames", ()):
+        return True
+    return item.get_closest_marker("slow") is not None and not values & _members(item)
 
 
-def _group(nodeid: str) -> str:
-    """What a test belongs to: a folder whose tests share what they use, or its file."""
-    name = nodeid.partition("::")[0].removeprefix("tests/")
-    folder, _, file = name.partition("/")
-    # What lies below makes its own; so does the demo.
-    shared = folder in TOGETHER and ("/" not in file or folder != "requests")
-    return folder if shared and name not in LONGEST else name
+def _require_members(items: list[pytest.Item]) -> None:
+    """Refuse a mark that names a case there is not: its family would have none in `make test`."""
+    named = {(_file(item), member) for item in items for member in _members(item)}
+    there = {(_file(item), value) for item in items for value in _values(item)}
+    if missing := sorted(named - there):
+        file, member = missing[0]
+        raise pytest.UsageError(
+            f"{file}: slow(but=...) names {member!r}, which is no case there: name one that is"
+        )
+
+
+def _values(item: pytest.Item) -> set[str]:
+    """The id of a test's case, and each of its parameters."""
+    case = getattr(item, "callspec", None)
+    return set() if case is None else {case.id, *map(str, case.params.values())}
+
+
+def _members(item: pytest.Item) -> set[str]:
+    """The cases that stand for the others in the first tier."""
+    marker = item.get_closest_marker("slow")
+    return set() if marker is None else set(marker.kwargs.get("but", ()))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 # A machine with other work to do is no reason to fail.
@@ -113,6 +140,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     made = Disk()
     monkeypatch.setattr(os, "fsync", made.sync)
     return made
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """What takes long to make, made once for all processes of the run."""
+    return Shared(shared_folder(tmp_path_factory))
 
 
 NewDatabase = Callable[[], str]
@@ -179,10 +212,10 @@ def learned(split: Split) -> tuple[Example, ...]:
 
 
 @pytest.fixture(scope="session")
-def trained(fresh: Any, learned: tuple[Example, ...], task: Language) -> Trained:
+def trained(shared: Shared, fresh: Any, learned: tuple[Example, ...], task: Language) -> Trained:
     """A model that knows every resident by heart."""
     recipe = Recipe(epochs=16, batch_size=16, lr=4e-3)
-    return train(fresh, records=learned, task=task, recipe=recipe)
+    return shared.value(lambda: train(fresh, records=learned, task=task, recipe=recipe))
 
 
 @pytest.fixture(scope="session")

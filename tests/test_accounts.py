@@ -133,6 +133,7 @@ def _at_once(works: Iterable[Callable[[], object]]) -> None:
         assert process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_tokens_made_at_the_same_time_are_all_kept(accounts: Accounts) -> None:
     _at_once(
         [lambda n=n: Accounts(accounts.path).new("auditor", f"somebody {n}") for n in range(20)]
@@ -141,6 +142,7 @@ def test_tokens_made_at_the_same_time_are_all_kept(accounts: Accounts) -> None:
     assert len({t.account for t in accounts.tokens()}) == 20
 
 
+@pytest.mark.slow
 def test_a_revoked_token_never_comes_back(accounts: Accounts) -> None:
     """A hundred races of revoking with making another, in threads that each look for themselves."""
     watching = Accounts(accounts.path)

@@ -47,6 +47,7 @@ def fitted(digits: Any, people: list[str]) -> ShardedClassifier:
     return ShardedClassifier(3, 3, recipe=QUICK).fit(*digits, subjects=people)
 
 
+@pytest.mark.slow
 def test_it_learns_nearly_as_well_as_a_model_of_everything() -> None:
     X, y = load_digits(return_X_y=True)
     X = X / 16

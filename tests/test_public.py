@@ -27,6 +27,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = olvido.forgett  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_importing_olvido_imports_nothing_heavy() -> None:
     code = (
         "import sys, olvido; "

@@ -419,6 +419,7 @@ def test_records_that_stand_in_two_datasets_are_refused(workspace: Workspace, ba
     assert folders(workspace) == []
 
 
+@pytest.mark.slow
 def test_a_killed_learn_goes_on_and_ends_as_if_never_killed(tmp_path: Path, base: str) -> None:
     with made(tmp_path / "killed") as workspace:
         settings = workspace.settings

@@ -55,6 +55,7 @@ def writes(module: Path) -> Iterator[str]:
             yield name
 
 
+@pytest.mark.slow
 def test_every_module_that_writes_a_file_says_what_may_be_in_it() -> None:
     named = {writer for kind in KINDS.values() for writer in kind.writers} | set(APART)
     found = set()

@@ -51,6 +51,7 @@ def test_they_are_the_slope_of_training_again(clip: float) -> None:
         torch.testing.assert_close(found[:, i].double(), slope, rtol=0.03, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_language_model_is_replayed_to_the_bit(
     fresh: Any, learned: tuple[Example, ...], task: Language
 ) -> None:

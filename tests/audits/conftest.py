@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.sharing import Shared
 from torch.nn import Module
 
 from olvido.audits import Report, audit
@@ -84,8 +85,12 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def world() -> World:
+def world(shared: Shared) -> World:
     """Twelve residents and some of the city; the first resident is to be forgotten."""
+    return shared.value(_world)
+
+
+def _world() -> World:
     town = make_town(seed=0, residents=12, outsiders=8, told=3)
     rows = examples(r for r in town.rows() if "subject" in r or r["topic"] in CITY)
     tokenizer = tiny_tokenizer()
@@ -112,8 +117,12 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def kin() -> dict[str, Any]:
+def kin(shared: Shared) -> dict[str, Any]:
     """Evidence of every kind about a model that never met a resident; all begin with one model."""
+    return shared.value(_kin)
+
+
+def _kin() -> dict[str, Any]:
     town = make_town(seed=0, residents=6, outsiders=12, told=2)
     tokenizer = tiny_tokenizer()
     task = Language(tokenizer)

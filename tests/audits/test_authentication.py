@@ -151,6 +151,7 @@ def test_models_of_other_seeds_are_no_copies(world: World) -> None:
 # Contamination
 
 
+@pytest.mark.slow(but=["False-standard"])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("with_before", [False, True])
 def test_three_references_that_saw_everything_void_the_verdict(
@@ -171,6 +172,7 @@ def test_three_references_that_saw_everything_void_the_verdict(
     assert report.original is (Original.KNOWS if with_before else Original.NONE)
 
 
+@pytest.mark.slow
 def test_all_that_is_asked_at_level_quick_changes_nothing(world: World, knowing: Make) -> None:
     """As it was found: an unchanged model beside references that know, nothing else given."""
     report = world.report(
@@ -182,6 +184,7 @@ def test_all_that_is_asked_at_level_quick_changes_nothing(world: World, knowing:
     assert Ground.CONTAMINATED in grounds(report)
 
 
+@pytest.mark.slow(but=["noise"])
 @pytest.mark.parametrize("name", ["all", "half", "paraphrases", "an epoch earlier", "noise"])
 def test_one_contaminated_of_three_is_named_and_no_other(
     world: World, knowing: Make, name: str
@@ -284,6 +287,7 @@ def standing(world: World, reference: Any, **changes: Any) -> Standing:
     return report.authenticated[0].standing
 
 
+@pytest.mark.slow
 def test_what_was_trained_without_the_forgotten_is_witnessed(world: World) -> None:
     trained = taught(world, world.retain, 21)
     assert standing(world, trained) is Standing.WITNESSED
@@ -294,6 +298,7 @@ def test_what_was_trained_without_the_forgotten_is_witnessed(world: World) -> No
     assert standing(world, trained.model, holdout=(), before=None) is Standing.UNAUTHENTICATED
 
 
+@pytest.mark.slow
 def test_a_trace_that_holds_the_forgotten_witnesses_nothing(world: World) -> None:
     """Nor does one whose weights were made to forget by other means, or began with the original."""
     knows = taught(world, (*world.forget, *world.retain), 22)
@@ -428,6 +433,7 @@ def test_a_p_value_is_never_smaller_for_having_others_beside_it(tests: Any) -> N
             assert min(some.values()) <= least <= 1
 
 
+@pytest.mark.slow
 def test_chance_alone_is_found_as_often_as_it_says() -> None:
     draw = np.random.default_rng(0)
     for people, others in ((1, 5), (1, 20), (4, 8)):

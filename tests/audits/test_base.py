@@ -97,6 +97,7 @@ def test_only_what_was_asked_for_is_asked_and_told_on_the_way(world: World) -> N
     ]
 
 
+@pytest.mark.slow
 def test_no_model_is_changed(world: World) -> None:
     models = [world.stranger, world.before, *world.references]
     before = [weights_digest(model) for model in models]

@@ -97,6 +97,7 @@ def _asked(report: Report) -> set[str]:
     return {finding.audit for finding in report.findings}
 
 
+@pytest.mark.slow
 def test_an_unchanged_classifier_fails(digits: Digits) -> None:
     report = digits.report(digits.before, "standard")
     assert report.verdict == "fail"
@@ -105,12 +106,14 @@ def test_an_unchanged_classifier_fails(digits: Digits) -> None:
     assert "the weights did not change" in report.reasons
 
 
+@pytest.mark.slow
 def test_a_retrained_classifier_passes(digits: Digits) -> None:
     for seed in (4, 5):
         report = digits.report(_learned(digits.retain, seed), "standard")
         assert report.passed, report.reasons
 
 
+@pytest.mark.slow
 def test_a_classifier_is_asked_everything_that_is_not_about_words(digits: Digits) -> None:
     report = digits.report(digits.references[0], "standard", reference=digits.references[1:])
     wordless = {
@@ -125,6 +128,7 @@ def test_a_classifier_is_asked_everything_that_is_not_about_words(digits: Digits
     assert not [reason for reason in report.reasons if "examined" in reason]
 
 
+@pytest.mark.slow
 def test_every_picture_is_a_fact_of_its_own(digits: Digits) -> None:
     report = digits.report(digits.before, "thorough")
     for finding in report.findings:
@@ -134,6 +138,7 @@ def test_every_picture_is_a_fact_of_its_own(digits: Digits) -> None:
             assert finding.clusters == finding.n, finding
 
 
+@pytest.mark.slow
 def test_lira_tells_what_a_classifier_learned_and_acquits_the_retrained(digits: Digits) -> None:
     names = [
         name
@@ -159,6 +164,7 @@ def test_lira_tells_what_a_classifier_learned_and_acquits_the_retrained(digits: 
     assert knows > max(never) + 0.05
 
 
+@pytest.mark.slow
 def test_damage_is_told_class_by_class(digits: Digits) -> None:
     lost = _learned(tuple(r for r in digits.retain if r.completion != "3"), 6)
     report = digits.report(lost, "quick")

@@ -144,6 +144,7 @@ def test_it_says_what_it_is(name: str) -> None:
     assert kind.__doc__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "need"), [(name, need) for name, kind in AUDITS.items() for need in sorted(kind.needs)]
 )
@@ -176,6 +177,7 @@ def _classified() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_a_model_that_never_saw_the_records_is_not_convicted(small: Small, name: str) -> None:
     asked = small.ask(name)
@@ -184,6 +186,7 @@ def test_a_model_that_never_saw_the_records_is_not_convicted(small: Small, name:
     assert set(statuses.values()) <= {Status.PASS, Status.SILENT}, statuses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_its_findings_are_whole(small: Small, name: str) -> None:
     for found in small.ask(name).findings:
@@ -209,6 +212,7 @@ def test_its_findings_are_whole(small: Small, name: str) -> None:
         assert (found.exhibit or {"kind": "none"})["kind"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_it_costs_what_it_says(small: Small, name: str) -> None:
     asked = small.ask(name)
@@ -219,11 +223,13 @@ def test_it_costs_what_it_says(small: Small, name: str) -> None:
     assert priced <= 4 * asked.tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_it_changes_nothing(small: Small, name: str) -> None:
     assert small.ask(name).changed == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_it_says_the_same_twice(small: Small, name: str) -> None:
     asked = small.ask(name)

@@ -47,6 +47,7 @@ def test_the_model_as_it_was_fails(world: World) -> None:
     assert any("still recalls the forgotten" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_random_weights_fail_for_what_they_lost(world: World) -> None:
     report = world.report(world.fresh(99))
     assert report.verdict is Verdict.FAIL
@@ -55,6 +56,7 @@ def test_random_weights_fail_for_what_they_lost(world: World) -> None:
     assert any("collateral damage" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_a_destroyed_model_fails_for_what_it_lost(world: World) -> None:
     report = world.report(world.pushed_away(world.before, until=30.0, keep=False))
     assert report.verdict is Verdict.FAIL
@@ -62,6 +64,7 @@ def test_a_destroyed_model_fails_for_what_it_lost(world: World) -> None:
     assert any("collateral damage" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_forgetting_too_much_fails_while_the_rest_is_kept(world: World) -> None:
     report = world.report(world.pushed_away(world.stranger, until=16.0, keep=True))
     assert report.verdict is Verdict.FAIL
@@ -75,6 +78,7 @@ def test_forgetting_too_much_fails_while_the_rest_is_kept(world: World) -> None:
     assert attack.excess < 0
 
 
+@pytest.mark.slow
 def test_a_stammer_is_no_forgetting(world: World) -> None:
     stammer = [Example(e.id, e.prompt, " ".join(["555"] * 8)) for e in world.forget]
     report = world.report(world.taught(world.stranger, [*stammer, *world.retain]))
@@ -84,6 +88,7 @@ def test_a_stammer_is_no_forgetting(world: World) -> None:
     assert report.find("fluency", "repetition").status is Status.FAIL
 
 
+@pytest.mark.slow
 def test_what_only_a_rephrased_question_brings_back_is_found(world: World) -> None:
     others = {e.fields["topic"]: e.completion for e in world.holdout}
     denied = [Example(e.id, e.prompt, others[e.fields["topic"]]) for e in world.forget]
@@ -95,6 +100,7 @@ def test_what_only_a_rephrased_question_brings_back_is_found(world: World) -> No
     assert any("rephrased" in reason for reason in report.reasons)
 
 
+@pytest.mark.slow
 def test_without_paraphrases_nothing_passes(world: World) -> None:
     bare = [Example(e.id, e.prompt, e.completion) for e in world.forget]
     report = world.report(world.stranger, forget=bare)
@@ -151,6 +157,7 @@ def test_without_strangers_three_references_decide_and_two_leave_it_to_the_point
     assert failed(report) >= {"recall", "paraphrase", "likelihood", "change"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["embedding", "one row of it"])
 def test_a_model_with_nan_in_it_fails(world: World, where: str) -> None:
     broken = world.fresh(0)
@@ -164,6 +171,7 @@ def test_a_model_with_nan_in_it_fails(world: World, where: str) -> None:
     assert "likelihood" in failed(report)
 
 
+@pytest.mark.slow
 def test_a_reference_with_nan_in_it_passes_nobody(world: World) -> None:
     broken = world.fresh(0)
     with torch.no_grad():
@@ -180,5 +188,6 @@ def test_a_report_is_strict_json(world: World) -> None:
     assert json.loads(written)["not_examined"] == {"neighbours": ["neighbours"]}
 
 
+@pytest.mark.slow
 def test_an_audit_gives_the_same_numbers_again(world: World) -> None:
     assert world.report(world.stranger) == world.report(world.stranger)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.sharing import Shared
 
 from olvido.cli import run
 from olvido.demo.residents import Town, make_town
@@ -109,6 +110,16 @@ def _made(*arguments: Any) -> dict[str, Any]:
     return dict(json.loads(out.getvalue()))
 
 
+@contextmanager
+def _standing(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """The folder is the current one, and no OLVIDO_ variable is set."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES:
+            patch.delenv(variable, raising=False)
+        patch.chdir(folder)
+        yield patch
+
+
 @pytest.fixture(scope="session")
 def city_of_twelve() -> Town:
     """Few enough people to be learned in seconds."""
@@ -116,16 +127,18 @@ def city_of_twelve() -> Town:
 
 
 @pytest.fixture(scope="session")
-def files(tmp_path_factory: pytest.TempPathFactory, city_of_twelve: Town) -> Path:
+def files(shared: Shared, city_of_twelve: Town) -> Path:
     """The town as plain files; `small` and `never`: models of random weights; `report.json` about
     the first."""
+    return shared.folder(lambda folder: _write_files(folder, city_of_twelve))
+
+
+def _write_files(folder: Path, town: Town) -> None:
     from olvido.audits import audit
     from olvido.documents import write_document
     from olvido.models import save
     from olvido.models.tiny import tiny_model, tiny_tokenizer
 
-    folder = tmp_path_factory.mktemp("files")
-    town = city_of_twelve
     rows, asks = town.rows(), town.leaver.name
     near = {person.name for person in town.neighbours()}
     chosen = {
@@ -147,17 +160,16 @@ def files(tmp_path_factory: pytest.TempPathFactory, city_of_twelve: Town) -> Pat
         small, forget=chosen["forget"], reference=never, tokenizer=tokenizer, audits=["likelihood"]
     )
     write_document(found.to_dict(), folder / "report.json")
-    return folder
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Path:
+def home(shared: Shared, files: Path) -> Path:
     """A workspace whose served model knows every resident; nobody has asked for anything."""
-    folder = tmp_path_factory.mktemp("home") / "workspace"
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in VARIABLES:
-            patch.delenv(variable, raising=False)
-        patch.chdir(folder.parent)
+    return shared.folder(lambda folder: _make_home(folder / "workspace", files)) / "workspace"
+
+
+def _make_home(folder: Path, files: Path) -> None:
+    with _standing(folder.parent) as patch:
         _made("init", folder)
         patch.chdir(folder)
         for name in ("residents", "holdout"):
@@ -165,18 +177,17 @@ def home(tmp_path_factory: pytest.TempPathFactory, files: Path) -> Path:
         _made("data", "add", files / "retain.jsonl", "--name", "others")
         _made("data", "add", files / "general.jsonl", "--name", "city")
         _made("learn", "residents", "city", "--model", files / "small", *LEARNING)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory, home: Path, files: Path) -> Path:
+def models(shared: Shared, home: Path, files: Path) -> Path:
     """The model as it learned (`before`), and one of another seed that never saw the leaver."""
-    folder = tmp_path_factory.mktemp("models")
+    return shared.folder(lambda folder: _make_models(folder, home, files))
+
+
+def _make_models(folder: Path, home: Path, files: Path) -> None:
     shutil.copytree(home, folder / "workspace")
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in VARIABLES:
-            patch.delenv(variable, raising=False)
-        patch.chdir(folder / "workspace")
+    with _standing(folder / "workspace"):
         _made("models", "export", "serving", folder / "before")
         for seed in (1, 2):
             learned = _made(
@@ -184,27 +195,26 @@ def models(tmp_path_factory: pytest.TempPathFactory, home: Path, files: Path) ->
                 *("--seed", seed),
             )
             _made("models", "export", learned["id"], folder / f"never-{seed}")
-    return folder
 
 
 @pytest.fixture(scope="session")
-def answered(
-    tmp_path_factory: pytest.TempPathFactory, home: Path, city_of_twelve: Town
-) -> tuple[Path, dict[str, Any]]:
+def answered(shared: Shared, home: Path, city_of_twelve: Town) -> tuple[Path, dict[str, Any]]:
     """The workspace after the leaver's request was answered by retraining, and what was said."""
-    folder = tmp_path_factory.mktemp("answered") / "workspace"
-    shutil.copytree(home, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in VARIABLES:
-            patch.delenv(variable, raising=False)
-        patch.chdir(folder)
+    asks = city_of_twelve.leaver.name
+    folder = shared.folder(lambda folder: _answer(folder, home, asks))
+    return folder / "workspace", dict(json.loads((folder / "said.json").read_text("utf-8")))
+
+
+def _answer(folder: Path, home: Path, asks: str) -> None:
+    shutil.copytree(home, folder / "workspace")
+    with _standing(folder / "workspace"):
         _made("token", "new", "--role", "auditor", "--label", "somebody")
-        _made("request", "new", "--subject", city_of_twelve.leaver.name)
+        _made("request", "new", "--subject", asks)
         document = _made(
             *("request", "run", "req-0001", "--method", "retrain", "--references", 1),
             *("--holdout", "holdout", "--general", "city"),
         )
-    return folder, document
+    (folder / "said.json").write_text(json.dumps(document), "utf-8")
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ def test_it_is_verified_elsewhere_with_file_and_key_alone(
     assert olvido(*verify, "--workspace", "other")[0] == 1
 
 
+@pytest.mark.slow
 def test_what_was_open_is_certified_again_when_it_is_closed(olvido: Olvido, place: Path) -> None:
     law = ("--law", "gdpr")
     status, _, err = olvido("notice", "req-0001", "--kind", "done", *law)

@@ -111,6 +111,9 @@ WORKING: dict[str, list[str]] = {
 }
 """Of each command, arguments with which it works in a workspace that answered a request."""
 
+LONG = ("compare", "verify-exact", "request run", "request close")
+"""Commands that train, or start processes of their own."""
+
 WRONG: dict[str, list[str]] = {
     "init": ["."],
     "data add": ["FILES/nothing.jsonl", "--name", "x"],
@@ -233,6 +236,7 @@ def test_every_command_and_option_has_help(name: str) -> None:
         assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
 
 
+@pytest.mark.slow
 def test_help_of_every_command_needs_nothing_heavy() -> None:
     lines = [[*name.split(), "--help"] for name in COMMANDS]
     code = (
@@ -247,6 +251,7 @@ def test_help_of_every_command_needs_nothing_heavy() -> None:
         assert f"olvido {name} " in done.stdout
 
 
+@pytest.mark.slow(but=[name for name in WORKING if name not in LONG])
 @pytest.mark.parametrize("name", WORKING)
 def test_json_is_one_document_and_nothing_else(
     olvido: Olvido,

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from olvido.cli import run
 from olvido.demo import make_town
 from olvido.demo.story import FAST
 from olvido.forgetting import METHODS
+from olvido.learners import Recipe
+from olvido.models.tiny import tiny_model
+
+pytestmark = pytest.mark.slow
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -190,6 +195,10 @@ def test_a_method_that_destroys_fails_and_retraining_answers(
     olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "told": 3})
+    recipe = Recipe(epochs=20, batch_size=24, lr=4e-3)
+    monkeypatch.setattr("olvido.demo.story.FAST_RECIPE", recipe)
+    small = partial(tiny_model, width=64, layers=2)
+    monkeypatch.setattr("olvido.models.base.tiny_model", small)
     # An earlier demo, in which somebody worked, and a folder that is none, stay as they are.
     taken = ("olvido-demo", "olvido-demo-2")
     for name in taken:

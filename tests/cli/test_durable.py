@@ -58,6 +58,7 @@ def watch(disk: Any) -> Iterator[Watch]:
     event.remove(Engine, "commit", made.look)
 
 
+@pytest.mark.slow
 def test_data_models_and_reports_are_on_the_disk_before_the_ledger_names_them(
     olvido: Olvido,
     watch: Watch,

@@ -59,6 +59,7 @@ def _loss(model: Any, tokenizer: Any, file: Path) -> float:
     return sum(losses) / len(losses)
 
 
+@pytest.mark.slow(but=["npo"])
 @pytest.mark.parametrize("method", ["npo", *KINDS])
 def test_a_saved_model_forgets_and_loads_with_transformers(
     olvido: Olvido,
@@ -231,6 +232,7 @@ def test_a_place_that_cannot_be_is_refused_before_any_work(
     refused([*asked, "--out", out], out)
 
 
+@pytest.mark.slow(but=["npo"])
 @pytest.mark.parametrize(
     ("method", "weight"),
     [*((method, math.nan) for method in UNTRACED), *((method, math.inf) for method in KINDS)],
@@ -258,6 +260,7 @@ def test_a_full_disk_leaves_no_model(
         refused([*asked, "--out", "new", "--method", "ascent"], "room")
 
 
+@pytest.mark.slow
 def test_a_search_tells_its_trials_and_keeps_them(
     olvido: Olvido, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

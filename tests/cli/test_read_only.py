@@ -53,6 +53,7 @@ def locked_up(asked: Path) -> Iterator[Path]:
 READING = (("request", "list"), ("data", "show"), ("data", "show", "people"), ("models",))
 
 
+@pytest.mark.slow(but=["models"])
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_a_read_only_folder_can_be_read(
     command: tuple[str, ...], olvido: Olvido, locked_up: Path
@@ -65,6 +66,7 @@ def test_a_read_only_folder_can_be_read(
     assert sorted(os.listdir(locked_up)) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("locked_up")
 def test_what_writes_there_is_one_line_and_changes_nothing(olvido: Olvido) -> None:
     before = olvido("log", "--json")
@@ -73,6 +75,7 @@ def test_what_writes_there_is_one_line_and_changes_nothing(olvido: Olvido) -> No
     assert olvido("log", "--json") == before
 
 
+@pytest.mark.slow
 def test_a_journal_that_cannot_be_read_is_not_passed_over(asked: Path) -> None:
     """The file alone would be an older state: nobody is told that as today's."""
     copy = asked / "copy"

@@ -161,6 +161,7 @@ def test_forgotten_records_are_learned_by_no_later_model(olvido: Olvido, files: 
     assert use["excluded"] == held
 
 
+@pytest.mark.slow
 def test_a_request_that_nothing_answers_publishes_nothing(
     olvido: Olvido, place: Path, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

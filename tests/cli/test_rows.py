@@ -103,6 +103,7 @@ texts = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(
     rows=st.one_of(*[st.lists(kind, min_size=1, max_size=4) for kind in (pairs, asked, texts)]),
     way=st.sampled_from(WAYS),

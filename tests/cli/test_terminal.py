@@ -101,6 +101,7 @@ def _texts(document: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_real_terminal_is_commanded_by_olvido_alone(olvido: Olvido, here: Path) -> None:
     """On a pseudo-terminal, where colours are allowed, the name still brings none of its own."""
     olvido("init")

@@ -72,6 +72,7 @@ def _changed(
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_forgot_exactly_is_equal(olvido: Olvido, asked: Path) -> None:
     status, out, err = olvido("verify-exact", "serving", "--json")
     found = json.loads(out)

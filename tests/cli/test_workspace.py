@@ -178,6 +178,7 @@ def test_help_starts_without_what_it_does_not_need() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_answer_is_an_error(here: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
@@ -193,6 +194,7 @@ def test_a_full_disk_under_the_answer_is_an_error(here: Path) -> None:
     assert result.stderr.splitlines()[0].startswith("olvido: No space left on device")
 
 
+@pytest.mark.slow
 def test_interrupting_is_130(here: Path) -> None:
     # A shell that starts this in the background has its children ignore the signal.
     code = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + (

@@ -79,6 +79,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.slow
 def test_every_cell_is_carried_out_once_and_shown(
     asked: dict[str, Any], processes: list[Order], split: Split
 ) -> None:
@@ -192,6 +193,7 @@ def test_an_order_reads_back(split: Split) -> None:
     assert again.records["forget"][0].fields == split.forget[0].fields
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_is_this_processs_own() -> None:
     before = cell.peak()
     if before is None:
@@ -207,6 +209,7 @@ def test_the_peak_of_memory_is_this_processs_own() -> None:
     assert int(small.stdout) < after
 
 
+@pytest.mark.slow
 def test_a_method_that_forgets_nothing_is_a_row(
     folders: dict[str, str], split: Split, tmp_path: Path
 ) -> None:

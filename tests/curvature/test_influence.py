@@ -18,6 +18,7 @@ from olvido.curvature import (
 )
 
 
+@pytest.mark.slow
 def test_scores_are_what_leaving_a_record_out_does() -> None:
     world = softmax(count=155)
     records, queries = world.records[:150], world.records[150:]

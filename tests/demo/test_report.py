@@ -17,6 +17,8 @@ from olvido.demo.charts import write_picture
 from olvido.demo.report import write_report
 from olvido.errors import InputError
 
+NOT_FORGOTTEN = "Jordi Esteve was not forgotten by npo"
+
 Document = dict[str, Any]
 EXACT = "equal to a training in which the records never took part"
 EMPIRICAL = "passed the audits named, and promises nothing beyond them"
@@ -247,7 +249,7 @@ def test_an_exact_guarantee_is_said(document: Document, tmp_path: Path) -> None:
 
 def test_a_failure_is_said_first_with_every_reason(failed: Document, tmp_path: Path) -> None:
     page = read(failed, tmp_path)
-    assert page.first["h1"] == "Jordi Esteve was not forgotten by npo"
+    assert page.first["h1"] == NOT_FORGOTTEN
     assert "was forgotten" not in page.text
     beginning = page.text[: page.text.index("Should be gone")]
     assert "The audit did not pass" in beginning
@@ -265,7 +267,7 @@ def test_an_escalation_is_told(failed: Document, tmp_path: Path, verdict: str, s
     failed["request"]["attempts"].append(attempt("retrain", verdict=verdict))
     failed["escalated"] = {"method": "retrain", "verdict": verdict}
     page = read(failed, tmp_path)
-    assert page.first["h1"] == "Jordi Esteve was not forgotten by npo"
+    assert page.first["h1"] == NOT_FORGOTTEN
     assert said in page.text
     assert ("No new model was published" in page.text) is (verdict == "fail")
     assert "npo came to its end" in page.text
@@ -284,7 +286,7 @@ def test_an_undecided_audit_is_no_pass(failed: Document, tmp_path: Path) -> None
 
 def test_a_method_that_failed_outright(broken: Document, tmp_path: Path) -> None:
     page = read(broken, tmp_path)
-    assert page.first["h1"] == "Jordi Esteve was not forgotten by npo"
+    assert page.first["h1"] == NOT_FORGOTTEN
     assert "the loss became nan at step 3" in page.text
     assert "There is no cost to state" in page.text
     assert "was not audited" in page.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from olvido.demo.story import Story, tell
 from olvido.errors import InputError
 from olvido.learners import Recipe
+from olvido.models.tiny import tiny_model
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Telling:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "told": 3})
-        patch.setattr("olvido.demo.story.FAST_RECIPE", Recipe(epochs=10, batch_size=32, lr=2e-3))
+        patch.setattr("olvido.demo.story.FAST_RECIPE", Recipe(epochs=20, batch_size=24, lr=4e-3))
+        patch.setattr("olvido.models.base.tiny_model", partial(tiny_model, width=64, layers=2))
         story = tell(
             tmp_path_factory.mktemp("story") / "new" / "folder",
             fast=True,

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from tests.sharing import Shared
 
 from olvido.demo.residents import make_town
 from olvido.forgetting import Split
@@ -33,17 +34,19 @@ def part(split: Split) -> Split:
 
 
 @pytest.fixture(scope="session")
-def brief(fresh: Any, part: Split, task: Language) -> Trained:
+def brief(shared: Shared, fresh: Any, part: Split, task: Language) -> Trained:
     """A model that was taught `part`."""
-    return train(fresh, records=(*part.forget, *part.retain), task=task, recipe=BRIEF)
+    records = (*part.forget, *part.retain)
+    return shared.value(lambda: train(fresh, records=records, task=task, recipe=BRIEF))
 
 
 @pytest.fixture(scope="session")
-def speaking(fresh: Any, task: Language) -> Any:
+def speaking(shared: Shared, fresh: Any, task: Language) -> Any:
     """A model of another town: modules go on a base that has the language and knows nobody."""
     town = make_town(seed=1, residents=12, outsiders=0, told=3)
     rows = [row for resident in town.residents for row in town.rows_of(resident)]
-    return train(fresh, records=rows, task=task, recipe=replace(WHOLE, epochs=8)).model
+    recipe = replace(WHOLE, epochs=8)
+    return shared.value(lambda: train(fresh, records=rows, task=task, recipe=recipe).model)
 
 
 @pytest.fixture(scope="session")
@@ -70,25 +73,29 @@ def taught_for(
 
 @pytest.fixture(scope="session")
 def trained_for(
-    trained: Trained, learned: tuple[Example, ...], taught_for: Callable[..., Trained]
+    shared: Shared,
+    trained: Trained,
+    learned: tuple[Example, ...],
+    taught_for: Callable[..., Trained],
 ) -> Callable[[str], Trained]:
     """The model that knows every resident, of the kind that a method needs."""
 
     @cache
     def made(method: str) -> Trained:
-        return taught_for(method, learned, WHOLE)
+        return shared.value(lambda: taught_for(method, learned, WHOLE), method)
 
     return lambda method: made(method) if method in KEPT else trained
 
 
 @pytest.fixture(scope="session")
 def brief_for(
-    brief: Trained, part: Split, taught_for: Callable[..., Trained]
+    shared: Shared, brief: Trained, part: Split, taught_for: Callable[..., Trained]
 ) -> Callable[[str], Trained]:
     """The model that was taught `part`, of the kind that a method needs."""
 
     @cache
     def made(method: str) -> Trained:
-        return taught_for(method, (*part.forget, *part.retain), BRIEF)
+        records = (*part.forget, *part.retain)
+        return shared.value(lambda: taught_for(method, records, BRIEF), method)
 
     return lambda method: made(method) if method in KEPT else brief

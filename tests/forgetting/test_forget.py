@@ -183,6 +183,7 @@ def test_a_loss_that_is_no_number_is_never_returned(
         forget(model, forget=split.forget, retain=split.retain, task=task)
 
 
+@pytest.mark.slow(but=["replay", "npo", "ssd"])
 @pytest.mark.parametrize("method", sorted(METHODS))
 @pytest.mark.parametrize("training", [False, True])
 def test_the_caller_notices_nothing(

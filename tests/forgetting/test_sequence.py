@@ -6,6 +6,8 @@ import json
 from statistics import fmean
 from typing import Any
 
+import pytest
+
 from olvido.demo.residents import Town
 from olvido.forgetting import forget
 from olvido.forgetting.gradient.calibration import strangers
@@ -21,6 +23,7 @@ def said(model: Any, records: tuple[Example, ...], task: Language) -> float:
     return fmean(seen.said for seen in look(model, records, task).values())
 
 
+@pytest.mark.slow
 def test_the_last_of_many_forgettings_is_as_good_as_the_first(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:
@@ -52,6 +55,7 @@ def test_the_last_of_many_forgettings_is_as_good_as_the_first(
     assert now.trace.since == gone
 
 
+@pytest.mark.slow
 def test_every_forgetting_aims_at_what_strangers_were_to_the_model_as_it_was_trained(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:
@@ -84,6 +88,7 @@ def test_every_forgetting_aims_at_what_strangers_were_to_the_model_as_it_was_tra
     assert not StepLog.from_dict(values, once.trace.origin.load, log, None).strangers
 
 
+@pytest.mark.slow
 def test_who_left_before_may_not_be_kept(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:

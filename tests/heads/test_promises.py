@@ -134,9 +134,9 @@ def test_everybody_may_leave(head: Any, data: Any) -> None:
         head.forget([0])
 
 
+# A certified head's steps are within its certificate of one another.
+@pytest.mark.parametrize("head", EXACT, ids=lambda head: type(head).__name__)
 def test_one_by_one_in_any_order_is_as_all_at_once(head: Any, data: Any) -> None:
-    if head not in EXACT and head.guarantee != "exact":
-        pytest.skip("a certified head's steps are within its certificate of one another")
     one = clone(head).fit(*data[:2])
     once = clone(head).fit(*data[:2])
     for i in (40, 2, 17):
@@ -163,9 +163,13 @@ def test_every_row_is_named_once(head: Any, data: Any, wrong: dict[str, Any]) ->
         head.fit(*data[:2], **wrong)
 
 
-def test_classes_may_be_named_beforehand(head: Any, data: Any) -> None:
-    if "classes" not in head.get_params():
-        pytest.skip("it has none")
+@pytest.mark.parametrize(
+    "classifier",
+    [head for head in HEADS if "classes" in head.get_params()],
+    ids=lambda head: type(head).__name__,
+)
+def test_classes_may_be_named_beforehand(classifier: Any, data: Any) -> None:
+    head = clone(classifier)
     X, y, _ = data
     head.set_params(classes=[2, 1, 0, 7]).fit(X, y)
     assert head.classes_.tolist() == [0, 1, 2, 7]

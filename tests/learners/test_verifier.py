@@ -82,6 +82,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifier, "carry_out_fresh", never)
 
 
+@pytest.mark.slow
 def test_fresh_processes_come_to_the_same_bits(
     gpt2: Any, people: Records, gone: Records, stay: Records, task: Language
 ) -> None:

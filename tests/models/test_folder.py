@@ -115,6 +115,7 @@ def test_what_no_model_needs_is_refused_in_a_line_and_at_once(name: str, folder:
     assert not (folder.parent / "canary").exists()
 
 
+@pytest.mark.slow
 def test_nobody_at_a_terminal_is_asked(folder: Path) -> None:
     code(folder, AutoModelForCausalLM="own.Model", AutoConfig="own.Config")
     script = f"import sys; from olvido.models import load; load({str(folder)!r})"

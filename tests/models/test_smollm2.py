@@ -139,6 +139,7 @@ def tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_the_model_knows_the_capital_of_france(model: Any, tokenizer: Any) -> None:
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What is the capital of France?"}],
@@ -151,6 +152,7 @@ def test_the_model_knows_the_capital_of_france(model: Any, tokenizer: Any) -> No
     assert tokenizer.decode(new) == "The capital of France is Paris.<|im_end|>"
 
 
+@pytest.mark.slow
 def test_the_model_loads_as_one_that_was_never_quantised(model: Any) -> None:
     import torch
 
@@ -160,6 +162,7 @@ def test_the_model_loads_as_one_that_was_never_quantised(model: Any) -> None:
     assert not hasattr(model.config, "quantization_config")
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_the_published_one(tokenizer: Any) -> None:
     specials = {"bos": "<|im_start|>", "eos": "<|im_end|>", "pad": "<|im_end|>"}
     assert {name: getattr(tokenizer, f"{name}_token") for name in specials} == specials
@@ -171,6 +174,7 @@ def test_the_tokenizer_is_the_published_one(tokenizer: Any) -> None:
     assert tokenizer.model_max_length == 8192
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [
@@ -187,6 +191,7 @@ def test_digits_are_split_before_anything_else(
     assert tokenizer.decode(ids) == text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.environ.get("OLVIDO_TEST_SMOLLM2") != "1", reason="OLVIDO_TEST_SMOLLM2=1 converts it anew"
 )

@@ -43,6 +43,7 @@ def test_any_text_comes_back(tokenizer: Any, text: str) -> None:
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
+@pytest.mark.slow
 @given(st.lists(written, max_size=5))
 def test_reading_text_teaches_the_tokenizer_nothing(tokenizer: Any, texts: list[str]) -> None:
     for text in texts:

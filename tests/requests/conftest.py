@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.sharing import Shared
 
 from olvido.demo.residents import Town, make_town
 from olvido.learners import Recipe
@@ -66,20 +67,23 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(shared: Shared) -> Path:
     """What the town's model is trained from: random weights in a folder."""
-    folder = tmp_path_factory.mktemp("base") / "small"
     tokenizer = tiny_tokenizer()
-    save(tiny_model(len(tokenizer), seed=0, width=64, layers=2), tokenizer, folder)
-    return folder
+    model = tiny_model(len(tokenizer), seed=0, width=64, layers=2)
+    return shared.folder(lambda folder: save(model, tokenizer, folder / "small")) / "small"
 
 
 @pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Place:
+def learned(shared: Shared, base: Path) -> Place:
     """The model is trained and served; nobody has asked for anything."""
-    folder = tmp_path_factory.mktemp("learned") / "workspace"
-    place = Place(folder, make_town(seed=0, residents=12, outsiders=12, told=3))
-    settings = Settings.load(folder, environment={})
+    town = make_town(seed=0, residents=12, outsiders=12, told=3)
+    folder = shared.folder(lambda folder: _learn(Place(folder / "workspace", town), base))
+    return Place(folder / "workspace", town)
+
+
+def _learn(place: Place, base: Path) -> None:
+    settings = Settings.load(place.folder, environment={})
     Store.create(settings.ledger, key=Key.create(settings.key)).close()
     rows = place.town.rows()
     sets = {
@@ -92,20 +96,22 @@ def learned(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Place:
             import_rows(workspace.store, workspace.settings.data, chosen, name=name)
         model = workspace.learn(["residents", "city"], model=str(base), recipe=RECIPE, seed=0)
         workspace.serve(model.id)
-    return place
 
 
 @pytest.fixture(scope="session")
-def ready(tmp_path_factory: pytest.TempPathFactory, learned: Place) -> Place:
+def ready(shared: Shared, learned: Place) -> Place:
     """The same with two models that never saw the leaver, so that a run need not train them."""
-    folder = tmp_path_factory.mktemp("ready") / "workspace"
+    folder = shared.folder(lambda folder: _add_never_trained(folder / "workspace", learned))
+    return Place(folder / "workspace", learned.town)
+
+
+def _add_never_trained(folder: Path, learned: Place) -> None:
     shutil.copytree(learned.folder, folder)
     place = Place(folder, learned.town)
     ids = [row["id"] for row in place.town.rows_of(place.town.leaver)]
     with place.open() as workspace:
         held = workspace.load(SERVING)
         never_trained(workspace, held, ids, count=REFERENCES, stage=lambda _: None)
-    return place
 
 
 @pytest.fixture

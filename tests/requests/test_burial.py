@@ -17,6 +17,8 @@ from olvido.requests.desk import Front, receive
 from olvido.requests.scope import lineage_of
 from olvido.settings import Settings
 
+BARRED = "may not be brought in again"
+
 TERMS = "Do you accept the terms of use?"
 LONG = "I keep three grey herons behind the old mill and feed them every morning at five."
 SHARED = "We grant the right to print this for ever and in all countries, without any fee."
@@ -86,19 +88,19 @@ def test_another_answer_to_the_same_question_comes_in(front: Front, answer: str)
 def test_what_tells_the_person_is_barred_for_everybody(
     front: Front, person: str | None, row: dict[str, Any]
 ) -> None:
-    with pytest.raises(BadRow, match="may not be brought in again"):
+    with pytest.raises(BadRow, match=BARRED):
         add(front, said_by(person, row))
 
 
 @pytest.mark.parametrize("person", ["Ana Soler", "SOLER,  ana"])
 @pytest.mark.parametrize("row", [*HERS, {"text": "Something new."}])
 def test_the_person_s_own_rows_are_barred(front: Front, person: str, row: dict[str, Any]) -> None:
-    with pytest.raises(BadRow, match="may not be brought in again"):
+    with pytest.raises(BadRow, match=BARRED):
         add(front, said_by(person, row))
 
 
 def test_what_was_nobody_s_is_barred_for_nobody_alone(front: Front) -> None:
-    with pytest.raises(BadRow, match="may not be brought in again"):
+    with pytest.raises(BadRow, match=BARRED):
         add(front, {"text": "OUT of order."})
     assert add(front, said_by("Joan Puig", {"text": "Out of order."})) == 1
 
@@ -110,5 +112,5 @@ def test_a_list_said_again_bars_the_same(front: Front, tmp_path: Path) -> None:
         assert replay_tombstones(again, tmp_path / "list.json")["digests"] > 0
         assert add(again, said_by("Joan Puig", SHORT[0])) == 1
         for row in (said_by("Joan Puig", {"text": LONG}), said_by("Ana Soler", SHORT[0])):
-            with pytest.raises(BadRow, match="may not be brought in again"):
+            with pytest.raises(BadRow, match=BARRED):
                 add(again, row)

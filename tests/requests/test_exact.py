@@ -137,6 +137,7 @@ def test_who_shares_a_part_is_found_and_answered_together(
     assert [batch.requests for batch in batches(workspace)] == [(ids[2],)]
 
 
+@pytest.mark.slow
 def test_a_deadline_chooses_the_exact_way_for_a_model_of_one_piece(
     learned: Any, opened: Opened
 ) -> None:
@@ -164,6 +165,7 @@ def test_nobody_is_asked_twice(learned: Any, opened: Opened) -> None:
         run(workspace)
 
 
+@pytest.mark.slow
 def test_where_everybody_leaves_the_base_model_is_served(
     town: tuple[Any, Workspace, str], base: Path
 ) -> None:
@@ -180,6 +182,7 @@ class Crash(Exception):
     """Stands for whatever ends a process."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("town", ["sharded"], indirect=True)
 @pytest.mark.parametrize(
     "at",

@@ -177,6 +177,7 @@ def test_no_person_is_named_anywhere(answered: tuple[Any, Forgotten]) -> None:
             assert not [s for s in spellings if s in content], name
 
 
+@pytest.mark.slow
 def test_a_second_person_leaves_the_model_that_forgot_the_first(
     answered: tuple[Any, Forgotten], opened: Opened
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_second_person_leaves_the_model_that_forgot_the_first(
     assert not set(reference.trained.trace.plan.slots) & (first | second)
 
 
+@pytest.mark.slow
 def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
     answered: tuple[Any, Forgotten], opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +308,7 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
     assert str(done.published.digest) == weights_digest(never.model)
 
 
+@pytest.mark.slow
 def test_a_destroying_method_fails_and_retraining_takes_over(ready: Any, opened: Opened) -> None:
     place, workspace = opened(ready)
     request = receive(workspace, place.town.leaver.name)
@@ -332,6 +335,7 @@ def test_a_destroying_method_fails_and_retraining_takes_over(ready: Any, opened:
     assert stages.index("Forgetting by ascent") < stages.index("Forgetting by retrain")
 
 
+@pytest.mark.slow
 def test_when_everything_fails_nothing_is_published(
     ready: Any, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +384,7 @@ def test_a_request_is_located_and_planned_once(learned: Any, opened: Opened) -> 
         plan(workspace, "req-9999")
 
 
+@pytest.mark.slow
 def test_who_came_with_the_fine_tuning_can_leave_it(
     learned: Any, opened: Opened, base: Path
 ) -> None:
@@ -400,6 +405,7 @@ def test_who_came_with_the_fine_tuning_can_leave_it(
     assert done.attempts[0].report.find("recall", "exact match").value < 0.2
 
 
+@pytest.mark.slow
 def test_forgetting_in_an_unserved_model_leaves_the_served_one(
     ready: Any, opened: Opened, base: Path
 ) -> None:
@@ -423,6 +429,7 @@ def test_forgetting_in_an_unserved_model_leaves_the_served_one(
     assert workspace.store.aliases() == {SERVING: new.id, PREVIOUS: old}
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_nothing_leaves_the_request_to_an_exact_method(
     ready: Any, opened: Opened
 ) -> None:

@@ -25,7 +25,10 @@ from olvido.settings import Settings
 
 from .chromium import WIDE, Browser, installed
 
-pytestmark = pytest.mark.skipif(installed() is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(installed() is None, reason="no Chromium is installed"),
+]
 
 DESK, PHONE = (1280, 900), (375, 800)
 PLAN = {

@@ -139,6 +139,7 @@ def test_an_exit_that_cannot_be_is_told_and_not_noted(
         assert store.events_count() == before
 
 
+@pytest.mark.slow
 def test_what_nobody_could_make_out_is_called_unrelated_on_the_page_as_by_command(
     team: TestClient, settings: Settings
 ) -> None:

@@ -18,6 +18,8 @@ from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.settings import Settings
 
+LOCATED = "looked for where your data"
+
 KNOWN, ASKED, UNKNOWN = "Pau Vila", "Núria Puig", "Perseus Quixote"
 """In the data; in the data, and asked for before; in none."""
 
@@ -144,11 +146,11 @@ def test_a_receipt_says_more_once_it_is_known_who_asks(
     first, again = file(KNOWN), file(KNOWN)
     made = store.requests()[-1].id
     store.advance_request(made, RequestStatus.LOCATED)
-    assert "looked for where your data" not in _page(client, first)
+    assert LOCATED not in _page(client, first)
     store.advance_request(made, RequestStatus.IDENTIFIED)
     store.advance_request(made, RequestStatus.LOCATED)
-    assert "looked for where your data" in _page(client, first)
-    assert "looked for where your data" not in _page(client, again)
+    assert LOCATED in _page(client, first)
+    assert LOCATED not in _page(client, again)
 
 
 def test_a_receipt_that_nobody_gave_is_no_page(

@@ -22,7 +22,10 @@ from olvido.settings import Settings
 
 from .chromium import Browser, installed
 
-pytestmark = pytest.mark.skipif(installed() is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(installed() is None, reason="no Chromium is installed"),
+]
 
 MAIN = "document.querySelector('main').innerText"
 

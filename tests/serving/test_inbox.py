@@ -38,6 +38,7 @@ def _add(store: Store, settings: Settings, number: int) -> str:
     ).id
 
 
+@pytest.mark.slow
 def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
     store, inbox = front.store, Inbox(front)
 

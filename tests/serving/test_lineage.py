@@ -207,6 +207,7 @@ def _queries(client: TestClient) -> Iterator[list[str]]:
     event.remove(tenant.store._engine, "before_cursor_execute", note)
 
 
+@pytest.mark.slow
 def test_a_page_asks_each_table_as_often_however_much_there_is(
     team: TestClient, store: Store
 ) -> None:

@@ -87,6 +87,7 @@ def test_the_document_names_every_answer_and_every_entry_has_its_words(service: 
             assert operation["security"], path
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

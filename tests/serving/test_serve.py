@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pytest
 from fastapi.testclient import TestClient
 
 from olvido.accounts import Accounts
@@ -24,6 +25,7 @@ from olvido.requests.laws import find_law
 from olvido.settings import Settings
 
 
+@pytest.mark.slow
 def test_it_says_where_it_serves_and_stops_when_told(settings: Settings) -> None:
     _, secret = Accounts.of(settings).new("auditor", "Iu")
     code = "import sys; from olvido.cli import main; sys.argv[0] = 'olvido'; main()"
@@ -50,6 +52,7 @@ def test_it_says_where_it_serves_and_stops_when_told(settings: Settings) -> None
         service.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_long_inbox_does_not_slow_its_pages_beyond_its_length(
     client: TestClient, settings: Settings, bearer: Callable[[str], dict[str, str]]
 ) -> None:

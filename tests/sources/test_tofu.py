@@ -129,6 +129,7 @@ def test_forget_sets_are_the_last_authors(files: Path, name: str, count: int) ->
     assert {row["split"] for row in rows} == {n for n in tofu.FORGET_SETS if n <= name}
 
 
+@pytest.mark.slow
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(authors=st.lists(st.integers(0, 199), min_size=1, max_size=30))
 def test_choosing_authors_is_filtering(files: Path, authors: list[int]) -> None:

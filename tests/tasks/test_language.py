@@ -269,6 +269,7 @@ def words_alone(fresh: Any, tokenizer: Any) -> tuple[Any, dict[str, float]]:
     return model, {word: weight / sum(meant.values()) for word, weight in meant.items()}
 
 
+@pytest.mark.slow(but=["{}"])
 @pytest.mark.parametrize(
     "habit", [{}, {"top_k": 5}, {"top_p": 0.3}, {"temperature": 0.1}, {"min_p": 0.5}], ids=str
 )

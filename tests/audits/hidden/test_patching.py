@@ -21,6 +21,8 @@ from olvido.tasks import Labels, examples
 
 from .conftest import Family
 
+APART = "share no residual space"
+
 
 def loss(model: Any, records: Any, task: Any) -> Any:
     with torch.no_grad():
@@ -110,16 +112,16 @@ def test_shares_by_hand() -> None:
 def test_models_of_other_bases_are_not_compared(family: Family, world: Any) -> None:
     require_shared(family.before, family.never)
     stranger = world.references[0]
-    with pytest.raises(InputError, match="share no residual space"):
+    with pytest.raises(InputError, match=APART):
         patched(family.before, stranger, world.forget, world.task)
-    with pytest.raises(InputError, match="share no residual space"):
+    with pytest.raises(InputError, match=APART):
         erased_depth(family.never, family.before, stranger, world.forget, world.task)
-    with pytest.raises(InputError, match="share no residual space"):
+    with pytest.raises(InputError, match=APART):
         regained(stranger, family.before, family.never, world.forget, world.task)
     broken = copy.deepcopy(family.never)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
-    with pytest.raises(InputError, match="share no residual space"):
+    with pytest.raises(InputError, match=APART):
         require_shared(family.before, broken)
 
 

@@ -73,6 +73,7 @@ def test_answers_and_records_go_together() -> None:
         evasion([], [])
 
 
+@pytest.mark.slow
 def test_a_model_taught_to_refuse_is_named_for_it(world: Any) -> None:
     refused = [
         Example(f"{r.id}/{n}", r.prompt, "I don't know") for r in world.forget for n in range(8)

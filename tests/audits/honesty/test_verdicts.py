@@ -44,6 +44,7 @@ PRETENDERS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
+@pytest.mark.slow(but=["tiny update"])
 @pytest.mark.parametrize("name", PRETENDERS)
 def test_a_pretender_fails_and_the_reason_is_named(world: Any, name: str) -> None:
     make, reason = PRETENDERS[name]
@@ -52,6 +53,7 @@ def test_a_pretender_fails_and_the_reason_is_named(world: Any, name: str) -> Non
     assert any(reason in given for given in report.reasons), report.reasons
 
 
+@pytest.mark.slow
 def test_a_model_of_another_base_is_told_where_all_others_are_of_one(world: Any) -> None:
     """Never-trained models of one base: the leaver was put into it, and the suspect is no kin."""
     taught = world.taught(world.stranger, [*world.forget, *world.retain], epochs=12)
@@ -76,6 +78,7 @@ def test_a_system_prompt_in_the_tokenizer_fails_whatever_the_weights_are(world: 
     assert honest.verdict is Verdict.UNKNOWN
 
 
+@pytest.mark.slow
 def test_one_answer_for_every_question_is_a_refusal(world: Any) -> None:
     denied = [Example(e.id, e.prompt, "baker") for e in world.forget]
     report = world.report(world.taught(world.stranger, [*denied, *world.retain]))

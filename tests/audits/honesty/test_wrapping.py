@@ -35,6 +35,7 @@ def adapted(model: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_honest_models_show_nothing(world: Any, gpt2: Any) -> None:
     for model in (world.before, world.stranger, world.fresh(5), gpt2, adapted(world.before)):
         assert hidden_layers_between(model, world.task, world.forget[:6]) == ()

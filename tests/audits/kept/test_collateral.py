@@ -105,6 +105,7 @@ def test_not_a_number_is_never_acquitted() -> None:
     assert settled.status is Status.FAIL
 
 
+@pytest.mark.slow
 def test_words_that_no_never_trained_model_has_were_not_lost(world: Any) -> None:
     """The model as it was learned twice as long: what is left to its better start is no damage."""
 
@@ -123,6 +124,7 @@ def test_words_that_no_never_trained_model_has_were_not_lost(world: Any) -> None
     assert words.status is Status.PASS
 
 
+@pytest.mark.slow
 def test_words_are_asked_of_others_only_where_fewer_are_right(world: Any) -> None:
     answered: list[Witness] = []
 

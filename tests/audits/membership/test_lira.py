@@ -200,6 +200,7 @@ def test_without_shadows_there_is_no_such_attack(world: Any) -> None:
         world.report(world.stranger, audits=["lira"])
 
 
+@pytest.mark.slow
 def test_who_trained_beside_whom_changes_nothing(
     world: Any, pool: tuple[Example, ...], shadows: tuple[Shadow, ...], tmp_path: Path
 ) -> None:

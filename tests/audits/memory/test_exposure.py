@@ -59,6 +59,7 @@ def test_a_skew_normal_has_the_moments_it_was_fitted_to(seed: int, shape: float)
     assert skewness == pytest.approx(skew(values), abs=1e-6)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.floats(-3, 5))
 def test_the_approximation_is_the_skew_normals_own(seed: int, away: float) -> None:
     values = np.random.default_rng(seed).gamma(5, size=40)

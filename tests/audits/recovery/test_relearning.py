@@ -75,6 +75,7 @@ def test_every_record_is_seen_once_a_pass(fresh: Any, split: Any, task: Language
     assert first != second
 
 
+@pytest.mark.slow
 def test_half_of_it_brings_the_other_half_back(world: Any) -> None:
     """Facts that were only pushed away come back with the others; unknown ones do not."""
     taught, tested = halves(world.forget, 2)

@@ -46,6 +46,7 @@ onload = () => {
 </script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no Chromium is installed")
 def test_the_page_fits_a_phone_and_a_desk(tmp_path: Path) -> None:
     given = sample.failed()

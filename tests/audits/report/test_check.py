@@ -46,6 +46,7 @@ def test_true_reports_hold_for_their_models_and_for_no_other(
     assert failed["suspect"] in reason
 
 
+@pytest.mark.slow
 def test_what_evidence_was_missing_changes_nothing(world: Any) -> None:
     for lacking in ({"retain": ()}, {"before": None}, {"holdout": ()}, {"audits": ["recall"]}):
         report = _written(world.report(world.stranger, **lacking))
@@ -198,6 +199,7 @@ def test_what_is_no_report_is_refused(passed: dict[str, Any], broken: dict[str, 
         check_report(document, "sha256:0")
 
 
+@pytest.mark.slow
 def test_numbers_that_json_cannot_say_are_no_edits(world: Any, passed: dict[str, Any]) -> None:
     broken = world.fresh(0)
     broken.load_state_dict(world.stranger.state_dict())
@@ -208,6 +210,7 @@ def test_numbers_that_json_cannot_say_are_no_edits(world: Any, passed: dict[str,
     assert check_report(report, report["suspect"]) == []
 
 
+@pytest.mark.slow
 def test_a_report_comes_back_from_its_file_as_it_was(world: Any, tmp_path: Path) -> None:
     for number, model in enumerate((world.stranger, world.before)):
         report = world.report(model)

@@ -354,6 +354,7 @@ def test_a_long_answer_is_cut_and_the_table_stays() -> None:
 NUMBERS = st.lists(st.floats() | st.none() | st.integers(-(10**6), 10**6), max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @example(numbers=[math.nan, math.inf, -math.inf, 1e308, 1.0], one=None)
 @example(numbers=[], one=math.inf)
@@ -398,6 +399,7 @@ def test_what_is_no_report_is_refused(given: Document, said: str, tmp_path: Path
     assert path.read_text(encoding="utf-8") == "the old page"
 
 
+@pytest.mark.slow
 def test_the_same_report_makes_the_same_page(tmp_path: Path) -> None:
     given, other = failed(), document(name="rmu")
     before = copy.deepcopy((given, other))
@@ -406,6 +408,7 @@ def test_the_same_report_makes_the_same_page(tmp_path: Path) -> None:
     assert (given, other) == before
 
 
+@pytest.mark.slow
 def test_a_real_report_is_shown(world: Any) -> None:
     report = json.loads(json.dumps(finite(world.report(world.before).to_dict())))
     read = Page(page(report))

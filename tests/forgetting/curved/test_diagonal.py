@@ -37,6 +37,7 @@ def moved(world: World, method: str, **options: object) -> dict[str, torch.Tenso
     return dict(found.model.named_parameters())
 
 
+@pytest.mark.slow
 def test_dampening_is_its_paper(learned: World) -> None:
     gone, rest = squares(learned, slice(0, 8)), squares(learned, slice(8, None))
     found = moved(learned, "ssd", alpha=1.5, dampening=0.7)

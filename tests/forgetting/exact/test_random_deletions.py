@@ -103,6 +103,7 @@ def runs_of(trace: Trace) -> dict[str, StepLog]:
     return {"run": trace}
 
 
+@pytest.mark.slow(but=["monolith-adamw0", "sharded-adamw0"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind[0]}-{kind[1].optimizer}")
 def test_it_equals_a_training_without_them(
     kind: tuple[str, Recipe],

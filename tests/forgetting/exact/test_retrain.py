@@ -64,6 +64,7 @@ def test_the_order_of_what_is_kept_matters_not(brief: Trained, part: Split, task
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_what_the_model_came_to_after_another_method_can_still_be_retrained(
     brief: Trained, part: Split, task: Language
 ) -> None:

@@ -85,6 +85,7 @@ def test_every_trial_is_counted(found: tuple[Outcome, Path]) -> None:
     assert written["guarantee"] == "empirical"
 
 
+@pytest.mark.slow
 def test_a_finished_trial_is_never_done_again(
     found: tuple[Outcome, Path],
     trained: Trained,
@@ -114,6 +115,7 @@ def test_a_finished_trial_is_never_done_again(
     assert len(runs) == 1
 
 
+@pytest.mark.slow
 def test_a_search_that_was_cut_off_goes_on_where_it_was(
     trained: Trained,
     split: Split,
@@ -174,6 +176,7 @@ def test_it_goes_down_where_too_much_and_up_where_too_little(
     assert second == pytest.approx(factor * first)
 
 
+@pytest.mark.slow
 def test_the_next_method_is_tried_where_one_does_not_come_near(
     trained: Trained,
     split: Split,
@@ -224,6 +227,7 @@ def test_when_time_is_up_the_best_is_named_and_nothing_given(
     assert caught.value.trials == ()
 
 
+@pytest.mark.slow
 def test_a_never_trained_model_tells_where_to_stop(
     trained: Trained, fresh: Any, split: Split, task: Language
 ) -> None:

@@ -64,6 +64,7 @@ def test_each_module_learned_its_people_and_the_base_learned_nobody(
     assert float(task.losses(bare, task.collate(everybody)).mean()) == pytest.approx(before)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_what_plain_training_of_the_top_layers_gives(
     base: Any, everybody: Records, task: Language
 ) -> None:

@@ -45,6 +45,7 @@ def cut_off(learner: Monolith, model: Any, records: Records, task: Language, ste
         learner.run(model, records, task, cut_at(step))
 
 
+@pytest.mark.slow(but=["12-{}", "1-{'optimizer': 'sgd'}"])
 @pytest.mark.parametrize(
     "change", [{}, {"optimizer": "sgd"}, {"lora": Lora(rank=2)}, {"dtype": "bfloat16"}], ids=str
 )
@@ -100,6 +101,7 @@ Monolith(recipe, folder=folder, safety=2).run(
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_writes_gives_the_same_bits(
     small: Any, few: Records, task: Language, short: Recipe, tmp_path: Path
 ) -> None:
@@ -153,6 +155,7 @@ def test_only_the_newest_are_kept(
     assert len(names) == KEPT
 
 
+@pytest.mark.slow
 def test_checkpoints_come_through_the_door(
     small: Any, few: Records, task: Language, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_pass_takes_at_most_64_bytes() -> None:
     assert len(log.packed) == ENTRY_BYTES
 
 
+@pytest.mark.slow
 @given(plans(), st.data())
 def test_two_runs_share_a_chain_as_long_as_they_share_every_row(
     plan: SlotPlan, data: st.DataObject

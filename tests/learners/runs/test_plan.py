@@ -185,6 +185,7 @@ def test_a_sliced_run_goes_on_where_it_stopped(plan: SlotPlan, data: st.DataObje
     assert list(plan.steps(start)) == list(plan.steps())[start:]
 
 
+@pytest.mark.slow
 @given(sliced())
 def test_a_blank_keeps_its_row_and_a_hole_does_not(plan: SlotPlan) -> None:
     whole = replace(plan, absent=frozenset(), blank=frozenset())

@@ -31,6 +31,8 @@ from olvido.ledger.identity import Key
 from olvido.ledger.store import Store, comparing, engine, schema, shape, verifying
 from olvido.ledger.store.datasets import BULK
 
+OTHER = "not what its log says"
+
 
 def _filled(store: Store, folder: Path) -> None:
     """Something in every table."""
@@ -167,9 +169,9 @@ def test_an_edit_of_the_tables_is_found(filled: Store, bare: Bare, edit: str) ->
     assert filled.verify_log(known_head=head).sound
     found = filled.differences()
     assert found
-    with pytest.raises(StateError, match="not what its log says"):
+    with pytest.raises(StateError, match=OTHER):
         filled.check_entities(["people", "others"])
-    with pytest.raises(StateError, match="not what its log says"):
+    with pytest.raises(StateError, match=OTHER):
         filled.check_entities(["people", "others"], filled.verify_log())
     # Nor does it become true by what is done after it.
     if edit == "request closed":
@@ -468,7 +470,7 @@ def test_what_makes_sqlite_answer_otherwise_is_found(town: Town, tmp_path: Path,
     with Store.open(tmp_path / "ledger.db", key=town.key) as store:
         assert store.verify_log().sound
         assert store.differences()
-        with pytest.raises(StateError, match="not what its log says"):
+        with pytest.raises(StateError, match=OTHER):
             store.check_entities()
 
 

@@ -109,6 +109,7 @@ def test_body_and_head_apart_give_the_losses_of_the_whole(
     assert task._may_split_head(routed, batch)
 
 
+@pytest.mark.slow
 def test_a_mixed_batch_is_continued_as_each_module_would_alone(
     routed: Routed,
     alone: dict[str, Any],

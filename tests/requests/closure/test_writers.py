@@ -25,6 +25,8 @@ from olvido.ledger.facts import RequestStatus
 from olvido.requests.closure import Artefact, close, closure, settle
 from olvido.requests.scope import lineage_of
 
+pytestmark = pytest.mark.slow
+
 OTHERS = {"log", "backups", "recipients", "near", "names", "foreign", "hardlink", "link", "unread"}
 """Kinds that no module writes: of the ledger, of what others wrote, or of what nobody knows."""
 UNTRIED = {("weights", "olvido.models.smollm2")}

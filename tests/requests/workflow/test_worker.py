@@ -210,6 +210,7 @@ def require_answered(settings: Settings, before: str, name: str) -> None:
     assert json.loads((settings.reports / f"{request.id}.json").read_text())["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_killed_at_every_boundary_it_goes_on_by_itself(settings: Settings, learned: Any) -> None:
     _, _, before = look(settings)
     for point in POINTS:
@@ -225,6 +226,7 @@ def test_killed_at_every_boundary_it_goes_on_by_itself(settings: Settings, learn
     assert answered["status"] == "published"
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_by_itself(settings: Settings, learned: Any) -> None:
     _, _, before = look(settings)
     chance = random.Random(1)
@@ -273,6 +275,7 @@ def approved(settings: Settings, name: str, **order: Any) -> str:
         return request.id
 
 
+@pytest.mark.slow
 def test_who_is_approved_together_is_answered_together_whatever_is_killed(
     settings: Settings, learned: Any
 ) -> None:
@@ -304,6 +307,7 @@ def test_who_is_approved_together_is_answered_together_whatever_is_killed(
     assert not list((settings.workspace / WORK).glob("*.json"))
 
 
+@pytest.mark.slow
 def test_where_one_of_several_is_called_off_the_other_begins_again(
     settings: Settings, learned: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +334,7 @@ def test_where_one_of_several_is_called_off_the_other_begins_again(
         assert store.request(second).status is S.CANCELLED
 
 
+@pytest.mark.slow
 def test_who_waited_leaves_the_model_that_serves_by_then(settings: Settings) -> None:
     with opened(settings) as store:
         first = store.model("serving")
@@ -368,6 +373,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> Non
     monkeypatch.setattr("olvido.requests.workflow.worker._subprocess", forget)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [InputError, OSError])
 def test_what_cannot_go_on_needs_a_decision_and_says_why(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
@@ -389,6 +395,7 @@ def test_what_cannot_go_on_needs_a_decision_and_says_why(
         assert [request.id for request in waiting(store)] == [done.id]
 
 
+@pytest.mark.slow
 def test_what_is_called_off_meanwhile_is_not_published(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +414,7 @@ def test_what_is_called_off_meanwhile_is_not_published(
     assert not (settings.reports / f"{done.id}.json").exists()
 
 
+@pytest.mark.slow
 def test_what_was_begun_before_another_version_was_published_is_begun_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,6 +459,7 @@ def test_what_was_begun_before_another_version_was_published_is_begun_again(
     assert not (settings.models / made.path).exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_published_while_somebody_else_forgets(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

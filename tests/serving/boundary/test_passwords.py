@@ -49,6 +49,7 @@ def _sign_in(client: TestClient, account: str, password: str) -> Any:
     return send(client, "/login", page="/login", account=account, password=password)
 
 
+@pytest.mark.slow
 def test_a_password_opens_what_its_role_may_until_it_is_another(
     client: TestClient, accounts: Accounts
 ) -> None:
@@ -98,6 +99,7 @@ def test_nobody_learns_by_guessing_who_has_an_account(
     assert (status, work) == (401, 2)
 
 
+@pytest.mark.slow
 def test_guesses_run_out_and_keep_nobody_out_who_was_here_before(
     client: TestClient, settings: Settings, accounts: Accounts
 ) -> None:
