@@ -17,13 +17,13 @@ from olvido.artifacts import owned, remove_model
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.files import held_folder, make_folder
 from olvido.learners import (
+    LEARNERS,
     Placement,
     Recipe,
     StepLog,
     Trace,
     Trained,
     Watcher,
-    make_learner,
     train,
 )
 from olvido.learners.storage import read_trace, write_trace
@@ -131,7 +131,7 @@ class Workspace:
         """
         seed = self.settings.seed if seed is None else seed
         options = dict(options or {})
-        make_learner(learner, recipe, options, seed=seed)
+        LEARNERS.make(learner, options)
         used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
         left_out = {d.id: self._left_out(d, exclude) for d in used}
         gone = frozenset[str]().union(*left_out.values())

@@ -39,8 +39,7 @@ from olvido.audits.statistics import STRANGERS
 from olvido.audits.types import Asks, Audit, CannotExamine, Evidence, Finding, Level, Need, Shadow
 from olvido.audits.verdict import Report, doubts, judge, settle
 from olvido.errors import InputError, MissingNeed, Parameter, UnknownName
-from olvido.learners.base import task_of
-from olvido.tasks import Example, Task, examples
+from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 
 AUDITS: dict[str, type[Audit]] = {
@@ -98,7 +97,7 @@ def audit(
     holdout: Iterable[Row | Example] = (),
     before: Model | None = None,
     tokenizer: Any | None = None,
-    task: Task | None = None,
+    task: str | type[Task] | Task | None = None,
     audits: Sequence[str] | None = None,
     level: str = "quick",
     shadows: Sequence[Shadow] = (),
@@ -120,7 +119,7 @@ def audit(
             far chance carries a model from never-trained ones; without them point estimates decide.
         before: the model as it was: without it nothing passes but beside references with a trace.
         tokenizer: of all these models; or give a `task`.
-        task: how records become batches.
+        task: how records become batches: a name, a class or an object of `olvido.tasks`.
         audits: names in `AUDITS`; None: all of the level whose evidence was given. A required audit
             that lacks its evidence, or was not asked for, makes the verdict unknown.
         level: how much is tried: `quick`, `standard` or `thorough`.
@@ -174,7 +173,7 @@ class Examination:
         holdout: Iterable[Row | Example] = (),
         before: Model | None = None,
         tokenizer: Any | None = None,
-        task: Task | None = None,
+        task: str | type[Task] | Task | None = None,
         audits: Sequence[str] | None = None,
         level: str = "quick",
         shadows: Sequence[Shadow] = (),
