@@ -128,7 +128,7 @@ def cell(
 
 def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
     """The first leaver and seed at every rate: what the proxies say, and whether it is monotone."""
-    from olvido.forgetting import make_method
+    from olvido.forgetting import METHODS
     from olvido.forgetting.search.proxies import Yardstick
     from olvido.forgetting.types import Split
     from olvido.learners import Trained
@@ -141,7 +141,7 @@ def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
         file = folder / f"rate-{rate:.2g}.json"
         if not file.exists():
             longer = min(max(1e-4 * 128 / SIZES[world.size][0] / rate, 1.0), 4)
-            chosen = make_method("npo", {"lr": rate, "epochs": math.ceil(30 * longer)})
+            chosen = METHODS.make("npo", {"lr": rate, "epochs": math.ceil(30 * longer)})
             try:
                 run = chosen.run(trained, yardstick.split, world.task, seed=0, watch=None)
                 proxies = yardstick.measure(run.model)

@@ -188,7 +188,7 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
             return self[given]
         part: Any = given if isinstance(given, type) else type(given)
         self._require_whole(part)
-        return part  # type: ignore[no-any-return]
+        return part
 
     def make(self, given: str | type[T] | T, options: Mapping[str, Any] | None = None) -> T:
         """The object that is meant by a name, a class or an object, made with these options.

@@ -46,9 +46,9 @@ def train(
     """Train a copy of a model on records, so that it can forget them later.
 
     Args:
-        model: any Hugging Face causal model, or with a task of its own any module; not changed. What
-            `train()` or `forget()` gave is trained further: the log is that of the new training,
-            and exact methods forget the records of this one alone.
+        model: any Hugging Face causal model, or with a task of its own any module; not changed.
+            What `train()` gave is trained further: the log is that of the new training, and exact
+            methods forget none of what was learned before it.
         records: dictionaries with `prompt` and `completion`, or `text`, or what the task reads;
             `subject` or `subjects` say whom they are about.
         tokenizer: the model's tokenizer; or give a `task`.
@@ -69,10 +69,9 @@ def train(
     recipe = recipe or Recipe()
     require_seed(seed)
     chosen = LEARNERS.make(learner, options)
-    held: frozenset[str] = frozenset()
-    if not isinstance(model, Module):
-        model, held = model.model, taught(model.trace)
-    if recipe.lora is None and not any(p.requires_grad for p in model.parameters()):
+    before = model.model if isinstance(model, Trained) else model
+    held = taught(model.trace) if isinstance(model, Trained) else frozenset()
+    if recipe.lora is None and not any(p.requires_grad for p in before.parameters()):
         raise InputError(
             "every weight of the model is frozen, so that nothing can be trained: unfreeze it "
             "(requires_grad), or train an adapter (",
@@ -82,9 +81,9 @@ def train(
     rows = examples(records, "records")
     if not rows:
         raise InputError("there are no records to train on")
-    before = weights_digest(model)
+    digest = weights_digest(before)
     trained, trace = chosen.run(
-        model,
+        before,
         rows,
         task_of(tokenizer, task),
         recipe=recipe,
@@ -93,6 +92,6 @@ def train(
         watch=watch,
     )
     after = weights_digest(trained)
-    if after == before:
+    if after == digest:
         raise NothingChanged("training left every weight as it was: raise lr or epochs")
     return Trained(trained, after, began_with(trace, held) if held else trace)

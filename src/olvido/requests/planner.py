@@ -171,8 +171,8 @@ def _chosen(
     by_name = {route.method: route for route in found}
     if method is not None and by_name[method].refusal:
         raise MissingNeed(str(by_name[method].refusal))
-    # A tie goes to the less sweeping method, which the table names first. What a package claims of a
-    # method that it brings is taken where somebody asks for the method, and not before.
+    # A tie goes to the less sweeping method, which the table names first. What a package claims of
+    # a method that it brings is taken where somebody asks for that method, and not before.
     rank = list(METHODS.built_in)
     exact = sorted(
         (

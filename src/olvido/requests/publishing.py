@@ -123,7 +123,7 @@ def _require_agreement(prepared: Prepared) -> None:
     """
     assert prepared.model is not None
     method, digest = prepared.model.method, str(prepared.model.digest)
-    claims = {str(METHODS[method].guarantee if method in METHODS else None)}
+    claims = {str(METHODS[method].guarantee if method and method in METHODS else None)}
     claims |= {str(use.guarantee) for use in prepared.uses}
     for document in (prepared.documents[one] for one in prepared.requests):
         last = document["attempts"][-1]

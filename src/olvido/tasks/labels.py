@@ -107,7 +107,7 @@ class Labels:
     """
 
     name: ClassVar = "labels"
-    summary: ClassVar = "arrays, each with the name of its class, for any module that scores classes"
+    summary: ClassVar = "arrays with the names of their classes, for any module that scores classes"
 
     def __init__(
         self, classes: Sequence[str | int] | int, *, shape: Sequence[int] | None = None

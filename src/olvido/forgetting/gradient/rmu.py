@@ -49,9 +49,7 @@ class RMU(Descent):
     name: ClassVar = "rmu"
     summary: ClassVar = "steer one layer's states of the records to a random place"
     loss: ClassVar = "distance of one layer's states from a random place"
-    source: ClassVar = (
-        "Li et al. 2024, arXiv 2403.03218; Huu-Tien et al. 2024, arXiv 2408.06223"
-    )
+    source: ClassVar = "Li et al. 2024, arXiv 2403.03218; Huu-Tien et al. 2024, arXiv 2408.06223"
     suits: ClassVar = "large models: few layers move, and the model runs no further than to them"
     looking: ClassVar = FORWARD
     blind: ClassVar = True

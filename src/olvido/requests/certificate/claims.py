@@ -26,9 +26,8 @@ from olvido.settings import DTYPES
 
 NO_RECORDS = str(merkle_root([]))
 _PLAIN = re.compile(r"[A-Za-z0-9_.,;+:/() @-]{1,400}")
-_OPTION_WORDS = frozenset(
-    {*REGULARISERS, *INVERSES, *DEFINITIONS, *DTYPES, *METHODS.built_in}
-) - {"auto"}
+_METHODS = frozenset(METHODS.built_in) - {"auto"}
+_OPTION_WORDS = frozenset({*REGULARISERS, *INVERSES, *DEFINITIONS, *DTYPES, *_METHODS})
 """What an option may be called that is no number."""
 
 
