@@ -3,65 +3,109 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from olvido.audits.types import Level
+import cloudpickle
+from torch.nn import Module
+
+from olvido.audits.types import AUDITS, Audit, Level
 from olvido.comparison.cell import NEVER, ORIGINAL, Order
+from olvido.comparison.export import Tables
 from olvido.comparison.page import picture, write_page
 from olvido.comparison.table import rows_of
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, MissingNeed, Parameter, require_count
 from olvido.files import write
-from olvido.forgetting import Need, kind_of, make_method, read_split
-from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
+from olvido.forgetting import METHODS, Method, Need, read_split
+from olvido.learners import RECIPES, Recipe, StepLog, Trained, Watcher, train
 from olvido.models import Loaded, load, save
+from olvido.registry import name_of, plain, settings
+from olvido.sources.benchmarks import benchmark as find_benchmark
 from olvido.tasks import Example, Language, examples
 from olvido.tasks.base import Row
 from olvido.tasks.people import halves
 
 Stage = Callable[[str], Watcher | None]
+Model = str | Path | Module | Trained
+"""A model by its folder or hub id, or at hand."""
 DEFAULT = ("npo", "graddiff", "simnpo", "auto")
 FIRST_SEED = 1000
 """Of never-trained models made here: far from the seeds that trainings usually have."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What was found.
+class Comparison(Tables):
+    """What was found, and the same as tables: see `Tables`.
 
     Attributes:
         document: everything, as plain values; also `comparison.json` in the folder.
-        page: the page for people; `picture`: its plane alone, as SVG.
+        page: the page for people.
+        picture: its plane alone, as SVG.
     """
 
     document: dict[str, Any]
     page: Path
     picture: Path
 
+    @classmethod
+    def load(cls, folder: Path | str) -> Comparison:
+        """The comparison that lies in a folder.
+
+        Raises:
+            InputError: there is none.
+        """
+        out = Path(folder)
+        document = read_document(out / "comparison.json")
+        return cls(document, out / "index.html", out / "plane.svg")
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A method as it takes part.
+
+    Attributes:
+        row: what the table calls it.
+        method: its name or itself.
+        options: of a method that is named; those of an object are its own.
+        mark: tells its cells from those of other options, in the names of files.
+    """
+
+    row: str
+    method: str | Method
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mark: str = ""
+
 
 def compare(
-    model: str | Path,
+    model: Model,
     *,
-    forget: Iterable[Row | Example],
-    retain: Iterable[Row | Example],
-    out: Path,
+    forget: Iterable[Row | Example] = (),
+    retain: Iterable[Row | Example] = (),
+    out: Path | str,
+    benchmark: str | None = None,
+    benchmark_data: str | Path | None = None,
+    tokenizer: Any | None = None,
     holdout: Iterable[Row | Example] = (),
     neighbours: Iterable[Row | Example] = (),
     general: Iterable[Row | Example] = (),
-    reference: Sequence[str | Path] = (),
+    reference: Sequence[Model] = (),
     base: str | Path | None = None,
     references: int = 3,
     recipe: Recipe | None = None,
-    methods: Sequence[str] = DEFAULT,
+    methods: Sequence[str | type[Method] | Method] = DEFAULT,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: Sequence[str | type[Audit] | Audit] = (),
     seeds: int = 3,
     level: str = "quick",
     chat: bool | None = None,
@@ -75,14 +119,23 @@ def compare(
     cut off goes on where it was. No record is written down.
 
     Args:
-        model: a folder or hub id of the model that shall forget.
+        model: the model that shall forget: a folder, a hub id, a module, or what `train` gave.
         forget, retain, holdout, neighbours, general: as for `olvido.forget` and `olvido.audit`;
             methods stop by half of the people in the holdout and the audit attacks with the others.
         out: a folder for cells and results; a new one, or one where this comparison was begun.
-        reference: folders or hub ids of models that never saw what is to be forgotten.
+        benchmark: a split by name in place of the records, as `tofu:forget05`; see
+            `olvido.sources.benchmarks`.
+        benchmark_data: the folder, file or hub id where its data lie.
+        tokenizer: of models that are given as modules.
+        reference: models that never saw what is to be forgotten.
         base: where there are none, what the model was trained from: as many as `references` says
             are trained from it on everything but the forgotten, by the `recipe` (the base's own).
-        methods: names; `options` of each by its name.
+        methods: names, classes or objects; two objects of one class are two rows. Who changes the
+            code of a method of their own begins in a new folder.
+        options: of each named method, by its name.
+        metrics: further audits, of one's own or of installed packages: names, classes or objects.
+            The mean of each of their findings is a column of the table; see
+            `olvido.audits.Metric`.
         seeds: runs of each method.
         level: of the audits.
         chat: use the tokenizer's chat template; None: where there is one.
@@ -95,9 +148,20 @@ def compare(
         MissingNeed: neither a reference nor a base, or a method lacks what it needs.
         UnknownName: no such method, option, model or level.
     """
+    out = Path(out)
+    if benchmark is not None:
+        if any(map(tuple, (forget, retain, neighbours, general))):
+            raise InputError(
+                f"the benchmark {benchmark} brings its records (forget, retain, general): give "
+                "either it or records"
+            )
+        found = find_benchmark(benchmark, benchmark_data)
+        forget, retain, general = found.forget, found.retain, found.general
     split = read_split(forget, retain, holdout)
     Level.named(level)
-    _check(methods, options or {}, seeds, split)
+    audits = [AUDITS.make(one) for one in metrics]
+    ways = _ways(methods, options or {}, audits)
+    _check(ways, seeds, split)
     if bool(reference) == (base is not None):
         raise MissingNeed(
             "a comparison needs models that never saw the forgotten: give either some (",
@@ -117,78 +181,128 @@ def compare(
         "general": examples(general, "general"),
     }
     read = partial(load, dtype=dtype, device=device)
-    loaded = read(model)
-    task = Language(loaded.tokenizer, chat=chat)
-    plan: dict[str, Any] = {
-        "model": loaded.digest,
-        "records": {name: _digest(some, task) for name, some in records.items()},
-        "reference": [read(other).digest for other in reference],
-        "base": None if base is None else [read(base).digest, references, _told(base, recipe)],
-        "level": level,
-        "chat": chat,
-        "device": device,
-    }
-    if loaded.digest in plan["reference"]:
-        raise InputError(
-            "a reference has the very weights of the model that shall forget: give models that "
-            "were trained without the forgotten"
-        )
-    _begin(out, plan)
-    never, training = [str(other) for other in reference], None
-    if base is not None:
-        never, training = _trained(out, base, read, recipe, references, records, chat, stage)
-    cells = []
-    with tempfile.TemporaryDirectory(prefix="olvido-compare-") as scores:
-        wanted = list(_wanted(methods, seeds, len(never)))
-        for number, (method, seed) in enumerate(wanted, 1):
-            file = _file(out, method, seed, (options or {}).get(method, {}))
-            stage(f"{method}, {number} of {len(wanted)}")
+    with tempfile.TemporaryDirectory(prefix="olvido-compare-") as scratch:
+        named = partial(_folder, tokenizer=tokenizer, kept=Path(scratch) / "models")
+        candidate, never = named(model), [named(one) for one in reference]
+        loaded = read(candidate)
+        task = Language(loaded.tokenizer, chat=chat)
+        plan: dict[str, Any] = {
+            "model": loaded.digest,
+            "records": {name: _digest(some, task) for name, some in records.items()},
+            "reference": [read(other).digest for other in never],
+            "base": None if base is None else [read(base).digest, references, _told(base, recipe)],
+            "level": level,
+            "chat": chat,
+            "device": device,
+        }
+        if loaded.digest in plan["reference"]:
+            raise InputError(
+                "a reference has the very weights of the model that shall forget: give models that "
+                "were trained without the forgotten"
+            )
+        _begin(out, plan)
+        training = None
+        if base is not None:
+            never, training = _trained(out, base, read, recipe, references, records, chat, stage)
+        cells = []
+        own = _mark({}, audits)
+        wanted = list(_wanted(ways, seeds, len(never)))
+        for number, (way, row, seed) in enumerate(wanted, 1):
+            mark = own if way is None else way.mark
+            told = re.sub(r"[^\w.=-]+", "-", row)
+            file = out / "cells" / f"{told}{mark}-{seed}.json"
+            stage(f"{row}, {number} of {len(wanted)}")
             order = Order(
-                str(model),
+                candidate,
                 tuple(never),
                 records,
-                method,
-                dict((options or {}).get(method, {})),
+                row,
+                None if way is None else way.method,
                 seed,
-                level,
-                chat,
-                dtype,
-                device,
-                scores,
                 str(file),
+                str(Path(scratch) / "scores"),
+                options={} if way is None else way.options,
+                metrics=audits,
+                level=level,
+                chat=chat,
+                dtype=dtype,
+                device=device,
             )
             cells.append(read_document(file) if file.exists() else _carried_out(order))
-    document = {
-        "model": loaded.digest,
-        "never_trained": [read(name).digest for name in never],
-        "references": len(never),
-        "level": level,
-        "seeds": seeds,
-        "records": {name: len(some) for name, some in records.items()},
-        "rows": rows_of(cells, training),
-        "cells": cells,
-    }
-    write_document(document, out / "comparison.json")
-    drawn = picture(document)
-    if drawn is not None:
-        write(out / "plane.svg", str(drawn))
-    write_page(document, out / "index.html")
-    return Comparison(document, out / "index.html", out / "plane.svg")
+        document = {
+            "model": loaded.digest,
+            "never_trained": [read(name).digest for name in never],
+            "references": len(never),
+            "level": level,
+            "seeds": seeds,
+            "records": {name: len(some) for name, some in records.items()},
+            "metrics": [name_of(one) for one in audits],
+            "rows": rows_of(cells, training, [name_of(one) for one in audits]),
+            "cells": cells,
+        }
+        write_document(document, out / "comparison.json")
+        drawn = picture(document)
+        if drawn is not None:
+            write(out / "plane.svg", str(drawn))
+        write_page(document, out / "index.html")
+        return Comparison(document, out / "index.html", out / "plane.svg")
 
 
-def _check(
-    methods: Sequence[str], options: Mapping[str, Mapping[str, Any]], seeds: int, split: Any
-) -> None:
-    require_count(Parameter("seeds"), seeds, most=1_000)
-    if not methods or len(set(methods)) < len(methods):
-        raise InputError(f"give one or more methods, each once, got {list(methods)}")
+def _folder(model: Model, *, tokenizer: Any | None, kept: Path) -> str:
+    """The name of a model, which is written into a folder where it has none yet."""
+    if isinstance(model, str | Path):
+        return str(model)
+    if tokenizer is None:
+        raise InputError(
+            "a model that is given as a module is handed to other processes as a folder: give its ",
+            Parameter("tokenizer"),
+        )
+    kept.mkdir(exist_ok=True)
+    folder = kept / str(len(list(kept.iterdir())))
+    save(model.model if isinstance(model, Trained) else model, tokenizer, folder)
+    return str(folder)
+
+
+def _ways(
+    methods: Sequence[str | type[Method] | Method],
+    options: Mapping[str, Mapping[str, Any]],
+    audits: Sequence[Audit],
+) -> list[_Way]:
+    """The methods as they take part.
+
+    Raises:
+        UnknownName: no such method or option.
+        InputError: none, one of them twice, or options of something that does not take part.
+    """
+    found = []
+    for given in methods:
+        if isinstance(given, str):
+            told = options.get(given, {})
+            METHODS.make(given, told)
+            found.append(_Way(given, given, told, _mark(told, audits)))
+            continue
+        made = METHODS.make(given)
+        name = METHODS.name_of(given)
+        told = plain(settings(made), name)
+        row = name
+        if told:
+            row += f" ({', '.join(f'{option}={value}' for option, value in told.items())})"
+        found.append(_Way(row, made, mark=_mark(told, [*audits, made])))
+    rows = [way.row for way in found]
+    if not rows or len(set(rows)) < len(rows):
+        raise InputError(f"give one or more methods, each once, got {rows}")
     for name in options:
-        if name not in methods:
+        if name not in rows:
             raise InputError(f"options of {name} were given, and it is not among the methods")
+    return found
+
+
+def _check(ways: Sequence[_Way], seeds: int, split: Any) -> None:
+    require_count(Parameter("seeds"), seeds, most=1_000)
     have = {Need.RETAIN: bool(split.retain), Need.HOLDOUT: bool(split.holdout)}
-    for name in methods:
-        make_method(name, options.get(name, {}))
-        for need in sorted(kind_of(name).needs):
+    for way in ways:
+        name = way.row
+        for need in sorted(METHODS.make(way.method, way.options).needs):
             if need not in have:
                 raise InputError(
                     f"{name} cannot be compared on a model alone, since it needs ", *need.words
@@ -222,13 +336,13 @@ def _begin(out: Path, plan: Mapping[str, Any]) -> None:
     write_document(plan, file)
 
 
-def _wanted(methods: Sequence[str], seeds: int, never: int) -> Iterator[tuple[str, int]]:
+def _wanted(ways: Sequence[_Way], seeds: int, never: int) -> Iterator[tuple[_Way | None, str, int]]:
     """The cells in their order: all methods once before any twice."""
-    yield ORIGINAL, 0
+    yield None, ORIGINAL, 0
     # One never-trained model has no other to be audited against.
     if never > 1:
-        yield from ((NEVER, number) for number in range(never))
-    yield from ((method, seed) for seed in range(seeds) for method in methods)
+        yield from ((None, NEVER, number) for number in range(never))
+    yield from ((way, way.row, seed) for seed in range(seeds) for way in ways)
 
 
 def _carried_out(order: Order) -> dict[str, Any]:
@@ -236,16 +350,18 @@ def _carried_out(order: Order) -> dict[str, Any]:
     again."""
     done = subprocess.run(
         [sys.executable, "-m", "olvido.comparison.cell"],
-        input=order.to_json(),
-        text=True,
+        input=cloudpickle.dumps(order),
+        # Modules that can be imported here can be imported there.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         check=False,
     )
     if done.returncode == 0:
         return read_document(Path(order.out))
-    last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    last = said[-1] if said else "nothing was said"
     failure = f"its process ended with status {done.returncode} ({last})"
-    made = {"method": order.method, "seed": order.seed, "verdict": "fail"}
+    made = {"method": order.row, "seed": order.seed, "verdict": "fail"}
     return made | {"failure": failure, "audit": None}
 
 
@@ -283,10 +399,24 @@ def _trained(
     return names, tokens
 
 
-def _file(out: Path, method: str, seed: int, options: Mapping[str, Any]) -> Path:
-    told = "" if not options else json.dumps(dict(options), sort_keys=True, default=str)
-    mark = f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}" if told else ""
-    return out / "cells" / f"{method.replace(' ', '-')}{mark}-{seed}.json"
+def _mark(options: Mapping[str, Any], parts: Sequence[Any]) -> str:
+    """What tells cells with these options and parts of one's own from others in a file's name."""
+    told: list[Any] = [dict(options)] if options else []
+    for part in parts:
+        own = None if type(part).__module__.startswith("olvido.") else _source(type(part))
+        told.append([name_of(part), settings(part), own])
+    if not told:
+        return ""
+    return (
+        f"-{hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]}"
+    )
+
+
+def _source(kind: type[Any]) -> str | None:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # typed by hand, or built
+        return None
 
 
 def _told(base: str | Path, recipe: Recipe | None) -> dict[str, Any]:

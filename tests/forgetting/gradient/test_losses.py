@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from olvido.forgetting import METHODS, Split, forget
+from olvido.forgetting import METHODS, Divergence, Likelihood, Split, forget
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
-from olvido.forgetting.gradient.guards import Divergence, Likelihood
 from olvido.learners import Progress, Trained
 from olvido.tasks import Example, Language
 
