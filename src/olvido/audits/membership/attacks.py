@@ -70,7 +70,10 @@ class Membership:
     needs: ClassVar = frozenset({Need.HOLDOUT})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
-    summary: ClassVar = "whether an attack tells the forgotten from true non-members"
+    summary: ClassVar = (
+        "whether an attack (loss, zlib, min-k, min-k++, reference) tells the forgotten from true "
+        "non-members"
+    )
     reason: ClassVar = "an attack tells the forgotten from true non-members"
     tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the * attack": MEMBERSHIP}
 

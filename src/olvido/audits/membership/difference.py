@@ -27,7 +27,9 @@ class Difference:
     needs: ClassVar = frozenset({Need.BEFORE, Need.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
-    summary: ClassVar = "what both versions together betray about who was forgotten"
+    summary: ClassVar = (
+        "what both versions together betray about who was forgotten; shown, does not vote"
+    )
     reason: ClassVar = "both versions together betray who was forgotten"
     tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the loss gained": ANY}
 

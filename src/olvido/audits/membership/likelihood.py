@@ -30,7 +30,9 @@ class Likelihood:
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = True
     level: ClassVar = Level.QUICK
-    summary: ClassVar = "whether the loss on the forgotten is that of never-trained models"
+    summary: ClassVar = (
+        "whether the loss on the forgotten is that of never-trained models, two-sided"
+    )
     reason: ClassVar = "the loss on the forgotten is not that of never-trained models"
     tolerances: ClassVar[Mapping[str, Range]] = {"loss": LIKELIHOOD}
 

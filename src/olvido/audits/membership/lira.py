@@ -46,7 +46,9 @@ class Lira:
     needs: ClassVar = frozenset({Need.SHADOWS, Need.HOLDOUT})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
-    summary: ClassVar = "whether single records betray themselves, judged by shadow models"
+    summary: ClassVar = (
+        "whether single records betray themselves, judged by shadow models, two-sided"
+    )
     reason: ClassVar = "single records can be told from records that were never learned"
     tolerances: ClassVar[Mapping[str, Range]] = {"true positives at *": LIRA}
 

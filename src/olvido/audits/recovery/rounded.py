@@ -24,7 +24,9 @@ class Rounding:
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
-    summary: ClassVar = "what comes back when the weights are rounded to few bits"
+    summary: ClassVar = (
+        "what comes back when the weights are rounded to int4, and int8 where thorough"
+    )
     reason: ClassVar = "rounding the weights brings the forgotten back"
     tolerances: ClassVar[Mapping[str, Range]] = {
         "exact match in int*": RECALL,

@@ -39,7 +39,7 @@ class Fisher(Curved):
         "F_retain^-1/4"
     )
     source: ClassVar = "Golatkar et al. 2020, arXiv 1911.04933"
-    suits: ClassVar = "classifiers, in a second"
+    suits: ClassVar = "classifiers: nothing is trained"
 
     noise: float = 0.1
     aimed: bool = True

@@ -33,7 +33,7 @@ class SSD(Curved):
         "none: weights with F_forget > alpha F_retain shrink to min(1, lambda F_retain / F_forget)"
     )
     source: ClassVar = "Foster et al. 2024, arXiv 2308.07707"
-    suits: ClassVar = "classifiers, in a second"
+    suits: ClassVar = "classifiers: nothing is trained"
 
     alpha: float = 10.0
     dampening: float = 1.0
