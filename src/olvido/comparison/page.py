@@ -38,7 +38,8 @@ def picture(document: Mapping[str, Any]) -> Markup | None:
 def write_page(document: Mapping[str, Any], path: Path) -> None:
     """Write one self-contained page."""
     template = _environment().get_template("comparison.html.j2")
-    write_html(template.render(document=document, picture=picture(document)), path)
+    own = list(dict.fromkeys(name for row in document["rows"] for name in row["metrics"]))
+    write_html(template.render(document=document, picture=picture(document), own=own), path)
 
 
 @cache
