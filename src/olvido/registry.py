@@ -258,7 +258,7 @@ def settings(part: Any) -> dict[str, Any]:
     Raises:
         InputError: the object keeps an option under no attribute of its name.
     """
-    return {name: _recorded(value) for name, value in _changed(part)}
+    return {name: recorded(value) for name, value in _changed(part)}
 
 
 def plain(options: Mapping[str, Any], whose: str) -> dict[str, Any]:
@@ -318,9 +318,10 @@ def _changed(part: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _recorded(value: Any) -> Any:
+def recorded(value: Any) -> Any:
+    """An option as it is recorded: a part by its name, or by its name and options."""
     if isinstance(value, list | tuple):
-        return [_recorded(one) for one in value]
+        return [recorded(one) for one in value]
     if not isinstance(getattr(value, "name", None), str):
         return value
     told = {} if isinstance(value, type) else settings(value)

@@ -31,7 +31,7 @@ from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.models import weights_digest
 from olvido.models.merging import merged
-from olvido.registry import settings
+from olvido.registry import recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 
@@ -155,8 +155,10 @@ def forget(
         NothingFits: a search found no setting that comes near enough to never having learned.
     """
     chosen, name = METHODS.make(method, options), METHODS.name_of(method)
-    # What was given by name is told as it was given.
-    told = dict(options) if isinstance(method, str) else settings(chosen)
+    told = settings(chosen)
+    if isinstance(method, str):
+        # What was asked for is told, a default among it too.
+        told = {option: recorded(value) for option, value in options.items()}
     require_seed(seed)
     never = (reference,) if isinstance(reference, Module) else tuple(reference)
     split = replace(read_split(forget, retain, holdout), never=never)
