@@ -8,6 +8,7 @@ package imports; installed packages add theirs by entry points; a program may ad
 from __future__ import annotations
 
 import inspect
+import reprlib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -145,8 +146,8 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
         missing = [piece for piece in self.pieces if not hasattr(part, piece)]
         if missing:
             raise InputError(
-                f"{part.__name__} is no {self.kind}, it lacks {', '.join(missing)}: "
-                f"define what {self.home} says a {self.kind} has"
+                f"{part.__name__} is no {self.kind}, it lacks {', '.join(missing)}: define those "
+                f"({self.home} says what they are)"
             )
         bare = [
             p.name
@@ -187,6 +188,11 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
                 raise UnknownName(self.kind, given, self)
             return self[given]
         part: Any = given if isinstance(given, type) else type(given)
+        if not any(hasattr(part, piece) for piece in self.pieces):
+            raise InputError(
+                f"expected a name, a class or an object ({self.kind}), got {reprlib.repr(given)}: give one of "
+                f"{', '.join(self)}, or what {self.home} says a class must have"
+            )
         self._require_whole(part)
         return part
 

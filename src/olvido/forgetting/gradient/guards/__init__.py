@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 from torch.nn import Module
 
+from olvido.errors import UnknownName
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.types import METHODS, Split
 from olvido.registry import Registry
@@ -67,6 +68,9 @@ def regularisers(given: Guard | Sequence[Guard]) -> tuple[Regulariser, ...]:
     """
     if isinstance(given, str):
         names = () if given == "none" else given.split("+")
+        for name in names:
+            if name not in REGULARISERS:
+                raise UnknownName("guard", name, [*REGULARISERS, "none"])
         return tuple(REGULARISERS.make(name) for name in names)
     if isinstance(given, Sequence):
         return tuple(part for one in given for part in regularisers(one))
