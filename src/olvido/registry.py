@@ -190,8 +190,8 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
         part: Any = given if isinstance(given, type) else type(given)
         if not any(hasattr(part, piece) for piece in self.pieces):
             raise InputError(
-                f"expected a name, a class or an object ({self.kind}), got {reprlib.repr(given)}: give one of "
-                f"{', '.join(self)}, or what {self.home} says a class must have"
+                f"expected a name, a class or an object ({self.kind}), got {reprlib.repr(given)}: "
+                f"give one of {', '.join(self)}, or what {self.home} says a class must have"
             )
         self._require_whole(part)
         return part

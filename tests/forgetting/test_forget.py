@@ -17,7 +17,10 @@ from olvido.errors import (
 )
 from olvido.forgetting import (
     METHODS,
+    NPO,
+    Divergence,
     Guarantee,
+    Likelihood,
     Outcome,
     Split,
     forget,
@@ -223,3 +226,31 @@ def test_records_that_the_log_does_not_know_are_refused_before_the_first_step(
 
 def test_unknown_names_are_input_errors() -> None:
     assert issubclass(UnknownName, InputError)
+
+
+def test_a_name_a_class_and_an_object_are_the_same_method(
+    brief_for: Callable[[str], Trained], part: Split, task: Language
+) -> None:
+    def found(method: Any, **options: Any) -> Outcome:
+        given = {"forget": part.forget, "retain": part.retain, "task": task}
+        return forget(brief_for("npo"), **given, method=method, **options)
+
+    told = {"lr": 1e-3, "epochs": 2, "guard": "kl+nll"}
+    first = found("npo", **told)
+    made = NPO(lr=1e-3, epochs=2, guard=[Divergence, Likelihood()])
+    again = found(made)
+    assert again.digest == first.digest == found(NPO, **told).digest
+    assert (again.method, again.options) == ("npo", told | {"guard": ["kl", "nll"]})
+    # An object keeps nothing of a run.
+    assert found(made).digest == first.digest
+    assert found("npo", **told | {"guard": Divergence}).options["guard"] == "kl"
+
+    class Odd(NPO):
+        scale: Any = None
+
+    odd = found(Odd(lr=1e-3, epochs=2, scale=object()))
+    assert odd.method.endswith(
+        ":test_a_name_a_class_and_an_object_are_the_same_method.<locals>.Odd"
+    )
+    with pytest.raises(InputError, match=r"the option 'scale' of .*Odd is a object"):
+        odd.to_dict()

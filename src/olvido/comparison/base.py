@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import re
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,14 @@ from olvido.comparison.cell import NEVER, ORIGINAL, Order
 from olvido.comparison.export import Tables
 from olvido.comparison.page import picture, write_page
 from olvido.comparison.table import rows_of
+from olvido.comparison.ways import Way, mark_of, require_needs, ways_of
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, MissingNeed, Parameter, require_count
 from olvido.files import write
-from olvido.forgetting import METHODS, Method, Need, read_split
+from olvido.forgetting import Method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Trained, Watcher, train
 from olvido.models import Loaded, load, save
-from olvido.registry import name_of, plain, settings
+from olvido.registry import name_of
 from olvido.sources.benchmarks import benchmark as find_benchmark
 from olvido.tasks import Example, Language, examples
 from olvido.tasks.base import Row
@@ -68,23 +68,6 @@ class Comparison(Tables):
         out = Path(folder)
         document = read_document(out / "comparison.json")
         return cls(document, out / "index.html", out / "plane.svg")
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A method as it takes part.
-
-    Attributes:
-        row: what the table calls it.
-        method: its name or itself.
-        options: of a method that is named; those of an object are its own.
-        mark: tells its cells from those of other options, in the names of files.
-    """
-
-    row: str
-    method: str | Method
-    options: Mapping[str, Any] = field(default_factory=dict)
-    mark: str = ""
 
 
 def compare(
@@ -160,8 +143,9 @@ def compare(
     split = read_split(forget, retain, holdout)
     Level.named(level)
     audits = [AUDITS.make(one) for one in metrics]
-    ways = _ways(methods, options or {}, audits)
-    _check(ways, seeds, split)
+    ways = ways_of(methods, options or {}, audits)
+    require_count(Parameter("seeds"), seeds, most=1_000)
+    require_needs(ways, split)
     if bool(reference) == (base is not None):
         raise MissingNeed(
             "a comparison needs models that never saw the forgotten: give either some (",
@@ -205,7 +189,7 @@ def compare(
         if base is not None:
             never, training = _trained(out, base, read, recipe, references, records, chat, stage)
         cells = []
-        own = _mark({}, audits)
+        own = mark_of({}, audits)
         wanted = list(_wanted(ways, seeds, len(never)))
         for number, (way, row, seed) in enumerate(wanted, 1):
             mark = own if way is None else way.mark
@@ -263,62 +247,6 @@ def _folder(model: Model, *, tokenizer: Any | None, kept: Path) -> str:
     return str(folder)
 
 
-def _ways(
-    methods: Sequence[str | type[Method] | Method],
-    options: Mapping[str, Mapping[str, Any]],
-    audits: Sequence[Audit],
-) -> list[_Way]:
-    """The methods as they take part.
-
-    Raises:
-        UnknownName: no such method or option.
-        InputError: none, one of them twice, or options of something that does not take part.
-    """
-    found = []
-    for given in methods:
-        if isinstance(given, str):
-            told = options.get(given, {})
-            METHODS.make(given, told)
-            found.append(_Way(given, given, told, _mark(told, audits)))
-            continue
-        made = METHODS.make(given)
-        name = METHODS.name_of(given)
-        told = plain(settings(made), name)
-        row = name
-        if told:
-            row += f" ({', '.join(f'{option}={value}' for option, value in told.items())})"
-        found.append(_Way(row, made, mark=_mark(told, [*audits, made])))
-    rows = [way.row for way in found]
-    if not rows or len(set(rows)) < len(rows):
-        raise InputError(f"give one or more methods, each once, got {rows}")
-    for name in options:
-        if name not in rows:
-            raise InputError(f"options of {name} were given, and it is not among the methods")
-    return found
-
-
-def _check(ways: Sequence[_Way], seeds: int, split: Any) -> None:
-    require_count(Parameter("seeds"), seeds, most=1_000)
-    have = {Need.RETAIN: bool(split.retain), Need.HOLDOUT: bool(split.holdout)}
-    for way in ways:
-        name = way.row
-        for need in sorted(METHODS.make(way.method, way.options).needs):
-            if need not in have:
-                raise InputError(
-                    f"{name} cannot be compared on a model alone, since it needs ", *need.words
-                )
-            if not have[need] and need is Need.HOLDOUT:
-                # A reference has no part in the forgetting here: it is what that is compared with.
-                raise MissingNeed(
-                    f"{name} needs to know where never learned lies: give records of the same "
-                    "making that the model never saw (",
-                    Parameter("holdout"),
-                    "). The references of a comparison are for its audits alone",
-                )
-            if not have[need]:
-                raise MissingNeed(f"{name} needs ", *need.words)
-
-
 def _begin(out: Path, plan: Mapping[str, Any]) -> None:
     """Enter what is compared; a folder of another comparison is left as it is."""
     if out.exists() and not out.is_dir():
@@ -336,7 +264,7 @@ def _begin(out: Path, plan: Mapping[str, Any]) -> None:
     write_document(plan, file)
 
 
-def _wanted(ways: Sequence[_Way], seeds: int, never: int) -> Iterator[tuple[_Way | None, str, int]]:
+def _wanted(ways: Sequence[Way], seeds: int, never: int) -> Iterator[tuple[Way | None, str, int]]:
     """The cells in their order: all methods once before any twice."""
     yield None, ORIGINAL, 0
     # One never-trained model has no other to be audited against.
@@ -397,26 +325,6 @@ def _trained(
         tokens = float(read_document(out / "never" / f"{number + 1}.json")["tokens"])
         names.append(str(folder))
     return names, tokens
-
-
-def _mark(options: Mapping[str, Any], parts: Sequence[Any]) -> str:
-    """What tells cells with these options and parts of one's own from others in a file's name."""
-    told: list[Any] = [dict(options)] if options else []
-    for part in parts:
-        own = None if type(part).__module__.startswith("olvido.") else _source(type(part))
-        told.append([name_of(part), settings(part), own])
-    if not told:
-        return ""
-    return (
-        f"-{hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]}"
-    )
-
-
-def _source(kind: type[Any]) -> str | None:
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed by hand, or built
-        return None
 
 
 def _told(base: str | Path, recipe: Recipe | None) -> dict[str, Any]:

@@ -84,11 +84,7 @@ class Language:
 
     @classmethod
     def of(cls, tokenizer: Any | None) -> Self:
-        """Language with this tokenizer, and its chat template where it has one.
-
-        Raises:
-            InputError: there is no tokenizer.
-        """
+        """Language with this tokenizer; see `Task.of`."""
         if tokenizer is None:
             raise InputError("the task language needs the model's ", Parameter("tokenizer"))
         return cls(tokenizer)
