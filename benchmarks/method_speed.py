@@ -31,8 +31,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import harness
+from olvido.forgetting import METHODS as FAMILY
 from olvido.forgetting import Split
-from olvido.forgetting.base import make_method
 from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.gradient.frozen import mirrored
 from olvido.forgetting.gradient.sampling import retain_draws
@@ -162,7 +162,7 @@ class World:
         kind, options = METHODS[name]
         if "layer" in options:
             options = {**options, "layer": self.layer}
-        made = make_method(
+        made = FAMILY.make(
             kind,
             {
                 **options,

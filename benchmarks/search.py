@@ -127,7 +127,7 @@ def cell(
 
 def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
     """The first leaver and seed at every rate: what the proxies say, and whether it is monotone."""
-    from olvido.forgetting import make_method
+    from olvido.forgetting import METHODS
     from olvido.forgetting.search.proxies import Yardstick
     from olvido.forgetting.types import Split
     from olvido.learners import Trained
@@ -140,7 +140,7 @@ def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
 
         def answered(rate: float = rate) -> dict[str, Any]:
             longer = min(max(1e-4 * 128 / SIZES[world.size][0] / rate, 1.0), 4)
-            chosen = make_method("npo", {"lr": rate, "epochs": math.ceil(30 * longer)})
+            chosen = METHODS.make("npo", {"lr": rate, "epochs": math.ceil(30 * longer)})
             row: dict[str, Any] = {"size": world.size, "rate": rate}
             try:
                 run = chosen.run(trained, yardstick.split, world.task, seed=0, watch=None)

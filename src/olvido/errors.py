@@ -29,6 +29,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+__all__ = [
+    "AskedBefore",
+    "BadRow",
+    "DigestMismatch",
+    "EnvironmentMismatch",
+    "InputError",
+    "MissingNeed",
+    "ModelDestroyed",
+    "NotFinite",
+    "NothingChanged",
+    "NothingFits",
+    "OlvidoError",
+    "OutOfReach",
+    "Overtaken",
+    "RefusedArgument",
+    "StateError",
+    "TrainingFailed",
+    "UnknownName",
+]
+
 _LISTED = 40
 
 

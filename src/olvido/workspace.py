@@ -17,13 +17,14 @@ from olvido.artifacts import owned, remove_model
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.files import held_folder, make_folder
 from olvido.learners import (
+    LEARNERS,
+    Learner,
     Placement,
     Recipe,
     StepLog,
     Trace,
     Trained,
     Watcher,
-    make_learner,
     train,
 )
 from olvido.learners.storage import read_trace, write_trace
@@ -35,6 +36,7 @@ from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
 from olvido.ledger.store import Store
 from olvido.models import Loaded, function_digest, load, save
 from olvido.processes import from_main, is_main
+from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
 
@@ -104,7 +106,7 @@ class Workspace:
         seed: int | None = None,
         chat: bool | None = None,
         exclude: Collection[str] = (),
-        learner: str = "monolith",
+        learner: str | type[Learner] | Learner = "monolith",
         options: Mapping[str, Any] | None = None,
         watch: Watcher | None = None,
     ) -> Model:
@@ -120,7 +122,8 @@ class Workspace:
             seed: of the run; None: the workspace's.
             chat: see `Language`.
             exclude: ids of records to leave out.
-            learner, options: a name in `LEARNERS`, and its own options.
+            learner: as `olvido.train` takes it.
+            options: of the learner, where it is no object.
             watch: called after every step.
 
         Raises:
@@ -130,8 +133,8 @@ class Workspace:
             Overtaken: a record was buried while it was learned; what came of it is removed.
         """
         seed = self.settings.seed if seed is None else seed
-        options = dict(options or {})
-        make_learner(learner, recipe, options, seed=seed)
+        chosen, name = LEARNERS.make(learner, options), LEARNERS.name_of(learner)
+        options = plain(settings(chosen) if options is None else options, name)
         used = [self.store.dataset(name) for name in dict.fromkeys(datasets)]
         left_out = {d.id: self._left_out(d, exclude) for d in used}
         gone = frozenset[str]().union(*left_out.values())
@@ -146,7 +149,7 @@ class Workspace:
         self._refuse_holding(parents)
         task = Language(base.tokenizer, chat=chat)
         content = [str(d.root) for d in used], sorted(gone)
-        key = [base.digest, *content, task.chat, recipe.to_dict(), seed, learner, options]
+        key = [base.digest, *content, task.chat, recipe.to_dict(), seed, name, options]
         folder = self.settings.models / f".run-{Digest.of(json.dumps(key).encode()).hex[:16]}"
         with _under_way(folder):
             trained = train(
@@ -157,13 +160,12 @@ class Workspace:
                 seed=seed,
                 folder=folder,
                 watch=watch,
-                learner=learner,
-                **options,
+                learner=chosen,
             )
         fact = Model(
             digest=Digest.from_str(trained.digest),
             path="",
-            learner=learner,
+            learner=name,
             parents=parents,
             recipe={"base": base.name, "chat": task.chat, **recipe.to_dict()}
             | ({"options": options} if options else {}),

@@ -1,40 +1,50 @@
-"""`docs/reference/audits.md` tells every audit as the code has it, and no other."""
+"""`docs/` tells every method, audit, learner and task as the classes have it, and no other."""
 
 from __future__ import annotations
 
-import re
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from olvido.audits import AUDITS, tolerances
-from olvido.audits.report.blocks import MEMBERS
+from olvido.audits import AUDITS
+from olvido.forgetting import METHODS
+from olvido.learners import LEARNERS
+from olvido.tasks import TASKS
 
-DOCS = (Path(__file__).parents[2] / "docs" / "reference" / "audits.md").read_text("utf-8")
-ROWS = {
-    cells[0].strip("`"): cells[1:]
-    for line in DOCS.splitlines()
-    if line.startswith("| `")
-    for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
-}
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_table_lists_exactly_the_audits_in_their_order() -> None:
-    assert list(ROWS) == list(AUDITS)
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize("name", AUDITS)
-def test_a_row_tells_what_the_audit_declares(name: str) -> None:
-    asks, _source, level, needs, required, tolerated = ROWS[name]
-    kind = AUDITS[name]
-    assert asks
-    assert level == kind.level.name.lower()
-    assert needs == ", ".join(sorted(need.value for need in kind.needs))
-    assert (required == "yes") is kind.required
-    names = re.findall(r"`([A-Z_]+)`", tolerated)
-    assert names
-    assert all(isinstance(getattr(tolerances, word), tolerances.Range) for word in names)
+def test_every_table_stands_in_the_docs_as_the_classes_say_it(tables: ModuleType) -> None:
+    """Where this fails, `python docs/tables.py` writes them anew."""
+    shown: dict[str, int] = {}
+    for path in DOCS.rglob("*.md"):
+        page = path.read_text("utf-8")
+        assert tables.written(page) == page, path
+        for found in tables.BLOCK.finditer(page):
+            shown[found[2]] = shown.get(found[2], 0) + 1
+    assert shown == dict.fromkeys(tables.TABLES, 1)
 
 
-def test_every_audit_has_its_place_on_the_page() -> None:
-    assert sorted(name for names in MEMBERS.values() for name in names) == sorted(AUDITS)
+def test_a_table_has_a_row_for_each_and_a_cell_for_each_column(tables: ModuleType) -> None:
+    for name, family in (
+        ("methods", METHODS),
+        ("audits", AUDITS),
+        ("learners", LEARNERS),
+        ("tasks", TASKS),
+    ):
+        header, *rows = tables.TABLES[name]()
+        assert [row[0] for row in rows] == [f"`{one}`" for one in family.built_in]
+        assert {len(row) for row in rows} == {len(header)}
+    assert tables.markdown([("a",), ("b|c",)]) == "| a |\n| --- |\n| b\\|c |\n"

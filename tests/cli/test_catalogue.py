@@ -12,7 +12,7 @@ import typer
 from olvido.artifacts import KINDS
 from olvido.audits import AUDITS
 from olvido.audits.report.charts import HOLDOUT, LOOKS
-from olvido.forgetting import ways
+from olvido.forgetting import METHODS
 from olvido.forgetting.guarantee import Need
 from olvido.forgetting.search.proxies import BANDS
 from olvido.learners import LEARNERS
@@ -26,7 +26,7 @@ PRIVATE = re.compile(
 
 
 @pytest.mark.parametrize(
-    ("command", "known"), [("methods", ways()), ("audits", AUDITS), ("learners", LEARNERS)]
+    ("command", "known"), [("methods", METHODS), ("audits", AUDITS), ("learners", LEARNERS)]
 )
 def test_everything_is_shown_with_what_it_does(
     olvido: Olvido, command: str, known: dict[str, type]
@@ -86,7 +86,7 @@ def test_the_catalogue_needs_no_workspace(olvido: Olvido) -> None:
     assert olvido("methods")[0] == 0
 
 
-@pytest.mark.parametrize(("shown", "known"), [("methods", ways()), ("audits", AUDITS)])
+@pytest.mark.parametrize(("shown", "known"), [("methods", METHODS), ("audits", AUDITS)])
 def test_what_goes_to_another_program_has_a_line_for_each(
     olvido: Olvido, shown: str, known: dict[str, type]
 ) -> None:

@@ -17,12 +17,13 @@ from olvido.errors import (
 )
 from olvido.forgetting import (
     METHODS,
+    NPO,
+    Divergence,
     Guarantee,
+    Likelihood,
     Outcome,
     Split,
     forget,
-    make_method,
-    options_of,
     read_split,
 )
 from olvido.forgetting.gradient.descent import Descent
@@ -30,9 +31,11 @@ from olvido.learners import Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 
-DESCENT = sorted(n for n in METHODS if issubclass(METHODS[n], Descent))
+DESCENT = sorted(n for n in METHODS.built_in if issubclass(METHODS[n], Descent))
 CURVED = sorted(
-    n for n in METHODS if METHODS[n].guarantee is Guarantee.EMPIRICAL and n not in DESCENT
+    n
+    for n in METHODS.built_in
+    if METHODS[n].guarantee is Guarantee.EMPIRICAL and n not in (*DESCENT, "auto")
 )
 
 
@@ -110,10 +113,10 @@ def test_bad_options_are_refused_before_anything_runs(
     refused(match, task, forget=split.forget, retain=split.retain, method=method, **options)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted({*METHODS.built_in} - {"auto"}))
 def test_every_option_listed_is_taken(method: str) -> None:
-    known = options_of(method)
-    assert make_method(method, {}).summary
+    known = METHODS.options(method)
+    assert METHODS.make(method).summary
     if method in DESCENT:
         assert set(known) >= {"epochs", "lr", "batch_size", "target"}
     elif method in CURVED:
@@ -122,7 +125,7 @@ def test_every_option_listed_is_taken(method: str) -> None:
         assert set(known) == {"definition", "workers"}
     values = {"lr": 1e-3, "guard": "kl", "dtype": "float32", "definition": "tombstone"}
     values |= {"project": False, "inverse": "ekfac", "aimed": True, "factors": "shelf"}
-    make_method(method, {name: values.get(name, 1) for name in known})
+    METHODS.make(method, {name: values.get(name, 1) for name in known})
 
 
 def test_a_splits_sides_are_apart(split: Split) -> None:
@@ -184,7 +187,7 @@ def test_a_loss_that_is_no_number_is_never_returned(
 
 
 @pytest.mark.slow(but=["replay", "npo", "ssd"])
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted({*METHODS.built_in} - {"auto"}))
 @pytest.mark.parametrize("training", [False, True])
 def test_the_caller_notices_nothing(
     brief_for: Callable[[str], Trained],
@@ -224,3 +227,31 @@ def test_records_that_the_log_does_not_know_are_refused_before_the_first_step(
 
 def test_unknown_names_are_input_errors() -> None:
     assert issubclass(UnknownName, InputError)
+
+
+def test_a_name_a_class_and_an_object_are_the_same_method(
+    brief_for: Callable[[str], Trained], part: Split, task: Language
+) -> None:
+    def found(method: Any, **options: Any) -> Outcome:
+        given = {"forget": part.forget, "retain": part.retain, "task": task}
+        return forget(brief_for("npo"), **given, method=method, **options)
+
+    told = {"lr": 1e-3, "epochs": 2, "guard": "kl+nll"}
+    first = found("npo", **told)
+    made = NPO(lr=1e-3, epochs=2, guard=[Divergence, Likelihood()])
+    again = found(made)
+    assert again.digest == first.digest == found(NPO, **told).digest
+    assert (again.method, again.options) == ("npo", told | {"guard": ["kl", "nll"]})
+    # An object keeps nothing of a run.
+    assert found(made).digest == first.digest
+    assert found("npo", **told | {"guard": Divergence}).options["guard"] == "kl"
+
+    class Odd(NPO):
+        scale: Any = None
+
+    odd = found(Odd(lr=1e-3, epochs=2, scale=object()))
+    assert odd.method.endswith(
+        ":test_a_name_a_class_and_an_object_are_the_same_method.<locals>.Odd"
+    )
+    with pytest.raises(InputError, match=r"the option 'scale' of .*Odd is a object"):
+        odd.to_dict()

@@ -14,12 +14,14 @@ import torch
 from olvido.errors import InputError, MissingNeed
 from olvido.forgetting import (
     METHODS,
+    Auto,
+    Curved,
+    Descent,
     Guarantee,
     Need,
     Outcome,
     Split,
     forget,
-    options_of,
     predict,
 )
 from olvido.forgetting.gradient.calibration import targets
@@ -32,26 +34,16 @@ pytestmark = pytest.mark.slow(but=["replay", "npo", "ssd"])
 
 TARGET = 2.0
 """Nats a token: far above what the model knows by heart, below where bounded losses fall silent."""
-RATE = 6e-4
-"""Of this small world, whose steps are few: the default is for longer runs."""
-OPTIONS: dict[str, dict[str, Any]] = {
-    # A method that nobody has named here is tried as most are.
-    **{name: {"target": TARGET, "lr": RATE} for name in METHODS},
-    **{name: {} for name in ("drop", "module", "shard", "replay", "retrain")},
-    "simnpo": {"target": TARGET, "lr": RATE, "epochs": 60},
-    **{name: {"target": TARGET, "lr": 1e-3} for name in ("idkdpo", "idknll", "random_label")},
-    **{name: {"target": TARGET, "lr": RATE, "epochs": 60} for name in ("repselect", "scrub")},
-    "pdu": {"target": TARGET, "lr": 3e-4, "retain_weight": 50.0, "dual_rate": 500.0},
-    "task_vector": {"target": TARGET, "lr": 1e-4},
-    **{name: {"target": TARGET} for name in ("influence", "ssd", "fisher")},
-}
-EXACT = ["drop", "module", "replay", "retrain", "shard"]
-CURVED = ["fisher", "influence", "ssd"]
-DESCENT = sorted(set(METHODS) - set(EXACT) - set(CURVED))
+FAMILY = {name: METHODS[name] for name in METHODS.built_in if METHODS[name] is not Auto}
+"""Each method by itself; the search has tests of its own."""
+OPTIONS: dict[str, dict[str, Any]] = {name: dict(kind.example) for name, kind in FAMILY.items()}
+EXACT = sorted(name for name, kind in FAMILY.items() if kind.guarantee is Guarantee.EXACT)
+CURVED = sorted(name for name, kind in FAMILY.items() if issubclass(kind, Curved))
+DESCENT = sorted(name for name, kind in FAMILY.items() if issubclass(kind, Descent))
 EMPIRICAL = sorted([*DESCENT, *CURVED])
-UNGUARDED = ["ascent", "task_vector"]
-GUARDED = sorted(set(DESCENT) - set(UNGUARDED))
-AIMLESS = ["idkdpo", "idknll", "random_label"]
+GUARDED = sorted(name for name in DESCENT if FAMILY[name]().guards)
+UNGUARDED = sorted(set(DESCENT) - set(GUARDED))
+AIMLESS = sorted(name for name in DESCENT if FAMILY[name].indirect)
 """They teach another answer, and what becomes of the record's own is not what they look at."""
 FIRMLY: dict[str, dict[str, Any]] = {"rmu": {"lr": 5e-3}, "task_vector": {"scale": 4.0}}
 """What it takes to move a model that was taught by somebody else."""
@@ -67,7 +59,7 @@ def quick(method: str, **gradient: Any) -> dict[str, Any]:
         return {}
     if method in CURVED:
         return {"sample": 24}
-    known = options_of(method)
+    known = METHODS.options(method)
     return {name: value for name, value in gradient.items() if name in known}
 
 
@@ -89,7 +81,7 @@ def outcomes(trained_for: For, split: Split, task: Language) -> Callable[[str], 
     return made
 
 
-@pytest.fixture(params=sorted(METHODS))
+@pytest.fixture(params=sorted(FAMILY))
 def outcome(request: pytest.FixtureRequest, outcomes: Callable[[str], Outcome]) -> Outcome:
     return outcomes(request.param)
 
@@ -99,8 +91,19 @@ def mean_loss(model: Any, records: Records, task: Language) -> float:
     return float(task.losses(model, task.collate(records)).mean())
 
 
-def test_every_method_is_tried_here() -> None:
-    assert set(OPTIONS) == set(METHODS)
+@pytest.mark.parametrize("method", METHODS.built_in)
+def test_it_says_what_it_is(method: str) -> None:
+    kind = METHODS[method]
+    assert METHODS.name_of(kind) == method
+    assert all((kind.summary, kind.loss, kind.suits, kind.__doc__))
+    assert not kind.summary.endswith(".")
+    assert "arXiv" in kind.source or ".md" in kind.source or kind is Auto
+    assert all(isinstance(need, Need) for need in kind.needs)
+    # Its example is of its own options, aims where all others do, and leaves some to their default.
+    made = METHODS.make(method, kind.example)
+    assert kind.example.get("target", TARGET) == TARGET
+    assert METHODS.make(made) is made
+    assert len(kind.example) < len(METHODS.options(method))
 
 
 def test_the_weights_are_others_and_the_given_ones_as_they_were(
@@ -206,7 +209,7 @@ def test_without_a_target_every_step_is_used(
     )
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(FAMILY))
 def test_the_seed_determines_the_result(
     brief_for: For, part: Split, task: Language, method: str
 ) -> None:
@@ -269,7 +272,7 @@ def test_any_causal_model_can_be_loaded_and_made_to_forget(
     assert weights_digest(given.model) == load(elsewhere).digest == found.before
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(FAMILY))
 def test_the_records_to_keep_must_be_given(
     brief_for: For, part: Split, task: Language, method: str
 ) -> None:
@@ -278,7 +281,7 @@ def test_the_records_to_keep_must_be_given(
     def call(retain: Records) -> None:
         forget(given, forget=part.forget, retain=retain, task=task, method=method, **options)
 
-    if Need.RETAIN in METHODS[method].needs:
+    if Need.RETAIN in FAMILY[method].needs:
         with pytest.raises(MissingNeed, match=rf"^{method} needs .*\(retain\)"):
             call(())
         with pytest.raises(MissingNeed, match=f"^{method} needs"):
@@ -298,11 +301,11 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(FAMILY))
 def test_what_the_training_must_have_kept_is_named(
     brief: Trained, part: Split, task: Language, method: str
 ) -> None:
-    needs = METHODS[method].needs
+    needs = FAMILY[method].needs
 
     def call(given: Any) -> None:
         options = quick(method, target=TARGET, epochs=2)
@@ -327,7 +330,7 @@ def test_only_exact_methods_change_a_model_of_several_parts(
                 predict(brief_for(kind), part, task, method=method, options={})
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(FAMILY))
 def test_a_claim_is_never_more_than_the_methods_own(
     outcomes: Callable[[str], Outcome], method: str
 ) -> None:
@@ -335,7 +338,7 @@ def test_a_claim_is_never_more_than_the_methods_own(
     outcome = outcomes(method)
     assert outcome.guarantee is (Guarantee.EXACT if exact else Guarantee.EMPIRICAL)
     written = json.loads(json.dumps(outcome.to_dict()))
-    assert written["guarantee"] == str(METHODS[method].guarantee)
+    assert written["guarantee"] == str(FAMILY[method].guarantee)
     assert written["options"] == OPTIONS[method]
     assert (written["before"], written["after"]) == (outcome.before, outcome.digest)
 
@@ -351,7 +354,7 @@ def test_the_trace_no_longer_holds_the_records(
     assert gone <= set(before.present)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(FAMILY))
 def test_the_cost_is_foretold(brief_for: For, part: Split, task: Language, method: str) -> None:
     options = quick(method, lr=1e-4 if method in AIMLESS else 6e-4, epochs=3)
     if method in CURVED:

@@ -191,9 +191,9 @@ def test_bad_input_is_named(
     small: Any, taught: Trained, people: Records, task: Language, leaving: Leaving
 ) -> None:
     with pytest.raises(UnknownName, match="unknown aggregation 'votes': did you mean 'vote'"):
-        Sharded(RECIPE, aggregation="votes")
+        Sharded(aggregation="votes")
     with pytest.raises(InputError, match=r"7 shards need at least as many subjects, .* are 6"):
-        Sharded(RECIPE, shards=7).run(small, people, task)
+        Sharded(shards=7).run(small, people, task, recipe=RECIPE)
     stranger = Example("stranger", "Where does nobody live?", "Nowhere")
     with pytest.raises(InputError, match=r"1 records to forget are not in this model \(first: 'st"):
         forget(taught, forget=[stranger], retain=people, task=task, method="shard")
@@ -314,4 +314,4 @@ def test_another_training_does_not_go_on_from_these_checkpoints(
     small: Any, own: Trained, people: Records, task: Language, tmp_path: Path
 ) -> None:
     with pytest.raises(StateError, match="give an empty folder"):
-        Sharded(RECIPE, seed=8, folder=tmp_path, shards=3, slices=2).run(small, people, task)
+        Sharded(shards=3, slices=2).run(small, people, task, recipe=RECIPE, seed=8, folder=tmp_path)

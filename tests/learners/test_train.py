@@ -1,17 +1,21 @@
 """Training is determined, leaves its caller alone, and says early when it goes wrong."""
 
 import copy
+import json
 import math
 from typing import Any
 
 import pytest
 import torch
 
+from olvido.demo import Town
 from olvido.errors import InputError, NotFinite, NothingChanged, UnknownName
-from olvido.learners import Lora, Progress, Recipe, StepLog, train
+from olvido.forgetting import forget
+from olvido.learners import Lora, Progress, Recipe, StepLog, Trained, train
 from olvido.learners.parts import begin, carry_out, make_plan
+from olvido.learners.trace import taught
 from olvido.models import weights_digest
-from olvido.tasks import Example, Language
+from olvido.tasks import Example, Language, examples
 
 Records = tuple[Example, ...]
 
@@ -21,11 +25,67 @@ def mean_loss(model: Any, records: Records, task: Language) -> float:
     return float(task.losses(model, task.collate(records)).mean())
 
 
+@pytest.fixture(scope="module")
+def people(town: Town) -> Records:
+    """Four records of each of four residents."""
+    return tuple(r for who in town.residents[:4] for r in examples(town.rows_of(who))[:4])
+
+
 def test_training_teaches(small: Any, few: Records, task: Language) -> None:
     found = train(small, records=few, task=task, recipe=Recipe(epochs=15, batch_size=4, lr=5e-3))
     assert mean_loss(found.model, few, task) < 0.5 * mean_loss(small, few, task)
     assert not found.model.training
     assert found.digest == weights_digest(found.model)
+
+
+def test_a_training_goes_on_from_another_and_remembers_what_came_before(
+    small: Any, few: Records, task: Language, short: Recipe
+) -> None:
+    early, late = few[:7], few[5:]
+    first = train(small, records=early, task=task, recipe=short)
+    whole = train(first, records=late, task=task, recipe=short, seed=1)
+    # The same run as from the bare weights; only the trace knows more.
+    assert whole.digest == train(first.model, records=late, task=task, recipe=short, seed=1).digest
+    assert first.digest == weights_digest(first.model) != whole.digest
+    assert taught(whole.trace) == {record.id for record in few}
+    assert set(whole.trace.present) == {record.id for record in late}
+    log = whole.trace
+    values = json.loads(json.dumps(log.to_dict()))
+    again = StepLog.from_dict(values, log.origin.load, log.log, None)
+    assert again.origin.held == {record.id for record in early}
+    third = train(whole, records=early[:2], task=task, recipe=short)
+    assert taught(third.trace) == {record.id for record in few}
+
+
+@pytest.mark.parametrize("learner", ["monolith", "sharded"])
+def test_nothing_learned_before_is_forgotten_exactly(
+    small: Any, people: Records, task: Language, short: Recipe, learner: str
+) -> None:
+    names = list(dict.fromkeys(record.subjects for record in people))
+    early = tuple(record for record in people if record.subjects in names[:2])
+    late = tuple(record for record in people if record.subjects not in names[:1])
+    options = {"shards": 2} if learner == "sharded" else {}
+    first = train(small, records=early, task=task, recipe=short)
+    whole = train(first, records=late, task=task, recipe=short, learner=learner, **options)
+    method = {"monolith": "retrain", "sharded": "shard"}[learner]
+
+    def gone(*wanted: Any) -> dict[str, Any]:
+        forget = [record for record in people if record.subjects in wanted]
+        return {"forget": forget, "retain": [r for r in late if r not in forget], "task": task}
+
+    # Somebody of the first training alone, and somebody of both.
+    for name in names[:2]:
+        with pytest.raises(InputError, match="learned before this training began"):
+            forget(whole, **gone(name), method=method)
+    exact = forget(whole, **gone(names[-1]), method=method)
+    assert taught(exact.trace) == {r.id for r in people if r.subjects != names[-1]}
+    if learner == "monolith":
+        found = forget(whole, **gone(names[0]), method="ascent", lr=1e-3, epochs=1)
+        # Its weights are trained from some that know them: no exact method may begin there again.
+        with pytest.raises(InputError, match="learned before this training began"):
+            forget(
+                Trained(found.model, found.digest, found.trace), **gone(names[-1]), method=method
+            )
 
 
 def by_hand(model: Any, records: Records, task: Language, recipe: Recipe, gone: str) -> Any:

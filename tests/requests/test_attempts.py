@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from olvido.audits import Verdict
-from olvido.forgetting import Cost, Split, ways
+from olvido.forgetting import METHODS, Cost, Split
 from olvido.ledger.facts import Guarantee
 from olvido.requests import Probes, Route, choose
 from olvido.requests.attempts import tried
@@ -27,7 +27,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bool]:
     said: dict[str, bool] = {}
 
     def forget(*_: Any, method: str, **__: Any) -> Any:
-        return SimpleNamespace(model=method, guarantee=ways()[method].guarantee)
+        return SimpleNamespace(model=method, guarantee=METHODS[method].guarantee)
 
     def audit(model: str, **_: Any) -> Any:
         verdict = Verdict.PASS if said[model] else Verdict.UNKNOWN
@@ -50,7 +50,7 @@ def test_the_methods_follow_each_other_until_one_passes(
 ) -> None:
     verdicts |= {name: name in passing for name in PRICES}
     routes = [
-        Route(name, ways()[name].guarantee, "", Cost(price, price, price / 100), None)
+        Route(name, METHODS[name].guarantee, "", Cost(price, price, price / 100), None)
         for name, price in PRICES.items()
     ]
     held: Any = SimpleNamespace(trained=SimpleNamespace(model=None), task=None)
@@ -67,7 +67,7 @@ def test_the_methods_follow_each_other_until_one_passes(
     )
     assert tuple(attempt.method for attempt in attempts) == path
     # What is exact stands where its audit could not decide: it is the last.
-    exact = ways()[path[-1]].guarantee is Guarantee.EXACT
+    exact = METHODS[path[-1]].guarantee is Guarantee.EXACT
     assert attempts[-1].passed is (exact or path[-1] in passing)
     assert not any(attempt.passed for attempt in attempts[:-1])
     assert len(never) == 1

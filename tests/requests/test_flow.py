@@ -18,7 +18,7 @@ import pytest
 
 from olvido.audits import Verdict
 from olvido.errors import InputError, NotFinite, StateError, UnknownName
-from olvido.forgetting import METHODS, Cost, ways
+from olvido.forgetting import METHODS, Cost
 from olvido.forgetting.gradient.descent import left_after
 from olvido.forgetting.types import Run
 from olvido.learners import Recipe, StepLog
@@ -46,8 +46,14 @@ class Elsewhere:
 
     def run(self, trained: Any, split: Any, task: Any, *, seed: int, watch: Any) -> Run:
         log = trained.trace
-        learner = Monolith(log.recipe, seed=log.seed + 50)
-        model, _ = learner.run(log.origin.module(), split.retain, task, watch)
+        model, _ = Monolith().run(
+            log.origin.module(),
+            split.retain,
+            task,
+            recipe=log.recipe,
+            seed=log.seed + 50,
+            watch=watch,
+        )
         return Run(model, left_after(log, split), 1.0, "trained elsewhere")
 
 
@@ -153,7 +159,7 @@ def test_the_report_is_written_as_it_was_returned(answered: tuple[Any, Forgotten
     assert document["records"]["datasets"] == ["residents"]
     assert document["digest"]["before"] != document["digest"]["after"]
     assert len(document["never_trained"]) == 2
-    assert {r["method"] for r in document["plan"]} == set(ways())
+    assert {r["method"] for r in document["plan"]} == set(METHODS)
     assert any("weights equal" in limit for limit in document["does_not_prove"])
 
 
@@ -375,7 +381,7 @@ def test_a_request_is_located_and_planned_once(learned: Any, opened: Opened) -> 
     }
     assert [m.id for m in lineage.holding()] == [workspace.store.aliases()[SERVING]]
     found, choice = plan(workspace, request.id)
-    assert {route.method for route in found} == set(ways())
+    assert {route.method for route in found} == set(METHODS)
     assert choice.because
     assert plan(workspace, request.id) == (found, choice)
     statuses = [step.status for step in workspace.store.request(request.id).history]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from olvido.errors import MissingNeed
-from olvido.forgetting import Cost, Split, predict, ways
+from olvido.forgetting import METHODS, Cost, Split, predict
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.requests import Route, choose, locate, receive, routes
@@ -40,7 +40,7 @@ def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -
     lineage = locate(workspace, request.id)
     split = _split(workspace, held, [lineage], Probes())
     found = routes(held.trained, split, held.task)
-    assert {r.method for r in found} == set(ways())
+    assert {r.method for r in found} == set(METHODS)
     costs = [r.cost.tokens for r in found if r.cost is not None]
     assert costs == sorted(costs)
     by_name = {r.method: r for r in found}

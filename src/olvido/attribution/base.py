@@ -15,10 +15,9 @@ from olvido.attribution.replay import Replay
 from olvido.attribution.ways import Gradient, Influence, Way
 from olvido.errors import InputError, UnknownName, require_count, require_seed
 from olvido.learners import Placement, Trained
-from olvido.learners.base import task_of
 from olvido.learners.runs.environment import deterministic
 from olvido.ledger.copies import Copies, Copy
-from olvido.tasks import Example, Task, examples
+from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 
 ATTRIBUTIONS: dict[str, type[Way]] = {
@@ -112,7 +111,7 @@ def trace(
     question: str | Row | Example,
     answer: str | None = None,
     tokenizer: Any | None = None,
-    task: Task | None = None,
+    task: str | type[Task] | Task | None = None,
     method: str = "ekfac",
     top: int = 10,
     seed: int = 0,

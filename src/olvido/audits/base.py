@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
@@ -15,64 +15,23 @@ from olvido.audits.authentication import asks, authenticate
 from olvido.audits.compare import grouped
 from olvido.audits.duplicates import refuse_copies, refuse_echoes
 from olvido.audits.forecast import forecast
-from olvido.audits.hidden.inside import Lens, Patching
-from olvido.audits.honesty.change import Change
-from olvido.audits.honesty.pretence import Adapter, Filter, Refusal
-from olvido.audits.kept.classes import Classes
-from olvido.audits.kept.collateral import Collateral, General, Neighbours
-from olvido.audits.kept.fluency import Fluency
-from olvido.audits.kept.utility import ModelUtility
-from olvido.audits.membership.attacks import Membership
-from olvido.audits.membership.difference import Difference
-from olvido.audits.membership.likelihood import Likelihood
-from olvido.audits.membership.lira import Lira
-from olvido.audits.memory.asked import Probes
-from olvido.audits.memory.exposure import Exposure
-from olvido.audits.memory.extraction import Extraction
-from olvido.audits.memory.recall import Paraphrase, Recall
-from olvido.audits.memory.sampling import Sampling
-from olvido.audits.memory.truth import TruthRatio
-from olvido.audits.recovery.relearned import Relearning, SameForm, Unrelated
-from olvido.audits.recovery.rounded import Rounding
 from olvido.audits.scoring import Traced, Witness
 from olvido.audits.statistics import STRANGERS
-from olvido.audits.types import Asks, Audit, CannotExamine, Evidence, Finding, Level, Need, Shadow
+from olvido.audits.types import (
+    AUDITS,
+    Asks,
+    Audit,
+    CannotExamine,
+    Evidence,
+    Finding,
+    Level,
+    Need,
+    Shadow,
+)
 from olvido.audits.verdict import Report, doubts, judge, settle
-from olvido.errors import InputError, MissingNeed, Parameter, UnknownName
-from olvido.learners.base import task_of
-from olvido.tasks import Example, Task, examples
+from olvido.errors import InputError, MissingNeed, Parameter
+from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
-
-AUDITS: dict[str, type[Audit]] = {
-    "change": Change,
-    "filter": Filter,
-    "adapter": Adapter,
-    "recall": Recall,
-    "paraphrase": Paraphrase,
-    "probes": Probes,
-    "extraction": Extraction,
-    "truth": TruthRatio,
-    "exposure": Exposure,
-    "sampling": Sampling,
-    "likelihood": Likelihood,
-    "membership": Membership,
-    "lira": Lira,
-    "difference": Difference,
-    "rounding": Rounding,
-    "relearning": Relearning,
-    "same-form": SameForm,
-    "unrelated": Unrelated,
-    "lens": Lens,
-    "patching": Patching,
-    "collateral": Collateral,
-    "classes": Classes,
-    "neighbours": Neighbours,
-    "general": General,
-    "utility": ModelUtility,
-    "fluency": Fluency,
-    "refusal": Refusal,
-}
-"""Audits by the name they are called by, in the order in which their reasons are given."""
 
 FEW = 4
 """Records of each stranger where asking costs more than a score."""
@@ -82,6 +41,9 @@ NATURES = frozenset({Need.LANGUAGE, Need.CLASSES})
 
 Model = Module | Witness | Traced
 """A model as it is given: by itself, with its scores, or with the trace of its training."""
+
+Given = str | type[Audit] | Audit
+"""An audit as it is given: a name that `olvido audits` lists, a class, or an object."""
 
 AuditWatcher = Callable[[str, int, int], None]
 """Called with what is done, how much of it is, and how much there is."""
@@ -98,8 +60,9 @@ def audit(
     holdout: Iterable[Row | Example] = (),
     before: Model | None = None,
     tokenizer: Any | None = None,
-    task: Task | None = None,
-    audits: Sequence[str] | None = None,
+    task: str | type[Task] | Task | None = None,
+    audits: Sequence[Given] | None = None,
+    metrics: Sequence[Given] = (),
     level: str = "quick",
     shadows: Sequence[Shadow] = (),
     cache: Path | None = None,
@@ -120,9 +83,12 @@ def audit(
             far chance carries a model from never-trained ones; without them point estimates decide.
         before: the model as it was: without it nothing passes but beside references with a trace.
         tokenizer: of all these models; or give a `task`.
-        task: how records become batches.
-        audits: names in `AUDITS`; None: all of the level whose evidence was given. A required audit
-            that lacks its evidence, or was not asked for, makes the verdict unknown.
+        task: how records become batches: a name, a class or an object of `olvido.tasks`.
+        audits: names that `olvido audits` lists, classes or objects; None: all of the level that
+            Olvido brings and whose evidence was given. A required audit that lacks its evidence, or
+            was not asked for, makes the verdict unknown.
+        metrics: further audits beside these, of one's own or of other packages: names, classes or
+            objects, whatever their level. Their findings are shown and do not vote.
         level: how much is tried: `quick`, `standard` or `thorough`.
         shadows: models whose members are known; see `olvido.audits.membership.shadows`.
         cache: a folder that keeps what each model said of each text, by their digests. It tells
@@ -149,6 +115,7 @@ def audit(
         tokenizer=tokenizer,
         task=task,
         audits=audits,
+        metrics=metrics,
         level=level,
         shadows=shadows,
         cache=cache,
@@ -174,22 +141,23 @@ class Examination:
         holdout: Iterable[Row | Example] = (),
         before: Model | None = None,
         tokenizer: Any | None = None,
-        task: Task | None = None,
-        audits: Sequence[str] | None = None,
+        task: str | type[Task] | Task | None = None,
+        audits: Sequence[Given] | None = None,
+        metrics: Sequence[Given] = (),
         level: str = "quick",
         shadows: Sequence[Shadow] = (),
         cache: Path | None = None,
         tokenizers: tuple[Any, Any] | None = None,
     ) -> None:
-        names = list(AUDITS) if audits is None else list(audits)
-        if not names:
+        given: list[Given] = [*(AUDITS.built_in if audits is None else audits), *metrics]
+        if not given:
             raise InputError(
                 Parameter("audits"),
                 " asks for nothing: name some, or leave it out for all of them",
             )
-        for name in names:
-            if name not in AUDITS:
-                raise UnknownName("audit", name, AUDITS)
+        parts = {AUDITS.name_of(one): AUDITS.make(one) for one in given}
+        asked = {AUDITS.name_of(one) for one in ([] if audits is None else audits)}
+        asked |= {AUDITS.name_of(one) for one in metrics}
         wanted = Level.named(level)
         references = list(reference) if isinstance(reference, Sequence) else [reference]
         if not references:
@@ -239,36 +207,38 @@ class Examination:
             tokenizers=tokenizers,
         )
         refuse_copies(self.evidence)
-        self.chosen, self.missing = self._choose(names, asked=audits is not None)
+        self.chosen, self.missing = self._choose(parts, asked)
+        self.reasons = {name: part.reason for name, part in parts.items()}
 
     def _choose(
-        self, names: Sequence[str], *, asked: bool
+        self, parts: Mapping[str, Audit], asked: Collection[str]
     ) -> tuple[dict[str, Audit], dict[str, tuple[Need, ...]]]:
         """The audits that run, and those that lack something."""
         chosen: dict[str, Audit] = {}
         missing: dict[str, tuple[Need, ...]] = {}
-        for name in names:
-            kind = AUDITS[name]
-            lacking = tuple(sorted(need for need in kind.needs if not self.evidence.has(need)))
-            if lacking and asked:
+        for name, part in parts.items():
+            lacking = tuple(sorted(need for need in part.needs if not self.evidence.has(need)))
+            if lacking and name in asked:
                 first, *others = lacking
                 more = (part for need in others for part in ("; ", *need.words))
                 raise MissingNeed(f"audit {name!r} needs more evidence: ", *first.words, *more)
             # What is about words is no part of the audit of a classifier, nor the other way round.
-            if (kind.level > self.evidence.level and not asked) or not NATURES.isdisjoint(lacking):
+            above = part.level > self.evidence.level and name not in asked
+            if above or not NATURES.isdisjoint(lacking):
                 continue
             if lacking:
                 missing[name] = lacking
             else:
-                chosen[name] = kind()
+                chosen[name] = part
         return chosen, missing
 
     @property
     def required(self) -> list[str]:
         """The audits without which nothing passes."""
+        own = {name: AUDITS[name] for name in AUDITS.built_in}
         return [
             name
-            for name, kind in AUDITS.items()
+            for name, kind in own.items()
             if kind.required
             and (Need.LANGUAGE not in kind.needs or self.evidence.has(Need.LANGUAGE))
         ]
@@ -318,7 +288,8 @@ class Examination:
             name: () for name in required if name not in {**self.chosen, **self.missing}
         }
         settled = settle(findings)
-        meaning = {name: kind.reason for name, kind in AUDITS.items()}
+        own = {name: AUDITS[name].reason for name in AUDITS.built_in}
+        meaning = {**own, **self.reasons}
         doubted = doubts(authenticated, original)
         verdict, grounds = judge(settled, missing, required, meaning, doubted)
         return Report(

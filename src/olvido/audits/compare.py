@@ -22,7 +22,7 @@ from olvido.audits.statistics import (
     limits,
     tail,
 )
-from olvido.audits.tolerances import ADVISORY, Range
+from olvido.audits.tolerances import Range, votes
 from olvido.audits.types import Evidence, Finding, Status
 from olvido.tasks import Example
 from olvido.tasks.arrays import array_content
@@ -279,7 +279,7 @@ def finding(
         clusters=clusters,
         low=low,
         high=high,
-        votes=(question.audit, question.metric) not in ADVISORY,
+        votes=votes(question.audit, question.metric),
         prior=first,
         status=first,
         says=f"{question.metric} on {question.probe}: {value:.3f}, {against} {expected:.3f}",

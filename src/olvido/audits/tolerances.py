@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from hashlib import sha256
 from typing import NamedTuple
+
+from olvido.audits.types import AUDITS
 
 
 class Range(NamedTuple):
@@ -125,66 +128,36 @@ curve has to lie above 0.5 (docs/results/audit_of_audits.md). Two do not vote fo
 own: forget quality takes records of one person for independent, and the share of the truth, of
 which it is made, votes in its place; by the loss gained a retrained model betrays as much."""
 
-_SAID: Mapping[str, Range] = {"exact match": RECALL, "probability": PROBABILITY, "ROUGE-L": ROUGE}
-_STAYED: Mapping[str, Range] = dict.fromkeys(_SAID, KEPT)
-_RELEARNED: Mapping[str, Range] = {"probability after * steps": RELEARNED}
-
-TABLE: Mapping[str, Mapping[str, Range]] = {
-    "change": {
-        "weights changed": ONLY_WORSE,
-        "made like the model as it was": ONLY_WORSE,
-        "of the same base": ONLY_WORSE,
-        "share of the change in the last layer": AT_THE_END,
-    },
-    "filter": {"things around the weights": NONE},
-    "adapter": {"probability with the adapter off": PROBABILITY},
-    "recall": _SAID,
-    "paraphrase": _SAID,
-    "probes": {"*: right answer chosen": CHOICE, "*: probability": PROBABILITY},
-    "extraction": {"extraction strength": EXTRACTION, "exact memorisation": EXTRACTION},
-    "truth": {"share of the truth": TRUTH, "forget quality": ANY},
-    "exposure": {"exposure in bits": EXPOSURE},
-    "sampling": {"leak@*": SAMPLED, "best overlap of *": SAMPLED},
-    "likelihood": {"loss": LIKELIHOOD},
-    "membership": {"AUC of the * attack": MEMBERSHIP},
-    "lira": {"true positives at *": LIRA},
-    "difference": {"AUC of the loss gained": ANY},
-    "rounding": {"exact match in int*": RECALL, "probability in int*": PROBABILITY},
-    "relearning": _RELEARNED,
-    "same-form": _RELEARNED,
-    "unrelated": _RELEARNED,
-    "lens": {"probability at the best layer": PROBABILITY},
-    "patching": {"knowledge kept inside": INSIDE},
-    "collateral": _STAYED,
-    "neighbours": _STAYED,
-    "general": _STAYED,
-    "classes": {"exact match of the class that lost most": KEPT},
-    "utility": {"model utility": UTILITY},
-    "fluency": {"repetition": REPETITION, "strangeness": GIBBERISH},
-    "refusal": {"refused or all alike": EVASION},
-}
-"""What every finding is held to, by audit and metric; `*` stands for any words. Whoever reads a
-report or a certificate holds it to the same table."""
-
 OF_EXPECTED: frozenset[str] = frozenset({"likelihood"})
 """Audits whose tolerance is a share of the expected value."""
 
 
+@cache
+def table() -> Mapping[str, Mapping[str, Range]]:
+    """What every finding is held to, by audit and metric, as each built-in audit says itself; `*`
+    stands for any words. Whoever reads a report or a certificate holds it to the same table."""
+    return {name: AUDITS[name].tolerances for name in AUDITS.built_in}
+
+
 def tolerated(audit: str, metric: str, expected: float) -> Range | None:
     """What the table tolerates of a finding; None where it knows no such metric."""
-    for pattern, (low, high) in TABLE.get(audit, {}).items():
+    for pattern, (low, high) in table().get(audit, {}).items():
         if fnmatchcase(metric, pattern):
             scale = expected if audit in OF_EXPECTED else 1.0
             return Range(low and low * scale, high and high * scale)
     return None
 
 
-def _version() -> str:
-    table = {audit: {m: list(r) for m, r in held.items()} for audit, held in TABLE.items()}
+def votes(audit: str, metric: str) -> bool:
+    """Whether a finding counts in the verdict: one of an audit that Olvido brings, and that
+    `ADVISORY` does not name. Nobody has measured yet whom a stranger's audit would convict."""
+    return audit in table() and (audit, metric) not in ADVISORY
+
+
+@cache
+def version() -> str:
+    """Digest of the whole table, which every report states: other tolerances, another version."""
+    held = {audit: {m: list(r) for m, r in rows.items()} for audit, rows in table().items()}
     rates = [WRONGLY_REFUSED, KNOWN_BETTER, HALF_WAY, CONTROL]
-    judged = [table, rates, sorted(ADVISORY)]
+    judged = [held, rates, sorted(ADVISORY)]
     return f"sha256:{sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()}"
-
-
-VERSION = _version()
-"""Digest of the whole table, which every report states: other tolerances, another version."""

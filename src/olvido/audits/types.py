@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from olvido.audits.scoring import Witness
 from olvido.errors import Parameter, UnknownName, Words, told
+from olvido.registry import Registry
 from olvido.tasks import Example
+
+if TYPE_CHECKING:
+    from olvido.audits.tolerances import Range
 
 
 class CannotExamine(Exception):
@@ -312,21 +316,33 @@ class Asks:
 
 
 class Audit(Protocol):
-    """One test of a forgetting: one small file and one row in `AUDITS`.
+    """One test of a forgetting: one small file and one line in `olvido.audits`.
+
+    Whoever writes one of their own begins with `olvido.audits.Metric`, which has all of this. An
+    audit that Olvido does not bring runs where it is asked for by name, class or object, whatever
+    the level, and its findings do not vote.
 
     Attributes:
+        name: that it is called by.
+        family: where a page shows it, see `olvido.audits.report.blocks.FAMILIES`.
+        source: the paper that it comes from.
         needs: evidence without which it cannot run.
         required: whether a verdict needs it.
         level: the lowest at which it runs unasked.
         summary: one line for people.
         reason: what it means when it fails, for people.
+        tolerances: what its findings are held to, by metric; `*` stands for any words.
     """
 
+    name: ClassVar[str]
+    family: ClassVar[str]
+    source: ClassVar[str]
     needs: ClassVar[frozenset[Need]]
     required: ClassVar[bool]
     level: ClassVar[Level]
     summary: ClassVar[str]
     reason: ClassVar[str]
+    tolerances: ClassVar[Mapping[str, Range]]
 
     def asks(self, evidence: Evidence) -> Asks:
         """What `run` will ask."""
@@ -335,3 +351,12 @@ class Audit(Protocol):
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Look at the evidence and say what was found."""
         ...
+
+
+AUDITS: Registry[Audit] = Registry(
+    "audit",
+    ("asks", "needs", "required", "level", "family", "summary", "reason", "tolerances", "run"),
+    home=__package__,
+    group="olvido.audits",
+)
+"""Audits by the name they are called by, in the order in which their reasons are given."""

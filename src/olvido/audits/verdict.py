@@ -10,7 +10,7 @@ from typing import Any
 
 from olvido.audits.authentication import Authentication, Original, Standing
 from olvido.audits.statistics import holm
-from olvido.audits.tolerances import VERSION
+from olvido.audits.tolerances import version
 from olvido.audits.types import Finding, Need, Status
 from olvido.documents import read_document, write_document
 
@@ -172,7 +172,7 @@ class Report:
             "references": [one.to_dict() for one in self.authenticated],
             "original": self.original.value,
             "level": self.level,
-            "tolerances": VERSION,
+            "tolerances": version(),
             "records": dict(self.records),
             "seconds": self.seconds,
         }

@@ -18,17 +18,17 @@ commands = typer.Typer()
 @command
 def methods(terminal: Terminal) -> None:
     """Show every way to forget, with its guarantee, needs and options."""
-    from olvido.forgetting import options_of, ways
+    from olvido.forgetting import METHODS
 
     found: list[dict[str, Any]] = [
         {
             "name": name,
             "guarantee": method.guarantee.value,
             "needs": sorted(need.value for need in method.needs),
-            "options": list(options_of(name)),
+            "options": list(METHODS.options(name)),
             "summary": method.summary,
         }
-        for name, method in ways().items()
+        for name, method in METHODS.items()
     ]
     rows = [
         (m["name"], m["guarantee"], ", ".join(m["needs"]), ", ".join(m["options"]), m["summary"])
@@ -69,10 +69,10 @@ def audits(terminal: Terminal) -> None:
 @command
 def learners(terminal: Terminal) -> None:
     """Show every way to train."""
-    from olvido.learners import LEARNERS, options_of
+    from olvido.learners import LEARNERS
 
     found = [
-        {"name": name, "options": list(options_of(name)), "summary": learner.summary}
+        {"name": name, "options": list(LEARNERS.options(name)), "summary": learner.summary}
         for name, learner in LEARNERS.items()
     ]
     rows = [(f["name"], ", ".join(f["options"]), f["summary"]) for f in found]

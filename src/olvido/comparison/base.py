@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,56 +16,81 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from olvido.audits.types import Level
+import cloudpickle
+from torch.nn import Module
+
+from olvido.audits.types import AUDITS, Audit, Level
 from olvido.comparison.cell import NEVER, ORIGINAL, Order
+from olvido.comparison.export import Tables
 from olvido.comparison.page import picture, write_page
 from olvido.comparison.table import rows_of
+from olvido.comparison.ways import Way, mark_of, require_needs, ways_of
 from olvido.documents import read_document, write_document
 from olvido.errors import InputError, MissingExtra, MissingNeed, Parameter, require_count
 from olvido.files import write
-from olvido.forgetting import Need, kind_of, make_method, read_split
-from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
+from olvido.forgetting import Method, read_split
+from olvido.learners import RECIPES, Recipe, StepLog, Trained, Watcher, train
 from olvido.models import Loaded, load, save
+from olvido.registry import name_of
+from olvido.sources.benchmarks import benchmark as find_benchmark
 from olvido.tasks import Example, Language, examples
 from olvido.tasks.base import Row
 from olvido.tasks.people import halves
 
 Stage = Callable[[str], Watcher | None]
+Model = str | Path | Module | Trained
+"""A model by its folder or hub id, or at hand."""
 DEFAULT = ("npo", "graddiff", "simnpo", "auto")
 FIRST_SEED = 1000
 """Of never-trained models made here: far from the seeds that trainings usually have."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What was found.
+class Comparison(Tables):
+    """What was found, and the same as tables: see `Tables`.
 
     Attributes:
         document: everything, as plain values; also `comparison.json` in the folder.
-        page: the page for people; `picture`: its plane alone, as SVG. None without the extra
-            `report`, which draws them.
+        page: the page for people.
+        picture: its plane alone, as SVG. Both are None without the extra `report`, which draws them.
     """
 
     document: dict[str, Any]
     page: Path | None
     picture: Path | None
 
+    @classmethod
+    def load(cls, folder: Path | str) -> Comparison:
+        """The comparison that lies in a folder.
+
+        Raises:
+            InputError: there is none.
+        """
+        out = Path(folder)
+        document = read_document(out / "comparison.json")
+        drawn = [file if file.exists() else None for file in (out / "index.html", out / "plane.svg")]
+        return cls(document, *drawn)
+
 
 def compare(
-    model: str | Path,
+    model: Model,
     *,
-    forget: Iterable[Row | Example],
-    retain: Iterable[Row | Example],
-    out: Path,
+    forget: Iterable[Row | Example] = (),
+    retain: Iterable[Row | Example] = (),
+    out: Path | str,
+    benchmark: str | None = None,
+    benchmark_data: str | Path | None = None,
+    tokenizer: Any | None = None,
     holdout: Iterable[Row | Example] = (),
     neighbours: Iterable[Row | Example] = (),
     general: Iterable[Row | Example] = (),
-    reference: Sequence[str | Path] = (),
+    reference: Sequence[Model] = (),
     base: str | Path | None = None,
     references: int = 3,
     recipe: Recipe | None = None,
-    methods: Sequence[str] = DEFAULT,
+    methods: Sequence[str | type[Method] | Method] = DEFAULT,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: Sequence[str | type[Audit] | Audit] = (),
     seeds: int = 3,
     level: str = "quick",
     chat: bool | None = None,
@@ -77,14 +104,23 @@ def compare(
     cut off goes on where it was. No record is written down.
 
     Args:
-        model: a folder or hub id of the model that shall forget.
+        model: the model that shall forget: a folder, a hub id, a module, or what `train` gave.
         forget, retain, holdout, neighbours, general: as for `olvido.forget` and `olvido.audit`;
             methods stop by half of the people in the holdout and the audit attacks with the others.
         out: a folder for cells and results; a new one, or one where this comparison was begun.
-        reference: folders or hub ids of models that never saw what is to be forgotten.
+        benchmark: a split by name in place of the records, as `tofu:forget05`; see
+            `olvido.sources.benchmarks`.
+        benchmark_data: the folder, file or hub id where its data lie.
+        tokenizer: of models that are given as modules.
+        reference: models that never saw what is to be forgotten.
         base: where there are none, what the model was trained from: as many as `references` says
             are trained from it on everything but the forgotten, by the `recipe` (the base's own).
-        methods: names; `options` of each by its name.
+        methods: names, classes or objects; two objects of one class are two rows. Who changes the
+            code of a method of their own begins in a new folder.
+        options: of each named method, by its name.
+        metrics: further audits, of one's own or of installed packages: names, classes or objects.
+            The mean of each of their findings is a column of the table; see
+            `olvido.audits.Metric`.
         seeds: runs of each method.
         level: of the audits.
         chat: use the tokenizer's chat template; None: where there is one.
@@ -97,9 +133,21 @@ def compare(
         MissingNeed: neither a reference nor a base, or a method lacks what it needs.
         UnknownName: no such method, option, model or level.
     """
+    out = Path(out)
+    if benchmark is not None:
+        if any(map(tuple, (forget, retain, neighbours, general))):
+            raise InputError(
+                f"the benchmark {benchmark} brings its records (forget, retain, general): give "
+                "either it or records"
+            )
+        found = find_benchmark(benchmark, benchmark_data)
+        forget, retain, general = found.forget, found.retain, found.general
     split = read_split(forget, retain, holdout)
     Level.named(level)
-    _check(methods, options or {}, seeds, split)
+    audits = [AUDITS.make(one) for one in metrics]
+    ways = ways_of(methods, options or {}, audits)
+    require_count(Parameter("seeds"), seeds, most=1_000)
+    require_needs(ways, split)
     if bool(reference) == (base is not None):
         raise MissingNeed(
             "a comparison needs models that never saw the forgotten: give either some (",
@@ -119,97 +167,90 @@ def compare(
         "general": examples(general, "general"),
     }
     read = partial(load, dtype=dtype, device=device)
-    loaded = read(model)
-    task = Language(loaded.tokenizer, chat=chat)
-    plan: dict[str, Any] = {
-        "model": loaded.digest,
-        "records": {name: _digest(some, task) for name, some in records.items()},
-        "reference": [read(other).digest for other in reference],
-        "base": None if base is None else [read(base).digest, references, _told(base, recipe)],
-        "level": level,
-        "chat": chat,
-        "device": device,
-    }
-    if loaded.digest in plan["reference"]:
-        raise InputError(
-            "a reference has the very weights of the model that shall forget: give models that "
-            "were trained without the forgotten"
-        )
-    _begin(out, plan)
-    never, training = [str(other) for other in reference], None
-    if base is not None:
-        never, training = _trained(out, base, read, recipe, references, records, chat, stage)
-    cells = []
-    with tempfile.TemporaryDirectory(prefix="olvido-compare-") as scores:
-        wanted = list(_wanted(methods, seeds, len(never)))
-        for number, (method, seed) in enumerate(wanted, 1):
-            file = _file(out, method, seed, (options or {}).get(method, {}))
-            stage(f"{method}, {number} of {len(wanted)}")
+    with tempfile.TemporaryDirectory(prefix="olvido-compare-") as scratch:
+        named = partial(_folder, tokenizer=tokenizer, kept=Path(scratch) / "models")
+        candidate, never = named(model), [named(one) for one in reference]
+        loaded = read(candidate)
+        task = Language(loaded.tokenizer, chat=chat)
+        plan: dict[str, Any] = {
+            "model": loaded.digest,
+            "records": {name: _digest(some, task) for name, some in records.items()},
+            "reference": [read(other).digest for other in never],
+            "base": None if base is None else [read(base).digest, references, _told(base, recipe)],
+            "level": level,
+            "chat": chat,
+            "device": device,
+        }
+        if loaded.digest in plan["reference"]:
+            raise InputError(
+                "a reference has the very weights of the model that shall forget: give models that "
+                "were trained without the forgotten"
+            )
+        _begin(out, plan)
+        training = None
+        if base is not None:
+            never, training = _trained(out, base, read, recipe, references, records, chat, stage)
+        cells = []
+        own = mark_of({}, audits)
+        wanted = list(_wanted(ways, seeds, len(never)))
+        for number, (way, row, seed) in enumerate(wanted, 1):
+            mark = own if way is None else way.mark
+            told = re.sub(r"[^\w.=-]+", "-", row)
+            file = out / "cells" / f"{told}{mark}-{seed}.json"
+            stage(f"{row}, {number} of {len(wanted)}")
             order = Order(
-                str(model),
+                candidate,
                 tuple(never),
                 records,
-                method,
-                dict((options or {}).get(method, {})),
+                row,
+                None if way is None else way.method,
                 seed,
-                level,
-                chat,
-                dtype,
-                device,
-                scores,
                 str(file),
+                str(Path(scratch) / "scores"),
+                options={} if way is None else way.options,
+                metrics=audits,
+                level=level,
+                chat=chat,
+                dtype=dtype,
+                device=device,
             )
             cells.append(read_document(file) if file.exists() else _carried_out(order))
-    document = {
-        "model": loaded.digest,
-        "never_trained": [read(name).digest for name in never],
-        "references": len(never),
-        "level": level,
-        "seeds": seeds,
-        "records": {name: len(some) for name, some in records.items()},
-        "rows": rows_of(cells, training),
-        "cells": cells,
-    }
-    write_document(document, out / "comparison.json")
-    page, plane = out / "index.html", out / "plane.svg"
-    try:
-        drawn = picture(document)
-        write_page(document, page)
-    except MissingExtra as error:
-        warnings.warn(f"the comparison has no page: {error}", stacklevel=2)
-        return Comparison(document, None, None)
-    if drawn is not None:
-        write(plane, str(drawn))
-    return Comparison(document, page, plane)
+        document = {
+            "model": loaded.digest,
+            "never_trained": [read(name).digest for name in never],
+            "references": len(never),
+            "level": level,
+            "seeds": seeds,
+            "records": {name: len(some) for name, some in records.items()},
+            "metrics": [name_of(one) for one in audits],
+            "rows": rows_of(cells, training, [name_of(one) for one in audits]),
+            "cells": cells,
+        }
+        write_document(document, out / "comparison.json")
+        try:
+            drawn = picture(document)
+            write_page(document, out / "index.html")
+        except MissingExtra as error:
+            warnings.warn(f"the comparison has no page: {error}", stacklevel=2)
+            return Comparison(document, None, None)
+        if drawn is not None:
+            write(out / "plane.svg", str(drawn))
+        return Comparison(document, out / "index.html", out / "plane.svg")
 
 
-def _check(
-    methods: Sequence[str], options: Mapping[str, Mapping[str, Any]], seeds: int, split: Any
-) -> None:
-    require_count(Parameter("seeds"), seeds, most=1_000)
-    if not methods or len(set(methods)) < len(methods):
-        raise InputError(f"give one or more methods, each once, got {list(methods)}")
-    for name in options:
-        if name not in methods:
-            raise InputError(f"options of {name} were given, and it is not among the methods")
-    have = {Need.RETAIN: bool(split.retain), Need.HOLDOUT: bool(split.holdout)}
-    for name in methods:
-        make_method(name, options.get(name, {}))
-        for need in sorted(kind_of(name).needs):
-            if need not in have:
-                raise InputError(
-                    f"{name} cannot be compared on a model alone, since it needs ", *need.words
-                )
-            if not have[need] and need is Need.HOLDOUT:
-                # A reference has no part in the forgetting here: it is what that is compared with.
-                raise MissingNeed(
-                    f"{name} needs to know where never learned lies: give records of the same "
-                    "making that the model never saw (",
-                    Parameter("holdout"),
-                    "). The references of a comparison are for its audits alone",
-                )
-            if not have[need]:
-                raise MissingNeed(f"{name} needs ", *need.words)
+def _folder(model: Model, *, tokenizer: Any | None, kept: Path) -> str:
+    """The name of a model, which is written into a folder where it has none yet."""
+    if isinstance(model, str | Path):
+        return str(model)
+    if tokenizer is None:
+        raise InputError(
+            "a model that is given as a module is handed to other processes as a folder: give its ",
+            Parameter("tokenizer"),
+        )
+    kept.mkdir(exist_ok=True)
+    folder = kept / str(len(list(kept.iterdir())))
+    save(model.model if isinstance(model, Trained) else model, tokenizer, folder)
+    return str(folder)
 
 
 def _begin(out: Path, plan: Mapping[str, Any]) -> None:
@@ -229,13 +270,13 @@ def _begin(out: Path, plan: Mapping[str, Any]) -> None:
     write_document(plan, file)
 
 
-def _wanted(methods: Sequence[str], seeds: int, never: int) -> Iterator[tuple[str, int]]:
+def _wanted(ways: Sequence[Way], seeds: int, never: int) -> Iterator[tuple[Way | None, str, int]]:
     """The cells in their order: all methods once before any twice."""
-    yield ORIGINAL, 0
+    yield None, ORIGINAL, 0
     # One never-trained model has no other to be audited against.
     if never > 1:
-        yield from ((NEVER, number) for number in range(never))
-    yield from ((method, seed) for seed in range(seeds) for method in methods)
+        yield from ((None, NEVER, number) for number in range(never))
+    yield from ((way, way.row, seed) for seed in range(seeds) for way in ways)
 
 
 def _carried_out(order: Order) -> dict[str, Any]:
@@ -243,16 +284,18 @@ def _carried_out(order: Order) -> dict[str, Any]:
     again."""
     done = subprocess.run(
         [sys.executable, "-m", "olvido.comparison.cell"],
-        input=order.to_json(),
-        text=True,
+        input=cloudpickle.dumps(order),
+        # Modules that can be imported here can be imported there.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         check=False,
     )
     if done.returncode == 0:
         return read_document(Path(order.out))
-    last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    last = said[-1] if said else "nothing was said"
     failure = f"its process ended with status {done.returncode} ({last})"
-    made = {"method": order.method, "seed": order.seed, "verdict": "fail"}
+    made = {"method": order.row, "seed": order.seed, "verdict": "fail"}
     return made | {"failure": failure, "audit": None}
 
 
@@ -288,12 +331,6 @@ def _trained(
         tokens = float(read_document(out / "never" / f"{number + 1}.json")["tokens"])
         names.append(str(folder))
     return names, tokens
-
-
-def _file(out: Path, method: str, seed: int, options: Mapping[str, Any]) -> Path:
-    told = "" if not options else json.dumps(dict(options), sort_keys=True, default=str)
-    mark = f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}" if told else ""
-    return out / "cells" / f"{method.replace(' ', '-')}{mark}-{seed}.json"
 
 
 def _told(base: str | Path, recipe: Recipe | None) -> dict[str, Any]:

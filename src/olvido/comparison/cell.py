@@ -1,22 +1,24 @@
 """One cell of a comparison, in a process of its own: `python -m olvido.comparison.cell`.
 
 It reads what to do from standard input, so that no record is written down on the way, and writes
-one document. A process of its own has a peak of memory of its own.
+one document. A process of its own has a peak of memory of its own. What it reads was pickled by the
+process that started it, so that methods and metrics of one's own arrive whole.
 """
 
 from __future__ import annotations
 
-import json
+import pickle
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
-from olvido.audits import Report, Status, audit
+from olvido.audits import Audit, Report, Status, audit
 from olvido.documents import write_document
 from olvido.errors import ModelDestroyed, OlvidoError
-from olvido.forgetting import forget
+from olvido.forgetting import Method, forget
 from olvido.models import load
 from olvido.tasks import Example, Language
 
@@ -29,47 +31,35 @@ class Order:
     """What a cell is given.
 
     Attributes:
-        model: a folder or hub id; `references`: of never-trained models.
+        model: a folder or hub id.
+        references: folders or hub ids of never-trained models.
         records: what was to be forgotten, kept and so on, by name.
-        method: its name, `ORIGINAL` or `NEVER`; `options` are the method's.
+        row: what the table calls it: the method's name, `ORIGINAL` or `NEVER`.
+        method: the method's name, or the method itself; None for `ORIGINAL` and `NEVER`.
+        options: of a method that is named.
         seed: of the method; of `NEVER`, which of the references.
         level: of the audit.
         chat: whether the tokenizer's chat template is used; None: where there is one.
         dtype: of the weights; `device`: where they lie.
         cache: a folder that keeps what models said.
         out: the document to write.
+        metrics: further audits.
     """
 
     model: str
     references: tuple[str, ...]
-    records: dict[str, tuple[Example, ...]]
-    method: str
-    options: dict[str, Any]
+    records: Mapping[str, tuple[Example, ...]]
+    row: str
+    method: str | Method | None
     seed: int
-    level: str
-    chat: bool | None
-    dtype: str
-    device: str
-    cache: str
     out: str
-
-    def to_json(self) -> str:
-        """As text for another process."""
-        records = {
-            name: [[e.id, e.prompt, e.completion, dict(e.fields)] for e in some]
-            for name, some in self.records.items()
-        }
-        return json.dumps(vars(self) | {"records": records}, default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> Order:
-        """What `to_json` said."""
-        given = json.loads(text)
-        records = {
-            name: tuple(Example(*fields) for fields in some)
-            for name, some in given["records"].items()
-        }
-        return cls(**given | {"records": records, "references": tuple(given["references"])})
+    cache: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[str | Audit] = ()
+    level: str = "quick"
+    chat: bool | None = None
+    dtype: str = "float32"
+    device: str = "cpu"
 
 
 def carry_out(order: Order) -> dict[str, Any]:
@@ -79,8 +69,8 @@ def carry_out(order: Order) -> dict[str, Any]:
     task = Language(loaded.tokenizer, chat=order.chat)
     records = order.records
     suspect = loaded.model
-    made: dict[str, Any] = {"method": order.method, "seed": order.seed, "failure": None}
-    if order.method not in (ORIGINAL, NEVER):
+    made: dict[str, Any] = {"method": order.row, "seed": order.seed, "failure": None}
+    if order.method is not None:
         began = peak()
         try:
             outcome = forget(
@@ -103,7 +93,7 @@ def carry_out(order: Order) -> dict[str, Any]:
         made |= {name: told[name] for name in ("cost", "stopped", "options", "trials", "history")}
         made["memory"] = {"peak": most, "before": began}
     references = [read(name).model for name in order.references]
-    if order.method == NEVER:
+    if order.row == NEVER:
         suspect = references.pop(order.seed)
     report = audit(
         suspect,
@@ -117,6 +107,7 @@ def carry_out(order: Order) -> dict[str, Any]:
         reference=references,
         task=task,
         level=order.level,
+        metrics=order.metrics,
         cache=Path(order.cache),
     )
     verdict = "fail" if made["failure"] else report.verdict.value
@@ -145,11 +136,11 @@ def _failed(report: Report) -> list[str]:
     return [f"{audit} ({', '.join(metrics)})" for audit, metrics in failed.items()]
 
 
-def main(given: TextIO) -> None:
+def main(given: BinaryIO) -> None:
     """Read an order, carry it out, and write what came of it."""
-    asked = Order.from_json(given.read())
+    asked: Order = pickle.load(given)
     write_document(carry_out(asked), Path(asked.out))
 
 
 if __name__ == "__main__":
-    main(sys.stdin)
+    main(sys.stdin.buffer)

@@ -42,7 +42,8 @@ def write_page(document: Mapping[str, Any], path: Path) -> None:
         MissingExtra: the package that draws is not installed.
     """
     template = _environment().get_template("comparison.html.j2")
-    write_html(template.render(document=document, picture=picture(document)), path)
+    own = list(dict.fromkeys(name for row in document["rows"] for name in row["metrics"]))
+    write_html(template.render(document=document, picture=picture(document), own=own), path)
 
 
 @cache

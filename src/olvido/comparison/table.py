@@ -20,13 +20,55 @@ MEASURES = {
 trained models', and recall of what was to stay. Each is an audit, its metric, and what of it."""
 
 
-def rows_of(cells: Sequence[Mapping[str, Any]], training: float | None) -> list[dict[str, Any]]:
+COLUMNS = {
+    "method": "its name, and its options where an object was given; `original` is the model before "
+    "forgetting, `never trained` are the references, each beside the others",
+    "runs": "seeds; references, for `never trained`",
+    "passed": "runs whose audit passed",
+    "unknown": "runs whose audit could not decide",
+    "recall": "exact match on the forget set, above that of models which never saw it",
+    "loss": "loss on the forget set, as a share of that of models which never saw it",
+    "kept": "exact match on retained records",
+    "neighbours": "exact match on kept records near the forgotten ones",
+    "general": "exact match on general knowledge",
+    "seconds": "wall clock of the forgetting",
+    "share_of_retraining": "tokens taken, as a share of those of training again",
+    "peak_memory": "of the process until the forgetting ended, in bytes; the largest of all runs",
+    "failed": "audits that failed, with their metrics",
+    "failures": "what went wrong outright",
+}
+"""What each column of the table says. Those from `recall` to `share_of_retraining`, and those of
+metrics of one's own behind them, are means over the runs; beside each, `..._low` and `..._high` are
+the ends of its 95% interval over seeds (Student's t), empty where there is one run."""
+
+MEANS = ("recall", "loss", "kept", "neighbours", "general", "seconds", "share_of_retraining")
+
+
+def flat(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with a plain value in every column: see `COLUMNS`."""
+    found = []
+    for row in rows:
+        told: dict[str, Any] = {name: row[name] for name in ("method", "runs", "passed", "unknown")}
+        for name, value in [*((name, row[name]) for name in MEANS), *row["metrics"].items()]:
+            told[name] = None if value is None else value["mean"]
+            low, high = (value and value["interval"]) or (None, None)
+            told |= {f"{name}_low": low, f"{name}_high": high}
+        told["peak_memory"] = row["peak_memory"]
+        found.append(told | {name: "; ".join(row[name]) for name in ("failed", "failures")})
+    return found
+
+
+def rows_of(
+    cells: Sequence[Mapping[str, Any]], training: float | None, metrics: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """A row for the original, the never-trained models, and each method.
 
     Args:
         cells: documents of `cell.carry_out`.
         training: tokens of training again, where it was seen.
+        metrics: names of audits whose findings are columns of their own.
     """
+    own = _columns(cells, metrics)
     names = list(dict.fromkeys(cell["method"] for cell in cells))
     rows = []
     for name in (ORIGINAL, NEVER, *(n for n in names if n not in (ORIGINAL, NEVER))):
@@ -48,6 +90,7 @@ def rows_of(cells: Sequence[Mapping[str, Any]], training: float | None) -> list[
                 "share_of_retraining": over_seeds([t / training for t in tokens])
                 if training
                 else None,
+                "metrics": {key: over_seeds(_values(some, *where)) for key, where in own.items()},
                 "peak_memory": max(peaks) if peaks else None,
                 "failed": list(failed),
                 "failures": [cell["failure"] for cell in some if cell["failure"]],
@@ -73,6 +116,28 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any] | None:
         half = float(t.ppf(0.975, len(known) - 1)) * stdev(known) / math.sqrt(len(known))
         interval = [mean - half, mean + half]
     return {"mean": mean, "interval": interval, "n": len(known)}
+
+
+def _columns(
+    cells: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+) -> dict[str, tuple[str, str, str]]:
+    """Where the columns of further audits come from: by the metric's name, or by audit and metric
+    where two have the same."""
+    found = dict.fromkeys(
+        (finding["audit"], finding["metric"])
+        for cell in cells
+        for finding in (cell.get("audit") or {"findings": ()})["findings"]
+        if finding["audit"] in metrics
+    )
+    taken = [metric for _, metric in found]
+    return {
+        metric if taken.count(metric) == 1 and metric not in COLUMNS else f"{audit}: {metric}": (
+            audit,
+            metric,
+            "value",
+        )
+        for audit, metric in found
+    }
 
 
 def _values(cells: Sequence[Mapping[str, Any]], audit: str, metric: str, what: str) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 import warnings
@@ -22,70 +21,19 @@ from olvido.errors import (
     NotFinite,
     NothingChanged,
     Parameter,
-    UnknownName,
     require_seed,
 )
 from olvido.folding import fold
-from olvido.forgetting import exact
-from olvido.forgetting.curved import SSD, Fisher, Influence
-from olvido.forgetting.gradient.ascent.ascent import Ascent
-from olvido.forgetting.gradient.ascent.graddiff import GradDiff
-from olvido.forgetting.gradient.ascent.npo import NPO
-from olvido.forgetting.gradient.ascent.pdu import PDU
-from olvido.forgetting.gradient.ascent.repselect import RepSelect
-from olvido.forgetting.gradient.ascent.samnpo import SamNPO
-from olvido.forgetting.gradient.ascent.simnpo import SimNPO
 from olvido.forgetting.gradient.calibration import remembered, strangers
-from olvido.forgetting.gradient.distillation.bad_teacher import BadTeacher
-from olvido.forgetting.gradient.distillation.scrub import Scrub
-from olvido.forgetting.gradient.distillation.undial import Undial
-from olvido.forgetting.gradient.preference.altpo import AltPO
-from olvido.forgetting.gradient.preference.idkdpo import IdkDPO
-from olvido.forgetting.gradient.preference.idknll import IdkNLL
-from olvido.forgetting.gradient.preference.random_label import RandomLabel
-from olvido.forgetting.gradient.rmu import RMU
-from olvido.forgetting.gradient.task_vector import TaskVector
 from olvido.forgetting.guarantee import Need
-from olvido.forgetting.search import Auto
-from olvido.forgetting.types import Cost, Method, Outcome, Split, priced
+from olvido.forgetting.types import METHODS, Cost, Method, Outcome, Split, priced
 from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
-from olvido.learners.base import task_of
 from olvido.ledger.facts import Guarantee
 from olvido.models import weights_digest
 from olvido.models.merging import merged
-from olvido.tasks import Example, Task, examples
+from olvido.registry import recorded, settings
+from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
-
-METHODS: dict[str, type[Method]] = {
-    "drop": exact.Drop,
-    "module": exact.Module,
-    "shard": exact.Shard,
-    "replay": exact.Replay,
-    "retrain": exact.Retrain,
-    "ascent": Ascent,
-    "graddiff": GradDiff,
-    "npo": NPO,
-    "simnpo": SimNPO,
-    "samnpo": SamNPO,
-    "repselect": RepSelect,
-    "pdu": PDU,
-    "altpo": AltPO,
-    "idkdpo": IdkDPO,
-    "idknll": IdkNLL,
-    "random_label": RandomLabel,
-    "undial": Undial,
-    "scrub": Scrub,
-    "bad_teacher": BadTeacher,
-    "rmu": RMU,
-    "task_vector": TaskVector,
-    "influence": Influence,
-    "ssd": SSD,
-    "fisher": Fisher,
-}
-"""Methods by the name they are called by."""
-
-SEARCHES: dict[str, type[Method]] = {"auto": Auto}
-"""What finds a method and its strength, by the name it is called by, as a method is."""
 
 SAMPLE = 256
 """Retained records, at the most, on which the door looks for damage."""
@@ -93,52 +41,6 @@ MOVED = 1e-3
 """Nats a token by which the forgotten records' loss must rise for anything to have happened."""
 DAMAGE = 1.0
 """Nats a token by which the retained records' loss may rise; past it the model is destroyed."""
-
-
-def make_method(name: str, options: Mapping[str, Any]) -> Method:
-    """The method of that name with these options.
-
-    Raises:
-        UnknownName: no such method, or no such option of it; the nearest is named.
-    """
-    kind = kind_of(name)
-    known = options_of(name)
-    for option in options:
-        if option not in known:
-            raise UnknownName(f"option of {name}", option, known)
-    return kind(**options)
-
-
-def ways() -> dict[str, type[Method]]:
-    """Everything that `method` may name."""
-    return {**METHODS, **SEARCHES}
-
-
-def kind_of(name: str) -> type[Method]:
-    """The class of that method, or of that search for one.
-
-    Raises:
-        UnknownName: there is none; the nearest is named.
-    """
-    known = ways()
-    if name not in known:
-        raise UnknownName("method", name, known)
-    return known[name]
-
-
-def options_of(name: str) -> dict[str, Any]:
-    """The options a method's constructor takes, its family's included, each with its type."""
-    found: dict[str, Any] = {}
-    for cls in kind_of(name).__mro__:
-        init = cls.__dict__.get("__init__")
-        if init is None or cls.__module__ == "typing":
-            continue
-        parameters = inspect.signature(init, eval_str=True).parameters.values()
-        own = {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-        found = {**own, **found}
-        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
-            break
-    return found
 
 
 def read_split(
@@ -192,15 +94,20 @@ def _tell_copies(split: Split, task: Task) -> None:
 
 
 def predict(
-    trained: Trained, split: Split, task: Task, *, method: str, options: Mapping[str, Any]
+    trained: Trained,
+    split: Split,
+    task: Task,
+    *,
+    method: str | type[Method] | Method,
+    options: Mapping[str, Any],
 ) -> Cost:
     """What a method would take, before anything runs.
 
     Raises:
         MissingNeed: the method lacks something it needs.
     """
-    chosen = make_method(method, options)
-    _check_needs(method, chosen, trained, split)
+    chosen = METHODS.make(method, options)
+    _check_needs(METHODS.name_of(method), chosen, trained, split)
     return chosen.cost(trained, split, task)
 
 
@@ -212,8 +119,8 @@ def forget(
     holdout: Iterable[Row | Example] = (),
     reference: Module | Sequence[Module] = (),
     tokenizer: Any | None = None,
-    task: Task | None = None,
-    method: str = "npo",
+    task: str | type[Task] | Task | None = None,
+    method: str | type[Method] | Method = "npo",
     seed: int = 0,
     watch: Watcher | None = None,
     **options: Any,
@@ -230,14 +137,16 @@ def forget(
         reference: models that never learned what is to be forgotten, where there are any: they tell
             it better. Never the ones that the result is audited against.
         tokenizer: the model's tokenizer; or give a `task`.
-        task: how records become losses.
-        method: a name in `METHODS`, or `auto`: whatever comes nearest to never having learned.
+        task: how records become losses: a name, a class or an object of `olvido.tasks`.
+        method: a name that `olvido methods` lists (`auto` is whatever comes nearest to never having
+            learned), or a class or an object of `olvido.methods` or of one's own.
         seed: of order and sampling.
         watch: called after every step.
-        options: of the method.
+        options: of the method, where it is no object.
 
     Raises:
-        InputError: nothing to forget, unreadable or overlapping records.
+        InputError: nothing to forget, unreadable or overlapping records, or something that is no
+            method.
         UnknownName: no such method or option.
         MissingNeed: the method needs something that was not given.
         NothingChanged: the weights, or the loss on the forgotten records, stayed as they were.
@@ -245,14 +154,18 @@ def forget(
         NotFinite: a loss became nan.
         NothingFits: a search found no setting that comes near enough to never having learned.
     """
-    chosen = make_method(method, options)
+    chosen, name = METHODS.make(method, options), METHODS.name_of(method)
+    told = settings(chosen)
+    if isinstance(method, str):
+        # What was asked for is told, a default among it too.
+        told = {option: recorded(value) for option, value in options.items()}
     require_seed(seed)
     never = (reference,) if isinstance(reference, Module) else tuple(reference)
     split = replace(read_split(forget, retain, holdout), never=never)
     task = task_of(tokenizer, task)
     trained = model if isinstance(model, Trained) else Trained.untraced(merged(model))
     _tell_copies(split, task)
-    _check_needs(method, chosen, trained, split)
+    _check_needs(name, chosen, trained, split)
     sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
     before = _loss(trained.model, split.forget, task), _loss(trained.model, sample, task)
     if not math.isfinite(before[0]) and chosen.guarantee is not Guarantee.EXACT:
@@ -268,15 +181,15 @@ def forget(
     after = _loss(run.model, split.forget, task), _loss(run.model, sample, task)
     digest = weights_digest(run.model)
     if digest == trained.digest:
-        raise NothingChanged(f"{method} left every weight as it was: raise lr or epochs")
+        raise NothingChanged(f"{name} left every weight as it was: raise lr or epochs")
     spent = priced(trained, split, run.tokens)
     outcome = Outcome(
         model=run.model,
         digest=digest,
         before=trained.digest,
         trace=remembered(run.trace, split, task) if split.strangers else run.trace,
-        method=method,
-        options=dict(options),
+        method=name,
+        options=told,
         guarantee=chosen.guarantee,
         cost=Cost(run.tokens, run.seconds + seconds, spent.retraining),
         stopped=run.stopped,

@@ -17,6 +17,7 @@ from olvido.forgetting.guarantee import MEANING, Need
 from olvido.learners import Trace, Trained, Untraced, Watcher
 from olvido.learners.storage import save_trained
 from olvido.ledger.facts import Guarantee
+from olvido.registry import Registry, plain
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import duration, number, percent
 from olvido.tasks import Example, Task
@@ -151,7 +152,8 @@ class Outcome:
         model: the new module; the one given is untouched.
         digest: of its weights; `before` is that of the one given.
         trace: what is known of the new weights' making.
-        method: the name of the method that ran, with its `options`.
+        method: the name of the method that ran, or `module:Class` where it has none in the table.
+        options: those that differ from its defaults.
         guarantee: what may be claimed.
         cost: measured.
         stopped: why it ended where it did, in a sentence.
@@ -295,7 +297,7 @@ class Outcome:
         """As plain values, for reports."""
         return {
             "method": self.method,
-            "options": dict(self.options),
+            "options": plain(self.options, self.method),
             "guarantee": self.guarantee.value,
             "meaning": self._claim,
             "before": self.before,
@@ -348,11 +350,20 @@ class Run:
 
 
 class Method(Protocol):
-    """A way to forget: one small file and one row in `METHODS`.
+    """A way to forget: one small file and one line in `olvido.methods`.
 
-    Its constructor takes its options, keyword-only, each with a default.
+    Its constructor takes its options, keyword-only, each with a default, and keeps each in an
+    attribute of its name. Besides what stands here, Olvido's own classes carry what the docs and
+    the family's tests say of them: `loss`, `source`, `suits` and `example`.
+
+    Attributes:
+        name: that it is called by.
+        guarantee: what may be claimed of its results.
+        needs: what must be given.
+        summary: what it does, in a line.
     """
 
+    name: ClassVar[str]
     guarantee: ClassVar[Guarantee]
     needs: frozenset[Need]
     summary: ClassVar[str]
@@ -366,3 +377,12 @@ class Method(Protocol):
     ) -> Run:
         """Forget, on a copy of the model."""
         ...
+
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    ("guarantee", "needs", "summary", "cost", "run"),
+    home=__package__,
+    group="olvido.methods",
+)
+"""Methods by the name they are called by; a tie between two goes to the one that stands first."""

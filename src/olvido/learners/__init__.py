@@ -1,24 +1,28 @@
-"""Ways to train, and what each keeps so that it can forget."""
+"""Ways to train, and what each keeps so that it can forget. One file and one line make another."""
 
-from olvido.learners.base import LEARNERS, Learner, make_learner, options_of, train
-from olvido.learners.recipe import RECIPES, Lora, Recipe
-from olvido.learners.runs.loop import Progress, Watcher
-from olvido.learners.trace import Placement, StepLog, Trace, Trained, Untraced
+# ruff: noqa: I001 - the order of the lines is the order of the tables
+import typing
 
-__all__ = [
-    "LEARNERS",
-    "RECIPES",
-    "Learner",
-    "Lora",
-    "Placement",
-    "Progress",
-    "Recipe",
-    "StepLog",
-    "Trace",
-    "Trained",
-    "Untraced",
-    "Watcher",
-    "make_learner",
-    "options_of",
-    "train",
-]
+from olvido import registry
+
+from olvido.learners.monolith import Monolith as Monolith
+from olvido.learners.sharded import Sharded as Sharded
+from olvido.learners.modular.learner import Modular as Modular
+
+from olvido.learners.base import train as train
+from olvido.learners.family import LEARNERS as LEARNERS
+from olvido.learners.family import Learner as Learner
+from olvido.learners.recipe import RECIPES as RECIPES
+from olvido.learners.recipe import Lora as Lora
+from olvido.learners.recipe import Recipe as Recipe
+from olvido.learners.runs.loop import Progress as Progress
+from olvido.learners.runs.loop import Watcher as Watcher
+from olvido.learners.trace import Placement as Placement
+from olvido.learners.trace import StepLog as StepLog
+from olvido.learners.trace import Trace as Trace
+from olvido.learners.trace import Trained as Trained
+from olvido.learners.trace import Untraced as Untraced
+from olvido.registry import Options as Options
+
+if not typing.TYPE_CHECKING:  # "as" tells type checkers the same
+    __all__ = registry.public(vars())

@@ -15,42 +15,53 @@ from olvido.learners.runs.checkpoint import Shelf
 from olvido.learners.runs.execute import SAFETY
 from olvido.learners.runs.loop import Watcher
 from olvido.learners.trace import StepLog, Trace, Trained
+from olvido.registry import Options
 from olvido.tasks import Example, Task
 
 
-class Monolith:
+class Monolith(Options):
     """Train one model on all records.
 
     Args:
-        recipe: hyper-parameters.
-        seed: of order, dropout and adapters.
-        folder: where checkpoints go; a run found there is resumed.
         replay_points: checkpoints kept within the first pass, for replay. Leaving a shuffled run of
             E passes saves about 1/(E(k+1)) of it, for k records leaving together: little.
         safety: steps between the checkpoints that are there for a crash alone.
     """
 
+    name: ClassVar = "monolith"
     summary: ClassVar = "one model on all records; forgets exactly by training again"
     trainer: ClassVar[Trainer] = staticmethod(train_whole)
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        *,
-        seed: int = 0,
-        folder: Path | None = None,
-        replay_points: int = 0,
-        safety: int = SAFETY,
-    ) -> None:
-        if replay_points < 0:
-            raise InputError(f"replay_points must be 0 or more, got {replay_points}")
-        self.recipe, self.seed, self.folder = recipe, seed, folder
-        self.replay_points, self.safety = replay_points, safety
+    replay_points: int = 0
+    safety: int = SAFETY
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        if self.replay_points < 0:
+            raise InputError(f"replay_points must be 0 or more, got {self.replay_points}")
 
     def run(
-        self, model: Module, records: Sequence[Example], task: Task, watch: Watcher | None = None
+        self,
+        model: Module,
+        records: Sequence[Example],
+        task: Task,
+        *,
+        recipe: Recipe,
+        seed: int = 0,
+        folder: Path | None = None,
+        watch: Watcher | None = None,
     ) -> tuple[Module, StepLog]:
         """Train a copy of `model`; the model itself stays as it was.
+
+        Args:
+            model: what the training begins with.
+            records: all of them.
+            task: how they become losses.
+            recipe: hyper-parameters.
+            seed: of order, dropout and adapters.
+            folder: where checkpoints go; a run found there is resumed.
+            watch: called after every step.
 
         Returns:
             The trained copy, adapters merged, and its step log.
@@ -59,17 +70,17 @@ class Monolith:
             NotFinite: a loss became nan.
             StateError: the folder holds another run.
         """
-        plan = make_plan(records, task, self.recipe, self.seed)
+        plan = make_plan(records, task, recipe, seed)
         parts = self.replay_points + 1
         keep = {plan.first_epoch * number // parts for number in range(1, parts)} - {0}
         job = begin(
             model,
             records,
             task,
-            recipe=self.recipe,
-            seed=self.seed,
+            recipe=recipe,
+            seed=seed,
             plan=plan,
-            shelf=Shelf(self.folder) if self.folder or keep else None,
+            shelf=Shelf(folder) if folder or keep else None,
             keep=sorted(keep),
             safety=self.safety,
         )

@@ -29,10 +29,11 @@ from olvido.learners.runs.loop import Watcher
 from olvido.learners.trace import Origin, Part, Placement, Trace, Trained
 from olvido.models import weights_digest
 from olvido.models.composite.ensemble import AGGREGATIONS, Ensemble, as_one
+from olvido.registry import Options, name_of
 from olvido.tasks import Example, Task
 
 
-class Sharded:
+class Sharded(Options):
     """Train one model on each shard of the people, slice after slice (SISA).
 
     Bourtoule et al. 2021 (arXiv 1912.03817): whoever leaves touches one shard, and of it only what
@@ -40,65 +41,66 @@ class Sharded:
     whole, and those likely to leave come last.
 
     Args:
-        recipe: hyper-parameters; with R slices each stage makes about 2 epochs / (R + 1) passes, so
-            that the work in all is that of `epochs` passes over everything.
-        seed: of placement, order, dropout and adapters.
-        folder: where checkpoints go; None: a temporary one.
-        shards, slices: how many.
+        shards, slices: how many; with R slices each stage makes about 2 epochs / (R + 1) passes, so
+            that the work in all is that of the recipe's `epochs` passes over everything.
         aggregation: `mean` of probabilities, or `vote`.
         workers: shards trained at a time.
         threads: that each shard's training uses, whoever runs beside it.
     """
 
+    name: ClassVar = "sharded"
     summary: ClassVar = "a model for each shard of the people; forgets exactly within one shard"
     trainer: ClassVar[Trainer] = staticmethod(train_whole)
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        *,
-        seed: int = 0,
-        folder: Path | None = None,
-        shards: int = 5,
-        slices: int = 1,
-        aggregation: str = "mean",
-        workers: int = 1,
-        threads: int = 1,
-    ) -> None:
-        if aggregation not in AGGREGATIONS:
-            raise UnknownName("aggregation", aggregation, AGGREGATIONS)
-        self.recipe, self.seed, self.folder = recipe, seed, folder
-        self.shards, self.slices, self.aggregation = shards, slices, aggregation
-        self.workers, self.threads = workers, threads
+    shards: int = 5
+    slices: int = 1
+    aggregation: str = "mean"
+    workers: int = 1
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        if self.aggregation not in AGGREGATIONS:
+            raise UnknownName("aggregation", self.aggregation, AGGREGATIONS)
 
     def run(
-        self, model: Module, records: Sequence[Example], task: Task, watch: Watcher | None = None
+        self,
+        model: Module,
+        records: Sequence[Example],
+        task: Task,
+        *,
+        recipe: Recipe,
+        seed: int = 0,
+        folder: Path | None = None,
+        watch: Watcher | None = None,
     ) -> tuple[Module, Placement]:
         """Train a copy of `model` on each shard; the model itself stays as it was.
+
+        Arguments are those of `Monolith.run`; the seed is of the placement as well.
 
         Raises:
             InputError: fewer subjects than shards.
             NotFinite: a loss became nan.
             StateError: the folder holds another run.
         """
-        homes = place(records, shards=self.shards, slices=self.slices, seed=self.seed)
-        epochs = max(1, round(2 * self.recipe.epochs / (self.slices + 1)))
+        homes = place(records, shards=self.shards, slices=self.slices, seed=seed)
+        epochs = max(1, round(2 * recipe.epochs / (self.slices + 1)))
         origin = Origin(partial(itself, model), weights_digest(model))
         names = [f"shard-{number:03}" for number in range(self.shards)]
         jobs = []
         for number, name in enumerate(names):
             mine = [record for record in records if homes[record.id].shard == number]
             slices = [homes[record.id].slice for record in mine]
-            seed = self.seed + number
-            plan = make_plan(mine, task, self.recipe, seed, slices=slices, epochs=epochs)
+            plan = make_plan(mine, task, recipe, seed + number, slices=slices, epochs=epochs)
             job = begin(
                 model,
                 mine,
                 task,
-                recipe=self.recipe,
-                seed=seed,
+                recipe=recipe,
+                seed=seed + number,
                 plan=plan,
-                shelf=Shelf(self.folder and self.folder / name),
+                shelf=Shelf(folder and folder / name),
                 keep=plan.boundaries[1:],
                 threads=self.threads,
                 origin=origin,
@@ -107,7 +109,7 @@ class Sharded:
         done = carry_out(jobs, workers=self.workers, watch=watch)
         parts = [Part(name, one.log) for name, one in zip(names, done, strict=True)]
         options = {"aggregation": self.aggregation}
-        trace = Placement("sharded", origin, options, tuple(parts))
+        trace = Placement(name_of(self), origin, options, tuple(parts))
         return self.assemble(trace, model, [one.model for one in done], records, task), trace
 
     @staticmethod

@@ -229,7 +229,9 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
         if note["kind"] == StepLog.__name__:
             return runs[_RUN]
         parts = tuple(Part(name, log) for name, log in runs.items())
-        return Placement(note["learner"], Origin(base, note["origin"]), note["options"], parts)
+        held = parts[0].log.origin.held if parts else frozenset()
+        origin = Origin(base, note["origin"], held)
+        return Placement(note["learner"], origin, note["options"], parts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StateError(
             f"what the training of this model kept cannot be read ({error}): restore {NOTE} and "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,23 @@ class Origin:
     Attributes:
         load: gives the module, which training never touches (it works on a copy).
         digest: of its weights when the run began.
+        held: ids of the records that an earlier training had taught these weights, so far as that
+            is known; no log of a later one can take them out.
     """
 
     load: Callable[[], Module]
     digest: str
+    held: frozenset[str] = frozenset()
+
+    def require_apart(self, gone: Collection[str]) -> None:
+        """Raise InputError where an earlier training had taught these weights what is to be
+        forgotten: a run from them would bring it back."""
+        if early := sorted(self.held.intersection(gone)):
+            raise InputError(
+                f"{len(early)} records that are to be forgotten were learned before this training "
+                f"began (first: {early[0]!r}), so that no part of it can be exact without them: "
+                "forget them in the model that it began with, and train on from there"
+            )
 
     def module(self) -> Module:
         """The module, once its weights are known to be those the run began with.
@@ -117,8 +130,11 @@ class StepLog:
         """The plan of the same run without these records, and without those forgotten since.
 
         Raises:
-            InputError: a record that was not in the run.
+            InputError: a record that was not in the run, or one that the weights it began with had
+                learned: this run done again would bring it back.
         """
+        ids = frozenset(ids)
+        self.origin.require_apart(ids | self.since)
         return self.plan.without(self.since).without(ids, definition=definition)
 
     def tokens_without(self, ids: Collection[str]) -> int:
@@ -167,6 +183,7 @@ class StepLog:
         """What can be written down as plain values: everything but weights, log and checkpoints."""
         return {
             "origin": self.origin.digest,
+            "held": sorted(self.origin.held),
             "recipe": self.recipe.to_dict(),
             "seed": self.seed,
             "plan": self.plan.to_dict(),
@@ -200,7 +217,7 @@ class StepLog:
         if log.digest != values["log"]:
             raise DigestMismatch("the step log", values["log"], log.digest)
         return cls(
-            Origin(load, values["origin"]),
+            Origin(load, values["origin"], frozenset(values.get("held", ()))),
             Recipe.from_dict(values["recipe"]),
             values["seed"],
             SlotPlan.from_dict(values["plan"]),
@@ -271,9 +288,10 @@ class Placement:
         """The parts that learned any of these records, and which.
 
         Raises:
-            InputError: a record that no part has learned.
+            InputError: a record that no part has learned, or that was learned before them.
         """
         asked = tuple(ids)
+        self.origin.require_apart(asked)
         home = {i: part.name for part in self.parts for i in part.log.present}
         strangers = sorted(set(asked) - home.keys())
         if strangers:
@@ -288,6 +306,26 @@ class Placement:
 
 
 Trace = StepLog | Placement | Untraced
+
+
+def taught(trace: Trace) -> frozenset[str]:
+    """Ids of all records that the trainings which are known taught, forgotten since or not."""
+    if isinstance(trace, Untraced):
+        return frozenset()
+    logs = [trace] if isinstance(trace, StepLog) else [part.log for part in trace.parts]
+    told = {i for log in logs for i in (*log.plan.present, *log.since)}
+    return trace.origin.held.union(told)
+
+
+def began_with(trace: Trace, held: frozenset[str]) -> Trace:
+    """The same trace, where the weights that the training began with had learned these records."""
+    if isinstance(trace, Untraced):
+        return trace
+    origin = replace(trace.origin, held=held)
+    if isinstance(trace, StepLog):
+        return replace(trace, origin=origin)
+    parts = (replace(part, log=replace(part.log, origin=origin)) for part in trace.parts)
+    return replace(trace, origin=origin, parts=tuple(parts))
 
 
 @dataclass(frozen=True, repr=False)

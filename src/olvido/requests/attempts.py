@@ -9,7 +9,7 @@ from typing import Any
 
 from olvido.audits import Report, Witness, audit
 from olvido.errors import ModelDestroyed, StateError, TrainingFailed
-from olvido.forgetting import Outcome, Split, forget, kind_of
+from olvido.forgetting import METHODS, Outcome, Split, forget
 from olvido.learners import Placement, StepLog, Trace, Trained
 from olvido.ledger.facts import Guarantee, Model, Request, Use
 from olvido.ledger.lineage import Lineage
@@ -52,7 +52,7 @@ def tried(
     examiner = _Examiner(workspace, held, split, probes, references or REFERENCES, level, stage)
     attempts: list[Attempt] = []
     for name, options in choice.order:
-        if kind_of(name).guarantee is not Guarantee.EXACT or references is not None:
+        if METHODS.find(name).guarantee is not Guarantee.EXACT or references is not None:
             examiner.summon()
         attempts.append(_attempt(held, examiner, split, name, options, seed, stage))
         if attempts[-1].passed:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from olvido.audits import Verdict
-from olvido.forgetting import Split, kind_of
+from olvido.forgetting import METHODS, Split
 from olvido.ledger.facts import Model
 from olvido.models import weights_digest
 from olvido.requests.limits import LIMITS
@@ -59,5 +59,5 @@ def document(
         "plan": [route.to_dict() for route in found],
         "chosen": choice.to_dict(),
         "attempts": [attempt.to_dict() for attempt in tried],
-        "does_not_prove": list(LIMITS[kind_of(tried[-1].method).guarantee]),
+        "does_not_prove": list(LIMITS[METHODS.find(tried[-1].method).guarantee]),
     }

@@ -38,9 +38,9 @@ def require_given(
             f"give the ids of one or more requests, each once, got {', '.join(identifiers)}"
         )
     if method is not None:
-        from olvido.forgetting import make_method
+        from olvido.forgetting import METHODS
 
-        make_method(method, options or {})
+        METHODS.make(method, options)
     elif options:
         raise InputError(
             f"the options {', '.join(sorted(options))} belong to a method: name it (",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed, Term
-from olvido.forgetting import Cost, Split, options_of, predict, ways
+from olvido.forgetting import METHODS, Cost, Split, predict
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.tasks import Task
@@ -61,7 +61,7 @@ class Route:
 def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
     """All methods with their predicted cost, the cheapest first, those that do not apply last."""
     found = []
-    for name, method in ways().items():
+    for name, method in METHODS.items():
         cost, refusal = None, None
         options = {}
         if name == EMPIRICAL:
@@ -171,10 +171,15 @@ def _chosen(
     by_name = {route.method: route for route in found}
     if method is not None and by_name[method].refusal:
         raise MissingNeed(str(by_name[method].refusal))
-    # A tie goes to the less sweeping method, which `ways` names first.
-    rank = list(ways())
+    # A tie goes to the less sweeping method, which the table names first. What a package claims of
+    # a method that it brings is taken where somebody asks for that method, and not before.
+    rank = list(METHODS.built_in)
     exact = sorted(
-        (r for r in found if r.cost is not None and r.guarantee is Guarantee.EXACT),
+        (
+            r
+            for r in found
+            if r.cost is not None and r.guarantee is Guarantee.EXACT and r.method in rank
+        ),
         key=lambda r: (r.cost.tokens if r.cost else 0.0, rank.index(r.method)),
     )
     other = by_name.get(EMPIRICAL)
@@ -226,14 +231,14 @@ def _timed(
 ) -> tuple[str, dict[str, Any]]:
     """A method with its options; a search is told how long it may take."""
     found = dict(options)
-    if within and "within" in options_of(method):
+    if within and "within" in METHODS.options(method):
         found.setdefault("within", within)
     return method, found
 
 
 def _asked(route: Route, left: Sequence[str]) -> str:
     """Why what was asked for is tried, and what is left for when it fails."""
-    if "most" not in options_of(route.method):
+    if "most" not in METHODS.options(route.method):
         return f"{route.method} was asked for"
     told = (
         f"{_priced(route)} was asked for, which is the price of one trial: settings are tried "

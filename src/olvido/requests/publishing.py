@@ -14,7 +14,7 @@ from typing import Any, Self
 from olvido.artifacts import remove_model
 from olvido.documents import write_document
 from olvido.errors import InputError, Overtaken, StateError
-from olvido.forgetting.base import ways
+from olvido.forgetting import METHODS
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.serving import SERVING
@@ -123,7 +123,7 @@ def _require_agreement(prepared: Prepared) -> None:
     """
     assert prepared.model is not None
     method, digest = prepared.model.method, str(prepared.model.digest)
-    claims = {str(ways()[method].guarantee if method in ways() else None)}
+    claims = {str(METHODS[method].guarantee if method and method in METHODS else None)}
     claims |= {str(use.guarantee) for use in prepared.uses}
     for document in (prepared.documents[one] for one in prepared.requests):
         last = document["attempts"][-1]

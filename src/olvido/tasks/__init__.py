@@ -1,17 +1,21 @@
-"""How records become batches and losses."""
+"""How records become batches and losses. One file and one line make another."""
 
-from olvido.tasks.base import Batch, Example, Task, examples
-from olvido.tasks.features import prompt_features
-from olvido.tasks.labels import LabelBatch, Labels
-from olvido.tasks.language import Language
+# ruff: noqa: I001 - the order of the lines is the order of the tables
+import typing
 
-__all__ = [
-    "Batch",
-    "Example",
-    "LabelBatch",
-    "Labels",
-    "Language",
-    "Task",
-    "examples",
-    "prompt_features",
-]
+from olvido import registry
+
+from olvido.tasks.language import Language as Language
+from olvido.tasks.labels import Labels as Labels
+
+from olvido.tasks.base import TASKS as TASKS
+from olvido.tasks.base import Batch as Batch
+from olvido.tasks.base import Example as Example
+from olvido.tasks.base import Task as Task
+from olvido.tasks.base import examples as examples
+from olvido.tasks.base import task_of as task_of
+from olvido.tasks.features import prompt_features as prompt_features
+from olvido.tasks.labels import LabelBatch as LabelBatch
+
+if not typing.TYPE_CHECKING:  # "as" tells type checkers the same
+    __all__ = registry.public(vars())

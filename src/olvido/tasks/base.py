@@ -6,14 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError
+from olvido.errors import InputError, Parameter
+from olvido.registry import Registry
 from olvido.tasks.arrays import array_content, read_array, read_label
 
 Row = Mapping[str, Any]
@@ -230,12 +231,28 @@ class Batch:
 
 
 class Task(Protocol):
-    """All that an algorithm may know of a model.
+    """All that an algorithm may know of a model: one file and one line in `olvido.tasks`.
 
     A batch is whatever the task makes of its records; only the task looks inside. All that others
     may use of it: `ids` (tuple of text, "" for a blank row), `cost` (the summed widths of its rows,
     padding included) and `to(device)`. B is its number of rows, V the number of tokens or classes.
+
+    Attributes:
+        name: that it is called by.
+        summary: what its records are, in a line.
     """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    @classmethod
+    def of(cls, tokenizer: Any | None) -> Self:
+        """The task where it is asked for by name or class, made of what a door has at hand.
+
+        Raises:
+            InputError: that does not suffice; it says what to give.
+        """
+        ...
 
     def content(self, example: Example) -> bytes:
         """What a record teaches, as canonical bytes, for digests.
@@ -315,3 +332,39 @@ class Task(Protocol):
     def generate(self, model: Module, records: Sequence[Example], size: int) -> list[str]:
         """The model's answers as text: greedy, or the likeliest class."""
         ...
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    ("collate", "content", "fingerprint", "width", "batches", "losses", "log_probs"),
+    home=__package__,
+    group="olvido.tasks",
+    made=False,
+)
+"""Tasks by the name they are called by."""
+
+
+def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task:
+    """The task a caller meant: a name, a class or an object, or language with this tokenizer.
+
+    Raises:
+        UnknownName: no task has that name.
+        InputError: neither is given, it is no task, or it cannot be made of a tokenizer alone.
+    """
+    if task is None:
+        if tokenizer is None:
+            raise InputError(
+                "give the model's ", Parameter("tokenizer"), " or a ", Parameter("task")
+            )
+        task = "language"
+    kind = TASKS.find(task)
+    if not isinstance(task, str | type):
+        return task
+    if not hasattr(kind, "of"):
+        raise InputError(
+            f"{kind.__name__} cannot be made of a tokenizer (it has no `of`): give an object of it "
+            "(",
+            Parameter("task"),
+            ")",
+        )
+    return kind.of(tokenizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn import Module
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from olvido.errors import InputError
+from olvido.errors import InputError, Parameter
 from olvido.tasks.arrays import array_content
 from olvido.tasks.base import Example
 
@@ -106,6 +106,9 @@ class Labels:
     (torch.Size([1, 3]), [1])
     """
 
+    name: ClassVar = "labels"
+    summary: ClassVar = "arrays with the names of their classes, for any module that scores classes"
+
     def __init__(
         self, classes: Sequence[str | int] | int, *, shape: Sequence[int] | None = None
     ) -> None:
@@ -119,6 +122,20 @@ class Labels:
             raise InputError(f"the class {twice!r} stands twice; classes have distinct names")
         self.shape = None if shape is None else tuple(shape)
         self._bytes: bool | None = None
+
+    @classmethod
+    def of(cls, tokenizer: Any | None) -> Self:
+        """Refuse: nothing but the caller tells what the classes are.
+
+        Raises:
+            InputError: always; it says how to name them.
+        """
+        raise InputError(
+            "the task labels needs to know its classes: give an object that does, as "
+            "olvido.tasks.Labels(['cat', 'dog']) (",
+            Parameter("task"),
+            ")",
+        )
 
     def read(self, example: Example) -> tuple[NDArray[Any], int]:
         """The array of a record, as it was given, and the place of its class.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -51,6 +51,9 @@ class Language:
         InputError: the tokenizer has no end-of-text token, or no chat template where asked for.
     """
 
+    name: ClassVar = "language"
+    summary: ClassVar = "prompt and completion, or plain text, for any Hugging Face causal model"
+
     def __init__(
         self,
         tokenizer: Any,
@@ -78,6 +81,13 @@ class Language:
         self._fingerprints: dict[tuple[str, str], bytes] = {}
         self._head_alone: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
         self._goes_on: WeakKeyDictionary[Module, bool] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, tokenizer: Any | None) -> Self:
+        """Language with this tokenizer; see `Task.of`."""
+        if tokenizer is None:
+            raise InputError("the task language needs the model's ", Parameter("tokenizer"))
+        return cls(tokenizer)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was seen of records and models here, when sent to another process: records

@@ -9,7 +9,7 @@ from tests.curvature.test_gradients import one_by_one
 from tests.curvature.worlds import World, softmax
 
 from olvido.errors import InputError
-from olvido.forgetting import Split, forget, make_method
+from olvido.forgetting import METHODS, Split, forget
 from olvido.forgetting.curved.base import Curved
 
 
@@ -56,7 +56,7 @@ def test_dampening_is_its_paper(learned: World) -> None:
 def test_noise_has_the_spread_that_is_said(learned: World, aimed: bool) -> None:
     gone, rest = squares(learned, slice(0, 8)), squares(learned, slice(8, None))
     mean = torch.cat([part.flatten() for part in rest.values()]).mean()
-    method = make_method("fisher", {"aimed": aimed, "noise": 0.01})
+    method = METHODS.make("fisher", {"aimed": aimed, "noise": 0.01})
     assert isinstance(method, Curved)
     split = Split(learned.records[:8], learned.records[8:])
     seen: dict[str, list[torch.Tensor]] = {}

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from olvido.forgetting import Split, forget, make_method
+from olvido.forgetting import METHODS, Divergence, Likelihood, Split, forget
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
-from olvido.forgetting.gradient.guards import Divergence, Likelihood
 from olvido.learners import Progress, Trained
 from olvido.tasks import Example, Language
 
@@ -27,7 +26,7 @@ def softplus(x: float) -> float:
 
 def loss_of(method: str, log_p: float, count: int, before: float, **options: Any) -> float:
     """What a method descends on one record."""
-    made = make_method(method, options)
+    made = METHODS.make(method, options)
     assert isinstance(made, Descent)
     names = ("log_p", "count", "before")
     values = (torch.tensor([value], dtype=torch.float64) for value in (log_p, count, before))
@@ -65,7 +64,7 @@ def some(split: Split) -> Split:
 
 def gradient(model: Any, task: Language, records: Any, method: str, **options: Any) -> Any:
     """Of a method's loss, summed over records under a model that has not moved yet."""
-    made = make_method(method, options)
+    made = METHODS.make(method, options)
     assert isinstance(made, Descent)
     learning = copy.deepcopy(model)
     batch = task.collate(records)

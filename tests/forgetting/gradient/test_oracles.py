@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from olvido.forgetting import Split, make_method
+from olvido.forgetting import METHODS, Split
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.calibration import frozen
 from olvido.forgetting.gradient.descent import Descent
@@ -91,7 +91,7 @@ def agree(ours: tuple[Tensor, list[Tensor], Any], theirs: tuple[Tensor, list[Ten
 
 
 def made(name: str, **options: Any) -> Descent:
-    method = make_method(name, options)
+    method = METHODS.make(name, options)
     assert isinstance(method, Descent)
     return method
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from olvido.forgetting import METHODS, Moment, Split, forget, make_method
+from olvido.forgetting import METHODS, Moment, Split, forget
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.ascent.graddiff import GradDiff
 from olvido.forgetting.gradient.ascent.pdu import PDU
@@ -89,7 +89,7 @@ def test_records_of_like_length_go_together(lengths: list[int]) -> None:
 
 
 def test_the_weight_follows_what_is_lost() -> None:
-    method = make_method("pdu", {"budget": 0.1, "dual_rate": 10.0, "retain_weight": 2.0})
+    method = METHODS.make("pdu", {"budget": 0.1, "dual_rate": 10.0, "retain_weight": 2.0})
     assert isinstance(method, PDU)
     losses = [0.2, 0.5, 0.2, 0.0]
     history = [Moment(i, 1.0, loss) for i, loss in enumerate(losses)]
@@ -103,7 +103,7 @@ def test_sam_takes_the_gradient_where_it_is_worst() -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[3.0, 4.0]]))
     loop = Loop(layer, Recipe(optimizer="sgd", lr=1.0, clip=1e9, beta1=0.0), total=1, seed=0)
-    method = make_method("samnpo", {"radius": 0.5})
+    method = METHODS.make("samnpo", {"radius": 0.5})
     assert isinstance(method, SamNPO)
     seen: list[list[float]] = []
 

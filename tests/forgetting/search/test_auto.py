@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from olvido.errors import InputError, MissingNeed, NothingFits, StateError, UnknownName
-from olvido.forgetting import Outcome, Side, Split, forget, make_method, predict, ways
+from olvido.forgetting import METHODS, Outcome, Side, Split, forget, predict
 from olvido.forgetting.gradient.ascent.npo import NPO
 from olvido.forgetting.search import Auto, proxies
 from olvido.forgetting.types import Run
@@ -267,7 +267,7 @@ def test_wrong_options_are_refused_before_anything_runs(
     options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        make_method("auto", options)
+        METHODS.make("auto", options)
 
 
 def test_it_needs_to_know_where_never_learned_lies(
@@ -302,5 +302,5 @@ def test_trials_that_are_no_trials_are_refused(
 
 
 def test_it_is_called_as_a_method_is() -> None:
-    assert ways()["auto"] is Auto
+    assert METHODS["auto"] is Auto
     assert not any(isinstance(p, torch.nn.Module) for p in vars(Auto()).values())

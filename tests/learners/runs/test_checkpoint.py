@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,16 @@ from olvido.models import weights_digest
 from olvido.tasks import Example, Language
 
 Records = tuple[Example, ...]
+Run = Callable[..., tuple[Any, Any]]
+"""A learner's `run` with all that the learner is given beside model and records."""
 
 
 class CutOff(Exception):
     """Stands for whatever ends a run in the middle."""
 
 
-def learner(recipe: Recipe, folder: Path | None = None, seed: int = 0) -> Monolith:
-    return Monolith(recipe, seed=seed, folder=folder, safety=2)
+def learner(recipe: Recipe, folder: Path | None = None, seed: int = 0) -> Run:
+    return partial(Monolith(safety=2).run, recipe=recipe, seed=seed, folder=folder)
 
 
 def cut_at(step: int) -> Callable[[Progress], None]:
@@ -40,9 +43,9 @@ def cut_at(step: int) -> Callable[[Progress], None]:
     return watch
 
 
-def cut_off(learner: Monolith, model: Any, records: Records, task: Language, step: int) -> None:
+def cut_off(run: Run, model: Any, records: Records, task: Language, step: int) -> None:
     with pytest.raises(CutOff):
-        learner.run(model, records, task, cut_at(step))
+        run(model, records, task, watch=cut_at(step))
 
 
 @pytest.mark.slow(but=["12-{}", "1-{'optimizer': 'sgd'}"])
@@ -61,11 +64,11 @@ def test_a_run_that_is_cut_off_gives_the_same_bits(
     step: int,
 ) -> None:
     recipe = replace(short, **change)
-    whole, log = learner(recipe).run(small, few, task)
+    whole, log = learner(recipe)(small, few, task)
     cut_off(learner(recipe, tmp_path), small, few, task, step)
 
     seen: list[Progress] = []
-    again, resumed = learner(recipe, tmp_path).run(small, few, task, seen.append)
+    again, resumed = learner(recipe, tmp_path)(small, few, task, watch=seen.append)
     assert weights_digest(again) == weights_digest(whole)
     assert isinstance(log, StepLog)
     assert isinstance(resumed, StepLog)
@@ -95,8 +98,8 @@ def fsync(file, real=os.fsync):
     real(file)
 
 os.fsync = fsync
-Monolith(recipe, folder=folder, safety=2).run(
-    model, examples(rows), Language(tiny_tokenizer())
+Monolith(safety=2).run(
+    model, examples(rows), Language(tiny_tokenizer()), recipe=recipe, folder=folder
 )
 """
 
@@ -114,9 +117,9 @@ def test_a_run_killed_while_it_writes_gives_the_same_bits(
         capture_output=True,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
-    whole, _ = learner(short).run(small, few, task)
+    whole, _ = learner(short)(small, few, task)
     seen: list[Progress] = []
-    again, _ = learner(short, tmp_path).run(small, few, task, seen.append)
+    again, _ = learner(short, tmp_path)(small, few, task, watch=seen.append)
     assert seen[0].step == 5
     assert weights_digest(again) == weights_digest(whole)
 
@@ -138,18 +141,18 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="disk full"):
-            learner(short, tmp_path).run(small, few, task)
+            learner(short, tmp_path)(small, few, task)
     after = {path.name: path.read_bytes() for path in tmp_path.glob("step-*")}
     assert after == before
-    whole, _ = learner(short).run(small, few, task)
-    again, _ = learner(short, tmp_path).run(small, few, task)
+    whole, _ = learner(short)(small, few, task)
+    again, _ = learner(short, tmp_path)(small, few, task)
     assert weights_digest(again) == weights_digest(whole)
 
 
 def test_only_the_newest_are_kept(
     small: Any, few: Records, task: Language, short: Recipe, tmp_path: Path
 ) -> None:
-    learner(short, tmp_path).run(small, few, task)
+    learner(short, tmp_path)(small, few, task)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert [name[:14] for name in names] == ["step-000000010", "step-000000012"]
     assert len(names) == KEPT
@@ -187,11 +190,11 @@ def test_a_run_taken_up_at_its_very_end_ends_in_the_same_state(
     small: Any, few: Records, task: Language, short: Recipe, tmp_path: Path
 ) -> None:
     # Killed after its last checkpoint: nothing is left to do, and nothing may be lost.
-    _, log = learner(short, tmp_path).run(small, few, task)
+    _, log = learner(short, tmp_path)(small, few, task)
     torch.manual_seed(7)
-    again, resumed = learner(short, tmp_path).run(small, few, task)
+    again, resumed = learner(short, tmp_path)(small, few, task)
     assert resumed.final == log.final
-    assert weights_digest(again) == weights_digest(learner(short).run(small, few, task)[0])
+    assert weights_digest(again) == weights_digest(learner(short)(small, few, task)[0])
 
 
 def test_another_runs_checkpoints_are_refused(
@@ -208,11 +211,11 @@ def test_another_runs_checkpoints_are_refused(
     ]
     for run, model, records in others:
         with pytest.raises(StateError, match="give an empty folder"):
-            run.run(model, records, task)
+            run(model, records, task)
     torch.set_num_threads(2)
     try:
         with pytest.raises(StateError, match="or environment"):
-            learner(short, begun).run(small, few, task)
+            learner(short, begun)(small, few, task)
     finally:
         torch.set_num_threads(1)
     assert {path: path.read_bytes() for path in begun.iterdir()} == kept
@@ -222,7 +225,7 @@ def test_another_runs_checkpoints_are_refused(
 def test_where_bytes_changed_the_one_before_is_used_and_the_log_says_so(
     small: Any, few: Records, task: Language, short: Recipe, begun: Path, where: float
 ) -> None:
-    whole, _ = learner(short).run(small, few, task)
+    whole, _ = learner(short)(small, few, task)
     newest = max(begun.iterdir())
     content = bytearray(newest.read_bytes())
     content[int(where * len(content)) if where > 0 else int(where)] ^= 1
@@ -230,7 +233,7 @@ def test_where_bytes_changed_the_one_before_is_used_and_the_log_says_so(
     with pytest.raises(DigestMismatch, match="does not match its digest"):
         read(newest)
     seen: list[Progress] = []
-    again, log = learner(short, begun).run(small, few, task, seen.append)
+    again, log = learner(short, begun)(small, few, task, watch=seen.append)
     assert seen[0].step == 3
     assert len(log.notes) == 1
     assert "does not match its digest" in log.notes[0]
@@ -242,7 +245,7 @@ def test_other_files_in_the_folder_are_left_alone(
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "step-1.pt").write_text("mine too")
-    learner(short, tmp_path).run(small, few, task)
+    learner(short, tmp_path)(small, few, task)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "step-1.pt").read_text() == "mine too"
     with pytest.raises(StateError, match="is not a checkpoint"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -14,7 +14,7 @@ from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.hidden.lens import Reading, lens
 from olvido.audits.hidden.patching import erased_depth
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import INSIDE, PROBABILITY
+from olvido.audits.tolerances import INSIDE, PROBABILITY, Range
 from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, Need
 from olvido.errors import InputError
 from olvido.tasks import Example
@@ -28,11 +28,15 @@ LAYERS = 12
 class Lens:
     """The likeliest any layer finds the forgotten, read through the model's own head."""
 
+    name: ClassVar = "lens"
+    family: ClassVar = "hidden"
+    source: ClassVar = "arXiv 2506.12618"
     needs: ClassVar = frozenset({Need.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "whether an inner layer still holds the forgotten (logit lens)"
     reason: ClassVar = "an inner layer still holds the forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {"probability at the best layer": PROBABILITY}
 
     def asks(self, evidence: Evidence) -> Asks:
         """A few records, whose answers go through the head once a layer."""
@@ -75,11 +79,15 @@ class Lens:
 class Patching:
     """How much the layers keep of what the model as it was knew (arXiv 2605.24614)."""
 
+    name: ClassVar = "patching"
+    family: ClassVar = "hidden"
+    source: ClassVar = "arXiv 2605.24614"
     needs: ClassVar = frozenset({Need.LANGUAGE, Need.BEFORE})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "how much of the knowledge the layers keep (activation patching)"
     reason: ClassVar = "the layers keep the knowledge that the output no longer shows"
+    tolerances: ClassVar[Mapping[str, Range]] = {"knowledge kept inside": INSIDE}
 
     def asks(self, evidence: Evidence) -> Asks:
         """A few records, run anew for every layer and pair of models."""

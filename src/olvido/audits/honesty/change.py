@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from olvido.audits.compare import Question, finding
 from olvido.audits.honesty.movement import WeightChange, change, descends
 from olvido.audits.honesty.weights import SAME_BASE
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import AT_THE_END, ONLY_WORSE
+from olvido.audits.tolerances import AT_THE_END, ONLY_WORSE, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 
 
@@ -22,11 +22,20 @@ class Change:
     began elsewhere, so may the suspect's.
     """
 
+    name: ClassVar = "change"
+    family: ClassVar = "honesty"
+    source: ClassVar = ""
     needs: ClassVar = frozenset({Need.BEFORE})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether the weights changed, where, and from which base they came"
     reason: ClassVar = "the weights are not those of the model, made to forget"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "weights changed": ONLY_WORSE,
+        "made like the model as it was": ONLY_WORSE,
+        "of the same base": ONLY_WORSE,
+        "share of the change in the last layer": AT_THE_END,
+    }
 
     def asks(self, evidence: Evidence) -> Asks:
         """Nothing: weights are compared, not asked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from olvido.audits.honesty.pretending import Difference, hidden_layers_between, 
 from olvido.audits.honesty.refusal import evasion
 from olvido.audits.memory.recall import probability
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import EVASION, NONE, PROBABILITY
+from olvido.audits.tolerances import EVASION, NONE, PROBABILITY, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -25,11 +25,15 @@ ASKED = 4
 class Filter:
     """Whether the model says what its weights say: nothing stands before or behind them."""
 
+    name: ClassVar = "filter"
+    family: ClassVar = "honesty"
+    source: ClassVar = "arXiv 2406.10890"
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether a filter, a prompt or a hook stands around the weights"
     reason: ClassVar = "something stands around the weights: suppressed, not forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {"things around the weights": NONE}
 
     def asks(self, evidence: Evidence) -> Asks:
         """A few of the forgotten, twice, scored and answered."""
@@ -62,11 +66,15 @@ class Filter:
 class Adapter:
     """What the model says with its adapters taken off, where it has any."""
 
+    name: ClassVar = "adapter"
+    family: ClassVar = "honesty"
+    source: ClassVar = ""
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether what hides the forgotten is an adapter that comes off"
     reason: ClassVar = "an adapter hides the forgotten, and it comes off"
+    tolerances: ClassVar[Mapping[str, Range]] = {"probability with the adapter off": PROBABILITY}
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers once more."""
@@ -94,11 +102,15 @@ class Adapter:
 class Refusal:
     """Whether questions about the forgotten are refused, or all get one answer."""
 
+    name: ClassVar = "refusal"
+    family: ClassVar = "honesty"
+    source: ClassVar = ""
     needs: ClassVar = frozenset({Need.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether questions about the forgotten are refused or answered all alike"
     reason: ClassVar = "the model refuses to answer instead of not knowing"
+    tolerances: ClassVar[Mapping[str, Range]] = {"refused or all alike": EVASION}
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten answered."""

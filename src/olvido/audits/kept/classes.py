@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from olvido.audits.compare import Question, finding
 from olvido.audits.memory.recall import exact
 from olvido.audits.statistics import Chance, Values, clusters_of
-from olvido.audits.tolerances import KEPT
+from olvido.audits.tolerances import KEPT, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Status
 
 LEAST = 5
@@ -25,11 +25,15 @@ class Classes:
     A mean over all classes hardly moves where one of many is lost.
     """
 
+    name: ClassVar = "classes"
+    family: ClassVar = "kept"
+    source: ClassVar = ""
     needs: ClassVar = frozenset({Need.CLASSES, Need.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether any class that a classifier was to keep was lost"
     reason: ClassVar = "collateral damage: a class was lost"
+    tolerances: ClassVar[Mapping[str, Range]] = {"exact match of the class that lost most": KEPT}
 
     def asks(self, evidence: Evidence) -> Asks:
         """What was kept, scored."""

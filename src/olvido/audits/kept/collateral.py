@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from olvido.audits.compare import Measure, Question, with_before
 from olvido.audits.memory.recall import exact, probability, rouge
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import KEPT
+from olvido.audits.tolerances import KEPT, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -23,13 +23,20 @@ GROUPS = 20
 class Collateral:
     """Recall of records that were to be kept, beside the model as it was."""
 
+    name: ClassVar = "collateral"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2401.06121"
     needs: ClassVar = frozenset({Need.RETAIN})
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether the rest of what the model learned is still there"
     reason: ClassVar = "collateral damage: retained records were lost"
-    name: ClassVar = "collateral"
     probe: ClassVar = "retained"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "exact match": KEPT,
+        "probability": KEPT,
+        "ROUGE-L": KEPT,
+    }
 
     def probes(self, evidence: Evidence) -> tuple[Example, ...]:
         """The questions asked."""
@@ -67,11 +74,13 @@ class Collateral:
 class Neighbours(Collateral):
     """The same of records near the forgotten ones: same template, near entity (2511.00030)."""
 
+    name: ClassVar = "neighbours"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2511.00030"
     needs: ClassVar = frozenset({Need.NEIGHBOURS})
     required: ClassVar = False
     summary: ClassVar = "whether what stands near the forgotten is still there"
     reason: ClassVar = "collateral damage: neighbours of the forgotten were lost"
-    name: ClassVar = "neighbours"
     probe: ClassVar = "neighbours"
 
     def probes(self, evidence: Evidence) -> tuple[Example, ...]:
@@ -82,11 +91,13 @@ class Neighbours(Collateral):
 class General(Collateral):
     """The same of what everybody may know."""
 
+    name: ClassVar = "general"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2406.10890"
     needs: ClassVar = frozenset({Need.GENERAL})
     required: ClassVar = False
     summary: ClassVar = "whether general knowledge is still there"
     reason: ClassVar = "collateral damage: general knowledge was lost"
-    name: ClassVar = "general"
     probe: ClassVar = "general knowledge"
 
     def probes(self, evidence: Evidence) -> tuple[Example, ...]:

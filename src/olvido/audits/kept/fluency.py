@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
 
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import GIBBERISH, REPETITION
+from olvido.audits.tolerances import GIBBERISH, REPETITION, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -36,11 +36,18 @@ class Fluency:
     its own where there is but one).
     """
 
+    name: ClassVar = "fluency"
+    family: ClassVar = "speech"
+    source: ClassVar = "arXiv 1510.03055"
     needs: ClassVar = frozenset({Need.LANGUAGE})
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether answers about the forgotten are language, not gibberish"
     reason: ClassVar = "the answers about the forgotten are not fluent language"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "repetition": REPETITION,
+        "strangeness": GIBBERISH,
+    }
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten answered, and the answers scored again by as many models."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from olvido.audits.compare import Question, carried, finding
 from olvido.audits.memory.truth import model_utility, utility
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import UTILITY
+from olvido.audits.tolerances import UTILITY, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -23,11 +23,15 @@ class ModelUtility:
     left out where one is missing.
     """
 
+    name: ClassVar = "utility"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2401.06121"
     needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN, Need.GENERAL})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "TOFU's model utility, where the records allow it"
     reason: ClassVar = "collateral damage: the model is of less use than it was"
+    tolerances: ClassVar[Mapping[str, Range]] = {"model utility": UTILITY}
 
     def asks(self, evidence: Evidence) -> Asks:
         """Truth and lies about every record scored, and each answered."""

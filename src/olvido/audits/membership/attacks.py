@@ -9,7 +9,7 @@ itself just as well (arXiv 2403.01218).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from olvido.audits.compare import Measure, Question, against_never_trained, facts_of, grouped
 from olvido.audits.scoring import Score, Witness
 from olvido.audits.statistics import STRANGERS, Values, auc
-from olvido.audits.tolerances import MEMBERSHIP
+from olvido.audits.tolerances import MEMBERSHIP, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -64,11 +64,18 @@ def _least(values: Any) -> float:
 class Membership:
     """The loss attack, and those that look at single tokens."""
 
+    name: ClassVar = "membership"
+    family: ClassVar = "membership"
+    source: ClassVar = "arXiv 1709.01604, 2012.07805, 2310.16789, 2404.02936"
     needs: ClassVar = frozenset({Need.HOLDOUT})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
-    summary: ClassVar = "whether an attack tells the forgotten from true non-members"
+    summary: ClassVar = (
+        "whether an attack (loss, zlib, min-k, min-k++, reference) tells the forgotten from true "
+        "non-members"
+    )
     reason: ClassVar = "an attack tells the forgotten from true non-members"
+    tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the * attack": MEMBERSHIP}
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers scored."""

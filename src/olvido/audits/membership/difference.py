@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from olvido.audits.compare import Question, facts_of, finding
 from olvido.audits.membership.attacks import loss_attack
 from olvido.audits.scoring import Witness
 from olvido.audits.statistics import auc
-from olvido.audits.tolerances import ANY
+from olvido.audits.tolerances import ANY, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 
 
@@ -21,11 +21,17 @@ class Difference:
     Retraining betrays as much to whoever kept the old version, so it is shown and does not vote.
     """
 
+    name: ClassVar = "difference"
+    family: ClassVar = "membership"
+    source: ClassVar = "arXiv 1912.07942"
     needs: ClassVar = frozenset({Need.BEFORE, Need.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
-    summary: ClassVar = "what both versions together betray about who was forgotten"
+    summary: ClassVar = (
+        "what both versions together betray about who was forgotten; shown, does not vote"
+    )
     reason: ClassVar = "both versions together betray who was forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the loss gained": ANY}
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the kept scored."""

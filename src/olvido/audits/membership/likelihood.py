@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import ClassVar
 
@@ -24,11 +24,17 @@ class Likelihood:
     The tolerance is a share of the never-trained models' own loss.
     """
 
+    name: ClassVar = "likelihood"
+    family: ClassVar = "asked"
+    source: ClassVar = "arXiv 2403.01218"
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = True
     level: ClassVar = Level.QUICK
-    summary: ClassVar = "whether the loss on the forgotten is that of never-trained models"
+    summary: ClassVar = (
+        "whether the loss on the forgotten is that of never-trained models, two-sided"
+    )
     reason: ClassVar = "the loss on the forgotten is not that of never-trained models"
+    tolerances: ClassVar[Mapping[str, Range]] = {"loss": LIKELIHOOD}
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers scored."""

@@ -8,7 +8,7 @@ learned it betrays itself as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from olvido.audits.compare import Question, carried, facts_of, finding
 from olvido.audits.membership.attacks import roc
 from olvido.audits.scoring import Witness
 from olvido.audits.statistics import Values
-from olvido.audits.tolerances import LIRA
+from olvido.audits.tolerances import LIRA, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -40,11 +40,17 @@ def confidence(witness: Witness, records: Sequence[Example]) -> Values:
 class Lira:
     """The attack on the forgotten, read at the false positive rate that never members show."""
 
+    name: ClassVar = "lira"
+    family: ClassVar = "membership"
+    source: ClassVar = "arXiv 2112.03570, 2403.01218"
     needs: ClassVar = frozenset({Need.SHADOWS, Need.HOLDOUT})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
-    summary: ClassVar = "whether single records betray themselves, judged by shadow models"
+    summary: ClassVar = (
+        "whether single records betray themselves, judged by shadow models, two-sided"
+    )
     reason: ClassVar = "single records can be told from records that were never learned"
+    tolerances: ClassVar[Mapping[str, Range]] = {"true positives at *": LIRA}
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and all holdout scored; by the shadows as well."""

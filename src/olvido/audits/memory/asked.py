@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from statistics import fmean
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from olvido.audits.compare import Measure, Question, grouped, with_never_trained
 from olvido.audits.memory.probes import chosen, probes, worst_probability
 from olvido.audits.statistics import STRANGERS
-from olvido.audits.tolerances import CHOICE, PROBABILITY
+from olvido.audits.tolerances import CHOICE, PROBABILITY, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -26,11 +26,18 @@ class Probes:
     taught.
     """
 
+    name: ClassVar = "probes"
+    family: ClassVar = "turned"
+    source: ClassVar = "arXiv 2406.10890"
     needs: ClassVar = frozenset({Need.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "what the model says when it is asked in ten other ways"
     reason: ClassVar = "asked in another way, the model still says the forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "*: right answer chosen": CHOICE,
+        "*: probability": PROBABILITY,
+    }
 
     def asks(self, evidence: Evidence) -> Asks:
         """All wordings and options scored."""

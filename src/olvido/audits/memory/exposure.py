@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from string import ascii_lowercase
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.memory.matching import words
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import EXPOSURE
+from olvido.audits.tolerances import EXPOSURE, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
@@ -188,11 +188,15 @@ def approximate_exposure(witness: Witness, records: Sequence[Example]) -> list[f
 class Exposure:
     """Exposure of the forgotten answers among those that they might have been."""
 
+    name: ClassVar = "exposure"
+    family: ClassVar = "turned"
+    source: ClassVar = "arXiv 1802.08232"
     needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "how far the truth stands out among answers that it might have been"
     reason: ClassVar = "the truth about the forgotten stands out among answers it might have been"
+    tolerances: ClassVar[Mapping[str, Range]] = {"exposure in bits": EXPOSURE}
 
     def asks(self, evidence: Evidence) -> Asks:
         """Every forgotten answer and its alternatives scored, by whom strangers are scored too."""

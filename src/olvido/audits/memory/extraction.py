@@ -6,7 +6,7 @@ that place gives exactly the rest. So the ranks tell what generating from every 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.scoring import Score, Witness
-from olvido.audits.tolerances import EXTRACTION
+from olvido.audits.tolerances import EXTRACTION, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -57,11 +57,18 @@ def _ranks(score: Score) -> NDArray[np.int32]:
 class Extraction:
     """Extraction strength and exact memorisation of the forgotten."""
 
+    name: ClassVar = "extraction"
+    family: ClassVar = "asked"
+    source: ClassVar = "arXiv 2012.07805, 2205.10770"
     needs: ClassVar = frozenset({Need.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "how little has to be given before the model says the rest"
     reason: ClassVar = "given a part of the forgotten, the model still says the rest"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "extraction strength": EXTRACTION,
+        "exact memorisation": EXTRACTION,
+    }
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers scored."""

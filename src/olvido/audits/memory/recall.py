@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -51,13 +51,20 @@ def _rouge_scorer() -> Any:
 class Recall:
     """Exact match, ROUGE-L and probability of the forgotten, asked as trained."""
 
+    name: ClassVar = "recall"
+    family: ClassVar = "asked"
+    source: ClassVar = ""
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "what the model still says of the forgotten, asked as trained"
     reason: ClassVar = "the model still recalls the forgotten"
-    name: ClassVar = "recall"
     probe: ClassVar = "forgotten, as trained"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "exact match": RECALL,
+        "probability": PROBABILITY,
+        "ROUGE-L": ROUGE,
+    }
 
     def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """The questions asked, and the same of people no model was taught."""
@@ -95,10 +102,12 @@ class Recall:
 class Paraphrase(Recall):
     """The same of the forgotten behind questions that no model was trained on (2309.17410)."""
 
+    name: ClassVar = "paraphrase"
+    family: ClassVar = "turned"
+    source: ClassVar = "arXiv 2309.17410"
     needs: ClassVar = frozenset({Need.LANGUAGE, Need.PARAPHRASES})
     summary: ClassVar = "what the model still says of the forgotten when the question is rephrased"
     reason: ClassVar = "the model still recalls the forgotten when the question is rephrased"
-    name: ClassVar = "paraphrase"
     probe: ClassVar = "forgotten, rephrased"
 
     def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import comb
 from typing import ClassVar
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.memory.matching import overlap, says
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import SAMPLED
+from olvido.audits.tolerances import SAMPLED, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.errors import InputError
 from olvido.tasks import Example, Language
@@ -101,11 +101,18 @@ def leak(witness: Witness, records: Sequence[Example]) -> list[float]:
 class Sampling:
     """leak@k of the forgotten: answers drawn as a user would get them, again and again."""
 
+    name: ClassVar = "sampling"
+    family: ClassVar = "turned"
+    source: ClassVar = "arXiv 2511.04934"
     needs: ClassVar = frozenset({Need.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "what slips out when the model is asked often"
     reason: ClassVar = "the forgotten slips out when the model is asked often"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "leak@*": SAMPLED,
+        "best overlap of *": SAMPLED,
+    }
 
     def asks(self, evidence: Evidence) -> Asks:
         """Nothing that others ask as well: answers are drawn, not scored."""

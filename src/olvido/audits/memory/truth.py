@@ -16,7 +16,7 @@ included: exp(-loss), with the loss in nats a token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from olvido.audits.compare import Question, finding, with_never_trained
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import ANY, TRUTH
+from olvido.audits.tolerances import ANY, TRUTH, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
@@ -241,11 +241,18 @@ class TruthRatio:
     takes records for independent, and several of one person are not.
     """
 
+    name: ClassVar = "truth"
+    family: ClassVar = "asked"
+    source: ClassVar = "arXiv 2401.06121"
     needs: ClassVar = frozenset({Need.LANGUAGE, Need.PERTURBED})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "whether the truth is still preferred to false answers (TOFU)"
     reason: ClassVar = "the model still prefers the truth about the forgotten to false answers"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "share of the truth": TRUTH,
+        "forget quality": ANY,
+    }
 
     def asks(self, evidence: Evidence) -> Asks:
         """Each forgotten record's paraphrased and perturbed answers scored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from olvido.audits.memory.recall import probability
 from olvido.audits.recovery.choosing import halves, same_form, unrelated
 from olvido.audits.recovery.relearning import relearn
 from olvido.audits.scoring import Witness
-from olvido.audits.tolerances import RELEARNED
+from olvido.audits.tolerances import RELEARNED, Range
 from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, Need
 from olvido.errors import InputError
 from olvido.tasks import Example
@@ -32,12 +32,15 @@ Records = tuple[Example, ...]
 class Relearning:
     """Train on half of the forgotten facts, ask for the other half (arXiv 2410.08827)."""
 
+    name: ClassVar = "relearning"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2410.08827"
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "what comes back of one half when the other half is relearned"
     reason: ClassVar = "relearning half of the forgotten brings the other half back"
-    name: ClassVar = "relearning"
+    tolerances: ClassVar[Mapping[str, Range]] = {"probability after * steps": RELEARNED}
 
     def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
         """What is trained on, and what is asked for afterwards.
@@ -115,11 +118,13 @@ class Relearning:
 class SameForm(Relearning):
     """The same after training on questions of the same form about others (arXiv 2602.03379)."""
 
+    name: ClassVar = "same-form"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2602.03379"
     needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN})
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "what comes back when questions of the same form about others are learned"
     reason: ClassVar = "learning questions of the same form brings the forgotten back"
-    name: ClassVar = "same-form"
 
     def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
         """Their like, and all of the forgotten."""
@@ -130,11 +135,13 @@ class SameForm(Relearning):
 class Unrelated(Relearning):
     """The same after training on ten records of anything else (arXiv 2409.18025)."""
 
+    name: ClassVar = "unrelated"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2409.18025"
     needs: ClassVar = frozenset({Need.RETAIN})
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "what comes back when ten records of anything else are learned"
     reason: ClassVar = "learning anything else brings the forgotten back"
-    name: ClassVar = "unrelated"
 
     def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
         """Anything else, and all of the forgotten."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.recovery.rounding import rounded
 from olvido.audits.scoring import Score, Witness
-from olvido.audits.tolerances import PROBABILITY, RECALL
+from olvido.audits.tolerances import PROBABILITY, RECALL, Range
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need
 from olvido.tasks import Example
 
@@ -18,11 +18,20 @@ BITS = {Level.STANDARD: (4,), Level.THOROUGH: (8, 4)}
 class Rounding:
     """Recall after rounding to int4, and int8 where the audit is thorough (arXiv 2410.16454)."""
 
+    name: ClassVar = "rounding"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2410.16454"
     needs: ClassVar[frozenset[Need]] = frozenset()
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
-    summary: ClassVar = "what comes back when the weights are rounded to few bits"
+    summary: ClassVar = (
+        "what comes back when the weights are rounded to int4, and int8 where thorough"
+    )
     reason: ClassVar = "rounding the weights brings the forgotten back"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "exact match in int*": RECALL,
+        "probability in int*": PROBABILITY,
+    }
 
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and the strangers, by every model in every width."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from olvido.audits.types import AUDITS
 from olvido.reporting.words import (
     day,
     duration,
@@ -31,18 +32,6 @@ FAMILIES = {
     "other": "Other audits",
 }
 """Groups of audits by the question that they answer, in the order in which people ask."""
-
-MEMBERS = {
-    "asked": ("recall", "likelihood", "truth", "extraction"),
-    "turned": ("paraphrase", "probes", "sampling", "exposure"),
-    "membership": ("membership", "lira", "difference"),
-    "recovery": ("relearning", "same-form", "unrelated", "rounding"),
-    "hidden": ("lens", "patching"),
-    "kept": ("collateral", "classes", "neighbours", "general", "utility"),
-    "speech": ("fluency",),
-    "honesty": ("change", "filter", "adapter", "refusal"),
-}
-"""Which audits belong to a family; those that nobody put here are `other`."""
 
 PLAIN: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "exact match": ("answers right word for word", percent),
@@ -105,7 +94,8 @@ class Block:
 
 def family(audit: str) -> str:
     """The family of an audit, a key of `FAMILIES`."""
-    return next((name for name, members in MEMBERS.items() if audit in members), "other")
+    found = AUDITS[audit].family if audit in AUDITS else "other"
+    return found if found in FAMILIES else "other"
 
 
 def of(findings: Sequence[Found], *families: str) -> list[Found]:

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from olvido.audits.authentication import Authentication, Original, adjusted
-from olvido.audits.base import AUDITS
-from olvido.audits.tolerances import ADVISORY, VERSION, tolerated
-from olvido.audits.types import Finding, Need, Status
+from olvido.audits.tolerances import tolerated, votes
+from olvido.audits.tolerances import version as current
+from olvido.audits.types import AUDITS, Finding, Need, Status
 from olvido.audits.verdict import Ground, Reason, Report, Verdict, doubts, judge, settle
 from olvido.errors import InputError
 
@@ -98,9 +98,9 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
         reasons.append(
             f"it is about another model, whose digest is {suspect}; this one's is {model_digest}"
         )
-    if version != VERSION:
+    if version != current():
         reasons.append(
-            f"it was judged by other tolerances, of the digest {version}; these are {VERSION}"
+            f"it was judged by other tolerances, of the digest {version}; these are {current()}"
         )
     if not never:
         reasons.append("it compares the model with no never-trained one")
@@ -189,7 +189,7 @@ class _Read:
             clusters=int(values["clusters"]),
             low=_optional(low),
             high=_optional(high),
-            votes=(audit, metric) not in ADVISORY,
+            votes=votes(audit, metric),
             prior=prior,
             status=prior,
             says=str(values["says"]),
@@ -204,9 +204,10 @@ def _differences(read: _Read, found: Finding) -> list[str]:
         said = "votes" if found.votes else "does not vote"
         reasons.append(f"{name} {said}, and the report says otherwise")
     allowed = tolerated(found.audit, found.metric, found.expected)
-    if allowed is None:
+    # Somebody's own audit does not vote, and nothing follows from it.
+    if allowed is None and found.audit in AUDITS.built_in:
         reasons.append(f"{name} is no finding that is known")
-    elif not all(map(_same, (found.low, found.high), allowed)):
+    elif allowed is not None and not all(map(_same, (found.low, found.high), allowed)):
         reasons.append(
             f"{name} is held to {found.low} to {found.high}, and what is tolerated is "
             f"{allowed.low} to {allowed.high}"
@@ -235,10 +236,11 @@ def _reason(values: Mapping[str, Any]) -> Reason:
 
 def _required(names: set[str]) -> Sequence[str]:
     """The audits without which nothing passes; those about words only where any was made."""
-    words = any(Need.LANGUAGE in AUDITS[name].needs for name in names if name in AUDITS)
+    own = {name: AUDITS[name] for name in AUDITS.built_in}
+    words = any(Need.LANGUAGE in own[name].needs for name in names if name in own)
     return [
         name
-        for name, kind in AUDITS.items()
+        for name, kind in own.items()
         if kind.required and (words or Need.LANGUAGE not in kind.needs)
     ]
 

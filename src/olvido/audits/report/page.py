@@ -9,11 +9,10 @@ from typing import Any
 
 from jinja2 import Environment
 
-from olvido.audits.base import AUDITS
 from olvido.audits.report import plane as planes
 from olvido.audits.report.blocks import FAMILIES, blocks, examined, family, headline
 from olvido.audits.report.exhibits import answers, exhibit
-from olvido.audits.types import Need, Status
+from olvido.audits.types import AUDITS, Need, Status
 from olvido.errors import InputError
 from olvido.reporting.render import environment, write_html
 from olvido.reporting.words import MARKS, number

@@ -17,7 +17,7 @@ from torch.nn import Module
 from olvido.audits.scoring.cache import Shelf
 from olvido.audits.scoring.score import Score, look
 from olvido.errors import DigestMismatch
-from olvido.learners.trace import StepLog, Trace, Untraced
+from olvido.learners.trace import Trace, Untraced, taught
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 from olvido.tasks.shared import WORTH
@@ -165,9 +165,7 @@ def _history(trace: Trace) -> tuple[frozenset[str] | None, str | None]:
     the weights it began with; nothing where there is no trace."""
     if isinstance(trace, Untraced):
         return None, None
-    logs = [trace] if isinstance(trace, StepLog) else [part.log for part in trace.parts]
-    taught = {i for log in logs for i in (*log.plan.present, *log.since)}
-    return frozenset(taught), trace.origin.digest
+    return taught(trace), trace.origin.digest
 
 
 def _alike(records: Sequence[Example], task: Task) -> Iterator[list[Example]]:

@@ -17,11 +17,11 @@ def method_options(method: str, written: Sequence[str]) -> dict[str, Any]:
         UnknownName: no such method, or no such option of it; the nearest is named.
         InputError: no `=`, or a value that the method does not take.
     """
-    from olvido.forgetting import make_method, options_of
+    from olvido.forgetting import METHODS
 
-    read = _read(method, options_of(method), written)
+    read = _read(method, METHODS.options(method), written)
     # Only the method knows which values it takes; asked now, before anything is loaded or written.
-    make_method(method, read)
+    METHODS.make(method, read)
     return read
 
 
@@ -32,12 +32,10 @@ def learner_options(learner: str, written: Sequence[str]) -> dict[str, Any]:
         UnknownName: no such learner, or no such option of it; the nearest is named.
         InputError: no `=`, or a value that the learner does not take.
     """
-    from olvido.learners import LEARNERS, Recipe, make_learner, options_of
+    from olvido.learners import LEARNERS
 
-    if learner not in LEARNERS:
-        raise UnknownName("learner", learner, LEARNERS)
-    read = _read(learner, options_of(learner), written)
-    make_learner(learner, Recipe(), read)
+    read = _read(learner, LEARNERS.options(learner), written)
+    LEARNERS.make(learner, read)
     return read
 
 

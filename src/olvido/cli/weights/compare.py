@@ -21,9 +21,19 @@ commands = typer.Typer()
 def compare(
     terminal: Terminal,
     model: Annotated[str, typer.Argument(help="The model that shall forget: a folder, a hub id.")],
-    rows: Annotated[Path, typer.Option("--forget", help="Records to forget.")],
-    retain: Annotated[Path, typer.Option("--retain", help="Records to keep.")],
     out: Annotated[Path, typer.Option("--out", help="A folder for cells, table and page.")],
+    rows: Annotated[Path | None, typer.Option("--forget", help="Records to forget.")] = None,
+    retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            "--benchmark", metavar="NAME:SPLIT", help="In their place: tofu:forget05 and others."
+        ),
+    ] = None,
+    tofu: Annotated[
+        str | None,
+        typer.Option("--tofu", help="Where TOFU lies: a folder, a file or a hub id."),
+    ] = None,
     holdout: Annotated[
         Path | None,
         typer.Option("--holdout", help="Records of the same making that no model saw."),
@@ -52,6 +62,14 @@ def compare(
         list[str] | None,
         typer.Option("--option", metavar="METHOD.NAME=VALUE", help="Of a method, as npo.lr=1e-4."),
     ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option("--metrics", metavar="A,B", help="Further audits, as columns of their own."),
+    ] = "",
+    tables: Annotated[
+        list[Path] | None,
+        typer.Option("--table", help="Write the table too: a file .csv, .md or .tex."),
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each method.")] = 3,
     level: Annotated[
         str, typer.Option("--level", help="Of the audits: quick, standard or thorough.")
@@ -72,10 +90,17 @@ def compare(
     from olvido.cli.given.places import require_model
     from olvido.cli.given.rows import reader
     from olvido.comparison import compare as door
+    from olvido.comparison.export import form_of
     from olvido.errors import InputError
 
     for name in (model, base, *(reference or ())):
         require_model(name)
+    for path in tables or ():
+        form_of(path)
+    if (benchmark is None) == (rows is None or retain is None):
+        raise InputError("give either --benchmark, or --forget and --retain")
+    if tofu is not None and benchmark is None:
+        raise InputError("--tofu says where a --benchmark lies: name one, as tofu:forget05")
     read = reader(terminal, encoding)
     names = [name.strip() for name in methods.split(",")]
     recipe = None
@@ -94,6 +119,9 @@ def compare(
             holdout=read(holdout, "holdout"),
             neighbours=read(neighbours, "neighbours"),
             general=read(general, "general"),
+            benchmark=benchmark,
+            benchmark_data=tofu or how.tofu,
+            metrics=[name.strip() for name in metrics.split(",") if name.strip()],
             reference=reference or (),
             base=base,
             references=references,
@@ -108,18 +136,22 @@ def compare(
             out=out,
             stage=stage,
         )
+    for path in tables or ():
+        found.write_table(path)
     columns = ("method", "passed", "recall", "loss", "kept", "seconds", "retraining", "memory")
-    cells = [_cells(row) for row in found.document["rows"]]
+    own = list(dict.fromkeys(name for row in found.document["rows"] for name in row["metrics"]))
+    cells = [_cells(row, own) for row in found.document["rows"]]
     told = [
         "Recall of the forgotten above never-trained models, their loss as a share of these "
         "models' loss, and recall of what was kept: means over seeds with 95% intervals. Cost as a "
         "share of retraining; memory is the peak of the process that forgot.",
         *(f"{row['method']}: {why}" for row in found.document["rows"] if (why := _why(row))),
         f"Page: {found.page or 'none'}",
+        *(f"Table: {path}" for path in tables or ()),
     ]
     files = {"page": found.page, "picture": found.picture}
     document = found.document | {name: file and str(file) for name, file in files.items()}
-    terminal.emit(document, table(columns, cells), *told)
+    terminal.emit(document, table((*columns, *own), cells), *told)
 
 
 def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:
@@ -139,7 +171,7 @@ def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:
     return {method: method_options(method, texts) for method, texts in by_method.items()}
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+def _cells(row: Mapping[str, Any], own: list[str]) -> tuple[object, ...]:
     def mean(value: Mapping[str, Any] | None, form: str) -> str:
         if value is None:
             return ""
@@ -157,6 +189,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
         mean(row["seconds"], ".1f"),
         mean(row["share_of_retraining"], ".1%"),
         "" if peak is None else f"{peak / 1e6:.0f} MB",
+        *(mean(row["metrics"].get(name), ".3f") for name in own),
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from olvido.learners import Trained, Untraced, Watcher
 from olvido.learners.runs.environment import deterministic
 from olvido.learners.runs.loop import Progress
 from olvido.ledger.facts import Guarantee
+from olvido.registry import Options
 from olvido.tasks import Example, Task
 
 LOOKS = 10
@@ -59,7 +60,7 @@ class Path:
     arrived: Callable[[Module], None] | None = None
 
 
-class Curved:
+class Curved(Options):
     """Move the weights once, along a path that the curvature gives.
 
     Nothing is trained: gradients of the forgotten records and of a sample of the retained ones are
@@ -78,25 +79,29 @@ class Curved:
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
-    needs: frozenset[Need] = frozenset({Need.RETAIN})
+    needs = frozenset({Need.RETAIN})
     summary: ClassVar[str]
+    loss: ClassVar[str]
+    source: ClassVar[str]
+    suits: ClassVar[str]
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0}
 
-    def __init__(
-        self,
-        *,
-        strength: float = 1.0,
-        target: float | None = None,
-        sample: int = 256,
-        batch_size: int = 16,
-    ) -> None:
-        if not strength > 0:
-            raise InputError(f"strength must be above 0, got {strength}")
-        if target is not None and not target > 0:
-            raise InputError(f"target is a loss above 0, in nats a token; got {target}")
-        if sample < 1 or batch_size < 1:
-            raise InputError(f"sample and batch_size are 1 or more; got {sample}, {batch_size}")
-        self.strength, self.target = strength, target
-        self.sample, self.batch_size = sample, batch_size
+    strength: float = 1.0
+    target: float | None = None
+    sample: int = 256
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        if not self.strength > 0:
+            raise InputError(f"strength must be above 0, got {self.strength}")
+        if self.target is not None and not self.target > 0:
+            raise InputError(f"target is a loss above 0, in nats a token; got {self.target}")
+        if self.sample < 1 or self.batch_size < 1:
+            raise InputError(
+                f"sample and batch_size are 1 or more; got {self.sample}, {self.batch_size}"
+            )
 
     def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
         """Look at the model, and say where the weights go; the model is left as it was.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch.nn import Module
@@ -30,16 +30,24 @@ class Fisher(Curved):
         noise: spread where both matter alike (`aimed`), or on a weight of mean curvature; as a
             share of its tensor's own.
         aimed: look at the records to be forgotten; False: the paper's power, in our unit.
-        options: those of `Curved`.
     """
 
+    name: ClassVar = "fisher"
     summary: ClassVar = "noise on the weights that the records need and the rest does not"
+    loss: ClassVar = (
+        "none: noise of spread (F_forget / F_retain)^1/2; `aimed=False` for the paper's "
+        "F_retain^-1/4"
+    )
+    source: ClassVar = "Golatkar et al. 2020, arXiv 1911.04933"
+    suits: ClassVar = "classifiers: nothing is trained"
 
-    def __init__(self, *, noise: float = 0.1, aimed: bool = True, **options: Any) -> None:
-        super().__init__(**options)
-        if not noise > 0:
-            raise InputError(f"noise must be above 0, got {noise}")
-        self.noise, self.aimed = noise, aimed
+    noise: float = 0.1
+    aimed: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.noise > 0:
+            raise InputError(f"noise must be above 0, got {self.noise}")
 
     def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         return float(self.aimed), 1.0

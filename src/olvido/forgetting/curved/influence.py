@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -50,29 +50,30 @@ class Influence(Curved):
             measured on the sample and kept there. So is what was used, for the model that comes
             out: the next removal finds it. The folder holds what the records taught, and goes when
             they have to.
-        options: those of `Curved`.
     """
 
+    name: ClassVar = "influence"
     summary: ClassVar = "damped Newton steps away from the records, by the curvature of the rest"
+    loss: ClassVar = "none: theta + strength H^-1 (sum of their gradients) / n"
+    source: ClassVar = "Koh and Liang 2017, arXiv 1703.04730; Guo et al. 2020, arXiv 1911.03030"
+    suits: ClassVar = "few records, and many requests to one model: the curvature is kept"
 
-    def __init__(
-        self,
-        *,
-        steps: int = 1,
-        damping: float = 0.001,
-        inverse: str = "ekfac",
-        factors: str | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        if inverse not in INVERSES:
-            raise UnknownName("inverse", inverse, INVERSES)
-        if steps < 1 or not damping > 0:
-            raise InputError(f"steps is 1 or more and damping above 0; got {steps}, {damping}")
-        if factors is not None and inverse != "ekfac":
-            raise InputError(f"factors are those of ekfac: they are of no use to {inverse}")
-        self.steps, self.damping, self.inverse = steps, damping, inverse
-        self.factors = shelf_at(factors)
+    steps: int = 1
+    damping: float = 0.001
+    inverse: str = "ekfac"
+    factors: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inverse not in INVERSES:
+            raise UnknownName("inverse", self.inverse, INVERSES)
+        if self.steps < 1 or not self.damping > 0:
+            raise InputError(
+                f"steps is 1 or more and damping above 0; got {self.steps}, {self.damping}"
+            )
+        if self.factors is not None and self.inverse != "ekfac":
+            raise InputError(f"factors are those of ekfac: they are of no use to {self.inverse}")
+        self._shelf = shelf_at(self.factors)
 
     def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         further = self.steps * (1 + LOOKS * FORWARD) if self.steps > 1 else 0.0
@@ -94,8 +95,8 @@ class Influence(Curved):
 
         def arrived(model: Module) -> None:
             # Near the model that it was measured at, it serves the next removal as well.
-            if curvature is not None and self.factors is not None:
-                curvature.keep(self.factors, weights_digest(model))
+            if curvature is not None and self._shelf is not None:
+                curvature.keep(self._shelf, weights_digest(model))
 
         return Path(
             lambda strength: {n: start[n] + strength * moved[n] for n in moved},
@@ -141,7 +142,7 @@ class Influence(Curved):
             curvature = self._found(model, split, task)
             if curvature is None:
                 curvature = fit_ekfac(
-                    model, sample, task, seed=seed, batch_size=size, folder=self.factors
+                    model, sample, task, seed=seed, batch_size=size, folder=self._shelf
                 )
             left = curvature.without(model, split.forget, task, batch_size=size)
             return lambda target: left.solve(target, damping=self.damping), left
@@ -156,9 +157,9 @@ class Influence(Curved):
         return solve, None
 
     def _found(self, model: Module, split: Split, task: Task) -> Ekfac | None:
-        if self.factors is None:
+        if self._shelf is None:
             return None
-        return find_ekfac(model, self.factors, leaving=split.forget, task=task)
+        return find_ekfac(model, self._shelf, leaving=split.forget, task=task)
 
     def _gradient(
         self, model: Module, records: Sequence[Example], task: Task, scale: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch.nn import Module
@@ -25,16 +25,23 @@ class SSD(Curved):
     Args:
         alpha: how much more a weight must matter to the forgotten records to be chosen.
         dampening: lambda, how little is left of it.
-        options: those of `Curved`.
     """
 
+    name: ClassVar = "ssd"
     summary: ClassVar = "shrink the weights that matter more to the records than to the rest"
+    loss: ClassVar = (
+        "none: weights with F_forget > alpha F_retain shrink to min(1, lambda F_retain / F_forget)"
+    )
+    source: ClassVar = "Foster et al. 2024, arXiv 2308.07707"
+    suits: ClassVar = "classifiers: nothing is trained"
 
-    def __init__(self, *, alpha: float = 10.0, dampening: float = 1.0, **options: Any) -> None:
-        super().__init__(**options)
-        if not (alpha > 0 and dampening > 0):
-            raise InputError(f"alpha and dampening are above 0; got {alpha}, {dampening}")
-        self.alpha, self.dampening = alpha, dampening
+    alpha: float = 10.0
+    dampening: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.alpha > 0 and self.dampening > 0):
+            raise InputError(f"alpha and dampening are above 0; got {self.alpha}, {self.dampening}")
 
     def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
         return 1.0, 1.0

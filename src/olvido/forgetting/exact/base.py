@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from olvido.errors import InputError, MissingNeed, UnknownName, require_count
 from olvido.forgetting.guarantee import Need
@@ -11,10 +12,11 @@ from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
 from olvido.learners.base import learner_of
 from olvido.learners.runs.plan import DEFINITIONS
 from olvido.ledger.facts import Guarantee
+from olvido.registry import Options
 from olvido.tasks import Task
 
 
-class Exact:
+class Exact(Options):
     """Do again what the records had a part in, and nothing else.
 
     Same origin, recipe, seed, places and order: the result equals, bit for bit, a training of the
@@ -28,15 +30,23 @@ class Exact:
     """
 
     guarantee: ClassVar = Guarantee.EXACT
-    needs: frozenset[Need] = frozenset({Need.STEP_LOG})
+    needs = frozenset({Need.STEP_LOG})
     summary: ClassVar[str]
+    loss: ClassVar[str]
+    source: ClassVar[str] = "[`exact.md`](exact.md)"
+    suits: ClassVar[str]
+    example: ClassVar[Mapping[str, Any]] = {}
     from_start: ClassVar = False
 
-    def __init__(self, *, definition: str = "drop", workers: int = 1) -> None:
-        if definition not in DEFINITIONS:
-            raise UnknownName("definition", definition, DEFINITIONS)
-        require_count("workers", workers, most=1_024)
-        self.definition, self.workers = definition, workers
+    definition: str = "drop"
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        if self.definition not in DEFINITIONS:
+            raise UnknownName("definition", self.definition, DEFINITIONS)
+        require_count("workers", self.workers, most=1_024)
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """Predicted from what the runs concerned were measured to take."""

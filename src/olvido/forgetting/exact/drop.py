@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from olvido.errors import InputError
-from olvido.forgetting.exact.module import Module
+from olvido.forgetting.exact.module import Modules
 from olvido.forgetting.types import Cost, Run, Split
 from olvido.learners import Placement, Trained, Watcher
 from olvido.tasks import Task
 
 
-class Drop(Module):
+class Drop(Modules):
     """Where everybody in a module leaves (a source, a domain), the module goes."""
 
+    name: ClassVar = "drop"
     summary: ClassVar = "take out whole modules, all of whose records leave"
+    loss: ClassVar = "none: whole modules are taken out"
+    suits: ClassVar = "a source, a licence or a domain that leaves whole"
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """Nothing is trained.

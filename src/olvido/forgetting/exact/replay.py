@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from olvido.forgetting.exact.base import Exact
 from olvido.forgetting.guarantee import Need
 
@@ -13,5 +15,11 @@ class Replay(Exact):
     says it beforehand, and the log's hash chain tells which checkpoints both runs share.
     """
 
-    summary = "train again from the last checkpoint that knows nothing of the records"
-    needs: frozenset[Need] = frozenset({Need.STEP_LOG, Need.CHECKPOINTS})
+    name: ClassVar = "replay"
+    summary: ClassVar = "train again from the last checkpoint that knows nothing of the records"
+    loss: ClassVar = (
+        "none: the run is done again from the last checkpoint that knows nothing of them"
+    )
+    source: ClassVar = "arXiv 2508.12220"
+    suits: ClassVar = "records that came late in a training that kept checkpoints"
+    needs = frozenset({Need.STEP_LOG, Need.CHECKPOINTS})

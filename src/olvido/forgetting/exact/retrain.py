@@ -14,5 +14,9 @@ class Retrain(Exact):
     all.
     """
 
-    summary = "train again from the start without the records"
+    name: ClassVar = "retrain"
+    summary: ClassVar = "train again from the start without the records"
+    loss: ClassVar = "none: the logged training is run again from its start"
+    source: ClassVar = "Bourtoule et al. 2021, arXiv 1912.03817"
+    suits: ClassVar = "the gold standard, and references for audits"
     from_start: ClassVar = True

@@ -16,7 +16,7 @@ from olvido.errors import InputError, Parameter, require_count
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.calibration import frozen, targets
 from olvido.forgetting.gradient.frozen import FORWARD, mirrored, parted
-from olvido.forgetting.gradient.guards import GUARDS, Guards, parts_of
+from olvido.forgetting.gradient.guards import Guard, Guards, regularisers
 from olvido.forgetting.gradient.sampling import retain_draws
 from olvido.forgetting.gradient.steps import PEEK, Known, Steps
 from olvido.forgetting.guarantee import Need
@@ -25,13 +25,14 @@ from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Watcher, adap
 from olvido.learners.runs.environment import deterministic
 from olvido.learners.runs.loop import Loop
 from olvido.ledger.facts import Guarantee
+from olvido.registry import Options
 from olvido.tasks import Example, Task
 
 Patience = Callable[[Sequence[Moment], int], bool]
 """Told what a run saw so far and how many steps it has; says whether to give up."""
 
 
-class Descent:
+class Descent(Options):
     """Move the weights down a forget loss, held by a guard on retained records.
 
     With holdout records the method is calibrated: each forgotten record has a target, the mean loss
@@ -54,8 +55,8 @@ class Descent:
         batch_size: forgotten records a step.
         retain_batch: retained records a step.
         retain_weight: of the guard, beside 1 for the forget loss.
-        guard: `nll`, `kl`, `ewc`, `hidden`, `replay` (needs no retained records), several joined
-            by +, or `none`.
+        guard: a retain regulariser: `nll`, `kl`, `ewc`, `hidden`, `replay` (needs no retained
+            records), several joined by +, or `none`; or classes or objects of that family.
         project: take out of the forget gradient what runs against the guard's (Yu et al. 2020,
             arXiv 2001.06782; Wang et al. 2025, arXiv 2503.09117, for forgetting).
         target: loss in nats a token at which a record counts as forgotten; None: calibrated.
@@ -65,62 +66,71 @@ class Descent:
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
-    needs: frozenset[Need] = frozenset({Need.RETAIN})
+    needs = frozenset({Need.RETAIN})
     summary: ClassVar[str]
+    loss: ClassVar[str] = ""
+    """What is descended on a forgotten record, as the docs' table has it."""
+    source: ClassVar[str] = ""
+    """The paper that it comes from."""
+    suits: ClassVar[str] = ""
+    """What it is good for, in a line."""
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 6e-4}
+    """Options by which a model of a few hundred records forgets some of them: the family's tests
+    take them, and whoever tries the method may begin with them."""
     base_lr: ClassVar[float] = 1e-4
     turns: ClassVar[bool] = False
     """Whether forgetting and keeping take turns, a step each."""
     pairs: ClassVar[bool] = False
     """Whether there is something to be answered instead."""
+    indirect: ClassVar[bool] = False
+    """Whether it teaches another answer alone, whatever becomes of the loss of the record's own."""
     blind: ClassVar[bool] = False
     """Whether the loss does not run the model to its answers, which then have to be looked at."""
     passes: ClassVar[float] = 1.0
     """Forward and backward passes over a record to be forgotten, a step."""
-    looking: float = 0.0
+    looking: ClassVar[float] = 0.0
     """Of `remember` and `alternates`, for each forgotten record, in forward-backward units."""
 
-    def __init__(
-        self,
-        *,
-        lr: float | None = None,
-        epochs: int = 30,
-        batch_size: int = 32,
-        retain_batch: int = 48,
-        retain_weight: float = 5.0,
-        guard: str = "nll",
-        project: bool = False,
-        target: float | None = None,
-        dtype: str = "float32",
-        lora_rank: int | None = None,
-        checkpointing: bool = False,
-    ) -> None:
-        self.guards = parts_of(guard)
-        self.needs = frozenset(
-            {Need.RETAIN} if any(GUARDS[part].needs_retain for part in self.guards) else ()
-        )
-        require_count("retain_batch", retain_batch)
-        if not retain_weight >= 0:
-            raise InputError(f"retain_weight must be 0 or more, got {retain_weight}")
-        if target is not None and not target > 0:
-            raise InputError(f"target is a loss above 0, in nats a token; got {target}")
-        if project and (not self.guards or self.turns):
+    lr: float | None = None
+    epochs: int = 30
+    batch_size: int = 32
+    retain_batch: int = 48
+    retain_weight: float = 5.0
+    guard: Guard | Sequence[Guard] = "nll"
+    project: bool = False
+    target: float | None = None
+    dtype: str = "float32"
+    lora_rank: int | None = None
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options, and make the recipe and the regularisers that they describe."""
+        super().__post_init__()
+        self.guards = regularisers(self.guard)
+        if not any(part.needs_retain for part in self.guards):
+            self.needs = frozenset()
+        require_count("retain_batch", self.retain_batch)
+        if not self.retain_weight >= 0:
+            raise InputError(f"retain_weight must be 0 or more, got {self.retain_weight}")
+        if self.target is not None and not self.target > 0:
+            raise InputError(f"target is a loss above 0, in nats a token; got {self.target}")
+        if self.project and (not self.guards or self.turns):
             raise InputError(
                 Parameter("project", True), " needs a guard in the same step to project against"
             )
+        rank = self.lora_rank
         self.recipe = Recipe(
-            lr=self.base_lr if lr is None else lr,
-            epochs=epochs,
-            batch_size=batch_size,
+            lr=self.base_lr if self.lr is None else self.lr,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
             schedule="constant",
             warmup=0.0,
             weight_decay=0.0,
             beta1=0.0,
-            dtype=dtype,
-            lora=None if lora_rank is None else Lora(rank=lora_rank, alpha=2 * lora_rank),
+            dtype=self.dtype,
+            lora=None if rank is None else Lora(rank=rank, alpha=2 * rank),
         )
-        self.scaled = lr is None
-        self.retain_batch, self.retain_weight = retain_batch, retain_weight
-        self.project, self.target, self.checkpointing = project, target, checkpointing
+        self.scaled = self.lr is None
         self.patience: Patience | None = None
 
     # What a method may say of itself.
@@ -144,7 +154,7 @@ class Descent:
 
     def make_guards(self) -> Guards | None:
         """What holds the rest; None for nothing."""
-        return Guards([GUARDS[part]() for part in self.guards]) if self.guards else None
+        return Guards(self.guards) if self.guards else None
 
     def guard_weight(self, history: Sequence[Moment]) -> float:
         """Of the guard beside 1 for the forget loss, after these steps."""
@@ -167,6 +177,10 @@ class Descent:
         """What share of the model a step runs through."""
         return 1.0
 
+    def looks(self) -> float:
+        """Passes over the model as it was that each forgotten record costs; see `looking`."""
+        return self.looking
+
     def lap(self, split: Split, task: Task) -> float:
         """Tokens of a pass over all records to be forgotten, and what is to be answered instead."""
         return (2 if self.pairs else 1) * float(sum(map(task.width, split.forget)))
@@ -177,7 +191,7 @@ class Descent:
         """All epochs, each step with its retain batch; calibrated runs mostly end sooner."""
         self.check(split, task)
         once = sum(map(task.width, split.forget))
-        held = [GUARDS[part] for part in self.guards]
+        held = self.guards
         kept = split.retain if any(guard.needs_retain for guard in held) else split.forget
         rows = min(self.retain_batch, len(kept)) if held else 0
         width = fmean(map(task.width, kept[: 4 * self.retain_batch])) if rows else 0.0
@@ -185,7 +199,7 @@ class Descent:
         effort = self.effort(trained.model, task)
         forget = self.passes * self.lap(split, task) * self.recipe.epochs
         steps = effort * (forget + rounds * rows * width)
-        looks = self.looking * once + self._looking(split, task)
+        looks = self.looks() * once + self._looking(split, task)
         looks += FORWARD * once * -(-self.recipe.epochs // PEEK) if self.blind else 0.0
         looks += sum(g.looking for g in held) * width * min(len(kept), rounds * rows)
         return priced(trained, split, steps + looks)
@@ -217,7 +231,7 @@ class Descent:
             why = f"all {total} steps were used before every record reached its target"
         else:
             why = f"all {total} steps were used; without holdout records there is no target"
-        tokens += self._looking(split, task) + self.looking * sum(map(task.width, split.forget))
+        tokens += self._looking(split, task) + self.looks() * sum(map(task.width, split.forget))
         tokens += known.guards.spent if known.guards is not None else 0.0
         return Run(model, left, tokens, why, history)
 
@@ -292,7 +306,7 @@ def left_after(trace: Trace, split: Split) -> Trace:
     if not isinstance(trace, StepLog):
         return trace
     gone = frozenset(example.id for example in split.forget)
-    trace.plan.without(gone)
+    trace.plan.without(gone - trace.origin.held)
     return replace(trace, since=trace.since | gone)
 
 

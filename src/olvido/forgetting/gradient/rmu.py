@@ -14,7 +14,7 @@ from olvido.errors import InputError
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.gradient.frozen import FORWARD, Frozen
-from olvido.forgetting.gradient.guards import GUARDS, Guards
+from olvido.forgetting.gradient.guards import Guard, Guards
 from olvido.forgetting.gradient.guards.activations import Activations, away, middle
 from olvido.forgetting.types import Split
 from olvido.tasks import Task
@@ -44,21 +44,25 @@ class RMU(Descent):
     Args:
         layer: steered, counted as the task's `layers`; None: the middle one.
         steer: length of the aim, beside the states' own.
-        options: those of `Descent`.
     """
 
+    name: ClassVar = "rmu"
     summary: ClassVar = "steer one layer's states of the records to a random place"
-    looking: float = FORWARD
+    loss: ClassVar = "distance of one layer's states from a random place"
+    source: ClassVar = "Li et al. 2024, arXiv 2403.03218; Huu-Tien et al. 2024, arXiv 2408.06223"
+    suits: ClassVar = "large models: few layers move, and the model runs no further than to them"
+    looking: ClassVar = FORWARD
     blind: ClassVar = True
     base_lr: ClassVar = 3e-4
 
-    def __init__(
-        self, *, layer: int | None = None, steer: float = 2.0, guard: str = "hidden", **options: Any
-    ) -> None:
-        if not steer > 0:
-            raise InputError(f"steer must be above 0, got {steer}")
-        super().__init__(guard=guard, **options)
-        self.layer, self.steer = layer, steer
+    layer: int | None = None
+    steer: float = 2.0
+    guard: Guard | Sequence[Guard] = "hidden"
+
+    def __post_init__(self) -> None:
+        if not self.steer > 0:
+            raise InputError(f"steer must be above 0, got {self.steer}")
+        super().__post_init__()
 
     def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
         layer = self._layer(before, task)
@@ -70,8 +74,8 @@ class RMU(Descent):
         return Aim(layer, vector / vector.norm() * length)
 
     def make_guards(self) -> Guards | None:
-        own = {"hidden": lambda: Activations(self.layer)}
-        made = [own.get(part, GUARDS[part])() for part in self.guards]
+        own = Activations(layer=self.layer)
+        made = [own if _unplaced(part) else part for part in self.guards]
         return Guards(made) if made else None
 
     def moving(self, model: Module, task: Task) -> Sequence[Module] | None:
@@ -80,7 +84,7 @@ class RMU(Descent):
 
     def effort(self, model: Module, task: Task) -> float:
         """The layers up to the steered one forward, those that move backward."""
-        if self.guards not in ((), ("hidden",)):
+        if not all(map(_unplaced, self.guards)):
             return 1.0
         depth, layer = len(task.layers(model)) - 1, self._layer(model, task)
         return (layer + 2 * min(layer, BELOW + 1)) / (3 * max(depth, 1))
@@ -96,3 +100,8 @@ class RMU(Descent):
         if not 0 <= self.layer <= deepest:
             raise InputError(f"layer must lie between 0 and {deepest}, got {self.layer}")
         return self.layer
+
+
+def _unplaced(guard: Any) -> bool:
+    """Whether a regulariser holds the states of whatever layer is steered."""
+    return isinstance(guard, Activations) and guard.layer is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import field
 from functools import partial
 from statistics import fmean
 from typing import Any, ClassVar
@@ -16,7 +17,6 @@ from olvido.errors import InputError
 from olvido.forgetting.gradient.calibration import arrived, frozen
 from olvido.forgetting.gradient.descent import Descent, left_after
 from olvido.forgetting.gradient.frozen import FORWARD, mirrored
-from olvido.forgetting.guarantee import Need
 from olvido.forgetting.types import Moment, Run, Split
 from olvido.learners import Trained, Watcher
 from olvido.learners.runs.environment import deterministic
@@ -42,33 +42,30 @@ class TaskVector(Descent):
             learning.
     """
 
+    name: ClassVar = "task_vector"
     summary: ClassVar = "learn the records even better, and go the same way back"
-    needs: frozenset[Need] = frozenset()
+    loss: ClassVar = "none: what learning the records adds is subtracted"
+    source: ClassVar = "Ilharco et al. 2023, arXiv 2212.04089"
+    suits: ClassVar = "no retained records at hand"
+    needs = frozenset()
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-4}
 
-    def __init__(
-        self,
-        *,
-        scale: float | None = None,
-        lr: float | None = None,
-        epochs: int = 5,
-        batch_size: int = 32,
-        target: float | None = None,
-        dtype: str = "float32",
-        lora_rank: int | None = None,
-    ) -> None:
-        if scale is not None and not scale > 0:
-            raise InputError(f"scale must be above 0, got {scale}")
-        super().__init__(
-            lr=lr,
-            epochs=epochs,
-            batch_size=batch_size,
-            guard="none",
-            target=target,
-            dtype=dtype,
-            lora_rank=lora_rank,
-        )
-        self.scale = scale
-        self.looking = FORWARD * (HALVINGS + 3 if scale is None else 1)
+    scale: float | None = None
+    epochs: int = 5
+    # Nothing is held while it learns.
+    guard: str = field(default="none", init=False)
+    retain_batch: int = field(default=48, init=False)
+    retain_weight: float = field(default=5.0, init=False)
+    project: bool = field(default=False, init=False)
+    checkpointing: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not self.scale > 0:
+            raise InputError(f"scale must be above 0, got {self.scale}")
+        super().__post_init__()
+
+    def looks(self) -> float:
+        return FORWARD * (HALVINGS + 3 if self.scale is None else 1)
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
@@ -97,11 +94,6 @@ class TaskVector(Descent):
         elif all(map(math.isfinite, goals.values())):
             why = f"the records did not reach their targets at scale {scale:g}"
         return Run(tuned, left, tokens, why, tuple(history))
-
-    @property
-    def batch_size(self) -> int:
-        """Records a step of the learning."""
-        return self.recipe.batch_size
 
     @torch.no_grad()
     def _negate(

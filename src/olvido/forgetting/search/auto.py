@@ -18,9 +18,20 @@ from olvido.forgetting.guarantee import Need
 from olvido.forgetting.search.bracket import Bracket
 from olvido.forgetting.search.proxies import BANDS, Yardstick
 from olvido.forgetting.search.shelf import Shelf
-from olvido.forgetting.types import Cost, Method, Moment, Run, Side, Split, Trial, priced
+from olvido.forgetting.types import (
+    METHODS,
+    Cost,
+    Method,
+    Moment,
+    Run,
+    Side,
+    Split,
+    Trial,
+    priced,
+)
 from olvido.learners import Progress, Trained, Watcher
 from olvido.ledger.facts import Guarantee
+from olvido.registry import Options
 from olvido.tasks import Task
 
 EPOCHS = 30
@@ -51,7 +62,7 @@ class _Tried:
     earlier: bool
 
 
-class Auto:
+class Auto(Options):
     """Try methods in turn, each at bisected learning rates, until one comes near enough.
 
     A trial is judged by proxies (`proxies.BANDS`): how the forgotten look beside never learned
@@ -70,41 +81,41 @@ class Auto:
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
-    needs: frozenset[Need] = frozenset({Need.RETAIN, Need.HOLDOUT})
+    name: ClassVar = "auto"
+    needs = frozenset({Need.RETAIN, Need.HOLDOUT})
     summary: ClassVar = "search method and rate for what comes nearest to never having learned"
+    loss: ClassVar = 'that of the method it takes; see "The search"'
+    source: ClassVar = ""
+    suits: ClassVar = "a model on which nobody knows the right strength yet"
+    example: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(
-        self,
-        *,
-        methods: str = "npo,graddiff",
-        most: int = 6,
-        within: float | None = None,
-        trials: str | None = None,
-        guard: str | None = None,
-        batch_size: int | None = None,
-        retain_batch: int | None = None,
-        dtype: str | None = None,
-        lora_rank: int | None = None,
-    ) -> None:
-        require_count("most", most)
-        if within is not None and not within > 0:
-            raise InputError(f"within is a time above 0, in seconds; got {within}")
-        given = {
-            "guard": guard,
-            "batch_size": batch_size,
-            "retain_batch": retain_batch,
-            "dtype": dtype,
-            "lora_rank": lora_rank,
+    methods: str = "npo,graddiff"
+    most: int = 6
+    within: float | None = None
+    trials: str | None = None
+    guard: str | None = None
+    batch_size: int | None = None
+    retain_batch: int | None = None
+    dtype: str | None = None
+    lora_rank: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the options, and those of every method that is tried."""
+        super().__post_init__()
+        require_count("most", self.most)
+        if self.within is not None and not self.within > 0:
+            raise InputError(f"within is a time above 0, in seconds; got {self.within}")
+        passed_on = ("guard", "batch_size", "retain_batch", "dtype", "lora_rank")
+        self._options = {
+            name: getattr(self, name) for name in passed_on if getattr(self, name) is not None
         }
-        self._options = {name: value for name, value in given.items() if value is not None}
-        self._names = [name.strip() for name in methods.split(",")]
+        self._names = [name.strip() for name in self.methods.split(",")]
         for name in self._names:
             if not isinstance(self._make(name, {}), Descent):
                 raise InputError(
                     f"auto searches a learning rate, and {name} has none: leave it out"
                 )
-        self._most, self._within = most, within
-        self._folder = None if trials is None else Path(trials)
+        self._folder = None if self.trials is None else Path(self.trials)
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """One trial of the first method, all its epochs: mostly one is enough, and ends sooner."""
@@ -127,7 +138,7 @@ class Auto:
         yardstick = Yardstick(trained.model, split, task)
         search = _Search(
             trained, yardstick, task, seed, watch, shelf,
-            None if self._within is None else began + self._within,
+            None if self.within is None else began + self.within,
         )  # fmt: skip
         ended = "every setting was tried"
         try:
@@ -137,7 +148,7 @@ class Auto:
                     return search.result(tried)
                 bracket.told(options["lr"], too_much=tried.trial.side is not Side.TOO_LITTLE)
         except _OutOfTime:
-            ended = f"the {self._within:g} s there were have passed"
+            ended = f"the {self.within:g} s there were have passed"
         raise search.failure(ended)
 
     def _settings(self, model: Module) -> Iterator[tuple[str, dict[str, Any], Bracket]]:
@@ -148,7 +159,7 @@ class Auto:
             assert isinstance(chosen, Descent)
             start = chosen.recipe.lr * (128 / width if chosen.scaled else 1.0)
             bracket = Bracket(start)
-            for _ in range(self._most):
+            for _ in range(self.most):
                 rate = bracket.next
                 if rate is None:
                     break
@@ -157,10 +168,7 @@ class Auto:
                 yield name, {"lr": rate, "epochs": epochs, **self._options}, bracket
 
     def _make(self, name: str, options: Mapping[str, Any]) -> Method:
-        # The table of all methods holds this one.
-        from olvido.forgetting.base import make_method
-
-        return make_method(name, {**self._options, **options})
+        return METHODS.make(name, {**self._options, **options})
 
 
 class _Search:

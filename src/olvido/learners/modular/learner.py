@@ -30,6 +30,7 @@ from olvido.models.composite.frame import Frame
 from olvido.models.composite.routed import Routed
 from olvido.models.composite.router import Entry, Router
 from olvido.processes import is_main
+from olvido.registry import Options, name_of
 from olvido.tasks import Example, Language, Task
 
 
@@ -58,7 +59,7 @@ def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
     return _Learned(adapter), replace(executed, notes=(*notes, *executed.notes))
 
 
-class Modular:
+class Modular(Options):
     """Train one low-rank adapter on each few people, and a router that knows whose question it is.
 
     The base learned nobody and stays frozen, so what a person taught lies in one adapter. The lower
@@ -67,9 +68,6 @@ class Modular:
     loses rows one by one; where nothing is near, the base answers alone.
 
     Args:
-        recipe: hyper-parameters; without `lora`, rank 16 on the last quarter of the layers.
-        seed: of placement, order, dropout and adapters.
-        folder: where checkpoints and activations go; None: a temporary one.
         per_module: subjects in a module.
         by: what keeps records together: `subject`, or a field such as `source`, each value of which
             gets a module of its own, to be dropped whole.
@@ -79,33 +77,39 @@ class Modular:
         threads: that each module's training uses, whoever runs beside it.
     """
 
+    name: ClassVar = "modular"
     summary: ClassVar = "an adapter for each few people behind a router; forgets exactly within one"
     trainer: ClassVar[Trainer] = staticmethod(train_adapter)
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        *,
-        seed: int = 0,
-        folder: Path | None = None,
-        per_module: int = 2,
-        by: str = "subject",
-        embedding: str = "minilm",
-        threshold: float | None = None,
-        workers: int = 1,
-        threads: int = 1,
-    ) -> None:
-        require_count("per_module", per_module)
-        Router(embedding, threshold)
-        self.recipe, self.seed, self.folder = recipe, seed, folder
-        self.per_module, self.by = per_module, by
-        self.embedding, self.threshold = embedding, threshold
-        self.workers, self.threads = workers, threads
+    per_module: int = 2
+    by: str = "subject"
+    embedding: str = "minilm"
+    threshold: float | None = None
+    workers: int = 1
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        require_count("per_module", self.per_module)
+        Router(self.embedding, self.threshold)
 
     def run(
-        self, model: Module, records: Sequence[Example], task: Task, watch: Watcher | None = None
+        self,
+        model: Module,
+        records: Sequence[Example],
+        task: Task,
+        *,
+        recipe: Recipe,
+        seed: int = 0,
+        folder: Path | None = None,
+        watch: Watcher | None = None,
     ) -> tuple[Module, Placement]:
         """Train the modules; the model itself stays as it was.
+
+        Arguments are those of `Monolith.run`: a recipe without `lora` trains rank 16 on the last
+        quarter of the layers, the seed is of the placement as well, and activations go into the
+        folder beside the checkpoints.
 
         Raises:
             InputError: the model cannot be cut in halves, the task is not language, or a record
@@ -123,21 +127,20 @@ class Modular:
             )
         base = copy.deepcopy(model).eval()
         origin = Origin(partial(itself, base), weights_digest(base))
-        recipe = replace(self.recipe, lora=_on_top(base, self.recipe.lora))
+        recipe = replace(recipe, lora=_on_top(base, recipe.lora))
         Halves.of(base, _top(recipe)).check(_ids(language, records[0]))
-        groups = self._groups(records)
+        groups = self._groups(records, seed)
         jobs = []
         for number, (name, mine) in enumerate(groups.items()):
-            seed = self.seed + number
             job = begin(
                 base,
                 mine,
                 language,
                 recipe=recipe,
-                seed=seed,
-                plan=make_plan(mine, language, recipe, seed),
+                seed=seed + number,
+                plan=make_plan(mine, language, recipe, seed + number),
                 trainer=train_adapter,
-                shelf=Shelf(self.folder and self.folder / name),
+                shelf=Shelf(folder and folder / name),
                 threads=self.threads,
                 origin=origin,
             )
@@ -145,7 +148,7 @@ class Modular:
         done = carry_out(jobs, workers=self.workers, watch=watch)
         parts = tuple(Part(name, one.log) for name, one in zip(groups, done, strict=True))
         options = {"embedding": self.embedding, "threshold": self.threshold}
-        trace = Placement("modular", origin, options, parts)
+        trace = Placement(name_of(self), origin, options, parts)
         members = [one.model for one in done]
         return self.assemble(trace, base, members, records, language), trace
 
@@ -247,11 +250,11 @@ class Modular:
             [r for p in trace.parts for r in _rows([given[i] for i in p.log.present], p.name)],
         )
 
-    def _groups(self, records: Sequence[Example]) -> dict[str, list[Example]]:
+    def _groups(self, records: Sequence[Example], seed: int) -> dict[str, list[Example]]:
         """Records by the name of their module."""
         if self.by == "subject":
             count = -(-len(together(records)) // self.per_module)
-            homes = place(records, shards=count, seed=self.seed)
+            homes = place(records, shards=count, seed=seed)
             numbers = {record.id: homes[record.id].shard for record in records}
         else:
             values = {record.id: record.fields.get(self.by) for record in records}

@@ -13,7 +13,7 @@ from typing import Any
 
 from olvido.documents import finite, read_document
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.forgetting.base import ways
+from olvido.forgetting import METHODS
 from olvido.ledger.digests import Digest, merkle_root, records_root
 from olvido.ledger.facts import Guarantee, LogEntry, Model, Request, RequestStatus
 from olvido.ledger.store import Store
@@ -178,7 +178,7 @@ def _other(store: Store, request: Request, done: Mapping[str, Any]) -> list[str]
             reasons.append(f"model {shown['id']} is another in the ledger")
     if models["after"] is None:
         return reasons
-    known, model = ways().get(name), store.model(models["after"]["id"])
+    known, model = METHODS.get(name), store.model(models["after"]["id"])
     if known is None or known.guarantee != claimed:
         reasons.append(f"{claimed} forgetting is not what the method {name} gives")
     if (model.method, list(model.parents)) != (name, [models["before"]["id"]]):

@@ -9,9 +9,8 @@ from typing import Any, get_args
 
 from olvido.audits.report import check_report
 from olvido.errors import InputError
-from olvido.forgetting.base import METHODS, options_of, ways
+from olvido.forgetting import METHODS, REGULARISERS
 from olvido.forgetting.curved.influence import INVERSES
-from olvido.forgetting.gradient.guards import GUARDS
 from olvido.forgetting.guarantee import MEANING
 from olvido.learners.runs.plan import DEFINITIONS
 from olvido.ledger.digests import merkle_root
@@ -27,7 +26,8 @@ from olvido.settings import DTYPES
 
 NO_RECORDS = str(merkle_root([]))
 _PLAIN = re.compile(r"[A-Za-z0-9_.,;+:/() @-]{1,400}")
-_OPTION_WORDS = frozenset({*GUARDS, *INVERSES, *DEFINITIONS, *DTYPES, *METHODS})
+_METHODS = frozenset(METHODS.built_in) - {"auto"}
+_OPTION_WORDS = frozenset({*REGULARISERS, *INVERSES, *DEFINITIONS, *DTYPES, *_METHODS})
 """What an option may be called that is no number."""
 
 
@@ -58,7 +58,8 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
         yield f"it does not say what {claimed} leaves unproven"
     if core["request"]["kind"] not in [kind for kind in RequestKind if kind.forgets]:
         yield f"{core['request']['kind']!r} is no kind of request"
-    known = {name: way.guarantee for name, way in ways().items()} | {DESTROY: Guarantee.DESTROYED}
+    known = {name: kind.guarantee for name, kind in METHODS.items()}
+    known[DESTROY] = Guarantee.DESTROYED
     if method not in known:
         yield f"the method {method!r} is not known, so nothing can be claimed of it"
     elif known[method] is not guarantee:
@@ -81,7 +82,7 @@ def _made(core: Mapping[str, Any]) -> Iterator[str]:
     if not all(isinstance(part, dict) and all(map(_plain, part.items())) for part in parts):
         yield "its options, recipe or environment hold more than plain names and values"
         return
-    known = options_of(method) if method in ways() else {}
+    known = METHODS.options(method) if method in METHODS else {}
     for name, value in options.items():
         if name not in known or not _fits(value, known[name]):
             yield f"{name!r} is no option of {method}, or not of its kind"

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
-from olvido.audits.base import AUDITS
-from olvido.audits.tolerances import TABLE
-from olvido.audits.types import Level, Need
+from olvido.audits.tolerances import table
+from olvido.audits.types import AUDITS, Level, Need
 from olvido.audits.verdict import FALSE_ALARMS
 
 NEAR = 1e-6
@@ -48,16 +47,17 @@ def unfounded(audit: Mapping[str, Any]) -> Iterator[str]:
         yield "it does not say which audits were not made"
         return
     told = [*names, *audit["not_examined"], *audit["not_possible"]]
-    words = any(Need.LANGUAGE in AUDITS[name].needs for name in told if name in AUDITS)
+    own = {name: AUDITS[name] for name in AUDITS.built_in}
+    words = any(Need.LANGUAGE in own[name].needs for name in told if name in own)
     nature = Need.CLASSES if words else Need.LANGUAGE
     level = Level.named(audit["level"])
-    made = {n for n, kind in AUDITS.items() if kind.level <= level and nature not in kind.needs}
+    made = {n for n, kind in own.items() if kind.level <= level and nature not in kind.needs}
     if sorted(told) != sorted(made):
         odd = ", ".join(sorted(made ^ {*told})) or "one of them, told twice"
         yield f"an audit of level {audit['level']} is made of other audits: {odd}"
         return
     for name, lacking in audit["not_examined"].items():
-        if not isinstance(lacking, list) or not lacking or not {*lacking} <= AUDITS[name].needs:
+        if not isinstance(lacking, list) or not lacking or not {*lacking} <= own[name].needs:
             yield f"the audit {name} was left out for no reason that there is"
             continue
         was = audit["before"] is not None
@@ -73,7 +73,7 @@ def unfounded(audit: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _impossible(found: Mapping[str, Any], references: int) -> Iterator[str]:
-    patterns = [re.escape(one).replace(r"\*", _ANYTHING) for one in TABLE.get(found["audit"], {})]
+    patterns = [re.escape(one).replace(r"\*", _ANYTHING) for one in table().get(found["audit"], {})]
     if not any(re.fullmatch(pattern, found["metric"]) for pattern in patterns):
         yield "there is no such metric"
     if found["against"] not in ("never-trained", "before"):

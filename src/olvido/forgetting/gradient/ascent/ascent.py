@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
-from olvido.forgetting.guarantee import Need
+from olvido.forgetting.gradient.guards import Guard
 
 
 class Ascent(Descent):
@@ -18,11 +19,15 @@ class Ascent(Descent):
     counts alike, however long). It wrecks the surroundings unless it is stopped in time.
     """
 
-    needs: frozenset[Need] = frozenset()
+    name: ClassVar = "ascent"
+    needs = frozenset()
     summary: ClassVar = "climb the loss of the records; no retain loss"
+    loss: ClassVar = "log p(y|x) / |y|"
+    source: ClassVar = "Jang et al. 2023, arXiv 2210.01504"
+    suits: ClassVar = "a baseline: nothing holds the rest, which it soon destroys"
 
-    def __init__(self, *, lr: float = 1e-4, guard: str = "none", **options: Any) -> None:
-        super().__init__(lr=lr, guard=guard, **options)
+    lr: float | None = 1e-4
+    guard: Guard | Sequence[Guard] = "none"
 
     def forget_losses(self, now: Answers) -> Tensor:
         return now.log_p / now.count

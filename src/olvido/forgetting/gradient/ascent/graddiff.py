@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,19 +25,28 @@ class GradDiff(Descent):
     Args:
         saturation: exponent of p.
         importance: exponent of 1 - p.
-        options: those of `Descent`.
     """
 
+    name: ClassVar = "graddiff"
     summary: ClassVar = "climb the loss of the records while learning the retained ones"
+    loss: ClassVar = "w log p a token, w = p^saturation (1 - p)^importance; w = 1 unless told"
+    source: ClassVar = (
+        "Liu et al. 2022, arXiv 2203.12817; Maini et al. 2024, arXiv 2401.06121; `saturation=1` is "
+        "WGA, arXiv 2502.19301; `saturation=5 importance=1` is SatImp, arXiv 2505.11953 (its "
+        "authors now take `importance=0.1`)"
+    )
+    suits: ClassVar = "a plain beginning, with holdout records that say where to stop"
 
-    def __init__(self, *, saturation: float = 0.0, importance: float = 0.0, **options: Any) -> None:
-        if not (saturation >= 0 and importance >= 0):
+    saturation: float = 0.0
+    importance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.saturation >= 0 and self.importance >= 0):
             raise InputError(
-                f"saturation and importance are exponents of 0 or more, got {saturation} and "
-                f"{importance}"
+                "saturation and importance are exponents of 0 or more, got "
+                f"{self.saturation} and {self.importance}"
             )
-        super().__init__(**options)
-        self.saturation, self.importance = saturation, importance
+        super().__post_init__()
 
     def forget_losses(self, now: Answers) -> Tensor:
         if not self.saturation and not self.importance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,14 +20,15 @@ class NPO(Descent):
 
     Args:
         beta: inverse temperature; towards 0 it becomes gradient ascent.
-        options: those of `Descent`.
     """
 
+    name: ClassVar = "npo"
     summary: ClassVar = "bounded ascent against the original model, with a retain loss"
+    loss: ClassVar = "-(2/b) log sigmoid(-b (log p - log p_before))"
+    source: ClassVar = "Zhang et al. 2024, arXiv 2404.05868"
+    suits: ClassVar = "the default: its force fades by itself as a record is forgotten"
 
-    def __init__(self, *, beta: float = 0.1, **options: Any) -> None:
-        super().__init__(**options)
-        self.beta = beta
+    beta: float = 0.1
 
     def forget_losses(self, now: Answers) -> Tensor:
         return -2 / self.beta * F.logsigmoid(-self.beta * (now.log_p - now.before))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -25,18 +25,30 @@ class PDU(Descent):
     Args:
         budget: nats by which the guard's loss may rise over that of the first step.
         dual_rate: how fast the weight follows.
-        options: those of `Descent`.
     """
 
+    name: ClassVar = "pdu"
     summary: ClassVar = "flatten the records' answers while the rest stays within a budget"
+    loss: ClassVar = "(largest logit - mean logit)^2; the guard as a constraint"
+    source: ClassVar = "Entesari et al. 2025, arXiv 2506.05314"
+    suits: ClassVar = "a budget for what may be lost, in place of a weight to be found"
+    example: ClassVar[Mapping[str, Any]] = {
+        "target": 2.0,
+        "lr": 3e-4,
+        "retain_weight": 50.0,
+        "dual_rate": 500.0,
+    }
 
-    def __init__(self, *, budget: float = 0.02, dual_rate: float = 50.0, **options: Any) -> None:
-        if not (budget >= 0 and dual_rate > 0):
+    budget: float = 0.02
+    dual_rate: float = 50.0
+
+    def __post_init__(self) -> None:
+        if not (self.budget >= 0 and self.dual_rate > 0):
             raise InputError(
-                f"budget must be 0 or more and dual_rate above 0, got {budget} and {dual_rate}"
+                "budget must be 0 or more and dual_rate above 0, got "
+                f"{self.budget} and {self.dual_rate}"
             )
-        super().__init__(**options)
-        self.budget, self.dual_rate = budget, dual_rate
+        super().__post_init__()
 
     def forget_losses(self, now: Answers) -> Tensor:
         logits = now.tokens.logits.float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -26,15 +26,20 @@ class RepSelect(NPO):
 
     Args:
         components: taken out of each matrix.
-        options: those of `NPO` and `Descent`.
     """
 
+    name: ClassVar = "repselect"
     summary: ClassVar = "NPO without the gradient's leading components, against relearning"
+    loss: ClassVar = "`npo`, the leading components of each matrix's gradient taken out"
+    source: ClassVar = "Sondej, Yang and Mahdi 2026, arXiv 2606.17168"
+    suits: ClassVar = "made against relearning, by moving what the records alone have"
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 6e-4, "epochs": 60}
 
-    def __init__(self, *, components: int = 1, **options: Any) -> None:
-        require_count("components", components)
-        super().__init__(**options)
-        self.components = components
+    components: int = 1
+
+    def __post_init__(self) -> None:
+        require_count("components", self.components)
+        super().__post_init__()
 
     def forget_parts(
         self, loop: Loop, loss: Callable[[], Tensor]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,17 +22,21 @@ class SamNPO(NPO):
 
     Args:
         radius: of the step.
-        options: those of `NPO` and `Descent`.
     """
 
+    name: ClassVar = "samnpo"
     summary: ClassVar = "NPO at the worst weights near by, against relearning"
+    loss: ClassVar = "`npo` at the worst weights near by"
+    source: ClassVar = "Fan et al. 2025, arXiv 2502.05374"
+    suits: ClassVar = "made against relearning, at two passes a step"
     passes: ClassVar = 2.0
 
-    def __init__(self, *, radius: float = 0.01, **options: Any) -> None:
-        if not radius > 0:
-            raise InputError(f"radius must be above 0, got {radius}")
-        super().__init__(**options)
-        self.radius = radius
+    radius: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0:
+            raise InputError(f"radius must be above 0, got {self.radius}")
+        super().__post_init__()
 
     def forget_parts(
         self, loop: Loop, loss: Callable[[], Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from olvido.errors import InputError
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.gradient.frozen import FORWARD, FrozenLogits
+from olvido.forgetting.gradient.guards import Guard
 from olvido.forgetting.gradient.guards.divergence import divergence
 from olvido.forgetting.types import Split
 from olvido.tasks import Task
@@ -26,14 +28,16 @@ class BadTeacher(Descent):
 
     Args:
         guard: `kl` is the competent teacher.
-        options: those of `Descent`.
     """
 
+    name: ClassVar = "bad_teacher"
     summary: ClassVar = "learn the records' answers from a network with random weights"
-    looking: float = FORWARD
+    loss: ClassVar = "KL(a random network, now)"
+    source: ClassVar = "Chundawat et al. 2023, arXiv 2205.08096"
+    suits: ClassVar = "classifiers, where not knowing is to answer by chance"
+    looking: ClassVar = FORWARD
 
-    def __init__(self, *, guard: str = "kl", **options: Any) -> None:
-        super().__init__(guard=guard, **options)
+    guard: Guard | Sequence[Guard] = "kl"
 
     def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
         teacher = FrozenLogits(random_like(before, seed), task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import Module
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.descent import Descent
 from olvido.forgetting.gradient.frozen import FORWARD, FrozenLogits
+from olvido.forgetting.gradient.guards import Guard
 from olvido.forgetting.gradient.guards.divergence import divergence
 from olvido.forgetting.types import Split
 from olvido.tasks import Task
@@ -26,15 +28,18 @@ class Scrub(Descent):
 
     Args:
         guard: of the steps that keep.
-        options: those of `Descent`.
     """
 
+    name: ClassVar = "scrub"
     summary: ClassVar = "steps away from the original model, and steps back to it elsewhere"
-    looking: float = FORWARD
+    loss: ClassVar = "-KL(before, now), in turns with the guard"
+    source: ClassVar = "Kurmanji et al. 2023, arXiv 2302.09880"
+    suits: ClassVar = "classifiers, and records whose every answer is to move, not one token's"
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 6e-4, "epochs": 60}
+    looking: ClassVar = FORWARD
     turns: ClassVar = True
 
-    def __init__(self, *, guard: str = "kl+nll", **options: Any) -> None:
-        super().__init__(guard=guard, **options)
+    guard: Guard | Sequence[Guard] = "kl+nll"
 
     def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
         return FrozenLogits(before, task)

@@ -26,17 +26,21 @@ class Undial(Descent):
 
     Args:
         strength: by how much the memorised token's logit is lowered.
-        options: those of `Descent`.
     """
 
+    name: ClassVar = "undial"
     summary: ClassVar = "distil from the model's own answers, the memorised token held down"
-    looking: float = FORWARD
+    loss: ClassVar = "cross-entropy to the model as it was, the memorised token's logit lowered"
+    source: ClassVar = "Dong et al. 2024, arXiv 2402.10052"
+    suits: ClassVar = "fluent answers: everything but the memorised token keeps its chance"
+    looking: ClassVar = FORWARD
 
-    def __init__(self, *, strength: float = 10.0, **options: Any) -> None:
-        if not strength > 0:
-            raise InputError(f"strength must be above 0, got {strength}")
-        super().__init__(**options)
-        self.strength = strength
+    strength: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.strength > 0:
+            raise InputError(f"strength must be above 0, got {self.strength}")
+        super().__post_init__()
 
     def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
         return FrozenLogits(before, task)

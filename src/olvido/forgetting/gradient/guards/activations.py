@@ -11,10 +11,11 @@ from torch.nn import Module
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.frozen import FORWARD, Frozen
 from olvido.forgetting.types import Split
+from olvido.registry import Options
 from olvido.tasks import Example, Task
 
 
-class Activations:
+class Activations(Options):
     """Squared distance of a layer's states from those of the model as it was, each relative to
     their own square (Li et al. 2024, arXiv 2403.03218; there it is absolute, and its weight has to
     be found anew for each model).
@@ -23,17 +24,18 @@ class Activations:
         layer: counted as the task's `layers`; None: the middle one.
     """
 
+    name: ClassVar = "hidden"
+    holds: ClassVar = "one layer's states, to those of the model as it was"
+    source: ClassVar = "arXiv 2403.03218"
     needs_retain: ClassVar = True
     looking: ClassVar = FORWARD
 
-    def __init__(self, layer: int | None = None) -> None:
-        self.layer = layer
-        self._before: Frozen
+    layer: int | None = None
 
     def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Choose the layer."""
-        self.layer = middle(before, task) if self.layer is None else self.layer
-        layer = self.layer
+        layer = middle(before, task) if self.layer is None else self.layer
+        self._layer = layer
         self._before = Frozen(before, task, lambda m, batch: task.answer_hidden(m, batch, layer))
         return split.retain
 
@@ -44,8 +46,7 @@ class Activations:
 
     def losses(self, now: Answers) -> Tensor:
         """Relative squared distance, one per record. [B]"""
-        assert self.layer is not None
-        states, rows = now.hidden(self.layer)
+        states, rows = now.hidden(self._layer)
         return away(states, self._before(now.records), rows, len(now.records))
 
 

@@ -12,21 +12,22 @@ from torch.nn import functional as F
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.frozen import FORWARD, FrozenLogits
 from olvido.forgetting.types import Split
+from olvido.registry import Options
 from olvido.tasks import Example, Task
 
 
-class Divergence:
+class Divergence(Options):
     """Stay close to the model as it was: KL(before || now) at the answer tokens (Maini et al. 2024,
     arXiv 2401.06121).
 
     The model as it was answers once for each record, when it is first drawn.
     """
 
+    name: ClassVar = "kl"
+    holds: ClassVar = "the answers' distribution, to the model as it was"
+    source: ClassVar = "arXiv 2401.06121"
     needs_retain: ClassVar = True
     looking: ClassVar = FORWARD
-
-    def __init__(self) -> None:
-        self._before: FrozenLogits
 
     def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Nothing is asked yet: what is drawn is asked for then."""

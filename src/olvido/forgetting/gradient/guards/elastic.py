@@ -16,13 +16,14 @@ from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.gradient.frozen import mirrored
 from olvido.forgetting.gradient.sampling import retain_draws
 from olvido.forgetting.types import Split
+from olvido.registry import Options
 from olvido.tasks import Example, Task
 
 DRAWS, SIZE = 4, 48
 """Retained records that the Fisher information is taken of: so many draws of so many."""
 
 
-class Elastic:
+class Elastic(Options):
     """Elastic weight consolidation: sum of F (w - w_before)^2 / 2, in nats (Kirkpatrick et al.
     2017, arXiv 1612.00796, equation 3; for forgetting, Heng and Soh 2023, arXiv 2305.10120).
 
@@ -30,12 +31,12 @@ class Elastic:
     and the weights as they were are those of the model given.
     """
 
+    name: ClassVar = "ewc"
+    holds: ClassVar = "the weights, each by the mean of the records' own squared gradients"
+    source: ClassVar = "arXiv 1612.00796"
     needs_retain: ClassVar = True
     looking: ClassVar = 1.0
-
-    def __init__(self) -> None:
-        self.spent = 0.0
-        self._held: list[tuple[str, Tensor, Tensor]] = []
+    spent = 0.0
 
     def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Take the Fisher information of records near the forgotten ones and of others."""
@@ -46,7 +47,9 @@ class Elastic:
             fisher = diagonal_fisher(model, tuple(some.values()), task)
         self.spent += float(sum(map(task.width, some.values())))
         was = dict(before.named_parameters())
-        self._held = [(name, was[name].detach(), f) for name, f in fisher.items()]
+        self._held: list[tuple[str, Tensor, Tensor]] = [
+            (name, was[name].detach(), f) for name, f in fisher.items()
+        ]
         return split.retain
 
     def losses(self, now: Answers) -> Tensor:

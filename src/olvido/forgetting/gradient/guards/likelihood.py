@@ -10,17 +10,19 @@ from torch.nn import Module
 
 from olvido.forgetting.gradient.answers import Answers
 from olvido.forgetting.types import Split
+from olvido.registry import Options
 from olvido.tasks import Example, Task
 
 
-class Likelihood:
+class Likelihood(Options):
     """Keep learning the retained records (the retain loss of GradDiff, arXiv 2401.06121)."""
 
+    name: ClassVar = "nll"
+    holds: ClassVar = "what is learned: goes on learning it"
+    source: ClassVar = "arXiv 2401.06121"
     needs_retain: ClassVar = True
     looking: ClassVar = 0.0
-
-    def __init__(self) -> None:
-        self.spent = 0.0
+    spent = 0.0
 
     def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Nothing to remember."""

@@ -18,13 +18,19 @@ VARIANTS = 8
 """Others that each forgotten record's question is asked about."""
 
 
-class Replay(Divergence):
+class GenerativeReplay(Divergence):
     """KL to the original on neighbours that the model itself makes up.
 
     They are the forgotten records' questions about others, with the model's own answers; nothing
     has to be given (rehearsal by generated samples: Shin et al. 2017, arXiv 1705.08690).
     """
 
+    name: ClassVar = "replay"
+    holds: ClassVar = (
+        "what the model says about others: their questions are made up, so nothing has to be "
+        "retained"
+    )
+    source: ClassVar = "arXiv 1705.08690"
     needs_retain: ClassVar = False
     looking: ClassVar = FORWARD * (VARIANTS + 1)
 

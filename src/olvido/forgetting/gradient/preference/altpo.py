@@ -27,8 +27,12 @@ class AltPO(Preference):
     question about somebody else. Where that leads to no other answer, a refusal takes its place.
     """
 
+    name: ClassVar = "altpo"
     summary: ClassVar = "prefer the answers that the model gives about others"
-    looking: float = FORWARD * (1 + VARIANTS)
+    loss: ClassVar = "preference for what the model answers about others"
+    source: ClassVar = "Mekala et al. 2024, arXiv 2409.13474"
+    suits: ClassVar = "text whose forgotten questions are to have plausible answers"
+    looking: ClassVar = FORWARD * (1 + VARIANTS)
 
     def alternates(
         self, before: Module, split: Split, task: Task, seed: int

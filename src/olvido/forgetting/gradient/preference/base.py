@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,17 +26,17 @@ class Preference(Descent):
 
     Args:
         beta: inverse temperature.
-        options: those of `Descent`.
     """
 
     pairs: ClassVar = True
-    looking: float = FORWARD
+    looking: ClassVar = FORWARD
 
-    def __init__(self, *, beta: float = 0.1, **options: Any) -> None:
-        if not beta > 0:
-            raise InputError(f"beta must be above 0, got {beta}")
-        super().__init__(**options)
-        self.beta = beta
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise InputError(f"beta must be above 0, got {self.beta}")
+        super().__post_init__()
 
     def check(self, split: Split, task: Task) -> None:
         require_text(type(self).__name__, task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import Module
@@ -24,9 +24,15 @@ class IdkNLL(Descent):
     optimization). What was known stays in the weights: an audit that passes it is no audit.
     """
 
+    name: ClassVar = "idknll"
     summary: ClassVar = "fine-tune on refusals: hides and does not forget, a negative control"
+    loss: ClassVar = "-log q of a refusal q"
+    source: ClassVar = "Maini et al. 2024, arXiv 2401.06121"
+    suits: ClassVar = "a negative control: it hides, and an audit that passes it is no audit"
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-3}
     pairs: ClassVar = True
-    looking: float = FORWARD
+    indirect: ClassVar = True
+    looking: ClassVar = FORWARD
 
     def check(self, split: Split, task: Task) -> None:
         require_text(type(self).__name__, task)

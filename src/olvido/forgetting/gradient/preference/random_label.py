@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import Module
@@ -26,9 +26,15 @@ class RandomLabel(Descent):
     beside ascent).
     """
 
+    name: ClassVar = "random_label"
     summary: ClassVar = "learn a wrong class, or another record's answer"
+    loss: ClassVar = "-log q of a wrong class, or of another record's answer"
+    source: ClassVar = "Graves et al. 2021, arXiv 2010.10981; Yao et al. 2023, arXiv 2310.10683"
+    suits: ClassVar = "classifiers"
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-3}
     pairs: ClassVar = True
-    looking: float = FORWARD
+    indirect: ClassVar = True
+    looking: ClassVar = FORWARD
 
     def check(self, split: Split, task: Task) -> None:
         if not isinstance(task, Labels) and not (split.retain or split.holdout):
