@@ -14,7 +14,7 @@ import pytest
 from olvido.accounts import Accounts
 from olvido.errors import InputError, OlvidoError, StateError, UnknownName
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.facts import Ending, Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.serving import in_brief
@@ -409,7 +409,7 @@ def test_the_next_step_of_a_closure_does_something_for_what_is_left(
     identifier = receive(front, "Ana Soler").id
     for status in _PUBLISHED:
         front.store.advance_request(identifier, S(status))
-    front.store.put_closure(identifier, dict.fromkeys(items, (None, None)))
+    front.store.put_closure(identifier, dict.fromkeys(items, Ending(None)))
     step = next_step(front, front.store.request(identifier))
     assert command in (step.command or "")
 

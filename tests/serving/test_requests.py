@@ -15,7 +15,7 @@ from markupsafe import escape
 from tests.serving.conftest import send, sign_in
 
 from olvido.accounts import Accounts
-from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
@@ -207,7 +207,7 @@ def test_names_that_look_like_markup_are_text(browser: TestClient, settings: Set
 def test_the_closure_is_shown_with_its_blanks(
     browser: TestClient, settings: Settings, privacy: dict[str, str]
 ) -> None:
-    found = {"rows:notes": (Exit.ERASED, "2 rows"), "backups": (None, None)}
+    found = {"rows:notes": Ending(Exit.ERASED, "2 rows"), "backups": Ending(None)}
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
         store.put_closure("req-0001", found)
     page = browser.get("/requests/req-0001").text

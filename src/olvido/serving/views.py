@@ -221,6 +221,7 @@ def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
             "undecided": item.item.partition(":")[0] in UNDECIDED,
             "exit": item.exit and item.exit.value,
             "detail": item.exit and item.detail,
+            "by_word": item.by_word,
             "at": item.at.isoformat(),
         }
         for item in office.store.closure(identifier)

@@ -26,7 +26,7 @@ from tests.ledger.store.conftest import Bare
 
 from olvido.errors import StateError
 from olvido.ledger.digests import Digest, records_root
-from olvido.ledger.facts import Exit, Guarantee, Model, RequestKind, RequestStatus, Use
+from olvido.ledger.facts import Ending, Exit, Guarantee, Model, RequestKind, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store, comparing, engine, schema, shape, verifying
 from olvido.ledger.store.datasets import BULK
@@ -59,7 +59,7 @@ def _filled(store: Store, folder: Path) -> None:
     store.note_request(asked.id, by="acct-1", owner="acct-2")
     store.note_request(asked.id, by="acct-1", text="a look")
     store.add_request(RequestKind.POISON, scope={"source": "web"})
-    store.put_closure(asked.id, {"rows:people": (Exit.ERASED, None), "model:a": (None, None)})
+    store.put_closure(asked.id, {"rows:people": Ending(Exit.ERASED, None), "model:a": Ending(None)})
     store.suppress([store.key.content("Ana bakes"), str(store.key.subject("Ana Soler"))])
     store.sign_log(store.signer(folder / "signing.key"))
     store.note("notice-written", {"request": asked.id})

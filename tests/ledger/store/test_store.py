@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -216,3 +217,17 @@ def test_writers_wait_for_each_other(ledger: Path | str, store: Store) -> None:
         thread.join()
     assert len({request.id for request in store.requests()}) == 20
     assert store.verify_log().sound
+
+
+def test_a_text_that_is_none_is_told_without_what_stands_there(blank: Path, tmp_path: Path) -> None:
+    shutil.copytree(blank, tmp_path, dirs_exist_ok=True)
+    path, key = tmp_path / "ledger.db", Key.load(tmp_path / "olvido.key")
+    with Store.open(path, key=key) as store:
+        asked = store.add_request(RequestKind.POISON, scope={"source": "x"}, law=None)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE requests SET law = CAST(x'ff536f6c6572' AS TEXT)")
+    database.close()
+    with Store.open(path, key=key) as store, pytest.raises(StateError) as error:
+        store.request(asked.id)
+    assert "UTF-8" in str(error.value)
+    assert "Soler" not in str(error.value)

@@ -291,7 +291,9 @@ def overclaiming(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
         ),
     )
     said_pass = {"verdict": "pass", "reasons": [], "grounds": []}
-    one = {"artefact": "raw rows", "exit": "open", "until": None, "reason": "not examined"}
+    one = {"artefact": "raw rows", "exit": "open", "until": None, "reason": "not examined"} | {
+        "by_word": False
+    }
 
     def closed(**item: Any) -> dict[str, Any]:
         return {"complete": True, "open": [], "items": [{**one, "reason": None, **item}]}

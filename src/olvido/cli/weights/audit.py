@@ -136,11 +136,11 @@ def audit(
         require_folder(folder)
     read = reader(terminal, encoding)
     probes: dict[str, Any] = {
-        "forget": read(rows, "forget"),
-        "retain": read(retain, "retain"),
-        "neighbours": read(neighbours, "neighbours"),
-        "general": read(general, "general"),
-        "holdout": read(holdout, "holdout"),
+        "forget": read(rows),
+        "retain": read(retain),
+        "neighbours": read(neighbours),
+        "general": read(general),
+        "holdout": read(holdout),
     }
     with stages(terminal) as stage:
         stage("Loading models")

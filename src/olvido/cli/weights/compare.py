@@ -89,11 +89,11 @@ def compare(
     with stages(terminal) as stage:
         found = door(
             model,
-            forget=read(rows, "forget"),
-            retain=read(retain, "retain"),
-            holdout=read(holdout, "holdout"),
-            neighbours=read(neighbours, "neighbours"),
-            general=read(general, "general"),
+            forget=read(rows),
+            retain=read(retain),
+            holdout=read(holdout),
+            neighbours=read(neighbours),
+            general=read(general),
             reference=reference or (),
             base=base,
             references=references,

@@ -216,6 +216,10 @@ def _closure(core: Mapping[str, Any]) -> Iterator[str]:
             yield f"{item['artefact']!r} is called unrelated, and is of a kind that is looked into"
         elif (item["until"] is not None) != (item["exit"] == Exit.AWAITING_EXPIRY):
             yield f"{item['artefact']!r} has a date and awaits nothing, or awaits without a date"
+        elif item["exit"] != Exit.ERASED and item["by_word"] != (item["exit"] == Exit.UNRELATED):
+            yield f"{item['artefact']!r}: {item['exit']!r} is not told by the team's word, or is"
+        elif item["by_word"] and not item["reason"]:
+            yield f"{item['artefact']!r} left by the team's word, and nothing is said of how"
         elif item["exit"] in (Exit.CANNOT, Exit.UNRELATED, OPEN) and not item["reason"]:
             yield f"{item['artefact']!r} lacks the reason why it is not erased"
 

@@ -9,7 +9,7 @@ from typing import Any
 from olvido.artifacts import KINDS
 from olvido.requests.limits import SAID
 
-VERSION = "urn:olvido:forgetting-certificate:v3"
+VERSION = "urn:olvido:forgetting-certificate:v4"
 
 ANY = object()
 """Any JSON value."""
@@ -87,6 +87,7 @@ _ITEM: Mapping[str, Any] = {
     "exit": _WORD,
     "until": (None, _DATE),
     "reason": (None, SAID),
+    "by_word": bool,
 }
 
 CORE: Mapping[str, Any] = {

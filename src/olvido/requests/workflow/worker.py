@@ -222,7 +222,7 @@ class Worker:
             front = Front(store, self.settings)
             if store.request(identifier).status is _S.PUBLISHED:
                 found = closure(front, identifier)
-                store.put_closure(identifier, {a.item: (s.exit, s.detail) for a, s in found})
+                store.put_closure(identifier, {a.item: s.ending for a, s in found})
                 close(front, identifier)
         for path in (self.settings.workspace / WORK).glob(f"{identifier}-*.json"):
             path.unlink()
