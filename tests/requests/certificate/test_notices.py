@@ -74,7 +74,7 @@ def certified(case: Case, *only: str) -> Path:
     """Certified once its closure was noted; closed where nothing in it is blank."""
     found = {item: said for item, said in CLOSED.items() if item in (only or CLOSED)}
     case.workspace.store.put_closure("req-0001", found)
-    if all(exit for exit, _ in found.values()):
+    if all(one.exit for one in found.values()):
         case.workspace.store.advance_request("req-0001", RequestStatus.CLOSED)
     return issue(case.workspace, "req-0001")
 
