@@ -27,6 +27,8 @@ from olvido.requests.guidance import left_before_run, next_step
 from olvido.requests.listing import Filter, ids_named, row_of, search
 from olvido.requests.persons import look_up
 from olvido.requests.scope import condemned, lineage_of
+from olvido.requests.workflow.order import ordered
+from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 
 ROWS = [
@@ -196,12 +198,12 @@ def test_destruction_takes_two_people(front: Front) -> None:
 
 def test_one_person_approves_everything_else(front: Front) -> None:
     request = ready(front, subject="Ana Soler")
-    order = {"model": "serving"}
+    order = RunOptions(method="retrain")
     done = desk.approve(front, request.id, by="Eva", order=order)
-    assert (done.status, done.history[-1].detail["order"]) == (S.APPROVED, order)
+    assert (done.status, ordered(done)) == (S.APPROVED, order)
     other = ready(front, subject="Bru Vidal")
     done = desk.approve(front, other.id, by="Eva")
-    assert done.history[-1].detail["order"] == {"model": front.store.aliases()["serving"]}
+    assert ordered(done) == RunOptions(model=front.store.aliases()["serving"])
 
 
 def test_what_is_called_off_or_put_aside_goes_on_from_where_it_was(front: Front) -> None:

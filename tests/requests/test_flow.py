@@ -94,7 +94,7 @@ def test_a_forgotten_model_is_published(answered: tuple[Any, Forgotten]) -> None
     assert attempt.report.verdict is Verdict.PASS
     assert attempt.report.level == "standard"
     # The residents come without the false answers that TOFU has.
-    assert set(attempt.report.missing) == {"truth"}
+    assert set(attempt.report.not_examined) == {"truth"}
     assert done.request.status is RequestStatus.PUBLISHED
     assert done.published is not None
     with place.open() as workspace:

@@ -275,7 +275,7 @@ def _document(
             probe: {
                 "before": found.before,
                 "after": found.value,
-                "never_trained": fmean(found.spread),
+                "never_trained": fmean(found.never_trained),
             }
             for probe, found in (
                 ("as_trained", first.report.find("recall", "exact match")),

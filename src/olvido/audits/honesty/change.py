@@ -38,7 +38,7 @@ class Change:
         assert was is not None
         if evidence.suspect.digest == was.digest:
             found = _either(evidence, "weights changed", lambda w: w.digest != was.digest)
-            return [replace(found, failing="the weights did not change")]
+            return [found.but(failing="the weights did not change")]
         models = (evidence.suspect, *evidence.references)
         moved = [change(w.model, was.model) for w in models]
         kinship = descends(evidence.suspect.model, was.model, [w.model for w in models[1:]])

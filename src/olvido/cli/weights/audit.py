@@ -266,7 +266,7 @@ def sentence(report: Report) -> str:
     text = f"Verdict: {report.verdict.value}."
     if report.reasons:
         text += " " + "; ".join(report.reasons) + "."
-    for name, needs in report.missing.items():
+    for name, needs in report.not_examined.items():
         why = "; ".join(need.remedy for need in needs) or "it was not asked for"
         text += f"\nNot examined: {name} ({why})."
     return text
