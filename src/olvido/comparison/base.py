@@ -23,6 +23,7 @@ from olvido.files import write
 from olvido.forgetting import Need, kind_of, make_method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher, train
 from olvido.models import Loaded, load, save
+from olvido.schemas.comparison import ComparisonDocument, MethodRow
 from olvido.tasks import Example, Language, examples
 from olvido.tasks.base import Row
 from olvido.tasks.people import halves
@@ -158,16 +159,16 @@ def compare(
                 str(file),
             )
             cells.append(read_document(file) if file.exists() else _carried_out(order))
-    document = {
-        "model": loaded.digest,
-        "never_trained": [read(name).digest for name in never],
-        "references": len(never),
-        "level": level,
-        "seeds": seeds,
-        "records": {name: len(some) for name, some in records.items()},
-        "rows": rows_of(cells, training),
-        "cells": cells,
-    }
+    document = ComparisonDocument(
+        model=loaded.digest,
+        never_trained=tuple(read(name).digest for name in never),
+        references=len(never),
+        level=level,
+        seeds=seeds,
+        records={name: len(some) for name, some in records.items()},
+        rows=tuple(MethodRow(**row) for row in rows_of(cells, training)),
+        cells=tuple(cells),
+    ).to_dict()
     write_document(document, out / "comparison.json")
     drawn = picture(document)
     if drawn is not None:

@@ -98,9 +98,9 @@ def plan(
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.LOCATED or needs_decision(request):
-            detail = {"model": held.fact.id, "routes": [route.to_dict() for route in found]}
+            detail = {"model": held.fact.id, "routes": [route.way.to_dict() for route in found]}
             workspace.store.advance_request(
-                identifier, RequestStatus.PLANNED, detail | {"chosen": choice.to_dict()}
+                identifier, RequestStatus.PLANNED, detail | {"chosen": choice.chosen.to_dict()}
             )
     return found, choice
 
@@ -194,8 +194,8 @@ def attempt(
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     split = _split(workspace, held, lineages, probes)
     running = {"model": held.fact.id, "methods": [name for name, _ in choice.order]}
-    chosen: dict[str, Any] = choice.to_dict()
-    planned_now = {"routes": [route.to_dict() for route in found], "chosen": chosen}
+    chosen: dict[str, Any] = choice.chosen.to_dict()
+    planned_now = {"routes": [route.way.to_dict() for route in found], "chosen": chosen}
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.PLANNED:

@@ -12,12 +12,10 @@ from datetime import timedelta
 
 from olvido.errors import InputError
 from olvido.ledger.facts import Guarantee
+from olvido.schemas.certificate import SENTENCE
 
 LONGEST = timedelta(days=3660)
 """Ten years: no request is answered later than that, and nothing expires later after its answer."""
-
-SAID = re.compile(r"[^\x00-\x1f\x7f]{0,1000}")
-"""What a certificate can say in a sentence: one line of at most a thousand characters."""
 
 
 def sayable(item: str, told: str) -> None:
@@ -26,7 +24,7 @@ def sayable(item: str, told: str) -> None:
     Raises:
         InputError: it is too long, has more than one line, or characters that are none.
     """
-    if SAID.fullmatch(told) is None or any("\ud800" <= c <= "\udfff" for c in told):
+    if re.fullmatch(SENTENCE, told) is None or any("\ud800" <= c <= "\udfff" for c in told):
         raise InputError(
             f"expected of {item} one line of text of at most 1,000 characters, which its "
             f"certificate repeats, got {len(told)} characters in {len(told.splitlines())} lines: "

@@ -26,11 +26,13 @@ Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
 class Part(BaseModel):
     """A part of a document: an object whose members are all known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_serialization_defaults_required=True
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """The members as plain values."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
 
     def but(self, **changed: Any) -> Self:
         """A copy with other values in some members."""
@@ -46,11 +48,19 @@ class Part(BaseModel):
         try:
             return cls.model_validate_json(json.dumps(document), strict=True)
         except (ValidationError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"this is no {_named(cls)}: {'; '.join(misfits(error))}") from error
+            raise InputError(f"this is no {_named(cls)}: {'; '.join(wrong(error))}") from error
+
+    @classmethod
+    def misfits(cls, document: Mapping[str, Any]) -> list[str]:
+        """What of a document is missing, too much, or of another kind; none where it fits."""
+        try:
+            cls.model_validate_json(json.dumps(document), strict=True)
+        except (ValidationError, TypeError, ValueError, RecursionError) as error:
+            return wrong(error)
+        return []
 
 
-def misfits(error: Exception) -> list[str]:
-    """What is wrong with a document, member by member."""
+def wrong(error: Exception) -> list[str]:
     if not isinstance(error, ValidationError):
         return [str(error)]
     return [

@@ -14,9 +14,9 @@ from olvido.accounts import Accounts
 from olvido.errors import InputError
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.certificate.closing import closure_of
-from olvido.requests.certificate.shape import CORE, misfits
 from olvido.requests.closure import close, settle
 from olvido.requests.closure.stating import state_exit
+from olvido.schemas.certificate import Closure
 
 Say = Callable[[Town, str], object]
 WAYS: dict[str, Say] = {
@@ -135,4 +135,4 @@ def shown(town: Town, path: Path) -> Path:
 
 def sayable(town: Town) -> bool:
     store = town.front.store
-    return not list(misfits(closure_of(store, store.request("req-0001")), CORE["closure"]))
+    return not Closure.misfits(closure_of(store, store.request("req-0001")))

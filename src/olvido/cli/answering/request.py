@@ -87,6 +87,7 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
     from olvido.requests import plan as price
     from olvido.requests.given import require_given, require_known
     from olvido.requests.guidance import left_before_run
+    from olvido.schemas.plan import Group, Plan
     from olvido.workspace import Workspace
 
     require_given(identifiers, how)
@@ -105,12 +106,12 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
         others = {i for group in groups for i in group.requests} - set(identifiers)
         beside = {i: left_before_run(workspace, workspace.store.request(i)) for i in others}
     several = sorted({*identifiers, *(one for one, left in beside.items() if left is None)})
-    document = {
-        "requests": identifiers,
-        "routes": [route.to_dict() for route in found],
-        "chosen": choice.to_dict(),
-        "together": [group.to_dict() for group in groups],
-    }
+    document = Plan(
+        requests=tuple(identifiers),
+        routes=tuple(route.way for route in found),
+        chosen=choice.chosen,
+        together=tuple(Group(**group.to_dict()) for group in groups),
+    ).to_dict()
     rows = [
         (
             r.method,

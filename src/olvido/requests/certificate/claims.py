@@ -19,10 +19,10 @@ from olvido.ledger.facts import Exit, Guarantee, RequestKind
 from olvido.requests.certificate.answer import DESTROY
 from olvido.requests.certificate.closing import EXITS, OPEN, unseen
 from olvido.requests.certificate.findings import unfounded
-from olvido.requests.certificate.shape import CORE, misfits
 from olvido.requests.closure.artefact import UNDECIDED
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.limits import LIMITS, LONGEST
+from olvido.schemas.certificate import Core
 from olvido.settings import DTYPES
 
 NO_RECORDS = str(merkle_root([]))
@@ -35,9 +35,9 @@ def overclaims(core: Mapping[str, Any]) -> list[str]:
     """Reasons why this must not be certified; none where every claim has its evidence.
 
     Args:
-        core: what is to be certified, of the shape `CORE`.
+        core: what is to be certified, see `olvido.schemas.certificate.Core`.
     """
-    if wrong := list(misfits(dict(core), CORE, "the certificate")):
+    if wrong := Core.misfits(core):
         return wrong
     return [
         reason

@@ -8,7 +8,7 @@ from typing import Any
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus
 from olvido.ledger.store import Store
 from olvido.ledger.store.closure import is_sealed
-from olvido.requests.certificate.shape import REST
+from olvido.schemas.certificate import REST
 
 OPEN = "open"
 EXITS = (*(exit.value for exit in Exit), OPEN)
