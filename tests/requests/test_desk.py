@@ -286,7 +286,7 @@ def test_the_clock_is_read_off_the_history(front: Front, monkeypatch: pytest.Mon
     asked = desk.wait(front, request.id, why="which Ana?", need="clarification")
     days.go(1)
     # Something noted meanwhile does not set the clock going.
-    front.store.advance_request(request.id, asked.status, {"note": "asked twice"})
+    front.store.advance_request(request.id, asked.status, {"why": "asked twice"})
     still = deadline_of(front.store.request(request.id), front.settings, moment=days.go(3))
     assert still is not None
     assert (still.running, still.answer) == (False, date(2027, 4, 5))

@@ -30,11 +30,12 @@ pytestmark = pytest.mark.skipif(installed() is None, reason="no Chromium is inst
 DESK, PHONE = (1280, 900), (375, 800)
 PLAN = {
     "model": "0" * 12,
-    "chosen": {"method": "npo", "because": "npo is the cheapest that can stand up to the audit"},
+    "chosen": {"order": ["npo"], "because": "npo is the cheapest that can stand up to the audit"},
     "routes": [
         {
             "method": "npo",
             "guarantee": "empirical",
+            "applies": True,
             "seconds": 41.0,
             "share_of_retraining": 0.08,
             "summary": "Push the records down as in preference learning.",
@@ -43,6 +44,7 @@ PLAN = {
         {
             "method": "replay",
             "guarantee": "exact",
+            "applies": False,
             "seconds": None,
             "share_of_retraining": None,
             "summary": "Replay the training without the records.",

@@ -126,7 +126,8 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     act("extend", why="many models")
     assert "extended" in at().history[-1].detail
     desk.store.advance_request("req-0001", RequestStatus.LOCATED)
-    plan = {"model": desk.store.model("serving").id, "routes": [], "chosen": {"because": "so"}}
+    chosen = {"order": [], "because": "so"}
+    plan = {"model": desk.store.model("serving").id, "routes": [], "chosen": chosen}
     desk.store.advance_request("req-0001", RequestStatus.PLANNED, plan)
     act("approve")
     assert at().status is RequestStatus.APPROVED

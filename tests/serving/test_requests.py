@@ -30,6 +30,8 @@ from olvido.settings import Settings
 
 Bearer = Callable[[str], dict[str, str]]
 
+CHOSEN = {"order": ["retrain"], "because": "it is the only one"}
+
 
 @pytest.fixture
 def privacy(bearer: Bearer) -> dict[str, str]:
@@ -246,7 +248,7 @@ def test_what_is_approved_waits_for_the_worker_with_its_order(
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
         serving = store.model("serving").id
         store.advance_request("req-0001", RequestStatus.LOCATED, {"records": 1})
-        plan = {"model": serving, "routes": [], "chosen": {"because": "it is the only one"}}
+        plan = {"model": serving, "routes": [], "chosen": CHOSEN}
         store.advance_request("req-0001", RequestStatus.PLANNED, plan)
         approved = client.post("/api/requests/req-0001/approve", headers=privacy)
         assert approved.json()["status"] == "approved", approved.text
@@ -261,7 +263,7 @@ def test_a_plan_is_approved_with_options_or_not_at_all(
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
         serving, name = store.model("serving").id, store.datasets()[0].name
         store.advance_request("req-0001", RequestStatus.LOCATED, {"records": 1})
-        plan = {"model": serving, "routes": [], "chosen": {"because": "it is the only one"}}
+        plan = {"model": serving, "routes": [], "chosen": CHOSEN}
         store.advance_request("req-0001", RequestStatus.PLANNED, plan)
         before = store.events_count()
         for wrong in (

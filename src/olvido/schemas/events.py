@@ -27,6 +27,8 @@ class _Event(Part):
         suppress: whether answers about the person are withheld from now on, under `guarantee`.
         resumed: the status from which it was taken up again.
         exported: what was given to the person who asked; `corrected`: what is right, entered.
+        names, whole, near: keyed digests of the person's names, as `olvido.requests.scope` keeps
+            them; `unsearched`: how many names texts cannot be searched for.
     """
 
     why: str | None = None
@@ -36,18 +38,18 @@ class _Event(Part):
     resumed: str | None = None
     exported: Plain | None = None
     corrected: Plain | None = None
-
-
-class Received(_Event):
-    """Somebody asked; kept are the law's words of that day, and digests of the names."""
-
-    status: Literal["received"] = "received"
-    law: Plain | None = None
-    calendar: Plain | None = None
     names: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     unsearched: int = 0
+
+
+class Received(_Event):
+    """Somebody asked; kept are the law's words of that day."""
+
+    status: Literal["received"] = "received"
+    law: Plain | None = None
+    calendar: Plain | None = None
     repeats: str | None = None
 
 

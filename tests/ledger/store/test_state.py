@@ -53,9 +53,9 @@ def _filled(store: Store, folder: Path) -> None:
         RequestKind.ERASURE,
         subject=store.key.subject("Ana Soler"),
         law="gdpr",
-        detail={"by": "Marta"},
+        detail={"unsearched": 1},
     )
-    store.advance_request(asked.id, RequestStatus.LOCATED, {"found": 2})
+    store.advance_request(asked.id, RequestStatus.LOCATED, {"records": 2})
     store.note_request(asked.id, by="acct-1", owner="acct-2")
     store.note_request(asked.id, by="acct-1", text="a look")
     store.add_request(RequestKind.POISON, scope={"source": "web"})
@@ -189,7 +189,7 @@ def test_an_edit_of_the_tables_is_found(filled: Store, bare: Bare, edit: str) ->
 def test_what_goes_on_from_an_edit_does_not_hide_it(filled: Store, bare: Bare, edit: str) -> None:
     bare.execute(edit)
     for _ in range(2):
-        filled.advance_request("req-0001", RequestStatus.LOCATED, {"again": True})
+        filled.advance_request("req-0001", RequestStatus.LOCATED, {"why": "again"})
     assert filled.verify_log().sound
     assert [difference.what for difference in filled.differences()] == ["a request"]
     bare.execute("UPDATE requests SET law = 'lgpd' WHERE pk = 2")

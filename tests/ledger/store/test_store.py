@@ -129,13 +129,13 @@ def test_a_subject_of_many_records_and_datasets(store: Store, data: Path) -> Non
 
 
 def test_a_request_goes_its_way_and_no_other(store: Store) -> None:
-    request = store.add_request(RequestKind.ERASURE, detail={"by": "mail"})
+    request = store.add_request(RequestKind.ERASURE, detail={"unsearched": 1})
     with pytest.raises(InputError, match="is received, which leads to received, identity-checked"):
         store.advance_request(request.id, RequestStatus.PUBLISHED)
     for status in ("located", "planned", "approved", "running", "audited", "published"):
-        request = store.advance_request(request.id, RequestStatus(status), {"at": status})
+        request = store.advance_request(request.id, RequestStatus(status), {"why": status})
     assert [step.status for step in request.history][-2:] == ["audited", "published"]
-    assert request.history[0].detail == {"by": "mail"}
+    assert request.history[0].detail == {"unsearched": 1}
     with pytest.raises(InputError, match="is published, which leads to closed; got running"):
         store.advance_request(request.id, RequestStatus.RUNNING)
     store.advance_request(request.id, RequestStatus.CLOSED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from olvido.audits.compare import Question, finding
@@ -44,7 +43,7 @@ class Change:
         kinship = descends(evidence.suspect.model, was.model, [w.model for w in models[1:]])
         alike = _either(evidence, "made like the model as it was", lambda w: _alike(w, was))
         if moved[0].mismatch:
-            return [replace(alike, failing=f"another architecture: {moved[0].mismatch}")]
+            return [alike.but(failing=f"another architecture: {moved[0].mismatch}")]
         base = _either(
             evidence,
             "of the same base",
@@ -55,8 +54,7 @@ class Change:
             ),
         )
         if kinship.other_base:
-            base = replace(
-                base,
+            base = base.but(
                 failing="from another base: the weights' cosine with the model as it was is "
                 f"{kinship.suspect:.2f}, that of never-trained models "
                 f"{min(kinship.references):.2f} or more",
@@ -92,19 +90,17 @@ def _where(moved: Sequence[WeightChange]) -> Finding:
     """Whether nothing moved below the last block, although training wrote there."""
     suspect, *others = (found.at_the_end for found in moved)
     expected = max((o for o in others if not math.isnan(o)), default=1.0)
-    return replace(
-        finding(
-            Question("change", "share of the change in the last layer", "all weights", AT_THE_END),
-            value=suspect,
-            against="never-trained",
-            expected=expected,
-            spread=tuple(others),
-            before=None,
-            n=1,
-            clusters=1,
-        ),
-        failing="only the last layer changed: what lies below computes as it did",
+    found = finding(
+        Question("change", "share of the change in the last layer", "all weights", AT_THE_END),
+        value=suspect,
+        against="never-trained",
+        expected=expected,
+        spread=tuple(others),
+        before=None,
+        n=1,
+        clusters=1,
     )
+    return found.but(failing="only the last layer changed: what lies below computes as it did")
 
 
 def _shown(moved: Sequence[WeightChange]) -> dict[str, Any] | None:
