@@ -47,7 +47,7 @@ from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import desk
 from olvido.requests.desk import receive
-from olvido.requests.workflow import Order
+from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 from olvido.workspace import Workspace
 
@@ -136,9 +136,9 @@ def make(folder: Path, server: Server) -> str:
         request = receive(workspace, town.leaver.name, law="gdpr")
         for status in (S.LOCATED, S.PLANNED):
             workspace.store.advance_request(request.id, status)
-        order = Order(model=model.id, method="retrain")
+        order = RunOptions(model=model.id, method="retrain")
         Accounts.of(settings).new("privacy", "benchmark")
-        desk.approve(workspace, request.id, by="benchmark", order=order.to_dict())
+        desk.approve(workspace, request.id, by="benchmark", order=order)
     return town.leaver.name
 
 

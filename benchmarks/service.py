@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 import harness
 from ledger import RECORDS_PER_SUBJECT, add_models, rows
 from olvido.accounts import Accounts
-from olvido.ledger.facts import Exit, RequestKind, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
@@ -76,10 +76,10 @@ def add_lineage(store: Store, settings: Settings) -> None:
     people = import_rows(store, settings.data, rows(MODELS * RECORDS_PER_SUBJECT), name="people")
     add_models(store, people.dataset.id, MODELS)
     found: dict[str, tuple[Exit | None, str | None]] = {
-        f"model:{model.id}": (Exit.CANNOT, "kept for an audit of last year")
+        f"model:{model.id}": Ending(Exit.CANNOT, "kept for an audit of last year")
         for model in store.models()
     }
-    store.put_closure(SHOWN, found | dict.fromkeys(("backups", "recipients"), (None, None)))
+    store.put_closure(SHOWN, found | dict.fromkeys(("backups", "recipients"), Ending(None)))
 
 
 def asked(client: TestClient, path: str, headers: dict[str, str]) -> float:

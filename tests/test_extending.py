@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = place / "elsewhere"
     package.mkdir()
     (package / "__init__.py").touch()
-    guide = (ROOT / "docs" / "extending.md").read_text("utf-8")
+    guide = (ROOT / "docs" / "how-to" / "extend.md").read_text("utf-8")
     for block in BLOCKS.findall(guide):
         if named := NAMED.match(block):
             (place / named[1]).write_text(block)

@@ -19,7 +19,7 @@ NAMESPACES = {
     name: import_module(f"olvido.{name}")
     for name in ("audits", "errors", "forgetting", "learners", "tasks")
 }
-DOCS = (Path(__file__).parents[1] / "docs" / "extending.md").read_text("utf-8")
+DOCS = (Path(__file__).parents[1] / "docs" / "how-to" / "extend.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", olvido.__all__)

@@ -10,9 +10,9 @@ import pytest
 
 import olvido
 from olvido.artifacts import APART, GENERATOR, KINDS
-from olvido.requests.certificate.shape import REST
 from olvido.requests.notices import languages
 from olvido.requests.notices.language import find_language
+from olvido.schemas.certificate import REST
 
 SOURCE = Path(olvido.__file__).parent
 WRITERS = {

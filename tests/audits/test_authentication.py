@@ -144,7 +144,7 @@ def test_a_reference_counts_once(world: World) -> None:
 
 def test_models_of_other_seeds_are_no_copies(world: World) -> None:
     report = world.report(world.stranger, audits=["likelihood"])
-    assert [one.standing for one in report.authenticated] == [Standing.TESTED] * 3
+    assert [one.standing for one in report.references] == [Standing.TESTED] * 3
     assert report.original is Original.KNOWS
 
 
@@ -166,8 +166,8 @@ def test_three_references_that_saw_everything_void_the_verdict(
     )
     assert report.verdict is Verdict.UNKNOWN
     told = {reason.about for reason in report.grounds if reason.ground is Ground.CONTAMINATED}
-    assert told == set(report.references)
-    assert {one.standing for one in report.authenticated} == {Standing.CONTAMINATED}
+    assert told == set(report.never_trained)
+    assert {one.standing for one in report.references} == {Standing.CONTAMINATED}
     assert Ground.SILENT not in grounds(report)
     assert report.original is (Original.KNOWS if with_before else Original.NONE)
 
@@ -195,8 +195,8 @@ def test_one_contaminated_of_three_is_named_and_no_other(
     )
     assert report.verdict is Verdict.UNKNOWN
     told = [reason.about for reason in report.grounds if reason.ground is Ground.CONTAMINATED]
-    assert told == [report.references[1]]
-    assert report.authenticated[1].standing is Standing.CONTAMINATED
+    assert told == [report.never_trained[1]]
+    assert report.references[1].standing is Standing.CONTAMINATED
 
 
 def test_what_no_reference_betrays_alone_their_difference_does() -> None:
@@ -219,7 +219,7 @@ def test_answers_in_clear_tell_without_a_holdout(world: World, knowing: Make) ->
         holdout=(),
         audits=["recall"],
     )
-    honest, bad = report.authenticated
+    honest, bad = report.references
     assert (honest.standing, honest.beside, honest.answers) == (Standing.TESTED, "retain", 0)
     assert bad.standing is Standing.CONTAMINATED
     assert bad.answers > 1
@@ -229,7 +229,7 @@ def test_answers_in_clear_tell_without_a_holdout(world: World, knowing: Make) ->
 def test_what_nothing_can_authenticate_lets_nothing_pass(world: World) -> None:
     """Neither people of a holdout nor people that were kept: nothing to compare with."""
     report = world.report(world.stranger, holdout=(), retain=())
-    assert {one.standing for one in report.authenticated} == {Standing.UNAUTHENTICATED}
+    assert {one.standing for one in report.references} == {Standing.UNAUTHENTICATED}
     assert Ground.UNAUTHENTICATED in grounds(report)
     assert report.verdict is Verdict.UNKNOWN
 
@@ -241,7 +241,7 @@ def test_a_reference_that_is_no_number_is_not_authenticated(world: World) -> Non
     report = world.report(
         world.stranger, reference=[world.references[1], broken], audits=["likelihood"]
     )
-    assert report.authenticated[1].standing is Standing.UNAUTHENTICATED
+    assert report.references[1].standing is Standing.UNAUTHENTICATED
     assert report.verdict is not Verdict.PASS
 
 
@@ -284,7 +284,7 @@ def taught(world: World, records: Any, seed: int, start: Module | None = None) -
 
 def standing(world: World, reference: Any, **changes: Any) -> Standing:
     report = world.report(world.stranger, reference=reference, audits=["likelihood"], **changes)
-    return report.authenticated[0].standing
+    return report.references[0].standing
 
 
 @pytest.mark.slow
@@ -319,7 +319,7 @@ def test_ids_alone_witness_nothing(world: World, knowing: Make, name: str) -> No
     ids = [record.id for record in world.retain]
     said = [Witness(m, world.task, taught=ids, began="sha256:0") for m in made]
     report = world.report(world.stranger, reference=said, before=None, audits=["likelihood"])
-    assert [one.standing for one in report.authenticated] == [
+    assert [one.standing for one in report.references] == [
         Standing.CONTAMINATED,
         *[Standing.WITNESSED for _ in world.references],
     ]
@@ -362,7 +362,7 @@ def test_where_no_test_could_tell_ids_witness_nothing_and_nothing_passes(
     report = world.report(
         world.stranger, reference=said, before=None, audits=["likelihood"], **changes
     )
-    assert {one.standing for one in report.authenticated} == {Standing.WITNESSED}
+    assert {one.standing for one in report.references} == {Standing.WITNESSED}
     assert grounds(report) >= {Ground.NO_ORIGINAL}
     assert report.verdict is not Verdict.PASS
     # With the original, what it knew is what is asked for.
@@ -379,7 +379,7 @@ def test_where_a_test_could_tell_a_witnessed_training_is_enough(
     report = world.report(
         world.stranger, reference=said, before=None, audits=["likelihood"], **changes
     )
-    assert all(one.telling for one in report.authenticated)
+    assert all(one.telling for one in report.references)
     assert Ground.NO_ORIGINAL not in grounds(report)
 
 

@@ -103,7 +103,7 @@ def test_no_model_is_changed(world: World) -> None:
     before = [weights_digest(model) for model in models]
     report = world.report(world.stranger)
     assert [weights_digest(model) for model in models] == before
-    assert (report.suspect, report.before, *report.references) == tuple(before)
+    assert (report.suspect, report.before, *report.never_trained) == tuple(before)
 
 
 @pytest.mark.parametrize("paraphrases", ["Who?", ["Who?", 3], 5, {"Who?": 1}])

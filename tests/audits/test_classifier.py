@@ -123,8 +123,8 @@ def test_a_classifier_is_asked_everything_that_is_not_about_words(digits: Digits
     }
     # It has no adapter, and nobody gave neighbours or general knowledge.
     assert _asked(report) == wordless - {"adapter", "neighbours", "general"}
-    assert set(report.missing) == {"neighbours", "general"}
-    assert set(report.unexamined) == {"adapter"}
+    assert set(report.not_examined) == {"neighbours", "general"}
+    assert set(report.not_possible) == {"adapter"}
     assert not [reason for reason in report.reasons if "examined" in reason]
 
 

@@ -191,11 +191,13 @@ def test_a_model_that_never_saw_the_records_is_not_convicted(small: Small, name:
 def test_its_findings_are_whole(small: Small, name: str) -> None:
     for found in small.ask(name).findings:
         assert found.audit == name
-        numbers = [found.value, found.expected, *found.spread, *(found.interval or ())]
+        numbers = [found.value, found.expected, *found.never_trained, *(found.interval or ())]
         assert all(map(math.isfinite, [*numbers, found.before or 0.0])), found
         # Never-trained models need not speak where the model as it was did.
         references = len(small.given["reference"])
-        assert len(found.spread) in ({0, references} if found.against == "before" else {references})
+        assert len(found.never_trained) in (
+            {0, references} if found.against == "before" else {references}
+        )
         assert 1 <= found.clusters <= found.n
         assert found.p is None or 0 <= found.p <= 1
         if found.interval is not None:

@@ -25,7 +25,7 @@ def test_a_model_that_never_saw_the_data_passes(world: World) -> None:
     report = world.report(world.stranger)
     assert report.verdict is Verdict.PASS, report.reasons
     assert report.reasons == ()
-    assert report.missing == {}
+    assert report.not_examined == {}
     assert report.find("recall", "exact match").before == 1.0
     for found in report.findings:
         # Weights are compared and not sampled.
@@ -105,7 +105,7 @@ def test_without_paraphrases_nothing_passes(world: World) -> None:
     bare = [Example(e.id, e.prompt, e.completion) for e in world.forget]
     report = world.report(world.stranger, forget=bare)
     assert report.verdict is Verdict.UNKNOWN
-    assert "paraphrase" in report.missing
+    assert "paraphrase" in report.not_examined
     assert any("paraphrases" in reason for reason in report.reasons)
     # What is wrong anyhow stays wrong.
     assert world.report(world.before, forget=bare).verdict is Verdict.FAIL
@@ -114,7 +114,7 @@ def test_without_paraphrases_nothing_passes(world: World) -> None:
 def test_without_what_was_to_be_kept_nothing_passes(world: World) -> None:
     report = world.report(world.stranger, retain=(), neighbours=(), general=(), holdout=())
     assert report.verdict is Verdict.UNKNOWN
-    assert set(report.missing) == {"collateral", "neighbours", "general", "membership"}
+    assert set(report.not_examined) == {"collateral", "neighbours", "general", "membership"}
 
 
 def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
@@ -131,7 +131,7 @@ def test_without_the_model_as_it_was_nothing_is_silent(world: World) -> None:
     assert [reason.ground for reason in report.grounds] == [Ground.NO_ORIGINAL]
     assert report.verdict is Verdict.UNKNOWN
     assert Status.SILENT not in {f.status for f in report.findings}
-    assert set(report.missing) == {"change"}
+    assert set(report.not_examined) == {"change"}
     assert report.before is None
 
 
@@ -140,7 +140,7 @@ def test_a_single_reference_without_strangers_gives_no_interval(world: World) ->
     for found in report.findings:
         assert (found.p is None) == (found.audit not in ("collateral", "neighbours", "general"))
         # Words are not asked of never-trained models where the model as it was gives them.
-        assert len(found.spread) == 1 or found.metric == "ROUGE-L"
+        assert len(found.never_trained) == 1 or found.metric == "ROUGE-L"
         if found.p is None:
             assert found.interval is None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -44,7 +43,7 @@ def raw(
 
 
 def found(audit: str, status: Status) -> Finding:
-    return replace(raw(audit), status=status)
+    return raw(audit).but(status=status)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_the_more_is_asked_the_more_it_takes_to_fail() -> None:
 
 
 def test_what_does_not_vote_is_shown_and_counts_for_nothing() -> None:
-    silent = replace(raw(value=0.9, p=1e-9), votes=False)
+    silent = raw(value=0.9, p=1e-9).but(votes=False)
     voter = raw(value=0.3, p=0.04)
     settled = settle([silent, voter])
     assert [f.status for f in settled] == [Status.FAIL, Status.FAIL]
@@ -178,16 +177,26 @@ def test_statuses_and_needs_can_be_explained() -> None:
     assert all(need.remedy for need in Need)
 
 
+def reported(verdict: Verdict, *findings: Finding) -> Report:
+    return Report(
+        verdict=verdict,
+        grounds=(),
+        findings=findings,
+        not_examined={},
+        suspect="sha256:0",
+        before=None,
+        never_trained=("sha256:1",),
+    )
+
+
 @pytest.mark.parametrize("verdict", Verdict)
 def test_only_a_pass_is_a_pass(verdict: Verdict) -> None:
-    report = Report(verdict, (), (), {}, "sha256:0", None, ("sha256:1",))
+    report = reported(verdict)
     assert report.passed == (verdict is Verdict.PASS)
 
 
 def test_a_finding_that_was_not_made_is_a_key_error() -> None:
-    report = Report(
-        Verdict.PASS, (), (found("recall", Status.PASS),), {}, "sha256:0", None, ("sha256:1",)
-    )
+    report = reported(Verdict.PASS, found("recall", Status.PASS))
     assert report.find("recall", "exact match").status is Status.PASS
     with pytest.raises(KeyError, match="AUC"):
         report.find("membership", "AUC")

@@ -122,7 +122,7 @@ def test_the_ledger_and_the_library_read_the_same_records(
     write(path, rows, between, encoding)
     said = None if encoding.startswith("utf-8") else encoding
     stored, key = ledgers.read(path, said)
-    given = examples_of(path, "rows", encoding=said)
+    given = examples_of(path, encoding=said)
     ledger = [content(example, key, ids=identified) for example in examples(stored)]
     library = [content(example, key, ids=identified) for example in given]
     assert sorted(library) == sorted(ledger)
@@ -177,7 +177,7 @@ def test_what_json_holds_is_read_alike(ledgers: Ledgers, tmp_path: Path, lines: 
     path.write_text(lines)
     stored, key = ledgers.read(path, None)
     ids = '"id": 7' in lines
-    given = sorted(content(example, key, ids=ids) for example in examples_of(path, "rows"))
+    given = sorted(content(example, key, ids=ids) for example in examples_of(path))
     assert given == sorted(content(example, key, ids=ids) for example in examples(stored))
 
 
@@ -190,7 +190,7 @@ def test_what_is_refused_is_refused_by_both_for_the_same_reason(
     with pytest.raises(InputError) as by_ledger:
         ledgers.read(path, None)
     with pytest.raises(InputError) as by_library:
-        examples_of(path, "rows")
+        examples_of(path)
     if lines.strip():
         assert str(by_library.value) == str(by_ledger.value)
     assert str(path) in str(by_library.value)

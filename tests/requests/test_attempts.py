@@ -16,6 +16,7 @@ from olvido.requests.attempts import tried
 from olvido.requests.conclusion import concluded_as
 from olvido.requests.planner import EMPIRICAL
 from olvido.requests.types import Attempt
+from olvido.schemas.options import RunOptions
 
 PRICES = {EMPIRICAL: 10.0, "retrain": 80.0}
 PATH = (EMPIRICAL, "retrain")
@@ -59,10 +60,8 @@ def test_the_methods_follow_each_other_until_one_passes(
         held,
         Split((), (), ()),
         choose(routes),
+        how=RunOptions(),
         probes=Probes(),
-        references=None,
-        level=None,
-        seed=0,
         stage=lambda _: None,
     )
     assert tuple(attempt.method for attempt in attempts) == path

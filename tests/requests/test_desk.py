@@ -14,7 +14,7 @@ import pytest
 from olvido.accounts import Accounts
 from olvido.errors import InputError, OlvidoError, StateError, UnknownName
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.facts import Ending, Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.serving import in_brief
@@ -27,6 +27,8 @@ from olvido.requests.guidance import left_before_run, next_step
 from olvido.requests.listing import Filter, ids_named, row_of, search
 from olvido.requests.persons import look_up
 from olvido.requests.scope import condemned, lineage_of
+from olvido.requests.workflow.order import ordered
+from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 
 ROWS = [
@@ -196,12 +198,12 @@ def test_destruction_takes_two_people(front: Front) -> None:
 
 def test_one_person_approves_everything_else(front: Front) -> None:
     request = ready(front, subject="Ana Soler")
-    order = {"model": "serving"}
+    order = RunOptions(method="retrain")
     done = desk.approve(front, request.id, by="Eva", order=order)
-    assert (done.status, done.history[-1].detail["order"]) == (S.APPROVED, order)
+    assert (done.status, ordered(done)) == (S.APPROVED, order)
     other = ready(front, subject="Bru Vidal")
     done = desk.approve(front, other.id, by="Eva")
-    assert done.history[-1].detail["order"] == {"model": front.store.aliases()["serving"]}
+    assert ordered(done) == RunOptions(model=front.store.aliases()["serving"])
 
 
 def test_what_is_called_off_or_put_aside_goes_on_from_where_it_was(front: Front) -> None:
@@ -284,7 +286,7 @@ def test_the_clock_is_read_off_the_history(front: Front, monkeypatch: pytest.Mon
     asked = desk.wait(front, request.id, why="which Ana?", need="clarification")
     days.go(1)
     # Something noted meanwhile does not set the clock going.
-    front.store.advance_request(request.id, asked.status, {"note": "asked twice"})
+    front.store.advance_request(request.id, asked.status, {"why": "asked twice"})
     still = deadline_of(front.store.request(request.id), front.settings, moment=days.go(3))
     assert still is not None
     assert (still.running, still.answer) == (False, date(2027, 4, 5))
@@ -409,7 +411,7 @@ def test_the_next_step_of_a_closure_does_something_for_what_is_left(
     identifier = receive(front, "Ana Soler").id
     for status in _PUBLISHED:
         front.store.advance_request(identifier, S(status))
-    front.store.put_closure(identifier, dict.fromkeys(items, (None, None)))
+    front.store.put_closure(identifier, dict.fromkeys(items, Ending(None)))
     step = next_step(front, front.store.request(identifier))
     assert command in (step.command or "")
 

@@ -16,6 +16,7 @@ from olvido.models import weights_digest
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import batches, locate, plan, receive, run
 from olvido.requests.planner import EMPIRICAL
+from olvido.schemas.options import RunOptions
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -100,7 +101,7 @@ def test_it_equals_training_again_and_costs_less(town: tuple[Any, Workspace, str
     done = run(workspace, request.id)
     # The older version is still asked to forget: by training everything again.
     again = receive(workspace, place.town.leaver.name)
-    whole = run(workspace, again.id, ref=original, method="retrain")
+    whole = run(workspace, again.id, how=RunOptions(model=original, method="retrain"))
     assert done.published is not None
     assert whole.published is not None
     assert done.published.digest == whole.published.digest
@@ -144,14 +145,14 @@ def test_a_deadline_chooses_the_exact_way_for_a_model_of_one_piece(
     place, workspace = opened(learned)
     request = receive(workspace, place.town.leaver.name)
     # Where nothing fits, not what looks cheaper than it is: its audit needs three more trainings.
-    _, hurried = plan(workspace, request.id, within=0.001)
+    _, hurried = plan(workspace, request.id, how=RunOptions(within=0.001))
     assert [name for name, _ in hurried.order] == ["retrain"]
     assert "does not fit into 0.0 s" in hurried.because
     # Who has them made in any case does not pay for them.
-    found, given = plan(workspace, request.id, within=0.001, references=1)
+    found, given = plan(workspace, request.id, how=RunOptions(within=0.001, references=1))
     assert [name for name, _ in given.order] == [EMPIRICAL, "retrain"]
     assert given.order[0][1] == next(r.options for r in found if r.method == EMPIRICAL)
-    _, patient = plan(workspace, request.id, within=3600)
+    _, patient = plan(workspace, request.id, how=RunOptions(within=3600))
     assert [name for name, _ in patient.order] == ["retrain"]
     assert "fits into 1.0 h" in patient.because
 

@@ -29,6 +29,7 @@ from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding
 from olvido.models import weights_digest
 from olvido.requests import Forgotten, locate, plan, receive, run
+from olvido.schemas.options import RunOptions
 from olvido.workspace import PREVIOUS, SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -86,9 +87,8 @@ def answered(
         return place, run(
             workspace,
             request.id,
+            how=RunOptions(method="elsewhere", references=2),
             probes=place.probes(workspace),
-            method="elsewhere",
-            references=2,
         )
 
 
@@ -100,7 +100,7 @@ def test_a_forgotten_model_is_published(answered: tuple[Any, Forgotten]) -> None
     assert attempt.report.verdict is Verdict.PASS
     assert attempt.report.level == "standard"
     # The residents come without the false answers that TOFU has.
-    assert set(attempt.report.missing) == {"truth"}
+    assert set(attempt.report.not_examined) == {"truth"}
     assert done.request.status is RequestStatus.PUBLISHED
     assert done.published is not None
     with place.open() as workspace:
@@ -194,7 +194,10 @@ def test_a_second_person_leaves_the_model_that_forgot_the_first(
     request = receive(workspace, place.town.residents[1].name)
     probes = place.probes(workspace)
     done = run(
-        workspace, request.id, probes=probes, method="elsewhere", level="quick", references=1
+        workspace,
+        request.id,
+        how=RunOptions(method="elsewhere", level="quick", references=1),
+        probes=probes,
     )
     assert done.request.status is RequestStatus.PUBLISHED
     assert done.published is not None
@@ -227,11 +230,8 @@ def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
     done = run(
         workspace,
         request.id,
-        ref=twin.id,
+        how=RunOptions(model=twin.id, method="elsewhere", level="quick", references=1),
         probes=place.probes(workspace),
-        method="elsewhere",
-        level="quick",
-        references=1,
     )
     assert done.request.status is RequestStatus.PUBLISHED
     states = {s.model.id: s for s in locate(workspace, request.id).models}
@@ -248,10 +248,8 @@ def test_a_person_is_buried_in_datasets_that_no_model_learned_from(
     run(
         workspace,
         request.id,
+        how=RunOptions(method="elsewhere", level="quick", references=1),
         probes=place.probes(workspace),
-        method="elsewhere",
-        level="quick",
-        references=1,
     )
     assert len(workspace.store.tombstoned("later")) == 1
     assert workspace.rows(workspace.store.dataset("later")) == ()
@@ -284,7 +282,7 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
     request = receive(workspace, place.town.leaver.name)
     held = workspace.load(SERVING)
     probes = place.probes(workspace)
-    done = run(workspace, request.id, probes=probes, method="retrain", references=2)
+    done = run(workspace, request.id, how=RunOptions(method="retrain", references=2), probes=probes)
     assert done.request.status is RequestStatus.PUBLISHED
     assert done.published is not None
     (use,) = workspace.store.uses(done.published.id)
@@ -322,10 +320,8 @@ def test_a_destroying_method_fails_and_retraining_takes_over(ready: Any, opened:
     done = run(
         workspace,
         request.id,
+        how=RunOptions(method="ascent", options={"lr": 0.01, "guard": "none"}, references=2),
         probes=place.probes(workspace),
-        method="ascent",
-        options={"lr": 1e-2, "guard": "none"},
-        references=2,
         stage=stages.append,
     )
     first, last = done.attempts
@@ -350,7 +346,9 @@ def test_when_everything_fails_nothing_is_published(
     request = receive(workspace, place.town.leaver.name)
     before = (workspace.store.aliases(), workspace.store.models())
     done = run(
-        workspace, request.id, method="ascent", options={"lr": 1e-9, "epochs": 1}, references=1
+        workspace,
+        request.id,
+        how=RunOptions(method="ascent", options={"lr": 1e-09, "epochs": 1}, references=1),
     )
     assert done.request.status is RequestStatus.NEEDS_INPUT
     assert done.published is None
@@ -365,7 +363,10 @@ def test_when_everything_fails_nothing_is_published(
     monkeypatch.setitem(METHODS, "elsewhere", Elsewhere)
     probes = place.probes(workspace)
     again = run(
-        workspace, request.id, probes=probes, method="elsewhere", level="quick", references=1
+        workspace,
+        request.id,
+        how=RunOptions(method="elsewhere", level="quick", references=1),
+        probes=probes,
     )
     assert again.request.status is RequestStatus.PUBLISHED
 
@@ -404,7 +405,7 @@ def test_who_came_with_the_fine_tuning_can_leave_it(
     workspace.serve(child.id)
     assert workspace.load(child.id).fact.parents == (parent,)
     request = receive(workspace, newcomer.name)
-    done = run(workspace, request.id, method="retrain", references=1)
+    done = run(workspace, request.id, how=RunOptions(method="retrain", references=1))
     assert done.attempts[0].outcome is not None
     assert done.attempts[0].outcome.guarantee is Guarantee.EXACT
     assert done.attempts[0].report is not None
@@ -425,11 +426,8 @@ def test_forgetting_in_an_unserved_model_leaves_the_served_one(
     done = run(
         workspace,
         request.id,
-        ref=old,
+        how=RunOptions(model=old, method="elsewhere", level="quick", references=2),
         probes=probes,
-        method="elsewhere",
-        level="quick",
-        references=2,
     )
     assert done.published is not None
     assert workspace.store.aliases() == {SERVING: new.id, PREVIOUS: old}
@@ -446,11 +444,8 @@ def test_a_search_that_finds_nothing_leaves_the_request_to_an_exact_method(
     done = run(
         workspace,
         request.id,
+        how=RunOptions(method="auto", options=options, level="quick", references=1),
         probes=probes,
-        method="auto",
-        options=options,
-        level="quick",
-        references=1,
     )
     first, last = done.attempts
     assert (first.method, first.passed, first.outcome) == ("auto", False, None)

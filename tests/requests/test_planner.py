@@ -44,7 +44,7 @@ def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -
     costs = [r.cost.tokens for r in found if r.cost is not None]
     assert costs == sorted(costs)
     by_name = {r.method: r for r in found}
-    again = by_name["retrain"].to_dict()
+    again = by_name["retrain"].way.to_dict()
     assert (again["guarantee"], again["applies"]) == ("exact", True)
     assert again["share_of_retraining"] == pytest.approx(1.0)
     # What the model is not made for is named with what would make it so.
@@ -141,7 +141,7 @@ def test_what_an_audit_needs_is_part_of_an_empirical_methods_price() -> None:
     few, enough = Cost(69, 69, 0.69), Cost(70, 70, 0.7)
     assert names(found, evidence=few) == [EMPIRICAL, "retrain"]
     assert choose(found, evidence=few).most == Cost(159, 159, pytest.approx(1.59))
-    assert choose(found, evidence=few).to_dict()["most_seconds"] == 159
+    assert choose(found, evidence=few).chosen.most_seconds == 159
     exact = choose(found, evidence=enough)
     assert [name for name, _ in exact.order] == ["retrain"]
     assert exact.most == Cost(80, 80, 0.8)

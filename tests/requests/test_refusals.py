@@ -11,6 +11,7 @@ from olvido.errors import InputError, UnknownName
 from olvido.learners import Recipe
 from olvido.ledger.facts import RequestStatus
 from olvido.requests import plan, receive, run
+from olvido.schemas.options import RunOptions
 from olvido.workspace import SERVING, Workspace
 
 Opened = Callable[[Any], tuple[Any, Workspace]]
@@ -45,7 +46,7 @@ def test_an_unknown_kind_enters_nothing(learned: Any, opened: Opened) -> None:
         ({"method": "npo", "options": {"guard": "nlll"}}, UnknownName),
         ({"options": {"lr": 1.0}}, InputError),
         ({"references": 0}, InputError),
-        ({"ref": "no-such-model"}, UnknownName),
+        ({"model": "no-such-model"}, UnknownName),
     ],
 )
 def test_a_wrong_word_changes_nothing(
@@ -56,7 +57,7 @@ def test_a_wrong_word_changes_nothing(
     plan(workspace, request.id)
     before = place.everything()
     with pytest.raises(error):
-        run(workspace, request.id, **wrong)
+        run(workspace, request.id, how=RunOptions(**wrong))
     assert place.everything() == before
     assert workspace.store.request(request.id).status is RequestStatus.PLANNED
 
@@ -80,6 +81,6 @@ def test_what_a_parent_knew_is_not_claimed_to_be_forgotten(
     workspace.serve(child.id)
     request = receive(workspace, place.town.leaver.name)
     with pytest.raises(InputError, match="was trained from model"):
-        run(workspace, request.id, method="retrain", references=1)
+        run(workspace, request.id, how=RunOptions(method="retrain", references=1))
     assert workspace.store.aliases()[SERVING] == child.id
     assert workspace.store.tombstoned("residents") == ()

@@ -12,7 +12,7 @@ import pytest
 from tests.serving.conftest import answered, listening
 
 from olvido.accounts import Accounts, digest_of
-from olvido.ledger.facts import Exit, RequestKind, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.calendar import terms
@@ -33,11 +33,12 @@ pytestmark = [
 DESK, PHONE = (1280, 900), (375, 800)
 PLAN = {
     "model": "0" * 12,
-    "chosen": {"method": "npo", "because": "npo is the cheapest that can stand up to the audit"},
+    "chosen": {"order": ["npo"], "because": "npo is the cheapest that can stand up to the audit"},
     "routes": [
         {
             "method": "npo",
             "guarantee": "empirical",
+            "applies": True,
             "seconds": 41.0,
             "share_of_retraining": 0.08,
             "summary": "Push the records down as in preference learning.",
@@ -46,6 +47,7 @@ PLAN = {
         {
             "method": "replay",
             "guarantee": "exact",
+            "applies": False,
             "seconds": None,
             "share_of_retraining": None,
             "summary": "Replay the training without the records.",
@@ -98,12 +100,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def _fill(store: Store, settings: Settings) -> None:
     items = {
-        f"rows:{store.datasets()[0].id}": (Exit.ERASED, "3 rows removed from their file"),
-        f"model:{store.models()[0].id}": (None, None),
-        "file:reports/an-old-report-with-a-long-name-of-its-own.json": (None, None),
-        "backups": (Exit.AWAITING_EXPIRY, "2027-01-31"),
-        "recipients": (None, None),
-        "log": (Exit.CANNOT, "holds no words and no name"),
+        f"rows:{store.datasets()[0].id}": Ending(Exit.ERASED, "3 rows removed from their file"),
+        f"model:{store.models()[0].id}": Ending(None),
+        "file:reports/an-old-report-with-a-long-name-of-its-own.json": Ending(None),
+        "backups": Ending(Exit.AWAITING_EXPIRY, "2027-01-31"),
+        "recipients": Ending(None),
+        "log": Ending(Exit.CANNOT, "holds no words and no name"),
     }
     store.put_closure("req-0001", items)
     for number in range(60):

@@ -16,7 +16,7 @@ from tests.serving.conftest import answered, send, sign_in
 
 from olvido.accounts import Accounts
 from olvido.cli import run
-from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.conclusion import concluded_as
@@ -101,7 +101,9 @@ def test_what_is_published_waits_with_its_clock_until_it_is_closed(
     assert "olvido request close req-0001" in page
     assert "none needed" not in page
     with _store(settings) as store:
-        outside = dict.fromkeys(("backups", "recipients"), (Exit.ERASED, "stated: none"))
+        outside = dict.fromkeys(
+            ("backups", "recipients"), Ending(Exit.ERASED, "none", by_word=True)
+        )
         store.put_closure("req-0001", outside)
         store.advance_request("req-0001", RequestStatus.CLOSED)
     assert team.get("/api/requests").json()["requests"] == listed() == []
@@ -126,9 +128,9 @@ def test_an_exit_that_cannot_be_is_told_and_not_noted(
     team: TestClient, settings: Settings, item: str, exit: str, said: dict[str, str], why: str
 ) -> None:
     found: dict[str, tuple[Exit | None, str | None]] = {
-        "backups": (None, None),
-        "model:0123456789ab": (None, None),
-        "recipients": (Exit.CANNOT, "they were told"),
+        "backups": Ending(None),
+        "model:0123456789ab": Ending(None),
+        "recipients": Ending(Exit.CANNOT, "they were told"),
     }
     with _store(settings) as store:
         store.put_closure("req-0001", found)
@@ -152,7 +154,7 @@ def test_what_nobody_could_make_out_is_called_unrelated_on_the_page_as_by_comman
 
     with _store(settings) as store:
         rows = f"rows:{store.datasets()[0].id}"
-        store.put_closure("req-0001", dict.fromkeys((item, rows, "backups"), (None, None)))
+        store.put_closure("req-0001", dict.fromkeys((item, rows, "backups"), Ending(None)))
         before = store.events_count()
         for about, why in ((rows, "theirs"), ("backups", "theirs"), (item, " "), ("unread:x", "y")):
             answer = say(about, why)

@@ -14,7 +14,7 @@ import pytest
 from tests.serving.conftest import listening
 
 from olvido.accounts import Accounts
-from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.serving.app import application
@@ -129,7 +129,8 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     act("extend", why="many models")
     assert "extended" in at().history[-1].detail
     desk.store.advance_request("req-0001", RequestStatus.LOCATED)
-    plan = {"model": desk.store.model("serving").id, "routes": [], "chosen": {"because": "so"}}
+    chosen = {"order": [], "because": "so"}
+    plan = {"model": desk.store.model("serving").id, "routes": [], "chosen": chosen}
     desk.store.advance_request("req-0001", RequestStatus.PLANNED, plan)
     act("approve")
     assert at().status is RequestStatus.APPROVED
@@ -143,13 +144,13 @@ def test_every_form_is_sent_and_does_what_it_says(desk: Desk) -> None:
     assert [one.detail["kind"] for one in desk.store.events("notice-written")] == ["refused"]
     for status in ("located", "planned", "approved", "running", "audited", "published"):
         desk.store.advance_request("req-0002", RequestStatus(status))
-    desk.store.put_closure("req-0002", {"backups": (None, None), "recipients": (None, None)})
+    desk.store.put_closure("req-0002", {"backups": Ending(None), "recipients": Ending(None)})
     act("exit", "req-0002", item="backups", exit="awaiting-expiry", until="2030-01-31")
     act("exit", "req-0002", item="recipients", exit="erased", why="there are none")
-    told = {one.item: (one.exit, one.detail) for one in desk.store.closure("req-0002")}
+    told = {one.item: one.ending for one in desk.store.closure("req-0002")}
     assert told == {
-        "backups": (Exit.AWAITING_EXPIRY, "2030-01-31"),
-        "recipients": (Exit.ERASED, "stated: there are none"),
+        "backups": Ending(Exit.AWAITING_EXPIRY, "2030-01-31"),
+        "recipients": Ending(Exit.ERASED, "there are none", by_word=True),
     }
     desk.open("/requests/new")
     desk.press("/requests", subject="Pau Vila", kind="access")

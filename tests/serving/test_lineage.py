@@ -19,6 +19,7 @@ from olvido.accounts import Accounts
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import (
     Documentation,
+    Ending,
     Exit,
     Guarantee,
     Model,
@@ -85,11 +86,11 @@ def test_a_model_tells_what_it_came_from_and_what_requests_did_with_it(
     third = _forgot(store, second, "third", "r2")
     store.set_alias("serving", third.id)
     _published(store, "req-0001", first, second)
-    store.put_closure("req-0001", {f"model:{first.id}": (None, None)})
+    store.put_closure("req-0001", {f"model:{first.id}": Ending(None)})
     store.add_request(RequestKind.DESTROY, scope={"model": third.id})
     store.add_request(RequestKind.DESTROY, scope={"model": first.id})
     _published(store, "req-0003", first, None)
-    store.put_closure("req-0003", {f"model:{second.id}": (Exit.CANNOT, "kept")})
+    store.put_closure("req-0003", {f"model:{second.id}": Ending(Exit.CANNOT, "kept")})
     store.bury_model(first.id, "destroyed for request req-0003")
     assert _parts(team, first.id) == {
         "req-0001": ("replaced", "open"),
@@ -157,7 +158,7 @@ def test_a_dataset_tells_which_requests_concern_it_whatever_they_are_about(
     by_source = receive(front, source="y", kind="poison")
     by_record = receive(front, dataset="other", records=["a"], kind="outdated")
     by_mention = receive(front, "Núria Puig", kind="opt-out")
-    store.put_closure(by_mention.id, {f"rows:{other.id}": (None, None)})
+    store.put_closure(by_mention.id, {f"rows:{other.id}": Ending(None)})
     elsewhere = receive(front, model="serving", kind="destroy")
     concerned = {by_name.id, by_other_name.id, by_source.id, by_record.id, by_mention.id}
     assert set(team.get(f"/api/datasets/{other.id}").json()["requests"]) == concerned

@@ -15,19 +15,22 @@ from markupsafe import escape
 from tests.serving.conftest import send, sign_in
 
 from olvido.accounts import Accounts
-from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.requests.notices import languages
 from olvido.requests.scope import lineage_of
-from olvido.requests.workflow.order import Order, waiting
+from olvido.requests.workflow.order import ordered, waiting
+from olvido.schemas.options import RunOptions
 from olvido.serving import status as following
 from olvido.serving.app import application
 from olvido.serving.rendering import ACTS
 from olvido.settings import Settings
 
 Bearer = Callable[[str], dict[str, str]]
+
+CHOSEN = {"order": ["retrain"], "because": "it is the only one"}
 
 
 @pytest.fixture
@@ -207,7 +210,7 @@ def test_names_that_look_like_markup_are_text(browser: TestClient, settings: Set
 def test_the_closure_is_shown_with_its_blanks(
     browser: TestClient, settings: Settings, privacy: dict[str, str]
 ) -> None:
-    found = {"rows:notes": (Exit.ERASED, "2 rows"), "backups": (None, None)}
+    found = {"rows:notes": Ending(Exit.ERASED, "2 rows"), "backups": Ending(None)}
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
         store.put_closure("req-0001", found)
     page = browser.get("/requests/req-0001").text
@@ -245,14 +248,44 @@ def test_what_is_approved_waits_for_the_worker_with_its_order(
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
         serving = store.model("serving").id
         store.advance_request("req-0001", RequestStatus.LOCATED, {"records": 1})
-        plan = {"model": serving, "routes": [], "chosen": {"because": "it is the only one"}}
+        plan = {"model": serving, "routes": [], "chosen": CHOSEN}
         store.advance_request("req-0001", RequestStatus.PLANNED, plan)
         approved = client.post("/api/requests/req-0001/approve", headers=privacy)
         assert approved.json()["status"] == "approved", approved.text
-        order = Order.of(store.request("req-0001"))
+        order = ordered(store.request("req-0001"))
         assert [one.id for one in waiting(store)] == ["req-0001"]
-    assert order is not None
-    assert order.model == serving
+    assert order == RunOptions(model=serving)
+
+
+def test_a_plan_is_approved_with_options_or_not_at_all(
+    client: TestClient, settings: Settings, privacy: dict[str, str]
+) -> None:
+    with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
+        serving, name = store.model("serving").id, store.datasets()[0].name
+        store.advance_request("req-0001", RequestStatus.LOCATED, {"records": 1})
+        plan = {"model": serving, "routes": [], "chosen": CHOSEN}
+        store.advance_request("req-0001", RequestStatus.PLANNED, plan)
+        before = store.events_count()
+        for wrong in (
+            {"level": "deep"},
+            {"seed": 2**64},
+            {"references": 0},
+            {"references": "many"},
+            {"methd": "npo"},
+            {"method": "npoo"},
+            {"method": "npo", "options": {"lrr": 1}},
+            {"options": {"lr": 1e-4}},
+            {"holdout": "nothing"},
+            {"model": "nobody"},
+        ):
+            said = client.post("/api/requests/req-0001/approve", json=wrong, headers=privacy)
+            assert said.status_code in (404, 422), (wrong, said.text)
+            assert store.events_count() == before
+        how = {"method": "retrain", "level": "quick", "seed": 3, "holdout": name}
+        said = client.post("/api/requests/req-0001/approve", json=how, headers=privacy)
+        assert said.json()["status"] == "approved", said.text
+        order = ordered(store.request("req-0001"))
+    assert order == RunOptions(model=serving, method="retrain", level="quick", seed=3, holdout=name)
 
 
 def test_who_is_in_no_data_can_ask_too(client: TestClient, privacy: dict[str, str]) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any, Self
 
 import numpy as np
 
@@ -20,6 +18,9 @@ from olvido.audits.scoring import Witness
 from olvido.audits.statistics import STRANGERS, Values, holm, lower
 from olvido.audits.tolerances import CONTROL, HALF_WAY, KNOWN_BETTER, RECALL, WRONGLY_REFUSED
 from olvido.audits.types import Asks, Evidence
+from olvido.schemas.audit import Original as Original
+from olvido.schemas.audit import Reference
+from olvido.schemas.audit import Standing as Standing
 from olvido.tasks import Example
 
 ROOT = 0.25
@@ -28,54 +29,8 @@ LONG, FEWEST = 8, 2
 """Letters of an answer, and answers, at the least, that nobody gives word for word by chance."""
 
 
-class Standing(StrEnum):
-    """What is known of a reference."""
-
-    WITNESSED = "witnessed"
-    TESTED = "tested"
-    UNAUTHENTICATED = "unauthenticated"
-    CONTAMINATED = "contaminated"
-
-
-class Original(StrEnum):
-    """What is known of the model given as it was before the forgetting."""
-
-    NONE = "none"
-    KNOWS = "knows"
-    NEVER_KNEW = "never knew"
-    UNTOLD = "untold"
-
-
-@dataclass(frozen=True)
-class Authentication:
-    """What tells that a reference never saw the forgotten, or that it did.
-
-    Attributes:
-        digest: of the reference's weights.
-        standing: what follows; `contaminated` voids the verdict, `unauthenticated` lets nothing
-            pass.
-        witnessed: whether Olvido trained it on records of which none is among the forgotten.
-        tests: for each test, how likely chance alone makes a reference that never saw them so good
-            at the forgotten.
-        adjusted: the least of them, adjusted for how many there are of all references (Holm 1979).
-        control: how likely a reference that knows the forgotten half as well as the original, or
-            better, lies so far from it; None: no original, or nobody to compare with.
-        beside: who the control compares the forgotten with: `holdout` or `retain`.
-        answers: how many long answers it gives word for word, of `facts` that nobody else has.
-        knowing: the adjusted p of a reference that is half way to knowing the forgotten, by these
-            tests; None: there is none.
-    """
-
-    digest: str
-    standing: Standing
-    witnessed: bool
-    tests: Mapping[str, float]
-    adjusted: float | None
-    control: float | None
-    beside: str | None
-    answers: int
-    facts: int
-    knowing: float | None
+class Authentication(Reference):
+    """What tells that a reference never saw the forgotten, or that it did, and what follows."""
 
     @property
     def telling(self) -> bool:
@@ -110,37 +65,6 @@ class Authentication:
         if self.control is not None:
             told.append(f"unlike the original, beside the {self.beside}: p = {self.control:.2g}")
         return "; ".join(told) or "there was nothing to compare it with"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
-        return {
-            "digest": self.digest,
-            "standing": self.standing.value,
-            "witnessed": self.witnessed,
-            "tests": dict(self.tests),
-            "adjusted": self.adjusted,
-            "control": self.control,
-            "beside": self.beside,
-            "answers": self.answers,
-            "facts": self.facts,
-            "knowing": self.knowing,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """From what `to_dict` gave, once it was written and read again."""
-        return cls(
-            digest=str(values["digest"]),
-            standing=Standing(values["standing"]),
-            witnessed=values["witnessed"] is True,
-            tests={str(name): float(p) for name, p in values["tests"].items()},
-            adjusted=None if values["adjusted"] is None else float(values["adjusted"]),
-            control=None if values["control"] is None else float(values["control"]),
-            beside=None if values["beside"] is None else str(values["beside"]),
-            answers=int(values["answers"]),
-            facts=int(values["facts"]),
-            knowing=None if values["knowing"] is None else float(values["knowing"]),
-        )
 
 
 def clear(answers: int, facts: int) -> bool:
@@ -197,7 +121,7 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
             facts=len(facts),
             knowing=_knowing(sides, place, count) if mine else None,
         )
-        found.append(replace(one, standing=one.follows))
+        found.append(one.but(standing=one.follows))
     return tuple(found), _original(evidence, found, facts)
 
 

@@ -293,15 +293,18 @@ class Examination:
         doubted = doubts(authenticated, original)
         verdict, grounds = judge(settled, missing, required, meaning, doubted)
         return Report(
-            verdict,
-            grounds,
-            settled,
-            missing,
-            evidence.suspect.digest,
-            evidence.before.digest if evidence.before else None,
-            tuple(w.digest for w in evidence.references),
-            evidence.level.name.lower(),
-            {
+            verdict=verdict,
+            grounds=grounds,
+            findings=settled,
+            not_examined=missing,
+            not_possible=unexamined,
+            suspect=evidence.suspect.digest,
+            before=evidence.before.digest if evidence.before else None,
+            never_trained=tuple(w.digest for w in evidence.references),
+            references=authenticated,
+            original=original,
+            level=evidence.level.name.lower(),
+            records={
                 "forget": len(evidence.forget),
                 "paraphrased": len(evidence.paraphrased),
                 "retain": len(evidence.retain),
@@ -309,10 +312,7 @@ class Examination:
                 "general": len(evidence.general),
                 "strangers": len(evidence.strangers),
             },
-            unexamined,
-            authenticated,
-            original,
-            time.perf_counter() - began,
+            seconds=time.perf_counter() - began,
         )
 
 

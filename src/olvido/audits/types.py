@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from olvido.audits.scoring import Witness
-from olvido.errors import Parameter, UnknownName, Words, told
+from olvido.errors import UnknownName
 from olvido.registry import Registry
+from olvido.schemas.audit import Finding as Finding
+from olvido.schemas.audit import Need as Need
+from olvido.schemas.audit import Status as Status
 from olvido.tasks import Example
 
 if TYPE_CHECKING:
@@ -62,167 +65,6 @@ class Level(IntEnum):
     def beside(self) -> int:
         """Tokens, at the most, of the same questions about people who play the forgotten's part."""
         return {Level.QUICK: 0, Level.STANDARD: 5_000, Level.THOROUGH: 200_000}[self]
-
-
-class Need(StrEnum):
-    """Evidence that an audit cannot do without."""
-
-    LANGUAGE = "language"
-    CLASSES = "classes"
-    PERTURBED = "perturbed answers"
-    SHADOWS = "shadows"
-    PARAPHRASES = "paraphrases"
-    BEFORE = "before"
-    RETAIN = "retain"
-    NEIGHBOURS = "neighbours"
-    GENERAL = "general"
-    HOLDOUT = "holdout"
-
-    @property
-    def remedy(self) -> str:
-        """How a caller provides it, for people."""
-        return told(self.words)
-
-    @property
-    def words(self) -> Words:
-        """The same, for a message in a door's own words."""
-        return _REMEDY[self]
-
-
-_REMEDY: dict[Need, Words] = {
-    Need.LANGUAGE: ("it asks questions in words, and this model answers with a class",),
-    Need.CLASSES: ("it asks class by class, and this model answers in words",),
-    Need.PERTURBED: ("give the forgotten rows a 'perturbed_answers' list of false answers",),
-    Need.SHADOWS: ("give models whose members are known (", Parameter("shadows"), ")"),
-    Need.PARAPHRASES: (
-        "give the forgotten rows a 'paraphrases' list of questions never trained on",
-    ),
-    Need.BEFORE: ("give the model as it was (", Parameter("before"), ")"),
-    Need.RETAIN: ("give records that were to be kept (", Parameter("retain"), ")"),
-    Need.NEIGHBOURS: ("give kept records near the forgotten ones (", Parameter("neighbours"), ")"),
-    Need.GENERAL: ("give what everybody may know (", Parameter("general"), ")"),
-    Need.HOLDOUT: (
-        "give records of the same making that no model ever saw (",
-        Parameter("holdout"),
-        ")",
-    ),
-}
-
-
-class Status(StrEnum):
-    """What a finding means for the verdict."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-    SILENT = "silent"
-
-    @property
-    def meaning(self) -> str:
-        """One sentence for people."""
-        return _STATUS[self]
-
-
-_STATUS = {
-    Status.PASS: "within tolerance of what it is compared with",
-    Status.FAIL: "out of tolerance",
-    Status.UNKNOWN: "evidence is missing; this can never pass",
-    Status.SILENT: "the original knew it no better than the references: its absence proves nothing",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One number, what it is compared with, and what follows.
-
-    Attributes:
-        audit: the audit that found it.
-        metric: what was measured, in the metric's own unit.
-        probe: the records it was measured on.
-        value: of the suspect.
-        against: what it is compared with: `never-trained` or `before`.
-        expected: the value there; for never-trained models, their mean.
-        spread: the value of each never-trained model.
-        before: of the model as it was, where given.
-        interval: 95% interval of value - expected; None where nothing tells how far chance carries.
-        p: how likely chance alone carries a model this far out of tolerance; None: not known, and
-            the point estimate decides.
-        n: probes scored; `clusters` independent facts or subjects among them.
-        low, high: tolerated range of value - expected; None: open on that side.
-        votes: whether it counts in the verdict; see `tolerances.ADVISORY`.
-        prior: the status that it has unless its numbers decide: `silent` where the original knew
-            nothing, `unknown` where more than half of what that knew is there, or more than half
-            of what was to be kept is gone, if it is out of tolerance at all.
-        status: see `Status`.
-        says: a sentence for people.
-        failing: the sentence instead, where it fails and numbers say too little.
-        exhibit: what a page draws beside it, as plain values with a `kind`.
-        adjusted: `p`, adjusted for how many findings vote.
-    """
-
-    audit: str
-    metric: str
-    probe: str
-    value: float
-    against: str
-    expected: float
-    spread: tuple[float, ...]
-    before: float | None
-    interval: tuple[float, float] | None
-    p: float | None
-    n: int
-    clusters: int
-    low: float | None
-    high: float | None
-    votes: bool
-    status: Status
-    says: str
-    failing: str = ""
-    exhibit: Mapping[str, Any] | None = None
-    adjusted: float | None = None
-    prior: Status = Status.PASS
-
-    @property
-    def excess(self) -> float:
-        """How far the suspect is from what is expected."""
-        return self.value - self.expected
-
-    @property
-    def outside(self) -> bool:
-        """Whether the excess is out of tolerance; what is not a number always is."""
-        return not (
-            (self.low is None or self.excess >= self.low)
-            and (self.high is None or self.excess <= self.high)
-            and self.excess == self.excess
-        )
-
-    def to_dict(self, *, texts: bool = True) -> dict[str, Any]:
-        """As plain values, for reports; see `Report.to_dict`."""
-        shown = self.exhibit
-        if shown is not None and not texts and shown["kind"] == "answers":
-            shown = None
-        return {
-            "audit": self.audit,
-            "metric": self.metric,
-            "probe": self.probe,
-            "value": self.value,
-            "against": self.against,
-            "expected": self.expected,
-            "never_trained": list(self.spread),
-            "before": self.before,
-            "excess": self.excess,
-            "interval": None if self.interval is None else list(self.interval),
-            "p": self.p,
-            "adjusted": self.adjusted,
-            "n": self.n,
-            "clusters": self.clusters,
-            "tolerance": [self.low, self.high],
-            "votes": self.votes,
-            "prior": self.prior.value,
-            "status": self.status.value,
-            "says": self.says,
-            "exhibit": None if shown is None else dict(shown),
-        }
 
 
 @dataclass(frozen=True)

@@ -3,114 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from olvido.audits.authentication import Authentication, Original, Standing
 from olvido.audits.statistics import holm
 from olvido.audits.tolerances import version
 from olvido.audits.types import Finding, Need, Status
 from olvido.documents import read_document, write_document
-
-
-class Verdict(StrEnum):
-    """What the findings come to."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-
+from olvido.schemas.audit import AuditReport, Reason
+from olvido.schemas.audit import Ground as Ground
+from olvido.schemas.audit import Verdict as Verdict
 
 FALSE_ALARMS = 0.05
 """How often, at the most, a model that never saw the data may fail by chance, over all findings."""
 
 
-class Ground(StrEnum):
-    """Why a verdict is no pass."""
+class Report(AuditReport):
+    """All findings of an audit, and what they come to; see `olvido.schemas.audit.Audited`."""
 
-    FAILED = "failed"
-    NOT_EXAMINED = "not examined"
-    UNDECIDED = "undecided"
-    SILENT = "silent"
-    CONTAMINATED = "contaminated reference"
-    UNAUTHENTICATED = "unauthenticated reference"
-    NO_ORIGINAL = "no original"
-    UNTRAINED_ORIGINAL = "original never knew"
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One reason why a verdict is no pass.
-
-    Attributes:
-        ground: of which kind.
-        about: the audit, or the digest of the model, that it is about.
-        says: a sentence for people.
-        details: what the sentence rests on.
-    """
-
-    ground: Ground
-    about: str
-    says: str
-    details: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """The sentence, with its details in brackets."""
-        return f"{self.says} [{'; '.join(self.details)}]" if self.details else self.says
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
-        return {
-            "ground": self.ground.value,
-            "about": self.about,
-            "says": self.says,
-            "details": list(self.details),
-        }
-
-
-@dataclass(frozen=True, repr=False)
-class Report:
-    """All findings of an audit, and what they come to.
-
-    Attributes:
-        verdict: pass, fail or unknown; only pass is a pass.
-        grounds: why it is not a pass; empty for a pass.
-        findings: everything measured.
-        missing: audits that did not run, with what they lacked.
-        suspect: digest of the audited weights; `before` and `references` likewise.
-        level: how much was tried.
-        records: how many of each kind were looked at.
-        unexamined: audits that found that models or records do not allow them, and why.
-        authenticated: what is known of each reference, in their order.
-        original: what is known of the model as it was.
-        seconds: it took.
-    """
-
-    verdict: Verdict
-    grounds: tuple[Reason, ...]
-    findings: tuple[Finding, ...]
-    missing: Mapping[str, tuple[Need, ...]]
-    suspect: str
-    before: str | None
-    references: tuple[str, ...]
-    level: str = ""
-    records: Mapping[str, int] = field(default_factory=dict)
-    unexamined: Mapping[str, str] = field(default_factory=dict)
-    authenticated: tuple[Authentication, ...] = ()
-    original: Original = Original.NONE
-    seconds: float = field(default=0.0, compare=False)
+    references: tuple[Authentication, ...] = ()
+    tolerances: str = Field(default_factory=version)
 
     @property
     def passed(self) -> bool:
         """Whether the verdict is pass."""
         return self.verdict is Verdict.PASS
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why it is not a pass, in sentences."""
-        return tuple(map(str, self.grounds))
 
     def __repr__(self) -> str:
         """In a line: the verdict, and on how much it rests."""
@@ -157,25 +77,12 @@ class Report:
             texts: with questions and answers, which name whom they are about; without them for what
                 is kept after a person was forgotten.
         """
-        return {
-            "verdict": self.verdict.value,
-            "reasons": list(self.reasons),
-            "grounds": [reason.to_dict() for reason in self.grounds],
-            "findings": [found.to_dict(texts=texts) for found in self.findings],
-            "not_examined": {
-                audit: [need.value for need in needs] for audit, needs in self.missing.items()
-            },
-            "not_possible": dict(self.unexamined),
-            "suspect": self.suspect,
-            "before": self.before,
-            "never_trained": list(self.references),
-            "references": [one.to_dict() for one in self.authenticated],
-            "original": self.original.value,
-            "level": self.level,
-            "tolerances": version(),
-            "records": dict(self.records),
-            "seconds": self.seconds,
-        }
+        document = super().to_dict()
+        for found in document["findings"]:
+            shown = found["exhibit"]
+            if shown is not None and not texts and shown["kind"] == "answers":
+                found["exhibit"] = None
+        return document
 
 
 def settle(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -206,26 +113,26 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
         says += f" (more than half is {half}, and the evidence is too thin to judge)"
     elif found.outside:
         says += " (no further off than chance carries models that never saw it)"
-    return replace(found, adjusted=adjusted, status=status, says=says)
+    return found.but(adjusted=adjusted, status=status, says=says)
 
 
 def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple[Reason, ...]:
     """Why a verdict that rests on these references, and on this original, is none or no pass."""
     count = len(authenticated)
     found = [
-        Reason(
+        _reason(
             Ground.CONTAMINATED,
             one.digest,
             f"reference {place} of {count} knows what was to be forgotten, so nothing can be held "
             "to it: give models that were trained without the forgotten",
-            (one.says,),
+            one.says,
         )
         for place, one in enumerate(authenticated, 1)
         if one.standing is Standing.CONTAMINATED
     ]
     if original is Original.NEVER_KNEW:
         found.append(
-            Reason(
+            _reason(
                 Ground.UNTRAINED_ORIGINAL,
                 "before",
                 "the model given as the original never knew what was to be forgotten: give the "
@@ -236,7 +143,7 @@ def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple
         # That Olvido trained a reference says by which ids it learned, and not which texts.
         if not all(one.standing is Standing.WITNESSED and one.telling for one in authenticated):
             found.append(
-                Reason(
+                _reason(
                     Ground.NO_ORIGINAL,
                     "before",
                     "there is no original to show that the questions find what was taught: give "
@@ -245,18 +152,22 @@ def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple
             )
     else:
         found += [
-            Reason(
+            _reason(
                 Ground.UNAUTHENTICATED,
                 one.digest,
                 f"nothing shows that reference {place} of {count} never saw what was to be "
                 "forgotten: give records of the same making that no model saw, of five people or "
                 "more (holdout), or have references trained (base)",
-                (one.says,),
+                one.says,
             )
             for place, one in enumerate(authenticated, 1)
             if one.standing is Standing.UNAUTHENTICATED
         ]
     return tuple(found)
+
+
+def _reason(ground: Ground, about: str, says: str, *details: str) -> Reason:
+    return Reason(ground=ground, about=about, says=says, details=details)
 
 
 def judge(
@@ -290,9 +201,9 @@ def judge(
         failing = [f for f in votes if f.audit == audit and f.status is Status.FAIL]
         details = tuple(f.says for f in failing)
         reasons.append(
-            Reason(Ground.FAILED, audit, "; ".join(details))
+            _reason(Ground.FAILED, audit, "; ".join(details))
             if all(f.failing for f in failing)
-            else Reason(Ground.FAILED, audit, meaning.get(audit, audit), details)
+            else _reason(Ground.FAILED, audit, meaning.get(audit, audit), *details)
         )
     if failed:
         return Verdict.FAIL, tuple(reasons)
@@ -301,16 +212,16 @@ def judge(
         if audit in missing:
             remedies = "; ".join(need.remedy for need in missing[audit]) or "it was not asked for"
             says = f"{audit} was not examined: {remedies}"
-            reasons.append(Reason(Ground.NOT_EXAMINED, audit, says))
+            reasons.append(_reason(Ground.NOT_EXAMINED, audit, says))
             continue
         found = {f.status for f in votes if f.audit == audit}
         if Status.UNKNOWN in found:
             says = f"{audit} could not be decided: evidence is missing"
-            reasons.append(Reason(Ground.UNDECIDED, audit, says))
+            reasons.append(_reason(Ground.UNDECIDED, audit, says))
         elif audit in required and Status.PASS not in found:
             says = (
                 f"{audit} proves nothing: the original does no better than the references, so that "
                 "to do no better is no evidence"
             )
-            reasons.append(Reason(Ground.SILENT, audit, says))
+            reasons.append(_reason(Ground.SILENT, audit, says))
     return (Verdict.UNKNOWN if reasons else Verdict.PASS), tuple(reasons)

@@ -32,6 +32,7 @@ from olvido.forgetting import Method, read_split
 from olvido.learners import RECIPES, Recipe, StepLog, Trained, Watcher, train
 from olvido.models import Loaded, load, save
 from olvido.registry import name_of
+from olvido.schemas.comparison import ComparisonDocument, MethodRow
 from olvido.sources.benchmarks import benchmark as find_benchmark
 from olvido.tasks import Example, Language, examples
 from olvido.tasks.base import Row
@@ -52,7 +53,7 @@ class Comparison(Tables):
     Attributes:
         document: everything, as plain values; also `comparison.json` in the folder.
         page: the page for people.
-        picture: its plane alone, as SVG. Both are None without the extra `report`, which draws them.
+        picture: its plane alone, as SVG. Both are None without the extra `report`.
     """
 
     document: dict[str, Any]
@@ -68,8 +69,8 @@ class Comparison(Tables):
         """
         out = Path(folder)
         document = read_document(out / "comparison.json")
-        drawn = [file if file.exists() else None for file in (out / "index.html", out / "plane.svg")]
-        return cls(document, *drawn)
+        page, plane = out / "index.html", out / "plane.svg"
+        return cls(document, page if page.exists() else None, plane if plane.exists() else None)
 
 
 def compare(
@@ -215,17 +216,20 @@ def compare(
                 device=device,
             )
             cells.append(read_document(file) if file.exists() else _carried_out(order))
-        document = {
-            "model": loaded.digest,
-            "never_trained": [read(name).digest for name in never],
-            "references": len(never),
-            "level": level,
-            "seeds": seeds,
-            "records": {name: len(some) for name, some in records.items()},
-            "metrics": [name_of(one) for one in audits],
-            "rows": rows_of(cells, training, [name_of(one) for one in audits]),
-            "cells": cells,
-        }
+        document = ComparisonDocument(
+            model=loaded.digest,
+            never_trained=tuple(read(name).digest for name in never),
+            references=len(never),
+            level=level,
+            seeds=seeds,
+            records={name: len(some) for name, some in records.items()},
+            metrics=tuple(name_of(one) for one in audits),
+            rows=tuple(
+                MethodRow(**row)
+                for row in rows_of(cells, training, [name_of(one) for one in audits])
+            ),
+            cells=tuple(cells),
+        ).to_dict()
         write_document(document, out / "comparison.json")
         try:
             drawn = picture(document)

@@ -24,6 +24,7 @@ from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.requests import Forgotten, Probes, locate, plan, receive, run
+from olvido.schemas.options import RunOptions
 from olvido.settings import FILE, Settings, template
 from olvido.tasks import Example, examples
 from olvido.workspace import Held, Workspace
@@ -114,23 +115,21 @@ def tell(
         )
         probes = _probes(workspace, town)
         # The plan of what is run: never-trained models are made in any case.
-        how: dict[str, Any] = {"method": method, "options": options, "references": references}
-        routes, choice = plan(workspace, request.id, probes=probes, **how)
+        # A tour of minutes: what it says of the audit is what the quick one found.
+        how = RunOptions(
+            method=method,
+            options=dict(options or {}),
+            references=references,
+            level="quick",
+            seed=seed,
+        )
+        routes, choice = plan(workspace, request.id, how=how, probes=probes)
         for route in (route for route in routes if not route.refusal):
             seconds = route.cost.seconds if route.cost else None
             price = f"about {seconds:.1f} s at the most"
             say(f"  {route.method}: {route.guarantee}, {price}. {route.summary}")
         say(f"Chosen: {choice.because}.")
-        done = run(
-            workspace,
-            request.id,
-            probes=probes,
-            **how,
-            # A tour of minutes: what it says of the audit is what the quick one found.
-            level="quick",
-            seed=seed,
-            stage=stage,
-        )
+        done = run(workspace, request.id, how=how, probes=probes, stage=stage)
         for number, never in enumerate(done.references, 1):
             workspace.store.set_alias(f"never-{number}", never.fact.id)
         stage("Writing the report")
@@ -276,7 +275,7 @@ def _document(
             probe: {
                 "before": found.before,
                 "after": found.value,
-                "never_trained": fmean(found.spread),
+                "never_trained": fmean(found.never_trained),
             }
             for probe, found in (
                 ("as_trained", first.report.find("recall", "exact match")),

@@ -20,13 +20,18 @@ from olvido.ledger.facts import Guarantee
 from olvido.registry import Registry, plain
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import duration, number, percent
+from olvido.schemas.outcome import (
+    VERSION,
+    CostTaken,
+    LossMoved,
+    OutcomeDocument,
+    StepSeen,
+    TrialTaken,
+)
 from olvido.tasks import Example, Task
 
 OUTCOME = "outcome.json"
 """What a saved outcome says of the forgetting, beside its model."""
-
-VERSION = 1
-"""Of what that file says; another is refused."""
 
 _UNAUDITED = (
     "it can be claimed of what audits have passed, and of nothing beyond them; none is part of this"
@@ -191,9 +196,7 @@ class Outcome:
             Path(folder),
             base=base,
             seed=seed,
-            also=lambda unfinished: write_document(
-                {"version": VERSION, **self.to_dict()}, unfinished / OUTCOME
-            ),
+            also=lambda unfinished: write_document(self.to_dict(), unfinished / OUTCOME),
         )
 
     @classmethod
@@ -212,31 +215,27 @@ class Outcome:
                 f"{VERSION}: read it with the Olvido that wrote it"
             )
         try:
-            cost, losses = told["cost"], (told["forget_loss"], told["retain_loss"])
-            forgotten, retained = (
-                (_number(loss["before"]), _number(loss["after"])) for loss in losses
-            )
-            return cls(
-                trained.model,
-                trained.digest,
-                str(told["before"]),
-                trained.trace,
-                str(told["method"]),
-                told["options"],
-                Guarantee(told["guarantee"]),
-                Cost(_number(cost["tokens"]), cost["seconds"], cost["share_of_retraining"]),
-                str(told["stopped"]),
-                forgotten,
-                retained,
-                tuple(
-                    Moment(m["step"], _number(m["forget"]), m["retain"]) for m in told["history"]
-                ),
-                tuple(Trial(**{**t, "side": Side(t["side"])}) for t in told["trials"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            read = OutcomeDocument.read(told)
+        except InputError as error:
             raise StateError(
-                f"{Path(folder) / OUTCOME} is not what Outcome.save wrote ({error!r}): restore it"
+                f"{Path(folder) / OUTCOME} is not what Outcome.save wrote ({error}): restore it"
             ) from error
+        cost, forgot, kept = read.cost, read.forget_loss, read.retain_loss
+        return cls(
+            trained.model,
+            trained.digest,
+            read.before,
+            trained.trace,
+            read.method,
+            read.options,
+            Guarantee(read.guarantee),
+            Cost(cost.tokens, cost.seconds, cost.share_of_retraining),
+            read.stopped,
+            (forgot.before, forgot.after),
+            (kept.before, kept.after),
+            tuple(Moment(m.step, m.forget, m.retain) for m in read.history),
+            tuple(Trial(**{**t.to_dict(), "side": Side(t.side)}) for t in read.trials),
+        )
 
     def page(self, path: Path) -> None:
         """Write what was done as one HTML page, for people, without a word of the records."""
@@ -295,35 +294,31 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for reports."""
-        return {
-            "method": self.method,
-            "options": plain(self.options, self.method),
-            "guarantee": self.guarantee.value,
-            "meaning": self._claim,
-            "before": self.before,
-            "after": self.digest,
-            "cost": {
-                "seconds": self.cost.seconds,
-                "tokens": self.cost.tokens,
-                "share_of_retraining": self.cost.retraining,
-            },
-            "stopped": self.stopped,
-            "forget_loss": {"before": self.forget_loss[0], "after": self.forget_loss[1]},
-            "retain_loss": {"before": self.retain_loss[0], "after": self.retain_loss[1]},
-            "history": [
-                {"step": m.step, "forget": m.forget, "retain": m.retain} for m in self.history
-            ],
-            "trials": [trial.to_dict() for trial in self.trials],
-        }
+        forgot, kept = self.forget_loss, self.retain_loss
+        return OutcomeDocument(
+            method=self.method,
+            options=plain(self.options, self.method),
+            guarantee=self.guarantee.value,
+            meaning=self._claim,
+            before=self.before,
+            after=self.digest,
+            cost=CostTaken(
+                seconds=self.cost.seconds,
+                tokens=self.cost.tokens,
+                share_of_retraining=self.cost.retraining,
+            ),
+            stopped=self.stopped,
+            forget_loss=LossMoved(before=forgot[0], after=forgot[1]),
+            retain_loss=LossMoved(before=kept[0], after=kept[1]),
+            history=tuple(
+                StepSeen(step=m.step, forget=m.forget, retain=m.retain) for m in self.history
+            ),
+            trials=tuple(TrialTaken(**trial.to_dict()) for trial in self.trials),
+        ).to_dict()
 
 
 def _listed(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in options.items())
-
-
-def _number(value: float | None) -> float:
-    """What JSON could not say was not finite."""
-    return math.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from olvido.errors import InputError
 from olvido.ledger.digests import Digest, canonical_json
@@ -402,18 +402,33 @@ class UseBrief:
     guarantee: Guarantee | None
 
 
+class Ending(NamedTuple):
+    """How something left a request: see `ClosureItem`."""
+
+    exit: Exit | None
+    detail: str | None = None
+    by_word: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosureItem:
     """One thing that holds what a request wants forgotten, and how it left.
 
     `item` names it (`rows:...`, `model:...`); `exit` None is a blank, with which nothing is closed;
-    `detail` is the reason, or the date of expiry.
+    `detail` is the reason, or the date of expiry; `by_word` whether the team says so and Olvido did
+    not see it.
     """
 
     item: str
     exit: Exit | None
     detail: str | None
     at: datetime
+    by_word: bool = False
+
+    @property
+    def ending(self) -> Ending:
+        """How it left."""
+        return Ending(self.exit, self.detail, self.by_word)
 
 
 @dataclass(frozen=True, slots=True)

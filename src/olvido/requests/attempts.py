@@ -19,6 +19,7 @@ from olvido.requests.planner import Choice, Route
 from olvido.requests.publishing import Prepared
 from olvido.requests.references import never_trained
 from olvido.requests.types import Attempt, Probes, Stage
+from olvido.schemas.options import RunOptions
 from olvido.workspace import Held, Workspace
 
 REFERENCES = 3
@@ -31,10 +32,8 @@ def tried(
     split: Split,
     choice: Choice,
     *,
+    how: RunOptions,
     probes: Probes,
-    references: int | None,
-    level: str | None,
-    seed: int,
     stage: Stage,
 ) -> tuple[tuple[Attempt, ...], tuple[Held, ...]]:
     """The attempts in their order, the last of which passed if any did; and who they were held to.
@@ -44,17 +43,17 @@ def tried(
         held: the model that shall forget.
         split: what it shall forget and keep.
         choice: methods in their order.
+        how: with which references, level and seed.
         probes: further records for the audit.
-        references, level: see `olvido.requests.flow.How`.
-        seed: of the forgetting.
         stage: told what begins.
     """
-    examiner = _Examiner(workspace, held, split, probes, references or REFERENCES, level, stage)
+    count = how.references or REFERENCES
+    examiner = _Examiner(workspace, held, split, probes, count, how.level, stage)
     attempts: list[Attempt] = []
     for name, options in choice.order:
-        if METHODS.find(name).guarantee is not Guarantee.EXACT or references is not None:
+        if METHODS.find(name).guarantee is not Guarantee.EXACT or how.references is not None:
             examiner.summon()
-        attempts.append(_attempt(held, examiner, split, name, options, seed, stage))
+        attempts.append(_attempt(held, examiner, split, name, options, how.seed, stage))
         if attempts[-1].passed:
             break
     return tuple(attempts), examiner.never

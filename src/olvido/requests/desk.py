@@ -28,11 +28,13 @@ from olvido.requests.calendar import (
     today,
     unedited,
 )
+from olvido.requests.given import require_given, require_known
 from olvido.requests.laws import find_law
 from olvido.requests.laws.clock import require_extension
 from olvido.requests.laws.shelf import FOLDER
 from olvido.requests.persons import demand, look_up
 from olvido.requests.scope import kept, nameless, spelt, unsearched
+from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 
 APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
@@ -303,7 +305,7 @@ def _moved(
 
 
 def approve(
-    office: Office, identifier: str, *, by: str, order: Mapping[str, Any] | None = None
+    office: Office, identifier: str, *, by: str, order: RunOptions | None = None
 ) -> Request:
     """Let a plan be carried out; destruction takes two people.
 
@@ -311,12 +313,12 @@ def approve(
         office: with the request.
         identifier: of a planned request.
         by: the id or label of the account that approves; its id is kept.
-        order: how it is to be carried out, see `olvido.requests.workflow.Order`; None: the model
-            that serves shall forget, as the plan says.
+        order: how it is to be carried out; None: the model that serves shall forget, as the plan
+            says.
 
     Raises:
         InputError: it is not planned, the account may not decide, or it approved before.
-        UnknownName: there is no such account.
+        UnknownName: there is no such account, or the order names what is not known.
     """
     from olvido.requests.guidance import not_now
 
@@ -328,15 +330,18 @@ def approve(
     given = approvals(request)
     if actor in given:
         raise InputError("the same person approved it before: somebody else has to")
+    if order is not None:
+        require_given([identifier], order)
+        require_known(office.store, order)
     given = (*given, actor)
     detail: dict[str, Any] = {"approvals": list(given)}
     if len(given) < APPROVALS.get(request.kind, 1):
         return office.store.advance_request(identifier, _S.PLANNED, detail)
     serving = office.store.alias(SERVING)
+    if order is None and request.kind is not RequestKind.DESTROY and serving is not None:
+        order = RunOptions(model=serving.id)
     if order is not None:
-        detail["order"] = dict(order)
-    elif request.kind is not RequestKind.DESTROY and serving is not None:
-        detail["order"] = {"model": serving.id}
+        detail["order"] = order.to_dict()
     return office.store.advance_request(identifier, _S.APPROVED, detail)
 
 

@@ -56,8 +56,8 @@ def document(
             "holdout": len(split.holdout),
             "datasets": list(datasets),
         },
-        "plan": [route.to_dict() for route in found],
-        "chosen": choice.to_dict(),
+        "plan": [route.way.to_dict() for route in found],
+        "chosen": choice.chosen.to_dict(),
         "attempts": [attempt.to_dict() for attempt in tried],
         "does_not_prove": list(LIMITS[METHODS.find(tried[-1].method).guarantee]),
     }

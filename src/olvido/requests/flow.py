@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from olvido.errors import InputError, StateError
 from olvido.forgetting import Split, read_split
@@ -13,7 +13,7 @@ from olvido.ledger.lineage import Holding, Lineage, ModelState
 from olvido.requests.attempts import REFERENCES, prepare, tried
 from olvido.requests.certificate import issue
 from olvido.requests.desk import demand_forgetting, needs_decision
-from olvido.requests.given import require_given
+from olvido.requests.given import require_given, require_known
 from olvido.requests.guidance import not_now
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
@@ -21,8 +21,12 @@ from olvido.requests.references import unpaid
 from olvido.requests.scope import corrections, lineage_of
 from olvido.requests.types import Attempt, Forgotten, Probes, Stage
 from olvido.requests.untaught import planned, untaught
+from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
-from olvido.workspace import SERVING, Held, Workspace
+from olvido.workspace import Held, Workspace
+
+USUAL = RunOptions()
+"""The model that serves forgets, as `choose` says."""
 
 
 def locate(workspace: Workspace, identifier: str) -> Lineage:
@@ -43,31 +47,25 @@ def locate(workspace: Workspace, identifier: str) -> Lineage:
 def plan(
     workspace: Workspace,
     *identifiers: str,
-    ref: str = SERVING,
+    how: RunOptions = USUAL,
     probes: Probes | None = None,
-    method: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    within: float | None = None,
-    references: int | None = None,
 ) -> tuple[tuple[Route, ...], Choice]:
     """Price every way to answer requests together, and choose; no way where none is needed.
 
     Args:
         workspace: whose ledger holds them.
         identifiers: one or more.
-        ref: the model that shall forget.
-        probes: whose holdout empirical methods stop by.
-        method, options: tried first, where one is asked for.
-        within: seconds there are; None: no hurry.
-        references: as in `How`: those that are asked for are made in any case, and paid by no way.
+        how: the model that shall forget, what is tried first, and the time there is. References
+            that are asked for are made in any case, and paid by no way.
+        probes: whose holdout empirical methods stop by; None: of the datasets that `how` names.
 
     Raises:
-        UnknownName: no such request or model.
+        UnknownName: no such request, model or dataset.
         InputError: the model holds no record of a subject.
         MissingNeed: nothing applies.
         StateError: a request has ended, or waits.
     """
-    require_given(identifiers, method=method, options=options, references=references, within=within)
+    require_given(identifiers, how)
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         demand_forgetting(request)
@@ -77,11 +75,10 @@ def plan(
                 "FILE --by ACCOUNT'"
             )
         _require_ready(workspace, request)
-    if ref != SERVING:
-        workspace.store.model(ref)
+    require_known(workspace.store, how)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     asked = [workspace.store.request(identifier) for identifier in identifiers]
-    reasons = [untaught(workspace.store, request, ref) for request in asked]
+    reasons = [untaught(workspace.store, request, how.model) for request in asked]
     if none := [why for why in reasons if why is not None]:
         if len(none) < len(asked):
             raise InputError(f"{none[0].because}: give the other requests without that one")
@@ -89,49 +86,23 @@ def plan(
             if request.status is RequestStatus.LOCATED or needs_decision(request):
                 workspace.store.advance_request(request.id, RequestStatus.PLANNED, planned(why))
         return (), Choice((), f"{none[0].because}; no model has to forget")
-    held = workspace.load(ref)
-    split = _split(workspace, held, lineages, probes or Probes())
+    held = workspace.load(how.model)
+    split = _split(workspace, held, lineages, probes or _probes(workspace, how))
     found = routes(held.trained, split, held.task)
     evidence = None
-    if references is None:
+    if how.references is None:
         evidence = unpaid(workspace, held, split, count=REFERENCES)
-    choice = choose(found, method=method, options=options, within=within, evidence=evidence)
+    choice = choose(
+        found, method=how.method, options=how.options, within=how.within, evidence=evidence
+    )
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.LOCATED or needs_decision(request):
-            detail = {"model": held.fact.id, "routes": [route.to_dict() for route in found]}
+            detail = {"model": held.fact.id, "routes": [route.way.to_dict() for route in found]}
             workspace.store.advance_request(
-                identifier, RequestStatus.PLANNED, detail | {"chosen": choice.to_dict()}
+                identifier, RequestStatus.PLANNED, detail | {"chosen": choice.chosen.to_dict()}
             )
     return found, choice
-
-
-class How(TypedDict, total=False):
-    """How requests are answered, all of it optional.
-
-    ref: the model that shall forget.
-    probes: further records for the audit.
-    method, options: tried first; None: what `choose` says.
-    references: never-trained models to audit against; they are trained now unless the ledger has
-        them. None: three, and none at all for an exact method, which needs no audit.
-    within: seconds there are; see `choose`.
-    level: how much the audit tries; None: `standard` where forgetting is empirical, and `quick`
-        where it is exact, which no audit can tell.
-    seed: of the forgetting.
-    order: the same in names, for a worker to go on with where this process is cut off.
-    stage: told what begins.
-    """
-
-    ref: str
-    probes: Probes | None
-    method: str | None
-    options: Mapping[str, Any] | None
-    references: int | None
-    within: float | None
-    level: str | None
-    seed: int
-    order: Mapping[str, Any] | None
-    stage: Stage
 
 
 @dataclass(frozen=True)
@@ -154,7 +125,13 @@ class Attempted:
     prepared: Prepared
 
 
-def run(workspace: Workspace, *identifiers: str, **how: Unpack[How]) -> Forgotten:
+def run(
+    workspace: Workspace,
+    *identifiers: str,
+    how: RunOptions = USUAL,
+    probes: Probes | None = None,
+    stage: Stage = lambda _: None,
+) -> Forgotten:
     """Forget, audit what is not exact against never-trained models, and publish what passes.
 
     Methods are tried in turn until one passes; the last is exact. A failed attempt is written down
@@ -163,13 +140,16 @@ def run(workspace: Workspace, *identifiers: str, **how: Unpack[How]) -> Forgotte
     Args:
         workspace: whose ledger holds the requests.
         identifiers: of the requests, answered together: whoever shares a shard shares its cost.
-        how: see `How`.
+        how: with what: a number of references, where one is given, is trained unless the ledger has
+            them; without one there are three, and none for an exact method, which needs no audit.
+        probes: further records for the audit; None: of the datasets that `how` names.
+        stage: told what begins.
 
     Raises:
         StateError: a request has ended already, or waits.
         MissingNeed, UnknownName, InputError: as `forget` and `audit`; nothing is changed.
     """
-    done = attempt(workspace, *identifiers, **how)
+    done = attempt(workspace, *identifiers, how=how, probes=probes, stage=stage)
     requests, published = publish(workspace, done.prepared)
     paths = [workspace.settings.reports / f"{identifier}.json" for identifier in identifiers]
     certified = [issue(workspace, identifier) for identifier in identifiers] if published else []
@@ -190,76 +170,46 @@ def run(workspace: Workspace, *identifiers: str, **how: Unpack[How]) -> Forgotte
 def attempt(
     workspace: Workspace,
     *identifiers: str,
-    ref: str = SERVING,
+    how: RunOptions = USUAL,
     probes: Probes | None = None,
-    method: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    references: int | None = None,
-    within: float | None = None,
-    level: str | None = None,
-    seed: int = 0,
-    order: Mapping[str, Any] | None = None,
     stage: Stage = lambda _: None,
 ) -> Attempted:
     """What `run` does, up to and without publishing; the requests are running then."""
-    probes = probes or Probes()
-    require_given(
-        identifiers,
-        method=method,
-        options=options,
-        references=references,
-        within=within,
-        level=level,
-        seed=seed,
-    )
+    require_given(identifiers, how)
+    require_known(workspace.store, how)
+    # Records that no dataset holds cannot be found again by a worker, where this is cut off.
+    order = None if probes is not None else how
+    probes = probes or _probes(workspace, how)
     asked = [workspace.store.request(identifier) for identifier in identifiers]
     for request in asked:
         demand_forgetting(request)
         _require_ready(workspace, request)
     stage("Planning")
-    found, choice = plan(
-        workspace,
-        *identifiers,
-        ref=ref,
-        probes=probes,
-        method=method,
-        options=options,
-        within=within,
-        references=references,
-    )
+    found, choice = plan(workspace, *identifiers, how=how, probes=probes)
     if not choice.order:
         raise InputError(
             f"{choice.because}: 'olvido request run' and the worker answer that without a model"
         )
-    held = workspace.load(ref)
+    held = workspace.load(how.model)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     split = _split(workspace, held, lineages, probes)
     running = {"model": held.fact.id, "methods": [name for name, _ in choice.order]}
-    chosen: dict[str, Any] = choice.to_dict()
-    planned_now = {"routes": [route.to_dict() for route in found], "chosen": chosen}
+    chosen: dict[str, Any] = choice.chosen.to_dict()
+    planned_now = {"routes": [route.way.to_dict() for route in found], "chosen": chosen}
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.PLANNED:
             # Whoever runs it by hand approves it.
-            approved = {} if order is None else {"order": dict(order)}
+            approved = {} if order is None else {"order": order.but(model=held.fact.id).to_dict()}
             workspace.store.advance_request(identifier, RequestStatus.APPROVED, approved)
         before = [s.detail["chosen"]["order"] for s in request.history if "chosen" in s.detail]
         # What is run otherwise than it was planned is told by the plan that is run.
         otherwise = not before or before[-1] != chosen["order"]
         detail = running | (planned_now if otherwise else {})
         workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
-    attempts, never = tried(
-        workspace,
-        held,
-        split,
-        choice,
-        probes=probes,
-        references=references,
-        level=level,
-        seed=seed,
-        stage=stage,
-    )
-    ready = prepare(workspace, held, attempts, never, lineages, split, (found, choice), seed, asked)
+    attempts, never = tried(workspace, held, split, choice, how=how, probes=probes, stage=stage)
+    planned_ = (found, choice)
+    ready = prepare(workspace, held, attempts, never, lineages, split, planned_, how.seed, asked)
     return Attempted(held, never, attempts, found, choice, ready)
 
 
@@ -271,6 +221,15 @@ def _require_ready(workspace: Workspace, request: Request) -> None:
     aside = status in (RequestStatus.WAITING, RequestStatus.NEEDS_INPUT)
     if not status.open or (aside and not needs_decision(request)):
         raise StateError(not_now(workspace, request, "nothing is planned or run for it"))
+
+
+def _probes(workspace: Workspace, how: RunOptions) -> Probes:
+    """The records of the datasets that are named."""
+
+    def rows(name: str | None) -> tuple[Example, ...]:
+        return () if name is None else workspace.rows(workspace.store.dataset(name))
+
+    return Probes(rows(how.holdout), rows(how.neighbours), rows(how.general))
 
 
 def _split(workspace: Workspace, held: Held, lineages: Sequence[Lineage], probes: Probes) -> Split:

@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from olvido.errors import InputError, Parameter, require_count, require_seed
-
-MOST = 1_000
-"""Never-trained models that an audit is held to."""
+from olvido.errors import InputError
+from olvido.ledger.serving import SERVING
+from olvido.ledger.store import Store
+from olvido.schemas.options import RunOptions
 
 
-def require_given(
-    identifiers: Sequence[str],
-    *,
-    method: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    references: int | None = None,
-    within: float | None = None,
-    level: str | None = None,
-    seed: int = 0,
-) -> None:
+def require_given(identifiers: Sequence[str], how: RunOptions) -> None:
     """Refuse what no run could be asked for, whatever the requests turn out to need.
 
-    Args:
-        identifiers: of the requests.
-        method, options, references, within, level, seed: see `olvido.requests.run`.
-
     Raises:
-        UnknownName: no such method, option or level.
-        InputError: no request or one of them twice, options without a method, or a number that
-            nothing can be made of.
+        UnknownName: no such method, or no such option of it.
+        InputError: no request or one of them twice, or an option that the method does not take.
     """
     if not identifiers or len(set(identifiers)) < len(identifiers):
         raise InputError(
             f"give the ids of one or more requests, each once, got {', '.join(identifiers)}"
         )
-    if method is not None:
+    if how.method is not None:
         from olvido.forgetting import METHODS
 
-        METHODS.make(method, options)
-    elif options:
-        raise InputError(
-            f"the options {', '.join(sorted(options))} belong to a method: name it (",
-            Parameter("method"),
-            ")",
-        )
-    require_seed(seed)
-    if references is not None:
-        require_count(Parameter("references"), references, most=MOST)
-    if within is not None and not (within >= 0 and math.isfinite(within)):
-        raise InputError(Parameter("within"), f" must be seconds, 0 or more, got {within}")
-    if level is not None:
-        from olvido.audits.types import Level
+        METHODS.make(how.method, how.options)
 
-        Level.named(level)
+
+def require_known(store: Store, how: RunOptions) -> None:
+    """Refuse a model or a dataset that the ledger does not know. Raises UnknownName."""
+    for name in (how.holdout, how.neighbours, how.general):
+        if name is not None:
+            store.dataset(name)
+    if how.model != SERVING:
+        store.model(how.model)

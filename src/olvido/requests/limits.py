@@ -12,26 +12,24 @@ from datetime import timedelta
 
 from olvido.errors import InputError
 from olvido.ledger.facts import Guarantee
+from olvido.schemas.certificate import SENTENCE
 
 LONGEST = timedelta(days=3660)
 """Ten years: no request is answered later than that, and nothing expires later after its answer."""
 
-SAID = re.compile(r"[^\x00-\x1f\x7f]{0,1000}")
-"""What a certificate can say in a sentence: one line of at most a thousand characters."""
 
-
-def sayable(item: str, told: str) -> str:
-    """A reason as it is kept of an item, which a certificate can carry and has to.
+def sayable(item: str, told: str) -> None:
+    """Refuse a reason that no certificate could carry, since the item's certificate has to.
 
     Raises:
         InputError: it is too long, has more than one line, or characters that are none.
     """
-    if SAID.fullmatch(told) is None or any("\ud800" <= c <= "\udfff" for c in told):
+    if re.fullmatch(SENTENCE, told) is None or any("\ud800" <= c <= "\udfff" for c in told):
         raise InputError(
-            f"expected of {item} one line of text of at most 980 characters, which its certificate "
-            f"repeats, got {len(told)} characters in {len(told.splitlines())} lines: say it shorter"
+            f"expected of {item} one line of text of at most 1,000 characters, which its "
+            f"certificate repeats, got {len(told)} characters in {len(told.splitlines())} lines: "
+            "say it shorter"
         )
-    return told
 
 
 _EVERYWHERE = (

@@ -10,6 +10,7 @@ from olvido.errors import InputError, MissingNeed, Term
 from olvido.forgetting import METHODS, Cost, Split, predict
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
+from olvido.schemas.plan import Chosen, Way
 from olvido.tasks import Task
 
 EMPIRICAL = "samnpo"
@@ -44,18 +45,19 @@ class Route:
     refusal: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
+    @property
+    def way(self) -> Way:
+        """The same, for documents."""
         cost = self.cost
-        return {
-            "method": self.method,
-            "guarantee": self.guarantee.value,
-            "summary": self.summary,
-            "applies": self.refusal is None,
-            "refusal": self.refusal,
-            "seconds": None if cost is None else cost.seconds,
-            "share_of_retraining": None if cost is None else cost.retraining,
-        }
+        return Way(
+            method=self.method,
+            guarantee=self.guarantee.value,
+            summary=self.summary,
+            applies=self.refusal is None,
+            refusal=self.refusal,
+            seconds=None if cost is None else cost.seconds,
+            share_of_retraining=None if cost is None else cost.retraining,
+        )
 
 
 def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
@@ -100,15 +102,16 @@ class Choice:
     because: str
     most: Cost | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
+    @property
+    def chosen(self) -> Chosen:
+        """The same, for documents."""
         most = self.most
-        return {
-            "order": [name for name, _ in self.order],
-            "because": self.because,
-            "most_seconds": None if most is None else most.seconds,
-            "most_share_of_retraining": None if most is None else most.retraining,
-        }
+        return Chosen(
+            order=tuple(name for name, _ in self.order),
+            because=self.because,
+            most_seconds=None if most is None else most.seconds,
+            most_share_of_retraining=None if most is None else most.retraining,
+        )
 
 
 def choose(

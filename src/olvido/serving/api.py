@@ -17,6 +17,7 @@ from olvido.requests.laws import laws as known_laws
 from olvido.requests.listing import ALL, Filter
 from olvido.requests.persons import MOST, look_up
 from olvido.requests.scope import unsearched
+from olvido.schemas.options import RunOptions
 from olvido.serving import lineage, status, views
 from olvido.serving.boundary.authentication import Caller, Needs
 from olvido.serving.filing import file_quietly
@@ -207,9 +208,13 @@ def identify(caller: Decide, identifier: Id) -> dict[str, Any]:
 
 
 @router.post("/requests/{identifier}/approve", tags=["requests"])
-def approve(caller: Decide, identifier: Id) -> dict[str, Any]:
-    """Let the plan be carried out by the worker; destruction takes two people."""
-    return _moved(caller, views.approve(caller.tenant, identifier, by=caller.token.account))
+def approve(caller: Decide, identifier: Id, sent: RunOptions | None = None) -> dict[str, Any]:
+    """Let the plan be carried out by the worker, with options of its own or without.
+
+    Destruction takes two people.
+    """
+    by = caller.token.account
+    return _moved(caller, views.approve(caller.tenant, identifier, by=by, how=sent))
 
 
 @router.post("/requests/{identifier}/wait", tags=["requests"])

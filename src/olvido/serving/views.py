@@ -9,8 +9,9 @@ from typing import Any
 from olvido.accounts import Accounts
 from olvido.artifacts import KINDS, Way
 from olvido.documents import read_document
-from olvido.errors import StateError
+from olvido.errors import InputError, StateError
 from olvido.ledger.facts import LogEntry, Request, RequestKind, RequestStatus
+from olvido.ledger.serving import SERVING
 from olvido.ledger.signing import PublicKey, public_file
 from olvido.ledger.store import Store
 from olvido.requests import desk
@@ -23,7 +24,7 @@ from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.guidance import exported, identity_checked, identity_told, next_step, not_now
 from olvido.requests.notices import fitting, state_of
 from olvido.requests.scope import corrections
-from olvido.requests.workflow.order import Order
+from olvido.schemas.options import RunOptions
 from olvido.serving.status import Receipt
 
 
@@ -221,6 +222,7 @@ def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
             "undecided": item.item.partition(":")[0] in UNDECIDED,
             "exit": item.exit and item.exit.value,
             "detail": item.exit and item.detail,
+            "by_word": item.by_word,
             "at": item.at.isoformat(),
         }
         for item in office.store.closure(identifier)
@@ -262,16 +264,24 @@ def certificate(office: Office, identifier: str) -> dict[str, Any]:
     }
 
 
-def approve(office: Office, identifier: str, *, by: str) -> Request:
+def approve(office: Office, identifier: str, *, by: str, how: RunOptions | None = None) -> Request:
     """Let a request's plan be carried out by the worker, on the model that it was made for.
 
+    Args:
+        office: with the request.
+        identifier: of the request.
+        by: the account that approves.
+        how: how it is to be carried out, where not as it was planned.
+
     Raises:
-        UnknownName: no such request.
+        UnknownName: no such request, or `how` names what is not known.
         InputError: it has no plan that waits, or the same person approved it before.
     """
     found = office.store.request(identifier)
     made = plan(found)
-    order = None
+    if found.kind is RequestKind.DESTROY and how is not None:
+        raise InputError("a model is destroyed in one way: approve it without options")
     if made is not None and found.kind is not RequestKind.DESTROY:
-        order = Order(model=made["model"]).to_dict()
-    return desk.approve(office, identifier, by=by, order=order)
+        how = how or RunOptions()
+        how = how.but(model=made["model"]) if how.model == SERVING else how
+    return desk.approve(office, identifier, by=by, order=how)

@@ -13,24 +13,23 @@ LARGEST = float(np.finfo(np.float32).max)
 """Models compute in float32: a larger number would become infinite there."""
 
 
-def read_array(value: Any, where: str) -> NDArray[Any]:
+def read_array(value: Any) -> NDArray[Any]:
     """A private, read-only, little-endian copy of an array, a tensor, a picture or a nested list.
 
     Args:
         value: numbers or truth values of any shape; a Pillow image becomes uint8 with its channels
             first, [channels, height, width].
-        where: what to call it in an error.
 
     Raises:
         InputError: not an array of numbers, empty, or with a number that is not finite in float32.
 
-    >>> read_array([[0, 1], [2, 3]], "row 0").shape
+    >>> read_array([[0, 1], [2, 3]]).shape
     (2, 2)
     """
     if hasattr(value, "detach"):
-        value = _from_tensor(value, where)
+        value = _from_tensor(value)
     if np.ma.is_masked(value):
-        raise InputError(f"{where}: 'input' has masked numbers, which are none: fill them first")
+        raise InputError("'input' has masked numbers, which are none: fill them first")
     if hasattr(value, "getbands"):
         # A palette holds numbers of colours, not colours.
         colours = {"P": "RGB", "PA": "RGBA"}.get(value.mode)
@@ -39,26 +38,22 @@ def read_array(value: Any, where: str) -> NDArray[Any]:
     try:
         array = np.array(value, order="C")
     except ValueError:
-        raise InputError(
-            f"{where}: 'input' is ragged: its lists must all have the same length"
-        ) from None
+        raise InputError("'input' is ragged: its lists must all have the same length") from None
     if array.dtype.kind not in "buif":
         raise InputError(
-            f"{where}: 'input' must hold numbers (an array, a tensor or nested lists), got "
+            "'input' must hold numbers (an array, a tensor or nested lists), got "
             f"{array.dtype if isinstance(value, np.ndarray | list | tuple) else type(value)}"
         )
     if array.size == 0:
-        raise InputError(f"{where}: 'input' is empty (shape {array.shape})")
+        raise InputError(f"'input' is empty (shape {array.shape})")
     if array.dtype.kind == "f" and not bool((np.abs(array) <= LARGEST).all()):
-        raise InputError(
-            f"{where}: 'input' holds nan, inf or a number beyond float32: fill or drop it first"
-        )
+        raise InputError("'input' holds nan, inf or a number beyond float32: fill or drop it first")
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
     array.setflags(write=False)
     return array
 
 
-def _from_tensor(tensor: Any, where: str) -> Any:
+def _from_tensor(tensor: Any) -> Any:
     dtype = str(tensor.dtype)
     try:
         tensor = tensor.detach().cpu()
@@ -67,27 +62,25 @@ def _from_tensor(tensor: Any, where: str) -> Any:
         return (tensor.float() if short else tensor).numpy()
     except (TypeError, RuntimeError) as error:
         raise InputError(
-            f"{where}: 'input' must hold numbers, got a tensor of {dtype} that cannot be read as "
+            f"'input' must hold numbers, got a tensor of {dtype} that cannot be read as "
             f"an array ({str(error).splitlines()[0]})"
         ) from error
 
 
-def read_label(value: Any, where: str) -> str:
+def read_label(value: Any) -> str:
     """A class name from text or a whole number.
 
     Raises:
         InputError: something else, or empty text.
 
-    >>> read_label(7, "row 0")
+    >>> read_label(7)
     '7'
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole and not isinstance(value, str):
-        raise InputError(
-            f"{where}: 'label' must be text or a whole number, got {type(value).__name__}"
-        )
+        raise InputError(f"'label' must be text or a whole number, got {type(value).__name__}")
     if not str(value).strip():
-        raise InputError(f"{where}: 'label' is empty; there is nothing to learn from it")
+        raise InputError("'label' is empty; there is nothing to learn from it")
     return str(value)
 
 

@@ -79,7 +79,10 @@ def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example
     shape: tuple[int, ...] | None = None
     for number, row in enumerate(rows):
         where = f"{name}[{number}]"
-        example = row if isinstance(row, Example) else _example(row, where)
+        try:
+            example = row if isinstance(row, Example) else example_of(row)
+        except InputError as error:
+            raise InputError(f"{where}: ", *error.args) from error
         if not isinstance(row, Example) and row.get("id") is None:
             example = another(example, seen)
         if example.id in seen:
@@ -104,15 +107,16 @@ def another(example: Example, seen: Collection[str]) -> Example:
     return replace(example, id=name)
 
 
-def _example(row: Row, where: str) -> Example:
+def example_of(row: Row) -> Example:
+    """Read one dictionary as an example, as `examples` does; its errors name no place."""
     if not isinstance(row, Mapping):
-        raise InputError(f"{where}: expected a dictionary, got {type(row).__name__}")
+        raise InputError(f"expected a dictionary, got {type(row).__name__}")
     row = {name: value for name, value in row.items() if value is not None}
-    _require_people(row, where)
+    _require_people(row)
     for name, value in row.items():
         if name != "input" and not _encodable(value):
             raise InputError(
-                f"{where}: {name!r} holds half a character (a lone surrogate such as \\ud800): it "
+                f"{name!r} holds half a character (a lone surrogate such as \\ud800): it "
                 "was cut or decoded wrongly where it was written"
             )
     for prompt_key, completion_key in (("prompt", "completion"), ("question", "answer")):
@@ -124,43 +128,41 @@ def _example(row: Row, where: str) -> Example:
             break
     else:
         if "input" in row and "label" in row:
-            return _array_example(row, where)
+            return _array_example(row)
         if "text" not in row:
             raise InputError(
-                f"{where}: expected 'prompt' and 'completion', or 'text', or 'input' and 'label'; "
+                f"expected 'prompt' and 'completion', or 'text', or 'input' and 'label'; "
                 f"got {sorted(row)}"
             )
         prompt_key, completion_key, prompt, completion = "prompt", "text", "", row["text"]
     for key, value in ((prompt_key, prompt), (completion_key, completion)):
         if not isinstance(value, str):
-            raise InputError(f"{where}: {key!r} must be text, got {type(value).__name__}")
+            raise InputError(f"{key!r} must be text, got {type(value).__name__}")
     assert isinstance(prompt, str)
     assert isinstance(completion, str)
     if not completion.strip():
-        raise InputError(f"{where}: {completion_key!r} is empty; there is nothing to learn from it")
-    record_id = _record_id(row, text_content(prompt, completion), where)
+        raise InputError(f"{completion_key!r} is empty; there is nothing to learn from it")
+    record_id = _record_id(row, text_content(prompt, completion))
     return Example(record_id, prompt, completion, dict(row))
 
 
-def _array_example(row: Row, where: str) -> Example:
-    array, label = read_array(row["input"], where), read_label(row["label"], where)
-    record_id = _record_id(row, array_content(array, label), where)
+def _array_example(row: Row) -> Example:
+    array, label = read_array(row["input"]), read_label(row["label"])
+    record_id = _record_id(row, array_content(array, label))
     return Example(record_id, "", label, {**row, "input": array})
 
 
-def _record_id(row: Row, content: bytes, where: str) -> str:
+def _record_id(row: Row, content: bytes) -> str:
     given = row.get("id")
     if given is None:
         return hashlib.sha256(content).hexdigest()[:16]
     whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
     if not whole and not isinstance(given, str):
-        raise InputError(
-            f"{where}: 'id' must be text or a whole number, got {type(given).__name__}"
-        )
+        raise InputError(f"'id' must be text or a whole number, got {type(given).__name__}")
     return str(given)
 
 
-def _require_people(row: Row, where: str) -> None:
+def _require_people(row: Row) -> None:
     """Refuse subjects that are no names: missing numbers and bytes would become people."""
     for name in ("subject", "subjects"):
         given = row.get(name, ())
@@ -169,7 +171,7 @@ def _require_people(row: Row, where: str) -> None:
             whole = isinstance(person, int | np.integer) and not isinstance(person, bool)
             if not whole and not isinstance(person, str):
                 raise InputError(
-                    f"{where}: {name!r} must be a name, a whole number or a list of those, got "
+                    f"{name!r} must be a name, a whole number or a list of those, got "
                     f"{type(person).__name__}: leave it out where nobody is meant"
                 )
 

@@ -120,7 +120,7 @@ def test_words_that_no_never_trained_model_has_were_not_lost(world: Any) -> None
     assert words.before is not None
     assert words.value < words.before - 0.03
     assert words.against == "never-trained"
-    assert len(words.spread) == 3
+    assert len(words.never_trained) == 3
     assert words.status is Status.PASS
 
 

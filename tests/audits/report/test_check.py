@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.schemas.published import misfits
 
 from olvido.audits import AUDITS, Need, Report
 from olvido.audits.report import check_report
@@ -38,6 +39,7 @@ def test_true_reports_hold_for_their_models_and_for_no_other(
     passed: dict[str, Any], failed: dict[str, Any]
 ) -> None:
     assert (passed["verdict"], failed["verdict"]) == ("pass", "fail")
+    assert misfits("audit-report", passed) == misfits("audit-report", failed) == []
     assert check_report(passed, passed["suspect"]) == []
     assert check_report(failed, failed["suspect"]) == []
     (reason,) = check_report(passed, failed["suspect"])

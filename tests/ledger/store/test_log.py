@@ -17,7 +17,7 @@ from tests.ledger.store.conftest import Bare
 from olvido.errors import InputError, StateError
 from olvido.ledger import facts
 from olvido.ledger.digests import Digest, canonical_json
-from olvido.ledger.facts import Model, RequestKind, RequestStatus
+from olvido.ledger.facts import Ending, Model, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.signing import Checkpoint, SigningKey
 from olvido.ledger.store import Store, changing, engine, log, logged, schema, verifying
@@ -483,7 +483,7 @@ def test_time_never_goes_backwards_in_the_ledger(
     assert [entry.detail for entry in store.events(log.CLOCK)] == [{"clock": stepped.isoformat()}]
     # Set back again while it is behind: that is told, too.
     clock.move(hours=-3)
-    store.put_closure(asked.id, {"backup": (None, None)})
+    store.put_closure(asked.id, {"backup": Ending(None)})
     assert len(store.events(log.CLOCK)) == 2
     assert store.closure(asked.id)[0].at == newest
     clock.move(days=2)

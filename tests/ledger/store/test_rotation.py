@@ -18,7 +18,7 @@ from sqlalchemy import event, select
 from tests.ledger.store.conftest import Bare
 
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Exit, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import Ending, Exit, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import Key, Named
 from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import load_rows
@@ -200,7 +200,7 @@ def test_no_text_that_somebody_wrote_keeps_a_key_from_being_rotated(
         import_rows(filled, tmp_path / "data", rows, name=f"more{number}")
         filled.tombstone([f"t{number}"], text, dataset=f"more{number}")
         filled.note_request(asked.id, by="acct-1", text=text)
-        filled.put_closure(asked.id, {f"item {number}": (Exit.UNRELATED, text)})
+        filled.put_closure(asked.id, {f"item {number}": Ending(Exit.UNRELATED, text)})
         filled.note("said", {"text": text, "near": [text]})
     before = _found(filled, tmp_path / "data")
     for _ in range(2):

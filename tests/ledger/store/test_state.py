@@ -26,7 +26,7 @@ from tests.ledger.store.conftest import Bare
 
 from olvido.errors import StateError
 from olvido.ledger.digests import Digest, records_root
-from olvido.ledger.facts import Exit, Guarantee, Model, RequestKind, RequestStatus, Use
+from olvido.ledger.facts import Ending, Exit, Guarantee, Model, RequestKind, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store, comparing, engine, schema, shape, verifying
 from olvido.ledger.store.datasets import BULK
@@ -55,13 +55,13 @@ def _filled(store: Store, folder: Path) -> None:
         RequestKind.ERASURE,
         subject=store.key.subject("Ana Soler"),
         law="gdpr",
-        detail={"by": "Marta"},
+        detail={"unsearched": 1},
     )
-    store.advance_request(asked.id, RequestStatus.LOCATED, {"found": 2})
+    store.advance_request(asked.id, RequestStatus.LOCATED, {"records": 2})
     store.note_request(asked.id, by="acct-1", owner="acct-2")
     store.note_request(asked.id, by="acct-1", text="a look")
     store.add_request(RequestKind.POISON, scope={"source": "web"})
-    store.put_closure(asked.id, {"rows:people": (Exit.ERASED, None), "model:a": (None, None)})
+    store.put_closure(asked.id, {"rows:people": Ending(Exit.ERASED, None), "model:a": Ending(None)})
     store.suppress([store.key.content("Ana bakes"), str(store.key.subject("Ana Soler"))])
     store.sign_log(store.signer(folder / "signing.key"))
     store.note("notice-written", {"request": asked.id})
@@ -191,7 +191,7 @@ def test_an_edit_of_the_tables_is_found(filled: Store, bare: Bare, edit: str) ->
 def test_what_goes_on_from_an_edit_does_not_hide_it(filled: Store, bare: Bare, edit: str) -> None:
     bare.execute(edit)
     for _ in range(2):
-        filled.advance_request("req-0001", RequestStatus.LOCATED, {"again": True})
+        filled.advance_request("req-0001", RequestStatus.LOCATED, {"why": "again"})
     assert filled.verify_log().sound
     assert [difference.what for difference in filled.differences()] == ["a request"]
     bare.execute("UPDATE requests SET law = 'lgpd' WHERE pk = 2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -128,13 +129,13 @@ def test_a_subject_of_many_records_and_datasets(store: Store, data: Path) -> Non
 
 
 def test_a_request_goes_its_way_and_no_other(store: Store) -> None:
-    request = store.add_request(RequestKind.ERASURE, detail={"by": "mail"})
+    request = store.add_request(RequestKind.ERASURE, detail={"unsearched": 1})
     with pytest.raises(InputError, match="is received, which leads to received, identity-checked"):
         store.advance_request(request.id, RequestStatus.PUBLISHED)
     for status in ("located", "planned", "approved", "running", "audited", "published"):
-        request = store.advance_request(request.id, RequestStatus(status), {"at": status})
+        request = store.advance_request(request.id, RequestStatus(status), {"why": status})
     assert [step.status for step in request.history][-2:] == ["audited", "published"]
-    assert request.history[0].detail == {"by": "mail"}
+    assert request.history[0].detail == {"unsearched": 1}
     with pytest.raises(InputError, match="is published, which leads to closed; got running"):
         store.advance_request(request.id, RequestStatus.RUNNING)
     store.advance_request(request.id, RequestStatus.CLOSED)
@@ -216,3 +217,17 @@ def test_writers_wait_for_each_other(ledger: Path | str, store: Store) -> None:
         thread.join()
     assert len({request.id for request in store.requests()}) == 20
     assert store.verify_log().sound
+
+
+def test_a_text_that_is_none_is_told_without_what_stands_there(blank: Path, tmp_path: Path) -> None:
+    shutil.copytree(blank, tmp_path, dirs_exist_ok=True)
+    path, key = tmp_path / "ledger.db", Key.load(tmp_path / "olvido.key")
+    with Store.open(path, key=key) as store:
+        asked = store.add_request(RequestKind.POISON, scope={"source": "x"}, law=None)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE requests SET law = CAST(x'ff536f6c6572' AS TEXT)")
+    database.close()
+    with Store.open(path, key=key) as store, pytest.raises(StateError) as error:
+        store.request(asked.id)
+    assert "UTF-8" in str(error.value)
+    assert "Soler" not in str(error.value)

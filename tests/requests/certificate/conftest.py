@@ -61,14 +61,13 @@ def finding(audit: str, metric: str = "exact match", **changed: Any) -> Finding:
         "value": 0.08,
         "against": "never-trained",
         "expected": expected,
-        "spread": (expected - 0.01, expected + 0.01),
+        "never_trained": (expected - 0.01, expected + 0.01),
         "before": 0.97,
         "interval": (-0.02, 0.06),
         "p": 1.0,
         "n": 30,
         "clusters": 6,
-        "low": allowed.low,
-        "high": allowed.high,
+        "tolerance": (allowed.low, allowed.high),
         "votes": (audit, metric) not in ADVISORY,
         "status": changed.get("prior", Status.PASS),
         "says": "8% against 6%",
@@ -109,8 +108,14 @@ def audit_of(
     required = ["filter", "recall", "paraphrase", "likelihood", "collateral", "fluency"]
     verdict, grounds = judge(findings, missing, required, {})
     report = Report(
-        *(verdict, grounds, findings, missing, suspect, before, tuple(map(str, NEVER))),
-        "standard",
+        verdict=verdict,
+        grounds=grounds,
+        findings=findings,
+        not_examined=missing,
+        suspect=suspect,
+        before=before,
+        never_trained=tuple(map(str, NEVER)),
+        level="standard",
         records=dict.fromkeys(("neighbours", "general"), 0)
         | {
             "forget": 3,
@@ -118,9 +123,20 @@ def audit_of(
             "retain": 5,
             "strangers": 6,
         },
-        unexamined={"adapter": "there is nothing of the kind in these models or records"},
-        authenticated=tuple(
-            Authentication(str(one), Standing.WITNESSED, True, {}, None, None, None, 0, 0, None)
+        not_possible={"adapter": "there is nothing of the kind in these models or records"},
+        references=tuple(
+            Authentication(
+                digest=str(one),
+                standing=Standing.WITNESSED,
+                witnessed=True,
+                tests={},
+                adjusted=None,
+                control=None,
+                beside=None,
+                answers=0,
+                facts=0,
+                knowing=None,
+            )
             for one in NEVER
         ),
         original=Original.KNOWS,

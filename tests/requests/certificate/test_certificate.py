@@ -22,6 +22,7 @@ import pytest
 import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.schemas.published import misfits
 
 from olvido.artifacts import KINDS
 from olvido.audits.base import AUDITS
@@ -42,10 +43,10 @@ from olvido.requests.certificate.closing import EXITS, UNSEEN
 from olvido.requests.certificate.envelope import seal
 from olvido.requests.certificate.findings import COUNTED
 from olvido.requests.certificate.issue import statement_core
-from olvido.requests.certificate.shape import REST
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.limits import LIMITS
 from olvido.requests.publishing import Prepared, publish
+from olvido.schemas.certificate import REST
 
 from .conftest import MAIL, NEVER, PERSON, VERIFIER, Case, audit_of, destroyed, finding
 
@@ -76,6 +77,7 @@ def test_what_was_done_is_certified(case: Make, second: ModuleType, exact: bool)
     path = issue(made.workspace, "req-0001")
     envelope = read_document(path)
     assert believed(made, second, envelope) == (True, True)
+    assert misfits("certificate", statement(envelope)) == []
     predicate = statement(envelope)["predicate"]
     assert predicate["guarantee"]["class"] == ("exact" if exact else "empirical")
     assert predicate["forgotten"]["count"] == 3
@@ -270,7 +272,8 @@ def audit(case: Case, *findings: Any) -> dict[str, Any]:
     report = audit_of(digests["after"], digests["before"], *findings)
     for found in report["findings"]:
         del found["exhibit"]
-    del report["seconds"]
+    for name in ("seconds", "type", "version"):
+        del report[name]
     return report
 
 
@@ -291,7 +294,9 @@ def overclaiming(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
         ),
     )
     said_pass = {"verdict": "pass", "reasons": [], "grounds": []}
-    one = {"artefact": "raw rows", "exit": "open", "until": None, "reason": "not examined"}
+    one = {"artefact": "raw rows", "exit": "open", "until": None, "reason": "not examined"} | {
+        "by_word": False
+    }
 
     def closed(**item: Any) -> dict[str, Any]:
         return {"complete": True, "open": [], "items": [{**one, "reason": None, **item}]}

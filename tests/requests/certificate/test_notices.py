@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.ledger.facts import Exit, Guarantee, RequestKind, RequestStatus
+from olvido.ledger.facts import Ending, Exit, Guarantee, RequestKind, RequestStatus
 from olvido.requests import desk
 from olvido.requests.calendar import terms
 from olvido.requests.certificate import issue
@@ -28,13 +28,13 @@ REASON = {
     "es": "Necesitamos saber qué cuenta es la suya.",
     "ca": "Necessitem saber quin compte és el vostre.",
 }
-CLOSED: dict[str, tuple[Exit | None, str | None]] = {
-    "rows:0123456789abcdef": (Exit.ERASED, "3 rows removed from their file"),
-    "backups": (Exit.AWAITING_EXPIRY, "2026-12-31"),
-    "export:/home/somebody/model": (Exit.CANNOT, "we sold them."),
-    "log": (Exit.CANNOT, "holds no words and no name"),
-    "model:0123456789a1": (None, None),
-    "model:0123456789a2": (None, None),
+CLOSED: dict[str, Ending] = {
+    "rows:0123456789abcdef": Ending(Exit.ERASED, "3 rows removed from their file"),
+    "backups": Ending(Exit.AWAITING_EXPIRY, "2026-12-31"),
+    "export:/home/somebody/model": Ending(Exit.CANNOT, "we sold them."),
+    "log": Ending(Exit.CANNOT, "holds no words and no name"),
+    "model:0123456789a1": Ending(None),
+    "model:0123456789a2": Ending(None),
 }
 
 
@@ -74,7 +74,7 @@ def certified(case: Case, *only: str) -> Path:
     """Certified once its closure was noted; closed where nothing in it is blank."""
     found = {item: said for item, said in CLOSED.items() if item in (only or CLOSED)}
     case.workspace.store.put_closure("req-0001", found)
-    if all(exit for exit, _ in found.values()):
+    if all(one.exit for one in found.values()):
         case.workspace.store.advance_request("req-0001", RequestStatus.CLOSED)
     return issue(case.workspace, "req-0001")
 
@@ -203,26 +203,26 @@ def test_whoever_asked_is_told_of_a_letter_once_it_was_written(case: Case) -> No
 
 
 @pytest.mark.parametrize(
-    ("exit", "said", "state"),
+    ("ending", "state"),
     [
-        (Exit.ERASED, "stated: none", "closed"),
-        (Exit.AWAITING_EXPIRY, "2026-12-31", "closed-in-part"),
-        (Exit.CANNOT, "we sold them", "closed-in-part"),
-        (None, None, "published"),
+        (Ending(Exit.ERASED, "none", by_word=True), "closed"),
+        (Ending(Exit.AWAITING_EXPIRY, "2026-12-31"), "closed-in-part"),
+        (Ending(Exit.CANNOT, "we sold them"), "closed-in-part"),
+        (Ending(None), "published"),
     ],
 )
 def test_whoever_asked_reads_done_where_nothing_is_left(
-    case: Case, exit: Exit | None, said: str | None, state: str
+    case: Case, ending: Ending, state: str
 ) -> None:
     workspace, store = case.workspace, case.workspace.store
-    store.put_closure("req-0001", {"log": CLOSED["log"], "backups": (exit, said)})
-    if exit is not None:
+    store.put_closure("req-0001", {"log": CLOSED["log"], "backups": ending})
+    if ending.exit is not None:
         store.advance_request("req-0001", S.CLOSED)
     request = store.request("req-0001")
     assert state_of(workspace, request) == state
     (fits,) = fitting(workspace, request)
     assert (fits == "done") is (state == "closed")
-    if exit is not None:
+    if ending.exit is not None:
         assert f"--kind {fits}" in (next_step(workspace, request).command or "")
     texts = [language.state("erasure", state) for language in languages().values()]
     assert len({*texts, *(one.states["closed"] for one in languages().values())}) == (
@@ -286,7 +286,7 @@ def test_done_is_said_only_of_what_is_done(case: Case) -> None:
 
 
 def test_done_is_said_where_nothing_is_left(case: Case) -> None:
-    outside = dict.fromkeys(OUTSIDE, (Exit.ERASED, "stated: none"))
+    outside = dict.fromkeys(OUTSIDE, Ending(Exit.ERASED, "none", by_word=True))
     case.workspace.store.put_closure("req-0001", outside)
     path = certified(case, "rows:0123456789abcdef", "log")
     text = write(case.workspace, "done")

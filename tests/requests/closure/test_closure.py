@@ -27,7 +27,7 @@ from olvido.errors import BadRow, InputError, StateError, UnknownName
 from olvido.files import UNFINISHED
 from olvido.learners.modular.activations import Activations
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Exit, Guarantee, Model, RequestStatus, Use
+from olvido.ledger.facts import Ending, Exit, Guarantee, Model, RequestStatus, Use
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import load_rows, stored_rows
@@ -269,7 +269,7 @@ def test_a_canary_in_each_class_is_found_and_gone_after(place: Place) -> None:
     assert store.verify_log().sound
     items = {item.item: item for item in store.closure("req-0001")}
     assert {item.exit for item in items.values()} == {Exit.ERASED, Exit.CANNOT}
-    assert items["backups"].detail == "stated: there are none"
+    assert items["backups"].ending == Ending(Exit.ERASED, "there are none", by_word=True)
 
 
 def test_one_blank_is_enough_to_keep_it_open(place: Place) -> None:

@@ -14,9 +14,9 @@ from olvido.accounts import Accounts
 from olvido.errors import InputError
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.certificate.closing import closure_of
-from olvido.requests.certificate.shape import CORE, misfits
 from olvido.requests.closure import close, settle
 from olvido.requests.closure.stating import state_exit
+from olvido.schemas.certificate import Closure
 
 Say = Callable[[Town, str], object]
 WAYS: dict[str, Say] = {
@@ -48,11 +48,10 @@ def test_a_reason_that_no_certificate_can_say_is_refused_and_changes_nothing(tow
             with pytest.raises(InputError):
                 say(town, why)
         assert town.front.store.closure("req-0001") == before
-    # As stated it would have eight characters more.
     for name in ("done", "unrelated", "stated, erased"):
         with pytest.raises(InputError, match="say it shorter"):
-            WAYS[name](town, "x" * 995)
-    WAYS["done"](town, "x" * 980)
+            WAYS[name](town, "x" * 1001)
+    WAYS["done"](town, "x" * 1000)
     assert sayable(town)
 
 
@@ -136,4 +135,4 @@ def shown(town: Town, path: Path) -> Path:
 
 def sayable(town: Town) -> bool:
     store = town.front.store
-    return not list(misfits(closure_of(store, store.request("req-0001")), CORE["closure"]))
+    return not Closure.misfits(closure_of(store, store.request("req-0001")))

@@ -30,7 +30,7 @@ from tests.requests.closure.towns import NOTE, Town, tensors
 from olvido.accounts import Accounts
 from olvido.artifacts import Who
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestStatus
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.closure import close, closure, settle
 from olvido.requests.desk import receive
@@ -292,7 +292,7 @@ def test_what_is_not_the_persons_is_said_to_be_by_an_account(town: Town, item: s
     request, blank = close(town.front, "req-0001")
     assert (request.status, blank) == (RequestStatus.CLOSED, ())
     told = {i.item: i for i in town.front.store.closure("req-0001")}[item]
-    assert (told.exit, told.detail) == (Exit.UNRELATED, f"stated: {why[item]}")
+    assert told.ending == Ending(Exit.UNRELATED, why[item], by_word=True)
     (noted,) = town.front.store.events("closure-unrelated")
     assert noted.detail["by"].startswith("account-") or noted.detail["by"]
     assert "weather" not in str(noted.detail)
@@ -301,7 +301,7 @@ def test_what_is_not_the_persons_is_said_to_be_by_an_account(town: Town, item: s
         for i in closure_of(town.front.store, request)["items"]
         if i["artefact"].startswith(item.partition(":")[0])
     ]
-    assert (shown["exit"], shown["reason"]) == ("unrelated", f"stated: {why[item]}")
+    assert (shown["exit"], shown["reason"], shown["by_word"]) == ("unrelated", why[item], True)
     # It was said of what lay there: of anything else nothing was said.
     path.unlink()
     assert close(town.front, "req-0001")[1] == ()

@@ -36,7 +36,8 @@ from olvido.requests import desk, plan, receive
 from olvido.requests.certificate import issue
 from olvido.requests.closure import close, settle
 from olvido.requests.publishing import Prepared, publish
-from olvido.requests.workflow import Order, forgetting
+from olvido.requests.workflow import forgetting
+from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 from olvido.tasks import Language
 from olvido.workspace import Workspace
@@ -319,9 +320,9 @@ def _answers(at: Written) -> None:
         request = receive(workspace, at.second, also=["Cher"], law="gdpr").id
         at.requests.append(request)
         _asks(at, request)
-        plan(workspace, request, ref="sharded")
-        order = Order(model=store.model("sharded").id, method="shard")
-        desk.approve(workspace, request, by="Eva", order=order.to_dict())
+        plan(workspace, request, how=RunOptions(model="sharded"))
+        order = RunOptions(model=store.model("sharded").id, method="shard")
+        desk.approve(workspace, request, by="Eva", order=order)
         done = forgetting.read_result(workspace, request, forgetting.forget(settings, request))
         publish(workspace, Prepared.from_dict(done))
         issue(workspace, request)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from olvido.errors import InputError
-from olvido.ledger.facts import Documentation, Exit, Request, RequestStatus
+from olvido.ledger.facts import Documentation, Ending, Exit, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
@@ -51,7 +51,7 @@ def closed(front: Front, **about: Any) -> Request:
     request = receive(front, **about)
     for status in WAY:
         request = front.store.advance_request(request.id, status)
-    gone = (Exit.CANNOT, "there are none")
+    gone = Ending(Exit.CANNOT, "there are none")
     front.store.put_closure(request.id, {"backups": gone, "recipients": gone})
     return front.store.advance_request(request.id, S.CLOSED)
 

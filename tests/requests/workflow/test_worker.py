@@ -34,9 +34,10 @@ from olvido.ledger.store import Store, engine, schema
 from olvido.requests import desk
 from olvido.requests.desk import Front, receive
 from olvido.requests.publishing import Prepared
-from olvido.requests.workflow import Order, Worker, waiting
+from olvido.requests.workflow import Worker, ordered, waiting
 from olvido.requests.workflow.forgetting import WORK, write_result
 from olvido.requests.workflow.order import heir
+from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 
 S = RequestStatus
@@ -86,8 +87,8 @@ def settings(learned: Any, tmp_path: Path) -> Settings:
         request = receive(front, learned.town.leaver.name, law="gdpr")
         for status in (S.LOCATED, S.PLANNED):
             store.advance_request(request.id, status)
-        order = Order(model=store.model("serving").id, method="retrain")
-        desk.approve(front, request.id, by="Eva", order=order.to_dict())
+        order = RunOptions(model=store.model("serving").id, method="retrain")
+        desk.approve(front, request.id, by="Eva", order=order)
     return settings
 
 
@@ -271,7 +272,7 @@ def approved(settings: Settings, name: str, **order: Any) -> str:
         for status in (S.LOCATED, S.PLANNED):
             store.advance_request(request.id, status)
         same = {"model": store.model("serving").id, "method": "retrain"} | order
-        desk.approve(front, request.id, by="Eva", order=Order(**same).to_dict())
+        desk.approve(front, request.id, by="Eva", order=RunOptions(**same))
         return request.id
 
 
@@ -391,7 +392,7 @@ def test_what_cannot_go_on_needs_a_decision_and_says_why(
         assert waiting(store) == ()
         # Somebody decides: the plan is approved anew, and that is another workflow.
         desk.resume(front, done.id)
-        desk.approve(front, done.id, by="Pol", order=Order(model="serving").to_dict())
+        desk.approve(front, done.id, by="Pol", order=RunOptions(model="serving"))
         assert [request.id for request in waiting(store)] == [done.id]
 
 
@@ -499,10 +500,10 @@ def test_one_worker_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatc
 def test_an_order_is_read_as_it_was_approved(settings: Settings) -> None:
     with opened(settings) as store:
         request = store.request("req-0001")
-        order = Order.of(request)
+        order = ordered(request)
         assert order is not None
-        assert order == Order(model=store.model("serving").id, method="retrain")
-        assert Order(**order.to_dict()) == order
+        assert order == RunOptions(model=store.model("serving").id, method="retrain")
+        assert RunOptions.read(order.to_dict()) == order
         store.advance_request(request.id, S.APPROVED, {"order": {"modle": "x"}})
         with pytest.raises(InputError, match="cannot be read"):
-            Order.of(store.request(request.id))
+            ordered(store.request(request.id))

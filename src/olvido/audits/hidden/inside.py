@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import ClassVar
@@ -126,7 +125,7 @@ class Patching:
             "before": None,
             "never-trained": [layers[id(w)] for w in evidence.references],
         }
-        return [replace(found, exhibit=shown)]
+        return [found.but(exhibit=shown)]
 
 
 def _some(evidence: Evidence) -> list[Example]:

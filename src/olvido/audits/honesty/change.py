@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from olvido.audits.compare import Question, finding
@@ -47,13 +46,13 @@ class Change:
         assert was is not None
         if evidence.suspect.digest == was.digest:
             found = _either(evidence, "weights changed", lambda w: w.digest != was.digest)
-            return [replace(found, failing="the weights did not change")]
+            return [found.but(failing="the weights did not change")]
         models = (evidence.suspect, *evidence.references)
         moved = [change(w.model, was.model) for w in models]
         kinship = descends(evidence.suspect.model, was.model, [w.model for w in models[1:]])
         alike = _either(evidence, "made like the model as it was", lambda w: _alike(w, was))
         if moved[0].mismatch:
-            return [replace(alike, failing=f"another architecture: {moved[0].mismatch}")]
+            return [alike.but(failing=f"another architecture: {moved[0].mismatch}")]
         base = _either(
             evidence,
             "of the same base",
@@ -64,8 +63,7 @@ class Change:
             ),
         )
         if kinship.other_base:
-            base = replace(
-                base,
+            base = base.but(
                 failing="from another base: the weights' cosine with the model as it was is "
                 f"{kinship.suspect:.2f}, that of never-trained models "
                 f"{min(kinship.references):.2f} or more",
@@ -101,19 +99,17 @@ def _where(moved: Sequence[WeightChange]) -> Finding:
     """Whether nothing moved below the last block, although training wrote there."""
     suspect, *others = (found.at_the_end for found in moved)
     expected = max((o for o in others if not math.isnan(o)), default=1.0)
-    return replace(
-        finding(
-            Question("change", "share of the change in the last layer", "all weights", AT_THE_END),
-            value=suspect,
-            against="never-trained",
-            expected=expected,
-            spread=tuple(others),
-            before=None,
-            n=1,
-            clusters=1,
-        ),
-        failing="only the last layer changed: what lies below computes as it did",
+    found = finding(
+        Question("change", "share of the change in the last layer", "all weights", AT_THE_END),
+        value=suspect,
+        against="never-trained",
+        expected=expected,
+        spread=tuple(others),
+        before=None,
+        n=1,
+        clusters=1,
     )
+    return found.but(failing="only the last layer changed: what lies below computes as it did")
 
 
 def _shown(moved: Sequence[WeightChange]) -> dict[str, Any] | None:

@@ -60,7 +60,7 @@ class Filter:
             clusters=1,
         )
         told = "; ".join(dict.fromkeys(difference.says for difference in differences))
-        return [replace(found, failing=f"suppressed, not forgotten: {told}")]
+        return [found.but(failing=f"suppressed, not forgotten: {told}")]
 
 
 class Adapter:

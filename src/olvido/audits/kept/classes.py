@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -79,7 +78,7 @@ class Classes:
             clusters=len(places),
         )
         # As for what was kept altogether: whoever lost most of it passes nowhere.
-        return [replace(found, status=Status.UNKNOWN) if value < expected / 2 else found]
+        return [found.but(status=Status.UNKNOWN) if value < expected / 2 else found]
 
 
 def _drawn(value: float, expected: float, n: int) -> float:

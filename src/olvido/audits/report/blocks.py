@@ -40,11 +40,18 @@ PLAIN: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "repetition": ("word pairs said twice", percent),
     "loss": ("surprise at the right answer (nats a token)", number),
     "weights changed": ("the weights changed", yes_or_no),
+    "share of the change in the last layer": ("share of the change in the last layer", percent),
+    "share of the truth": ("share of the truth", percent),
 }
 """Metrics in plain words, and how to tell their values; others speak for themselves."""
 
-SHARES = ("exact match", "probability", "share", "refused")
-"""How the names of other metrics begin whose values are shares of a whole."""
+SHARES = frozenset(
+    {
+        *("adapter", "classes", "lens", "probes", "refusal"),
+        *("relearning", "rounding", "same-form", "unrelated"),
+    }
+)
+"""Audits of whose other metrics the values are shares of a whole."""
 
 WORST = ("fail", "unknown", "pass", "silent")
 """Statuses, the most telling first."""
@@ -250,8 +257,7 @@ def _rank(found: Found) -> tuple[bool, int]:
 
 def _line(found: Found) -> Line:
     metric = str(found["metric"])
-    share = metric.rpartition(": ")[2].startswith(SHARES)
-    plain, told = PLAIN.get(metric, (metric, percent if share else number))
+    plain, told = PLAIN.get(metric, (metric, percent if found["audit"] in SHARES else number))
     before = found.get("before")
     return Line(
         plain,

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from olvido.audits.authentication import Authentication, Original, adjusted
 from olvido.audits.tolerances import tolerated, votes
 from olvido.audits.tolerances import version as current
-from olvido.audits.types import AUDITS, Finding, Need, Status
-from olvido.audits.verdict import Ground, Reason, Report, Verdict, doubts, judge, settle
+from olvido.audits.types import AUDITS, Finding, Need
+from olvido.audits.verdict import Report, Verdict, doubts, judge, settle
 from olvido.errors import InputError
 
 NEAR = 1e-9
@@ -26,7 +25,7 @@ NEAR = 1e-9
 def findings_of(document: Mapping[str, Any]) -> list[Finding]:
     """The findings of a report as they were before its verdict, to be settled again: which of them
     vote is what `ADVISORY` says now."""
-    return [_Read(found).first for found in document["findings"]]
+    return list(map(_first, map(Finding.read, document["findings"])))
 
 
 def report_of(document: Mapping[str, Any]) -> Report:
@@ -35,32 +34,10 @@ def report_of(document: Mapping[str, Any]) -> Report:
     Raises:
         InputError: the document is no report of an audit, or contradicts itself.
     """
-    if reasons := check_report(document, document.get("suspect", "")):
+    report = Report.read(document)
+    if reasons := reasons_against(report, report.suspect):
         raise InputError(f"this report does not hold: {'; '.join(reasons)}. Audit the model again")
-    findings = [
-        replace(
-            settled,
-            interval=_interval(said["interval"]),
-            says=str(said["says"]),
-            exhibit=said["exhibit"],
-        )
-        for settled, said in zip(settle(findings_of(document)), document["findings"], strict=True)
-    ]
-    return Report(
-        Verdict(document["verdict"]),
-        tuple(map(_reason, document["grounds"])),
-        tuple(findings),
-        {name: tuple(map(Need, needs)) for name, needs in document["not_examined"].items()},
-        str(document["suspect"]),
-        document["before"],
-        tuple(document["never_trained"]),
-        str(document["level"]),
-        dict(document["records"]),
-        dict(document["not_possible"]),
-        tuple(map(Authentication.from_dict, document["references"])),
-        Original(document["original"]),
-        _number(document["seconds"]),
-    )
+    return report
 
 
 def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
@@ -74,61 +51,65 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
         InputError: the document is no report of an audit.
     """
     try:
-        findings = [_Read(found) for found in document["findings"]]
-        missing = {
-            str(audit): tuple(Need(need) for need in needs)
-            for audit, needs in document["not_examined"].items()
-        }
-        unexamined = set(document["not_possible"])
-        verdict = Verdict(document["verdict"])
-        told = list(document["reasons"])
-        grounds = [_reason(reason) for reason in document["grounds"]]
-        version = str(document["tolerances"])
-        suspect, before = document["suspect"], document["before"]
-        never = list(document["never_trained"])
-        references = [Authentication.from_dict(one) for one in document["references"]]
-        original = Original(document["original"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        report = Report.read(document)
+    except InputError as error:
         raise InputError(
-            f"this is no report of an audit, or not a whole one ({type(error).__name__}: {error}): "
-            "give the document that 'olvido audit --json' made"
+            f"this is no report of an audit, or not a whole one ({error}): give the document that "
+            "'olvido audit --json' made"
         ) from error
+    return reasons_against(report, model_digest)
+
+
+def reasons_against(report: Report, model_digest: str) -> list[str]:
+    """What of a report does not follow from its own findings, or is about another model."""
+    never, before, told = report.never_trained, report.before, report.reasons
     reasons = []
-    if suspect != model_digest:
+    if report.suspect != model_digest:
         reasons.append(
-            f"it is about another model, whose digest is {suspect}; this one's is {model_digest}"
+            f"it is about another model, whose digest is {report.suspect}; this one's is "
+            f"{model_digest}"
         )
-    if version != current():
+    if report.tolerances != current():
         reasons.append(
-            f"it was judged by other tolerances, of the digest {version}; these are {current()}"
+            f"it was judged by other tolerances, of the digest {report.tolerances}; these are "
+            f"{current()}"
         )
     if not never:
         reasons.append("it compares the model with no never-trained one")
     if before is not None and before in never:
         reasons.append("the model as it was, which saw the records, is among its never-trained")
-    reasons += _references(references, never, suspect)
-    if (before is None) != (original is Original.NONE) or (
-        before is None and any(one.control is not None for one in references)
+    reasons += _references(report.references, never, report.suspect)
+    if (before is None) != (report.original is Original.NONE) or (
+        before is None and any(one.control is not None for one in report.references)
     ):
         reasons.append("what it says of the original is not about the original that it names")
-    settled = settle([found.first for found in findings])
-    for read, found in zip(findings, settled, strict=True):
+    settled = settle(list(map(_first, report.findings)))
+    for read, found in zip(report.findings, settled, strict=True):
         reasons += _differences(read, found)
-    names = {found.audit for found in settled} | missing.keys() | unexamined
-    follows, why = judge(settled, missing, _required(names), {}, doubts(references, original))
-    if follows is not verdict:
+    names = (
+        {found.audit for found in settled} | report.not_examined.keys() | report.not_possible.keys()
+    )
+    follows, why = judge(
+        settled,
+        report.not_examined,
+        _required(names),
+        {},
+        doubts(report.references, report.original),
+    )
+    if follows is not report.verdict:
         because = f": {'; '.join(map(str, why))}" if why else ""
         reasons.append(
-            f"its verdict is {verdict.value!r}, and what follows from its findings is "
+            f"its verdict is {report.verdict.value!r}, and what follows from its findings is "
             f"{follows.value!r}{because}"
         )
-    elif [(r.ground, r.about) for r in why] != [(r.ground, r.about) for r in grounds]:
+    elif [(r.ground, r.about) for r in why] != [(r.ground, r.about) for r in report.grounds]:
         reasons.append("its reasons are not those that follow from its findings")
-    if told != [str(reason) for reason in grounds]:
+    if list(told) != [str(reason) for reason in report.grounds]:
         reasons.append("its reasons in sentences are not those that it gives apart")
-    if (verdict is Verdict.PASS) != (not told):
+    if (report.verdict is Verdict.PASS) != (not told):
         reasons.append(
-            f"its verdict is {verdict.value!r}, and it gives {len(told)} reasons why it is no pass"
+            f"its verdict is {report.verdict.value!r}, and it gives {len(told)} reasons why it is "
+            "no pass"
         )
     return reasons
 
@@ -159,44 +140,17 @@ def _references(
             )
 
 
-class _Read:
-    """A finding as it stands in a document.
-
-    Attributes:
-        status, excess, adjusted, votes: what the document says of it.
-        first: the finding as it was before the verdict; see `olvido.audits.compare.finding`.
-    """
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        low, high = values["tolerance"]
-        self.status = Status(values["status"])
-        self.excess, self.adjusted = _number(values["excess"]), _optional(values["adjusted"])
-        self.votes = bool(values["votes"])
-        audit, metric = str(values["audit"]), str(values["metric"])
-        prior = Status(values["prior"])
-        self.first = Finding(
-            audit=audit,
-            metric=metric,
-            probe=str(values["probe"]),
-            value=_number(values["value"]),
-            against=str(values["against"]),
-            expected=_number(values["expected"]),
-            spread=tuple(map(_number, values["never_trained"])),
-            before=_optional(values["before"]),
-            interval=None,
-            p=_optional(values["p"]),
-            n=int(values["n"]),
-            clusters=int(values["clusters"]),
-            low=_optional(low),
-            high=_optional(high),
-            votes=votes(audit, metric),
-            prior=prior,
-            status=prior,
-            says=str(values["says"]),
-        )
+def _first(read: Finding) -> Finding:
+    """A finding as it was before the verdict; see `olvido.audits.compare.finding`."""
+    return read.but(
+        excess=read.value - read.expected,
+        adjusted=None,
+        votes=votes(read.audit, read.metric),
+        status=read.prior,
+    )
 
 
-def _differences(read: _Read, found: Finding) -> list[str]:
+def _differences(read: Finding, found: Finding) -> list[str]:
     """What the document says of a finding and does not follow from its numbers."""
     name = f"{found.metric!r} of the audit {found.audit!r}"
     reasons = []
@@ -229,11 +183,6 @@ def _differences(read: _Read, found: Finding) -> list[str]:
     return reasons
 
 
-def _reason(values: Mapping[str, Any]) -> Reason:
-    details = tuple(map(str, values["details"]))
-    return Reason(Ground(values["ground"]), str(values["about"]), str(values["says"]), details)
-
-
 def _required(names: set[str]) -> Sequence[str]:
     """The audits without which nothing passes; those about words only where any was made."""
     own = {name: AUDITS[name] for name in AUDITS.built_in}
@@ -243,22 +192,6 @@ def _required(names: set[str]) -> Sequence[str]:
         for name, kind in own.items()
         if kind.required and (words or Need.LANGUAGE not in kind.needs)
     ]
-
-
-def _number(value: Any) -> float:
-    """A number; what JSON could not say was not finite."""
-    return math.nan if value is None else float(value)
-
-
-def _interval(value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    low, high = map(_number, value)
-    return low, high
-
-
-def _optional(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _same(one: float | None, other: float | None) -> bool:

@@ -109,10 +109,18 @@ def close(
             "exit": said.exit,
             # Of what is open it is the digest under which it is erased.
             "detail": said.exit and said.detail,
+            "by_word": said.by_word,
         }
         for a, said in found
     ]
-    rows = [(i["item"], i["is"], i["who"], i["exit"] or "BLANK", i["detail"]) for i in items]
+    rows = [
+        (
+            *(i[name] for name in ("item", "is", "who")),
+            i["exit"] or "BLANK",
+            f"the team says: {i['detail']}" if i["by_word"] else i["detail"],
+        )
+        for i in items
+    ]
     places = [str(place) for place in looked]
     ended = f"{len(blank)} without an exit: {', '.join(blank)}" if blank else "Closed."
     ended += f"\nLooked into {', '.join(places)}; nothing is said of any other place."

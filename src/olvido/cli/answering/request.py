@@ -12,10 +12,11 @@ from olvido.cli.answering.closing import commands
 from olvido.cli.answering.front import Id, fronted, show
 from olvido.cli.answering.untrained import conclude, destroy, plan_destruction
 from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.given.runs import answered_by
 from olvido.cli.given.stages import stages
+from olvido.schemas.options import RunOptions
 
 if TYPE_CHECKING:
-    from olvido.requests import Probes
     from olvido.workspace import Workspace
 
 __all__ = ["commands"]
@@ -23,46 +24,6 @@ __all__ = ["commands"]
 _SHOWN = 20
 _Ids = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Of one request, or of several together.")
-]
-_Within = Annotated[
-    float | None,
-    typer.Option("--within", metavar="SECONDS", min=0.0, help="The time there is to forget."),
-]
-_Model = Annotated[str, typer.Option("--model", help="The model that shall forget.")]
-_Method = Annotated[
-    str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")
-]
-_Option = Annotated[
-    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the method.")
-]
-_References = Annotated[
-    int | None,
-    typer.Option(
-        "--references",
-        min=1,
-        help="Never-trained models to audit against; 3, and none where forgetting is exact.",
-        show_default=False,
-    ),
-]
-_Level = Annotated[
-    str | None,
-    typer.Option(
-        "--level",
-        help="How much the audit tries: quick, standard or thorough; standard where "
-        "forgetting is empirical.",
-        show_default=False,
-    ),
-]
-_Seed = Annotated[int, typer.Option("--seed", help="Of the forgetting.")]
-_Holdout = Annotated[
-    str | None,
-    typer.Option("--holdout", help="A dataset of the same making that no model ever saw."),
-]
-_General = Annotated[
-    str | None, typer.Option("--general", help="A dataset of what everybody may know.")
-]
-_Neighbours = Annotated[
-    str | None, typer.Option("--neighbours", help="A dataset of records near the forgotten.")
 ]
 
 
@@ -119,50 +80,38 @@ def locate(terminal: Terminal, identifier: Id) -> None:
 
 @commands.command()
 @command
-def plan(
-    terminal: Terminal,
-    identifiers: _Ids,
-    model: _Model = "serving",
-    references: _References = None,
-    holdout: _Holdout = None,
-    within: _Within = None,
-) -> None:
+@answered_by("model", "references", "holdout", "within")
+def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
     """Price every way to answer requests, choose one, and say what goes well together."""
     from olvido.requests import batches
     from olvido.requests import plan as price
-    from olvido.requests.given import require_given
+    from olvido.requests.given import require_given, require_known
     from olvido.requests.guidance import left_before_run
+    from olvido.schemas.plan import Group, Plan
     from olvido.workspace import Workspace
 
-    require_given(identifiers, references=references, within=within)
+    require_given(identifiers, how)
     with Workspace(terminal.settings()) as workspace:
-        probes = _probes(workspace, model, holdout, None, None)
+        require_known(workspace.store, how)
         if _destroys(workspace, identifiers):
             plan_destruction(terminal, workspace, identifiers[0])
             return
-        found, choice = price(
-            workspace,
-            *identifiers,
-            ref=model,
-            probes=probes,
-            within=within,
-            references=references,
-        )
+        found, choice = price(workspace, *identifiers, how=how)
         # Where no model has to forget there may be none to look into.
         groups = [
             batch
-            for batch in (batches(workspace, model) if found else ())
+            for batch in (batches(workspace, how.model) if found else ())
             if set(identifiers) & set(batch.requests)
         ]
         others = {i for group in groups for i in group.requests} - set(identifiers)
         beside = {i: left_before_run(workspace, workspace.store.request(i)) for i in others}
     several = sorted({*identifiers, *(one for one, left in beside.items() if left is None)})
-    document = {
-        "requests": identifiers,
-        "routes": [route.to_dict() for route in found],
-        "chosen": choice.to_dict(),
-        "together": [group.to_dict() for group in groups],
-    }
+    document = Plan(
+        requests=tuple(identifiers),
+        routes=tuple(route.way for route in found),
+        chosen=choice.chosen,
+        together=tuple(Group(**group.to_dict()) for group in groups),
+    ).to_dict()
     rows = [
         (
             r.method,
@@ -174,7 +123,7 @@ def plan(
         for r in found
     ]
     columns = ("method", "guarantee", "seconds", "of retraining", "what it does")
-    asked = "" if references is None else f" --references {references}"
+    asked = "" if how.references is None else f" --references {how.references}"
     terminal.emit(
         document,
         *([table(columns, rows)] if rows else []),
@@ -191,50 +140,27 @@ def plan(
 
 @commands.command()
 @command
+@answered_by()
 def approve(
     terminal: Terminal,
     identifier: Id,
     by: Annotated[
         str, typer.Option("--by", help="Whose account approves: see 'olvido token list'.")
     ],
-    model: _Model = "serving",
-    method: _Method = None,
-    option: _Option = None,
-    references: _References = None,
-    within: _Within = None,
-    level: _Level = None,
-    seed: _Seed = 0,
-    holdout: _Holdout = None,
-    neighbours: _Neighbours = None,
-    general: _General = None,
+    how: RunOptions,
 ) -> None:
     """Let a plan be carried out by 'olvido run'; to destroy a model takes two people."""
     from olvido.ledger.facts import RequestKind
     from olvido.ledger.serving import SERVING
     from olvido.requests import desk
-    from olvido.requests.workflow.order import Order
+    from olvido.requests.given import require_given
 
-    how: dict[str, Any] = {"references": references, "within": within, "level": level}
-    how["seed"] = seed
-    options = _options([identifier], method, option, **how)
+    require_given([identifier], how)
     with fronted(terminal) as front:
-        for name in (holdout, neighbours, general):
-            if name is not None:
-                front.store.dataset(name)
-        if model != SERVING:
-            front.store.model(model)
         order = None
         if front.store.request(identifier).kind is not RequestKind.DESTROY:
-            serves = model != SERVING or SERVING in front.store.aliases()
-            order = Order(
-                model=front.store.model(model).id if serves else SERVING,
-                holdout=holdout,
-                neighbours=neighbours,
-                general=general,
-                method=method,
-                options=options,
-                **how,
-            ).to_dict()
+            serves = how.model != SERVING or SERVING in front.store.aliases()
+            order = how.but(model=front.store.model(how.model).id) if serves else how
         request = desk.approve(front, identifier, by=by, order=order)
         following = "olvido run" if order else f"olvido request run {identifier}"
         waits = "somebody else approves it too"
@@ -248,57 +174,24 @@ def approve(
 
 @commands.command()
 @command
-def run(
-    terminal: Terminal,
-    identifiers: _Ids,
-    model: _Model = "serving",
-    method: _Method = None,
-    option: _Option = None,
-    references: _References = None,
-    within: _Within = None,
-    level: _Level = None,
-    seed: _Seed = 0,
-    holdout: _Holdout = None,
-    neighbours: _Neighbours = None,
-    general: _General = None,
-) -> bool:
+@answered_by()
+def run(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> bool:
     """Forget, audit against never-trained models, and publish what passes; 1 when nothing does."""
     from olvido.requests import run as answer
     from olvido.requests.conclusion import concluded_as
+    from olvido.requests.given import require_given, require_known
     from olvido.requests.workflow.forgetting import alone
-    from olvido.requests.workflow.order import Order
     from olvido.workspace import Workspace
 
-    how: dict[str, Any] = {"references": references, "within": within, "level": level}
-    how["seed"] = seed
-    options = _options(identifiers, method, option, **how)
+    require_given(identifiers, how)
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
-        probes = _probes(workspace, model, holdout, neighbours, general)
+        require_known(workspace.store, how)
         if _destroys(workspace, identifiers):
             return destroy(terminal, workspace, identifiers[0])
-        if conclude(terminal, workspace, identifiers, model):
+        if conclude(terminal, workspace, identifiers, how):
             return True
-        order = Order(
-            model=workspace.store.model(model).id,
-            holdout=holdout,
-            neighbours=neighbours,
-            general=general,
-            method=method,
-            options=options,
-            **how,
-        )
         with alone(workspace.settings):
-            done = answer(
-                workspace,
-                *identifiers,
-                ref=model,
-                probes=probes,
-                method=method,
-                options=options,
-                **how,
-                order=order.to_dict(),
-                stage=stage,
-            )
+            done = answer(workspace, *identifiers, how=how, stage=stage)
     rows = [(a["method"], a["verdict"], concluded_as(a)) for a in done.document["attempts"]]
     reports = ", ".join(map(str, done.paths))
     ended = (
@@ -359,21 +252,6 @@ def report(
     )
 
 
-def _options(
-    identifiers: list[str], method: str | None, option: list[str] | None, **how: Any
-) -> dict[str, Any]:
-    """The options of a method, once everything that is given for a run was looked at."""
-    from olvido.cli.given.options import method_options
-    from olvido.errors import InputError
-    from olvido.requests.given import require_given
-
-    if option and method is None:
-        raise InputError("--option needs --method: options belong to a method")
-    options = method_options(method, option or []) if method else {}
-    require_given(identifiers, method=method, options=options, **how)
-    return options
-
-
 def _destroys(workspace: Workspace, identifiers: list[str]) -> bool:
     from olvido.errors import InputError
     from olvido.ledger.facts import RequestKind
@@ -402,23 +280,3 @@ def _write_page(identifier: str, document: dict[str, Any], page: Path) -> None:
         )
     *others, last = found
     write_page(last, page, others=others)
-
-
-def _probes(
-    workspace: Workspace,
-    model: str,
-    holdout: str | None,
-    neighbours: str | None,
-    general: str | None,
-) -> Probes:
-    """The records that are named; what is named wrong is refused, the model too."""
-    from olvido.ledger.serving import SERVING
-    from olvido.requests import Probes
-
-    if model != SERVING:
-        workspace.store.model(model)
-
-    def rows(name: str | None) -> Any:
-        return () if name is None else workspace.rows(workspace.store.dataset(name))
-
-    return Probes(holdout=rows(holdout), neighbours=rows(neighbours), general=rows(general))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from olvido.cli.given.output import Terminal, table
 
 if TYPE_CHECKING:
+    from olvido.schemas.options import RunOptions
     from olvido.workspace import Workspace
 
 
@@ -42,15 +43,17 @@ def destroy(terminal: Terminal, workspace: Workspace, identifier: str) -> bool:
     return True
 
 
-def conclude(terminal: Terminal, workspace: Workspace, identifiers: list[str], model: str) -> bool:
+def conclude(
+    terminal: Terminal, workspace: Workspace, identifiers: list[str], how: RunOptions
+) -> bool:
     """Answer at once what no model has to forget for. Whether that was so."""
     from olvido.ledger.facts import RequestStatus
     from olvido.requests import plan, untaught
 
     store = workspace.store
-    if not all(untaught.untaught(store, store.request(one), model) for one in identifiers):
+    if not all(untaught.untaught(store, store.request(one), how.model) for one in identifiers):
         return False
-    _, choice = plan(workspace, *identifiers, ref=model)
+    _, choice = plan(workspace, *identifiers, how=how)
     for identifier in identifiers:
         if store.request(identifier).status is RequestStatus.PLANNED:
             # Whoever runs it by hand approves it.

@@ -23,14 +23,13 @@ Encoding = Annotated[
 
 def reader(
     terminal: Terminal, encoding: str | None
-) -> Callable[[Path | None, str], tuple[Example, ...]]:
+) -> Callable[[Path | None], tuple[Example, ...]]:
     """`examples_of` for the files of one command, which tells on the way how they are read."""
     return partial(examples_of, encoding=encoding, tell=terminal.say)
 
 
 def examples_of(
     path: Path | None,
-    name: str,
     *,
     encoding: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -39,7 +38,6 @@ def examples_of(
 
     Args:
         path: the file, see `olvido.ledger.formats.read_rows`.
-        name: what its records are, for errors.
         encoding: of a text file that is not UTF-8.
         tell: called with a line about how the file is read, where that was found out from it.
 
@@ -50,8 +48,7 @@ def examples_of(
     from olvido.errors import BadRow, InputError
     from olvido.ledger.formats import read_rows
     from olvido.ledger.parsing import ClearParser
-    from olvido.tasks import examples
-    from olvido.tasks.base import another
+    from olvido.tasks.base import another, example_of
 
     if path is None:
         return ()
@@ -63,10 +60,9 @@ def examples_of(
         # A row with an array is for no language model, and nothing that the ledger keeps.
         content = row if "input" in row and "label" in row else parser.content(line, row)
         try:
-            (example,) = examples([content], name)
+            example = example_of(content)
         except InputError as error:
-            reason = str(error).partition(": ")[2] or str(error)
-            raise BadRow(str(path), line, reason) from error
+            raise BadRow(str(path), line, str(error)) from error
         if content.get("id") is None:
             example = another(example, read)
         if example.id in read:

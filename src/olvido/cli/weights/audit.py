@@ -136,11 +136,11 @@ def audit(
         require_folder(folder)
     read = reader(terminal, encoding)
     probes: dict[str, Any] = {
-        "forget": read(rows, "forget"),
-        "retain": read(retain, "retain"),
-        "neighbours": read(neighbours, "neighbours"),
-        "general": read(general, "general"),
-        "holdout": read(holdout, "holdout"),
+        "forget": read(rows),
+        "retain": read(retain),
+        "neighbours": read(neighbours),
+        "general": read(general),
+        "holdout": read(holdout),
     }
     with stages(terminal) as stage:
         stage("Loading models")
@@ -266,7 +266,7 @@ def sentence(report: Report) -> str:
     text = f"Verdict: {report.verdict.value}."
     if report.reasons:
         text += " " + "; ".join(report.reasons) + "."
-    for name, needs in report.missing.items():
+    for name, needs in report.not_examined.items():
         why = "; ".join(need.remedy for need in needs) or "it was not asked for"
         text += f"\nNot examined: {name} ({why})."
     return text

@@ -114,11 +114,11 @@ def compare(
     with stages(terminal) as stage:
         found = door(
             model,
-            forget=read(rows, "forget"),
-            retain=read(retain, "retain"),
-            holdout=read(holdout, "holdout"),
-            neighbours=read(neighbours, "neighbours"),
-            general=read(general, "general"),
+            forget=read(rows),
+            retain=read(retain),
+            holdout=read(holdout),
+            neighbours=read(neighbours),
+            general=read(general),
             benchmark=benchmark,
             benchmark_data=tofu or how.tofu,
             metrics=[name.strip() for name in metrics.split(",") if name.strip()],

@@ -82,9 +82,9 @@ def forget(
     require_folder(out)
     read = reader(terminal, encoding)
     given = {
-        "forget": read(rows, "forget"),
-        "retain": read(retain, "retain"),
-        "holdout": read(holdout, "holdout"),
+        "forget": read(rows),
+        "retain": read(retain),
+        "holdout": read(holdout),
     }
     with stages(terminal) as stage:
         stage(f"Loading {model}")

@@ -128,7 +128,7 @@ def taught(
     from olvido.workspace import Workspace
 
     if records is not None:
-        rows = reader(terminal, encoding)(records, "records")
+        rows = reader(terminal, encoding)(records)
         loaded = terminal.load(model)
         return Trained.untraced(loaded.model), rows, Language(loaded.tokenizer, chat=chat), None
     with Workspace(terminal.settings()) as workspace:

@@ -104,7 +104,7 @@ def _rows(path: Path, lines: Iterator[str], separator: str, skipped: int) -> _Ro
         except StopIteration:
             return
         except csv.Error as error:
-            what = _TOO_LONG if "limit" in str(error) else f"invalid CSV: {error}"
+            what = f"invalid CSV, or {_TOO_LONG} ({error})"
             yield number, BadRow(str(path), number, what)
             continue
         if header is None:

@@ -10,7 +10,7 @@ from typing import Any
 from olvido.errors import AskedBefore
 from olvido.ledger.facts import (
     ClosureItem,
-    Exit,
+    Ending,
     Request,
     RequestBrief,
     RequestKind,
@@ -153,16 +153,14 @@ class Answering(Logged):
         with self._read() as connection:
             return closure.items(connection, request)
 
-    def put_closure(
-        self, request: str, found: Mapping[str, tuple[Exit | None, str | None]]
-    ) -> tuple[ClosureItem, ...]:
-        """Write down how things left a request: exit and detail by item. Raises UnknownName.
+    def put_closure(self, request: str, found: Mapping[str, Ending]) -> tuple[ClosureItem, ...]:
+        """Write down how things left a request, by item. Raises UnknownName.
 
         The log keeps no places, and the table none of what was erased: see `sealed`.
         """
         with self._write() as change:
             closure.put(change, self.key, request, found)
-            said = {self.sealed(item): [exit, detail] for item, (exit, detail) in found.items()}
+            said = {self.sealed(item): list(ending) for item, ending in found.items()}
             change.log("closure-noted", {"id": request, "items": said})
             return closure.items(change.connection, request)
 

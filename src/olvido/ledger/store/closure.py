@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, insert, select
 
-from olvido.ledger.facts import ClosureItem, Exit
+from olvido.ledger.facts import ClosureItem, Ending, Exit
 from olvido.ledger.identity import Key
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks
@@ -46,15 +46,14 @@ def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
             item=row.item,
             exit=None if row.exit is None else Exit(row.exit),
             detail=row.detail,
+            by_word=row.by_word,
             at=datetime.fromisoformat(row.at),
         )
         for row in rows
     )
 
 
-def put(
-    change: Change, key: Key, request: str, found: Mapping[str, tuple[Exit | None, str | None]]
-) -> None:
+def put(change: Change, key: Key, request: str, found: Mapping[str, Ending]) -> None:
     """Write down how these things left, whatever was known of them before.
 
     Where something lay that was erased is kept as a digest alone: nobody has to look there again
@@ -68,10 +67,13 @@ def put(
     for chunk in chunks(both):
         connection.execute(delete(table).where(table.c.request == pk, table.c.item.in_(chunk)))
     rows = [
-        {"request": pk, "item": item, "exit": exit, "detail": detail, "at": at}
-        for item, (exit, detail) in (
-            (hidden[item] if said[0] is Exit.ERASED else item, said) for item, said in found.items()
-        )
+        {
+            "request": pk,
+            "item": hidden[item] if said.exit is Exit.ERASED else item,
+            "at": at,
+            **said._asdict(),
+        }
+        for item, said in found.items()
     ]
     if rows:
         connection.execute(insert(table), rows)

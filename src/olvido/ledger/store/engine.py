@@ -176,13 +176,20 @@ def transaction(engine: Engine, *, writing: bool) -> Iterator[Connection]:
         # A fault of this code, not of the disk: let it be seen whole.
         raise
     except exc.DatabaseError as error:
-        # Only the driver's own words, in a line: the statement's parameters stay out of messages,
-        # and so does what stands where no text can be read.
-        why = " ".join(str(error.orig).partition(" with text ")[0].split())
+        # Only the driver's own words, in a line: the statement's parameters stay out of messages.
+        why = " ".join(str(error.orig).split())
+        if isinstance(error.orig, sqlite3.OperationalError) and not _has_code(error.orig):
+            # Python's own error, and not SQLite's, would repeat what stands there.
+            why = "it holds a text that is no UTF-8"
         raise OutOfReach(
             f"the ledger {shown(engine.url)} could not be used: {why}. Nothing was "
             "changed. See that it is a ledger, that the disk has room and that you may write there"
         ) from error
+
+
+def _has_code(error: sqlite3.Error) -> bool:
+    """Whether an error came from SQLite itself, which numbers its errors."""
+    return getattr(error, "sqlite_errorcode", None) is not None
 
 
 def wipe(engine: Engine) -> None:

@@ -15,6 +15,7 @@ from olvido.ledger.facts import Note, Request, RequestBrief, RequestKind, Reques
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import next_pk
+from olvido.schemas.events import event
 
 if TYPE_CHECKING:
     from olvido.ledger.store.changing import Change
@@ -56,6 +57,7 @@ def _next(request: Request) -> frozenset[RequestStatus]:
 
 def add(change: Change, wish: Wish) -> Request:
     """Insert a request as received. Raises AskedBefore where an open one asks the same."""
+    event(RequestStatus.RECEIVED, wish.detail)
     connection, table = change.connection, schema.requests
     _refuse_twice(connection, wish.kind, wish.subject, wish.scope)
     pk = next_pk(connection, table.c.pk)
@@ -133,7 +135,7 @@ def advance(
 ) -> Request:
     """Move a request on, or note something where it stands, while it is open.
 
-    Raises InputError where its status does not lead there.
+    Raises InputError where its status does not lead there, or says no such thing.
     """
     allowed = _next(request) | ({request.status} if request.status.open else set())
     if status not in allowed:
@@ -141,6 +143,7 @@ def advance(
         raise InputError(
             f"request {request.id} is {request.status}, which leads to {ways}; got {status}"
         )
+    event(status, detail)
     connection, table = change.connection, schema.requests
     pk = number(connection, request.id)
     change.touch("request", [(pk,)])

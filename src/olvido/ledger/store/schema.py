@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -217,6 +218,7 @@ closure_items = Table(
     Column("item", String, primary_key=True),
     Column("exit", String),
     Column("detail", Text),
+    Column("by_word", Boolean, nullable=False),
     Column("at", String, nullable=False),
 )
 

@@ -15,7 +15,7 @@ from olvido.ledger.store.log import commit
 from olvido.ledger.tree import included
 from olvido.requests.certificate.claims import overclaims
 from olvido.requests.certificate.envelope import Unbelievable, canonical, unseal
-from olvido.requests.certificate.shape import STATEMENT, misfits
+from olvido.schemas.certificate import Certificate
 
 KIND = "certificate-issued"
 """The kind of the log's entry that commits to a certificate."""
@@ -78,7 +78,7 @@ def check(
         statement = unseal(envelope, key)
     except Unbelievable as error:
         return Checked((str(error),), None, weights)
-    if wrong := list(misfits(statement, STATEMENT, "it")):
+    if wrong := Certificate.misfits(statement):
         return Checked(tuple(wrong), statement, weights)
     core = {name: value for name, value in statement["predicate"].items() if name != "log"}
     reasons = overclaims(core)

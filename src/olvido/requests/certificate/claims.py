@@ -18,10 +18,10 @@ from olvido.ledger.facts import Exit, Guarantee, RequestKind
 from olvido.requests.certificate.answer import DESTROY
 from olvido.requests.certificate.closing import EXITS, OPEN, unseen
 from olvido.requests.certificate.findings import unfounded
-from olvido.requests.certificate.shape import CORE, misfits
 from olvido.requests.closure.artefact import UNDECIDED
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.limits import LIMITS, LONGEST
+from olvido.schemas.certificate import Core
 from olvido.settings import DTYPES
 
 NO_RECORDS = str(merkle_root([]))
@@ -35,9 +35,9 @@ def overclaims(core: Mapping[str, Any]) -> list[str]:
     """Reasons why this must not be certified; none where every claim has its evidence.
 
     Args:
-        core: what is to be certified, of the shape `CORE`.
+        core: what is to be certified, see `olvido.schemas.certificate.Core`.
     """
-    if wrong := list(misfits(dict(core), CORE, "the certificate")):
+    if wrong := Core.misfits(core):
         return wrong
     return [
         reason
@@ -217,6 +217,10 @@ def _closure(core: Mapping[str, Any]) -> Iterator[str]:
             yield f"{item['artefact']!r} is called unrelated, and is of a kind that is looked into"
         elif (item["until"] is not None) != (item["exit"] == Exit.AWAITING_EXPIRY):
             yield f"{item['artefact']!r} has a date and awaits nothing, or awaits without a date"
+        elif item["exit"] != Exit.ERASED and item["by_word"] != (item["exit"] == Exit.UNRELATED):
+            yield f"{item['artefact']!r}: {item['exit']!r} is not told by the team's word, or is"
+        elif item["by_word"] and not item["reason"]:
+            yield f"{item['artefact']!r} left by the team's word, and nothing is said of how"
         elif item["exit"] in (Exit.CANNOT, Exit.UNRELATED, OPEN) and not item["reason"]:
             yield f"{item['artefact']!r} lacks the reason why it is not erased"
 

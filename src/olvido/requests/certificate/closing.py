@@ -8,7 +8,7 @@ from typing import Any
 from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus
 from olvido.ledger.store import Store
 from olvido.ledger.store.closure import is_sealed
-from olvido.requests.certificate.shape import REST
+from olvido.schemas.certificate import REST
 
 OPEN = "open"
 EXITS = (*(exit.value for exit in Exit), OPEN)
@@ -47,8 +47,16 @@ def _told(store: Store, found: ClosureItem) -> dict[str, Any]:
         return _item(name, OPEN, None, "not examined")
     if found.exit is Exit.AWAITING_EXPIRY:
         return _item(name, found.exit.value, found.detail, None)
-    return _item(name, found.exit.value, None, found.detail)
+    return _item(name, found.exit.value, None, found.detail, by_word=found.by_word)
 
 
-def _item(name: str, exit: str, until: str | None, reason: str | None) -> dict[str, Any]:
-    return {"artefact": name, "exit": exit, "until": until, "reason": reason}
+def _item(
+    name: str, exit: str, until: str | None, reason: str | None, *, by_word: bool = False
+) -> dict[str, Any]:
+    return {
+        "artefact": name,
+        "exit": exit,
+        "until": until,
+        "reason": reason,
+        "by_word": by_word,
+    }

@@ -35,7 +35,7 @@ def unfounded(audit: Mapping[str, Any]) -> Iterator[str]:
     """Reasons why nobody can have found this; none where somebody may have.
 
     Args:
-        audit: of the shape `AUDIT`.
+        audit: see `olvido.schemas.certificate.CertifiedAudit`.
     """
     if audit["level"].upper() not in Level.__members__:
         yield f"{audit['level']!r} is no level of an audit"

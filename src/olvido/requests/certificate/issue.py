@@ -17,11 +17,11 @@ from olvido.requests.certificate.check import KIND, check, detail_of
 from olvido.requests.certificate.claims import overclaims, utility
 from olvido.requests.certificate.closing import closure_of
 from olvido.requests.certificate.envelope import seal, statement_of
-from olvido.requests.certificate.shape import AUDIT, VERSION
 from olvido.requests.desk import Office, demand_forgetting
 from olvido.requests.guidance import not_now
 from olvido.requests.limits import LIMITS
 from olvido.requests.untaught import concluded
+from olvido.schemas.certificate import VERSION, CertifiedAudit, CertifiedFinding
 
 
 def issue(office: Office, identifier: str) -> Path:
@@ -137,7 +137,7 @@ def _name(identifier: str, digest: str) -> str:
 
 
 def _place(office: Office, number: int, key: SigningKey) -> dict[str, Any]:
-    """Where the log says what is certified, with the proof; see `shape.LOG`."""
+    """Where the log says what is certified, with the proof: a `LogPlace`."""
     found = office.store.prove_entry(number, key)
     assert found.entry.salt is not None
     return {
@@ -209,6 +209,7 @@ def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if report is None:
         return None
     findings = [
-        {name: found[name] for name in AUDIT["findings"][0]} for found in report["findings"]
+        {name: found[name] for name in CertifiedFinding.model_fields}
+        for found in report["findings"]
     ]
-    return {name: report[name] for name in AUDIT} | {"findings": findings}
+    return {name: report[name] for name in CertifiedAudit.model_fields} | {"findings": findings}

@@ -11,7 +11,7 @@ from pathlib import Path
 from olvido.artifacts import KINDS, Way, Who
 from olvido.errors import InputError, Parameter, StateError, UnknownName
 from olvido.files import digest_at
-from olvido.ledger.facts import ClosureItem, Exit, Request, RequestStatus, now
+from olvido.ledger.facts import ClosureItem, Ending, Exit, Request, RequestStatus, now
 from olvido.requests.calendar import today
 from olvido.requests.closure.artefact import Artefact
 from olvido.requests.closure.erasing import erase
@@ -214,7 +214,7 @@ def settle(
             raise InputError(
                 f"say of {item} how it was erased, why it cannot be, or why it is not the person's"
             )
-        sayable(item, f"stated: {why}")
+        sayable(item, why)
         nameless(office.store, request, why)
     for item in done:
         if _lies(office, before[item][0], search):
@@ -277,15 +277,14 @@ def settle(
                 f"with 'olvido request close {identifier}', then give each an exit by its name"
             )
     ids = ids_of(office.store, request)
-    said: dict[str, tuple[Exit | None, str | None]] = {}
-    said |= {item: (Exit.ERASED, f"stated: {how}") for item, how in done.items()}
-    said |= {item: (Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
-    said |= {item: (Exit.CANNOT, why) for item, why in cannot.items()}
-    said |= {item: (Exit.UNRELATED, f"stated: {why}") for item, why in unrelated.items()}
+    said = {item: Ending(Exit.ERASED, how, by_word=True) for item, how in done.items()}
+    said |= {item: Ending(Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
+    said |= {item: Ending(Exit.CANNOT, why) for item, why in cannot.items()}
+    said |= {item: Ending(Exit.UNRELATED, why, by_word=True) for item, why in unrelated.items()}
     # What lies in a folder that goes, and what has another name, is not found by it afterwards.
     for item, (artefact, known) in before.items():
         if artefact.kind in _LASTING and known.exit is None:
-            said.setdefault(item, (None, artefact.seen))
+            said.setdefault(item, Ending(None, artefact.seen))
     for item in unrelated:
         told = {"id": identifier, "by": actor, "seen": marks[item]}
         office.store.note(DECLARED, told)
@@ -295,7 +294,7 @@ def settle(
         keep_prints(office, request)
     for item in sorted(dict.fromkeys(erased), key=lambda i: i.partition(":")[0] in _LAST):
         how = erase(office, request, before[item][0], ids, whole=item in whole)
-        office.store.put_closure(identifier, {item: (Exit.ERASED, how)})
+        office.store.put_closure(identifier, {item: Ending(Exit.ERASED, how)})
     after = closure(office, identifier, search=search)
     for artefact, now_said in after:
         if artefact.item in erased and now_said.exit is None:
@@ -319,17 +318,17 @@ def close(
     if request.status is RequestStatus.CLOSED:
         return request, blank
     if blank:
-        known = {i.item: (i.exit, i.detail) for i in office.store.closure(identifier)}
+        known = {i.item: i.ending for i in office.store.closure(identifier)}
         # The map shows a blank before it is filled, and keeps it though its rows go.
         fresh = {
-            a.item: (said.exit, said.detail)
+            a.item: said.ending
             for a, said in found
-            if a.item not in known or (said.exit is None and known[a.item] != (None, said.detail))
+            if a.item not in known or (said.exit is None and known[a.item] != said.ending)
         }
         if fresh:
             office.store.put_closure(identifier, fresh)
         return request, blank
-    office.store.put_closure(identifier, {a.item: (said.exit, said.detail) for a, said in found})
+    office.store.put_closure(identifier, {a.item: said.ending for a, said in found})
     exits = [said.exit for _, said in found]
     counted = {str(exit): exits.count(exit) for exit in Exit}
     return office.store.advance_request(identifier, RequestStatus.CLOSED, counted), ()

@@ -6,7 +6,7 @@ from datetime import date
 
 from olvido.artifacts import KINDS, Way
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.ledger.facts import Exit, RequestStatus
+from olvido.ledger.facts import Ending, Exit, RequestStatus
 from olvido.requests.calendar import today
 from olvido.requests.closure.closing import settle
 from olvido.requests.desk import Office
@@ -55,7 +55,7 @@ def state_exit(
         return
     if not said.strip():
         raise InputError(f"say of {item} how it was erased, until when it lasts, or why it stays")
-    stated = sayable(item, f"stated: {said}" if exit is Exit.ERASED else said)
+    sayable(item, said)
     nameless(office.store, request, said)
     if exit is Exit.AWAITING_EXPIRY:
         try:
@@ -64,4 +64,5 @@ def state_exit(
             raise InputError("expected a day as 2026-12-31, got something else") from None
         if late:
             raise InputError(f"{item} would have expired on {said}: give a day to come")
-    office.store.put_closure(identifier, {item: (exit, stated)})
+    ending = Ending(exit, said, by_word=exit is Exit.ERASED)
+    office.store.put_closure(identifier, {item: ending})

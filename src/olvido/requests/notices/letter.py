@@ -346,7 +346,7 @@ def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str,
             "name": words.artefacts.get(kind, kind),
             "exit": item["exit"],
             "until": item["until"] and words.day(date.fromisoformat(item["until"])),
-            "reason": (item["reason"] or "").removeprefix("stated: ").rstrip("."),
+            "reason": (item["reason"] or "").rstrip("."),
         }
         if kind != _LOG and not _clear(kind, item["exit"]) and told not in left:
             left.append(told)

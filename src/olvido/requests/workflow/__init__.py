@@ -1,6 +1,6 @@
 """Approved requests are answered step by step, whatever crashes: by `olvido run`."""
 
-from olvido.requests.workflow.order import Order, waiting
+from olvido.requests.workflow.order import ordered, waiting
 from olvido.requests.workflow.worker import Worker
 
-__all__ = ["Order", "Worker", "waiting"]
+__all__ = ["Worker", "ordered", "waiting"]

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from olvido.requests.desk import Office
 from olvido.settings import Settings
 
 if TYPE_CHECKING:
-    from olvido.requests.workflow.order import Order
+    from olvido.schemas.options import RunOptions
     from olvido.workspace import Workspace
 
 BEAT = 0.5
@@ -47,49 +46,23 @@ def forget(settings: Settings, identifier: str) -> str:
         OlvidoError: as `olvido.requests.run`; the ledger says that the request is running.
     """
     from olvido.requests.flow import attempt
-    from olvido.requests.publishing import Prepared
-    from olvido.requests.types import Probes
-    from olvido.requests.workflow.order import Order, heir
+    from olvido.requests.workflow.order import heir, ordered
     from olvido.workspace import Workspace
 
     with Workspace(settings) as workspace:
         request = workspace.store.request(identifier)
-        order = Order.of(request)
-        if order is None:
+        how = ordered(request)
+        if how is None:
             raise StateError(f"request {identifier} was approved without an order")
-
-        def rows(name: str | None) -> tuple:  # type: ignore[type-arg]
-            return () if name is None else workspace.rows(workspace.store.dataset(name))
-
-        model = heir(workspace.store, order.model)
-        probes = Probes(
-            holdout=rows(order.holdout),
-            neighbours=rows(order.neighbours),
-            general=rows(order.general),
-        )
-
-        def prepared(*identifiers: str) -> Prepared:
-            return attempt(
-                workspace,
-                *identifiers,
-                ref=model,
-                probes=probes,
-                method=order.method,
-                options=order.options,
-                references=order.references,
-                within=order.within,
-                level=order.level,
-                seed=order.seed,
-            ).prepared
-
-        together = _together(workspace, identifier, order, model)
+        how = how.but(model=heir(workspace.store, how.model))
+        together = _together(workspace, identifier, how)
         try:
-            ready = prepared(*together)
+            ready = attempt(workspace, *together, how=how).prepared
         except OlvidoError:
             if len(together) == 1:
                 raise
             # Not for another's sake does a request go unanswered.
-            ready = prepared(identifier)
+            ready = attempt(workspace, identifier, how=how).prepared
         return write_result(workspace, identifier, finite(ready.to_dict()))
 
 
@@ -131,19 +104,17 @@ def _names(office: Office, identifier: str, document: Mapping[str, Any]) -> list
     return [f"{identifier}-{mac.hex()[:32]}.json" for mac in made]
 
 
-def _together(workspace: Workspace, identifier: str, order: Order, model: str) -> tuple[str, ...]:
+def _together(workspace: Workspace, identifier: str, how: RunOptions) -> tuple[str, ...]:
     """The request, and those that are answered with it: equal orders, and a part of the model."""
     from olvido.requests.batching import batches
-    from olvido.requests.workflow.order import Order, heir, waiting
+    from olvido.requests.workflow.order import heir, ordered, waiting
 
     store, same = workspace.store, []
     for request in waiting(store):
-        other = Order.of(request)
-        if other is not None and replace(other, model=heir(store, other.model)) == replace(
-            order, model=model
-        ):
+        other = ordered(request)
+        if other is not None and other.but(model=heir(store, other.model)) == how:
             same.append(request)
-    for batch in batches(workspace, model, same):
+    for batch in batches(workspace, how.model, same):
         if identifier in batch.requests:
             return (identifier, *(one for one in batch.requests if one != identifier))
     return (identifier,)

@@ -1,61 +1,32 @@
-"""How a plan is to be carried out, as it is approved: names alone, for whatever process does it."""
+"""How a plan is to be carried out, as it was approved, and on which model by now."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
 
 from olvido.errors import InputError
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
+from olvido.schemas.options import RunOptions
 
 _READY = (RequestStatus.APPROVED, RequestStatus.RUNNING, RequestStatus.AUDITED)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What `olvido.requests.run` is to be called with.
+def ordered(request: Request) -> RunOptions | None:
+    """How a request is to be answered, as it was last approved; None where nobody said.
 
-    Attributes:
-        model: alias or id of the one that shall forget.
-        holdout, neighbours, general: names of datasets, see `Probes`.
-        method, options, references, within, level, seed: see `olvido.requests.run`.
+    Raises:
+        InputError: another Olvido wrote it.
     """
-
-    model: str
-    holdout: str | None = None
-    neighbours: str | None = None
-    general: str | None = None
-    method: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    references: int | None = None
-    within: float | None = None
-    level: str | None = None
-    seed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self) | {"options": dict(self.options)}
-
-    @classmethod
-    def of(cls, request: Request) -> Self | None:
-        """The order that a request was last approved with; None where it had none.
-
-        Raises:
-            InputError: it is one of another Olvido.
-        """
-        for step in reversed(request.history):
-            if "order" in step.detail:
-                try:
-                    return cls(**step.detail["order"])
-                except TypeError as error:
-                    raise InputError(
-                        f"the order of request {request.id} cannot be read ({error}): cancel and "
-                        "resume it, and approve its plan again"
-                    ) from None
-        return None
+    for step in reversed(request.history):
+        if "order" in step.detail:
+            try:
+                return RunOptions.read(step.detail["order"])
+            except InputError as error:
+                raise InputError(
+                    f"the order of request {request.id} cannot be read ({error}): cancel and "
+                    "resume it, and approve its plan again"
+                ) from None
+    return None
 
 
 def waiting(store: Store) -> tuple[Request, ...]:
@@ -63,7 +34,7 @@ def waiting(store: Store) -> tuple[Request, ...]:
     return tuple(
         request
         for request in store.requests(_READY)
-        if request.kind is not RequestKind.DESTROY and Order.of(request) is not None
+        if request.kind is not RequestKind.DESTROY and ordered(request) is not None
     )
 
 

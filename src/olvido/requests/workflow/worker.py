@@ -28,7 +28,7 @@ from olvido.requests.desk import Front
 from olvido.requests.untaught import conclude, concluded, untaught
 from olvido.requests.workflow import forgetting
 from olvido.requests.workflow.forgetting import BEAT, WORK, alone, heard, read_result
-from olvido.requests.workflow.order import Order, heir, waiting
+from olvido.requests.workflow.order import heir, ordered, waiting
 from olvido.requests.workflow.plain import require_plain, without_pickle
 from olvido.settings import Settings
 
@@ -175,7 +175,7 @@ class Worker:
         self._watch(identifier, "forgetting")
         with self._store() as store:
             request = store.request(identifier)
-            order = Order.of(request)
+            order = ordered(request)
             if order is not None and untaught(store, request, heir(store, order.model)):
                 return _NOTHING
         return _subprocess(self.settings, identifier)
@@ -222,7 +222,7 @@ class Worker:
             front = Front(store, self.settings)
             if store.request(identifier).status is _S.PUBLISHED:
                 found = closure(front, identifier)
-                store.put_closure(identifier, {a.item: (s.exit, s.detail) for a, s in found})
+                store.put_closure(identifier, {a.item: s.ending for a, s in found})
                 close(front, identifier)
         for path in (self.settings.workspace / WORK).glob(f"{identifier}-*.json"):
             path.unlink()

@@ -1,0 +1,60 @@
+"""What it would take to forget: every way with its price, and the one that is chosen."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from olvido.schemas.base import Part
+
+
+class Way(Part):
+    """One way to forget, priced.
+
+    Attributes:
+        method: its name; `guarantee` is what it may claim, `summary` what it does.
+        applies: whether it can be taken; `refusal` says why not.
+        seconds: predicted; None: not known. `share_of_retraining` likewise.
+    """
+
+    method: str
+    guarantee: str
+    summary: str
+    applies: bool
+    refusal: str | None
+    seconds: float | None
+    share_of_retraining: float | None
+
+
+class Chosen(Part):
+    """What is tried, and why.
+
+    Attributes:
+        order: methods, the first to be tried first.
+        because: the reason, in a sentence.
+        most_seconds: predicted, if all of them have to be tried; None: not known.
+        most_share_of_retraining: likewise. Audits are in neither.
+    """
+
+    order: tuple[str, ...]
+    because: str
+    most_seconds: float | None = None
+    most_share_of_retraining: float | None = None
+
+
+class Group(Part):
+    """Requests that are answered together, since they touch the same part of a model."""
+
+    requests: tuple[str, ...]
+    parts: tuple[str, ...]
+    because: str
+
+
+class Plan(Part):
+    """What `olvido request plan --json` prints."""
+
+    type: Literal["plan"] = "plan"
+    version: Literal[1] = 1
+    requests: tuple[str, ...]
+    routes: tuple[Way, ...]
+    chosen: Chosen
+    together: tuple[Group, ...] = ()
