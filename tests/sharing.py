@@ -47,7 +47,8 @@ class Shared:
         """Return what `make` returns, from the first process that called it.
 
         Args:
-            make: a function without arguments; its result can be pickled.
+            make: a function without arguments. Its result can be pickled, and keeps nothing on the
+                disk: a training with checkpoints of its own does.
             given: what `make` depends on beside the source, as values with a telling `repr`.
         """
 

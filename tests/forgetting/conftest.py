@@ -73,29 +73,25 @@ def taught_for(
 
 @pytest.fixture(scope="session")
 def trained_for(
-    shared: Shared,
-    trained: Trained,
-    learned: tuple[Example, ...],
-    taught_for: Callable[..., Trained],
+    trained: Trained, learned: tuple[Example, ...], taught_for: Callable[..., Trained]
 ) -> Callable[[str], Trained]:
     """The model that knows every resident, of the kind that a method needs."""
 
     @cache
     def made(method: str) -> Trained:
-        return shared.value(lambda: taught_for(method, learned, WHOLE), method)
+        return taught_for(method, learned, WHOLE)
 
     return lambda method: made(method) if method in KEPT else trained
 
 
 @pytest.fixture(scope="session")
 def brief_for(
-    shared: Shared, brief: Trained, part: Split, taught_for: Callable[..., Trained]
+    brief: Trained, part: Split, taught_for: Callable[..., Trained]
 ) -> Callable[[str], Trained]:
     """The model that was taught `part`, of the kind that a method needs."""
 
     @cache
     def made(method: str) -> Trained:
-        records = (*part.forget, *part.retain)
-        return shared.value(lambda: taught_for(method, records, BRIEF), method)
+        return taught_for(method, (*part.forget, *part.retain), BRIEF)
 
     return lambda method: made(method) if method in KEPT else brief
