@@ -19,7 +19,6 @@ import pytest
 from olvido.cli import run
 from olvido.demo import make_town
 from olvido.demo.story import FAST
-from olvido.forgetting import METHODS
 from olvido.learners import Recipe
 from olvido.models.tiny import tiny_model
 
@@ -154,8 +153,6 @@ def test_a_tutorial_runs_as_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # What a tutorial adds to the table is taken out again.
-    monkeypatch.setitem(METHODS, "mine", METHODS["npo"])
     scope: dict[str, object] = {}
     closed = None
     for language, block in _blocks(f"docs/tutorials/{tutorial}.md"):
