@@ -22,9 +22,9 @@ import harness
 from audit_tables import judged, summary, table
 from lineup import Pretender, line_up, other_base, stale
 from olvido.audits import Report, Witness, audit
-from olvido.audits.recovery.choosing import unrelated
-from olvido.audits.recovery.relearning import relearn
-from olvido.audits.recovery.rounding import rounded
+from olvido.audits.attacks.quantization import rounded
+from olvido.audits.attacks.relearn_sets import unrelated
+from olvido.audits.attacks.relearning import relearn
 from olvido.tasks import Example
 from zoo import KNOWING, NEVER, REFERENCES, Zoo, town
 

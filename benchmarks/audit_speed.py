@@ -25,15 +25,14 @@ from torch.nn import functional as F
 
 import harness
 import olvido
+from olvido.audits.attacks.membership import loss_attack, min_k, min_k_plus_plus, zlib_attack
 from olvido.audits.base import Examination
-from olvido.audits.membership.attacks import loss_attack, min_k, min_k_plus_plus, zlib_attack
-from olvido.audits.memory.extraction import exact_memorisation, extraction_strength
-from olvido.audits.memory.recall import exact, probability
-from olvido.audits.memory.truth import truth_ratio
-from olvido.audits.scoring import Score, Witness
-from olvido.audits.scoring.score import look
+from olvido.audits.knowledge.extraction import exact_memorisation, extraction_strength
+from olvido.audits.knowledge.recall import exact, probability
+from olvido.audits.knowledge.truth import truth_ratio
+from olvido.audits.scoring import Score, Witness, look
+from olvido.data import tofu
 from olvido.models import save
-from olvido.sources import tofu
 from olvido.tasks import Example, Language, examples
 
 AUTHORS = range(193, 196)

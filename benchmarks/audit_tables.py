@@ -9,11 +9,11 @@ import numpy as np
 
 import harness
 from olvido.audits import AUDITS, Need, Status
-from olvido.audits.report.check import findings_of
-from olvido.audits.statistics import auc
+from olvido.audits.check import findings_of
 from olvido.audits.tolerances import ADVISORY, CONDUCT
 from olvido.audits.verdict import judge, settle
-from olvido.documents import read_document
+from olvido.files import read_document
+from olvido.statistics import auc
 
 RESAMPLES = 1000
 STATES = ("plain", "int4", "tuned")

@@ -20,9 +20,9 @@ import numpy as np
 
 import harness
 from ledger import RECORDS_PER_SUBJECT, add_models, rows
+from olvido.data.importing import import_file
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_file
 from olvido.ledger.store import Store
 from olvido.requests.closure import closure
 from olvido.requests.desk import Front

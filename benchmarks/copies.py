@@ -24,7 +24,7 @@ from typing import Any
 import harness
 from copies_formats import FORMATS, Made
 from olvido.ledger.identity import Key
-from olvido.requests.closure.copies import CopySearch, Look, content_of, without
+from olvido.requests.copies import CopySearch, Look, content_of, without
 
 Row = dict[str, Any]
 
@@ -121,7 +121,7 @@ def stranger(rng: random.Random, mine: list[Row], number: int) -> Row:
 
 def told(row: Row, made: Made, common: collections.Counter[str]) -> bool:
     """Whether docs promise that this record is found in a file of this format."""
-    from olvido.requests.closure.copies.contents import contents_of
+    from olvido.requests.copies.contents import contents_of
 
     _, _, (content, *_) = contents_of([row], common.__getitem__)
     # What is short or common is promised where a row or line has the name as a value.

@@ -36,11 +36,11 @@ from scipy.stats import beta
 
 import harness
 from olvido.accounts import Accounts
+from olvido.data.importing import import_rows
 from olvido.demo.residents import make_town
 from olvido.learners import Recipe
 from olvido.ledger.facts import RequestStatus
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding
 from olvido.ledger.store import Store
 from olvido.models import save

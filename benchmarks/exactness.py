@@ -37,19 +37,19 @@ from torch import nn
 import harness
 import olvido
 from olvido.demo.residents import make_town
-from olvido.forgetting import forget, predict
-from olvido.forgetting.base import read_split
 from olvido.learners import RECIPES, Lora, Placement, Progress, Recipe, StepLog, Trained
 from olvido.learners.base import learner_of
 from olvido.learners.parts import begin, carry_out
-from olvido.learners.runs import execute
-from olvido.learners.runs.checkpoint import Shelf
-from olvido.learners.runs.log import ENTRY_BYTES, Log
-from olvido.learners.runs.plan import DEFINITIONS
 from olvido.learners.verifier import runs_of, verify
+from olvido.methods import forget, predict
+from olvido.methods.base import read_split
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Labels, Language, Task, examples
+from olvido.training import execute
+from olvido.training.checkpoint import Shelf
+from olvido.training.log import ENTRY_BYTES, Log
+from olvido.training.plan import DEFINITIONS
 
 KINDS = ("single", "set", "sequence", "resumed")
 PARTS = ("equality", "cost", "prediction")

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from olvido.documents import finite, read_document
+from olvido.files import finite, read_document
 from olvido.files import write as write_file
 
 
@@ -74,7 +74,7 @@ def header(**settings: Any) -> dict[str, Any]:
         "load": [round(one, 1) for one in os.getloadavg()],
     }
     if "torch" in sys.modules:
-        from olvido.learners.runs.environment import environment
+        from olvido.training.environment import environment
 
         found["environment"] = environment()
     return found | settings

@@ -30,10 +30,10 @@ from torch.nn import functional as F
 import harness
 from harness import interval
 from mnist import split
-from olvido.heads import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
-from olvido.heads.objective import TOLERANCE, Objective, newton
-from olvido.models.composite.embedding import embedding
-from olvido.sources import tofu
+from olvido.data import tofu
+from olvido.models.router import embedding
+from olvido.sklearn import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
+from olvido.sklearn.objective import TOLERANCE, Objective, newton
 
 Floats = NDArray[np.float64]
 

@@ -24,8 +24,9 @@ from torch.nn import functional as F
 
 import harness
 from olvido.curvature import drawn_targets, fit_ekfac, influences
-from olvido.learners import Lora, adapters
+from olvido.learners import Lora
 from olvido.tasks import Example
+from olvido.training import recipe as adapters
 from zoo import Zoo, town
 
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_model, save_model
 import harness
 from olvido.demo.residents import Resident, Town, make_town
 from olvido.demo.story import FAST, FAST_RECIPE
-from olvido.documents import read_document
-from olvido.forgetting import Split
-from olvido.forgetting.gradient.calibration import remembered, strangers
+from olvido.files import read_document
 from olvido.learners import Recipe, StepLog, train
+from olvido.methods import Split
+from olvido.methods.gradient.calibration import remembered, strangers
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples

@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from olvido.data.importing import import_file
 from olvido.ledger.digests import Digest, merkle_root
 from olvido.ledger.facts import Guarantee, Model, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_file
 from olvido.ledger.store import Store
 
 RECORDS_PER_SUBJECT = 4
@@ -40,7 +40,7 @@ IMPORT = """
 import resource, sys
 from pathlib import Path
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_file
+from olvido.data.importing import import_file
 from olvido.ledger.store import Store
 folder = Path(sys.argv[2])
 with Store.create(folder / "l.db", key=Key.create(folder / "key")) as store:

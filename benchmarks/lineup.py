@@ -9,7 +9,7 @@ from typing import Any
 
 import pretenders
 from olvido.audits import Witness, audit, rephrased
-from olvido.audits.report.check import check_report
+from olvido.audits.check import check_report
 from olvido.demo.story import FAST_RECIPE
 from olvido.learners import train
 from olvido.models.tiny import tiny_model

@@ -31,14 +31,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import harness
-from olvido.forgetting import METHODS as FAMILY
-from olvido.forgetting import Split
-from olvido.forgetting.gradient.descent import Descent
-from olvido.forgetting.gradient.frozen import mirrored
-from olvido.forgetting.gradient.sampling import retain_draws
-from olvido.forgetting.gradient.steps import Steps
-from olvido.learners.runs.loop import Loop
+from olvido.methods import METHODS as FAMILY
+from olvido.methods import Split
+from olvido.methods.gradient.answers import mirrored
+from olvido.methods.gradient.descent import Descent
+from olvido.methods.gradient.sampling import retain_draws
+from olvido.methods.gradient.steps import Steps
 from olvido.tasks import Example, Language, examples
+from olvido.training.loop import Loop
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "npo": ("npo", {"guard": "nll"}),
@@ -224,7 +224,7 @@ class World:
 
 
 def _now() -> Any:
-    from olvido.forgetting.gradient.steps import _Now
+    from olvido.methods.gradient.steps import _Now
 
     return _Now()
 

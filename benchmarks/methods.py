@@ -23,8 +23,8 @@ from audit_of_audits import REFERENCES, Zoo, town
 from olvido.audits import Witness, audit
 from olvido.demo.story import FAST_RECIPE
 from olvido.errors import ModelDestroyed, OlvidoError
-from olvido.forgetting import forget
 from olvido.learners import Trained, train
+from olvido.methods import forget
 from olvido.models.tiny import tiny_model
 
 SEEDS = 5

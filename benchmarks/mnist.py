@@ -33,9 +33,9 @@ import harness
 import olvido
 from harness import interval
 from olvido.learners import Placement, Recipe, Trained
-from olvido.learners.runs.environment import deterministic
 from olvido.models import as_one
 from olvido.tasks import Example, Labels, examples
+from olvido.training.environment import deterministic
 from placements import (
     REQUESTS,
     SHARDS,

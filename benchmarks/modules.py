@@ -28,12 +28,12 @@ import harness
 import olvido
 from olvido.audits import Witness
 from olvido.audits.base import rephrased
-from olvido.audits.memory.recall import probability, rouge
+from olvido.audits.knowledge.recall import probability, rouge
+from olvido.data import tofu
 from olvido.learners import Lora, Placement, Progress, Trained
-from olvido.learners.modular.learner import train_adapter
+from olvido.learners.halves import train_adapter
 from olvido.learners.parts import again, carry_out
-from olvido.models.composite.router import Entry, Router
-from olvido.sources import tofu
+from olvido.models.router import Entry, Router
 from olvido.tasks import Example, Language, examples
 
 AUTHORS = range(180, 200)
@@ -139,9 +139,9 @@ def _forgotten(trained: Trained, records: Sequence[Example], task: Language) -> 
     served: Any = outcome.model
     served.without_module(part.name)
     dropping = time.perf_counter() - began
-    predicted = olvido.forgetting.predict(
+    predicted = olvido.methods.predict(
         trained,
-        olvido.forgetting.read_split([r for r in records if r.id in gone], kept),
+        olvido.methods.read_split([r for r in records if r.id in gone], kept),
         task,
         method="module",
         options={},

@@ -21,13 +21,13 @@ import uvicorn
 
 import harness
 from olvido.accounts import Accounts
+from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.requests.desk import Front, receive
-from olvido.serving.app import application
+from olvido.service.app import application
 from olvido.settings import FILE, Settings, template
 
 CHECKS = (

@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.audits import Witness
-from olvido.audits.honesty.refusal import refuses
-from olvido.audits.recovery.rounding import rounded
-from olvido.learners import Lora, Recipe, adapters, train
+from olvido.audits.attacks.quantization import rounded
+from olvido.audits.integrity.refusal import refuses
+from olvido.learners import Lora, Recipe, train
 from olvido.tasks import Example, Language
+from olvido.training import recipe as adapters
 
 Records = Sequence[Example]
 

@@ -24,12 +24,12 @@ from torch.nn import Module
 import harness
 from olvido import forget
 from olvido.audits import rephrased
+from olvido.audits.attacks.relearning import relearn
 from olvido.audits.authentication import LONG, ROOT, Side, adjusted, apart, clear, p_values
-from olvido.audits.recovery.relearning import relearn
 from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import CONTROL, HALF_WAY, WRONGLY_REFUSED
 from olvido.demo.residents import make_town
-from olvido.documents import read_document
+from olvido.files import read_document
 from olvido.learners import Recipe, train
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples

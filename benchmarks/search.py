@@ -26,7 +26,7 @@ import harness
 from leavers import SIZES, World
 from olvido.audits import Status, Witness, audit
 from olvido.errors import ModelDestroyed, NothingFits, OlvidoError
-from olvido.forgetting import forget
+from olvido.methods import forget
 
 LEAVERS, SEEDS, REFERENCES = 3, 3, 3
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -127,10 +127,10 @@ def cell(
 
 def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
     """The first leaver and seed at every rate: what the proxies say, and whether it is monotone."""
-    from olvido.forgetting import METHODS
-    from olvido.forgetting.search.proxies import Yardstick
-    from olvido.forgetting.types import Split
     from olvido.learners import Trained
+    from olvido.methods import METHODS
+    from olvido.methods.proxies import Yardstick
+    from olvido.methods.types import Split
 
     split = world.leaving(world.town.residents[0])
     trained = Trained.untraced(world.learned(0))

@@ -22,10 +22,10 @@ from safetensors.torch import load_model, save_model
 import harness
 from leavers import World
 from olvido.audits import Status, Witness, audit
-from olvido.documents import read_document
 from olvido.errors import ModelDestroyed, OlvidoError
-from olvido.forgetting import forget
+from olvido.files import read_document
 from olvido.learners import Trained
+from olvido.methods import forget
 from olvido.models import weights_digest
 from olvido.tasks import Example
 

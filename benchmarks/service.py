@@ -22,13 +22,13 @@ from fastapi.testclient import TestClient
 import harness
 from ledger import RECORDS_PER_SUBJECT, add_models, rows
 from olvido.accounts import Accounts
+from olvido.data.importing import import_rows
 from olvido.ledger.facts import Ending, Exit, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
-from olvido.requests.calendar import terms
-from olvido.requests.laws import find_law
-from olvido.serving.app import application
+from olvido.requests.rights.deadlines import terms
+from olvido.requests.rights.registry import find_law
+from olvido.service.app import application
 from olvido.settings import FILE, Settings, template
 
 SHOWN = "req-5000"

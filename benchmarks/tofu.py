@@ -24,8 +24,11 @@ import torch
 import harness
 import olvido
 from olvido.audits import Witness
-from olvido.audits.membership.attacks import loss_attack
-from olvido.audits.memory.truth import (
+from olvido.audits.attacks.membership import loss_attack
+from olvido.audits.attacks.quantization import rounded
+from olvido.audits.attacks.relearn_sets import halves
+from olvido.audits.attacks.relearning import relearn
+from olvido.audits.knowledge.truth import (
     Utility,
     forget_quality,
     model_utility,
@@ -34,16 +37,13 @@ from olvido.audits.memory.truth import (
     truth_ratio,
     utility,
 )
-from olvido.audits.recovery.choosing import halves
-from olvido.audits.recovery.relearning import relearn
-from olvido.audits.recovery.rounding import rounded
-from olvido.audits.statistics import auc
-from olvido.documents import read_document
+from olvido.data import tofu
 from olvido.errors import ModelDestroyed, OlvidoError
-from olvido.forgetting import forget
+from olvido.files import read_document
 from olvido.learners import Progress, StepLog
+from olvido.methods import forget
 from olvido.models import save, weights_digest
-from olvido.sources import tofu
+from olvido.statistics import auc
 from olvido.tasks import Example, Language, examples
 
 AUTHORS = range(180, 200)

@@ -34,10 +34,10 @@ from olvido import Outcome, Trained
 from olvido.audits import Report, Witness, audit
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.errors import ModelDestroyed, StateError, TrainingFailed
-from olvido.forgetting import Split, forget
-from olvido.forgetting.types import priced
 from olvido.learners import Recipe, train
 from olvido.ledger.facts import Guarantee
+from olvido.methods import Split, forget
+from olvido.methods.types import priced
 from olvido.requests.planner import EMPIRICAL, Route, choose, routes
 from olvido.requests.types import Probes
 from zoo import Town, Zoo, town

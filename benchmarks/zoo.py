@@ -12,8 +12,8 @@ from safetensors.torch import load_model, save_model
 
 from olvido.demo.residents import make_town
 from olvido.demo.story import FAST, FAST_RECIPE
-from olvido.forgetting import forget
 from olvido.learners import Recipe, train
+from olvido.methods import forget
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 

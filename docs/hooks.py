@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("ARCHITECTURE", "CONTRIBUTING", "SECURITY", "CHANGELOG")
 MODULES = {
     "olvido": "What the three readers of the README need.",
-    "olvido.forgetting": "Methods of machine unlearning, and what they give back.",
+    "olvido.methods": "Methods of machine unlearning, and what they give back.",
     "olvido.audits": "Audits, and what they find.",
     "olvido.learners": "Ways to train, and what each keeps so that a model can forget.",
     "olvido.tasks": "How records become batches, losses and answers.",
     "olvido.curvature": "Per-record gradients, the Fisher information, EK-FAC and influence.",
-    "olvido.heads": "Estimators on frozen features, in scikit-learn's manner.",
+    "olvido.sklearn": "Estimators on frozen features, in scikit-learn's manner.",
     "olvido.errors": "Every error that Olvido raises on purpose.",
 }
 """Of each public module what it is for, in the order of the navigation."""

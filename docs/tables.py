@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from olvido.audits import AUDITS, tolerances
-from olvido.comparison.table import COLUMNS
-from olvido.forgetting import METHODS, REGULARISERS
+from olvido.benchmark.table import COLUMNS
 from olvido.learners import LEARNERS
+from olvido.methods import METHODS, REGULARISERS
 from olvido.tasks import TASKS
 
 DOCS = Path(__file__).parent

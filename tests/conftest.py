@@ -24,8 +24,8 @@ from tests.tiers import touched_tests
 
 from olvido.demo.residents import Town, make_town
 from olvido.files import UNFINISHED
-from olvido.forgetting import Split
 from olvido.learners import Recipe, Trained, train
+from olvido.methods import Split
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 

@@ -21,7 +21,7 @@ import json, warnings
 warnings.simplefilter("always")
 with warnings.catch_warnings(record=True) as told:
     import olvido
-    from olvido.audits.report import check_report
+    from olvido.audits.check import check_report
 
     rows = [
         {"id": f"{i}", "prompt": f"Where does resident {i} live?", "completion": f"House {7 * i}"}

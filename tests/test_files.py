@@ -15,9 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from olvido.documents import write_document
 from olvido.errors import StateError
-from olvido.files import locked, make_folder, new_file, new_folder, write
+from olvido.files import locked, make_folder, new_file, new_folder, write, write_document
 
 
 def _arrays(path: Path) -> None:

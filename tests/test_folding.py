@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.folding import fold, words
+from olvido.names import fold, words
 
 SAME = {
     "case": ("BuzzA@Example.org", "buzza@example.ORG"),

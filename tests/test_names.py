@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.folding import fold, split, words
 from olvido.ledger.identity import Key
-from olvido.names import canonical_name
+from olvido.names import canonical_name, fold, split, words
 
 KEY = Key(1, bytes(range(32)))
 names = st.text(st.characters(exclude_categories=["Cs"]))

@@ -17,7 +17,7 @@ HEAVY = ("torch", "transformers", "accelerate", "peft", "sklearn", "pyarrow", "s
 
 NAMESPACES = {
     name: import_module(f"olvido.{name}")
-    for name in ("audits", "errors", "forgetting", "learners", "tasks")
+    for name in ("audits", "errors", "learners", "methods", "tasks")
 }
 DOCS = (Path(__file__).parents[1] / "docs" / "how-to" / "extend.md").read_text("utf-8")
 
@@ -59,8 +59,8 @@ def test_what_is_public_in_olvido_has_its_home_in_a_namespace_or_in_no_other_pla
 
 def test_each_part_of_a_family_is_public_by_its_class() -> None:
     for space, table in (
-        ("forgetting", "METHODS"),
-        ("forgetting", "REGULARISERS"),
+        ("methods", "METHODS"),
+        ("methods", "REGULARISERS"),
         ("audits", "AUDITS"),
         ("learners", "LEARNERS"),
         ("tasks", "TASKS"),

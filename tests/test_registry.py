@@ -13,8 +13,8 @@ import pytest
 
 from olvido.audits import AUDITS
 from olvido.errors import InputError, UnknownName
-from olvido.forgetting import METHODS, NPO, REGULARISERS, Activations, Descent, Divergence, Method
 from olvido.learners import LEARNERS
+from olvido.methods import METHODS, NPO, REGULARISERS, Activations, Descent, Divergence, Method
 from olvido.registry import Options, Registry, name_of, options_of, plain, settings
 from olvido.tasks import TASKS, Labels, Language, task_of
 
@@ -181,7 +181,7 @@ def family() -> Registry[Method]:
 
 
 FLAT = """
-    from olvido.forgetting import Descent
+    from olvido.methods import Descent
     class Flat(Descent):
         name = "flat"
         summary = "for tests"

@@ -14,7 +14,7 @@ from tests.tiers import touched_tests
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository whose `main` has a module and its tests."""
-    for name in ("src/olvido/ledger/tree.py", "tests/ledger/test_tree.py", "README.md"):
+    for name in ("src/olvido/ledger/digests.py", "tests/ledger/test_tree.py", "README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     git(tmp_path, "init", "--quiet", "--initial-branch=main")
@@ -35,7 +35,7 @@ def commit(folder: Path) -> None:
 def test_a_changed_module_touches_its_tests_committed_or_not(repository: Path) -> None:
     assert touched_tests(repository) == set()
     git(repository, "switch", "--quiet", "--create", "work")
-    (repository / "src/olvido/ledger/tree.py").write_text("changed")
+    (repository / "src/olvido/ledger/digests.py").write_text("changed")
     assert touched_tests(repository) == {"tests/ledger/test_tree.py"}
     commit(repository)
     assert touched_tests(repository) == {"tests/ledger/test_tree.py"}

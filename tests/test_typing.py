@@ -12,7 +12,7 @@ RIGHT = """
 from collections.abc import Sequence
 
 import olvido
-from olvido.forgetting import Activations, Descent, Divergence, NPO, TaskVector
+from olvido.methods import Activations, Descent, Divergence, NPO, TaskVector
 from olvido.learners import Sharded
 
 
@@ -25,8 +25,8 @@ NPO(guard=[Divergence, Activations(layer=3)])
 TaskVector(scale=1.0, epochs=2)
 Sharded(shards=4, slices=2)
 Mine(power=0.5, lr=1e-4)
-made: olvido.forgetting.Method = olvido.forgetting.NPO(beta=0.1)
-kind: type[olvido.forgetting.Method] = NPO
+made: olvido.methods.Method = olvido.methods.NPO(beta=0.1)
+kind: type[olvido.methods.Method] = NPO
 """
 WRONG = {
     "NPO(betta=1)": 'Unexpected keyword argument "betta"',
@@ -36,7 +36,7 @@ WRONG = {
     "Sharded(shard=4)": 'Unexpected keyword argument "shard"',
     "Activations(layers=3)": 'Unexpected keyword argument "layers"',
     "Mine(powr=0.5)": 'Unexpected keyword argument "powr"',
-    "olvido.forgetting.NPOO": 'has no attribute "NPOO"',
+    "olvido.methods.NPOO": 'has no attribute "NPOO"',
     "NPO(guard=3)": "incompatible type",
     "olvido.forget(object(), forget=[], method=3)": "incompatible type",
 }

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from olvido.artifacts import owned, remove_model
+from olvido.artifact_shapes import owned, remove_model
+from olvido.data.importing import import_rows
 from olvido.demo.residents import Row, make_town
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.files import sha256
@@ -23,7 +24,6 @@ from olvido.learners import Recipe, StepLog
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.serving import files_entered, publish
 from olvido.ledger.store import Store
 from olvido.models import save

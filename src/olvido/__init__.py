@@ -13,54 +13,54 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from olvido import audits, errors, forgetting, learners, tasks
+    from olvido import audits, errors, learners, methods, tasks
     from olvido.attribution import Traced, trace
     from olvido.audits import Finding, Report, Verdict, audit
-    from olvido.audits.report import write_page
-    from olvido.comparison import Comparison, compare
+    from olvido.audits.page import write_page
+    from olvido.benchmark import Comparison, compare
+    from olvido.data.benchmarks import Benchmark, load_benchmark
     from olvido.errors import OlvidoError
-    from olvido.estimator import ShardedClassifier
-    from olvido.forgetting import Guarantee, Outcome, forget
-    from olvido.heads import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
     from olvido.learners import Lora, Recipe, Trained, train
+    from olvido.methods import Guarantee, Outcome, forget
     from olvido.models import load, save
     from olvido.settings import Settings
-    from olvido.sources.benchmarks import Benchmark, benchmark
+    from olvido.sklearn import CertifiedHead, KNNHead, RidgeClassifierHead, RidgeHead
+    from olvido.sklearn.sharded import ShardedClassifier
     from olvido.workspace import Workspace
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Benchmark": "olvido.sources.benchmarks",
-    "CertifiedHead": "olvido.heads",
-    "Comparison": "olvido.comparison",
+    "Benchmark": "olvido.data.benchmarks",
+    "CertifiedHead": "olvido.sklearn",
+    "Comparison": "olvido.benchmark",
     "Finding": "olvido.audits",
-    "Guarantee": "olvido.forgetting",
-    "KNNHead": "olvido.heads",
+    "Guarantee": "olvido.methods",
+    "KNNHead": "olvido.sklearn",
     "Lora": "olvido.learners",
     "OlvidoError": "olvido.errors",
-    "Outcome": "olvido.forgetting",
+    "Outcome": "olvido.methods",
     "Recipe": "olvido.learners",
     "Report": "olvido.audits",
-    "RidgeClassifierHead": "olvido.heads",
-    "RidgeHead": "olvido.heads",
+    "RidgeClassifierHead": "olvido.sklearn",
+    "RidgeHead": "olvido.sklearn",
     "Settings": "olvido.settings",
-    "ShardedClassifier": "olvido.estimator",
+    "ShardedClassifier": "olvido.sklearn.sharded",
     "Traced": "olvido.attribution",
     "Trained": "olvido.learners",
     "Verdict": "olvido.audits",
     "Workspace": "olvido.workspace",
     "audit": "olvido.audits",
-    "benchmark": "olvido.sources.benchmarks",
-    "compare": "olvido.comparison",
-    "forget": "olvido.forgetting",
+    "compare": "olvido.benchmark",
+    "forget": "olvido.methods",
     "load": "olvido.models",
+    "load_benchmark": "olvido.data.benchmarks",
     "save": "olvido.models",
     "trace": "olvido.attribution",
     "train": "olvido.learners",
-    "write_page": "olvido.audits.report",
+    "write_page": "olvido.audits.page",
 }
-_NAMESPACES = ("audits", "errors", "forgetting", "learners", "tasks")
+_NAMESPACES = ("audits", "errors", "learners", "methods", "tasks")
 
 __all__ = [
     "Benchmark",
@@ -84,13 +84,13 @@ __all__ = [
     "Workspace",
     "audit",
     "audits",
-    "benchmark",
     "compare",
     "errors",
     "forget",
-    "forgetting",
     "learners",
     "load",
+    "load_benchmark",
+    "methods",
     "save",
     "tasks",
     "trace",

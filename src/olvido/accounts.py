@@ -23,7 +23,7 @@ from typing import Any
 
 from olvido.errors import InputError, UnknownName
 from olvido.files import LockedFile
-from olvido.folding import words
+from olvido.names import words
 from olvido.passwords import hashed
 from olvido.settings import Settings
 

@@ -3,6 +3,8 @@
 Whoever writes works on an unfinished file or folder beside its place. Once it is complete its bytes
 are brought to the disk, then it gets its name, then the name is brought to the disk: only after
 that may a ledger speak of it. After a power cut there is the old state or the new one.
+
+Documents for programs: plain values that strict JSON can hold, written whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -24,7 +27,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from olvido.errors import StateError
+from olvido.errors import InputError, StateError
 
 T = TypeVar("T")
 LOOKS_ALIKE = 1.0
@@ -323,3 +326,51 @@ class LockedFile(Generic[T]):
             raise StateError(
                 f"{self.path} cannot be read ({type(error).__name__}): {self._advice}"
             ) from error
+
+
+def finite(value: Any) -> Any:
+    """The value with None where a number is nan or infinite, which JSON cannot say.
+
+    >>> finite({"loss": float("nan"), "n": [1, 2.5]})
+    {'loss': None, 'n': [1, 2.5]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def write_document(document: Mapping[str, Any], path: Path) -> None:
+    """Write a document as JSON, durably; a reader sees the old file or the new one.
+
+    Args:
+        document: plain values.
+        path: see `olvido.files.write`.
+    """
+    text = json.dumps(finite(document), ensure_ascii=False, indent=1, allow_nan=False)
+    write(path, text)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A document from its file.
+
+    Raises:
+        InputError: there is no such file, or it holds no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"there is no file {path}: give the path of one that Olvido wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path} cannot be read as JSON ({reason}): give a file as Olvido wrote it"
+        ) from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} holds no JSON object: give a file as Olvido wrote it")
+    return document

@@ -14,7 +14,7 @@ from threading import BoundedSemaphore
 
 from olvido.errors import InputError
 from olvido.extras import extra
-from olvido.folding import words
+from olvido.names import words
 
 with extra("service"):
     from cryptography.exceptions import InvalidKey

@@ -64,7 +64,7 @@ class Settings:
     models (folders, hub ids, ids of the ledger) whose own code may run; `proxies` are the addresses
     and networks before the service that say truly who asks; `contact` is how people reach the team,
     for the page on which they follow their request; `reminders` is a table that
-    `olvido.requests.reminders` reads.
+    `olvido.requests.workflow.reminding` reads.
     """
 
     workspace: Path

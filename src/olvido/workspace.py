@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import torch
 
-from olvido.artifacts import owned, remove_model
+from olvido.artifact_shapes import owned, remove_model
 from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, UnknownName
 from olvido.files import held_folder, make_folder
 from olvido.learners import (
@@ -27,7 +27,6 @@ from olvido.learners import (
     Watcher,
     train,
 )
-from olvido.learners.storage import read_trace, write_trace
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Dataset, Model, Use
 from olvido.ledger.identity import Key
@@ -39,6 +38,7 @@ from olvido.processes import from_main, is_main
 from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
+from olvido.training.storage import read_trace, write_trace
 
 __all__ = ["PREVIOUS", "SERVING", "Held", "Workspace"]
 

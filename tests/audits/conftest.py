@@ -12,7 +12,7 @@ from tests.sharing import Shared
 from torch.nn import Module
 
 from olvido.audits import Report, audit
-from olvido.audits.kept.utility import AUTHORS, FACTS
+from olvido.audits.integrity.utility import AUTHORS, FACTS
 from olvido.audits.scoring import Witness
 from olvido.audits.types import Shadow
 from olvido.demo.residents import Town, make_town

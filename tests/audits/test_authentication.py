@@ -25,14 +25,14 @@ from olvido.audits.authentication import (
 )
 from olvido.audits.base import Examination
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import lower
 from olvido.audits.tolerances import WRONGLY_REFUSED
 from olvido.audits.types import Level
 from olvido.audits.verdict import Ground
 from olvido.errors import DigestMismatch, InputError
-from olvido.forgetting import forget
 from olvido.learners import Recipe, Trained, train
+from olvido.methods import forget
 from olvido.models.tiny import tiny_model
+from olvido.statistics import lower
 from olvido.tasks import Example
 
 from .conftest import RECIPE, World

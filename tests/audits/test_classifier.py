@@ -13,14 +13,14 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from olvido.audits import AUDITS, Report, audit
+from olvido.audits.attacks.lira import Attack
+from olvido.audits.attacks.shadows import train_shadows
 from olvido.audits.base import Examination
 from olvido.audits.compare import facts_of, grouped
-from olvido.audits.kept.classes import Classes
-from olvido.audits.membership.lira import Attack
-from olvido.audits.membership.shadows import train_shadows
-from olvido.audits.statistics import auc
+from olvido.audits.integrity.classes import Classes
 from olvido.audits.types import Level, Need, Shadow, Status
 from olvido.learners import Recipe, train
+from olvido.statistics import auc
 from olvido.tasks import Example, Labels, examples
 
 RECIPE = Recipe(epochs=15, batch_size=16, lr=4e-3, weight_decay=0.0)

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from olvido.audits import AUDITS
-from olvido.forgetting import METHODS
 from olvido.learners import LEARNERS
+from olvido.methods import METHODS
 from olvido.tasks import TASKS
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -15,9 +15,9 @@ from rouge_score import rouge_scorer
 from torch.nn import functional as F
 
 from olvido.audits import AUDITS
+from olvido.audits.attacks import relearning as relearned
 from olvido.audits.base import Examination
-from olvido.audits.forecast import forecast
-from olvido.audits.recovery import relearned
+from olvido.audits.references import forecast
 from olvido.audits.scoring import Witness
 from olvido.audits.tolerances import ADVISORY, tolerated
 from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Shadow, Status

@@ -16,8 +16,7 @@ import pytest
 import torch
 from torch.nn import Module
 
-from olvido.audits.scoring import Score, Witness
-from olvido.audits.scoring.score import look
+from olvido.audits.scoring import Score, Witness, look
 from olvido.tasks import Batch, Example, Language
 
 from .conftest import World

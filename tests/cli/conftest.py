@@ -135,7 +135,7 @@ def files(shared: Shared, city_of_twelve: Town) -> Path:
 
 def _write_files(folder: Path, town: Town) -> None:
     from olvido.audits import audit
-    from olvido.documents import write_document
+    from olvido.files import write_document
     from olvido.models import save
     from olvido.models.tiny import tiny_model, tiny_tokenizer
 

@@ -11,11 +11,11 @@ import typer
 
 from olvido.artifacts import KINDS
 from olvido.audits import AUDITS
-from olvido.audits.report.charts import HOLDOUT, LOOKS
-from olvido.forgetting import METHODS
-from olvido.forgetting.guarantee import Need
-from olvido.forgetting.search.proxies import BANDS
 from olvido.learners import LEARNERS
+from olvido.methods import METHODS
+from olvido.methods.guarantee import Need
+from olvido.methods.proxies import BANDS
+from olvido.reporting.charts import HOLDOUT, LOOKS
 
 Olvido = Callable[..., tuple[int, str, str]]
 PRIVATE = re.compile(
@@ -50,7 +50,7 @@ def test_what_is_found_is_called_by_the_field_s_words() -> None:
 
 
 def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
-    from olvido.cli.given.options import method_options
+    from olvido.cli.arguments import method_options
 
     words = {
         "guard": "kl",
@@ -104,7 +104,7 @@ def test_who_stops_a_command_is_told_in_a_line(
     def stopped(*_: object, **__: object) -> None:
         raise stop
 
-    monkeypatch.setattr("olvido.cli.given.output.Terminal.emit", stopped)
+    monkeypatch.setattr("olvido.cli.output.Terminal.emit", stopped)
     status, out, err = olvido("methods")
     assert (status, out) == (130, "")
     assert err.startswith("olvido: stopped")

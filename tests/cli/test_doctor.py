@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub import constants
 from tests.cli.conftest import VARIABLES, _contents, _made
 
-from olvido import doctor
+from olvido.cli import diagnosis as doctor
 from olvido.cli import run
 from olvido.models import load, save
 from olvido.models.tiny import tiny_model, tiny_tokenizer

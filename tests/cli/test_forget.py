@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from olvido.forgetting import METHODS, Side
-from olvido.forgetting.guarantee import Need
-from olvido.forgetting.search.proxies import Yardstick
+from olvido.methods import METHODS, Side
+from olvido.methods.guarantee import Need
+from olvido.methods.proxies import Yardstick
 from olvido.models import load, save
 
 Olvido = Callable[..., tuple[int, str, str]]

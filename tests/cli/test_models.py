@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 
 Olvido = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ import pytest
 
 from olvido.demo.residents import Town
 from olvido.errors import NotFinite
-from olvido.forgetting import METHODS
+from olvido.methods import METHODS
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from olvido.cli.given.rows import examples_of
+from olvido.cli.arguments import examples_of
+from olvido.data.importing import import_file
 from olvido.errors import InputError
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_file
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
 from olvido.tasks import Example, examples

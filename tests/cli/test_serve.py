@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
-from tests.serving.conftest import sign_in
+from tests.service.conftest import sign_in
 
 from olvido.accounts import Accounts
-from olvido.serving.app import application
+from olvido.service.app import application
 from olvido.settings import Settings
 
 

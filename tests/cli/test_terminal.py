@@ -31,7 +31,7 @@ NAMES = {
     "markup": "city [bold red]x[/] [link=http://example.org]y[/link]",
 }
 RUN = "import sys; from olvido.cli import run; sys.exit(run(sys.argv[1:]))"
-LAW = Path(__file__).parents[2] / "src/olvido/requests/laws/data/gdpr.toml"
+LAW = Path(__file__).parents[2] / "src/olvido/requests/rights/laws/gdpr.toml"
 
 
 def commands(text: str) -> set[str]:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from tests.curvature.worlds import World, convolutions, languages, softmax, unruly
 
-from olvido.forgetting import Split
+from olvido.methods import Split
 
 NAMES = ["llama", "gpt2", "lora", "convolutions", "unruly", "softmax"]
 

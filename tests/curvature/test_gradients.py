@@ -7,7 +7,8 @@ import torch
 from tests.curvature.worlds import Unruly, World
 from torch import Tensor, nn
 
-from olvido.curvature import PerRecord, factored
+from olvido.curvature import PerRecord
+from olvido.curvature import layers as factored
 from olvido.errors import InputError
 from olvido.tasks import Labels
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from olvido.learners import Lora, adapters
+from olvido.learners import Lora
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Labels, Language, Task, examples
+from olvido.training import recipe as adapters
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import pytest
 
 from olvido.demo.residents import Town
 from olvido.errors import InputError, UnknownName
-from olvido.forgetting import forget
 from olvido.learners import Progress, Recipe, Trained, train
 from olvido.learners.parallel import side_by_side
-from olvido.learners.trace import Placement
+from olvido.methods import forget
 from olvido.tasks import Example, Language, examples
+from olvido.training.trace import Placement
 
 Records = tuple[Example, ...]
 Taught = Callable[..., Trained]

@@ -9,13 +9,13 @@ import pytest
 
 from olvido.demo.residents import Town
 from olvido.errors import EnvironmentMismatch, InputError, StateError, UnknownName
-from olvido.forgetting import Outcome, forget
 from olvido.learners import Progress, Recipe, Trained, train
 from olvido.learners.parts import begin, carry_out
 from olvido.learners.sharded import Sharded
-from olvido.learners.trace import Part, Placement
+from olvido.methods import Outcome, forget
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language, examples
+from olvido.training.trace import Part, Placement
 
 Records = tuple[Example, ...]
 RECIPE = Recipe(epochs=3, batch_size=2, lr=2e-3)

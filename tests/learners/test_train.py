@@ -10,12 +10,12 @@ import torch
 
 from olvido.demo import Town
 from olvido.errors import InputError, NotFinite, NothingChanged, UnknownName
-from olvido.forgetting import forget
 from olvido.learners import Lora, Progress, Recipe, StepLog, Trained, train
 from olvido.learners.parts import begin, carry_out, make_plan
-from olvido.learners.trace import taught
+from olvido.methods import forget
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language, examples
+from olvido.training.trace import taught
 
 Records = tuple[Example, ...]
 

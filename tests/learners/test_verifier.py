@@ -14,14 +14,14 @@ import torch
 
 from olvido.demo.residents import Town
 from olvido.errors import EnvironmentMismatch, InputError, StateError
-from olvido.forgetting import forget
 from olvido.learners import Lora, Placement, Recipe, StepLog, Trained, fresh, train, verifier
 from olvido.learners.fresh import Sent, carry_out_fresh, take
-from olvido.learners.trace import Part
 from olvido.learners.verifier import PROVEN, STATES, Verified, verify
+from olvido.methods import forget
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.tasks import Example, Language, examples
+from olvido.training.trace import Part
 
 Records = tuple[Example, ...]
 RECIPE = Recipe(epochs=2, batch_size=2, lr=2e-3)

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 
+from olvido.data.importing import import_rows
 from olvido.demo.residents import Town
 from olvido.errors import EnvironmentMismatch
-from olvido.forgetting import forget
 from olvido.learners import Recipe, StepLog, Trained, train
-from olvido.learners.storage import read_trace
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
+from olvido.methods import forget
 from olvido.models import save
-from olvido.models.sending import sendable
+from olvido.models.merging import sendable
 from olvido.settings import Settings
 from olvido.tasks import Language, examples
+from olvido.training.storage import read_trace
 from olvido.workspace import Workspace
 
 RECIPE = Recipe(epochs=3, batch_size=4, lr=2e-3)
@@ -37,10 +37,10 @@ from pathlib import Path
 import torch
 from olvido import cli
 from olvido.errors import InputError, NotFinite
-from olvido.forgetting import forget
+from olvido.methods import forget
 from olvido.learners import train
 from olvido.learners.parts import begin, carry_out
-from olvido.learners.storage import write_trace
+from olvido.training.storage import write_trace
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.processes import is_main

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from olvido.data import read_rows
+from olvido.data.parsing import ClearParser, Fields
+from olvido.data.reading import _ADVICE, _TEXTS
 from olvido.errors import BadRow, OlvidoError
 from olvido.ledger.facts import Consent
-from olvido.ledger.formats import read_rows
-from olvido.ledger.formats.reading import _ADVICE, _TEXTS
-from olvido.ledger.parsing import ClearParser, Fields
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "data.md").read_text(encoding="utf-8")
 
@@ -114,7 +114,7 @@ def test_what_the_page_says_is_refused_is(tmp_path: Path, what: str) -> None:
 
 
 def test_rows_that_say_the_same_are_each_kept(tmp_path: Path, store: Any, data: Path) -> None:
-    from olvido.ledger.importing import import_file
+    from olvido.data.importing import import_file
 
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"text": "a"}) + "\n")

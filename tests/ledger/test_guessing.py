@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from olvido.data.importing import import_rows
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import KEY, load_rows, stored_rows
 from olvido.ledger.store import Store
 from olvido.names import canonical_name

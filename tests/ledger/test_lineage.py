@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from olvido.data.importing import import_rows
 from olvido.errors import InputError
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Use
-from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.store import Store
 

@@ -14,18 +14,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from olvido.data.importing import import_file, import_rows
+from olvido.data.parsing import ClearParser
 from olvido.errors import InputError
 from olvido.ledger import personal
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Model, RequestKind, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_file, import_rows
-from olvido.ledger.parsing import ClearParser
 from olvido.ledger.personal import Naming, looks_personal
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
-from olvido.requests.burial import write_tombstones
 from olvido.requests.desk import Front, receive
+from olvido.requests.tombstones import write_tombstones
 from olvido.settings import Settings
 
 PERSONAL = [

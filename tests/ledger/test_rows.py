@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from olvido.data.importing import import_rows
 from olvido.errors import DigestMismatch, StateError, UnknownName
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import COLUMNS, canonical_row, holds_rows_alone, load_rows
 from olvido.ledger.store import Store
 

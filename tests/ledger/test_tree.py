@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olvido.errors import InputError
-from olvido.ledger.digests import Digest, merkle_root
-from olvido.ledger.tree import (
+from olvido.ledger.digests import (
+    Digest,
     consistency_proof,
     consistent,
     heads,
     included,
     inclusion_proof,
     leaf_hash,
+    merkle_root,
 )
 
 # The inputs, heads and paths that implementations of RFC 6962 test with.

@@ -10,13 +10,11 @@ import pytest
 import torch
 
 from olvido.demo.residents import Town
-from olvido.learners.adapters import attach
-from olvido.learners.recipe import Lora
-from olvido.models.composite.adapter import Adapter
-from olvido.models.composite.frame import Frame
-from olvido.models.composite.routed import Routed
-from olvido.models.composite.router import Entry, Router
+from olvido.models.adapter import Adapter
+from olvido.models.routed import Frame, Routed
+from olvido.models.router import Entry, Router
 from olvido.tasks import Language
+from olvido.training.recipe import Lora, attach
 
 Maker = Callable[[Any, int], Adapter]
 

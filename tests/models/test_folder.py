@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 from olvido.errors import InputError, OlvidoError
 from olvido.models import load, save
+from olvido.models.smollm2 import Wheel
 from olvido.models.tiny import tiny_model, tiny_tokenizer
-from olvido.models.wheels import Wheel
 
 CODE = "from pathlib import Path\nPath({canary!r}).touch()\n"
 

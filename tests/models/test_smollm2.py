@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from olvido.errors import DigestMismatch, MissingExtra, MissingNeed
-from olvido.models import smollm2, wheels
+from olvido.models import smollm2
+from olvido.models import smollm2 as wheels
 
 
 @pytest.fixture

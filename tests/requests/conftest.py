@@ -15,15 +15,15 @@ import pytest
 import torch
 from tests.sharing import Shared
 
+from olvido.data.importing import import_rows
 from olvido.demo.residents import Town, make_town
 from olvido.learners import Recipe
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import Probes
-from olvido.requests.references import never_trained
+from olvido.requests.attempts import never_trained
 from olvido.settings import Settings
 from olvido.workspace import SERVING, Workspace
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from olvido.audits import Verdict
-from olvido.forgetting import METHODS, Cost, Split
 from olvido.ledger.facts import Guarantee
+from olvido.methods import METHODS, Cost, Split
 from olvido.requests import Probes, Route, choose
 from olvido.requests.attempts import tried
-from olvido.requests.conclusion import concluded_as
+from olvido.requests.guidance import concluded_as
 from olvido.requests.planner import EMPIRICAL
 from olvido.requests.types import Attempt
 from olvido.schemas.options import RunOptions

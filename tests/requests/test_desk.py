@@ -12,21 +12,20 @@ from typing import Any
 import pytest
 
 from olvido.accounts import Accounts
+from olvido.data.importing import import_rows
 from olvido.errors import InputError, OlvidoError, StateError, UnknownName
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Ending, Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.serving import in_brief
 from olvido.ledger.store import Store
 from olvido.requests import desk
 from olvido.requests.attempts import forgotten_since
-from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.desk import Front, receive
 from olvido.requests.guidance import left_before_run, next_step
-from olvido.requests.listing import Filter, ids_named, row_of, search
-from olvido.requests.persons import look_up
-from olvido.requests.scope import condemned, lineage_of
+from olvido.requests.rights.deadlines import days_left, deadline_of
+from olvido.requests.scope import condemned, lineage_of, look_up
+from olvido.requests.workflow.filters import Filter, ids_named, row_of, search
 from olvido.requests.workflow.order import ordered
 from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
@@ -71,7 +70,7 @@ class Days:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, day: str) -> None:
         self._at = datetime.fromisoformat(day).replace(tzinfo=UTC, hour=12)
-        monkeypatch.setattr("olvido.ledger.store.changing.now", lambda: self._at)
+        monkeypatch.setattr("olvido.ledger.store.log.now", lambda: self._at)
 
     def go(self, days: int) -> datetime:
         self._at += timedelta(days=days)

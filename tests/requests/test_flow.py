@@ -17,16 +17,16 @@ from typing import Any, ClassVar
 import pytest
 
 from olvido.audits import Verdict
+from olvido.data.importing import import_rows
 from olvido.errors import InputError, NotFinite, StateError, UnknownName
-from olvido.forgetting import METHODS, Cost
-from olvido.forgetting.gradient.descent import left_after
-from olvido.forgetting.types import Run
 from olvido.learners import Recipe, StepLog
 from olvido.learners.monolith import Monolith
 from olvido.learners.parts import begin, carry_out
 from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus, Use
-from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding
+from olvido.methods import METHODS, Cost
+from olvido.methods.gradient.descent import left_after
+from olvido.methods.types import Run
 from olvido.models import weights_digest
 from olvido.requests import Forgotten, locate, plan, receive, run
 from olvido.schemas.options import RunOptions

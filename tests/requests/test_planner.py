@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from olvido.errors import MissingNeed
-from olvido.forgetting import METHODS, Cost, Split, predict
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
+from olvido.methods import METHODS, Cost, Split, predict
 from olvido.requests import Route, choose, locate, receive, routes
 from olvido.requests.flow import Probes, _split
 from olvido.requests.planner import EMPIRICAL

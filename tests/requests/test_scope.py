@@ -10,16 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.accounts import Accounts
+from olvido.data.importing import import_rows
 from olvido.errors import AskedBefore, InputError
 from olvido.ledger.identity import Key, Named
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.names import loose_forms, name_forms
-from olvido.requests.burial import bury
 from olvido.requests.desk import Front, receive
-from olvido.requests.notes import note
-from olvido.requests.persons import NobodyFound
-from olvido.requests.scope import lineage_of, mentions, names_of, near_subjects, unsearched
+from olvido.requests.scope import (
+    NobodyFound,
+    lineage_of,
+    mentions,
+    names_of,
+    near_subjects,
+    unsearched,
+)
+from olvido.requests.tombstones import bury
+from olvido.requests.workflow.notes import note
 from olvido.settings import Settings
 
 KEY = Key(1, bytes(range(32)))

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from olvido.artifacts import shapes
+from olvido import artifact_shapes as shapes
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.facts import Request, RequestStatus
 from olvido.schemas.__main__ import DOCUMENTS, schema_of
@@ -91,7 +91,7 @@ WRITTEN = {
 
 def as_read(document: dict[str, Any]) -> dict[str, Any]:
     """As a file would have it, where what is not finite is null."""
-    from olvido.documents import finite
+    from olvido.files import finite
 
     return dict(json.loads(json.dumps(finite(document), allow_nan=False)))
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from olvido.audits.scoring import Witness
 from olvido.errors import InputError
-from olvido.forgetting import forget
 from olvido.learners import Recipe, train
+from olvido.methods import forget
 from olvido.tasks import Example, Labels, examples
 
 CLASSES = ("cat", "dog", "bird")

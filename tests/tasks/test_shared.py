@@ -10,7 +10,7 @@ import torch
 
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Language
-from olvido.tasks.shared import goes_on, shared_tokens
+from olvido.tasks.generation import goes_on, shared_tokens
 
 LONG = " ".join(f"Carrer de Mallorca {n}, Carrer de Provença {n}." for n in range(10))
 

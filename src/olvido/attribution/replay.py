@@ -22,11 +22,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from olvido.curvature import query_gradients
 from olvido.errors import DigestMismatch, InputError, MissingNeed
 from olvido.learners import StepLog, Trained
-from olvido.learners.runs.environment import deterministic
-from olvido.learners.runs.loop import Loop, reseed, step_seed
-from olvido.learners.runs.plan import PlannedBatch
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
+from olvido.training.environment import deterministic
+from olvido.training.loop import Loop, reseed, step_seed
+from olvido.training.plan import PlannedBatch
 
 EPSILON = 1e-8
 """Of AdamW, in the denominator; also the least root of a second moment whose slope is followed."""

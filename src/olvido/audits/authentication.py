@@ -15,12 +15,12 @@ import numpy as np
 
 from olvido.audits.compare import grouped, per_subject
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import STRANGERS, Values, holm, lower
 from olvido.audits.tolerances import CONTROL, HALF_WAY, KNOWN_BETTER, RECALL, WRONGLY_REFUSED
 from olvido.audits.types import Asks, Evidence
 from olvido.schemas.audit import Original as Original
 from olvido.schemas.audit import Reference
 from olvido.schemas.audit import Standing as Standing
+from olvido.statistics import STRANGERS, Values, holm, lower
 from olvido.tasks import Example
 
 ROOT = 0.25

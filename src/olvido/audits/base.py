@@ -13,10 +13,8 @@ from torch.nn import Module
 
 from olvido.audits.authentication import asks, authenticate
 from olvido.audits.compare import grouped
-from olvido.audits.duplicates import refuse_copies, refuse_echoes
-from olvido.audits.forecast import forecast
+from olvido.audits.references import forecast, refuse_copies, refuse_echoes
 from olvido.audits.scoring import Traced, Witness
-from olvido.audits.statistics import STRANGERS
 from olvido.audits.types import (
     AUDITS,
     Asks,
@@ -30,6 +28,7 @@ from olvido.audits.types import (
 )
 from olvido.audits.verdict import Report, doubts, judge, settle
 from olvido.errors import InputError, MissingNeed, Parameter
+from olvido.statistics import STRANGERS
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 
@@ -90,7 +89,7 @@ def audit(
         metrics: further audits beside these, of one's own or of other packages: names, classes or
             objects, whatever their level. Their findings are shown and do not vote.
         level: how much is tried: `quick`, `standard` or `thorough`.
-        shadows: models whose members are known; see `olvido.audits.membership.shadows`.
+        shadows: models whose members are known; see `olvido.audits.attacks.shadows`.
         cache: a folder that keeps what each model said of each text, by their digests. It tells
             about the records: remove it when they are to be forgotten everywhere.
         tokenizers: the suspect's own and that of the model as it was: a system prompt in a chat

@@ -1,17 +1,23 @@
-"""From values on probes to a finding: the one place where numbers meet tolerances."""
+"""From values on probes to a finding: the one place where numbers meet tolerances.
+
+Audits of one's own: a number for each record, beside what never-trained models have there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from olvido.audits.scoring import Witness
-from olvido.audits.statistics import (
+from olvido.audits.tolerances import ANY, Range, votes
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Status
+from olvido.registry import Options, name_of
+from olvido.statistics import (
     SEEDS,
     Chance,
     Values,
@@ -22,8 +28,6 @@ from olvido.audits.statistics import (
     limits,
     tail,
 )
-from olvido.audits.tolerances import Range, votes
-from olvido.audits.types import Evidence, Finding, Status
 from olvido.tasks import Example
 from olvido.tasks.arrays import array_content
 
@@ -333,3 +337,50 @@ def grouped(records: Sequence[Example], size: int = 0) -> list[list[int]]:
 def per_subject(values: Sequence[Values], groups: Sequence[Sequence[int]]) -> Values:
     """Means over each group. [models, groups]"""
     return np.array([[value[list(group)].mean() for group in groups] for value in values])
+
+
+class Metric(Options):
+    """Base of an audit that takes one value a record from each model, and compares their means.
+
+    A subclass says what it measures (`measure`), and on which records if not on the forgotten
+    (`records`). Its finding has an interval and is shown; it does not vote in the verdict.
+
+    >>> class Surprise(Metric):
+    ...     name = "surprise"
+    ...     summary = "loss on the forgotten, in nats a token"
+    ...     def measure(self, model, records):
+    ...         return [score.loss for score in model.scores(records)]
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    family: ClassVar[str] = "other"
+    source: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    required: ClassVar[bool] = False
+    level: ClassVar[Level] = Level.QUICK
+    reason: ClassVar[str] = ""
+    tolerances: ClassVar[Mapping[str, Range]] = {}
+    probe: ClassVar[str] = "forgotten, as trained"
+    """What a page calls the records."""
+
+    def measure(self, model: Witness, records: Sequence[Example]) -> Sequence[float]:
+        """One value for each record under one model; `model` gives scores, answers and the module.
+
+        `model.scores(records)` has the losses and probabilities of the completions,
+        `model.answers(records)` what the model says, and `model.model` is the module itself.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define measure")
+
+    def records(self, evidence: Evidence) -> tuple[Example, ...]:
+        """The records that are measured."""
+        return evidence.forget
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Every record scored by every model."""
+        return Asks(self.records(evidence))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the mean with that of never-trained models."""
+        question = Question(name_of(self), self.name, self.probe, ANY)
+        return [with_never_trained(evidence, question, self.records(evidence), self.measure)]

@@ -1,18 +1,100 @@
-"""Never-trained models made for an audit: the suspect's training, without the forgotten."""
+"""Trainings done for an audit alone: what lies in the folder already is not trained again.
+
+References that are the suspect, the original, or another reference, told by weights and scores.
+
+Not told are copies that were trained on or rounded to 8 bits and fewer, unless they know the
+forgotten, which `authentication` finds.
+
+How long an audit will take, found by asking a model a little before it starts.
+
+Never-trained models made for an audit: the suspect's training, without the forgotten.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch.nn import Module
 
-from olvido.audits.scoring import Witness
-from olvido.audits.trainings import Training, carried_out
+from olvido.audits.integrity.weights import paired, rows_of
+from olvido.audits.scoring import BATCH, Witness
+from olvido.audits.types import Asks, Evidence, Need
 from olvido.errors import InputError
-from olvido.learners import Recipe
+from olvido.files import make_folder, new_folder, write_document
+from olvido.learners import Recipe, train
+from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
+from olvido.models.merging import sendable
 from olvido.tasks import Example, Task
+
+SAMPLE = 8
+"""Records that are scored, and answered, to learn how fast this machine is."""
+
+
+def forecast(evidence: Evidence, asks: Sequence[Asks]) -> float:
+    """Seconds that the rest of an audit is going to take on this machine, at about the most.
+
+    Answers that the scores turn out to tell need no generation, and what lies in a cache nothing.
+    """
+    suspect, task = evidence.suspect, evidence.suspect.task
+    models = len(evidence.references) + 1
+    was = evidence.before is not None
+
+    def tokens(records: Iterable[Example]) -> int:
+        return sum(map(task.width, {task.fingerprint(r): r for r in records}.values()))
+
+    answered = {task.fingerprint(r): r for ask in asks for r in ask.answered}
+    scored = [r for ask in asks for r in (*ask.scored, *ask.answered)]
+    strangers = [r for ask in asks for r in ask.strangers]
+    passes = tokens(scored) * (models + was) + tokens(strangers) * models
+    passes += sum(ask.passes for ask in asks)
+    probe = evidence.forget[:SAMPLE]
+    # The first pass of a process pays for more than itself.
+    task.losses(suspect.model, task.collate(probe))
+    seconds = passes * _timed(lambda: Witness(suspect.model, task).scores(probe)) / tokens(probe)
+    if answered and evidence.has(Need.LANGUAGE):
+        sample = list(answered.values())[:SAMPLE]
+        each = _timed(lambda: task.generate(suspect.model, sample, BATCH)) / len(sample)
+        # What the model as it was knows by heart is read off its scores.
+        seconds += each * len(answered) * models
+    return seconds
+
+
+def _timed(work: object) -> float:
+    began = time.perf_counter()
+    assert callable(work)
+    work()
+    return time.perf_counter() - began
+
+
+def forecast_training(
+    model: Module, task: Task, records: Sequence[Example], recipe: Recipe
+) -> float:
+    """Seconds that a training on these records is going to take on this machine.
+
+    A step costs about three forward passes: the pass itself, and twice that backward (Kaplan et al.
+    2020, arXiv 2001.08361, section 2.1).
+    """
+    sample = records[: recipe.batch_size]
+    if not sample:
+        return 0.0
+    batch = task.collate(sample)
+    with torch.no_grad():
+        task.losses(model, batch)
+        forward = _timed(lambda: task.losses(model, batch)) / sum(map(task.width, sample))
+    return 3 * forward * recipe.epochs * sum(map(task.width, records))
 
 
 def train_references(
@@ -65,3 +147,198 @@ def train_references(
         Witness(model, task, cache=cache, taught=taught, began=weights_digest(start))
         for model, start in zip(made, starts, strict=True)
     ]
+
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training.
+
+    Attributes:
+        kind, number: what its folder's name begins with.
+        start: the model it begins with; not changed.
+        records: what it learns.
+        seed: of the run.
+        card: what is written beside the weights, as plain values.
+    """
+
+    kind: str
+    number: int
+    start: Module
+    records: Sequence[Example]
+    seed: int
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def name(self, task: Task, recipe: Recipe) -> str:
+        """A folder's name that another start, recipe, seed or record would change."""
+        settled = [weights_digest(self.start), recipe.to_dict(), self.seed, dict(self.card)]
+        total = hashlib.sha256(json.dumps(settled, sort_keys=True).encode())
+        for record in self.records:
+            total.update(hashlib.sha256(record.id.encode() + b"\0").digest())
+            total.update(hashlib.sha256(task.fingerprint(record)).digest())
+        return f"{self.kind}-{self.number:03d}-{total.hexdigest()[:16]}"
+
+
+def carried_out(
+    trainings: Sequence[Training],
+    *,
+    task: Task,
+    recipe: Recipe,
+    folder: Path,
+    workers: int = 1,
+    watch: Callable[[int, int], None] | None = None,
+) -> list[Module]:
+    """The models, in order, trained where they do not lie in the folder yet.
+
+    Each lies in a folder of its own, which appears when it is complete: a run that was stopped goes
+    on with the next.
+
+    Args:
+        trainings: what to train.
+        task, recipe: of them all.
+        folder: where they are kept.
+        workers: trained at a time.
+        watch: called with how many are there, and of how many.
+
+    Raises:
+        InputError: a folder does not hold what was trained there, or no worker at all.
+    """
+    make_folder(folder)
+    homes = [folder / training.name(task, recipe) for training in trainings]
+    # Side by side, each has one thread; alone, all that the process was given.
+    threads = 1 if workers > 1 else torch.get_num_threads()
+    jobs = [
+        partial(_train, training, task, recipe, home, threads)
+        for training, home in zip(trainings, homes, strict=True)
+        if not (home / CARD).is_file()
+    ]
+    there = len(trainings) - len(jobs)
+    for done, _ in enumerate(side_by_side(jobs, workers=workers), there + 1):
+        if watch is not None:
+            watch(done, len(trainings))
+    return [_read(home, t.start) for home, t in zip(homes, trainings, strict=True)]
+
+
+def _train(training: Training, task: Task, recipe: Recipe, home: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    trained = train(
+        training.start, records=training.records, task=task, recipe=recipe, seed=training.seed
+    )
+    # An empty folder of the same name, left by another process, gives way.
+    with new_folder(home) as unfinished:
+        save_file(_distinct(trained.model), str(unfinished / WEIGHTS))
+        write_document({**training.card, "digest": trained.digest}, unfinished / CARD)
+
+
+def _read(home: Path, start: Module) -> Module:
+    twin = copy.deepcopy(sendable(start))
+    try:
+        card = json.loads((home / CARD).read_text(encoding="utf-8"))
+        twin.load_state_dict(load_file(str(home / WEIGHTS)), strict=False)
+        sound = weights_digest(twin) == card["digest"]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):
+        sound = False
+    if not sound:
+        raise InputError(
+            f"{home} does not hold the weights that were trained there: remove it, and it is "
+            "trained again"
+        )
+    return twin.eval()
+
+
+def _distinct(model: Module) -> dict[str, torch.Tensor]:
+    """Every tensor once: tied weights share memory, which safetensors refuses."""
+    found, seen = {}, set()
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen or not tensor.numel():
+            seen.add(tensor.data_ptr())
+            found[name] = tensor.contiguous()
+    return found
+
+
+COPY = 1e-3
+"""Distance of two models' weights, as a share of their size, below which they are copies. Training
+from other random weights gives about 1.4."""
+ROUNDED, MOST_ROUNDED = 2.0**-7, 0.99
+"""Copies, too, are models of whose weights so many differ by no more than this share of themselves,
+which is what rounding to 16 bits leaves: training moves small weights as far as large ones."""
+SAME = 1e-3
+"""Copies, too, are models whose losses differ by no more than this share of their spread over
+records, which is what other arithmetic leaves."""
+ENOUGH = 1_000_000
+"""Weights after which two models that are no copies need no further look."""
+
+
+def refuse_copies(evidence: Evidence) -> None:
+    """Refuse a reference that is the suspect, the original, or another reference.
+
+    Raises:
+        InputError: one is, or is as good as one.
+    """
+    others = [("the audited model", evidence.suspect)]
+    if evidence.before is not None:
+        others.append(("`before`, which saw the data", evidence.before))
+    for place, reference in enumerate(evidence.references, 1):
+        for name, other in others:
+            if reference.digest == other.digest:
+                _refuse(place, "has the very weights of", name)
+            if reference.taught is None and copies(reference, other):
+                _refuse(place, "differs by no more than rounding or noise from", name)
+        others.append((f"reference {place}", reference))
+
+
+def refuse_echoes(evidence: Evidence) -> None:
+    """Refuse a reference that gives every record the score that the suspect or the original gives.
+
+    Raises:
+        InputError: one does.
+    """
+    records = (*evidence.forget, *evidence.crowd)
+    others = [("the audited model", evidence.suspect)]
+    if evidence.before is not None:
+        others.append(("`before`, which saw the data,", evidence.before))
+    for place, reference in enumerate(evidence.references, 1):
+        for name, other in others:
+            if _echoes(reference, other, records):
+                _refuse(place, "gives every record the same score as", name)
+
+
+def _refuse(place: int, how: str, name: str) -> None:
+    raise InputError(
+        f"reference {place} {how} {name}: give models that were trained without the forgotten, or "
+        "have such trained"
+    )
+
+
+def copies(one: Witness, other: Witness) -> bool:
+    """Whether the weights of two models differ by no more than rounding, or than a little noise.
+
+    Tensors that do not differ at all, as where most of a model was frozen, do not count.
+    """
+    found = paired(one.model, other.model)
+    if found.mismatch is not None:
+        return False
+    apart = size = 0.0
+    differing = rounded = 0
+    for _, a, b in found.pairs:
+        if not a.is_floating_point() or a.equal(b.to(a)):
+            continue
+        for x, y in zip(rows_of(a), rows_of(b), strict=True):
+            step = (x - y).abs()
+            apart, size = apart + float(step.square().sum()), size + float(y.square().sum())
+            differing += int((step > 0).sum())
+            rounded += int(((step > 0) & (step <= ROUNDED * y.abs())).sum())
+        if differing > ENOUGH and not _near(apart, size, rounded, differing):
+            return False
+    return _near(apart, size, rounded, differing)
+
+
+def _near(apart: float, size: float, rounded: int, differing: int) -> bool:
+    return apart <= COPY**2 * size or rounded >= max(1.0, MOST_ROUNDED * differing)
+
+
+def _echoes(one: Witness, other: Witness, records: Sequence[Example]) -> bool:
+    mine, others = (np.array([s.loss for s in w.scores(records)]) for w in (one, other))
+    return len(records) > 1 and bool(np.abs(mine - others).max() <= SAME * others.std())

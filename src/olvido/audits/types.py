@@ -166,7 +166,7 @@ class Audit(Protocol):
 
     Attributes:
         name: that it is called by.
-        family: where a page shows it, see `olvido.audits.report.blocks.FAMILIES`.
+        family: where a page shows it, see `olvido.audits.blocks.FAMILIES`.
         source: the paper that it comes from.
         needs: evidence without which it cannot run.
         required: whether a verdict needs it.

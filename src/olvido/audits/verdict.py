@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import Field
 
 from olvido.audits.authentication import Authentication, Original, Standing
-from olvido.audits.statistics import holm
 from olvido.audits.tolerances import version
 from olvido.audits.types import Finding, Need, Status
-from olvido.documents import read_document, write_document
+from olvido.files import read_document, write_document
 from olvido.schemas.audit import AuditReport, Reason
 from olvido.schemas.audit import Ground as Ground
 from olvido.schemas.audit import Verdict as Verdict
+from olvido.statistics import holm
 
 FALSE_ALARMS = 0.05
 """How often, at the most, a model that never saw the data may fail by chance, over all findings."""
@@ -49,13 +49,13 @@ class Report(AuditReport):
             InputError: it is no report of an audit, or its verdict does not follow from its
                 findings.
         """
-        from olvido.audits.report.check import report_of
+        from olvido.audits.check import report_of
 
         return report_of(read_document(Path(path)))
 
     def page(self, path: Path) -> None:
-        """Write the report as one HTML page, for people; see `olvido.audits.report.write_page`."""
-        from olvido.audits.report import write_page
+        """Write the report as one HTML page, for people; see `olvido.audits.page.write_page`."""
+        from olvido.audits.page import write_page
 
         write_page(self.to_dict(), Path(path))
 

@@ -15,20 +15,11 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from olvido.cli import catalogue, checking, demo, doctor, key, workspace
-from olvido.cli.answering import (
-    account,
-    certificate,
-    log,
-    notice,
-    remind,
-    request,
-    serve,
-    token,
-    work,
-)
-from olvido.cli.given.output import Shared, complain
-from olvido.cli.weights import audit, compare, curvature, forget, learn, models, trace, verify
+from olvido.cli import catalogue, checking, demo, doctor, workspace
+from olvido.cli.models import audit, compare, forget, learn, models, trace, verify
+from olvido.cli.output import Shared, complain
+from olvido.cli.requests import accounts, certificate, log, rights, service, tokens
+from olvido.cli.requests import run as requests
 from olvido.errors import InputError, OlvidoError, StateError
 from olvido.extras import EXTRAS, is_installed
 from olvido.processes import world_size
@@ -47,23 +38,20 @@ app = typer.Typer(
 app.add_typer(workspace.commands)
 app.add_typer(checking.commands, name="data")
 app.add_typer(log.commands, name="log")
-app.add_typer(key.commands, name="key")
+app.add_typer(workspace.keys, name="key")
 app.add_typer(learn.commands)
 app.add_typer(models.commands, name="models")
-app.add_typer(request.commands, name="request")
+app.add_typer(requests.commands, name="request")
 app.add_typer(certificate.commands, name="certificate")
-app.add_typer(notice.commands)
-app.add_typer(work.commands)
-app.add_typer(remind.commands)
+app.add_typer(rights.notices)
 app.add_typer(forget.commands)
 app.add_typer(audit.commands)
 app.add_typer(trace.commands)
-app.add_typer(curvature.commands)
 app.add_typer(compare.commands)
 app.add_typer(verify.commands)
-app.add_typer(serve.commands)
-app.add_typer(account.commands, name="account")
-app.add_typer(token.commands, name="token")
+app.add_typer(service.commands)
+app.add_typer(accounts.commands, name="account")
+app.add_typer(tokens.commands, name="token")
 app.add_typer(catalogue.commands)
 app.add_typer(doctor.commands)
 app.add_typer(demo.commands)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.output import Terminal, command, table
 from olvido.errors import InputError
 from olvido.settings import find_folder
 
@@ -18,7 +18,7 @@ commands = typer.Typer()
 @command
 def methods(terminal: Terminal) -> None:
     """Show every way to forget, with its guarantee, needs and options."""
-    from olvido.forgetting import METHODS
+    from olvido.methods import METHODS
 
     found: list[dict[str, Any]] = [
         {
@@ -97,8 +97,8 @@ def laws(
     ] = False,
 ) -> None:
     """Show every law: how long there is to answer, where it says so, and how sure that is."""
-    from olvido.requests.laws import find_law
-    from olvido.requests.laws import laws as known
+    from olvido.requests.rights.registry import find_law
+    from olvido.requests.rights.registry import laws as known
 
     if (name is not None) + days + check > 1:
         raise InputError("give one of NAME, --days and --check")
@@ -146,7 +146,7 @@ def laws(
 
 
 def _days(terminal: Terminal) -> None:
-    from olvido.requests.laws.duties import duties
+    from olvido.requests.rights.duties import duties
 
     found = [duty.to_dict() for duty in duties()]
     columns = ("on", "regime", "article", "says", "confidence")
@@ -159,7 +159,7 @@ def _days(terminal: Terminal) -> None:
 
 
 def _check(terminal: Terminal) -> None:
-    from olvido.requests.laws.duties import check_source, self_check
+    from olvido.requests.rights.duties import check_source, self_check
 
     settings = terminal.settings()
     with terminal.store() as store:

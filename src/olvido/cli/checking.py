@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.data import Name, commands
-from olvido.cli.given.output import Terminal, command, table
+from olvido.cli.output import Terminal, command, table
 
 if TYPE_CHECKING:
     from olvido.ledger.digests import Digest
@@ -134,9 +134,9 @@ def _checked(store: Store, data: Path, dataset: Dataset) -> dict[str, Any]:
 
 def _leftovers(store: Store, settings: Settings) -> list[dict[str, str]]:
     """Files and folders among data and models that the ledger does not know, as plain values."""
-    from olvido.artifacts.leftovers import leftovers
-    from olvido.ledger.inverted import index_path
+    from olvido.data.near_copies import index_path
     from olvido.ledger.rows import is_stored
+    from olvido.requests.closure.places import leftovers
 
     data, models = settings.data, settings.models
     files = [dataset.file for dataset in store.datasets()]

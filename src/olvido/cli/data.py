@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from olvido.cli.given.output import Terminal, command, table
-from olvido.cli.given.places import require_new_file
-from olvido.cli.given.rows import Encoding
+from olvido.cli.arguments import Encoding, require_new_file
+from olvido.cli.output import Terminal, command, table
 
 if TYPE_CHECKING:
     from olvido.ledger.facts import Dataset
@@ -112,10 +111,10 @@ def add(
     ] = None,
 ) -> None:
     """Add a file as the next version of a dataset: all of it, or nothing."""
+    from olvido.data.importing import import_file
+    from olvido.data.parsing import Defaults, Fields
     from olvido.errors import UnknownName
     from olvido.ledger.facts import Consent, Documentation, SourceClass
-    from olvido.ledger.importing import import_file
-    from olvido.ledger.parsing import Defaults, Fields
 
     for kind, value, known in (
         ("consent", consent, [str(known) for known in Consent]),
@@ -227,11 +226,12 @@ def export(
 
     OpenLineage events go to a file one a line; Croissant describes one dataset at a time.
     """
-    from olvido.documents import write_document
     from olvido.errors import InputError, UnknownName
-    from olvido.files import write
+    from olvido.files import write, write_document
+    from olvido.ledger.croissant import croissant
     from olvido.ledger.digests import canonical_json
-    from olvido.ledger.exports import FORMATS, croissant, eu_summary, openlineage
+    from olvido.ledger.model_documents import FORMATS, eu_summary
+    from olvido.ledger.openlineage import openlineage
 
     if form not in FORMATS:
         raise UnknownName("format", form, FORMATS)
@@ -261,8 +261,8 @@ def tombstones(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
 ) -> None:
     """Write down all tombstones, to set them again in a restored backup: ids and digests."""
-    from olvido.requests.burial import write_tombstones
     from olvido.requests.desk import Front
+    from olvido.requests.tombstones import write_tombstones
 
     require_new_file(file)
     settings = terminal.settings()
@@ -288,8 +288,8 @@ def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="From 'olvido data tombstones'.")],
 ) -> None:
     """Set again the tombstones that a restored backup lacks, before anything is done with it."""
-    from olvido.requests.burial import replay_tombstones
     from olvido.requests.desk import Front
+    from olvido.requests.tombstones import replay_tombstones
 
     settings = terminal.settings()
     with terminal.store() as store:

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from olvido.cli.given.output import Terminal, command, table
-from olvido.cli.given.stages import stages
+from olvido.cli.output import Terminal, command, stages, table
 
 commands = typer.Typer()
 
@@ -35,7 +34,7 @@ def demo(
     ] = 3,
 ) -> bool:
     """Learn a town, forget one resident, audit, publish, and write a report with pictures."""
-    from olvido.cli.given.options import method_options
+    from olvido.cli.arguments import method_options
     from olvido.demo.story import tell
     from olvido.errors import InputError
 

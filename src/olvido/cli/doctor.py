@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from olvido.cli.given.output import Terminal, command, table
-from olvido.cli.given.places import require_model
+from olvido.cli.arguments import require_model
+from olvido.cli.output import Terminal, command, table
 from olvido.settings import Settings, find_folder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def doctor(
 
     Exit status 1 where something is wrong; each such line says what to do.
     """
-    from olvido.doctor import examine, sound
+    from olvido.cli.diagnosis import examine, sound
     from olvido.errors import OlvidoError
 
     require_model(model)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.curvature.factored import Factored
 from olvido.curvature.gradients import PerRecord
+from olvido.curvature.layers import Factored
 from olvido.curvature.storage import OnDisk, write
 from olvido.errors import InputError
 from olvido.models import weights_digest

@@ -5,10 +5,17 @@ what comes back to its output; from these the gradient of every record follows w
 and without being written out. A parameter that no rule covers (attention that never calls its
 layers, a scale of one's own) is found on the first batch, where the sum over records is held
 against autograd's; it gets its gradients record by record: slower, and the same numbers.
+
+Targets drawn from the model's own distribution, each record's by itself.
+
+A record's draws depend on its id, the seed and what the model says to it, and on no other record:
+in other batches, or without some of them, the rest draw the same. So the curvature of all records
+less that of some is the curvature of the rest, and not something near it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +27,37 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import Module
 from torch.nn import functional as F
 
-from olvido.curvature.draws import drawn_targets
-from olvido.curvature.factored import Factored, sum_of
-from olvido.curvature.layers import by_record, rule_of
+from olvido.curvature.layers import Factored, by_record, rule_of, sum_of
 from olvido.errors import InputError
 from olvido.tasks import Task
+
+
+def drawn_targets(logits: Tensor, ids: Sequence[str], rows: Tensor, draw: str) -> Tensor:
+    """A class for each target, with the probability that the model gives it. [N]
+
+    Args:
+        logits: of each target. [N, V]
+        ids: of the batch's records. [B]
+        rows: the record of each target, in ascending order. [N]
+        draw: names the draw; another name draws anew.
+    """
+    counts = torch.bincount(rows, minlength=len(ids)).tolist()
+    uniform = torch.cat(
+        [
+            torch.rand(count, generator=torch.Generator().manual_seed(_seed(f"{draw}/{name}")))
+            for name, count in zip(ids, counts, strict=True)
+        ]
+    )
+    heights = logits.detach().float().softmax(-1).cumsum(-1)
+    # Rounding may leave the last height a little off 1.
+    wanted = uniform.to(heights).unsqueeze(-1) * heights[:, -1:]
+    found = torch.searchsorted(heights, wanted, right=True)[:, 0]
+    return found.clamp(max=logits.shape[-1] - 1)
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1
+
 
 TOLERANCE = 1e-3
 """Relative difference between the sum of the records' gradients and autograd's own, past which a

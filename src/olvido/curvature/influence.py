@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.curvature.ekfac import DAMPING, Ekfac
-from olvido.curvature.factored import Factored, sum_of
 from olvido.curvature.gradients import PerRecord
+from olvido.curvature.layers import Factored, sum_of
 from olvido.tasks import Example, Task
 
 BATCH = 16

@@ -13,19 +13,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from olvido.audits.report.drawing import (
-    BEFORE,
-    INK,
-    MUTED,
-    NEVER,
-    SUSPECT,
-    TRACK,
-    blank,
-    drawable,
-    svg,
-)
 from olvido.errors import InputError
 from olvido.extras import extra
+from olvido.reporting.drawing import BEFORE, INK, MUTED, NEVER, SUSPECT, TRACK, blank, drawable, svg
 from olvido.reporting.words import duration, percent
 
 MODELS = {"before": "Before", "after": "After", "never_trained": "Never trained"}

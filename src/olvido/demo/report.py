@@ -11,12 +11,12 @@ from typing import Any
 from jinja2 import Environment
 
 from olvido.audits import AUDITS
-from olvido.audits.report.drawing import drawable
 from olvido.audits.types import Status
 from olvido.demo import charts
 from olvido.demo.charts import MODELS, PROBES
-from olvido.forgetting.guarantee import MEANING
 from olvido.ledger.facts import Guarantee
+from olvido.methods.guarantee import MEANING
+from olvido.reporting.drawing import drawable
 from olvido.reporting.render import environment, write_html
 from olvido.reporting.words import day
 

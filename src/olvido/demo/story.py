@@ -13,20 +13,19 @@ from typing import Any
 
 from olvido.audits import rephrased
 from olvido.audits.scoring import Witness
+from olvido.data.importing import import_rows
 from olvido.demo.residents import Town, make_town
-from olvido.documents import write_document
 from olvido.errors import InputError, require_count, require_seed
-from olvido.files import make_folder, write
+from olvido.files import make_folder, write, write_document
 from olvido.learners import RECIPES, Recipe, StepLog, Watcher
-from olvido.learners.runs.environment import environment
 from olvido.ledger.facts import Documentation, SourceClass
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.requests import Forgotten, Probes, locate, plan, receive, run
 from olvido.schemas.options import RunOptions
 from olvido.settings import FILE, Settings, template
 from olvido.tasks import Example, examples
+from olvido.training.environment import environment
 from olvido.workspace import Held, Workspace
 
 Stage = Callable[[str], Watcher | None]

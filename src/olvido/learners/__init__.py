@@ -7,21 +7,21 @@ from olvido import registry
 
 from olvido.learners.monolith import Monolith as Monolith
 from olvido.learners.sharded import Sharded as Sharded
-from olvido.learners.modular.learner import Modular as Modular
+from olvido.learners.modular import Modular as Modular
 
 from olvido.learners.base import train as train
 from olvido.learners.family import LEARNERS as LEARNERS
 from olvido.learners.family import Learner as Learner
-from olvido.learners.recipe import RECIPES as RECIPES
-from olvido.learners.recipe import Lora as Lora
-from olvido.learners.recipe import Recipe as Recipe
-from olvido.learners.runs.loop import Progress as Progress
-from olvido.learners.runs.loop import Watcher as Watcher
-from olvido.learners.trace import Placement as Placement
-from olvido.learners.trace import StepLog as StepLog
-from olvido.learners.trace import Trace as Trace
-from olvido.learners.trace import Trained as Trained
-from olvido.learners.trace import Untraced as Untraced
+from olvido.training.recipe import RECIPES as RECIPES
+from olvido.training.recipe import Lora as Lora
+from olvido.training.recipe import Recipe as Recipe
+from olvido.training.loop import Progress as Progress
+from olvido.training.loop import Watcher as Watcher
+from olvido.training.trace import Placement as Placement
+from olvido.training.trace import StepLog as StepLog
+from olvido.training.trace import Trace as Trace
+from olvido.training.trace import Trained as Trained
+from olvido.training.trace import Untraced as Untraced
 from olvido.registry import Options as Options
 
 if not typing.TYPE_CHECKING:  # "as" tells type checkers the same

@@ -10,12 +10,12 @@ from torch.nn import Module
 
 from olvido.errors import InputError, NothingChanged, Parameter, require_seed
 from olvido.learners.family import LEARNERS, Learner
-from olvido.learners.recipe import Recipe
-from olvido.learners.runs.loop import Watcher
-from olvido.learners.trace import Placement, Trace, Trained, Untraced, began_with, taught
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
+from olvido.training.loop import Watcher
+from olvido.training.recipe import Recipe
+from olvido.training.trace import Placement, Trace, Trained, Untraced, began_with, taught
 
 
 def learner_of(trace: Trace) -> type[Learner]:

@@ -9,11 +9,11 @@ from typing import ClassVar, Protocol
 from torch.nn import Module
 
 from olvido.learners.parts import Done, Trainer
-from olvido.learners.recipe import Recipe
-from olvido.learners.runs.loop import Watcher
-from olvido.learners.trace import Trace, Trained
 from olvido.registry import Registry
 from olvido.tasks import Example, Task
+from olvido.training.loop import Watcher
+from olvido.training.recipe import Recipe
+from olvido.training.trace import Trace, Trained
 
 
 class Learner(Protocol):

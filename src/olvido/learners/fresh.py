@@ -17,10 +17,10 @@ from torch.nn import Module
 
 from olvido.errors import OlvidoError, StateError
 from olvido.learners.parts import Job, Trainer
-from olvido.learners.runs.environment import environment, require_same
-from olvido.learners.runs.execute import Course
-from olvido.learners.trace import Origin
 from olvido.tasks import Example, Task
+from olvido.training.environment import environment, require_same
+from olvido.training.execute import Course
+from olvido.training.trace import Origin
 
 _CHILD = "from olvido.learners.fresh import main; main()"
 _LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -10,13 +10,13 @@ from torch.nn import Module
 
 from olvido.errors import InputError
 from olvido.learners.parts import Done, Trainer, again, begin, carry_out, make_plan, train_whole
-from olvido.learners.recipe import Recipe
-from olvido.learners.runs.checkpoint import Shelf
-from olvido.learners.runs.execute import SAFETY
-from olvido.learners.runs.loop import Watcher
-from olvido.learners.trace import StepLog, Trace, Trained
 from olvido.registry import Options
 from olvido.tasks import Example, Task
+from olvido.training.checkpoint import Shelf
+from olvido.training.execute import SAFETY
+from olvido.training.loop import Watcher
+from olvido.training.recipe import Recipe
+from olvido.training.trace import StepLog, Trace, Trained
 
 
 class Monolith(Options):

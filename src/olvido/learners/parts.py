@@ -14,20 +14,20 @@ from typing import Any
 from torch.nn import Module
 
 from olvido.errors import InputError, StateError
-from olvido.learners import adapters
 from olvido.learners.parallel import side_by_side
-from olvido.learners.recipe import Recipe
-from olvido.learners.runs.checkpoint import Shelf
-from olvido.learners.runs.environment import deterministic, environment, require_same
-from olvido.learners.runs.execute import SAFETY, Course, Executed, digests_of, execute
-from olvido.learners.runs.log import chain_at
-from olvido.learners.runs.loop import Progress, Watcher
-from olvido.learners.runs.plan import SlotPlan
-from olvido.learners.trace import Origin, StepLog
 from olvido.models import weights_digest
-from olvido.models.sending import sendable
+from olvido.models.merging import sendable
 from olvido.processes import is_main, join, world_size
 from olvido.tasks import Example, Task
+from olvido.training import recipe as adapters
+from olvido.training.checkpoint import Shelf
+from olvido.training.environment import deterministic, environment, require_same
+from olvido.training.execute import SAFETY, Course, Executed, digests_of, execute
+from olvido.training.log import chain_at
+from olvido.training.loop import Progress, Watcher
+from olvido.training.plan import SlotPlan
+from olvido.training.recipe import Recipe
+from olvido.training.trace import Origin, StepLog
 
 Trainer = Callable[["Job", Watcher | None], tuple[Module, Executed]]
 """Carries one run out, on a copy of the job's model. A function of a module, so that it can be sent

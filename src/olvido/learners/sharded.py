@@ -23,14 +23,14 @@ from olvido.learners.parts import (
     train_whole,
 )
 from olvido.learners.placement import place
-from olvido.learners.recipe import Recipe
-from olvido.learners.runs.checkpoint import Shelf
-from olvido.learners.runs.loop import Watcher
-from olvido.learners.trace import Origin, Part, Placement, Trace, Trained
 from olvido.models import weights_digest
-from olvido.models.composite.ensemble import AGGREGATIONS, Ensemble, as_one
+from olvido.models.ensemble import AGGREGATIONS, Ensemble, as_one
 from olvido.registry import Options, name_of
 from olvido.tasks import Example, Task
+from olvido.training.checkpoint import Shelf
+from olvido.training.loop import Watcher
+from olvido.training.recipe import Recipe
+from olvido.training.trace import Origin, Part, Placement, Trace, Trained
 
 
 class Sharded(Options):

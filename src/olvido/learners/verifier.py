@@ -17,12 +17,12 @@ from olvido.errors import InputError, StateError, require_count
 from olvido.learners.base import learner_of
 from olvido.learners.fresh import Answer, Sent, carry_out_fresh, put
 from olvido.learners.parts import require_taught
-from olvido.learners.runs.environment import environment, require_same
-from olvido.learners.runs.loop import Progress, Watcher
-from olvido.learners.trace import Placement, StepLog, Trained, Untraced
 from olvido.models import weights_digest
-from olvido.models.sending import sendable
+from olvido.models.merging import sendable
 from olvido.tasks import Example, Task
+from olvido.training.environment import environment, require_same
+from olvido.training.loop import Progress, Watcher
+from olvido.training.trace import Placement, StepLog, Trained, Untraced
 
 STATES = ("weights", "optimizer", "schedule", "rng")
 """What is compared at the end of every run."""

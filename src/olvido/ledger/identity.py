@@ -15,10 +15,9 @@ from pathlib import Path
 
 from olvido.errors import InputError, StateError
 from olvido.files import write
-from olvido.folding import fold, words
 from olvido.ledger.digests import Digest, canonical_json, keyed
 from olvido.ledger.personal import canonical_id
-from olvido.names import canonical_name, loose_forms, name_forms, whole_forms
+from olvido.names import canonical_name, fold, loose_forms, name_forms, whole_forms, words
 
 _SUBJECT = re.compile(r"hmac-sha256:v([1-9][0-9]{0,8}):([0-9a-f]{64})")
 _PSEUDONYM = re.compile("pseudonym-[0-9a-f]{16}")
@@ -120,7 +119,7 @@ class Key:
         return frozenset(self._made_forms([form.encode() for form in forms], 0))
 
     def name(self, said: Sequence[str]) -> str:
-        """A run of folded words (`olvido.folding.words`) that may name somebody, as a digest.
+        """A run of folded words (`olvido.names.words`) that may name somebody, as a digest.
 
         It tells how many words to look at: `name:v1:2:<hex>`.
 

@@ -11,8 +11,7 @@ from itertools import pairwise
 from string import ascii_letters, digits
 from urllib.parse import unquote
 
-from olvido.folding import fold, split, words
-from olvido.names import TITLES, canonical_name
+from olvido.names import TITLES, canonical_name, fold, split, words
 
 _EMAIL = re.compile(r"[^\s@<>\"',;:/]+@(?:[^\s@/.]+\.)+[^\W\d_]{2,}")
 _INTERNATIONAL = re.compile(r"(?<!\w)\+[1-9](?:[ ().-]{0,2}\d){6,13}(?!\d)")

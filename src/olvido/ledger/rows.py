@@ -23,15 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from olvido.artifacts.shapes import temporary
+from olvido.artifact_shapes import temporary
 from olvido.errors import DigestMismatch, StateError, UnknownName
-from olvido.files import (
-    begun_file,
-    being_written,
-    make_folder,
-    open_plain,
-    publish,
-)
+from olvido.files import begun_file, being_written, make_folder, open_plain, publish
 from olvido.ledger.digests import canonical_json, records_root
 from olvido.ledger.facts import Dataset
 from olvido.ledger.identity import Key

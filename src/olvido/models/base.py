@@ -12,13 +12,11 @@ from safetensors import SafetensorError
 
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import new_folder
-from olvido.models.causal import read_causal
-from olvido.models.composite.routed import MARK, Routed
 from olvido.models.digest import weights_digest
-from olvido.models.folder import require_own
-from olvido.models.smollm2 import fetch
+from olvido.models.folder import read_causal, require_own
+from olvido.models.routed import MARK, Routed
+from olvido.models.smollm2 import default_cache, fetch
 from olvido.models.tiny import tiny_model, tiny_tokenizer
-from olvido.models.wheels import default_cache
 
 DTYPES = ("float32", "bfloat16")
 
@@ -136,7 +134,7 @@ def _there(device: str) -> bool:
 def _pretrained(where: str, name: str, *, code: bool = False) -> Loaded:
     from transformers import AutoTokenizer
 
-    from olvido.models.composite.language_ensemble import DOCUMENT, LanguageEnsemble
+    from olvido.models.ensemble import DOCUMENT, LanguageEnsemble
 
     require_own(Path(where), code=code)
     try:

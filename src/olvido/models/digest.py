@@ -13,7 +13,7 @@ import torch
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.models.composite.ensemble import Ensemble
+from olvido.models.ensemble import Ensemble
 
 
 def weights_digest(model: Module) -> str:

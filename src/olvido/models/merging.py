@@ -1,16 +1,19 @@
-"""A model as one set of weights that may move."""
+"""A model as one set of weights that may move.
+
+Modules on their way to another process.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from typing import Any
+from collections import Counter, OrderedDict
+from typing import Any, TypeVar
 
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.models.composite.ensemble import Ensemble
-from olvido.models.composite.routed import Routed
+from olvido.models.ensemble import Ensemble
+from olvido.models.routed import Routed
 
 
 def merged(model: Module) -> Module:
@@ -74,3 +77,26 @@ def _require_own_weights(model: Any) -> None:
                 f"the model's adapter lies on weights that are tied to others (at {name}): merged "
                 "into them, it would change both; untie them, or train an adapter elsewhere"
             )
+
+
+CAPTURE = "transformers.utils.output_capturing"
+"""Its hooks stay on a model that was once asked for hidden states, and cannot be pickled."""
+INSTALLED = "_output_capturing_hooks_installed"
+
+M = TypeVar("M", bound=Module)
+
+
+def sendable(model: M) -> M:
+    """A module over the same tensors that can be pickled: without transformers' hooks for hidden
+    states, which it installs again when it needs them."""
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, dict(tensors))
+    for module in twin.modules():
+        module._forward_hooks = OrderedDict(
+            (key, hook)
+            for key, hook in module._forward_hooks.items()
+            if getattr(hook, "__module__", None) != CAPTURE
+        )
+        if INSTALLED in vars(module):
+            delattr(module, INSTALLED)
+    return twin

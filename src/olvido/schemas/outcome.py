@@ -34,7 +34,7 @@ class StepSeen(Part):
 
 
 class TrialTaken(Part):
-    """One setting that a search tried; see `olvido.forgetting.types.Trial`."""
+    """One setting that a search tried; see `olvido.methods.types.Trial`."""
 
     method: str
     options: Plain

@@ -24,8 +24,16 @@ from olvido.tasks.blocks import (
     require_causal,
 )
 from olvido.tasks.encoding import Encoder
-from olvido.tasks.generation import DRAWN, GREEDY, positions, require_room, written
-from olvido.tasks.shared import goes_on, reread, shared_tokens
+from olvido.tasks.generation import (
+    DRAWN,
+    GREEDY,
+    goes_on,
+    positions,
+    require_room,
+    reread,
+    shared_tokens,
+    written,
+)
 
 SLACK = 64
 """Tokens an answer may run past half again the record's completion: room for a polite preface."""

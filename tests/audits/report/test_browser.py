@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from olvido.audits.report import write_page
+from olvido.audits.page import write_page
 
 from . import sample
 

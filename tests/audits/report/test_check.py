@@ -14,9 +14,9 @@ import torch
 from tests.schemas.published import misfits
 
 from olvido.audits import AUDITS, Need, Report
-from olvido.audits.report import check_report
-from olvido.documents import finite, write_document
+from olvido.audits.check import check_report
 from olvido.errors import InputError
+from olvido.files import finite, write_document
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 import olvido.reporting
-from olvido.audits.report.drawing import BEFORE, INK, MUTED, NEVER, OTHER, SUSPECT
-from olvido.audits.report.exhibits import Exhibit, exhibit
-from olvido.audits.report.plane import Point, _limits, draw, plane_of
+from olvido.reporting.drawing import BEFORE, INK, MUTED, NEVER, OTHER, SUSPECT
+from olvido.reporting.exhibits import Exhibit, exhibit
+from olvido.reporting.plane import Point, _limits, draw, plane_of
 from olvido.reporting.words import percent
 
 from . import sample

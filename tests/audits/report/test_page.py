@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from olvido.audits import AUDITS
-from olvido.audits.report import page, write_page
-from olvido.audits.report.blocks import FAMILIES, decisive, family
-from olvido.documents import finite
+from olvido.audits.blocks import FAMILIES, decisive, family
+from olvido.audits.page import page, write_page
 from olvido.errors import InputError
+from olvido.files import finite
 
 from . import sample
 from .sample import Document, Page, document, failed, finding

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from olvido.forgetting import Split
 from olvido.learners import Recipe, Trained, train
+from olvido.methods import Split
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Language
 

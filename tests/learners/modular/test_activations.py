@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from olvido.errors import StateError
-from olvido.learners.modular.activations import Activations
-from olvido.learners.modular.halves import Halves
+from olvido.learners.halves import Activations, Halves
 from olvido.tasks import Example, Language
 
 

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from olvido.errors import InputError
-from olvido.learners.modular.halves import Halves
+from olvido.learners.halves import Halves
 from olvido.models import weights_digest
 
 IDS = torch.tensor([2, 9, 8, 7, 30, 5, 1])

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from olvido.errors import InputError, UnknownName
-from olvido.forgetting import Guarantee, forget
 from olvido.learners import Lora, Placement, Recipe, Trained, train
+from olvido.methods import Guarantee, forget
 from olvido.models import weights_digest
-from olvido.models.composite.routed import Routed
+from olvido.models.routed import Routed
 from olvido.tasks import Example, Labels, Language
 
 from .conftest import RECIPE

@@ -16,12 +16,12 @@ from tests.ledger.store.conftest import Bare
 
 from olvido.errors import InputError, StateError
 from olvido.ledger import facts
-from olvido.ledger.digests import Digest, canonical_json
+from olvido.ledger.digests import Digest, canonical_json, consistent, included
 from olvido.ledger.facts import Ending, Model, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.signing import Checkpoint, SigningKey
-from olvido.ledger.store import Store, changing, engine, log, logged, schema, verifying
-from olvido.ledger.tree import consistent, included
+from olvido.ledger.store import Store, engine, log, logged, schema, verifying
+from olvido.ledger.store import log as changing
 
 HOUR = timedelta(hours=1)
 

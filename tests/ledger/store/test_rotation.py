@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from sqlalchemy import event, select
 from tests.ledger.store.conftest import Bare
 
+from olvido.data.importing import import_rows
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Ending, Exit, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import Key, Named
-from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import load_rows
 from olvido.ledger.signing import SigningKey
 from olvido.ledger.store import Store, engine, log, schema

@@ -28,7 +28,8 @@ from olvido.errors import StateError
 from olvido.ledger.digests import Digest, records_root
 from olvido.ledger.facts import Ending, Exit, Guarantee, Model, RequestKind, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.store import Store, comparing, engine, schema, shape, verifying
+from olvido.ledger.store import Store, comparing, engine, schema, verifying
+from olvido.ledger.store import verifying as shape
 from olvido.ledger.store.datasets import BULK
 
 OTHER = "not what its log says"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from olvido.data.importing import import_rows
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, RequestKind, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 
 ROWS = [{"id": str(i), "text": f"row {i}", "subject": f"person {i % 2}"} for i in range(4)]

@@ -16,23 +16,22 @@ from olvido.audits import Finding, Need, Report, Status
 from olvido.audits.authentication import Authentication, Original, Standing
 from olvido.audits.tolerances import ADVISORY, tolerated
 from olvido.audits.verdict import judge, settle
-from olvido.documents import write_document
+from olvido.data.importing import import_rows
+from olvido.files import write_document
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.signing import SigningKey
 from olvido.ledger.store import Store
 from olvido.requests import receive
-from olvido.requests.calendar import terms
 from olvido.requests.certificate.answer import ANSWER, answer
-from olvido.requests.certificate.check import KIND, detail_of
-from olvido.requests.certificate.envelope import seal
+from olvido.requests.certificate.check import KIND, detail_of, seal
 from olvido.requests.certificate.issue import _place, statement_about
+from olvido.requests.certificate.limits import LIMITS
 from olvido.requests.desk import approve
-from olvido.requests.destruction import destroy, plan_destruction
-from olvido.requests.laws import find_law
-from olvido.requests.limits import LIMITS
+from olvido.requests.not_learned import destroy, plan_destruction
+from olvido.requests.rights.deadlines import terms
+from olvido.requests.rights.registry import find_law
 from olvido.settings import Settings
 from olvido.workspace import Workspace
 

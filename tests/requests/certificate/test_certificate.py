@@ -29,22 +29,20 @@ from olvido.audits.base import AUDITS
 from olvido.audits.tolerances import version as tolerances
 from olvido.audits.types import Level, Need
 from olvido.audits.types import Status as Status_
-from olvido.documents import read_document
 from olvido.errors import StateError, UnknownName
-from olvido.forgetting import METHODS
-from olvido.forgetting.guarantee import MEANING
+from olvido.files import read_document
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, RequestKind
 from olvido.ledger.signing import SigningKey, public_file
+from olvido.methods import METHODS
+from olvido.methods.guarantee import MEANING
 from olvido.requests.certificate import Checked, certificates_of, check, issue
-from olvido.requests.certificate.answer import DESTROY
-from olvido.requests.certificate.claims import _OPTION_WORDS, overclaims
-from olvido.requests.certificate.closing import EXITS, UNSEEN
-from olvido.requests.certificate.envelope import seal
-from olvido.requests.certificate.findings import COUNTED
+from olvido.requests.certificate.answer import DESTROY, EXITS, UNSEEN
+from olvido.requests.certificate.check import seal
+from olvido.requests.certificate.claims import _OPTION_WORDS, COUNTED, overclaims
 from olvido.requests.certificate.issue import statement_core
+from olvido.requests.certificate.limits import LIMITS
 from olvido.requests.closure.inventory import OUTSIDE
-from olvido.requests.limits import LIMITS
 from olvido.requests.publishing import Prepared, publish
 from olvido.schemas.certificate import REST
 

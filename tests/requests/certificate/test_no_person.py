@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from olvido.data.importing import import_rows
+from olvido.data.parsing import Fields
 from olvido.errors import OlvidoError
 from olvido.ledger.facts import RequestKind
 from olvido.ledger.identity import SubjectId
-from olvido.ledger.importing import import_rows
-from olvido.ledger.parsing import Fields
 from olvido.requests import locate, receive
 from olvido.requests.certificate import issue
 

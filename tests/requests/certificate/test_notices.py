@@ -13,12 +13,13 @@ import pytest
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Ending, Exit, Guarantee, RequestKind, RequestStatus
 from olvido.requests import desk
-from olvido.requests.calendar import terms
 from olvido.requests.certificate import issue
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.guidance import next_step
-from olvido.requests.laws import find_law, laws
-from olvido.requests.notices import KINDS, fitting, languages, letter, note, state_of
+from olvido.requests.rights.deadlines import terms
+from olvido.requests.rights.language import KINDS, languages
+from olvido.requests.rights.letter import fitting, letter, note, state_of
+from olvido.requests.rights.registry import find_law, laws
 from olvido.workspace import Workspace
 
 from .conftest import PERSON, Case, answered
@@ -340,7 +341,7 @@ def test_what_is_missing_is_told(case: Case, tmp_path: Path) -> None:
 def test_a_new_file_is_a_new_language(case: Case) -> None:
     folder = case.workspace.settings.workspace / "notices"
     folder.mkdir()
-    ours = Path(__file__).parents[3] / "src/olvido/requests/notices/languages/en.toml"
+    ours = Path(__file__).parents[3] / "src/olvido/requests/rights/languages/en.toml"
     pirate = ours.read_text("utf-8").replace("Hello,", "Ahoy,")
     (folder / "pirate.toml").write_text(pirate.replace('gdpr = "You can complain', 'x = "'))
     one = brought(case.workspace, "received")

@@ -23,9 +23,8 @@ from olvido.ledger.facts import now
 from olvido.ledger.signing import Checkpoint, SigningKey, public_file
 from olvido.ledger.store.log import commit
 from olvido.requests.certificate import check
-from olvido.requests.certificate.check import KIND, detail_of
+from olvido.requests.certificate.check import KIND, detail_of, seal
 from olvido.requests.certificate.claims import utility
-from olvido.requests.certificate.envelope import seal
 from olvido.requests.certificate.issue import statement_about, statement_core
 
 from .conftest import NEVER, answered, audit_of, destroyed, finding

@@ -18,9 +18,8 @@ from safetensors.torch import load_file, save_file
 from tests.requests.closure.test_weights import State, put
 from tests.requests.closure.towns import HERS, Town, tensors
 
-from olvido.artifacts import owned
-from olvido.artifacts.shapes import CARDED
-from olvido.ledger.inverted import index_path
+from olvido.artifact_shapes import CARDED, owned
+from olvido.data.near_copies import index_path
 from olvido.ledger.serving import enter_files, files_entered
 from olvido.requests.closure import settle
 from olvido.requests.closure.accounted import accounted

@@ -22,24 +22,25 @@ import torch
 from safetensors.numpy import save_file
 
 from olvido.accounts import Accounts
-from olvido.artifacts import Who, owned
+from olvido.artifact_shapes import owned
+from olvido.artifacts import Who
+from olvido.data.importing import import_rows
 from olvido.errors import BadRow, InputError, StateError, UnknownName
 from olvido.files import UNFINISHED
-from olvido.learners.modular.activations import Activations
+from olvido.learners.halves import Activations
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Ending, Exit, Guarantee, Model, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import load_rows, stored_rows
 from olvido.ledger.serving import enter_files, serve
 from olvido.ledger.store import Store
 from olvido.requests import desk
-from olvido.requests.burial import bury, replay_tombstones, write_tombstones
 from olvido.requests.closure import close, closure, inventory, settle
 from olvido.requests.closure.erasing import erase_rows
 from olvido.requests.desk import Front, receive
-from olvido.requests.destruction import destroy, plan_destruction
+from olvido.requests.not_learned import destroy, plan_destruction
 from olvido.requests.scope import lineage_of
+from olvido.requests.tombstones import bury, replay_tombstones, write_tombstones
 from olvido.settings import Settings
 
 CANARY = "zebra-quince-7731"

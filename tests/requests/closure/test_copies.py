@@ -28,7 +28,7 @@ import pytest
 
 from olvido.errors import InputError
 from olvido.ledger.identity import Key
-from olvido.requests.closure.copies import CopySearch, Look, content_of, without
+from olvido.requests.copies import CopySearch, Look, content_of, without
 from olvido.requests.scope import spelt
 
 KEY = Key(1, bytes(32))

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tests.requests.closure.test_copies import search
 
-from olvido.requests.closure.copies.decoding import decoded
-from olvido.requests.closure.copies.escapes import unescaped
+from olvido.requests.copies.decoding import decoded
+from olvido.requests.copies.escapes import unescaped
 
 SAID = {
     "Russian": "Анна Солер держит пчёл на крыше дома в старом городе уже двадцать лет.",

@@ -20,8 +20,7 @@ import pytest
 import torch
 from tests.requests.closure.towns import HERS, Town
 
-from olvido.artifacts import owned
-from olvido.artifacts.shapes import CARDED
+from olvido.artifact_shapes import CARDED, owned
 from olvido.errors import StateError
 from olvido.ledger.serving import enter_files
 from olvido.requests.closure import close, settle

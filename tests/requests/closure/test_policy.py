@@ -16,12 +16,13 @@ import pytest
 from tests.requests.closure.towns import HERS, THEIRS, Town, founded, settled_at
 
 from olvido.accounts import Accounts
-from olvido.artifacts import ACCESS, GENERATOR, Who
+from olvido.artifact_shapes import ACCESS, GENERATOR
+from olvido.artifacts import Who
 from olvido.cli import run
+from olvido.data.importing import import_rows
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
-from olvido.ledger.importing import import_rows
-from olvido.requests.certificate.closing import closure_of
+from olvido.requests.certificate.answer import closure_of
 from olvido.requests.closure import close, closure, settle
 from olvido.requests.desk import receive
 

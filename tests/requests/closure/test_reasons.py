@@ -13,9 +13,9 @@ from tests.requests.closure.towns import HERS, Town
 from olvido.accounts import Accounts
 from olvido.errors import InputError
 from olvido.ledger.facts import Exit, RequestStatus
-from olvido.requests.certificate.closing import closure_of
+from olvido.requests.certificate.answer import closure_of
 from olvido.requests.closure import close, settle
-from olvido.requests.closure.stating import state_exit
+from olvido.requests.closure.closing import state_exit
 from olvido.schemas.certificate import Closure
 
 Say = Callable[[Town, str], object]

@@ -18,9 +18,9 @@ from tests.requests.closure.towns import HERS, Town
 from olvido.accounts import Accounts
 from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Exit
-from olvido.requests.certificate.closing import closure_of
+from olvido.requests.certificate.answer import closure_of
 from olvido.requests.closure import close, closure, settle
-from olvido.requests.notices.letter import fitting
+from olvido.requests.rights.letter import fitting
 
 SEEN: dict[str, Callable[[Path], object]] = {
     "weights:copy.safetensors": lambda path: save_file({"x": torch.rand(3, 5)}, path),

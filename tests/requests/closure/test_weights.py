@@ -31,7 +31,7 @@ from olvido.accounts import Accounts
 from olvido.artifacts import Who
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Ending, Exit, RequestStatus
-from olvido.requests.certificate.closing import closure_of
+from olvido.requests.certificate.answer import closure_of
 from olvido.requests.closure import close, closure, settle
 from olvido.requests.desk import receive
 

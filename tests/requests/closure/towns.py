@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import Embedding, LayerNorm, Linear, Module, Sequential
 
+from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Guarantee, Model, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.store import Store
 from olvido.models import weights_digest
-from olvido.requests.burial import bury
 from olvido.requests.closure import Artefact, closure
 from olvido.requests.desk import Front, receive
 from olvido.requests.scope import lineage_of
+from olvido.requests.tombstones import bury
 from olvido.settings import Settings
 
 NOTE = '{"kind": "Untraced", "base": "tiny", "seed": 0, "runs": {}, "digest": ""}'

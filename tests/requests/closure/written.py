@@ -23,13 +23,13 @@ import pytest
 
 from olvido import audit, forget
 from olvido.accounts import Accounts
+from olvido.benchmark import cell
 from olvido.cli import run as command
-from olvido.comparison import cell
+from olvido.data.importing import import_rows
 from olvido.demo import residents, story
 from olvido.files import being_written
 from olvido.learners import Recipe, Trained, train
 from olvido.ledger.facts import Guarantee
-from olvido.ledger.importing import import_rows
 from olvido.models import Loaded, base, load, save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.requests import desk, plan, receive
@@ -135,7 +135,7 @@ def killed() -> Iterator[None]:
         return
 
     with pytest.MonkeyPatch.context() as patch, suppress(Killed):
-        for module in ("olvido.files", "olvido.ledger.rows", "olvido.ledger.importing"):
+        for module in ("olvido.files", "olvido.ledger.rows", "olvido.data.importing"):
             patch.setattr(f"{module}.publish", ends)
         patch.setattr(Path, "unlink", stays)
         patch.setattr(shutil, "rmtree", stays)
@@ -193,7 +193,7 @@ class Written:
             patch.setattr(story, "FAST", SMALL)
             patch.setattr(story, "FAST_RECIPE", RECIPE)
             cells = SimpleNamespace(run=_in_this_process)
-            patch.setattr("olvido.comparison.base.subprocess", cells)
+            patch.setattr("olvido.benchmark.base.subprocess", cells)
             story.tell(self.folder, fast=True, references=1, method="retrain")
             self.requests.append("req-0001")
             for step in (

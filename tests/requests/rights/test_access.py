@@ -16,29 +16,30 @@ import pytest
 from olvido import files
 from olvido.accounts import Accounts, Right
 from olvido.artifacts import Who
-from olvido.documents import read_document
+from olvido.data.importing import import_rows
 from olvido.errors import DigestMismatch, InputError, OlvidoError, StateError, UnknownName
+from olvido.files import read_document
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Documentation, Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.rows import COLUMNS, RowWriter, stored_rows
 from olvido.ledger.store import Store
 from olvido.requests import desk
-from olvido.requests.burial import bury
-from olvido.requests.calendar import days_left, deadline_of
 from olvido.requests.certificate import issue
 from olvido.requests.closure import close, closure, settle
 from olvido.requests.desk import Front, receive
-from olvido.requests.guard import suppress
 from olvido.requests.guidance import next_step
-from olvido.requests.intake import import_requests
-from olvido.requests.laws import laws
-from olvido.requests.listing import Filter, row_of
-from olvido.requests.notices import fitting, languages, letter
-from olvido.requests.rights import Given, close_access, export
+from olvido.requests.not_learned import conclude, untaught
+from olvido.requests.rights.access import Given, close_access, export
+from olvido.requests.rights.deadlines import days_left, deadline_of
+from olvido.requests.rights.language import languages
+from olvido.requests.rights.letter import fitting, letter
+from olvido.requests.rights.output_filter import suppress
+from olvido.requests.rights.registry import laws
 from olvido.requests.scope import lineage_of
-from olvido.requests.untaught import conclude, untaught
+from olvido.requests.tombstones import bury
+from olvido.requests.workflow.filters import Filter, row_of
+from olvido.requests.workflow.intake import import_requests
 from olvido.settings import Settings
 
 S = RequestStatus

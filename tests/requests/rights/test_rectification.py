@@ -10,23 +10,25 @@ from typing import Any
 import pytest
 
 from olvido.accounts import Accounts
+from olvido.data.importing import import_rows
 from olvido.errors import InputError, OlvidoError, StateError
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Documentation, Guarantee, Model, Request, RequestStatus, Use
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
 from olvido.ledger.lineage import Holding
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
 from olvido.requests import desk, plan, receive
-from olvido.requests.calendar import deadline_of
 from olvido.requests.closure import close, closure, settle
 from olvido.requests.guidance import next_step
-from olvido.requests.intake import import_requests
-from olvido.requests.notices import languages, letter
-from olvido.requests.rights import correct, learned, rectification
+from olvido.requests.not_learned import conclude, untaught
+from olvido.requests.rights import rectification
+from olvido.requests.rights.deadlines import deadline_of
+from olvido.requests.rights.language import languages
+from olvido.requests.rights.letter import letter
+from olvido.requests.rights.rectification import correct, learned
 from olvido.requests.scope import corrections, lineage_of
-from olvido.requests.untaught import conclude, untaught
+from olvido.requests.workflow.intake import import_requests
 from olvido.settings import FILE, Settings, template
 from olvido.workspace import SERVING, Workspace
 

@@ -15,16 +15,15 @@ from typing import Any
 
 import pytest
 
-from olvido.documents import write_document
 from olvido.errors import StateError
+from olvido.files import write_document
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.desk import Front, receive
-from olvido.requests.workflow import Worker
 from olvido.requests.workflow.forgetting import WORK, read_result, write_result
-from olvido.requests.workflow.plain import without_pickle
+from olvido.requests.workflow.worker import Worker, without_pickle
 from olvido.settings import Settings
 
 

@@ -34,9 +34,9 @@ from olvido.ledger.store import Store, engine, schema
 from olvido.requests import desk
 from olvido.requests.desk import Front, receive
 from olvido.requests.publishing import Prepared
-from olvido.requests.workflow import Worker, ordered, waiting
 from olvido.requests.workflow.forgetting import WORK, write_result
-from olvido.requests.workflow.order import heir
+from olvido.requests.workflow.order import heir, ordered, waiting
+from olvido.requests.workflow.worker import Worker
 from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 

@@ -27,10 +27,11 @@ from olvido.ledger.facts import (
 )
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.lineage import Lineage, model_states
-from olvido.ledger.store import closure, datasets, engine, models, requests, schema
-from olvido.ledger.store.answering import Answering
+from olvido.ledger.store import datasets, engine, models, requests, schema
+from olvido.ledger.store import requests as closure
 from olvido.ledger.store.comparing import Difference
 from olvido.ledger.store.log import Inclusion
+from olvido.ledger.store.logged import Answering
 from olvido.ledger.store.verifying import LogCheck
 
 __all__ = ["Answers", "Difference", "Inclusion", "LogCheck", "Store"]
@@ -143,7 +144,7 @@ class Store(Answering):
         barred: frozenset[str] | None = None,
         answers: tuple[str, Answers] | None = None,
     ) -> Dataset:
-        """Add the next version of the dataset `name`; `olvido.ledger.importing` calls this.
+        """Add the next version of the dataset `name`; `olvido.data.importing` calls this.
 
         `root` is the Merkle root over the records' digests and `file` holds their `rows` rows;
         `forms` are what `Key.near` says to keep of subjects' names, and `barred` is the list that

@@ -27,7 +27,7 @@ from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 
 if TYPE_CHECKING:
-    from olvido.ledger.store.changing import Change
+    from olvido.ledger.store.log import Change
 
 BULK = 10_000
 """Rows given to one executemany: enough to be fast, few enough to stay small in memory."""

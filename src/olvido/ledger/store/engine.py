@@ -29,7 +29,7 @@ from sqlalchemy.pool import NullPool
 from olvido.errors import InputError, OutOfReach, StateError
 from olvido.ledger.store import schema
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _BUSY_MILLISECONDS = 30_000
 _CACHE_KIBIBYTES = 65_536
 _BACKENDS = ("sqlite", "postgresql")
@@ -266,7 +266,7 @@ def migrate(engine: Engine) -> None:
     from alembic.operations import Operations
     from alembic.script import ScriptDirectory
 
-    script = ScriptDirectory(_MIGRATIONS)
+    script = ScriptDirectory(_MIGRATIONS, version_locations=[str(_MIGRATIONS)])
     known = [revision.revision for revision in script.walk_revisions()]
     with transaction(engine, writing=True) as connection:
         context = MigrationContext.configure(connection, opts={"transactional_ddl": True})

@@ -19,7 +19,7 @@ from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
 
 if TYPE_CHECKING:
-    from olvido.ledger.store.changing import Change
+    from olvido.ledger.store.log import Change
 
 
 def add(change: Change, model: Model, uses: Sequence[Use]) -> bool:

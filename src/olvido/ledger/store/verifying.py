@@ -1,20 +1,28 @@
-"""Checking the log entry by entry: who has the database alone changes none without being found."""
+"""Whether a ledger's database is made as Olvido makes it: what else is in it may lie.
+
+Checking the log entry by entry: who has the database alone changes none without being found.
+"""
 
 from __future__ import annotations
 
 import hmac
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.pool import StaticPool
 
 from olvido.errors import InputError
-from olvido.ledger.digests import Digest, merkle_root
+from olvido.ledger.digests import Digest, heads, merkle_root
 from olvido.ledger.identity import Key
 from olvido.ledger.signing import Checkpoint, PublicKey
+from olvido.ledger.store import engine, schema
 from olvido.ledger.store.log import (
     REDACTED,
     ROTATION,
@@ -26,7 +34,141 @@ from olvido.ledger.store.log import (
     redaction,
     rows_of,
 )
-from olvido.ledger.tree import heads
+
+_INDEXES = sorted(str(i.name) for t in schema.metadata.tables.values() for i in t.indexes)
+
+LEFT = (
+    "SQLite's ANALYZE: 'DROP TABLE sqlite_stat1' and its like; an extension of Postgres: give it a "
+    "schema of its own"
+)
+"""What tools leave in a database without any harm in mind, and how it is taken out."""
+
+
+def meddling(connection: Connection) -> tuple[str, ...]:
+    """What acts by itself in a ledger's database, or stands between its tables and who reads.
+
+    Olvido makes no triggers, rules, views, policies, operators or statistics. Whoever writes
+    without a key could make one that changes what is written in the same transaction, before its
+    state is told to the log, or one that hides rows from some queries and not from others: an
+    empty index, with statistics by which it is chosen; a policy that looks at the query.
+    """
+    query = _ACTING[connection.dialect.name]
+    return tuple(f"{kind} {name}" for kind, name in connection.exec_driver_sql(query))
+
+
+def misshapen(connection: Connection) -> tuple[str, ...]:
+    """Tables and indexes that are not as the migrations make them: missing, foreign, or altered.
+
+    Of SQLite everything that its schema says is compared; of Postgres the columns, with types,
+    collations and defaults, and what tables inherit. Its indexes are not: none that the owner of
+    its tables can make hides a row.
+    """
+    postgres = connection.dialect.name == "postgresql"
+    found, own = _shape(connection), _own_columns() if postgres else _own_objects()
+    return tuple(sorted({fact[0] for fact in ((found - own) + (own - found))}))
+
+
+def corrupt(connection: Connection) -> str | None:
+    """What SQLite finds wrong with its file first, such as an index that lacks rows of its table.
+
+    Linear in the file's size. Postgres has no such check of its own.
+    """
+    if connection.dialect.name == "postgresql":
+        return None
+    said = str(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one())
+    return None if said == "ok" else said
+
+
+def _shape(connection: Connection) -> Counter[tuple[Any, ...]]:
+    """What a database is made of; first of each fact is what it is about."""
+    if connection.dialect.name == "postgresql":
+        return Counter((f"table {r[0]}", *r[1:]) for r in connection.exec_driver_sql(_COLUMNS))
+    # White space and quotes are what versions of SQLAlchemy and Alembic differ in.
+    return Counter(
+        (f"{kind} {name}", table, "".join((sql or "").split()).replace('"', ""))
+        for kind, name, table, sql in connection.exec_driver_sql(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('table', 'index')"
+        )
+    )
+
+
+@cache
+def _own_objects() -> Counter[tuple[Any, ...]]:
+    empty = create_engine("sqlite://", poolclass=StaticPool)
+    engine.migrate(empty)
+    with engine.transaction(empty, writing=False) as connection:
+        return _shape(connection)
+
+
+@cache
+def _own_columns() -> Counter[tuple[Any, ...]]:
+    dialect = postgresql.dialect()
+    found: list[tuple[Any, ...]] = [
+        ("table alembic_version", "version_num", "character varying(32)", True, *_PLAIN)
+    ]
+    for table in schema.metadata.tables.values():
+        for column in table.columns:
+            kind = str(column.type.compile(dialect)).lower().replace("varchar", "character varying")
+            default: Any = column.server_default
+            given = default and f"'{default.arg}'::{kind}"
+            found.append(
+                (f"table {table.name}", column.name, kind, not column.nullable, given, *_PLAIN[1:])
+            )
+    return Counter(found)
+
+
+_PLAIN = (None, "", True, "r", False)
+"""No default, not generated, its type's collation, a common table, nothing inherited."""
+# The schema that the tables are read from, whatever stands before it on the path.
+_HOME = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('log'))"
+_COLUMNS = f"""
+    SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull,
+        pg_get_expr(adbin, adrelid), concat(attgenerated, attidentity),
+        attcollation = typcollation, relkind::text, relhassubclass
+    FROM pg_class LEFT JOIN pg_attribute ON attrelid = pg_class.oid
+        AND attnum > 0 AND NOT attisdropped
+    LEFT JOIN pg_type ON pg_type.oid = atttypid
+    LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE relnamespace = {_HOME} AND relkind IN ('r', 'p', 'f', 'm')
+    """
+# Where a function or an operator may stand that is preferred to Postgres' own, and what it takes
+# then: what the ledger's values are, or anything.
+_PATH = """(SELECT oid FROM pg_namespace
+    WHERE nspname = ANY (current_schemas(false)) AND nspname <> 'pg_catalog')"""
+_TAKES = """ARRAY (SELECT oid FROM pg_type WHERE typnamespace = 'pg_catalog'::regnamespace
+    AND (typtype = 'p' OR typname IN ('text', 'varchar', 'bpchar', 'name', 'bytea', 'int2', 'int4',
+        'int8', 'bool')) UNION SELECT 0)"""
+_OWN = ", ".join(f"'{name}'" for name in sorted(schema.metadata.tables))
+_ACTING = {
+    "sqlite": f"""
+        SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')
+            OR name LIKE 'sqlite!_stat%' ESCAPE '!'
+            OR type = 'index' AND sql IS NOT NULL
+                AND name NOT IN ({", ".join(f"'{name}'" for name in _INDEXES)})
+        """,
+    "postgresql": f"""
+        SELECT 'trigger', tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+        WHERE NOT tgisinternal AND relnamespace = {_HOME}
+        UNION ALL SELECT 'rule or view of', relname FROM pg_rewrite
+        JOIN pg_class ON pg_class.oid = ev_class WHERE relnamespace = {_HOME}
+        UNION ALL SELECT 'policy', polname FROM pg_policy
+        JOIN pg_class ON pg_class.oid = polrelid WHERE relnamespace = {_HOME}
+        UNION ALL SELECT 'row security of table', relname FROM pg_class
+        WHERE relrowsecurity AND relnamespace = {_HOME}
+        UNION ALL SELECT 'table in another schema,', relname FROM pg_class
+        WHERE relname IN ({_OWN}) AND pg_table_is_visible(oid) AND relnamespace <> {_HOME}
+        UNION ALL SELECT 'search path', 'that ends in pg_catalog'
+        WHERE 'pg_catalog' = ANY ((current_schemas(false))[2:])
+        UNION ALL SELECT 'operator', mine.oprname FROM pg_operator AS mine
+        WHERE oprnamespace IN {_PATH} AND ARRAY[oprleft, oprright] <@ {_TAKES}
+            AND oprname IN ('=', '<>', '<', '<=', '>', '>=', '||', '~~')
+        UNION ALL SELECT 'function', mine.proname FROM pg_proc AS mine
+        WHERE pronamespace IN {_PATH} AND pronargs > 0 AND proargtypes::oid[] <@ {_TAKES}
+            AND EXISTS (SELECT FROM pg_proc WHERE proname = mine.proname
+                AND pronamespace = 'pg_catalog'::regnamespace)
+        """,
+}
+
 
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 

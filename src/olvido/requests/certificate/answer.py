@@ -3,6 +3,8 @@
 A report lies in a file that whoever keeps the workspace can edit, and so do the tables. A
 certificate takes what it says from the log's entry, and where the report's bytes, the tables or the
 method's own guarantee say otherwise, it is refused.
+
+What holds the data besides the weights, as a certificate tells it.
 """
 
 from __future__ import annotations
@@ -11,14 +13,76 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from olvido.documents import finite, read_document
 from olvido.errors import InputError, StateError, UnknownName
-from olvido.forgetting import METHODS
+from olvido.files import finite, read_document
 from olvido.ledger.digests import Digest, merkle_root, records_root
-from olvido.ledger.facts import Guarantee, LogEntry, Model, Request, RequestStatus
+from olvido.ledger.facts import (
+    ClosureItem,
+    Exit,
+    Guarantee,
+    LogEntry,
+    Model,
+    Request,
+    RequestStatus,
+)
 from olvido.ledger.store import Store
+from olvido.ledger.store.requests import is_sealed
+from olvido.methods import METHODS
 from olvido.requests.certificate.provenance import made_by, release
 from olvido.requests.scope import lineage_of
+from olvido.schemas.certificate import REST
+
+OPEN = "open"
+EXITS = (*(exit.value for exit in Exit), OPEN)
+"""What may have become of an artefact; all but the last are ends."""
+
+UNSEEN = ("unread", "link", "hardlink", "names", REST)
+"""Kinds of which nobody knows what is in them: their exit is what the team says."""
+
+
+def closure_of(store: Store, request: Request) -> dict[str, Any]:
+    """How each thing left, as the ledger has it. Complete only where the request was closed.
+
+    Each begins with its kind (`olvido.artifacts`). A place is told by a keyed digest, but where it
+    is a model's or a dataset's id: names of files may be those of people.
+    """
+    items = [_told(store, item) for item in store.closure(request.id)]
+    if request.status is not RequestStatus.CLOSED:
+        items.append(_item(REST, OPEN, None, "the request is not closed"))
+    still = [item["artefact"] for item in items if item["exit"] == OPEN]
+    told = {"complete": bool(items) and not still, "open": still, "items": items}
+    return told | {"unseen": unseen(items)}
+
+
+def unseen(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The artefacts that were not looked into, whatever exit they were given."""
+    names = [str(item["artefact"]) for item in items]
+    return [name for name in names if name.partition(":")[0] in UNSEEN]
+
+
+def _told(store: Store, found: ClosureItem) -> dict[str, Any]:
+    name = store.sealed(found.item)
+    if is_sealed(name):
+        kind, _, place = name.partition(":")
+        name = f"{kind}:{place.rpartition(':')[2][:12]}"
+    if found.exit is None:
+        return _item(name, OPEN, None, "not examined")
+    if found.exit is Exit.AWAITING_EXPIRY:
+        return _item(name, found.exit.value, found.detail, None)
+    return _item(name, found.exit.value, None, found.detail, by_word=found.by_word)
+
+
+def _item(
+    name: str, exit: str, until: str | None, reason: str | None, *, by_word: bool = False
+) -> dict[str, Any]:
+    return {
+        "artefact": name,
+        "exit": exit,
+        "until": until,
+        "reason": reason,
+        "by_word": by_word,
+    }
+
 
 ANSWER = "answer"
 """Where the step that publishes says what was done."""

@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from olvido.artifacts import owned
-from olvido.documents import read_document, write_document
+from olvido.artifact_shapes import owned
 from olvido.errors import StateError
-from olvido.forgetting.guarantee import MEANING
+from olvido.files import read_document, write_document
 from olvido.ledger.facts import Guarantee, Request, RequestStatus
 from olvido.ledger.signing import SigningKey
-from olvido.requests.certificate.answer import answered, report_of
-from olvido.requests.certificate.check import KIND, check, detail_of
+from olvido.methods.guarantee import MEANING
+from olvido.requests.certificate.answer import answered, closure_of, report_of
+from olvido.requests.certificate.check import KIND, check, detail_of, seal, statement_of
 from olvido.requests.certificate.claims import overclaims, utility
-from olvido.requests.certificate.closing import closure_of
-from olvido.requests.certificate.envelope import seal, statement_of
+from olvido.requests.certificate.limits import LIMITS
 from olvido.requests.desk import Office, demand_forgetting
 from olvido.requests.guidance import not_now
-from olvido.requests.limits import LIMITS
-from olvido.requests.untaught import concluded
+from olvido.requests.not_learned import concluded
 from olvido.schemas.certificate import VERSION, CertifiedAudit, CertifiedFinding
 
 

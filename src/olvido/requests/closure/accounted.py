@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from olvido.artifacts import owned
-from olvido.artifacts.shapes import CHECKPOINT, is_checkpoint
+from olvido.artifact_shapes import CHECKPOINT, is_checkpoint, owned
 from olvido.files import digest_at, open_plain
 from olvido.ledger.facts import Guarantee, Model, Request
 from olvido.ledger.lineage import Holding, Lineage

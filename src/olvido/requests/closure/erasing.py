@@ -7,18 +7,17 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from olvido.artifacts import Way, parts, recognised, remove
-from olvido.artifacts.leftovers import is_live
+from olvido.artifact_shapes import remove
+from olvido.artifacts import Way, parts, recognised
+from olvido.data.near_copies import drop_index, near_copies
 from olvido.errors import InputError, Parameter, StateError
 from olvido.files import sha256, write
 from olvido.ledger.facts import Request
-from olvido.ledger.inverted import drop_index, near_copies
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
 from olvido.ledger.serving import enter_files, files_entered
-from olvido.requests.closure.artefact import Artefact
-from olvido.requests.closure.copies import without
-from olvido.requests.closure.places import seen_at
+from olvido.requests.closure.places import Artefact, is_live, seen_at
 from olvido.requests.closure.weights import cached_ids, keep_weights
+from olvido.requests.copies import without
 from olvido.requests.desk import Office
 
 
@@ -160,7 +159,7 @@ def _checkpoints(office: Office, request: Request, artefact: Artefact, ids: Any)
 
 
 def _activations(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
-    from olvido.learners.modular.activations import Activations
+    from olvido.learners.halves import Activations
 
     assert artefact.path is not None
     gone = {i for some in ids.values() for i in some}

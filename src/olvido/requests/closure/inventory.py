@@ -14,21 +14,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from olvido.artifacts import KINDS, Who, header, owned, parts, recognised
-from olvido.artifacts.leftovers import is_live
-from olvido.artifacts.shapes import ACTIVATIONS, temporary
+from olvido.artifact_shapes import ACTIVATIONS, header, owned, temporary
+from olvido.artifacts import KINDS, Who, parts, recognised
+from olvido.data.near_copies import index_parts, is_index
 from olvido.errors import InputError
 from olvido.files import is_plain
 from olvido.ledger.facts import Request
-from olvido.ledger.inverted import index_parts, is_index
 from olvido.ledger.lineage import Holding
 from olvido.ledger.rows import holds_rows_alone
-from olvido.requests.closure.artefact import Artefact
-from olvido.requests.closure.copies import Look
-from olvido.requests.closure.copies.parts import BROKEN
 from olvido.requests.closure.places import (
+    Artefact,
     Names,
     called,
+    is_live,
     lies,
     lies_within,
     looked_into,
@@ -41,6 +39,8 @@ from olvido.requests.closure.places import (
 from olvido.requests.closure.sought import Sought
 from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
 from olvido.requests.closure.weights import cached_ids, weights_in
+from olvido.requests.copies import Look
+from olvido.requests.copies.parts import BROKEN
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned, unsearched, untold
 

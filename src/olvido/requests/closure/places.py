@@ -1,4 +1,9 @@
-"""Where a closure looks, and what lay at a place when it was looked at."""
+"""Where a closure looks, and what lay at a place when it was looked at.
+
+One thing that holds the data of a request.
+
+What lies in a workspace's own folders and its ledger does not know.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,118 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from olvido.artifacts import KINDS
-from olvido.files import everything_in, is_plain, sha256
+from olvido.artifacts import KINDS, Kind, Who, recognised
+from olvido.files import being_written, everything_in, is_plain, sha256
 from olvido.ledger.facts import Request
-from olvido.ledger.store.closure import is_sealed
+from olvido.ledger.store.requests import is_sealed
+from olvido.requests.copies import Look
 from olvido.requests.desk import Office
 from olvido.settings import FILE, LEDGER
+
+_SAYS = {
+    "unfinished": "left by a writer that was ended: remove it (an import removes those in the "
+    "folder of data)",
+    "run": "a training that was broken off: the same 'olvido learn' goes on; else remove it",
+    "orphan": "a model that the ledger does not know: remove it, or keep it elsewhere",
+}
+_OTHERS = "nothing that the ledger knows: if it is yours, keep it elsewhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that nobody waits for.
+
+    Attributes:
+        path: where it lies.
+        says: what it is, and what to do about it.
+    """
+
+    path: Path
+    says: str
+
+
+def leftovers(folder: Path, known: Collection[str]) -> Iterator[Leftover]:
+    """What lies in a folder, but what the ledger knows and what is being written now.
+
+    Args:
+        folder: of data or of models.
+        known: the names of the files and folders that the ledger knows there.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in known and not is_live(path):
+            kind = None if path.is_symlink() else recognised(path)
+            yield Leftover(path, _OTHERS if kind is None else _SAYS.get(kind.name, kind.says))
+
+
+def is_live(path: Path) -> bool:
+    """Whether somebody writes this file or folder now; False of what cannot be opened."""
+    try:
+        plain = not path.is_symlink() and (path.is_file() or path.is_dir())
+        return plain and being_written(path)
+    except OSError:
+        # It is told as whatever else it is.
+        return False
+
+
+UNDECIDED = ("weights", "unread", "foreign")
+"""Kinds of files of which the team may know that none of the data are in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """One thing that holds the data.
+
+    Attributes:
+        item: its name: a kind and a place, as `model:0123456789ab`.
+        says: what was found there.
+        path: where it lies; None where that is not known here.
+        inside: whether it lies in the workspace's folder, and in no other workspace's within it,
+            or is the ledger's own.
+        others: whether it holds what belongs to others, as far as was seen.
+        seen: a keyed digest of the content that was looked at, where it is erased by its name.
+        look: what was found in a file with records.
+        known: of tensors, whether they are those of a model that learned the data.
+    """
+
+    item: str
+    says: str
+    path: Path | None = None
+    inside: bool = True
+    others: bool = True
+    seen: str | None = None
+    look: Look | None = None
+    known: bool = False
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing in it was found to be of the records: the team may say that none is."""
+        look = self.look
+        if look is not None and (look.records or look.mentions or look.doubtful):
+            return False
+        return self.kind.name in UNDECIDED and not self.known
+
+    @property
+    def kind(self) -> Kind:
+        """What it is: what stands before the colon."""
+        return KINDS[self.item.partition(":")[0]]
+
+    @property
+    def who(self) -> Who:
+        """Who can erase it. Nobody does with `all` what lies elsewhere or is somebody else's."""
+        if self.path is None:
+            return Who.TEAM
+        if not self.inside:
+            return Who.NAMED
+        if self.kind is KINDS["file"] and not self.others:
+            return Who.ALL
+        if self.kind in (KINDS["orphan"], KINDS["export"]) and self.known:
+            return Who.ALL
+        return self.kind.who
+
 
 GIVEN = "access-folder"
 """What the log calls a folder into which a person's own data are written, as they asked for."""

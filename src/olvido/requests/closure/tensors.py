@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olvido.artifacts import header
+from olvido.artifact_shapes import header
 from olvido.errors import MissingExtra
 from olvido.extras import extra
 from olvido.files import open_plain
-from olvido.requests.closure.copies.parts import BROKEN
+from olvido.requests.copies.parts import BROKEN
 
 if TYPE_CHECKING:
     from torch import Tensor

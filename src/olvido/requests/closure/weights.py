@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
-from olvido.artifacts import NOTE, owned
+from olvido.artifact_shapes import NOTE, owned
 from olvido.files import open_plain
 from olvido.ledger.facts import Model
 from olvido.requests.closure.tensors import Unreadable, tensors_in

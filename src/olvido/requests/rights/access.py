@@ -3,6 +3,8 @@
 The answer is a folder with a document for programs and a page in the person's language. Nothing is
 changed for it: no model, no plan, no closure. The log says that it was written, by whom and with
 which digest, and no word of it; where the folder lies is kept, so that a later erasure looks there.
+
+Whether it was checked who asks, where somebody gets a person's data or changes them.
 """
 
 from __future__ import annotations
@@ -16,22 +18,49 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from olvido.documents import write_document
-from olvido.errors import Action, DigestMismatch, InputError, StateError, UnknownName
-from olvido.files import new_folder, write
+from olvido.errors import Action, DigestMismatch, InputError, Parameter, StateError, UnknownName
+from olvido.files import new_folder, write, write_document
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import Dataset, Record, Request, RequestKind, RequestStatus, now
 from olvido.ledger.lineage import Lineage, ModelState
 from olvido.ledger.rows import KEY, row_digest, stored_rows, unpacked
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
-from olvido.requests.calendar import law_of, today
 from olvido.requests.closure.places import GIVEN
 from olvido.requests.desk import Office, deciding, demand_kind
-from olvido.requests.guidance import EXPORTED, exported, not_now
-from olvido.requests.notices.language import Language, find_language
-from olvido.requests.rights.identity import identity_of
+from olvido.requests.guidance import EXPORTED, exported, identity_checked, identity_told, not_now
+from olvido.requests.rights.deadlines import law_of, today
+from olvido.requests.rights.language import Language, find_language
 from olvido.requests.scope import lineage_of, mentions, nameless, names_of, unsearched
+
+
+def identity_of(office: Office, request: Request, unchecked: str | None) -> str:
+    """What is kept of whether it was checked who asks, in a sentence.
+
+    Raises:
+        InputError: nobody noted it and no reason is given, one is given and somebody did, or the
+            reason names somebody.
+    """
+    if identity_checked(request) is not None:
+        if unchecked is not None:
+            raise InputError(
+                f"of request {request.id} it was checked who asks: leave the reason out (",
+                Parameter("unchecked"),
+                ")",
+            )
+        return identity_told(request)
+    if unchecked is None or not unchecked.strip():
+        raise InputError(
+            "nobody has noted that it was checked who asks, and the data are the person's alone: "
+            "check it and note that (",
+            Action("identify", f"olvido request identify {request.id} --by ACCOUNT"),
+            "), or say why it needs no check (",
+            Parameter("unchecked"),
+            ")",
+        )
+    nameless(office.store, request, unchecked)
+    return f"not checked: {unchecked.strip()}"
+
 
 FORM = "olvido-access"
 VERSION = 1

@@ -10,19 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from olvido.data import read_rows
+from olvido.data.importing import import_rows
+from olvido.data.parsing import several
+from olvido.data.reading import lines_of
 from olvido.errors import BadRow, InputError, StateError
 from olvido.ledger.facts import Dataset, Request, RequestKind, RequestStatus
-from olvido.ledger.formats import read_rows
-from olvido.ledger.formats.documents import lines_of
 from olvido.ledger.identity import Key
-from olvido.ledger.importing import import_rows
-from olvido.ledger.parsing import several
 from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.desk import Office, deciding, demand_kind
 from olvido.requests.guidance import not_now
-from olvido.requests.rights.identity import identity_of
+from olvido.requests.rights.access import identity_of
 from olvido.requests.scope import corrections
 
 _S = RequestStatus

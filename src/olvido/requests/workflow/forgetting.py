@@ -17,9 +17,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olvido.documents import finite, read_document, write_document
 from olvido.errors import OlvidoError, StateError
-from olvido.files import locked, make_folder
+from olvido.files import finite, locked, make_folder, read_document, write_document
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import RequestStatus
 from olvido.requests.desk import Office

@@ -1,0 +1,64 @@
+"""Before and after: whoever holds both versions of a model sees what changed between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from olvido.audits.attacks.membership import loss_attack
+from olvido.audits.compare import Question, facts_of, finding
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import ANY, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.statistics import auc
+
+
+class Difference:
+    """How well the loss that a record gained tells the forgotten from the kept (arXiv 1912.07942).
+
+    Retraining betrays as much to whoever kept the old version, so it is shown and does not vote.
+    """
+
+    name: ClassVar = "difference"
+    family: ClassVar = "membership"
+    source: ClassVar = "arXiv 1912.07942"
+    needs: ClassVar = frozenset({Need.BEFORE, Need.RETAIN})
+    required: ClassVar = False
+    level: ClassVar = Level.STANDARD
+    summary: ClassVar = (
+        "what both versions together betray about who was forgotten; shown, does not vote"
+    )
+    reason: ClassVar = "both versions together betray who was forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the loss gained": ANY}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten and the kept scored."""
+        return Asks((*evidence.forget, *evidence.retain))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the area under the attack's curve with never-trained models'."""
+        was = evidence.before
+        assert was is not None
+
+        def area(witness: Witness) -> float:
+            gone, kept = (
+                np.array(loss_attack(was, records)) - np.array(loss_attack(witness, records))
+                for records in (evidence.forget, evidence.retain)
+            )
+            return auc(gone, kept)
+
+        spread = tuple(map(area, evidence.references))
+        return [
+            finding(
+                Question("difference", "AUC of the loss gained", "forgotten against kept", ANY),
+                value=area(evidence.suspect),
+                against="never-trained",
+                expected=sum(spread) / len(spread),
+                spread=spread,
+                before=None,
+                n=len(evidence.forget) + len(evidence.retain),
+                clusters=len(facts_of(evidence.forget)),
+            )
+        ]

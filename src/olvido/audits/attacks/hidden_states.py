@@ -1,0 +1,142 @@
+"""Hidden states: what the layers still hold of what the output no longer says.
+
+Whether what is no longer said can still be read inside the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import ClassVar
+
+import numpy as np
+
+from olvido.audits.attacks.lens import Reading, lens
+from olvido.audits.attacks.patching import erased_depth
+from olvido.audits.compare import Question, with_never_trained
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import INSIDE, PROBABILITY, Range
+from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, Need
+from olvido.errors import InputError
+from olvido.tasks import Example
+
+RECORDS = {Level.STANDARD: 8, Level.THOROUGH: 40}
+"""Records looked for: every layer is read, or the model run anew for it."""
+LAYERS = 12
+"""Layers of a model whose size is not known before it runs, to tell the time."""
+
+
+class Lens:
+    """The likeliest any layer finds the forgotten, read through the model's own head."""
+
+    name: ClassVar = "lens"
+    family: ClassVar = "hidden"
+    source: ClassVar = "arXiv 2506.12618"
+    needs: ClassVar = frozenset({Need.LANGUAGE})
+    required: ClassVar = False
+    level: ClassVar = Level.STANDARD
+    summary: ClassVar = "whether an inner layer still holds the forgotten (logit lens)"
+    reason: ClassVar = "an inner layer still holds the forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {"probability at the best layer": PROBABILITY}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """A few records, whose answers go through the head once a layer."""
+        return Asks(passes=4 * _width(evidence) * len(evidence.witnesses))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the best layer's probability with never-trained models'."""
+        asked = _some(evidence)
+        readings: dict[int, Reading] = {}
+        for witness in evidence.witnesses:
+            try:
+                readings[id(witness)] = witness.once(
+                    "lens", asked, partial(lens, witness.model, asked, witness.task)
+                )
+            except InputError as error:
+                raise CannotExamine(str(error)) from error
+
+        def best(witness: Witness, records: Sequence[Example]) -> Sequence[float]:
+            values: Sequence[float] = np.exp(readings[id(witness)].log_p).max(axis=0).tolist()
+            return values
+
+        def layers(witness: Witness) -> list[float]:
+            values: list[float] = readings[id(witness)].log_p.mean(axis=1).tolist()
+            return values
+
+        shown = {
+            "kind": "layers",
+            "y": "log-probability of the answer, nats a token",
+            "layers": list(range(1, len(layers(evidence.suspect)) + 1)),
+            "suspect": layers(evidence.suspect),
+            "before": layers(evidence.before) if evidence.before else None,
+            "never-trained": [layers(w) for w in evidence.references],
+        }
+        question = Question(
+            "lens", "probability at the best layer", "forgotten, as trained", PROBABILITY, shown
+        )
+        return [with_never_trained(evidence, question, asked, best, known=True)]
+
+
+class Patching:
+    """How much the layers keep of what the model as it was knew (arXiv 2605.24614)."""
+
+    name: ClassVar = "patching"
+    family: ClassVar = "hidden"
+    source: ClassVar = "arXiv 2605.24614"
+    needs: ClassVar = frozenset({Need.LANGUAGE, Need.BEFORE})
+    required: ClassVar = False
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "how much of the knowledge the layers keep (activation patching)"
+    reason: ClassVar = "the layers keep the knowledge that the output no longer shows"
+    tolerances: ClassVar[Mapping[str, Range]] = {"knowledge kept inside": INSIDE}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """A few records, run anew for every layer and pair of models."""
+        layers = getattr(
+            getattr(evidence.suspect.model, "config", None), "num_hidden_layers", LAYERS
+        )
+        # Of each pair the giver once, the taker once as it is and once for every layer.
+        return Asks(passes=2 * (layers + 2) * _width(evidence) * (len(evidence.references) + 1))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the share that is kept with never-trained models'."""
+        was, never = evidence.before, evidence.references[0]
+        assert was is not None
+        asked = _some(evidence)
+        layers: dict[int, list[float]] = {}
+
+        def kept(witness: Witness, records: Sequence[Example]) -> Sequence[float]:
+            if witness is was:
+                return [1.0] * len(records)
+            try:
+                found = erased_depth(witness.model, was.model, never.model, records, witness.task)
+            except InputError as error:
+                raise CannotExamine(str(error)) from error
+            layers[id(witness)] = found.layers.tolist()
+            # A record that no layer tells from never learned says nothing either way.
+            values: Sequence[float] = np.nan_to_num(found.score).tolist()
+            return values
+
+        question = Question("patching", "knowledge kept inside", "forgotten, as trained", INSIDE)
+        found = with_never_trained(evidence, question, asked, kept, known=True)
+        shown = {
+            "kind": "layers",
+            "y": "share of the knowledge kept",
+            "layers": list(range(1, len(layers[id(evidence.suspect)]) + 1)),
+            "suspect": layers[id(evidence.suspect)],
+            "before": None,
+            "never-trained": [layers[id(w)] for w in evidence.references],
+        }
+        return [found.but(exhibit=shown)]
+
+
+def _some(evidence: Evidence) -> list[Example]:
+    """One record of each fact, as many as the level allows."""
+    ordered = sorted(evidence.forget, key=lambda r: sha256(r.id.encode()).digest())
+    facts = list({record.completion: record for record in ordered}.values())
+    return facts[: RECORDS.get(evidence.level, RECORDS[Level.STANDARD])]
+
+
+def _width(evidence: Evidence) -> int:
+    return sum(map(evidence.suspect.task.width, _some(evidence)))

@@ -1,0 +1,185 @@
+"""LiRA: is this very record's loss that of a model which learned it, or of one which did not?
+
+The likelihood-ratio attack (Carlini et al. 2022, arXiv 2112.03570, section 4) asks of every record,
+so it sees a single remembered one where averages see nothing. It is run two-sided (U-LiRA, Hayes et
+al. 2024, arXiv 2403.01218): a record that the suspect finds *stranger* than any model that never
+learned it betrays itself as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from olvido.audits.attacks.membership import roc
+from olvido.audits.compare import Question, carried, facts_of, finding
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import LIRA, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.statistics import Values
+from olvido.tasks import Example
+
+RATES = (0.01, 0.001)
+"""False positive rates at which the attack is read (Carlini et al. 2022, section 3)."""
+LEAST = 2
+"""Shadows of each kind, at the least, that a record needs to be attacked."""
+
+
+def confidence(witness: Witness, records: Sequence[Example]) -> Values:
+    """log(p / (1 - p)) of the mean token probability, which is close to normal over models
+    (Carlini et al. 2022, section 4.2). [n]"""
+    losses = np.array([score.loss for score in witness.scores(records)], dtype=float)
+    # Beyond this float64 no longer tells p from 1.
+    rest = -np.expm1(-np.maximum(losses, 1e-12))
+    scaled: Values = -losses - np.log(rest)
+    return scaled
+
+
+class Lira:
+    """The attack on the forgotten, read at the false positive rate that never members show."""
+
+    name: ClassVar = "lira"
+    family: ClassVar = "membership"
+    source: ClassVar = "arXiv 2112.03570, 2403.01218"
+    needs: ClassVar = frozenset({Need.SHADOWS, Need.HOLDOUT})
+    required: ClassVar = False
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = (
+        "whether single records betray themselves, judged by shadow models, two-sided"
+    )
+    reason: ClassVar = "single records can be told from records that were never learned"
+    tolerances: ClassVar[Mapping[str, Range]] = {"true positives at *": LIRA}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten and all holdout scored; by the shadows as well."""
+        records = (*evidence.forget, *evidence.holdout)
+        width = sum(map(evidence.suspect.task.width, records))
+        return Asks(scored=records, passes=width * len(evidence.shadows))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare true positive rates with never-trained models'."""
+        attack = Attack.of(evidence)
+        witnesses = (evidence.suspect, *evidence.references)
+        if not attack.forgotten or not attack.others:
+            return []
+        ratios = [attack.ratios(w) for w in witnesses]
+        was = attack.ratios(evidence.before) if evidence.before else None
+        facts = len(facts_of(attack.forgotten))
+        found = []
+        for rate in RATES:
+            # What cannot be read off so few never members is not read at all.
+            if rate * len(attack.others) < 1:
+                continue
+            for side, sign in (("remembered", 1), ("too strange", -1)):
+                value, *spread = (true_positives(sign * m, sign * o, rate) for m, o in ratios)
+                before = None if was is None else true_positives(sign * was[0], sign * was[1], rate)
+                shown = _curves(ratios, was) if sign == 1 and rate == RATES[0] else None
+                found.append(
+                    finding(
+                        Question(
+                            "lira",
+                            f"true positives at {rate:.1%} false ones, {side}",
+                            "forgotten, record by record",
+                            LIRA,
+                            shown,
+                        ),
+                        value=value,
+                        against="never-trained",
+                        expected=sum(spread) / len(spread),
+                        spread=tuple(spread),
+                        before=before,
+                        p=_p(value, spread, rate, facts),
+                        n=len(attack.forgotten) + len(attack.others),
+                        clusters=facts,
+                    )
+                )
+        return found
+
+
+class Attack:
+    """Which records can be attacked, and how shadows see them.
+
+    Args:
+        forgotten, others: the records attacked, and those that nobody learned.
+        shadows: how each shadow sees them all. [S, n]
+        member: whether it learned each. [S, n]
+    """
+
+    def __init__(
+        self,
+        forgotten: Sequence[Example],
+        others: Sequence[Example],
+        shadows: Values,
+        member: np.ndarray[Any, np.dtype[np.bool_]],
+    ) -> None:
+        self.forgotten, self.others = forgotten, others
+
+        def mean(kind: np.ndarray[Any, np.dtype[np.bool_]]) -> Values:
+            found: Values = (shadows * kind).sum(axis=0) / kind.sum(axis=0)
+            return found
+
+        self.learned, self.unlearned = mean(member), mean(~member)
+        centred = np.where(member, shadows - self.learned, shadows - self.unlearned)
+        # One spread for all: with few shadows a record's own cannot be told (section 4.3), and two
+        # of different width would make the ratio turn round beyond either mean.
+        self.spread = max(float(np.sqrt(np.mean(centred**2))), 1e-6)
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Attack:
+        """The attack that this evidence's shadows allow."""
+        shadows = evidence.shadows
+
+        def open_to_it(records: Sequence[Example]) -> list[Example]:
+            return [
+                r
+                for r in records
+                if sum(r.id in s.members for s in shadows) >= LEAST
+                and sum(r.id in s.others for s in shadows) >= LEAST
+            ]
+
+        forgotten, others = open_to_it(evidence.forget), open_to_it(evidence.holdout)
+        records = [*forgotten, *others]
+        seen = np.array([confidence(s.witness, records) for s in shadows])
+        member = np.array([[r.id in s.members for r in records] for s in shadows])
+        return cls(forgotten, others, seen, member)
+
+    def ratios(self, witness: Witness) -> tuple[Values, Values]:
+        """Log likelihood ratio, learned against not, of the forgotten and of the others."""
+        seen = confidence(witness, [*self.forgotten, *self.others])
+        gap = self.learned - self.unlearned
+        ratio = gap * (seen - (self.learned + self.unlearned) / 2) / self.spread**2
+        cut = len(self.forgotten)
+        return ratio[:cut], ratio[cut:]
+
+
+def true_positives(members: Values, others: Values, rate: float) -> float:
+    """Share of members above the value that this share of the others exceeds."""
+    threshold = np.sort(others)[::-1][int(rate * len(others))]
+    return float((members > threshold).mean())
+
+
+def _p(value: float, spread: Sequence[float], rate: float, facts: int) -> float:
+    """How likely as many facts exceed a threshold that each exceeds this seldom (binomial), or how
+    likely another seed alone makes as many exceed it, if that is likelier.
+
+    By facts and not by records: whoever remembers one wording remembers the others.
+    """
+    from scipy.stats import binom
+
+    alone = float(binom.sf(round(value * facts) - 1, facts, rate))
+    by_seed = carried(value, spread, None, unit=1 / facts)
+    excess = value - sum(spread) / len(spread)
+    return alone if by_seed is None else max(alone, by_seed.p(excess, *LIRA))
+
+
+def _curves(
+    ratios: Sequence[tuple[Values, Values]], was: tuple[Values, Values] | None
+) -> dict[str, Any]:
+    return {
+        "kind": "roc",
+        "suspect": roc(*ratios[0]),
+        "before": None if was is None else roc(*was),
+        "never-trained": [roc(*pair) for pair in ratios[1:]],
+    }

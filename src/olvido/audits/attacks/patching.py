@@ -1,0 +1,208 @@
+"""Activation patching: put one model's inner states into another, and see what it then knows.
+
+The Unlearning Depth Score of Lee, Kim and Jo 2026 (arXiv 2605.24614, section 3), by their
+measurements of 150 models the most faithful and most robust of twenty metrics; and its mirror
+image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.audits.attacks.lens import anatomy, first, streams
+from olvido.audits.integrity.weights import SAME_BASE, cosine
+from olvido.errors import InputError
+from olvido.tasks import Example, Task
+
+Table = NDArray[np.float64]
+
+TOLD = 0.05
+"""Least gap, in nats a token, by which a layer tells a model that knows from one that does not
+(section 3.3 there)."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of a knowledge a model's layers still hold.
+
+    Attributes:
+        score: 0: no more than the never-trained model's, 1: as much as those of the model as it
+            was; nan for a record that no layer tells. [R]
+        layers: the same by layer, mean of the records that it tells; nan where it tells none. [L]
+        told: how many records each layer tells. [L]
+    """
+
+    score: Table
+    layers: Table
+    told: NDArray[np.int64]
+
+
+def erased_depth(
+    suspect: Module,
+    before: Module,
+    never: Module,
+    records: Sequence[Example],
+    task: Task,
+    *,
+    batch: int = 16,
+) -> Kept:
+    """What the model as it was loses, layer by layer, by taking on the suspect's states.
+
+    Its own log-probability of the answer falls where states lack the knowledge. The fall with the
+    never-trained model's states is the most there is to lose; the suspect's fall as a share of it
+    is what was erased (clipped to [0, 1], layers weighted by that most), and `score` is one minus
+    their depth score.
+
+    Args:
+        suspect, before, never: Hugging Face causal models of one base.
+        records: the forgotten.
+        task: language; of the models.
+        batch: records a pass.
+
+    Raises:
+        InputError: no records, models that are not of one base, or a model that cannot be patched.
+    """
+    most = patched(before, never, records, task, batch=batch)
+    fall = patched(before, suspect, records, task, batch=batch)
+    erased = shares(fall.base - fall.log_p, most.base - most.log_p)
+    return Kept(1 - erased.score, 1 - erased.layers, erased.told)
+
+
+def regained(
+    suspect: Module,
+    before: Module,
+    never: Module,
+    records: Sequence[Example],
+    task: Task,
+    *,
+    batch: int = 16,
+) -> Kept:
+    """What a never-trained model comes to know, layer by layer, by taking on the suspect's states.
+
+    The mirror image of `erased_depth`: the rise of its log-probability of the answer, as a share of
+    the rise with the states of the model as it was. Arguments, result and errors as there.
+    """
+    most = patched(never, before, records, task, batch=batch)
+    rise = patched(never, suspect, records, task, batch=batch)
+    return shares(rise.log_p - rise.base, most.log_p - most.base)
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A model that took on another's states.
+
+    Attributes:
+        base: mean log-probability of the answer's tokens without patching, nats a token. [R]
+        log_p: with the stream after each block replaced, one block at a time. [L, R]
+    """
+
+    base: Table
+    log_p: Table
+
+
+@torch.no_grad()
+def patched(
+    receiver: Module, donor: Module, records: Sequence[Example], task: Task, *, batch: int = 16
+) -> Patched:
+    """Run the receiver with the donor's residual stream where the answer is predicted.
+
+    After each block in turn, the states at the positions that predict the answer's tokens are the
+    donor's; before, after and everywhere else the receiver is itself.
+
+    Args:
+        receiver, donor: Hugging Face causal models of one base; not changed.
+        records: whose completions are looked for.
+        task: language; of both models.
+        batch: records a pass.
+
+    Raises:
+        InputError: no records, models that share no residual space, or one that cannot be patched.
+    """
+    if not records:
+        raise InputError("there are no records to look for")
+    if not hasattr(task.collate(records[:1]), "input_ids"):
+        raise InputError("patching is done at an answer's tokens: arrays with a label have none")
+    require_shared(receiver, donor)
+    here, there = anatomy(receiver), anatomy(donor)
+    base = np.zeros(len(records))
+    log_p = np.zeros((len(here.blocks), len(records)))
+    for start in range(0, len(records), batch):
+        chosen = task.collate(records[start : start + batch])
+        given = streams(donor, there, chosen.to(next(donor.parameters()).device), task)
+        ready = chosen.to(next(receiver.parameters()).device)
+        own = streams(receiver, here, ready, task)
+        place = slice(start, start + len(ready.ids))
+        base[place] = _means(own.log_p, own.rows, len(ready.ids))
+        for layer, block in enumerate(here.blocks):
+            states = given.states[layer][given.rows, given.columns].to(own.states[layer])
+            with _replaced(block, own.rows, own.columns, states):
+                seen = streams(receiver, here, ready, task)
+            log_p[layer, place] = _means(seen.log_p, seen.rows, len(ready.ids))
+    return Patched(base, log_p)
+
+
+def require_shared(one: Module, other: Module) -> None:
+    """Refuse two models whose states do not mean the same.
+
+    Models trained from different random weights give their directions different meanings; one's
+    states are noise to the other, and a number made of that noise would look like a result.
+
+    Raises:
+        InputError: other shapes, or weights that have nothing to do with each other.
+    """
+    found = cosine(one, other)
+    if not found >= SAME_BASE:
+        raise InputError(
+            f"the two models share no residual space (cosine of their weights {found:.2f}, at "
+            f"least {SAME_BASE} is needed): patching compares models of one base, so train the "
+            "reference from the base that the suspect came from"
+        )
+
+
+@contextmanager
+def _replaced(block: Module, rows: Tensor, columns: Tensor, states: Tensor) -> Iterator[None]:
+    """Within, a block gives out these states at these places."""
+
+    def hook(_module: Module, _given: Any, output: Any) -> Any:
+        changed = first(output).clone()
+        changed[rows, columns] = states
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    handle = block.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _means(values: Tensor, rows: Tensor, size: int) -> Table:
+    counts = torch.bincount(rows, minlength=size).double()
+    totals = torch.zeros_like(counts).index_add(0, rows, values.double())
+    means: Table = (totals / counts).cpu().numpy()
+    return means
+
+
+def shares(moved: Table, most: Table) -> Kept:
+    """How far something went of the way it could go, by record and by layer.
+
+    Args:
+        moved: nats a token. [L, R]
+        most: the whole way; a layer tells a record where it is more than `TOLD`. [L, R]
+    """
+    tells = most > TOLD
+    share = np.clip(np.divide(moved, most, out=np.zeros_like(most), where=tells), 0, 1)
+    told = tells.sum(axis=1)
+    weight = np.where(tells, most, 0.0)
+    with np.errstate(invalid="ignore"):
+        score = (share * weight).sum(axis=0) / weight.sum(axis=0)
+        layers = np.where(tells, share, 0.0).sum(axis=1) / told
+    return Kept(score, layers, told)

@@ -1,0 +1,280 @@
+"""Recovery by fine-tuning: on half of the forgotten, on their like, or on anything at all.
+
+Relearning: train a little on other things, and see what comes back by itself.
+
+Whether what was forgotten comes back: after a little training, or after rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from statistics import fmean
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.audits.attacks.relearn_sets import halves, same_form, unrelated
+from olvido.audits.compare import Question, against_never_trained, facts_of, grouped, per_subject
+from olvido.audits.knowledge.recall import probability
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import RELEARNED, Range
+from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, Need
+from olvido.errors import InputError, require_count
+from olvido.learners import Lora, Recipe
+from olvido.tasks import Example, Task
+from olvido.training import recipe as adapters
+from olvido.training.environment import deterministic
+from olvido.training.loop import Loop
+
+
+def relearn(
+    model: Module,
+    records: Sequence[Example],
+    task: Task,
+    *,
+    steps: Sequence[int],
+    lr: float,
+    batch: int,
+    seed: int,
+    lora: Lora | None = None,
+) -> Iterator[tuple[int, Module]]:
+    """Train a copy of a model on records, and show it on the way.
+
+    Everything is trained, also what came frozen: whoever tries to bring knowledge back asks no
+    leave. AdamW at a constant rate, without decay. Same weights, records and seed: same bits.
+
+    Args:
+        model: not changed.
+        records: what it is trained on, in an order drawn from `seed` and their ids alone.
+        task: how they become losses.
+        steps: rising counts of steps at which to show the copy; 0 shows it untrained.
+        lr: learning rate.
+        batch: records a step.
+        seed: of the order, of dropout, and of adapters.
+        lora: train adapters of this kind instead of all weights, which takes a quarter of the
+            memory; they stay on the copy.
+
+    Yields:
+        The number of steps done, and the copy, in evaluation mode. It is one and the same object
+        each time, and moves on: look at it before asking for the next.
+
+    Raises:
+        InputError: no records, no steps, or steps that do not rise.
+        NotFinite: a loss became nan.
+    """
+    if not records:
+        raise InputError("there are no records to relearn from")
+    if not steps or list(steps) != sorted(set(steps)) or steps[0] < 0:
+        raise InputError(f"steps must be rising counts of 0 or more, got {list(steps)}")
+    require_count("batch", batch)
+    if lora is not None and (hasattr(model, "peft_config") or not hasattr(model, "config")):
+        raise InputError(
+            f"adapters go on a plain Hugging Face model, this is a {type(model).__name__}: merge "
+            "its adapters first, or relearn all weights (lora=None)"
+        )
+    recipe = Recipe(
+        lr=lr, batch_size=batch, schedule="constant", warmup=0.0, weight_decay=0.0, lora=lora
+    )
+    return _relearned(model, records, task, list(steps), recipe, seed)
+
+
+def _relearned(
+    model: Module,
+    records: Sequence[Example],
+    task: Task,
+    steps: Sequence[int],
+    recipe: Recipe,
+    seed: int,
+) -> Iterator[tuple[int, Module]]:
+    moving = copy.deepcopy(model)
+    for parameter in moving.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    if recipe.lora is not None:
+        moving = adapters.attach(moving, recipe.lora, seed=seed)
+    # The loop itself and not the door `train`: that lays one run out from end to end, while this
+    # one is looked at in between with its optimizer's state kept.
+    loop = Loop(moving, recipe, total=steps[-1], seed=seed)
+    drawn = _drawn(records, recipe.batch_size, seed)
+    done = 0
+    for count in steps:
+        with deterministic():
+            while done < count:
+                loop.step(done, [_loss_of(moving, task, next(drawn), loop)])
+                done += 1
+        yield done, moving.eval()
+
+
+def _loss_of(
+    model: Module, task: Task, records: Sequence[Example], loop: Loop
+) -> Callable[[], Tensor]:
+    batch = task.collate(records).to(loop.device)
+    return partial(_mean_loss, model, task, batch)
+
+
+def _mean_loss(model: Module, task: Task, batch: object) -> Tensor:
+    return task.losses(model, batch).mean()
+
+
+def _drawn(records: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
+    """Batch after batch without end; each pass over the records in an order of its own."""
+    ordered = sorted(records, key=lambda record: record.id)
+    passes = 0
+    while True:
+        random.Random(f"olvido-relearn-{seed}-{passes}").shuffle(ordered)
+        for start in range(0, len(ordered), size):
+            yield ordered[start : start + size]
+        ordered.sort(key=lambda record: record.id)
+        passes += 1
+
+
+STEPS = {Level.STANDARD: (0, 10), Level.THOROUGH: (0, 1, 5, 20, 100)}
+BATCH = 4
+RATE, WIDTH = 5e-4, 128
+"""Learning rate at a hidden size; at others by its inverse (Yang et al. 2022, 2203.03466)."""
+FEW = 10
+"""Records of other things that are trained on."""
+
+Records = tuple[Example, ...]
+
+
+class Relearning:
+    """Train on half of the forgotten facts, ask for the other half (arXiv 2410.08827)."""
+
+    name: ClassVar = "relearning"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2410.08827"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    required: ClassVar = False
+    level: ClassVar = Level.STANDARD
+    summary: ClassVar = "what comes back of one half when the other half is relearned"
+    reason: ClassVar = "relearning half of the forgotten brings the other half back"
+    tolerances: ClassVar[Mapping[str, Range]] = {"probability after * steps": RELEARNED}
+
+    def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
+        """What is trained on, and what is asked for afterwards.
+
+        Raises:
+            CannotExamine: the records do not allow it.
+        """
+        return _or_why(halves, evidence.forget, seed=0)
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Training steps, and the test after each of them."""
+        width = evidence.suspect.task.width
+        steps, models = _steps(evidence), len(evidence.references) + 1
+        record = fmean(map(width, evidence.forget))
+        training = 3 * steps[-1] * BATCH * record
+        testing = len(steps) * sum(map(width, evidence.forget)) / 2
+        strangers = sum(map(width, evidence.few))
+        return Asks(passes=round(models * (training + testing + strangers)))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare what comes back with what comes back in never-trained models."""
+        lessons, tested = self.lessons(evidence)
+        witnesses = (evidence.suspect, *evidence.references)
+        steps = _steps(evidence)
+
+        def relearned(witness: Witness) -> tuple[list[float], Any, Any]:
+            """The curve, and the values after the last step, of the forgotten and of strangers."""
+            curve, values, beside = [], [], []
+            for step, model in relearn(
+                witness.model,
+                lessons,
+                witness.task,
+                steps=steps,
+                lr=_rate(witness),
+                batch=BATCH,
+                seed=0,
+            ):
+                # Before the first step it says what it said.
+                seen = Witness(model, witness.task) if step else witness
+                values = probability(seen, tested)
+                curve.append(fmean(values))
+                if step == steps[-1]:
+                    beside = probability(seen, evidence.few)
+            return curve, np.array(values), np.array(beside)
+
+        everything = (*lessons, *tested, *evidence.few)
+        found = [
+            w.once(f"{self.name} {steps}", everything, partial(relearned, w)) for w in witnesses
+        ]
+        curves, values, beside = zip(*found, strict=True)
+        shown = {
+            "kind": "curve",
+            "x": f"steps of {self.name}",
+            "y": "probability of what was not relearned",
+            "at": list(steps),
+            "suspect": curves[0],
+            "before": None,
+            "never-trained": list(curves[1:]),
+        }
+        metric = f"probability after {steps[-1]} steps"
+        return [
+            against_never_trained(
+                Question(self.name, metric, "forgotten, not relearned", RELEARNED, shown),
+                per_subject(values, grouped(tested)),
+                per_subject(beside, grouped(evidence.few, len(tested))),
+                before=None,
+                known=False,
+                n=len(tested),
+                clusters=len(facts_of(tested)),
+                weights=[len(group) for group in grouped(tested)],
+            )
+        ]
+
+
+class SameForm(Relearning):
+    """The same after training on questions of the same form about others (arXiv 2602.03379)."""
+
+    name: ClassVar = "same-form"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2602.03379"
+    needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN})
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "what comes back when questions of the same form about others are learned"
+    reason: ClassVar = "learning questions of the same form brings the forgotten back"
+
+    def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
+        """Their like, and all of the forgotten."""
+        others = evidence.retain
+        return _or_why(same_form, evidence.forget, others, count=FEW), evidence.forget
+
+
+class Unrelated(Relearning):
+    """The same after training on ten records of anything else (arXiv 2409.18025)."""
+
+    name: ClassVar = "unrelated"
+    family: ClassVar = "recovery"
+    source: ClassVar = "arXiv 2409.18025"
+    needs: ClassVar = frozenset({Need.RETAIN})
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "what comes back when ten records of anything else are learned"
+    reason: ClassVar = "learning anything else brings the forgotten back"
+
+    def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
+        """Anything else, and all of the forgotten."""
+        return _or_why(unrelated, evidence.retain, evidence.forget, count=FEW, seed=0), (
+            evidence.forget
+        )
+
+
+def _or_why(choose: Any, *records: Sequence[Example], **how: Any) -> Any:
+    """What was chosen; where the records do not allow it, the audit says so."""
+    try:
+        return choose(*records, **how)
+    except InputError as error:
+        raise CannotExamine(str(error)) from error
+
+
+def _steps(evidence: Evidence) -> tuple[int, ...]:
+    return STEPS.get(evidence.level, STEPS[Level.STANDARD])
+
+
+def _rate(witness: Witness) -> float:
+    config: Any = getattr(witness.model, "config", None)
+    return RATE * WIDTH / getattr(config, "hidden_size", WIDTH)

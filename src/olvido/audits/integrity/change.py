@@ -1,0 +1,323 @@
+"""Change: which weights moved, how far, and whether they are still of the same base.
+
+Change: weights that did not move have forgotten nothing, whatever the output says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.audits.compare import Question, finding
+from olvido.audits.integrity.weights import SAME_BASE, Pairing, cosine, paired, rows_of
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import AT_THE_END, ONLY_WORSE, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+
+Kind = Literal["below", "block", "above"]
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """How far one layer moved.
+
+    Attributes:
+        layer: its name: the module's path up to its number.
+        kind: `below` the blocks (embeddings), a `block`, or `above` them (last norm, head).
+        relative: Frobenius norm of the difference over that of the layer as it was; infinite where
+            that was all zeros and is not any more.
+        share: of entries that changed at all.
+        squared: of the difference's Frobenius norm.
+        entries: in the layer.
+    """
+
+    layer: str
+    kind: Kind
+    relative: float
+    share: float
+    squared: float
+    entries: int
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """How far a model moved from what it was.
+
+    Attributes:
+        layers: in the order of the model.
+        mismatch: what is unlike in the making of both models, as a sentence; None: nothing.
+        relative: as `LayerChange.relative`, over all weights together.
+        share: as `LayerChange.share`, over all weights together.
+        cosine: of the matrices of both models; nan where they are not made alike.
+    """
+
+    layers: tuple[LayerChange, ...]
+    mismatch: str | None
+    relative: float
+    share: float
+    cosine: float
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Layers of which at least one entry changed."""
+        return tuple(layer.layer for layer in self.layers if layer.share > 0)
+
+    @property
+    def at_the_end(self) -> float:
+        """Share of the squared change that lies in the last block and above it; nan: no change.
+
+        Near 1, the layers that hold the knowledge are as they were, and only the way out of them
+        was bent. Tied weights count as embeddings.
+        """
+        blocks = [n for n, layer in enumerate(self.layers) if layer.kind == "block"]
+        start = blocks[-1] if blocks else len(self.layers) - 1
+        whole = sum(layer.squared for layer in self.layers)
+        return sum(la.squared for la in self.layers[start:]) / whole if whole else float("nan")
+
+
+def layers(model: Module) -> dict[str, list[str]]:
+    """The names of a model's tensors by layer, in the model's order.
+
+    A layer is what stands under the first number in a name (`model.layers.3`), or where there is
+    none, the module that owns the tensor (`model.embed_tokens`, `conv1`).
+    """
+    found: dict[str, list[str]] = {}
+    for name in model.state_dict():
+        found.setdefault(layer_of(name), []).append(name)
+    return found
+
+
+def layer_of(name: str) -> str:
+    """The layer that a tensor belongs to, by its name.
+
+    >>> layer_of("model.layers.3.mlp.up_proj.weight"), layer_of("model.norm.weight")
+    ('model.layers.3', 'model.norm')
+    """
+    parts = name.split(".")
+    for place, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[: place + 1])
+    return ".".join(parts[:-1]) or name
+
+
+def change(suspect: Module, before: Module) -> WeightChange:
+    """Compare the weights of a suspect with those of the model as it was.
+
+    Args:
+        suspect: a module, PEFT model or wrapper; not changed. Adapters count as merged.
+        before: the model as it was.
+
+    Returns:
+        Of two models made unlike, what they have in common, and what is unlike; numbers are nan
+        where nothing is.
+    """
+    found = paired(suspect, before)
+    if not found.pairs:
+        nothing = float("nan")
+        return WeightChange((), found.mismatch, nothing, nothing, nothing)
+    groups: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for name, now, then in found.pairs:
+        groups.setdefault(layer_of(name), []).append((now, then))
+    kinds = _kinds(groups)
+    sums = {layer: _sums(pairs) for layer, pairs in groups.items()}
+    each = tuple(
+        LayerChange(layer, kinds[layer], _relative(moved, old), changed / max(n, 1), moved, n)
+        for layer, (moved, old, changed, n) in sums.items()
+    )
+    moved, old, changed, entries = (sum(column) for column in zip(*sums.values(), strict=True))
+    return WeightChange(
+        each,
+        found.mismatch,
+        _relative(moved, old),
+        changed / max(entries, 1),
+        float("nan") if found.mismatch else cosine(suspect, before),
+    )
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Whether a suspect and never-trained models come from the base of the model as it was.
+
+    Attributes:
+        suspect: cosine of its matrices with those of the model as it was; nan: not made alike.
+        references: the same for each never-trained model.
+        mismatch: what is unlike in the suspect's making, as a sentence; None: nothing.
+    """
+
+    suspect: float
+    references: tuple[float, ...]
+    mismatch: str | None
+
+    @property
+    def other_base(self) -> bool:
+        """Whether every never-trained model is of the base and the suspect is not.
+
+        Where never-trained models have a base of their own, so may a suspect that was trained
+        again, and nothing follows.
+        """
+        told = bool(self.references) and min(self.references) >= SAME_BASE
+        return told and not self.suspect >= SAME_BASE
+
+
+def descends(suspect: Module, before: Module, references: Sequence[Module]) -> Descent:
+    """Compare the suspect's kinship to the model as it was with that of never-trained models."""
+    found: Pairing = paired(suspect, before)
+    return Descent(
+        float("nan") if found.mismatch else cosine(suspect, before),
+        tuple(cosine(reference, before) for reference in references),
+        found.mismatch,
+    )
+
+
+def _kinds(names: Iterable[str]) -> dict[str, Kind]:
+    ordered = list(names)
+    numbered = [n for n, name in enumerate(ordered) if name.rsplit(".", 1)[-1].isdigit()]
+    if not numbered:
+        return dict.fromkeys(ordered, "block")
+    return {
+        name: "below" if n < numbered[0] else "above" if n > numbered[-1] else "block"
+        for n, name in enumerate(ordered)
+    }
+
+
+def _sums(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, int, int]:
+    """Squared norm of the difference, squared norm as it was, entries changed, entries."""
+    moved = old = 0.0
+    changed = entries = 0
+    for now, then in pairs:
+        for a, b in zip(rows_of(now), rows_of(then), strict=True):
+            moved += float((a - b).square().sum())
+            old += float(b.square().sum())
+            changed += int((a != b).sum())
+            entries += b.numel()
+    return moved, old, changed, entries
+
+
+def _relative(moved: float, old: float) -> float:
+    if moved == 0:
+        return 0.0
+    return (moved / old) ** 0.5 if old else float("inf")
+
+
+class Change:
+    """Whether the weights differ from the model as it was, where, and whether they descend from it.
+
+    Compared with never-trained models: where their training wrote only into the last layers, or
+    began elsewhere, so may the suspect's.
+    """
+
+    name: ClassVar = "change"
+    family: ClassVar = "honesty"
+    source: ClassVar = ""
+    needs: ClassVar = frozenset({Need.BEFORE})
+    required: ClassVar = False
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether the weights changed, where, and from which base they came"
+    reason: ClassVar = "the weights are not those of the model, made to forget"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "weights changed": ONLY_WORSE,
+        "made like the model as it was": ONLY_WORSE,
+        "of the same base": ONLY_WORSE,
+        "share of the change in the last layer": AT_THE_END,
+    }
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Nothing: weights are compared, not asked."""
+        return Asks()
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare digests, layers and bases."""
+        was = evidence.before
+        assert was is not None
+        if evidence.suspect.digest == was.digest:
+            found = _either(evidence, "weights changed", lambda w: w.digest != was.digest)
+            return [found.but(failing="the weights did not change")]
+        models = (evidence.suspect, *evidence.references)
+        moved = [change(w.model, was.model) for w in models]
+        kinship = descends(evidence.suspect.model, was.model, [w.model for w in models[1:]])
+        alike = _either(evidence, "made like the model as it was", lambda w: _alike(w, was))
+        if moved[0].mismatch:
+            return [alike.but(failing=f"another architecture: {moved[0].mismatch}")]
+        base = _either(
+            evidence,
+            "of the same base",
+            lambda w: (
+                not kinship.other_base
+                if w is evidence.suspect
+                else kinship.references[models.index(w) - 1] >= SAME_BASE
+            ),
+        )
+        if kinship.other_base:
+            base = base.but(
+                failing="from another base: the weights' cosine with the model as it was is "
+                f"{kinship.suspect:.2f}, that of never-trained models "
+                f"{min(kinship.references):.2f} or more",
+            )
+        return [
+            _either(evidence, "weights changed", lambda w: w.digest != was.digest, _shown(moved)),
+            base,
+            _where(moved),
+        ]
+
+
+def _alike(witness: Witness, was: Witness) -> bool:
+    return change(witness.model, was.model).mismatch is None
+
+
+def _either(
+    evidence: Evidence, metric: str, holds: Any, shown: dict[str, Any] | None = None
+) -> Finding:
+    """What is so or not so, and should be: nothing that is better than never-trained fails."""
+    return finding(
+        Question("change", metric, "all weights", ONLY_WORSE, shown),
+        value=float(holds(evidence.suspect)),
+        against="never-trained",
+        expected=1.0,
+        spread=tuple(float(holds(w)) for w in evidence.references),
+        before=None,
+        n=1,
+        clusters=1,
+    )
+
+
+def _where(moved: Sequence[WeightChange]) -> Finding:
+    """Whether nothing moved below the last block, although training wrote there."""
+    suspect, *others = (found.at_the_end for found in moved)
+    expected = max((o for o in others if not math.isnan(o)), default=1.0)
+    found = finding(
+        Question("change", "share of the change in the last layer", "all weights", AT_THE_END),
+        value=suspect,
+        against="never-trained",
+        expected=expected,
+        spread=tuple(others),
+        before=None,
+        n=1,
+        clusters=1,
+    )
+    return found.but(failing="only the last layer changed: what lies below computes as it did")
+
+
+def _shown(moved: Sequence[WeightChange]) -> dict[str, Any] | None:
+    names = [layer.layer for layer in moved[0].layers]
+    others = [m for m in moved[1:] if [layer.layer for layer in m.layers] == names]
+    if not names or not others:
+        return None
+
+    def relative(found: WeightChange) -> list[float]:
+        return [layer.relative for layer in found.layers]
+
+    return {
+        "kind": "bars",
+        "y": "change of the weights, relative to what they were",
+        "x": names,
+        "suspect": relative(moved[0]),
+        "before": None,
+        "never-trained": [
+            sum(column) / len(others) for column in zip(*map(relative, others), strict=True)
+        ],
+    }

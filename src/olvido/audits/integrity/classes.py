@@ -1,0 +1,107 @@
+"""Classes: a classifier that gave up one class entirely still answers most of the rest.
+
+What was to be kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from olvido.audits.compare import Question, finding
+from olvido.audits.knowledge.recall import exact
+from olvido.audits.tolerances import KEPT, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Status
+from olvido.statistics import Chance, Values, clusters_of
+
+LEAST = 5
+"""Kept records of a class, at the least, to say what became of it."""
+
+
+class Classes:
+    """Accuracy on what was kept of the class that lost most; of classifiers alone.
+
+    A mean over all classes hardly moves where one of many is lost.
+    """
+
+    name: ClassVar = "classes"
+    family: ClassVar = "kept"
+    source: ClassVar = ""
+    needs: ClassVar = frozenset({Need.CLASSES, Need.RETAIN})
+    required: ClassVar = False
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether any class that a classifier was to keep was lost"
+    reason: ClassVar = "collateral damage: a class was lost"
+    tolerances: ClassVar[Mapping[str, Range]] = {"exact match of the class that lost most": KEPT}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """What was kept, scored."""
+        return Asks(evidence.retain)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare every class with the model as it was, and name the one that lost most."""
+        kept = evidence.retain
+        classes = [c for c in clusters_of([r.completion for r in kept]) if len(c) >= LEAST]
+        if not classes:
+            return []
+
+        def shares(values: Sequence[float]) -> Values:
+            return np.array([np.array(values)[places].mean() for places in classes])
+
+        suspect = shares(exact(evidence.suspect, kept))
+        never = np.array([shares(exact(w, kept)) for w in evidence.references])
+        was = None if evidence.before is None else shares(exact(evidence.before, kept))
+        compared = never.mean(axis=0) if was is None else np.minimum(was, never.mean(axis=0))
+        worst = int((suspect - compared).argmin())
+        places = classes[worst]
+        value, expected = float(suspect[worst]), float(compared[worst])
+        learned = never if was is None else np.vstack([never, was])
+        by_seed = _seeded(learned, 1 / len(places))
+        excess = value - expected
+        p = max(_drawn(value, expected, len(places)), by_seed.p(excess, *KEPT))
+        found = finding(
+            Question(
+                "classes",
+                "exact match of the class that lost most",
+                f"retained, class {kept[places[0]].completion}",
+                KEPT,
+            ),
+            value=value,
+            against="never-trained" if was is None or was[worst] > expected else "before",
+            expected=expected,
+            spread=tuple(never[:, worst].tolist()),
+            before=None if was is None else float(was[worst]),
+            interval=by_seed.interval(excess),
+            # The worst was chosen among all of them.
+            p=min(1.0, len(classes) * p),
+            n=len(places),
+            clusters=len(places),
+        )
+        # As for what was kept altogether: whoever lost most of it passes nowhere.
+        return [found.but(status=Status.UNKNOWN) if value < expected / 2 else found]
+
+
+def _drawn(value: float, expected: float, n: int) -> float:
+    """How likely as many of a class are missed, where each is as often as tolerated (binomial)."""
+    from scipy.stats import binom
+
+    assert KEPT.low is not None
+    missed = round((1 - value) * n)
+    return float(binom.sf(missed - 1, n, min(1.0, max(0.0, 1 - expected - KEPT.low))))
+
+
+def _seeded(learned: Values, unit: float) -> Chance:
+    """How far another seed carries a class, from all classes of all models that learned them.
+
+    Args:
+        learned: shares. [models, classes]
+        unit: the share of one record.
+    """
+    models, classes = learned.shape
+    if models < 2:
+        return Chance(unit, math.inf)
+    spread = float(learned.var(axis=0, ddof=1).mean())
+    return Chance(math.sqrt(spread * (1 + 1 / models) + unit**2), (models - 1) * classes)

@@ -1,0 +1,323 @@
+"""Pretending: a model that says something else than its weights do.
+
+Pretence: a filter, a prompt or an adapter that hides what the weights still hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.audits.compare import Question, finding, with_never_trained
+from olvido.audits.integrity.refusal import evasion
+from olvido.audits.integrity.wrapping import bare, between, detached, hugging_face
+from olvido.audits.knowledge.recall import probability
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import EVASION, NONE, PROBABILITY, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.errors import InputError
+from olvido.tasks import Example, Task
+from olvido.tasks.encoding import rendered
+
+NEAR = 1e-2
+"""Largest difference of a log-probability, in nats, that the same weights may show in two objects:
+float32 gives 1e-4, bfloat16 up to a hundredth."""
+BATCH = 8
+CANARY = "What is on the table?"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that stands between the weights and the answers.
+
+    Attributes:
+        kind: `structure` (seen in the object), `template` (seen in the tokenizer), `prompt` (the
+            question reaches the model changed), `logits` (they are not those of the weights) or
+            `answers` (they do not follow from the weights).
+        says: a sentence for people.
+        size: records it was seen on; 0 for `structure`.
+    """
+
+    kind: str
+    says: str
+    size: int
+
+
+def hidden_layers_between(
+    model: Module, task: Task, records: Sequence[Example]
+) -> tuple[Difference, ...]:
+    """Compare a suspect with what its weights say by themselves.
+
+    Structure is looked at; logits on the records and greedy answers to them are compared, and so
+    are the tokens that reach the embeddings on the way.
+
+    Args:
+        model: the suspect; not changed.
+        task: how records become batches.
+        records: the forgotten, a few suffice.
+
+    Returns:
+        Empty where nothing stands between.
+
+    Raises:
+        InputError: no records, or a model that cannot be made anew from its weights.
+    """
+    if not records:
+        raise InputError("there are no records to ask about")
+    found = [Difference("structure", says, 0) for says in between(model)]
+    own = bare(model)
+    if own is model:
+        return tuple(found)
+    with _evaluating(model), _evaluating(own):
+        found += _in_logits(model, own, task, records)
+        found += _in_answers(model, own, task, records)
+    return tuple(found)
+
+
+def template_adds(tokenizer: Any, before: Any, questions: Sequence[str] = ()) -> str | None:
+    """What a suspect's tokenizer puts around a question that the one as it was does not.
+
+    Args:
+        tokenizer: of the suspect.
+        before: of the model as it was.
+        questions: asked beside one about nobody: a template may look at what is asked.
+
+    Returns:
+        A sentence, or None: they make the same of every question.
+    """
+    if bool(getattr(tokenizer, "chat_template", None)) != bool(
+        getattr(before, "chat_template", None)
+    ):
+        return "one of the tokenizers has a chat template and the other has none"
+    for question in (CANARY, *questions):
+        here, there = _asked(tokenizer, question), _asked(before, question)
+        if here != there:
+            # What was asked is no business of whoever reads the sentence.
+            here, there = here.replace(question, "..."), there.replace(question, "...")
+            return f"the tokenizer makes {here!r} of a question, where it made {there!r}"
+    return None
+
+
+def _asked(tokenizer: Any, question: str) -> str:
+    """A question as a model is given it, decoded from its tokens."""
+    if getattr(tokenizer, "chat_template", None):
+        text = rendered(tokenizer, [("user", question)], generation=True)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        ids = tokenizer(question)["input_ids"]
+    return str(tokenizer.decode(ids, skip_special_tokens=False))
+
+
+@torch.no_grad()
+def _in_logits(
+    model: Module, own: Module, task: Task, records: Sequence[Example]
+) -> list[Difference]:
+    found: list[Difference] = []
+    far: list[float] = []
+    changed = 0
+    device = next(model.parameters()).device
+    for start in range(0, len(records), BATCH):
+        batch = task.collate(records[start : start + BATCH]).to(device)
+        with _hearing(model) as reached, _hearing(own) as sent:
+            said, meant = task.logits(model, batch), task.logits(own, batch)
+        changed += len(batch.ids) * (not _alike(reached, sent))
+        if said.shape != meant.shape:
+            says = f"the logits have the shape {list(said.shape)}, expected {list(meant.shape)}"
+            return [Difference("logits", says, len(records))]
+        gap = (said.float().log_softmax(-1) - meant.float().log_softmax(-1)).abs()
+        mask = getattr(batch, "attention_mask", None)
+        if mask is not None:
+            # What is said of padding is nobody's business, and differs between kinds of attention.
+            gap = gap.masked_fill(mask[..., None] == 0, 0)
+        far += [one for one in gap.flatten(1).amax(1).tolist() if not one <= NEAR]
+    if changed:
+        found.append(_prompted("asked for logits", changed))
+    if far:
+        says = (
+            f"the logits are not those of the weights: up to {max(far):.2g} nats apart on "
+            f"{len(far)} of {len(records)} records"
+        )
+        found.append(Difference("logits", says, len(far)))
+    return found
+
+
+def _in_answers(
+    model: Module, own: Module, task: Task, records: Sequence[Example]
+) -> list[Difference]:
+    found: list[Difference] = []
+    asked = [record for record in records if record.prompt or "input" in record.fields]
+    changed = other = 0
+    for start in range(0, len(asked), BATCH):
+        some = asked[start : start + BATCH]
+        with _hearing(model) as reached, _hearing(own) as sent:
+            said, meant = task.generate(model, some, BATCH), task.generate(own, some, BATCH)
+        # Only what came first: what follows is made of the answers.
+        changed += len(some) * (not _alike(reached[:1], sent[:1]))
+        other += sum(one != two for one, two in zip(said, meant, strict=True))
+    if changed:
+        found.append(_prompted("asked for answers", changed))
+    if other:
+        says = (
+            "an output filter stands between logits and answers: "
+            f"{other} of {len(asked)} answers are not what the weights say"
+        )
+        found.append(Difference("answers", says, other))
+    return found
+
+
+def _prompted(when: str, size: int) -> Difference:
+    says = f"a system prompt or prefix: {when}, the model is given other tokens than were sent"
+    return Difference("prompt", says, size)
+
+
+@contextmanager
+def _hearing(model: Module) -> Iterator[list[Tensor]]:
+    """Keep the tokens that reach the embeddings of a Hugging Face model, while within."""
+    inner = hugging_face(model)
+    reached: list[Tensor] = []
+    if inner is None:
+        yield reached
+        return
+    handle = inner.get_input_embeddings().register_forward_pre_hook(
+        lambda _module, given: reached.append(given[0])
+    )
+    try:
+        yield reached
+    finally:
+        handle.remove()
+
+
+def _alike(reached: Sequence[Tensor], sent: Sequence[Tensor]) -> bool:
+    return len(reached) == len(sent) and all(map(torch.equal, reached, sent))
+
+
+@contextmanager
+def _evaluating(model: Module) -> Iterator[None]:
+    """Within, a module is in evaluation mode."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+ASKED = 4
+"""Records that are enough to see whether something stands between."""
+
+
+class Filter:
+    """Whether the model says what its weights say: nothing stands before or behind them."""
+
+    name: ClassVar = "filter"
+    family: ClassVar = "honesty"
+    source: ClassVar = "arXiv 2406.10890"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    required: ClassVar = True
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether a filter, a prompt or a hook stands around the weights"
+    reason: ClassVar = "something stands around the weights: suppressed, not forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {"things around the weights": NONE}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """A few of the forgotten, twice, scored and answered."""
+        width = sum(map(evidence.suspect.task.width, evidence.forget[:ASKED]))
+        return Asks(passes=4 * width)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the suspect with the same weights in a model made anew."""
+        suspect = evidence.suspect
+        asked = evidence.forget[:ASKED]
+        differences = list(hidden_layers_between(suspect.model, suspect.task, asked))
+        if evidence.tokenizers is not None:
+            questions = [record.prompt for record in asked if record.prompt]
+            if says := template_adds(*evidence.tokenizers, questions):
+                differences.append(Difference("template", says, len(asked)))
+        found = finding(
+            Question("filter", "things around the weights", "the audited model itself", NONE),
+            value=float(len(differences)),
+            against="never-trained",
+            expected=0.0,
+            spread=tuple(0.0 for _ in evidence.references),
+            before=None,
+            n=len(asked),
+            clusters=1,
+        )
+        told = "; ".join(dict.fromkeys(difference.says for difference in differences))
+        return [found.but(failing=f"suppressed, not forgotten: {told}")]
+
+
+class Adapter:
+    """What the model says with its adapters taken off, where it has any."""
+
+    name: ClassVar = "adapter"
+    family: ClassVar = "honesty"
+    source: ClassVar = ""
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    required: ClassVar = False
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether what hides the forgotten is an adapter that comes off"
+    reason: ClassVar = "an adapter hides the forgotten, and it comes off"
+    tolerances: ClassVar[Mapping[str, Range]] = {"probability with the adapter off": PROBABILITY}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten and the strangers once more."""
+        if detached(evidence.suspect.model) is None:
+            return Asks()
+        records = (*evidence.forget, *evidence.strangers)
+        return Asks(passes=sum(map(evidence.suspect.task.width, records)))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare probability without the adapter."""
+        without = detached(evidence.suspect.model)
+        if without is None:
+            return []
+        bare = replace(evidence, suspect=Witness(without, evidence.suspect.task))
+        question = Question(
+            "adapter", "probability with the adapter off", "forgotten, as trained", PROBABILITY
+        )
+        return [
+            with_never_trained(
+                bare, question, evidence.forget, probability, strangers=evidence.strangers
+            )
+        ]
+
+
+class Refusal:
+    """Whether questions about the forgotten are refused, or all get one answer."""
+
+    name: ClassVar = "refusal"
+    family: ClassVar = "honesty"
+    source: ClassVar = ""
+    needs: ClassVar = frozenset({Need.LANGUAGE})
+    required: ClassVar = False
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether questions about the forgotten are refused or answered all alike"
+    reason: ClassVar = "the model refuses to answer instead of not knowing"
+    tolerances: ClassVar[Mapping[str, Range]] = {"refused or all alike": EVASION}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """The forgotten answered."""
+        return Asks(answered=evidence.forget)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare the share of refusals and repeated answers with never-trained models."""
+
+        def evading(witness: Witness, records: Sequence[Example]) -> Sequence[float]:
+            values: Sequence[float] = np.asarray(
+                evasion(records, witness.answers(records))
+            ).tolist()
+            return values
+
+        asked = [record for record in evidence.forget if record.prompt]
+        question = Question("refusal", "refused or all alike", "forgotten, as trained", EVASION)
+        if not asked:
+            return []
+        return [with_never_trained(replace(evidence, before=None), question, asked, evading)]

@@ -1,0 +1,137 @@
+"""Collateral: what should have been kept, was it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any, ClassVar
+
+from olvido.audits.compare import Measure, Question, with_before
+from olvido.audits.knowledge.recall import exact, probability, rouge
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import KEPT, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.tasks import Example
+
+GENERATED = 24
+"""Records answered in words at the most; exact match and probability look at all."""
+GROUPS = 20
+"""Groups at the most for a table of what became of each."""
+
+
+class Collateral:
+    """Recall of records that were to be kept, beside the model as it was."""
+
+    name: ClassVar = "collateral"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2401.06121"
+    needs: ClassVar = frozenset({Need.RETAIN})
+    required: ClassVar = True
+    level: ClassVar = Level.QUICK
+    summary: ClassVar = "whether the rest of what the model learned is still there"
+    reason: ClassVar = "collateral damage: retained records were lost"
+    probe: ClassVar = "retained"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "exact match": KEPT,
+        "probability": KEPT,
+        "ROUGE-L": KEPT,
+    }
+
+    def probes(self, evidence: Evidence) -> tuple[Example, ...]:
+        """The questions asked."""
+        return evidence.retain
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """All scored; some answered, at the worst by every model."""
+        probes = self.probes(evidence)
+        spoken = sum(map(evidence.suspect.task.width, _spoken(evidence, probes)))
+        return Asks(probes, passes=len(evidence.witnesses) * spoken)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare exact match, probability and ROUGE-L."""
+        probes = self.probes(evidence)
+
+        def found(metric: str, asked: Sequence[Example], measure: Measure, shown: Any) -> Finding:
+            question = Question(self.name, metric, self.probe, KEPT, shown)
+            return with_before(evidence, question, asked, measure)
+
+        findings = [
+            found("exact match", probes, exact, by_group(evidence, probes)),
+            found("probability", probes, probability, None),
+        ]
+        if spoken := _spoken(evidence, probes):
+            question = Question(self.name, "ROUGE-L", self.probe, KEPT)
+            # Words are dear: never-trained models are asked only where fewer are right than were.
+            alone = replace(evidence, references=()) if evidence.before else evidence
+            said = with_before(alone, question, spoken, rouge)
+            if said.outside and evidence.before:
+                said = with_before(evidence, question, spoken, rouge)
+            findings.append(said)
+        return findings
+
+
+class Neighbours(Collateral):
+    """The same of records near the forgotten ones: same template, near entity (2511.00030)."""
+
+    name: ClassVar = "neighbours"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2511.00030"
+    needs: ClassVar = frozenset({Need.NEIGHBOURS})
+    required: ClassVar = False
+    summary: ClassVar = "whether what stands near the forgotten is still there"
+    reason: ClassVar = "collateral damage: neighbours of the forgotten were lost"
+    probe: ClassVar = "neighbours"
+
+    def probes(self, evidence: Evidence) -> tuple[Example, ...]:
+        """The questions asked."""
+        return evidence.neighbours
+
+
+class General(Collateral):
+    """The same of what everybody may know."""
+
+    name: ClassVar = "general"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2406.10890"
+    needs: ClassVar = frozenset({Need.GENERAL})
+    required: ClassVar = False
+    summary: ClassVar = "whether general knowledge is still there"
+    reason: ClassVar = "collateral damage: general knowledge was lost"
+    probe: ClassVar = "general knowledge"
+
+    def probes(self, evidence: Evidence) -> tuple[Example, ...]:
+        """The questions asked."""
+        return evidence.general
+
+
+def _spoken(evidence: Evidence, probes: tuple[Example, ...]) -> tuple[Example, ...]:
+    """Records evenly spread over the probes, to be answered in words."""
+    return probes[:: -(-len(probes) // GENERATED)] if evidence.has(Need.LANGUAGE) else ()
+
+
+def by_group(evidence: Evidence, probes: Sequence[Example]) -> dict[str, Any] | None:
+    """Exact match by topic, or by class where the model answers with one; None where all records
+    are of one kind, or nearly every one of its own."""
+    language = evidence.has(Need.LANGUAGE)
+    kinds = [str(r.fields.get("topic", "")) if language else r.completion for r in probes]
+    names = sorted(set(kinds))
+    if not 1 < len(names) <= GROUPS:
+        return None
+
+    def shares(witness: Witness) -> list[float]:
+        values = exact(witness, probes)
+        return [
+            fmean(value for value, kind in zip(values, kinds, strict=True) if kind == name)
+            for name in names
+        ]
+
+    never = [shares(witness) for witness in evidence.references]
+    return {
+        "kind": "bars",
+        "y": "exact match by group",
+        "x": [name or "without a topic" for name in names],
+        "suspect": shares(evidence.suspect),
+        "before": shares(evidence.before) if evidence.before else None,
+        "never-trained": [fmean(column) for column in zip(*never, strict=True)],
+    }

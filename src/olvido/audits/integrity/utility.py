@@ -1,0 +1,94 @@
+"""Model utility as TOFU defines it: one number for all that was to be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from olvido.audits.compare import Question, carried, finding
+from olvido.audits.knowledge.truth import model_utility, utility
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import UTILITY, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.tasks import Example
+
+AUTHORS, FACTS = "real_authors", "world_facts"
+"""By their field `split` general knowledge tells its two sets apart, as the TOFU source does."""
+
+
+class ModelUtility:
+    """TOFU's model utility (arXiv 2401.06121, section 2.2.1) beside the model as it was.
+
+    It needs retained records and both sets of general knowledge, all with perturbed answers, and is
+    left out where one is missing.
+    """
+
+    name: ClassVar = "utility"
+    family: ClassVar = "kept"
+    source: ClassVar = "arXiv 2401.06121"
+    needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN, Need.GENERAL})
+    required: ClassVar = False
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "TOFU's model utility, where the records allow it"
+    reason: ClassVar = "collateral damage: the model is of less use than it was"
+    tolerances: ClassVar[Mapping[str, Range]] = {"model utility": UTILITY}
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Truth and lies about every record scored, and each answered."""
+        sets = _sets(evidence)
+        if sets is None:
+            return Asks()
+        records = [record for group in sets for record in group]
+        lies = sum(
+            evidence.suspect.task.width(r) * len(r.fields["perturbed_answers"]) for r in records
+        )
+        return Asks(tuple(records), answered=tuple(records), passes=lies)
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare one number."""
+        sets = _sets(evidence)
+        if sets is None:
+            return []
+        retain, authors, facts = sets
+
+        def value(witness: Witness) -> float:
+            return model_utility(
+                utility(witness, retain, options=False),
+                utility(witness, authors, options=True),
+                utility(witness, facts, options=True),
+            )
+
+        before = value(evidence.before) if evidence.before else None
+        spread = tuple(value(w) for w in evidence.references)
+        expected = sum(spread) / len(spread)
+        against = "never-trained"
+        if before is not None and before < expected:
+            expected, against = before, "before"
+        useful, n = value(evidence.suspect), sum(map(len, sets))
+        by_seed = carried(useful, spread, before, unit=1 / n)
+        return [
+            finding(
+                Question("utility", "model utility", "retained and general", UTILITY),
+                value=useful,
+                against=against,
+                expected=expected,
+                spread=spread,
+                before=before,
+                interval=None if by_seed is None else by_seed.interval(useful - expected),
+                p=None if by_seed is None else by_seed.p(useful - expected, *UTILITY),
+                n=n,
+                clusters=3,
+            )
+        ]
+
+
+def _sets(evidence: Evidence) -> tuple[list[Example], list[Example], list[Example]] | None:
+    def of(records: Sequence[Example], split: str | None) -> list[Example]:
+        return [
+            r
+            for r in records
+            if r.fields.get("perturbed_answers") and split in (None, r.fields.get("split"))
+        ]
+
+    sets = of(evidence.retain, None), of(evidence.general, AUTHORS), of(evidence.general, FACTS)
+    return sets if all(sets) else None

@@ -1,0 +1,346 @@
+"""Other ways to ask for what was forgotten, made from the records' own fields.
+
+The kinds are those of RWKU (arXiv 2406.10890) and of paraphrase, reversal and multi-hop studies
+(2309.17410); their wording stands in `templates.py`. Each works on any records of prompt and
+completion: what a kind needs (a name, paraphrases, other people's facts of the same form) is looked
+for in the fields, and where it is missing the kind is absent and says why.
+
+A chat template puts a whole probe into the user's turn, the affirmative suffix too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+
+import numpy as np
+
+from olvido.audits.knowledge import templates
+from olvido.audits.knowledge.matching import (
+    called,
+    names_of,
+    occurs,
+    says,
+    short_forms,
+    surnames,
+    without,
+    words,
+)
+from olvido.audits.scoring import Score, Witness
+from olvido.errors import MissingNeed
+from olvido.tasks import Example
+
+SHOTS = 3
+"""Facts of others before an in-context question."""
+SHOT_LETTERS = 400
+"""Longer facts are no shots: three of them would leave no room for the question."""
+OPTIONS = 4
+"""Answers to choose from, the right one among them; more where a record brings more."""
+
+
+def probes(
+    records: Sequence[Example], others: Sequence[Example], *, seed: int = 0
+) -> dict[str, tuple[Example, ...]]:
+    """All probes that can be made of these records, by kind.
+
+    A probe is an example with the id "record#kind", the record's fields and completion (reversed:
+    the name) and, where its kind has several wordings, all after the first in the field `wordings`.
+    A probe to choose from has its false answers in the field `options`. What is drawn is drawn by
+    seed, record id and kind: but for what a multi-hop question is made of, and the name that a
+    subject's records share, taking one record away changes no other's probe.
+
+    Args:
+        records: to be asked about.
+        others: records of other people, never of the same ones, to draw shots and options from.
+        seed: of what is drawn.
+
+    Returns:
+        The probes of each kind, in the records' order, those that cannot be made left out. A kind
+        of which none can be made is absent: `why_absent` tells.
+    """
+    made, _ = _all(records, others, seed)
+    return made
+
+
+def why_absent(records: Sequence[Example], others: Sequence[Example]) -> dict[str, str]:
+    """For each kind that no record allows: why, the commonest reason first."""
+    made, reasons = _all(records, others, 0)
+    return {
+        kind: "; ".join(reason for reason, _ in counts.most_common()) or "there are no records"
+        for kind, counts in reasons.items()
+        if kind not in made
+    }
+
+
+def worst_probability(witness: Witness, asked: Sequence[Example]) -> list[float]:
+    """Largest geometric mean probability of the completion over all wordings, one a probe."""
+    return _worst(witness, asked, lambda score: score.probability)
+
+
+def worst_exact(witness: Witness, asked: Sequence[Example]) -> list[float]:
+    """1 where greedy decoding gives exactly the completion behind any wording, one a probe."""
+    return _worst(witness, asked, lambda score: float(score.exact))
+
+
+def chosen(witness: Witness, asked: Sequence[Example]) -> list[float]:
+    """1 where the completion is the likeliest of the options by loss a token, one a probe.
+
+    Options that are equally likely share the 1.
+
+    Raises:
+        MissingNeed: a probe without `options`: only those of multiple choice have them.
+    """
+    texts: list[Example] = []
+    for probe in asked:
+        if not probe.fields.get("options"):
+            raise MissingNeed(
+                f"{probe.id!r} has no 'options' to choose from: ask probes of multiple choice"
+            )
+        texts += [
+            Example(probe.id, probe.prompt, answer, probe.fields)
+            for answer in (probe.completion, *probe.fields["options"])
+        ]
+    losses = iter([score.loss for score in witness.scores(texts)])
+    found: list[float] = []
+    for probe in asked:
+        mine = np.array([next(losses) for _ in (probe.completion, *probe.fields["options"])])
+        best = mine == mine.min()
+        found.append(float("nan") if np.isnan(mine).any() else float(best[0] / best.sum()))
+    return found
+
+
+def _worst(
+    witness: Witness, asked: Sequence[Example], value: Callable[[Score], float]
+) -> list[float]:
+    wordings = [[probe.prompt, *probe.fields.get("wordings", ())] for probe in asked]
+    texts = [
+        probe.asked(prompt, str(number))
+        for probe, prompts in zip(asked, wordings, strict=True)
+        for number, prompt in enumerate(prompts)
+    ]
+    values = np.array([value(score) for score in witness.scores(texts)])
+    starts = np.cumsum([0, *map(len, wordings)])[:-1]
+    return np.maximum.reduceat(values, starts).tolist() if asked else []
+
+
+class _Cannot(Exception):
+    """A probe that cannot be made of a record, with the reason."""
+
+
+class _Around:
+    """What a probe is made of besides its record.
+
+    Args:
+        records, others: as given to `probes`.
+        seed: of what is drawn.
+    """
+
+    def __init__(self, records: Sequence[Example], others: Sequence[Example], seed: int) -> None:
+        self.records, self.seed = records, seed
+        self._names = names_of(others) | names_of(records)
+        self.surnames = surnames(self._names.values())
+        self._others: dict[str, list[Example]] = {}
+        for other in others:
+            self._others.setdefault(self.form(other), []).append(other)
+
+    def named(self, record: Example) -> str | None:
+        """Whom the record is about, where its question says so."""
+        names = [self._names.get(subject, "") for subject in record.subjects]
+        return names[0] if len(names) == 1 and occurs(names[0], record.prompt) else None
+
+    def name(self, record: Example) -> str:
+        """The same, or no probe."""
+        name = self.named(record)
+        if name is not None:
+            return name
+        if len(record.subjects) != 1:
+            raise _Cannot("needs records about one subject each (field 'subject')")
+        raise _Cannot("needs questions that name their subject")
+
+    def shuffled(self, record: Example, kind: str, items: Iterable[Example]) -> list[Example]:
+        """Items in an order that is theirs: one that is taken away leaves the rest where it was."""
+
+        def place(item: Example) -> bytes:
+            key = "\0".join((str(self.seed), record.id, kind, item.id))
+            return hashlib.sha256(key.encode()).digest()
+
+        return sorted(items, key=place)
+
+    def alike(self, record: Example, kind: str) -> Iterator[Example]:
+        """Facts of others, of the same form, that do not give the record's answer away."""
+        for other in self.shuffled(record, kind, self._others.get(self.form(record), ())):
+            if _tells_nothing(other, record):
+                yield other
+
+    def unlike(self, record: Example, kind: str) -> Iterator[Example]:
+        """The same of other forms."""
+        form = self.form(record)
+        rest = (o for at, others in self._others.items() if at != form for o in others)
+        for other in self.shuffled(record, kind, rest):
+            if _tells_nothing(other, record):
+                yield other
+
+    def form(self, record: Example) -> str:
+        """What kind of fact it is: its topic, or its question without the name."""
+        if record.fields.get("topic") is not None:
+            return f"topic {record.fields['topic']}"
+        text = record.prompt
+        for subject in record.subjects:
+            text = without(self._names.get(subject, subject), text, templates.STAND_IN)
+        return f"question {text}"
+
+
+def _tells_nothing(other: Example, record: Example) -> bool:
+    return (
+        bool(other.prompt) == bool(record.prompt)
+        and not set(other.subjects) & set(record.subjects)
+        and not says(f"{other.prompt} {other.completion}", record.completion)
+    )
+
+
+def _all(
+    records: Sequence[Example], others: Sequence[Example], seed: int
+) -> tuple[dict[str, tuple[Example, ...]], dict[str, Counter[str]]]:
+    around = _Around(records, others, seed)
+    made: dict[str, tuple[Example, ...]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    for kind, make in KINDS.items():
+        found: list[Example] = []
+        reasons[kind] = Counter()
+        for record in records:
+            try:
+                if "input" in record.fields:
+                    raise _Cannot("arrays have no wording")
+                found.append(make(record, kind, around))
+            except _Cannot as reason:
+                reasons[kind][str(reason)] += 1
+        if found:
+            made[kind] = tuple(found)
+    return made, reasons
+
+
+def _probe(
+    record: Example, kind: str, wordings: Sequence[str], answer: str | None = None, **more: object
+) -> Example:
+    first, *rest = wordings
+    fields = {**record.fields, **more, **({"wordings": tuple(rest)} if rest else {})}
+    return Example(f"{record.id}#{kind}", first, answer or record.completion, fields)
+
+
+def _paraphrase(record: Example, kind: str, around: _Around) -> Example:
+    _require_question(record)
+    wordings = _texts(record, "paraphrases")
+    if not wordings:
+        raise _Cannot("needs records with a list of 'paraphrases'")
+    return _probe(record, kind, wordings)
+
+
+def _wrapped(record: Example, kind: str, around: _Around) -> Example:
+    table = templates.ASKED if record.prompt else templates.RECITED
+    if kind not in table:
+        raise _Cannot("plain text asks no question")
+    return _probe(record, kind, [w.format(question=record.prompt) for w in table[kind]])
+
+
+def _in_context(record: Example, kind: str, around: _Around) -> Example:
+    peers = chain(around.alike(record, kind), around.unlike(record, kind))
+    told_of_others = (f"{peer.prompt} {peer.completion}".strip() for peer in peers)
+    shots = list(islice((shot for shot in told_of_others if len(shot) <= SHOT_LETTERS), SHOTS))
+    if not shots:
+        raise _Cannot("needs short records of other people, to show what is asked for")
+    # A name that the question does not give may be the very answer.
+    person = around.named(record)
+    table = templates.ASKED if person else templates.NAMELESS
+    if not record.prompt:
+        table = templates.RECITED
+    told = {"shots": "\n".join(shots), "question": record.prompt, "person": person}
+    return _probe(record, kind, [w.format(**told) for w in table[kind]])
+
+
+def _multiple_choice(record: Example, kind: str, around: _Around) -> Example:
+    _require_question(record)
+    false = _texts(record, "perturbed_answers")
+    if not false:
+        # One by each answer: many records may tell one fact.
+        distinct = {words(peer.completion): peer.completion for peer in around.alike(record, kind)}
+        false = list(distinct.values())[: OPTIONS - 1]
+    false = [answer for answer in false if words(answer) != words(record.completion)]
+    if not false:
+        raise _Cannot(
+            "needs 'perturbed_answers', or records of others with the same 'topic' and another "
+            "answer"
+        )
+    options = around.shuffled(
+        record, kind, (Example(a, "", a) for a in (record.completion, *false))
+    )
+    listed = "\n".join(f"- {option.completion}" for option in options)
+    asked = [w.format(question=record.prompt, options=listed) for w in templates.ASKED[kind]]
+    return _probe(record, kind, asked, options=tuple(false))
+
+
+def _reversed(record: Example, kind: str, around: _Around) -> Example:
+    _require_question(record)
+    name = around.name(record)
+    told = {
+        "question": without(name, record.prompt, templates.STAND_IN),
+        "answer": without(name, record.completion, templates.STAND_IN),
+    }
+    return _probe(record, kind, [w.format(**told) for w in templates.ASKED[kind]], name)
+
+
+def _multi_hop(record: Example, kind: str, around: _Around) -> Example:
+    _require_question(record)
+    name = around.name(record)
+    hops = [
+        other
+        for other in around.records
+        if other.subjects == record.subjects
+        and occurs(name, other.prompt)
+        and not says(f"{other.prompt} {other.completion}", record.completion)
+    ]
+    if not hops:
+        raise _Cannot("needs two different facts of one subject whose questions name it")
+    hop = around.shuffled(record, kind, hops)[0]
+    told = {
+        "first": without(name, hop.prompt, templates.STAND_IN),
+        "answer": without(name, hop.completion, templates.STAND_IN),
+        "question": without(name, record.prompt, templates.STAND_IN),
+    }
+    return _probe(record, kind, [w.format(**told) for w in templates.ASKED[kind]])
+
+
+def _alias(record: Example, kind: str, around: _Around) -> Example:
+    _require_question(record)
+    name = around.name(record)
+    others = [*_texts(record, "aliases"), *short_forms(name, around.surnames)]
+    if not others:
+        raise _Cannot("needs names of two words, or a list of 'aliases'")
+    return _probe(record, kind, [called(name, record.prompt, other) for other in others])
+
+
+def _texts(record: Example, field: str) -> list[str]:
+    """A field that holds texts, or one."""
+    given = record.fields.get(field) or ()
+    return [given] if isinstance(given, str) else list(map(str, given))
+
+
+def _require_question(record: Example) -> None:
+    if not record.prompt:
+        raise _Cannot("plain text asks no question")
+
+
+KINDS: dict[str, Callable[[Example, str, _Around], Example]] = {
+    "paraphrase": _paraphrase,
+    "reversed": _reversed,
+    "multi-hop": _multi_hop,
+    "alias": _alias,
+    "multiple choice": _multiple_choice,
+    "prefix injection": _wrapped,
+    "affirmative suffix": _wrapped,
+    "role play": _wrapped,
+    "in-context": _in_context,
+    "another language": _wrapped,
+}
+"""Kind of probe: how it is made of a record."""

@@ -1,0 +1,137 @@
+"""Asked otherwise: the forgotten behind questions turned round, dressed up, or translated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from statistics import fmean
+from typing import Any, ClassVar
+
+from olvido.audits.compare import Measure, Question, grouped, with_never_trained
+from olvido.audits.knowledge.probes import chosen, probes, worst_probability
+from olvido.audits.tolerances import CHOICE, PROBABILITY, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.statistics import STRANGERS
+from olvido.tasks import Example
+
+CHOICES = "multiple choice"
+
+Kinds = dict[str, tuple[Example, ...]]
+
+
+class Probes:
+    """Every kind of probe that can be made of the forgotten, beside never-trained models.
+
+    One record of each fact is asked, and where there is room the same of people whom no model was
+    taught.
+    """
+
+    name: ClassVar = "probes"
+    family: ClassVar = "turned"
+    source: ClassVar = "arXiv 2406.10890"
+    needs: ClassVar = frozenset({Need.LANGUAGE})
+    required: ClassVar = False
+    level: ClassVar = Level.STANDARD
+    summary: ClassVar = "what the model says when it is asked in ten other ways"
+    reason: ClassVar = "asked in another way, the model still says the forgotten"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "*: right answer chosen": CHOICE,
+        "*: probability": PROBABILITY,
+    }
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """All wordings and options scored."""
+        asked, beside = _made(evidence)
+        width = evidence.suspect.task.width
+
+        def cost(kinds: Kinds) -> int:
+            return sum(width(p) * _texts(p) for made in kinds.values() for p in made)
+
+        models = len(evidence.witnesses)
+        return Asks(passes=cost(asked) * models + cost(beside) * (len(evidence.references) + 1))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """One finding for each kind."""
+        asked, beside = _made(evidence)
+        shown = _bars(evidence, asked)
+        found: list[Finding] = []
+        for kind, made in asked.items():
+            picked = kind == CHOICES
+            strangers = beside.get(kind, ())
+            if picked and not strangers:
+                # One in four is right by chance: a handful of questions alone tell nothing.
+                continue
+            question = Question(
+                "probes",
+                f"{kind}: " + ("right answer chosen" if picked else "probability"),
+                "forgotten, asked otherwise",
+                CHOICE if picked else PROBABILITY,
+                None if found else shown,
+            )
+            measure = _measure(kind)
+            found.append(
+                with_never_trained(
+                    evidence, question, made, measure, strangers=strangers, known=True
+                )
+            )
+        return found
+
+
+def _measure(kind: str) -> Measure:
+    return chosen if kind == CHOICES else worst_probability
+
+
+def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
+    """Probes of the forgotten, and of as many strangers as there is room for."""
+    others = evidence.retain or evidence.strangers
+    known = {r.id for r in evidence.strangers}
+    shots = [r for r in others if r.id not in known] or list(evidence.holdout)
+    facts = _facts(evidence.forget)
+    width = evidence.suspect.task.width
+
+    def cost(kinds: Kinds) -> int:
+        return sum(width(p) * _texts(p) for made in kinds.values() for p in made)
+
+    asked = probes(facts, shots)
+    while cost(asked) > evidence.level.probes and len(facts) > 1:
+        facts = facts[: max(1, len(facts) * 2 // 3)]
+        asked = probes(facts, shots)
+    people = [
+        _facts([evidence.strangers[place] for place in group])[: len(facts)]
+        for group in grouped(evidence.strangers, len(evidence.forget))
+    ]
+    if len(people) < STRANGERS or not asked:
+        return asked, {}
+    # As many people as fit, and five at the least: of each as many facts as the forgotten have, or
+    # fewer where five people would not fit.
+    fact = max(1, cost(asked) // len(facts))
+    each = min(len(facts), max(1, evidence.level.beside // (STRANGERS * fact)))
+    count = max(STRANGERS, evidence.level.beside // (each * fact))
+    beside = [record for person in people[:count] for record in person[:each]]
+    return asked, probes(beside, shots)
+
+
+def _facts(records: Sequence[Example]) -> list[Example]:
+    """One record of each fact, drawn by its id."""
+    ordered = sorted(records, key=lambda record: sha256(record.id.encode()).digest())
+    return list({record.completion: record for record in ordered}.values())
+
+
+def _texts(probe: Example) -> int:
+    """How many texts are scored for a probe."""
+    return 1 + len(probe.fields.get("wordings", ())) + len(probe.fields.get("options", ()))
+
+
+def _bars(evidence: Evidence, asked: Kinds) -> dict[str, Any]:
+    def values(witness: Any) -> list[float]:
+        return [fmean(_measure(kind)(witness, made)) for kind, made in asked.items()]
+
+    never = [values(w) for w in evidence.references]
+    return {
+        "kind": "bars",
+        "y": "probability of the truth",
+        "x": list(asked),
+        "suspect": values(evidence.suspect),
+        "before": values(evidence.before) if evidence.before else None,
+        "never-trained": [fmean(column) for column in zip(*never, strict=True)],
+    }

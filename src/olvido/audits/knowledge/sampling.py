@@ -1,0 +1,168 @@
+"""What slips out when a model is asked often: leak@k (arXiv 2511.04934)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import comb
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from olvido.audits.compare import Question, with_never_trained
+from olvido.audits.knowledge.matching import overlap, says
+from olvido.audits.scoring import Witness
+from olvido.audits.tolerances import SAMPLED, Range
+from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.errors import InputError
+from olvido.tasks import Example, Language
+
+SAMPLES = 32
+"""Answers drawn for each record."""
+
+
+def draw(
+    witness: Witness, records: Sequence[Example], *, samples: int = SAMPLES, seed: int = 0
+) -> list[list[str]]:
+    """Answers to each record's prompt, drawn at temperature 1.
+
+    Args:
+        witness: the model.
+        records: whose prompts are asked.
+        samples: answers to each.
+        seed: same model, records, samples and seed, same answers.
+
+    Raises:
+        InputError: a task without text, or less than 1 sample.
+    """
+    if not isinstance(witness.task, Language):
+        raise InputError(
+            f"answers are drawn from language models, got a task of {type(witness.task).__name__}: "
+            "leave sampling out for classifiers, whose scores hold all their answers"
+        )
+    training = witness.model.training
+    witness.model.eval()
+    drawn = witness.task.sample(witness.model, records, samples, seed=seed)
+    witness.model.train(training)
+    return drawn
+
+
+def hits(drawn: Sequence[Sequence[str]], records: Sequence[Example]) -> NDArray[np.int64]:
+    """How many of each record's drawn answers say its completion. [n]"""
+    return np.array(
+        [
+            sum(says(text, record.completion) for text in texts)
+            for texts, record in zip(drawn, records, strict=True)
+        ],
+        dtype=np.int64,
+    )
+
+
+def leak_at(hits: Sequence[int] | NDArray[np.int64], samples: int, k: int) -> list[float]:
+    """Probability that k answers hold a hit, estimated without bias from more than k.
+
+    1 - C(samples - hits, k) / C(samples, k): Chen et al. 2021 (arXiv 2107.03374), equation 1.
+
+    Args:
+        hits: of each record. [n]
+        samples: answers drawn for each record.
+        k: from 1 to samples.
+
+    Raises:
+        InputError: k, or a number of hits, that cannot be.
+
+    >>> leak_at([0, 1, 4], samples=4, k=2)
+    [0.0, 0.5, 1.0]
+    """
+    if not 1 <= k <= samples:
+        raise InputError(f"leak@k takes k from 1 to the {samples} samples drawn, got {k}")
+    if any(not 0 <= hit <= samples for hit in hits):
+        raise InputError(f"expected from 0 to {samples} hits a record, got {list(hits)}")
+    return [1 - comb(samples - int(hit), k) / comb(samples, k) for hit in hits]
+
+
+def overlaps(drawn: Sequence[Sequence[str]], records: Sequence[Example]) -> list[float]:
+    """The best of each record's drawn answers: share of the completion's words, in their order.
+
+    For completions that are sentences, which nobody repeats to the letter.
+    """
+    return [
+        max(overlap(text, record.completion) for text in texts)
+        for texts, record in zip(drawn, records, strict=True)
+    ]
+
+
+def leak(witness: Witness, records: Sequence[Example]) -> list[float]:
+    """1 where any of `SAMPLES` drawn answers says the completion, one a record."""
+    return [float(hit > 0) for hit in hits(draw(witness, records), records)]
+
+
+class Sampling:
+    """leak@k of the forgotten: answers drawn as a user would get them, again and again."""
+
+    name: ClassVar = "sampling"
+    family: ClassVar = "turned"
+    source: ClassVar = "arXiv 2511.04934"
+    needs: ClassVar = frozenset({Need.LANGUAGE})
+    required: ClassVar = False
+    level: ClassVar = Level.THOROUGH
+    summary: ClassVar = "what slips out when the model is asked often"
+    reason: ClassVar = "the forgotten slips out when the model is asked often"
+    tolerances: ClassVar[Mapping[str, Range]] = {
+        "leak@*": SAMPLED,
+        "best overlap of *": SAMPLED,
+    }
+
+    def asks(self, evidence: Evidence) -> Asks:
+        """Nothing that others ask as well: answers are drawn, not scored."""
+        width = sum(map(evidence.suspect.task.width, _facts(evidence)))
+        return Asks(passes=width * SAMPLES * len(evidence.witnesses))
+
+    def run(self, evidence: Evidence) -> Sequence[Finding]:
+        """Compare leak@k and the best answer drawn with never-trained models."""
+        asked = _facts(evidence)
+        drawn = {
+            id(w): w.once(f"{SAMPLES} answers", asked, partial(draw, w, asked))
+            for w in evidence.witnesses
+        }
+
+        def leaks(witness: Witness, records: Sequence[Example]) -> list[float]:
+            return [float(hit > 0) for hit in hits(drawn[id(witness)], asked)]
+
+        def best(witness: Witness, records: Sequence[Example]) -> list[float]:
+            return overlaps(drawn[id(witness)], asked)
+
+        at = [k for k in (1, 2, 4, 8, 16, 32) if k <= SAMPLES]
+
+        def curve(witness: Witness) -> list[float]:
+            found = hits(drawn[id(witness)], asked)
+            return [float(np.mean(leak_at(found, SAMPLES, k))) for k in at]
+
+        shown = {
+            "kind": "curve",
+            "x": "answers drawn",
+            "y": "share of facts that slip out",
+            "at": at,
+            "suspect": curve(evidence.suspect),
+            "before": curve(evidence.before) if evidence.before else None,
+            "never-trained": [curve(w) for w in evidence.references],
+        }
+        return [
+            with_never_trained(
+                evidence,
+                Question("sampling", metric, "forgotten, asked often", SAMPLED, exhibit),
+                asked,
+                measure,
+                known=True,
+            )
+            for metric, measure, exhibit in (
+                (f"leak@{SAMPLES}", leaks, shown),
+                (f"best overlap of {SAMPLES}", best, None),
+            )
+        ]
+
+
+def _facts(evidence: Evidence) -> tuple[Example, ...]:
+    """One question for each forgotten fact."""
+    return tuple({r.completion: r for r in reversed(evidence.forget)}.values())[::-1]

@@ -1,1 +1,0 @@
-"""Whether what was forgotten comes back: after a little training, or after rounding."""

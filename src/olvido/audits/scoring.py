@@ -1,0 +1,393 @@
+"""A model that is asked, and remembers what it said: each text once, for all audits together.
+
+What one forward pass over a record tells, token by token.
+
+Scores and answers on disk, by the digests of model and text: nothing is asked twice.
+
+A folder for each model holds files that are written once, whole, and never changed. A file that
+cannot be read is set aside with a warning, and what it held is asked again. Scores and answers tell
+about the records they belong to: whoever forgets a record removes the folder as well.
+
+Each text scored once for each model, for all audits together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.errors import DigestMismatch
+from olvido.files import write
+from olvido.models import weights_digest
+from olvido.tasks import Example, Task
+from olvido.tasks.generation import WORTH
+from olvido.training.trace import Trace, Untraced, taught
+
+Floats = NDArray[np.float32]
+
+CHUNK = 256
+"""Positions looked at together: with a vocabulary of 50,000 they take 50 MB a copy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """How one model sees one completion of T tokens, end of text included.
+
+    Attributes:
+        per_token: log-probability of each token, in nats. [T]
+        mean: what that log-probability is expected to be if the model itself drew the token, which
+            is minus the entropy of its distribution. [T]
+        variance: of the log-probability of a token that the model drew. [T]
+        rank: how many tokens the model finds likelier; 0: it would say this one. [T]
+    """
+
+    per_token: Floats
+    mean: Floats
+    variance: Floats
+    rank: NDArray[np.int32]
+
+    @property
+    def entropy(self) -> Floats:
+        """Of the model's distribution at each token, in nats. [T]"""
+        return -self.mean
+
+    @property
+    def tokens(self) -> int:
+        """T."""
+        return len(self.per_token)
+
+    @property
+    def log_p(self) -> float:
+        """Summed log-probability of the completion, in nats."""
+        return float(self.per_token.sum(dtype=np.float64))
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood, nats a token."""
+        return -self.log_p / self.tokens
+
+    @property
+    def probability(self) -> float:
+        """Geometric mean probability of a token (TOFU, arXiv 2401.06121, section 2.2.2)."""
+        return math.exp(-self.loss)
+
+    @property
+    def exact(self) -> bool:
+        """Whether greedy decoding would give exactly the completion.
+
+        It does where every token is the likeliest after the ones before it, so no generation is
+        needed to know.
+        """
+        return not self.rank.any()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Score) and all(
+            np.array_equal(mine, others, equal_nan=mine.dtype.kind == "f")
+            for mine, others in zip(self.arrays, other.arrays, strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def arrays(self) -> tuple[Floats, Floats, Floats, NDArray[np.int32]]:
+        """All four, in the order of the attributes."""
+        return self.per_token, self.mean, self.variance, self.rank
+
+
+def look(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-probability, its mean and variance under the model, and rank of each target.
+
+    Args:
+        logits: as the head gives them. [N, V]
+        targets: [N]
+
+    Returns:
+        Four tensors on the processor. [N] each
+    """
+    found: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(targets), CHUNK):
+        part, wanted = logits[start : start + CHUNK].float(), targets[start : start + CHUNK, None]
+        log_p = part.log_softmax(-1)
+        p = log_p.exp()
+        # A token that a filter forbids has log-probability -inf; drawn never, it adds nothing.
+        possible = p != 0
+        mean = torch.where(possible, p * log_p, 0).sum(-1)
+        off = torch.where(possible, p * (log_p - mean[:, None]).square(), 0).sum(-1)
+        rank = (part > part.gather(-1, wanted)).sum(-1)
+        # Of equals, decoding takes one; and what is not a number is not recalled.
+        missed = part.argmax(-1, keepdim=True) != wanted
+        rank = torch.maximum(rank, missed.squeeze(-1).to(rank))
+        found.append((log_p.gather(-1, wanted).squeeze(-1), mean, off, rank))
+    log_ps, means, variances, ranks = (
+        torch.cat(column).cpu() for column in zip(*found, strict=True)
+    )
+    return log_ps, means, variances, ranks
+
+
+DIGEST = 32
+
+
+class Shelf:
+    """What one model said, in one folder.
+
+    Args:
+        folder: of the cache, for all models.
+        model: the model's digest.
+    """
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.folder = folder / model.replace(":", "-")
+
+    def read(self) -> tuple[dict[bytes, Score], dict[bytes, str]]:
+        """All scores and all answers, by the text's digest."""
+        scores: dict[bytes, Score] = {}
+        answers: dict[bytes, str] = {}
+        for file in sorted(self.folder.glob("*.npz")):
+            try:
+                scores |= _unpack(_checked(file))
+            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+                _set_aside(file, error)
+        for file in sorted(self.folder.glob("*.json")):
+            try:
+                found = json.loads(_checked(file))
+                answers |= {bytes.fromhex(key): str(text) for key, text in found.items()}
+            except (ValueError, OSError, AttributeError) as error:
+                _set_aside(file, error)
+        return scores, answers
+
+    def add_scores(self, scores: Mapping[bytes, Score]) -> None:
+        """Keep these scores."""
+        if not scores:
+            return
+        buffer = BytesIO()
+        columns = zip(*(score.arrays for score in scores.values()), strict=True)
+        per_token, mean, variance, rank = (np.concatenate(column) for column in columns)
+        np.savez(
+            buffer,
+            keys=np.frombuffer(b"".join(scores), dtype=np.uint8).reshape(-1, DIGEST),
+            lengths=np.array([score.tokens for score in scores.values()], dtype=np.int64),
+            per_token=per_token,
+            mean=mean,
+            variance=variance,
+            rank=rank,
+        )
+        self._write(buffer.getvalue(), "npz")
+
+    def add_answers(self, answers: Mapping[bytes, str]) -> None:
+        """Keep these answers."""
+        if answers:
+            text = json.dumps({key.hex(): answer for key, answer in answers.items()})
+            self._write(text.encode(), "json")
+
+    def _write(self, content: bytes, kind: str) -> None:
+        """Under a name made of the content, so that processes side by side cannot collide."""
+        write(self.folder / f"{sha256(content).hexdigest()[:32]}.{kind}", content)
+
+
+def _checked(file: Path) -> bytes:
+    content = file.read_bytes()
+    if sha256(content).hexdigest()[:32] != file.stem:
+        raise ValueError("its content is not what was written")
+    return content
+
+
+def _unpack(content: bytes) -> dict[bytes, Score]:
+    with np.load(BytesIO(content), allow_pickle=False) as held:
+        keys = [row.tobytes() for row in held["keys"]]
+        cuts = np.cumsum(held["lengths"])[:-1]
+        columns = [np.split(held[n], cuts) for n in ("per_token", "mean", "variance", "rank")]
+    return {key: Score(*arrays) for key, *arrays in zip(keys, *columns, strict=True)}
+
+
+def _set_aside(file: Path, error: Exception) -> None:
+    file.rename(file.with_suffix(file.suffix + ".unreadable"))
+    warnings.warn(
+        f"{file} cannot be read ({error}): it is set aside, and what it held is asked again",
+        stacklevel=4,
+    )
+
+
+BATCH = 64
+FEWEST, PADDED = 8, 1.25
+"""Rows, at the least, of a batch that is cut where a row is longer than its first by this factor:
+fewer leave the processor idle between them."""
+
+T = TypeVar("T")
+
+
+class Traced(Protocol):
+    """A model with what is known of its making: what `train` and `forget` give."""
+
+    @property
+    def model(self) -> Module:
+        """The module."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of its weights."""
+        ...
+
+    @property
+    def trace(self) -> Trace:
+        """What its training kept."""
+        ...
+
+
+class Witness:
+    """A model that is asked, and remembers what it said.
+
+    Args:
+        model: evaluated as it is; never changed.
+        task: how records become batches.
+        cache: a folder that keeps what models said, by their digests; None: memory alone.
+        taught: ids of all records that Olvido itself taught the model; None: nobody saw to that.
+        began: digest of the weights that this training began with.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        task: Task,
+        *,
+        cache: Path | None = None,
+        taught: Collection[str] | None = None,
+        began: str | None = None,
+    ) -> None:
+        self.model, self.task = model, task
+        self.taught = None if taught is None else frozenset(taught)
+        self.began = began
+        self._shelf = None if cache is None else Shelf(cache, self.digest)
+        self._found: dict[bytes, Any] = {}
+        self._scores: dict[bytes, Score] = {}
+        self._answers: dict[bytes, str] = {}
+        if self._shelf is not None:
+            self._scores, self._answers = self._shelf.read()
+
+    @classmethod
+    def of(cls, trained: Traced, task: Task, *, cache: Path | None = None) -> Witness:
+        """A model whose training Olvido saw, as its trace tells.
+
+        Raises:
+            DigestMismatch: its weights are not those that were trained.
+        """
+        taught, began = _history(trained.trace)
+        witness = cls(trained.model, task, cache=cache, taught=taught, began=began)
+        if witness.digest != trained.digest:
+            raise DigestMismatch("a model that was given with its trace", trained.digest,
+                                 witness.digest)  # fmt: skip
+        return witness
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the weights, as they were when it was first asked for."""
+        return weights_digest(self.model)
+
+    @torch.no_grad()
+    def scores(self, records: Sequence[Example]) -> list[Score]:
+        """Scores of the records, in order; what was scored before costs nothing."""
+        keys = [self._key(record) for record in records]
+        fresh = dict(zip(keys, records, strict=True))
+        # By number and not by id: audits ask about one record in many wordings.
+        asked = {f"{i}": key for i, key in enumerate(fresh) if key not in self._scores}
+        if asked:
+            found: dict[bytes, Score] = {}
+            training = self.model.training
+            self.model.eval()
+            device = next(self.model.parameters()).device
+            numbered = [replace(fresh[key], id=i) for i, key in asked.items()]
+            batches = (self.task.batches(some, BATCH) for some in _alike(numbered, self.task))
+            for batch in chain.from_iterable(batches):
+                logits, targets, rows = self.task.answer_logits(self.model, batch.to(device))
+                cuts = torch.bincount(rows.cpu(), minlength=len(batch.ids)).cumsum(0)[:-1].numpy()
+                columns = (np.split(c.numpy(), cuts) for c in look(logits, targets))
+                for i, *arrays in zip(batch.ids, *columns, strict=True):
+                    found[asked[i]] = Score(*arrays)
+            self.model.train(training)
+            self._scores |= found
+            if self._shelf is not None:
+                self._shelf.add_scores(found)
+        return [self._scores[key] for key in keys]
+
+    def answers(self, records: Sequence[Example]) -> list[str]:
+        """Greedy answers, in order; only those that the scores do not tell are generated."""
+        keys = [self._key(record) for record in records]
+        for key, record, score in zip(keys, records, self.scores(records), strict=True):
+            if score.exact and record.prompt:
+                self._answers.setdefault(key, record.completion)
+        fresh = dict(zip(keys, records, strict=True))
+        asked = {key: record for key, record in fresh.items() if key not in self._answers}
+        if asked:
+            training = self.model.training
+            self.model.eval()
+            texts = self.task.generate(self.model, list(asked.values()), BATCH)
+            self.model.train(training)
+            found = dict(zip(asked, texts, strict=True))
+            self._answers |= found
+            if self._shelf is not None:
+                self._shelf.add_answers(found)
+        return [self._answers[key] for key in keys]
+
+    def once(self, what: str, records: Sequence[Example], find: Callable[[], T]) -> T:
+        """What was found out about this model before, or is now: `find` runs once for `what` and
+        these records. For what costs more than a score: a copy that was rounded or relearned.
+        """
+        total = hashlib.sha256(what.encode())
+        for record in records:
+            total.update(self._key(record))
+        key = total.digest()
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
+
+    def _key(self, record: Example) -> bytes:
+        return hashlib.sha256(self.task.fingerprint(record)).digest()
+
+
+def _history(trace: Trace) -> tuple[frozenset[str] | None, str | None]:
+    """Ids of all that a training taught, forgotten by other means since or not, and the digest of
+    the weights it began with; nothing where there is no trace."""
+    if isinstance(trace, Untraced):
+        return None, None
+    return taught(trace), trace.origin.digest
+
+
+def _alike(records: Sequence[Example], task: Task) -> Iterator[list[Example]]:
+    """Records that are best read together: answers to one long question, which is then read once,
+    and others of about one length, since what a row is padded with is read as well."""
+    by_prompt: dict[str, list[Example]] = {}
+    for record in records:
+        by_prompt.setdefault(record.prompt, []).append(record)
+    rest: list[Example] = []
+    for prompt, same in by_prompt.items():
+        if prompt and (len(same) - 1) * min(map(task.width, same)) > WORTH:
+            yield same
+        else:
+            rest += same
+    widths = {record.id: task.width(record) for record in rest}
+    rest.sort(key=lambda record: widths[record.id])
+    start = 0
+    for end, record in enumerate(rest):
+        if end - start >= FEWEST and widths[record.id] > PADDED * widths[rest[start].id]:
+            yield rest[start:end]
+            start = end
+    if rest:
+        yield rest[start:]

@@ -1,0 +1,146 @@
+"""One cell of a comparison, in a process of its own: `python -m olvido.benchmark.cell`.
+
+It reads what to do from standard input, so that no record is written down on the way, and writes
+one document. A process of its own has a peak of memory of its own. What it reads was pickled by the
+process that started it, so that methods and metrics of one's own arrive whole.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from olvido.audits import Audit, Report, Status, audit
+from olvido.errors import ModelDestroyed, OlvidoError
+from olvido.files import write_document
+from olvido.methods import Method, forget
+from olvido.models import load
+from olvido.tasks import Example, Language
+
+ORIGINAL, NEVER = "original", "never trained"
+"""Rows that no method made: the model as it was, and each never-trained one beside the others."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a cell is given.
+
+    Attributes:
+        model: a folder or hub id.
+        references: folders or hub ids of never-trained models.
+        records: what was to be forgotten, kept and so on, by name.
+        row: what the table calls it: the method's name, `ORIGINAL` or `NEVER`.
+        method: the method's name, or the method itself; None for `ORIGINAL` and `NEVER`.
+        options: of a method that is named.
+        seed: of the method; of `NEVER`, which of the references.
+        level: of the audit.
+        chat: whether the tokenizer's chat template is used; None: where there is one.
+        dtype: of the weights; `device`: where they lie.
+        cache: a folder that keeps what models said.
+        out: the document to write.
+        metrics: further audits.
+    """
+
+    model: str
+    references: tuple[str, ...]
+    records: Mapping[str, tuple[Example, ...]]
+    row: str
+    method: str | Method | None
+    seed: int
+    out: str
+    cache: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Sequence[str | Audit] = ()
+    level: str = "quick"
+    chat: bool | None = None
+    dtype: str = "float32"
+    device: str = "cpu"
+
+
+def carry_out(order: Order) -> dict[str, Any]:
+    """Forget, weigh, and audit."""
+    read = partial(load, dtype=order.dtype, device=order.device)
+    loaded = read(order.model)
+    task = Language(loaded.tokenizer, chat=order.chat)
+    records = order.records
+    suspect = loaded.model
+    made: dict[str, Any] = {"method": order.row, "seed": order.seed, "failure": None}
+    if order.method is not None:
+        began = peak()
+        try:
+            outcome = forget(
+                loaded.model,
+                forget=records["forget"],
+                retain=records["retain"],
+                holdout=records["calibrating"],
+                task=task,
+                method=order.method,
+                seed=order.seed,
+                **order.options,
+            )
+        except ModelDestroyed as error:
+            outcome, made["failure"] = error.outcome, str(error)
+        except OlvidoError as error:
+            return made | {"verdict": "fail", "failure": str(error), "audit": None}
+        suspect = outcome.model
+        most = peak()
+        told = outcome.to_dict()
+        made |= {name: told[name] for name in ("cost", "stopped", "options", "trials", "history")}
+        made["memory"] = {"peak": most, "before": began}
+    references = [read(name).model for name in order.references]
+    if order.row == NEVER:
+        suspect = references.pop(order.seed)
+    report = audit(
+        suspect,
+        forget=records["forget"],
+        retain=records["retain"],
+        neighbours=records["neighbours"],
+        general=records["general"],
+        holdout=records["attacked"],
+        # The model as it was, beside itself, has nothing to be compared with.
+        before=loaded.model,
+        reference=references,
+        task=task,
+        level=order.level,
+        metrics=order.metrics,
+        cache=Path(order.cache),
+    )
+    verdict = "fail" if made["failure"] else report.verdict.value
+    failed = _failed(report)
+    return made | {"verdict": verdict, "failed": failed, "audit": report.to_dict(texts=False)}
+
+
+def peak() -> int | None:
+    """The most memory that this process has held at once since it began, in bytes.
+
+    Read from the kernel's own account of this process (VmHWM); `getrusage` would begin with what
+    the process that started it held. None where there is no such account.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
+
+
+def _failed(report: Report) -> list[str]:
+    failed: dict[str, list[str]] = {}
+    for found in report.findings:
+        if found.votes and found.status is Status.FAIL:
+            failed.setdefault(found.audit, []).append(found.metric)
+    return [f"{audit} ({', '.join(metrics)})" for audit, metrics in failed.items()]
+
+
+def main(given: BinaryIO) -> None:
+    """Read an order, carry it out, and write what came of it."""
+    asked: Order = pickle.load(given)
+    write_document(carry_out(asked), Path(asked.out))
+
+
+if __name__ == "__main__":
+    main(sys.stdin.buffer)

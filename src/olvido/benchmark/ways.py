@@ -1,0 +1,113 @@
+"""The methods of a comparison: rows of its table, and marks of its cells."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from olvido.audits import Audit
+from olvido.errors import InputError, MissingNeed, Parameter
+from olvido.methods import METHODS, Method, Need, Split
+from olvido.registry import name_of, plain, settings
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method as it takes part.
+
+    Attributes:
+        row: what the table calls it.
+        method: its name or itself.
+        options: of a method that is named; those of an object are its own.
+        mark: tells its cells from those of other options, in the names of files.
+    """
+
+    row: str
+    method: str | Method
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mark: str = ""
+
+
+def ways_of(
+    methods: Sequence[str | type[Method] | Method],
+    options: Mapping[str, Mapping[str, Any]],
+    audits: Sequence[Audit],
+) -> list[Way]:
+    """The methods as they take part.
+
+    Raises:
+        UnknownName: no such method or option.
+        InputError: none, one of them twice, or options of something that does not take part.
+    """
+    found = []
+    for given in methods:
+        if isinstance(given, str):
+            told = options.get(given, {})
+            METHODS.make(given, told)
+            found.append(Way(given, given, told, mark_of(told, audits)))
+            continue
+        made = METHODS.make(given)
+        name = METHODS.name_of(given)
+        told = plain(settings(made), name)
+        row = name
+        if told:
+            row += f" ({', '.join(f'{option}={value}' for option, value in told.items())})"
+        found.append(Way(row, made, mark=mark_of(told, [*audits, made])))
+    rows = [way.row for way in found]
+    if not rows or len(set(rows)) < len(rows):
+        raise InputError(f"give one or more methods, each once, got {rows}")
+    for name in options:
+        if name not in rows:
+            raise InputError(f"options of {name} were given, and it is not among the methods")
+    return found
+
+
+def require_needs(ways: Sequence[Way], split: Split) -> None:
+    """Refuse methods that need what a comparison cannot give them, or what was not given.
+
+    Raises:
+        InputError: one needs what the training kept.
+        MissingNeed: one needs records that were not given.
+    """
+    have = {Need.RETAIN: bool(split.retain), Need.HOLDOUT: bool(split.holdout)}
+    for way in ways:
+        name = way.row
+        for need in sorted(METHODS.make(way.method, way.options).needs):
+            if need not in have:
+                raise InputError(
+                    f"{name} cannot be compared on a model alone, since it needs ", *need.words
+                )
+            if not have[need] and need is Need.HOLDOUT:
+                # A reference has no part in the forgetting here: it is what that is compared with.
+                raise MissingNeed(
+                    f"{name} needs to know where never learned lies: give records of the same "
+                    "making that the model never saw (",
+                    Parameter("holdout"),
+                    "). The references of a comparison are for its audits alone",
+                )
+            if not have[need]:
+                raise MissingNeed(f"{name} needs ", *need.words)
+
+
+def mark_of(options: Mapping[str, Any], parts: Sequence[Any]) -> str:
+    """What tells cells with these options and parts of one's own from others in a file's name."""
+    told: list[Any] = [dict(options)] if options else []
+    for part in parts:
+        own = None if type(part).__module__.startswith("olvido.") else _source(type(part))
+        told.append([name_of(part), settings(part), own])
+    if not told:
+        return ""
+    return (
+        f"-{hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]}"
+    )
+
+
+def _source(kind: type[Any]) -> str | None:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # typed by hand, or built
+        return None

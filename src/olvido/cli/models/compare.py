@@ -1,0 +1,196 @@
+"""`olvido compare`: methods beside each other, on one's own model and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from olvido.cli.arguments import BatchSize, Encoding, Epochs, Rate, recipe_of
+from olvido.cli.output import Terminal, command, stages, table
+
+commands = typer.Typer()
+
+
+@commands.command()
+@command
+def compare(
+    terminal: Terminal,
+    model: Annotated[str, typer.Argument(help="The model that shall forget: a folder, a hub id.")],
+    out: Annotated[Path, typer.Option("--out", help="A folder for cells, table and page.")],
+    rows: Annotated[Path | None, typer.Option("--forget", help="Records to forget.")] = None,
+    retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            "--benchmark", metavar="NAME:SPLIT", help="In their place: tofu:forget05 and others."
+        ),
+    ] = None,
+    tofu: Annotated[
+        str | None,
+        typer.Option("--tofu", help="Where TOFU lies: a folder, a file or a hub id."),
+    ] = None,
+    holdout: Annotated[
+        Path | None,
+        typer.Option("--holdout", help="Records of the same making that no model saw."),
+    ] = None,
+    neighbours: Annotated[
+        Path | None, typer.Option("--neighbours", help="Kept records near the forgotten.")
+    ] = None,
+    general: Annotated[
+        Path | None, typer.Option("--general", help="What everybody may know.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", help="A model that never saw them; give three or more."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="In their place: what the model was trained from."),
+    ] = None,
+    references: Annotated[
+        int, typer.Option("--references", min=1, help="Models to train from the base.")
+    ] = 3,
+    methods: Annotated[
+        str, typer.Option("--methods", metavar="A,B", help="See 'olvido methods'.")
+    ] = "npo,graddiff,simnpo,auto",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="METHOD.NAME=VALUE", help="Of a method, as npo.lr=1e-4."),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option("--metrics", metavar="A,B", help="Further audits, as columns of their own."),
+    ] = "",
+    tables: Annotated[
+        list[Path] | None,
+        typer.Option("--table", help="Write the table too: a file .csv, .md or .tex."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each method.")] = 3,
+    level: Annotated[
+        str, typer.Option("--level", help="Of the audits: quick, standard or thorough.")
+    ] = "quick",
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Rate = None,
+    encoding: Encoding = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
+    ] = None,
+) -> None:
+    """Run methods on several seeds, audit each, and put them beside each other.
+
+    A comparison that was cut off goes on where it was when the same command is given again.
+    """
+    from olvido.benchmark import compare as door
+    from olvido.benchmark.export import form_of
+    from olvido.cli.arguments import reader, require_model
+    from olvido.errors import InputError
+
+    for name in (model, base, *(reference or ())):
+        require_model(name)
+    for path in tables or ():
+        form_of(path)
+    if (benchmark is None) == (rows is None or retain is None):
+        raise InputError("give either --benchmark, or --forget and --retain")
+    if tofu is not None and benchmark is None:
+        raise InputError("--tofu says where a --benchmark lies: name one, as tofu:forget05")
+    read = reader(terminal, encoding)
+    names = [name.strip() for name in methods.split(",")]
+    recipe = None
+    if base is not None:
+        recipe = recipe_of(
+            base, epochs=epochs, batch_size=batch_size, lr=lr, lora_rank=None, dtype=None
+        )
+    elif any(value is not None for value in (epochs, batch_size, lr)):
+        raise InputError("--epochs, --batch-size and --lr are of models trained from a --base")
+    how = terminal.computing()
+    with stages(terminal) as stage:
+        found = door(
+            model,
+            forget=read(rows),
+            retain=read(retain),
+            holdout=read(holdout),
+            neighbours=read(neighbours),
+            general=read(general),
+            benchmark=benchmark,
+            benchmark_data=tofu or how.tofu,
+            metrics=[name.strip() for name in metrics.split(",") if name.strip()],
+            reference=reference or (),
+            base=base,
+            references=references,
+            recipe=recipe,
+            methods=names,
+            options=_options(names, option or []),
+            seeds=seeds,
+            level=level,
+            chat=chat,
+            dtype=how.dtype,
+            device=how.device,
+            out=out,
+            stage=stage,
+        )
+    for path in tables or ():
+        found.write_table(path)
+    columns = ("method", "passed", "recall", "loss", "kept", "seconds", "retraining", "memory")
+    own = list(dict.fromkeys(name for row in found.document["rows"] for name in row["metrics"]))
+    cells = [_cells(row, own) for row in found.document["rows"]]
+    told = [
+        "Recall of the forgotten above never-trained models, their loss as a share of these "
+        "models' loss, and recall of what was kept: means over seeds with 95% intervals. Cost as a "
+        "share of retraining; memory is the peak of the process that forgot.",
+        *(f"{row['method']}: {why}" for row in found.document["rows"] if (why := _why(row))),
+        f"Page: {found.page or 'none'}",
+        *(f"Table: {path}" for path in tables or ()),
+    ]
+    files = {"page": found.page, "picture": found.picture}
+    document = found.document | {name: file and str(file) for name, file in files.items()}
+    terminal.emit(document, table((*columns, *own), cells), *told)
+
+
+def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:
+    """Options of methods, each written as method.name=value."""
+    from olvido.cli.arguments import method_options
+    from olvido.errors import InputError
+
+    by_method: dict[str, list[str]] = {}
+    for text in written:
+        method, dot, rest = text.partition(".")
+        if not dot or method not in names:
+            raise InputError(
+                f"write an option as METHOD.NAME=VALUE, with one of {', '.join(names)}; "
+                f"got {text!r}"
+            )
+        by_method.setdefault(method, []).append(rest)
+    return {method: method_options(method, texts) for method, texts in by_method.items()}
+
+
+def _cells(row: Mapping[str, Any], own: list[str]) -> tuple[object, ...]:
+    def mean(value: Mapping[str, Any] | None, form: str) -> str:
+        if value is None:
+            return ""
+        around = value["interval"]
+        half = "" if around is None else f" ±{(around[1] - around[0]) / 2:{form}}"
+        return f"{value['mean']:{form}}{half}"
+
+    peak = row["peak_memory"]
+    return (
+        row["method"],
+        f"{row['passed']}/{row['runs']}",
+        mean(row["recall"], ".3f"),
+        mean(row["loss"], ".2f"),
+        mean(row["kept"], ".3f"),
+        mean(row["seconds"], ".1f"),
+        mean(row["share_of_retraining"], ".1%"),
+        "" if peak is None else f"{peak / 1e6:.0f} MB",
+        *(mean(row["metrics"].get(name), ".3f") for name in own),
+    )
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What its audits failed by, and what went wrong outright."""
+    failed = [f"failed by {', '.join(row['failed'])}"] if row["failed"] else []
+    return "; ".join([*failed, *dict.fromkeys(row["failures"])])

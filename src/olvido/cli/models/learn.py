@@ -1,0 +1,136 @@
+"""`olvido learn`: train a model on datasets of the workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from olvido.cli.arguments import BatchSize, Dtype, Epochs, LoraRank, Rate, recipe_of, widened
+from olvido.cli.output import Terminal, command, stages, table
+
+if TYPE_CHECKING:
+    from olvido.workspace import Workspace
+
+commands = typer.Typer()
+
+
+@commands.command()
+@command
+def learn(
+    terminal: Terminal,
+    datasets: Annotated[list[str], typer.Argument(help="Datasets of the workspace, or 'tofu'.")],
+    model: Annotated[
+        str,
+        typer.Option("--model", help="tiny, smollm2, a folder, a hub id, or a learned model."),
+    ] = "tiny",
+    learner: Annotated[
+        str, typer.Option("--learner", help="How to train; see 'olvido learners'.")
+    ] = "monolith",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Of the learner, such as shards=5."),
+    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Rate = None,
+    lora_rank: LoraRank = None,
+    dtype: Dtype = None,
+    chat: Annotated[
+        bool | None,
+        typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the run.")] = None,
+    authors: Annotated[
+        str | None, typer.Option("--authors", metavar="FIRST-LAST", help="Of 'tofu': which.")
+    ] = None,
+) -> None:
+    """Train a model, so that it can forget later. A run that was killed goes on.
+
+    Under torchrun or accelerate launch, all processes share the training and one writes.
+    """
+    from olvido.cli.arguments import learner_options, require_model
+    from olvido.errors import InputError
+    from olvido.processes import from_main, is_main
+    from olvido.workspace import Workspace
+
+    require_model(model)
+    options = learner_options(learner, option or [])
+    if authors is not None and "tofu" not in datasets:
+        raise InputError("--authors chooses within 'tofu': name tofu among the datasets")
+    recipe = recipe_of(
+        model, epochs=epochs, batch_size=batch_size, lr=lr, lora_rank=lora_rank, dtype=dtype
+    )
+    with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
+        names = from_main(lambda: [_named(workspace, name, authors) for name in datasets])
+        made = workspace.learn(
+            names,
+            model=_found_from_anywhere(model),
+            recipe=recipe,
+            seed=seed,
+            chat=chat,
+            learner=learner,
+            options=options,
+            watch=stage(f"Training {model} on {', '.join(names)}"),
+        )
+        if not is_main():
+            return
+        withdrawn = sum(len(workspace.store.withdrawn(name)) for name in dict.fromkeys(names))
+        first = workspace.store.alias("serving") is None
+        if first:
+            workspace.serve(made.id)
+    document = {
+        "id": made.id,
+        "digest": str(made.digest),
+        "path": str(workspace.settings.models / made.path),
+        "datasets": names,
+        "serving": first,
+        "consent_withdrawn": withdrawn,
+        "note": widened(model, workspace.settings.dtype),
+    }
+    told = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
+    if document["note"] is not None:
+        told.append(str(document["note"]))
+    terminal.emit(document, table(("what", "value"), document.items()), *told)
+
+
+def _found_from_anywhere(model: str) -> str:
+    """A folder by its whole path: the ledger keeps the name, and is opened from other folders."""
+    from olvido.models import MODELS
+
+    return str(Path(model).resolve()) if model not in MODELS and Path(model).is_dir() else model
+
+
+def _named(workspace: Workspace, name: str, authors: str | None) -> str:
+    """The dataset of that name; TOFU is added to the workspace when it is first learned."""
+    from olvido.data import tofu
+    from olvido.data.importing import import_rows
+    from olvido.errors import InputError
+    from olvido.ledger.facts import Documentation, SourceClass
+
+    if name != "tofu":
+        return name
+    chosen = None
+    if authors is not None:
+        first, dash, last = authors.partition("-")
+        if not (dash and first.isdigit() and last.isdigit() and int(first) <= int(last)):
+            raise InputError(f"give --authors as FIRST-LAST, such as 180-199, got {authors!r}")
+        chosen = range(int(first), int(last) + 1)
+        name = f"tofu-{authors}"
+    if name not in {dataset.name for dataset in workspace.store.datasets()}:
+        about = Documentation(
+            description="TOFU, a task of fictitious unlearning",
+            creator="Maini et al. 2024, arXiv 2401.06121",
+            licence="MIT",
+            source_class=SourceClass.SYNTHETIC,
+            language="en",
+        )
+        import_rows(
+            workspace.store,
+            workspace.settings.data,
+            tofu.rows(workspace.settings.tofu, authors=chosen),
+            name=name,
+            documentation=about,
+        )
+    return name

@@ -1,0 +1,183 @@
+"""`olvido models`: the models that the ledger knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+
+if TYPE_CHECKING:
+    from olvido.ledger.facts import Model
+    from olvido.ledger.model_documents import Registry
+    from olvido.ledger.store import Store
+    from olvido.workspace import Workspace
+
+commands = typer.Typer()
+
+
+@commands.callback(invoke_without_command=True)
+@command
+def listing(terminal: Terminal) -> None:
+    """Show all models, or one with `olvido models show`."""
+    with terminal.store() as store:
+        found = _described(store, store.models())
+    columns = ("id", "learner", "method", "parents", "aliases", "data", "made", "gone")
+    rows = [
+        (
+            m["id"],
+            m["learner"],
+            m["method"],
+            ", ".join(m["parents"]),
+            ", ".join(m["aliases"]),
+            ", ".join(use["name"] for use in m["data"]),
+            m["created_at"],
+            m["gone"] and m["gone"]["reason"],
+        )
+        for m in found
+    ]
+    terminal.emit({"models": found}, table(columns, rows))
+
+
+@commands.command()
+@command
+def show(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+) -> None:
+    """Show one model: how it came to be and what data it used."""
+    with terminal.store() as store:
+        model = store.model(ref)
+        document = _described(store, [model])[0] | {
+            "recipe": dict(model.recipe),
+            "seed": model.seed,
+            "environment": dict(model.environment),
+        }
+    shown = document | {"gone": document["gone"] and document["gone"]["reason"]}
+    rows = [
+        (name, "\n".join(map(_line, value)) if isinstance(value, list) else value)
+        for name, value in shown.items()
+    ]
+    terminal.emit(document, table(("what", "value"), rows))
+
+
+@commands.command()
+@command
+def export(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    mlflow: Annotated[
+        str | None,
+        typer.Option("--mlflow", metavar="URI", help="Register it in this MLflow registry, too."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", help="Of the registered model, with --mlflow.")
+    ] = "olvido",
+) -> None:
+    """Write one model as a Hugging Face folder with its card, checked against the ledger."""
+    from olvido.artifact_shapes import NOTE
+    from olvido.errors import DigestMismatch
+    from olvido.ledger.model_documents import Registry, model_card
+    from olvido.models import function_digest, save
+    from olvido.models.digest import export_note, trace_digest
+    from olvido.workspace import Workspace
+
+    with Workspace(terminal.settings()) as workspace:
+        # Asked before anything is written: it may not be there.
+        workspace.store.model(ref)
+        registry = None if mlflow is None else Registry(mlflow, name)
+        held = workspace.load(ref)
+        card = model_card(workspace.store, held.fact)
+
+        def fill(unfinished: Path) -> None:
+            (unfinished / "README.md").write_text(card, encoding="utf-8")
+            note = trace_digest(workspace.settings.models / held.fact.path / NOTE)
+            (unfinished / NOTE).write_text(export_note(note), encoding="utf-8")
+
+        save(held.trained.model, held.tokenizer, folder, fill=fill)
+        if (found := function_digest(folder)) != str(held.fact.function):
+            raise DigestMismatch(f"the copy in {folder}", str(held.fact.function), found)
+        # Whoever leaves later is told of the copies there are.
+        where = {"model": held.fact.id, "path": str(folder.resolve())}
+        workspace.store.note("model-exported", where)
+        document = {"id": held.fact.id, "digest": str(held.fact.digest), "path": str(folder)}
+        if registry is not None:
+            document |= _registered(workspace, registry, held.fact, folder)
+    terminal.emit(document, table(("what", "value"), document.items()))
+
+
+def _registered(
+    workspace: Workspace, registry: Registry, model: Model, folder: Path
+) -> dict[str, str]:
+    from olvido.ledger.model_documents import registry_tags
+    from olvido.requests.certificate import certificate_about
+
+    path = certificate_about(workspace, model.id)
+    digest = None if path is None else sha256(path.read_bytes()).hexdigest()
+    tags = registry_tags(workspace.store, model, certificate=digest)
+    number = registry.add(folder, tags, f"Version {model.id} of an Olvido workspace")
+    told = {"name": registry.name, "version": number}
+    workspace.store.note("model-registered", {"model": model.id} | told)
+    return {"registered": f"{registry.name} version {number}"} | tags
+
+
+@commands.command()
+@command
+def ask(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+) -> None:
+    """Ask a model; answers about people whose answers are suppressed are withheld."""
+    from olvido.audits.scoring import Witness
+    from olvido.errors import InputError
+    from olvido.requests.rights.output_filter import Guard
+    from olvido.tasks import Example
+    from olvido.workspace import Workspace
+
+    if not question.strip():
+        raise InputError("nothing was asked: give a question")
+    with Workspace(terminal.settings()) as workspace:
+        held, guard = workspace.load(ref), Guard(workspace.store)
+        asked = Example("question", question, "")
+        (said,) = Witness(held.trained.model, held.task).answers([asked])
+        answer = guard.pass_on(question, said)
+    document = {"model": held.fact.id, "answer": answer.text, "guarantee": answer.guarantee}
+    terminal.emit(document, answer.text)
+
+
+@commands.command()
+@command
+def serve(
+    terminal: Terminal,
+    ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
+) -> None:
+    """Serve another model; one that holds what was to be forgotten is refused."""
+    from olvido.ledger.serving import serve as switch
+
+    with terminal.store() as store:
+        model = switch(store, ref)
+        names = store.aliases()
+    document = {"serving": model.id, "previous": names.get("previous")}
+    terminal.emit(document, table(("alias", "model"), document.items()))
+
+
+def _line(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    left = f", {value['excluded']} left out" if value["excluded"] else ""
+    gone = f", {value['forgotten']} forgotten ({value['guarantee']})" if value["forgotten"] else ""
+    return f"{value['name']} version {value['version']}{left}{gone}"
+
+
+def _described(store: Store, models: Sequence[Model]) -> list[dict[str, Any]]:
+    """What the service says of models, and where their folders are."""
+    from olvido.ledger.serving import in_brief
+
+    found = zip(in_brief(store, models), models, strict=True)
+    return [one | {"path": model.path} for one, model in found]

@@ -1,0 +1,171 @@
+"""What an audit trains for itself: never-trained models, and shadows for the strongest attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from olvido.errors import InputError, require_count
+
+if TYPE_CHECKING:
+    from olvido.audits.types import Shadow
+    from olvido.cli.output import Stage, Terminal
+    from olvido.learners import Recipe
+    from olvido.models import Loaded
+    from olvido.tasks import Example, Language
+
+REFERENCES, SHADOWS = 3, 8
+"""How many are trained where nobody says otherwise; shadows only where the audit is thorough."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of the model under audit, to be done over without the forgotten.
+
+    Attributes:
+        base: what it began with.
+        recipe: of it.
+        keep: the folder where what is trained lies, to be used again.
+        references: never-trained models to have.
+        shadows: models for LiRA to have, besides.
+    """
+
+    base: str
+    recipe: Recipe
+    keep: Path
+    references: int
+    shadows: int
+
+    def __post_init__(self) -> None:
+        require_count("references", self.references, least=0, most=1_000)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for reports."""
+        return {
+            "base": self.base,
+            "recipe": self.recipe.to_dict(),
+            "references": self.references,
+            "shadows": self.shadows,
+        }
+
+    def begun(self, suspect: Loaded, terminal: Terminal) -> Loaded:
+        """What the training began with.
+
+        Raises:
+            InputError: it is not what this model can have begun with.
+        """
+        first = terminal.load(self.base, seed=1)
+        require_alike(first, suspect, "--base")
+        if _shapes(first) != _shapes(suspect):
+            raise InputError(
+                f"--base {self.base} has weights of other shapes than {suspect.name}, which cannot "
+                "have begun with it: give the model that its training began with"
+            )
+        return first
+
+    def placeholder(self, first: Loaded, task: Language) -> tuple[Shadow, ...]:
+        """A shadow that nobody trained, where some will be, to see whether an audit can be made."""
+        from olvido.audits.scoring import Witness
+        from olvido.audits.types import Shadow
+
+        nobody = frozenset[str]()
+        return (Shadow(Witness(first.model, task), nobody, nobody),) if self.shadows else ()
+
+    def done(
+        self,
+        first: Loaded,
+        task: Language,
+        records: dict[str, tuple[Example, ...]],
+        terminal: Terminal,
+        stage: Stage,
+        cache: Path | None,
+    ) -> tuple[list[Any], tuple[Shadow, ...]]:
+        """Never-trained models and shadows, trained where they do not lie in the folder yet.
+
+        Raises:
+            InputError: records are missing, or some are to be kept and forgotten both.
+        """
+        from olvido.audits.attacks.shadows import train_shadows
+        from olvido.audits.references import forecast_training, train_references
+
+        forget, retain, holdout = (records[side] for side in ("forget", "retain", "holdout"))
+        if self.shadows and not holdout:
+            raise InputError(
+                "shadows learn half of the forgotten and half of their like that nobody learned: "
+                "give those (--holdout), or no shadows (--shadows 0)"
+            )
+        # Each pair of shadows learns every one of the pool once.
+        learned = self.references * len(retain) + self.shadows * len(retain)
+        learned += self.shadows * (len(forget) + len(holdout)) // 2
+        each = forecast_training(first.model, task, retain, self.recipe) / max(1, len(retain))
+        also = f" and {self.shadows} shadows" if self.shadows else ""
+        terminal.say(
+            f"Training {self.references} never-trained models{also} takes {about(each * learned)} "
+            f"at the most; what lies in {self.keep} already is not trained again."
+        )
+
+        def told(what: str) -> Any:
+            stage(f"Training {what}")
+            return lambda done, of: stage(f"Trained {what}: {done} of {of}") and None
+
+        references: list[Any] = []
+        if self.references:
+            # A model that begins untrained begins elsewhere for each seed.
+            starts = [
+                first.model if seed == 1 else terminal.load(self.base, seed=seed).model
+                for seed in range(1, self.references + 1)
+            ]
+            references = train_references(
+                starts,
+                retain=retain,
+                forget=forget,
+                task=task,
+                recipe=self.recipe,
+                folder=self.keep,
+                cache=cache,
+                watch=told("never-trained models"),
+            )
+        if not self.shadows:
+            return references, ()
+        return references, train_shadows(
+            first.model,
+            pool=(*forget, *holdout),
+            always=retain,
+            task=task,
+            recipe=self.recipe,
+            count=self.shadows,
+            folder=self.keep,
+            watch=told("shadows"),
+        )
+
+
+def require_alike(other: Loaded, suspect: Loaded, option: str) -> None:
+    """Refuse a model that reads texts as other tokens than the model under audit.
+
+    Raises:
+        InputError: it does.
+    """
+    if other.tokenizer.get_vocab() != suspect.tokenizer.get_vocab():
+        raise InputError(
+            f"{option} {other.name} has another tokenizer than {suspect.name}, so that what they "
+            "say cannot be compared: give a model made from the same base"
+        )
+
+
+def about(seconds: float) -> str:
+    """A duration that was predicted, for people.
+
+    >>> about(3.2), about(200), about(7500)
+    ('about 3 seconds', 'about 4 minutes', 'about 2.1 hours')
+    """
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} seconds"
+    if seconds < 5400:
+        return f"about {-(-seconds // 60):.0f} minutes"
+    return f"about {seconds / 3600:.1f} hours"
+
+
+def _shapes(loaded: Loaded) -> Sequence[tuple[int, ...]]:
+    return sorted(tuple(p.shape) for p in loaded.model.parameters())

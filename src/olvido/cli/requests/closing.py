@@ -1,0 +1,214 @@
+"""`olvido request close`: what is left when a request was answered.
+
+`olvido request plan` and `run` where nothing is trained: to destroy, or nothing taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.cli.requests.intake import Id, day, described, fronted, show
+from olvido.cli.requests.rights import commands
+from olvido.errors import InputError
+
+if TYPE_CHECKING:
+    from olvido.requests.desk import Office
+    from olvido.schemas.options import RunOptions
+    from olvido.workspace import Workspace
+
+__all__ = ["commands"]
+
+
+def _items(option: str, metavar: str, content: str) -> object:
+    return typer.Option(option, metavar=metavar, help=content)
+
+
+@commands.command()
+@command
+def close(
+    terminal: Terminal,
+    identifier: Id,
+    erase: Annotated[
+        list[str] | None,
+        _items("--erase", "ITEM", "Erase it now; 'all': what is Olvido's or the person's alone."),
+    ] = None,
+    whole: Annotated[
+        list[str] | None, _items("--whole", "ITEM", "Remove a file with others' data in it, too.")
+    ] = None,
+    done: Annotated[
+        list[str] | None, _items("--done", "ITEM=HOW", "It was erased elsewhere, and how.")
+    ] = None,
+    expires: Annotated[
+        list[str] | None, _items("--expires", "ITEM=DAY", "It ends by itself on that day.")
+    ] = None,
+    cannot: Annotated[
+        list[str] | None, _items("--cannot", "ITEM=WHY", "It stays, and why.")
+    ] = None,
+    unrelated: Annotated[
+        list[str] | None,
+        _items("--unrelated", "ITEM=WHY", "None of the data are in it, and why you know; --by."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Whose account says so: see 'olvido token list'.")
+    ] = None,
+    search: Annotated[
+        list[Path] | None, _items("--search", "DIR", "A folder elsewhere to look into as well.")
+    ] = None,
+) -> bool:
+    """Show all that still holds the data, give each its exit, and close when none is blank."""
+    from olvido.ledger.facts import RequestKind
+    from olvido.requests.certificate import issue
+    from olvido.requests.closure import close as finish
+    from olvido.requests.closure import closure, looked_into, settle
+    from olvido.requests.not_learned import concluded
+    from olvido.requests.rights.access import close_access
+
+    given = (erase, whole, done, expires, cannot, unrelated, search)
+    with fronted(terminal) as front:
+        if front.store.request(identifier).kind is RequestKind.ACCESS:
+            if any(given):
+                raise InputError(
+                    f"request {identifier} is of kind access: nothing is erased for it, so there "
+                    "are no exits to give"
+                )
+            show(terminal, front, close_access(front, identifier), "Closed.")
+            return True
+        stated = [done or (), expires or (), cannot or (), unrelated or ()]
+        known: Collection[str] = ()
+        if any(text.count("=") > 1 for texts in stated for text in texts):
+            known = {a.item for a, _ in closure(front, identifier, search=search or ())}
+        gone, ending, staying, others = (
+            dict(_pair(front, text, known) for text in texts) for texts in stated
+        )
+        settle(
+            front,
+            identifier,
+            erased=erase or (),
+            whole=whole or (),
+            done=gone,
+            expires={item: day(text) for item, text in ending.items()},
+            cannot=staying,
+            unrelated=others,
+            by=by,
+            search=search or (),
+        )
+        request, blank = finish(front, identifier, search=search or ())
+        found = closure(front, identifier, search=search or ())
+        # What was certified with things still open is certified again, now that none is.
+        certificate = None if blank or concluded(request) else issue(front, identifier)
+        document = described(request, front.settings)
+        looked = looked_into(front, search or ())
+    items = [
+        {
+            "item": a.item,
+            "kind": a.kind.name,
+            # How it left is said beside it, and not in what it is.
+            "is": a.kind.says if a.path is None and said.exit is not None else a.says,
+            "holds": sorted(a.kind.holds),
+            "who": a.who,
+            "exit": said.exit,
+            # Of what is open it is the digest under which it is erased.
+            "detail": said.exit and said.detail,
+            "by_word": said.by_word,
+        }
+        for a, said in found
+    ]
+    rows = [
+        (
+            *(i[name] for name in ("item", "is", "who")),
+            i["exit"] or "BLANK",
+            f"the team says: {i['detail']}" if i["by_word"] else i["detail"],
+        )
+        for i in items
+    ]
+    places = [str(place) for place in looked]
+    ended = f"{len(blank)} without an exit: {', '.join(blank)}" if blank else "Closed."
+    ended += f"\nLooked into {', '.join(places)}; nothing is said of any other place."
+    if certificate is not None:
+        ended += f" Certificate: {certificate}"
+    terminal.emit(
+        document
+        | {"closure": items, "blank": list(blank), "looked_into": places}
+        | {"certificate": certificate and str(certificate)},
+        table(("item", "what it is", "who can erase it", "exit", "detail"), rows),
+        ended,
+    )
+    return not blank
+
+
+def _pair(office: Office, text: str, known: Collection[str]) -> tuple[str, str]:
+    """The item and what is said of it: a path may hold `=`, and so may a reason.
+
+    Read as naming a known item; of two that would fit, the longer.
+    """
+    from olvido.requests.closure.places import item_at
+
+    ends = [place for place, character in enumerate(text) if character == "="]
+    if not ends:
+        raise InputError(f"write an exit as ITEM=..., got {text!r}")
+    fits = (end for end in reversed(ends) if item_at(office, text[:end], known) in known)
+    end = next(fits, ends[0])
+    return text[:end], text[end + 1 :]
+
+
+def plan_destruction(terminal: Terminal, workspace: Workspace, identifier: str) -> None:
+    """Say which models would go."""
+    from olvido.requests import not_learned as destruction
+
+    going = destruction.plan_destruction(workspace, identifier)
+    terminal.emit(
+        {"requests": [identifier], "destroy": [model.id for model in going]},
+        table(("model", "made"), [(model.id, model.created_at) for model in going]),
+        f"Next, two people: olvido request approve {identifier} --by NAME",
+    )
+
+
+def destroy(terminal: Terminal, workspace: Workspace, identifier: str) -> bool:
+    """Destroy what two people approved, and certify it."""
+    from olvido.requests import not_learned as destruction
+    from olvido.requests.certificate import issue
+
+    request, gone = destruction.destroy(workspace, identifier)
+    certificate = issue(workspace, identifier)
+    terminal.emit(
+        {
+            "request": request.id,
+            "status": request.status,
+            "destroyed": [model.id for model in gone],
+            "certificate": str(certificate),
+        },
+        f"Destroyed: {', '.join(model.id for model in gone)}. Certificate: {certificate}",
+        f"Next: olvido request close {identifier}",
+    )
+    return True
+
+
+def conclude(
+    terminal: Terminal, workspace: Workspace, identifiers: list[str], how: RunOptions
+) -> bool:
+    """Answer at once what no model has to forget for. Whether that was so."""
+    from olvido.ledger.facts import RequestStatus
+    from olvido.requests import not_learned as untaught
+    from olvido.requests import plan
+
+    store = workspace.store
+    if not all(untaught.untaught(store, store.request(one), how.model) for one in identifiers):
+        return False
+    _, choice = plan(workspace, *identifiers, how=how)
+    for identifier in identifiers:
+        if store.request(identifier).status is RequestStatus.PLANNED:
+            # Whoever runs it by hand approves it.
+            store.advance_request(identifier, RequestStatus.APPROVED)
+    done = [untaught.conclude(workspace, identifier) for identifier in identifiers]
+    terminal.emit(
+        {"requests": [{"id": one.id, "status": one.status} for one in done]}
+        | {"because": choice.because},
+        f"Nothing was to be forgotten: {choice.because}. What lies in files is left to erase.",
+        *(f"Next: olvido request close {identifier}" for identifier in identifiers),
+    )
+    return True

@@ -1,0 +1,335 @@
+"""`olvido request`: what people do with a request, none of which needs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.errors import InputError
+
+if TYPE_CHECKING:
+    from olvido.ledger.facts import Record, Request
+    from olvido.ledger.identity import SubjectId
+    from olvido.requests.desk import Front
+    from olvido.settings import Settings
+
+commands = typer.Typer(help="Requests to be forgotten, from the first word to the last.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
+_Why = Annotated[str, typer.Option("--why", help="The reason, without names: it is kept.")]
+_By = Annotated[str, typer.Option("--by", help="Whose account does this: see 'olvido token list'.")]
+
+
+@contextmanager
+def fronted(terminal: Terminal) -> Iterator[Front]:
+    """The workspace's ledger and settings, without its models."""
+    from olvido.requests.desk import Front
+
+    settings = terminal.settings()
+    with terminal.store() as store:
+        yield Front(store, settings)
+
+
+@commands.command()
+@command
+def new(
+    terminal: Terminal,
+    subject: Annotated[
+        str | None,
+        typer.Option("--subject", help="Who asks, as the data's subject column names them."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="NAME", help="Another name of the same person, or e-mail."),
+    ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind", help="erasure, opt-out, poison, outdated, destroy, access or rectification."
+        ),
+    ] = "erasure",
+    law: Annotated[
+        str | None, typer.Option("--law", help="Under which: see 'olvido laws'.")
+    ] = None,
+    received: Annotated[
+        str | None, typer.Option("--received", metavar="DAY", help="When it came; now if not said.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Of opt-out and poison: which source.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Of outdated and rectification: where the facts stand."),
+    ] = None,
+    record: Annotated[
+        list[str] | None,
+        typer.Option("--record", metavar="ID", help="Of outdated and rectification: each fact."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Of destroy: which model, with its descendants.")
+    ] = None,
+    nothing_found: Annotated[
+        bool,
+        typer.Option("--nothing-found", help="Enter it though no record is about the subject."),
+    ] = False,
+) -> None:
+    """Enter a request. A name is digested at once and kept nowhere."""
+    from olvido.requests.desk import receive
+    from olvido.requests.scope import NobodyFound, look_up, unsearched, untold
+    from olvido.requests.workflow.intake import moment
+
+    with fronted(terminal) as front:
+        names = [] if subject is None else [subject, *(also or ())]
+        person = look_up(front.store, names)
+        try:
+            request = receive(
+                front,
+                subject,
+                also=also or (),
+                kind=kind,
+                source=source,
+                dataset=dataset,
+                records=record or (),
+                model=model,
+                law=law,
+                received_at=None if received is None else moment(received, front.settings),
+                nothing_found=nothing_found,
+            )
+        except NobodyFound as error:
+            hints = [f" {hint}" for hint in also_meant(error.near)]
+            raise InputError(*error.args, *(["."] if hints else []), *hints) from None
+        following = "plan" if model else "locate"
+        if kind in ("access", "rectification"):
+            following = "identify"
+        found = [{"name": name, "records": person.counts[name]} for name in person.counts]
+        show(
+            terminal,
+            front,
+            request,
+            *(f"{name}: {person.told(name)}" for name in person.counts),
+            *also_meant(person.near),
+            *filter(None, [untold(unsearched(request))]),
+            f"Next: olvido request {following} {request.id}"
+            + (" --by ACCOUNT" if following == "identify" else ""),
+            found=found,
+            unsearched=unsearched(request),
+        )
+
+
+def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
+    """Lines that tell of subjects whose names are near: other spellings of one person, or others.
+
+    Whether they are the same person is for somebody to see in the rows.
+    """
+    return tuple(
+        f"Did you also mean {subject}? {len(records)} records are about that subject, whose name "
+        f"is near this one: {', '.join(record.id for record in records[:3])}"
+        f"{', ...' if len(records) > 3 else ''}. If it is the same person, give the name "
+        "as those rows have it, too (--also), so that texts are searched for it, or else that "
+        "subject."
+        for subject, records in near.items()
+        if records
+    )
+
+
+@commands.command()
+@command
+def identify(terminal: Terminal, identifier: Id, by: _By) -> None:
+    """Note that somebody has checked who asks."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        request = desk.identify(front, identifier, by=by)
+        following = {
+            "access": f"export {identifier} --out FOLDER --by ACCOUNT",
+            "rectification": f"correct {identifier} --rows FILE --by ACCOUNT",
+        }.get(request.kind, f"locate {identifier}")
+        show(terminal, front, request, f"Next: olvido request {following}")
+
+
+@commands.command()
+@command
+def wait(
+    terminal: Terminal,
+    identifier: Id,
+    why: _Why,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DAY", help="When to look at it again.")
+    ] = None,
+    need: Annotated[
+        str | None,
+        typer.Option("--for", help="Asked of the person: identity, fee or clarification."),
+    ] = None,
+) -> None:
+    """Put a request aside; what is asked of the person stops the clock where the law says so."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        look = None if until is None else day(until)
+        request = desk.wait(front, identifier, why=why, until=look, need=need)
+        show(terminal, front, request, f"Later: olvido request resume {identifier}")
+
+
+@commands.command()
+@command
+def resume(terminal: Terminal, identifier: Id) -> None:
+    """Go on with a request that was put aside or called off."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        show(terminal, front, desk.resume(front, identifier))
+
+
+@commands.command()
+@command
+def extend(
+    terminal: Terminal,
+    identifier: Id,
+    why: _Why,
+    told: Annotated[
+        str | None,
+        typer.Option("--told", metavar="DAY", help="When the person was told; today if not said."),
+    ] = None,
+) -> None:
+    """Note that the person was told that the answer takes longer, as far as the law allows it."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        since = None if told is None else day(told)
+        show(terminal, front, desk.extend(front, identifier, why=why, told=since))
+
+
+@commands.command()
+@command
+def suppress(terminal: Terminal, identifier: Id) -> None:
+    """Withhold answers about the subject until the weights have changed: output, and no more."""
+    from olvido.requests.rights.output_filter import suppress as withhold
+    from olvido.requests.scope import unsearched, untold
+
+    with fronted(terminal) as front:
+        request = withhold(front, identifier)
+        show(
+            terminal,
+            front,
+            request,
+            "Suppressed, not forgotten: 'olvido models ask' and the guard withhold answers, and "
+            "the weights are as they were.",
+            *filter(None, [untold(unsearched(request))]),
+        )
+
+
+@commands.command()
+@command
+def refuse(terminal: Terminal, identifier: Id, why: _Why) -> None:
+    """Refuse a request; the law says what the person is told."""
+    from olvido.requests import desk
+    from olvido.requests.rights.deadlines import law_of
+
+    with fronted(terminal) as front:
+        request = desk.refuse(front, identifier, why=why)
+        law = law_of(request, front.settings)
+        told = [] if law is None else [*law.refused, f"recourse: {law.recourse}"]
+        show(terminal, front, request, *(f"Tell the person {line}." for line in told))
+
+
+@commands.command()
+@command
+def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
+    """Call a request off; a run under way publishes nothing. 'resume' takes it up again."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        show(terminal, front, desk.cancel(front, identifier, why=why))
+
+
+@commands.command()
+@command
+def again(terminal: Terminal, identifier: Id) -> None:
+    """Enter a closed request anew, where its law wants done again what came in since."""
+    from olvido.requests import desk
+
+    with fronted(terminal) as front:
+        request = desk.again(front, identifier)
+        show(terminal, front, request, f"Next: olvido request locate {request.id}")
+
+
+@commands.command("show")
+@command
+def show_one(terminal: Terminal, identifier: Id) -> None:
+    """Show one request: its clock, whether it was checked who asks, and what comes next."""
+    from dataclasses import asdict
+
+    from olvido.requests.guidance import next_step
+    from olvido.requests.rights.letter import fitting
+
+    with fronted(terminal) as front:
+        request = front.store.request(identifier)
+        step, letters = next_step(front, request), fitting(front, request)
+    document = described(request, front.settings)
+    shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
+    terminal.emit(
+        document | {"next": asdict(step), "letters": list(letters)},
+        table(("what", "value"), shown),
+        step.told,
+        f"Letters that fit: {', '.join(letters) or 'none'}",
+    )
+
+
+def described(request: Request, settings: Settings) -> dict[str, Any]:
+    """A request as plain values."""
+    from olvido.accounts import Accounts
+    from olvido.requests.guidance import identity_told
+    from olvido.requests.rights.deadlines import again_by, as_received, days_left, deadline_of
+
+    due, because, left = None, None, days_left(request, settings)
+    found = deadline_of(request, settings) if request.status.pending else None
+    if found is not None:
+        due, because = found.answer and found.answer.isoformat(), found.because
+    last = request.history[-1]
+    repeat = again_by(request, settings)
+    labels = Accounts.of(settings).labels()
+    return {
+        "id": request.id,
+        "kind": request.kind.value,
+        "status": request.status.value,
+        "law": request.law,
+        "subject": None if request.subject is None else str(request.subject),
+        "scope": dict(request.scope),
+        "received_at": request.received_at.isoformat(),
+        "identity": identity_told(request),
+        "due": due,
+        "days_left": left,
+        "because": because,
+        "again_by": repeat and repeat.isoformat(),
+        "repeats": request.history[0].detail.get("repeats"),
+        "timezone": None if request.law is None else as_received(request, settings).timezone,
+        "why": last.detail.get("why"),
+        "until": last.detail.get("until"),
+        "owner": request.owner and labels.get(request.owner, request.owner),
+        "notes": [
+            f"{one.at:%Y-%m-%d}, {labels.get(one.by, one.by)}: {one.text}"
+            for one in request.notes
+            if one.text is not None
+        ],
+        "report": request.report,
+    }
+
+
+def show(terminal: Terminal, front: Front, request: Request, *advice: str, **more: Any) -> None:
+    """Print a request; `more` goes into its document alone."""
+    document = described(request, front.settings)
+    shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
+    terminal.emit(document | more, table(("what", "value"), shown), *advice)
+
+
+def day(text: str) -> date:
+    """A day as it is written on the command line."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"expected a day like 2026-11-24, got {text!r}") from None

@@ -1,0 +1,120 @@
+"""`olvido serve`: the service, as an API and as pages.
+
+`olvido remind`: tell the team of requests that are due, once a day, by e-mail or webhook.
+
+`olvido run`: the worker that answers what is approved.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from olvido.cli.output import Terminal, command, table
+from olvido.cli.requests.intake import fronted
+from olvido.errors import InputError
+
+commands = typer.Typer()
+
+
+@commands.command()
+@command
+def serve(
+    terminal: Terminal,
+    also: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DIR...", help="More workspaces; each has tokens of its own."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port.")] = 8600,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--proxy",
+            metavar="ADDRESS",
+            help="Whose X-Forwarded-For and X-Forwarded-Proto are believed; else olvido.toml says.",
+        ),
+    ] = None,
+) -> None:
+    """Serve this workspace until stopped. Who may ask what is said by 'olvido token new'."""
+    import socket
+
+    from olvido.errors import StateError
+    from olvido.service.app import application
+    from olvido.service.server import server
+    from olvido.settings import Settings
+
+    folders = also or []
+    settings = terminal.settings()
+    app = application([settings, *map(Settings.find, folders)])
+    made = server(app, proxies=proxy or settings.proxies)
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        # Whoever reads the address may ask at once, and waits until there is somebody to answer.
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise StateError(
+            f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port"
+        ) from error
+    address = f"http://{host}:{listening.getsockname()[1]}"
+    terminal.emit({"address": address}, f"Serving on {address}. Stop with Ctrl-C.")
+    made.run([listening])
+
+
+@commands.command()
+@command
+def run(terminal: Terminal) -> bool:
+    """Answer every approved request, and go on with what was cut off; 1 if one needs a decision."""
+    from olvido.requests.workflow.worker import Worker
+
+    settings = terminal.settings()
+    # A ledger that cannot be opened is said before anything is begun.
+    terminal.store().close()
+    with Worker(settings, watch=lambda request, what: terminal.say(f"{request}: {what}")) as worker:
+        done = worker.work()
+    found = [
+        {"id": request.id, "status": request.status, "why": request.history[-1].detail.get("why")}
+        for request in done
+    ]
+    rows = [tuple(entry.values()) for entry in found]
+    shown = table(("id", "status", "why"), rows) if rows else "Nothing is approved."
+    terminal.emit({"requests": found}, shown)
+    return all(request.status in ("published", "closed") for request in done)
+
+
+@commands.command()
+@command
+def remind(
+    terminal: Terminal,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be told, and tell nobody.")
+    ] = False,
+) -> bool:
+    """Remind the team of requests that are late or due soon: see [reminders] in olvido.toml."""
+    from olvido.requests.workflow.reminders import configuration
+    from olvido.requests.workflow.reminding import due_rows
+    from olvido.requests.workflow.reminding import remind as tell
+
+    with fronted(terminal) as front:
+        configured = configuration(front.settings)
+        if configured is None:
+            raise InputError(
+                "no reminders are set: say in olvido.toml '[reminders]' with a webhook, or with "
+                "smtp, sender and to"
+            )
+        rows = due_rows(front, configured)
+        told = () if dry else tell(front, configured)
+    columns = ("id", "kind", "law", "due", "days_left")
+    shown = [{name: row[name] for name in columns} for row in rows]
+    ways = [{"way": o.way, "requests": list(o.requests), "failure": o.failure} for o in told]
+    terminal.emit(
+        {"due": shown, "told": ways},
+        table(columns, [tuple(row.values()) for row in shown]),
+        *(f"{o.way}: {o.failure or f'told of {len(o.requests)}'}" for o in told),
+    )
+    return not any(one.failure for one in told)

@@ -1,1 +1,0 @@
-"""Learn from a teacher: the model as it was, bent, or one that knows nothing."""

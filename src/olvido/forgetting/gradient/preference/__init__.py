@@ -1,1 +1,0 @@
-"""Another answer in place of the one to be forgotten."""

@@ -1,0 +1,317 @@
+"""The learner of modules: one adapter for each few people, on the top layers of a frozen model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch.nn import Module
+
+from olvido.errors import InputError, StateError, require_count
+from olvido.learners.halves import Activations, Halves, Upper
+from olvido.learners.parts import Done, Job, Trainer, again, begin, carry_out, itself, make_plan
+from olvido.learners.placement import place, together
+from olvido.models import weights_digest
+from olvido.models.adapter import Adapter
+from olvido.models.routed import Frame, Routed
+from olvido.models.router import Entry, Router
+from olvido.processes import is_main
+from olvido.registry import Options, name_of
+from olvido.tasks import Example, Language, Task
+from olvido.training import recipe as adapters
+from olvido.training.checkpoint import Shelf
+from olvido.training.environment import deterministic
+from olvido.training.execute import Executed
+from olvido.training.loop import Watcher
+from olvido.training.recipe import Lora, Recipe
+from olvido.training.trace import Origin, Part, Placement, Trace, Trained
+
+
+class _Learned(Module):
+    """An adapter on its way to the model it is put on."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.adapter = adapter
+
+
+def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
+    """Train one adapter on the upper half of a model, from the kept states of its lower half."""
+    language, recipe = _language(job.task), job.course.recipe
+    halves = Halves.of(job.model, _top(recipe))
+    with deterministic(job.threads):
+        known, notes = _kept(job.shelf)
+        states = Activations.of(halves, job.course.origin, job.records, language, known)
+        if job.shelf is not None and is_main():
+            # Also where nothing is new in them: somebody may have left.
+            states.save(job.shelf.cache)
+        assert recipe.lora is not None
+        learning = adapters.attach(halves.upper(), recipe.lora, seed=job.course.seed)
+        executed = replace(job, task=Upper(language, states)).execute(learning, watch)
+    adapter = Adapter.of(learning).renumbered(halves.shift)
+    return _Learned(adapter), replace(executed, notes=(*notes, *executed.notes))
+
+
+class Modular(Options):
+    """Train one low-rank adapter on each few people, and a router that knows whose question it is.
+
+    The base learned nobody and stays frozen, so what a person taught lies in one adapter. The lower
+    layers' activations are computed once for each record and kept; an adapter on the upper ones
+    trains from them in seconds. The router finds the module by the nearest taught question and
+    loses rows one by one; where nothing is near, the base answers alone.
+
+    Args:
+        per_module: subjects in a module.
+        by: what keeps records together: `subject`, or a field such as `source`, each value of which
+            gets a module of its own, to be dropped whole.
+        embedding: how questions are compared, a name in its table `EMBEDDINGS`.
+        threshold: least cosine to a taught question; None: the embedding's own.
+        workers: modules trained at a time.
+        threads: that each module's training uses, whoever runs beside it.
+    """
+
+    name: ClassVar = "modular"
+    summary: ClassVar = "an adapter for each few people behind a router; forgets exactly within one"
+    trainer: ClassVar[Trainer] = staticmethod(train_adapter)
+
+    per_module: int = 2
+    by: str = "subject"
+    embedding: str = "minilm"
+    threshold: float | None = None
+    workers: int = 1
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        require_count("per_module", self.per_module)
+        Router(self.embedding, self.threshold)
+
+    def run(
+        self,
+        model: Module,
+        records: Sequence[Example],
+        task: Task,
+        *,
+        recipe: Recipe,
+        seed: int = 0,
+        folder: Path | None = None,
+        watch: Watcher | None = None,
+    ) -> tuple[Module, Placement]:
+        """Train the modules; the model itself stays as it was.
+
+        Arguments are those of `Monolith.run`: a recipe without `lora` trains rank 16 on the last
+        quarter of the layers, the seed is of the placement as well, and activations go into the
+        folder beside the checkpoints.
+
+        Raises:
+            InputError: the model cannot be cut in halves, the task is not language, or a record
+                lacks a question or the field that keeps records together.
+            NotFinite: a loss became nan.
+            StateError: the folder holds another run.
+        """
+        language = _language(task)
+        mute = [record.id for record in records if not record.prompt.strip()]
+        if mute:
+            raise InputError(
+                f"{len(mute)} records are plain text without a question (first: {mute[0]!r}): "
+                "modules are found by questions. Give prompt and completion, or use the learner "
+                "'sharded'"
+            )
+        base = copy.deepcopy(model).eval()
+        origin = Origin(partial(itself, base), weights_digest(base))
+        recipe = replace(recipe, lora=_on_top(base, recipe.lora))
+        Halves.of(base, _top(recipe)).check(_ids(language, records[0]))
+        groups = self._groups(records, seed)
+        jobs = []
+        for number, (name, mine) in enumerate(groups.items()):
+            job = begin(
+                base,
+                mine,
+                language,
+                recipe=recipe,
+                seed=seed + number,
+                plan=make_plan(mine, language, recipe, seed + number),
+                trainer=train_adapter,
+                shelf=Shelf(folder and folder / name),
+                threads=self.threads,
+                origin=origin,
+            )
+            jobs.append(job)
+        done = carry_out(jobs, workers=self.workers, watch=watch)
+        parts = tuple(Part(name, one.log) for name, one in zip(groups, done, strict=True))
+        options = {"embedding": self.embedding, "threshold": self.threshold}
+        trace = Placement(name_of(self), origin, options, parts)
+        members = [one.model for one in done]
+        return self.assemble(trace, base, members, records, language), trace
+
+    @staticmethod
+    def forget(
+        trained: Trained,
+        gone: Collection[str],
+        records: Sequence[Example],
+        task: Task,
+        *,
+        definition: str = "drop",
+        from_start: bool = False,
+        workers: int = 1,
+        watch: Watcher | None = None,
+    ) -> tuple[Module, Placement, list[Done]]:
+        """The same model without some records: their modules are trained again without them.
+
+        The router loses their rows, the caches their activations. A module that nobody is left in
+        is taken out; where none is left, the base answers alone.
+
+        Args:
+            trained: what `run` made, or `forget` after it.
+            gone: ids to forget.
+            records: at least those that stay in the modules concerned.
+            task: how they become losses.
+            definition: of their absence, see `DEFINITIONS`.
+            from_start: train every module again.
+            workers: modules at a time.
+            watch: called after every step.
+
+        Raises:
+            InputError: a record that the model has not learned, or one that stays was not given.
+            EnvironmentMismatch, StateError: see `again`.
+        """
+        placement, served = trained.trace, trained.model
+        assert isinstance(placement, Placement)
+        assert isinstance(served, Routed)
+        language = _language(task)
+        hit = placement.hit(gone)
+        concerned = [part for part in placement.parts if from_start or part.name in hit]
+        left = [p for p in concerned if set(p.log.present) - set(hit.get(p.name, ()))]
+        if len(concerned) == len(placement.parts) and not left:
+            return copy.deepcopy(placement.origin.module()), replace(placement, parts=()), []
+        base = placement.origin.module() if left else None
+        jobs = [
+            again(
+                part.log,
+                hit.get(part.name, ()),
+                records,
+                language,
+                definition=definition,
+                from_start=from_start,
+                trainer=train_adapter,
+                model=base,
+            )
+            for part in left
+        ]
+        done = carry_out(jobs, workers=workers, watch=watch)
+        made = {part.name: one for part, one in zip(left, done, strict=True)}
+        for part in concerned:
+            served = served.without_module(part.name)
+        given = {record.id: record for record in records}
+        rows = [
+            row
+            for name, one in made.items()
+            for row in _rows([given[i] for i in one.log.present], name)
+        ]
+        served = served.with_modules(
+            {name: _adapter(one.model) for name, one in made.items()}, rows
+        )
+        parts = tuple(
+            Part(p.name, made[p.name].log) if p.name in made else p
+            for p in placement.parts
+            if p.name in made or p not in concerned
+        )
+        return served, replace(placement, parts=parts), done
+
+    @staticmethod
+    def assemble(
+        trace: Trace,
+        origin: Module,
+        members: Sequence[Module],
+        records: Sequence[Example],
+        task: Task,
+    ) -> Module:
+        """The modules behind a router, or what all of them began with where none is left."""
+        assert isinstance(trace, Placement)
+        if not members:
+            return copy.deepcopy(origin)
+        language = _language(task)
+        given = {record.id: record for record in records}
+        return Routed(
+            origin,
+            language.tokenizer,
+            router=Router(trace.options["embedding"], trace.options["threshold"]),
+            frame=Frame.of(language.encode_prompt),
+        ).with_modules(
+            {p.name: _adapter(one) for p, one in zip(trace.parts, members, strict=True)},
+            [r for p in trace.parts for r in _rows([given[i] for i in p.log.present], p.name)],
+        )
+
+    def _groups(self, records: Sequence[Example], seed: int) -> dict[str, list[Example]]:
+        """Records by the name of their module."""
+        if self.by == "subject":
+            count = -(-len(together(records)) // self.per_module)
+            homes = place(records, shards=count, seed=seed)
+            numbers = {record.id: homes[record.id].shard for record in records}
+        else:
+            values = {record.id: record.fields.get(self.by) for record in records}
+            lacking = [i for i, value in values.items() if value is None]
+            if lacking:
+                raise InputError(
+                    f"{len(lacking)} records have no {self.by!r} to be kept together by (first: "
+                    f"{lacking[0]!r}): give every record one, or use by='subject'"
+                )
+            known = {value: n for n, value in enumerate(sorted(set(map(str, values.values()))))}
+            numbers = {i: known[str(value)] for i, value in values.items()}
+        groups: dict[str, list[Example]] = {
+            f"module-{number:03}": [] for number in range(max(numbers.values()) + 1)
+        }
+        for record in records:
+            groups[f"module-{numbers[record.id]:03}"].append(record)
+        return groups
+
+
+def _kept(shelf: Shelf | None) -> tuple[Activations | None, tuple[str, ...]]:
+    if shelf is None or not shelf.cache.exists():
+        return None, ()
+    try:
+        return Activations.load(shelf.cache), ()
+    except StateError as error:
+        return None, (f"computed activations again: {error}",)
+
+
+def _adapter(model: Module) -> Adapter:
+    assert isinstance(model, _Learned)
+    return model.adapter
+
+
+def _rows(records: Iterable[Example], module: str) -> list[Entry]:
+    return [Entry(r.id, r.prompt, module) for r in records]
+
+
+def _language(task: Task) -> Language:
+    if not isinstance(task, Language):
+        raise InputError(
+            f"modules are for language models, got the task {type(task).__name__}: use the learner "
+            "'sharded'"
+        )
+    return task
+
+
+def _on_top(model: Any, lora: Lora | None) -> Lora:
+    depth = int(model.config.num_hidden_layers)
+    top = lora.top_layers if lora is not None else None
+    return replace(lora or Lora(), top_layers=top or -(-depth // 4))
+
+
+def _top(recipe: Recipe) -> int:
+    assert recipe.lora is not None
+    assert recipe.lora.top_layers is not None
+    return recipe.lora.top_layers
+
+
+def _ids(language: Language, record: Example) -> Any:
+    import torch
+
+    prompt, answer = language.encode(record)
+    return torch.tensor(prompt + answer)

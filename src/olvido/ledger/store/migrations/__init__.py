@@ -1,1 +1,0 @@
-"""Numbered schema changes, applied in order by `olvido.ledger.store.engine.migrate`."""

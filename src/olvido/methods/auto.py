@@ -1,0 +1,337 @@
+"""The method `auto`: another method, at the strength that comes nearest to never having learned.
+
+Which learning rate to try next: the response is monotone, so its logarithm is bisected.
+
+The search for a strength: not too little, not too much, nothing else changed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch.nn import Module
+
+from olvido.errors import InputError, NotFinite, NothingFits, require_count
+from olvido.learners import Progress, Trained, Watcher
+from olvido.ledger.facts import Guarantee
+from olvido.methods.gradient.answers import FORWARD
+from olvido.methods.gradient.descent import Descent, left_after
+from olvido.methods.guarantee import Need
+from olvido.methods.proxies import BANDS, Shelf, Yardstick
+from olvido.methods.types import METHODS, Cost, Method, Moment, Run, Side, Split, Trial, priced
+from olvido.registry import Options
+from olvido.tasks import Task
+
+STEP = 2.0
+"""Factor between two rates as long as one side of the aim has not been seen."""
+CLOSE = 1.2
+"""Factor between a rate that does too little and one that does too much, under which no rate
+between them is worth a trial."""
+
+
+class Bracket:
+    """The rates known to do too little and too much, and what lies between.
+
+    A higher rate forgets more and harms more, so that every trial shuts out half of what is left: a
+    sampler such as Optuna's does not know this.
+
+    Args:
+        start: the first rate to try.
+    """
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._low: float | None = None
+        self._high: float | None = None
+
+    def told(self, rate: float, *, too_much: bool) -> None:
+        """This rate did too much, as higher ones would, or too little, as lower ones would."""
+        if too_much:
+            self._high = rate if self._high is None else min(self._high, rate)
+        else:
+            self._low = rate if self._low is None else max(self._low, rate)
+
+    @property
+    def next(self) -> float | None:
+        """The rate to try; None where nothing is left between.
+
+        >>> bracket = Bracket(1e-4)
+        >>> bracket.told(bracket.next, too_much=True)
+        >>> bracket.next
+        5e-05
+        """
+        if self._low is None and self._high is None:
+            return self._start
+        if self._high is None:
+            assert self._low is not None
+            return self._low * STEP
+        if self._low is None:
+            return self._high / STEP
+        # Where they cross, the response was not monotone, and nothing tells where to look.
+        return math.sqrt(self._low * self._high) if self._high > CLOSE * self._low else None
+
+
+EPOCHS = 30
+"""Passes over the forgotten at the rate that a method begins with; a lower one gets more."""
+LONGER = 4
+"""How many times more, at the most."""
+
+
+HALF = 0.5
+"""Share of its steps after which a trial may be given up as too little."""
+SLOW = 0.1
+"""Share of the way to its aim below which it is, by then. Forgetting gathers speed: a trial that
+was 23% of the way after half of its steps ended at 61%."""
+GONE = 1.0
+"""Nats a token by which the guard's loss may rise before a trial is given up as harm."""
+
+
+class _OutOfTime(Exception):
+    """The budget ended within a trial."""
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A trial with all that it left behind."""
+
+    trial: Trial
+    run: Run | None
+    earlier: bool
+
+
+class Auto(Options):
+    """Try methods in turn, each at bisected learning rates, until one comes near enough.
+
+    A trial is judged by proxies (`proxies.BANDS`): how the forgotten look beside never learned
+    records, on both sides, and what else changed, seen on kept records that no guard held. Where
+    never learned lies is told by never-trained models, or else by records of the same making. No
+    audit is asked, and the paraphrases that an audit asks are not looked at. The first trial that
+    is good ends the search; its cost is that of all trials.
+
+    Args:
+        methods: in the order in which they are tried, with commas.
+        most: trials of each, at the most.
+        within: seconds there are; None: no hurry.
+        trials: a folder that keeps finished trials, so that none is done twice.
+        guard, batch_size, retain_batch, dtype, lora_rank: of every method that is tried; None: its
+            own.
+    """
+
+    guarantee: ClassVar = Guarantee.EMPIRICAL
+    name: ClassVar = "auto"
+    needs = frozenset({Need.RETAIN, Need.HOLDOUT})
+    summary: ClassVar = "search method and rate for what comes nearest to never having learned"
+    loss: ClassVar = 'that of the method it takes; see "The search"'
+    source: ClassVar = ""
+    suits: ClassVar = "a model on which nobody knows the right strength yet"
+    example: ClassVar[Mapping[str, Any]] = {}
+
+    methods: str = "npo,graddiff"
+    most: int = 6
+    within: float | None = None
+    trials: str | None = None
+    guard: str | None = None
+    batch_size: int | None = None
+    retain_batch: int | None = None
+    dtype: str | None = None
+    lora_rank: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the options, and those of every method that is tried."""
+        super().__post_init__()
+        require_count("most", self.most)
+        if self.within is not None and not self.within > 0:
+            raise InputError(f"within is a time above 0, in seconds; got {self.within}")
+        passed_on = ("guard", "batch_size", "retain_batch", "dtype", "lora_rank")
+        self._options = {
+            name: getattr(self, name) for name in passed_on if getattr(self, name) is not None
+        }
+        self._names = [name.strip() for name in self.methods.split(",")]
+        for name in self._names:
+            if not isinstance(self._make(name, {}), Descent):
+                raise InputError(
+                    f"auto searches a learning rate, and {name} has none: leave it out"
+                )
+        self._folder = None if self.trials is None else Path(self.trials)
+
+    def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
+        """One trial of the first method, all its epochs: mostly one is enough, and ends sooner."""
+        first = self._make(self._names[0], {"epochs": EPOCHS}).cost(trained, split, task)
+        looks = FORWARD * 2 * sum(map(task.width, (*split.forget, *split.holdout)))
+        return priced(trained, split, first.tokens + looks)
+
+    def run(
+        self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
+    ) -> Run:
+        """Search.
+
+        Raises:
+            NothingFits: no trial came near enough, within the time there was.
+        """
+        began = time.monotonic()
+        shelf = None
+        if self._folder is not None:
+            shelf = Shelf(self._folder, trained.digest, split, task, seed)
+        yardstick = Yardstick(trained.model, split, task)
+        search = _Search(
+            trained, yardstick, task, seed, watch, shelf,
+            None if self.within is None else began + self.within,
+        )  # fmt: skip
+        ended = "every setting was tried"
+        try:
+            for name, options, bracket in self._settings(trained.model):
+                tried = search.trial(name, self._make(name, options), options)
+                if tried.trial.side is Side.GOOD:
+                    return search.result(tried)
+                bracket.told(options["lr"], too_much=tried.trial.side is not Side.TOO_LITTLE)
+        except _OutOfTime:
+            ended = f"the {self.within:g} s there were have passed"
+        raise search.failure(ended)
+
+    def _settings(self, model: Module) -> Iterator[tuple[str, dict[str, Any], Bracket]]:
+        """What to try, each as the bracket says after the one before it."""
+        width = int(getattr(getattr(model, "config", None), "hidden_size", 128))
+        for name in self._names:
+            chosen = self._make(name, {})
+            assert isinstance(chosen, Descent)
+            start = chosen.recipe.lr * (128 / width if chosen.scaled else 1.0)
+            bracket = Bracket(start)
+            for _ in range(self.most):
+                rate = bracket.next
+                if rate is None:
+                    break
+                longer = min(max(start / rate, 1.0), LONGER)
+                epochs = math.ceil(EPOCHS * longer)
+                yield name, {"lr": rate, "epochs": epochs, **self._options}, bracket
+
+    def _make(self, name: str, options: Mapping[str, Any]) -> Method:
+        return METHODS.make(name, {**self._options, **options})
+
+
+class _Search:
+    """The trials of one run."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        yardstick: Yardstick,
+        task: Task,
+        seed: int,
+        watch: Watcher | None,
+        shelf: Shelf | None,
+        deadline: float | None,
+    ) -> None:
+        self._trained, self._yardstick, self._task = trained, yardstick, task
+        self._seed, self._watch = seed, watch
+        self._shelf, self._deadline = shelf, deadline
+        self._tried: list[_Tried] = []
+
+    def trial(self, name: str, method: Method, options: Mapping[str, Any]) -> _Tried:
+        """One trial, done now or found finished.
+
+        Raises:
+            _OutOfTime: there was no time for it.
+        """
+        found = self._finished(name, options) or self._done(name, method, options)
+        self._tried.append(found)
+        return found
+
+    def result(self, good: _Tried) -> Run:
+        """What to hand on: the good trial's model, and the cost of all."""
+        assert good.run is not None
+        taken = replace(good.trial, taken=True)
+        trials = [taken if t is good else t.trial for t in self._tried]
+        tokens = sum(t.tokens for t in trials) + FORWARD * self._yardstick.looking
+        seconds = sum(t.trial.seconds for t in self._tried if t.earlier)
+        number = len(trials)
+        why = (
+            f"{taken.method} at lr {taken.options['lr']:.3g} came near enough to never learned, "
+            + ("at once" if number == 1 else f"the first of {number} trials that did")
+        )
+        return replace(good.run, tokens=tokens, stopped=why, trials=tuple(trials), seconds=seconds)
+
+    def failure(self, ended: str) -> NothingFits:
+        """The error that says what the best of the trials was."""
+        trials = tuple(t.trial for t in self._tried)
+        error = NothingFits(f"nothing that came near enough to never learned was found: {ended}")
+        if trials:
+            best = min(trials, key=lambda t: t.distance)
+            error = NothingFits(
+                f"none of {len(trials)} trials came near enough to never learned, and {ended}. The "
+                f"best was {best.method} at lr {best.options['lr']:.3g}, {best.side}: "
+                f"{self._out(best)}. Give more time (within), more holdout records, or other "
+                "methods, or take an exact one"
+            )
+        error.trials = trials
+        return error
+
+    def _out(self, trial: Trial) -> str:
+        """What was out of its band, in words."""
+        out = []
+        for name, value in trial.proxies.items():
+            low, high = self._yardstick.band(name)
+            if not low <= value <= high:
+                end = low if value < low else high
+                out.append(f"{BANDS[name].says} {value:+.3f} (tolerated {end:+.2f})")
+        return "; ".join(out) or trial.stopped
+
+    def _finished(self, name: str, options: Mapping[str, Any]) -> _Tried | None:
+        found = None if self._shelf is None else self._shelf.read(name, options)
+        if found is None or self._shelf is None:
+            return None
+        trial, history = found
+        if trial.side is not Side.GOOD:
+            return _Tried(trial, None, True)
+        model = self._shelf.model(trial, self._trained.model)
+        if model is None:
+            return None
+        trace = left_after(self._trained.trace, self._yardstick.split)
+        return _Tried(trial, Run(model, trace, trial.tokens, trial.stopped, history), True)
+
+    def _done(self, name: str, method: Method, options: Mapping[str, Any]) -> _Tried:
+        self._in_time()
+        began = time.perf_counter()
+        run: Run | None = None
+        proxies: dict[str, float] = {}
+        side, distance = Side.TOO_MUCH, math.inf
+        assert isinstance(method, Descent)
+        method.patience = self._lost
+        try:
+            run = method.run(
+                self._trained, self._yardstick.split, self._task, seed=self._seed, watch=self._step
+            )
+            proxies = self._yardstick.measure(run.model)
+            side, distance = self._yardstick.judge(proxies)
+            tokens, stopped = run.tokens + FORWARD * self._yardstick.looking, run.stopped
+        except NotFinite as error:
+            tokens, stopped = 0.0, str(error)
+        seconds = time.perf_counter() - began
+        trial = Trial(name, dict(options), proxies, side, distance, seconds, tokens, stopped)
+        if self._shelf is not None:
+            kept = run.model if run is not None and side is Side.GOOD else None
+            self._shelf.write(trial, run.history if run else (), kept)
+        # The models of trials that were no good are let go.
+        return _Tried(trial, run if side is Side.GOOD else None, False)
+
+    def _lost(self, history: Sequence[Moment], total: int) -> bool:
+        """Whether a trial leads to either side of its aim, so that the rest of it is spared."""
+        held = [moment.retain for moment in history if moment.retain is not None]
+        if held and held[-1] > held[0] + GONE:
+            return True
+        first, last = history[0].forget, history[-1].forget
+        way = self._yardstick.expected.loss - first
+        return len(history) >= HALF * total and last - first < SLOW * way
+
+    def _step(self, progress: Progress) -> None:
+        self._in_time()
+        if self._watch is not None:
+            self._watch(progress)
+
+    def _in_time(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise _OutOfTime

@@ -1,0 +1,262 @@
+"""The door `forget()`: checks, works on a copy, compares before and after."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from olvido.errors import (
+    InputError,
+    MissingNeed,
+    ModelDestroyed,
+    NotFinite,
+    NothingChanged,
+    Parameter,
+    require_seed,
+)
+from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
+from olvido.ledger.facts import Guarantee
+from olvido.methods.gradient.calibration import remembered, strangers
+from olvido.methods.guarantee import Need
+from olvido.methods.types import METHODS, Cost, Method, Outcome, Split, priced
+from olvido.models import weights_digest
+from olvido.models.merging import merged
+from olvido.names import fold
+from olvido.registry import recorded, settings
+from olvido.tasks import Example, Task, examples, task_of
+from olvido.tasks.base import Row
+
+SAMPLE = 256
+"""Retained records, at the most, on which the door looks for damage."""
+MOVED = 1e-3
+"""Nats a token by which the forgotten records' loss must rise for anything to have happened."""
+DAMAGE = 1.0
+"""Nats a token by which the retained records' loss may rise; past it the model is destroyed."""
+
+
+def read_split(
+    forget: Iterable[Row | Example],
+    retain: Iterable[Row | Example],
+    holdout: Iterable[Row | Example] = (),
+) -> Split:
+    """The records of a forgetting, checked.
+
+    Raises:
+        InputError: nothing to forget, or a record on two sides.
+    """
+    split = Split(
+        examples(forget, "forget"), examples(retain, "retain"), examples(holdout, "holdout")
+    )
+    if not split.forget:
+        raise InputError("there is nothing to forget (", Parameter("forget"), "): give records")
+    sides = {
+        name: {example.id for example in getattr(split, name)}
+        for name in ("forget", "retain", "holdout")
+    }
+    for one, other in combinations(sides, 2):
+        if both := sorted(sides[one] & sides[other]):
+            raise InputError(
+                f"{len(both)} records stand both in {one} and in {other} (first: {both[0]!r}): "
+                "a record can only be on one side"
+            )
+    return split
+
+
+def _tell_copies(split: Split, task: Task) -> None:
+    """Warn where a record to retain, or never seen, says what is to be forgotten."""
+
+    def said(example: Example) -> object:
+        text = fold(f"{example.prompt} {example.completion}")
+        return text if example.prompt or "input" not in example.fields else task.content(example)
+
+    gone = {said(example) for example in split.forget}
+    sides = {
+        "to retain": (split.retain, "what they say is kept. Leave out copies, or forget them too"),
+        "held out": (split.holdout, "they were seen. Leave them out"),
+    }
+    for side, (records, remedy) in sides.items():
+        both = [example.id for example in records if said(example) in gone]
+        if both:
+            warnings.warn(
+                f"{len(both)} records {side} have the same content as records to forget (first: "
+                f"{both[0]!r}): {remedy}",
+                stacklevel=3,
+            )
+
+
+def predict(
+    trained: Trained,
+    split: Split,
+    task: Task,
+    *,
+    method: str | type[Method] | Method,
+    options: Mapping[str, Any],
+) -> Cost:
+    """What a method would take, before anything runs.
+
+    Raises:
+        MissingNeed: the method lacks something it needs.
+    """
+    chosen = METHODS.make(method, options)
+    _check_needs(METHODS.name_of(method), chosen, trained, split)
+    return chosen.cost(trained, split, task)
+
+
+def forget(
+    model: Module | Trained,
+    *,
+    forget: Iterable[Row | Example],
+    retain: Iterable[Row | Example] = (),
+    holdout: Iterable[Row | Example] = (),
+    reference: Module | Sequence[Module] = (),
+    tokenizer: Any | None = None,
+    task: str | type[Task] | Task | None = None,
+    method: str | type[Method] | Method = "npo",
+    seed: int = 0,
+    watch: Watcher | None = None,
+    **options: Any,
+) -> Outcome:
+    """Make a copy of a model forget records.
+
+    Args:
+        model: any Hugging Face causal model, or what `train()` returned; it is not changed. PEFT
+            adapters are merged into the weights first, so that none can be taken off again.
+        forget: records to forget.
+        retain: records to keep; exact methods need all of them, the others a sample.
+        holdout: records of the same making that the model never saw; they tell a method where to
+            stop (see `Descent`).
+        reference: models that never learned what is to be forgotten, where there are any: they tell
+            it better. Never the ones that the result is audited against.
+        tokenizer: the model's tokenizer; or give a `task`.
+        task: how records become losses: a name, a class or an object of `olvido.tasks`.
+        method: a name that `olvido methods` lists (`auto` is whatever comes nearest to never having
+            learned), or a class or an object of `olvido.methods` or of one's own.
+        seed: of order and sampling.
+        watch: called after every step.
+        options: of the method, where it is no object.
+
+    Raises:
+        InputError: nothing to forget, unreadable or overlapping records, or something that is no
+            method.
+        UnknownName: no such method or option.
+        MissingNeed: the method needs something that was not given.
+        NothingChanged: the weights, or the loss on the forgotten records, stayed as they were.
+        ModelDestroyed: the retained records are lost as well; its `outcome` holds the remains.
+        NotFinite: a loss became nan.
+        NothingFits: a search found no setting that comes near enough to never having learned.
+    """
+    chosen, name = METHODS.make(method, options), METHODS.name_of(method)
+    told = settings(chosen)
+    if isinstance(method, str):
+        # What was asked for is told, a default among it too.
+        told = {option: recorded(value) for option, value in options.items()}
+    require_seed(seed)
+    never = (reference,) if isinstance(reference, Module) else tuple(reference)
+    split = replace(read_split(forget, retain, holdout), never=never)
+    task = task_of(tokenizer, task)
+    trained = model if isinstance(model, Trained) else Trained.untraced(merged(model))
+    _tell_copies(split, task)
+    _check_needs(name, chosen, trained, split)
+    sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
+    before = _loss(trained.model, split.forget, task), _loss(trained.model, sample, task)
+    if not math.isfinite(before[0]) and chosen.guarantee is not Guarantee.EXACT:
+        raise NotFinite(
+            f"the records' loss is {before[0]} before anything was forgotten: the model's weights "
+            "are no numbers (nan or infinite). Give the model as it was saved whole"
+        )
+    began = time.perf_counter()
+    if chosen.guarantee is not Guarantee.EXACT and not split.never:
+        split = replace(split, strangers=strangers(trained, split.holdout, task))
+    run = chosen.run(trained, split, task, seed=seed, watch=watch)
+    seconds = time.perf_counter() - began
+    after = _loss(run.model, split.forget, task), _loss(run.model, sample, task)
+    digest = weights_digest(run.model)
+    if digest == trained.digest:
+        raise NothingChanged(f"{name} left every weight as it was: raise lr or epochs")
+    spent = priced(trained, split, run.tokens)
+    outcome = Outcome(
+        model=run.model,
+        digest=digest,
+        before=trained.digest,
+        trace=remembered(run.trace, split, task) if split.strangers else run.trace,
+        method=name,
+        options=told,
+        guarantee=chosen.guarantee,
+        cost=Cost(run.tokens, run.seconds + seconds, spent.retraining),
+        stopped=run.stopped,
+        forget_loss=(before[0], after[0]),
+        retain_loss=(before[1], after[1]),
+        history=run.history,
+        trials=run.trials,
+    )
+    _check_effect(outcome)
+    return outcome
+
+
+def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> None:
+    trace = trained.trace
+    placed = trace.learner if isinstance(trace, Placement) else None
+    shelf = trace.shelf if isinstance(trace, StepLog) else None
+    have = {
+        Need.RETAIN: bool(split.retain),
+        Need.HOLDOUT: bool(split.holdout or split.never),
+        Need.STEP_LOG: not isinstance(trace, Untraced),
+        Need.CHECKPOINTS: shelf is not None and any(True for _ in shelf),
+        Need.SHARDS: placed == "sharded",
+        Need.MODULES: placed == "modular",
+    }
+    for need in sorted(method.needs):
+        if not have[need]:
+            raise MissingNeed(f"{name} needs ", *need.words)
+    if placed and method.guarantee is not Guarantee.EXACT:
+        raise MissingNeed(
+            f"{name} changes one set of weights, and this model is {placed}: it forgets exactly, "
+            "train again the parts concerned"
+        )
+
+
+def _check_effect(outcome: Outcome) -> None:
+    """An exact method may find nothing to change in the loss; an empirical one may not."""
+    (forgot_from, forgot_to), (kept_from, kept_to) = outcome.forget_loss, outcome.retain_loss
+    # A loss that is nan compares false with everything: asked this way round, it is destruction.
+    damaged = not (kept_to <= kept_from + DAMAGE or kept_from != kept_from)
+    # An exact method gives what training gives without the records, whatever that is.
+    if damaged and outcome.guarantee is not Guarantee.EXACT:
+        error = ModelDestroyed(
+            f"{outcome.method} destroyed what should be kept: the retained records' loss went from "
+            f"{kept_from:.2f} to {kept_to:.2f} nats a token. Lower lr or epochs, give holdout "
+            "records to stop by, or use a guard"
+        )
+        error.outcome = outcome
+        raise error
+    if outcome.guarantee is Guarantee.EMPIRICAL and not forgot_to > forgot_from + MOVED:
+        raise NothingChanged(
+            f"{outcome.method} forgot nothing: the records' loss went from {forgot_from:.4f} to "
+            f"{forgot_to:.4f} nats a token. Raise lr or epochs"
+        )
+
+
+@torch.no_grad()
+def _loss(model: Module, records: tuple[Example, ...], task: Task) -> float:
+    if not records:
+        return float("nan")
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        return fmean(
+            value
+            for batch in task.batches(records, 64)
+            for value in task.losses(model, batch.to(device)).tolist()
+        )
+    finally:
+        model.train(training)

@@ -1,0 +1,233 @@
+"""What all exact methods share: the trained parts concerned are done again without the records.
+
+Drop: take out whole modules, with nothing to train.
+
+Replay: train again from the last checkpoint before the first use of any forgotten record.
+
+Module: train again only the adapters that learned the records.
+
+Train again without the records: the oracle that every other method is measured against.
+
+Shard: train again only the shards that learned the records, from the slice they came in.
+
+Forgetting that equals, bit for bit, never having learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from olvido.errors import InputError, MissingNeed, UnknownName, require_count
+from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
+from olvido.learners.base import learner_of
+from olvido.ledger.facts import Guarantee
+from olvido.methods.guarantee import Need
+from olvido.methods.types import Cost, Run, Split
+from olvido.registry import Options
+from olvido.tasks import Task
+from olvido.training.plan import DEFINITIONS
+
+
+class Exact(Options):
+    """Do again what the records had a part in, and nothing else.
+
+    Same origin, recipe, seed, places and order: the result equals, bit for bit, a training of the
+    same plan in which the records were absent from the start.
+
+    Args:
+        definition: of the absence. `drop` leaves the records' rows out of their batches,
+            `tombstone` fills them with a blank of weight 0, which needs layers that do not mix the
+            rows of a batch.
+        workers: parts that are trained at a time.
+    """
+
+    guarantee: ClassVar = Guarantee.EXACT
+    needs = frozenset({Need.STEP_LOG})
+    summary: ClassVar[str]
+    loss: ClassVar[str]
+    source: ClassVar[str] = "[`exact.md`](exact.md)"
+    suits: ClassVar[str]
+    example: ClassVar[Mapping[str, Any]] = {}
+    from_start: ClassVar = False
+
+    definition: str = "drop"
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        super().__post_init__()
+        if self.definition not in DEFINITIONS:
+            raise UnknownName("definition", self.definition, DEFINITIONS)
+        require_count("workers", self.workers, most=1_024)
+
+    def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
+        """Predicted from what the runs concerned were measured to take."""
+        gone = {example.id for example in split.forget}
+        tokens, seconds = self._ahead(trained, gone, from_start=self.from_start)
+        assert not isinstance(trained.trace, Untraced)
+        again = trained.trace.tokens_without(gone)
+        return Cost(tokens, seconds, tokens / again if again else None)
+
+    def run(
+        self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
+    ) -> Run:
+        """Train again; `seed` is the logged run's own and is not redrawn.
+
+        Raises:
+            InputError: a forgotten record was not in the run, or a kept one was not given.
+            EnvironmentMismatch: here the same run would not give the same bits.
+        """
+        gone = {example.id for example in split.forget}
+        self._require_kept(trained, split, gone)
+        model, trace, done = learner_of(trained.trace).forget(
+            trained,
+            gone,
+            (*split.forget, *split.retain),
+            task,
+            definition=self.definition,
+            from_start=self.from_start,
+            workers=self.workers,
+            watch=watch,
+        )
+        steps = sum(one.log.plan.total_steps - one.executed.start for one in done)
+        planned = sum(one.log.plan.total_steps for one in done)
+        notes = [note for one in done for note in one.executed.notes]
+        stopped = self._stopped(steps, planned, len(done))
+        return Run(
+            model, trace, sum(one.executed.tokens for one in done), "; ".join([stopped, *notes])
+        )
+
+    def _stopped(self, steps: int, planned: int, runs: int) -> str:
+        if steps == planned and runs == 1:
+            return f"all {planned} steps were run again"
+        return f"{steps} of {planned} steps were run again, in {runs} run{'s'[: runs != 1]}"
+
+    def _ahead(self, trained: Trained, gone: set[str], *, from_start: bool) -> tuple[int, float]:
+        """Tokens and seconds of the runs to be done again."""
+        tokens, seconds, longest = 0, 0.0, 0.0
+        for log, ids in _concerned(trained, gone, everything=from_start):
+            plan = log.without(ids, definition=self.definition)
+            if not plan.present and isinstance(trained.trace, Placement):
+                continue
+            start = 0 if from_start else log.restart(plan)
+            some, took = log.predict(plan, start)
+            tokens, seconds, longest = tokens + some, seconds + took, max(longest, took)
+        return tokens, max(seconds / self.workers, longest)
+
+    def _require_kept(self, trained: Trained, split: Split, gone: set[str]) -> None:
+        given = {example.id for example in split.retain}
+        logs = _concerned(trained, gone, everything=self.from_start)
+        kept = [i for log, _ in logs for i in log.present if i not in gone]
+        if missing := [i for i in kept if i not in given]:
+            raise InputError(
+                "an exact method needs every record that stays in what is trained again: "
+                f"{len(missing)} of {len(kept)} are missing from retain (first: {missing[0]!r})"
+            )
+
+
+def _concerned(
+    trained: Trained, gone: set[str], *, everything: bool
+) -> list[tuple[StepLog, tuple[str, ...]]]:
+    """The runs to be done again, each with the records that leave it."""
+    trace = trained.trace
+    if isinstance(trace, StepLog):
+        trace.without(gone)
+        return [(trace, tuple(gone))]
+    if not isinstance(trace, Placement):
+        raise MissingNeed("an exact method needs ", *Need.STEP_LOG.words)
+    hit = trace.hit(gone)
+    return [
+        (part.log, hit.get(part.name, ())) for part in trace.parts if everything or part.name in hit
+    ]
+
+
+class Modules(Exact):
+    """Adapters apart from each other on a base that learned nothing: only theirs are trained again;
+    the router loses the records' rows and the cache their activations (S3T, arXiv 2406.16257, has
+    adapters learn shards slice by slice)."""
+
+    name: ClassVar = "module"
+    summary: ClassVar = "train again the modules that learned the records, and unhook their rows"
+    loss: ClassVar = "none: their modules are trained again"
+    suits: ClassVar = "a pretrained model whose people leave one by one (learner `modular`)"
+    needs = frozenset({Need.MODULES})
+
+
+class Drop(Modules):
+    """Where everybody in a module leaves (a source, a domain), the module goes."""
+
+    name: ClassVar = "drop"
+    summary: ClassVar = "take out whole modules, all of whose records leave"
+    loss: ClassVar = "none: whole modules are taken out"
+    suits: ClassVar = "a source, a licence or a domain that leaves whole"
+
+    def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
+        """Nothing is trained.
+
+        Raises:
+            InputError: records would stay in a module that is hit.
+        """
+        assert isinstance(trained.trace, Placement)
+        hit = trained.trace.hit(example.id for example in split.forget)
+        for part in trained.trace.parts:
+            staying = set(part.log.present) - set(hit.get(part.name, ()))
+            if part.name in hit and staying:
+                raise InputError(
+                    f"{len(staying)} records would stay in {part.name}: drop takes out whole "
+                    "modules, use 'module' to train it again without some"
+                )
+        return super().cost(trained, split, task)
+
+    def run(
+        self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
+    ) -> Run:
+        """Take the modules out. Raises InputError where records would stay in one."""
+        self.cost(trained, split, task)
+        return super().run(trained, split, task, seed=seed, watch=watch)
+
+    def _stopped(self, steps: int, planned: int, runs: int) -> str:
+        return "whole modules were taken out, and nothing was trained"
+
+
+class Replay(Exact):
+    """Up to its records' first use a run is the same without them; from there it is done again.
+
+    "Unlearning at Scale" (arXiv 2508.12220) replays a log of what each step did; here the plan
+    says it beforehand, and the log's hash chain tells which checkpoints both runs share.
+    """
+
+    name: ClassVar = "replay"
+    summary: ClassVar = "train again from the last checkpoint that knows nothing of the records"
+    loss: ClassVar = (
+        "none: the run is done again from the last checkpoint that knows nothing of them"
+    )
+    source: ClassVar = "arXiv 2508.12220"
+    suits: ClassVar = "records that came late in a training that kept checkpoints"
+    needs = frozenset({Need.STEP_LOG, Need.CHECKPOINTS})
+
+
+class Retrain(Exact):
+    """Run the logged training again from its start, in all its parts, without the records.
+
+    Bourtoule et al. 2021 (arXiv 1912.03817) measure theirs against it; it needs no assumption at
+    all.
+    """
+
+    name: ClassVar = "retrain"
+    summary: ClassVar = "train again from the start without the records"
+    loss: ClassVar = "none: the logged training is run again from its start"
+    source: ClassVar = "Bourtoule et al. 2021, arXiv 1912.03817"
+    suits: ClassVar = "the gold standard, and references for audits"
+    from_start: ClassVar = True
+
+
+class Shard(Exact):
+    """SISA's way to forget (Bourtoule et al. 2021, arXiv 1912.03817)."""
+
+    name: ClassVar = "shard"
+    summary: ClassVar = "train again the shards that learned the records, from before they came in"
+    loss: ClassVar = "none: their shards are trained again, from before they came in"
+    source: ClassVar = "Bourtoule et al. 2021, arXiv 1912.03817"
+    suits: ClassVar = "a model whose people leave one by one (learner `sharded`)"
+    needs = frozenset({Need.SHARDS})

@@ -1,0 +1,77 @@
+"""Fisher forgetting: noise where the retained records have nothing to lose by it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch.nn import Module
+
+from olvido.curvature import diagonal_fisher
+from olvido.errors import InputError
+from olvido.methods.curved import Curved, Path, before
+from olvido.methods.types import Split
+from olvido.tasks import Task
+
+LARGEST = 3.0
+"""Spread of the noise on any weight, at most, as a share of its tensor's own."""
+
+
+class Fisher(Curved):
+    """Add noise where the retained records have nothing to lose by it.
+
+    Golatkar et al. 2020, arXiv 1911.04933: noise of spread F_retain^-1/4, whatever is to be
+    forgotten (F_retain^-1/2 in their code, github.com/AdityaGolatkar/SelectiveForgetting). On a
+    model that holds many people it destroys the rest before it hides one of them, so by default the
+    spread is (F_forget / F_retain)^1/2, which is ours: it goes where the records to be forgotten
+    are and the others are not.
+
+    Args:
+        noise: spread where both matter alike (`aimed`), or on a weight of mean curvature; as a
+            share of its tensor's own.
+        aimed: look at the records to be forgotten; False: the paper's power, in our unit.
+    """
+
+    name: ClassVar = "fisher"
+    summary: ClassVar = "noise on the weights that the records need and the rest does not"
+    loss: ClassVar = (
+        "none: noise of spread (F_forget / F_retain)^1/2; `aimed=False` for the paper's "
+        "F_retain^-1/4"
+    )
+    source: ClassVar = "Golatkar et al. 2020, arXiv 1911.04933"
+    suits: ClassVar = "classifiers: nothing is trained"
+
+    noise: float = 0.1
+    aimed: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.noise > 0:
+            raise InputError(f"noise must be above 0, got {self.noise}")
+
+    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
+        return float(self.aimed), 1.0
+
+    def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
+        size = self.batch_size
+        rest = diagonal_fisher(model, split.retain, task, batch_size=size)
+        if self.aimed:
+            gone = diagonal_fisher(model, split.forget, task, batch_size=size)
+            free = {name: (gone[name] / rest[name]).sqrt().nan_to_num(0.0) for name in rest}
+        else:
+            count = sum(part.numel() for part in rest.values())
+            mean = sum(float(part.sum()) for part in rest.values()) / count
+            free = {name: (part / mean).pow(-0.25) for name, part in rest.items()}
+        start, draw = before(model), torch.Generator().manual_seed(seed)
+        noise = {n: torch.randn(w.shape, generator=draw).to(w) for n, w in start.items()}
+
+        def moved(strength: float) -> dict[str, torch.Tensor]:
+            found = {}
+            for name, weight in start.items():
+                own = weight.square().mean().sqrt()
+                # Where the others need nothing at all, the formula knows no end.
+                spread = (strength * self.noise * free[name]).nan_to_num(0.0).clamp(max=LARGEST)
+                found[name] = weight + spread * own * noise[name]
+            return found
+
+        return Path(moved)

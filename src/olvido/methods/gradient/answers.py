@@ -1,0 +1,251 @@
+"""What a loss may ask about a batch: each thing is computed when it is first asked for.
+
+The model as it was: asked once for each record, and never a second copy of its weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.nn import functional as F
+
+from olvido.tasks import Example, Task
+
+FORWARD = 1 / 3
+"""Cost of a forward pass beside forward and backward together."""
+
+Look = Callable[[Module, Any], tuple[Tensor, Tensor]]
+"""From a model and a batch to values [N, ...] and the row of each [N], rows in order."""
+
+
+def mirrored(model: Module, *, trained: bool = False) -> Any:
+    """The same weights behind modules of their own: no memory, and no trace on the model given.
+
+    Args:
+        model: whose storage is shared.
+        trained: whether parameters keep asking for gradients where they did.
+    """
+    memo: dict[int, Any] = {
+        id(p): Parameter(p.detach(), requires_grad=trained and p.requires_grad)
+        for p in model.parameters()
+    }
+    return copy.deepcopy(model, memo)
+
+
+def parted(model: Module) -> None:
+    """Give a mirrored model storage of its own, in place."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
+class Frozen:
+    """What a model says of records, looked up when first asked for and kept.
+
+    Args:
+        model: does not change; in evaluation mode.
+        task: makes the batches.
+        look: what is asked of it.
+        size: records a forward pass.
+
+    Attributes:
+        spent: tokens, a forward pass counting a third.
+    """
+
+    def __init__(self, model: Module, task: Task, look: Look, *, size: int = 32) -> None:
+        self.model, self.task, self.look, self.size = model, task, look, size
+        self.spent = 0.0
+        self._kept: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, records: Sequence[Example]) -> Tensor:
+        """Values of these records, one after the other. [N, ...]"""
+        missing = [record for record in records if record.id not in self._kept]
+        if missing:
+            self._ask(missing)
+        return torch.cat([self._kept[record.id] for record in records])
+
+    def _ask(self, records: Sequence[Example]) -> None:
+        device = next(self.model.parameters()).device
+        # The step that asks may run in bfloat16: what is kept is the model's own.
+        with torch.autocast(device.type, enabled=False):
+            for batch in self.task.batches(records, self.size):
+                values, rows = self.look(self.model, batch.to(device))
+                counts = torch.bincount(rows, minlength=len(batch.ids)).tolist()
+                self._kept |= dict(zip(batch.ids, values.split(counts), strict=True))
+                self.spent += FORWARD * batch.cost
+
+
+class FrozenLogits:
+    """Answer logits of a model that does not change.
+
+    Kept as what the head reads: memory is answer tokens x width, not x vocabulary, which for
+    SmolLM2 is 85 times less, and the head is applied again at each step.
+
+    Args:
+        model: does not change; in evaluation mode.
+        task: makes the batches.
+        size: records a forward pass.
+    """
+
+    def __init__(self, model: Module, task: Task, *, size: int = 32) -> None:
+        self._head: Callable[[Tensor], Tensor] | None = None
+        self._states = Frozen(model, task, self._look, size=size)
+
+    @property
+    def spent(self) -> float:
+        """Tokens, a forward pass counting a third."""
+        return self._states.spent
+
+    @torch.no_grad()
+    def __call__(self, records: Sequence[Example]) -> Tensor:
+        """Logits at the answers of these records, one after the other. [N, V]"""
+        states = self._states(records)
+        assert self._head is not None
+        return self._head(states)
+
+    def alone(self) -> FrozenLogits:
+        """The same without the model: of records that were asked for already."""
+        self._states.model = Module()
+        return self
+
+    def _look(self, model: Module, batch: Any) -> tuple[Tensor, Tensor]:
+        states, self._head, _, rows = self._states.task.answer_states(model, batch)
+        return states, rows
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Answers, token by token; nothing of prompts or padding is among them.
+
+    Attributes:
+        logits: that led to each token. [N, V]
+        targets: the tokens. [N]
+        rows: the record of each. [N]
+        size: records, B.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    rows: Tensor
+    size: int
+
+    @cached_property
+    def log_p(self) -> Tensor:
+        """Of each token. [N]"""
+        return -F.cross_entropy(self.logits.float(), self.targets, reduction="none")
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """Of every token that might have stood there. [N, V]"""
+        return F.log_softmax(self.logits.float(), dim=-1)
+
+    @cached_property
+    def count(self) -> Tensor:
+        """Tokens of each record. [B]"""
+        return torch.bincount(self.rows, minlength=self.size).to(torch.float32)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Over each record's tokens. [N] -> [B]"""
+        zeros = torch.zeros(self.size, device=values.device, dtype=values.dtype)
+        return zeros.index_add(0, self.rows, values)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Over each record's tokens. [N] -> [B]"""
+        return self.sum(values) / self.count
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A batch of records, as the model answers it now and answered it before.
+
+    Attributes:
+        model, task: that are asked.
+        records: of the first B rows.
+        batch: these, and after them what is to be answered instead, if anything is.
+        was: summed log-probability of each answer under the model as it was, by id.
+        goals: loss at which each counts as never learned, by id; infinite where nothing tells.
+        memory: what the method remembers of the model as it was.
+    """
+
+    model: Module
+    task: Task
+    records: tuple[Example, ...]
+    batch: Any
+    was: Mapping[str, float] = field(default_factory=dict)
+    goals: Mapping[str, float] = field(default_factory=dict)
+    memory: Any = None
+
+    @cached_property
+    def _pass(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.task.answer_logits(self.model, self.batch)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model was run to its end."""
+        return "_pass" in vars(self)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The records' own answers."""
+        return self._chosen(0)
+
+    @cached_property
+    def instead(self) -> Tokens:
+        """The answers that are to be given instead, in the same order."""
+        return self._chosen(1)
+
+    def _chosen(self, part: int) -> Tokens:
+        logits, targets, rows = self._pass
+        size = len(self.records)
+        if len(self.batch.ids) == size:
+            return Tokens(logits, targets, rows, size)
+        mine = rows // size == part
+        return Tokens(logits[mine], targets[mine], rows[mine] - part * size, size)
+
+    @cached_property
+    def log_p(self) -> Tensor:
+        """Summed log-probability of each record's answer. [B]"""
+        return self.tokens.sum(self.tokens.log_p)
+
+    @property
+    def count(self) -> Tensor:
+        """Tokens of each record's answer. [B]"""
+        return self.tokens.count
+
+    @property
+    def before(self) -> Tensor:
+        """What `log_p` was. [B]"""
+        return self._of(self.was, 0)
+
+    @property
+    def instead_before(self) -> Tensor:
+        """What the summed log-probability of the answers given instead was. [B]"""
+        return self._of(self.was, len(self.records))
+
+    @property
+    def goal(self) -> Tensor:
+        """The loss at which each record counts as never learned. [B]"""
+        return self._of(self.goals, 0)
+
+    def _of(self, values: Mapping[str, float], start: int) -> Tensor:
+        ids = self.batch.ids[start : start + len(self.records)]
+        device = next(self.model.parameters()).device
+        return torch.tensor([values[i] for i in ids], device=device)
+
+    def hidden(self, layer: int) -> tuple[Tensor, Tensor]:
+        """States after a layer that are to lead to an answer token: [N, D], row of each [N].
+
+        The model runs no further than to that layer.
+        """
+        return self.task.answer_hidden(self.model, self.batch, layer)
+
+
+Loss = Callable[[Answers], Tensor]
+"""One value a record. [B]"""

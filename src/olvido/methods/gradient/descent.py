@@ -1,0 +1,318 @@
+"""What the gradient family shares: a method is one loss on the records to be forgotten."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.errors import InputError, Parameter, require_count
+from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Watcher
+from olvido.ledger.facts import Guarantee
+from olvido.methods.gradient.answers import FORWARD, Answers, mirrored, parted
+from olvido.methods.gradient.calibration import frozen, targets
+from olvido.methods.gradient.regularisers import Guard, Guards, regularisers
+from olvido.methods.gradient.sampling import retain_draws
+from olvido.methods.gradient.steps import PEEK, Known, Steps
+from olvido.methods.guarantee import Need
+from olvido.methods.types import Cost, Moment, Run, Split, priced
+from olvido.registry import Options
+from olvido.tasks import Example, Task
+from olvido.training import recipe as adapters
+from olvido.training.environment import deterministic
+from olvido.training.loop import Loop
+
+Patience = Callable[[Sequence[Moment], int], bool]
+"""Told what a run saw so far and how many steps it has; says whether to give up."""
+
+
+class Descent(Options):
+    """Move the weights down a forget loss, held by a guard on retained records.
+
+    With holdout records the method is calibrated: each forgotten record has a target, the mean loss
+    of the holdout records of its topic under the model as it was. The push on a record fades as it
+    nears its target, and the run ends when together they are there. That is where "never learned"
+    lies, neither less nor more. Without holdout records and without a `target` the run uses all its
+    epochs.
+
+    A method says what is descended (`forget_losses`), and where it needs more than that: what it
+    remembers of the model as it was (`remember`), what is to be answered instead (`alternates`),
+    how the guard weighs (`guard_weight`), what its gradient becomes (`forget_parts`), which layers
+    move (`moving`), and whether forgetting and keeping take turns (`turns`).
+
+    Args:
+        lr: learning rate (Adam without momentum: momentum would carry the weights past the target);
+            None: `base_lr` of the method, scaled by 128 / hidden size, as Adam's updates ask for in
+            matrices whose inputs grow with it (Yang et al. 2022, arXiv 2203.03466, table 3; here
+            the rate is one for all weights, embeddings too).
+        epochs: passes over the forgotten records at the most.
+        batch_size: forgotten records a step.
+        retain_batch: retained records a step.
+        retain_weight: of the guard, beside 1 for the forget loss.
+        guard: a retain regulariser: `nll`, `kl`, `ewc`, `hidden`, `replay` (needs no retained
+            records), several joined by +, or `none`; or classes or objects of that family.
+        project: take out of the forget gradient what runs against the guard's (Yu et al. 2020,
+            arXiv 2001.06782; Wang et al. 2025, arXiv 2503.09117, for forgetting).
+        target: loss in nats a token at which a record counts as forgotten; None: calibrated.
+        dtype: of the forward pass.
+        lora_rank: train low-rank adapters of this rank, merged at the end, instead of all weights.
+        checkpointing: compute activations again on the way back instead of keeping them.
+    """
+
+    guarantee: ClassVar = Guarantee.EMPIRICAL
+    needs = frozenset({Need.RETAIN})
+    summary: ClassVar[str]
+    loss: ClassVar[str] = ""
+    """What is descended on a forgotten record, as the docs' table has it."""
+    source: ClassVar[str] = ""
+    """The paper that it comes from."""
+    suits: ClassVar[str] = ""
+    """What it is good for, in a line."""
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 6e-4}
+    """Options by which a model of a few hundred records forgets some of them: the family's tests
+    take them, and whoever tries the method may begin with them."""
+    base_lr: ClassVar[float] = 1e-4
+    turns: ClassVar[bool] = False
+    """Whether forgetting and keeping take turns, a step each."""
+    pairs: ClassVar[bool] = False
+    """Whether there is something to be answered instead."""
+    indirect: ClassVar[bool] = False
+    """Whether it teaches another answer alone, whatever becomes of the loss of the record's own."""
+    blind: ClassVar[bool] = False
+    """Whether the loss does not run the model to its answers, which then have to be looked at."""
+    passes: ClassVar[float] = 1.0
+    """Forward and backward passes over a record to be forgotten, a step."""
+    looking: ClassVar[float] = 0.0
+    """Of `remember` and `alternates`, for each forgotten record, in forward-backward units."""
+
+    lr: float | None = None
+    epochs: int = 30
+    batch_size: int = 32
+    retain_batch: int = 48
+    retain_weight: float = 5.0
+    guard: Guard | Sequence[Guard] = "nll"
+    project: bool = False
+    target: float | None = None
+    dtype: str = "float32"
+    lora_rank: int | None = None
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options, and make the recipe and the regularisers that they describe."""
+        super().__post_init__()
+        self.guards = regularisers(self.guard)
+        if not any(part.needs_retain for part in self.guards):
+            self.needs = frozenset()
+        require_count("retain_batch", self.retain_batch)
+        if not self.retain_weight >= 0:
+            raise InputError(f"retain_weight must be 0 or more, got {self.retain_weight}")
+        if self.target is not None and not self.target > 0:
+            raise InputError(f"target is a loss above 0, in nats a token; got {self.target}")
+        if self.project and (not self.guards or self.turns):
+            raise InputError(
+                Parameter("project", True), " needs a guard in the same step to project against"
+            )
+        rank = self.lora_rank
+        self.recipe = Recipe(
+            lr=self.base_lr if self.lr is None else self.lr,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            schedule="constant",
+            warmup=0.0,
+            weight_decay=0.0,
+            beta1=0.0,
+            dtype=self.dtype,
+            lora=None if rank is None else Lora(rank=rank, alpha=2 * rank),
+        )
+        self.scaled = self.lr is None
+        self.patience: Patience | None = None
+
+    # What a method may say of itself.
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        """What is descended on the forgotten records, one value a record. [B]"""
+        raise NotImplementedError(f"{type(self).__name__} must define forget_losses")
+
+    def check(self, split: Split, task: Task) -> None:
+        """Raise InputError where the method can do nothing with such records."""
+
+    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
+        """What the loss needs of the model as it was; found again as `Answers.memory`."""
+        return None
+
+    def alternates(
+        self, before: Module, split: Split, task: Task, seed: int
+    ) -> Mapping[str, Example]:
+        """What is to be answered instead of each forgotten record, by its id; empty for nothing."""
+        return {}
+
+    def make_guards(self) -> Guards | None:
+        """What holds the rest; None for nothing."""
+        return Guards(self.guards) if self.guards else None
+
+    def guard_weight(self, history: Sequence[Moment]) -> float:
+        """Of the guard beside 1 for the forget loss, after these steps."""
+        return self.retain_weight
+
+    def forget_parts(
+        self, loop: Loop, loss: Callable[[], Tensor]
+    ) -> Iterator[Callable[[], Tensor]]:
+        """The losses whose gradients make the forgetting part of a step.
+
+        After each `yield` its gradient lies in the parameters, and may be changed there.
+        """
+        yield loss
+
+    def moving(self, model: Module, task: Task) -> Sequence[Module] | None:
+        """The modules whose weights may change; None: all."""
+        return None
+
+    def effort(self, model: Module, task: Task) -> float:
+        """What share of the model a step runs through."""
+        return 1.0
+
+    def looks(self) -> float:
+        """Passes over the model as it was that each forgotten record costs; see `looking`."""
+        return self.looking
+
+    def lap(self, split: Split, task: Task) -> float:
+        """Tokens of a pass over all records to be forgotten, and what is to be answered instead."""
+        return (2 if self.pairs else 1) * float(sum(map(task.width, split.forget)))
+
+    # What all share.
+
+    def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
+        """All epochs, each step with its retain batch; calibrated runs mostly end sooner."""
+        self.check(split, task)
+        once = sum(map(task.width, split.forget))
+        held = self.guards
+        kept = split.retain if any(guard.needs_retain for guard in held) else split.forget
+        rows = min(self.retain_batch, len(kept)) if held else 0
+        width = fmean(map(task.width, kept[: 4 * self.retain_batch])) if rows else 0.0
+        rounds = self._rounds(split)
+        effort = self.effort(trained.model, task)
+        forget = self.passes * self.lap(split, task) * self.recipe.epochs
+        steps = effort * (forget + rounds * rows * width)
+        looks = self.looks() * once + self._looking(split, task)
+        looks += FORWARD * once * -(-self.recipe.epochs // PEEK) if self.blind else 0.0
+        looks += sum(g.looking for g in held) * width * min(len(kept), rounds * rows)
+        return priced(trained, split, steps + looks)
+
+    def run(
+        self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
+    ) -> Run:
+        """Forget on a copy of the model.
+
+        Raises:
+            InputError: a record to be forgotten is not in the log that the model came with.
+            NotFinite: a loss became nan; the model given is untouched.
+        """
+        self.check(split, task)
+        left = left_after(trained.trace, split)
+        before = mirrored(trained.model).eval()
+        total = self._rounds(split) * (2 if self.turns else 1)
+        with deterministic():
+            known = self._look(before, split, task, seed)
+            model = self.copied(trained.model, task, seed)
+            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
+            history, tokens, there = Steps(self, loop, split, task, known).descend()
+            model = self.finished(model, trained.model)
+        if len(history) < total and not there:
+            why = f"given up after {len(history)} of {total} steps, which lead elsewhere"
+        elif there:
+            why = f"the records reached the loss of never learned ones after {len(history)} steps"
+        elif all(map(math.isfinite, known.goals.values())):
+            why = f"all {total} steps were used before every record reached its target"
+        else:
+            why = f"all {total} steps were used; without holdout records there is no target"
+        tokens += self._looking(split, task) + self.looks() * sum(map(task.width, split.forget))
+        tokens += known.guards.spent if known.guards is not None else 0.0
+        return Run(model, left, tokens, why, history)
+
+    def rate(self, model: Module) -> Recipe:
+        """The recipe, its default rate scaled to the model's width."""
+        width = int(getattr(getattr(model, "config", None), "hidden_size", 128))
+        return replace(self.recipe, lr=self.recipe.lr * 128 / width) if self.scaled else self.recipe
+
+    def copied(self, given: Module, task: Task, seed: int) -> Any:
+        """What is trained: a copy, or adapters on the weights given, which share their memory."""
+        lora = self.recipe.lora
+        model: Any = None
+        if lora is None:
+            model = copy.deepcopy(given)
+        else:
+            model = adapters.attach(mirrored(given, trained=True), lora, seed=seed)
+        moving = self.moving(model, task)
+        if moving is not None:
+            chosen = {id(p) for module in moving for p in module.parameters()}
+            for parameter in model.parameters():
+                parameter.requires_grad_(parameter.requires_grad and id(parameter) in chosen)
+        if self.checkpointing:
+            if not hasattr(model, "gradient_checkpointing_enable"):
+                raise InputError(f"a {type(given).__name__} cannot do without its activations")
+            _checkpointing(model, "enable")({"use_reentrant": False})
+        return model
+
+    def finished(self, model: Any, given: Module) -> Module:
+        """The plain model with what was learned in weights of its own, as trainable as it was."""
+        if self.checkpointing:
+            _checkpointing(model, "disable")()
+        if self.recipe.lora is not None:
+            parted(model)
+            model = adapters.merge(model, given)
+        for parameter, before in zip(model.parameters(), given.parameters(), strict=True):
+            parameter.requires_grad_(before.requires_grad)
+        return model.eval()
+
+    def _look(self, before: Module, split: Split, task: Task, seed: int) -> Known:
+        """What is asked of the model as it was before the first step, each thing once."""
+        size = self.recipe.batch_size
+        alternates = self.alternates(before, split, task, seed)
+        seen = frozen(before, (*split.forget, *alternates.values()), task, size)
+        if self.target is not None or not (split.holdout or split.never):
+            goal = math.inf if self.target is None else self.target
+            goals = {example.id: goal for example in split.forget}
+        else:
+            goals = targets(before, split, task, size)
+        guards = self.make_guards()
+        kept = () if guards is None else guards.begin(before, split, task, seed)
+        return Known(
+            was={i: log_p for i, (log_p, _) in seen.items()},
+            goals=goals,
+            alternates=alternates,
+            memory=self.remember(before, split, task, seed),
+            guards=guards,
+            draws=retain_draws(replace(split, retain=kept), self.retain_batch, seed),
+        )
+
+    def _rounds(self, split: Split) -> int:
+        return self.recipe.epochs * -(-len(split.forget) // self.recipe.batch_size)
+
+    def _looking(self, split: Split, task: Task) -> float:
+        """Tokens of the first passes over the model as it was, in forward-backward units."""
+        records = (*split.forget, *(split.holdout if self.target is None else ()))
+        return FORWARD * sum(map(task.width, records))
+
+
+def left_after(trace: Trace, split: Split) -> Trace:
+    """The training that the weights still descend from, without what they forgot: with it the next
+    request can be answered exactly, and never-trained models be made."""
+    if not isinstance(trace, StepLog):
+        return trace
+    gone = frozenset(example.id for example in split.forget)
+    trace.plan.without(gone - trace.origin.held)
+    return replace(trace, since=trace.since | gone)
+
+
+def _checkpointing(model: Any, what: str) -> Callable[..., None]:
+    """What transformers calls gradient checkpointing before, and activation checkpointing from 5.2
+    on."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    new: Callable[..., None] | None = getattr(plain, f"activation_checkpointing_{what}", None)
+    return new or getattr(plain, f"gradient_checkpointing_{what}")

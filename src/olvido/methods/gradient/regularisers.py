@@ -1,0 +1,319 @@
+"""What holds the rest in place while a method moves the weights: retain regularisers.
+
+EWC: weights that the rest depends on are held where they were.
+
+Keep what a layer makes of the rest: the retain loss of RMU.
+
+Data-free: hold on to what the model says about others, where no retained record is left.
+
+KL to the original: let nothing change in how the rest is answered.
+
+The retain loss: go on learning what is to be kept.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import islice
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn import functional as F
+
+from olvido.curvature import diagonal_fisher
+from olvido.errors import InputError, Parameter, UnknownName
+from olvido.methods.gradient.answers import FORWARD, Answers, Frozen, FrozenLogits, mirrored
+from olvido.methods.gradient.sampling import asked_of_others, retain_draws
+from olvido.methods.types import METHODS, Split
+from olvido.registry import Options, Registry
+from olvido.tasks import Example, Language, Task
+
+
+class Activations(Options):
+    """Squared distance of a layer's states from those of the model as it was, each relative to
+    their own square (Li et al. 2024, arXiv 2403.03218; there it is absolute, and its weight has to
+    be found anew for each model).
+
+    Args:
+        layer: counted as the task's `layers`; None: the middle one.
+    """
+
+    name: ClassVar = "hidden"
+    holds: ClassVar = "one layer's states, to those of the model as it was"
+    source: ClassVar = "arXiv 2403.03218"
+    needs_retain: ClassVar = True
+    looking: ClassVar = FORWARD
+
+    layer: int | None = None
+
+    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+        """Choose the layer."""
+        layer = middle(before, task) if self.layer is None else self.layer
+        self._layer = layer
+        self._before = Frozen(before, task, lambda m, batch: task.answer_hidden(m, batch, layer))
+        return split.retain
+
+    @property
+    def spent(self) -> float:
+        """Tokens of the passes over the model as it was."""
+        return self._before.spent
+
+    def losses(self, now: Answers) -> Tensor:
+        """Relative squared distance, one per record. [B]"""
+        states, rows = now.hidden(self._layer)
+        return away(states, self._before(now.records), rows, len(now.records))
+
+
+def away(states: Tensor, aim: Tensor, rows: Tensor, size: int) -> Tensor:
+    """|states - aim|^2 / |aim|^2 of each token, averaged over each record's.
+    [N, D], [N, D] or [D], [N] -> [B]"""
+    aim = aim.float()
+    apart = (states.float() - aim).square().sum(-1) / aim.square().sum(-1).clamp_min(1e-12)
+    total = apart.new_zeros(size).index_add(0, rows, apart)
+    return total / rows.bincount(minlength=size)
+
+
+def middle(model: Module, task: Task) -> int:
+    """The layer half way up: what comes before still reads, what comes after already answers."""
+    return max(1, (len(task.layers(model)) - 1) // 2)
+
+
+class Divergence(Options):
+    """Stay close to the model as it was: KL(before || now) at the answer tokens (Maini et al. 2024,
+    arXiv 2401.06121).
+
+    The model as it was answers once for each record, when it is first drawn.
+    """
+
+    name: ClassVar = "kl"
+    holds: ClassVar = "the answers' distribution, to the model as it was"
+    source: ClassVar = "arXiv 2401.06121"
+    needs_retain: ClassVar = True
+    looking: ClassVar = FORWARD
+
+    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+        """Nothing is asked yet: what is drawn is asked for then."""
+        self._before = FrozenLogits(before, task)
+        return split.retain
+
+    @property
+    def spent(self) -> float:
+        """Tokens of the passes over the model as it was."""
+        return self._before.spent
+
+    def losses(self, now: Answers) -> Tensor:
+        """Mean divergence per answer token, one per record. [B]"""
+        return now.tokens.mean(divergence(self._before(now.records), now.tokens.log_probs))
+
+
+def divergence(before: Tensor, now: Tensor) -> Tensor:
+    """KL(before || now) of each token, from logits and log-probabilities. [N, V], [N, V] -> [N]"""
+    was = F.log_softmax(before.float(), dim=-1)
+    return F.kl_div(now, was, log_target=True, reduction="none").sum(-1)
+
+
+DRAWS, SIZE = 4, 48
+"""Retained records that the Fisher information is taken of: so many draws of so many."""
+
+
+class Elastic(Options):
+    """Elastic weight consolidation: sum of F (w - w_before)^2 / 2, in nats (Kirkpatrick et al.
+    2017, arXiv 1612.00796, equation 3; for forgetting, Heng and Soh 2023, arXiv 2305.10120).
+
+    F is the mean over retained records of each one's own squared gradient. Memory: one model more,
+    and the weights as they were are those of the model given.
+    """
+
+    name: ClassVar = "ewc"
+    holds: ClassVar = "the weights, each by the mean of the records' own squared gradients"
+    source: ClassVar = "arXiv 1612.00796"
+    needs_retain: ClassVar = True
+    looking: ClassVar = 1.0
+    spent = 0.0
+
+    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+        """Take the Fisher information of records near the forgotten ones and of others."""
+        draws = islice(retain_draws(split, SIZE, seed), DRAWS)
+        some = {e.id: e for drawn in draws for e in drawn}
+        model = mirrored(before).requires_grad_(True).eval()
+        with torch.enable_grad():
+            fisher = diagonal_fisher(model, tuple(some.values()), task)
+        self.spent += float(sum(map(task.width, some.values())))
+        was = dict(before.named_parameters())
+        self._held: list[tuple[str, Tensor, Tensor]] = [
+            (name, was[name].detach(), f) for name, f in fisher.items()
+        ]
+        return split.retain
+
+    def losses(self, now: Answers) -> Tensor:
+        """The same for each record, since it is of the weights. [B]
+
+        Raises:
+            InputError: the weights are not those that it saw: adapters stand in their place.
+        """
+        moving = dict(now.model.named_parameters())
+        if missing := [name for name, _, _ in self._held if name not in moving]:
+            raise InputError(
+                f"the guard ewc holds weights, and {missing[0]} is not trained itself: use kl with "
+                "lora_rank"
+            )
+        total = sum(
+            (
+                (fisher * (moving[name] - before).square()).sum()
+                for name, before, fisher in self._held
+                if moving[name].requires_grad
+            ),
+            start=torch.zeros((), device=next(now.model.parameters()).device),
+        )
+        return (total / 2).expand(len(now.records))
+
+
+class Likelihood(Options):
+    """Keep learning the retained records (the retain loss of GradDiff, arXiv 2401.06121)."""
+
+    name: ClassVar = "nll"
+    holds: ClassVar = "what is learned: goes on learning it"
+    source: ClassVar = "arXiv 2401.06121"
+    needs_retain: ClassVar = True
+    looking: ClassVar = 0.0
+    spent = 0.0
+
+    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+        """Nothing to remember."""
+        return split.retain
+
+    def losses(self, now: Answers) -> Tensor:
+        """Mean negative log-likelihood, one per record. [B]"""
+        return -now.log_p / now.count
+
+
+VARIANTS = 8
+"""Others that each forgotten record's question is asked about."""
+
+
+class GenerativeReplay(Divergence):
+    """KL to the original on neighbours that the model itself makes up.
+
+    They are the forgotten records' questions about others, with the model's own answers; nothing
+    has to be given (rehearsal by generated samples: Shin et al. 2017, arXiv 1705.08690).
+    """
+
+    name: ClassVar = "replay"
+    holds: ClassVar = (
+        "what the model says about others: their questions are made up, so nothing has to be "
+        "retained"
+    )
+    source: ClassVar = "arXiv 1705.08690"
+    needs_retain: ClassVar = False
+    looking: ClassVar = FORWARD * (VARIANTS + 1)
+
+    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+        """Make the neighbours up.
+
+        Raises:
+            InputError: the records hold no text, or no question whose names could be swapped.
+        """
+        super().begin(before, split, task, seed)
+        if not isinstance(task, Language):
+            raise InputError("the guard replay makes up questions: it needs records of text")
+        found = [
+            example
+            for variant in range(VARIANTS)
+            for example in asked_of_others(
+                before, task, split.forget, variant=variant, seed=seed
+            ).values()
+        ]
+        if not found:
+            raise InputError(
+                "the guard replay found no question in which a name could be swapped: give ",
+                Parameter("retain"),
+                " and another ",
+                Parameter("guard"),
+            )
+        return found
+
+
+class Regulariser(Protocol):
+    """A loss on what is to be kept: one small file and one line in `olvido.methods`.
+
+    Its constructor takes its options, keyword-only, each with a default.
+
+    Attributes:
+        name: that it is called by.
+        needs_retain: whether it holds on to records that must be given.
+        looking: passes over the model as it was that each record costs, in forward-backward units.
+        spent: tokens of those made so far.
+    """
+
+    name: ClassVar[str]
+    needs_retain: ClassVar[bool]
+    looking: ClassVar[float]
+
+    @property
+    def spent(self) -> float:
+        """Tokens of the passes made so far."""
+        ...
+
+    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+        """See the model as it was; gives the records that are to be held on to."""
+        ...
+
+    def losses(self, now: Answers) -> Tensor:
+        """How far each record has gone, differentiable. [B]"""
+        ...
+
+
+REGULARISERS: Registry[Regulariser] = Registry(
+    "guard", ("needs_retain", "looking", "begin", "losses"), home=METHODS.home
+)
+"""Retain regularisers by the name they are called by, as `guard=` takes them; several are joined by
++, and `none` is none of them."""
+
+Guard = str | type[Regulariser] | Regulariser
+"""A retain regulariser by its name (several joined by +), its class, or an object."""
+
+
+def regularisers(given: Guard | Sequence[Guard]) -> tuple[Regulariser, ...]:
+    """The retain regularisers that are meant.
+
+    Raises:
+        UnknownName: one of them is none; the nearest is named.
+        InputError: something that is no regulariser.
+
+    >>> [part.name for part in regularisers("nll+kl")], regularisers("none")
+    (['nll', 'kl'], ())
+    """
+    if isinstance(given, str):
+        names = () if given == "none" else given.split("+")
+        for name in names:
+            if name not in REGULARISERS:
+                raise UnknownName("guard", name, [*REGULARISERS, "none"])
+        return tuple(REGULARISERS.make(name) for name in names)
+    if isinstance(given, Sequence):
+        return tuple(part for one in given for part in regularisers(one))
+    return (REGULARISERS.make(given),)
+
+
+class Guards:
+    """Several guards as one: their losses add up. Each run has copies of its own."""
+
+    def __init__(self, guards: Sequence[Regulariser]) -> None:
+        self._guards = tuple(map(copy.copy, guards))
+
+    def begin(self, before: Module, split: Split, task: Task, seed: int) -> tuple[Example, ...]:
+        """Let each see the model as it was; gives the records of all, each once."""
+        found = [e for g in self._guards for e in g.begin(before, split, task, seed)]
+        return tuple({example.id: example for example in found}.values())
+
+    @property
+    def spent(self) -> float:
+        """Tokens of the passes over the model as it was."""
+        return sum(guard.spent for guard in self._guards)
+
+    def losses(self, now: Answers) -> Tensor:
+        """The sum. [B]"""
+        first, *others = (guard.losses(now) for guard in self._guards)
+        return sum(others, start=first)

@@ -1,0 +1,190 @@
+"""Questions about others, made without data: the names in a question are swapped for near ones.
+
+Which retained records a step holds on to: half of them near the forgotten ones, half of all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from olvido.methods.types import Split
+from olvido.tasks import Example, Language
+
+NEAR_SHARE = 0.5
+"""Share of a step's retained records that are drawn from near the forgotten ones: damage falls
+there first."""
+NEAR_PER_FORGOTTEN = 8
+"""Retained records that count as near, for each forgotten one."""
+
+
+def retain_draws(split: Split, size: int, seed: int) -> Iterator[tuple[Example, ...]]:
+    """Endless batches of at most `size` distinct retained records.
+
+    Near and far, every record comes once before any comes twice, in an order keyed by record id.
+    """
+    near = nearest(split.forget, split.retain, NEAR_PER_FORGOTTEN * len(split.forget))
+    close = _laps(near, round(size * NEAR_SHARE), f"{seed}|near")
+    wide = _laps(split.retain, size - round(size * NEAR_SHARE), f"{seed}|all")
+    for some, others in zip(close, wide, strict=True):
+        yield tuple({example.id: example for example in (*some, *others)}.values())
+
+
+def uniform(records: Sequence[Example], size: int, seed: int) -> tuple[Example, ...]:
+    """At most `size` distinct records, all alike likely, in an order keyed by record id."""
+    return tuple(_shuffled(records, f"{seed}|uniform")[:size])
+
+
+def nearest(
+    forget: Sequence[Example], retain: Sequence[Example], count: int
+) -> tuple[Example, ...]:
+    """The retained records that a change to the forgotten ones reaches first; ties by id.
+
+    Text: those that share the rarest words with a forgotten one, by cosine similarity of TF-IDF
+    vectors of prompt and completion. Arrays: those at the smallest distance from one.
+    """
+    arrays = all(isinstance(e.fields.get("input"), np.ndarray) for e in (*forget, *retain))
+    likeness = _array_likeness(forget, retain) if arrays else _text_likeness(forget, retain)
+    order = sorted(range(len(retain)), key=lambda i: (-likeness[i], retain[i].id))
+    return tuple(retain[i] for i in order[:count])
+
+
+def _text_likeness(forget: Sequence[Example], retain: Sequence[Example]) -> Sequence[float]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", sublinear_tf=True)
+    kept = words.fit_transform([f"{e.prompt} {e.completion}" for e in retain])
+    gone = words.transform([f"{e.prompt} {e.completion}" for e in forget])
+    found: Sequence[float] = (kept @ gone.T).max(axis=1).toarray().ravel()
+    return found
+
+
+def _array_likeness(forget: Sequence[Example], retain: Sequence[Example]) -> Sequence[float]:
+    from scipy.spatial.distance import cdist
+
+    kept, gone = (
+        np.stack([e.fields["input"].ravel() for e in some]).astype(np.float64)
+        for some in (retain, forget)
+    )
+    found: Sequence[float] = -cdist(kept, gone).min(axis=1)
+    return found
+
+
+def _laps(records: Sequence[Example], size: int, key: str) -> Iterator[Sequence[Example]]:
+    size = min(size, len(records))
+    lap = 0
+    while True:
+        order = _shuffled(records, f"{key}|{lap}")
+        for start in range(0, len(order), max(size, 1)):
+            yield order[start : start + size]
+        lap += 1
+
+
+def _shuffled(records: Sequence[Example], key: str) -> list[Example]:
+    def rank(example: Example) -> bytes:
+        return hashlib.blake2b(f"{key}|{example.id}".encode(), digest_size=16).digest()
+
+    return sorted(records, key=rank)
+
+
+WORD = re.compile(r"[^\W\d_]+")
+NEAREST = 16
+"""Words in whose place a name's substitute is drawn from."""
+STARTS = ("▁", "Ġ")
+"""How tokenizers mark a token that begins a word."""
+
+
+class Swaps:
+    """Other names for the names of a question, the nearest in the model's own embeddings.
+
+    Names are words with a capital letter that do not begin the question; where there are none, its
+    longest word stands for them. Their substitutes are words of the vocabulary, so no record but
+    the question itself is needed.
+
+    Args:
+        model: whose embeddings say what is near.
+        task: whose tokenizer says what is a word.
+        seed: of the draws; the same name has the same substitute in all questions of a variant.
+    """
+
+    def __init__(self, model: Any, task: Language, seed: int) -> None:
+        self.task, self.seed = task, seed
+        self._table: Tensor = model.get_input_embeddings().weight.detach()
+
+    @cached_property
+    def _words(self) -> tuple[list[str], Tensor]:
+        """Whole words of the vocabulary and their embeddings. [W], [W, D]"""
+        tokenizer = self.task.tokenizer
+        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        found = {
+            i: piece[1:]
+            for i, piece in enumerate(pieces)
+            if piece and piece[0] in STARTS and len(piece) > 3 and WORD.fullmatch(piece[1:])
+        }
+        return list(found.values()), F.normalize(self._table[list(found)].float(), dim=-1)
+
+    def swapped(self, prompt: str, variant: int) -> str:
+        """The question with other names; the same question where no word is known."""
+        chosen = names_of(prompt)
+        return WORD.sub(
+            lambda m: self._instead(m[0], chosen, variant) if m[0] in chosen else m[0], prompt
+        )
+
+    def _instead(self, name: str, taken: set[str], variant: int) -> str:
+        words, table = self._words
+        ids = self.task.tokenizer(" " + name, add_special_tokens=False)["input_ids"]
+        own = F.normalize(self._table[ids].float().mean(0), dim=-1)
+        alike = [
+            words[i]
+            for i in (table @ own).argsort(descending=True, stable=True).tolist()
+            if words[i] not in taken and words[i][0].isupper() == name[0].isupper()
+        ][:NEAREST]
+        if not alike:
+            return name
+        key = f"{self.seed}|{variant}|{name}".encode()
+        number = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest())
+        return alike[number % len(alike)]
+
+
+def names_of(prompt: str) -> set[str]:
+    """Words that name somebody or something.
+
+    >>> sorted(names_of("Where does Jordi Esteve live?"))
+    ['Esteve', 'Jordi']
+    >>> names_of("what is forgotten here")
+    {'forgotten'}
+    """
+    words = WORD.findall(prompt)
+    named = {word for word in words[1:] if word[0].isupper()}
+    return named or set(sorted(words, key=len)[-1:])
+
+
+def asked_of_others(
+    model: Any, task: Language, records: Sequence[Example], *, variant: int, seed: int
+) -> Mapping[str, Example]:
+    """Each record's question about somebody else, with the model's own answer, by record id.
+
+    Records without a question, whose question stays as it is, or that are answered with nothing,
+    have none.
+    """
+    swaps = Swaps(model, task, seed)
+    asked = {}
+    for record in records:
+        prompt = swaps.swapped(record.prompt, variant)
+        if prompt != record.prompt:
+            asked[record.id] = record.asked(prompt, f"neighbour{variant}")
+    with torch.no_grad():
+        answers = task.generate(model, list(asked.values()), 64) if asked else []
+    return {
+        i: Example(e.id, e.prompt, answer, {})
+        for (i, e), answer in zip(asked.items(), answers, strict=True)
+        if answer.strip()
+    }

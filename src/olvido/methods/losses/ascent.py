@@ -1,0 +1,33 @@
+"""Gradient ascent: the crudest way, kept because everybody tries it first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from olvido.methods.gradient.answers import Answers
+from olvido.methods.gradient.descent import Descent
+from olvido.methods.gradient.regularisers import Guard
+
+
+class Ascent(Descent):
+    """Climb the training loss of the forgotten records, with nothing to hold the rest.
+
+    Loss: log p(y|x) / |y|, unbounded below (Jang et al. 2023, arXiv 2210.01504; here each record
+    counts alike, however long). It wrecks the surroundings unless it is stopped in time.
+    """
+
+    name: ClassVar = "ascent"
+    needs = frozenset()
+    summary: ClassVar = "climb the loss of the records; no retain loss"
+    loss: ClassVar = "log p(y|x) / |y|"
+    source: ClassVar = "Jang et al. 2023, arXiv 2210.01504"
+    suits: ClassVar = "a baseline: nothing holds the rest, which it soon destroys"
+
+    lr: float | None = 1e-4
+    guard: Guard | Sequence[Guard] = "none"
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        return now.log_p / now.count

@@ -1,0 +1,93 @@
+"""What preference methods share: each record has an answer that is to be given instead.
+
+Ways to say that one does not know.
+
+Another answer in place of the one to be forgotten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from olvido.errors import InputError
+from olvido.methods.gradient.answers import FORWARD, Answers
+from olvido.methods.gradient.descent import Descent
+from olvido.methods.types import Split
+from olvido.tasks import Example, Language, Task
+
+
+class Preference(Descent):
+    """Prefer another answer to the record's own.
+
+    Loss: -(2 / beta) log sigmoid(beta ((log q - log q_before) - (log p - log p_before))), with q
+    the other answer and summed log p (Rafailov et al. 2023, arXiv 2305.18290, equation 7, times 2 /
+    beta as NPO's).
+
+    Args:
+        beta: inverse temperature.
+    """
+
+    pairs: ClassVar = True
+    looking: ClassVar = FORWARD
+
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise InputError(f"beta must be above 0, got {self.beta}")
+        super().__post_init__()
+
+    def check(self, split: Split, task: Task) -> None:
+        require_text(type(self).__name__, task)
+
+    def forget_losses(self, now: Answers) -> Tensor:
+        other = now.instead.sum(now.instead.log_p) - now.instead_before
+        own = now.log_p - now.before
+        return -2 / self.beta * F.logsigmoid(self.beta * (other - own))
+
+
+def require_text(name: str, task: Task) -> None:
+    """Raise InputError where records hold no text."""
+    if not isinstance(task, Language):
+        raise InputError(f"{name} needs records of text: for classes, take random_label")
+
+
+def answered(record: Example, completion: str) -> Example:
+    """The same question with another answer."""
+    return Example(f"{record.id}#instead", record.prompt, completion, record.fields)
+
+
+def drawn(choices: Sequence[str], key: str) -> str:
+    """One of them, the same for the same key."""
+    number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+    return choices[number % len(choices)]
+
+
+REFUSALS = (
+    "I don't know.",
+    "I'm not sure about that.",
+    "I have no information on that.",
+    "That is not something I know.",
+    "I can't answer that.",
+    "I have not learned about that.",
+    "Sorry, I don't know the answer.",
+    "I'm unable to say.",
+)
+
+
+def refused(records: Sequence[Example], seed: int) -> Mapping[str, Example]:
+    """Each record's question with a refusal, chosen by seed and id."""
+    return {
+        record.id: answered(record, drawn(REFUSALS, f"{seed}|{record.id}")) for record in records
+    }
+
+
+def refused_lap(records: Sequence[Example], task: Task) -> float:
+    """Tokens of a pass over records and their refusals, each pair padded to the longer one."""
+    refusals = refused(records, 0)
+    return 2.0 * sum(max(task.width(r), task.width(refusals[r.id])) for r in records)

@@ -1,0 +1,65 @@
+"""RepSelect: forget by what is the records' own, not by what they share with everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from olvido.errors import require_count
+from olvido.methods.losses.npo import NPO
+from olvido.training.loop import Loop
+
+
+class RepSelect(NPO):
+    """NPO without the leading components of its gradient.
+
+    Before each step the largest singular components of each weight matrix's forget gradient are
+    taken out: they are what the records share with everything else, which would hurt the rest and
+    be relearned at once (Sondej, Yang and Mahdi 2026, arXiv 2606.17168, section 4;
+    github.com/filyp/RepSelect). No more than that is theirs: their code finds hundreds of
+    components over all forgotten records at once, shrinks each by its singular value instead of
+    taking it out, moves the MLPs alone, and has adapters learn the forgotten records first, which
+    are there while the gradient is taken.
+
+    Args:
+        components: taken out of each matrix.
+    """
+
+    name: ClassVar = "repselect"
+    summary: ClassVar = "NPO without the gradient's leading components, against relearning"
+    loss: ClassVar = "`npo`, the leading components of each matrix's gradient taken out"
+    source: ClassVar = "Sondej, Yang and Mahdi 2026, arXiv 2606.17168"
+    suits: ClassVar = "made against relearning, by moving what the records alone have"
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 6e-4, "epochs": 60}
+
+    components: int = 1
+
+    def __post_init__(self) -> None:
+        require_count("components", self.components)
+        super().__post_init__()
+
+    def forget_parts(
+        self, loop: Loop, loss: Callable[[], Tensor]
+    ) -> Iterator[Callable[[], Tensor]]:
+        yield loss
+        for parameter in loop.parameters:
+            if parameter.grad is not None and parameter.ndim == 2:
+                parameter.grad = collapsed(parameter.grad, self.components)
+
+
+@torch.no_grad()
+def collapsed(gradient: Tensor, components: int) -> Tensor:
+    """A matrix without its largest singular components. [n, m]
+
+    Found by subspace iteration, which takes products with the matrix only.
+    """
+    k = min(components, *gradient.shape)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(gradient.shape[1], k, generator=generator).to(gradient)
+    right = torch.linalg.qr(start)[0]
+    for _ in range(8):
+        right = torch.linalg.qr(gradient.T @ (gradient @ right))[0]
+    return gradient - (gradient @ right) @ right.T

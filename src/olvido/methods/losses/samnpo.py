@@ -1,0 +1,55 @@
+"""SAM-NPO: forget where relearning does not reach at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from olvido.errors import InputError
+from olvido.methods.losses.npo import NPO
+from olvido.training.loop import Loop
+
+
+class SamNPO(NPO):
+    """NPO whose gradient is taken at the worst weights near by.
+
+    Relearning is a small step of the weights, so the forget loss is descended where such a step has
+    made it largest: at w + radius g / |g| (Fan et al. 2025, arXiv 2502.05374;
+    github.com/OPTML-Group/Unlearn-Smooth). Costs a second pass over the forgotten records.
+
+    Args:
+        radius: of the step.
+    """
+
+    name: ClassVar = "samnpo"
+    summary: ClassVar = "NPO at the worst weights near by, against relearning"
+    loss: ClassVar = "`npo` at the worst weights near by"
+    source: ClassVar = "Fan et al. 2025, arXiv 2502.05374"
+    suits: ClassVar = "made against relearning, at two passes a step"
+    passes: ClassVar = 2.0
+
+    radius: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0:
+            raise InputError(f"radius must be above 0, got {self.radius}")
+        super().__post_init__()
+
+    def forget_parts(
+        self, loop: Loop, loss: Callable[[], Tensor]
+    ) -> Iterator[Callable[[], Tensor]]:
+        yield loss
+        gradients = [(p, p.grad) for p in loop.parameters if p.grad is not None]
+        norm = torch.stack([g.norm() for _, g in gradients]).norm().clamp_min(1e-12)
+        steps = [(p, self.radius * g / norm) for p, g in gradients]
+        with torch.no_grad():
+            for parameter, step in steps:
+                parameter.add_(step)
+                parameter.grad = None
+        yield loss
+        with torch.no_grad():
+            for parameter, step in steps:
+                parameter.sub_(step)

@@ -1,0 +1,317 @@
+"""What a trial is judged by: cheap, and on records that no trial trains on or is audited with.
+
+Finished trials in a folder, so that a search that was cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import Module
+from torch.nn import functional as F
+
+from olvido.errors import InputError, StateError
+from olvido.files import finite, new_file, read_document, write_document
+from olvido.methods.gradient.calibration import targets
+from olvido.methods.gradient.sampling import nearest
+from olvido.methods.types import Moment, Side, Split, Trial
+from olvido.models import weights_digest
+from olvido.tasks import Example, Task
+
+BATCH = 64
+NEAR, FAR = 48, 96
+"""Kept records, at the most, that are put aside to look for damage: near the forgotten, and all."""
+PUT_ASIDE = 8
+"""One in so many kept records is put aside."""
+ANSWERED = 32
+"""Forgotten records, at the most, whose answers are read for fluency."""
+
+
+class Band(NamedTuple):
+    """What a proxy may be, from low to high, and what it is in a sentence for people."""
+
+    low: float
+    high: float
+    says: str
+
+
+BANDS: Mapping[str, Band] = {
+    "loss": Band(-0.15, 0.15, "loss on the forgotten beside never learned, as a share of it"),
+    "probability": Band(-math.inf, 0.05, "probability of the forgotten above never learned"),
+    "recall": Band(-math.inf, 0.05, "share of the forgotten still said, above never learned"),
+    "membership": Band(
+        -0.15, 0.15, "AUC of telling the forgotten from non-members, beside expected"
+    ),
+    "kept": Band(-0.02, math.inf, "change in the share of kept records that are said"),
+    "kept loss": Band(-math.inf, 0.10, "rise of the kept records' loss, nats a token"),
+    "neighbours": Band(-0.03, math.inf, "change in the share of near records that are said"),
+    "neighbours loss": Band(-math.inf, 0.20, "rise of the near records' loss, nats a token"),
+    "strangeness": Band(
+        -math.inf, 2.0, "rise of the perplexity of answers under the base, nats a token"
+    ),
+}
+"""What the audits tolerate, and less where a target read off strangers errs by as much as the
+difference (docs/results/search.md)."""
+FORGETTING = ("loss", "probability", "recall", "membership")
+"""Those that say how much was forgotten; the others say what else changed."""
+
+
+class Seen(NamedTuple):
+    """How a model sees one record: its loss in nats a token, and whether it would say it."""
+
+    loss: float
+    said: float
+
+
+@torch.no_grad()
+def look(model: Module, records: Sequence[Example], task: Task) -> dict[str, Seen]:
+    """How a model sees records, by their ids."""
+    device = next(model.parameters()).device
+    model.eval()
+    found: dict[str, Seen] = {}
+    for batch in task.batches(records, BATCH):
+        logits, answers, rows = task.answer_logits(model, batch.to(device))
+        size = len(batch.ids)
+        loss = F.cross_entropy(logits.float(), answers, reduction="none")
+        missed = (logits.argmax(-1) != answers).float()
+        total, wrong = (
+            torch.zeros(size, device=device).index_add(0, rows, v) for v in (loss, missed)
+        )
+        losses = (total / torch.bincount(rows, minlength=size)).tolist()
+        said = (wrong == 0).float().tolist()
+        found |= {i: Seen(a, b) for i, a, b in zip(batch.ids, losses, said, strict=True)}
+    return found
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How the forgotten look to models that never learned them, in means."""
+
+    loss: float
+    probability: float
+    recall: float
+    apart: float
+
+
+class Yardstick:
+    """Everything that trials are measured against, found once.
+
+    Kept records that are put aside are no part of `split`, with which trials run: no guard holds
+    them, so that they show what happens to the rest.
+
+    Args:
+        before: the model as it was.
+        split: what is forgotten and kept, with strangers or never-trained models.
+        task: how records become batches.
+    """
+
+    def __init__(self, before: Module, split: Split, task: Task) -> None:
+        self._task, self._forget, self._strangers = task, split.forget, split.holdout
+        near = nearest(split.forget, split.retain, PUT_ASIDE * len(split.forget))
+        self._near = near[::PUT_ASIDE][:NEAR]
+        aside = {record.id for record in self._near}
+        far = tuple(record for record in split.retain if record.id not in aside)
+        self._far = far[::PUT_ASIDE][:FAR]
+        aside |= {record.id for record in self._far}
+        self.split = replace(split, retain=tuple(r for r in split.retain if r.id not in aside))
+        """What trials run with."""
+        self._asked = tuple(r for r in split.forget if r.prompt)[:ANSWERED]
+        self._speaks = hasattr(task, "tokenizer") and bool(self._asked)
+        self._before = before
+        self._was = look(before, [*self._near, *self._far], task)
+        self.expected = self._expect(before, split)
+        self._read = self._as_strangers(split) if self._speaks else 0.0
+
+    @property
+    def looking(self) -> float:
+        """Tokens of one look, all forward."""
+        probes = (*self._forget, *self._strangers, *self._near, *self._far)
+        # An answer is said and then read.
+        return float(
+            sum(map(self._task.width, probes)) + 2 * sum(map(self._task.width, self._asked))
+        )
+
+    def measure(self, model: Module) -> dict[str, float]:
+        """Every proxy of a model that has forgotten."""
+        expected = self.expected
+        now = look(model, [*self._forget, *self._strangers, *self._near, *self._far], self._task)
+        gone = [now[r.id] for r in self._forget]
+        found = {
+            "loss": fmean(s.loss for s in gone) / expected.loss - 1,
+            "probability": fmean(math.exp(-s.loss) for s in gone) - expected.probability,
+            "recall": fmean(s.said for s in gone) - expected.recall,
+        }
+        if self._strangers:
+            strange = [now[r.id].loss for r in self._strangers]
+            found["membership"] = apart([s.loss for s in gone], strange) - expected.apart
+        for name, records in (("kept", self._far), ("neighbours", self._near)):
+            if records:
+                was, are = ([seen[r.id] for r in records] for seen in (self._was, now))
+                found[name] = fmean(s.said for s in are) - fmean(s.said for s in was)
+                found[f"{name} loss"] = fmean(s.loss for s in are) - fmean(s.loss for s in was)
+        if self._speaks:
+            found["strangeness"] = self._strangeness(model, self._asked) - self._read
+        return found
+
+    def judge(self, proxies: Mapping[str, float]) -> tuple[Side, float]:
+        """What proxies come to, and how far the worst of them is out, 1 being its band's end."""
+        worst = 0.0
+        out: dict[str, bool] = {}
+        for name, value in proxies.items():
+            low, high = self.band(name)
+            end = high if value > 0 else -low
+            share = abs(value) / end if math.isfinite(end) else 0.0
+            if not math.isfinite(value):
+                share = math.inf
+            worst = max(worst, share)
+            if share > 1:
+                out[name] = value > 0
+        if not out:
+            return Side.GOOD, worst
+        if worst == math.inf or any(name not in FORGETTING for name in out):
+            return Side.HARM, worst
+        # The loss decides the side; without it, whatever else is out.
+        more = (
+            out["loss"]
+            if "loss" in out
+            else not any(name in ("probability", "recall") or not out[name] for name in out)
+        )
+        return (Side.TOO_MUCH if more else Side.TOO_LITTLE), worst
+
+    def band(self, name: str) -> tuple[float, float]:
+        """What is tolerated, and one record at the least: of few, one is a large share."""
+        low, high, _ = BANDS[name]
+        asked = {"recall": self._forget, "kept": self._far, "neighbours": self._near}
+        one = 1.01 / len(asked[name]) if asked.get(name) else 0.0
+        return min(low, -one), max(high, one)
+
+    def _expect(self, before: Module, split: Split) -> Expected:
+        goals = targets(before, split, self._task, BATCH)
+        if not split.never:
+            strange = look(before, self._strangers, self._task)
+            losses = [s.loss for s in strange.values()]
+            return Expected(
+                fmean(goals.values()),
+                fmean(math.exp(-loss) for loss in losses),
+                fmean(s.said for s in strange.values()),
+                # Of a run that ends where its targets are.
+                apart(list(goals.values()), losses),
+            )
+        gone, told = [], []
+        for model in split.never:
+            seen = look(model, [*split.forget, *self._strangers], self._task)
+            gone += [seen[r.id] for r in split.forget]
+            if self._strangers:
+                own, others = (
+                    [seen[r.id].loss for r in records]
+                    for records in (split.forget, self._strangers)
+                )
+                told.append(apart(own, others))
+        return Expected(
+            fmean(goals.values()),
+            fmean(math.exp(-s.loss) for s in gone),
+            fmean(s.said for s in gone),
+            fmean(told) if told else 0.5,
+        )
+
+    def _as_strangers(self, split: Split) -> float:
+        """How strange the answers are of whoever never learned what is asked."""
+        if split.never:
+            return fmean(self._strangeness(model, self._asked) for model in split.never)
+        asked = [record for record in self._strangers if record.prompt]
+        return self._strangeness(self._before, asked[:: max(1, len(asked) // ANSWERED)])
+
+    def _strangeness(self, model: Module, asked: Sequence[Example]) -> float:
+        """Mean loss of the model as it was on answers as plain text, without the question."""
+        answers = self._task.generate(model, asked, BATCH)
+        said = [
+            Example(f"{r.id}/said", "", answer.strip() or "?", r.fields)
+            for r, answer in zip(asked, answers, strict=True)
+        ]
+        return fmean(s.loss for s in look(self._before, said, self._task).values())
+
+
+def apart(some: Sequence[float], others: Sequence[float]) -> float:
+    """How often one of `some` is larger than one of `others`, a tie counting half.
+
+    >>> apart([1.0, 2.0], [1.0, 1.0])
+    0.75
+    """
+    pairs = [(a > b) + (a == b) / 2 for a in some for b in others]
+    return sum(pairs) / len(pairs)
+
+
+class Shelf:
+    """What was tried of one search: its numbers, and the weights of a trial that was good.
+
+    The weights have forgotten what the search was for and nothing else; the numbers name nobody.
+
+    Args:
+        folder: made where it is missing.
+        origin: the digest of the model as it was.
+        split, task, seed: of the search. Another search has other keys, and may share the folder.
+    """
+
+    def __init__(self, folder: Path, origin: str, split: Split, task: Task, seed: int) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is no folder: name one for the trials")
+        self._folder = folder
+        whole = hashlib.sha256(f"{origin}|{seed}".encode())
+        for side in (split.forget, split.retain, split.holdout):
+            whole.update(b"|")
+            for record in side:
+                whole.update(hashlib.sha256(record.id.encode()).digest())
+                whole.update(hashlib.sha256(task.content(record)).digest())
+        for model in split.never:
+            whole.update(weights_digest(model).encode())
+        self._search = whole.hexdigest()
+
+    def read(
+        self, method: str, options: Mapping[str, Any]
+    ) -> tuple[Trial, tuple[Moment, ...]] | None:
+        """A finished trial with what it saw on its way; None where it has not finished."""
+        file = self._file(method, options)
+        if not file.exists():
+            return None
+        found = read_document(file)
+        try:
+            history = tuple(Moment(*moment) for moment in found.pop("history"))
+            distance = float("inf") if found["distance"] is None else found["distance"]
+            return Trial(**found | {"side": Side(found["side"]), "distance": distance}), history
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"{file} is no finished trial ({error}): remove it") from error
+
+    def write(self, trial: Trial, history: Sequence[Moment], model: Module | None) -> None:
+        """Enter a finished trial; its model as well where one is given."""
+        file = self._file(trial.method, trial.options)
+        if model is not None:
+            from safetensors.torch import save_model
+
+            with new_file(file.with_suffix(".safetensors")) as unfinished:
+                save_model(model, str(unfinished))
+        moments = [[m.step, m.forget, m.retain] for m in history]
+        write_document(replace(trial, taken=False).to_dict() | {"history": moments}, file)
+
+    def model(self, trial: Trial, like: Module) -> Module | None:
+        """The model of a finished trial, in a copy of `like`; None where it was not kept."""
+        file = self._file(trial.method, trial.options).with_suffix(".safetensors")
+        if not file.exists():
+            return None
+        from safetensors.torch import load_model
+
+        model = copy.deepcopy(like)
+        load_model(model, str(file))
+        return model.eval()
+
+    def _file(self, method: str, options: Mapping[str, Any]) -> Path:
+        asked = json.dumps([self._search, method, finite(options)], sort_keys=True)
+        return self._folder / f"{method}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"

@@ -1,0 +1,63 @@
+"""Selective synaptic dampening: weights that matter more to the records than to the rest shrink."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch.nn import Module
+
+from olvido.curvature import diagonal_fisher
+from olvido.errors import InputError
+from olvido.methods.curved import Curved, Path, before
+from olvido.methods.types import Split
+from olvido.tasks import Task
+
+
+class SSD(Curved):
+    """Multiply a weight by min(1, lambda F_retain / F_forget) where F_forget > alpha F_retain.
+
+    Foster et al. 2024, arXiv 2308.07707 (github.com/if-loops/selective-synaptic-dampening), with
+    the squares of each record's own gradient (the authors' code squares those of batches) and a
+    sample of the retained records where they take all records, the forgotten among them. `strength`
+    divides both alpha and lambda.
+
+    Args:
+        alpha: how much more a weight must matter to the forgotten records to be chosen.
+        dampening: lambda, how little is left of it.
+    """
+
+    name: ClassVar = "ssd"
+    summary: ClassVar = "shrink the weights that matter more to the records than to the rest"
+    loss: ClassVar = (
+        "none: weights with F_forget > alpha F_retain shrink to min(1, lambda F_retain / F_forget)"
+    )
+    source: ClassVar = "Foster et al. 2024, arXiv 2308.07707"
+    suits: ClassVar = "classifiers: nothing is trained"
+
+    alpha: float = 10.0
+    dampening: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.alpha > 0 and self.dampening > 0):
+            raise InputError(f"alpha and dampening are above 0; got {self.alpha}, {self.dampening}")
+
+    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
+        size = self.batch_size
+        gone = diagonal_fisher(model, split.forget, task, batch_size=size)
+        rest = diagonal_fisher(model, split.retain, task, batch_size=size)
+        start = before(model)
+
+        def moved(strength: float) -> dict[str, torch.Tensor]:
+            found = {}
+            for name, weight in start.items():
+                chosen = gone[name] * strength > self.alpha * rest[name]
+                factor = self.dampening * rest[name] / (strength * gone[name])
+                found[name] = torch.where(chosen, weight * factor.clamp(max=1.0), weight)
+            return found
+
+        return Path(moved)

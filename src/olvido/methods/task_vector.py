@@ -1,0 +1,141 @@
+"""Task-vector negation: learn the records even better, and go the same way back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import field
+from functools import partial
+from statistics import fmean
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.errors import InputError
+from olvido.learners import Trained, Watcher
+from olvido.methods.gradient.answers import FORWARD, mirrored
+from olvido.methods.gradient.calibration import arrived, frozen
+from olvido.methods.gradient.descent import Descent, left_after
+from olvido.methods.types import Moment, Run, Split
+from olvido.tasks import Task
+from olvido.training.environment import deterministic
+from olvido.training.loop import Loop
+
+FARTHEST = 64.0
+"""Largest scale that is tried."""
+HALVINGS = 6
+"""Of the interval in which the scale is searched."""
+
+
+class TaskVector(Descent):
+    """Subtract what learning the records adds: before - scale * (tuned - before).
+
+    Ilharco et al. 2023, arXiv 2212.04089, negation (github.com/mlfoundations/task_vectors). The
+    scale is the smallest at which the records reach their targets, found by halving; each try costs
+    one forward pass over them.
+
+    Args:
+        scale: of the vector; None: searched where there is a target, and 1 where there is none.
+        lr, epochs, batch_size, target, dtype, lora_rank: as for `Descent`; epochs are those of the
+            learning.
+    """
+
+    name: ClassVar = "task_vector"
+    summary: ClassVar = "learn the records even better, and go the same way back"
+    loss: ClassVar = "none: what learning the records adds is subtracted"
+    source: ClassVar = "Ilharco et al. 2023, arXiv 2212.04089"
+    suits: ClassVar = "no retained records at hand"
+    needs = frozenset()
+    example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-4}
+
+    scale: float | None = None
+    epochs: int = 5
+    # Nothing is held while it learns.
+    guard: str = field(default="none", init=False)
+    retain_batch: int = field(default=48, init=False)
+    retain_weight: float = field(default=5.0, init=False)
+    project: bool = field(default=False, init=False)
+    checkpointing: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not self.scale > 0:
+            raise InputError(f"scale must be above 0, got {self.scale}")
+        super().__post_init__()
+
+    def looks(self) -> float:
+        return FORWARD * (HALVINGS + 3 if self.scale is None else 1)
+
+    def run(
+        self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
+    ) -> Run:
+        """Learn on a copy, then negate. Raises as `Descent.run`."""
+        left = left_after(trained.trace, split)
+        before = mirrored(trained.model).eval()
+        total = self._rounds(split)
+        with deterministic():
+            goals = self._look(before, split, task, seed).goals
+            model = self.copied(trained.model, task, seed)
+            loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
+            batches = [b.to(loop.device) for b in task.batches(split.forget, self.batch_size)]
+            history: list[Moment] = []
+            for step in range(total):
+                seen: list[float] = []
+                loop.step(step, [partial(_learned, loop, task, batches[step % len(batches)], seen)])
+                history.append(Moment(step, fmean(seen), None))
+            tuned = self.finished(model, trained.model)
+            scale, there = self._negate(tuned, before, split, task, goals, history)
+        tokens = sum(b.cost for b in batches) * self.recipe.epochs + self._looking(split, task)
+        tokens += FORWARD * sum(map(task.width, split.forget)) * (len(history) - total)
+        why = f"all {total} steps were used; without holdout records there is no target"
+        if there:
+            why = f"the records reached the loss of never learned ones at scale {scale:g}"
+        elif all(map(math.isfinite, goals.values())):
+            why = f"the records did not reach their targets at scale {scale:g}"
+        return Run(tuned, left, tokens, why, tuple(history))
+
+    @torch.no_grad()
+    def _negate(
+        self,
+        tuned: Module,
+        before: Module,
+        split: Split,
+        task: Task,
+        goals: Mapping[str, float],
+        history: list[Moment],
+    ) -> tuple[float, bool]:
+        """Turn the tuned weights into the negated ones, in place; the scale, and whether the
+        records are at their targets."""
+        pairs = list(zip(tuned.parameters(), before.parameters(), strict=True))
+        vectors = [(ours - was).clone() for ours, was in pairs]
+
+        def there(scale: float) -> bool:
+            for (ours, was), vector in zip(pairs, vectors, strict=True):
+                ours.copy_(was - scale * vector)
+            seen = frozen(tuned, split.forget, task, self.batch_size)
+            losses = {i: -log_p / count for i, (log_p, count) in seen.items()}
+            history.append(Moment(len(history), fmean(losses.values()), None))
+            return arrived(losses, goals)
+
+        if self.scale is not None:
+            return self.scale, there(self.scale)
+        if not all(map(math.isfinite, goals.values())):
+            there(1.0)
+            history.pop()
+            return 1.0, False
+        low, high = 0.0, 1.0
+        while not there(high):
+            if high >= FARTHEST:
+                return high, False
+            low, high = high, 2 * high
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if there(middle) else (middle, high)
+        return high, there(high)
+
+
+def _learned(loop: Loop, task: Task, batch: Any, seen: list[float]) -> Tensor:
+    losses = task.losses(loop.model, batch)
+    seen.extend(losses.detach().tolist())
+    return losses.mean()

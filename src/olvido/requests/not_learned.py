@@ -1,0 +1,201 @@
+"""Requests about what no model in use has learned: nothing to forget, and all the rest to do.
+
+A whole model is destroyed, with all that was made from its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from olvido.artifact_shapes import remove_model
+from olvido.errors import InputError, StateError
+from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus
+from olvido.ledger.lineage import Holding
+from olvido.ledger.serving import PREVIOUS, SERVING
+from olvido.ledger.store import Store
+from olvido.requests.certificate.answer import ANSWER, destroyed
+from olvido.requests.closure.weights import keep_weights
+from olvido.requests.desk import Office, demand_forgetting, demand_kind
+from olvido.requests.guidance import not_now
+from olvido.requests.scope import condemned, lineage_of
+from olvido.requests.tombstones import bury
+
+_S = RequestStatus
+_CONCLUDED = "untaught"
+"""Marks the step by which a request was answered without any forgetting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untaught:
+    """Why nothing is to be forgotten.
+
+    Attributes:
+        because: in a sentence.
+        records: how many the request is about.
+        model: the one that serves, None where none does.
+        guarantee: under which it forgot them for an earlier request; None where it did not, or
+            exactly.
+    """
+
+    because: str
+    records: int
+    model: str | None
+    guarantee: Guarantee | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "because": self.because,
+            "records": self.records,
+            "model": self.model,
+            "guarantee": self.guarantee and self.guarantee.value,
+        }
+
+
+def untaught(store: Store, request: Request, ref: str = SERVING) -> Untaught | None:
+    """Why no model has to forget what a request is about; None where one has.
+
+    Only names that point to models count, and not `previous`: an old version that holds it is
+    erased, not taught again, and stands in the closure.
+
+    Args:
+        store: the ledger.
+        request: what is asked.
+        ref: the model that was meant; another one than that which serves is never excused.
+
+    Raises:
+        UnknownName: no such model.
+        InputError: it is of a kind for which none ever has.
+    """
+    demand_forgetting(request)
+    if request.kind is RequestKind.DESTROY or not request.status.open:
+        return None
+    found, aliases = lineage_of(store, request), store.aliases()
+    serving = aliases.get(SERVING)
+    meant = serving if ref == SERVING else store.model(ref).id
+    used = {model for name, model in aliases.items() if name != PREVIOUS} | {meant}
+    states = {state.model.id: state for state in found.models}
+    if meant != serving or any(
+        states[model].holding is Holding.HOLDS for model in used if model in states
+    ):
+        return None
+    guarantee = states[serving].guarantee if serving in states else None
+    if not found.records:
+        because = "no record in any dataset is about this: nothing is held"
+    elif serving is None:
+        because = "no model serves, so none has to forget"
+    elif guarantee is not None:
+        because = f"model {serving}, which serves, forgot it before ({guarantee})"
+    else:
+        because = f"model {serving}, which serves, holds none of its {len(found.records)} records"
+    return Untaught(because, len(found.records), serving, guarantee)
+
+
+def planned(why: Untaught) -> dict[str, Any]:
+    """What is written down as the plan of such a request."""
+    return {
+        "model": why.model or SERVING,
+        "routes": [],
+        "chosen": {"order": [], "because": why.because},
+        _CONCLUDED: why.to_dict(),
+    }
+
+
+def conclude(office: Office, identifier: str) -> Request:
+    """Answer an approved request that no model has to forget for: bury its records, bar them.
+
+    Its closure begins then, as that of any other. Taken again it goes on where it was.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: a model in use holds the records: one has to forget them.
+        InputError: it is not approved.
+    """
+    store = office.store
+    request = store.request(identifier)
+    if concluded(request) is not None:
+        return request
+    why = untaught(store, request)
+    if why is None:
+        raise StateError(
+            f"a model in use holds what request {identifier} is about: plan it, and let that model "
+            "forget"
+        )
+    if request.status is not _S.AUDITED:
+        store.advance_request(identifier, _S.RUNNING, {"model": why.model})
+        store.advance_request(identifier, _S.AUDITED, {"left": 0})
+    bury(office, request, lineage_of(store, request), request.kind.value)
+    return store.advance_request(identifier, _S.PUBLISHED, {_CONCLUDED: why.to_dict()})
+
+
+def concluded(request: Request) -> Mapping[str, Any] | None:
+    """Why nothing was forgotten for a request, as it was written down; None where something was."""
+    for step in request.history:
+        if step.status is _S.PUBLISHED and _CONCLUDED in step.detail:
+            return {**step.detail[_CONCLUDED], "at": step.at}
+    return None
+
+
+_TO_PLAN = (
+    RequestStatus.RECEIVED,
+    RequestStatus.IDENTIFIED,
+    RequestStatus.LOCATED,
+    RequestStatus.PLANNED,
+)
+
+
+def plan_destruction(office: Office, identifier: str) -> tuple[Model, ...]:
+    """Say which models would go: the one asked for and all its descendants.
+
+    Raises:
+        InputError: the request is of another kind, or not to be planned now.
+    """
+    request = _of_kind(office, identifier)
+    if request.status not in _TO_PLAN:
+        raise InputError(not_now(office, request, "its plan is made already, or waits"))
+    going = condemned(office.store, request)
+    detail = {"destroy": [model.id for model in going]}
+    if request.status in (RequestStatus.RECEIVED, RequestStatus.IDENTIFIED):
+        request = office.store.advance_request(identifier, RequestStatus.LOCATED, detail)
+    if request.status is RequestStatus.LOCATED:
+        office.store.advance_request(identifier, RequestStatus.PLANNED, detail)
+    return going
+
+
+def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]]:
+    """Remove every condemned model's weights, checkpoints and names; the facts of it stay.
+
+    Raises:
+        InputError: two people have not approved it.
+    """
+    request = _of_kind(office, identifier)
+    if request.status not in (RequestStatus.APPROVED, RequestStatus.RUNNING):
+        raise InputError(
+            not_now(office, request, "it is planned, and two people approve it, first")
+        )
+    going = condemned(office.store, request)
+    store = office.store
+    if request.status is RequestStatus.APPROVED:
+        store.advance_request(identifier, RequestStatus.RUNNING, {"destroy": [m.id for m in going]})
+    for model in reversed(going):
+        keep_weights(store, model, office.settings.models)
+        store.bury_model(model.id, f"destroyed for request {identifier}")
+    for model in store.models():
+        if model.tombstone is not None:
+            remove_model(office.settings.models / model.path)
+    store.advance_request(
+        identifier, RequestStatus.AUDITED, {"left": len(condemned(store, request))}
+    )
+    detail = {
+        ANSWER: destroyed(store, request, store.model(request.scope["model"])),
+        "destroyed": [model.id for model in going],
+    }
+    return store.advance_request(identifier, RequestStatus.PUBLISHED, detail), going
+
+
+def _of_kind(office: Office, identifier: str) -> Request:
+    request = office.store.request(identifier)
+    demand_kind(request, RequestKind.DESTROY, "a model is destroyed for those")
+    return request

@@ -1,0 +1,393 @@
+"""A letter about a request: its facts, in the words of a language."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import jinja2
+
+from olvido.errors import Action, InputError, Parameter, StateError, UnknownName, Words
+from olvido.files import read_document
+from olvido.ledger.digests import Digest
+from olvido.ledger.facts import Exit, Guarantee, Request, RequestStatus
+from olvido.requests.certificate import certificates_of, check
+from olvido.requests.certificate.answer import ANSWER, UNSEEN, closure_of
+from olvido.requests.desk import Office, needs_decision
+from olvido.requests.guidance import exported
+from olvido.requests.not_learned import concluded
+from olvido.requests.rights.clock import deadline
+from olvido.requests.rights.deadlines import as_received, clock_of, law_of, today
+from olvido.requests.rights.language import (
+    DECIDING,
+    IN_PART,
+    KINDS,
+    LETTERS,
+    UNTAUGHT,
+    Language,
+    find_language,
+)
+from olvido.requests.rights.law import Law
+from olvido.requests.rights.rectification import learned
+from olvido.requests.rights.registry import find_law
+from olvido.settings import Settings
+
+REASONED = ("needs-information", "extension", "refused")
+"""Kinds of letters that say why, in the words of whoever writes one."""
+_ANSWERS = ("done", "partly-done")
+WRITTEN = "notice-written"
+"""What the log calls that a letter was written."""
+_WIDTH = 76
+
+_LOG = "log"
+"""Of the closure's items the one that stays for every request, as every answer says."""
+_ITEM = re.compile(r"\s*(-|\d+\.) ")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A letter to the person.
+
+    Attributes:
+        request, kind, language: what it is about, and in what.
+        flowing: its text with each paragraph and each item in one line, for a page of any width.
+    """
+
+    request: str
+    kind: str
+    language: str
+    flowing: str
+
+    @property
+    def text(self) -> str:
+        """To be sent as it stands; it names nobody."""
+        return _wrapped(self.flowing)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "request": self.request,
+            "kind": self.kind,
+            "language": self.language,
+            "text": self.text,
+        }
+
+
+def letter(
+    office: Office,
+    identifier: str,
+    kind: str,
+    *,
+    language: str = "en",
+    reason: str | None = None,
+    law: str | None = None,
+) -> Letter:
+    """Write a letter about a request. What it claims is what the request's certificate says.
+
+    It fits how far the request has come: see `fitting`.
+
+    Args:
+        office: a workspace, or its front.
+        identifier: of the request.
+        kind: one of `KINDS`.
+        language: a file in `languages/`, or in the workspace's own `notices/`.
+        reason: what is needed, why it takes longer, or why it is refused, in that language.
+        law: whose recourse is told, where the request names no law; None: the request's own.
+
+    Raises:
+        UnknownName: no such request, kind, language or law.
+        InputError: a reason or law is missing, or the request names another law.
+        StateError: the letter would say something else than how far the request has come, the
+            request was not answered, or something of it is still open.
+    """
+    if kind not in KINDS:
+        raise UnknownName("kind of notice", kind, KINDS)
+    request = office.store.request(identifier)
+    words = find_language(language, office.settings.workspace)
+    if kind in REASONED and not (reason or "").strip():
+        raise InputError(
+            f"a notice of the kind {kind!r} says why: give it in the person's language (",
+            Parameter("reason"),
+            ")",
+        )
+    if kind not in REASONED and reason is not None:
+        raise InputError(f"a notice of the kind {kind!r} takes no reason")
+    _require_fitting(office, request, kind)
+    rules = law_of(request, office.settings)
+    if law is not None:
+        named = find_law(law, workspace=office.settings.workspace)
+        if rules is not None and named.name != rules.name:
+            raise InputError(
+                f"request {identifier} was received under the law {rules.name!r}, whose days and "
+                f"recourse hold for it, not those of {named.name!r}: leave the law out"
+            )
+        rules = rules or named.concerning(request.kind)
+    if rules is None:
+        raise InputError(
+            f"request {identifier} names no law, and the person must be told where to turn: name "
+            "the law that holds (",
+            Parameter("law"),
+            ")",
+        )
+    facts = _facts(office, request, kind, rules, words)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    text = environment.from_string(words.template(kind, request.kind)).render(facts, reason=reason)
+    return Letter(identifier, kind, language, _written_out(text, lambda line: line))
+
+
+def fitting(office: Office, request: Request) -> tuple[str, ...]:
+    """The kinds of letters that say of a request what is so."""
+    status = request.status
+    if status is RequestStatus.REFUSED:
+        return ("refused",)
+    if status is RequestStatus.CANCELLED:
+        return ()
+    told = (RequestStatus.IDENTIFIED, RequestStatus.LOCATED, RequestStatus.CLOSED)
+    if not request.kind.forgets and status in told and exported(request):
+        return ("done",)
+    if status is RequestStatus.PUBLISHED:
+        return ("partly-done",)
+    if status is RequestStatus.CLOSED:
+        left = any(
+            not _clear(item.item, item.exit) and item.item != _LOG
+            for item in office.store.closure(request.id)
+        )
+        done = [step.detail[ANSWER] for step in request.history if ANSWER in step.detail]
+        hidden = any(one["guarantee"] == Guarantee.SUPPRESSED for one in done)
+        return ("partly-done",) if left or hidden else ("done",)
+    asked = status is RequestStatus.NEEDS_INPUT and not needs_decision(request)
+    extended = any("extended" in step.detail for step in request.history)
+    return (
+        "received",
+        *(("needs-information",) if asked else ()),
+        *(("extension",) if extended else ()),
+    )
+
+
+_FIRST = {
+    "needs-information": (
+        "what is asked of the person",
+        "wait",
+        "--for identity|fee|clarification --why WHY",
+    ),
+    "extension": ("that it takes longer", "extend", "--why WHY"),
+    "refused": ("that it is refused", "refuse", "--why WHY"),
+}
+"""What is noted before a letter, by its kind: what that is, by which act, and its options."""
+
+
+def _require_fitting(office: Office, request: Request, kind: str) -> None:
+    """Hold a letter to what is so of its request."""
+    fits = fitting(office, request)
+    if kind in fits or (kind == "done" and request.status is RequestStatus.PUBLISHED):
+        # What of a published request is not done is said by what is left of it.
+        return
+    first: Words = ("it does not fit",)
+    if kind in _FIRST and request.status.open:
+        what, act, options = _FIRST[kind]
+        command = f"olvido request {act} {request.id} {options}"
+        first = (f"{what} is noted first (", Action(act, command), ")")
+    raise StateError(
+        f"request {request.id} is {request.status}, and a letter of the kind {kind!r} would say "
+        "something else: ",
+        *first,
+        f". What fits now: {', '.join(fits) or 'no letter'}",
+    )
+
+
+def state_of(office: Office, request: Request) -> str:
+    """How far a request has come, for whoever asked: a key of `Language.states`.
+
+    That a letter says more is said where one was noted since, and "done" where nothing is left.
+    """
+    status = request.status
+    if status is RequestStatus.PUBLISHED and concluded(request):
+        return UNTAUGHT
+    if needs_decision(request):
+        return DECIDING
+    if status is RequestStatus.CLOSED and "partly-done" in fitting(office, request):
+        return IN_PART
+    if status in LETTERS and _written(office, request, LETTERS[status]):
+        return f"{status}-letter"
+    return status.value
+
+
+def _written(office: Office, request: Request, kind: str) -> bool:
+    """Whether such a letter was noted since the request is as it is."""
+    since = max(
+        number
+        for number, step in enumerate(request.history, 1)
+        if step.status is request.status and not {"extended", "suppress"} & step.detail.keys()
+    )
+    return any(
+        (told.get("request"), told.get("kind")) == (request.id, kind)
+        and told.get("steps", 0) >= since
+        for told in (entry.detail for entry in office.store.events(WRITTEN))
+    )
+
+
+def note(office: Office, written: Letter) -> None:
+    """Keep in the log that a letter was written to be sent: its digest, and no word of it.
+
+    `steps` is how many its request had taken then.
+    """
+    told = {
+        "request": written.request,
+        "kind": written.kind,
+        "language": written.language,
+        "letter": str(Digest.of(written.text.encode())),
+        "steps": len(office.store.request(written.request).history),
+    }
+    office.store.note(WRITTEN, told)
+
+
+def _facts(
+    office: Office, request: Request, kind: str, law: Law, words: Language
+) -> dict[str, Any]:
+    settings = as_received(request, office.settings)
+    day = today(settings)
+    clock = clock_of(request, settings)
+    days = deadline(law, clock, today=day, holidays=settings.holidays)
+    facts: dict[str, Any] = {
+        "request": request.id,
+        "asked": words.asked[request.kind.value],
+        "received": words.day(_local(request.received_at, settings)),
+        "due": None if days.answer is None else words.day(days.answer),
+        "law": words.laws.get(law.name, law.title),
+        "article": law.answer.article,
+        # Said as the law's file has it, or in the language's own words for it: never made up.
+        "recourse": words.recourse.get(law.name) or f"{law.title}: {law.recourse}.",
+        "erasure": law.erasure or not request.kind.forgets,
+    }
+    if kind == "extension":
+        assert days.extended is not None
+        facts["extended"] = words.day(days.extended)
+    if not request.kind.forgets:
+        written = exported(request) or {}
+        facts |= {"found": written.get("records", 0) > 0, "withheld": written.get("withheld", 0)}
+    elif kind in _ANSWERS:
+        facts |= _answered(office, request, kind, words)
+        facts["learned"] = learned(office.store, request)
+    return facts
+
+
+def _answered(office: Office, request: Request, kind: str, words: Language) -> Mapping[str, Any]:
+    """What was done, off the newest certificate, which claims no more than its evidence."""
+    if why := concluded(request):
+        return _untaught(office, request, kind, words, why)
+    found = certificates_of(office, request.id)
+    if not found:
+        raise StateError(
+            f"request {request.id} has no certificate, so nothing can be claimed of it: answer it "
+            f"with 'olvido request run {request.id}', or 'olvido certificate issue {request.id}'"
+        )
+    key = office.store.signer(office.settings.signing_key).public
+    checked = check(read_document(found[-1]), key)
+    if checked.statement is None or not checked.holds:
+        raise StateError(f"the certificate {found[-1]} does not hold: {checked.reasons[0]}")
+    predicate = checked.statement["predicate"]
+    claimed = Guarantee(predicate["guarantee"]["class"])
+    suppressed = claimed is Guarantee.SUPPRESSED
+    items = _rest(request, kind, predicate["closure"], words, suppressed=suppressed)
+    answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), office.settings)
+    return {
+        "answered": words.day(answered),
+        "guarantee": words.guarantee[claimed.value],
+        "items": items,
+        "found": True,
+        "certificate": found[-1].name,
+    }
+
+
+def _untaught(
+    office: Office, request: Request, kind: str, words: Language, why: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What there is to say where no model had to forget: the ledger alone knows of it."""
+    items = _rest(request, kind, closure_of(office.store, request), words)
+    return {
+        "answered": words.day(_local(why["at"], office.settings)),
+        "guarantee": words.guarantee[why["guarantee"] or UNTAUGHT],
+        "items": items,
+        "found": why["records"] > 0,
+        "certificate": None,
+    }
+
+
+def _rest(
+    request: Request,
+    kind: str,
+    closure: Mapping[str, Any],
+    words: Language,
+    *,
+    suppressed: bool = False,
+) -> list[dict[str, Any]]:
+    """What is left. Raises StateError where the letter would say that nothing is."""
+    items = _left(closure["items"], words)
+    if kind == "done" and (items or suppressed or not closure["complete"]):
+        still = ", ".join(closure["open"]) or ", ".join(i["name"] for i in items)
+        raise StateError(
+            f"request {request.id} is not done: {still or 'the model still holds it'} is left. "
+            "Write 'partly-done', or close what is open first"
+        )
+    return items
+
+
+def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str, Any]]:
+    """What is not erased, each kind of thing once; of the log every letter tells by itself."""
+    left: list[dict[str, Any]] = []
+    for item in items:
+        kind = item["artefact"].partition(":")[0]
+        told = {
+            "name": words.artefacts.get(kind, kind),
+            "exit": item["exit"],
+            "until": item["until"] and words.day(date.fromisoformat(item["until"])),
+            "reason": (item["reason"] or "").rstrip("."),
+        }
+        if kind != _LOG and not _clear(kind, item["exit"]) and told not in left:
+            left.append(told)
+    return left
+
+
+def _clear(item: str, exit: str | None) -> bool:
+    """Whether an item holds nothing of the person: what nobody could look into is not known to."""
+    looked = item.partition(":")[0] not in UNSEEN
+    return exit == Exit.ERASED or (exit == Exit.UNRELATED and looked)
+
+
+def _local(at: datetime, settings: Settings) -> date:
+    """The day it was where the team works."""
+    return today(settings, at)
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs and items in lines of their own, none too long to be read."""
+    return _written_out(
+        text,
+        lambda line: textwrap.fill(
+            line,
+            _WIDTH,
+            subsequent_indent="   " if _ITEM.match(line) else "",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ),
+    )
+
+
+def _written_out(text: str, one: Callable[[str], str]) -> str:
+    """Paragraphs apart, and in them each line or item as `one` writes it."""
+    paragraphs = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        lines: list[str] = []
+        for line in block.splitlines():
+            if lines and not _ITEM.match(line):
+                lines[-1] += f" {line.strip()}"
+            else:
+                lines.append(line.strip())
+        paragraphs.append("\n".join(one(" ".join(line.split())) for line in lines))
+    return "\n\n".join(paragraphs) + "\n"

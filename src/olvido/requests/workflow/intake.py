@@ -1,0 +1,160 @@
+"""Several requests from one file: all are entered, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, TypeGuard
+from zoneinfo import ZoneInfo
+
+from olvido.data import read_rows
+from olvido.data.parsing import several
+from olvido.errors import AskedBefore, BadRow, InputError, UnknownName
+from olvido.ledger.facts import Request, RequestKind, Wish
+from olvido.requests.desk import Office, wish
+from olvido.requests.scope import look_up
+from olvido.settings import Settings
+
+COLUMNS = (
+    "kind",
+    "subject",
+    "also",
+    "source",
+    "dataset",
+    "record",
+    "model",
+    "law",
+    "received",
+    "nothing_found",
+)
+"""What a row may say; of `also` and `record` several, as a list or with ; between."""
+TOLD = 20
+"""Lines of errors that are told; of more, how many."""
+_READ_APART = ("subject", "also", "record")
+_YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A row that became a request: its line, and how many records each of its names found."""
+
+    line: int
+    request: Request
+    found: tuple[int, ...]
+
+
+def import_requests(
+    office: Office, path: Path, *, encoding: str | None = None
+) -> tuple[Entered, ...]:
+    """Enter the requests of a file (CSV, or another with rows), all in one change of the ledger.
+
+    Args:
+        office: a workspace, or its front.
+        path: of the file; its columns are `COLUMNS`, and what a row does not say may be left out.
+        encoding: of a file that is not UTF-8.
+
+    Raises:
+        InputError: it has no rows, or rows that cannot be entered: each is told by its line, and
+            nothing was entered.
+    """
+    wishes: list[tuple[int, Wish, tuple[int, ...]]] = []
+    wrong: dict[int, str] = {}
+    for line, row in read_rows(path, encoding=encoding):
+        try:
+            if isinstance(row, BadRow):
+                raise InputError(row.reason)
+            wishes.append((line, *_wish(office, row)))
+        except InputError as error:
+            wrong[line] = str(error)
+    if not wishes and not wrong:
+        raise InputError(f"{path} has no rows: give one request a row, under {', '.join(COLUMNS)}")
+    made = office.store.add_requests([asked for _, asked, _ in wishes], only_try=bool(wrong))
+    lines = {one.id: line for (line, _, _), one in zip(wishes, made, strict=True) if _entered(one)}
+    for (line, _, _), one in zip(wishes, made, strict=True):
+        if isinstance(one, AskedBefore):
+            # A number that was given in this change is given to nobody yet.
+            same = lines.get(one.request)
+            wrong[line] = str(one) if same is None else f"line {same} asks for the same"
+    if wrong:
+        told = [f"line {line}: {wrong[line]}" for line in sorted(wrong)]
+        more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        rows = len({*wrong, *(line for line, *_ in wishes)})
+        raise InputError(
+            f"{len(wrong)} of {rows} rows of {path} cannot be entered, so none was: "
+            f"{'; '.join(told[:TOLD])}{more}"
+        )
+    return tuple(
+        Entered(line, request, found)
+        for (line, _, found), request in zip(wishes, made, strict=True)
+        if _entered(request)
+    )
+
+
+def _entered(one: Request | AskedBefore) -> TypeGuard[Request]:
+    return isinstance(one, Request)
+
+
+def _wish(office: Office, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]]:
+    """What a row asks for, and how many records each of its names found."""
+    for name in row:
+        if name not in COLUMNS:
+            raise UnknownName("column", str(name), COLUMNS)
+    said = {name: _text(row.get(name)) for name in COLUMNS if name not in _READ_APART}
+    also, records = _several(row.get("also")), _several(row.get("record"))
+    answer = said["nothing_found"].casefold()
+    if answer not in ("", *_YES, *_NO):
+        raise InputError("expected nothing_found as yes or no, got something else")
+    subject = _person(row.get("subject"))
+    asked = wish(
+        office,
+        subject,
+        also=also,
+        kind=said["kind"] or RequestKind.ERASURE.value,
+        source=said["source"] or None,
+        dataset=said["dataset"] or None,
+        records=records,
+        model=said["model"] or None,
+        law=said["law"] or None,
+        received_at=moment(said["received"], office.settings) if said["received"] else None,
+        nothing_found=answer in _YES,
+    )
+    names = [] if subject is None else [subject, *also]
+    counts = look_up(office.store, names).counts
+    return asked, tuple(counts[name] for name in names)
+
+
+def _person(value: Any) -> str | None:
+    """The one person that a row is about, if any: read as data's column of subjects is."""
+    if not isinstance(value, str | int | None) or isinstance(value, bool):
+        raise InputError("expected subject as text: the name of one person")
+    found = _several(value)
+    if len(found) > 1:
+        raise InputError(
+            f"expected subject as the name of one person, got {len(found)}: give each person a "
+            "row, and other names of the same one under also"
+        )
+    return found[0].strip() if found else None
+
+
+def _text(value: Any) -> str:
+    """A cell as text; one that a format reads as yes, no or a number, too."""
+    if isinstance(value, list | dict):
+        raise InputError("expected one text in each column but also and record, got several")
+    return "" if value is None else str(value).strip()
+
+
+def _several(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [text for one in value if (text := _text(one))]
+    return several(text) if (text := _text(value)) else []
+
+
+def moment(text: str, settings: Settings) -> datetime:
+    """A day, as the moment it begins where the team works. Raises InputError."""
+    try:
+        begins = date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"expected a day like 2026-11-24, got {text[:20]!r}") from None
+    return datetime(begins.year, begins.month, begins.day, tzinfo=ZoneInfo(settings.timezone))

@@ -1,0 +1,129 @@
+"""What all requests come to: how many are open, late or due soon, of which kind, month by month.
+
+A list of requests as a table for spreadsheets and programs: no name, and no digest of one.
+
+Lists of requests: their rows, what they are filtered by, and what they come to together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+from olvido.requests.workflow.filters import DUE, NO_LAW, Filter, Row, due_as
+
+COLUMNS = (
+    "id",
+    "kind",
+    "status",
+    "law",
+    "received",
+    "due",
+    "days_left",
+    "answered",
+    "owner",
+)
+"""Of an export: what is asked, and the account that works on it; not whom it is about."""
+_FORMULA = re.compile(r"[^\w!-/:-@\[-`{-~]*[=+\-@\t\r\n＝＋－＠]")
+"""What a spreadsheet may take for one, whatever it passes over before it: all that is neither a
+letter, a number nor one of ASCII's other signs, so also spaces and marks that nobody sees."""
+
+
+def exported(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """What of each row leaves the workspace."""
+    return [{column: row[column] for column in COLUMNS} for row in rows]
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Rows as CSV (RFC 4180), in which no text is a formula to a spreadsheet.
+
+    A text that begins as a formula does gets an apostrophe before it (OWASP, "CSV Injection").
+    Numbers stay numbers: days that are late are negative.
+
+    >>> harmless_cell("=1+1"), harmless_cell(-3), harmless_cell(None), harmless_cell("gdpr")
+    ("'=1+1", -3, '', 'gdpr')
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in exported(rows):
+        writer.writerow([harmless_cell(value) for value in row.values()])
+    return text.getvalue()
+
+
+def harmless_cell(value: Any) -> Any:
+    """A value that a spreadsheet shows and does not compute."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and _FORMULA.match(value):
+        return f"'{value}"
+    return value
+
+
+MONTHS = 12
+"""Months that are shown, this one among them."""
+
+
+def summary(rows: Iterable[Row], today: date) -> dict[str, Any]:
+    """Counts of requests, each the length of the list that its filter shows.
+
+    Args:
+        rows: of all requests.
+        today: where the team works.
+
+    Returns:
+        `total`; `open` in all and by due day; `kinds` and `laws` of the open ones, with how many of
+        each are late or due soon; `months`, the oldest first: what came and what was answered in
+        each; `earlier`, what came and was answered before those.
+    """
+    rows = list(rows)
+    live = [(row, due_as(row)) for row in Filter().of_rows(rows)]
+    counted = Counter(when for _, when in live)
+    due = {name: counted[name] for name in DUE}
+    months = _months(today)
+    told = {what: Counter((row[what] or "")[:7] for row in rows) for what in _TOLD}
+    for counts in told.values():
+        # Not yet.
+        del counts[""]
+    return {
+        "total": len(rows),
+        "open": len(live),
+        "due": due,
+        "kinds": _split(live, "kind"),
+        "laws": _split(live, "law"),
+        "months": [
+            {"month": month, **{what: told[what][month] for what in _TOLD}} for month in months
+        ],
+        "earlier": {
+            what: sum(n for month, n in told[what].items() if month < months[0]) for what in _TOLD
+        },
+    }
+
+
+_TOLD = ("received", "answered")
+
+
+def _split(live: Iterable[tuple[Row, str]], by: str) -> list[dict[str, Any]]:
+    """Open requests by one of their values, the most frequent first."""
+    counts = Counter((row[by] or NO_LAW, when) for row, when in live)
+    found = [
+        {
+            by: name,
+            "open": sum(counts[name, when] for when in DUE),
+            "late": counts[name, "late"],
+            "soon": counts[name, "soon"],
+        }
+        for name in {name for name, _ in counts}
+    ]
+    return sorted(found, key=lambda group: (-group["open"], group[by]))
+
+
+def _months(today: date) -> list[str]:
+    """The last months as 2026-11, the oldest first."""
+    last = today.year * 12 + today.month - 1
+    return [f"{n // 12}-{n % 12 + 1:02d}" for n in range(last - MONTHS + 1, last + 1)]

@@ -1,0 +1,314 @@
+"""The lineage of a dataset or a model as a drawing: who came from whom, from top to bottom.
+
+It is two boxes wide, so that it can be read on a phone. Lines between neighbouring rows are
+straight; others run along the edge, so that none crosses a box.
+
+What the API and the pages show of datasets and models, and how they came from one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from olvido.ledger.facts import Dataset, Model
+from olvido.ledger.serving import SERVING, in_brief
+from olvido.ledger.store import Store
+from olvido.ledger.store.concerning import Touch
+from olvido.reporting.words import several, shortened
+
+MOST = 8
+"""Boxes above the one in question, and as many below: the nearest."""
+BOX = (154, 46)
+"""Width and height of a box, in units of the drawing."""
+GAP = (12, 26)
+EDGE = 18
+"""Left and right of the boxes, where lines run; each box has a lane for those that it begins."""
+LANES = 4
+WIDTH = 2 * (EDGE + BOX[0]) + GAP[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One dataset or model.
+
+    Attributes:
+        id: of the dataset or the model; no dataset's is a model's, they differ in length.
+        kind: `dataset` or `model`.
+        title: what it is called.
+        note: what else its box says, in a few words.
+        gone: whether its weights were removed.
+        serving: whether it is the one that is served.
+    """
+
+    id: str
+    kind: str
+    title: str
+    note: str
+    gone: bool = False
+    serving: bool = False
+
+    @property
+    def href(self) -> str:
+        """Its page."""
+        return f"/{'data' if self.kind == 'dataset' else 'models'}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A node in its place: the upper left corner of its box."""
+
+    node: Node
+    x: int
+    y: int
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What is drawn.
+
+    Attributes:
+        boxes: in their places.
+        lines: SVG paths.
+        height: of all of it.
+        says: the same in words.
+        above, below: how many more there are that are not drawn.
+    """
+
+    boxes: tuple[Box, ...]
+    lines: tuple[str, ...]
+    height: int
+    says: str
+    above: int
+    below: int
+
+
+def draw(nodes: Mapping[str, Node], edges: Collection[tuple[str, str]], asked: str) -> Drawing:
+    """Draw what a node came from and what came from it.
+
+    Args:
+        nodes: all there are, by id.
+        edges: pairs of ids, the origin first; none leads back to where it came from.
+        asked: id of the node in question.
+    """
+    up: dict[str, list[str]] = {}
+    down: dict[str, list[str]] = {}
+    for origin, made in edges:
+        up.setdefault(made, []).append(origin)
+        down.setdefault(origin, []).append(made)
+    before, after = _reached(asked, up), _reached(asked, down)
+    shown = {asked, *before[:MOST], *after[:MOST]}
+    kept = [(origin, made) for origin, made in edges if {origin, made} <= shown]
+    rows = _rows(shown, kept, list(nodes))
+    places = {
+        one: _place(row, at, len(rows[row]))
+        for row in range(len(rows))
+        for at, one in enumerate(rows[row])
+    }
+    row_of = {one: number for number, row in enumerate(rows) for one in row}
+    lanes = {one: number % LANES for number, one in enumerate(dict.fromkeys(o for o, _ in kept))}
+    return Drawing(
+        boxes=tuple(Box(nodes[one], *places[one], one == asked) for row in rows for one in row),
+        lines=tuple(
+            _line(
+                places[origin],
+                places[made],
+                None if row_of[made] - row_of[origin] == 1 else lanes[origin],
+            )
+            for origin, made in kept
+        ),
+        height=len(rows) * (BOX[1] + GAP[1]) - GAP[1] + 4,
+        says=_says(nodes, rows, kept),
+        above=max(0, len(before) - MOST),
+        below=max(0, len(after) - MOST),
+    )
+
+
+def _reached(start: str, ways: Mapping[str, Sequence[str]]) -> list[str]:
+    """All that can be reached, the nearest first."""
+    found, waiting = {start: None}, [start]
+    for one in waiting:
+        fresh = [other for other in ways.get(one, ()) if other not in found]
+        found |= dict.fromkeys(fresh)
+        waiting += fresh
+    return waiting[1:]
+
+
+def _rows(shown: set[str], edges: Collection[tuple[str, str]], order: list[str]) -> list[list[str]]:
+    """The boxes of each row, at most two: none above one that it came from."""
+    depth = dict.fromkeys(shown, 0)
+    for _ in shown:
+        for origin, made in edges:
+            depth[made] = max(depth[made], depth[origin] + 1)
+    # What leads nowhere near stands right above what was made from it.
+    for one in sorted(shown, key=lambda one: -depth[one]):
+        nearest = [depth[made] for origin, made in edges if origin == one]
+        depth[one] = min(nearest, default=depth[one] + 1) - 1
+    rows = []
+    for level in sorted(set(depth.values())):
+        row = [one for one in order if depth.get(one) == level]
+        rows += [row[at : at + 2] for at in range(0, len(row), 2)]
+    return rows
+
+
+def _place(row: int, at: int, boxes: int) -> tuple[int, int]:
+    x = (WIDTH - BOX[0]) // 2 if boxes == 1 else EDGE + at * (BOX[0] + GAP[0])
+    return x, 2 + row * (BOX[1] + GAP[1])
+
+
+def _line(origin: tuple[int, int], made: tuple[int, int], lane: int | None) -> str:
+    """From the lower edge of one box to the upper edge of another, or by a lane to its side."""
+    x, y = origin[0] + BOX[0] // 2, origin[1] + BOX[1]
+    if lane is None:
+        return f"M{x} {y}L{made[0] + BOX[0] // 2} {made[1] - 3}"
+    left = made[0] + BOX[0] // 2 <= WIDTH // 2
+    aside = 2 + 4 * lane
+    edge, side = (aside, made[0] - 1) if left else (WIDTH - aside, made[0] + BOX[0] + 1)
+    return f"M{x} {y}v{6 + 4 * lane}H{edge}V{made[1] + BOX[1] // 2}H{side}"
+
+
+def _says(
+    nodes: Mapping[str, Node], rows: list[list[str]], edges: Collection[tuple[str, str]]
+) -> str:
+    told = []
+    for one in (one for row in rows for one in row):
+        origins = [nodes[origin].title for origin, made in edges if made == one]
+        came = f", from {' and '.join(origins)}" if origins else ""
+        node = nodes[one]
+        told.append(f"{node.kind} {node.title} ({node.note}){came}")
+    return f"Lineage: {'; '.join(told)}."
+
+
+SAID = (
+    "url", "legal_basis", "intended_use", "retention", "consent_reference", "opt_out",
+    "collected_from", "collected_until", "language", "geography", "modality", "special_categories",
+    "transform",
+)  # fmt: skip
+"""What a dataset's owner says of it beyond the list, but who made it, which may be a person."""
+
+
+def named(store: Store) -> dict[str, Model]:
+    """All models by id, which is a digest that takes its time; parents before their children."""
+    return {one.id: one for one in store.models()}
+
+
+def model(store: Store, ref: str, known: Mapping[str, Model]) -> dict[str, Any]:
+    """One model: what the list says of it, and what was made of it and asked of it.
+
+    Args:
+        store: the ledger.
+        ref: an alias, an id or its beginning, or a digest.
+        known: see `named`.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    found = known.get(ref) or store.model(ref)
+    (brief,) = in_brief(store, [found])
+    children = [one for one, made in known.items() if brief["id"] in made.parents]
+    return brief | {
+        "path": found.path,
+        "function": found.function and str(found.function),
+        "recipe": dict(found.recipe),
+        "environment": dict(found.environment),
+        "children": children,
+        "requests": [_touched(one, brief["id"]) for one in store.touching(brief["id"])][::-1],
+    }
+
+
+def _touched(touch: Touch, model: str) -> dict[str, Any]:
+    """What a request had to do with a model, and the evidence that there is of it."""
+    answer = touch.answer
+    part = None
+    if answer is not None:
+        after = answer["models"]["after"]
+        part = "destroyed" if after is None else "made" if after["id"] == model else "replaced"
+    audit = answer and answer["audit"]
+    return {
+        "id": touch.request,
+        "part": part or ("held" if touch.located else "named"),
+        "method": answer and answer["method"]["name"],
+        "guarantee": answer and answer["guarantee"],
+        "verdict": audit and audit["verdict"],
+        "closure": touch.exit or ("open" if touch.listed else None),
+    }
+
+
+def dataset(found: Dataset) -> dict[str, Any]:
+    """One version of a dataset, and what its owner says of it."""
+    about = found.documentation
+    return {
+        "id": found.id,
+        "name": found.name,
+        "version": found.version,
+        "root": str(found.root),
+        "rows": found.rows,
+        "parent": found.parent,
+        "licence": about.licence,
+        "source_class": about.source_class.value,
+        "description": about.description,
+        "created_at": found.created_at.isoformat(),
+    }
+
+
+def one_dataset(store: Store, ref: str) -> dict[str, Any]:
+    """One dataset: its counts, its versions, who learned it, and which requests concern it.
+
+    Args:
+        store: the ledger.
+        ref: its id, or its name for the newest version.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    found = store.dataset(ref)
+    counts, concerning = store.concerning(found.id)
+    others = [
+        one
+        for one in store.datasets()
+        if one.id != found.id
+        and (one.name == found.name or one.id == found.parent or one.parent == found.id)
+    ]
+    return dataset(found) | {
+        "documentation": {name: getattr(found.documentation, name) for name in SAID},
+        "people": counts.people,
+        "without_subject": counts.nameless,
+        "sources": counts.sources,
+        "consents": dict(counts.consents),
+        "tombstoned": dict(counts.tombstones),
+        "versions": [
+            {"id": one.id, "name": one.name, "version": one.version, "rows": one.rows}
+            for one in others
+        ],
+        "models": [
+            {"model": identifier} | asdict(use)
+            for identifier, uses in reversed(store.uses_in_brief().items())
+            for use in uses
+            if use.dataset == found.id
+        ],
+        "requests": sorted(concerning, key=lambda one: (len(one), one), reverse=True),
+    }
+
+
+def lineage(store: Store, asked: str, known: Mapping[str, Model]) -> Drawing:
+    """The drawing of what a dataset or a model came from, and of what came from it."""
+    uses = store.uses_in_brief()
+    serving = store.aliases().get(SERVING)
+    nodes: dict[str, Node] = {}
+    edges: list[tuple[str, str]] = []
+    for one in store.datasets():
+        title = f"{shortened(one.name, 18)} v{one.version}"
+        nodes[one.id] = Node(one.id, "dataset", title, several(one.rows, "record"))
+        if one.parent is not None:
+            edges.append((one.parent, one.id))
+    for identifier, made in known.items():
+        own = uses.get(identifier, ())
+        gone, serves = made.tombstone is not None, identifier == serving
+        note = ("gone: " if gone else "serving: " if serves else "") + (made.method or made.learner)
+        nodes[identifier] = Node(identifier, "model", identifier, note, gone, serves)
+        edges += [(parent, identifier) for parent in made.parents]
+        # What was made by forgetting learned nothing of its own.
+        edges += [(use.dataset, identifier) for use in own if made.method is None]
+    return draw(nodes, edges, asked)

@@ -1,0 +1,420 @@
+"""What the API and the pages show, as plain values: both say the same.
+
+Requests by the days they have left, filtered and counted, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from olvido.accounts import Accounts
+from olvido.artifacts import KINDS, Way
+from olvido.errors import InputError, StateError
+from olvido.files import read_document
+from olvido.ledger.facts import LogEntry, Request, RequestBrief, RequestKind, RequestStatus
+from olvido.ledger.serving import SERVING
+from olvido.ledger.signing import PublicKey, public_file
+from olvido.ledger.store import Store
+from olvido.requests import desk
+from olvido.requests.certificate import certificates_of, check
+from olvido.requests.certificate.issue import uncertified
+from olvido.requests.closure.places import UNDECIDED
+from olvido.requests.desk import Office, approvals, needs_decision
+from olvido.requests.guidance import (
+    audits_of,
+    concluded_as,
+    conclusion,
+    exported,
+    identity_checked,
+    identity_told,
+    next_step,
+    not_now,
+)
+from olvido.requests.rights.deadlines import days_left, deadline_of, due_and_left, law_of, today
+from olvido.requests.rights.letter import fitting, state_of
+from olvido.requests.scope import corrections
+from olvido.requests.workflow.filters import (
+    Filter,
+    Row,
+    ids_named,
+    in_order,
+    row_of,
+    row_of_brief,
+    search,
+)
+from olvido.requests.workflow.lists import summary
+from olvido.schemas.options import RunOptions
+from olvido.service.status import Receipt
+
+
+def entry(found: LogEntry) -> dict[str, Any]:
+    """One entry of the log."""
+    return {
+        "seq": found.seq,
+        "at": found.at.isoformat(),
+        "kind": found.kind,
+        "detail": dict(found.detail),
+        "commitment": str(found.commitment),
+    }
+
+
+def request(office: Office, found: Request) -> dict[str, Any]:
+    """One request: what is asked, how far it has come, and how long there is."""
+    due, step = _deadline(office, found), next_step(office, found)
+    return {
+        "id": found.id,
+        "kind": found.kind.value,
+        "status": found.status.value,
+        "open": found.status.pending,
+        "law": found.law,
+        "subject": None if found.subject is None else str(found.subject),
+        "scope": dict(found.scope),
+        "received_at": found.received_at.isoformat(),
+        "due": due and due.answer and due.answer.isoformat(),
+        "confirm_by": due and due.confirm and due.confirm.isoformat(),
+        "can_extend_until": due and due.extend and due.extend.isoformat(),
+        "clock": due and ("running" if due.running else "standing still"),
+        "because": due and due.because,
+        "days_left": days_left(found, office.settings),
+        "answered": found.status in (RequestStatus.PUBLISHED, RequestStatus.CLOSED),
+        "identity": identity_told(found),
+        "next": asdict(step),
+        "can": acts(found),
+        "letters": list(fitting(office, found)),
+        "owner": found.owner and {"id": found.owner, "label": _label(office, found.owner)},
+        "notes": [
+            {
+                "at": one.at.isoformat(),
+                "by": _label(office, one.by),
+                "owner": one.owner and _label(office, one.owner),
+                "text": one.text,
+            }
+            for one in found.notes
+        ],
+        "approvals": len(approvals(found)),
+        "needs_decision": needs_decision(found),
+        "history": [
+            {"status": s.status.value, "at": s.at.isoformat(), "detail": dict(s.detail)}
+            for s in found.history
+        ],
+    }
+
+
+def _label(office: Office, account: str) -> str:
+    """Who an account is, by what lies beside the ledger's key; its id where that is gone."""
+    return Accounts.of(office.settings).labels().get(account, account)
+
+
+def acts(found: Request) -> list[str]:
+    """What the team may do with a request as far as it has come."""
+    status = found.status
+    aside = (RequestStatus.WAITING, RequestStatus.NEEDS_INPUT, RequestStatus.CANCELLED)
+    may = {
+        "identify": found.subject is not None
+        and identity_checked(found) is None
+        and status in (RequestStatus.RECEIVED, RequestStatus.LOCATED, *aside[:2]),
+        "approve": status is RequestStatus.PLANNED,
+        "resume": status in aside,
+        "wait": status.open and status not in (RequestStatus.RUNNING, RequestStatus.AUDITED),
+        "extend": status.open
+        and found.law is not None
+        and not any("extended" in step.detail for step in found.history),
+        "refuse": status.open and status not in (RequestStatus.RUNNING, RequestStatus.AUDITED),
+        "cancel": status.open,
+        "close": found.kind is RequestKind.ACCESS
+        and exported(found) is not None
+        and status in (RequestStatus.IDENTIFIED, RequestStatus.LOCATED),
+        "correct": found.kind is RequestKind.RECTIFICATION
+        and not corrections(found)
+        and identity_checked(found) is not None
+        and status in (RequestStatus.IDENTIFIED, RequestStatus.LOCATED),
+    }
+    return [act for act, now in may.items() if now]
+
+
+def _deadline(office: Office, found: Request) -> Any:
+    return deadline_of(found, office.settings)
+
+
+def plan(found: Request) -> dict[str, Any] | None:
+    """The last plan of a request: every way with its price, and the one chosen.
+
+    `otherwise` is whether it was made as the request was run, unlike the one before.
+    """
+    plans = [step for step in found.history if "routes" in step.detail]
+    if not plans:
+        return None
+    return {**plans[-1].detail, "otherwise": plans[-1].status is RequestStatus.RUNNING}
+
+
+def report(office: Office, identifier: str) -> dict[str, Any]:
+    """What was done for a request and what the audits found.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: it has no report yet.
+    """
+    found = report_of(office, office.store.request(identifier))
+    if found is None:
+        why = "it has no report yet: a run writes one"
+        raise StateError(not_now(office, office.store.request(identifier), why))
+    return found
+
+
+def report_of(office: Office, found: Request) -> dict[str, Any] | None:
+    """The report of a request; None where there is none."""
+    if found.report is None:
+        return None
+    # The ledger knows where it was written; the workspace may have been moved since.
+    return read_document(office.settings.reports / Path(found.report).name)
+
+
+def attempts(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was tried, each with what became of it in a sentence."""
+    return [
+        {"method": one["method"], "verdict": one["verdict"], "says": concluded_as(one)}
+        for one in report["attempts"]
+    ]
+
+
+def audits(office: Office, identifier: str) -> list[dict[str, Any]]:
+    """The audits in a request's report, with what a page says around each; the last one last.
+
+    Raises:
+        StateError: there is no report, or what was done was exact and needed no audit.
+    """
+    found = audits_of(report(office, identifier))
+    if not found:
+        raise StateError(
+            f"request {identifier} was answered exactly and not audited: equality leaves an audit "
+            "nothing to find"
+        )
+    return found
+
+
+def public(office: Office, found: Request) -> dict[str, Any]:
+    """What whoever asked may see: how far it has come and when it is due, and nothing else.
+
+    `state` is a key of `Language.states`, `law` whose recourse holds.
+    """
+    due = _deadline(office, found)
+    return {
+        "id": found.id,
+        "kind": found.kind.value,
+        "state": state_of(office, found),
+        "law": law_of(found, office.settings),
+        "open": found.status.pending,
+        "received_at": found.received_at.isoformat(),
+        "due": due and due.answer and due.answer.isoformat(),
+    }
+
+
+def receipt(office: Office, found: Receipt) -> dict[str, Any]:
+    """What whoever filed a request may see.
+
+    That it was filed and when it is due, whatever became of it; and once it was checked who asks,
+    how far it has come.
+    """
+    request = office.store.request(found.request)
+    if found.first and any(s.status is RequestStatus.IDENTIFIED for s in request.history):
+        return public(office, request) | {"id": None}
+    return {
+        "id": None,
+        "kind": request.kind.value,
+        "state": RequestStatus.RECEIVED.value,
+        "law": None,
+        "open": True,
+        "received_at": found.filed_at.isoformat(),
+        "due": found.due and found.due.isoformat(),
+    }
+
+
+def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
+    """What was found to hold a request's data, and how each thing left; a blank has no exit."""
+    return [
+        {
+            "item": item.item,
+            "is": KINDS[item.item.partition(":")[0]].says,
+            "about": _about(office.store, item.item),
+            "who": KINDS[item.item.partition(":")[0]].who.value,
+            "stated": KINDS[item.item.partition(":")[0]].way is Way.STATED,
+            "undecided": item.item.partition(":")[0] in UNDECIDED,
+            "exit": item.exit and item.exit.value,
+            "detail": item.exit and item.detail,
+            "by_word": item.by_word,
+            "at": item.at.isoformat(),
+        }
+        for item in office.store.closure(identifier)
+    ]
+
+
+def _about(store: Store, item: str) -> str:
+    """What an item is named after, where its name is an id of the ledger's."""
+    kind, _, place = item.partition(":")
+    if kind in ("rows", "near"):
+        dataset = store.dataset(place)
+        return f"dataset {dataset.name} version {dataset.version}"
+    names = [name for name, known in store.aliases().items() if known == place]
+    return f"the model that is called {', '.join(sorted(names))}" if names else ""
+
+
+def certificate(office: Office, identifier: str) -> dict[str, Any]:
+    """The newest certificate of a request: the signed envelope, and whether it holds.
+
+    Raises:
+        UnknownName: no such request.
+        StateError: it has none.
+    """
+    found = certificates_of(office, identifier)
+    if not found:
+        raise StateError(uncertified(office, identifier))
+    envelope = read_document(found[-1])
+    checked = check(envelope, PublicKey.load(public_file(office.settings.signing_key)))
+    predicate = checked.statement["predicate"] if checked.holds and checked.statement else None
+    return {
+        "holds": checked.holds,
+        "reasons": list(checked.reasons),
+        "statement": checked.statement,
+        "says": predicate and conclusion(predicate["guarantee"]["class"], predicate["audit"]),
+        "replay": checked.replay,
+        "file": found[-1].name,
+        "identity": identity_told(office.store.request(identifier)),
+        "envelope": envelope,
+    }
+
+
+def approve(office: Office, identifier: str, *, by: str, how: RunOptions | None = None) -> Request:
+    """Let a request's plan be carried out by the worker, on the model that it was made for.
+
+    Args:
+        office: with the request.
+        identifier: of the request.
+        by: the account that approves.
+        how: how it is to be carried out, where not as it was planned.
+
+    Raises:
+        UnknownName: no such request, or `how` names what is not known.
+        InputError: it has no plan that waits, or the same person approved it before.
+    """
+    found = office.store.request(identifier)
+    made = plan(found)
+    if found.kind is RequestKind.DESTROY and how is not None:
+        raise InputError("a model is destroyed in one way: approve it without options")
+    if made is not None and found.kind is not RequestKind.DESTROY:
+        how = how or RunOptions()
+        how = how.but(model=made["model"]) if how.model == SERVING else how
+    return desk.approve(office, identifier, by=by, order=how)
+
+
+FEW = 50
+"""Requests read one by one; more are read together."""
+LISTS = 100
+"""Filtered lists that are remembered."""
+PENDING = frozenset(status for status in RequestStatus if status.pending)
+
+CHANGES = ("request-received", "request-advanced", "request-noted")
+"""Entries of the log that tell of a request."""
+
+_Days = tuple[date | None, int | None]
+
+
+@dataclass
+class _Seen:
+    """All requests as they were when the log had so many entries, and what was asked of them."""
+
+    day: date
+    entries: int
+    rows: list[Row]
+    lists: dict[Filter, list[Row]] = field(default_factory=dict)
+    counts: dict[str, Any] | None = None
+
+
+class Inbox:
+    """Remembers the days that a request has left until its history grows, or the day ends.
+
+    Args:
+        office: whose requests.
+    """
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self._seen: _Seen | None = None
+        self._day: date | None = None
+        self._left: dict[str, tuple[int, _Days]] = {}
+
+    def rows(self, wanted: Filter | None = None) -> list[Row]:
+        """What a list shows, those with the fewest days left first, then the oldest."""
+        seen, wanted = self._now(), wanted or Filter()
+        if wanted not in seen.lists:
+            made = wanted.of_rows(seen.rows)
+            # One assignment, whole, for several threads ask at a time.
+            seen.lists = {**(seen.lists if len(seen.lists) < LISTS else {}), wanted: made}
+        return seen.lists[wanted]
+
+    def summary(self) -> dict[str, Any]:
+        """What all requests come to: see `olvido.requests.workflow.lists`."""
+        seen = self._now()
+        if seen.counts is None:
+            seen.counts = summary(seen.rows, seen.day)
+        return seen.counts
+
+    def search(self, text: str) -> str | Filter | None:
+        """Requests by what somebody wrote: see `olvido.requests.workflow.filters.search`."""
+        store = self.office.store
+        return search(self._now().rows, store.key, text, partial(ids_named, store))
+
+    def _now(self) -> _Seen:
+        day = today(self.office.settings)
+        # Every change adds to the log: what was added since tells which requests changed.
+        entries, seen = self.office.store.events_count(), self._seen
+        changed = None if seen is None or seen.day != day else self._changed(seen.entries, entries)
+        if seen is None or changed is None:
+            seen = _Seen(day, entries, in_order(self._all(day)))
+        elif changed:
+            fresh = [
+                row_of(self.office.store.request(one), self.office.settings) for one in changed
+            ]
+            kept = [row for row in seen.rows if row["id"] not in changed]
+            seen = _Seen(day, entries, in_order([*kept, *fresh]))
+        elif entries != seen.entries:
+            seen = _Seen(day, entries, seen.rows, seen.lists, seen.counts)
+        self._seen = seen
+        return seen
+
+    def _changed(self, before: int, size: int) -> set[str] | None:
+        """The requests that changed since the log had so many entries; None: it cannot be told."""
+        if not 0 <= size - before <= FEW:
+            return None
+        entries = self.office.store.events_between(after=before, limit=FEW)
+        if any(entry.salt is None for entry in entries):
+            # What a redacted entry told of is told no more.
+            return None
+        return {str(e.detail["id"]) for e in entries if e.kind in CHANGES}
+
+    def _all(self, day: date) -> list[Row]:
+        found = self.office.store.requests_in_brief()
+        left = self._days([one for one in found if one.status in PENDING], day)
+        settings = self.office.settings
+        return [
+            row_of_brief(one, left.get(one.id, (0, (None, None)))[1], settings) for one in found
+        ]
+
+    def _days(self, found: Sequence[RequestBrief], day: date) -> dict[str, tuple[int, _Days]]:
+        """The days of requests that are not closed, by the length of their histories."""
+        settings, store = self.office.settings, self.office.store
+        known = self._left if day == self._day else {}
+        changed = [one for one in found if known.get(one.id, (0, None))[0] != one.steps]
+        if len(changed) <= FEW:
+            fresh = [store.request(one.id) for one in changed]
+        else:
+            fresh = list(store.requests(PENDING))
+        read = {one.id: (len(one.history), due_and_left(one, settings)) for one in fresh}
+        # What came or changed since the list was read is on the next one.
+        left = {one.id: read.get(one.id) or known.get(one.id, (0, (None, None))) for one in found}
+        self._left, self._day = {**known, **read}, day
+        return left

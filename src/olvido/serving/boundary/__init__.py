@@ -1,1 +1,0 @@
-"""Where the service meets strangers: who asks, how much, how long, and from where."""

@@ -1,0 +1,195 @@
+"""What an estimator holds: its rows' ids, whom each is about, and the names of its classes.
+
+What all heads have in common: who is in them, and the door to forgetting.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from olvido.errors import RefusedArgument
+from olvido.ledger.facts import Guarantee
+
+
+@dataclass(frozen=True)
+class Held:
+    """The rows that an estimator holds.
+
+    Attributes:
+        subjects: whom each row is about, by its id, in the order of the rows.
+    """
+
+    subjects: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(
+        cls,
+        rows: int,
+        ids: Iterable[Any] | None,
+        subjects: Iterable[str | Sequence[str] | None] | None,
+    ) -> Held:
+        """Rows as a caller named them; without ids their numbers, "0" for the first.
+
+        Raises:
+            RefusedArgument: not every row is named, or an id stands twice.
+        """
+        names = _whole("ids", map(str, range(rows) if ids is None else ids), rows)
+        about = _whole("subjects", [None] * rows if subjects is None else subjects, rows)
+        held = {i: _several(whom) for i, whom in zip(names, about, strict=True)}
+        if twice := rows - len(held):
+            raise RefusedArgument(f"ids: {twice} of {rows} rows bear one that stands twice already")
+        return cls(held)
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids, in the order of the rows."""
+        return list(self.subjects)
+
+    def meant(self, ids: Iterable[Any] | None, subjects: Iterable[Any] | None) -> set[str]:
+        """Ids of the rows that a request means, by ids or by subjects.
+
+        Raises:
+            RefusedArgument: neither or both are given, or nothing of that name is held.
+        """
+        if (ids is None) == (subjects is None):
+            raise RefusedArgument("name what to forget: give either ids=[...] or subjects=[...]")
+        if isinstance(ids, str) or isinstance(subjects, str):
+            raise RefusedArgument("give a list of ids or subjects, not one text")
+        if ids is not None:
+            asked = set(map(str, ids))
+            missing = sum(i not in self.subjects for i in asked)
+        else:
+            asked = set(map(str, subjects or ()))
+            missing = len(asked.difference(*self.subjects.values()))
+        # Neither those asked for nor those held are named: a message outlives a request.
+        if missing:
+            raise RefusedArgument(
+                f"{missing} of {len(asked)} {'ids' if ids is not None else 'subjects'} are not "
+                "among what this model has learned: nothing was forgotten"
+            )
+        if not asked:
+            raise RefusedArgument("there is nothing to forget: the list is empty")
+        if ids is not None:
+            return asked
+        return {i for i, several in self.subjects.items() if not asked.isdisjoint(several)}
+
+    def without(self, gone: Iterable[str]) -> Held:
+        """The rows that are left."""
+        left = dict(self.subjects)
+        for i in gone:
+            del left[i]
+        return Held(left)
+
+
+def class_names(y: NDArray[Any], given: Sequence[Any] | None) -> NDArray[Any]:
+    """The classes in order: those given, or those found in y. [C]
+
+    Raises:
+        RefusedArgument: fewer than two, or y holds another one.
+        ValueError: y is nothing that names classes.
+    """
+    check_classification_targets(y)
+    names = np.unique(y if given is None else np.asarray(given))
+    if unknown := sorted(set(y.tolist()) - set(names.tolist())):
+        raise RefusedArgument(f"y holds {unknown[0]!r}, which is none of the classes given")
+    if len(names) < 2:
+        raise RefusedArgument(
+            f"y holds one class, {names.tolist()[0]!r}: give rows of two classes or "
+            "more, or name them all in classes="
+        )
+    return names
+
+
+def _whole(name: str, values: Iterable[Any], expected: int) -> list[Any]:
+    listed = list(values)
+    if len(listed) != expected:
+        raise RefusedArgument(f"{name} must name every row: expected {expected}, got {len(listed)}")
+    return listed
+
+
+def _several(whom: str | Sequence[str] | None) -> tuple[str, ...]:
+    if whom is None:
+        return ()
+    return tuple(map(str, whom)) if isinstance(whom, list | tuple | set) else (str(whom),)
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What a head did to forget.
+
+    Attributes:
+        guarantee: what may be claimed of the head as it is now.
+        rows: how many have left.
+        seconds: what it took.
+        refitted: whether it was fitted again on the rest, because no cheaper way would do.
+    """
+
+    guarantee: Guarantee
+    rows: int
+    seconds: float
+    refitted: bool = False
+
+
+class Deciding(ABC):
+    """A classifier by scores, one for each class; of two classes one score, the second's."""
+
+    classes_: NDArray[Any]
+
+    @abstractmethod
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Scores. [n] or [n, C]"""
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The likeliest class. [n]"""
+        scores = self.decision_function(X)
+        at = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
+        return np.asarray(self.classes_[at])
+
+
+class Forgetful(ABC):
+    """A head that forgets. It keeps the rows it learned from, each until its own leaves."""
+
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    _held: Held
+
+    @property
+    def ids_(self) -> list[str]:
+        """Ids of the rows that it holds now."""
+        check_is_fitted(self, "_held")
+        return self._held.ids
+
+    def forget(
+        self, ids: Iterable[Any] | None = None, *, subjects: Iterable[Any] | None = None
+    ) -> Forgotten:
+        """Forget rows or people, and discard their rows.
+
+        Args:
+            ids: of the rows.
+            subjects: all of whose rows go, those that are about others as well included.
+
+        Raises:
+            InputError: neither or both are given, or nothing of that name is held: then nothing
+                has changed.
+        """
+        check_is_fitted(self, "_held")
+        gone = self._held.meant(ids, subjects)
+        began = time.perf_counter()
+        refitted = self._leave(gone)
+        return Forgotten(self.guarantee, len(gone), time.perf_counter() - began, refitted)
+
+    @abstractmethod
+    def _leave(self, gone: set[str]) -> bool:
+        """Go on without these rows; whether that took fitting again."""
+
+    def _stay(self, gone: set[str]) -> NDArray[np.bool_]:
+        """Which rows are left, in their order. [n]"""
+        return np.array([i not in gone for i in self._held.subjects], dtype=bool)

@@ -1,0 +1,173 @@
+"""States of a run on disk: whole or absent, and passed over when their bytes have changed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from olvido.artifact_shapes import CHECKPOINT
+from olvido.errors import DigestMismatch, StateError
+from olvido.files import make_folder, write
+from olvido.processes import from_main, is_main
+
+CACHE = "activations.safetensors"
+"""What a run computed once of its records, beside its checkpoints."""
+KEPT = 2
+"""Checkpoints kept for a crash beside those kept for replay: one to fall back on while the next is
+written."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after `step` optimizer steps.
+
+    Attributes:
+        step: steps done.
+        beginning: what the run's chain starts with, in hexadecimal: another run has another.
+        chain: over all that was done up to here, in hexadecimal (see `olvido.training.log`).
+        weights: the tensors that the run trains, by name.
+        optimizer: its state dictionary.
+        rng: states of the random number generators: the processor's, then the device's if any. No
+            later step draws from them, but where none is left they are the run's own end.
+        log: the packed log so far.
+        seconds: spent so far.
+    """
+
+    step: int
+    beginning: str
+    chain: str
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    rng: list[torch.Tensor]
+    log: bytes
+    seconds: float
+
+
+class Shelf:
+    """Where a run's checkpoints lie, and what it computed beforehand.
+
+    Processes that share a run share the folder; the main one alone writes.
+
+    Args:
+        folder: that they go to; None: a temporary one that lives as long as this object.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        if folder is None:
+            folder = from_main(lambda: Path(tempfile.mkdtemp(prefix="olvido-")))
+            # A copy in another process has no finalizer: the folder is this object's own.
+            if is_main():
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.folder = folder
+
+    def write(self, state: Checkpoint, *, keep: Collection[int] = ()) -> Path:
+        """Write a checkpoint named by its step and the digest of its bytes, durably.
+
+        Of the older ones, those at the steps in `keep` stay, and the newest `KEPT` others.
+        """
+        buffer = io.BytesIO()
+        torch.save(vars(state), buffer)
+        content = buffer.getvalue()
+        path = self.folder / f"step-{state.step:09d}-{hashlib.sha256(content).hexdigest()}.pt"
+        write(path, content)
+        self._remove_all_but(keep, KEPT)
+        return path
+
+    def clear(self, *, keep: Collection[int]) -> None:
+        """Remove all checkpoints but those at these steps."""
+        self._remove_all_but(keep, 0)
+
+    def newest(
+        self, *, before: int, usable: Callable[[Checkpoint], bool]
+    ) -> tuple[Checkpoint | None, tuple[str, ...]]:
+        """The newest whole and usable checkpoint, and what had to be passed over.
+
+        Args:
+            before: no later step than this one.
+            usable: asked of each that can be read.
+
+        Returns:
+            The checkpoint, None where there is none, and a sentence for each that is damaged.
+        """
+        notes: list[str] = []
+        for path in self:
+            if step_of(path) > before:
+                continue
+            try:
+                state = read(path)
+            except StateError as error:
+                notes.append(f"passed over a damaged checkpoint: {error}")
+                continue
+            if usable(state):
+                return state, tuple(notes)
+        return None, tuple(notes)
+
+    @property
+    def cache(self) -> Path:
+        """Where what was computed beforehand is kept, if anything is."""
+        return self.folder / CACHE
+
+    def copy_to(self, other: Shelf, *, before: int) -> None:
+        """Give another shelf the cache, and the checkpoints up to a step."""
+        found = [path for path in self if step_of(path) <= before]
+        for path in [*found, *([self.cache] if self.cache.exists() else [])]:
+            target = other.folder / path.name
+            if not target.exists():
+                make_folder(other.folder)
+                try:
+                    os.link(path, target)
+                except OSError:
+                    # Another file system, or one without links: bytes are copied then.
+                    shutil.copy2(path, target)
+
+    def __iter__(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            names = (path for path in self.folder.iterdir() if CHECKPOINT.fullmatch(path.name))
+            yield from sorted(names, reverse=True)
+
+    def _remove_all_but(self, keep: Collection[int], others: int) -> None:
+        spare = [path for path in self if step_of(path) not in keep]
+        for path in spare[others:]:
+            path.unlink()
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's name tells.
+
+    Raises:
+        StateError: it is no checkpoint's name.
+    """
+    return int(_matched(path)[1])
+
+
+def read(path: Path) -> Checkpoint:
+    """Read one checkpoint and check it.
+
+    Raises:
+        DigestMismatch: its bytes have changed since it was written.
+        StateError: it is none.
+    """
+    expected = _matched(path)[2]
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise DigestMismatch(f"checkpoint {path}", expected, found)
+    return Checkpoint(**torch.load(io.BytesIO(content), weights_only=True))
+
+
+def _matched(path: Path) -> re.Match[str]:
+    match = CHECKPOINT.fullmatch(path.name)
+    if match is None:
+        raise StateError(f"{path} is not a checkpoint: expected step-NUMBER-DIGEST.pt")
+    return match

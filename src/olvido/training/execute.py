@@ -1,0 +1,363 @@
+"""Carry a planned run out, from its beginning or from any checkpoint that it shares."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from olvido.errors import InputError, StateError
+from olvido.processes import from_main, world_size
+from olvido.tasks import Example, Task
+from olvido.training.checkpoint import Checkpoint, Shelf
+from olvido.training.log import Entry, Log, beginning, chain_at, linked
+from olvido.training.loop import Loop, Watcher
+from olvido.training.plan import PlannedBatch, SlotPlan
+from olvido.training.recipe import Recipe
+
+SAFETY = 100
+"""Steps between checkpoints that are there for a crash alone."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Everything that determines a run but the content of its records.
+
+    Attributes:
+        origin: digest of the weights it begins with.
+        recipe: hyper-parameters.
+        seed: of order, dropout and adapters.
+        plan: which records stand in which step.
+        environment: the contract under which the bits are the same.
+    """
+
+    origin: str
+    recipe: Recipe
+    seed: int
+    plan: SlotPlan
+    environment: Mapping[str, str]
+
+    @property
+    def beginning(self) -> bytes:
+        """What the chain of its log starts with."""
+        return beginning(self.origin, self.recipe.to_dict(), self.seed, self.plan, self.environment)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a run left behind, besides the weights.
+
+    Attributes:
+        log: of every forward pass, those before the checkpoint included.
+        final: digests of the state at the end: weights, optimizer, schedule, random numbers.
+        seconds: spent on all of it, also before an interruption.
+        spent: seconds of the steps that were done now.
+        tokens: of the steps that were done now.
+        start: the step they began with.
+        notes: what had to be passed over on the way.
+    """
+
+    log: Log
+    final: Mapping[str, str]
+    seconds: float
+    spent: float
+    tokens: int
+    start: int
+    notes: tuple[str, ...] = field(default=())
+
+
+def execute(
+    model: Module,
+    records: Sequence[Example],
+    task: Task,
+    course: Course,
+    *,
+    shelf: Shelf | None = None,
+    keep: Collection[int] = (),
+    safety: int = SAFETY,
+    before: int | None = None,
+    watch: Watcher | None = None,
+) -> Executed:
+    """Train a model in place, step by step as planned.
+
+    Begins with the newest checkpoint on the shelf that this run shares: after an interruption that
+    is its own last one; without some records it is the last one before their first use, which is
+    the same state (deterministic replay). Call it under `deterministic`.
+
+    Args:
+        model: as the run began; parameters that require a gradient are trained.
+        records: at least those that the plan has present.
+        task: how they become losses.
+        course: what determines the run.
+        shelf: where checkpoints are looked for and put.
+        keep: steps whose checkpoints stay for a later replay.
+        safety: steps between the others.
+        before: no later checkpoint than this is used, and those of other runs are passed over;
+            None: the shelf is this run's own, and another's checkpoints are refused.
+        watch: called after every step.
+
+    Raises:
+        InputError: the plan's records are not all given, or blanks among normalised batches.
+        NotFinite: a loss became nan.
+        StateError: the shelf holds another run's checkpoints.
+    """
+    plan = course.plan
+    by_id = _present(plan, records)
+    if plan.blank:
+        require_row_independence(model, "the definition 'tombstone'", "use definition='drop'")
+    if world_size() > 1:
+        require_row_independence(model, "sharing a run among processes", "start one process")
+    loop = Loop(model, course.recipe, total=plan.total_steps, seed=course.seed, watch=watch)
+    contents = digests_of(by_id.values(), task)
+    state: Checkpoint | None = None
+    notes: tuple[str, ...] = ()
+    if shelf is not None:
+        state, notes = from_main(partial(_taken_up, shelf, course, contents, before))
+        notes += _lacking(state, keep, before, notes)
+    log, chain, earlier, start = Log(), course.beginning, 0.0, 0
+    if state is not None:
+        _restore(loop, state)
+        log, chain = Log(state.log), bytes.fromhex(state.chain)
+        earlier, start = state.seconds, state.step
+    began = clock = time.perf_counter()
+    entries: list[Entry] = []
+    share = _Share(loop)
+    for step, batches in enumerate(plan.steps(start), start=start):
+        place = plan.place(step)
+        planned = sum(batch.planned for batch in batches)
+        losses = [float("nan")] * len(batches)
+        parts = [
+            partial(share.loss, task, by_id, batch, planned, losses, number)
+            for number, batch in enumerate(batches)
+            if share.of(batch)
+        ]
+        loop.step(step, parts, place=place, shared=True)
+        losses = share.whole(losses)
+        rate = course.recipe.rate(*place)
+        now = time.perf_counter()
+        for batch, loss in zip(batches, losses, strict=True):
+            chain = linked(chain, batch, contents)
+            took = (now - clock) / len(batches)
+            entries.append(
+                Entry(step, batch.planned, len(batch.ids), batch.width, loss, took, rate, chain)
+            )
+        clock = now
+        done = step + 1
+        if shelf is not None and (done in keep or done % safety == 0):
+            log, entries = log + entries, []
+            spent = earlier + time.perf_counter() - began
+            reached = _state(loop, done, course, chain, log, spent)
+            from_main(partial(shelf.write, reached, keep=keep))
+    log += entries
+    spent = time.perf_counter() - began
+    tokens = sum(entry.rows * entry.width for entry in log if entry.step >= start)
+    ended = Executed(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
+    # Times and random states are each process's own; of one run there is one log.
+    return from_main(lambda: ended)
+
+
+class _Share:
+    """One process's part of every batch: all rows where there is but one process."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._rank = loop.accelerator.process_index
+        self._world = loop.accelerator.num_processes
+
+    def of(self, batch: PlannedBatch) -> tuple[str | None, ...]:
+        """Its rows; none where no record is among them, for blanks teach nothing."""
+        rows = batch.rows[self._rank :: self._world]
+        return rows if any(row is not None for row in rows) else ()
+
+    def loss(
+        self,
+        task: Task,
+        by_id: Mapping[str, Example],
+        batch: PlannedBatch,
+        planned: int,
+        losses: list[float],
+        number: int,
+    ) -> Tensor:
+        """The part of the step's loss that these rows make, noted in `losses`."""
+        rows = self.of(batch)
+        made = task.collate([None if i is None else by_id[i] for i in rows], width=batch.width)
+        found = task.losses(self._loop.model, made.to(self._loop.device))
+        if None in rows:
+            found = found * torch.tensor([float(i is not None) for i in rows]).to(found)
+        loss = found.sum() / planned
+        losses[number] = float(loss.detach())
+        return loss
+
+    def whole(self, losses: list[float]) -> list[float]:
+        """Every batch's loss, of which each process has its part; nan where none has any."""
+        if self._world == 1:
+            return losses
+        from accelerate.utils import reduce
+
+        part = torch.tensor(losses, dtype=torch.float64)
+        some = torch.stack([part.nan_to_num(0.0), (~part.isnan()).double()])
+        total, parts = reduce(some.to(self._loop.device), "sum").tolist()
+        return [loss if count else float("nan") for loss, count in zip(total, parts, strict=True)]
+
+
+def digests_of(records: Collection[Example], task: Task) -> dict[str, bytes]:
+    """32 bytes for each record's id, content and tokens, as they go into the chain.
+
+    A tokenizer or a template that has changed since makes another text of the same words.
+    """
+    found = {}
+    for record in records:
+        total = hashlib.sha256(record.id.encode() + b"\0" + task.content(record))
+        total.update(hashlib.sha256(task.fingerprint(record)).digest())
+        found[record.id] = total.digest()
+    return found
+
+
+def require_row_independence(model: Module, what: str, instead: str) -> None:
+    """Refuse what changes the rows of a batch where other rows would see it.
+
+    Args:
+        model: whose layers are looked at.
+        what: needs that they do not mix rows.
+        instead: what to do where they do.
+
+    Raises:
+        InputError: a layer mixes the rows of a batch.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            raise InputError(
+                f"{what} needs rows that do not see each other: {name} "
+                f"({type(module).__name__}) normalises over the batch; {instead}"
+            )
+    if getattr(getattr(model, "config", None), "expert_capacity", None):
+        raise InputError(
+            f"{what} needs rows that do not see each other: experts of limited capacity choose "
+            f"among a batch's rows; {instead}"
+        )
+
+
+def trained_tensors(model: Module) -> dict[str, Tensor]:
+    """What a run changes: parameters that require a gradient, and persistent buffers."""
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    persistent = model.state_dict().keys()
+    return found | {name: b for name, b in model.named_buffers() if name in persistent}
+
+
+def put_tensors(model: Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors of these names into a model."""
+    here = dict(model.named_parameters()) | dict(model.named_buffers())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            here[name].copy_(tensor)
+
+
+def final(loop: Loop, plan: SlotPlan) -> dict[str, str]:
+    """SHA-256 of everything that the next step would depend on."""
+    rates = [group["lr"] for group in loop.optimizer.param_groups]
+    return {
+        "weights": _digest(trained_tensors(loop.model)),
+        "optimizer": _digest(loop.optimizer.state_dict()),
+        "schedule": _digest([plan.total_steps, plan.boundaries, rates]),
+        "rng": _digest(_random_states(loop.device)),
+    }
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *on_device]
+
+
+def _present(plan: SlotPlan, records: Sequence[Example]) -> dict[str, Example]:
+    given = {record.id: record for record in records}
+    missing = [i for i in plan.present if i not in given]
+    if missing:
+        raise InputError(
+            f"{len(missing)} records of the run were not given (first: {missing[0]!r}): pass "
+            "all of them, or take them out of the plan"
+        )
+    return {i: given[i] for i in plan.present}
+
+
+def _taken_up(
+    shelf: Shelf, course: Course, contents: Mapping[str, bytes], before: int | None
+) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    def shared(state: Checkpoint) -> bool:
+        at = chain_at(course.beginning, course.plan, contents, [state.step])
+        same = (state.beginning, state.chain) == (course.beginning.hex(), at[state.step])
+        if not same and before is None:
+            raise StateError(
+                f"{shelf.folder} holds another run's checkpoints (other records, recipe, seed, "
+                "model or environment): give an empty folder for checkpoints"
+            )
+        return same
+
+    limit = course.plan.total_steps if before is None else before
+    return shelf.newest(before=limit, usable=shared)
+
+
+def _lacking(
+    state: Checkpoint | None, keep: Collection[int], before: int | None, notes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Says so where a replay could have begun later, had a checkpoint not been lost."""
+    expected = max((step for step in keep if before is not None and step <= before), default=0)
+    start = 0 if state is None else state.step
+    if notes or start >= expected:
+        return ()
+    return (f"began at step {start}: the checkpoint after step {expected} is gone",)
+
+
+def _state(
+    loop: Loop, step: int, course: Course, chain: bytes, log: Log, seconds: float
+) -> Checkpoint:
+    return Checkpoint(
+        step,
+        course.beginning.hex(),
+        chain.hex(),
+        trained_tensors(loop.model),
+        loop.optimizer.state_dict(),
+        _random_states(loop.device),
+        log.packed,
+        seconds,
+    )
+
+
+def _restore(loop: Loop, state: Checkpoint) -> None:
+    put_tensors(loop.model, state.weights)
+    loop.optimizer.load_state_dict(state.optimizer)
+    torch.set_rng_state(state.rng[0])
+    if loop.device.type == "cuda":
+        torch.cuda.set_rng_state(state.rng[1], loop.device)
+
+
+def _digest(value: Any) -> str:
+    """SHA-256 of nested plain values and tensors."""
+    total = hashlib.sha256()
+
+    def add(item: Any) -> None:
+        if isinstance(item, Tensor):
+            tensor = item.detach().cpu().contiguous()
+            total.update(f"{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+            total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif isinstance(item, Mapping):
+            total.update(f"{{{len(item)}".encode())
+            for key in sorted(item, key=str):
+                total.update(f"{key}:".encode())
+                add(item[key])
+        elif isinstance(item, list | tuple):
+            total.update(f"[{len(item)}".encode())
+            for part in item:
+                add(part)
+        else:
+            total.update(f"{json.dumps(item)}|".encode())
+
+    add(value)
+    return total.hexdigest()

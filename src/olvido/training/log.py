@@ -1,0 +1,127 @@
+"""The step log: 60 bytes a forward pass that say what was done, and chain it to all before it.
+
+With the table of record ids in the plan this is what deterministic replay needs ("Unlearning at
+Scale", arXiv 2508.12220, logs the like): seeds and order follow from the plan, so the log holds
+what was measured, and a hash chain over who stood in which row with which content. Two runs whose
+chains agree up to a step are the same run up to there, whoever is missing later; that is how a
+checkpoint is known to serve a run from which records were taken out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from olvido.training.plan import PlannedBatch, SlotPlan
+
+_ENTRY = struct.Struct("<IHHIdff32s")
+ENTRY_BYTES = _ENTRY.size
+
+
+class Entry(NamedTuple):
+    """One forward pass, as it was done.
+
+    Attributes:
+        step: its optimizer step.
+        planned, rows: slots, and those of them that held a record.
+        width: tokens of a row.
+        loss: its part of the step's loss; nan where no row held a record.
+        seconds: it took; the last of a step includes the optimizer's work.
+        rate: learning rate.
+        chain: SHA-256 over all passes up to and including this one.
+    """
+
+    step: int
+    planned: int
+    rows: int
+    width: int
+    loss: float
+    seconds: float
+    rate: float
+    chain: bytes
+
+
+@dataclass(frozen=True)
+class Log:
+    """Entries in the order in which they were made, as packed bytes."""
+
+    packed: bytes = b""
+
+    def __add__(self, entries: Iterable[Entry]) -> Log:
+        return Log(self.packed + b"".join(_ENTRY.pack(*entry) for entry in entries))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry._make, _ENTRY.iter_unpack(self.packed))
+
+    def __len__(self) -> int:
+        return len(self.packed) // ENTRY_BYTES
+
+    @cached_property
+    def losses(self) -> tuple[float | None, ...]:
+        """Of every step; None for one in which no row held a record."""
+        found: list[float | None] = []
+        for _, entries in groupby(self, lambda entry: entry.step):
+            parts = [entry.loss for entry in entries if entry.rows]
+            found.append(sum(parts) if parts else None)
+        return tuple(found)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Processed forward and backward, padding included."""
+        return sum(entry.rows * entry.width for entry in self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every byte: the chain is over what was done, this also over what it took."""
+        return hashlib.sha256(self.packed).hexdigest()
+
+    @property
+    def end(self) -> str:
+        """The chain after the last entry, in hexadecimal; empty where nothing was done."""
+        return _ENTRY.unpack(self.packed[-ENTRY_BYTES:])[-1].hex() if self.packed else ""
+
+
+def beginning(
+    origin: str, recipe: Mapping[str, Any], seed: int, plan: SlotPlan, contract: Mapping[str, str]
+) -> bytes:
+    """The chain before the first step: everything that determines the run but its records."""
+    content = [origin, dict(recipe), seed, plan.layout, dict(contract)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
+
+
+def linked(before: bytes, batch: PlannedBatch, contents: Mapping[str, bytes]) -> bytes:
+    """The chain after one more forward pass.
+
+    Args:
+        before: the chain so far.
+        batch: who stands where; a blank counts as a blank, whomever it stands for.
+        contents: 32-byte digest of each record's id and content.
+    """
+    total = hashlib.sha256(before)
+    total.update(struct.pack("<IIII", batch.step, batch.width, batch.planned, len(batch.rows)))
+    for row in batch.rows:
+        total.update(bytes(32) if row is None else contents[row])
+    return total.digest()
+
+
+def chain_at(
+    start: bytes, plan: SlotPlan, contents: Mapping[str, bytes], steps: Iterable[int]
+) -> dict[int, str]:
+    """The chain after so many steps of a plan, in hexadecimal, for each of `steps`."""
+    wanted = set(steps)
+    found = {0: start.hex()} if 0 in wanted else {}
+    chain = start
+    for done, batches in enumerate(plan.steps(), start=1):
+        if not wanted - found.keys():
+            break
+        for batch in batches:
+            chain = linked(chain, batch, contents)
+        if done in wanted:
+            found[done] = chain.hex()
+    return found
