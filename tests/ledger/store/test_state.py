@@ -125,7 +125,7 @@ EDITS = {
     "serving the model that knows": "UPDATE aliases SET model = 1 WHERE name = 'serving'",
     "model's digest": "UPDATE models SET digest = 'sha256:" + "0" * 64 + "' WHERE pk = 2",
     "another method": "UPDATE models SET method = 'retrain' WHERE pk = 2",
-    "closure invented": "INSERT INTO closure_items VALUES (1, 'backup', 'erased', NULL, 'x')",
+    "closure invented": "INSERT INTO closure_items VALUES (1, 'backup', 'erased', NULL, false, '')",
     "documentation": "UPDATE datasets SET documentation = replace(documentation, 'other', 'user')",
     # Not named there.
     "a step that nobody took": "UPDATE request_steps SET detail = '[]' WHERE position = 1",
