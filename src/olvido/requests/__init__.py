@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from olvido.requests.batching import Batch, batches
     from olvido.requests.desk import receive
-    from olvido.requests.flow import locate, plan, run
+    from olvido.requests.flow import answer, locate, plan, run
     from olvido.requests.planner import Choice, Route, choose, routes
     from olvido.requests.types import Attempt, Forgotten, Probes
 
@@ -18,6 +18,7 @@ _HOMES = {
     "Forgotten": "types",
     "Probes": "types",
     "Route": "planner",
+    "answer": "flow",
     "batches": "batching",
     "choose": "planner",
     "locate": "flow",
@@ -34,6 +35,7 @@ __all__ = [
     "Forgotten",
     "Probes",
     "Route",
+    "answer",
     "batches",
     "choose",
     "locate",

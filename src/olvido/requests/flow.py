@@ -14,11 +14,18 @@ from olvido.requests.attempts import REFERENCES, prepare, tried, unpaid
 from olvido.requests.certificate import issue
 from olvido.requests.desk import demand_forgetting, needs_decision
 from olvido.requests.guidance import not_now
-from olvido.requests.not_learned import planned, untaught
+from olvido.requests.not_learned import conclude, destroy, destroys, planned, untaught
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.scope import corrections, lineage_of
-from olvido.requests.types import Attempt, Forgotten, Probes, Stage
+from olvido.requests.types import (
+    Attempt,
+    Destroyed,
+    Forgotten,
+    NothingToForget,
+    Probes,
+    Stage,
+)
 from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
@@ -122,6 +129,45 @@ class Attempted:
     found: tuple[Route, ...]
     choice: Choice
     prepared: Prepared
+
+
+def answer(
+    workspace: Workspace,
+    *identifiers: str,
+    how: RunOptions = USUAL,
+    stage: Stage = lambda _: None,
+) -> Forgotten | Destroyed | NothingToForget:
+    """Answer requests whatever they take: forgetting, a model's destruction, or no model at all.
+
+    Whoever answers them by hand approves them, but for a destruction, which two people approve.
+
+    Args:
+        workspace: whose ledger holds the requests.
+        identifiers: of the requests, answered together; a destruction is answered by itself.
+        how: with what, see `run`.
+        stage: told what begins.
+
+    Raises:
+        StateError: a request has ended already, waits, or is not approved by two people.
+        MissingNeed, UnknownName, InputError: as `run`; nothing is changed.
+    """
+    from olvido.requests.workflow.forgetting import alone
+
+    store = workspace.store
+    require_given(identifiers, how)
+    require_known(store, how)
+    if destroys(store, identifiers):
+        request, models = destroy(workspace, identifiers[0])
+        return Destroyed(request, models, issue(workspace, request.id))
+    if all(untaught(store, store.request(one), how.model) for one in identifiers):
+        _, choice = plan(workspace, *identifiers, how=how)
+        for one in identifiers:
+            if store.request(one).status is RequestStatus.PLANNED:
+                store.advance_request(one, RequestStatus.APPROVED)
+        done = tuple(conclude(workspace, one) for one in identifiers)
+        return NothingToForget(done, choice.because)
+    with alone(workspace.settings):
+        return run(workspace, *identifiers, how=how, stage=stage)
 
 
 def run(

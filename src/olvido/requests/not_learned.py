@@ -5,7 +5,7 @@ A whole model is destroyed, with all that was made from its weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,6 +136,19 @@ def concluded(request: Request) -> Mapping[str, Any] | None:
         if step.status is _S.PUBLISHED and _CONCLUDED in step.detail:
             return {**step.detail[_CONCLUDED], "at": step.at}
     return None
+
+
+def destroys(store: Store, identifiers: Sequence[str]) -> bool:
+    """Whether it is a model that is to be destroyed.
+
+    Raises:
+        UnknownName: no such request.
+        InputError: it is one of several requests.
+    """
+    kinds = {store.request(identifier).kind for identifier in identifiers}
+    if RequestKind.DESTROY in kinds and len(identifiers) > 1:
+        raise InputError("a model is destroyed by itself: give that request alone")
+    return RequestKind.DESTROY in kinds
 
 
 _TO_PLAN = (

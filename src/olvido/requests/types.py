@@ -88,6 +88,34 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Destroyed:
+    """A model that was destroyed for a request, with all that was made from it.
+
+    Attributes:
+        request: as the ledger has it now.
+        models: whose weights, checkpoints and names are gone.
+        certificate: the file that states it, signed.
+    """
+
+    request: Request
+    models: tuple[Model, ...]
+    certificate: Path
+
+
+@dataclass(frozen=True)
+class NothingToForget:
+    """Requests about what no model in use has learned: what lies in files is left to erase.
+
+    Attributes:
+        requests: as the ledger has them now.
+        because: why no model has to forget, in a sentence.
+    """
+
+    requests: tuple[Request, ...]
+    because: str
+
+
+@dataclass(frozen=True)
 class Forgotten:
     """How a request ended.
 

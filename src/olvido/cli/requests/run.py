@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.output import Terminal, command, stages, table
-from olvido.cli.requests.closing import commands, conclude, destroy, plan_destruction
+from olvido.cli.requests.closing import commands
 from olvido.cli.requests.intake import Id, fronted, show
 from olvido.cli.runs import answered_by
 from olvido.schemas.options import RunOptions
 
 if TYPE_CHECKING:
-    from olvido.workspace import Workspace
+    pass
 
 __all__ = ["commands"]
 
@@ -84,6 +84,7 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
     from olvido.requests import batches
     from olvido.requests import plan as price
     from olvido.requests.guidance import left_before_run
+    from olvido.requests.not_learned import destroys, plan_destruction
     from olvido.requests.workflow.given import require_given, require_known
     from olvido.schemas.plan import Group, Plan
     from olvido.workspace import Workspace
@@ -91,8 +92,13 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
     require_given(identifiers, how)
     with Workspace(terminal.settings()) as workspace:
         require_known(workspace.store, how)
-        if _destroys(workspace, identifiers):
-            plan_destruction(terminal, workspace, identifiers[0])
+        if destroys(workspace.store, identifiers):
+            going = plan_destruction(workspace, identifiers[0])
+            terminal.emit(
+                {"requests": identifiers, "destroy": [model.id for model in going]},
+                table(("model", "made"), [(model.id, model.created_at) for model in going]),
+                f"Next, two people: olvido request approve {identifiers[0]} --by NAME",
+            )
             return
         found, choice = price(workspace, *identifiers, how=how)
         # Where no model has to forget there may be none to look into.
@@ -175,21 +181,37 @@ def approve(
 @answered_by()
 def run(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> bool:
     """Forget, audit against never-trained models, and publish what passes; 1 when nothing does."""
-    from olvido.requests import run as answer
+    from olvido.requests import answer
     from olvido.requests.guidance import concluded_as
-    from olvido.requests.workflow.forgetting import alone
-    from olvido.requests.workflow.given import require_given, require_known
+    from olvido.requests.types import Destroyed, NothingToForget
     from olvido.workspace import Workspace
 
-    require_given(identifiers, how)
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
-        require_known(workspace.store, how)
-        if _destroys(workspace, identifiers):
-            return destroy(terminal, workspace, identifiers[0])
-        if conclude(terminal, workspace, identifiers, how):
-            return True
-        with alone(workspace.settings):
-            done = answer(workspace, *identifiers, how=how, stage=stage)
+        done = answer(workspace, *identifiers, how=how, stage=stage)
+    following = [f"Next: olvido request close {identifier}" for identifier in identifiers]
+    if isinstance(done, Destroyed):
+        gone = [model.id for model in done.models]
+        terminal.emit(
+            {
+                "request": done.request.id,
+                "status": done.request.status,
+                "destroyed": gone,
+                "certificate": str(done.certificate),
+            },
+            f"Destroyed: {', '.join(gone)}. Certificate: {done.certificate}",
+            *following,
+        )
+        return True
+    if isinstance(done, NothingToForget):
+        terminal.emit(
+            {
+                "requests": [{"id": one.id, "status": one.status} for one in done.requests],
+                "because": done.because,
+            },
+            f"Nothing was to be forgotten: {done.because}. What lies in files is left to erase.",
+            *following,
+        )
+        return True
     rows = [(a["method"], a["verdict"], concluded_as(a)) for a in done.document["attempts"]]
     reports = ", ".join(map(str, done.paths))
     ended = (
@@ -198,9 +220,8 @@ def run(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> bool:
         else f"Nothing was published: every attempt failed. Report: {reports}"
     )
     chosen = f"Chosen: {done.choice.because}."
-    following = [f"Next: olvido request close {one}" for one in identifiers if done.published]
     found = table(("method", "verdict", "why"), rows)
-    terminal.emit(done.document, chosen, found, ended, *following)
+    terminal.emit(done.document, chosen, found, ended, *(following if done.published else ()))
     return done.published is not None
 
 
@@ -247,16 +268,6 @@ def report(
         table(("method", "audit", "metric", "finding", "status"), rows),
         *(f"Does not prove {line}." for line in document["does_not_prove"]),
     )
-
-
-def _destroys(workspace: Workspace, identifiers: list[str]) -> bool:
-    from olvido.errors import InputError
-    from olvido.ledger.facts import RequestKind
-
-    kinds = {workspace.store.request(identifier).kind for identifier in identifiers}
-    if RequestKind.DESTROY in kinds and len(identifiers) > 1:
-        raise InputError("a model is destroyed by itself: give that request alone")
-    return RequestKind.DESTROY in kinds
 
 
 def _write_page(identifier: str, document: dict[str, Any], page: Path) -> None:
