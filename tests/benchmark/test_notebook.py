@@ -42,7 +42,7 @@ def test_it_holds_no_output_and_runs_as_written(tmp_path: Path) -> None:
     with (tmp_path / "comparison.csv").open(encoding="utf-8") as file:
         table = {row["method"]: row for row in csv.DictReader(file)}
     own = next(name for name in table if name.startswith("__main__:Fading"))
-    assert table.keys() == {"original", "npo (lr=0.0005)", own}
+    assert table.keys() == {"original", "npo (lr=0.0005, epochs=15)", own}
     for row in table.values():
         assert row["failures"] == ""
         assert float(row["surprise"]) > 0

@@ -78,7 +78,7 @@ def test_ewc_cannot_hold_weights_that_adapters_stand_in_for(
 def test_activations_are_held_by_their_own_length(
     trained: Trained, moved: Any, split: Split, task: Language
 ) -> None:
-    guard = Activations(1)
+    guard = Activations(layer=1)
     guard.begin(trained.model, split, task, 0)
     records = split.retain[::11]
     found = guard.losses(of(moved, task, records)).tolist()
