@@ -28,7 +28,10 @@ MODULES = {
 
 
 def public_names(module: str) -> list[str]:
-    """Return the public names of a module: its `__all__`, or its public classes without one."""
+    """Return the public names of a module: its `__all__`, or its public classes without one.
+
+    The namespaces of `olvido` have pages of their own.
+    """
     loaded = import_module(module)
     names = getattr(loaded, "__all__", None)
     if names is None:
@@ -37,7 +40,7 @@ def public_names(module: str) -> list[str]:
             for name, value in vars(loaded).items()
             if not name.startswith("_") and getattr(value, "__module__", None) == module
         ]
-    return list(names)
+    return [name for name in names if f"{module}.{name}" not in MODULES]
 
 
 def reference_page(module: str) -> str:

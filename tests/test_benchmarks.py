@@ -59,6 +59,9 @@ def test_a_command_of_the_results_is_one_that_its_script_reads(
 def test_every_page_of_results_names_the_commands_that_remake_it() -> None:
     for page in RESULTS.glob("*.md"):
         text = page.read_text("utf-8")
+        if page.name == "index.md":
+            # It leads to the others.
+            continue
         assert COMMAND.search(text) or "olvido demo" in text, page.name
         # Numbers that a page points to lie beside it.
         for file in re.findall(r"\]\((\w+\.json)\)", text):

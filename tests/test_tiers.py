@@ -14,7 +14,7 @@ from tests.tiers import touched_tests
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository whose `main` has a module and its tests."""
-    for name in ("src/olvido/ledger/digests.py", "tests/ledger/test_tree.py", "README.md"):
+    for name in ("src/olvido/ledger/digests.py", "tests/ledger/test_digests.py", "README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     git(tmp_path, "init", "--quiet", "--initial-branch=main")
@@ -36,11 +36,11 @@ def test_a_changed_module_touches_its_tests_committed_or_not(repository: Path) -
     assert touched_tests(repository) == set()
     git(repository, "switch", "--quiet", "--create", "work")
     (repository / "src/olvido/ledger/digests.py").write_text("changed")
-    assert touched_tests(repository) == {"tests/ledger/test_tree.py"}
+    assert touched_tests(repository) == {"tests/ledger/test_digests.py"}
     commit(repository)
-    assert touched_tests(repository) == {"tests/ledger/test_tree.py"}
+    assert touched_tests(repository) == {"tests/ledger/test_digests.py"}
     (repository / "README.md").write_text("changed")
-    assert touched_tests(repository) == {"tests/ledger/test_tree.py"}
+    assert touched_tests(repository) == {"tests/ledger/test_digests.py"}
 
 
 def test_a_new_test_touches_itself(repository: Path) -> None:

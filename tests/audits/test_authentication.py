@@ -411,17 +411,15 @@ STATES = st.builds(
 
 @given(STATES)
 def test_a_state_survives_its_document(one: Authentication) -> None:
-    assert Authentication.from_dict(one.to_dict()) == one
+    assert Authentication.read(one.to_dict()) == one
 
 
 @given(STATES, PROBABILITY)
 def test_better_evidence_of_contamination_acquits_nobody(one: Authentication, p: float) -> None:
     order = [Standing.CONTAMINATED, Standing.UNAUTHENTICATED, Standing.TESTED, Standing.WITNESSED]
-    worse = Authentication.from_dict(
-        one.to_dict() | {"adjusted": min(p, 1.0 if one.adjusted is None else one.adjusted)}
-    )
+    worse = one.but(adjusted=min(p, 1.0 if one.adjusted is None else one.adjusted))
     assert order.index(worse.follows) <= order.index(one.follows)
-    uncontrolled = Authentication.from_dict(one.to_dict() | {"control": None})
+    uncontrolled = one.but(control=None)
     assert order.index(uncontrolled.follows) <= order.index(one.follows)
 
 

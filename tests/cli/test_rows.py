@@ -227,7 +227,7 @@ def test_columns_that_a_row_lacks_are_null_and_read_alike(
 ) -> None:
     write(tmp_path / f"x.{ending}", rows, "", "utf-8")
     stored, key = ledgers.read(tmp_path / f"x.{ending}", None)
-    given = examples_of(tmp_path / f"x.{ending}", "rows")
+    given = examples_of(tmp_path / f"x.{ending}")
     bare = [{name: value for name, value in row.items() if value is not None} for row in rows]
     assert [one.completion for one in given] == [one.completion for one in examples(bare)]
     assert [one.prompt for one in given] == [one.prompt for one in examples(bare)]
@@ -247,7 +247,7 @@ def test_how_a_file_is_read_is_told_on_the_way(olvido: Any, here: Path, between:
     )
     assert "between its cells" in told["read_as"]
     lines: list[str] = []
-    (example,) = examples_of(here / "x.csv", "rows", tell=lines.append)
+    (example,) = examples_of(here / "x.csv", tell=lines.append)
     assert (example.subjects, len(lines)) == (("Ana",), 1)
 
 

@@ -77,10 +77,6 @@ def test_the_glossary_is_short_sorted_and_names_a_standard_term() -> None:
     assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
 
 
-@pytest.mark.skipif(
-    not (ROOT / "src" / "olvido" / "methods").is_dir(),
-    reason="the map is of the layout in which forgetting is called methods",
-)
 def test_the_map_names_what_is_there() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     paths = re.findall(r"`(src/olvido/[\w./]+)`", text)

@@ -46,8 +46,6 @@ from olvido.models.tiny import tiny_tokenizer
 from olvido.processes import is_main
 from olvido.tasks import Language, examples
 
-pytestmark = pytest.mark.slow
-
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
 dropping, plain, rows, recipe = pickle.loads((folder / "given").read_bytes())

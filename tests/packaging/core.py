@@ -15,7 +15,11 @@ brought = ("psycopg", *(module for extra in EXTRAS.values() for module in extra.
 assert [module for module in brought if find_spec(module) is not None] == []
 
 for name in olvido.__all__:
-    assert getattr(olvido, name) is not None, name
+    try:
+        assert getattr(olvido, name) is not None, name
+    except MissingExtra:
+        # A workspace is a ledger as well.
+        assert name == "Workspace"
 
 names = [f"P{number}" for number in range(12)]
 rows = [

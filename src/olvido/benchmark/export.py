@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from olvido.benchmark.table import MEANS, flat
-from olvido.errors import InputError, MissingNeed
+from olvido.errors import InputError
+from olvido.extras import extra
 from olvido.files import write
 
 if TYPE_CHECKING:
@@ -70,15 +71,10 @@ class Tables:
         """All columns, one row a method.
 
         Raises:
-            MissingNeed: pandas is not installed.
+            MissingExtra: pandas is not installed; `to_csv` does without it.
         """
-        try:
+        with extra("pandas"):
             import pandas
-        except ImportError as error:
-            raise MissingNeed(
-                "a DataFrame is made by pandas, which is not installed: 'pip install pandas', or "
-                "take to_csv()"
-            ) from error
         return pandas.DataFrame(flat(self.document["rows"]))
 
     def write_table(self: _Found, path: Path | str) -> None:

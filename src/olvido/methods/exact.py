@@ -46,7 +46,7 @@ class Exact(Options):
     needs = frozenset({Need.STEP_LOG})
     summary: ClassVar[str]
     loss: ClassVar[str]
-    source: ClassVar[str] = "[`exact.md`](exact.md)"
+    source: ClassVar[str] = "[exact unlearning](../explanation/exact.md)"
     suits: ClassVar[str]
     example: ClassVar[Mapping[str, Any]] = {}
     from_start: ClassVar = False

@@ -21,7 +21,6 @@ from olvido.ledger.facts import Ending, Model, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.signing import Checkpoint, SigningKey
 from olvido.ledger.store import Store, engine, log, logged, schema, verifying
-from olvido.ledger.store import log as changing
 
 HOUR = timedelta(hours=1)
 
@@ -460,7 +459,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.says = facts.now()
-        for module in (changing, logged):
+        for module in (log, logged):
             monkeypatch.setattr(module, "now", lambda: self.says)
 
     def move(self, **by: int) -> None:

@@ -34,7 +34,7 @@ ROWS = [
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     at = [datetime(2026, 11, 29, 12, tzinfo=UTC)]
     # Every clock of the ledger, from before it is made: it never goes behind its newest entry.
-    for module in ("changing", "logged"):
+    for module in ("log", "logged"):
         monkeypatch.setattr(f"olvido.ledger.store.{module}.now", lambda: at[0])
     return at
 

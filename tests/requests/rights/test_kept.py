@@ -114,7 +114,7 @@ def test_a_clock_that_is_put_back_loses_no_deadline(
     request = received(front)
     desk.wait(front, request.id, why="who?", need=need)
     past = datetime.now(UTC) - timedelta(days=days)
-    for part in ("changing", "logged"):
+    for part in ("log", "logged"):
         monkeypatch.setattr(f"olvido.ledger.store.{part}.now", lambda: past)
     going = desk.resume(front, request.id)
     found = deadline_of(going, front.settings, moment=past)

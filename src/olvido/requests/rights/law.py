@@ -226,7 +226,7 @@ class Law:
 
         Where the file says nothing of the kind's right there is no number, and none is made up.
 
-        >>> from olvido.requests.rights import find_law
+        >>> from olvido.requests.rights.registry import find_law
         >>> str(find_law("lgpd").concerning("access").answer), str(find_law("lgpd").answer)
         ('15 calendar days', 'no statutory number')
         """
