@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch.nn import Module
 
-from olvido.errors import InputError, MissingNeed, StateError
+from olvido.errors import InputError, MissingNeed, StateError, UnknownName
 from olvido.learners import LEARNERS, Edited, Options, StepLog, Trace, Trained, train
+from olvido.learners.base import learner_of
 from olvido.learners.parts import Done, Trainer, train_whole
+from olvido.learners.sharded import Sharded
 from olvido.learners.verifier import verify
 from olvido.ledger.facts import Guarantee
 from olvido.methods import Split, forget
@@ -140,6 +142,12 @@ class Shift(Options):
         return model.eval()
 
 
+class Mine(Sharded):
+    """Shards under another name."""
+
+    name: ClassVar = "mine"
+
+
 @pytest.fixture
 def learner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LEARNERS, "shift", Shift)
@@ -225,6 +233,27 @@ def test_what_was_taught_before_it_is_not_forgotten_exactly(
             left = [row for row in rows[3:] if row not in early]
             with pytest.raises(InputError, match="learned before this training began"):
                 forget(trained, forget=early, retain=left, task=task, method="retrain")
+
+
+def test_a_learner_that_begins_with_another_is_found_by_its_own_name(
+    small: Any,
+    rows: Any,
+    task: Language,
+    short: Recipe,
+    tokenizer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(LEARNERS, "mine", Mine)
+    made = train(small, records=rows, task=task, recipe=short, learner="mine", shards=2)
+    save(small, tokenizer, tmp_path / "begun")
+    made.save(tmp_path / "kept", tokenizer, base=str(tmp_path / "begun"))
+    again = Trained.load(tmp_path / "kept")
+    assert made.trace.learner == again.trace.learner == "mine"
+    assert learner_of(again.trace) is Mine
+    monkeypatch.delitem(LEARNERS, "mine")
+    with pytest.raises(UnknownName, match="'mine'"):
+        forget(again, forget=rows[:3], retain=rows[3:], task=task, method="shard")
 
 
 def test_a_trace_of_nobody_here_is_refused(
