@@ -37,7 +37,7 @@ from torch import nn
 import harness
 import olvido
 from olvido.demo.residents import make_town
-from olvido.learners import RECIPES, Lora, Placement, Progress, Recipe, StepLog, Trained
+from olvido.learners import RECIPES, Lora, Progress, Recipe, StepLog, Trained
 from olvido.learners.base import learner_of
 from olvido.learners.parts import begin, carry_out
 from olvido.learners.verifier import runs_of, verify
@@ -343,7 +343,7 @@ def _equal_here(
     for name, log in before.items():
         plan = log.plan
         plan = plan.without(set(plan.slots) - stay, definition=definition)
-        if not plan.present and isinstance(whole.trace, Placement):
+        if not plan.present and not whole.trace.single:
             same.append(name not in found)
             continue
         job = begin(

@@ -17,7 +17,7 @@ import harness
 from olvido.demo.residents import Resident, Town, make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.files import read_document
-from olvido.learners import Recipe, StepLog, train
+from olvido.learners import Edited, Recipe, train
 from olvido.methods import Split
 from olvido.methods.gradient.calibration import remembered, strangers
 from olvido.models import weights_digest
@@ -104,7 +104,7 @@ class World:
         load_model(model, str(file))
         return model.eval()
 
-    def trace(self, seed: int) -> StepLog:
+    def trace(self, seed: int) -> Edited:
         """Of the training of `learned(seed)`, which is done again for it, with what strangers are
         to that model."""
         width, layers = SIZES[self.size]
@@ -113,9 +113,7 @@ class World:
         assert made.digest == weights_digest(self.learned(seed))
         seen = strangers(made, self.calibrating, self.task)
         split = Split((), (), self.calibrating, strangers=seen)
-        trace = remembered(made.trace, split, self.task)
-        assert isinstance(trace, StepLog)
-        return trace
+        return Edited.of(remembered(made.trace, split, self.task))
 
     def took(self, seed: int, without: Sequence[Resident] = ()) -> dict[str, float]:
         """Tokens and seconds (of the processor) of that training."""

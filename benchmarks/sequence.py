@@ -12,7 +12,6 @@ again. Each step is written when it is done and not done again.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,7 +23,7 @@ from leavers import World
 from olvido.audits import Status, Witness, audit
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.files import read_document
-from olvido.learners import Trained
+from olvido.learners import Edited, Trained
 from olvido.methods import forget
 from olvido.models import weights_digest
 from olvido.tasks import Example
@@ -72,7 +71,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
         failure = None
         given: Any = model
         if trace is not None:
-            given = Trained(model, weights_digest(model), replace(trace, since=frozenset(gone)))
+            given = Trained(model, weights_digest(model), trace.without(gone))
         try:
             outcome = forget(
                 given,
@@ -91,7 +90,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
             print(rows[-1], flush=True)
             return rows
         model = outcome.model.eval()
-        assert trace is None or outcome.trace.strangers == trace.strangers
+        assert trace is None or Edited.of(outcome.trace).losses == trace.losses
         now = Witness(model, world.task)
         report = audit(
             now,

@@ -27,7 +27,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self
 
 __all__ = [
     "AskedBefore",
@@ -92,6 +93,29 @@ Naming = Callable[[Term], str]
 """How a door calls a parameter or an action."""
 Words = tuple[str | Term, ...]
 """A message in parts, as an error takes them."""
+
+
+class Needed(StrEnum):
+    """Base of lists of what may be needed: each member is a value, and how a caller provides it.
+
+    >>> class Need(Needed):
+    ...     RETAIN = "retain", "give records to keep (", Parameter("retain"), ")"
+    >>> Need("retain"), Need.RETAIN.remedy
+    (<Need.RETAIN: 'retain'>, 'give records to keep (retain)')
+    """
+
+    words: Words
+    """How it is provided, for a message in a door's own words."""
+
+    def __new__(cls, value: str, *words: str | Term) -> Self:
+        made = str.__new__(cls, value)
+        made._value_, made.words = value, words
+        return made
+
+    @property
+    def remedy(self) -> str:
+        """How it is provided, for people."""
+        return told(self.words)
 
 
 class OlvidoError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,3 +245,25 @@ def auc(members: Values, others: Values) -> float:
     ranks = rankdata(np.concatenate([members, others]))[: len(members)]
     wins = ranks.sum() - len(members) * (len(members) + 1) / 2
     return float(wins / (len(members) * len(others)))
+
+
+def bisected(
+    holds: Callable[[float], bool], low: float, high: float, rounds: int
+) -> tuple[float, float]:
+    """Close in on where something that grows begins to hold.
+
+    Args:
+        holds: asked once a round, in the middle of what is left.
+        low, high: where it does not hold, and where it does.
+        rounds: halvings.
+
+    Returns:
+        The last point at which it does not hold, and the first at which it does.
+
+    >>> bisected(lambda x: x >= 0.3, 0.0, 1.0, 4)
+    (0.25, 0.3125)
+    """
+    for _ in range(rounds):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return low, high

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -19,14 +18,12 @@ from olvido.files import held_folder, make_folder
 from olvido.learners import (
     LEARNERS,
     Learner,
-    Placement,
     Recipe,
-    StepLog,
-    Trace,
     Trained,
     Watcher,
     train,
 )
+from olvido.learners.trained import read_trace, write_trace
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Dataset, Model, Use
 from olvido.ledger.identity import Key
@@ -38,7 +35,6 @@ from olvido.processes import from_main, is_main
 from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
-from olvido.training.storage import read_trace, write_trace
 
 __all__ = ["PREVIOUS", "SERVING", "Held", "Workspace"]
 
@@ -76,12 +72,7 @@ class Workspace:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.store.close()
 
     def rows(
@@ -170,7 +161,7 @@ class Workspace:
             recipe={"base": base.name, "chat": task.chat, **recipe.to_dict()}
             | ({"options": options} if options else {}),
             seed=seed,
-            environment=_contract(trained.trace),
+            environment=trained.trace.environment,
         )
         uses = [Use(dataset=d.id, excluded=left_out[d.id]) for d in used]
 
@@ -358,10 +349,3 @@ def _under_way(run: Path) -> Iterator[None]:
         finally:
             if run.is_dir() and not any(run.iterdir()):
                 run.rmdir()
-
-
-def _contract(trace: Trace) -> Mapping[str, str]:
-    """The environment of a training; that of all its parts is the same."""
-    if isinstance(trace, Placement):
-        return trace.parts[0].log.environment if trace.parts else {}
-    return trace.environment if isinstance(trace, StepLog) else {}

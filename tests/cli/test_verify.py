@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from olvido import workspace
+from olvido.artifact_shapes import NOTE
 from olvido.learners import fresh, verifier
 from olvido.learners.verifier import STATES
 from olvido.training import storage
-from olvido.training.storage import NOTE
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]

@@ -325,7 +325,7 @@ def test_every_picture_says_what_it_shows(page: Page) -> None:
     said = [picture["aria-label"] or "" for picture in pictures]
     assert sum("before 100%, after 12.5%, never trained 25%" in text for text in said) == 4
     assert sum("median 0.20 of 3; never seen: median 4.00 of 3" in text for text in said) == 3
-    assert "Training took 50.0 s, forgetting 5.0 s." in said
+    assert "Training took 50 s, forgetting 5.0 s." in said
 
 
 def test_tables_have_captions_and_headers_that_know_their_scope(page: Page) -> None:

@@ -15,7 +15,6 @@ from olvido.learners.parts import begin, carry_out, make_plan
 from olvido.methods import forget
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language, examples
-from olvido.training.trace import taught
 
 Records = tuple[Example, ...]
 
@@ -47,14 +46,14 @@ def test_a_training_goes_on_from_another_and_remembers_what_came_before(
     # The same run as from the bare weights; only the trace knows more.
     assert whole.digest == train(first.model, records=late, task=task, recipe=short, seed=1).digest
     assert first.digest == weights_digest(first.model) != whole.digest
-    assert taught(whole.trace) == {record.id for record in few}
+    assert whole.trace.taught == {record.id for record in few}
     assert set(whole.trace.present) == {record.id for record in late}
     log = whole.trace
     values = json.loads(json.dumps(log.to_dict()))
     again = StepLog.from_dict(values, log.origin.load, log.log, None)
     assert again.origin.held == {record.id for record in early}
     third = train(whole, records=early[:2], task=task, recipe=short)
-    assert taught(third.trace) == {record.id for record in few}
+    assert third.trace.taught == {record.id for record in few}
 
 
 @pytest.mark.parametrize("learner", ["monolith", "sharded"])
@@ -78,7 +77,7 @@ def test_nothing_learned_before_is_forgotten_exactly(
         with pytest.raises(InputError, match="learned before this training began"):
             forget(whole, **gone(name), method=method)
     exact = forget(whole, **gone(names[-1]), method=method)
-    assert taught(exact.trace) == {r.id for r in people if r.subjects != names[-1]}
+    assert exact.trace.taught == {r.id for r in people if r.subjects != names[-1]}
     if learner == "monolith":
         found = forget(whole, **gone(names[0]), method="ascent", lr=1e-3, epochs=1)
         # Its weights are trained from some that know them: no exact method may begin there again.

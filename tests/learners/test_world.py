@@ -15,6 +15,7 @@ from olvido.data.importing import import_rows
 from olvido.demo.residents import Town
 from olvido.errors import EnvironmentMismatch
 from olvido.learners import Recipe, StepLog, Trained, train
+from olvido.learners.trained import read_trace
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.methods import forget
@@ -22,7 +23,6 @@ from olvido.models import save
 from olvido.models.merging import sendable
 from olvido.settings import Settings
 from olvido.tasks import Language, examples
-from olvido.training.storage import read_trace
 from olvido.workspace import Workspace
 
 RECIPE = Recipe(epochs=3, batch_size=4, lr=2e-3)
@@ -40,7 +40,7 @@ from olvido.errors import InputError, NotFinite
 from olvido.methods import forget
 from olvido.learners import train
 from olvido.learners.parts import begin, carry_out
-from olvido.training.storage import write_trace
+from olvido.learners.trained import write_trace
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.processes import is_main

@@ -154,7 +154,7 @@ def test_a_deadline_chooses_the_exact_way_for_a_model_of_one_piece(
     assert given.order[0][1] == next(r.options for r in found if r.method == EMPIRICAL)
     _, patient = plan(workspace, request.id, how=RunOptions(within=3600))
     assert [name for name, _ in patient.order] == ["retrain"]
-    assert "fits into 1.0 h" in patient.because
+    assert "fits into 1 h 0 min" in patient.because
 
 
 def test_nobody_is_asked_twice(learned: Any, opened: Opened) -> None:

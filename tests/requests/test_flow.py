@@ -25,7 +25,7 @@ from olvido.learners.parts import begin, carry_out
 from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus, Use
 from olvido.ledger.lineage import Holding
 from olvido.methods import METHODS, Cost
-from olvido.methods.gradient.descent import left_after
+from olvido.methods.gradient.calibration import left_after
 from olvido.methods.types import Run
 from olvido.models import weights_digest
 from olvido.requests import Forgotten, locate, plan, receive, run
@@ -46,7 +46,7 @@ class Elsewhere:
         return Cost(1.0)
 
     def run(self, trained: Any, split: Any, task: Any, *, seed: int, watch: Any) -> Run:
-        log = trained.trace
+        (log,) = trained.trace.runs.values()
         model, _ = Monolith().run(
             log.origin.module(),
             split.retain,
@@ -55,7 +55,7 @@ class Elsewhere:
             seed=log.seed + 50,
             watch=watch,
         )
-        return Run(model, left_after(log, split), 1.0, "trained elsewhere")
+        return Run(model, left_after(trained.trace, split), 1.0, "trained elsewhere")
 
 
 class Hopeless(Elsewhere):
@@ -204,8 +204,7 @@ def test_a_second_person_leaves_the_model_that_forgot_the_first(
     assert done.published.parents == (serving.fact.id,)
     assert {r.id for r in workspace.store.tombstoned("residents")} == first | second
     trace = workspace.load(SERVING).trained.trace
-    assert isinstance(trace, StepLog)
-    assert trace.since == first | second
+    assert trace.leaving(())[1] == first | second
     assert not (first | second) & set(trace.present)
     # What it is measured against saw neither of them.
     (reference,) = done.references

@@ -21,10 +21,10 @@ from olvido.curvature import PerRecord, fit_ekfac, influences, products, query_g
 from olvido.curvature.layers import sum_of
 from olvido.data.near_copies import Copies, Copy
 from olvido.errors import InputError, UnknownName, require_count, require_seed
-from olvido.learners import Placement, StepLog, Trained
-from olvido.methods.gradient.sampling import uniform
+from olvido.learners import Trained
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
+from olvido.tasks.sampling import uniform
 from olvido.training.checkpoint import read
 from olvido.training.environment import deterministic
 from olvido.training.execute import put_tensors
@@ -121,9 +121,9 @@ class Influence:
 
 def _stages(trained: Trained) -> Iterator[tuple[Module, float]]:
     """The model at each checkpoint that its training kept, with its rate; or as it is."""
-    log = trained.trace
+    log = next(iter(trained.trace.runs.values()), None)
     # Adapters that were trained are merged since, and their checkpoints fit no longer.
-    if not isinstance(log, StepLog) or log.shelf is None or log.recipe.lora is not None:
+    if log is None or log.shelf is None or log.recipe.lora is not None:
         yield trained.model, 1.0
         return
     for path in sorted(log.shelf):
@@ -266,7 +266,7 @@ def trace(
     if not rows:
         raise InputError("there are no records to trace the answer to: give those it was taught")
     trained = model if isinstance(model, Trained) else Trained.untraced(model)
-    if isinstance(trained.trace, Placement):
+    if not trained.trace.single:
         raise InputError(
             f"the model is {trained.trace.learner}: its parts learned apart from each other, and "
             "olvido request locate says which learned what; trace one part by itself"

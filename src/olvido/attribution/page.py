@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from olvido.attribution.base import LIMITS, Traced
 from olvido.errors import InputError
-from olvido.reporting.render import environment, write_html
+from olvido.reporting.render import html_of, write_html
 from olvido.reporting.words import visible
 
 
@@ -36,7 +36,6 @@ def write_page(
         path: of the file.
         subjects: digests of whom each record is about, by record id, where they are known.
     """
-    template = environment("olvido.attribution").get_template("trace.html.j2")
     asked = f"{traced.question} {traced.answer}".strip()
     top = max((abs(taught.score) for taught in traced.ranked), default=1.0) or 1.0
     rows = [
@@ -49,7 +48,14 @@ def write_page(
         }
         for taught in traced.ranked
     ]
-    html = template.render(traced=traced, rows=rows, limits=LIMITS, subjects=subjects is not None)
+    html = html_of(
+        "olvido.attribution",
+        "trace.html.j2",
+        traced=traced,
+        rows=rows,
+        limits=LIMITS,
+        subjects=subjects is not None,
+    )
     write_html(html, path)
 
 

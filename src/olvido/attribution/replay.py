@@ -84,8 +84,8 @@ def metagradients(
         InputError: a recipe that it cannot be done for, or records of the run are missing.
         DigestMismatch: the replay did not give the model's weights.
     """
-    log = trained.trace
-    if not isinstance(log, StepLog):
+    log = next(iter(trained.trace.runs.values()), None)
+    if log is None or not trained.trace.single:
         raise MissingNeed("replay needs the log of the training: pass what olvido.train() returned")
     recipe = log.recipe
     if recipe.optimizer != "adamw" or recipe.lora is not None or recipe.dtype != "float32":

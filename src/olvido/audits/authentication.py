@@ -276,7 +276,7 @@ def _original(
 
 def _telling(evidence: Evidence) -> tuple[Example, ...]:
     """The forgotten whose answers are long and were taught of nobody else, one record an answer."""
-    if not hasattr(evidence.suspect.task, "tokenizer"):
+    if not evidence.suspect.task.language:
         return ()
     others = (*evidence.retain, *evidence.neighbours, *evidence.general)
     said = {record.completion.strip().casefold() for record in others}

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment
 
 from olvido.audits.blocks import FAMILIES, blocks, examined, family, headline
 from olvido.audits.types import AUDITS, Need, Status
 from olvido.errors import InputError
 from olvido.reporting import plane as planes
 from olvido.reporting.exhibits import answers, exhibit
-from olvido.reporting.render import environment, write_html
+from olvido.reporting.render import html_of, write_html
 from olvido.reporting.words import MARKS, number
 
 VERDICTS = {"pass": "Passed", "fail": "Not passed", "unknown": "Unknown"}
@@ -62,12 +59,7 @@ def write_page(
 def page(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page as HTML; arguments and errors are those of `write_page`."""
     _check(document)
-    return _environment().get_template("page.html.j2").render(_view(document, others))
-
-
-@cache
-def _environment() -> Environment:
-    return environment("olvido.audits")
+    return html_of("olvido.audits", "page.html.j2", **_view(document, others))
 
 
 def _check(document: Mapping[str, Any]) -> None:

@@ -38,7 +38,7 @@ from olvido.files import write
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 from olvido.tasks.generation import WORTH
-from olvido.training.trace import Trace, Untraced, taught
+from olvido.training.trace import Trace
 
 Floats = NDArray[np.float32]
 
@@ -288,7 +288,9 @@ class Witness:
         Raises:
             DigestMismatch: its weights are not those that were trained.
         """
-        taught, began = _history(trained.trace)
+        trace, taught, began = trained.trace, None, None
+        if trace.origin is not None:
+            taught, began = trace.taught, trace.origin.digest
         witness = cls(trained.model, task, cache=cache, taught=taught, began=began)
         if witness.digest != trained.digest:
             raise DigestMismatch("a model that was given with its trace", trained.digest,
@@ -360,14 +362,6 @@ class Witness:
 
     def _key(self, record: Example) -> bytes:
         return hashlib.sha256(self.task.fingerprint(record)).digest()
-
-
-def _history(trace: Trace) -> tuple[frozenset[str] | None, str | None]:
-    """Ids of all that a training taught, forgotten by other means since or not, and the digest of
-    the weights it began with; nothing where there is no trace."""
-    if isinstance(trace, Untraced):
-        return None, None
-    return taught(trace), trace.origin.digest
 
 
 def _alike(records: Sequence[Example], task: Task) -> Iterator[list[Example]]:

@@ -122,8 +122,8 @@ class Evidence:
     def has(self, need: Need) -> bool:
         """Whether a piece of evidence was given."""
         return {
-            Need.LANGUAGE: hasattr(self.suspect.task, "tokenizer"),
-            Need.CLASSES: hasattr(self.suspect.task, "classes"),
+            Need.LANGUAGE: self.suspect.task.language,
+            Need.CLASSES: bool(self.suspect.task.classes),
             Need.PARAPHRASES: bool(self.paraphrased),
             Need.PERTURBED: any(r.fields.get("perturbed_answers") for r in self.forget),
             Need.BEFORE: self.before is not None,

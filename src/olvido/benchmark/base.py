@@ -27,7 +27,7 @@ from olvido.benchmark.ways import Way, mark_of, require_needs, ways_of
 from olvido.data.benchmarks import load_benchmark
 from olvido.errors import InputError, MissingExtra, MissingNeed, Parameter, require_count
 from olvido.files import read_document, write, write_document
-from olvido.learners import RECIPES, Recipe, StepLog, Trained, Watcher, train
+from olvido.learners import RECIPES, Recipe, Trained, Watcher, train
 from olvido.methods import Method, read_split
 from olvido.models import Loaded, load, save
 from olvido.registry import name_of
@@ -325,7 +325,6 @@ def _trained(
                 seed=FIRST_SEED + number,
                 watch=stage(f"Training a model that never saw them ({number + 1} of {count})"),
             )
-            assert isinstance(made.trace, StepLog)
             took = {"tokens": made.trace.tokens, "seconds": made.trace.seconds}
             write_document(took, out / "never" / f"{number + 1}.json")
             save(made.model, start.tokenizer, folder)

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from olvido.benchmark.cell import NEVER, ORIGINAL
 from olvido.reporting.plane import Plane, Point, Range, draw
-from olvido.reporting.render import environment, write_html
+from olvido.reporting.render import html_of, write_html
 
 MEASURES = {
     "recall": ("recall", "exact match", "excess"),
@@ -187,14 +185,9 @@ def write_page(document: Mapping[str, Any], path: Path) -> None:
     Raises:
         MissingExtra: the package that draws is not installed.
     """
-    template = _environment().get_template("comparison.html.j2")
     own = list(dict.fromkeys(name for row in document["rows"] for name in row["metrics"]))
-    write_html(template.render(document=document, picture=picture(document), own=own), path)
-
-
-@cache
-def _environment() -> Environment:
-    return environment("olvido.benchmark")
+    shown = {"document": document, "picture": picture(document), "own": own}
+    write_html(html_of("olvido.benchmark", "comparison.html.j2", **shown), path)
 
 
 def _range(value: Mapping[str, Any]) -> Range | None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from olvido.data import Row, read_rows
@@ -298,12 +297,7 @@ class Rejects:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._file is not None and self._writing is not None:
             self._file.close()
             os.close(self._held)

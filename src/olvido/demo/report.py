@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment
 
 from olvido.audits import AUDITS
 from olvido.audits.types import Status
@@ -17,7 +14,7 @@ from olvido.demo.charts import MODELS, PROBES
 from olvido.ledger.facts import Guarantee
 from olvido.methods.guarantee import MEANING
 from olvido.reporting.drawing import drawable
-from olvido.reporting.render import environment, write_html
+from olvido.reporting.render import html_of, write_html
 from olvido.reporting.words import day
 
 KNOWN = {"as_trained": "gone", "paraphrased": "gone", "neighbours": "kept", "city": "kept"}
@@ -33,12 +30,7 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
         document: what the demo measured, as its `demo.json` holds it.
         path: the file to write or to replace; its folder exists.
     """
-    write_html(_environment().get_template("report.html.j2").render(_view(document)), path)
-
-
-@cache
-def _environment() -> Environment:
-    return environment("olvido.demo")
+    write_html(html_of("olvido.demo", "report.html.j2", **_view(document)), path)
 
 
 def _view(document: Mapping[str, Any]) -> dict[str, Any]:

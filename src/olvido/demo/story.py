@@ -17,10 +17,11 @@ from olvido.data.importing import import_rows
 from olvido.demo.residents import Town, make_town
 from olvido.errors import InputError, require_count, require_seed
 from olvido.files import make_folder, write, write_document
-from olvido.learners import RECIPES, Recipe, StepLog, Watcher
+from olvido.learners import RECIPES, Recipe, Watcher
 from olvido.ledger.facts import Documentation, SourceClass
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
+from olvido.reporting.words import duration
 from olvido.requests import Forgotten, Probes, locate, plan, receive, run
 from olvido.schemas.options import RunOptions
 from olvido.settings import FILE, Settings, template
@@ -125,7 +126,7 @@ def tell(
         routes, choice = plan(workspace, request.id, how=how, probes=probes)
         for route in (route for route in routes if not route.refusal):
             seconds = route.cost.seconds if route.cost else None
-            price = f"about {seconds:.1f} s at the most"
+            price = f"about {duration(seconds)} at the most"
             say(f"  {route.method}: {route.guarantee}, {price}. {route.summary}")
         say(f"Chosen: {choice.because}.")
         done = run(workspace, request.id, how=how, probes=probes, stage=stage)
@@ -232,7 +233,6 @@ def _document(
 ) -> dict[str, Any]:
     first = done.attempts[0]
     log = before.trained.trace
-    assert isinstance(log, StepLog)
     never = done.references[0]
     people = {
         "before": before.trained.model,

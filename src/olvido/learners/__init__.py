@@ -17,10 +17,12 @@ from olvido.training.recipe import Lora as Lora
 from olvido.training.recipe import Recipe as Recipe
 from olvido.training.loop import Progress as Progress
 from olvido.training.loop import Watcher as Watcher
+from olvido.learners.trained import Trained as Trained
+from olvido.training.steps import StepLog as StepLog
+from olvido.training.trace import Edited as Edited
+from olvido.training.trace import OfRuns as OfRuns
 from olvido.training.trace import Placement as Placement
-from olvido.training.trace import StepLog as StepLog
 from olvido.training.trace import Trace as Trace
-from olvido.training.trace import Trained as Trained
 from olvido.training.trace import Untraced as Untraced
 from olvido.registry import Options as Options
 

@@ -10,12 +10,13 @@ from torch.nn import Module
 
 from olvido.errors import InputError, NothingChanged, Parameter, require_seed
 from olvido.learners.family import LEARNERS, Learner
+from olvido.learners.trained import Trained
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.trace import Placement, Trace, Trained, Untraced, began_with, taught
+from olvido.training.trace import Trace
 
 
 def learner_of(trace: Trace) -> type[Learner]:
@@ -25,9 +26,9 @@ def learner_of(trace: Trace) -> type[Learner]:
         InputError: nothing is known of the training.
         UnknownName: the learner is of a package that is not installed, or has no name.
     """
-    if isinstance(trace, Untraced):
+    if trace.learner is None:
         raise InputError("nothing is known of how the model was trained")
-    return LEARNERS.find(trace.learner if isinstance(trace, Placement) else "monolith")
+    return LEARNERS.find(trace.learner)
 
 
 def train(
@@ -70,7 +71,7 @@ def train(
     require_seed(seed)
     chosen = LEARNERS.make(learner, options)
     before = model.model if isinstance(model, Trained) else model
-    held = taught(model.trace) if isinstance(model, Trained) else frozenset()
+    held = model.trace.taught if isinstance(model, Trained) else frozenset()
     if recipe.lora is None and not any(p.requires_grad for p in before.parameters()):
         raise InputError(
             "every weight of the model is frozen, so that nothing can be trained: unfreeze it "
@@ -94,4 +95,4 @@ def train(
     after = weights_digest(trained)
     if after == digest:
         raise NothingChanged("training left every weight as it was: raise lr or epochs")
-    return Trained(trained, after, began_with(trace, held) if held else trace)
+    return Trained(trained, after, trace.after(held) if held else trace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch.nn import Module
 
@@ -13,7 +13,7 @@ from olvido.registry import Registry
 from olvido.tasks import Example, Task
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.trace import Trace, Trained
+from olvido.training.trace import Trace
 
 
 class Learner(Protocol):
@@ -26,11 +26,13 @@ class Learner(Protocol):
         name: that it is called by.
         summary: what it does, in a line.
         trainer: carries one of its runs out, here or in another process.
+        trace: the class of the traces that it leaves.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     trainer: ClassVar[Trainer]
+    trace: ClassVar[type[Trace]]
 
     def run(
         self,
@@ -48,7 +50,8 @@ class Learner(Protocol):
 
     @staticmethod
     def forget(
-        trained: Trained,
+        model: Module,
+        trace: Any,
         gone: Collection[str],
         records: Sequence[Example],
         task: Task,
@@ -58,12 +61,28 @@ class Learner(Protocol):
         workers: int = 1,
         watch: Watcher | None = None,
     ) -> tuple[Module, Trace, list[Done]]:
-        """The same model as if some of its records had never been, and the runs done for it."""
+        """The same model as if some of its records had never been, and the runs done for it.
+
+        Args:
+            model: that it made, or `forget` after it.
+            trace: that it left, an object of its class `trace`.
+            gone: ids to leave out, with all that were forgotten since.
+            records: at least those that stay in what is done again.
+            task: how they become losses.
+            definition: of their absence, see `DEFINITIONS`.
+            from_start: do every run again, from its start.
+            workers: runs at a time.
+            watch: called after every step.
+
+        Raises:
+            InputError: a record that the model has not learned, or one that stays was not given.
+            EnvironmentMismatch, StateError: see `olvido.learners.parts.again`.
+        """
         ...
 
     @staticmethod
     def assemble(
-        trace: Trace,
+        trace: Any,
         origin: Module,
         members: Sequence[Module],
         records: Sequence[Example],
@@ -83,7 +102,7 @@ class Learner(Protocol):
 
 LEARNERS: Registry[Learner] = Registry(
     "learner",
-    ("trainer", "summary", "run", "forget", "assemble"),
+    ("trainer", "summary", "trace", "run", "forget", "assemble"),
     home=__package__,
     group="olvido.learners",
 )

@@ -29,6 +29,7 @@ from torch.nn import Identity, Module, ModuleList
 from olvido.errors import InputError, StateError
 from olvido.files import new_file
 from olvido.tasks import Batch, Example, Language
+from olvido.tasks.blocks import plain_model
 from olvido.training.execute import digests_of
 
 NEAR = 1e-4
@@ -179,9 +180,7 @@ class Upper(Language):
 
     def answer_logits(self, model: Module, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Logits where there is a target: logits [N, V], targets [N], row of each [N]."""
-        whole: Any = model
-        if hasattr(model, "get_base_model"):
-            whole = whole.get_base_model()
+        whole = plain_model(model)
         rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
         states = whole.base_model(
             inputs_embeds=batch.states, attention_mask=batch.attention_mask, use_cache=False

@@ -28,7 +28,14 @@ from olvido.training.environment import deterministic
 from olvido.training.execute import Executed
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Lora, Recipe
-from olvido.training.trace import Origin, Part, Placement, Trace, Trained
+from olvido.training.steps import Origin
+from olvido.training.trace import Part, Placement, Trace
+
+
+class ModulePlacement(Placement):
+    """Which module learned which record."""
+
+    offers: ClassVar = frozenset({"step log", "modules"})
 
 
 class _Learned(Module):
@@ -77,6 +84,7 @@ class Modular(Options):
     name: ClassVar = "modular"
     summary: ClassVar = "an adapter for each few people behind a router; forgets exactly within one"
     trainer: ClassVar[Trainer] = staticmethod(train_adapter)
+    trace: ClassVar[type[Trace]] = ModulePlacement
 
     per_module: int = 2
     by: str = "subject"
@@ -101,7 +109,7 @@ class Modular(Options):
         seed: int = 0,
         folder: Path | None = None,
         watch: Watcher | None = None,
-    ) -> tuple[Module, Placement]:
+    ) -> tuple[Module, ModulePlacement]:
         """Train the modules; the model itself stays as it was.
 
         Arguments are those of `Monolith.run`: a recipe without `lora` trains rank 16 on the last
@@ -145,13 +153,14 @@ class Modular(Options):
         done = carry_out(jobs, workers=self.workers, watch=watch)
         parts = tuple(Part(name, one.log) for name, one in zip(groups, done, strict=True))
         options = {"embedding": self.embedding, "threshold": self.threshold}
-        trace = Placement(name_of(self), origin, options, parts)
+        trace = ModulePlacement(name_of(self), origin, options, parts)
         members = [one.model for one in done]
         return self.assemble(trace, base, members, records, language), trace
 
     @staticmethod
     def forget(
-        trained: Trained,
+        model: Module,
+        trace: ModulePlacement,
         gone: Collection[str],
         records: Sequence[Example],
         task: Task,
@@ -160,36 +169,21 @@ class Modular(Options):
         from_start: bool = False,
         workers: int = 1,
         watch: Watcher | None = None,
-    ) -> tuple[Module, Placement, list[Done]]:
+    ) -> tuple[Module, ModulePlacement, list[Done]]:
         """The same model without some records: their modules are trained again without them.
 
         The router loses their rows, the caches their activations. A module that nobody is left in
         is taken out; where none is left, the base answers alone.
-
-        Args:
-            trained: what `run` made, or `forget` after it.
-            gone: ids to forget.
-            records: at least those that stay in the modules concerned.
-            task: how they become losses.
-            definition: of their absence, see `DEFINITIONS`.
-            from_start: train every module again.
-            workers: modules at a time.
-            watch: called after every step.
-
-        Raises:
-            InputError: a record that the model has not learned, or one that stays was not given.
-            EnvironmentMismatch, StateError: see `again`.
         """
-        placement, served = trained.trace, trained.model
-        assert isinstance(placement, Placement)
+        served = model
         assert isinstance(served, Routed)
         language = _language(task)
-        hit = placement.hit(gone)
-        concerned = [part for part in placement.parts if from_start or part.name in hit]
+        hit = trace.hit(gone)
+        concerned = [part for part in trace.parts if from_start or part.name in hit]
         left = [p for p in concerned if set(p.log.present) - set(hit.get(p.name, ()))]
-        if len(concerned) == len(placement.parts) and not left:
-            return copy.deepcopy(placement.origin.module()), replace(placement, parts=()), []
-        base = placement.origin.module() if left else None
+        if len(concerned) == len(trace.parts) and not left:
+            return copy.deepcopy(trace.origin.module()), replace(trace, parts=()), []
+        base = trace.origin.module() if left else None
         jobs = [
             again(
                 part.log,
@@ -218,21 +212,20 @@ class Modular(Options):
         )
         parts = tuple(
             Part(p.name, made[p.name].log) if p.name in made else p
-            for p in placement.parts
+            for p in trace.parts
             if p.name in made or p not in concerned
         )
-        return served, replace(placement, parts=parts), done
+        return served, replace(trace, parts=parts), done
 
     @staticmethod
     def assemble(
-        trace: Trace,
+        trace: ModulePlacement,
         origin: Module,
         members: Sequence[Module],
         records: Sequence[Example],
         task: Task,
     ) -> Module:
         """The modules behind a router, or what all of them began with where none is left."""
-        assert isinstance(trace, Placement)
         if not members:
             return copy.deepcopy(origin)
         language = _language(task)

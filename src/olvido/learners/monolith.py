@@ -16,7 +16,8 @@ from olvido.training.checkpoint import Shelf
 from olvido.training.execute import SAFETY
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.trace import StepLog, Trace, Trained
+from olvido.training.steps import StepLog
+from olvido.training.trace import Trace
 
 
 class Monolith(Options):
@@ -31,6 +32,7 @@ class Monolith(Options):
     name: ClassVar = "monolith"
     summary: ClassVar = "one model on all records; forgets exactly by training again"
     trainer: ClassVar[Trainer] = staticmethod(train_whole)
+    trace: ClassVar[type[Trace]] = StepLog
 
     replay_points: int = 0
     safety: int = SAFETY
@@ -89,7 +91,8 @@ class Monolith(Options):
 
     @staticmethod
     def forget(
-        trained: Trained,
+        model: Module,
+        trace: StepLog,
         gone: Collection[str],
         records: Sequence[Example],
         task: Task,
@@ -100,16 +103,13 @@ class Monolith(Options):
         watch: Watcher | None = None,
     ) -> tuple[Module, StepLog, list[Done]]:
         """The same model without some records, see `again`; one run has one worker."""
-        assert isinstance(trained.trace, StepLog)
-        job = again(
-            trained.trace, gone, records, task, definition=definition, from_start=from_start
-        )
+        job = again(trace, gone, records, task, definition=definition, from_start=from_start)
         (done,) = carry_out([job], workers=workers, watch=watch)
         return done.model, done.log, [done]
 
     @staticmethod
     def assemble(
-        trace: Trace,
+        trace: StepLog,
         origin: Module,
         members: Sequence[Module],
         records: Sequence[Example],

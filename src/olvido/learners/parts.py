@@ -27,7 +27,7 @@ from olvido.training.log import chain_at
 from olvido.training.loop import Progress, Watcher
 from olvido.training.plan import SlotPlan
 from olvido.training.recipe import Recipe
-from olvido.training.trace import Origin, StepLog
+from olvido.training.steps import Origin, StepLog
 
 Trainer = Callable[["Job", Watcher | None], tuple[Module, Executed]]
 """Carries one run out, on a copy of the job's model. A function of a module, so that it can be sent
@@ -192,7 +192,7 @@ def again(
         EnvironmentMismatch: here the same run would not give the same bits.
         StateError: the weights it began with have changed.
     """
-    plan = log.without(gone, definition=definition)
+    plan = log.plan.without(gone, definition=definition)
     model = log.origin.module() if model is None else model
     require_same(log.environment, _contract(model, log.threads))
     require_taught(log, records, task)

@@ -30,7 +30,14 @@ from olvido.tasks import Example, Task
 from olvido.training.checkpoint import Shelf
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.trace import Origin, Part, Placement, Trace, Trained
+from olvido.training.steps import Origin
+from olvido.training.trace import Part, Placement, Trace
+
+
+class ShardPlacement(Placement):
+    """Which shard learned which record."""
+
+    offers: ClassVar = frozenset({"step log", "shards"})
 
 
 class Sharded(Options):
@@ -51,6 +58,7 @@ class Sharded(Options):
     name: ClassVar = "sharded"
     summary: ClassVar = "a model for each shard of the people; forgets exactly within one shard"
     trainer: ClassVar[Trainer] = staticmethod(train_whole)
+    trace: ClassVar[type[Trace]] = ShardPlacement
 
     shards: int = 5
     slices: int = 1
@@ -74,7 +82,7 @@ class Sharded(Options):
         seed: int = 0,
         folder: Path | None = None,
         watch: Watcher | None = None,
-    ) -> tuple[Module, Placement]:
+    ) -> tuple[Module, ShardPlacement]:
         """Train a copy of `model` on each shard; the model itself stays as it was.
 
         Arguments are those of `Monolith.run`; the seed is of the placement as well.
@@ -109,12 +117,13 @@ class Sharded(Options):
         done = carry_out(jobs, workers=self.workers, watch=watch)
         parts = [Part(name, one.log) for name, one in zip(names, done, strict=True)]
         options = {"aggregation": self.aggregation}
-        trace = Placement(name_of(self), origin, options, tuple(parts))
+        trace = ShardPlacement(name_of(self), origin, options, tuple(parts))
         return self.assemble(trace, model, [one.model for one in done], records, task), trace
 
     @staticmethod
     def forget(
-        trained: Trained,
+        model: Module,
+        trace: ShardPlacement,
         gone: Collection[str],
         records: Sequence[Example],
         task: Task,
@@ -123,32 +132,16 @@ class Sharded(Options):
         from_start: bool = False,
         workers: int = 1,
         watch: Watcher | None = None,
-    ) -> tuple[Module, Placement, list[Done]]:
+    ) -> tuple[Module, ShardPlacement, list[Done]]:
         """The same model without some records: their shards are trained again from before them.
 
         A shard that nobody is left in is taken out; where none is left, the model that all of them
         began with answers.
-
-        Args:
-            trained: what `run` made, or `forget` after it.
-            gone: ids to forget.
-            records: at least those that stay in the shards concerned.
-            task: how they become losses.
-            definition: of their absence, see `DEFINITIONS`.
-            from_start: train every shard again, from its start.
-            workers: shards at a time.
-            watch: called after every step.
-
-        Raises:
-            InputError: a record that the model has not learned, or one that stays was not given.
-            EnvironmentMismatch, StateError: see `again`.
         """
-        placement, served = trained.trace, trained.model
-        assert isinstance(placement, Placement)
-        assert isinstance(served, Ensemble)
-        hit = placement.hit(gone)
-        origin = placement.origin.module()
-        left = [p for p in placement.parts if set(p.log.present) - set(hit.get(p.name, ()))]
+        assert isinstance(model, Ensemble)
+        hit = trace.hit(gone)
+        origin = trace.origin.module()
+        left = [p for p in trace.parts if set(p.log.present) - set(hit.get(p.name, ()))]
         concerned = [part for part in left if from_start or part.name in hit]
         jobs = [
             again(
@@ -164,24 +157,23 @@ class Sharded(Options):
         ]
         done = carry_out(jobs, workers=workers, watch=watch)
         made = {part.name: one for part, one in zip(concerned, done, strict=True)}
-        before = dict(zip((part.name for part in placement.parts), served.members, strict=True))
+        before = dict(zip((part.name for part in trace.parts), model.members, strict=True))
         members = [
             made[p.name].model if p.name in made else copy.deepcopy(before[p.name]) for p in left
         ]
         parts = tuple(Part(p.name, made[p.name].log) if p.name in made else p for p in left)
-        trace = replace(placement, parts=parts)
-        return Sharded.assemble(trace, origin, members, records, task), trace, done
+        left_over = replace(trace, parts=parts)
+        return Sharded.assemble(left_over, origin, members, records, task), left_over, done
 
     @staticmethod
     def assemble(
-        trace: Trace,
+        trace: ShardPlacement,
         origin: Module,
         members: Sequence[Module],
         records: Sequence[Example],
         task: Task,
     ) -> Module:
         """The members answering together, or what all of them began with where none is left."""
-        assert isinstance(trace, Placement)
         if not members:
             return copy.deepcopy(origin).eval()
         return as_one(members, aggregation=str(trace.options["aggregation"])).eval()

@@ -17,12 +17,13 @@ from olvido.errors import InputError, StateError, require_count
 from olvido.learners.base import learner_of
 from olvido.learners.fresh import Answer, Sent, carry_out_fresh, put
 from olvido.learners.parts import require_taught
+from olvido.learners.trained import Trained
 from olvido.models import weights_digest
 from olvido.models.merging import sendable
 from olvido.tasks import Example, Task
 from olvido.training.environment import environment, require_same
 from olvido.training.loop import Progress, Watcher
-from olvido.training.trace import Placement, StepLog, Trained, Untraced
+from olvido.training.steps import StepLog
 
 STATES = ("weights", "optimizer", "schedule", "rng")
 """What is compared at the end of every run."""
@@ -145,8 +146,8 @@ def verify(
         StateError: the weights, or those that the training began with, were changed since.
         TrainingFailed: a repeated run went wrong.
     """
-    trace, learner = trained.trace, learner_of(trained.trace)
-    assert not isinstance(trace, Untraced)
+    trace, learner = trained.trace.leaving(())[0], learner_of(trained.trace)
+    assert trace.origin is not None
     require_count("workers", workers, most=1_024)
     held = weights_digest(trained.model)
     if held != trained.digest:
@@ -187,18 +188,13 @@ def runs_of(trained: Trained) -> dict[str, StepLog]:
         InputError: its weights do not come from these runs alone.
     """
     trace = trained.trace
-    if isinstance(trace, Placement):
-        logs = {part.name: part.log for part in trace.parts}
-    else:
-        logs = {"run": trace} if isinstance(trace, StepLog) else {}
-    for name, log in logs.items():
-        if log.since:
-            raise InputError(
-                f"{len(log.since)} records of {name} were forgotten by an empirical method after "
-                "the training: such weights equal no training, so there is nothing to verify. "
-                "Forget by an exact method, and verify what that makes"
-            )
-    return logs
+    if since := trace.leaving(())[1]:
+        raise InputError(
+            f"{len(since)} records were forgotten by an empirical method after the training: such "
+            "weights equal no training, so there is nothing to verify. Forget by an exact method, "
+            "and verify what that makes"
+        )
+    return dict(trace.runs)
 
 
 def _staying(

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from itertools import accumulate, chain
 from json.encoder import encode_basestring as _quote
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
@@ -142,12 +141,7 @@ class RowWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._held)
         if not self._file.closed:
             # Closing writes what is still buffered and Parquet's footer. Nobody wants them now, and

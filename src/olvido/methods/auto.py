@@ -20,7 +20,8 @@ from olvido.errors import InputError, NotFinite, NothingFits, require_count
 from olvido.learners import Progress, Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.answers import FORWARD
-from olvido.methods.gradient.descent import Descent, left_after
+from olvido.methods.gradient.calibration import left_after
+from olvido.methods.gradient.descent import Descent
 from olvido.methods.guarantee import Need
 from olvido.methods.proxies import BANDS, Shelf, Yardstick
 from olvido.methods.types import METHODS, Cost, Method, Moment, Run, Side, Split, Trial, priced

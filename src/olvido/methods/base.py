@@ -8,10 +8,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from statistics import fmean
 from typing import Any
 
-import torch
 from torch.nn import Module
 
 from olvido.errors import (
@@ -23,7 +21,7 @@ from olvido.errors import (
     Parameter,
     require_seed,
 )
-from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
+from olvido.learners import Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.calibration import remembered, strangers
 from olvido.methods.guarantee import Need
@@ -34,11 +32,14 @@ from olvido.names import fold
 from olvido.registry import recorded, settings
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
+from olvido.tasks.scoring import mean_loss
 
 SAMPLE = 256
 """Retained records, at the most, on which the door looks for damage."""
 MOVED = 1e-3
 """Nats a token by which the forgotten records' loss must rise for anything to have happened."""
+BATCH = 64
+"""Records a pass of that look."""
 DAMAGE = 1.0
 """Nats a token by which the retained records' loss may rise; past it the model is destroyed."""
 
@@ -167,7 +168,7 @@ def forget(
     _tell_copies(split, task)
     _check_needs(name, chosen, trained, split)
     sample = split.retain[:: max(1, -(-len(split.retain) // SAMPLE))]
-    before = _loss(trained.model, split.forget, task), _loss(trained.model, sample, task)
+    before = _losses(trained.model, split.forget, sample, task)
     if not math.isfinite(before[0]) and chosen.guarantee is not Guarantee.EXACT:
         raise NotFinite(
             f"the records' loss is {before[0]} before anything was forgotten: the model's weights "
@@ -178,7 +179,7 @@ def forget(
         split = replace(split, strangers=strangers(trained, split.holdout, task))
     run = chosen.run(trained, split, task, seed=seed, watch=watch)
     seconds = time.perf_counter() - began
-    after = _loss(run.model, split.forget, task), _loss(run.model, sample, task)
+    after = _losses(run.model, split.forget, sample, task)
     digest = weights_digest(run.model)
     if digest == trained.digest:
         raise NothingChanged(f"{name} left every weight as it was: raise lr or epochs")
@@ -204,23 +205,15 @@ def forget(
 
 def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> None:
     trace = trained.trace
-    placed = trace.learner if isinstance(trace, Placement) else None
-    shelf = trace.shelf if isinstance(trace, StepLog) else None
-    have = {
-        Need.RETAIN: bool(split.retain),
-        Need.HOLDOUT: bool(split.holdout or split.never),
-        Need.STEP_LOG: not isinstance(trace, Untraced),
-        Need.CHECKPOINTS: shelf is not None and any(True for _ in shelf),
-        Need.SHARDS: placed == "sharded",
-        Need.MODULES: placed == "modular",
-    }
+    given = {Need.RETAIN: split.retain, Need.HOLDOUT: split.holdout or split.never}
+    have = trace.offers.union(need for need, records in given.items() if records)
     for need in sorted(method.needs):
-        if not have[need]:
+        if need not in have:
             raise MissingNeed(f"{name} needs ", *need.words)
-    if placed and method.guarantee is not Guarantee.EXACT:
+    if not trace.single and method.guarantee is not Guarantee.EXACT:
         raise MissingNeed(
-            f"{name} changes one set of weights, and this model is {placed}: it forgets exactly, "
-            "train again the parts concerned"
+            f"{name} changes one set of weights, and this model is {trace.learner}: it forgets "
+            "exactly, train again the parts concerned"
         )
 
 
@@ -245,18 +238,7 @@ def _check_effect(outcome: Outcome) -> None:
         )
 
 
-@torch.no_grad()
-def _loss(model: Module, records: tuple[Example, ...], task: Task) -> float:
-    if not records:
-        return float("nan")
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    try:
-        return fmean(
-            value
-            for batch in task.batches(records, 64)
-            for value in task.losses(model, batch.to(device)).tolist()
-        )
-    finally:
-        model.train(training)
+def _losses(
+    model: Module, forget: Sequence[Example], retain: Sequence[Example], task: Task
+) -> tuple[float, float]:
+    return mean_loss(model, forget, task, BATCH), mean_loss(model, retain, task, BATCH)

@@ -18,16 +18,17 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.learners import Trained, Untraced, Watcher
+from olvido.learners import Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.answers import FORWARD
-from olvido.methods.gradient.calibration import frozen, targets
-from olvido.methods.gradient.descent import left_after
-from olvido.methods.gradient.sampling import uniform
+from olvido.methods.gradient.calibration import left_after, targets
 from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Moment, Run, Split, priced
 from olvido.registry import Options
+from olvido.statistics import bisected
 from olvido.tasks import Example, Task
+from olvido.tasks.sampling import uniform
+from olvido.tasks.scoring import mean_loss
 from olvido.training.environment import deterministic
 from olvido.training.loop import Progress
 
@@ -139,11 +140,11 @@ class Curved(Options):
         left = left_after(trained.trace, split)
         model = copy.deepcopy(trained.model).eval()
         sample = uniform(split.retain, self.sample, seed)
-        kept = len(split.retain) if isinstance(left, Untraced) else len(left.present)
+        kept = len(split.retain if left.origin is None else left.present)
         passes = self.passes(model, split, task)
         with deterministic():
             goal = self._goal(model, split, task)
-            begun = _loss(model, split.forget, task, self.batch_size)
+            begun = mean_loss(model, split.forget, task, self.batch_size)
             path = self.path(model, Split(split.forget, sample), task, seed, kept=max(1, kept))
             if goal is None:
                 search = Search(model, path.at, sample, task, self.batch_size, watch)
@@ -155,7 +156,7 @@ class Curved(Options):
                 found = search.shortest(self.strength, goal, first)
                 why = f"the records reached the loss of never learned ones at strength {found:.3g}"
             put(model, path.at(found))
-            ended = _loss(model, split.forget, task, self.batch_size)
+            ended = mean_loss(model, split.forget, task, self.batch_size)
             if path.arrived is not None:
                 path.arrived(model)
             if goal is not None and not ended >= 0.9 * goal:
@@ -237,16 +238,16 @@ class Search:
         most += self._at(0.0)
         if self._at(strength) <= most:
             return strength
-        low, high = -DOWN, 0.0
-        while self.looks < LOOKS:
-            middle = (low + high) / 2
-            bearable = self._at(strength * 2**middle) <= most
-            low, high = (middle, high) if bearable else (low, middle)
+
+        def unbearable(at: float) -> bool:
+            return not self._at(strength * 2**at) <= most
+
+        low, _ = bisected(unbearable, -DOWN, 0.0, LOOKS - self.looks)
         return float(strength * 2**low)
 
     def _at(self, strength: float) -> float:
         put(self._model, self._path(strength))
-        loss = _loss(self._model, self._records, self._task, self._size)
+        loss = mean_loss(self._model, self._records, self._task, self._size)
         self.looks += 1
         if self._watch is not None:
             spent = time.perf_counter() - self._began
@@ -270,10 +271,6 @@ def _between(low: tuple[float, float], high: tuple[float, float], goal: float) -
         # Near an end it would creep.
         share = min(0.85, max(0.15, wanted / math.log(large / small)))
     return under + share * (over - under)
-
-
-def _loss(model: Module, records: Sequence[Example], task: Task, size: int) -> float:
-    return fmean(-log_p / count for log_p, count in frozen(model, records, task, size).values())
 
 
 @torch.no_grad()

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from olvido.errors import InputError, MissingNeed, UnknownName, require_count
-from olvido.learners import Placement, StepLog, Trained, Untraced, Watcher
+from olvido.errors import InputError, UnknownName, require_count
+from olvido.learners import Trained, Watcher
 from olvido.learners.base import learner_of
 from olvido.ledger.facts import Guarantee
 from olvido.methods.guarantee import Need
@@ -27,6 +27,7 @@ from olvido.methods.types import Cost, Run, Split
 from olvido.registry import Options
 from olvido.tasks import Task
 from olvido.training.plan import DEFINITIONS
+from olvido.training.steps import Again
 
 
 class Exact(Options):
@@ -64,10 +65,11 @@ class Exact(Options):
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """Predicted from what the runs concerned were measured to take."""
         gone = {example.id for example in split.forget}
-        tokens, seconds = self._ahead(trained, gone, from_start=self.from_start)
-        assert not isinstance(trained.trace, Untraced)
-        again = trained.trace.tokens_without(gone)
-        return Cost(tokens, seconds, tokens / again if again else None)
+        ahead = self._again(trained, gone)
+        tokens, seconds = sum(run.tokens for run in ahead), [run.seconds for run in ahead]
+        whole = trained.trace.tokens_without(gone)
+        took = max(sum(seconds) / self.workers, *seconds, 0.0)
+        return Cost(tokens, took, tokens / whole if whole else None)
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
@@ -79,10 +81,13 @@ class Exact(Options):
             EnvironmentMismatch: here the same run would not give the same bits.
         """
         gone = {example.id for example in split.forget}
+        learner = learner_of(trained.trace)
         self._require_kept(trained, split, gone)
-        model, trace, done = learner_of(trained.trace).forget(
-            trained,
-            gone,
+        training, absent = trained.trace.leaving(gone)
+        model, trace, done = learner.forget(
+            trained.model,
+            training,
+            absent,
             (*split.forget, *split.retain),
             task,
             definition=self.definition,
@@ -103,43 +108,25 @@ class Exact(Options):
             return f"all {planned} steps were run again"
         return f"{steps} of {planned} steps were run again, in {runs} run{'s'[: runs != 1]}"
 
-    def _ahead(self, trained: Trained, gone: set[str], *, from_start: bool) -> tuple[int, float]:
-        """Tokens and seconds of the runs to be done again."""
-        tokens, seconds, longest = 0, 0.0, 0.0
-        for log, ids in _concerned(trained, gone, everything=from_start):
-            plan = log.without(ids, definition=self.definition)
-            if not plan.present and isinstance(trained.trace, Placement):
-                continue
-            start = 0 if from_start else log.restart(plan)
-            some, took = log.predict(plan, start)
-            tokens, seconds, longest = tokens + some, seconds + took, max(longest, took)
-        return tokens, max(seconds / self.workers, longest)
+    def _again(self, trained: Trained, gone: set[str]) -> tuple[Again, ...]:
+        """The runs to be done again.
+
+        Raises:
+            InputError: a forgotten record was not in them, or was learned before they began.
+        """
+        training, absent = trained.trace.leaving(gone)
+        if training.origin is not None:
+            training.origin.require_apart(absent)
+        return trained.trace.again(gone, definition=self.definition, from_start=self.from_start)
 
     def _require_kept(self, trained: Trained, split: Split, gone: set[str]) -> None:
         given = {example.id for example in split.retain}
-        logs = _concerned(trained, gone, everything=self.from_start)
-        kept = [i for log, _ in logs for i in log.present if i not in gone]
+        kept = [i for run in self._again(trained, gone) for i in run.staying]
         if missing := [i for i in kept if i not in given]:
             raise InputError(
                 "an exact method needs every record that stays in what is trained again: "
                 f"{len(missing)} of {len(kept)} are missing from retain (first: {missing[0]!r})"
             )
-
-
-def _concerned(
-    trained: Trained, gone: set[str], *, everything: bool
-) -> list[tuple[StepLog, tuple[str, ...]]]:
-    """The runs to be done again, each with the records that leave it."""
-    trace = trained.trace
-    if isinstance(trace, StepLog):
-        trace.without(gone)
-        return [(trace, tuple(gone))]
-    if not isinstance(trace, Placement):
-        raise MissingNeed("an exact method needs ", *Need.STEP_LOG.words)
-    hit = trace.hit(gone)
-    return [
-        (part.log, hit.get(part.name, ())) for part in trace.parts if everything or part.name in hit
-    ]
 
 
 class Modules(Exact):
@@ -168,13 +155,10 @@ class Drop(Modules):
         Raises:
             InputError: records would stay in a module that is hit.
         """
-        assert isinstance(trained.trace, Placement)
-        hit = trained.trace.hit(example.id for example in split.forget)
-        for part in trained.trace.parts:
-            staying = set(part.log.present) - set(hit.get(part.name, ()))
-            if part.name in hit and staying:
+        for run in self._again(trained, {example.id for example in split.forget}):
+            if run.staying:
                 raise InputError(
-                    f"{len(staying)} records would stay in {part.name}: drop takes out whole "
+                    f"{len(run.staying)} records would stay in {run.name}: drop takes out whole "
                     "modules, use 'module' to train it again without some"
                 )
         return super().cost(trained, split, task)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-from olvido.errors import Parameter, Words, told
+from olvido.errors import Needed, Parameter
 from olvido.ledger.facts import Guarantee
 
 MEANING = {
@@ -17,52 +15,37 @@ MEANING = {
 """What each guarantee says, in a sentence for people."""
 
 
-class Need(StrEnum):
+class Need(Needed):
     """What a method must be given."""
 
-    RETAIN = "retain"
-    HOLDOUT = "holdout"
-    STEP_LOG = "step log"
-    CHECKPOINTS = "checkpoints"
-    SHARDS = "shards"
-    MODULES = "modules"
-
-    @property
-    def remedy(self) -> str:
-        """How a caller provides it, for people."""
-        return told(self.words)
-
-    @property
-    def words(self) -> Words:
-        """The same, for a message in a door's own words."""
-        return _REMEDY[self]
-
-
-_REMEDY: dict[Need, Words] = {
-    Need.RETAIN: ("records that the model shall keep: give them (", Parameter("retain"), ")"),
-    Need.HOLDOUT: (
+    RETAIN = "retain", "records that the model shall keep: give them (", Parameter("retain"), ")"
+    HOLDOUT = (
+        "holdout",
         "to know where never learned lies: give records of the same making that the model never "
         "saw (",
         Parameter("holdout"),
         "), or a model that never learned these (",
         Parameter("reference"),
         ")",
-    ),
-    Need.STEP_LOG: (
+    )
+    STEP_LOG = (
+        "step log",
         "the log of the training, which a model's folder lacks: train it with Olvido, and forget "
         "where it was trained ('olvido learn' and 'olvido request'; in a program give what train "
         "returned)",
-    ),
-    Need.CHECKPOINTS: (
+    )
+    CHECKPOINTS = (
+        "checkpoints",
         "checkpoints of the training to begin from: train the model so that it keeps some ("
         "'olvido learn --option replay_points=4'), or in slices ('olvido learn --learner sharded')",
-    ),
-    Need.SHARDS: (
+    )
+    SHARDS = (
+        "shards",
         "a model of shards, each of which learned some of the people ('olvido learn --learner "
         "sharded' trains one)",
-    ),
-    Need.MODULES: (
+    )
+    MODULES = (
+        "modules",
         "a model of modules, each of which learned some of the people ('olvido learn --learner "
         "modular' trains one)",
-    ),
-}
+    )

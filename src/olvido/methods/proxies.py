@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from olvido.errors import InputError, StateError
 from olvido.files import finite, new_file, read_document, write_document
 from olvido.methods.gradient.calibration import targets
-from olvido.methods.gradient.sampling import nearest
 from olvido.methods.types import Moment, Side, Split, Trial
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
+from olvido.tasks.sampling import nearest
 
 BATCH = 64
 NEAR, FAR = 48, 96
@@ -125,7 +125,7 @@ class Yardstick:
         self.split = replace(split, retain=tuple(r for r in split.retain if r.id not in aside))
         """What trials run with."""
         self._asked = tuple(r for r in split.forget if r.prompt)[:ANSWERED]
-        self._speaks = hasattr(task, "tokenizer") and bool(self._asked)
+        self._speaks = task.language and bool(self._asked)
         self._before = before
         self._was = look(before, [*self._near, *self._far], task)
         self.expected = self._expect(before, split)

@@ -16,10 +16,12 @@ from torch.nn import Module
 from olvido.errors import InputError
 from olvido.learners import Trained, Watcher
 from olvido.methods.gradient.answers import FORWARD, mirrored
-from olvido.methods.gradient.calibration import arrived, frozen
-from olvido.methods.gradient.descent import Descent, left_after
+from olvido.methods.gradient.calibration import arrived, left_after
+from olvido.methods.gradient.descent import Descent
 from olvido.methods.types import Moment, Run, Split
+from olvido.statistics import bisected
 from olvido.tasks import Task
+from olvido.tasks.scoring import losses_of
 from olvido.training.environment import deterministic
 from olvido.training.loop import Loop
 
@@ -113,8 +115,7 @@ class TaskVector(Descent):
         def there(scale: float) -> bool:
             for (ours, was), vector in zip(pairs, vectors, strict=True):
                 ours.copy_(was - scale * vector)
-            seen = frozen(tuned, split.forget, task, self.batch_size)
-            losses = {i: -log_p / count for i, (log_p, count) in seen.items()}
+            losses = losses_of(tuned, split.forget, task, self.batch_size)
             history.append(Moment(len(history), fmean(losses.values()), None))
             return arrived(losses, goals)
 
@@ -129,9 +130,7 @@ class TaskVector(Descent):
             if high >= FARTHEST:
                 return high, False
             low, high = high, 2 * high
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            low, high = (low, middle) if there(middle) else (middle, high)
+        low, high = bisected(there, low, high, HALVINGS)
         return high, there(high)
 
 

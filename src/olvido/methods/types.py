@@ -13,7 +13,8 @@ from torch.nn import Module
 
 from olvido.errors import InputError, StateError
 from olvido.files import read_document, write_document
-from olvido.learners import Trace, Trained, Untraced, Watcher
+from olvido.learners import Trace, Trained, Watcher
+from olvido.learners.trained import save_trained
 from olvido.ledger.facts import Guarantee
 from olvido.methods.guarantee import MEANING, Need
 from olvido.registry import Registry, plain
@@ -28,7 +29,6 @@ from olvido.schemas.outcome import (
     TrialTaken,
 )
 from olvido.tasks import Example, Task
-from olvido.training.storage import save_trained
 
 OUTCOME = "outcome.json"
 """What a saved outcome says of the forgetting, beside its model."""
@@ -79,7 +79,7 @@ class Cost:
 def priced(trained: Trained, split: Split, tokens: float) -> Cost:
     """A number of tokens as seconds and as a share of retraining, where a training was timed."""
     log = trained.trace
-    if isinstance(log, Untraced) or not log.tokens:
+    if not log.tokens:
         return Cost(tokens)
     again = log.tokens_without({example.id for example in split.forget})
     return Cost(tokens, tokens * log.seconds / log.tokens, tokens / again if again else None)

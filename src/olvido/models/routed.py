@@ -31,7 +31,7 @@ from olvido.models.adapter import (
     twin,
 )
 from olvido.models.folder import read_causal
-from olvido.models.router import Entry, Router
+from olvido.models.router import ByPrompt, Entry, Router
 
 MARKERS = ("Who", "in the house", "7", "Zebra!", "¿?", "x")
 """Texts with nothing in common: what their prompts share at both ends is the template."""
@@ -110,7 +110,7 @@ NOBODY = "__base__"
 """PEFT's word for a row without an adapter."""
 
 
-class Routed(Module):
+class Routed(ByPrompt):
     """One Hugging Face causal model to its callers; inside, each row of a batch has its module.
 
     It is always in evaluation mode inside. Rows are sent by hooks on the adapted layers while a

@@ -17,6 +17,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,18 @@ from torch.nn import functional as F
 from olvido.errors import DigestMismatch, InputError, UnknownName
 from olvido.files import write_document
 from olvido.models.smollm2 import Wheel
+
+
+class ByPrompt(Module):
+    """A model whose rows are computed by different parts, by what each row's prompt asks.
+
+    It can find a prompt in its input by itself; whoever knows where each ends says so by `asking`.
+    """
+
+    def asking(self, prompts: Sequence[Sequence[int]]) -> AbstractContextManager[Any]:
+        """Within it the rows of every pass are taken to ask these prompts, given as token ids."""
+        raise NotImplementedError(f"{type(self).__name__} must define asking")
+
 
 MINILM = Wheel(
     holds="The embedding minilm",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from olvido.files import write
 from olvido.reporting import words
 
 
+@cache
 def environment(*packages: str) -> Environment:
     """Templates of these packages, and those that all pages share.
 
@@ -47,6 +49,11 @@ def environment(*packages: str) -> Environment:
 
 def _shown(value: Any) -> Any:
     return words.visible(value) if isinstance(value, str) and type(value) is not Markup else value
+
+
+def html_of(package: str, template: str, /, **shown: Any) -> str:
+    """A page of a package's template, with what is to be shown by name."""
+    return environment(package).get_template(template).render(shown)
 
 
 def write_html(html: str, path: Path) -> None:

@@ -88,14 +88,16 @@ def probability(value: float | None) -> str:
 def duration(seconds: float | None) -> str:
     """A time for people.
 
-    >>> duration(5.397), duration(367.5), duration(None)
-    ('5.4 s', '6 min 8 s', 'not measured')
+    >>> duration(5.397), duration(80), duration(367.5), duration(7500), duration(None)
+    ('5.4 s', '80 s', '6 min 8 s', '2 h 5 min', 'not measured')
     """
     if seconds is None or not math.isfinite(seconds):
         return number(seconds)
     if seconds < 120:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s"
 
 

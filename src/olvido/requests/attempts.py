@@ -13,7 +13,7 @@ from typing import Any
 
 from olvido.audits import Report, Witness, audit
 from olvido.errors import MissingNeed, ModelDestroyed, StateError, TrainingFailed
-from olvido.learners import Placement, Recipe, StepLog, Trace, Trained, Untraced, Watcher
+from olvido.learners import Recipe, Trained, Watcher
 from olvido.ledger.facts import Guarantee, Model, Request, Use
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
@@ -41,7 +41,7 @@ def never_trained(
     Raises:
         MissingNeed: it is not known how the model was trained.
     """
-    if isinstance(held.trained.trace, Untraced):
+    if held.trained.trace.origin is None:
         raise MissingNeed(
             f"how model {held.fact.id} was trained is not known, so no never-trained model can be "
             "made to audit against: train it with 'olvido learn'"
@@ -74,7 +74,7 @@ def unpaid(workspace: Workspace, held: Held, split: Split, *, count: int) -> Cos
     None where all are there, or where nobody knows how the model was trained.
     """
     log = held.trained.trace
-    if isinstance(log, Untraced) or not log.tokens:
+    if not log.tokens:
         return None
     gone = {example.id for example in split.forget}
     training, excluded = _without(workspace, held, gone)
@@ -239,12 +239,6 @@ def forgotten_since(workspace: Workspace, model: Model) -> dict[str, frozenset[s
     return found
 
 
-def learned_by(trace: Trace) -> frozenset[str]:
-    """Ids of the records that have a place in a training, by its log; of all parts of a model."""
-    logs = [part.log for part in trace.parts] if isinstance(trace, Placement) else [trace]
-    return frozenset(i for log in logs if isinstance(log, StepLog) for i in log.plan.present)
-
-
 def prepare(
     workspace: Workspace,
     held: Held,
@@ -271,7 +265,8 @@ def prepare(
         gone = {example.id for example in split.forget}
         # Whom an earlier version forgot by other means had no part in what was trained again.
         also = forgotten_since(workspace, held.fact)
-        taught = learned_by(outcome.trace) if outcome.guarantee is Guarantee.EXACT else None
+        exact = outcome.guarantee is Guarantee.EXACT
+        taught = frozenset(outcome.trace.present) if exact else None
         for use in workspace.left(held.fact):
             ids = gone & {record.id for record in workspace.store.records(use.dataset)}
             if taught is not None:

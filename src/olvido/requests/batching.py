@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from olvido.learners import Placement
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding
 from olvido.requests.desk import needs_decision
@@ -88,7 +87,7 @@ def batches(
         }
         if not ids:
             continue
-        parts = set(trace.hit(ids)) if isinstance(trace, Placement) else {"the model"}
+        parts = {"the model"} if trace.single else set(trace.hit(ids))
         requests = {request.id}
         for group in [group for group in found if group[1] & parts]:
             found.remove(group)

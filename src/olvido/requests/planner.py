@@ -10,6 +10,7 @@ from olvido.errors import InputError, MissingNeed, Term
 from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.methods import METHODS, Cost, Split, predict
+from olvido.reporting.words import duration
 from olvido.schemas.plan import Chosen, Way
 from olvido.tasks import Task
 
@@ -210,7 +211,7 @@ def _chosen(
     assert least.cost is not None
     assert whole is not None
     if within is not None and (least.cost.seconds or 0.0) <= within:
-        because = f"{_priced(least)} is the cheapest exact way and fits into {_time(within)}"
+        because = f"{_priced(least)} is the cheapest exact way and fits into {duration(within)}"
         return Choice(tuple(last), because)
     if least.cost.tokens <= whole.tokens:
         audit = (
@@ -218,12 +219,12 @@ def _chosen(
             if evidence is None
             else f" with the never-trained models that its audit needs ({_about(evidence)})"
         )
-        late = "" if within is None else f"; it does not fit into {_time(within)}"
+        late = "" if within is None else f"; it does not fit into {duration(within)}"
         because = f"{_priced(least)} is exact and no dearer than {_priced(other)}{audit}{late}"
         return Choice(tuple(last), because)
     because = (
         f"{_priced(other)} is tried first, and audited: {_priced(least)} is exact but "
-        + ("dearer" if within is None else f"does not fit into {_time(within)}")
+        + ("dearer" if within is None else f"does not fit into {duration(within)}")
         + ", and is left for when the audit fails"
     )
     return Choice(tuple(tried), because)
@@ -254,7 +255,7 @@ def _late(route: Route, within: float | None) -> str:
     seconds = route.cost.seconds if route.cost else None
     if within is None or seconds is None or seconds <= within:
         return "no empirical method applies"
-    return f"no method applies that would fit into {_time(within)}"
+    return f"no method applies that would fit into {duration(within)}"
 
 
 def _priced(route: Route) -> str:
@@ -264,16 +265,6 @@ def _priced(route: Route) -> str:
 
 
 def _about(cost: Cost) -> str:
-    about = [] if cost.seconds is None else [f"about {_time(cost.seconds)}"]
+    about = [] if cost.seconds is None else [f"about {duration(cost.seconds)}"]
     about += [] if cost.retraining is None else [f"{cost.retraining:.1%} of retraining"]
     return ", ".join(about)
-
-
-def _time(seconds: float) -> str:
-    """
-    >>> _time(0.42), _time(75), _time(7300)
-    ('0.4 s', '75 s', '2.0 h')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"

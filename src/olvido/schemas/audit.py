@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from olvido.errors import Parameter, Words, told
+from olvido.errors import Needed, Parameter
 from olvido.schemas.base import Number, Part, Plain
 
 
@@ -75,49 +75,35 @@ class Original(StrEnum):
     UNTOLD = "untold"
 
 
-class Need(StrEnum):
+class Need(Needed):
     """Evidence that an audit cannot do without."""
 
-    LANGUAGE = "language"
-    CLASSES = "classes"
-    PERTURBED = "perturbed answers"
-    SHADOWS = "shadows"
-    PARAPHRASES = "paraphrases"
-    BEFORE = "before"
-    RETAIN = "retain"
-    NEIGHBOURS = "neighbours"
-    GENERAL = "general"
-    HOLDOUT = "holdout"
-
-    @property
-    def remedy(self) -> str:
-        """How a caller provides it, for people."""
-        return told(self.words)
-
-    @property
-    def words(self) -> Words:
-        """The same, for a message in a door's own words."""
-        return _REMEDY[self]
-
-
-_REMEDY: dict[Need, Words] = {
-    Need.LANGUAGE: ("it asks questions in words, and this model answers with a class",),
-    Need.CLASSES: ("it asks class by class, and this model answers in words",),
-    Need.PERTURBED: ("give the forgotten rows a 'perturbed_answers' list of false answers",),
-    Need.SHADOWS: ("give models whose members are known (", Parameter("shadows"), ")"),
-    Need.PARAPHRASES: (
+    LANGUAGE = "language", "it asks questions in words, and this model answers with a class"
+    CLASSES = "classes", "it asks class by class, and this model answers in words"
+    PERTURBED = (
+        "perturbed answers",
+        "give the forgotten rows a 'perturbed_answers' list of false answers",
+    )
+    SHADOWS = "shadows", "give models whose members are known (", Parameter("shadows"), ")"
+    PARAPHRASES = (
+        "paraphrases",
         "give the forgotten rows a 'paraphrases' list of questions never trained on",
-    ),
-    Need.BEFORE: ("give the model as it was (", Parameter("before"), ")"),
-    Need.RETAIN: ("give records that were to be kept (", Parameter("retain"), ")"),
-    Need.NEIGHBOURS: ("give kept records near the forgotten ones (", Parameter("neighbours"), ")"),
-    Need.GENERAL: ("give what everybody may know (", Parameter("general"), ")"),
-    Need.HOLDOUT: (
+    )
+    BEFORE = "before", "give the model as it was (", Parameter("before"), ")"
+    RETAIN = "retain", "give records that were to be kept (", Parameter("retain"), ")"
+    NEIGHBOURS = (
+        "neighbours",
+        "give kept records near the forgotten ones (",
+        Parameter("neighbours"),
+        ")",
+    )
+    GENERAL = "general", "give what everybody may know (", Parameter("general"), ")"
+    HOLDOUT = (
+        "holdout",
         "give records of the same making that no model ever saw (",
         Parameter("holdout"),
         ")",
-    ),
-}
+    )
 
 
 class Measured(Part):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from olvido.errors import RefusedArgument
 from olvido.ledger.facts import Guarantee
@@ -159,7 +159,38 @@ class Forgetful(ABC):
     """A head that forgets. It keeps the rows it learned from, each until its own leaves."""
 
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    _checks: ClassVar[Mapping[str, Any]] = {"dtype": np.float64}
+    """What scikit-learn's checks ask of X and y."""
     _held: Held
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        subjects: Sequence[str | Sequence[str] | None] | None = None,
+        ids: Sequence[Any] | None = None,
+    ) -> Self:
+        """Learn.
+
+        Args:
+            X: features. [n, d]
+            y: a class for each row; for a regression a number. [n]
+            subjects: whom each row is about: a name, several, or None. [n]
+            ids: of the rows; None: their numbers, "0" for the first. [n]
+
+        Raises:
+            InputError: fewer than two classes, a target beyond its bound, ids that repeat, or a
+                parameter that is not what the class says of it.
+            TrainingFailed: no minimum was found.
+            ValueError: X or y are not what scikit-learn's checks accept.
+        """
+        X, y = validate_data(self, X, y, **self._checks)
+        self._fit(X, y, Held.of(len(X), ids, subjects))
+        return self
+
+    @abstractmethod
+    def _fit(self, X: Any, y: Any, held: Held) -> None:
+        """Learn rows that were checked."""
 
     @property
     def ids_(self) -> list[str]:

@@ -79,34 +79,12 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         self.norm_bound, self.account = norm_bound, account
         self.classes, self.random_state = classes, random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        subjects: Sequence[str | Sequence[str] | None] | None = None,
-        ids: Sequence[Any] | None = None,
-    ) -> CertifiedHead:
-        """Learn.
-
-        Args:
-            X: features. [n, d]
-            y: a class for each row. [n]
-            subjects: whom each row is about: a name, several, or None. [n]
-            ids: of the rows; None: their numbers, "0" for the first. [n]
-
-        Raises:
-            InputError: fewer than two classes, ids that repeat, an unknown account, or a number
-                that should be positive and is not.
-            TrainingFailed: no minimum was found.
-            ValueError: X or y are not what scikit-learn's checks accept.
-        """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+    def _fit(self, X: Any, y: Any, held: Held) -> None:
         # As they are now: parameters that are set later wait for the next fit.
         terms = Terms(
             self.epsilon, self.delta, self.sigma, self.alpha, self.norm_bound, self.account
         )
         names = class_names(y, self.classes)
-        held = Held.of(len(X), ids, subjects)
         # check_random_state(None) would be NumPy's global state, which a program may have seeded.
         given = self.random_state
         self._random = np.random.default_rng() if given is None else check_random_state(given)
@@ -118,7 +96,6 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         self._terms, self._held, self._clipped, self.classes_ = terms, held, clipped, names
         self._objective, self._weights, self._residual = objective, weights, Residual()
         self._removals = self._refits = 0
-        return self
 
     @property
     def coef_(self) -> Floats:

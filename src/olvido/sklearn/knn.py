@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,36 +50,17 @@ class KNNHead(ClassifierMixin, Forgetful, BaseEstimator):
         self.n_neighbors, self.weights, self.metric = n_neighbors, weights, metric
         self.classes = classes
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        subjects: Sequence[str | Sequence[str] | None] | None = None,
-        ids: Sequence[Any] | None = None,
-    ) -> KNNHead:
-        """Learn.
+    _checks: ClassVar[Mapping[str, Any]] = {"dtype": [np.float64, np.float32]}
 
-        Args:
-            X: features. [n, d]
-            y: a class for each row. [n]
-            subjects: whom each row is about: a name, several, or None. [n]
-            ids: of the rows; None: their numbers, "0" for the first. [n]
-
-        Raises:
-            InputError: fewer than two classes, ids that repeat, or no neighbours.
-            ValueError: X or y are not what scikit-learn's checks accept.
-        """
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+    def _fit(self, X: Any, y: Any, held: Held) -> None:
         if not self.n_neighbors >= 1:
             raise RefusedArgument(f"n_neighbors must be at least 1, got {self.n_neighbors!r}")
         names = class_names(y, self.classes)
-        held = Held.of(len(X), ids, subjects)
         # As they are now: parameters that are set later wait for the next fit.
         self._most = int(self.n_neighbors)
         self._how = {"weights": self.weights, "metric": self.metric, "algorithm": "brute"}
         self._keep(X, np.searchsorted(names, y), held)
         self.classes_ = names
-        return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of each class; all alike where nobody is held. [n, C]"""

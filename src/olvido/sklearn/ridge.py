@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,27 +116,9 @@ class RidgeHead(RegressorMixin, _Ridge):
     ) -> None:
         self.alpha, self.bound, self.target_bound = alpha, bound, target_bound
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        subjects: Sequence[str | Sequence[str] | None] | None = None,
-        ids: Sequence[Any] | None = None,
-    ) -> RidgeHead:
-        """Learn.
+    _checks: ClassVar[Mapping[str, Any]] = {"dtype": np.float64, "y_numeric": True}
 
-        Args:
-            X: features. [n, d]
-            y: a number for each row. [n]
-            subjects: whom each row is about: a name, several, or None. [n]
-            ids: of the rows; None: their numbers, "0" for the first. [n]
-
-        Raises:
-            InputError: ids that repeat, a target beyond its bound, or a bound or penalty that is
-                not positive.
-            ValueError: X or y are not what scikit-learn's checks accept.
-        """
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+    def _fit(self, X: Any, y: Any, held: Held) -> None:
         if not 0 < self.target_bound < np.inf:
             raise RefusedArgument(
                 f"target_bound must be positive and finite, got {self.target_bound!r}"
@@ -148,8 +130,7 @@ class RidgeHead(RegressorMixin, _Ridge):
             )
         point = FixedPoint(float(self.target_bound))
         targets = point.integers(np.asarray(y, np.float64)[:, None])
-        self._learn(X, targets, point.step, Held.of(len(X), ids, subjects))
-        return self
+        self._learn(X, targets, point.step, held)
 
     def _solve(self, statistics: Statistics) -> None:
         super()._solve(statistics)
@@ -192,33 +173,12 @@ class RidgeClassifierHead(ClassifierMixin, Deciding, _Ridge):
     ) -> None:
         self.alpha, self.bound, self.classes = alpha, bound, classes
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        subjects: Sequence[str | Sequence[str] | None] | None = None,
-        ids: Sequence[Any] | None = None,
-    ) -> RidgeClassifierHead:
-        """Learn.
-
-        Args:
-            X: features. [n, d]
-            y: a class for each row. [n]
-            subjects: whom each row is about: a name, several, or None. [n]
-            ids: of the rows; None: their numbers, "0" for the first. [n]
-
-        Raises:
-            InputError: fewer than two classes, ids that repeat, or a bound or penalty that is not
-                positive.
-            ValueError: X or y are not what scikit-learn's checks accept.
-        """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+    def _fit(self, X: Any, y: Any, held: Held) -> None:
         names = class_names(y, self.classes)
         columns = names[1:] if len(names) == 2 else names
         targets = np.where(y[:, None] == columns, 1, -1).astype(np.int32)
-        self._learn(X, targets, 1.0, Held.of(len(X), ids, subjects))
+        self._learn(X, targets, 1.0, held)
         self.classes_ = names
-        return self
 
     def decision_function(self, X: Any) -> Floats:
         """Positive where a class is the likelier; of two, the second's. [n] or [n, C]"""

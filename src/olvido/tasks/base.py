@@ -245,10 +245,16 @@ class Task(Protocol):
     Attributes:
         name: that it is called by.
         summary: what its records are, in a line.
+        language: whether records are texts, in batches of tokens (`input_ids`).
+        classes: the names of the classes that an answer is one of; none where answers are texts.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    language: ClassVar[bool]
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
     @classmethod
     def of(cls, tokenizer: Any | None) -> Self:
@@ -341,7 +347,7 @@ class Task(Protocol):
 
 TASKS: Registry[Task] = Registry(
     "task",
-    ("collate", "content", "fingerprint", "width", "batches", "losses", "log_probs"),
+    ("collate", "content", "fingerprint", "width", "batches", "losses", "log_probs", "language"),
     home=__package__,
     group="olvido.tasks",
     made=False,

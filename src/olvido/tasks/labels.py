@@ -108,6 +108,7 @@ class Labels:
 
     name: ClassVar = "labels"
     summary: ClassVar = "arrays with the names of their classes, for any module that scores classes"
+    language: ClassVar = False
 
     def __init__(
         self, classes: Sequence[str | int] | int, *, shape: Sequence[int] | None = None

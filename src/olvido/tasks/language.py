@@ -14,6 +14,7 @@ from torch.nn import Module
 from torch.nn import functional as F
 
 from olvido.errors import InputError, Parameter
+from olvido.models.router import ByPrompt
 from olvido.tasks.base import Batch, Example, text_content
 from olvido.tasks.blocks import (
     blocks_of,
@@ -61,6 +62,8 @@ class Language:
 
     name: ClassVar = "language"
     summary: ClassVar = "prompt and completion, or plain text, for any Hugging Face causal model"
+    language: ClassVar = True
+    classes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -250,7 +253,7 @@ class Language:
         The model runs no further than to that layer, where its blocks can be found.
         """
         batch = _within(model, batch)
-        blocks = [] if hasattr(model, "asking") else blocks_of(plain_model(model))
+        blocks = [] if isinstance(model, ByPrompt) else blocks_of(plain_model(model))
         if 0 <= layer < len(blocks):
             return given_to(blocks[layer], lambda: plain_model(model)(**_inputs(batch)))
         with _asking(model, batch):
@@ -363,7 +366,7 @@ class Language:
         """How many tokens at the start of every row to read once; 0 where it saves too little."""
         plain = plain_model(model)
         shared = shared_tokens(batch)
-        if not shared or torch.is_grad_enabled() or plain.training or hasattr(model, "asking"):
+        if not shared or torch.is_grad_enabled() or plain.training or isinstance(model, ByPrompt):
             return 0
         if plain not in self._goes_on:
             self._goes_on[plain] = goes_on(body_and_head(model)[0], batch, shared)
@@ -397,17 +400,14 @@ def _within(model: Module, batch: Batch) -> Batch:
 
 def _asking(model: Any, batch: Batch) -> AbstractContextManager[Any]:
     """Tell a model made of modules what each row asks: the tokens before its first target."""
-    if not hasattr(model, "asking"):
-        return nullcontext()
     answered = (batch.targets != -100).int().argmax(dim=1).tolist()
     return _pinned(model, [row[:end] for row, end in zip(batch.input_ids, answered, strict=True)])
 
 
 def _pinned(model: Any, prompts: Sequence[Any]) -> AbstractContextManager[Any]:
-    if not hasattr(model, "asking"):
+    if not isinstance(model, ByPrompt):
         return nullcontext()
-    pinned: AbstractContextManager[Any] = model.asking([list(map(int, row)) for row in prompts])
-    return pinned
+    return model.asking([list(map(int, row)) for row in prompts])
 
 
 def _as_it_is(states: Tensor) -> Tensor:

@@ -1,239 +1,222 @@
-"""What a training kept so that it can forget."""
+"""What a training kept so that it can forget: a chain of links, the first left by a learner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
-from torch.nn import Module
-
-from olvido.errors import DigestMismatch, InputError, StateError
-from olvido.models import weights_digest
-from olvido.training.checkpoint import Shelf, step_of
-from olvido.training.execute import Course
-from olvido.training.log import Log
-from olvido.training.plan import SlotPlan
-from olvido.training.recipe import Recipe
+from olvido.errors import InputError
+from olvido.training.steps import Again, Note, Origin, StepLog
 
 
-@dataclass(frozen=True)
-class Untraced:
-    """Nothing is known of how the model was trained; only methods that need no trace apply."""
+class Trace(Protocol):
+    """What a training kept so that its model can forget; each learner has a class of its own.
 
-
-@dataclass(frozen=True)
-class Origin:
-    """The weights a run began with.
-
-    Attributes:
-        load: gives the module, which training never touches (it works on a copy).
-        digest: of its weights when the run began.
-        held: ids of the records that an earlier training had taught these weights, so far as that
-            is known; no log of a later one can take them out.
+    A trace is a chain: `Edited` says what a method that is not exact did to the weights afterwards,
+    and has the trace of the training before it. Records are named by their ids. What a training
+    before this one had taught is named by `origin.held`: nothing that is done again from there can
+    be without it, and exact methods refuse to forget it.
     """
 
-    load: Callable[[], Module]
-    digest: str
-    held: frozenset[str] = frozenset()
+    @property
+    def learner(self) -> str | None:
+        """Name of the learner that left it; None: nothing is known of the training."""
 
-    def require_apart(self, gone: Collection[str]) -> None:
-        """Raise InputError where an earlier training had taught these weights what is to be
-        forgotten: a run from them would bring it back."""
-        if early := sorted(self.held.intersection(gone)):
-            raise InputError(
-                f"{len(early)} records that are to be forgotten were learned before this training "
-                f"began (first: {early[0]!r}), so that no part of it can be exact without them: "
-                "forget them in the model that it began with, and train on from there"
-            )
+    @property
+    def origin(self) -> Origin | None:
+        """The weights it began with; None: nothing is known of the training."""
 
-    def module(self) -> Module:
-        """The module, once its weights are known to be those the run began with.
+    @property
+    def previous(self) -> Trace | None:
+        """What these weights were before the last change to them; None: the training is the
+        first link of the chain."""
 
-        Raises:
-            StateError: they have been changed since.
-        """
-        model = self.load()
-        found = weights_digest(model)
-        if found != self.digest:
-            raise StateError(
-                f"the weights this run began with were changed since (expected {self.digest}, "
-                f"found {found}): load them again"
-            )
-        return model
+    @property
+    def runs(self) -> Mapping[str, StepLog]:
+        """The logged runs that the model is made of, by name; empty where there are none."""
 
+    @property
+    def single(self) -> bool:
+        """Whether all records were taught to one set of weights."""
 
-@dataclass(frozen=True)
-class StepLog:
-    """All that determines a run, and what it measured.
+    @property
+    def offers(self) -> frozenset[str]:
+        """What a method may need of a training and finds here, see `olvido.methods.Need`."""
 
-    Attributes:
-        origin: the weights it began with.
-        recipe: its hyper-parameters.
-        seed: of order, dropout and adapters.
-        plan: which records stood in which step.
-        environment: the contract under which the bits are the same.
-        log: of every forward pass.
-        final: digests of the state at its end (weights, optimizer, schedule, random numbers).
-        seconds: wall-clock time of the steps.
-        setup: seconds of all the rest: copying, adapters, digests.
-        shelf: with the checkpoints that a replay may begin from.
-        keep: the steps they stand at.
-        threads: that the learner gave the run, whatever the process has; None: the process's.
-        since: records that the weights were made to forget afterwards by other means: the log still
-            holds them, and no later training may.
-        strangers: losses (nats a token), under the weights as they were trained, of records that
-            they never saw, by a digest of the content. A forgetting by other means moves them too,
-            and the next one may not read its aim off what the last one left.
-        notes: what had to be passed over when it was taken up again.
-    """
-
-    origin: Origin
-    recipe: Recipe
-    seed: int
-    plan: SlotPlan
-    environment: Mapping[str, str]
-    log: Log
-    final: Mapping[str, str]
-    seconds: float
-    setup: float = 0.0
-    shelf: Shelf | None = field(default=None, compare=False)
-    keep: tuple[int, ...] = ()
-    threads: int | None = None
-    since: frozenset[str] = frozenset()
-    strangers: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The contract under which the training gives the same bits."""
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Ids of the records that the weights still hold."""
-        return tuple(i for i in self.plan.present if i not in self.since)
+        """The records that the weights still hold."""
 
     @property
-    def losses(self) -> tuple[float | None, ...]:
-        """One a step; None for a step whose records are all absent."""
-        return self.log.losses
+    def taught(self) -> frozenset[str]:
+        """The records that the trainings which are known taught, this one and those before it,
+        forgotten by other means since or not."""
 
     @property
     def tokens(self) -> int:
         """Processed forward and backward, padding included."""
-        return self.log.tokens
 
     @property
-    def course(self) -> Course:
-        """What determined the run."""
-        return Course(self.origin.digest, self.recipe, self.seed, self.plan, self.environment)
-
-    def without(self, ids: Iterable[str], *, definition: str = "drop") -> SlotPlan:
-        """The plan of the same run without these records, and without those forgotten since.
-
-        Raises:
-            InputError: a record that was not in the run, or one that the weights it began with had
-                learned: this run done again would bring it back.
-        """
-        ids = frozenset(ids)
-        self.origin.require_apart(ids | self.since)
-        return self.plan.without(self.since).without(ids, definition=definition)
+    def seconds(self) -> float:
+        """Wall-clock time of all runs, one after the other."""
 
     def tokens_without(self, ids: Collection[str]) -> int:
-        """Of the same run from its start, had these records not been in it."""
-        gone = self.plan.gone | self.since | frozenset(ids)
-        return sum(
-            batch.width * sum(i not in gone for i in batch.ids)
-            for batches in self.plan.steps()
-            for batch in batches
-        )
+        """Tokens of the same training from its start, had these records not been in it."""
 
-    def restart(self, plan: SlotPlan) -> int:
-        """The step from which the run must be done again where this plan is to hold: that of the
-        newest checkpoint before the first use of a record that left."""
-        if self.shelf is None:
-            return 0
-        first = self.plan.first_use(plan.gone)
-        return max((step_of(path) for path in self.shelf if step_of(path) <= first), default=0)
-
-    def predict(self, plan: SlotPlan, start: int = 0) -> tuple[int, float]:
-        """Tokens and seconds of this run under another plan, from a step on.
-
-        A forward pass takes a constant and a share for each token, both fitted to the passes that
-        were logged, and scaled so that the run itself is predicted as it was measured.
-        """
-        passes = [(b.width * len(b.ids), step >= start) for step, bs in enumerate(plan.steps())
-                  for b in bs if b.ids]  # fmt: skip
-        ahead = [tokens for tokens, done_again in passes if done_again]
-        took = [(entry.rows * entry.width, entry.seconds) for entry in self.log if entry.rows]
-        if not ahead or not took:
-            return 0, self.setup
-        tokens, seconds = np.array(took).T
-        # Typical passes alone: the first of a process waits for memory and kernels.
-        usual = seconds <= np.quantile(seconds, 0.98)
-        slope, constant = 0.0, float(seconds[usual].mean())
-        if np.ptp(tokens[usual]) > 0:
-            slope, constant = np.polyfit(tokens[usual], seconds[usual], 1)
-            if slope <= 0 or constant < 0:
-                slope, constant = float(seconds[usual].sum() / tokens[usual].sum()), 0.0
-        fitted = float((constant + slope * tokens).sum())
-        scale = float(seconds.sum()) / fitted if fitted else 1.0
-        predicted = float(scale * sum(constant + slope * count for count in ahead))
-        return sum(ahead), predicted + self.setup
-
-    def to_dict(self) -> dict[str, Any]:
-        """What can be written down as plain values: everything but weights, log and checkpoints."""
-        return {
-            "origin": self.origin.digest,
-            "held": sorted(self.origin.held),
-            "recipe": self.recipe.to_dict(),
-            "seed": self.seed,
-            "plan": self.plan.to_dict(),
-            "environment": dict(self.environment),
-            "log": self.log.digest,
-            "final": dict(self.final),
-            "seconds": self.seconds,
-            "setup": self.setup,
-            "keep": list(self.keep),
-            "threads": self.threads,
-            "since": sorted(self.since),
-            "strangers": dict(self.strangers),
-            "notes": list(self.notes),
-        }
-
-    @classmethod
-    def from_dict(
-        cls, values: Mapping[str, Any], load: Callable[[], Module], log: Log, shelf: Shelf | None
-    ) -> StepLog:
-        """The log that `to_dict` wrote down.
-
-        Args:
-            values: what it wrote.
-            load: gives the weights the run began with.
-            log: of every forward pass.
-            shelf: with its checkpoints.
+    def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The runs that learned any of these records, and which.
 
         Raises:
-            DigestMismatch: the log is not the one that belongs to it.
+            InputError: a record that the model has not learned.
         """
-        if log.digest != values["log"]:
-            raise DigestMismatch("the step log", values["log"], log.digest)
-        return cls(
-            Origin(load, values["origin"], frozenset(values.get("held", ()))),
-            Recipe.from_dict(values["recipe"]),
-            values["seed"],
-            SlotPlan.from_dict(values["plan"]),
-            values["environment"],
-            log,
-            values["final"],
-            values["seconds"],
-            values["setup"],
-            shelf,
-            tuple(values["keep"]),
-            values["threads"],
-            frozenset(values["since"]),
-            # Traces that were written before this was kept do without.
-            values.get("strangers", {}),
-            tuple(values["notes"]),
-        )
+
+    def again(
+        self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
+    ) -> tuple[Again, ...]:
+        """What an exact forgetting of these records does again, predicted, a run each.
+
+        Args:
+            ids: to forget.
+            definition: of their absence, see `DEFINITIONS`.
+            from_start: all runs, from their starts; else those that are hit, from as late as can
+                be.
+
+        Raises:
+            InputError: a record that the model has not learned.
+        """
+
+    def after(self, held: frozenset[str]) -> Self:
+        """The same trace, where the weights that the training began with had learned these
+        records."""
+
+    def leaving(self, ids: Collection[str]) -> tuple[Trace, frozenset[str]]:
+        """The training that an exact method does again, and all that has to stay out of it: these
+        records, and those that the weights were made to forget before."""
+
+    def to_note(self) -> Mapping[str, Any]:
+        """What is to be stored beside the runs and the previous link, as plain values."""
+
+    @classmethod
+    def from_note(cls, note: Note) -> Self:
+        """The trace that `to_note` gave a note of.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not what `to_note` gave.
+        """
+
+
+class OfRuns:
+    """What a trace says of itself where all it knows stands in its logged runs.
+
+    A class that has `learner`, `origin` and `runs` needs to add how it is read back (`from_note`),
+    and what it stores besides (`to_note`).
+    """
+
+    runs: Any
+    previous: ClassVar[Trace | None] = None
+    single: ClassVar[bool] = False
+    offers: ClassVar[frozenset[str]] = frozenset({"step log"})
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The contract of the first run, which is that of all."""
+        return next((log.environment for log in self.runs.values()), {})
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Ids of the records that the weights still hold."""
+        return tuple(i for log in self.runs.values() for i in log.present)
+
+    @property
+    def taught(self) -> frozenset[str]:
+        """The same, and those that the weights the runs began with had learned."""
+        return _held(self).union(self.present)
+
+    @property
+    def tokens(self) -> int:
+        """Processed by all runs."""
+        return sum(log.tokens for log in self.runs.values())
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of all runs, one after the other."""
+        return sum(log.seconds for log in self.runs.values())
+
+    def tokens_without(self, ids: Collection[str]) -> int:
+        """Of the same runs from their start, had these records not been in them."""
+        return sum(log.tokens_without(ids) for log in self.runs.values())
+
+    def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The runs that learned any of these records, and which.
+
+        Raises:
+            InputError: a record that no run has learned.
+        """
+        asked = tuple(ids)
+        home = {i: name for name, log in self.runs.items() for i in log.present}
+        strangers = sorted(set(asked) - home.keys())
+        if strangers:
+            raise InputError(
+                f"{len(strangers)} records to forget are not in this model (first: "
+                f"{strangers[0]!r}): name records that it was trained on"
+            )
+        found: dict[str, tuple[str, ...]] = {}
+        for i in asked:
+            found[home[i]] = (*found.get(home[i], ()), i)
+        return found
+
+    def again(
+        self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
+    ) -> tuple[Again, ...]:
+        """The runs that are hit, or all, without these records; one that is left empty is gone.
+
+        Raises:
+            InputError: a record that no run has learned.
+        """
+        hit, found = self.hit(ids), []
+        for name, log in self.runs.items():
+            if from_start or name in hit:
+                gone = hit.get(name, ())
+                (one,) = log.again(gone, definition=definition, from_start=from_start)
+                found.append(replace(one, name=name) if one.staying else Again(name, (), 0, 0.0))
+        return tuple(found)
+
+    def leaving(self, ids: Collection[str]) -> tuple[Self, frozenset[str]]:
+        """This training, and these records."""
+        return self, frozenset(ids)
+
+    def to_note(self) -> dict[str, Any]:
+        """Nothing beside the runs."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Untraced(OfRuns):
+    """Nothing is known of how the model was trained; only methods that need no trace apply."""
+
+    learner: ClassVar = None
+    origin: ClassVar = None
+    single: ClassVar = True
+    offers: ClassVar = frozenset()
+
+    @property
+    def runs(self) -> Mapping[str, StepLog]:
+        """None are known."""
+        return {}
+
+    def after(self, held: frozenset[str]) -> Self:
+        """Nothing is known of what these weights began with either."""
+        return self
+
+    @classmethod
+    def from_note(cls, note: Note) -> Self:
+        """There is nothing to read."""
+        return cls()
 
 
 @dataclass(frozen=True)
@@ -250,11 +233,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Which part of a model learned which record.
+class Placement(OfRuns):
+    """Which part of a model learned which record; a learner of parts has a subclass of its own.
 
     Attributes:
-        learner: that made it: a name in `LEARNERS`.
+        learner: that made it, by the name under which it is recorded.
         origin: the weights that every part began with.
         options: of the learner, so far as they shape what is made of the parts.
         parts: those that are left.
@@ -266,126 +249,118 @@ class Placement:
     parts: tuple[Part, ...]
 
     @property
-    def present(self) -> tuple[str, ...]:
-        """Ids of the records that the weights still hold."""
-        return tuple(i for part in self.parts for i in part.log.present)
+    def runs(self) -> Mapping[str, StepLog]:
+        """The runs of the parts, by the parts' names."""
+        return {part.name: part.log for part in self.parts}
 
-    @property
-    def tokens(self) -> int:
-        """Processed by all parts."""
-        return sum(part.log.tokens for part in self.parts)
+    def after(self, held: frozenset[str]) -> Self:
+        """The same parts, where the weights that all of them began with had learned these."""
+        origin = replace(self.origin, held=held)
+        parts = tuple(replace(part, log=part.log.after(held)) for part in self.parts)
+        return replace(self, origin=origin, parts=parts)
 
-    def tokens_without(self, ids: Collection[str]) -> int:
-        """Of the same runs from their start, had these records not been in them."""
-        return sum(part.log.tokens_without(ids) for part in self.parts)
+    def to_note(self) -> dict[str, Any]:
+        """The learner, what the parts began with, and the options."""
+        return {
+            "learner": self.learner,
+            "origin": self.origin.digest,
+            "held": sorted(self.origin.held),
+            "options": dict(self.options),
+        }
 
-    @property
-    def seconds(self) -> float:
-        """Wall-clock time of all parts, one after the other."""
-        return sum(part.log.seconds for part in self.parts)
-
-    def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The parts that learned any of these records, and which.
-
-        Raises:
-            InputError: a record that no part has learned, or that was learned before them.
-        """
-        asked = tuple(ids)
-        self.origin.require_apart(asked)
-        home = {i: part.name for part in self.parts for i in part.log.present}
-        strangers = sorted(set(asked) - home.keys())
-        if strangers:
-            raise InputError(
-                f"{len(strangers)} records to forget are not in this model (first: "
-                f"{strangers[0]!r}): name records that it was trained on"
-            )
-        found: dict[str, tuple[str, ...]] = {}
-        for i in asked:
-            found[home[i]] = (*found.get(home[i], ()), i)
-        return found
+    @classmethod
+    def from_note(cls, note: Note) -> Self:
+        """The parts in their order, and what `to_note` gave."""
+        parts = tuple(Part(name, log) for name, log in note.runs.items())
+        values = note.values
+        origin = Origin(note.load, values["origin"], frozenset(values["held"]))
+        return cls(values["learner"], origin, values["options"], parts)
 
 
-Trace = StepLog | Placement | Untraced
+def _held(trace: Any) -> frozenset[str]:
+    """The records that the weights a training began with had learned."""
+    return frozenset() if trace.origin is None else trace.origin.held
 
 
-def taught(trace: Trace) -> frozenset[str]:
-    """Ids of all records that the trainings which are known taught, forgotten since or not."""
-    if isinstance(trace, Untraced):
-        return frozenset()
-    logs = [trace] if isinstance(trace, StepLog) else [part.log for part in trace.parts]
-    told = {i for log in logs for i in (*log.plan.present, *log.since)}
-    return trace.origin.held.union(told)
+def _of_previous(name: str) -> Any:
+    return property(lambda self: getattr(self.previous, name), doc=f"`{name}` of the training.")
 
 
-def began_with(trace: Trace, held: frozenset[str]) -> Trace:
-    """The same trace, where the weights that the training began with had learned these records."""
-    if isinstance(trace, Untraced):
-        return trace
-    origin = replace(trace.origin, held=held)
-    if isinstance(trace, StepLog):
-        return replace(trace, origin=origin)
-    parts = (replace(part, log=replace(part.log, origin=origin)) for part in trace.parts)
-    return replace(trace, origin=origin, parts=tuple(parts))
-
-
-@dataclass(frozen=True, repr=False)
-class Trained:
-    """Weights, and what was kept so that they can forget.
+@dataclass(frozen=True)
+class Edited:
+    """A link of a method that is not exact: it changed the weights after their training.
 
     Attributes:
-        model: the module, in evaluation mode.
-        digest: of its weights.
-        trace: what the training kept.
+        previous: the training.
+        forgotten: records that the weights were made to forget: the training's log still holds
+            them, and no later training may.
+        losses: nats a token, under the weights as they were trained, of records that they never
+            saw, by a digest of the content. Such a method moves them too, and the next one may not
+            read its aim off what the last one left.
     """
 
-    model: Module
-    digest: str
-    trace: Trace
+    previous: Trace
+    forgotten: frozenset[str] = frozenset()
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+    learner = _of_previous("learner")
+    origin = _of_previous("origin")
+    runs = _of_previous("runs")
+    single = _of_previous("single")
+    offers = _of_previous("offers")
+    environment = _of_previous("environment")
+    taught = _of_previous("taught")
+    tokens = _of_previous("tokens")
+    seconds = _of_previous("seconds")
 
     @classmethod
-    def untraced(cls, model: Module) -> Trained:
-        """A model that came from elsewhere."""
-        return cls(model, weights_digest(model), Untraced())
+    def of(cls, trace: Trace) -> Edited:
+        """The last link of a trace that says what was forgotten by such methods."""
+        return trace if isinstance(trace, cls) else cls(trace)
 
-    def __repr__(self) -> str:
-        """In a line: the module has its own."""
-        told = type(self.model).__name__
-        if not isinstance(self.trace, Untraced):
-            told += f", {len(self.trace.present)} records"
-        return f"{type(self).__name__}({told}, {type(self.trace).__name__}, {self.digest})"
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Ids of the records that the weights still hold."""
+        return tuple(i for i in self.previous.present if i not in self.forgotten)
 
-    def save(self, folder: Path, tokenizer: Any, *, base: str | None = None, seed: int = 0) -> None:
-        """Write the model with all that its training kept, so that it can forget another day.
-
-        Args:
-            folder: a new one.
-            tokenizer: that belongs to the model.
-            base: what the training began with, as `olvido.load` takes it; a model without a trace
-                needs none. `seed` is what `tiny` was drawn from.
+    def without(self, ids: Iterable[str]) -> Edited:
+        """The same link, with these records forgotten too.
 
         Raises:
-            InputError: the folder is there already, the base is not said, or is another than the
-                training began with.
+            InputError: a record that the model has not learned.
         """
-        from olvido.training.storage import save_trained
+        gone = frozenset(ids)
+        self.hit(gone - _held(self))
+        return replace(self, forgotten=self.forgotten | gone)
 
-        save_trained(self, tokenizer, Path(folder), base=base, seed=seed)
+    def tokens_without(self, ids: Collection[str]) -> int:
+        """Of the training from its start, without these and what was forgotten since."""
+        return self.previous.tokens_without(self.forgotten.union(ids))
+
+    def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The runs that learned any of these records, and which."""
+        return self.previous.hit(ids)
+
+    def again(
+        self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
+    ) -> tuple[Again, ...]:
+        """The training's runs without these records and what was forgotten since."""
+        gone = self.forgotten.union(ids)
+        return self.previous.again(gone, definition=definition, from_start=from_start)
+
+    def after(self, held: frozenset[str]) -> Edited:
+        """The same link, after the training that began with such weights."""
+        return replace(self, previous=self.previous.after(held))
+
+    def leaving(self, ids: Collection[str]) -> tuple[Trace, frozenset[str]]:
+        """The training, and these records with all that was forgotten since."""
+        return self.previous.leaving(self.forgotten.union(ids))
+
+    def to_note(self) -> dict[str, Any]:
+        """What was forgotten, and the losses."""
+        return {"forgotten": sorted(self.forgotten), "losses": dict(self.losses)}
 
     @classmethod
-    def load(cls, folder: Path) -> Trained:
-        """What `save` wrote.
-
-        Raises:
-            InputError: no model can be read from the folder.
-            StateError: what its training kept is gone, or cannot be read.
-            DigestMismatch: something in it is not what was written.
-        """
-        from olvido.training.storage import load_trained
-
-        return load_trained(Path(folder))
-
-    def page(self, path: Path) -> None:
-        """Write what is known of the training as one HTML page, without a word of the records."""
-        from olvido.training.storage import write_trained_page
-
-        write_trained_page(self, Path(path))
+    def from_note(cls, note: Note) -> Edited:
+        """The link after the one that is given."""
+        return cls(note.previous, frozenset(note.values["forgotten"]), note.values["losses"])

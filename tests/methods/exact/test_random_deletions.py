@@ -13,17 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olvido.demo.residents import Town
-from olvido.learners import (
-    Lora,
-    Placement,
-    Progress,
-    Recipe,
-    StepLog,
-    Trace,
-    Trained,
-    Watcher,
-    train,
-)
+from olvido.learners import Lora, Progress, Recipe, Trained, Watcher, train
 from olvido.learners.parts import begin, carry_out
 from olvido.methods import forget
 from olvido.models import weights_digest
@@ -96,13 +86,6 @@ def cut_at(step: int) -> Watcher:
     return watch
 
 
-def runs_of(trace: Trace) -> dict[str, StepLog]:
-    if isinstance(trace, Placement):
-        return {part.name: part.log for part in trace.parts}
-    assert isinstance(trace, StepLog)
-    return {"run": trace}
-
-
 @pytest.mark.slow(but=["monolith-adamw0", "sharded-adamw0"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind[0]}-{kind[1].optimizer}")
 def test_it_equals_a_training_without_them(
@@ -116,7 +99,7 @@ def test_it_equals_a_training_without_them(
     door: dict[str, Any] = {"records": people, "task": task, "recipe": recipe, "seed": 7}
     door |= LEARNERS[learner] | {"learner": learner}
     whole = train(gpt2, **door)
-    steps = sum(log.plan.total_steps for log in runs_of(whole.trace).values())
+    steps = sum(log.plan.total_steps for log in whole.trace.runs.values())
 
     @settings(max_examples=2)
     @given(leavings(len(people)))
@@ -128,7 +111,7 @@ def test_it_equals_a_training_without_them(
                 train(gpt2, **door, folder=folder, watch=cut_at(1 + int(leaving.cut * (steps - 1))))
             trained = train(gpt2, **door, folder=folder)
             assert trained.digest == whole.digest
-        plans = {name: log.plan for name, log in runs_of(whole.trace).items()}
+        plans = {name: log.plan for name, log in whole.trace.runs.items()}
         left = list(people)
         for group, definition in leaving.groups:
             gone = {people[i].id for i in group}
@@ -151,7 +134,7 @@ def test_it_equals_a_training_without_them(
         # Trained on those who stay alone, from the start: nobody else can have reached it. A run
         # that drew from the process's own random numbers would show now.
         torch.manual_seed(99)
-        found = runs_of(trained.trace)
+        found = trained.trace.runs
         assert found.keys() == {name for name, plan in plans.items() if plan.present}
         members = []
         for name, log in found.items():

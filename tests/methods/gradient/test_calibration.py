@@ -10,8 +10,9 @@ import torch
 
 from olvido.learners import Trained
 from olvido.methods import Split
-from olvido.methods.gradient.calibration import SHORTFALL, arrived, frozen, targets
+from olvido.methods.gradient.calibration import SHORTFALL, arrived, targets
 from olvido.tasks import Example, Language
+from olvido.tasks.scoring import frozen
 
 
 @torch.no_grad()

@@ -14,8 +14,8 @@ from olvido.errors import InputError
 from olvido.learners import Recipe, Trained, train
 from olvido.methods import METHODS, Auto, Guarantee, Split, forget
 from olvido.methods.gradient.calibration import targets
-from olvido.methods.gradient.sampling import nearest
 from olvido.tasks import Example, Labels, examples
+from olvido.tasks.sampling import nearest
 
 TEXT = {"altpo", "idkdpo", "idknll"}
 METHODS_HERE = sorted(

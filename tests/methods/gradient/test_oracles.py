@@ -15,9 +15,9 @@ from olvido.learners import Trained
 from olvido.methods import METHODS, Split
 from olvido.methods.gradient.answers import Answers
 from olvido.methods.gradient.bad_teacher import random_like
-from olvido.methods.gradient.calibration import frozen
 from olvido.methods.gradient.descent import Descent
 from olvido.tasks import Example, Language
+from olvido.tasks.scoring import frozen
 
 Answer = Callable[[Any, Example], tuple[Tensor, Tensor]]
 

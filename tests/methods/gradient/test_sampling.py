@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.methods import Split
-from olvido.methods.gradient.sampling import nearest, retain_draws
+from olvido.methods.gradient.sampling import retain_draws
 from olvido.tasks import Example
+from olvido.tasks.sampling import nearest
 
 NAMES = "Marta Jordi Pau Laia Joan Pere Anna Marc Rosa Clara Ferran Elena".split()
 

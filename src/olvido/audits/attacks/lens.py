@@ -18,6 +18,7 @@ from torch.nn import Identity, Module, ModuleList
 
 from olvido.errors import InputError
 from olvido.tasks import Example, Task
+from olvido.tasks.blocks import body_and_head, plain_model
 
 NEAR = 1e-4
 """Largest difference in nats between the model's own log-probabilities and those read off its
@@ -67,13 +68,10 @@ def anatomy(model: Module) -> Anatomy:
     Raises:
         InputError: one of them is missing; it is named.
     """
-    given: Any = model
-    plain = given.get_base_model() if hasattr(given, "get_base_model") else given
-    body: Any = getattr(plain, "base_model", None)
-    head = plain.get_output_embeddings() if hasattr(plain, "get_output_embeddings") else None
-    if not isinstance(body, Module) or body is plain or not isinstance(head, Module):
+    body, head = body_and_head(model)
+    if not isinstance(body, Module) or not isinstance(head, Module):
         raise _lacking(model, "a body and a head (base_model, get_output_embeddings())")
-    depth = int(getattr(plain.config, "num_hidden_layers", 0))
+    depth = int(getattr(plain_model(model).config, "num_hidden_layers", 0))
     lists = [m for m in body.modules() if isinstance(m, ModuleList) and len(m) == depth > 0]
     if len(lists) != 1:
         raise _lacking(model, f"one list of its {depth} layers (it has {len(lists)})")
@@ -113,7 +111,7 @@ def streams(model: Module, parts: Anatomy, batch: Any, task: Task) -> Streams:
     Raises:
         InputError: the batch is not of tokens, or a layer was not passed.
     """
-    if not hasattr(batch, "input_ids"):
+    if not task.language:
         raise InputError(
             "hidden states are read at the tokens of an answer, and these records have none: "
             "arrays with a label have no such audit"
@@ -218,7 +216,7 @@ def lens(model: Module, records: Sequence[Example], task: Task, *, batch: int = 
     """
     if not records:
         raise InputError("there are no records to look for")
-    if not hasattr(task.collate(records[:1]), "input_ids"):
+    if not task.language:
         raise InputError("the logit lens reads answers of tokens: arrays with a label have none")
     parts = anatomy(model)
     log_p = np.zeros((len(parts.blocks), len(records)))

@@ -129,7 +129,7 @@ def patched(
     """
     if not records:
         raise InputError("there are no records to look for")
-    if not hasattr(task.collate(records[:1]), "input_ids"):
+    if not task.language:
         raise InputError("patching is done at an answer's tokens: arrays with a label have none")
     require_shared(receiver, donor)
     here, there = anatomy(receiver), anatomy(donor)

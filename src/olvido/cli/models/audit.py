@@ -108,7 +108,8 @@ def audit(
     """
     from olvido.audits.base import Examination
     from olvido.cli.arguments import reader, require_folder, require_model, require_page
-    from olvido.cli.models.references import about, require_alike
+    from olvido.cli.models.references import require_alike
+    from olvido.reporting.words import duration
     from olvido.tasks import Language
 
     training = _training(
@@ -170,7 +171,8 @@ def audit(
             made, shadowing = training.done(first, task, probes, terminal, stage, cache)
             examination = made_ready(reference=never + made, shadows=shadowing)
         predicted = examination.forecast()
-        terminal.say(f"The audit takes {about(predicted)} at the most (level {level.lower()}).")
+        takes = f"about {duration(predicted)} at the most (level {level.lower()})"
+        terminal.say(f"The audit takes {takes}.")
         report = examination.run(lambda name, _done, _of: stage(f"Audited {name}") and None)
     document = report.to_dict() | {"predicted_seconds": predicted}
     if training is not None:

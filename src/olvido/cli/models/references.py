@@ -89,6 +89,7 @@ class Training:
         """
         from olvido.audits.attacks.shadows import train_shadows
         from olvido.audits.references import forecast_training, train_references
+        from olvido.reporting.words import duration
 
         forget, retain, holdout = (records[side] for side in ("forget", "retain", "holdout"))
         if self.shadows and not holdout:
@@ -102,8 +103,9 @@ class Training:
         each = forecast_training(first.model, task, retain, self.recipe) / max(1, len(retain))
         also = f" and {self.shadows} shadows" if self.shadows else ""
         terminal.say(
-            f"Training {self.references} never-trained models{also} takes {about(each * learned)} "
-            f"at the most; what lies in {self.keep} already is not trained again."
+            f"Training {self.references} never-trained models{also} takes about "
+            f"{duration(each * learned)} at the most; what lies in {self.keep} already is not "
+            "trained again."
         )
 
         def told(what: str) -> Any:
@@ -152,19 +154,6 @@ def require_alike(other: Loaded, suspect: Loaded, option: str) -> None:
             f"{option} {other.name} has another tokenizer than {suspect.name}, so that what they "
             "say cannot be compared: give a model made from the same base"
         )
-
-
-def about(seconds: float) -> str:
-    """A duration that was predicted, for people.
-
-    >>> about(3.2), about(200), about(7500)
-    ('about 3 seconds', 'about 4 minutes', 'about 2.1 hours')
-    """
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} seconds"
-    if seconds < 5400:
-        return f"about {-(-seconds // 60):.0f} minutes"
-    return f"about {seconds / 3600:.1f} hours"
 
 
 def _shapes(loaded: Loaded) -> Sequence[tuple[int, ...]]:

@@ -8,34 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-import torch
 from torch.nn import Module
 
-from olvido.learners import StepLog, Trace, Trained
+from olvido.learners import Edited, Trace, Trained
 from olvido.methods.gradient.answers import mirrored
 from olvido.methods.types import Split
 from olvido.tasks import Example, Task
+from olvido.tasks.scoring import losses_of
 
 SHORTFALL = 0.05
 """Forgetting has arrived when the records' mean distance below their targets is under this share
 of the mean target."""
 BATCH = 32
 """Strangers a forward pass."""
-
-
-@torch.no_grad()
-def frozen(
-    model: Module, records: Sequence[Example], task: Task, size: int
-) -> dict[str, tuple[float, float]]:
-    """Each record's summed log-probability and token count under the model as it is, once."""
-    device = next(model.parameters()).device
-    model.eval()
-    found: dict[str, tuple[float, float]] = {}
-    for batch in task.batches(records, size):
-        log_p, count = task.log_probs(model, batch.to(device))
-        pairs = zip(log_p.tolist(), count.tolist(), strict=True)
-        found |= dict(zip(batch.ids, pairs, strict=True))
-    return found
 
 
 def strangers(trained: Trained, records: Sequence[Example], task: Task) -> dict[str, float]:
@@ -45,21 +30,32 @@ def strangers(trained: Trained, records: Sequence[Example], task: Task) -> dict[
     Ten forgettings one after another, each aiming at what the last one left, raised it from 5.1 to
     6.2 nats (docs/results/sequence.md).
     """
-    trace = trained.trace
-    known = trace.strangers if isinstance(trace, StepLog) else {}
+    known = Edited.of(trained.trace).losses
     digests = {record.id: _content(record, task) for record in records}
     fresh = [record for record in records if digests[record.id] not in known]
-    seen = frozen(mirrored(trained.model), fresh, task, BATCH) if fresh else {}
-    found = {i: -log_p / count for i, (log_p, count) in seen.items()}
+    found = losses_of(mirrored(trained.model), fresh, task, BATCH) if fresh else {}
     return {i: known[d] if d in known else found[i] for i, d in digests.items()}
 
 
 def remembered(trace: Trace, split: Split, task: Task) -> Trace:
     """A trace with what the strangers' losses were, for the forgetting after this one."""
-    if not isinstance(trace, StepLog):
+    if trace.origin is None:
         return trace
+    link = Edited.of(trace)
     found = {_content(r, task): split.strangers[r.id] for r in split.holdout}
-    return replace(trace, strangers={**found, **trace.strangers})
+    return replace(link, losses={**found, **link.losses})
+
+
+def left_after(trace: Trace, split: Split) -> Trace:
+    """The training that the weights still descend from, without what they forgot: with it the next
+    request can be answered exactly, and never-trained models be made.
+
+    Raises:
+        InputError: a record to be forgotten is not in the log that the model came with.
+    """
+    if trace.origin is None:
+        return trace
+    return Edited.of(trace).without(example.id for example in split.forget)
 
 
 def _content(record: Example, task: Task) -> str:
@@ -76,12 +72,11 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
     a town of 12, where a model that is sure of itself errs more about strangers, it was 47% above.
     """
     if split.never:
-        found = [frozen(other, split.forget, task, size) for other in split.never]
-        return {e.id: fmean(-f[e.id][0] / f[e.id][1] for f in found) for e in split.forget}
+        found = [losses_of(other, split.forget, task, size) for other in split.never]
+        return {e.id: fmean(losses[e.id] for losses in found) for e in split.forget}
     known = dict(split.strangers)
     unknown = [example for example in split.holdout if example.id not in known]
-    seen = frozen(model, unknown, task, size)
-    known |= {i: -log_p / count for i, (log_p, count) in seen.items()}
+    known |= losses_of(model, unknown, task, size)
     by_topic: dict[object, list[float]] = {}
     for example in split.holdout:
         by_topic.setdefault(_topic(example), []).append(known[example.id])

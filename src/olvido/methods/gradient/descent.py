@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError, Parameter, require_count
-from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Watcher
+from olvido.learners import Lora, Recipe, Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.answers import FORWARD, Answers, mirrored, parted
-from olvido.methods.gradient.calibration import frozen, targets
+from olvido.methods.gradient.calibration import left_after, targets
 from olvido.methods.gradient.regularisers import Guard, Guards, regularisers
 from olvido.methods.gradient.sampling import retain_draws
 from olvido.methods.gradient.steps import PEEK, Known, Steps
@@ -24,6 +24,8 @@ from olvido.methods.guarantee import Need
 from olvido.methods.types import Cost, Moment, Run, Split, priced
 from olvido.registry import Options
 from olvido.tasks import Example, Task
+from olvido.tasks.blocks import plain_model
+from olvido.tasks.scoring import frozen
 from olvido.training import recipe as adapters
 from olvido.training.environment import deterministic
 from olvido.training.loop import Loop
@@ -300,19 +302,9 @@ class Descent(Options):
         return FORWARD * sum(map(task.width, records))
 
 
-def left_after(trace: Trace, split: Split) -> Trace:
-    """The training that the weights still descend from, without what they forgot: with it the next
-    request can be answered exactly, and never-trained models be made."""
-    if not isinstance(trace, StepLog):
-        return trace
-    gone = frozenset(example.id for example in split.forget)
-    trace.plan.without(gone - trace.origin.held)
-    return replace(trace, since=trace.since | gone)
-
-
 def _checkpointing(model: Any, what: str) -> Callable[..., None]:
     """What transformers calls gradient checkpointing before, and activation checkpointing from 5.2
     on."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain = plain_model(model)
     new: Callable[..., None] | None = getattr(plain, f"activation_checkpointing_{what}", None)
     return new or getattr(plain, f"gradient_checkpointing_{what}")

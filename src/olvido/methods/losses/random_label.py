@@ -13,7 +13,7 @@ from olvido.methods.gradient.answers import FORWARD, Answers
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.losses.preference import answered, drawn
 from olvido.methods.types import Split
-from olvido.tasks import Example, Labels, Task
+from olvido.tasks import Example, Task
 
 
 class RandomLabel(Descent):
@@ -36,7 +36,7 @@ class RandomLabel(Descent):
     looking: ClassVar = FORWARD
 
     def check(self, split: Split, task: Task) -> None:
-        if not isinstance(task, Labels) and not (split.retain or split.holdout):
+        if not (task.classes or split.retain or split.holdout):
             raise InputError(
                 "random_label takes its wrong answers from retained records: give some (",
                 Parameter("retain"),
@@ -46,14 +46,13 @@ class RandomLabel(Descent):
     def alternates(
         self, before: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
-        classes = task.classes if isinstance(task, Labels) else None
         others: dict[object, set[str]] = {}
         for record in split.retain or split.holdout:
             others.setdefault(record.fields.get("topic"), set()).add(record.completion)
-        everything = set(classes or ()).union(*others.values()) if others or classes else set()
+        everything = set(task.classes).union(*others.values())
         found = {}
         for record in split.forget:
-            near = set(classes) if classes else others.get(record.fields.get("topic"), everything)
+            near = set(task.classes) or others.get(record.fields.get("topic"), everything)
             wrong = sorted(near - {record.completion} or everything - {record.completion})
             if not wrong:
                 raise InputError(f"there is no other answer than that of record {record.id!r}")

@@ -12,19 +12,20 @@ from typing import Any
 import pytest
 import torch
 
+from olvido.artifact_shapes import NOTE
 from olvido.demo.residents import Town
 from olvido.errors import DigestMismatch, InputError, OlvidoError, StateError
 from olvido.files import finite
 from olvido.learners import Lora, Recipe, StepLog, Trace, Trained, Untraced, train
 from olvido.learners.base import learner_of
+from olvido.learners.trained import read_trace, write_trace
 from olvido.ledger.facts import Guarantee
 from olvido.methods import Outcome, forget
 from olvido.methods.types import Cost, Moment, Side, Trial
 from olvido.models import save, weights_digest
 from olvido.models.digest import export_note
 from olvido.tasks import Example, Language, examples
-from olvido.training.storage import NOTE, _logs, read_trace, write_trace
-from olvido.training.trace import Placement
+from olvido.training.trace import Edited, Placement
 
 Records = tuple[Example, ...]
 KINDS: dict[str, dict[str, Any]] = {
@@ -49,9 +50,13 @@ def taught(request: pytest.FixtureRequest, small: Any, people: Records, task: La
 
 
 def logs(trace: Trace) -> list[StepLog]:
-    if isinstance(trace, Placement):
-        return [part.log for part in trace.parts]
-    return [trace] if isinstance(trace, StepLog) else []
+    return list(trace.runs.values())
+
+
+def method_of(trace: Trace) -> str:
+    """The exact method that asks most of what a trace offers."""
+    special = {"shards": "shard", "modules": "module", "checkpoints": "replay"}
+    return next((special[offer] for offer in special if offer in trace.offers), "retrain")
 
 
 @pytest.fixture
@@ -96,11 +101,7 @@ def test_a_model_forgets_by_what_was_stored_as_by_what_was_kept(
     people: Records,
     task: Language,
 ) -> None:
-    method = {"sharded": "shard", "modular": "module"}.get(
-        getattr(taught.trace, "learner", ""), "retrain"
-    )
-    if isinstance(taught.trace, StepLog) and taught.trace.shelf is not None:
-        method = "replay"
+    method = method_of(taught.trace)
     read = Trained(taught.model, taught.digest, again(stored))
     one, other = (
         forget(given, forget=people[:1], retain=people[1:], task=task, method=method)
@@ -143,7 +144,7 @@ def test_a_note_that_was_altered_is_refused(stored: Path, again: Callable[[Path]
         {**note, "kind": "Untraced"},
         {**note, "runs": {**runs, name: {**runs[name], "seed": 9}}},
         {**note, "runs": {**runs, name: {**runs[name], "plan": gone}}},
-        {**note, "runs": {**runs, name: {**runs[name], "since": gone["absent"]}}},
+        {**note, "kind": "Edited", "previous": {"kind": note["kind"]}},
     ]
     for other in others:
         (stored / NOTE).write_text(json.dumps(other), "utf-8")
@@ -169,6 +170,28 @@ def test_what_is_gone_is_named(stored: Path, again: Callable[[Path], Trace]) -> 
         again(stored)
 
 
+def test_what_other_means_forgot_is_stored_with_the_training_before_it(
+    taught: Trained, people: Records, tmp_path: Path, again: Callable[[Path], Trace]
+) -> None:
+    gone = {people[0].id, people[7].id}
+    edited = Edited(taught.trace, losses={"a digest": 2.5}).without(gone)
+    write_trace(edited, tmp_path, base="small", seed=3)
+    found = again(tmp_path)
+    assert isinstance(found, Edited)
+    assert (found.forgotten, found.losses) == (gone, edited.losses)
+    assert type(found.previous) is type(taught.trace)
+    assert [log.to_dict() for log in logs(found)] == [log.to_dict() for log in logs(taught.trace)]
+    assert set(found.present) == set(taught.trace.present) - gone
+    assert found.taught == taught.trace.taught == set(found.present) | gone
+    # Whoever leaves next, exactly, takes along those who left before.
+    leaver = {people[1].id}
+    assert found.leaving(leaver) == (found.previous, gone | leaver)
+    assert found.again(leaver) == taught.trace.again(gone | leaver)
+    assert found.tokens_without(leaver) == taught.trace.tokens_without(gone | leaver)
+    with pytest.raises(InputError, match="records"):
+        found.without(["nobody"])
+
+
 def test_of_a_model_from_elsewhere_nothing_is_known(
     tmp_path: Path, again: Callable[[Path], Trace]
 ) -> None:
@@ -191,10 +214,8 @@ def test_a_saved_model_forgets_another_day_as_it_would_have_today(
     taught.save(tmp_path / "kept", tokenizer, base=str(begun))
     again = Trained.load(tmp_path / "kept")
     assert again.digest == taught.digest == weights_digest(again.model)
-    method = {Placement: "retrain", StepLog: "retrain"}[type(taught.trace)]
-    if isinstance(taught.trace, Placement):
-        method = "shard" if taught.trace.learner == "sharded" else "module"
-    sides = {"forget": people[:5], "retain": people[5:], "task": task, "method": method}
+    sides: dict[str, Any] = {"forget": people[:5], "retain": people[5:], "task": task}
+    sides["method"] = method_of(taught.trace)
     today, later = forget(taught, **sides), forget(again, **sides)
     assert today.digest == later.digest != taught.digest
     assert later.guarantee.value == "exact"
@@ -210,7 +231,7 @@ def test_a_saved_model_forgets_another_day_as_it_would_have_today(
         page = (tmp_path / "page.html").read_text("utf-8")
         assert shown.digest in page
         for setting in re.findall(r'lr</th><td class="num">([^<]*)<', page):
-            assert float(setting) == _logs(taught.trace).popitem()[1].recipe.lr
+            assert float(setting) == logs(taught.trace)[-1].recipe.lr
         assert not [row.id for row in people if row.id in page or row.completion in page]
     assert "Exact: equal to a training" in page
 

@@ -1,0 +1,331 @@
+"""A trained model with its trace, in memory and on disk: one JSON file says what the training was,
+its logs and checkpoints lie beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch.nn import Module
+
+from olvido.artifact_shapes import NOTE
+from olvido.errors import DigestMismatch, InputError, Parameter, StateError
+from olvido.learners.family import LEARNERS
+from olvido.models import load, save, weights_digest
+from olvido.reporting import Table, write_sheet
+from olvido.reporting.words import count, duration
+from olvido.training.checkpoint import Shelf
+from olvido.training.log import Log
+from olvido.training.steps import RUN, Note, StepLog
+from olvido.training.trace import Edited, Trace, Untraced
+
+
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """Weights, and what was kept so that they can forget.
+
+    Attributes:
+        model: the module, in evaluation mode.
+        digest: of its weights.
+        trace: what the training kept.
+    """
+
+    model: Module
+    digest: str
+    trace: Trace
+
+    @classmethod
+    def untraced(cls, model: Module) -> Trained:
+        """A model that came from elsewhere."""
+        return cls(model, weights_digest(model), Untraced())
+
+    def __repr__(self) -> str:
+        """In a line: the module has its own."""
+        told = type(self.model).__name__
+        if self.trace.learner is not None:
+            told += f", {len(self.trace.present)} records"
+        return f"{type(self).__name__}({told}, {type(self.trace).__name__}, {self.digest})"
+
+    def save(self, folder: Path, tokenizer: Any, *, base: str | None = None, seed: int = 0) -> None:
+        """Write the model with all that its training kept, so that it can forget another day.
+
+        Args:
+            folder: a new one.
+            tokenizer: that belongs to the model.
+            base: what the training began with, as `olvido.load` takes it; a model without a trace
+                needs none. `seed` is what `tiny` was drawn from.
+
+        Raises:
+            InputError: the folder is there already, the base is not said, or is another than the
+                training began with.
+        """
+        save_trained(self, tokenizer, Path(folder), base=base, seed=seed)
+
+    @classmethod
+    def load(cls, folder: Path) -> Trained:
+        """What `save` wrote.
+
+        Raises:
+            InputError: no model can be read from the folder.
+            StateError: what its training kept is gone, or cannot be read.
+            DigestMismatch: something in it is not what was written.
+        """
+        folder = Path(folder)
+        if not (folder / NOTE).is_file():
+            raise InputError(
+                f"{folder} holds no {NOTE}: name a folder that Trained.save wrote, or olvido.load "
+                "it"
+            )
+        # An edit shows before anything is built from it.
+        note = _note(folder / NOTE)
+        if "weights" not in note:
+            raise InputError(
+                f"expected a folder that Trained.save wrote, got {folder}, a model of a workspace, "
+                "whose ledger alone says what its weights are: open it by its id with "
+                "Workspace.load, or its weights alone with olvido.load"
+            )
+        expected = note["weights"]
+        model = load(folder, dtype=str(note.get("dtype", "float32"))).model
+        digest = weights_digest(model)
+        if digest != expected:
+            raise DigestMismatch(f"the model in {folder}", expected, digest)
+        trace = read_trace(folder, lambda base, seed: _of_type(base, model, seed))
+        return cls(model, digest, trace)
+
+    def page(self, path: Path) -> None:
+        """Write what is known of the training as one HTML page, without a word of the records."""
+        trace = self.trace
+        facts = {
+            "Model": type(self.model).__name__,
+            "Parameters": count(sum(p.numel() for p in self.model.parameters())),
+            "Weights": self.digest,
+        }
+        if trace.origin is not None:
+            facts |= {
+                "Records": count(len(trace.present)),
+                "Forgotten since": count(len(trace.leaving(())[1])),
+                "Learner": str(trace.learner),
+                "Began with": trace.origin.digest,
+                "Took": duration(trace.seconds),
+                "Tokens": count(trace.tokens),
+            }
+        said = "It keeps the log of its steps, and can be made to forget exactly."
+        if trace.origin is None:
+            said = "It came without a log of its training, and nothing can be replayed."
+        write_sheet(
+            Path(path),
+            title="A trained model",
+            lead=said,
+            facts=facts,
+            tables=[
+                Table(
+                    "Its training",
+                    ("Part", "Records", "Steps", "Seed", "Checkpoints kept"),
+                    [
+                        (
+                            "all of it" if name == RUN else name,
+                            count(len(log.present)),
+                            count(log.plan.total_steps),
+                            str(log.seed),
+                            count(len(log.keep)),
+                        )
+                        for name, log in trace.runs.items()
+                    ],
+                ),
+                Table(
+                    "Recipes",
+                    ("Setting", "Value"),
+                    [
+                        (name, _setting(value))
+                        for recipe in dict.fromkeys(log.recipe for log in trace.runs.values())
+                        for name, value in asdict(recipe).items()
+                    ],
+                ),
+            ],
+            open_=["What the model remembers of its records: an audit tells that (olvido.audit)."],
+        )
+
+
+def save_trained(
+    trained: Trained,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    base: str | None,
+    seed: int,
+    also: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a model with its trace; arguments and errors are those of `Trained.save`.
+
+    Args:
+        also: puts further files into the folder before it gets its name.
+    """
+    if not hasattr(trained.model, "save_pretrained"):
+        raise InputError(
+            f"{type(trained.model).__name__} has no save_pretrained: only models in Hugging Face "
+            "format can be saved with their trace"
+        )
+    if trained.trace.origin is not None:
+        if base is None:
+            raise InputError(
+                "what the training began with is not said, and without it nothing can be forgotten "
+                "exactly: name it as olvido.load takes it (",
+                Parameter("base"),
+                ")",
+            )
+        if trained.trace.origin.digest != weights_digest(_of_type(base, trained.model, seed)):
+            raise InputError(
+                f"the training did not begin with {base!r} (seed {seed}): name the model that it "
+                "began with"
+            )
+
+    def fill(unfinished: Path) -> None:
+        about = {"weights": trained.digest, "dtype": _dtype(trained.model)}
+        write_trace(trained.trace, unfinished, base=str(base), seed=seed, about=about)
+        if also is not None:
+            also(unfinished)
+
+    save(trained.model, tokenizer, folder, fill=fill)
+
+
+def _setting(value: Any) -> str:
+    """A setting as it would be given: a learning rate has more places than a measured number."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _of_type(base: str, model: Module, seed: int) -> Module:
+    """What a training began with, in the type that its weights have."""
+    begun: Module = load(base, seed=seed, dtype=_dtype(model)).model
+    return begun
+
+
+def _dtype(model: Module) -> str:
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
+
+
+def write_trace(
+    trace: Trace, folder: Path, *, base: str, seed: int, about: Mapping[str, str] | None = None
+) -> None:
+    """Write a trace into the folder of its model.
+
+    Args:
+        trace: `olvido.json` describes it, `logs/` has its step logs, `checkpoints/` those
+            checkpoints that are kept for replay.
+        folder: the model's own.
+        base: the name of what the training began with.
+        seed: that the base was drawn from, where it is drawn.
+        about: the model, what no ledger keeps of it.
+
+    Raises:
+        InputError: the trace is of a class that no learner in `LEARNERS` has.
+    """
+    known = _kinds().get(type(trace).__name__)
+    if known is not type(trace):
+        raise InputError(
+            f"a {type(trace).__name__} could not be read again: give the learner that leaves it "
+            "`trace`, its class, and enter the learner in LEARNERS"
+        )
+    note: dict[str, Any] = {
+        "base": base,
+        "seed": seed,
+        "runs": {name: log.to_dict() for name, log in trace.runs.items()},
+        **_told(trace),
+        **(about or {}),
+    }
+    for name, log in trace.runs.items():
+        path = folder / "logs" / f"{name}.bin"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(log.log.packed)
+        if log.shelf is not None and (log.keep or log.shelf.cache.exists()):
+            kept = Shelf(folder / "checkpoints" / name)
+            log.shelf.copy_to(kept, before=log.plan.total_steps)
+            kept.clear(keep=log.keep)
+    note["digest"] = _digest(note)
+    (folder / NOTE).write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
+
+
+def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
+    """The trace that `write_trace` wrote.
+
+    Args:
+        folder: the model's.
+        load: gives what the training began with, from its name and seed; called when needed.
+
+    Raises:
+        StateError: something in it cannot be read.
+        DigestMismatch: something in it is not what was written.
+    """
+    try:
+        note = _note(folder / NOTE)
+        base = partial(load, note["base"], note["seed"])
+        runs = {
+            name: StepLog.from_dict(
+                values,
+                base,
+                Log((folder / "logs" / f"{name}.bin").read_bytes()),
+                _shelf(folder / "checkpoints" / name),
+            )
+            for name, values in note["runs"].items()
+        }
+        return _link(note, base, runs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StateError(
+            f"what the training of this model kept cannot be read ({error}): restore {NOTE} and "
+            f"logs in {folder} from a copy you trust"
+        ) from error
+
+
+def _note(path: Path) -> dict[str, Any]:
+    try:
+        note: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if note.keys() == {"exported"}:
+            raise InputError(
+                f"{path.parent} is the copy of a model that was given out, and what its training "
+                "kept stayed behind: open its weights with olvido.load"
+            )
+        expected = note.pop("digest")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(
+            f"{path} cannot be read ({error}): restore it from a copy you trust"
+        ) from error
+    if (found := _digest(note)) != expected:
+        raise DigestMismatch(str(path), expected, found)
+    return note
+
+
+def _digest(note: dict[str, Any]) -> str:
+    text = json.dumps(note, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shelf(folder: Path) -> Shelf | None:
+    return Shelf(folder) if folder.is_dir() else None
+
+
+def _kinds() -> dict[str, type[Trace]]:
+    """Every class of trace by its name: those of the learners, and those that no learner leaves."""
+    known: list[type[Trace]] = [Untraced, Edited, *(way.trace for way in LEARNERS.values())]
+    return {kind.__name__: kind for kind in known}
+
+
+def _told(trace: Trace) -> dict[str, Any]:
+    """What a trace says of itself, the links before it included."""
+    before = {} if trace.previous is None else {"previous": _told(trace.previous)}
+    return {"kind": type(trace).__name__, **trace.to_note(), **before}
+
+
+def _link(
+    values: Mapping[str, Any], load: Callable[[], Module], runs: Mapping[str, StepLog]
+) -> Trace:
+    kinds = _kinds()
+    if (kind := values["kind"]) not in kinds:
+        raise ValueError(f"no learner here leaves a {kind}, install the one that did")
+    before = _link(values["previous"], load, runs) if "previous" in values else None
+    return kinds[kind].from_note(Note(values, load, runs, before))

@@ -1,0 +1,303 @@
+"""What the log of a run knows: all that determines the run, what it took, what it held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from torch.nn import Module
+
+from olvido.errors import DigestMismatch, InputError, StateError
+from olvido.models import weights_digest
+from olvido.training.checkpoint import Shelf, step_of
+from olvido.training.execute import Course
+from olvido.training.log import Log
+from olvido.training.plan import SlotPlan
+from olvido.training.recipe import Recipe
+
+RUN = "run"
+"""The name of the run of a model that is one piece."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The weights a run began with.
+
+    Attributes:
+        load: gives the module, which training never touches (it works on a copy).
+        digest: of its weights when the run began.
+        held: ids of the records that an earlier training had taught these weights, so far as that
+            is known; no log of a later one can take them out.
+    """
+
+    load: Callable[[], Module]
+    digest: str
+    held: frozenset[str] = frozenset()
+
+    def require_apart(self, gone: Collection[str]) -> None:
+        """Raise InputError where an earlier training had taught these weights what is to be
+        forgotten: a run from them would bring it back."""
+        if early := sorted(self.held.intersection(gone)):
+            raise InputError(
+                f"{len(early)} records that are to be forgotten were learned before this training "
+                f"began (first: {early[0]!r}), so that no part of it can be exact without them: "
+                "forget them in the model that it began with, and train on from there"
+            )
+
+    def module(self) -> Module:
+        """The module, once its weights are known to be those the run began with.
+
+        Raises:
+            StateError: they have been changed since.
+        """
+        model = self.load()
+        found = weights_digest(model)
+        if found != self.digest:
+            raise StateError(
+                f"the weights this run began with were changed since (expected {self.digest}, "
+                f"found {found}): load them again"
+            )
+        return model
+
+
+@dataclass(frozen=True)
+class Note:
+    """What was stored of a trace, as it is read back.
+
+    Attributes:
+        values: those that `to_note` gave.
+        load: gives the weights that the training began with.
+        runs: the logged runs, by name.
+        previous: the link before it, a trace; None: it is the first.
+    """
+
+    values: Mapping[str, Any]
+    load: Callable[[], Module]
+    runs: Mapping[str, StepLog]
+    previous: Any
+
+
+@dataclass(frozen=True)
+class Again:
+    """One run of an exact forgetting, predicted.
+
+    Attributes:
+        name: of the run.
+        staying: the records that stay in it, all of which it needs.
+        tokens: forward and backward, of the steps to be done again.
+        seconds: that they take.
+    """
+
+    name: str
+    staying: tuple[str, ...]
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StepLog:
+    """All that determines a run, and what it measured.
+
+    Attributes:
+        origin: the weights it began with.
+        recipe: its hyper-parameters.
+        seed: of order, dropout and adapters.
+        plan: which records stood in which step.
+        environment: the contract under which the bits are the same.
+        log: of every forward pass.
+        final: digests of the state at its end (weights, optimizer, schedule, random numbers).
+        seconds: wall-clock time of the steps.
+        setup: seconds of all the rest: copying, adapters, digests.
+        shelf: with the checkpoints that a replay may begin from.
+        keep: the steps they stand at.
+        threads: that the learner gave the run, whatever the process has; None: the process's.
+        notes: what had to be passed over when it was taken up again.
+    """
+
+    origin: Origin
+    recipe: Recipe
+    seed: int
+    plan: SlotPlan
+    environment: Mapping[str, str]
+    log: Log
+    final: Mapping[str, str]
+    seconds: float
+    setup: float = 0.0
+    shelf: Shelf | None = field(default=None, compare=False)
+    keep: tuple[int, ...] = ()
+    threads: int | None = None
+    notes: tuple[str, ...] = ()
+
+    learner: ClassVar = "monolith"
+    previous: ClassVar = None
+    single: ClassVar = True
+
+    @property
+    def runs(self) -> Mapping[str, StepLog]:
+        """This one."""
+        return {RUN: self}
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What a method may need of a training and finds here."""
+        kept = self.shelf is not None and any(True for _ in self.shelf)
+        return frozenset({"step log", "checkpoints"} if kept else {"step log"})
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Ids of the records that took part."""
+        return self.plan.present
+
+    @property
+    def taught(self) -> frozenset[str]:
+        """The same, and those that the weights it began with had learned."""
+        return self.origin.held.union(self.plan.present)
+
+    @property
+    def losses(self) -> tuple[float | None, ...]:
+        """One a step; None for a step whose records are all absent."""
+        return self.log.losses
+
+    @property
+    def tokens(self) -> int:
+        """Processed forward and backward, padding included."""
+        return self.log.tokens
+
+    @property
+    def course(self) -> Course:
+        """What determined the run."""
+        return Course(self.origin.digest, self.recipe, self.seed, self.plan, self.environment)
+
+    def tokens_without(self, ids: Collection[str]) -> int:
+        """Tokens of the same run from its start, had these records not been in it."""
+        gone = self.plan.gone.union(ids)
+        return sum(
+            batch.width * sum(i not in gone for i in batch.ids)
+            for batches in self.plan.steps()
+            for batch in batches
+        )
+
+    def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """This run, by all of these records.
+
+        Raises:
+            InputError: a record that was not in the run.
+        """
+        ids = tuple(ids)
+        self.plan.without(ids)
+        return {RUN: ids}
+
+    def again(
+        self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
+    ) -> tuple[Again, ...]:
+        """The same run without these records, predicted, from its start or from as late as can be.
+
+        Raises:
+            InputError: a record that was not in the run.
+        """
+        plan = self.plan.without(ids, definition=definition)
+        tokens, seconds = self.predict(plan, 0 if from_start else self.restart(plan))
+        return (Again(RUN, plan.present, tokens, seconds),)
+
+    def after(self, held: frozenset[str]) -> StepLog:
+        """The same run, where the weights it began with had learned these records."""
+        return replace(self, origin=replace(self.origin, held=held))
+
+    def leaving(self, ids: Collection[str]) -> tuple[StepLog, frozenset[str]]:
+        """This run, and these records."""
+        return self, frozenset(ids)
+
+    def restart(self, plan: SlotPlan) -> int:
+        """The step from which the run must be done again where this plan is to hold: that of the
+        newest checkpoint before the first use of a record that left."""
+        if self.shelf is None:
+            return 0
+        first = self.plan.first_use(plan.gone)
+        return max((step_of(path) for path in self.shelf if step_of(path) <= first), default=0)
+
+    def predict(self, plan: SlotPlan, start: int = 0) -> tuple[int, float]:
+        """Tokens and seconds of this run under another plan, from a step on.
+
+        A forward pass takes a constant and a share for each token, both fitted to the passes that
+        were logged, and scaled so that the run itself is predicted as it was measured.
+        """
+        passes = [(b.width * len(b.ids), step >= start) for step, bs in enumerate(plan.steps())
+                  for b in bs if b.ids]  # fmt: skip
+        ahead = [tokens for tokens, done_again in passes if done_again]
+        took = [(entry.rows * entry.width, entry.seconds) for entry in self.log if entry.rows]
+        if not ahead or not took:
+            return 0, self.setup
+        tokens, seconds = np.array(took).T
+        # Typical passes alone: the first of a process waits for memory and kernels.
+        usual = seconds <= np.quantile(seconds, 0.98)
+        slope, constant = 0.0, float(seconds[usual].mean())
+        if np.ptp(tokens[usual]) > 0:
+            slope, constant = np.polyfit(tokens[usual], seconds[usual], 1)
+            if slope <= 0 or constant < 0:
+                slope, constant = float(seconds[usual].sum() / tokens[usual].sum()), 0.0
+        fitted = float((constant + slope * tokens).sum())
+        scale = float(seconds.sum()) / fitted if fitted else 1.0
+        predicted = float(scale * sum(constant + slope * count for count in ahead))
+        return sum(ahead), predicted + self.setup
+
+    def to_dict(self) -> dict[str, Any]:
+        """What can be written down as plain values: everything but weights, log and checkpoints."""
+        return {
+            "origin": self.origin.digest,
+            "held": sorted(self.origin.held),
+            "recipe": self.recipe.to_dict(),
+            "seed": self.seed,
+            "plan": self.plan.to_dict(),
+            "environment": dict(self.environment),
+            "log": self.log.digest,
+            "final": dict(self.final),
+            "seconds": self.seconds,
+            "setup": self.setup,
+            "keep": list(self.keep),
+            "threads": self.threads,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], load: Callable[[], Module], log: Log, shelf: Shelf | None
+    ) -> StepLog:
+        """The log that `to_dict` wrote down.
+
+        Args:
+            values: what it wrote.
+            load: gives the weights the run began with.
+            log: of every forward pass.
+            shelf: with its checkpoints.
+
+        Raises:
+            DigestMismatch: the log is not the one that belongs to it.
+        """
+        if log.digest != values["log"]:
+            raise DigestMismatch("the step log", values["log"], log.digest)
+        return cls(
+            Origin(load, values["origin"], frozenset(values["held"])),
+            Recipe.from_dict(values["recipe"]),
+            values["seed"],
+            SlotPlan.from_dict(values["plan"]),
+            values["environment"],
+            log,
+            values["final"],
+            values["seconds"],
+            values["setup"],
+            shelf,
+            tuple(values["keep"]),
+            values["threads"],
+            tuple(values["notes"]),
+        )
+
+    def to_note(self) -> dict[str, Any]:
+        """Nothing beside the run itself."""
+        return {}
+
+    @classmethod
+    def from_note(cls, note: Note) -> StepLog:
+        """The one run that was stored."""
+        return note.runs[RUN]
