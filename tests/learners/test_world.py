@@ -25,6 +25,8 @@ from olvido.settings import Settings
 from olvido.tasks import Language, examples
 from olvido.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=3, batch_size=4, lr=2e-3)
 WORLD = 2
 
@@ -45,8 +47,6 @@ from olvido.models import weights_digest
 from olvido.models.tiny import tiny_tokenizer
 from olvido.processes import is_main
 from olvido.tasks import Language, examples
-
-pytestmark = pytest.mark.slow
 
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
