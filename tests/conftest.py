@@ -219,6 +219,24 @@ def trained(shared: Shared, fresh: Any, learned: tuple[Example, ...], task: Lang
 
 
 @pytest.fixture(scope="session")
+def small(tokenizer: Any) -> Any:
+    """A model smaller still: enough to compare bits."""
+    return tiny_model(len(tokenizer), seed=0, width=32, layers=2).eval()
+
+
+@pytest.fixture(scope="session")
+def few(town: Town) -> tuple[Example, ...]:
+    """Fifteen records of one resident."""
+    return examples(town.rows_of(town.leaver))
+
+
+@pytest.fixture(scope="session")
+def short() -> Recipe:
+    """Twelve steps with every part of the schedule in them."""
+    return Recipe(epochs=3, batch_size=4, lr=2e-3)
+
+
+@pytest.fixture(scope="session")
 def gpt2(tokenizer: Any) -> Any:
     """Another architecture: dropout, biases, transposed matrices, learned positions."""
     from transformers import GPT2Config, GPT2LMHeadModel

@@ -25,6 +25,8 @@ from olvido.settings import Settings
 from olvido.tasks import Language, examples
 from olvido.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=3, batch_size=4, lr=2e-3)
 WORLD = 2
 
