@@ -12,9 +12,8 @@ import pytest
 
 from olvido import workspace
 from olvido.artifact_shapes import NOTE
-from olvido.learners import fresh, verifier
+from olvido.learners import fresh, trained, verifier
 from olvido.learners.verifier import STATES
-from olvido.training import storage
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -63,7 +62,7 @@ def _changed(
     note = json.loads((model / NOTE).read_text("utf-8"))
     change(note["runs"]["run"])
     del note["digest"]
-    note["digest"] = storage._digest(note)
+    note["digest"] = trained._digest(note)
     logged = workspace.function_digest
     known = logged(model)
     (model / NOTE).write_text(json.dumps(note), "utf-8")
