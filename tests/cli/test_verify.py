@@ -12,9 +12,8 @@ import pytest
 
 from olvido import workspace
 from olvido.artifact_shapes import NOTE
-from olvido.learners import fresh, verifier
+from olvido.learners import fresh, trained, verifier
 from olvido.learners.verifier import STATES
-from olvido.training import storage
 
 Olvido = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -59,11 +58,11 @@ def asked(
 def _changed(
     patch: pytest.MonkeyPatch, model: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Change what is written down of the model's one run, with each digest that guards it."""
+    """Change what is written down of the model's training, with each digest that guards it."""
     note = json.loads((model / NOTE).read_text("utf-8"))
-    change(note["runs"]["run"])
+    change(note)
     del note["digest"]
-    note["digest"] = storage._digest(note)
+    note["digest"] = trained._digest(note)
     logged = workspace.function_digest
     known = logged(model)
     (model / NOTE).write_text(json.dumps(note), "utf-8")
@@ -105,7 +104,9 @@ def test_people_are_told_what_was_compared_and_what_it_does_not_show(
 def test_a_model_whose_run_ended_otherwise_is_not(
     olvido: Olvido, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _changed(monkeypatch, asked, lambda run: run["final"].update(optimizer="0" * 64))
+    _changed(
+        monkeypatch, asked, lambda note: note["runs"]["run"]["final"].update(optimizer="0" * 64)
+    )
     status, out, _ = olvido("verify-exact", "serving", "--json")
     assert status == 1
     assert json.loads(out)["runs"][0]["differing"] == ["optimizer"]
@@ -121,7 +122,9 @@ def test_another_environment_is_one_line(
 ) -> None:
     # As it would be recorded elsewhere, the log's own chain included.
     _changed(
-        monkeypatch, asked, lambda run: run["environment"].update(torch="1.0", cpu="an abacus")
+        monkeypatch,
+        asked,
+        lambda note: note["runs"]["run"]["environment"].update(torch="1.0", cpu="an abacus"),
     )
     refused(["verify-exact", "serving"], "cpu: recorded 'an abacus'", "torch: recorded '1.0'")
 
@@ -129,7 +132,12 @@ def test_another_environment_is_one_line(
 def test_a_model_that_an_empirical_method_touched_is_refused(
     refused: Refused, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _changed(monkeypatch, asked, lambda run: run.update(since=run["plan"]["slots"][:1]))
+    def edited(note: dict[str, Any]) -> None:
+        gone = note["runs"]["run"]["plan"]["slots"][:1]
+        before = {"kind": note["kind"]}
+        note.update(kind="Edited", forgotten=gone, losses={}, previous=before)
+
+    _changed(monkeypatch, asked, edited)
     refused(["verify-exact", "serving"], "forgotten by an empirical method")
 
 
