@@ -31,7 +31,7 @@ from olvido.tasks import Example, Language, examples
 
 FIRST = [
     "tests/cli/test_demo.py",
-    "tests/forgetting/test_methods.py",
+    "tests/methods/test_methods.py",
     "tests/requests/workflow/test_worker.py",
     "tests/audits/test_family.py",
     "tests/cli/test_contract.py",

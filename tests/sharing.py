@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cloudpickle
 import pytest
 from filelock import FileLock
 
@@ -53,7 +54,8 @@ class Shared:
         """
 
         def written(folder: Path) -> None:
-            (folder / "value").write_bytes(pickle.dumps(make()))
+            # Models may carry hooks, which are functions within functions.
+            (folder / "value").write_bytes(cloudpickle.dumps(make()))
 
         made: T = pickle.loads((self._made(make, written, given) / "value").read_bytes())
         return made

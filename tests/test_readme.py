@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-ENGINEER = (ROOT / "docs" / "tutorials" / "engineer.md").read_text("utf-8")
+ENGINEER, RESEARCHER = (
+    (ROOT / "docs" / "tutorials" / f"{name}.md").read_text("utf-8")
+    for name in ("engineer", "researcher")
+)
 PAGES = [
     path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if "cli" not in path.parts
 ]
@@ -40,10 +43,10 @@ def test_code_of_the_engineer_s_tutorial_runs_as_written(
     }
 
 
-def test_code_of_the_readme_is_part_of_the_tutorial() -> None:
+def test_code_of_the_readme_is_part_of_a_tutorial() -> None:
     blocks = _blocks(README, "python")
     assert blocks
-    assert set(blocks) <= set(_blocks(ENGINEER, "python"))
+    assert set(blocks) <= {*_blocks(ENGINEER, "python"), *_blocks(RESEARCHER, "python")}
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:

@@ -408,6 +408,8 @@ APART: Mapping[str, str] = {
     "olvido.ledger.identity": "the key, which is the workspace's own",
     "olvido.ledger.signing": "the signing key and its public half",
     "olvido.cli.workspace": "settings",
+    "olvido.benchmark.export": "a comparison's table: means over runs, and no record",
+    "olvido.schemas.__main__": "what documents may hold, and none of them",
     "olvido.cli.data": "what datasets are about: counts, digests and sources, and no row",
     "olvido.cli.requests.lists": "lists of requests: ids, states and days, and nobody's name",
     "olvido.requests.workflow.reminding": "which deadlines the team was told of: ids and days",
