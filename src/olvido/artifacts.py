@@ -416,7 +416,7 @@ APART: Mapping[str, str] = {
     "olvido.service.sessions": "digests of what people on the team are signed in by",
     "olvido.cli.requests.log": "signed heads of the log, which are digests",
     "olvido.files": "only writes what another module hands it",
-    "olvido.data.near_copies": "keyed digests of runs of words, removed with the rows they are of",
+    "olvido.data.inverted": "keyed digests of runs of words, removed with the rows they are of",
     "olvido.learners.fresh": "a run on its way to another process, in a temporary folder",
     "olvido.models.smollm2": "a model as its package brings it, in the cache",
     "olvido.models.router": "a model as its package brings it, in the cache",

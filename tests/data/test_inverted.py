@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olvido.data import near_copies as inverted
+from olvido.data import inverted
 from olvido.data.importing import import_rows
-from olvido.data.near_copies import (
+from olvido.data.inverted import (
     ALIKE,
     Inverted,
     drop_index,

@@ -194,6 +194,7 @@ def reader(
 
 def examples_of(
     path: Path | None,
+    side: str | None = None,
     *,
     encoding: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -202,6 +203,7 @@ def examples_of(
 
     Args:
         path: the file, see `olvido.data.read_rows`.
+        side: what the records are for, as "forget": told of a file that has none.
         encoding: of a text file that is not UTF-8.
         tell: called with a line about how the file is read, where that was found out from it.
 
@@ -233,7 +235,8 @@ def examples_of(
             raise BadRow(str(path), line, f"the id {example.id!r} stands twice; ids are unique")
         read[example.id] = example
     if not read:
-        raise InputError(f"{path} holds no record: give a file with one record a line")
+        what_for = f" to {side}" if side else ""
+        raise InputError(f"{path} holds no record{what_for}: give a file with one record a line")
     return tuple(read.values())
 
 

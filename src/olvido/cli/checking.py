@@ -134,7 +134,7 @@ def _checked(store: Store, data: Path, dataset: Dataset) -> dict[str, Any]:
 
 def _leftovers(store: Store, settings: Settings) -> list[dict[str, str]]:
     """Files and folders among data and models that the ledger does not know, as plain values."""
-    from olvido.data.near_copies import index_path
+    from olvido.data.inverted import index_path
     from olvido.ledger.rows import is_stored
     from olvido.requests.closure.places import leftovers
 

@@ -19,7 +19,7 @@ from tests.requests.closure.test_weights import State, put
 from tests.requests.closure.towns import HERS, Town, tensors
 
 from olvido.artifact_shapes import CARDED, owned
-from olvido.data.near_copies import index_path
+from olvido.data.inverted import index_path
 from olvido.ledger.serving import enter_files, files_entered
 from olvido.requests.closure import settle
 from olvido.requests.closure.accounted import accounted

@@ -486,7 +486,7 @@ def test_a_law_that_says_nothing_of_it_gives_no_day_and_says_so(
 ) -> None:
     folder = front.settings.workspace / "laws"
     folder.mkdir()
-    ours = Path(desk.__file__).parent / "laws" / "data" / "popia.toml"
+    ours = Path(desk.__file__).parent / "rights" / "laws" / "popia.toml"
     silent = ours.read_text("utf-8").partition("[access]")[0]
     (folder / "own.toml").write_text(silent.replace('name = "popia"', 'name = "own"'))
     erasure = receive(front, BRU, law="own")

@@ -9,7 +9,7 @@ from typing import Any
 
 from olvido.artifact_shapes import remove
 from olvido.artifacts import Way, parts, recognised
-from olvido.data.near_copies import drop_index, near_copies
+from olvido.data.inverted import drop_index, near_copies
 from olvido.errors import InputError, Parameter, StateError
 from olvido.files import sha256, write
 from olvido.ledger.facts import Request

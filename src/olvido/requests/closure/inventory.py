@@ -16,7 +16,7 @@ from pathlib import Path
 
 from olvido.artifact_shapes import ACTIVATIONS, header, owned, temporary
 from olvido.artifacts import KINDS, Who, parts, recognised
-from olvido.data.near_copies import index_parts, is_index
+from olvido.data.inverted import index_parts, is_index
 from olvido.errors import InputError
 from olvido.files import is_plain
 from olvido.ledger.facts import Request

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifact_shapes import CHECKPOINT, owned
-from olvido.data.near_copies import Copy, index_path, near_copies
+from olvido.data.inverted import index_path, near_copies
+from olvido.data.near_copies import Copy
 from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.rows import stored_rows, unpacked
