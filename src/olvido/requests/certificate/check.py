@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import rfc8785
-
 from olvido.errors import InputError
+from olvido.extras import extra
 from olvido.files import finite
 from olvido.ledger.digests import Digest, canonical_json, included
 from olvido.ledger.facts import Guarantee
@@ -25,6 +24,9 @@ from olvido.ledger.signing import Checkpoint, PublicKey, SigningKey
 from olvido.ledger.store.log import commit
 from olvido.requests.certificate.claims import overclaims
 from olvido.schemas.certificate import Certificate
+
+with extra("service"):
+    import rfc8785
 
 PAYLOAD = "application/vnd.in-toto+json"
 
