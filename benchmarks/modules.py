@@ -31,7 +31,7 @@ from olvido.audits.base import rephrased
 from olvido.audits.knowledge.recall import probability, rouge
 from olvido.data import tofu
 from olvido.learners import Lora, Placement, Progress, Trained
-from olvido.learners.halves import train_adapter
+from olvido.learners.modular import train_adapter
 from olvido.learners.parts import again, carry_out
 from olvido.models.router import Entry, Router
 from olvido.tasks import Example, Language, examples

@@ -190,4 +190,5 @@ def test_a_report_is_strict_json(world: World) -> None:
 
 @pytest.mark.slow
 def test_an_audit_gives_the_same_numbers_again(world: World) -> None:
-    assert world.report(world.stranger) == world.report(world.stranger)
+    first, again = (world.report(world.stranger).but(seconds=0.0) for _ in range(2))
+    assert first == again

@@ -199,7 +199,7 @@ def test_interrupting_is_130(here: Path) -> None:
     # A shell that starts this in the background has its children ignore the signal.
     code = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + (
         "from olvido.cli import main\n"
-        "from olvido.cli.arguments import output\n"
+        "from olvido.cli import output\n"
         "output.Terminal.emit = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "import sys; sys.argv = ['olvido', 'init']; main()"
     )

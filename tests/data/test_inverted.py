@@ -23,8 +23,8 @@ from olvido.data.inverted import (
     index_path,
     is_index,
     near_copies,
-    runs,
 )
+from olvido.data.near_copies import runs
 from olvido.demo.residents import make_town
 from olvido.errors import InputError
 from olvido.ledger.identity import Key

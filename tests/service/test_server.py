@@ -221,7 +221,7 @@ def test_a_soak_leaves_memory_files_and_log_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten seconds of what `benchmarks/soak.py` does for ten minutes."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     module = importlib.import_module("soak")
     found = module.soak(tmp_path, 10.0)
     assert found["known"]["asked"] > 10

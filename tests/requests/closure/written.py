@@ -209,8 +209,8 @@ def _tiny(seed: int, cache: Path) -> Loaded:
     return Loaded(model.eval(), tokenizer, "tiny")
 
 
-def _in_this_process(*command: Any, input: str, **kwargs: Any) -> SimpleNamespace:
-    cell.main(io.StringIO(input))
+def _in_this_process(*command: Any, input: bytes, **kwargs: Any) -> SimpleNamespace:
+    cell.main(io.BytesIO(input))
     return SimpleNamespace(returncode=0)
 
 
