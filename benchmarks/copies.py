@@ -24,7 +24,9 @@ from typing import Any
 import harness
 from copies_formats import FORMATS, Made
 from olvido.ledger.identity import Key
-from olvido.requests.copies import CopySearch, Look, content_of, without
+from olvido.requests.closure.rewriting import without
+from olvido.requests.closure.search import CopySearch, Look
+from olvido.requests.copies.contents import content_of
 
 Row = dict[str, Any]
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import harness
 from copies import NAME, Row, sentence
 from olvido.ledger.identity import Key
-from olvido.requests.copies import CopySearch
+from olvido.requests.closure.search import CopySearch
 
 
 def rows(rng: random.Random, count: int) -> Iterator[Row]:

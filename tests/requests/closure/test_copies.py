@@ -28,7 +28,9 @@ import pytest
 
 from olvido.errors import InputError
 from olvido.ledger.identity import Key
-from olvido.requests.copies import CopySearch, Look, content_of, without
+from olvido.requests.closure.rewriting import without
+from olvido.requests.closure.search import CopySearch, Look
+from olvido.requests.copies.contents import content_of
 from olvido.requests.scope import spelt
 
 KEY = Key(1, bytes(32))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.requests.closure.test_copies import OTHER, ROW, TEXT, A, Q, search
 
-from olvido.requests.copies import without
+from olvido.requests.closure.rewriting import without
 
 Q2, A2 = OTHER["prompt"], OTHER["completion"]
 PAIRS: dict[str, str] = {

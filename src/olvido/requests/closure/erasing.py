@@ -16,8 +16,8 @@ from olvido.ledger.facts import Request
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
 from olvido.ledger.serving import enter_files, files_entered
 from olvido.requests.closure.places import Artefact, is_live, seen_at
+from olvido.requests.closure.rewriting import without
 from olvido.requests.closure.weights import cached_ids, keep_weights
-from olvido.requests.copies import without
 from olvido.requests.desk import Office
 
 

@@ -36,10 +36,10 @@ from olvido.requests.closure.places import (
     seen_at,
     spelt,
 )
+from olvido.requests.closure.search import Look
 from olvido.requests.closure.sought import Sought
 from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
 from olvido.requests.closure.weights import cached_ids, weights_in
-from olvido.requests.copies import Look
 from olvido.requests.copies.parts import BROKEN
 from olvido.requests.desk import Office
 from olvido.requests.scope import condemned, unsearched, untold

@@ -22,7 +22,7 @@ from olvido.artifacts import KINDS, Kind, Who, recognised
 from olvido.files import being_written, everything_in, is_plain, sha256
 from olvido.ledger.facts import Request
 from olvido.ledger.store.requests import is_sealed
-from olvido.requests.copies import Look
+from olvido.requests.closure.search import Look
 from olvido.requests.desk import Office
 from olvido.settings import FILE, LEDGER
 

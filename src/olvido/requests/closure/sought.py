@@ -24,8 +24,10 @@ from olvido.ledger.store import Store
 from olvido.names import words
 from olvido.requests.closure.accounted import Accounts, accounted, holding_of
 from olvido.requests.closure.places import real
+from olvido.requests.closure.search import CopySearch
 from olvido.requests.closure.weights import Weights, weights_in, weights_kept
-from olvido.requests.copies import CopySearch, NameKey, content_of
+from olvido.requests.copies.contents import content_of
+from olvido.requests.copies.runs import NameKey
 from olvido.requests.desk import Office
 from olvido.requests.scope import corrections, kept, lineage_of, names_of
 
