@@ -122,7 +122,7 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
                     packages = " and ".join(map(_package, several))
                     raise InputError(f"{packages} both use this name: rename or remove one of them")
                 known[name] = self._loaded(several[0])
-            except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything
+            except Exception as error:  # noqa: BLE001 - another package's module may raise anything
                 warnings.warn(
                     f"the {self.kind} {name!r} of {_package(several[0])} ({several[0].value}) is "
                     f"left out: {type(error).__name__}: {error}",
