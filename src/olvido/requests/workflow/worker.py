@@ -25,10 +25,8 @@ from types import TracebackType
 from typing import Any, Self
 from unittest.mock import patch
 
-from sqlalchemy import MetaData, create_engine, inspect, select
-from sqlalchemy.pool import NullPool
-
 from olvido.errors import InputError, OlvidoError, Overtaken, StateError
+from olvido.extras import extra
 from olvido.files import locked
 from olvido.ledger.facts import Request, RequestStatus
 from olvido.ledger.identity import Key
@@ -41,6 +39,10 @@ from olvido.requests.workflow import forgetting
 from olvido.requests.workflow.forgetting import BEAT, WORK, alone, heard, read_result
 from olvido.requests.workflow.order import heir, ordered, waiting
 from olvido.settings import Settings
+
+with extra("service"):
+    from sqlalchemy import MetaData, create_engine, inspect, select
+    from sqlalchemy.pool import NullPool
 
 _SCHEMA = "dbos"
 _VALUES = ("inputs", "output", "error", "value", "message", "context")
