@@ -30,6 +30,9 @@ def commands() -> list[str]:
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    # Folders of tests have some of the scripts' names, and scripts import one another by name.
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        monkeypatch.delitem(sys.modules, script.stem, raising=False)
     return importlib.import_module("harness")
 
 

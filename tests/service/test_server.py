@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import logging
@@ -12,8 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from uvicorn.server import ServerState
 
 from olvido.accounts import Accounts
 from olvido.errors import InputError
@@ -163,6 +166,31 @@ def test_more_connections_than_there_is_room_for_keep_nobody_out(
                 assert _said(port, asked + CLOSE + b"\r\n").startswith(b"HTTP/1.1 200")
                 for _ in range(15):
                     opened.enter_context(_open(port))
+
+
+def test_who_was_known_is_known_while_the_next_request_begins(settings: Settings) -> None:
+    _, secret = Accounts.of(settings).new("auditor", "a")
+    asked = b"GET /api/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
+    asked %= secret.encode()
+
+    async def twice() -> list[bool]:
+        config = server(application([settings])).config
+        config.load()
+        one = under.Connection(config, ServerState(), {})
+        transport = mock.Mock(
+            **{"is_closing.return_value": False, "get_extra_info": lambda _: None}
+        )
+        one.connection_made(transport)
+        one.data_received(asked)
+        before = one.trusted
+        while not any(b"}" in call.args[0] for call in transport.write.call_args_list):
+            await asyncio.sleep(0.01)
+        one.data_received(asked)
+        after = one.trusted
+        one.connection_lost(None)
+        return [before, after]
+
+    assert asyncio.run(asyncio.wait_for(twice(), 30)) == [False, True]
 
 
 def test_half_of_the_files_stay_for_other_things(monkeypatch: pytest.MonkeyPatch) -> None:

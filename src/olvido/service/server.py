@@ -295,6 +295,8 @@ class Connection(H11Protocol):
 
     def handle_events(self) -> None:
         """Refuse what RFC 9112 lets a server refuse, and go on with the rest."""
+        # Before the next request takes the scope's place: until it is answered it has no caller.
+        self._trusted = self.trusted
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             waiting = self.conn.trailing_data[0]
             end = _END.search(waiting)
