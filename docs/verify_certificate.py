@@ -160,7 +160,7 @@ FORMS = {  # of every object its members and their types, ? may be null, * is a 
     ".predicate.training": "learner=W seed=i recipe=o",
     ".predicate.audit": "verdict=s reasons=S* grounds={}* findings={}* not_examined=o "
                         "not_possible=o suspect=D before=D? never_trained=D* references={}* "
-                        "original=L level=W tolerances=D records={}",
+                        "original_status=L level=W tolerances=D records={}",
     ".predicate.audit.references": "digest=D standing=W witnessed=b tests=o adjusted=n control=n "
                                    "beside=W? answers=i facts=i knowing=n",
     ".predicate.audit.grounds": "ground=L about=L says=S details=S*",
@@ -418,7 +418,7 @@ def audited(core, audit, after):
 
 def doubted(audit):
     """Why these references, or this original, are none; each standing follows from its numbers."""
-    references, original = audit["references"], audit["original"]
+    references, original = audit["references"], audit["original_status"]
     need([r["digest"] for r in references] == audit["never_trained"], "other references are tested")
     need((original == "none") == (audit["before"] is None), "its original is another")
     for name, p in (test for r in references for test in r["tests"].items()):

@@ -145,7 +145,7 @@ def test_a_reference_counts_once(world: World) -> None:
 def test_models_of_other_seeds_are_no_copies(world: World) -> None:
     report = world.report(world.stranger, audits=["likelihood"])
     assert [one.standing for one in report.references] == [Standing.TESTED] * 3
-    assert report.original is Original.KNOWS
+    assert report.original_status is Original.KNOWS
 
 
 # Contamination
@@ -169,7 +169,7 @@ def test_three_references_that_saw_everything_void_the_verdict(
     assert told == set(report.never_trained)
     assert {one.standing for one in report.references} == {Standing.CONTAMINATED}
     assert Ground.SILENT not in grounds(report)
-    assert report.original is (Original.KNOWS if with_before else Original.NONE)
+    assert report.original_status is (Original.KNOWS if with_before else Original.NONE)
 
 
 @pytest.mark.slow
@@ -254,7 +254,7 @@ def test_an_original_that_never_knew_is_named(world: World, untrained: str) -> N
     report = world.report(
         world.stranger, before=before, reference=world.references[:2], audits=["recall"]
     )
-    assert report.original is Original.NEVER_KNEW
+    assert report.original_status is Original.NEVER_KNEW
     assert Ground.UNTRAINED_ORIGINAL in grounds(report)
     assert not grounds(report) & {Ground.CONTAMINATED, Ground.UNAUTHENTICATED}
     assert report.verdict is not Verdict.PASS

@@ -301,7 +301,7 @@ class Examination:
             before=evidence.before.digest if evidence.before else None,
             never_trained=tuple(w.digest for w in evidence.references),
             references=authenticated,
-            original=original,
+            original_status=original,
             level=evidence.level.name.lower(),
             records={
                 "forget": len(evidence.forget),

@@ -81,7 +81,7 @@ def reasons_against(report: Report, model_digest: str) -> list[str]:
     if before is not None and before in never:
         reasons.append("the model as it was, which saw the records, is among its never-trained")
     reasons += _references(report.references, never, report.suspect)
-    if (before is None) != (report.original is Original.NONE) or (
+    if (before is None) != (report.original_status is Original.NONE) or (
         before is None and any(one.control is not None for one in report.references)
     ):
         reasons.append("what it says of the original is not about the original that it names")
@@ -96,7 +96,7 @@ def reasons_against(report: Report, model_digest: str) -> list[str]:
         report.not_examined,
         _required(names),
         {},
-        doubts(report.references, report.original),
+        doubts(report.references, report.original_status),
     )
     if follows is not report.verdict:
         because = f": {'; '.join(map(str, why))}" if why else ""

@@ -248,7 +248,7 @@ class Audited(Part):
         not_possible: audits that found that models or records do not allow them, and why.
         suspect: digest of the audited weights; `before` and `never_trained` likewise.
         references: what is known of each never-trained model, in their order.
-        original: what is known of the model as it was.
+        original_status: what is known of the model as it was.
         level: how much was tried.
         tolerances: digest of all that findings are held to.
         records: how many of each kind were looked at.
@@ -267,7 +267,7 @@ class Audited(Part):
     before: str | None
     never_trained: tuple[str, ...]
     references: tuple[Reference, ...] = ()
-    original: Original = Original.NONE
+    original_status: Original = Original.NONE
     level: str = ""
     tolerances: str
     records: dict[str, int] = Field(default={})

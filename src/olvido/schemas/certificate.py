@@ -136,7 +136,7 @@ class CertifiedAudit(Part):
     before: Digest | None
     never_trained: tuple[Digest, ...]
     references: tuple[CertifiedReference, ...]
-    original: Original
+    original_status: Original
     level: Word
     tolerances: Digest
     records: Counts

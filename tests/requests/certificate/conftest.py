@@ -138,7 +138,7 @@ def audit_of(
             )
             for one in NEVER
         ),
-        original=Original.KNOWS,
+        original_status=Original.KNOWS,
     )
     return report.to_dict(texts=False)
 
