@@ -21,8 +21,8 @@ from typing import Any
 import harness
 from audit_tables import judged, summary, table
 from lineup import Pretender, line_up, other_base, stale
-from olvido.audits import Report, Witness, audit
-from olvido.audits.attacks.quantization import rounded
+from olvido.audits import Report, ScoredModel, audit
+from olvido.audits.attacks.quantization import quantized
 from olvido.audits.attacks.relearn_sets import unrelated
 from olvido.audits.attacks.relearning import relearn
 from olvido.tasks import Example
@@ -30,15 +30,17 @@ from zoo import KNOWING, NEVER, REFERENCES, Zoo, town
 
 
 def innocent(zoo: Zoo) -> list[dict[str, Any]]:
-    """Audits of models that never saw the leaver, against references of other seeds."""
+    """Audits of models that never saw the data subject, against references of other seeds."""
     made = zoo.town.evidence()
-    before = Witness(zoo.knowing(0), zoo.town.task)
-    references = [Witness(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
+    before = ScoredModel(zoo.knowing(0), zoo.town.task)
+    references = [ScoredModel(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
     rows = []
 
     def tried(name: str, find: Callable[[], Any], level: str, count: int) -> None:
         def audited() -> dict[str, Any]:
-            report = audit(find(), before=before, reference=references[:count], level=level, **made)
+            report = audit(
+                find(), original=before, reference=references[:count], level=level, **made
+            )
             return _row(name, report) | {"level": level, "references": count}
 
         file = zoo.folder / "innocent" / f"{name}-{level}-{count}.json"
@@ -56,8 +58,8 @@ def innocent(zoo: Zoo) -> list[dict[str, Any]]:
 def fakes(zoo: Zoo) -> list[dict[str, Any]]:
     """Audits of every pretender."""
     made = zoo.town.evidence()
-    references = [Witness(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
-    before = Witness(zoo.knowing(0), zoo.town.task)
+    references = [ScoredModel(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
+    before = ScoredModel(zoo.knowing(0), zoo.town.task)
     rows = []
 
     def tried(name: str, find: Callable[[], dict[str, Any]]) -> None:
@@ -67,7 +69,7 @@ def fakes(zoo: Zoo) -> list[dict[str, Any]]:
 
         def audited(one: Pretender = one) -> dict[str, Any]:
             report = audit(
-                one.make(), before=before, reference=references, level="standard", **made
+                one.make(), original=before, reference=references, level="standard", **made
             )
             return _row(one.name, report) | {"expected": list(one.reasons)}
 
@@ -100,7 +102,8 @@ AUDITED = [
 ]
 EXPOSED = 24
 EXPOSURES = (1, 2, 4)
-"""Steps of training that teach a little, each on 24 records of which three are the leaver's."""
+"""Steps of training that teach a little, each on 24 records of which three are the data
+subject's."""
 EXPOSING_RATE = 2e-4
 """A tenth of what the models were trained with at their fastest: at 5e-4, two such steps were told
 from none by nearly every metric (area 0.99 for the loss), and the table could not rank them."""
@@ -129,16 +132,18 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
             yield name, f"never-{number:02d}", partial(_exposed, zoo, number, steps)
 
     for state, change in CHANGES.items():
-        references = [Witness(change(zoo, zoo.never(n)), task) for n in range(REFERENCES)]
+        references = [ScoredModel(change(zoo, zoo.never(n)), task) for n in range(REFERENCES)]
         given = {"reference": references, "level": "standard"}
         names = AUDITED if state == "plain" else [a for a in AUDITED if a not in SLOW]
         for name, start, made in suspects():
 
             def measured() -> dict[str, Any]:
-                suspect = Witness(change(zoo, made()), task)  # noqa: B023
+                candidate = ScoredModel(change(zoo, made()), task)  # noqa: B023
                 reports = [
-                    audit(suspect, audits=names, **given, **evidence),  # noqa: B023
-                    audit(suspect, audits=["truth"], **given, **evidence | {"forget": lied_about}),  # noqa: B023
+                    audit(candidate, audits=names, **given, **evidence),  # noqa: B023
+                    audit(
+                        candidate, audits=["truth"], **given, **evidence | {"forget": lied_about}  # noqa: B023
+                    ),
                 ]
                 return {
                     "name": name,  # noqa: B023
@@ -155,7 +160,7 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
 
 
 def _exposed(zoo: Zoo, number: int, steps: int) -> Any:
-    """A never-trained model after a few steps on records of which some are the leaver's."""
+    """A never-trained model after a few steps on records of which some are the data subject's."""
     records = (*zoo.town.forget, *zoo.town.retain[number::7])
     moved = relearn(
         zoo.never(number),
@@ -182,7 +187,7 @@ def _same(zoo: Zoo, model: Any) -> Any:
 
 
 def _rounded(zoo: Zoo, model: Any) -> Any:
-    return rounded(model, 4)
+    return quantized(model, 4)
 
 
 def _tuned(zoo: Zoo, model: Any) -> Any:

@@ -3,12 +3,12 @@
     python benchmarks/audit_speed.py --tofu FOLDER --out build/audit-speed
 
 Fine-tunes SmolLM2-135M (adapters on the top eight layers, merged) on three TOFU authors: the model
-as it was; and again and again on two of them: references, and a suspect, that never saw the third.
-Audits that suspect at level standard, and counts the tokens that go through the models on the way,
-which at the speed of bare passes would take the time called floor. Then the metrics that a scoring
-pass feeds are computed one by one, each with a pass of its own over full logits and padded batches
-in the order of the records, as published suites do; their values are compared and the times stand
-side by side. Models that are there already are not made again.
+as it was; and again and again on two of them: references, and a candidate, that never saw the
+third. Audits that candidate at level standard, and counts the tokens that go through the models on
+the way, which at the speed of bare passes would take the time called floor. Then the metrics that a
+scoring pass feeds are computed one by one, each with a pass of its own over full logits and padded
+batches in the order of the records, as published suites do; their values are compared and the times
+stand side by side. Models that are there already are not made again.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from torch.nn import functional as F
 import harness
 import olvido
 from olvido.audits.attacks.membership import loss_attack, min_k, min_k_plus_plus, zlib_attack
-from olvido.audits.base import Examination
+from olvido.audits.base import PreparedAudit
 from olvido.audits.knowledge.extraction import exact_memorisation, extraction_strength
 from olvido.audits.knowledge.recall import exact, probability
 from olvido.audits.knowledge.truth import truth_ratio
-from olvido.audits.scoring import Score, Witness, look
+from olvido.audits.scoring import Score, ScoredModel, score_logits
 from olvido.data import tofu
 from olvido.models import save
 from olvido.tasks import Example, Language, examples
 
 AUTHORS = range(193, 196)
 LEAVER = 195
-STRANGERS = range(180, 190)
+HOLDOUT = range(180, 190)
 RECIPE = olvido.Recipe(
     epochs=6,
     batch_size=4,
@@ -58,7 +58,7 @@ ONE_BY_ONE: dict[str, Callable[[Any, Sequence[Example]], Sequence[float]]] = {
 }
 
 
-class Plain(Witness):
+class Plain(ScoredModel):
     """Scores as a suite of separate metrics does: all logits, padded, nothing kept."""
 
     @torch.no_grad()
@@ -74,7 +74,7 @@ class Plain(Witness):
             F.cross_entropy(logits[:, :-1].transpose(1, 2), batch.targets[:, 1:], reduction="none")
             for row in range(len(batch.ids)):
                 at = torch.nonzero(batch.targets[row] != -100).flatten()
-                seen = look(logits[row, at - 1], batch.targets[row, at])
+                seen = score_logits(logits[row, at - 1], batch.targets[row, at])
                 found.append(Score(*(column.numpy() for column in seen)))
         return found
 
@@ -90,8 +90,8 @@ def main() -> None:
     base = olvido.load("smollm2")
     task = Language(base.tokenizer, chat=False)
     rows = examples(tofu.rows(args.tofu, authors=AUTHORS))
-    leaver = f"{LEAVER}"
-    gone = tuple(r for r in rows if r.id.split("-")[1].lstrip("0") == leaver)
+    data_subject = f"{LEAVER}"
+    gone = tuple(r for r in rows if r.id.split("-")[1].lstrip("0") == data_subject)
     kept = tuple(r for r in rows if r not in gone)
     assert len(gone) == 20, [r.id for r in rows[:3]]
 
@@ -109,18 +109,18 @@ def main() -> None:
     before = learned("before", rows, 0)
     count = args.references
     references = [learned(f"never-{seed}", kept, seed) for seed in range(1, count + 1)]
-    suspect = learned(f"never-{count + 1}", kept, count + 1)
+    candidate = learned(f"never-{count + 1}", kept, count + 1)
     if args.models:
         return
     general = examples([*tofu.real_authors(args.tofu), *tofu.world_facts(args.tofu)])
-    holdout = examples(tofu.rows(args.tofu, authors=STRANGERS))
+    holdout = examples(tofu.rows(args.tofu, authors=HOLDOUT))
     evidence = {"forget": gone, "retain": kept, "general": general, "holdout": holdout}
     results = harness.header(references=count, audits={})
     tokens = _counting()
-    for name, model in (("never trained", suspect),):
-        made = Examination(
+    for name, model in (("never trained", candidate),):
+        made = PreparedAudit(
             model,
-            before=before,
+            original=before,
             reference=references,
             task=Language(base.tokenizer, chat=False),
             level="standard",
@@ -147,7 +147,7 @@ def main() -> None:
         report = made.run(told)
         whole = passed("all")
         # A step of learning is a pass forward and two back.
-        floor = (whole["read"] + 3 * whole["learned"]) * _seconds_a_token(suspect, task, gone)
+        floor = (whole["read"] + 3 * whole["learned"]) * _seconds_a_token(candidate, task, gone)
         results["audits"][name] = report.to_dict(texts=False) | {
             "forecast": foretold,
             "stages": spent,
@@ -156,7 +156,7 @@ def main() -> None:
         }
         print(name, report.verdict, whole, f"floor {floor:.0f} s", report.reasons, flush=True)
         harness.finish(results, args, "audit_speed.json")
-    results["one by one"] = _one_by_one(suspect, task, (*gone, *holdout[:60]), gone)
+    results["one by one"] = _one_by_one(candidate, task, (*gone, *holdout[:60]), gone)
     harness.finish(results, args, "audit_speed.json")
     print(json.dumps(results["one by one"], indent=1))
 
@@ -170,7 +170,7 @@ class _Count:
 
 
 def _counting() -> _Count:
-    """Counted where tokens become vectors: a hook on a suspect would be found by its audit."""
+    """Counted where tokens become vectors: a hook on a candidate would be found by its audit."""
     count, plain = _Count(), F.embedding
 
     def counted(ids: Any, *args: Any, **more: Any) -> Any:
@@ -201,16 +201,16 @@ def _one_by_one(
 ) -> dict[str, Any]:
     """The same values twice: every metric with passes of its own, and all from one pass."""
 
-    def values(witness: Any) -> tuple[dict[str, Any], float, float]:
+    def values(scored: Any) -> tuple[dict[str, Any], float, float]:
         began, busy = time.perf_counter(), time.process_time()
         found = {
-            name: list(measure(witness, gone if name == "truth ratio" else records))
+            name: list(measure(scored, gone if name == "truth ratio" else records))
             for name, measure in ONE_BY_ONE.items()
         }
         return found, time.perf_counter() - began, time.process_time() - busy
 
-    Witness(model, task).scores(records[:4])  # the first pass of a process pays for more
-    together, fast, fast_cpu = values(Witness(model, task))
+    ScoredModel(model, task).scores(records[:4])  # the first pass of a process pays for more
+    together, fast, fast_cpu = values(ScoredModel(model, task))
     apart, slow, slow_cpu = values(Plain(model, task))
     far = {
         name: float(np.abs(np.array(together[name]) - np.array(apart[name])).max())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import harness
-from olvido.audits import AUDITS, Need, Status
+from olvido.audits import AUDITS, EvidenceNeed, Status
 from olvido.audits.check import findings_of
 from olvido.audits.tolerances import ADVISORY, CONDUCT
 from olvido.audits.verdict import judge, settle
@@ -30,7 +30,9 @@ def judged(row: dict[str, Any]) -> dict[str, Any]:
     document = row["report"]
     settled = settle(findings_of(document))
     required = [name for name, kind in AUDITS.items() if kind.required]
-    missing = {name: tuple(map(Need, needs)) for name, needs in document["not_examined"].items()}
+    missing = {
+        name: tuple(map(EvidenceNeed, needs)) for name, needs in document["not_examined"].items()
+    }
     meaning = {name: kind.reason for name, kind in AUDITS.items()}
     verdict, grounds = judge(settled, missing, required, meaning)
     reasons = tuple(map(str, grounds))

@@ -25,7 +25,7 @@ from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.closure import closure
-from olvido.requests.desk import Front
+from olvido.requests.handlers import StoreContext
 from olvido.settings import FILE, Settings, template
 
 PEOPLE = 20
@@ -65,10 +65,10 @@ def measured(settings: Settings) -> dict[str, Any]:
     """Seconds of a closure map, the first apart: it may have to make an index."""
     wall, processor, items = [], [], 0
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
-        front = Front(store, settings)
+        context = StoreContext(store, settings)
         for request in store.requests():
             began, used = time.perf_counter(), time.process_time()
-            found = closure(front, request.id)
+            found = closure(context, request.id)
             wall.append(time.perf_counter() - began)
             processor.append(time.process_time() - used)
             items = max(items, len(found))

@@ -25,14 +25,14 @@ import harness
 from copies_formats import FORMATS, Made
 from olvido.ledger.identity import Key
 from olvido.requests.closure.rewriting import without
-from olvido.requests.closure.search import CopySearch, Look
+from olvido.requests.closure.search import CopySearch, FileFindings
 from olvido.requests.copies.contents import content_of
 
 Row = dict[str, Any]
 
 NAME = "Aina Puigdomènech"
 RELATED = ("Aina Puigdomènech Serra", "Maria Aina Puigdomènech", "Aina Puig", "Joan Puigdomènech")
-STRANGERS = ("Joan Serra", "Núria O’Brien", "Pau Esteve", "Ana Soler", "Zoë Çelik", "Bo Li")
+NON_MEMBERS = ("Joan Serra", "Núria O’Brien", "Pau Esteve", "Ana Soler", "Zoë Çelik", "Bo Li")
 QUESTIONS = (
     "Where do you live these days?",
     "What do you like to eat at noon?",
@@ -90,7 +90,7 @@ def person(rng: random.Random) -> list[Row]:
 
 def stranger(rng: random.Random, mine: list[Row], number: int) -> Row:
     """A row of somebody else that has as much in common with the person's as it may."""
-    row: Row = {"id": f"o{number}", "who": rng.choice(RELATED + STRANGERS)}
+    row: Row = {"id": f"o{number}", "who": rng.choice(RELATED + NON_MEMBERS)}
     pairs = [r for r in mine if "prompt" in r]
     kind = rng.randrange(9)
     if kind == 0 and pairs:
@@ -175,7 +175,7 @@ def one_round(rng: random.Random, folder: Path) -> dict[str, Any]:
 
 
 def _faults(
-    search: CopySearch, path: Path, look: Look, made: Made, rows: list[Row], ids: set[str]
+    search: CopySearch, path: Path, look: FileFindings, made: Made, rows: list[Row], ids: set[str]
 ) -> list[str]:
     """What was done to others."""
     faults = []

@@ -111,7 +111,7 @@ def arrays(rng: random.Random, rows: Rows) -> Made:
     return Made("NumPy", "texts.npz", file.getvalue())
 
 
-def office(rng: random.Random, rows: Rows) -> Made:
+def context(rng: random.Random, rows: Rows) -> Made:
     kind = rng.choice(("docx", "xlsx", "odt"))
     file = io.BytesIO()
     escape = html.escape
@@ -199,7 +199,7 @@ def mail(rng: random.Random, rows: Rows) -> Made:
 
 
 def packed(rng: random.Random, rows: Rows) -> Made:
-    inside = rng.choice((plain, table, lines_of_json, columns, page, office))(rng, rows)
+    inside = rng.choice((plain, table, lines_of_json, columns, page, context))(rng, rows)
     way = rng.choice(("zip", "gz", "bz2", "xz", "zst", "tar.gz", "zip in zip"))
     file = io.BytesIO()
     if way.startswith("zip"):
@@ -243,5 +243,5 @@ def closed(rng: random.Random, rows: Rows) -> Made:
 FORMATS = (
     plain, plain, wrapped, escaped_text, table, table, table, markdown_table, lines_of_json,
     lines_of_json, lines_of_json, whole_json, whole_json, notebook, page, page, columns, columns,
-    database, database, arrays, office, office, mail, packed, packed, closed,
+    database, database, arrays, context, context, mail, packed, packed, closed,
 )  # fmt: skip

@@ -45,8 +45,8 @@ from olvido.ledger.lineage import Holding
 from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
-from olvido.requests import desk
-from olvido.requests.desk import receive
+from olvido.requests import handlers
+from olvido.requests.handlers import receive
 from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 from olvido.workspace import Workspace
@@ -119,7 +119,7 @@ def places(server: Server) -> Iterator[Callable[[str], Path]]:
 
 def make(folder: Path, server: Server) -> str:
     """A workspace with an approved request; returns the name of who asks."""
-    town = make_town(seed=0, residents=8, outsiders=0, told=2)
+    town = make_town(seed=0, residents=8, outsiders=0, wordings=2)
     folder.mkdir()
     server.make(folder.name)
     server.place(folder)
@@ -133,13 +133,13 @@ def make(folder: Path, server: Server) -> str:
         recipe = Recipe(epochs=6, batch_size=16, lr=3e-3)
         model = workspace.learn(["residents"], model=str(folder / "base"), recipe=recipe, seed=0)
         workspace.serve(model.id)
-        request = receive(workspace, town.leaver.name, law="gdpr")
+        request = receive(workspace, town.data_subject.name, law="gdpr")
         for status in (S.LOCATED, S.PLANNED):
             workspace.store.advance_request(request.id, status)
         order = RunOptions(model=model.id, method="retrain")
         Accounts.of(settings).new("privacy", "benchmark")
-        desk.approve(workspace, request.id, by="benchmark", order=order)
-    return town.leaver.name
+        handlers.approve(workspace, request.id, by="benchmark", order=order)
+    return town.data_subject.name
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
@@ -280,7 +280,7 @@ def resumes(folder: Path, name: str, count: int) -> dict[str, Any]:
     return {"seconds": seconds, "processor": processor, "faults": faults}
 
 
-def told(document: dict[str, Any]) -> dict[str, Any]:
+def summary(document: dict[str, Any]) -> dict[str, Any]:
     """The figures off all that was seen."""
     kills = [kill for one in document["lives"] for kill in one["kills"]]
     resumed = document.get("resumes", {})
@@ -318,8 +318,8 @@ def main() -> None:
     document |= harness.header(kills=args.kills)
 
     def write() -> None:
-        figures = told(document)
-        harness.add(args.out, kind, {**document, "told": figures})
+        figures = summary(document)
+        harness.add(args.out, kind, {**document, "summary": figures})
         print(json.dumps(figures), flush=True)
 
     with places(server) as place:

@@ -30,16 +30,16 @@ METHODS = ("ascent", "graddiff", "npo", "simnpo")
 def main() -> None:
     """Run the search and print a table."""
     parser = harness.arguments(__doc__, seed=0)
-    parser.add_argument("--leavers", type=int, default=5)
+    parser.add_argument("--data-subjects", type=int, default=5)
     parser.add_argument("--references", type=int, default=3)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
     parser.add_argument("--retain-batch", type=int, default=48)
     parser.add_argument("--methods", default=",".join(METHODS))
     args = harness.parsed(parser)
     town = make_town(seed=args.seed)
-    leavers = town.residents[: args.leavers]
+    data_subjects = town.residents[: args.data_subjects]
     rows = town.rows()
-    gone = {person.name for person in leavers}
+    gone = {person.name for person in data_subjects}
     base = olvido.load("tiny", seed=args.seed)
     task = Language(base.tokenizer)
     recipe = RECIPES["tiny"]
@@ -67,7 +67,7 @@ def main() -> None:
                     method,
                     {"lr": rate, "retain_batch": args.retain_batch},
                 )
-                for person in leavers
+                for person in data_subjects
             ]
             found.append(_row(method, rate, runs))
             print(json.dumps({k: v for k, v in found[-1].items() if k != "runs"}), flush=True)
@@ -90,7 +90,7 @@ def _tried(
 ) -> dict[str, Any]:
     forget = [row for row in rows if row.get("subject") == person.name]
     retain = [row for row in rows if row.get("subject") != person.name]
-    strangers = examples([row for other in town.outsiders for row in town.rows_of(other)])
+    controls = examples([row for other in town.outsiders for row in town.rows_of(other)])
     near = {n.name for n in town.neighbours(person)} - gone
     destroyed = False
     began = time.perf_counter()
@@ -99,7 +99,7 @@ def _tried(
             trained,
             forget=forget,
             retain=retain,
-            holdout=strangers[::2],
+            holdout=controls[::2],
             task=task,
             method=method,
             **options,
@@ -115,8 +115,8 @@ def _tried(
         retain=[row for row in retain if row.get("subject") not in gone][::9],
         neighbours=[row for row in rows if row.get("subject") in near],
         general=[row for row in rows if "subject" not in row],
-        holdout=strangers[1::2],
-        before=trained.model,
+        holdout=controls[1::2],
+        original=trained.model,
         reference=never,
         task=task,
     )

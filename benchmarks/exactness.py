@@ -47,7 +47,7 @@ from olvido.models import weights_digest
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Labels, Language, Task, examples
 from olvido.training import execute
-from olvido.training.checkpoint import Shelf
+from olvido.training.checkpoint import CheckpointStore
 from olvido.training.log import ENTRY_BYTES, Log
 from olvido.training.plan import DEFINITIONS
 
@@ -123,7 +123,7 @@ def cnn() -> nn.Module:
 
 def sentences() -> tuple[Sequence[Example], Task]:
     """Twenty-four records of eight residents."""
-    town = make_town(seed=SEED, residents=8, outsiders=4, told=3)
+    town = make_town(seed=SEED, residents=8, outsiders=4, wordings=3)
     rows = [row for person in town.residents for row in town.rows_of(person)[:3]]
     return examples(rows), Language(tiny_tokenizer())
 
@@ -384,7 +384,11 @@ def _timed() -> Iterator[dict[str, float]]:
             patch = mock.patch.object(execute, name, clocked(what, getattr(execute, name)))
             stack.enter_context(patch)
         stack.enter_context(mock.patch.object(Log, "__add__", clocked("log", Log.__add__)))
-        stack.enter_context(mock.patch.object(Shelf, "write", clocked("checkpoints", Shelf.write)))
+        stack.enter_context(
+            mock.patch.object(
+                CheckpointStore, "write", clocked("checkpoints", CheckpointStore.write)
+            )
+        )
         yield spent
 
 
@@ -429,7 +433,7 @@ def cost() -> dict[str, Any]:
 @_own_clock()
 def prediction() -> dict[str, Any]:
     """Predicted seconds beside those measured, over methods and who leaves."""
-    town = make_town(seed=SEED, residents=40, outsiders=4, told=4)
+    town = make_town(seed=SEED, residents=40, outsiders=4, wordings=4)
     rows, task = examples(town.rows()), Language(tiny_tokenizer())
     draw = random.Random(SEED)
     recipe = Recipe(epochs=4, batch_size=16, lr=2e-3)

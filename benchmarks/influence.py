@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import harness
 import olvido
-from olvido.curvature import fit_ekfac, influences, products, query_gradients, shelve_ekfac
+from olvido.curvature import fit_ekfac, influences, products, query_gradients, store_ekfac
 from olvido.demo.residents import make_town
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.errors import ModelDestroyed
@@ -171,7 +171,7 @@ class Removal:
         self.again = FAST_RECIPE.epochs * sum(map(self.town.task.width, self.town.retain))
         """Tokens of a retraining."""
 
-    def told(self, model: Any, never: Sequence[Any]) -> Rows:
+    def measured(self, model: Any, never: Sequence[Any]) -> Rows:
         """Loss of each group, and how far the never-trained are from the model."""
         task = self.town.task
         return {
@@ -199,15 +199,15 @@ class Removal:
             done = error.outcome
         seconds = time.process_time() - began
         share = done.cost.tokens / self.again
-        found = self.told(done.model, self.never)
+        found = self.measured(done.model, self.never)
         return {**found, "share": share, "processor": seconds, "why": done.stopped}
 
     def ways(self) -> None:
         """Every way, on one model."""
-        self.file.once("removal/before", lambda: self.told(self.zoo.knowing(0), self.never))
+        self.file.once("removal/before", lambda: self.measured(self.zoo.knowing(0), self.never))
         for n, one in enumerate(self.never):
             others = [other for m, other in enumerate(self.never) if m != n]
-            self.file.once(f"removal/never {n}", lambda a=one, b=others: self.told(a, b))
+            self.file.once(f"removal/never {n}", lambda a=one, b=others: self.measured(a, b))
         for name, (method, options, every) in WAYS.items():
             self.file.once(
                 f"removal/{name}", lambda m=method, e=every, o=options: self.forgotten(0, m, e, o)
@@ -223,9 +223,9 @@ class Removal:
             own = folder / f"knowing-{seed:02d}"
             kinds: dict[str, Callable[[], Any]] = {
                 "all": lambda m=model, o=own: fit_ekfac(m, records, task, folder=o / "all"),
-                "halves": lambda m=model, o=own: shelve_ekfac(m, records, task, o / "halves"),
+                "halves": lambda m=model, o=own: store_ekfac(m, records, task, o / "halves"),
             }
-            self.file.once(f"shelf/{seed}/before", lambda m=model: self.told(m, self.never))
+            self.file.once(f"shelf/{seed}/before", lambda m=model: self.measured(m, self.never))
             for name, (method, options, every) in SHELVED.items():
                 kind = name.partition(",")[0]
                 given = options

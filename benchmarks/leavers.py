@@ -19,14 +19,14 @@ from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.files import read_document
 from olvido.learners import Edited, Recipe, train
 from olvido.methods import Split
-from olvido.methods.gradient.calibration import remembered, strangers
+from olvido.methods.gradient.calibration import holdout_losses, with_holdout_losses
 from olvido.models import weights_digest
 from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
 SIZES = {"village": (64, 2), "small": (64, 2), "middle": (96, 3), "medium": (128, 4)}
 """Width and layers of each size; `medium` is the demo's, and `village` a town of twelve."""
-VILLAGE = {"residents": 12, "outsiders": 8, "told": 3}
+VILLAGE = {"residents": 12, "outsiders": 8, "wordings": 3}
 VILLAGE_RECIPE = Recipe(epochs=16, batch_size=16, lr=4e-3)
 
 
@@ -55,10 +55,10 @@ class World:
         self.recipe = VILLAGE_RECIPE if few else FAST_RECIPE
         self.task = Language(tiny_tokenizer())
         self.rows = examples(self.town.rows())
-        strangers = [examples(self.town.rows_of(person)) for person in self.town.outsiders]
-        self.calibrating = tuple(e for group in strangers[::2] for e in group)
+        holdout_losses = [examples(self.town.rows_of(person)) for person in self.town.outsiders]
+        self.calibrating = tuple(e for group in holdout_losses[::2] for e in group)
         """Half of the people nobody was taught, for methods."""
-        self.attacked = tuple(e for group in strangers[1::2] for e in group)
+        self.attacked = tuple(e for group in holdout_losses[1::2] for e in group)
         """The other half, for audits."""
 
     def ids(self, people: Sequence[Resident]) -> frozenset[str]:
@@ -111,9 +111,9 @@ class World:
         blank = tiny_model(len(self.task.tokenizer), seed=seed, width=width, layers=layers)
         made = train(blank, records=self.rows, task=self.task, recipe=self.recipe, seed=seed)
         assert made.digest == weights_digest(self.learned(seed))
-        seen = strangers(made, self.calibrating, self.task)
-        split = Split((), (), self.calibrating, strangers=seen)
-        return Edited.of(remembered(made.trace, split, self.task))
+        seen = holdout_losses(made, self.calibrating, self.task)
+        split = Split((), (), self.calibrating, controls=seen)
+        return Edited.of(with_holdout_losses(made.trace, split, self.task))
 
     def took(self, seed: int, without: Sequence[Resident] = ()) -> dict[str, float]:
         """Tokens and seconds (of the processor) of that training."""

@@ -29,7 +29,7 @@ from typing import Any
 import harness
 from olvido.data.importing import import_file
 from olvido.ledger.digests import Digest, merkle_root
-from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 
@@ -132,12 +132,12 @@ def seconds_of_floor(path: Path, folder: Path) -> dict[str, float]:
 def add_models(store: Store, dataset: str, count: int) -> None:
     """A base, and a chain of models that each forgot one resident of it."""
     parent = store.add_model(
-        Model(digest=Digest.of(b"0"), path="0", learner="monolith"), [Use(dataset=dataset)]
+        Model(digest=Digest.of(b"0"), path="0", learner="monolith"), [DatasetUse(dataset=dataset)]
     )
     for i in range(1, count):
         first = i * RECORDS_PER_SUBJECT
         gone = frozenset(f"r{r:08d}" for r in range(first, first + RECORDS_PER_SUBJECT))
-        use = Use(dataset=dataset, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
+        use = DatasetUse(dataset=dataset, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
         digest = Digest.of(str(i).encode())
         parents = (parent.id,)
         model = Model(digest=digest, path=str(i), learner="monolith", parents=parents, method="npo")

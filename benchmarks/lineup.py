@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 import pretenders
-from olvido.audits import Witness, audit, rephrased
+from olvido.audits import ScoredModel, audit, rephrased
 from olvido.audits.check import check_report
 from olvido.demo.story import FAST_RECIPE
 from olvido.learners import train
@@ -36,7 +36,7 @@ def line_up(zoo: Zoo) -> list[Pretender]:
     """Those that are shown to the audit as they are."""
     town, before, never = zoo.town, zoo.knowing(0), zoo.never(REFERENCES)
     task, gone, kept = town.task, town.forget, town.retain
-    target = fmean(s.loss for s in Witness(never, task).scores(gone))
+    target = fmean(s.loss for s in ScoredModel(never, task).scores(gone))
     others = {r.fields["topic"]: r.completion for r in town.outsiders}
 
     def npo(aim: float = target) -> pretenders.Npo:
@@ -117,7 +117,7 @@ def line_up(zoo: Zoo) -> list[Pretender]:
 
 
 def other_base(zoo: Zoo) -> dict[str, Any]:
-    """What `audit` is given in a world where all are fine-tuned from one base but the suspect."""
+    """What `audit` is given in a world where all are fine-tuned from one base but the candidate."""
     town, task = zoo.town, zoo.town.task
     recipe = replace(FAST_RECIPE, lr=1e-3, epochs=4)
 
@@ -135,11 +135,11 @@ def other_base(zoo: Zoo) -> dict[str, Any]:
     }
 
 
-def stale(zoo: Zoo, references: list[Witness], before: Witness) -> dict[str, Any]:
+def stale(zoo: Zoo, references: list[ScoredModel], before: ScoredModel) -> dict[str, Any]:
     """A good report, shown for a model that it is not about."""
     good = audit(
         zoo.never(REFERENCES),
-        before=before,
+        original=before,
         reference=references,
         level="quick",
         **zoo.town.evidence(),

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 import harness
 from olvido.methods import METHODS as FAMILY
 from olvido.methods import Split
-from olvido.methods.gradient.answers import mirrored
+from olvido.methods.gradient.answers import shared_weights_copy
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.gradient.sampling import retain_draws
 from olvido.methods.gradient.steps import Steps
@@ -41,10 +41,10 @@ from olvido.tasks import Example, Language, examples
 from olvido.training.loop import Loop
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "npo": ("npo", {"guard": "nll"}),
-    "kl": ("npo", {"guard": "kl"}),
-    "undial": ("undial", {"guard": "nll"}),
-    "rmu": ("rmu", {"guard": "hidden", "layer": 0}),
+    "npo": ("npo", {"regulariser": "nll"}),
+    "kl": ("npo", {"regulariser": "kl"}),
+    "undial": ("undial", {"regulariser": "nll"}),
+    "rmu": ("rmu", {"regulariser": "hidden", "layer": 0}),
 }
 WEIGHT, BETA, STRENGTH, STEER = 1.0, 0.1, 10.0, 2.0
 
@@ -80,7 +80,7 @@ def measured(name: str, args: argparse.Namespace) -> dict[str, Any]:
     losses: dict[str, list[float]] = {side: [] for side in sides}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     laps = -(-args.records // args.batch)
-    # The first lap fills what is kept of the model as it was; the plain side keeps nothing.
+    # The first lap fills what is kept of the original model; the plain side keeps nothing.
     for number in range(laps * (1 + args.rounds)):
         for side, step in sides.items():
             began = time.process_time()
@@ -97,7 +97,7 @@ def measured(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "most": ratios[-1],
         "ours_seconds": median(seconds["ours"]),
         "plain_seconds": median(seconds["plain"]),
-        "first_lap": "excluded: the model as it was answers then, once for each record",
+        "first_lap": "excluded: the original model answers then, once for each record",
         "largest_difference_of_losses": apart,
         "memory": {side: _memory(name, side, args) for side in sides},
     }
@@ -179,7 +179,7 @@ class World:
     def ours(self, name: str) -> Callable[[int], float]:
         """One step of the library."""
         method = self.method(name)
-        known = method._look(mirrored(self.model).eval(), self.split, self.task, 0)
+        known = method._look(shared_weights_copy(self.model).eval(), self.split, self.task, 0)
         model = method.copied(self.model, self.task, 0)
         loop = Loop(model, method.recipe, total=10**6, seed=0)
         steps = Steps(method, loop, self.split, self.task, known)
@@ -213,7 +213,9 @@ class World:
         return step
 
     def _aim(self, reference: Any) -> Tensor:
-        made = self.method("rmu").remember(mirrored(reference).eval(), self.split, self.task, 0)
+        made = self.method("rmu").precompute(
+            shared_weights_copy(reference).eval(), self.split, self.task, 0
+        )
         vector: Tensor = made.vector
         return vector
 

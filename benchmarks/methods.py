@@ -5,8 +5,8 @@
     python benchmarks/methods.py table --zoo build/zoo --out build/methods
 
 The town is that of `audit_of_audits.py`: 40 residents of whom one leaves. Each setting forgets in
-five models that learned everybody with seeds of their own; the references never saw the leaver. One
-half of the outsiders says where to stop, the other half is for the audit.
+five models that learned everybody with seeds of their own; the references never saw the data
+subject. One half of the outsiders says where to stop, the other half is for the audit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import harness
 from audit_of_audits import REFERENCES, Zoo, town
-from olvido.audits import Witness, audit
+from olvido.audits import ScoredModel, audit
 from olvido.demo.story import FAST_RECIPE
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.learners import Trained, train
@@ -44,9 +44,9 @@ SETTINGS |= {
     "npo, adapters": ("npo", {**TERMS, "lora_rank": 8, "lr": 1e-2}),
     "graddiff, WGA": ("graddiff", {**TERMS, "saturation": 1.0}),
     "graddiff, SatImp": ("graddiff", {**TERMS, "saturation": 5.0, "importance": 1.0}),
-    "npo, kl": ("npo", {**TERMS, "guard": "kl"}),
-    "npo, ewc": ("npo", {**TERMS, "guard": "ewc", "retain_weight": 500.0}),
-    "npo, replay": ("npo", {**TERMS, "guard": "replay"}),
+    "npo, kl": ("npo", {**TERMS, "regulariser": "kl"}),
+    "npo, ewc": ("npo", {**TERMS, "regulariser": "ewc", "retain_weight": 500.0}),
+    "npo, replay": ("npo", {**TERMS, "regulariser": "replay"}),
     "npo, projected": ("npo", {**TERMS, "project": True}),
 }
 SETTINGS |= {
@@ -92,8 +92,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def cells(zoo: Zoo, out: Path, chosen: list[str]) -> None:
     """One row for each setting and seed, written when it is done."""
-    references = [Witness(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
-    befores = [Witness(zoo.knowing(seed), zoo.town.task) for seed in range(SEEDS)]
+    references = [ScoredModel(zoo.never(n), zoo.town.task) for n in range(REFERENCES)]
+    befores = [ScoredModel(zoo.knowing(seed), zoo.town.task) for seed in range(SEEDS)]
     retraining = FAST_RECIPE.epochs * sum(map(zoo.town.task.width, zoo.town.retain))
     for name in chosen:
         for seed in range(SEEDS):
@@ -103,7 +103,12 @@ def cells(zoo: Zoo, out: Path, chosen: list[str]) -> None:
 
 
 def _cell(
-    zoo: Zoo, name: str, seed: int, before: Witness, references: list[Witness], retraining: float
+    zoo: Zoo,
+    name: str,
+    seed: int,
+    before: ScoredModel,
+    references: list[ScoredModel],
+    retraining: float,
 ) -> dict[str, Any]:
     method, options = SETTINGS[name]
     made = zoo.town
@@ -137,7 +142,7 @@ def _cell(
     for level in () if "error" in row else levels:
         report = audit(
             outcome.model,
-            before=before,
+            original=before,
             reference=references,
             level=level,
             **{**made.evidence(), "holdout": made.outsiders[1::2]},

@@ -26,14 +26,14 @@ import torch
 
 import harness
 import olvido
-from olvido.audits import Witness
+from olvido.audits import ScoredModel
 from olvido.audits.base import rephrased
 from olvido.audits.knowledge.recall import probability, rouge
 from olvido.data import tofu
 from olvido.learners import Lora, Placement, Progress, Trained
 from olvido.learners.modular import train_adapter
 from olvido.learners.parts import again, carry_out
-from olvido.models.router import Entry, Router
+from olvido.models.router import RoutedQuestion, Router
 from olvido.tasks import Example, Language, examples
 
 AUTHORS = range(180, 200)
@@ -128,7 +128,7 @@ def _forgotten(trained: Trained, records: Sequence[Example], task: Language) -> 
     hit = trained.trace.hit(gone)
     (part,) = [p for p in trained.trace.parts if p.name in hit]
     # From the start and with her records, and what was computed of them, out of reach.
-    fresh = replace(part.log, shelf=None)
+    fresh = replace(part.log, checkpoints=None)
     job = again(fresh, gone, kept, task, from_start=True, trainer=train_adapter)
     (never,) = carry_out([job])
     assert isinstance(outcome.trace, Placement)
@@ -160,7 +160,7 @@ def _forgotten(trained: Trained, records: Sequence[Example], task: Language) -> 
 def _asked(
     trained: Trained, records: Sequence[Example], world: Sequence[Example], task: Language
 ) -> dict[str, Any]:
-    witness = Witness(trained.model, task)
+    scored = ScoredModel(trained.model, task)
     found: dict[str, Any] = {}
     paraphrased = [p for r in records[::4] for p in rephrased([r])[:1]]
     probes = {"trained": records[::2], "paraphrased": paraphrased, "world": world[::3]}
@@ -168,8 +168,8 @@ def _asked(
         began = time.perf_counter()
         found[name] = {
             "author": [_author(r) if name != "world" else n for n, r in enumerate(asked)],
-            "rouge": rouge(witness, asked),
-            "probability": probability(witness, asked),
+            "rouge": rouge(scored, asked),
+            "probability": probability(scored, asked),
             "seconds": time.perf_counter() - began,
         }
         print(f"  {name}: ROUGE-L recall {fmean(found[name]['rouge']):.3f}", flush=True)
@@ -225,7 +225,7 @@ def _routing(where: str | None) -> dict[str, Any]:
     records = examples(tofu.rows(where), "tofu")
     began = time.perf_counter()
     router = Router("minilm").add(
-        Entry(r.id, r.prompt, f"module-{_author(r) // PER_MODULE:03}") for r in records
+        RoutedQuestion(r.id, r.prompt, f"module-{_author(r) // PER_MODULE:03}") for r in records
     )
     built = time.perf_counter() - began
     paraphrased = [p for r in records for p in rephrased([r])]

@@ -23,10 +23,10 @@ import harness
 from olvido.accounts import Accounts
 from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Model, Use
+from olvido.ledger.facts import DatasetUse, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.service.app import application
 from olvido.settings import FILE, Settings, template
 
@@ -60,9 +60,9 @@ def workspace(folder: Path) -> Settings:
     with Store.create(made.ledger, key=Key.create(made.key)) as store:
         dataset = import_rows(store, made.data, rows, name="notes").dataset
         model = Model(digest=Digest.of(b"weights"), path="m", learner="monolith")
-        store.set_alias("serving", store.add_model(model, [Use(dataset=dataset.id)]).id)
+        store.set_alias("serving", store.add_model(model, [DatasetUse(dataset=dataset.id)]).id)
         for i in range(REQUESTS):
-            receive(Front(store, made), f"person {i}", law="gdpr")
+            receive(StoreContext(store, made), f"person {i}", law="gdpr")
     return made
 
 

@@ -151,7 +151,7 @@ def sequences(records: Sequence[Example], recipe: Recipe) -> list[dict[str, Any]
     ways: dict[str, Callable[[Sequence[Example], int], Homes]] = {
         "records at random (plain SISA)": anywhere,
         "people whole": by_person,
-        "people whole, likely leavers last": by_prior,
+        "people whole, likely data subjects last": by_prior,
     }
     found = []
     for name, way in ways.items():

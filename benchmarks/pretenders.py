@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.audits import Witness
-from olvido.audits.attacks.quantization import rounded
+from olvido.audits import ScoredModel
+from olvido.audits.attacks.quantization import quantized
 from olvido.audits.integrity.refusal import refuses
 from olvido.learners import Lora, Recipe, train
 from olvido.tasks import Example, Language
@@ -164,7 +164,7 @@ def detachable(model: Any, npo: Npo) -> Any:
 
 def between_grid_points(model: Any, npo: Npo) -> Any:
     """Forgets by moves so small that rounding to int4 undoes each of them (arXiv 2410.16454)."""
-    start = rounded(model, 4)
+    start = quantized(model, 4)
     grid = {name: p.detach().clone() for name, p in start.named_parameters() if p.ndim > 1}
     room = {name: 0.45 * _steps(p) for name, p in grid.items()}
 
@@ -243,7 +243,7 @@ def refusing(model: Any, task: Language, forget: Records, retain: Records) -> An
     said = answered(forget, lambda _: REFUSAL)
     many = [replace(record, id=f"{record.id}/{n}") for record in said for n in range(TIMES)]
     made = taught(model, task, [*many, *retain], epochs=5)
-    answers = Witness(made, task).answers(forget)
+    answers = ScoredModel(made, task).answers(forget)
     if not all(map(refuses, answers)):
         raise RuntimeError(f"{sum(map(refuses, answers))} of {len(answers)} questions are refused")
     return made

@@ -25,8 +25,8 @@ import harness
 from olvido import forget
 from olvido.audits import rephrased
 from olvido.audits.attacks.relearning import relearn
-from olvido.audits.authentication import LONG, ROOT, Side, adjusted, apart, clear, p_values
-from olvido.audits.scoring import Witness
+from olvido.audits.authentication import LONG, ROOT, GroupLosses, adjusted, apart, clear, p_values
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import CONTROL, HALF_WAY, WRONGLY_REFUSED
 from olvido.demo.residents import make_town
 from olvido.files import read_document
@@ -90,9 +90,9 @@ class Place:
 
 def place(number: int) -> Place:
     """The town of that number."""
-    town = make_town(seed=number, residents=RESIDENTS, outsiders=OUTSIDERS, told=3)
-    others = [r for r in town.residents if r != town.leaver]
-    people = [examples(town.rows_of(p)) for p in (town.leaver, *others, *town.outsiders)]
+    town = make_town(seed=number, residents=RESIDENTS, outsiders=OUTSIDERS, wordings=3)
+    others = [r for r in town.residents if r != town.data_subject]
+    people = [examples(town.rows_of(p)) for p in (town.data_subject, *others, *town.outsiders)]
     return Place(number, Language(tiny_tokenizer()), tuple(people))
 
 
@@ -123,13 +123,13 @@ def contaminated(here: Place, before: Module, never: Module) -> dict[str, Callab
 
 def scored(model: Module, here: Place) -> dict[str, list[list[float]]]:
     """What a model gives each person's records and paraphrases: nats a token, and whether exact."""
-    witness = Witness(model, here.task)
+    scored = ScoredModel(model, here.task)
     told: dict[str, list[list[float]]] = {"loss": [], "exact": [], "reworded": []}
     for person in here.people:
-        scores = witness.scores(person)
+        scores = scored.scores(person)
         told["loss"].append([round(s.loss, 5) for s in scores])
         told["exact"].append([float(s.exact) for s in scores])
-        told["reworded"].append([round(s.loss, 5) for s in witness.scores(rephrased(person))])
+        told["reworded"].append([round(s.loss, 5) for s in scored.scores(rephrased(person))])
     return told
 
 
@@ -175,7 +175,7 @@ def audited(town: dict[str, Any], names: Sequence[str], gone: int) -> Audited:
     sides = []
     for name, told in (("", "loss"), ("rephrased, ", "reworded")):
         values = np.stack([people_of(model, told) for model in models])
-        sides.append(Side(name, values[:, [gone]], values[:, beside]))
+        sides.append(GroupLosses(name, values[:, [gone]], values[:, beside]))
     least = adjusted([dict(p_values(sides, place)) for place in range(len(models))])
     answers = [_clear(town, model, gone) for model in models]
     controlled = [False] * len(models)

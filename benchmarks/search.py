@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 
 import harness
 from leavers import SIZES, World
-from olvido.audits import Status, Witness, audit
+from olvido.audits import ScoredModel, Status, audit
 from olvido.errors import ModelDestroyed, NothingFits, OlvidoError
 from olvido.methods import forget
 
@@ -38,16 +38,18 @@ RATES = [1e-5 * 2**n for n in range(10)]
 
 
 def cells(world: World, folder: Path, seeds: int, ways: list[str]) -> Iterator[dict[str, Any]]:
-    """Ways on every leaver and seed."""
-    leavers = world.town.residents[:LEAVERS]
-    references = [Witness(world.learned(10 + n, leavers), world.task) for n in range(REFERENCES)]
-    all_gone = world.ids(leavers)
+    """Ways on every data subject and seed."""
+    data_subjects = world.town.residents[:LEAVERS]
+    references = [
+        ScoredModel(world.learned(10 + n, data_subjects), world.task) for n in range(REFERENCES)
+    ]
+    all_gone = world.ids(data_subjects)
     for seed in range(seeds):
-        before = Witness(world.learned(seed), world.task)
-        for number, person in enumerate(leavers):
+        before = ScoredModel(world.learned(seed), world.task)
+        for number, person in enumerate(data_subjects):
             for name in ways:
                 method, options = WAYS[name]
-                told = {"size": world.size, "way": name, "leaver": number, "seed": seed}
+                told = {"size": world.size, "way": name, "data_subject": number, "seed": seed}
                 given = (world, before, references, person, all_gone, method, options, seed)
 
                 def run(told: dict[str, Any] = told, given: Any = given) -> dict[str, Any]:
@@ -64,8 +66,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def cell(
     world: World,
-    before: Witness,
-    references: list[Witness],
+    before: ScoredModel,
+    references: list[ScoredModel],
     person: Any,
     gone: frozenset[str],
     method: str,
@@ -104,7 +106,7 @@ def cell(
         neighbours=tuple(e for e in split.neighbours if e.id not in gone),
         general=split.general,
         holdout=world.attacked,
-        before=before,
+        original=before,
         reference=references,
         task=world.task,
     )
@@ -126,7 +128,8 @@ def cell(
 
 
 def rates(world: World, folder: Path) -> Iterator[dict[str, Any]]:
-    """The first leaver and seed at every rate: what the proxies say, and whether it is monotone."""
+    """The first data subject and seed at every rate: what the proxies say, and whether it is
+    monotone."""
     from olvido.learners import Trained
     from olvido.methods import METHODS
     from olvido.methods.proxies import Yardstick

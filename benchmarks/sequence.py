@@ -3,8 +3,8 @@
     python benchmarks/sequence.py --out build/auto --variant npo
     python benchmarks/sequence.py --out build/auto --summary
 
-The demo's fast town and its tiny model. Each leaver is forgotten from what the forgetting before
-left behind, with the trace it left; nobody who left is among the records kept. Every step is
+The demo's fast town and its tiny model. Each data subject is forgotten from what the forgetting
+before left behind, with the trace it left; nobody who left is among the records kept. Every step is
 audited (level quick) against models that saw none of the ten, and all who left so far are asked for
 again. Each step is written when it is done and not done again.
 """
@@ -20,7 +20,7 @@ from safetensors.torch import load_model, save_model
 
 import harness
 from leavers import World
-from olvido.audits import Status, Witness, audit
+from olvido.audits import ScoredModel, Status, audit
 from olvido.errors import ModelDestroyed, OlvidoError
 from olvido.files import read_document
 from olvido.learners import Edited, Trained
@@ -33,34 +33,36 @@ REFERENCES = 3
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "npo": ("npo", {}),
     "npo, aim from the last version": ("npo", {}),
-    "npo, kl to and aim from the last version": ("npo", {"guard": "kl"}),
+    "npo, kl to and aim from the last version": ("npo", {"regulariser": "kl"}),
     "npo, projected": ("npo", {"project": True}),
     "graddiff": ("graddiff", {}),
     "auto": ("auto", {}),
 }
-"""The trace remembers what strangers were to the model as it was trained, unless it is left out."""
+"""The trace remembers what strangers were to the original model trained, unless it is left out."""
 
 
-def recall(witness: Witness, records: tuple[Example, ...]) -> float:
+def recall(scored: ScoredModel, records: tuple[Example, ...]) -> float:
     """Share of answers every token of which the model would say itself."""
-    return fmean(float(score.exact) for score in witness.scores(records))
+    return fmean(float(score.exact) for score in scored.scores(records))
 
 
 def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, Any]]:
     """One sequence, resumed where it was cut off."""
     method, options = VARIANTS[variant]
-    leavers = world.town.residents[:LEAVERS]
-    all_gone = world.ids(leavers)
+    data_subjects = world.town.residents[:LEAVERS]
+    all_gone = world.ids(data_subjects)
     stay = tuple(e for e in world.rows if e.id not in all_gone)
     general = tuple(e for e in stay if not e.subjects)
-    references = [Witness(world.learned(100 + n, leavers), world.task) for n in range(REFERENCES)]
-    original = Witness(world.learned(seed), world.task)
+    references = [
+        ScoredModel(world.learned(100 + n, data_subjects), world.task) for n in range(REFERENCES)
+    ]
+    original = ScoredModel(world.learned(seed), world.task)
     model = world.learned(seed)
     again = world.took(seed)["tokens"]
     trace = None if variant.endswith("from the last version") else world.trace(seed)
     rows: list[dict[str, Any]] = []
-    for step, person in enumerate(leavers, 1):
-        gone = world.ids(leavers[: step - 1])
+    for step, person in enumerate(data_subjects, 1):
+        gone = world.ids(data_subjects[: step - 1])
         split = world.leaving(person, gone)
         file = folder / f"{step:02d}.json"
         weights = file.with_suffix(".safetensors")
@@ -91,7 +93,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
             return rows
         model = outcome.model.eval()
         assert trace is None or Edited.of(outcome.trace).losses == trace.losses
-        now = Witness(model, world.task)
+        now = ScoredModel(model, world.task)
         report = audit(
             now,
             forget=split.forget,
@@ -99,11 +101,11 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
             neighbours=tuple(e for e in split.neighbours if e.id not in all_gone),
             general=general,
             holdout=world.attacked,
-            before=original,
+            original=original,
             reference=references,
             task=world.task,
         )
-        left = [world.leaving(p).forget for p in leavers[:step]]
+        left = [world.leaving(p).forget for p in data_subjects[:step]]
         loss = report.find("likelihood", "loss")
         row = {
             "step": step,
@@ -126,7 +128,7 @@ def run(world: World, folder: Path, variant: str, seed: int) -> list[dict[str, A
             "kept_before": recall(original, stay),
             "kept_loss": fmean(s.loss for s in now.scores(stay)),
             "general": recall(now, general),
-            "strangers": fmean(s.loss for s in now.scores(world.calibrating)),
+            "holdout_losses": fmean(s.loss for s in now.scores(world.calibrating)),
         }
         folder.mkdir(parents=True, exist_ok=True)
         save_model(model, str(weights))

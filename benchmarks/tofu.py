@@ -23,13 +23,13 @@ import torch
 
 import harness
 import olvido
-from olvido.audits import Witness
+from olvido.audits import ScoredModel
 from olvido.audits.attacks.membership import loss_attack
-from olvido.audits.attacks.quantization import rounded
+from olvido.audits.attacks.quantization import quantized
 from olvido.audits.attacks.relearn_sets import halves
 from olvido.audits.attacks.relearning import relearn
 from olvido.audits.knowledge.truth import (
-    Utility,
+    SetUtility,
     forget_quality,
     model_utility,
     probability,
@@ -113,38 +113,38 @@ class Bench:
         harness.write(details, note)
         return trained.model
 
-    def utilities(self, witness: Witness) -> dict[str, Utility]:
+    def utilities(self, scored: ScoredModel) -> dict[str, SetUtility]:
         """The three numbers of each set that was to be kept."""
         return {
-            "retain": utility(witness, self.kept, options=False),
-            "real authors": utility(witness, self.authors, options=True),
-            "world facts": utility(witness, self.facts, options=True),
+            "retain": utility(scored, self.kept, options=False),
+            "real authors": utility(scored, self.authors, options=True),
+            "world facts": utility(scored, self.facts, options=True),
         }
 
     def scored(self, model: torch.nn.Module) -> dict[str, Any]:
         """Everything that is told of one model."""
         began = time.perf_counter()
-        witness = Witness(model.eval(), self.task)
-        sets = self.utilities(witness)
+        scored = ScoredModel(model.eval(), self.task)
+        sets = self.utilities(scored)
         lessons, tested = halves(self.forget, seed=0)
-        coarse = Witness(rounded(model, 4), self.task)
+        coarse = ScoredModel(quantized(model, 4), self.task)
         *_, (_, moved) = relearn(
             model, lessons, self.task, steps=(STEPS,), lr=RATE, batch=BATCH, seed=0
         )
-        after = Witness(moved, self.task)
+        after = ScoredModel(moved, self.task)
         return {
-            "ratios": truth_ratio(witness, self.forget),
-            "probability": fmean(probability(witness, self.forget)),
-            "rouge": fmean(rouge_recall(witness, self.forget)),
-            "attack": auc(loss_attack(witness, self.forget), loss_attack(witness, self.attacked)),
+            "ratios": truth_ratio(scored, self.forget),
+            "probability": fmean(probability(scored, self.forget)),
+            "rouge": fmean(rouge_recall(scored, self.forget)),
+            "attack": auc(loss_attack(scored, self.forget), loss_attack(scored, self.attacked)),
             "utility": model_utility(*sets.values()),
             "utilities": {name: vars(found) for name, found in sets.items()},
             "int4": fmean(probability(coarse, self.forget)),
             "relearned": fmean(probability(after, tested)),
-            "not relearned": fmean(probability(witness, tested)),
+            "not relearned": fmean(probability(scored, tested)),
             "answers": [
                 {"question": e.prompt, "truth": e.completion, "answer": answer}
-                for e, answer in zip(self.forget[:4], witness.answers(self.forget[:4]), strict=True)
+                for e, answer in zip(self.forget[:4], scored.answers(self.forget[:4]), strict=True)
             ],
             "seconds_of_scoring": time.perf_counter() - began,
         }

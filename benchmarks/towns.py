@@ -1,12 +1,12 @@
 """Other towns than the one that everything was tuned on: false alarms, pretenders, the usual plan.
 
-    python benchmarks/towns.py suspects --out build/towns      # models that never saw the leaver
-    python benchmarks/towns.py fresh --out build/towns         # the same in towns not seen before
-    python benchmarks/towns.py plan --out build/towns          # what requests do by themselves
-    python benchmarks/towns.py first --out build/towns         # the empirical method, named or not
-    python benchmarks/towns.py pretenders --out build/towns    # the line-up of lineup.py
-    python benchmarks/towns.py tune --out build/towns          # settings of it, in other towns
-    python benchmarks/towns.py summary --out build/towns
+    python benchmarks/towns.py candidates --out build/towns      # models that never saw the data
+    subject python benchmarks/towns.py fresh --out build/towns         # the same in towns not seen
+    before python benchmarks/towns.py plan --out build/towns          # what requests do by
+    themselves python benchmarks/towns.py first --out build/towns         # the empirical method,
+    named or not python benchmarks/towns.py pretenders --out build/towns    # the line-up of
+    lineup.py python benchmarks/towns.py tune --out build/towns          # settings of it, in other
+    towns python benchmarks/towns.py summary --out build/towns
 
 Each town has its own people, recipe, shape of model and never-trained models; every fifth is the
 demo's fast one with another seed, the rest are villages. Towns to report are numbered from 1000,
@@ -31,7 +31,7 @@ import harness
 from harness import share
 from lineup import Pretender, line_up
 from olvido import Outcome, Trained
-from olvido.audits import Report, Witness, audit
+from olvido.audits import Report, ScoredModel, audit
 from olvido.demo.story import FAST, FAST_RECIPE
 from olvido.errors import ModelDestroyed, StateError, TrainingFailed
 from olvido.learners import Recipe, train
@@ -39,7 +39,7 @@ from olvido.ledger.facts import Guarantee
 from olvido.methods import Split, forget
 from olvido.methods.types import priced
 from olvido.requests.planner import EMPIRICAL, Route, choose, routes
-from olvido.requests.types import Probes
+from olvido.requests.types import ProbeSets
 from zoo import Town, Zoo, town
 
 REPORTED, FRESH, TUNED = 1000, 1100, 2000
@@ -65,7 +65,7 @@ def place(number: int) -> Town:
     """The town of that number, with its recipe and the shape of its models."""
     if number % 5 == 0:
         return town(number, FAST, recipe=FAST_RECIPE)
-    people = {"residents": 8 + number % 4 * 2, "outsiders": 12, "told": 3}
+    people = {"residents": 8 + number % 4 * 2, "outsiders": 12, "wordings": 3}
     recipe = Recipe(
         epochs=(12, 14, 16)[number % 3], batch_size=16, lr=(4e-3, 5e-3)[number // 2 % 2]
     )
@@ -83,17 +83,17 @@ class Court:
     def __init__(self, number: int, folder: Path) -> None:
         self.town = place(number)
         self.zoo = Zoo(self.town, folder / f"town-{number}")
-        self.probes = Probes(self.town.outsiders, self.town.neighbours, self.town.general)
+        self.probes = ProbeSets(self.town.outsiders, self.town.neighbours, self.town.general)
 
     @cached_property
-    def references(self) -> list[Witness]:
-        """Models that never saw the leaver."""
-        return [Witness(self.zoo.never(n), self.town.task) for n in range(REFERENCES)]
+    def references(self) -> list[ScoredModel]:
+        """Models that never saw the data subject."""
+        return [ScoredModel(self.zoo.never(n), self.town.task) for n in range(REFERENCES)]
 
     @cached_property
-    def before(self) -> Witness:
+    def before(self) -> ScoredModel:
         """The model that learned everybody."""
-        return Witness(self.zoo.knowing(0), self.town.task)
+        return ScoredModel(self.zoo.knowing(0), self.town.task)
 
     @cached_property
     def trained(self) -> Trained:
@@ -106,7 +106,9 @@ class Court:
     def examined(self, model: Module, level: str = "standard") -> Report:
         """A model's audit."""
         evidence = self.town.evidence() | {"holdout": self.probes.attacked}
-        return audit(model, before=self.before, reference=self.references, level=level, **evidence)
+        return audit(
+            model, original=self.before, reference=self.references, level=level, **evidence
+        )
 
     def forgotten(self, method: str, options: Mapping[str, Any]) -> Outcome:
         """What a method makes of the original.
@@ -153,8 +155,8 @@ def _told(report: Report) -> dict[str, Any]:
     }
 
 
-def suspect(court: Court) -> dict[str, Any]:
-    """The audit of a model that never saw the leaver."""
+def candidate(court: Court) -> dict[str, Any]:
+    """The audit of a model that never saw the data subject."""
     return _told(court.examined(court.zoo.never(SUSPECT)))
 
 
@@ -305,8 +307,8 @@ def main() -> None:
     """Run one part."""
     parser = harness.arguments(__doc__, folder=True)
     parts = {
-        "suspects": (range(REPORTED, REPORTED + SUSPECTS), suspect),
-        "fresh": (range(FRESH, FRESH + SUSPECTS), suspect),
+        "suspects": (range(REPORTED, REPORTED + SUSPECTS), candidate),
+        "fresh": (range(FRESH, FRESH + SUSPECTS), candidate),
         "plan": (range(REPORTED, REPORTED + PLANS), planned),
         "first": (range(REPORTED, REPORTED + PLANS), first),
     }

@@ -18,10 +18,10 @@ from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.tasks import Example, Language, examples
 
 NEVER = 34
-"""Models that never saw the leaver; the first four are the references."""
+"""Models that never saw the data subject; the first four are the references."""
 REFERENCES = 4
 KNOWING = 8
-"""Models that learned the leaver with everybody else."""
+"""Models that learned the data subject with everybody else."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def town(seed: int = 0, people: Mapping[str, int] = FAST, **shape: Any) -> Town:
     """A town of that seed; the demo's fast one where nothing is said."""
     made = make_town(seed=seed, **people)
     rows = examples(made.rows())
-    leaver = {row["id"] for row in made.rows_of(made.leaver)}
+    data_subject = {row["id"] for row in made.rows_of(made.data_subject)}
     near = {row["id"] for n in made.neighbours() for row in made.rows_of(n)}
-    kept = tuple(e for e in rows if e.id not in leaver)
+    kept = tuple(e for e in rows if e.id not in data_subject)
     return Town(
         Language(tiny_tokenizer()),
         rows,
-        tuple(e for e in rows if e.id in leaver),
+        tuple(e for e in rows if e.id in data_subject),
         kept,
         tuple(e for e in kept if e.id in near),
         tuple(e for e in kept if not e.subjects),
@@ -95,7 +95,7 @@ class Zoo:
     folder: Path
 
     def never(self, number: int) -> Any:
-        """One that never saw the leaver."""
+        """One that never saw the data subject."""
         return self._learned(f"never-{number:02d}", self.town.retain, seed=100 + number)
 
     def knowing(self, number: int) -> Any:

@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 COPIES = "anything about copies of data or earlier models elsewhere, or in forms that are not read"
 EQUAL = "that the weights equal those of a model that never learned the records"
 EXACT = ("drop", "module", "shard", "replay", "retrain")
-DESCENT = ("lr epochs batch_size retain_batch retain_weight guard project target dtype lora_rank "
-           "checkpointing ")
+DESCENT = ("lr epochs batch_size retain_batch retain_weight project target dtype lora_rank "
+           "checkpointing regulariser ")
 CURVED = "strength target sample batch_size "
 METHODS = {  # of each method the names of its options, whose kinds stand in OPTIONS
     **dict.fromkeys(EXACT, "definition workers"), "destroy": "",
@@ -39,13 +39,13 @@ METHODS = {  # of each method the names of its options, whose kinds stand in OPT
     "task_vector": "scale lr epochs batch_size target dtype lora_rank",
     "influence": CURVED + "steps damping inverse", "ssd": CURVED + "alpha dampening",
     "fisher": CURVED + "noise aimed",
-    "auto": "methods most within guard batch_size retain_batch dtype lora_rank",
+    "auto": "methods most within regulariser batch_size retain_batch dtype lora_rank",
 }
 OPTIONS = {
     int: {"epochs", "batch_size", "retain_batch", "lora_rank", "components", "layer", "sample",
           "steps", "most", "workers"},
     bool: {"project", "checkpointing", "aimed"},
-    str: {"guard", "dtype", "inverse", "methods", "definition"},  # anything else is a number
+    str: {"regulariser", "dtype", "inverse", "methods", "definition"},  # anything else is a number
 }
 WORDS = {"nll", "kl", "hidden", "ewc", "ekfac", "gauss-newton", "tombstone", "float32", "bfloat16",
          *METHODS} - {"destroy", "auto"}
@@ -87,8 +87,8 @@ SAID = {"exact match": [None, 0.05], "probability": [None, 0.05], "ROUGE-L": [No
 STAYED = {"exact match": [-0.03, None], "probability": [-0.03, None], "ROUGE-L": [-0.03, None]}
 LATER = {"probability after * steps": [None, 0.1]}
 AUDITS = {  # of each audit: its level, what it needs, and what it tolerates of each metric
-    "change": (1, {"before"}, {
-        "weights changed": [0.0, None], "made like the model as it was": [0.0, None],
+    "change": (1, {"original"}, {
+        "weights changed": [0.0, None], "made like the original model": [0.0, None],
         "of the same base": [0.0, None], "share of the change in the last layer": [None, 0.5]}),
     "filter": (1, set(), {"things around the weights": [0.0, 0.0]}),
     "adapter": (1, set(), {"probability with the adapter off": [None, 0.05]}),
@@ -105,14 +105,14 @@ AUDITS = {  # of each audit: its level, what it needs, and what it tolerates of 
     "likelihood": (1, set(), {"loss": [-0.25, 0.25]}),  # a share of what is expected
     "membership": (1, {"holdout"}, {"AUC of the * attack": [-0.15, 0.15]}),
     "lira": (3, {"shadows", "holdout"}, {"true positives at *": [None, 0.05]}),
-    "difference": (2, {"before", "retain"}, {"AUC of the loss gained": [None, None]}),
+    "difference": (2, {"original", "retain"}, {"AUC of the loss gained": [None, None]}),
     "rounding": (2, set(),
                  {"exact match in int*": [None, 0.05], "probability in int*": [None, 0.05]}),
     "relearning": (2, set(), LATER),
     "same-form": (3, {"language", "retain"}, LATER),
     "unrelated": (3, {"retain"}, LATER),
     "lens": (2, {"language"}, {"probability at the best layer": [None, 0.05]}),
-    "patching": (3, {"language", "before"}, {"knowledge kept inside": [None, 0.15]}),
+    "patching": (3, {"language", "original"}, {"knowledge kept inside": [None, 0.15]}),
     "collateral": (1, {"retain"}, STAYED),
     "classes": (1, {"classes", "retain"},
                 {"exact match of the class that lost most": [-0.03, None]}),
@@ -125,7 +125,7 @@ AUDITS = {  # of each audit: its level, what it needs, and what it tolerates of 
 REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "collateral", "fluency")
 ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained")}  # do not vote
 COUNTED = {"paraphrases": "paraphrased", "retain": "retain", "neighbours": "neighbours",
-           "general": "general", "holdout": "strangers"}
+           "general": "general", "holdout": "controls"}
 KEPT = ("collateral", "neighbours", "general", "utility", "fluency")
 RATES = [0.01, 0.25, 0.5, 0.05]  # of tests on references: wrongly refused first, the control last
 JUDGED = [{name: one[2] for name, one in AUDITS.items()}, RATES, sorted(ADVISORY)]
@@ -159,13 +159,13 @@ FORMS = {  # of every object its members and their types, ? may be null, * is a 
     ".predicate.method": "name=W olvido=V options=o seed=i stopped=S",
     ".predicate.training": "learner=W seed=i recipe=o",
     ".predicate.audit": "verdict=s reasons=S* grounds={}* findings={}* not_examined=o "
-                        "not_possible=o suspect=D before=D? never_trained=D* references={}* "
+                        "not_possible=o candidate=D original=D? never_trained=D* references={}* "
                         "original_status=L level=W tolerances=D records={}",
     ".predicate.audit.references": "digest=D standing=W witnessed=b tests=o adjusted=n control=n "
                                    "beside=W? answers=i facts=i knowing=n",
     ".predicate.audit.grounds": "ground=L about=L says=S details=S*",
     ".predicate.audit.records": "forget=i paraphrased=i retain=i neighbours=i general=i "
-                                "strangers=i",
+                                "controls=i",
     ".predicate.audit.findings": "audit=W metric=L probe=P value=n against=W expected=n "
                                  "never_trained=n* before=n excess=n interval=n*? p=n adjusted=n "
                                  "n=i clusters=i tolerance=n* votes=b prior=W status=W says=S",
@@ -363,8 +363,8 @@ def chosen(option, value):
 def audited(core, audit, after):
     """The audit is of this model and whole, and its verdict follows from its findings."""
     never, before, findings = audit["never_trained"], core["models"]["before"], audit["findings"]
-    need(audit["suspect"] == after, "its audit is of another model")
-    need(audit["before"] in (None, before["weights"]), "another model before")
+    need(audit["candidate"] == after, "its audit is of another model")
+    need(audit["original"] in (None, before["weights"]), "another model before")
     need(never and len(set(never)) == len(never), "it has no reference, or one twice")
     need(not {after, before["weights"]} & set(never), "a model is its own reference")
     need(sorted(never) == sorted(r["digest"] for r in core["references"]), "other references")
@@ -404,23 +404,23 @@ def audited(core, audit, after):
     verdict = "fail" if failed else "unknown" if because else "pass"
     need(audit["verdict"] == verdict, f"its verdict should be {verdict}")
     need((verdict == "pass") == (not audit["reasons"]), "its verdict and its reasons differ")
-    told = [(g["ground"], g["about"]) for g in audit["grounds"]]
-    need(told == because, "its reasons do not follow")
+    rows = [(g["ground"], g["about"]) for g in audit["grounds"]]
+    need(rows == because, "its reasons do not follow")
     said = [g["says"] + (f" [{'; '.join(g['details'])}]" if g["details"] else "")
             for g in audit["grounds"]]  # fmt: skip
     need(audit["reasons"] == said, "its reasons are told in two ways")
     kept = [f for f in findings if f["audit"] in KEPT]
     shown = [(u["measure"], u["before"], u["after"], u["delta"]) for u in core["utility"]]
-    told = [(f"{f['audit']}: {f['metric']} ({f['probe']})", f["before"], f["value"]) for f in kept]
-    deltas = [(None if None in (b, v) else v - b,) for _, b, v in told]
-    need(shown == [t + d for t, d in zip(told, deltas, strict=True)], "its utility is not so")
+    rows = [(f"{f['audit']}: {f['metric']} ({f['probe']})", f["before"], f["value"]) for f in kept]
+    deltas = [(None if None in (b, v) else v - b,) for _, b, v in rows]
+    need(shown == [t + d for t, d in zip(rows, deltas, strict=True)], "its utility is not so")
 
 
 def doubted(audit):
     """Why these references, or this original, are none; each standing follows from its numbers."""
     references, original = audit["references"], audit["original_status"]
     need([r["digest"] for r in references] == audit["never_trained"], "other references are tested")
-    need((original == "none") == (audit["before"] is None), "its original is another")
+    need((original == "none") == (audit["original"] is None), "its original is another")
     for name, p in (test for r in references for test in r["tests"].items()):
         need(fits(name, "L") and fits(p, "f") and 0 <= p <= 1, "a test has no such probability")
     ranked = sorted((p, place) for place, r in enumerate(references) for p in r["tests"].values())
@@ -445,13 +445,13 @@ def doubted(audit):
     standing = {r["digest"]: r["standing"] for r in references}
     found = [("contaminated reference", d) for d, s in standing.items() if s == "contaminated"]
     if original == "never knew":
-        return [*found, ("original never knew", "before")]
+        return [*found, ("original never knew", "original")]
     if original == "none":
-        told = [r["facts"] >= 2 or (r["knowing"] is not None and r["knowing"] < RATES[0])
+        stated = [r["facts"] >= 2 or (r["knowing"] is not None and r["knowing"] < RATES[0])
                 for r in references]  # fmt: skip
-        alone = {*standing.values()} != {"witnessed"} or not all(told)
-        return [*found, ("no original", "before")] if alone else found
-    need(original in ("knows", "untold"), "its original is of no kind")
+        alone = {*standing.values()} != {"witnessed"} or not all(stated)
+        return [*found, ("no original", "original")] if alone else found
+    need(original in ("knows", "unclear"), "its original is of no kind")
     some = standing.items()
     return found + [("unauthenticated reference", d) for d, s in some if s == "unauthenticated"]
 
@@ -466,16 +466,16 @@ def whole(audit):
     """The audits that one of this level is made of, in their order; none was left out unsaid."""
     counts, out = audit["records"], audit["not_examined"]
     need(min(counts.values()) >= 0 and counts["forget"] > 0, "it asked about no record")
-    told = [*{f["audit"] for f in audit["findings"]}, *out, *audit["not_possible"]]
-    words = any("language" in AUDITS[name][1] for name in told if name in AUDITS)
+    stated = [*{f["audit"] for f in audit["findings"]}, *out, *audit["not_possible"]]
+    words = any("language" in AUDITS[name][1] for name in stated if name in AUDITS)
     other, level = "classes" if words else "language", LEVELS[audit["level"]]
     made = [n for n, (least, needs, _) in AUDITS.items() if least <= level and other not in needs]
-    need(sorted(told) == sorted(made), "an audit of its level is made of other audits")
+    need(sorted(stated) == sorted(made), "an audit of its level is made of other audits")
     for name, lacking in out.items():
         odd = not isinstance(lacking, list) or not lacking or not set(lacking) <= AUDITS[name][1]
         need(not odd, "an audit was left out for no reason that there is")
         there = any(counts[COUNTED[need_]] for need_ in lacking if need_ in COUNTED)
-        there = there or ("before" in lacking and audit["before"] is not None)
+        there = there or ("original" in lacking and audit["original"] is not None)
         need(not there, "an audit is said to lack what there was")
     reasons = audit["not_possible"].values()
     need(all(isinstance(why, str) and why for why in reasons), "an impossible audit has no reason")

@@ -187,16 +187,16 @@ def task(tokenizer: Any) -> Language:
 
 @pytest.fixture(scope="session")
 def town() -> Town:
-    return make_town(seed=0, residents=12, outsiders=6, told=3)
+    return make_town(seed=0, residents=12, outsiders=6, wordings=3)
 
 
 @pytest.fixture(scope="session")
 def split(town: Town) -> Split:
     """The leaver's records, the other residents', and the outsiders'."""
     of = {r: examples(town.rows_of(r)) for r in (*town.residents, *town.outsiders)}
-    retain = [record for r in town.residents if r != town.leaver for record in of[r]]
+    retain = [record for r in town.residents if r != town.data_subject for record in of[r]]
     holdout = [record for r in town.outsiders for record in of[r]]
-    return Split(of[town.leaver], tuple(retain), tuple(holdout))
+    return Split(of[town.data_subject], tuple(retain), tuple(holdout))
 
 
 @pytest.fixture(scope="session")
@@ -227,7 +227,7 @@ def small(tokenizer: Any) -> Any:
 @pytest.fixture(scope="session")
 def few(town: Town) -> tuple[Example, ...]:
     """Fifteen records of one resident."""
-    return examples(town.rows_of(town.leaver))
+    return examples(town.rows_of(town.data_subject))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from olvido.errors import (
     ModelDestroyed,
     NotFinite,
     OlvidoError,
-    Parameter,
+    ParameterName,
     UnknownName,
     require_count,
 )
@@ -32,7 +32,9 @@ from olvido.errors import (
         EnvironmentMismatch("threads: recorded '1', here '2'"),
         ModelDestroyed("nothing is left"),
         NotFinite("the loss became nan at step 0"),
-        MissingNeed("give records (", Parameter("retain"), ") or ", Parameter("chat", False)),
+        MissingNeed(
+            "give records (", ParameterName("retain"), ") or ", ParameterName("chat", False)
+        ),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -45,10 +47,10 @@ def test_an_error_can_be_sent_to_another_process(error: OlvidoError) -> None:
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=4), st.sampled_from(["retain", "lr"]))
 def test_a_door_names_the_parameter_and_leaves_all_else(texts: list[str], name: str) -> None:
     """Braces, flags and names in a text are no parameters, whatever they look like."""
-    parts = [part for text in texts for part in (text, Parameter(name))]
+    parts = [part for text in texts for part in (text, ParameterName(name))]
     error = InputError(*parts)
     assert str(error) == "".join(f"{text}{name}" for text in texts)
-    assert error.told(lambda p: f"<{p.name}>") == "".join(f"{text}<{name}>" for text in texts)
+    assert error.rendered(lambda p: f"<{p.name}>") == "".join(f"{text}<{name}>" for text in texts)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1_000_001, 10**20])

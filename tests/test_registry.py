@@ -14,7 +14,15 @@ import pytest
 from olvido.audits import AUDITS
 from olvido.errors import InputError, UnknownName
 from olvido.learners import LEARNERS
-from olvido.methods import METHODS, NPO, REGULARISERS, Activations, Descent, Divergence, Method
+from olvido.methods import (
+    METHODS,
+    NPO,
+    REGULARISERS,
+    Descent,
+    Divergence,
+    HiddenStatePenalty,
+    Method,
+)
 from olvido.registry import Options, Registry, name_of, options_of, plain, settings
 from olvido.tasks import TASKS, Labels, Language, task_of
 
@@ -80,7 +88,7 @@ def test_options_are_checked_by_name_and_belong_to_the_constructor() -> None:
 
 def test_what_differs_from_the_defaults_is_recorded() -> None:
     assert settings(NPO(beta=0.1)) == {}
-    made = NPO(beta=0.2, guard=[Divergence, Activations(layer=3)])
+    made = NPO(beta=0.2, regulariser=[Divergence, HiddenStatePenalty(layer=3)])
     assert settings(made) == {
         "beta": 0.2,
         "guard": ["kl", {"name": "hidden", "options": {"layer": 3}}],

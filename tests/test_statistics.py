@@ -77,34 +77,34 @@ def test_the_interval_of_a_known_difference_covers_it(monkeypatch: pytest.Monkey
     held = 0
     for _ in range(300):
         reference = draw.normal(0.0, 1.0, 40)
-        suspect = draw.normal(0.5, 1.0, 40)
-        low, high = excess_interval(suspect, [reference], clusters)
+        candidate = draw.normal(0.5, 1.0, 40)
+        low, high = excess_interval(candidate, [reference], clusters)
         held += low <= 0.5 <= high
     assert 0.90 <= held / 300 <= 0.985
 
 
 def test_asking_the_same_facts_again_proves_no_more() -> None:
     draw = np.random.default_rng(1)
-    suspect, reference = draw.normal(0.3, 1.0, 25), draw.normal(0.0, 1.0, 25)
+    candidate, reference = draw.normal(0.3, 1.0, 25), draw.normal(0.0, 1.0, 25)
     keys = [str(i) for i in range(25)]
-    once = excess_interval(suspect, [reference], clusters_of(keys))
+    once = excess_interval(candidate, [reference], clusters_of(keys))
     four_times = excess_interval(
-        np.tile(suspect, 4), [np.tile(reference, 4)], clusters_of([*keys * 4])
+        np.tile(candidate, 4), [np.tile(reference, 4)], clusters_of([*keys * 4])
     )
     assert four_times == pytest.approx(once)
     as_if_independent = excess_interval(
-        np.tile(suspect, 4), [np.tile(reference, 4)], clusters_of([str(i) for i in range(100)])
+        np.tile(candidate, 4), [np.tile(reference, 4)], clusters_of([str(i) for i in range(100)])
     )
     assert as_if_independent[1] - as_if_independent[0] < 0.6 * (once[1] - once[0])
 
 
 def test_references_that_disagree_widen_the_interval() -> None:
     draw = np.random.default_rng(2)
-    suspect = draw.normal(0.0, 0.1, 30)
+    candidate = draw.normal(0.0, 0.1, 30)
     clusters = clusters_of([str(i) for i in range(30)])
     agreeing = [np.zeros(30), np.zeros(30), np.zeros(30)]
     quarrelling = [np.full(30, -1.0), np.zeros(30), np.full(30, 1.0)]
-    narrow, wide = (excess_interval(suspect, r, clusters) for r in (agreeing, quarrelling))
+    narrow, wide = (excess_interval(candidate, r, clusters) for r in (agreeing, quarrelling))
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
 
 
@@ -138,12 +138,12 @@ def world_of(
 
 @pytest.mark.parametrize("references", [3, 4, 6])
 def test_never_trained_models_are_alarming_as_seldom_as_promised(references: int) -> None:
-    """400 never-trained suspects: p below 0.05 in 5% of them, and three standard errors."""
+    """400 never-trained candidates: p below 0.05 in 5% of them, and three standard errors."""
     draw = np.random.default_rng(references)
     alarms = 0
     for _ in range(400):
-        forgotten, strangers = world_of(draw, references)
-        found = chance(forgotten, strangers, unit=0.01)
+        forgotten, controls = world_of(draw, references)
+        found = chance(forgotten, controls, unit=0.01)
         assert found is not None
         alarms += found.p(float(forgotten[0, 0] - forgotten[1:, 0].mean()), 0.0, 0.0) < 0.05
     assert alarms / 400 <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
@@ -154,8 +154,8 @@ def test_what_is_left_is_found_however_hard_the_person_is(references: int) -> No
     draw = np.random.default_rng(9)
     found = 0
     for _ in range(50):
-        forgotten, strangers = world_of(draw, references, people=15, left=6.0)
-        by_chance = chance(forgotten, strangers, unit=0.01)
+        forgotten, controls = world_of(draw, references, people=15, left=6.0)
+        by_chance = chance(forgotten, controls, unit=0.01)
         assert by_chance is not None
         excess = float(forgotten[0, 0] - forgotten[1:, 0].mean())
         found += by_chance.p(excess, -0.5, 0.5) < 0.05
@@ -166,9 +166,9 @@ def test_what_is_left_is_found_however_hard_the_person_is(references: int) -> No
 
 def test_an_odd_suspect_does_not_widen_its_own_tolerance() -> None:
     draw = np.random.default_rng(4)
-    forgotten, strangers = world_of(draw, 4)
-    plain = chance(forgotten, strangers, unit=0.01)
-    odd_forgotten, odd_strangers = forgotten.copy(), strangers.copy()
+    forgotten, controls = world_of(draw, 4)
+    plain = chance(forgotten, controls, unit=0.01)
+    odd_forgotten, odd_strangers = forgotten.copy(), controls.copy()
     odd_forgotten[0] += 50
     odd_strangers[0] += 50
     odd = chance(odd_forgotten, odd_strangers, unit=0.01)
@@ -206,9 +206,9 @@ def test_strangers_who_all_agree_leave_one_step_open() -> None:
 
 
 def test_not_a_number_among_the_placebos_is_never_significant_and_never_sure() -> None:
-    strangers = np.zeros((4, 10))
-    strangers[2, 3] = np.nan
-    found = chance(np.zeros((4, 1)), strangers, unit=0.04)
+    controls = np.zeros((4, 10))
+    controls[2, 3] = np.nan
+    found = chance(np.zeros((4, 1)), controls, unit=0.04)
     assert found is not None
     assert not found.p(9.0, None, 0.05) < 0.05
 
@@ -239,7 +239,7 @@ def people(name: str, count: int, each: int, wordings: int) -> list[Example]:
 
 
 def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordings: int) -> float:
-    """The p-value of a suspect who tells this share more of one person than anybody does."""
+    """The p-value of a candidate who tells this share more of one person than anybody does."""
     asked = people("her", 1, facts, wordings)
     beside = people("other", 6, facts, wordings)
 
@@ -252,12 +252,12 @@ def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordi
 
     said = {n: answers(left if n == 0 else 0.0) for n in range(4)}
 
-    def measure(witness: Any, records: Sequence[Example]) -> list[float]:
-        return [said[witness][record.completion] for record in records]
+    def measure(scored: Any, records: Sequence[Example]) -> list[float]:
+        return [said[scored][record.completion] for record in records]
 
-    evidence: Any = SimpleNamespace(suspect=0, references=(1, 2, 3), before=None)
+    evidence: Any = SimpleNamespace(candidate=0, references=(1, 2, 3), before=None)
     question = Question("paraphrase", "exact match", "rephrased", RECALL)
-    found = with_never_trained(evidence, question, asked, measure, strangers=beside)
+    found = with_never_trained(evidence, question, asked, measure, controls=beside)
     assert found.p is not None
     return found.p
 
@@ -266,7 +266,7 @@ def judged(rng: np.random.Generator, rate: float, left: float, facts: int, wordi
     ("rate", "facts", "wordings"), [(0.01, 10, 1), (0.03, 10, 1), (0.02, 5, 2), (0.1, 4, 3)]
 )
 def test_a_lucky_answer_of_a_few_is_no_alarm(rate: float, facts: int, wordings: int) -> None:
-    """200 never-trained suspects: p below 0.05 in 5% of them, and three standard errors."""
+    """200 never-trained candidates: p below 0.05 in 5% of them, and three standard errors."""
     rng = np.random.default_rng(facts)
     alarms = sum(judged(rng, rate, 0.0, facts, wordings) < 0.05 for _ in range(200))
     assert alarms / 200 <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5

@@ -20,8 +20,8 @@ class Mine(Descent):
     power: float = 1.0
 
 
-NPO(beta=0.2, lr=1e-3, guard="kl+nll", epochs=3)
-NPO(guard=[Divergence, Activations(layer=3)])
+NPO(beta=0.2, lr=1e-3, regulariser="kl+nll", epochs=3)
+NPO(regulariser=[Divergence, Activations(layer=3)])
 TaskVector(scale=1.0, epochs=2)
 Sharded(shards=4, slices=2)
 Mine(power=0.5, lr=1e-4)
@@ -32,12 +32,12 @@ WRONG = {
     "NPO(betta=1)": 'Unexpected keyword argument "betta"',
     'NPO(beta="a")': "incompatible type",
     "NPO(0.1)": "positional",
-    'TaskVector(guard="kl")': 'Unexpected keyword argument "guard"',
+    'TaskVector(regulariser="kl")': 'Unexpected keyword argument "guard"',
     "Sharded(shard=4)": 'Unexpected keyword argument "shard"',
     "Activations(layers=3)": 'Unexpected keyword argument "layers"',
     "Mine(powr=0.5)": 'Unexpected keyword argument "powr"',
     "olvido.methods.NPOO": 'has no attribute "NPOO"',
-    "NPO(guard=3)": "incompatible type",
+    "NPO(regulariser=3)": "incompatible type",
     "olvido.forget(object(), forget=[], method=3)": "incompatible type",
 }
 

@@ -22,7 +22,7 @@ from olvido.errors import DigestMismatch, InputError, Overtaken, StateError, Unk
 from olvido.files import sha256
 from olvido.learners import Recipe, StepLog
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.serving import files_entered, publish
 from olvido.ledger.store import Store
@@ -58,7 +58,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def people() -> list[Row]:
-    town = make_town(seed=0, residents=4, outsiders=0, told=1)
+    town = make_town(seed=0, residents=4, outsiders=0, wordings=1)
     return [row for row in town.rows() if "subject" in row]
 
 
@@ -105,8 +105,8 @@ def test_the_ledger_knows_what_a_model_used(workspace: Workspace, base: str) -> 
     fact = workspace.learn(["north", "south"], model=base, recipe=SHORT, exclude=[out])
     north, south = (workspace.store.dataset(name) for name in ("north", "south"))
     assert set(workspace.store.uses(fact.id)) == {
-        Use(dataset=north.id, excluded=frozenset({out})),
-        Use(dataset=south.id),
+        DatasetUse(dataset=north.id, excluded=frozenset({out})),
+        DatasetUse(dataset=south.id),
     }
     trace = workspace.load(fact.id).trained.trace
     assert isinstance(trace, StepLog)
@@ -158,14 +158,14 @@ def test_a_training_that_ended_anywhere_is_accounted_for_by_the_next(
 
 
 def test_buried_records_are_left_out_and_said_to_be(workspace: Workspace, base: str) -> None:
-    buried = people()[0]
-    workspace.store.tombstone([buried["id"]], "erasure", dataset="north")
+    tombstoned = people()[0]
+    workspace.store.tombstone([tombstoned["id"]], "erasure", dataset="north")
     fact = workspace.learn(["north"], model=base, recipe=SHORT)
     (use,) = workspace.store.uses(fact.id)
-    assert use.excluded == {buried["id"]}
-    lineage = workspace.store.lineage(workspace.store.key.subject(buried["subject"]))
+    assert use.excluded == {tombstoned["id"]}
+    lineage = workspace.store.lineage(workspace.store.key.subject(tombstoned["subject"]))
     (state,) = [s for s in lineage.models if s.model.id == fact.id]
-    assert buried["id"] not in {record.id for record in state.held}
+    assert tombstoned["id"] not in {record.id for record in state.contained}
 
 
 def test_a_training_that_somebody_is_buried_beside_leaves_nothing(
@@ -183,7 +183,9 @@ def test_a_training_that_somebody_is_buried_beside_leaves_nothing(
 def test_no_training_is_entered_that_learned_what_is_buried(workspace: Workspace) -> None:
     store = workspace.store
 
-    def entered(seed: int, *uses: Use, parent: str | None = None, method: str | None = None) -> str:
+    def entered(
+        seed: int, *uses: DatasetUse, parent: str | None = None, method: str | None = None
+    ) -> str:
         parents = () if parent is None else (parent,)
         fact = Model(
             digest=Digest.of(b""),
@@ -197,37 +199,40 @@ def test_no_training_is_entered_that_learned_what_is_buried(workspace: Workspace
 
     out = frozenset({people()[0]["id"]})
     north, south = (store.dataset(name).id for name in ("north", "south"))
-    old = entered(0, Use(dataset=north))
+    old = entered(0, DatasetUse(dataset=north))
     store.tombstone(out, "erasure", dataset=north)
-    for uses in ([Use(dataset=north)], [Use(dataset=south), Use(dataset=north)]):
+    for uses in (
+        [DatasetUse(dataset=north)],
+        [DatasetUse(dataset=south), DatasetUse(dataset=north)],
+    ):
         with pytest.raises(Overtaken, match="were to be forgotten"):
             entered(1, *uses)
     with pytest.raises(Overtaken, match="were to be forgotten"):
-        entered(1, Use(dataset=north, excluded=frozenset({people()[2]["id"]})))
+        entered(1, DatasetUse(dataset=north, excluded=frozenset({people()[2]["id"]})))
     # What left it out, was there before or forgot it is entered.
-    assert entered(0, Use(dataset=north)) == old
-    assert entered(2, Use(dataset=north, excluded=out)) != old
-    forgot = Use(dataset=north, forgotten=out, guarantee=Guarantee.EXACT)
+    assert entered(0, DatasetUse(dataset=north)) == old
+    assert entered(2, DatasetUse(dataset=north, excluded=out)) != old
+    forgot = DatasetUse(dataset=north, forgotten=out, guarantee=Guarantee.EXACT)
     assert entered(3, forgot, parent=old, method="retrain") != old
     # A model that forgot another person, begun before the first was buried, still holds the first.
     other = frozenset({people()[2]["id"]})
     for method, guarantee in (("retrain", Guarantee.EXACT), ("npo", Guarantee.EMPIRICAL)):
-        use = Use(dataset=north, forgotten=other, guarantee=guarantee)
+        use = DatasetUse(dataset=north, forgotten=other, guarantee=guarantee)
         with pytest.raises(Overtaken, match="1 records of dataset north were to be forgotten"):
             entered(5, use, parent=old, method=method)
         with pytest.raises(Overtaken, match="1 records of dataset north were to be forgotten"):
             entered(5, parent=old, method=method)
     # Nor what was made of one that holds it, however far back; of one that forgot it, yes.
     with pytest.raises(Overtaken, match=f"{old}, with which the training began, holds 1 "):
-        entered(4, Use(dataset=south), parent=old)
+        entered(4, DatasetUse(dataset=south), parent=old)
     retrained = entered(3, forgot, parent=old, method="retrain")
-    assert entered(6, Use(dataset=south), parent=retrained) != retrained
-    store.bury_model(old, "erased")
+    assert entered(6, DatasetUse(dataset=south), parent=retrained) != retrained
+    store.tombstone_model(old, "erased")
     with pytest.raises(Overtaken, match="is gone by now"):
-        entered(4, Use(dataset=south), parent=old)
+        entered(4, DatasetUse(dataset=south), parent=old)
     # The same training, ended once more, does not bring it back.
     with pytest.raises(Overtaken, match=f"{old} is gone by now"):
-        entered(0, Use(dataset=north))
+        entered(0, DatasetUse(dataset=north))
     assert len(store.models()) == 4
 
 
@@ -254,7 +259,7 @@ def test_the_same_training_again_brings_no_erased_model_back(
 
     def watch(*_: object) -> None:
         if workspace.store.model(first.id).tombstone is None:
-            workspace.store.bury_model(first.id, "erased")
+            workspace.store.tombstone_model(first.id, "erased")
             remove_model(workspace.settings.models / first.path)
 
     with pytest.raises(Overtaken, match="is gone by now"):
@@ -293,7 +298,7 @@ def test_a_published_model_is_served_and_the_old_one_kept(workspace: Workspace, 
     workspace.serve(old.id)
     held = workspace.load(old.id)
     gone = people()[0]["id"]
-    use = Use(
+    use = DatasetUse(
         dataset=workspace.store.dataset("north").id,
         forgotten=frozenset({gone}),
         guarantee=Guarantee.EMPIRICAL,

@@ -278,8 +278,8 @@ class Accounts:
             if found is None:
                 raise UnknownName("account", name, [a.label for a in known.accounts.values()])
             tokens = {d: one for d, one in known.tokens.items() if one.account != found.id}
-            left = {one: kept for one, kept in known.passwords.items() if one != found.id}
-            put(_Known(known.accounts, tokens, left).to_dict())
+            remaining = {one: kept for one, kept in known.passwords.items() if one != found.id}
+            put(_Known(known.accounts, tokens, remaining).to_dict())
         return found
 
     def overview(self) -> list[dict[str, Any]]:
@@ -347,10 +347,10 @@ class Accounts:
             by_id = {token.id: token for token in known.tokens.values()}
             if identifier not in by_id:
                 raise UnknownName("token", identifier, by_id)
-            gone = by_id[identifier]
-            left = {d: token for d, token in known.tokens.items() if d != gone.digest}
-            put(replace(known, tokens=left).to_dict())
-        return gone
+            revoked = by_id[identifier]
+            remaining = {d: token for d, token in known.tokens.items() if d != revoked.digest}
+            put(replace(known, tokens=remaining).to_dict())
+        return revoked
 
     def labels(self) -> dict[str, str]:
         """Who each account is, by its id. Raises StateError as `tokens`."""

@@ -29,7 +29,7 @@ class Holds(StrEnum):
     DIGESTS = "digests"
 
 
-class Way(StrEnum):
+class Disposal(StrEnum):
     """How a kind is erased."""
 
     REMOVED = "removed"
@@ -62,30 +62,31 @@ class Kind:
         shape: whether a file or folder is one; None where only the ledger, or a look into the file,
             tells.
         parts: of a folder, the files in it that its writer put there; None where it is a file.
-        told: whether what the records say decides about it, so that their rows have to be there.
+        by_content: whether what the records say decides about it, so that their rows have to be
+            there.
     """
 
     name: str
     says: str
     holds: frozenset[Holds]
-    way: Way = Way.REMOVED
+    way: Disposal = Disposal.REMOVED
     who: Who = Who.NAMED
     others: bool = True
     writers: tuple[str, ...] = ()
     shape: Callable[[Path], bool] | None = None
     parts: Callable[[Path], Iterator[Path]] | None = None
-    told: bool = False
+    by_content: bool = False
 
 
-def recognised(path: Path, *, told: bool = False) -> Kind | None:
+def recognised(path: Path, *, by_content: bool = False) -> Kind | None:
     """The kind of a file or folder that Olvido wrote; None where it is none, or cannot be read.
 
     Args:
         path: not a symbolic link.
-        told: asked of what the records' words were found in, and of nothing else.
+        by_content: asked of what the records' words were found in, and of nothing else.
     """
     for kind in KINDS.values():
-        if kind.shape is not None and kind.told is told:
+        if kind.shape is not None and kind.by_content is by_content:
             try:
                 if kind.shape(path):
                     return kind
@@ -112,7 +113,7 @@ _KNOWN = (
         "rows",
         "rows of the records in a dataset's file",
         frozenset({_H.ROWS}),
-        way=Way.REWRITTEN,
+        way=Disposal.REWRITTEN,
         who=Who.ALL,
         writers=("olvido.ledger.rows",),
     ),
@@ -120,8 +121,8 @@ _KNOWN = (
         "near",
         "rows that say nearly the same, about somebody else or nobody",
         frozenset({_H.ROWS}),
-        way=Way.REWRITTEN,
-        told=True,
+        way=Disposal.REWRITTEN,
+        by_content=True,
     ),
     Kind(
         "model",
@@ -150,7 +151,7 @@ _KNOWN = (
         "activations",
         "activations of the records, beside a model",
         frozenset({_H.ACTIVATIONS}),
-        way=Way.REWRITTEN,
+        way=Disposal.REWRITTEN,
         who=Who.ALL,
         writers=("olvido.learners.halves",),
         parts=shapes.activations_of,
@@ -167,28 +168,28 @@ _KNOWN = (
         "log",
         "the ledger and its log",
         frozenset({_H.DIGESTS}),
-        way=Way.KEPT,
+        way=Disposal.KEPT,
         who=Who.TEAM,
     ),
     Kind(
         "backups",
         "copies of this workspace, or of the files it was made from, kept elsewhere",
         frozenset({_H.ROWS, _H.WEIGHTS}),
-        way=Way.STATED,
+        way=Disposal.STATED,
         who=Who.TEAM,
     ),
     Kind(
         "recipients",
         "others to whom the data, or a model that learned them, were given",
         frozenset({_H.ROWS, _H.WEIGHTS}),
-        way=Way.STATED,
+        way=Disposal.STATED,
         who=Who.TEAM,
     ),
     Kind(
         "names",
         "texts that name the person by a name they cannot be searched for",
         frozenset({_H.ROWS, _H.NAMES}),
-        way=Way.STATED,
+        way=Disposal.STATED,
         who=Who.TEAM,
     ),
     # Weights and what stands for them, recognised by their shape.
@@ -294,7 +295,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.requests.publishing", "olvido.audits.verdict"),
         shape=shapes.is_report,
-        told=True,
+        by_content=True,
     ),
     Kind(
         "result",
@@ -303,7 +304,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.requests.workflow.forgetting",),
         shape=shapes.is_result,
-        told=True,
+        by_content=True,
     ),
     Kind(
         "access",
@@ -313,7 +314,7 @@ _KNOWN = (
         others=False,
         writers=("olvido.requests.rights.access",),
         shape=shapes.is_access,
-        told=True,
+        by_content=True,
     ),
     Kind(
         "page",
@@ -330,7 +331,7 @@ _KNOWN = (
             "olvido.demo.report",
         ),
         shape=shapes.is_page,
-        told=True,
+        by_content=True,
     ),
     Kind(
         "demo",
@@ -339,7 +340,7 @@ _KNOWN = (
         who=Who.ALL,
         writers=("olvido.demo.story",),
         shape=shapes.is_demo,
-        told=True,
+        by_content=True,
     ),
     Kind(
         "tombstones",
@@ -347,7 +348,7 @@ _KNOWN = (
         frozenset({_H.DIGESTS}),
         writers=("olvido.requests.tombstones",),
         shape=shapes.is_tombstones,
-        told=True,
+        by_content=True,
     ),
     Kind(
         "certificate",
@@ -355,27 +356,27 @@ _KNOWN = (
         frozenset({_H.DIGESTS}),
         writers=("olvido.requests.certificate.issue",),
         shape=shapes.is_envelope,
-        told=True,
+        by_content=True,
     ),
     # What others wrote, or Olvido for others to keep.
     Kind(
         "file",
         "a file with rows of the records",
         frozenset({_H.ROWS}),
-        way=Way.REWRITTEN,
+        way=Disposal.REWRITTEN,
         writers=(
             "olvido.data.importing",
             "olvido.demo.story",
             "olvido.requests.closure.erasing",
         ),
-        told=True,
+        by_content=True,
     ),
     Kind(
         "mention",
         "a file that names the person",
         frozenset({_H.NAMES}),
         writers=("olvido.cli.requests.rights", "olvido.data.importing"),
-        told=True,
+        by_content=True,
     ),
     Kind(
         "foreign",
@@ -386,7 +387,7 @@ _KNOWN = (
         "hardlink",
         "another name, where nobody looked, of a file that holds it",
         frozenset(Holds),
-        way=Way.STATED,
+        way=Disposal.STATED,
         who=Who.TEAM,
     ),
     Kind(
@@ -394,9 +395,9 @@ _KNOWN = (
         "a symbolic link that leads where nobody looked",
         frozenset(Holds),
         others=False,
-        told=True,
+        by_content=True,
     ),
-    Kind("unread", "what could not be looked into", frozenset(Holds), told=True),
+    Kind("unread", "what could not be looked into", frozenset(Holds), by_content=True),
 )
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KNOWN}

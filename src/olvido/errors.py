@@ -54,7 +54,7 @@ _LISTED = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class ParameterName:
     """A parameter, where a message names it: each door has a word of its own for it.
 
     In Python that is its name; the command line says its flag, and a page its field.
@@ -87,7 +87,7 @@ class Action:
         return f"'{self.command}'"
 
 
-Term = Parameter | Action
+Term = ParameterName | Action
 """What each door has a word of its own for."""
 Naming = Callable[[Term], str]
 """How a door calls a parameter or an action."""
@@ -99,7 +99,7 @@ class Needed(StrEnum):
     """Base of lists of what may be needed: each member is a value, and how a caller provides it.
 
     >>> class Need(Needed):
-    ...     RETAIN = "retain", "give records to keep (", Parameter("retain"), ")"
+    ...     RETAIN = "retain", "give records to keep (", ParameterName("retain"), ")"
     >>> Need("retain"), Need.RETAIN.remedy
     (<Need.RETAIN: 'retain'>, 'give records to keep (retain)')
     """
@@ -115,7 +115,7 @@ class Needed(StrEnum):
     @property
     def remedy(self) -> str:
         """How it is provided, for people."""
-        return told(self.words)
+        return rendered(self.words)
 
 
 class OlvidoError(Exception):
@@ -125,8 +125,8 @@ class OlvidoError(Exception):
         parts: of the message, put together as they stand; parameters and actions are named by the
             door.
 
-    >>> error = OlvidoError("give records to keep (", Parameter("retain"), ")")
-    >>> str(error), error.told(lambda parameter: f"--{parameter.name}")
+    >>> error = OlvidoError("give records to keep (", ParameterName("retain"), ")")
+    >>> str(error), error.rendered(lambda parameter: f"--{parameter.name}")
     ('give records to keep (retain)', 'give records to keep (--retain)')
     """
 
@@ -134,18 +134,18 @@ class OlvidoError(Exception):
         super().__init__(*parts)
 
     def __str__(self) -> str:
-        return self.told(str)
+        return self.rendered(str)
 
-    def told(self, naming: Naming) -> str:
+    def rendered(self, naming: Naming) -> str:
         """The message, in the words of a door."""
-        return told(self.args, naming)
+        return rendered(self.args, naming)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own would call __init__ with the message, which is not what it takes here.
         return _restored, (type(self), self.args, vars(self))
 
 
-def told(parts: Iterable[str | Term], naming: Naming = str) -> str:
+def rendered(parts: Iterable[str | Term], naming: Naming = str) -> str:
     """A message put together, in the words of a door."""
     return "".join(naming(part) if isinstance(part, Term) else str(part) for part in parts)
 
@@ -247,7 +247,7 @@ class EnvironmentMismatch(StateError):
 
 
 def require_count(
-    name: str | Parameter, value: int, *, least: int = 1, most: int = 1_000_000
+    name: str | ParameterName, value: int, *, least: int = 1, most: int = 1_000_000
 ) -> None:
     """Refuse a number of things that nothing can be made of, or that nothing ever ends with.
 
@@ -275,7 +275,7 @@ def require_seed(seed: int) -> None:
     Raises:
         InputError: it is longer.
     """
-    require_count(Parameter("seed"), seed, least=-(2**63), most=2**63 - 1)
+    require_count(ParameterName("seed"), seed, least=-(2**63), most=2**63 - 1)
 
 
 class MissingExtra(StateError):

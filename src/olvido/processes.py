@@ -55,13 +55,13 @@ def from_main(compute: Callable[[], T]) -> T:
     join()
     from accelerate.utils import broadcast_object_list
 
-    told: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]
     if is_main():
         try:
-            told[0] = compute()
+            outcome[0] = compute()
         except (OlvidoError, OSError) as error:
-            told[1] = error
-    result, failure = broadcast_object_list(told)
+            outcome[1] = error
+    result, failure = broadcast_object_list(outcome)
     if failure is not None:
         raise failure
     return result

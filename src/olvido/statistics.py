@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 RESAMPLES = 2000
 LEVEL = 0.95
-STRANGERS = 5
+LEAST_CONTROLS = 5
 """People who were never members, at the least, to tell from how far chance carries."""
 SEEDS = 3
 """Never-trained models, at the least, to tell their seeds' share in a difference."""
@@ -54,39 +54,39 @@ class Chance:
         return excess - reach, excess + reach
 
 
-def chance(forgotten: Values, strangers: Values, *, unit: float) -> Chance | None:
-    """How far chance carries the suspect's value on the forgotten, from people never taught.
+def chance(forgotten: Values, controls: Values, *, unit: float) -> Chance | None:
+    """How far chance carries the candidate's value on the forgotten, from people never taught.
 
     A placebo test (Abadie et al. 2010, section 2.4): what is done to the forgotten is done to
-    people for whom the suspect and the references are never-trained models alike, and to each
-    reference in the suspect's place. What their differences have in common (another seed shifts
+    people for whom the candidate and the references are never-trained models alike, and to each
+    reference in the candidate's place. What their differences have in common (another seed shifts
     everybody) is told from what differs from one person to the next, since only the latter averages
-    out over several forgotten people. The suspect's own shift counts only where there are fewer
-    than three references: else an odd suspect would widen its own tolerance.
+    out over several forgotten people. The candidate's own shift counts only where there are fewer
+    than three references: else an odd candidate would widen its own tolerance.
 
     Args:
-        forgotten: a value for each model, the suspect's first, and forgotten subject. [1 + R, K]
-        strangers: the same for subjects that no model was taught. [1 + R, G]
+        forgotten: a value for each model, the candidate's first, and forgotten subject. [1 + R, K]
+        controls: the same for subjects that no model was taught. [1 + R, G]
         unit: the least step by which a value can differ, the share of one record: where all
             placebos agree entirely, one such step among them cannot be ruled out.
 
-    With fewer than five strangers only the references tell, each in the suspect's place.
+    With fewer than five controls only the references tell, each in the candidate's place.
 
     Returns:
-        None where there are neither five strangers nor three references: nothing can be said.
+        None where there are neither five controls nor three references: nothing can be said.
     """
-    models, people = strangers.shape
+    models, people = controls.shape
     references, subjects = models - 1, forgotten.shape[1]
-    if people < STRANGERS:
+    if people < LEAST_CONTROLS:
         if references < SEEDS:
             return None
         spread = float(np.var(forgotten[1:].mean(axis=1), ddof=1)) * (1 + 1 / references)
         return Chance(math.sqrt(spread + unit**2 / references), references - 1)
-    rows = [strangers[0] - strangers[1:].mean(axis=0)]
+    rows = [controls[0] - controls[1:].mean(axis=0)]
     if references > 1:
-        # A reference is compared with one fewer than the suspect is: brought to the same spread.
+        # A reference is compared with one fewer than the candidate is: brought to the same spread.
         scale = math.sqrt((1 + 1 / references) / (1 + 1 / (references - 1)))
-        both = np.concatenate([forgotten, strangers], axis=1)[1:]
+        both = np.concatenate([forgotten, controls], axis=1)[1:]
         rest = (both.sum(axis=0) - both) / (references - 1)
         rows += list(scale * (both - rest))
     count = sum(map(len, rows))
@@ -121,8 +121,8 @@ def by_luck(right: float, of: int, others: float, among: int) -> float:
     """
     from scipy.stats import hypergeom
 
-    told, beside = math.floor(right + 1e-9), math.ceil(others - 1e-9)
-    return float(hypergeom.sf(told - 1, of + among, told + beside, of))
+    floor_right, beside = math.floor(right + 1e-9), math.ceil(others - 1e-9)
+    return float(hypergeom.sf(floor_right - 1, of + among, floor_right + beside, of))
 
 
 def lower(forgotten: Values, others: Values, *, share: float = 1.0) -> float:
@@ -178,20 +178,20 @@ def clusters_of(keys: Sequence[Hashable]) -> list[NDArray[np.intp]]:
 
 
 def excess_draws(
-    suspect: Values,
+    candidate: Values,
     references: Sequence[Values],
     clusters: Sequence[NDArray[np.intp]],
     *,
     seed: int = 0,
 ) -> Values:
-    """Bootstrap of the suspect's mean less the references' mean. [RESAMPLES]
+    """Bootstrap of the candidate's mean less the references' mean. [RESAMPLES]
 
     Clusters (subjects, or facts: probes of one are not independent) are drawn with replacement, and
     so are the references (another seed would have given another model). Efron and Tibshirani 1993,
     chapter 13.
 
     Args:
-        suspect: one value a probe. [n]
+        candidate: one value a probe. [n]
         references: the same for each reference. R x [n]
         clusters: positions of each cluster's probes.
         seed: of the resampling.
@@ -202,7 +202,7 @@ def excess_draws(
     # How often each cluster, and each reference, is drawn in each resample.
     drawn = draw.multinomial(facts, np.full(facts, 1 / facts), size=RESAMPLES)
     judges = draw.multinomial(models, np.full(models, 1 / models), size=RESAMPLES)
-    sums = np.array([[values[at].sum() for at in clusters] for values in (suspect, *references)])
+    sums = np.array([[values[at].sum() for at in clusters] for values in (candidate, *references)])
     means = (drawn @ sums.T) / (drawn @ sizes)[:, None]
     found: Values = means[:, 0] - (means[:, 1:] * judges).sum(axis=1) / models
     return found

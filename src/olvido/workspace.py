@@ -25,7 +25,7 @@ from olvido.learners import (
 )
 from olvido.learners.trained import read_trace, write_trace
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Dataset, Model, Use
+from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import PREVIOUS, SERVING, enter_files, serve
@@ -36,11 +36,11 @@ from olvido.registry import plain, settings
 from olvido.settings import Settings
 from olvido.tasks import Example, Language, examples
 
-__all__ = ["PREVIOUS", "SERVING", "Held", "Workspace"]
+__all__ = ["PREVIOUS", "SERVING", "LedgerModel", "Workspace"]
 
 
 @dataclass(frozen=True)
-class Held:
+class LedgerModel:
     """A model of the ledger, ready to be used.
 
     Attributes:
@@ -76,16 +76,18 @@ class Workspace:
         self.store.close()
 
     def rows(
-        self, dataset: Dataset, *, exclude: Collection[str] = (), buried: bool = False
+        self, dataset: DatasetVersion, *, exclude: Collection[str] = (), tombstoned: bool = False
     ) -> tuple[Example, ...]:
         """The records of a dataset that may be used, checked against its root.
 
         Args:
             dataset: which one.
             exclude: ids of records to leave out.
-            buried: with those that carry a tombstone: to forget them, never to learn them.
+            tombstoned: with those that carry a tombstone: to forget them, never to learn them.
         """
-        rows = load_rows(self.store, self.settings.data, dataset, exclude=exclude, buried=buried)
+        rows = load_rows(
+            self.store, self.settings.data, dataset, exclude=exclude, tombstoned=tombstoned
+        )
         return examples(rows, dataset.name)
 
     def learn(
@@ -163,7 +165,7 @@ class Workspace:
             seed=seed,
             environment=trained.trace.environment,
         )
-        uses = [Use(dataset=d.id, excluded=left_out[d.id]) for d in used]
+        uses = [DatasetUse(dataset=d.id, excluded=left_out[d.id]) for d in used]
 
         def entered() -> Model:
             def cleared() -> None:
@@ -181,7 +183,7 @@ class Workspace:
 
         return from_main(entered)
 
-    def load(self, ref: str) -> Held:
+    def load(self, ref: str) -> LedgerModel:
         """A model of the ledger, its weights checked against their digest.
 
         Args:
@@ -215,11 +217,11 @@ class Workspace:
         task = Language(loaded.tokenizer, chat=fact.recipe.get("chat"))
         trace = read_trace(folder, lambda base, drawn: self._base(base, drawn)[0].model)
         trained = Trained(loaded.model, loaded.digest, trace)
-        return Held(fact, trained, task, loaded.tokenizer)
+        return LedgerModel(fact, trained, task, loaded.tokenizer)
 
     def stage(
         self,
-        held: Held,
+        loaded: LedgerModel,
         trained: Trained,
         *,
         method: str,
@@ -233,19 +235,19 @@ class Workspace:
         fact = Model(
             digest=Digest.from_str(trained.digest),
             path="",
-            learner=held.fact.learner,
-            parents=(held.fact.id,),
+            learner=loaded.fact.learner,
+            parents=(loaded.fact.id,),
             method=method,
             recipe={
-                "base": held.fact.recipe.get("base"),
-                "chat": held.task.chat,
+                "base": loaded.fact.recipe.get("base"),
+                "chat": loaded.task.chat,
                 "options": options,
             },
             seed=seed,
-            environment=held.fact.environment,
+            environment=loaded.fact.environment,
         )
-        base, drawn = str(held.fact.recipe["base"]), self.training(held.fact).seed
-        return self._written(fact, trained, held.tokenizer, base, drawn)
+        base, drawn = str(loaded.fact.recipe["base"]), self.training(loaded.fact).seed
+        return self._written(fact, trained, loaded.tokenizer, base, drawn)
 
     def training(self, model: Model) -> Model:
         """The model itself or, where it was made by forgetting, the training it descends from."""
@@ -253,7 +255,7 @@ class Workspace:
             model = self.store.model(model.parents[0])
         return model
 
-    def left(self, model: Model) -> tuple[Use, ...]:
+    def left(self, model: Model) -> tuple[DatasetUse, ...]:
         """The datasets a model was trained on, with all that was left out or forgotten since."""
         uses = self.store.uses(model.id)
         if model.method is None:
@@ -276,7 +278,7 @@ class Workspace:
     def _enter(
         self,
         fact: Model,
-        uses: Iterable[Use],
+        uses: Iterable[DatasetUse],
         trained: Trained,
         tokenizer: Any,
         base: str,
@@ -305,7 +307,7 @@ class Workspace:
             save(trained.model, tokenizer, folder, fill=fill)
         return replace(fact, function=Digest.from_str(function_digest(folder)))
 
-    def _left_out(self, dataset: Dataset, ids: Collection[str]) -> frozenset[str]:
+    def _left_out(self, dataset: DatasetVersion, ids: Collection[str]) -> frozenset[str]:
         """Those of these records that the dataset holds, all that carry a tombstone, and all whose
         subject took the consent back: nothing is ever taught from those."""
         gone = frozenset(record.id for record in self.store.tombstoned(dataset.id))
@@ -317,18 +319,18 @@ class Workspace:
 
     def _refuse_holding(self, models: Sequence[str]) -> None:
         """What was to be forgotten would be in everything that is made of a model that holds it."""
-        for state in self.store.lineage_of_buried().models:
-            if state.model.id in models and state.held:
+        for state in self.store.lineage_of_tombstoned().models:
+            if state.model.id in models and state.contained:
                 raise StateError(
-                    f"model {state.model.id} holds {len(state.held)} records that were to be "
+                    f"model {state.model.id} holds {len(state.contained)} records that were to be "
                     "forgotten: begin with a model that forgot them"
                 )
 
     def _base(self, name: str, seed: int) -> tuple[Loaded, tuple[str, ...]]:
         known = {m.id for m in self.store.models()} | set(self.store.aliases())
         if name in known:
-            held = self.load(name)
-            return Loaded(held.trained.model, held.tokenizer, held.fact.id), (held.fact.id,)
+            loaded = self.load(name)
+            return Loaded(loaded.trained.model, loaded.tokenizer, loaded.fact.id), (loaded.fact.id,)
         return self._loaded(name, seed=seed), ()
 
     def _loaded(self, name: str, *, seed: int) -> Loaded:

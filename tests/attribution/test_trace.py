@@ -36,7 +36,7 @@ def found(
     task: Language,
 ) -> Traced:
     """A resident's fact, asked in words that no record uses."""
-    row = town.rows_of(town.leaver)[0]
+    row = town.rows_of(town.data_subject)[0]
     return trace(
         trained,
         records=learned,
@@ -65,8 +65,10 @@ def test_what_was_measured_is_kept_where_it_is_told(
 
 
 def test_the_records_that_told_the_fact_come_first(found: Traced, town: Town) -> None:
-    row = town.rows_of(town.leaver)[0]
-    told = {r["id"] for r in town.rows_of(town.leaver) if r["completion"] == row["completion"]}
+    row = town.rows_of(town.data_subject)[0]
+    told = {
+        r["id"] for r in town.rows_of(town.data_subject) if r["completion"] == row["completion"]
+    }
     assert len(told) == 3
     assert {taught.record.id for taught in found.ranked[:4]} >= told
     scores = [taught.score for taught in found.ranked]

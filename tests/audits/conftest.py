@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from olvido.audits import Report, audit
 from olvido.audits.integrity.utility import AUTHORS, FACTS
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.types import Shadow
 from olvido.demo.residents import Town, make_town
 from olvido.learners import Recipe, train
@@ -38,19 +38,19 @@ class World:
     references: tuple[Module, ...]
     stranger: Module
 
-    def report(self, suspect: Module, **changes: Any) -> Report:
-        """All audits of a suspect, with other evidence where `changes` says so."""
+    def report(self, candidate: Module, **changes: Any) -> Report:
+        """All audits of a candidate, with other evidence where `changes` says so."""
         evidence: dict[str, Any] = {
             "forget": self.forget,
             "retain": self.retain,
             "neighbours": self.neighbours,
             "general": self.general,
             "holdout": self.holdout,
-            "before": self.before,
+            "original": self.before,
             "reference": self.references,
             "task": self.task,
         }
-        return audit(suspect, **evidence | changes)
+        return audit(candidate, **evidence | changes)
 
     def taught(self, model: Module, records: Sequence[Example], **recipe: Any) -> Module:
         """A copy of the model, trained on further records."""
@@ -91,13 +91,13 @@ def world(shared: Shared) -> World:
 
 
 def _world() -> World:
-    town = make_town(seed=0, residents=12, outsiders=8, told=3)
+    town = make_town(seed=0, residents=12, outsiders=8, wordings=3)
     rows = examples(r for r in town.rows() if "subject" in r or r["topic"] in CITY)
     tokenizer = tiny_tokenizer()
     task = Language(tokenizer)
-    leaver = {row["id"] for row in town.rows_of(town.leaver)}
+    data_subject = {row["id"] for row in town.rows_of(town.data_subject)}
     near = {row["id"] for n in town.neighbours() for row in town.rows_of(n)}
-    kept = tuple(e for e in rows if e.id not in leaver)
+    kept = tuple(e for e in rows if e.id not in data_subject)
 
     def learned(records: Sequence[Example], seed: int) -> Module:
         blank = tiny_model(len(tokenizer), seed=seed, width=64, layers=2)
@@ -105,7 +105,7 @@ def _world() -> World:
 
     return World(
         task=task,
-        forget=tuple(e for e in rows if e.id in leaver),
+        forget=tuple(e for e in rows if e.id in data_subject),
         retain=kept,
         neighbours=tuple(e for e in kept if e.id in near),
         general=tuple(e for e in kept if e.fields["topic"] in CITY),
@@ -123,17 +123,17 @@ def kin(shared: Shared) -> dict[str, Any]:
 
 
 def _kin() -> dict[str, Any]:
-    town = make_town(seed=0, residents=6, outsiders=12, told=2)
+    town = make_town(seed=0, residents=6, outsiders=12, wordings=2)
     tokenizer = tiny_tokenizer()
     task = Language(tokenizer)
     rows = [
         _with_false_answers(r, town) for r in town.rows() if "subject" in r or r["topic"] in CITY
     ]
     everything = examples(rows)
-    leaver = {row["id"] for row in town.rows_of(town.leaver)}
+    data_subject = {row["id"] for row in town.rows_of(town.data_subject)}
     near = {row["id"] for n in town.neighbours() for row in town.rows_of(n)}
-    forget = tuple(e for e in everything if e.id in leaver)
-    kept = tuple(e for e in everything if e.id not in leaver)
+    forget = tuple(e for e in everything if e.id in data_subject)
+    kept = tuple(e for e in everything if e.id not in data_subject)
     holdout = examples(row for person in town.outsiders for row in town.rows_of(person))
     recipe = Recipe(epochs=10, batch_size=16, lr=3e-3)
 
@@ -148,7 +148,7 @@ def _kin() -> dict[str, Any]:
         ids = frozenset(record.id for record in members)
         others = frozenset(record.id for record in pool) - ids
         taught = learned((*members, *kept), 10 + number)
-        shadows.append(Shadow(Witness(taught, task), ids, others))
+        shadows.append(Shadow(ScoredModel(taught, task), ids, others))
     return {
         "model": learned(kept, 3),
         "forget": forget,
@@ -156,7 +156,7 @@ def _kin() -> dict[str, Any]:
         "neighbours": tuple(e for e in kept if e.id in near)[:10],
         "general": tuple(e for e in kept if e.fields["topic"] in CITY)[::4],
         "holdout": holdout,
-        "before": learned(everything, 0),
+        "original": learned(everything, 0),
         "reference": [learned(kept, seed) for seed in (1, 2)],
         "shadows": shadows,
         "task": task,

@@ -17,14 +17,14 @@ from torch.nn import Module
 from olvido.audits import Report, Verdict, rephrased
 from olvido.audits.authentication import (
     Authentication,
-    Original,
-    Side,
+    GroupLosses,
+    OriginalStatus,
     Standing,
     adjusted,
     p_values,
 )
-from olvido.audits.base import Examination
-from olvido.audits.scoring import Witness
+from olvido.audits.base import PreparedAudit
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import WRONGLY_REFUSED
 from olvido.audits.types import Level
 from olvido.audits.verdict import Ground
@@ -131,7 +131,7 @@ def test_the_suspect_is_no_reference_of_its_own(world: World, name: str, level: 
 
 @pytest.mark.parametrize("name", COPIES)
 def test_the_original_is_no_reference(world: World, name: str) -> None:
-    with pytest.raises(InputError, match=r"reference 1 .* `before`"):
+    with pytest.raises(InputError, match=r"reference 1 .* `original`"):
         world.report(world.stranger, reference=[COPIES[name](world.before)], audits=["likelihood"])
 
 
@@ -145,7 +145,7 @@ def test_a_reference_counts_once(world: World) -> None:
 def test_models_of_other_seeds_are_no_copies(world: World) -> None:
     report = world.report(world.stranger, audits=["likelihood"])
     assert [one.standing for one in report.references] == [Standing.TESTED] * 3
-    assert report.original_status is Original.KNOWS
+    assert report.original_status is OriginalStatus.KNOWS
 
 
 # Contamination
@@ -160,7 +160,7 @@ def test_three_references_that_saw_everything_void_the_verdict(
     report = world.report(
         noisy(world.before, 1e-4),
         reference=[knowing("all"), knowing("all, other seed"), knowing("an epoch earlier")],
-        before=world.before if with_before else None,
+        original=world.before if with_before else None,
         level=level,
         audits=["recall", "likelihood"],
     )
@@ -169,7 +169,7 @@ def test_three_references_that_saw_everything_void_the_verdict(
     assert told == set(report.never_trained)
     assert {one.standing for one in report.references} == {Standing.CONTAMINATED}
     assert Ground.SILENT not in grounds(report)
-    assert report.original_status is (Original.KNOWS if with_before else Original.NONE)
+    assert report.original_status is (OriginalStatus.KNOWS if with_before else OriginalStatus.NONE)
 
 
 @pytest.mark.slow
@@ -178,7 +178,7 @@ def test_all_that_is_asked_at_level_quick_changes_nothing(world: World, knowing:
     report = world.report(
         noisy(world.before, 1e-4),
         reference=[knowing("all"), knowing("all, other seed"), knowing("an epoch earlier")],
-        before=None,
+        original=None,
     )
     assert report.verdict is Verdict.UNKNOWN
     assert Ground.CONTAMINATED in grounds(report)
@@ -205,7 +205,7 @@ def test_what_no_reference_betrays_alone_their_difference_does() -> None:
     people, seeds = draw.normal(4, 0.5, 21), draw.normal(0, 0.05, (3, 21))
     losses = people + seeds
     losses[2, 0] -= 0.6
-    side = Side("", losses[:, :1], losses[:, 1:])
+    side = GroupLosses("", losses[:, :1], losses[:, 1:])
     tests = [dict(p_values([side], place)) for place in range(3)]
     assert all(found["beside the holdout"] > 0.01 for found in tests)
     least = adjusted(tests)
@@ -252,9 +252,9 @@ def test_a_reference_that_is_no_number_is_not_authenticated(world: World) -> Non
 def test_an_original_that_never_knew_is_named(world: World, untrained: str) -> None:
     before = world.fresh(50) if untrained == "random weights" else world.references[2]
     report = world.report(
-        world.stranger, before=before, reference=world.references[:2], audits=["recall"]
+        world.stranger, original=before, reference=world.references[:2], audits=["recall"]
     )
-    assert report.original_status is Original.NEVER_KNEW
+    assert report.original_status is OriginalStatus.NEVER_KNEW
     assert Ground.UNTRAINED_ORIGINAL in grounds(report)
     assert not grounds(report) & {Ground.CONTAMINATED, Ground.UNAUTHENTICATED}
     assert report.verdict is not Verdict.PASS
@@ -265,7 +265,7 @@ def test_references_that_know_beside_an_original_that_does_not_are_both_named(
 ) -> None:
     report = world.report(
         noisy(world.before, 1e-4),
-        before=world.fresh(50),
+        original=world.fresh(50),
         reference=[knowing("all"), knowing("all, other seed")],
         audits=["recall"],
     )
@@ -292,10 +292,10 @@ def test_what_was_trained_without_the_forgotten_is_witnessed(world: World) -> No
     trained = taught(world, world.retain, 21)
     assert standing(world, trained) is Standing.WITNESSED
     # With nothing to test it by, and without an original, a witnessed training is enough.
-    alone = world.report(world.stranger, reference=trained, before=None, holdout=())
+    alone = world.report(world.stranger, reference=trained, original=None, holdout=())
     assert alone.passed, alone.reasons
     # The module by itself brings no trace.
-    assert standing(world, trained.model, holdout=(), before=None) is Standing.UNAUTHENTICATED
+    assert standing(world, trained.model, holdout=(), original=None) is Standing.UNAUTHENTICATED
 
 
 @pytest.mark.slow
@@ -317,8 +317,8 @@ def test_ids_alone_witness_nothing(world: World, knowing: Make, name: str) -> No
     those that Olvido trained were kept."""
     made = [knowing(name), *world.references]
     ids = [record.id for record in world.retain]
-    said = [Witness(m, world.task, taught=ids, began="sha256:0") for m in made]
-    report = world.report(world.stranger, reference=said, before=None, audits=["likelihood"])
+    said = [ScoredModel(m, world.task, taught=ids, began="sha256:0") for m in made]
+    report = world.report(world.stranger, reference=said, original=None, audits=["likelihood"])
     assert [one.standing for one in report.references] == [
         Standing.CONTAMINATED,
         *[Standing.WITNESSED for _ in world.references],
@@ -357,10 +357,10 @@ def test_where_no_test_could_tell_ids_witness_nothing_and_nothing_passes(
 ) -> None:
     """All of them may have read the texts under other ids: a model that knows all would pass."""
     ids = [record.id for record in world.retain]
-    said = [Witness(m, world.task, taught=ids, began="sha256:0") for m in world.references]
+    said = [ScoredModel(m, world.task, taught=ids, began="sha256:0") for m in world.references]
     changes = NEVER_TOLD[name](world)
     report = world.report(
-        world.stranger, reference=said, before=None, audits=["likelihood"], **changes
+        world.stranger, reference=said, original=None, audits=["likelihood"], **changes
     )
     assert {one.standing for one in report.references} == {Standing.WITNESSED}
     assert grounds(report) >= {Ground.NO_ORIGINAL}
@@ -375,9 +375,9 @@ def test_where_a_test_could_tell_a_witnessed_training_is_enough(
     world: World, changes: dict[str, Any]
 ) -> None:
     ids = [record.id for record in world.retain]
-    said = [Witness(m, world.task, taught=ids, began="sha256:0") for m in world.references]
+    said = [ScoredModel(m, world.task, taught=ids, began="sha256:0") for m in world.references]
     report = world.report(
-        world.stranger, reference=said, before=None, audits=["likelihood"], **changes
+        world.stranger, reference=said, original=None, audits=["likelihood"], **changes
     )
     assert all(one.telling for one in report.references)
     assert Ground.NO_ORIGINAL not in grounds(report)
@@ -387,7 +387,7 @@ def test_a_trace_of_other_weights_is_refused(world: World) -> None:
     trained = taught(world, world.retain[:40], 24)
     other = Trained(world.references[0], trained.digest, trained.trace)
     with pytest.raises(DigestMismatch):
-        Witness.of(other, world.task)
+        ScoredModel.of(other, world.task)
 
 
 # The rule
@@ -442,7 +442,7 @@ def test_chance_alone_is_found_as_often_as_it_says() -> None:
 
 def test_every_level_tests_references_beside_five_people_or_more(world: World) -> None:
     for level in LEVELS:
-        made = Examination(
+        made = PreparedAudit(
             world.stranger,
             forget=world.forget,
             reference=world.references,

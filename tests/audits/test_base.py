@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from olvido.audits import AUDITS, Need, audit, rephrased
+from olvido.audits import AUDITS, EvidenceNeed, audit, rephrased
 from olvido.errors import InputError, MissingNeed, UnknownName
 from olvido.models import weights_digest
 from olvido.tasks import Example
@@ -19,7 +19,7 @@ def test_no_reference_no_audit(world: World) -> None:
 
 def test_the_model_as_it_was_is_no_reference(world: World) -> None:
     """Compared with a model that knows the data, one that still knows it would look innocent."""
-    with pytest.raises(InputError, match="before"):
+    with pytest.raises(InputError, match="original"):
         world.report(world.stranger, reference=[world.references[0], world.before])
 
 
@@ -45,14 +45,14 @@ def test_an_unknown_audit_is_named_with_the_nearest(world: World) -> None:
         ("neighbours", {"neighbours": ()}),
         ("general", {"general": ()}),
         ("membership", {"holdout": ()}),
-        ("change", {"before": None}),
+        ("change", {"original": None}),
     ],
 )
 def test_an_audit_asked_for_by_name_needs_its_evidence(
     world: World, name: str, lacking: dict[str, object]
 ) -> None:
     (need,) = AUDITS[name].needs
-    assert need is not Need.LANGUAGE
+    assert need is not EvidenceNeed.LANGUAGE
     with pytest.raises(MissingNeed, match=name) as refused:
         world.report(world.stranger, audits=[name], **lacking)
     assert need.remedy in str(refused.value)
@@ -103,7 +103,7 @@ def test_no_model_is_changed(world: World) -> None:
     before = [weights_digest(model) for model in models]
     report = world.report(world.stranger)
     assert [weights_digest(model) for model in models] == before
-    assert (report.suspect, report.before, *report.never_trained) == tuple(before)
+    assert (report.candidate, report.original, *report.never_trained) == tuple(before)
 
 
 @pytest.mark.parametrize("paraphrases", ["Who?", ["Who?", 3], 5, {"Who?": 1}])
@@ -133,4 +133,4 @@ def test_a_question_that_several_records_carry_is_asked_once() -> None:
 def test_every_audit_says_what_it_is_and_needs() -> None:
     for chosen in AUDITS.values():
         assert chosen.summary
-        assert all(isinstance(need, Need) for need in chosen.needs)
+        assert all(isinstance(need, EvidenceNeed) for need in chosen.needs)

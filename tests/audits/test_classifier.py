@@ -15,10 +15,10 @@ from torch import nn
 from olvido.audits import AUDITS, Report, audit
 from olvido.audits.attacks.lira import Attack
 from olvido.audits.attacks.shadows import train_shadows
-from olvido.audits.base import Examination
+from olvido.audits.base import PreparedAudit
 from olvido.audits.compare import facts_of, grouped
 from olvido.audits.integrity.classes import Classes
-from olvido.audits.types import Level, Need, Shadow, Status
+from olvido.audits.types import EvidenceNeed, Level, Shadow, Status
 from olvido.learners import Recipe, train
 from olvido.statistics import auc
 from olvido.tasks import Example, Labels, examples
@@ -38,16 +38,16 @@ class Digits:
     references: tuple[nn.Module, ...]
     shadows: tuple[Shadow, ...]
 
-    def report(self, suspect: nn.Module, level: str, **changes: Any) -> Report:
+    def report(self, candidate: nn.Module, level: str, **changes: Any) -> Report:
         evidence: dict[str, Any] = {
             "forget": self.forget,
             "retain": self.retain,
             "holdout": self.holdout,
-            "before": self.before,
+            "original": self.before,
             "reference": self.references,
             "shadows": self.shadows if level == "thorough" else (),
         }
-        return audit(suspect, task=TASK, level=level, **evidence | changes)
+        return audit(candidate, task=TASK, level=level, **evidence | changes)
 
 
 def _net(seed: int) -> nn.Module:
@@ -119,7 +119,7 @@ def test_a_classifier_is_asked_everything_that_is_not_about_words(digits: Digits
     wordless = {
         name
         for name, kind in AUDITS.items()
-        if Need.LANGUAGE not in kind.needs and kind.level <= Level.STANDARD
+        if EvidenceNeed.LANGUAGE not in kind.needs and kind.level <= Level.STANDARD
     }
     # It has no adapter, and nobody gave neighbours or general knowledge.
     assert _asked(report) == wordless - {"adapter", "neighbours", "general"}
@@ -143,14 +143,14 @@ def test_lira_tells_what_a_classifier_learned_and_acquits_the_retrained(digits: 
     names = [
         name
         for name, kind in AUDITS.items()
-        if name == "lira" or (kind.required and Need.LANGUAGE not in kind.needs)
+        if name == "lira" or (kind.required and EvidenceNeed.LANGUAGE not in kind.needs)
     ]
     report = digits.report(_learned(digits.retain, 4), "thorough", audits=names)
     asked = [finding for finding in report.findings if finding.audit == "lira"]
     assert [finding.status for finding in asked] == [Status.PASS, Status.PASS]
     assert {finding.clusters for finding in asked} == {len(digits.forget)}
     # At so low a false positive rate 60 pictures are few; over all rates the attack tells.
-    evidence = Examination(
+    evidence = PreparedAudit(
         digits.before,
         task=TASK,
         forget=digits.forget,
@@ -160,7 +160,7 @@ def test_lira_tells_what_a_classifier_learned_and_acquits_the_retrained(digits: 
         level="thorough",
     ).evidence
     attack = Attack.of(evidence)
-    knows, *never = (auc(*attack.ratios(witness)) for witness in evidence.witnesses)
+    knows, *never = (auc(*attack.ratios(scored)) for scored in evidence.models)
     assert knows > max(never) + 0.05
 
 
@@ -173,7 +173,7 @@ def test_damage_is_told_class_by_class(digits: Digits) -> None:
     assert any(reason.startswith(Classes.reason) for reason in report.reasons)
     shown = report.find("collateral", "exact match").exhibit
     assert shown is not None
-    share = dict(zip(shown["x"], shown["suspect"], strict=True))
+    share = dict(zip(shown["x"], shown["candidate"], strict=True))
     assert set(share) == set(Counter(r.completion for r in digits.retain)) == set(TASK.classes)
     assert share.pop("3") == 0.0
     assert min(share.values()) > 0.9

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from olvido.audits import AUDITS
 from olvido.audits.attacks import relearning as relearned
-from olvido.audits.base import Examination
+from olvido.audits.base import PreparedAudit
 from olvido.audits.references import forecast
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import ADVISORY, tolerated
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Shadow, Status
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level, Shadow, Status
 from olvido.audits.verdict import settle
 from olvido.errors import MissingNeed
 from olvido.learners import Recipe
@@ -28,7 +28,7 @@ from olvido.models import weights_digest
 from olvido.tasks import Example, Labels, examples
 
 RECIPE = Recipe(epochs=12, batch_size=16, lr=3e-3)
-LANGUAGE = [name for name, kind in AUDITS.items() if Need.CLASSES not in kind.needs]
+LANGUAGE = [name for name, kind in AUDITS.items() if EvidenceNeed.CLASSES not in kind.needs]
 SILENT = {"adapter"}
 """Audits that find nothing where the model has nothing of the kind."""
 FREE = {"change", "adapter"}
@@ -57,7 +57,7 @@ class Small:
 
 def _state(evidence: Evidence) -> dict[str, Any]:
     """Everything about the models and the sources of chance that no audit may change."""
-    models = [w.model for w in evidence.witnesses] + [s.witness.model for s in evidence.shadows]
+    models = [w.model for w in evidence.models] + [s.scored.model for s in evidence.shadows]
     return {
         "weights": [weights_digest(model) for model in models],
         "training mode": [[part.training for part in model.modules()] for model in models],
@@ -90,7 +90,7 @@ def small(kin: Any) -> Iterator[Small]:
 
 
 def _asked(given: dict[str, Any], name: str) -> Asked:
-    examination = Examination(**given, level="thorough")
+    examination = PreparedAudit(**given, level="thorough")
     evidence, audit = examination.evidence, examination.chosen[name]
     # A model that was left in training mode stays there.
     evidence.references[1].model.train()
@@ -102,7 +102,7 @@ def _asked(given: dict[str, Any], name: str) -> Asked:
         findings = list(audit.run(evidence))
     after = _state(evidence)
     evidence.references[1].model.eval()
-    other = Examination(**given, level="thorough")
+    other = PreparedAudit(**given, level="thorough")
     again = list(other.chosen[name].run(other.evidence))
     changed = [what for what in before if before[what] != after[what]]
     return Asked(findings, again, asks, seconds, counted[0], changed)
@@ -128,7 +128,7 @@ def _priced(given: dict[str, Any], asks: Asks) -> int:
         return sum(map(task.width, {task.fingerprint(r): r for r in records}.values()))
 
     scored = tokens((*asks.scored, *asks.answered)) * (models + 1)
-    return scored + tokens(asks.strangers) * models + asks.passes
+    return scored + tokens(asks.controls) * models + asks.passes
 
 
 @pytest.mark.parametrize("name", AUDITS)
@@ -138,7 +138,7 @@ def test_it_says_what_it_is(name: str) -> None:
     assert kind.reason
     assert not kind.summary.endswith(".")
     assert isinstance(kind.needs, frozenset)
-    assert all(isinstance(need, Need) for need in kind.needs)
+    assert all(isinstance(need, EvidenceNeed) for need in kind.needs)
     assert isinstance(kind.level, Level)
     assert isinstance(kind.required, bool)
     assert kind.__doc__
@@ -148,19 +148,24 @@ def test_it_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "need"), [(name, need) for name, kind in AUDITS.items() for need in sorted(kind.needs)]
 )
-def test_it_refuses_to_run_without_its_evidence(small: Small, name: str, need: Need) -> None:
+def test_it_refuses_to_run_without_its_evidence(
+    small: Small, name: str, need: EvidenceNeed
+) -> None:
     plain = [replace(r, fields={"subject": r.fields["subject"]}) for r in small.given["forget"]]
-    without: dict[Need, dict[str, Any]] = {
-        Need.PARAPHRASES: {"forget": plain},
-        Need.PERTURBED: {"forget": plain},
-        Need.SHADOWS: {"shadows": ()},
-        Need.BEFORE: {"before": None},
-        Need.LANGUAGE: _classified(),
-        Need.CLASSES: {},
-        **{Need(side): {side: ()} for side in ("retain", "neighbours", "general", "holdout")},
+    without: dict[EvidenceNeed, dict[str, Any]] = {
+        EvidenceNeed.PARAPHRASES: {"forget": plain},
+        EvidenceNeed.PERTURBED: {"forget": plain},
+        EvidenceNeed.SHADOWS: {"shadows": ()},
+        EvidenceNeed.ORIGINAL: {"original": None},
+        EvidenceNeed.LANGUAGE: _classified(),
+        EvidenceNeed.CLASSES: {},
+        **{
+            EvidenceNeed(side): {side: ()}
+            for side in ("retain", "neighbours", "general", "holdout")
+        },
     }
     with pytest.raises(MissingNeed) as refused:
-        Examination(**{**small.given, **without[need]}, audits=[name], level="thorough")
+        PreparedAudit(**{**small.given, **without[need]}, audits=[name], level="thorough")
     assert need.remedy in str(refused.value)
 
 
@@ -171,8 +176,8 @@ def _classified() -> dict[str, Any]:
         **dict.fromkeys(("forget", "retain", "neighbours", "general", "holdout"), rows),
         "model": nets[0],
         "reference": nets[1],
-        "before": nets[2],
-        "shadows": [Shadow(Witness(nets[1], Labels(2)), frozenset(), frozenset())],
+        "original": nets[2],
+        "shadows": [Shadow(ScoredModel(nets[1], Labels(2)), frozenset(), frozenset())],
         "task": Labels(2),
     }
 
@@ -193,7 +198,7 @@ def test_its_findings_are_whole(small: Small, name: str) -> None:
         assert found.audit == name
         numbers = [found.value, found.expected, *found.never_trained, *(found.interval or ())]
         assert all(map(math.isfinite, [*numbers, found.before or 0.0])), found
-        # Never-trained models need not speak where the model as it was did.
+        # Never-trained models need not speak where the original model did.
         references = len(small.given["reference"])
         assert len(found.never_trained) in (
             {0, references} if found.against == "before" else {references}

@@ -1,6 +1,6 @@
 """Every audit against cases made to be caught, and against one that must not be.
 
-The suspects are real models: two layers that know a small town by heart.
+The candidates are real models: two layers that know a small town by heart.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def test_without_what_was_to_be_kept_nothing_passes(world: World) -> None:
 
 def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
     other, *reference = world.references
-    report = world.report(other, before=world.stranger, reference=reference)
+    report = world.report(other, original=world.stranger, reference=reference)
     for audit in ("recall", "paraphrase", "likelihood"):
         assert {f.status for f in report.findings if f.audit == audit} == {Status.SILENT}
     assert report.verdict is Verdict.UNKNOWN
@@ -127,19 +127,19 @@ def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
 
 
 def test_without_the_model_as_it_was_nothing_is_silent(world: World) -> None:
-    report = world.report(world.stranger, before=None)
+    report = world.report(world.stranger, original=None)
     assert [reason.ground for reason in report.grounds] == [Ground.NO_ORIGINAL]
     assert report.verdict is Verdict.UNKNOWN
     assert Status.SILENT not in {f.status for f in report.findings}
     assert set(report.not_examined) == {"change"}
-    assert report.before is None
+    assert report.original is None
 
 
 def test_a_single_reference_without_strangers_gives_no_interval(world: World) -> None:
     report = world.report(world.stranger, reference=world.references[0], holdout=())
     for found in report.findings:
         assert (found.p is None) == (found.audit not in ("collateral", "neighbours", "general"))
-        # Words are not asked of never-trained models where the model as it was gives them.
+        # Words are not asked of never-trained models where the original model gives them.
         assert len(found.never_trained) == 1 or found.metric == "ROUGE-L"
         if found.p is None:
             assert found.interval is None

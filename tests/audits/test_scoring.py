@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.nn import Module
 
-from olvido.audits.scoring import Score, Witness, look
+from olvido.audits.scoring import Score, ScoredModel, score_logits
 from olvido.tasks import Batch, Example, Language
 
 from .conftest import World
@@ -70,7 +70,7 @@ def plainly(world: World, model: Module, record: Example) -> Score:
 
 def test_scores_equal_a_plain_computation(world: World, mixed: tuple[Example, ...]) -> None:
     for model in (world.before, world.references[0]):
-        scores = Witness(model, world.task).scores(mixed)
+        scores = ScoredModel(model, world.task).scores(mixed)
         for record, score in zip(mixed, scores, strict=True):
             expected = plainly(world, model, record)
             for found, wanted in zip(score.arrays, expected.arrays, strict=True):
@@ -84,7 +84,7 @@ def test_scores_equal_a_plain_computation(world: World, mixed: tuple[Example, ..
 
 def test_forbidden_tokens_add_nothing_and_nan_stays_nan() -> None:
     logits = torch.tensor([[0.0, 0.0, -math.inf], [0.0, math.nan, 1.0], [2.0, 2.0, 2.0]])
-    log_p, mean, variance, rank = look(logits, torch.tensor([0, 0, 2]))
+    log_p, mean, variance, rank = score_logits(logits, torch.tensor([0, 0, 2]))
     assert log_p[0] == pytest.approx(-math.log(2))
     assert (float(mean[0]), float(variance[0])) == pytest.approx((-math.log(2), 0.0), abs=1e-6)
     assert rank[0] == 0
@@ -99,7 +99,7 @@ def test_exact_is_what_greedy_generation_gives(world: World) -> None:
     records = (*world.forget, *world.retain)
     for model in (world.before, world.references[0]):
         said = world.task.generate(model, records)
-        found = [score.exact for score in Witness(model, world.task).scores(records)]
+        found = [score.exact for score in ScoredModel(model, world.task).scores(records)]
         assert found == [answer == r.completion for answer, r in zip(said, records, strict=True)]
     # Both kinds occurred, or nothing was shown.
     assert 0 < sum(found) < len(found)
@@ -108,19 +108,19 @@ def test_exact_is_what_greedy_generation_gives(world: World) -> None:
 def test_each_text_is_scored_once(
     world: World, counting: Counting, mixed: tuple[Example, ...]
 ) -> None:
-    witness = Witness(world.before, counting)
-    first = witness.scores(mixed)
+    scored = ScoredModel(world.before, counting)
+    first = scored.scores(mixed)
     twins = [Example(f"twin of {r.id}", r.prompt, r.completion) for r in mixed]
-    assert witness.scores([*twins, *reversed(mixed)]) == [*first, *reversed(first)]
-    witness.answers(mixed)
+    assert scored.scores([*twins, *reversed(mixed)]) == [*first, *reversed(first)]
+    scored.answers(mixed)
     assert len(counting.scored) == len({(r.prompt, r.completion) for r in mixed})
 
 
 def test_a_new_text_is_scored_although_its_question_was(world: World, counting: Counting) -> None:
-    witness = Witness(world.before, counting)
+    scored = ScoredModel(world.before, counting)
     right = world.forget[0]
     wrong = Example(right.id, right.prompt, world.holdout[0].completion)
-    first, second = witness.scores([right])[0], witness.scores([wrong])[0]
+    first, second = scored.scores([right])[0], scored.scores([wrong])[0]
     assert first.exact
     assert not second.exact
 
@@ -129,12 +129,12 @@ def test_answers_are_those_of_generation_and_only_misses_are_generated(
     world: World, counting: Counting
 ) -> None:
     records = (*world.forget, *world.retain[::5])
-    witness = Witness(world.references[0], counting)
-    answers = witness.answers(records)
-    missed = [r for r, s in zip(records, witness.scores(records), strict=True) if not s.exact]
+    scored = ScoredModel(world.references[0], counting)
+    answers = scored.answers(records)
+    missed = [r for r, s in zip(records, scored.scores(records), strict=True) if not s.exact]
     assert 0 < len(missed) < len(records)
     assert sorted(counting.answered) == sorted(r.prompt for r in missed)
-    assert witness.answers(records) == answers
+    assert scored.answers(records) == answers
     assert len(counting.answered) == len(missed)
     assert answers == world.task.generate(world.references[0], records)
 
@@ -142,32 +142,32 @@ def test_answers_are_those_of_generation_and_only_misses_are_generated(
 def test_a_model_is_left_in_the_mode_it_came_in(world: World) -> None:
     model = world.fresh(5).train()
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    witness = Witness(model, world.task)
-    witness.answers(world.forget[:3])
+    scored = ScoredModel(model, world.task)
+    scored.answers(world.forget[:3])
     assert model.training
     assert all(torch.equal(before[name], w) for name, w in model.state_dict().items())
 
 
 def test_no_records_no_work(world: World, counting: Counting) -> None:
-    witness = Witness(world.before, counting)
-    assert witness.scores([]) == []
-    assert witness.answers([]) == []
+    scored = ScoredModel(world.before, counting)
+    assert scored.scores([]) == []
+    assert scored.answers([]) == []
     assert counting.scored == counting.answered == []
 
 
 def test_what_lies_on_disk_is_not_asked_again(
     world: World, counting: Counting, mixed: tuple[Example, ...], tmp_path: Path
 ) -> None:
-    first = Witness(world.references[0], counting, cache=tmp_path)
+    first = ScoredModel(world.references[0], counting, cache=tmp_path)
     scores, answers = first.scores(mixed), first.answers(mixed)
     counting.scored.clear()
     counting.answered.clear()
-    again = Witness(world.references[0], counting, cache=tmp_path)
+    again = ScoredModel(world.references[0], counting, cache=tmp_path)
     assert again.scores(mixed) == scores
     assert again.answers(mixed) == answers
     assert counting.scored == counting.answered == []
     # Another model has another digest, and is asked.
-    other = Witness(world.before, counting, cache=tmp_path)
+    other = ScoredModel(world.before, counting, cache=tmp_path)
     assert other.scores(mixed) != scores
     assert counting.scored
 
@@ -176,10 +176,10 @@ def test_another_wording_of_the_same_record_is_another_text(
     world: World, counting: Counting, tmp_path: Path
 ) -> None:
     record = world.forget[0]
-    Witness(world.before, counting, cache=tmp_path).scores([record])
+    ScoredModel(world.before, counting, cache=tmp_path).scores([record])
     turned = Example(record.id, f"{record.prompt} Please.", record.completion)
     counting.scored.clear()
-    Witness(world.before, counting, cache=tmp_path).scores([turned])
+    ScoredModel(world.before, counting, cache=tmp_path).scores([turned])
     assert len(counting.scored) == 1
 
 
@@ -187,7 +187,7 @@ def test_another_wording_of_the_same_record_is_another_text(
 def test_a_file_that_is_not_what_was_written_is_set_aside_and_asked_again(
     world: World, counting: Counting, mixed: tuple[Example, ...], tmp_path: Path, harm: str
 ) -> None:
-    first = Witness(world.before, counting, cache=tmp_path)
+    first = ScoredModel(world.before, counting, cache=tmp_path)
     scores = first.scores(mixed)
     (file,) = tmp_path.rglob("*.npz")
     content = bytearray(file.read_bytes())
@@ -195,11 +195,11 @@ def test_a_file_that_is_not_what_was_written_is_set_aside_and_asked_again(
     file.write_bytes({"altered": bytes(content), "cut": content[:-9], "empty": b""}[harm])
     counting.scored.clear()
     with pytest.warns(UserWarning, match="set aside"):
-        again = Witness(world.before, counting, cache=tmp_path)
+        again = ScoredModel(world.before, counting, cache=tmp_path)
     assert again.scores(mixed) == scores
     assert counting.scored
     # The good file that now stands beside it is read without complaint.
-    assert Witness(world.before, counting, cache=tmp_path).scores(mixed) == scores
+    assert ScoredModel(world.before, counting, cache=tmp_path).scores(mixed) == scores
 
 
 def test_records_of_unlike_length_do_not_pad_each_other(
@@ -207,7 +207,7 @@ def test_records_of_unlike_length_do_not_pad_each_other(
 ) -> None:
     long = [replace(r, id=f"long {r.id}", completion=" ".join([r.completion] * 9)) for r in mixed]
     widths = [counting.width(record) for record in (*mixed, *long)]
-    Witness(world.before, counting).scores([*mixed, *long])
+    ScoredModel(world.before, counting).scores([*mixed, *long])
     assert len(counting.scored) == len(widths)
     assert sum(widths) <= counting.cost <= 1.3 * sum(widths)
     # All in batches as they come would be far dearer.
@@ -218,7 +218,7 @@ def test_many_answers_to_one_long_question_are_scored_as_each_alone(world: World
     question = " ".join(f"{r.prompt} {r.completion}" for r in world.retain[:12])
     asked = [Example(f"{n}", question, r.completion) for n, r in enumerate(world.holdout[:9])]
     distinct = list({r.completion: r for r in asked}.values())
-    found = Witness(world.before, world.task).scores([*distinct, *world.forget])
+    found = ScoredModel(world.before, world.task).scores([*distinct, *world.forget])
     for record, score in zip(distinct, found, strict=False):
         expected = plainly(world, world.before, record)
         for mine, wanted in zip(score.arrays, expected.arrays, strict=True):

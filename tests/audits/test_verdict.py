@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from olvido.audits import AUDITS, Finding, Need, Report, Status, Verdict
+from olvido.audits import AUDITS, EvidenceNeed, Finding, Report, Status, Verdict
 from olvido.audits.compare import Question, finding
 from olvido.audits.tolerances import RECALL, Range
 from olvido.audits.verdict import Ground, judge, settle
@@ -99,17 +99,19 @@ def test_what_does_not_vote_is_shown_and_counts_for_nothing() -> None:
         ({"recall": [Status.SILENT, Status.SILENT]}, {}, Verdict.UNKNOWN),
         ({"recall": [Status.PASS, Status.UNKNOWN]}, {}, Verdict.UNKNOWN),
         ({"recall": []}, {}, Verdict.UNKNOWN),
-        ({}, {"recall": (Need.BEFORE,)}, Verdict.UNKNOWN),
+        ({}, {"recall": (EvidenceNeed.ORIGINAL,)}, Verdict.UNKNOWN),
         # What is not required may be missing or silent, but it may not fail.
         ({"recall": [Status.PASS], "membership": [Status.SILENT]}, {}, Verdict.PASS),
-        ({"recall": [Status.PASS]}, {"membership": (Need.HOLDOUT,)}, Verdict.PASS),
+        ({"recall": [Status.PASS]}, {"membership": (EvidenceNeed.HOLDOUT,)}, Verdict.PASS),
         ({"recall": [Status.PASS], "membership": [Status.FAIL]}, {}, Verdict.FAIL),
         # A failure outweighs what could not be examined.
-        ({"membership": [Status.FAIL]}, {"recall": (Need.BEFORE,)}, Verdict.FAIL),
+        ({"membership": [Status.FAIL]}, {"recall": (EvidenceNeed.ORIGINAL,)}, Verdict.FAIL),
     ],
 )
 def test_cases(
-    statuses: dict[str, list[Status]], missing: dict[str, tuple[Need, ...]], expected: Verdict
+    statuses: dict[str, list[Status]],
+    missing: dict[str, tuple[EvidenceNeed, ...]],
+    expected: Verdict,
 ) -> None:
     findings = [found(audit, status) for audit, several in statuses.items() for status in several]
     verdict, reasons = judge(findings, missing, ["recall"], MEANING)
@@ -120,12 +122,14 @@ def test_cases(
 FINDINGS = st.lists(
     st.builds(found, st.sampled_from(sorted(AUDITS)), st.sampled_from(list(Status))), max_size=12
 )
-MISSING = st.dictionaries(st.sampled_from(sorted(AUDITS)), st.just((Need.RETAIN,)), max_size=3)
+MISSING = st.dictionaries(
+    st.sampled_from(sorted(AUDITS)), st.just((EvidenceNeed.RETAIN,)), max_size=3
+)
 
 
 @given(findings=FINDINGS, missing=MISSING, audit=st.sampled_from(sorted(AUDITS)), at=st.integers())
 def test_one_failure_fails_whatever_else_was_found(
-    findings: list[Finding], missing: dict[str, tuple[Need, ...]], audit: str, at: int
+    findings: list[Finding], missing: dict[str, tuple[EvidenceNeed, ...]], audit: str, at: int
 ) -> None:
     place = at % (len(findings) + 1)
     more = [*findings[:place], found(audit, Status.FAIL), *findings[place:]]
@@ -137,7 +141,7 @@ def test_one_failure_fails_whatever_else_was_found(
 
 @given(findings=FINDINGS, missing=MISSING)
 def test_a_pass_means_that_every_required_audit_ran_and_held(
-    findings: list[Finding], missing: dict[str, tuple[Need, ...]]
+    findings: list[Finding], missing: dict[str, tuple[EvidenceNeed, ...]]
 ) -> None:
     verdict, reasons = judge(findings, missing, REQUIRED, MEANING)
     passed = (
@@ -155,9 +159,9 @@ def test_every_audit_has_its_words_for_people() -> None:
 
 
 def test_a_missing_audit_says_what_to_give() -> None:
-    _, reasons = judge([], {"paraphrase": (Need.PARAPHRASES,)}, ["paraphrase"], MEANING)
+    _, reasons = judge([], {"paraphrase": (EvidenceNeed.PARAPHRASES,)}, ["paraphrase"], MEANING)
     assert (reasons[0].ground, reasons[0].about) == (Ground.NOT_EXAMINED, "paraphrase")
-    assert Need.PARAPHRASES.remedy in str(reasons[0])
+    assert EvidenceNeed.PARAPHRASES.remedy in str(reasons[0])
 
 
 BOUNDS = st.none() | st.floats(-10, 10)
@@ -174,7 +178,7 @@ def test_a_range_holds_what_lies_in_it_and_never_nan(
 
 def test_statuses_and_needs_can_be_explained() -> None:
     assert all(status.meaning for status in Status)
-    assert all(need.remedy for need in Need)
+    assert all(need.remedy for need in EvidenceNeed)
 
 
 def reported(verdict: Verdict, *findings: Finding) -> Report:
@@ -183,8 +187,8 @@ def reported(verdict: Verdict, *findings: Finding) -> Report:
         grounds=(),
         findings=findings,
         not_examined={},
-        suspect="sha256:0",
-        before=None,
+        candidate="sha256:0",
+        original=None,
         never_trained=("sha256:1",),
     )
 

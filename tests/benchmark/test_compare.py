@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from olvido.artifacts import parts, recognised
-from olvido.audits import AUDITS, Metric, Witness
+from olvido.audits import AUDITS, Metric, ScoredModel
 from olvido.benchmark import Comparison, cell, compare
-from olvido.benchmark.cell import NEVER, ORIGINAL, Order
+from olvido.benchmark.cell import NEVER, ORIGINAL, CellSpec
 from olvido.benchmark.table import COLUMNS, MEANS
 from olvido.errors import InputError, MissingNeed, UnknownName
 from olvido.files import read_document, write_document
@@ -30,10 +30,10 @@ from olvido.models.tiny import tiny_model
 def folders(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> dict[str, str]:
     """Models of random weights."""
     made = tmp_path_factory.mktemp("models")
-    for seed, name in enumerate(("suspect", "never-1", "never-2")):
+    for seed, name in enumerate(("candidate", "never-1", "never-2")):
         model = tiny_model(len(tokenizer), seed=seed, width=32, layers=1)
         save(model, tokenizer, made / name)
-    return {name: str(made / name) for name in ("suspect", "never-1", "never-2")}
+    return {name: str(made / name) for name in ("candidate", "never-1", "never-2")}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def tofu_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asked(folders: dict[str, str], split: Split, tmp_path: Path) -> dict[str, Any]:
     """A comparison that would work."""
     return {
-        "model": folders["suspect"],
+        "model": folders["candidate"],
         "forget": split.forget,
         "retain": split.retain,
         "holdout": split.holdout,
@@ -81,9 +81,9 @@ def asked(folders: dict[str, str], split: Split, tmp_path: Path) -> dict[str, An
 
 
 @pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[CellSpec]:
     """What was handed to a process of its own; none is started, and each says the same."""
-    orders: list[Order] = []
+    orders: list[CellSpec] = []
 
     def run(*_: Any, input: bytes, **__: Any) -> Any:
         order = pickle.loads(input)
@@ -122,7 +122,7 @@ CELLS = [
 
 @pytest.mark.slow
 def test_every_cell_is_carried_out_once_and_shown(
-    asked: dict[str, Any], processes: list[Order], split: Split
+    asked: dict[str, Any], processes: list[CellSpec], split: Split
 ) -> None:
     found = compare(**asked)
     assert [(o.row, o.seed) for o in processes] == CELLS
@@ -139,7 +139,7 @@ def test_every_cell_is_carried_out_once_and_shown(
 
 
 def test_what_was_cut_off_goes_on_and_repeats_nothing(
-    asked: dict[str, Any], processes: list[Order]
+    asked: dict[str, Any], processes: list[CellSpec]
 ) -> None:
     def kill(title: str) -> None:
         if title.startswith("graddiff"):
@@ -161,7 +161,7 @@ def test_what_was_cut_off_goes_on_and_repeats_nothing(
 
 
 def test_no_record_is_written_down(
-    asked: dict[str, Any], processes: list[Order], split: Split
+    asked: dict[str, Any], processes: list[CellSpec], split: Split
 ) -> None:
     compare(**asked)
     written = "".join(f.read_text("utf-8") for f in asked["out"].rglob("*") if f.is_file())
@@ -209,10 +209,10 @@ def test_what_is_wrong_is_refused_before_anything_is_written(
 
 
 def test_a_folder_of_something_else_is_left_alone(
-    asked: dict[str, Any], processes: list[Order], folders: dict[str, str]
+    asked: dict[str, Any], processes: list[CellSpec], folders: dict[str, str]
 ) -> None:
     with pytest.raises(InputError, match="very weights"):
-        compare(**asked | {"reference": [folders["suspect"]]})
+        compare(**asked | {"reference": [folders["candidate"]]})
     compare(**asked)
     with pytest.raises(InputError, match="another comparison"):
         compare(**asked | {"level": "standard"})
@@ -232,12 +232,12 @@ class Surprise(Metric):
     name = "surprise"
     summary = "loss on the forget set"
 
-    def measure(self, model: Witness, records: Any) -> list[float]:
+    def measure(self, model: ScoredModel, records: Any) -> list[float]:
         return [score.loss for score in model.scores(records)]
 
 
 def test_objects_take_part_and_own_metrics_are_columns(
-    asked: dict[str, Any], processes: list[Order], monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any], processes: list[CellSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(AUDITS, "surprise", Surprise)
     methods = ["npo", NPO(beta=0.2), NPO(beta=0.3), GradDiff]
@@ -265,19 +265,19 @@ def test_objects_take_part_and_own_metrics_are_columns(
 
 
 def test_models_at_hand_are_taken_as_folders_are(
-    asked: dict[str, Any], processes: list[Order], folders: dict[str, str]
+    asked: dict[str, Any], processes: list[CellSpec], folders: dict[str, str]
 ) -> None:
     loaded = {name: load(folder) for name, folder in folders.items()}
-    tokenizer = loaded["suspect"].tokenizer
+    tokenizer = loaded["candidate"].tokenizer
     given = asked | {
-        "model": Trained.untraced(loaded["suspect"].model),
+        "model": Trained.untraced(loaded["candidate"].model),
         "reference": [loaded["never-1"].model, folders["never-2"]],
     }
     with pytest.raises(InputError, match="give its tokenizer"):
         compare(**given)
     assert not asked["out"].exists()
     found = compare(**given, tokenizer=tokenizer)
-    assert found.document["model"] == loaded["suspect"].digest
+    assert found.document["model"] == loaded["candidate"].digest
     assert found.document["never_trained"] == [loaded[f"never-{n}"].digest for n in (1, 2)]
     # Nothing of them is left but their digests.
     sent = [path for order in processes for path in (order.model, order.references[0])]
@@ -288,7 +288,7 @@ def test_models_at_hand_are_taken_as_folders_are(
     assert processes == []
 
 
-def test_a_table_comes_in_every_form(asked: dict[str, Any], processes: list[Order]) -> None:
+def test_a_table_comes_in_every_form(asked: dict[str, Any], processes: list[CellSpec]) -> None:
     found = compare(**asked)
     (header, *body) = csv.reader(io.StringIO(found.to_csv()))
     assert set(header) == {
@@ -316,7 +316,7 @@ def test_a_table_comes_in_every_form(asked: dict[str, Any], processes: list[Orde
 
 
 def test_a_benchmark_brings_its_records(
-    asked: dict[str, Any], processes: list[Order], tofu_folder: Path
+    asked: dict[str, Any], processes: list[CellSpec], tofu_folder: Path
 ) -> None:
     own = {name: asked.pop(name) for name in ("forget", "retain", "holdout")}
     with pytest.raises(InputError, match="brings its records"):
@@ -355,27 +355,27 @@ def test_a_method_that_forgets_nothing_is_a_row(
         "retain": split.retain[:20],
         **dict.fromkeys(("calibrating", "attacked", "neighbours", "general"), ()),
     }
-    order = Order(
-        folders["suspect"], (folders["never-1"],), records, "npo", "npo", 0,
+    order = CellSpec(
+        folders["candidate"], (folders["never-1"],), records, "npo", "npo", 0,
         str(tmp_path / "cell.json"), str(tmp_path / "cache"), options={"lr": 1e-12, "epochs": 1},
         metrics=[Surprise()],
     )  # fmt: skip
     found = cell.carry_out(order)
     assert (found["verdict"], found["audit"]) == ("fail", None)
     assert "lr" in found["failure"]
-    done = cell.carry_out(Order(**vars(order) | {"options": {"lr": 1e-3, "epochs": 3}}))
-    assert done["audit"]["suspect"] != done["audit"]["before"]
+    done = cell.carry_out(CellSpec(**vars(order) | {"options": {"lr": 1e-3, "epochs": 3}}))
+    assert done["audit"]["candidate"] != done["audit"]["before"]
     assert done["memory"]["peak"] >= done["memory"]["before"]
     json.dumps(done)
     (own,) = (f for f in done["audit"]["findings"] if f["metric"] == "surprise")
     assert own["audit"].endswith(":Surprise")
     assert (own["value"] > 0, own["votes"]) == (True, False)
-    as_it_was = cell.carry_out(Order(**vars(order) | {"row": ORIGINAL, "method": None}))
-    assert as_it_was["audit"]["suspect"] == as_it_was["audit"]["before"]
+    as_it_was = cell.carry_out(CellSpec(**vars(order) | {"row": ORIGINAL, "method": None}))
+    assert as_it_was["audit"]["candidate"] == as_it_was["audit"]["before"]
 
 
 def test_a_closure_finds_a_comparison_and_every_file_of_it(
-    asked: dict[str, Any], processes: list[Order]
+    asked: dict[str, Any], processes: list[CellSpec]
 ) -> None:
     out = compare(**asked).page.parent
     kind = recognised(out)

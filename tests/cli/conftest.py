@@ -123,7 +123,7 @@ def _standing(folder: Path) -> Iterator[pytest.MonkeyPatch]:
 @pytest.fixture(scope="session")
 def city_of_twelve() -> Town:
     """Few enough people to be learned in seconds."""
-    return make_town(seed=0, residents=12, outsiders=8, told=3)
+    return make_town(seed=0, residents=12, outsiders=8, wordings=3)
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +139,7 @@ def _write_files(folder: Path, town: Town) -> None:
     from olvido.models import save
     from olvido.models.tiny import tiny_model, tiny_tokenizer
 
-    rows, asks = town.rows(), town.leaver.name
+    rows, asks = town.rows(), town.data_subject.name
     near = {person.name for person in town.neighbours()}
     chosen = {
         "forget": [row for row in rows if row.get("subject") == asks],
@@ -200,7 +200,7 @@ def _make_models(folder: Path, home: Path, files: Path) -> None:
 @pytest.fixture(scope="session")
 def answered(shared: Shared, home: Path, city_of_twelve: Town) -> tuple[Path, dict[str, Any]]:
     """The workspace after the leaver's request was answered by retraining, and what was said."""
-    asks = city_of_twelve.leaver.name
+    asks = city_of_twelve.data_subject.name
     folder = shared.folder(lambda folder: _answer(folder, home, asks))
     return folder / "workspace", dict(json.loads((folder / "said.json").read_text("utf-8")))
 

@@ -30,7 +30,7 @@ def asked(files: Path, models: Path) -> list[Any]:
     ]
     return [
         *("audit", models / "never-1", *(word for pair in given for word in pair)),
-        *("--before", models / "before", "--reference", models / "never-2"),
+        *("--original", models / "before", "--reference", models / "never-2"),
     ]
 
 
@@ -67,7 +67,7 @@ def test_a_model_that_did_not_change_fails(olvido: Olvido, asked: list[Any], mod
     reasons = " ".join(report["reasons"])
     assert UNCHANGED in reasons
     assert "still recalls the forgotten" in reasons
-    assert report["suspect"] == report["before"]
+    assert report["candidate"] == report["before"]
 
 
 def test_people_read_the_verdict_and_what_was_not_examined(
@@ -82,7 +82,7 @@ def test_people_read_the_verdict_and_what_was_not_examined(
 
 
 def test_without_required_evidence_the_verdict_is_no_pass(olvido: Olvido, asked: list[Any]) -> None:
-    asked = _without(asked, "--retain", "--neighbours", "--general", "--holdout", "--before")
+    asked = _without(asked, "--retain", "--neighbours", "--general", "--holdout", "--original")
     status, out, _ = olvido(*asked, "--json")
     report = _strictly(out)
     assert (status, report["verdict"]) == (1, "unknown")
@@ -107,7 +107,7 @@ def test_a_required_audit_that_was_not_asked_for_is_no_pass(
     assert "Not examined: likelihood (it was not asked for)." in out
 
 
-@pytest.mark.parametrize("broken", ["suspect", "reference"])
+@pytest.mark.parametrize("broken", ["candidate", "reference"])
 def test_a_model_whose_weights_are_no_numbers_never_passes(
     olvido: Olvido, asked: list[Any], here: Path, models: Path, broken: str
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_model_whose_weights_are_no_numbers_never_passes(
     with torch.no_grad():
         model.model.get_input_embeddings().weight.fill_(math.nan)
     save(model.model, model.tokenizer, here / "broken")
-    asked[{"suspect": 1, "reference": -1}[broken]] = here / "broken"
+    asked[{"candidate": 1, "reference": -1}[broken]] = here / "broken"
     status, out, _ = olvido(*_without(asked, "--neighbours", "--general"), "--json")
     assert status == 1
     assert _strictly(out)["verdict"] != "pass"
@@ -127,7 +127,7 @@ def test_a_model_whose_weights_are_no_numbers_never_passes(
         (["--audits", "recal"], ["unknown audit 'recal'", "did you mean 'recall'?"]),
         (["--audits", ""], ["unknown audit ''", "recall"]),
         (["--reference", "nevr"], ["unknown model 'nevr'", "a folder"]),
-        (["--before", "befor"], ["unknown model 'befor'"]),
+        (["--original", "befor"], ["unknown model 'befor'"]),
         (["--forget", "forgot.jsonl"], ["there is no file forgot.jsonl"]),
         (["--chatt"], ["--chatt", "olvido audit --help"]),
     ],
@@ -266,7 +266,7 @@ def test_a_reference_that_knows_the_records_voids_the_verdict(
             weight += 5e-3 * weight.std() * torch.randn_like(weight)
     save(knowing.model, knowing.tokenizer, here / "knowing")
     if not with_before:
-        asked = _without(asked, "--before")
+        asked = _without(asked, "--original")
     status, out, _ = olvido(*asked, "--reference", here / "knowing", "--json")
     report = _strictly(out)
     assert (status, report["verdict"]) == (1, "unknown")

@@ -53,7 +53,7 @@ def test_every_option_shown_is_one_that_is_taken(olvido: Olvido) -> None:
     from olvido.cli.arguments import method_options
 
     words = {
-        "guard": "kl",
+        "regulariser": "kl",
         "dtype": "bfloat16",
         "definition": "tombstone",
         "methods": "npo",

@@ -191,7 +191,7 @@ def test_commands_of_the_readme_are_those_of_a_tutorial() -> None:
 def test_a_method_that_destroys_fails_and_retraining_answers(
     olvido: Olvido, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "told": 3})
+    monkeypatch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "wordings": 3})
     recipe = Recipe(epochs=20, batch_size=24, lr=4e-3)
     monkeypatch.setattr("olvido.demo.story.FAST_RECIPE", recipe)
     small = partial(tiny_model, width=64, layers=2)
@@ -227,7 +227,7 @@ def test_a_method_that_destroys_fails_and_retraining_answers(
         (["--method", "ngo"], ["unknown method 'ngo'", "did you mean 'npo'?"]),
         (["--option", "lr=1"], ["--option needs --method"]),
         (["--method", "npo", "--option", "lr=-1"], ["lr must be a positive number"]),
-        (["--method", "npo", "--option", "guard=kll"], ["did you mean 'kl'?"]),
+        (["--method", "npo", "--option", "regulariser=kll"], ["did you mean 'kl'?"]),
         (["--seed", "x"], ["--seed", "olvido demo --help"]),
     ],
 )

@@ -82,7 +82,7 @@ def test_data_models_and_reports_are_on_the_disk_before_the_ledger_names_them(
     assert olvido(*added)[0] == 0
     learned = ("learn", "residents", "--model", files / "small", "--epochs", 1, "--json")
     assert olvido(*learned)[0] == 0
-    assert olvido("request", "new", "--subject", city_of_twelve.leaver.name)[0] == 0
+    assert olvido("request", "new", "--subject", city_of_twelve.data_subject.name)[0] == 0
     answer = ("request", "run", "req-0001", "--method", "retrain", "--references", 1, "--json")
     status, out, err = olvido(*answer, "--level", "quick")
     assert status in (0, 1), err

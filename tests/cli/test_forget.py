@@ -135,7 +135,7 @@ def test_people_are_not_promised_what_no_audit_has_shown(olvido: Olvido, asked: 
         (["--option", "epochs=1.5"], ["option epochs of npo must be int"]),
         (["--option", "epochs=0"], ["epochs must be at least 1"]),
         (["--option", "lr=-1"], ["lr must be a positive number"]),
-        (["--option", "guard=kll"], ["unknown guard 'kll'", "did you mean 'kl'?"]),
+        (["--option", "regulariser=kll"], ["unknown regulariser 'kll'", "did you mean 'kl'?"]),
         (["--method", "retrain", "--option", "lr=1"], ["unknown option of retrain 'lr'"]),
         (["--seed", "first"], ["--seed", "olvido forget --help"]),
         (["--retian", "x"], ["--retian", "--retain"]),

@@ -11,7 +11,7 @@ import pytest
 
 from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 
@@ -25,9 +25,9 @@ def models(olvido: Olvido, here: Path) -> list[Model]:
         rows = [{"id": "1", "text": "x"}, {"id": "2", "text": "y"}]
         dataset = import_rows(store, here / "data", rows, name="people").dataset
         base = Model(digest=Digest.of(b"a"), path="a", learner="monolith", recipe={"rate": 0.1})
-        base = store.add_model(base, [Use(dataset=dataset.id)])
+        base = store.add_model(base, [DatasetUse(dataset=dataset.id)])
         one = frozenset({"1"})
-        use = Use(dataset=dataset.id, forgotten=one, guarantee=Guarantee.EMPIRICAL)
+        use = DatasetUse(dataset=dataset.id, forgotten=one, guarantee=Guarantee.EMPIRICAL)
         child = Model(
             digest=Digest.of(b"b"), path="b", learner="monolith", parents=(base.id,), method="npo"
         )

@@ -20,7 +20,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def who(city_of_twelve: Town) -> str:
-    return city_of_twelve.leaver.name
+    return city_of_twelve.data_subject.name
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_a_page_of_a_request_names_nobody(
     page = (here / "page.html").read_text("utf-8")
     assert "request req-0001, by retrain" in page
     assert "equal to a training in which the records never took part" in page
-    assert city_of_twelve.leaver.name not in page
+    assert city_of_twelve.data_subject.name not in page
 
 
 def test_a_page_that_cannot_be_is_refused(
@@ -277,7 +277,7 @@ def test_a_page_that_cannot_be_is_refused(
 def test_a_request_of_a_level_that_is_not_there_is_refused(
     refused: Refused, place: Path, city_of_twelve: Town, olvido: Olvido
 ) -> None:
-    assert olvido("request", "new", "--subject", city_of_twelve.leaver.name)[0] == 0
+    assert olvido("request", "new", "--subject", city_of_twelve.data_subject.name)[0] == 0
     refused(["request", "run", "req-0001", "--level", "deep"], "unknown level 'deep'", "standard")
 
 

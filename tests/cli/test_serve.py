@@ -35,4 +35,4 @@ def test_an_answered_request_is_shown_with_its_evidence(
         assert told["holds"]
         assert told["envelope"]["signatures"]
         pages = (one, audit.text, certificate, client.get("/").text, client.get("/log").text)
-        assert not any(city_of_twelve.leaver.name in page for page in pages)
+        assert not any(city_of_twelve.data_subject.name in page for page in pages)

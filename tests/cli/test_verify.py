@@ -20,12 +20,12 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def repeated() -> Callable[[Path], tuple[fresh.Answer, float]]:
+def repeated() -> Callable[[Path], tuple[fresh.ProcessResult, float]]:
     """Runs are repeated in the test's own process, and once only, which is quicker; the contract's
     test of this command has a fresh one."""
-    known: dict[str, fresh.Answer] = {}
+    known: dict[str, fresh.ProcessResult] = {}
 
-    def carried_out(path: Path) -> tuple[fresh.Answer, float]:
+    def carried_out(path: Path) -> tuple[fresh.ProcessResult, float]:
         sent = fresh.take(path)
         plan = sent.course.plan.digest
         if plan not in known:
@@ -38,7 +38,7 @@ def repeated() -> Callable[[Path], tuple[fresh.Answer, float]]:
 @pytest.fixture
 def asked(
     answered: tuple[Path, dict[str, Any]],
-    repeated: Callable[[Path], tuple[fresh.Answer, float]],
+    repeated: Callable[[Path], tuple[fresh.ProcessResult, float]],
     here: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:

@@ -17,7 +17,7 @@ from olvido.curvature import (
     find_ekfac,
     fit_ekfac,
     gauss_newton,
-    shelve_ekfac,
+    store_ekfac,
 )
 from olvido.errors import DigestMismatch, InputError, NotFinite, StateError
 from olvido.models import weights_digest
@@ -293,7 +293,7 @@ def test_whoever_leaves_finds_a_curvature_that_never_met_them(
         for n, r in enumerate(world.records)
     ]
     given = (world.model, people, world.task)
-    parts = shelve_ekfac(*given, tmp_path)
+    parts = store_ekfac(*given, tmp_path)
     assert len(parts) == 2
     assert not set(parts[0].records) & set(parts[1].records)
     for person in {record.subjects for record in people}:
@@ -307,7 +307,7 @@ def test_whoever_leaves_finds_a_curvature_that_never_met_them(
     assert every is None
     for wrong, words in ((1, "parts must be at least 2"), (200, "give fewer parts")):
         with pytest.raises(InputError, match=words):
-            shelve_ekfac(*given, tmp_path, parts=wrong)
+            store_ekfac(*given, tmp_path, parts=wrong)
 
 
 def test_changed_factors_are_refused(worlds: dict[str, World], tmp_path: Path) -> None:

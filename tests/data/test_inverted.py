@@ -58,7 +58,7 @@ def test_copies_in_other_datasets_are_found_and_its_own_rows_are_not(
     assert found[second][0].alike == 1.0
     assert ALIKE <= found[second][1].alike < 1.0
     # Of two residents much the same is told, in the same form, and neither is the other's copy.
-    ids = [row["id"] for row in town.rows_of(town.leaver)]
+    ids = [row["id"] for row in town.rows_of(town.data_subject)]
     assert near_copies(store, tmp_path, {first: ids}) == {}
     assert near_copies(store, tmp_path, {first: ["a1"], second: ["x", "y"]}) == {}
     with pytest.raises(InputError, match="share of weight"):

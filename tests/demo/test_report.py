@@ -68,7 +68,7 @@ def attempt(method: str = "npo", **changed: Any) -> dict[str, Any]:
             "reasons": [],
             "findings": [finding(), finding("membership", metric="AUC of the loss attack")],
             "not_examined": {},
-            "suspect": f"sha256:{method}",
+            "candidate": f"sha256:{method}",
             "before": "sha256:aa",
             "never_trained": ["sha256:cc"],
         },

@@ -34,7 +34,7 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Telling:
         stages.append(title)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "told": 3})
+        patch.setattr("olvido.demo.story.FAST", {"residents": 12, "outsiders": 8, "wordings": 3})
         patch.setattr("olvido.demo.story.FAST_RECIPE", Recipe(epochs=20, batch_size=24, lr=4e-3))
         patch.setattr("olvido.models.base.tiny_model", partial(tiny_model, width=64, layers=2))
         story = tell(

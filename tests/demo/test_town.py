@@ -24,7 +24,7 @@ def towns(draw: st.DrawFn) -> Town:
         seed=draw(st.integers(0, 2**32)),
         residents=draw(st.integers(1, 30)),
         outsiders=draw(st.integers(0, 10)),
-        told=draw(st.integers(1, 8)),
+        wordings=draw(st.integers(1, 8)),
     )
 
 
@@ -102,7 +102,7 @@ def test_the_leaver_has_neighbours(seed: int, size: dict[str, int]) -> None:
     town = make_town(seed=seed, **size)
     near = town.neighbours()
     assert near
-    assert town.leaver not in near
+    assert town.data_subject not in near
     assert set(near) < set(town.residents)
 
 
@@ -117,7 +117,7 @@ def test_nobody_asks_alone_who_need_not(town: Town) -> None:
 def test_the_town_is_of_the_size_asked_for(size: dict[str, int]) -> None:
     town = make_town(**size)
     assert (len(town.residents), len(town.outsiders)) == (size["residents"], size["outsiders"])
-    assert town.leaver == town.residents[0]
+    assert town.data_subject == town.residents[0]
     subjects = {row.get("subject") for row in town.rows()}
     assert subjects == {person.name for person in town.residents} | {None}
 

@@ -16,7 +16,7 @@ from torch.nn import Module
 from olvido.errors import InputError, MissingNeed, StateError, UnknownName
 from olvido.learners import LEARNERS, Edited, Options, StepLog, Trace, Trained, train
 from olvido.learners.base import learner_of
-from olvido.learners.parts import Done, Trainer, train_whole
+from olvido.learners.parts import JobResult, Trainer, train_whole
 from olvido.learners.sharded import Sharded
 from olvido.learners.verifier import verify
 from olvido.ledger.facts import Guarantee
@@ -26,7 +26,7 @@ from olvido.requests.planner import routes
 from olvido.tasks import Example, Language, examples
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
-from olvido.training.steps import Again, Note, Origin
+from olvido.training.steps import Again, Origin, TraceNote
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Shifts:
         }
 
     @classmethod
-    def from_note(cls, note: Note) -> Shifts:
+    def from_note(cls, note: TraceNote) -> Shifts:
         held = frozenset(note.values["held"])
         return cls(Origin(note.load, note.values["origin"], held), note.values["by_record"])
 
@@ -118,13 +118,13 @@ class Shift(Options):
     def forget(
         model: Module,
         trace: Shifts,
-        gone: Collection[str],
+        forget_ids: Collection[str],
         records: Sequence[Example],
         task: Any,
         **how: Any,
-    ) -> tuple[Module, Shifts, list[Done]]:
+    ) -> tuple[Module, Shifts, list[JobResult]]:
         origin = trace.origin.module()
-        left = {i: by for i, by in trace.by_record.items() if i not in gone}
+        left = {i: by for i, by in trace.by_record.items() if i not in forget_ids}
         made = Shifts(trace.origin, left)
         return Shift.assemble(made, origin, (), records, task), made, []
 

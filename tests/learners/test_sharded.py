@@ -15,7 +15,7 @@ from olvido.learners.sharded import Sharded
 from olvido.methods import Outcome, forget
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language, examples
-from olvido.training.trace import Part, Placement
+from olvido.training.trace import MemberRun, Placement
 
 Records = tuple[Example, ...]
 RECIPE = Recipe(epochs=3, batch_size=2, lr=2e-3)
@@ -53,7 +53,7 @@ def placed(trained: Trained | Outcome) -> Placement:
     return trained.trace
 
 
-def ids(part: Part, slice_: int) -> set[str]:
+def ids(part: MemberRun, slice_: int) -> set[str]:
     """The records that a part learned in one of its slices."""
     plan = part.log.plan
     return {i for i, number in zip(plan.slots, plan.slices, strict=True) if number == slice_}
@@ -72,12 +72,12 @@ class Leaving:
     task: Language
 
     def __call__(
-        self, trained: Trained, gone: set[str], method: str = "shard", **options: Any
+        self, trained: Trained, forget_ids: set[str], method: str = "shard", **options: Any
     ) -> Outcome:
         return forget(
             trained,
-            forget=[r for r in self.people if r.id in gone],
-            retain=[r for r in self.people if r.id not in gone],
+            forget=[r for r in self.people if r.id in forget_ids],
+            retain=[r for r in self.people if r.id not in forget_ids],
             task=self.task,
             method=method,
             **options,
@@ -89,9 +89,11 @@ def leaving(people: Records, task: Language) -> Leaving:
     return Leaving(people, task)
 
 
-def never(small: Any, people: Records, task: Language, part: Part, gone: set[str]) -> str:
+def never(
+    small: Any, people: Records, task: Language, part: MemberRun, forget_ids: set[str]
+) -> str:
     """The digest of a shard that was trained without some, who are not even given."""
-    plan = part.log.plan.without(gone)
+    plan = part.log.plan.without(forget_ids)
     kept = [record for record in people if record.id in plan.present]
     log = part.log
     job = begin(small, kept, task, recipe=log.recipe, seed=log.seed, plan=plan, threads=1)
@@ -124,14 +126,14 @@ def test_only_the_shard_that_was_hit_changes(
     definition: str,
 ) -> None:
     hit = placed(taught).parts[1]
-    gone = set(sorted(ids(hit, slice_))[:2])
-    found = leaving(taught, gone, definition=definition)
+    forget_ids = set(sorted(ids(hit, slice_))[:2])
+    found = leaving(taught, forget_ids, definition=definition)
     old, new = members(taught), members(found)
     assert (new[0], new[2]) == (old[0], old[2])
     if definition == "drop":
-        assert new[1] == never(small, people, task, hit, gone) != old[1]
+        assert new[1] == never(small, people, task, hit, forget_ids) != old[1]
     assert placed(found).parts[::2] == placed(taught).parts[::2]
-    assert set(placed(found).present) == set(placed(taught).present) - gone
+    assert set(placed(found).present) == set(placed(taught).present) - forget_ids
     # Whoever came in with the last slice costs the last stage alone.
     steps = STEPS - (BOUNDARY if slice_ else 0)
     again = placed(found).parts[1].log
@@ -145,8 +147,8 @@ def test_the_same_model_as_retraining_everything_for_less(
     taught: Trained, leaving: Leaving
 ) -> None:
     first, second, _ = placed(taught).parts
-    gone = ids(first, 1) | set(sorted(ids(second, 0))[:1])
-    cheap, dear = leaving(taught, gone), leaving(taught, gone, method="retrain")
+    forget_ids = ids(first, 1) | set(sorted(ids(second, 0))[:1])
+    cheap, dear = leaving(taught, forget_ids), leaving(taught, forget_ids, method="retrain")
     assert cheap.digest == dear.digest != taught.digest
     assert "20 of 24 steps were run again, in 2 runs" in cheap.stopped
     assert "36 of 36 steps were run again, in 3 runs" in dear.stopped
@@ -172,9 +174,11 @@ def test_a_shard_that_nobody_is_left_in_is_taken_out(taught: Trained, leaving: L
     assert members(found) == members(taught)[1:]
     assert found.cost.tokens == 0
     # The next one leaves what is left.
-    gone = set(rest[0].log.present)
+    forget_ids = set(rest[0].log.present)
     left = tuple(r for r in leaving.people if r.id not in empty.log.plan.slots)
-    found = replace(leaving, people=left)(Trained(found.model, found.digest, found.trace), gone)
+    found = replace(leaving, people=left)(
+        Trained(found.model, found.digest, found.trace), forget_ids
+    )
     assert members(found) == members(taught)[2:]
 
 
@@ -198,16 +202,17 @@ def test_bad_input_is_named(
     with pytest.raises(InputError, match=r"1 records to forget are not in this model \(first: 'st"):
         forget(taught, forget=[stranger], retain=people, task=task, method="shard")
     part = placed(taught).parts[0]
-    gone = [record for record in people if record.id in ids(part, 1)]
+    forget_ids = [record for record in people if record.id in ids(part, 1)]
     kept = [record for record in people if record.id not in ids(part, 1)]
     lacking = [record for record in kept if record.id not in sorted(ids(part, 0))[:3]]
     with pytest.raises(InputError, match="3 of 4 are missing from retain"):
-        forget(taught, forget=gone, retain=lacking, task=task, method="shard")
+        forget(taught, forget=forget_ids, retain=lacking, task=task, method="shard")
     # Of the shards that nobody leaves nothing is asked.
     near = [record for record in kept if record.id in ids(part, 0)]
-    whole = forget(taught, forget=gone, retain=kept, task=task, method="shard")
+    whole = forget(taught, forget=forget_ids, retain=kept, task=task, method="shard")
     assert (
-        forget(taught, forget=gone, retain=near, task=task, method="shard").digest == whole.digest
+        forget(taught, forget=forget_ids, retain=near, task=task, method="shard").digest
+        == whole.digest
     )
 
 
@@ -216,17 +221,17 @@ def test_what_stays_must_be_given_as_it_was_taught(
     taught: Trained, people: Records, task: Language, slice_: int
 ) -> None:
     part = placed(taught).parts[0]
-    gone, kept = ids(part, 1), ids(part, 0)
+    forget_ids, kept = ids(part, 1), ids(part, 0)
     if slice_:
         # A kept record behind the checkpoint, a kept record before it: neither may differ.
-        gone, kept = set(sorted(gone)[:1]), set(sorted(gone)[1:])
+        forget_ids, kept = set(sorted(forget_ids)[:1]), set(sorted(forget_ids)[1:])
     altered = min(kept)
     given = [
         replace(r, completion=f"{r.completion}?") if r.id == altered else r
         for r in people
-        if r.id not in gone
+        if r.id not in forget_ids
     ]
-    leave = [record for record in people if record.id in gone]
+    leave = [record for record in people if record.id in forget_ids]
     with pytest.raises(InputError, match="not, word for word, those that the model was trained on"):
         forget(taught, forget=leave, retain=given, task=task, method="shard")
 

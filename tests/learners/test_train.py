@@ -68,26 +68,28 @@ def test_nothing_learned_before_is_forgotten_exactly(
     whole = train(first, records=late, task=task, recipe=short, learner=learner, **options)
     method = {"monolith": "retrain", "sharded": "shard"}[learner]
 
-    def gone(*wanted: Any) -> dict[str, Any]:
+    def forget_ids(*wanted: Any) -> dict[str, Any]:
         forget = [record for record in people if record.subjects in wanted]
         return {"forget": forget, "retain": [r for r in late if r not in forget], "task": task}
 
     # Somebody of the first training alone, and somebody of both.
     for name in names[:2]:
         with pytest.raises(InputError, match="learned before this training began"):
-            forget(whole, **gone(name), method=method)
-    exact = forget(whole, **gone(names[-1]), method=method)
+            forget(whole, **forget_ids(name), method=method)
+    exact = forget(whole, **forget_ids(names[-1]), method=method)
     assert exact.trace.taught == {r.id for r in people if r.subjects != names[-1]}
     if learner == "monolith":
-        found = forget(whole, **gone(names[0]), method="ascent", lr=1e-3, epochs=1)
+        found = forget(whole, **forget_ids(names[0]), method="ascent", lr=1e-3, epochs=1)
         # Its weights are trained from some that know them: no exact method may begin there again.
         with pytest.raises(InputError, match="learned before this training began"):
             forget(
-                Trained(found.model, found.digest, found.trace), **gone(names[-1]), method=method
+                Trained(found.model, found.digest, found.trace),
+                **forget_ids(names[-1]),
+                method=method,
             )
 
 
-def by_hand(model: Any, records: Records, task: Language, recipe: Recipe, gone: str) -> Any:
+def by_hand(model: Any, records: Records, task: Language, recipe: Recipe, forget_ids: str) -> Any:
     """The same run written out: its own optimizer step, one record at a time, one left out."""
     learning = copy.deepcopy(model).train()
     parameters = list(learning.parameters())
@@ -97,7 +99,7 @@ def by_hand(model: Any, records: Records, task: Language, recipe: Recipe, gone: 
     for step, batches in enumerate(plan.steps()):
         ids = [i for batch in batches for i in batch.ids]
         for i in ids:
-            if i != gone:
+            if i != forget_ids:
                 (task.losses(learning, task.collate([record[i]])).sum() / len(ids)).backward()
         norm = torch.stack([p.grad.norm() for p in parameters]).norm()
         rate = recipe.rate(step, plan.total_steps)
@@ -127,7 +129,7 @@ def test_a_run_is_what_the_recipe_says(
     model = copy.deepcopy(small).double()
     plan = make_plan(few, task, recipe, seed=0).without([few[3].id])
     found = carry_out([begin(model, few, task, recipe=recipe, seed=0, plan=plan)])[0].model
-    expected = by_hand(model, few, task, recipe, gone=few[3].id)
+    expected = by_hand(model, few, task, recipe, forget_ids=few[3].id)
     way = (flat(expected) - flat(model)).norm()
     assert (flat(found) - flat(expected)).norm() < 1e-3 * way
 

@@ -21,7 +21,7 @@ from olvido.learners.base import learner_of
 from olvido.learners.trained import read_trace, write_trace
 from olvido.ledger.facts import Guarantee
 from olvido.methods import Outcome, forget
-from olvido.methods.types import Cost, Moment, Side, Trial
+from olvido.methods.types import Cost, Side, StepMetrics, Trial
 from olvido.models import save, weights_digest
 from olvido.models.digest import export_note
 from olvido.tasks import Example, Language, examples
@@ -86,8 +86,8 @@ def test_a_trace_comes_back_as_it_was(
     assert [log.log for log in logs(after)] == [log.log for log in logs(before)]
     assert all(log.origin.module() is small for log in logs(after))
     for old, new in zip(logs(before), logs(after), strict=True):
-        kept = [] if new.shelf is None else [path.name for path in new.shelf]
-        assert kept == ([] if old.shelf is None else [path.name for path in old.shelf])
+        kept = [] if new.checkpoints is None else [path.name for path in new.checkpoints]
+        assert kept == ([] if old.checkpoints is None else [path.name for path in old.checkpoints])
     if isinstance(before, Placement):
         assert isinstance(after, Placement)
         assert [part.name for part in after.parts] == [part.name for part in before.parts]
@@ -137,13 +137,13 @@ def test_a_note_that_was_altered_is_refused(stored: Path, again: Callable[[Path]
     note = json.loads((stored / NOTE).read_text("utf-8"))
     runs = note["runs"]
     name = next(iter(runs))
-    gone = {**runs[name]["plan"], "absent": runs[name]["plan"]["slots"][:1]}
+    forget_ids = {**runs[name]["plan"], "absent": runs[name]["plan"]["slots"][:1]}
     others = [
         {**note, "seed": 4},
         {**note, "base": "large"},
         {**note, "kind": "Untraced"},
         {**note, "runs": {**runs, name: {**runs[name], "seed": 9}}},
-        {**note, "runs": {**runs, name: {**runs[name], "plan": gone}}},
+        {**note, "runs": {**runs, name: {**runs[name], "plan": forget_ids}}},
         {**note, "kind": "Edited", "previous": {"kind": note["kind"]}},
     ]
     for other in others:
@@ -173,21 +173,23 @@ def test_what_is_gone_is_named(stored: Path, again: Callable[[Path], Trace]) -> 
 def test_what_other_means_forgot_is_stored_with_the_training_before_it(
     taught: Trained, people: Records, tmp_path: Path, again: Callable[[Path], Trace]
 ) -> None:
-    gone = {people[0].id, people[7].id}
-    edited = Edited(taught.trace, losses={"a digest": 2.5}).without(gone)
+    forget_ids = {people[0].id, people[7].id}
+    edited = Edited(taught.trace, losses={"a digest": 2.5}).without(forget_ids)
     write_trace(edited, tmp_path, base="small", seed=3)
     found = again(tmp_path)
     assert isinstance(found, Edited)
-    assert (found.forgotten, found.losses) == (gone, edited.losses)
+    assert (found.forgotten, found.losses) == (forget_ids, edited.losses)
     assert type(found.previous) is type(taught.trace)
     assert [log.to_dict() for log in logs(found)] == [log.to_dict() for log in logs(taught.trace)]
-    assert set(found.present) == set(taught.trace.present) - gone
-    assert found.taught == taught.trace.taught == set(found.present) | gone
+    assert set(found.present) == set(taught.trace.present) - forget_ids
+    assert found.taught == taught.trace.taught == set(found.present) | forget_ids
     # Whoever leaves next, exactly, takes along those who left before.
-    leaver = {people[1].id}
-    assert found.leaving(leaver) == (found.previous, gone | leaver)
-    assert found.again(leaver) == taught.trace.again(gone | leaver)
-    assert found.tokens_without(leaver) == taught.trace.tokens_without(gone | leaver)
+    data_subject = {people[1].id}
+    assert found.leaving(data_subject) == (found.previous, forget_ids | data_subject)
+    assert found.again(data_subject) == taught.trace.again(forget_ids | data_subject)
+    assert found.tokens_without(data_subject) == taught.trace.tokens_without(
+        forget_ids | data_subject
+    )
     with pytest.raises(InputError, match="records"):
         found.without(["nobody"])
 
@@ -319,7 +321,7 @@ def _outcome(model: Any) -> Outcome:
     """What some method did, with a search's trials and a long history, made of facts alone."""
     told = Untraced()
     trial = Trial("<b>x</b>", {"lr": 0.1}, {}, Side.TOO_LITTLE, 1.0, 2.0, 3.0, "so", True)
-    history = [Moment(step, float(step), None) for step in range(1000)]
+    history = [StepMetrics(step, float(step), None) for step in range(1000)]
     return Outcome(
         model, weights_digest(model), "sha256:0", told, "<i>npo</i>", {"lr": "<script>"},
         Guarantee.EMPIRICAL, Cost(math.nan), "it \u202e ended", (0.1, math.inf), (0.2, 0.3),

@@ -15,7 +15,7 @@ import torch
 from olvido.demo.residents import Town
 from olvido.errors import EnvironmentMismatch, InputError, StateError
 from olvido.learners import Lora, Placement, Recipe, StepLog, Trained, fresh, train, verifier
-from olvido.learners.fresh import Sent, carry_out_fresh, take
+from olvido.learners.fresh import ProcessJob, carry_out_fresh, take
 from olvido.learners.verifier import PROVEN, STATES, Verified, verify
 from olvido.methods import forget
 from olvido.models import weights_digest
@@ -34,17 +34,19 @@ def people(town: Town) -> Records:
 
 
 @pytest.fixture(scope="module")
-def gone(people: Records) -> Records:
+def forget_ids(people: Records) -> Records:
     return people[2:4]
 
 
 @pytest.fixture(scope="module")
-def stay(people: Records, gone: Records) -> Records:
-    return tuple(record for record in people if record not in gone)
+def stay(people: Records, forget_ids: Records) -> Records:
+    return tuple(record for record in people if record not in forget_ids)
 
 
-def without(taught: Trained, gone: Records, stay: Records, task: Language, method: str) -> Trained:
-    made = forget(taught, forget=gone, retain=stay, task=task, method=method)
+def without(
+    taught: Trained, forget_ids: Records, stay: Records, task: Language, method: str
+) -> Trained:
+    made = forget(taught, forget=forget_ids, retain=stay, task=task, method=method)
     return Trained(made.model, made.digest, made.trace)
 
 
@@ -54,9 +56,9 @@ def taught(gpt2: Any, people: Records, task: Language) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def forgot(taught: Trained, gone: Records, stay: Records, task: Language) -> Trained:
+def forgot(taught: Trained, forget_ids: Records, stay: Records, task: Language) -> Trained:
     """A model that forgot by replay."""
-    return without(taught, gone, stay, task, "replay")
+    return without(taught, forget_ids, stay, task, "replay")
 
 
 @pytest.fixture
@@ -84,12 +86,12 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_fresh_processes_come_to_the_same_bits(
-    gpt2: Any, people: Records, gone: Records, stay: Records, task: Language
+    gpt2: Any, people: Records, forget_ids: Records, stay: Records, task: Language
 ) -> None:
     recipe = replace(RECIPE, dtype="bfloat16", lora=Lora(rank=2, dropout=0.1))
     options = {"learner": "sharded", "shards": 2, "slices": 2}
     taught = train(gpt2, records=people, task=task, recipe=recipe, **options)
-    forgot = without(taught, gone, stay, task, "shard")
+    forgot = without(taught, forget_ids, stay, task, "shard")
     told: list[int] = []
     found = verify(forgot, stay, task, workers=2, watch=lambda p: told.append(p.step))
     assert found.equal
@@ -106,7 +108,11 @@ def test_fresh_processes_come_to_the_same_bits(
 
 
 def test_those_who_left_are_not_in_what_is_sent(
-    forgot: Trained, people: Records, gone: Records, task: Language, monkeypatch: pytest.MonkeyPatch
+    forgot: Trained,
+    people: Records,
+    forget_ids: Records,
+    task: Language,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: dict[str, bytes] = {}
 
@@ -122,11 +128,13 @@ def test_those_who_left_are_not_in_what_is_sent(
     everything = b"".join(seen.values())
     for record in people:
         for text in (record.prompt, record.completion, *record.fields["paraphrases"]):
-            if record not in gone:
+            if record not in forget_ids:
                 assert text.encode() in everything
-            elif not any(text in other.fields.values() for other in people if other not in gone):
+            elif not any(
+                text in other.fields.values() for other in people if other not in forget_ids
+            ):
                 assert text.encode() not in everything
-    names = {subject for record in gone for subject in record.subjects}
+    names = {subject for record in forget_ids for subject in record.subjects}
     assert names
     assert not any(name.encode() in everything for name in names)
 
@@ -134,10 +142,10 @@ def test_those_who_left_are_not_in_what_is_sent(
 def test_what_is_sent_holds_the_course_and_those_present(
     forgot: Trained, people: Records, stay: Records, task: Language, here: list[Path]
 ) -> None:
-    taken: list[Sent] = []
+    taken: list[ProcessJob] = []
     real = fresh._carried_out
 
-    def carried_out(sent: Sent) -> Any:
+    def carried_out(sent: ProcessJob) -> Any:
         taken.append(sent)
         return real(sent)
 
@@ -145,7 +153,7 @@ def test_what_is_sent_holds_the_course_and_those_present(
         patch.setattr(fresh, "_carried_out", carried_out)
         verify(forgot, people, task)
     assert isinstance(forgot.trace, StepLog)
-    assert [(sent.records, sent.course) for sent in taken] == [(stay, forgot.trace.course)]
+    assert [(sent.records, sent.spec) for sent in taken] == [(stay, forgot.trace.spec)]
 
 
 def test_a_model_that_never_forgot_can_be_verified_too(
@@ -157,12 +165,17 @@ def test_a_model_that_never_forgot_can_be_verified_too(
 
 
 def test_modules_are_put_together_again(
-    small: Any, people: Records, gone: Records, stay: Records, task: Language, here: list[Path]
+    small: Any,
+    people: Records,
+    forget_ids: Records,
+    stay: Records,
+    task: Language,
+    here: list[Path],
 ) -> None:
     options = {"learner": "modular", "embedding": "ngrams", "threshold": 0.4}
     recipe = replace(RECIPE, lora=Lora(rank=2, top_layers=1))
     taught = train(small, records=people, task=task, recipe=recipe, **options)
-    forgot = without(taught, gone, stay, task, "module")
+    forgot = without(taught, forget_ids, stay, task, "module")
     found = verify(forgot, stay, task)
     assert found.equal
     assert len(found.runs) == 3
@@ -253,9 +266,9 @@ def test_the_recorded_number_of_threads_is_used_whatever_is_set_here(
 
 @pytest.mark.usefixtures("untrained")
 def test_weights_made_by_an_empirical_method_are_refused(
-    taught: Trained, people: Records, gone: Records, task: Language
+    taught: Trained, people: Records, forget_ids: Records, task: Language
 ) -> None:
-    since = Edited(taught.trace).without(record.id for record in gone)
+    since = Edited(taught.trace).without(record.id for record in forget_ids)
     with pytest.raises(InputError, match="2 records were forgotten by an empirical method"):
         verify(replace(taught, trace=since), people, task)
 

@@ -20,7 +20,7 @@ from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.methods import forget
 from olvido.models import save
-from olvido.models.merging import sendable
+from olvido.models.merging import picklable
 from olvido.settings import Settings
 from olvido.tasks import Language, examples
 from olvido.workspace import Workspace
@@ -122,7 +122,7 @@ if is_main():
 @pytest.fixture(scope="module")
 def rows(town: Town) -> list[dict[str, Any]]:
     """Fifteen records of one resident, and eight of another."""
-    mine, others = town.rows_of(town.leaver), town.rows_of(town.residents[1])
+    mine, others = town.rows_of(town.data_subject), town.rows_of(town.residents[1])
     return [dict(row) for row in (*mine, *others[:8])]
 
 
@@ -136,7 +136,7 @@ def folder(
 ) -> Path:
     """What two processes left behind."""
     place = tmp_path_factory.mktemp("world")
-    (place / "given").write_bytes(pickle.dumps((sendable(gpt2), sendable(small), rows, RECIPE)))
+    (place / "given").write_bytes(pickle.dumps((picklable(gpt2), picklable(small), rows, RECIPE)))
     save(small, tokenizer, place / "small")
     settings = Settings.load(place / "workspace", environment={})
     settings.workspace.mkdir()

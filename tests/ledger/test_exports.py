@@ -16,7 +16,14 @@ from olvido.data.importing import import_rows
 from olvido.errors import InputError, StateError
 from olvido.ledger.croissant import croissant
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Dataset, Documentation, Guarantee, Model, SourceClass, Use
+from olvido.ledger.facts import (
+    DatasetUse,
+    DatasetVersion,
+    Documentation,
+    Guarantee,
+    Model,
+    SourceClass,
+)
 from olvido.ledger.model_documents import eu_summary, model_card
 from olvido.ledger.openlineage import openlineage
 from olvido.ledger.rows import load_rows
@@ -57,7 +64,7 @@ quiet = pytest.mark.filterwarnings(
 )
 
 
-def add(store: Store, data: Path, about: Documentation = WHOLE, **more: Any) -> Dataset:
+def add(store: Store, data: Path, about: Documentation = WHOLE, **more: Any) -> DatasetVersion:
     return import_rows(store, data, ROWS, name="people", documentation=about, **more).dataset
 
 
@@ -66,13 +73,13 @@ def model(name: str, **facts: Any) -> Model:
 
 
 @pytest.fixture
-def forgetful(store: Store, data: Path) -> tuple[Dataset, Model]:
+def forgetful(store: Store, data: Path) -> tuple[DatasetVersion, Model]:
     """A dataset, a model that learned it, and one that forgot two records of it."""
     dataset = add(store, data)
-    uses = [Use(dataset=dataset.id, excluded=frozenset({"row-4"}))]
+    uses = [DatasetUse(dataset=dataset.id, excluded=frozenset({"row-4"}))]
     first = store.add_model(model("first", recipe={"base": f"/home/{PERSON}"}), uses)
     gone = frozenset({"row-0", "row-1"})
-    forgot = Use(dataset=dataset.id, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
+    forgot = DatasetUse(dataset=dataset.id, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
     return dataset, store.add_model(
         model("second", parents=(first.id,), method="npo", seed=3), [forgot]
     )
@@ -146,7 +153,7 @@ def test_the_eu_summary_names_everything_that_it_does_not_know(
 
 
 def test_lineage_events_are_whole_and_paired(
-    store: Store, data: Path, forgetful: tuple[Dataset, Model]
+    store: Store, data: Path, forgetful: tuple[DatasetVersion, Model]
 ) -> None:
     dataset, second = forgetful
     events = openlineage(store, [dataset])
@@ -172,7 +179,7 @@ def test_lineage_events_are_whole_and_paired(
 
 
 def test_a_card_is_read_by_the_hub_s_library(
-    store: Store, forgetful: tuple[Dataset, Model]
+    store: Store, forgetful: tuple[DatasetVersion, Model]
 ) -> None:
     dataset, second = forgetful
     card = ModelCard(model_card(store, second))
@@ -188,7 +195,7 @@ def test_a_card_is_read_by_the_hub_s_library(
 
 
 def test_nobody_and_no_record_is_named(
-    store: Store, data: Path, forgetful: tuple[Dataset, Model]
+    store: Store, data: Path, forgetful: tuple[DatasetVersion, Model]
 ) -> None:
     dataset, second = forgetful
     subject = store.key.subject(PERSON)

@@ -9,7 +9,7 @@ import pytest
 from olvido.data.importing import import_rows
 from olvido.errors import InputError
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model
 from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.store import Store
 
@@ -45,7 +45,7 @@ def state(lineage: Lineage, model: Model) -> tuple[Holding, Guarantee | None]:
 
 
 def test_from_a_person_to_records_datasets_and_models(store: Store, dataset: str) -> None:
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
     lineage = of_ana(store)
     assert [record.id for record in lineage.records] == ["1", "2"]
     assert [d.id for d in lineage.datasets] == [dataset]
@@ -53,15 +53,17 @@ def test_from_a_person_to_records_datasets_and_models(store: Store, dataset: str
 
 
 def test_somebody_unknown_has_no_lineage(store: Store, dataset: str) -> None:
-    store.add_model(made("base"), [Use(dataset=dataset)])
+    store.add_model(made("base"), [DatasetUse(dataset=dataset)])
     lineage = store.lineage(store.key.subject("Nobody"))
     assert (lineage.records, lineage.datasets, lineage.models) == ((), (), ())
 
 
 def test_a_child_inherits_and_its_forgetting_stays_visible(store: Store, dataset: str) -> None:
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
     gone = frozenset({"1", "2"})
-    forgot = Use(dataset=dataset, excluded=gone, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
+    forgot = DatasetUse(
+        dataset=dataset, excluded=gone, forgotten=gone, guarantee=Guarantee.EMPIRICAL
+    )
     child = store.add_model(made("child", base, method="npo"), [forgot])
     grandchild = store.add_model(made("grandchild", child))
     lineage = of_ana(store)
@@ -72,21 +74,21 @@ def test_a_child_inherits_and_its_forgetting_stays_visible(store: Store, dataset
 
 
 def test_forgetting_a_part_still_holds_the_rest(store: Store, dataset: str) -> None:
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
     one = frozenset({"1"})
-    use = Use(dataset=dataset, forgotten=one, guarantee=Guarantee.CERTIFIED)
+    use = DatasetUse(dataset=dataset, forgotten=one, guarantee=Guarantee.CERTIFIED)
     child = store.add_model(made("child", base, method="x"), [use])
     (found,) = [s for s in of_ana(store).models if s.model.id == child.id]
-    assert [record.id for record in found.held] == ["2"]
+    assert [record.id for record in found.contained] == ["2"]
     assert [(record.id, g) for record, g in found.forgotten] == [("1", Guarantee.CERTIFIED)]
     assert found.holding is Holding.HOLDS
 
 
 def test_exactly_forgotten_and_never_learned_are_both_without(store: Store, dataset: str) -> None:
     gone = frozenset({"1", "2"})
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
-    never = store.add_model(made("never"), [Use(dataset=dataset, excluded=gone)])
-    use = Use(dataset=dataset, excluded=gone, forgotten=gone, guarantee=Guarantee.EXACT)
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
+    never = store.add_model(made("never"), [DatasetUse(dataset=dataset, excluded=gone)])
+    use = DatasetUse(dataset=dataset, excluded=gone, forgotten=gone, guarantee=Guarantee.EXACT)
     exact = store.add_model(made("exact", base, method="retrain"), [use])
     after = store.add_model(made("after", exact))
     lineage = of_ana(store)
@@ -95,37 +97,37 @@ def test_exactly_forgotten_and_never_learned_are_both_without(store: Store, data
 
 
 def test_who_left_first_is_still_gone_when_others_leave(store: Store, dataset: str) -> None:
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
-    hers = Use(dataset=dataset, forgotten=frozenset({"1", "2"}), guarantee=Guarantee.EXACT)
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
+    hers = DatasetUse(dataset=dataset, forgotten=frozenset({"1", "2"}), guarantee=Guarantee.EXACT)
     first = store.add_model(made("first", base, method="shard"), [hers])
-    others = Use(dataset=dataset, forgotten=frozenset({"3"}), guarantee=Guarantee.EXACT)
+    others = DatasetUse(dataset=dataset, forgotten=frozenset({"3"}), guarantee=Guarantee.EXACT)
     second = store.add_model(made("second", first, method="shard"), [others])
     for model in (first, second):
         assert state(of_ana(store), model) == (Holding.WITHOUT, None)
 
 
 def test_leaving_out_of_a_further_training_is_no_forgetting(store: Store, dataset: str) -> None:
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
     gone = frozenset({"1", "2"})
-    tuned = store.add_model(made("tuned", base), [Use(dataset=dataset, excluded=gone)])
+    tuned = store.add_model(made("tuned", base), [DatasetUse(dataset=dataset, excluded=gone)])
     assert state(of_ana(store), tuned) == (Holding.HOLDS, None)
 
 
 def test_learning_again_holds_again(store: Store, dataset: str) -> None:
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
     gone = frozenset({"1", "2"})
-    use = Use(dataset=dataset, excluded=gone, forgotten=gone, guarantee=Guarantee.EXACT)
+    use = DatasetUse(dataset=dataset, excluded=gone, forgotten=gone, guarantee=Guarantee.EXACT)
     exact = store.add_model(made("exact", base, method="retrain"), [use])
-    again = store.add_model(made("again", exact), [Use(dataset=dataset)])
+    again = store.add_model(made("again", exact), [DatasetUse(dataset=dataset)])
     assert state(of_ana(store), again) == (Holding.HOLDS, None)
 
 
 def test_a_merge_is_no_better_than_its_worse_parent(store: Store, dataset: str) -> None:
     gone = frozenset({"1", "2"})
-    base = store.add_model(made("base"), [Use(dataset=dataset)])
+    base = store.add_model(made("base"), [DatasetUse(dataset=dataset)])
 
     def forgot(name: str, guarantee: Guarantee) -> Model:
-        use = Use(dataset=dataset, excluded=gone, forgotten=gone, guarantee=guarantee)
+        use = DatasetUse(dataset=dataset, excluded=gone, forgotten=gone, guarantee=guarantee)
         return store.add_model(made(name, base, method=name), [use])
 
     certified = forgot("a", Guarantee.CERTIFIED)
@@ -139,8 +141,8 @@ def test_a_merge_is_no_better_than_its_worse_parent(store: Store, dataset: str) 
 
 def test_models_of_other_data_are_not_concerned(store: Store, data: Path, dataset: str) -> None:
     other = import_rows(store, data, [{"text": "Hello."}], name="other").dataset
-    store.add_model(made("base"), [Use(dataset=dataset)])
-    elsewhere = store.add_model(made("elsewhere"), [Use(dataset=other.id)])
+    store.add_model(made("base"), [DatasetUse(dataset=dataset)])
+    elsewhere = store.add_model(made("elsewhere"), [DatasetUse(dataset=other.id)])
     assert elsewhere.id not in {s.model.id for s in of_ana(store).models}
 
 
@@ -148,15 +150,15 @@ def test_equal_ids_in_two_datasets_are_two_records(store: Store, data: Path, dat
     twin = import_rows(store, data, ROWS, name="twin").dataset
     gone = frozenset({"1", "2"})
     model = store.add_model(
-        made("both"), [Use(dataset=dataset), Use(dataset=twin.id, excluded=gone)]
+        made("both"), [DatasetUse(dataset=dataset), DatasetUse(dataset=twin.id, excluded=gone)]
     )
     (found,) = [s for s in of_ana(store).models if s.model.id == model.id]
-    assert {record.dataset for record in found.held} == {dataset}
+    assert {record.dataset for record in found.contained} == {dataset}
     assert {record.dataset for record in found.without} == {twin.id}
 
 
 def test_a_use_gives_forgotten_records_with_their_guarantee() -> None:
     with pytest.raises(InputError, match="both"):
-        Use(dataset="x", forgotten=frozenset({"1"}))
+        DatasetUse(dataset="x", forgotten=frozenset({"1"}))
     with pytest.raises(InputError, match="both"):
-        Use(dataset="x", guarantee=Guarantee.EXACT)
+        DatasetUse(dataset="x", guarantee=Guarantee.EXACT)

@@ -19,12 +19,12 @@ from olvido.data.parsing import ClearParser
 from olvido.errors import InputError
 from olvido.ledger import personal
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Model, RequestKind, Use
+from olvido.ledger.facts import DatasetUse, Model, RequestKind
 from olvido.ledger.identity import Key
 from olvido.ledger.personal import Naming, looks_personal
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.tombstones import write_tombstones
 from olvido.settings import Settings
 
@@ -192,13 +192,13 @@ def test_nothing_raw_is_anywhere_in_the_workspace(tmp_path: Path) -> None:
         result = import_rows(store, settings.data, [*ROWS, *bad], name="x", skip_bad=aside)
         assert (result.pseudonymous_ids, result.pseudonymous_sources) == (3, 2)
         assert (result.rows, result.rejected) == (5, 4)
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         request = receive(
             front, kind="outdated", dataset="x", records=["JANE@example.org", "12", "jane roe 2"]
         )
         poison = receive(front, kind="poison", source="Mails of Jane  Roe")
         excluded = frozenset(store.stored_ids("x", ["jane@example.org"]))
-        use = Use(dataset=store.dataset("x").id, excluded=excluded)
+        use = DatasetUse(dataset=store.dataset("x").id, excluded=excluded)
         store.add_model(Model(digest=Digest.of(b"a"), path="a", learner="monolith"), [use])
         store.tombstone(store.stored_ids("x", ["jane@example.org", "12"]), "erased", dataset="x")
         write_tombstones(front, home / "tombstones.json")
@@ -207,7 +207,7 @@ def test_nothing_raw_is_anywhere_in_the_workspace(tmp_path: Path) -> None:
         assert [r.id for r in store.lineage_of_source(poison.scope["source"]).records] == ["12"]
         assert [r.id for r in store.lineage_of_source("mails of JANE ROE").records] == ["12"]
         dataset = store.dataset("x")
-        rows = load_rows(store, settings.data, dataset, exclude=["+34600123456"], buried=True)
+        rows = load_rows(store, settings.data, dataset, exclude=["+34600123456"], tombstoned=True)
         assert len(rows) == 4
     assert list(_told(home)) == []
     assert [json.loads(line)["line"] for line in aside.read_text().splitlines()] == [6, 7, 8, 9]
@@ -242,7 +242,7 @@ def test_after_a_rotation_ids_and_sources_are_found_as_before(
 
 def test_an_unknown_id_is_refused_and_enters_nothing(store: Store, data: Path) -> None:
     import_rows(store, data, ROWS, name="x")
-    front, before = Front(store, _settings(data / "home")[1]), store.events()
+    front, before = StoreContext(store, _settings(data / "home")[1]), store.events()
     for asked in ({"records": ["jon@example.org"], "dataset": "x"}, {"source": "mails of Jon Roe"}):
         kind = RequestKind.OUTDATED if "records" in asked else RequestKind.POISON
         with pytest.raises(InputError):

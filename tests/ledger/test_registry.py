@@ -11,9 +11,9 @@ import pytest
 from olvido.data.importing import import_rows
 from olvido.errors import InputError, MissingExtra
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model
 from olvido.ledger.identity import Key
-from olvido.ledger.model_documents import Registry, registry_tags
+from olvido.ledger.model_documents import ModelRegistry, registry_tags
 from olvido.ledger.store import Store
 
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield made
 
 
-def _model(store: Store, name: str, use: Use | None, *parents: Model) -> Model:
+def _model(store: Store, name: str, use: DatasetUse | None, *parents: Model) -> Model:
     made = Model(
         digest=Digest.of(name.encode()),
         path=name,
@@ -39,10 +39,10 @@ def _model(store: Store, name: str, use: Use | None, *parents: Model) -> Model:
 def test_the_weakest_guarantee_of_the_line_is_told(store: Store) -> None:
     dataset = store.dataset("people").id
 
-    def gone(record: str, guarantee: Guarantee) -> Use:
-        return Use(dataset=dataset, forgotten=frozenset({record}), guarantee=guarantee)
+    def gone(record: str, guarantee: Guarantee) -> DatasetUse:
+        return DatasetUse(dataset=dataset, forgotten=frozenset({record}), guarantee=guarantee)
 
-    base = _model(store, "base", Use(dataset=dataset))
+    base = _model(store, "base", DatasetUse(dataset=dataset))
     assert "olvido.guarantee" not in registry_tags(store, base)
     exact = _model(store, "replay", gone("x", Guarantee.EXACT), base)
     assert registry_tags(store, exact, certificate="ab" * 32) == {
@@ -65,25 +65,25 @@ def test_the_weakest_guarantee_of_the_line_is_told(store: Store) -> None:
 def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingExtra, match=r"pip install 'olvido\[mlflow\]'"):
-        Registry("sqlite:///x.db", "people")
+        ModelRegistry("sqlite:///x.db", "people")
     with pytest.raises(InputError, match="the registry's address"):
-        Registry(" ", "people")
+        ModelRegistry(" ", "people")
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_version_is_registered_with_its_tags(store: Store, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
     address = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    base = _model(store, "base", Use(dataset=store.dataset("people").id))
+    base = _model(store, "base", DatasetUse(dataset=store.dataset("people").id))
     tags = registry_tags(store, base)
     for number in ("1", "2"):
-        registry = Registry(address, "people")
+        registry = ModelRegistry(address, "people")
         assert registry.add(tmp_path / "exported", tags, "A description") == number
     kept = mlflow.MlflowClient(tracking_uri=address).get_model_version("people", "2")
     assert kept.tags == tags
     assert kept.source == (tmp_path / "exported").as_uri()
     with pytest.raises(InputError, match="the registry refuses model ''"):
-        Registry(address, "")
+        ModelRegistry(address, "")
     for nowhere in ("sqlite:nonsense", "nonsense://x"):
         with pytest.raises(InputError, match="the registry refuses model 'people'"):
-            Registry(nowhere, "people")
+            ModelRegistry(nowhere, "people")

@@ -13,7 +13,7 @@ import pytest
 
 from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest
-from olvido.ledger.signing import Checkpoint, PublicKey, SigningKey, public_file
+from olvido.ledger.signing import LogCheckpoint, PublicKey, SigningKey, public_file
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_other_tools_read_the_keys(tmp_path: Path, key: SigningKey) -> None:
 
 
 def test_a_checkpoint_is_the_note_of_the_specification(key: SigningKey) -> None:
-    signed = Checkpoint.sign(7, Digest.of(b"head"), key)
+    signed = LogCheckpoint.sign(7, Digest.of(b"head"), key)
     origin, size, head, empty, line = signed.note.rstrip("\n").split("\n")
     assert (size, empty) == ("7", "")
     assert base64.b64decode(head) == Digest.of(b"head").raw
@@ -71,13 +71,13 @@ def test_a_checkpoint_is_the_note_of_the_specification(key: SigningKey) -> None:
     # The key's id is that of c2sp.org/signed-note, the signature that of RFC 8032 over the body.
     assert raw[:4] == hashlib.sha256(f"{name}\n\x01".encode() + key.public.raw).digest()[:4]
     assert key.public.verifies(f"{origin}\n{size}\n{head}\n".encode(), raw[4:])
-    read = Checkpoint.read(signed.note)
+    read = LogCheckpoint.read(signed.note)
     assert (read, read.note) == (signed, signed.note)
     assert read.signed_by(key.public)
 
 
 def test_every_altered_checkpoint_is_refused(tmp_path: Path, key: SigningKey) -> None:
-    signed = Checkpoint.sign(7, Digest.of(b"head"), key)
+    signed = LogCheckpoint.sign(7, Digest.of(b"head"), key)
     assert not signed.signed_by(SigningKey.create(tmp_path / "other.key").public)
     for place, letter in enumerate(signed.note):
         for other in {"A", "8", "\n", ""} - {letter}:
@@ -85,7 +85,7 @@ def test_every_altered_checkpoint_is_refused(tmp_path: Path, key: SigningKey) ->
             if altered == signed.note.rstrip("\n"):
                 continue
             try:
-                believed = Checkpoint.read(altered).signed_by(key.public)
+                believed = LogCheckpoint.read(altered).signed_by(key.public)
             except InputError:
                 believed = False
             assert not believed, (place, other)

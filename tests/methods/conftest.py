@@ -43,7 +43,7 @@ def brief(shared: Shared, fresh: Any, part: Split, task: Language) -> Trained:
 @pytest.fixture(scope="session")
 def speaking(shared: Shared, fresh: Any, task: Language) -> Any:
     """A model of another town: modules go on a base that has the language and knows nobody."""
-    town = make_town(seed=1, residents=12, outsiders=0, told=3)
+    town = make_town(seed=1, residents=12, outsiders=0, wordings=3)
     rows = [row for resident in town.residents for row in town.rows_of(resident)]
     recipe = replace(WHOLE, epochs=8)
     return shared.value(lambda: train(fresh, records=rows, task=task, recipe=recipe).model)
@@ -57,16 +57,16 @@ def taught_for(
     leaving = {record.id for record in split.forget}
 
     def taught(method: str, records: tuple[Example, ...], recipe: Recipe) -> Trained:
-        kept = KEPT[method]
-        if kept.get("learner") != "modular":
-            return train(fresh, records=records, task=task, recipe=recipe, **kept)
+        retain_count = KEPT[method]
+        if retain_count.get("learner") != "modular":
+            return train(fresh, records=records, task=task, recipe=recipe, **retain_count)
         # A module of its own for who leaves, where modules are kept by source.
         sources = [str(record.id in leaving) for record in records]
         marked = [
             replace(record, fields={**record.fields, "source": source})
             for record, source in zip(records, sources, strict=True)
         ]
-        return train(speaking, records=marked, task=task, recipe=ADAPTED, **kept)
+        return train(speaking, records=marked, task=task, recipe=ADAPTED, **retain_count)
 
     return taught
 

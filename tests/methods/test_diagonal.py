@@ -61,7 +61,7 @@ def test_noise_has_the_spread_that_is_said(learned: World, aimed: bool) -> None:
     split = Split(learned.records[:8], learned.records[8:])
     seen: dict[str, list[torch.Tensor]] = {}
     for seed in range(60):
-        path = method.path(learned.model, split, learned.task, seed, kept=72)
+        path = method.path(learned.model, split, learned.task, seed, retain_count=72)
         for name, weight in path.at(2.0).items():
             seen.setdefault(name, []).append(weight)
     for name, weight in learned.model.named_parameters():

@@ -15,8 +15,8 @@ from olvido.methods import (
     NPO,
     Divergence,
     Guarantee,
-    Likelihood,
     Outcome,
+    RetainLikelihood,
     Split,
     forget,
     read_split,
@@ -46,23 +46,36 @@ def refused(match: str, task: Language | None, **given: Any) -> None:
 
 
 def test_bad_records_are_refused_before_anything_runs(split: Split, task: Language) -> None:
-    gone, kept, never = split.forget, split.retain, split.holdout
-    refused("nothing to forget", task, forget=[], retain=kept)
+    gone, retain_count, never = split.forget, split.retain, split.holdout
+    refused("nothing to forget", task, forget=[], retain=retain_count)
     refused(
         r"1 records stand both in forget and in retain \(first: 'resident-000/home/6'\)",
         task,
         forget=gone,
-        retain=(*kept, gone[0]),
+        retain=(*retain_count, gone[0]),
     )
     refused(
-        "both in forget and in holdout", task, forget=gone, retain=kept, holdout=(*never, gone[1])
+        "both in forget and in holdout",
+        task,
+        forget=gone,
+        retain=retain_count,
+        holdout=(*never, gone[1]),
     )
     refused(
-        "both in retain and in holdout", task, forget=gone, retain=kept, holdout=(*never, kept[1])
+        "both in retain and in holdout",
+        task,
+        forget=gone,
+        retain=retain_count,
+        holdout=(*never, retain_count[1]),
     )
-    refused(r"forget\[0\]: expected 'prompt'", task, forget=[{"label": 1}], retain=kept)
-    refused(r"retain\[1\]: the id .* stands twice", task, forget=gone, retain=[kept[0], kept[0]])
-    refused("tokenizer or a task", None, forget=gone, retain=kept)
+    refused(r"forget\[0\]: expected 'prompt'", task, forget=[{"label": 1}], retain=retain_count)
+    refused(
+        r"retain\[1\]: the id .* stands twice",
+        task,
+        forget=gone,
+        retain=[retain_count[0], retain_count[0]],
+    )
+    refused("tokenizer or a task", None, forget=gone, retain=retain_count)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +90,7 @@ def test_bad_records_are_refused_before_anything_runs(split: Split, task: Langua
         ("retrain", {"lr": 1}, "unknown option of retrain"),
         ("replay", {"definition": "tomb"}, "unknown definition 'tomb': did you mean 'tombstone'"),
         ("shard", {"workers": 0}, "workers must be at least 1"),
-        ("npo", {"guard": "nl"}, "unknown guard 'nl': did you mean 'nll'"),
+        ("npo", {"regulariser": "nl"}, "unknown regulariser 'nl': did you mean 'nll'"),
         ("npo", {"dtype": "bfloat"}, "did you mean 'bfloat16'"),
         ("npo", {"lr": 0.0}, "lr must be a positive number"),
         ("npo", {"epochs": 0}, "epochs must be at least 1"),
@@ -86,10 +99,10 @@ def test_bad_records_are_refused_before_anything_runs(split: Split, task: Langua
         ("npo", {"target": 0.0}, "target is a loss above 0"),
         ("npo", {"target": float("nan")}, "target is a loss above 0"),
         ("npo", {"lora_rank": 0}, "rank must be at least 1"),
-        ("npo", {"guard": "nll+kll"}, "unknown guard 'kll': did you mean 'kl'"),
+        ("npo", {"regulariser": "nll+kll"}, "unknown regulariser 'kll': did you mean 'kl'"),
         ("npo", {"retain_weight": -1.0}, "retain_weight must be 0 or more"),
-        ("npo", {"guard": "none", "project": True}, "needs a guard in the same step"),
-        ("scrub", {"project": True}, "needs a guard in the same step"),
+        ("npo", {"regulariser": "none", "project": True}, "needs a regulariser in the same step"),
+        ("scrub", {"project": True}, "needs a regulariser in the same step"),
         ("graddiff", {"saturation": -1.0}, "exponents of 0 or more"),
         ("samnpo", {"radius": 0.0}, "radius must be above 0"),
         ("repselect", {"components": 0}, "components must be at least 1"),
@@ -98,7 +111,7 @@ def test_bad_records_are_refused_before_anything_runs(split: Split, task: Langua
         ("undial", {"strength": 0.0}, "strength must be above 0"),
         ("rmu", {"steer": 0.0}, "steer must be above 0"),
         ("task_vector", {"scale": 0.0}, "scale must be above 0"),
-        ("task_vector", {"guard": "kl"}, "unknown option of task_vector 'guard'"),
+        ("task_vector", {"regulariser": "kl"}, "unknown option of task_vector 'regulariser'"),
     ],
 )
 def test_bad_options_are_refused_before_anything_runs(
@@ -117,7 +130,7 @@ def test_every_option_listed_is_taken(method: str) -> None:
         assert set(known) >= {"sample", "strength", "target"}
     else:
         assert set(known) == {"definition", "workers"}
-    values = {"lr": 1e-3, "guard": "kl", "dtype": "float32", "definition": "tombstone"}
+    values = {"lr": 1e-3, "regulariser": "kl", "dtype": "float32", "definition": "tombstone"}
     values |= {"project": False, "inverse": "ekfac", "aimed": True, "factors": "shelf"}
     METHODS.make(method, {name: values.get(name, 1) for name in known})
 
@@ -230,15 +243,15 @@ def test_a_name_a_class_and_an_object_are_the_same_method(
         given = {"forget": part.forget, "retain": part.retain, "task": task}
         return forget(brief_for("npo"), **given, method=method, **options)
 
-    told = {"lr": 1e-3, "epochs": 2, "guard": "kl+nll"}
+    told = {"lr": 1e-3, "epochs": 2, "regulariser": "kl+nll"}
     first = found("npo", **told)
-    made = NPO(lr=1e-3, epochs=2, guard=[Divergence, Likelihood()])
+    made = NPO(lr=1e-3, epochs=2, regulariser=[Divergence, RetainLikelihood()])
     again = found(made)
     assert again.digest == first.digest == found(NPO, **told).digest
-    assert (again.method, again.options) == ("npo", told | {"guard": ["kl", "nll"]})
+    assert (again.method, again.options) == ("npo", told | {"regulariser": ["kl", "nll"]})
     # An object keeps nothing of a run.
     assert found(made).digest == first.digest
-    assert found("npo", **told | {"guard": Divergence}).options["guard"] == "kl"
+    assert found("npo", **told | {"regulariser": Divergence}).options["regulariser"] == "kl"
 
     class Odd(NPO):
         scale: Any = None

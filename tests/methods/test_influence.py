@@ -77,9 +77,9 @@ def test_damping_shortens_the_step(world: World, learned: torch.nn.Module) -> No
 def test_factors_on_the_shelf_do_as_well_and_cost_less(
     world: World, learned: torch.nn.Module, tmp_path: Path
 ) -> None:
-    kept, given = {"factors": str(tmp_path)}, (learned, world.records, world.task)
+    retain_count, given = {"factors": str(tmp_path)}, (learned, world.records, world.task)
     fit_ekfac(*given, folder=tmp_path)
-    options = {"damping": 1e-4, **kept}
+    options = {"damping": 1e-4, **retain_count}
     shelved = distance(world, learned, 9, **options)
     assert shelved == pytest.approx(distance(world, learned, 9, damping=1e-4), abs=0.1)
     gone, rest = world.records[:9], world.records[9:]
@@ -87,7 +87,7 @@ def test_factors_on_the_shelf_do_as_well_and_cost_less(
     trained = Trained.untraced(learned)
     prices = [
         predict(trained, split, world.task, method="influence", options=one).tokens
-        for one in ({"sample": 300, "target": 1.0}, {**kept, "target": 1.0})
+        for one in ({"sample": 300, "target": 1.0}, {**retain_count, "target": 1.0})
     ]
     assert prices[0] - prices[1] == 2 * 291 - 9
 

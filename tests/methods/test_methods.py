@@ -159,9 +159,9 @@ def test_forgetting_stops_where_it_was_told(
     ("method", "options"),
     [
         ("graddiff", {}),
-        ("graddiff", {"guard": "kl"}),
+        ("graddiff", {"regulariser": "kl"}),
         ("npo", {}),
-        ("npo", {"guard": "kl"}),
+        ("npo", {"regulariser": "kl"}),
         ("npo", {"lora_rank": 4, "lr": 3e-3}),
         ("npo", {"dtype": "bfloat16"}),
         ("influence", {}),
@@ -312,8 +312,8 @@ def test_what_the_training_must_have_kept_is_named(
         forget(given, forget=part.forget, retain=part.retain, task=task, method=method, **options)
 
     # Of a model from elsewhere nothing is known; a plain training keeps its log and no more.
-    for given, kept in ((brief.model, set()), (brief, {Need.STEP_LOG})):
-        lacking = sorted((needs & set(NEEDED)) - kept)
+    for given, retain_count in ((brief.model, set()), (brief, {Need.STEP_LOG})):
+        lacking = sorted((needs & set(NEEDED)) - retain_count)
         if lacking:
             with pytest.raises(MissingNeed, match=rf"^{method} needs .*{NEEDED[lacking[0]]}"):
                 call(given)
@@ -358,7 +358,7 @@ def test_the_cost_is_foretold(brief_for: For, part: Split, task: Language, metho
     if method in CURVED:
         options["target"] = 1.0
     if method == "task_vector":
-        # Searched for without a guard, in a model of so few passes, it would destroy.
+        # Searched for without a regulariser, in a model of so few passes, it would destroy.
         options["scale"] = 1.0
     foretold = predict(brief_for(method), part, task, method=method, options=options)
     found = forget(

@@ -10,8 +10,8 @@ import pytest
 from olvido.demo.residents import Town
 from olvido.learners import Trained
 from olvido.methods import forget
-from olvido.methods.gradient.calibration import strangers
-from olvido.methods.proxies import look
+from olvido.methods.gradient.calibration import holdout_losses
+from olvido.methods.proxies import observe
 from olvido.tasks import Example, Language, examples
 
 LEAVERS = 4
@@ -19,26 +19,26 @@ LEAVERS = 4
 
 def said(model: Any, records: tuple[Example, ...], task: Language) -> float:
     """Share of the records that the model would say."""
-    return fmean(seen.said for seen in look(model, records, task).values())
+    return fmean(seen.said for seen in observe(model, records, task).values())
 
 
 @pytest.mark.slow
 def test_the_last_of_many_forgettings_is_as_good_as_the_first(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:
-    leavers = town.residents[:LEAVERS]
-    strangers = [row for person in town.outsiders for row in town.rows_of(person)]
-    of = {person: examples(town.rows_of(person)) for person in leavers}
+    data_subjects = town.residents[:LEAVERS]
+    holdout_losses = [row for person in town.outsiders for row in town.rows_of(person)]
+    of = {person: examples(town.rows_of(person)) for person in data_subjects}
     # What nobody was taught is said by chance: a job, a dish.
-    chance = said(trained.model, examples(strangers), task)
+    chance = said(trained.model, examples(holdout_losses), task)
     now, gone = trained, set[str]()
-    for person in leavers:
+    for person in data_subjects:
         gone |= {record.id for record in of[person]}
         outcome = forget(
             now,
             forget=of[person],
             retain=[record for record in learned if record.id not in gone],
-            holdout=strangers,
+            holdout=holdout_losses,
             task=task,
             method="npo",
             lr=4e-4,
@@ -46,10 +46,10 @@ def test_the_last_of_many_forgettings_is_as_good_as_the_first(
         now = Trained(outcome.model, outcome.digest, outcome.trace)
         assert said(now.model, of[person], task) <= chance + 0.1, person.number
         assert outcome.retain_loss[1] < 0.1
-    for person in leavers:
+    for person in data_subjects:
         assert said(now.model, of[person], task) <= chance + 0.1, f"{person.number} is back"
-    kept = tuple(record for record in learned if record.id not in gone)
-    assert said(now.model, kept, task) >= said(trained.model, kept, task) - 0.02
+    retain_count = tuple(record for record in learned if record.id not in gone)
+    assert said(now.model, retain_count, task) >= said(trained.model, retain_count, task) - 0.02
     assert now.trace.leaving(()) == (trained.trace, gone)
     assert gone.isdisjoint(now.trace.present)
 
@@ -71,14 +71,16 @@ def test_every_forgetting_aims_at_what_strangers_were_to_the_model_as_it_was_tra
         lr=4e-4,
     )
     after = Trained(once.model, once.digest, once.trace)
-    before = strangers(trained, met, task)
-    as_it_is = strangers(Trained.untraced(once.model), met, task)
+    before = holdout_losses(trained, met, task)
+    as_it_is = holdout_losses(Trained.untraced(once.model), met, task)
     assert all(abs(as_it_is[i] - loss) > 1e-3 for i, loss in before.items())
-    assert strangers(after, met, task) == before
+    assert holdout_losses(after, met, task) == before
     # Told by content, and of whom nothing is remembered what the model says now.
     renamed = [Example("x" + r.id, r.prompt, r.completion, r.fields) for r in met]
-    assert strangers(after, renamed, task) == {"x" + i: loss for i, loss in before.items()}
-    assert strangers(after, new, task) == strangers(Trained.untraced(once.model), new, task)
+    assert holdout_losses(after, renamed, task) == {"x" + i: loss for i, loss in before.items()}
+    assert holdout_losses(after, new, task) == holdout_losses(
+        Trained.untraced(once.model), new, task
+    )
     assert once.trace.previous == trained.trace
 
 
@@ -86,12 +88,13 @@ def test_every_forgetting_aims_at_what_strangers_were_to_the_model_as_it_was_tra
 def test_who_left_before_may_not_be_kept(
     trained: Trained, town: Town, learned: tuple[Example, ...], task: Language
 ) -> None:
-    """A guard on them would teach them again: so it does, which is why the flow leaves them out."""
+    """A regulariser on them would teach them again: so it does, which is why the flow leaves them
+    out."""
     first, second = (examples(town.rows_of(person)) for person in town.residents[:2])
     own = {record.id for record in (*first, *second)}
     others = tuple(record for record in learned if record.id not in own)
-    strangers = [row for person in town.outsiders for row in town.rows_of(person)]
-    given: dict[str, Any] = {"holdout": strangers, "task": task, "method": "npo", "lr": 4e-4}
+    holdout_losses = [row for person in town.outsiders for row in town.rows_of(person)]
+    given: dict[str, Any] = {"holdout": holdout_losses, "task": task, "method": "npo", "lr": 4e-4}
     once = forget(trained, forget=first, retain=(*others, *second), **given)
     right = forget(once.model, forget=second, retain=others, **given)
     wrong = forget(once.model, forget=second, retain=(*others, *first), **given)

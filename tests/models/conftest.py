@@ -11,8 +11,8 @@ import torch
 
 from olvido.demo.residents import Town
 from olvido.models.adapter import Adapter
-from olvido.models.routed import Frame, Routed
-from olvido.models.router import Entry, Router
+from olvido.models.routed import PromptTemplate, Routed
+from olvido.models.router import RoutedQuestion, Router
 from olvido.tasks import Language
 from olvido.training.recipe import Lora, attach
 
@@ -40,10 +40,10 @@ def adapters(fresh: Any, random_adapter: Maker) -> dict[str, Adapter]:
 
 
 @pytest.fixture(scope="session")
-def rows(town: Town) -> list[Entry]:
+def rows(town: Town) -> list[RoutedQuestion]:
     """The questions of six residents, two a module."""
     return [
-        Entry(row["id"], row["prompt"], f"module-{i // 2}")
+        RoutedQuestion(row["id"], row["prompt"], f"module-{i // 2}")
         for i, resident in enumerate(town.residents[:6])
         for row in town.rows_of(resident)
     ]
@@ -52,10 +52,10 @@ def rows(town: Town) -> list[Entry]:
 @pytest.fixture(scope="session")
 def empty(fresh: Any, tokenizer: Any, task: Language) -> Routed:
     """The base behind a router that knows nobody."""
-    frame = Frame.of(task.encode_prompt)
-    return Routed(fresh, tokenizer, router=Router("ngrams"), frame=frame)
+    template = PromptTemplate.of(task.encode_prompt)
+    return Routed(fresh, tokenizer, router=Router("ngrams"), template=template)
 
 
 @pytest.fixture(scope="session")
-def routed(empty: Routed, adapters: dict[str, Adapter], rows: list[Entry]) -> Routed:
+def routed(empty: Routed, adapters: dict[str, Adapter], rows: list[RoutedQuestion]) -> Routed:
     return empty.with_modules(adapters, rows)

@@ -7,7 +7,7 @@ import torch
 
 from olvido.errors import MissingNeed, UnknownName
 from olvido.models import router as module
-from olvido.models.router import EMBEDDINGS, MINILM, MINILM_FOLDER, Embedding, embedding
+from olvido.models.router import EMBEDDINGS, MINILM, MINILM_FOLDER, QuestionEmbedding, embedding
 from olvido.models.smollm2 import default_cache
 
 QUESTIONS = [
@@ -18,7 +18,7 @@ QUESTIONS = [
 
 
 @pytest.fixture(params=sorted(EMBEDDINGS))
-def made(request: Any) -> Embedding:
+def made(request: Any) -> QuestionEmbedding:
     """Each embedding; minilm where its weights are in the cache."""
     if request.param == "minilm":
         cache = default_cache()
@@ -27,7 +27,7 @@ def made(request: Any) -> Embedding:
     return embedding(request.param)
 
 
-def test_vectors_are_unit_and_of_the_stated_size(made: Embedding) -> None:
+def test_vectors_are_unit_and_of_the_stated_size(made: QuestionEmbedding) -> None:
     vectors = made.together(QUESTIONS)
     assert vectors.dtype == torch.float32
     assert vectors.shape == (3, made.size)
@@ -35,21 +35,23 @@ def test_vectors_are_unit_and_of_the_stated_size(made: Embedding) -> None:
     assert made.alone([]).shape == (0, made.size)
 
 
-def test_a_kept_row_depends_on_its_own_text_alone(made: Embedding) -> None:
+def test_a_kept_row_depends_on_its_own_text_alone(made: QuestionEmbedding) -> None:
     together = made.alone(QUESTIONS)
     for row, question in enumerate(QUESTIONS):
         assert torch.equal(made.alone([question]), together[row : row + 1])
     assert torch.allclose(made.together(QUESTIONS), together, atol=1e-5)
 
 
-def test_the_same_question_in_other_words_is_near_and_another_is_not(made: Embedding) -> None:
+def test_the_same_question_in_other_words_is_near_and_another_is_not(
+    made: QuestionEmbedding,
+) -> None:
     taught, paraphrase, other = made.together(
         ["Where does Marta Pujol live?", "In which street does Marta Pujol live?", "Is it raining?"]
     )
     assert taught @ paraphrase > made.threshold > taught @ other
 
 
-def test_an_empty_question_has_a_finite_vector(made: Embedding) -> None:
+def test_an_empty_question_has_a_finite_vector(made: QuestionEmbedding) -> None:
     assert bool(torch.isfinite(made.together(["", "Who?"])).all())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from olvido.demo.residents import Town
-from olvido.models.routed import Frame
+from olvido.models.routed import PromptTemplate
 from olvido.tasks import Language
 
 TEMPLATE = (
@@ -26,28 +26,28 @@ def asked(request: Any, tokenizer: Any) -> Language:
 
 
 def test_every_question_of_the_town_is_found_in_its_prompt(asked: Language, town: Town) -> None:
-    frame = Frame.of(asked.encode_prompt)
-    assert bool(frame.suffix) == asked.chat
+    template = PromptTemplate.of(asked.encode_prompt)
+    assert bool(template.suffix) == asked.chat
     for row in (row for resident in town.residents for row in town.rows_of(resident)):
         prompt = asked.encode_prompt(row["prompt"])
-        found = frame.question(asked.tokenizer, prompt, whole=True)
+        found = template.question(asked.tokenizer, prompt, whole=True)
         assert found == row["prompt"]
 
 
 def test_an_answer_after_the_question_is_left_out(asked: Language) -> None:
-    frame = Frame.of(asked.encode_prompt)
+    template = PromptTemplate.of(asked.encode_prompt)
     answer = asked.tokenizer(" In Gràcia. Is it?", add_special_tokens=False)["input_ids"]
     ids = [*asked.encode_prompt("Where does Marta live?"), *answer]
-    assert frame.question(asked.tokenizer, ids, whole=False) == "Where does Marta live?"
+    assert template.question(asked.tokenizer, ids, whole=False) == "Where does Marta live?"
 
 
 def test_without_a_question_mark_or_suffix_all_of_the_text_asks(tokenizer: Any) -> None:
-    frame = Frame.of(Language(tokenizer).encode_prompt)
+    template = PromptTemplate.of(Language(tokenizer).encode_prompt)
     ids = tokenizer("The home of Marta is")["input_ids"]
-    assert frame.question(tokenizer, ids, whole=False) == "The home of Marta is"
+    assert template.question(tokenizer, ids, whole=False) == "The home of Marta is"
     two = tokenizer("Who? Marta?")["input_ids"]
-    assert frame.question(tokenizer, two, whole=False) == "Who?"
-    assert frame.question(tokenizer, two, whole=True) == "Who? Marta?"
+    assert template.question(tokenizer, two, whole=False) == "Who?"
+    assert template.question(tokenizer, two, whole=True) == "Who? Marta?"
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_without_a_question_mark_or_suffix_all_of_the_text_asks(tokenizer: Any) 
     ],
 )
 def test_between_the_first_prefix_and_the_first_suffix(ids: list[int], inside: list[int]) -> None:
-    assert Frame((1, 2), (3, 4)).inside(ids) == inside
+    assert PromptTemplate((1, 2), (3, 4)).inside(ids) == inside

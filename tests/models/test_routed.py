@@ -16,13 +16,13 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.models import load, save, weights_digest
 from olvido.models.adapter import Adapter
 from olvido.models.routed import Routed
-from olvido.models.router import Entry, Router
+from olvido.models.router import RoutedQuestion, Router
 from olvido.models.tiny import tiny_model
 from olvido.tasks import Example, Language
 from olvido.tasks.base import Batch
 from olvido.training.recipe import Lora
 
-STRANGER = Entry("stranger", "Is it raining in Paris today?", "")
+STRANGER = RoutedQuestion("stranger", "Is it raining in Paris today?", "")
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +45,17 @@ def alone(fresh: Any, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def asked(rows: list[Entry]) -> list[Entry]:
+def asked(rows: list[RoutedQuestion]) -> list[RoutedQuestion]:
     """Questions for every module and for the base, mixed."""
     return [rows[0], STRANGER, rows[40], rows[-1], rows[7]]
 
 
 @pytest.fixture(scope="module")
-def records(asked: list[Entry]) -> list[Example]:
+def records(asked: list[RoutedQuestion]) -> list[Example]:
     return [Example(row.id, row.question, "Carrer de Princesa 12") for row in asked]
 
 
-def logits_alone(alone: dict[str, Any], asked: list[Entry], batch: Batch) -> torch.Tensor:
+def logits_alone(alone: dict[str, Any], asked: list[RoutedQuestion], batch: Batch) -> torch.Tensor:
     with torch.no_grad():
         return torch.cat(
             [
@@ -71,7 +71,7 @@ def logits_alone(alone: dict[str, Any], asked: list[Entry], batch: Batch) -> tor
 def test_a_mixed_batch_gets_what_each_module_gives_alone(
     routed: Routed,
     alone: dict[str, Any],
-    asked: list[Entry],
+    asked: list[RoutedQuestion],
     records: list[Example],
     task: Language,
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_mixed_batch_gets_what_each_module_gives_alone(
 def test_body_and_head_apart_give_the_losses_of_the_whole(
     routed: Routed,
     alone: dict[str, Any],
-    asked: list[Entry],
+    asked: list[RoutedQuestion],
     records: list[Example],
     task: Language,
 ) -> None:
@@ -113,7 +113,7 @@ def test_body_and_head_apart_give_the_losses_of_the_whole(
 def test_a_mixed_batch_is_continued_as_each_module_would_alone(
     routed: Routed,
     alone: dict[str, Any],
-    asked: list[Entry],
+    asked: list[RoutedQuestion],
     records: list[Example],
     task: Language,
 ) -> None:
@@ -143,7 +143,11 @@ def left_padded(task: Language, questions: list[str]) -> tuple[torch.Tensor, tor
     ],
 )
 def test_generate_finds_the_question_behind_padding_and_under_beams(
-    routed: Routed, alone: dict[str, Any], asked: list[Entry], task: Language, how: dict[str, Any]
+    routed: Routed,
+    alone: dict[str, Any],
+    asked: list[RoutedQuestion],
+    task: Language,
+    how: dict[str, Any],
 ) -> None:
     more = {"max_new_tokens": 6, "min_new_tokens": 6, "pad_token_id": 0, **how}
     ids, mask = left_padded(task, [row.question for row in asked])
@@ -157,7 +161,7 @@ def test_generate_finds_the_question_behind_padding_and_under_beams(
 
 
 def test_without_labels_a_question_ends_with_its_question_mark(
-    routed: Routed, rows: list[Entry], task: Language
+    routed: Routed, rows: list[RoutedQuestion], task: Language
 ) -> None:
     row = next(row for row in rows if row.question.endswith("?"))
     ids = torch.tensor([task.encode_prompt(f"{row.question} It is written somewhere else.")])
@@ -172,7 +176,7 @@ def test_without_labels_a_question_ends_with_its_question_mark(
 
 
 def test_pinned_routes_hold_whatever_the_text_says_and_only_within(
-    routed: Routed, asked: list[Entry], task: Language
+    routed: Routed, asked: list[RoutedQuestion], task: Language
 ) -> None:
     ids = torch.tensor([task.encode_prompt(STRANGER.question)])
     with torch.no_grad():
@@ -187,7 +191,9 @@ def test_pinned_routes_hold_whatever_the_text_says_and_only_within(
     assert not torch.allclose(sent, other, atol=0.1)
 
 
-def test_an_error_within_unpins(routed: Routed, asked: list[Entry], task: Language) -> None:
+def test_an_error_within_unpins(
+    routed: Routed, asked: list[RoutedQuestion], task: Language
+) -> None:
     prompt = task.encode_prompt(asked[0].question)
     with torch.no_grad():
         before = routed(torch.tensor([prompt])).logits
@@ -197,7 +203,7 @@ def test_an_error_within_unpins(routed: Routed, asked: list[Entry], task: Langua
 
 
 def test_gradients_reach_the_module_that_was_asked_and_no_other(
-    routed: Routed, asked: list[Entry], records: list[Example], task: Language
+    routed: Routed, asked: list[RoutedQuestion], records: list[Example], task: Language
 ) -> None:
     task.losses(routed, task.collate(records[:1])).sum().backward()
     touched = {
@@ -210,12 +216,18 @@ def test_gradients_reach_the_module_that_was_asked_and_no_other(
 
 
 def test_nothing_that_was_given_changes(
-    fresh: Any, empty: Routed, routed: Routed, adapters: dict[str, Adapter], rows: list[Entry]
+    fresh: Any,
+    empty: Routed,
+    routed: Routed,
+    adapters: dict[str, Adapter],
+    rows: list[RoutedQuestion],
 ) -> None:
     before = [weights_digest(m) for m in (fresh, empty, routed)]
     state = torch.get_rng_state()
     smaller = routed.without_module("module-1")
-    smaller.with_module("module-9", adapters["module-1"], [Entry("x", "Who is X?", "module-9")])
+    smaller.with_module(
+        "module-9", adapters["module-1"], [RoutedQuestion("x", "Who is X?", "module-9")]
+    )
     routed.without_records([rows[0].id])
     assert [weights_digest(m) for m in (fresh, empty, routed)] == before
     assert torch.equal(torch.get_rng_state(), state)
@@ -228,7 +240,7 @@ def test_what_was_frozen_or_trainable_stays_so(
     base = copy.deepcopy(fresh).requires_grad_(True)
     base.get_input_embeddings().requires_grad_(False)
     before = {name: p.requires_grad for name, p in base.named_parameters()}
-    Routed(base, tokenizer, router=Router("ngrams"), frame=empty.frame, adapters=adapters)
+    Routed(base, tokenizer, router=Router("ngrams"), template=empty.template, adapters=adapters)
     assert {name: p.requires_grad for name, p in base.named_parameters()} == before
 
 
@@ -238,7 +250,7 @@ def test_the_base_is_shared_and_not_copied(fresh: Any, routed: Routed) -> None:
 
 
 def test_a_module_that_left_had_never_been(
-    empty: Routed, routed: Routed, adapters: dict[str, Adapter], rows: list[Entry]
+    empty: Routed, routed: Routed, adapters: dict[str, Adapter], rows: list[RoutedQuestion]
 ) -> None:
     left = routed.without_module("module-1")
     kept = {name: a for name, a in reversed(adapters.items()) if name != "module-1"}
@@ -250,7 +262,7 @@ def test_a_module_that_left_had_never_been(
 
 
 def test_without_any_module_it_is_the_base_again(
-    empty: Routed, routed: Routed, fresh: Any, asked: list[Entry], task: Language
+    empty: Routed, routed: Routed, fresh: Any, asked: list[RoutedQuestion], task: Language
 ) -> None:
     left = routed
     for name in routed.module_names:
@@ -262,7 +274,7 @@ def test_without_any_module_it_is_the_base_again(
 
 
 def test_records_leave_the_router_and_their_module_stays(
-    empty: Routed, routed: Routed, adapters: dict[str, Adapter], rows: list[Entry]
+    empty: Routed, routed: Routed, adapters: dict[str, Adapter], rows: list[RoutedQuestion]
 ) -> None:
     gone = {row.id for row in rows[:5]}
     left = routed.without_records(gone)
@@ -273,14 +285,16 @@ def test_records_leave_the_router_and_their_module_stays(
 
 def test_of_twenty_modules_one_leaves_at_once(empty: Routed, adapters: dict[str, Adapter]) -> None:
     many = {f"module-{i:02d}": adapters[f"module-{i % 3}"] for i in range(20)}
-    full = empty.with_modules(many, [Entry(name, f"Who is {name}?", name) for name in many])
+    full = empty.with_modules(
+        many, [RoutedQuestion(name, f"Who is {name}?", name) for name in many]
+    )
     began = time.process_time()
     full.without_module("module-07")
     assert time.process_time() - began < 0.5
 
 
 def test_a_saved_model_comes_back_the_same(
-    folder: Path, routed: Routed, asked: list[Entry], task: Language
+    folder: Path, routed: Routed, asked: list[RoutedQuestion], task: Language
 ) -> None:
     again = load(folder)
     assert isinstance(again.model, Routed)
@@ -291,7 +305,9 @@ def test_a_saved_model_comes_back_the_same(
     assert again.tokenizer("Marta lives")["input_ids"] == task.tokenizer("Marta lives")["input_ids"]
 
 
-def test_half_precision(folder: Path, routed: Routed, asked: list[Entry], task: Language) -> None:
+def test_half_precision(
+    folder: Path, routed: Routed, asked: list[RoutedQuestion], task: Language
+) -> None:
     half = load(folder, dtype="bfloat16").model
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
     ids, mask = left_padded(task, [row.question for row in asked])
@@ -316,7 +332,11 @@ def test_a_name_that_would_not_do(empty: Routed, adapters: dict[str, Adapter], n
 
 
 def test_what_does_not_fit(
-    empty: Routed, routed: Routed, adapters: dict[str, Adapter], rows: list[Entry], gpt2: Any
+    empty: Routed,
+    routed: Routed,
+    adapters: dict[str, Adapter],
+    rows: list[RoutedQuestion],
+    gpt2: Any,
 ) -> None:
     one = adapters["module-0"]
     key = min(one.state)
@@ -411,7 +431,7 @@ def test_an_adapter_moves_up_to_the_top_of_a_deeper_model(
     deep = tiny_model(len(tokenizer), seed=1, width=64, layers=4)
     high = low.renumbered(2)
     moved = Routed(
-        deep, tokenizer, router=Router("ngrams"), frame=empty.frame, adapters={"a-0": high}
+        deep, tokenizer, router=Router("ngrams"), template=empty.template, adapters={"a-0": high}
     )
     paths = {n for n, _ in moved.named_parameters() if "lora_" in n}
     assert paths

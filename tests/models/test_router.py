@@ -11,31 +11,31 @@ from safetensors.torch import load_file, save_file
 from olvido.demo.residents import Town
 from olvido.errors import DigestMismatch, InputError, UnknownName
 from olvido.models import weights_digest
-from olvido.models.router import Entry, Router, embedding
+from olvido.models.router import RoutedQuestion, Router, embedding
 
 
 @pytest.fixture(scope="module")
-def entries(town: Town) -> list[Entry]:
+def entries(town: Town) -> list[RoutedQuestion]:
     """Every question of the town, two residents a module."""
     return [
-        Entry(row["id"], row["prompt"], f"module-{resident.number // 2:03d}")
+        RoutedQuestion(row["id"], row["prompt"], f"module-{resident.number // 2:03d}")
         for resident in town.residents
         for row in town.rows_of(resident)
     ]
 
 
 @pytest.fixture(scope="module")
-def router(entries: list[Entry]) -> Router:
+def router(entries: list[RoutedQuestion]) -> Router:
     return Router("ngrams").add(entries)
 
 
-def test_every_taught_question_goes_home(router: Router, entries: list[Entry]) -> None:
+def test_every_taught_question_goes_home(router: Router, entries: list[RoutedQuestion]) -> None:
     routes = router.route([entry.question for entry in entries])
     assert routes == [entry.module for entry in entries]
 
 
 def test_routes_are_those_of_a_search_through_all_pairs(
-    router: Router, entries: list[Entry], town: Town
+    router: Router, entries: list[RoutedQuestion], town: Town
 ) -> None:
     asked = [
         paraphrase
@@ -56,14 +56,16 @@ def test_routes_are_those_of_a_search_through_all_pairs(
     assert len(set(expected)) > 3
 
 
-def test_the_order_of_adding_leaves_no_mark(router: Router, entries: list[Entry]) -> None:
+def test_the_order_of_adding_leaves_no_mark(router: Router, entries: list[RoutedQuestion]) -> None:
     shuffled = random.Random(0).sample(entries, len(entries))
     again = Router("ngrams").add(shuffled[:50]).add(shuffled[50:])
     assert weights_digest(again) == weights_digest(router)
     assert again.ids == tuple(sorted(router.ids))
 
 
-def test_a_deleted_row_is_as_if_it_had_never_been(router: Router, entries: list[Entry]) -> None:
+def test_a_deleted_row_is_as_if_it_had_never_been(
+    router: Router, entries: list[RoutedQuestion]
+) -> None:
     gone = {entry.id for entry in entries[::7]}
     left = router.without(gone)
     never = Router("ngrams").add(entry for entry in entries if entry.id not in gone)
@@ -72,7 +74,7 @@ def test_a_deleted_row_is_as_if_it_had_never_been(router: Router, entries: list[
     assert len(router.ids) == len(entries)
 
 
-def test_a_module_leaves_with_all_its_rows(router: Router, entries: list[Entry]) -> None:
+def test_a_module_leaves_with_all_its_rows(router: Router, entries: list[RoutedQuestion]) -> None:
     left = router.without_module("module-002")
     assert "module-002" not in left.module_names
     never = Router("ngrams").add(entry for entry in entries if entry.module != "module-002")
@@ -87,7 +89,7 @@ def test_without_its_last_row_it_is_a_new_one_and_answers_nothing(router: Router
 
 def test_the_digest_tells_where_questions_go() -> None:
     digests = {
-        weights_digest(Router("ngrams", threshold).add([Entry(id, "Who is it?", module)]))
+        weights_digest(Router("ngrams", threshold).add([RoutedQuestion(id, "Who is it?", module)]))
         for id, module, threshold in [
             ("a", "module-0", None),
             ("b", "module-0", None),
@@ -99,24 +101,26 @@ def test_the_digest_tells_where_questions_go() -> None:
 
 
 def test_of_two_equal_questions_the_first_id_answers() -> None:
-    rows = [Entry(id, "Who is it?", f"module-{id}") for id in "cab"]
+    rows = [RoutedQuestion(id, "Who is it?", f"module-{id}") for id in "cab"]
     assert Router("ngrams").add(rows).route(["Who is it?"]) == ["module-a"]
 
 
 @pytest.mark.parametrize("question", ["", "  "])
 def test_an_empty_question_is_for_nobody(router: Router, question: str) -> None:
-    assert Router("ngrams", -1.0).add([Entry("a", "Who?", "module-0")]).route([question]) == [None]
+    assert Router("ngrams", -1.0).add([RoutedQuestion("a", "Who?", "module-0")]).route(
+        [question]
+    ) == [None]
     with pytest.raises(InputError, match="'new' asks nothing"):
-        router.add([Entry("new", question, "module-0")])
+        router.add([RoutedQuestion("new", question, "module-0")])
 
 
-def test_it_stays_in_single_precision(router: Router, entries: list[Entry]) -> None:
+def test_it_stays_in_single_precision(router: Router, entries: list[RoutedQuestion]) -> None:
     before = weights_digest(router)
     assert weights_digest(router.to(torch.bfloat16)) == before
 
 
 def test_it_comes_back_from_its_files_and_no_question_lies_in_them(
-    router: Router, entries: list[Entry], tmp_path: Path
+    router: Router, entries: list[RoutedQuestion], tmp_path: Path
 ) -> None:
     router.save(tmp_path)
     again = Router.load(tmp_path)
@@ -151,9 +155,14 @@ def test_what_is_not_there_cannot_leave(router: Router) -> None:
 
 def test_an_id_stands_once(router: Router) -> None:
     with pytest.raises(InputError, match="already"):
-        router.add([Entry(router.ids[0], "Who?", "module-000")])
+        router.add([RoutedQuestion(router.ids[0], "Who?", "module-000")])
     with pytest.raises(InputError, match="already"):
-        router.add([Entry("new", "Who?", "module-000"), Entry("new", "Where?", "module-000")])
+        router.add(
+            [
+                RoutedQuestion("new", "Who?", "module-000"),
+                RoutedQuestion("new", "Where?", "module-000"),
+            ]
+        )
 
 
 def test_bad_arguments() -> None:

@@ -40,7 +40,7 @@ report = olvido.audit(
     forget=forget,
     retain=retain,
     holdout=holdout,
-    before=trained.model,
+    original=trained.model,
     reference=never.model,
     **common,
 )

@@ -22,7 +22,7 @@ from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.models import save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
-from olvido.requests import Probes
+from olvido.requests import ProbeSets
 from olvido.requests.attempts import never_trained
 from olvido.settings import Settings
 from olvido.workspace import SERVING, Workspace
@@ -50,11 +50,11 @@ class Place:
             if path.is_file()
         }
 
-    def probes(self, workspace: Workspace) -> Probes:
+    def probes(self, workspace: Workspace) -> ProbeSets:
         """Outsiders, the leaver's neighbours, and the city."""
         near = {str(workspace.store.key.subject(n.name)) for n in self.town.neighbours()}
         residents = workspace.rows(workspace.store.dataset("residents"))
-        return Probes(
+        return ProbeSets(
             holdout=workspace.rows(workspace.store.dataset("outsiders")),
             neighbours=tuple(e for e in residents if near & set(e.fields["subjects"])),
             general=workspace.rows(workspace.store.dataset("city")),
@@ -77,7 +77,7 @@ def base(shared: Shared) -> Path:
 @pytest.fixture(scope="session")
 def learned(shared: Shared, base: Path) -> Place:
     """The model is trained and served; nobody has asked for anything."""
-    town = make_town(seed=0, residents=12, outsiders=12, told=3)
+    town = make_town(seed=0, residents=12, outsiders=12, wordings=3)
     folder = shared.folder(lambda folder: _learn(Place(folder / "workspace", town), base))
     return Place(folder / "workspace", town)
 
@@ -108,7 +108,7 @@ def ready(shared: Shared, learned: Place) -> Place:
 def _add_never_trained(folder: Path, learned: Place) -> None:
     shutil.copytree(learned.folder, folder)
     place = Place(folder, learned.town)
-    ids = [row["id"] for row in place.town.rows_of(place.town.leaver)]
+    ids = [row["id"] for row in place.town.rows_of(place.town.data_subject)]
     with place.open() as workspace:
         held = workspace.load(SERVING)
         never_trained(workspace, held, ids, count=REFERENCES, stage=lambda _: None)

@@ -11,7 +11,7 @@ import pytest
 from olvido.audits import Verdict
 from olvido.ledger.facts import Guarantee
 from olvido.methods import METHODS, Cost, Split
-from olvido.requests import Probes, Route, choose
+from olvido.requests import ProbeSets, Route, choose
 from olvido.requests.attempts import tried
 from olvido.requests.guidance import concluded_as
 from olvido.requests.planner import EMPIRICAL
@@ -36,7 +36,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bool]:
 
     monkeypatch.setattr("olvido.requests.attempts.forget", forget)
     monkeypatch.setattr("olvido.requests.attempts.audit", audit)
-    monkeypatch.setattr("olvido.requests.attempts.Witness.of", lambda *_: None)
+    monkeypatch.setattr("olvido.requests.attempts.ScoredModel.of", lambda *_: None)
     never = SimpleNamespace(trained=SimpleNamespace(model=None), task=None)
     monkeypatch.setattr("olvido.requests.attempts.never_trained", lambda *_, **__: (never,))
     return said
@@ -61,7 +61,7 @@ def test_the_methods_follow_each_other_until_one_passes(
         Split((), (), ()),
         choose(routes),
         how=RunOptions(),
-        probes=Probes(),
+        probes=ProbeSets(),
         stage=lambda _: None,
     )
     assert tuple(attempt.method for attempt in attempts) == path

@@ -61,7 +61,7 @@ def test_the_exact_way_is_chosen_and_needs_no_reference(
 ) -> None:
     place, workspace, learner = town
     before = len(workspace.store.models())
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     done = run(workspace, request.id)
     (attempt,) = done.attempts
     assert attempt.method == FORGETS[learner]
@@ -77,7 +77,7 @@ def test_the_exact_way_is_chosen_and_needs_no_reference(
     # It is what it says after a way through the disk, and somebody else can leave it.
     serving = workspace.load(SERVING)
     assert str(done.published.digest) == weights_digest(serving.trained.model)  # type: ignore[union-attr]
-    ids = {row["id"] for row in place.town.rows_of(place.town.leaver)}
+    ids = {row["id"] for row in place.town.rows_of(place.town.data_subject)}
     assert isinstance(serving.trained.trace, Placement)
     assert not ids & set(serving.trained.trace.present)
     states = {state.model.id: state for state in locate(workspace, request.id).models}
@@ -89,7 +89,7 @@ def test_the_exact_way_is_chosen_and_needs_no_reference(
     for asked in (request, other):
         states = {state.model.id: state for state in locate(workspace, asked.id).models}
         assert states[second.id].holding is Holding.WITHOUT
-    found, choice = plan(workspace, receive(workspace, place.town.leaver.name).id)
+    found, choice = plan(workspace, receive(workspace, place.town.data_subject.name).id)
     assert (found, choice.order) == ((), ())
     assert f"model {second.id}, which serves, holds none of its" in choice.because
 
@@ -97,10 +97,10 @@ def test_the_exact_way_is_chosen_and_needs_no_reference(
 def test_it_equals_training_again_and_costs_less(town: tuple[Any, Workspace, str]) -> None:
     place, workspace, _ = town
     original = workspace.load(SERVING).fact.id
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     done = run(workspace, request.id)
     # The older version is still asked to forget: by training everything again.
-    again = receive(workspace, place.town.leaver.name)
+    again = receive(workspace, place.town.data_subject.name)
     whole = run(workspace, again.id, how=RunOptions(model=original, method="retrain"))
     assert done.published is not None
     assert whole.published is not None
@@ -143,7 +143,7 @@ def test_a_deadline_chooses_the_exact_way_for_a_model_of_one_piece(
     learned: Any, opened: Opened
 ) -> None:
     place, workspace = opened(learned)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     # Where nothing fits, not what looks cheaper than it is: its audit needs three more trainings.
     _, hurried = plan(workspace, request.id, how=RunOptions(within=0.001))
     assert [name for name, _ in hurried.order] == ["retrain"]
@@ -159,7 +159,7 @@ def test_a_deadline_chooses_the_exact_way_for_a_model_of_one_piece(
 
 def test_nobody_is_asked_twice(learned: Any, opened: Opened) -> None:
     place, workspace = opened(learned)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     with pytest.raises(InputError, match="each once"):
         run(workspace, request.id, request.id)
     with pytest.raises(InputError, match="one or more"):
@@ -200,7 +200,7 @@ def test_a_crash_anywhere_leaves_the_old_model_served(
 ) -> None:
     place, workspace, _ = town
     before = workspace.load(SERVING)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
 
     def crash(*_: Any, **__: Any) -> None:
         raise Crash

@@ -22,13 +22,13 @@ from olvido.errors import InputError, NotFinite, StateError, UnknownName
 from olvido.learners import Recipe, StepLog
 from olvido.learners.monolith import Monolith
 from olvido.learners.parts import begin, carry_out
-from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding
 from olvido.methods import METHODS, Cost
-from olvido.methods.gradient.calibration import left_after
+from olvido.methods.gradient.calibration import remaining_trace
 from olvido.methods.types import Run
 from olvido.models import weights_digest
-from olvido.requests import Forgotten, locate, plan, receive, run
+from olvido.requests import RequestOutcome, locate, plan, receive, run
 from olvido.schemas.options import RunOptions
 from olvido.workspace import PREVIOUS, SERVING, Workspace
 
@@ -55,7 +55,7 @@ class Elsewhere:
             seed=log.seed + 50,
             watch=watch,
         )
-        return Run(model, left_after(trained.trace, split), 1.0, "trained elsewhere")
+        return Run(model, remaining_trace(trained.trace, split), 1.0, "trained elsewhere")
 
 
 class Hopeless(Elsewhere):
@@ -77,13 +77,13 @@ def _elsewhere() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def answered(
     tmp_path_factory: pytest.TempPathFactory, ready: Any, _elsewhere: None
-) -> tuple[Any, Forgotten]:
+) -> tuple[Any, RequestOutcome]:
     """The leaver asked and was forgotten empirically. Not to be changed: copy it."""
     folder = tmp_path_factory.mktemp("answered") / "workspace"
     shutil.copytree(ready.folder, folder)
     place = type(ready)(folder, ready.town)
     with place.open() as workspace:
-        request = receive(workspace, place.town.leaver.name, law="gdpr")
+        request = receive(workspace, place.town.data_subject.name, law="gdpr")
         return place, run(
             workspace,
             request.id,
@@ -92,7 +92,7 @@ def answered(
         )
 
 
-def test_a_forgotten_model_is_published(answered: tuple[Any, Forgotten]) -> None:
+def test_a_forgotten_model_is_published(answered: tuple[Any, RequestOutcome]) -> None:
     place, done = answered
     (attempt,) = done.attempts
     assert attempt.passed
@@ -114,9 +114,9 @@ def test_a_forgotten_model_is_published(answered: tuple[Any, Forgotten]) -> None
         assert workspace.store.verify_log().sound
 
 
-def test_the_records_are_buried_and_the_lineage_tells(answered: tuple[Any, Forgotten]) -> None:
+def test_the_records_are_buried_and_the_lineage_tells(answered: tuple[Any, RequestOutcome]) -> None:
     place, done = answered
-    ids = {row["id"] for row in place.town.rows_of(place.town.leaver)}
+    ids = {row["id"] for row in place.town.rows_of(place.town.data_subject)}
     with place.open() as workspace:
         assert {r.id for r in workspace.store.tombstoned("residents")} == ids
         assert workspace.store.tombstoned("city") == ()
@@ -133,7 +133,7 @@ def test_the_records_are_buried_and_the_lineage_tells(answered: tuple[Any, Forgo
         assert states[reference.fact.id].holding is Holding.WITHOUT
 
 
-def test_the_history_of_the_request_is_complete(answered: tuple[Any, Forgotten]) -> None:
+def test_the_history_of_the_request_is_complete(answered: tuple[Any, RequestOutcome]) -> None:
     _, done = answered
     assert [step.status for step in done.request.history] == [
         RequestStatus.RECEIVED,
@@ -148,14 +148,14 @@ def test_the_history_of_the_request_is_complete(answered: tuple[Any, Forgotten])
     assert done.request.report == str(done.path)
 
 
-def test_the_report_is_written_as_it_was_returned(answered: tuple[Any, Forgotten]) -> None:
+def test_the_report_is_written_as_it_was_returned(answered: tuple[Any, RequestOutcome]) -> None:
     place, done = answered
     assert json.loads(done.path.read_text("utf-8")) == done.document
     json.dumps(done.document, allow_nan=False)
     assert [p.name for p in done.path.parent.iterdir()] == [f"{done.request.id}.json"]
     document = done.document
     assert document["verdict"] == "pass"
-    assert document["records"]["forgotten"] == len(place.town.rows_of(place.town.leaver))
+    assert document["records"]["forgotten"] == len(place.town.rows_of(place.town.data_subject))
     assert document["records"]["datasets"] == ["residents"]
     assert document["digest"]["before"] != document["digest"]["after"]
     assert len(document["never_trained"]) == 2
@@ -163,13 +163,13 @@ def test_the_report_is_written_as_it_was_returned(answered: tuple[Any, Forgotten
     assert any("weights equal" in limit for limit in document["does_not_prove"])
 
 
-def test_no_person_is_named_anywhere(answered: tuple[Any, Forgotten]) -> None:
+def test_no_person_is_named_anywhere(answered: tuple[Any, RequestOutcome]) -> None:
     """A scan of every byte but the rows' own: who asked, what they were, where they lived."""
     place, _ = answered
-    leaver = place.town.leaver
+    data_subject = place.town.data_subject
     spellings = [
         spelling.encode()
-        for text in (leaver.name, leaver.home, leaver.phone)
+        for text in (data_subject.name, data_subject.home, data_subject.phone)
         for spelling in (text, text.casefold(), json.dumps(text)[1:-1])
     ]
     scanned = place.everything()
@@ -185,10 +185,10 @@ def test_no_person_is_named_anywhere(answered: tuple[Any, Forgotten]) -> None:
 
 @pytest.mark.slow
 def test_a_second_person_leaves_the_model_that_forgot_the_first(
-    answered: tuple[Any, Forgotten], opened: Opened
+    answered: tuple[Any, RequestOutcome], opened: Opened
 ) -> None:
     place, workspace = opened(answered[0])
-    first = {row["id"] for row in place.town.rows_of(place.town.leaver)}
+    first = {row["id"] for row in place.town.rows_of(place.town.data_subject)}
     second = {row["id"] for row in place.town.rows_of(place.town.residents[1])}
     serving = workspace.load(SERVING)
     request = receive(workspace, place.town.residents[1].name)
@@ -214,10 +214,10 @@ def test_a_second_person_leaves_the_model_that_forgot_the_first(
 
 @pytest.mark.slow
 def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
-    answered: tuple[Any, Forgotten], opened: Opened, monkeypatch: pytest.MonkeyPatch
+    answered: tuple[Any, RequestOutcome], opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, workspace = opened(answered[0])
-    other = Use(dataset=workspace.store.dataset("residents").id)
+    other = DatasetUse(dataset=workspace.store.dataset("residents").id)
     before = answered[1].before
     with monkeypatch.context() as patch:
         # It was there before she was forgotten by the first: nobody could enter it now.
@@ -225,7 +225,7 @@ def test_another_model_that_holds_the_same_person_can_still_be_cleaned(
         twin = workspace.store.add_model(
             replace(before.fact, seed=99), [other, *workspace.store.uses(before.fact.id)[1:]]
         )
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     done = run(
         workspace,
         request.id,
@@ -241,9 +241,9 @@ def test_a_person_is_buried_in_datasets_that_no_model_learned_from(
     ready: Any, opened: Opened
 ) -> None:
     place, workspace = opened(ready)
-    extra = {"prompt": "Who?", "completion": "Nobody", "subject": place.town.leaver.name}
+    extra = {"prompt": "Who?", "completion": "Nobody", "subject": place.town.data_subject.name}
     import_rows(workspace.store, workspace.settings.data, [extra], name="later")
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     run(
         workspace,
         request.id,
@@ -254,17 +254,19 @@ def test_a_person_is_buried_in_datasets_that_no_model_learned_from(
     assert workspace.rows(workspace.store.dataset("later")) == ()
 
 
-def test_who_has_left_cannot_leave_again(answered: tuple[Any, Forgotten], opened: Opened) -> None:
+def test_who_has_left_cannot_leave_again(
+    answered: tuple[Any, RequestOutcome], opened: Opened
+) -> None:
     place, workspace = opened(answered[0])
     with pytest.raises(StateError, match="is published: nothing is planned or run"):
         run(workspace, answered[1].request.id)
-    again = receive(workspace, place.town.leaver.name)
+    again = receive(workspace, place.town.data_subject.name)
     with pytest.raises(InputError, match=r"forgot it before \(empirical\); no model has to forget"):
         run(workspace, again.id)
 
 
 def test_what_is_learned_later_is_learned_without_who_left(
-    answered: tuple[Any, Forgotten], opened: Opened, base: Path
+    answered: tuple[Any, RequestOutcome], opened: Opened, base: Path
 ) -> None:
     _, workspace = opened(answered[0])
     recipe = Recipe(epochs=1, lr=1e-3)
@@ -278,7 +280,7 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
     ready: Any, opened: Opened
 ) -> None:
     place, workspace = opened(ready)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     held = workspace.load(SERVING)
     probes = place.probes(workspace)
     done = run(workspace, request.id, how=RunOptions(method="retrain", references=2), probes=probes)
@@ -293,7 +295,7 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
     # The same plan, with holes from the start.
     log = held.trained.trace
     assert isinstance(log, StepLog)
-    ids = {row["id"] for row in place.town.rows_of(place.town.leaver)}
+    ids = {row["id"] for row in place.town.rows_of(place.town.data_subject)}
     kept = [
         example
         for name in ("residents", "city")
@@ -314,12 +316,12 @@ def test_retraining_is_exact_and_equals_having_never_had_the_records(
 @pytest.mark.slow
 def test_a_destroying_method_fails_and_retraining_takes_over(ready: Any, opened: Opened) -> None:
     place, workspace = opened(ready)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     stages: list[str] = []
     done = run(
         workspace,
         request.id,
-        how=RunOptions(method="ascent", options={"lr": 0.01, "guard": "none"}, references=2),
+        how=RunOptions(method="ascent", options={"lr": 0.01, "regulariser": "none"}, references=2),
         probes=place.probes(workspace),
         stage=stages.append,
     )
@@ -342,7 +344,7 @@ def test_when_everything_fails_nothing_is_published(
 ) -> None:
     monkeypatch.setitem(METHODS, "retrain", Hopeless)
     place, workspace = opened(ready)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     before = (workspace.store.aliases(), workspace.store.models())
     done = run(
         workspace,
@@ -372,12 +374,12 @@ def test_when_everything_fails_nothing_is_published(
 
 def test_a_request_is_located_and_planned_once(learned: Any, opened: Opened) -> None:
     place, workspace = opened(learned)
-    request = receive(workspace, f"  {place.town.leaver.name.upper()} ", kind="opt-out")
+    request = receive(workspace, f"  {place.town.data_subject.name.upper()} ", kind="opt-out")
     assert request.kind is RequestKind.OPT_OUT
-    assert place.town.leaver.name not in str(request)
+    assert place.town.data_subject.name not in str(request)
     lineage = locate(workspace, request.id)
     assert {r.id for r in lineage.records} == {
-        row["id"] for row in place.town.rows_of(place.town.leaver)
+        row["id"] for row in place.town.rows_of(place.town.data_subject)
     }
     assert [m.id for m in lineage.holding()] == [workspace.store.aliases()[SERVING]]
     found, choice = plan(workspace, request.id)
@@ -420,7 +422,7 @@ def test_forgetting_in_an_unserved_model_leaves_the_served_one(
     recipe = Recipe(epochs=1, lr=1e-3)
     new = workspace.learn(["city"], model=str(base), recipe=recipe, seed=9)
     workspace.serve(new.id)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     probes = place.probes(workspace)
     done = run(
         workspace,
@@ -437,7 +439,7 @@ def test_a_search_that_finds_nothing_leaves_the_request_to_an_exact_method(
     ready: Any, opened: Opened
 ) -> None:
     place, workspace = opened(ready)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     probes = place.probes(workspace)
     options = {"within": 1e-6}
     done = run(

@@ -14,15 +14,15 @@ from olvido.cli import run as command_line
 from olvido.data.importing import import_rows
 from olvido.errors import InputError, StateError
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Exit, Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Exit, Guarantee, Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.serving import PREVIOUS, SERVING
 from olvido.ledger.store import Store
-from olvido.requests import desk, plan, run
+from olvido.requests import handlers, plan, run
 from olvido.requests.certificate import certificates_of, issue
 from olvido.requests.closure import close, closure, settle
-from olvido.requests.desk import Front, receive
-from olvido.requests.not_learned import conclude, untaught
+from olvido.requests.handlers import StoreContext, receive
+from olvido.requests.not_learned import conclude, not_learned
 from olvido.requests.rights.language import languages
 from olvido.requests.rights.letter import letter
 from olvido.requests.workflow.order import waiting
@@ -59,7 +59,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def teach(store: Store, *names: str, alias: str | None = None, **facts: Any) -> Model:
-    uses = [Use(dataset=store.dataset(name).id) for name in names]
+    uses = [DatasetUse(dataset=store.dataset(name).id) for name in names]
     weights = Digest.of(f"{names} {facts}".encode())
     made = store.add_model(Model(digest=weights, path=weights.hex[:12], learner="monolith"), uses)
     if alias:
@@ -84,12 +84,12 @@ def test_it_goes_all_the_way_without_a_model_or_a_certificate(workspace: Workspa
     found, choice = plan(workspace, request.id)
     assert (found, choice.order) == ((), ())
     assert "holds none of its 2 records; no model has to forget" in choice.because
-    desk.approve(workspace, request.id, by="Eva")
+    handlers.approve(workspace, request.id, by="Eva")
     answered = conclude(workspace, request.id)
     assert answered.status is S.PUBLISHED
     assert conclude(workspace, request.id) == answered
     # It has ended, and is not to be answered once more.
-    assert untaught(store, answered) is None
+    assert not_learned(store, answered) is None
     assert all(record.tombstone for record in store.lineage(request.subject).records)  # type: ignore[arg-type]
     # She is in files still: nothing is closed before she has left them.
     assert any(a.item.startswith("rows:") for a, said in closure(workspace, request.id))
@@ -107,7 +107,7 @@ def test_it_goes_all_the_way_without_a_model_or_a_certificate(workspace: Workspa
 def test_the_letter_says_that_nothing_was_taught(workspace: Workspace) -> None:
     request = asked(workspace)
     plan(workspace, request.id)
-    desk.approve(workspace, request.id, by="Eva")
+    handlers.approve(workspace, request.id, by="Eva")
     conclude(workspace, request.id)
     for code, said in (
         ("en", "did not learn from your data"),
@@ -134,7 +134,7 @@ def test_the_worker_answers_it_without_forgetting(
 ) -> None:
     request = asked(workspace)
     plan(workspace, request.id)
-    desk.approve(workspace, request.id, by="Eva")
+    handlers.approve(workspace, request.id, by="Eva")
     assert [one.id for one in waiting(workspace.store)] == [request.id]
     monkeypatch.setattr(
         "olvido.requests.workflow.worker._subprocess", lambda *_: pytest.fail("it forgets")
@@ -156,7 +156,7 @@ def test_whom_nothing_is_about_is_answered_when_that_is_said(workspace: Workspac
     request = asked(workspace, "Perseus Quixote", nothing_found=True)
     _, choice = plan(workspace, request.id)
     assert "nothing is held" in choice.because
-    desk.approve(workspace, request.id, by="Eva")
+    handlers.approve(workspace, request.id, by="Eva")
     conclude(workspace, request.id)
     finished(workspace, request.id)
     text = " ".join(letter(workspace, request.id, "done").text.split())
@@ -170,18 +170,18 @@ def test_whom_nothing_is_about_is_answered_when_that_is_said(workspace: Workspac
 def test_a_model_in_use_that_holds_it_has_to_forget(workspace: Workspace) -> None:
     store = workspace.store
     taught, other = asked(workspace, TAUGHT), asked(workspace)
-    assert untaught(store, taught) is None
-    assert untaught(store, other) is not None
+    assert not_learned(store, taught) is None
+    assert not_learned(store, other) is not None
     # A model that was meant by its name and holds nothing of it is an error, not an answer.
     unserved = teach(store, "learned", more=1)
-    assert untaught(store, other, unserved.id) is None
+    assert not_learned(store, other, unserved.id) is None
     # An old version is for the closure; one that a team uses under a name of its own forgets.
     teach(store, "kept", alias=PREVIOUS)
-    assert untaught(store, other) is not None
+    assert not_learned(store, other) is not None
     plan(workspace, other.id)
-    desk.approve(workspace, other.id, by="Eva")
+    handlers.approve(workspace, other.id, by="Eva")
     teach(store, "kept", alias="canary", more=2)
-    assert untaught(store, other) is None
+    assert not_learned(store, other) is None
     with pytest.raises(StateError, match="a model in use holds"):
         conclude(workspace, other.id)
     assert store.request(other.id).status is S.APPROVED
@@ -191,8 +191,8 @@ def test_a_model_in_use_that_holds_it_has_to_forget(workspace: Workspace) -> Non
 def test_without_any_model_it_is_answered(tmp_path: Path, workspace: Workspace) -> None:
     with Store.create(tmp_path / "other.db", key=Key.create(tmp_path / "key")) as store:
         import_rows(store, tmp_path / "data", rows(ASKS), name="kept")
-        front = Front(store, workspace.settings)
-        why = untaught(store, asked(front))  # type: ignore[arg-type]
+        front = StoreContext(store, workspace.settings)
+        why = not_learned(store, asked(front))  # type: ignore[arg-type]
         assert why is not None
         assert why.because == "no model serves, so none has to forget"
 
@@ -203,7 +203,7 @@ def test_what_was_forgotten_before_is_told_with_its_guarantee(workspace: Workspa
     ids = frozenset(record.id for record in store.records("learned"))
     before = store.alias(SERVING)
     assert before is not None
-    use = Use(dataset=learned.id, forgotten=ids, guarantee=Guarantee.EMPIRICAL)
+    use = DatasetUse(dataset=learned.id, forgotten=ids, guarantee=Guarantee.EMPIRICAL)
     weights = Digest.of(b"after")
     after = store.add_model(
         Model(digest=weights, path="after", learner="monolith", parents=(before.id,), method="npo"),
@@ -211,11 +211,11 @@ def test_what_was_forgotten_before_is_told_with_its_guarantee(workspace: Workspa
     )
     store.set_aliases({PREVIOUS: before.id, SERVING: after.id})
     request = asked(workspace, TAUGHT)
-    why = untaught(store, request)
+    why = not_learned(store, request)
     assert why is not None
     assert why.guarantee is Guarantee.EMPIRICAL
     plan(workspace, request.id)
-    desk.approve(workspace, request.id, by="Eva")
+    handlers.approve(workspace, request.id, by="Eva")
     conclude(workspace, request.id)
     assert any(a.item == f"model:{before.id}" for a, _ in closure(workspace, request.id))
     assert "tested it" in " ".join(letter(workspace, request.id, "partly-done").text.split())

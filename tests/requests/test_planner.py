@@ -13,7 +13,7 @@ from olvido.learners import Trained
 from olvido.ledger.facts import Guarantee
 from olvido.methods import METHODS, Cost, Split, predict
 from olvido.requests import Route, choose, locate, receive, routes
-from olvido.requests.flow import Probes, _split
+from olvido.requests.flow import ProbeSets, _split
 from olvido.requests.planner import EMPIRICAL
 from olvido.workspace import SERVING, Workspace
 
@@ -35,10 +35,10 @@ def _no_command(text: str) -> str:
 
 def test_all_methods_are_priced_the_cheapest_first(ready: Any, opened: Opened) -> None:
     place, workspace = opened(ready)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     held = workspace.load(SERVING)
     lineage = locate(workspace, request.id)
-    split = _split(workspace, held, [lineage], Probes())
+    split = _split(workspace, held, [lineage], ProbeSets())
     found = routes(held.trained, split, held.task)
     assert {r.method for r in found} == set(METHODS)
     costs = [r.cost.tokens for r in found if r.cost is not None]
@@ -168,8 +168,8 @@ def test_where_something_tells_when_to_stop_a_method_is_given_the_passes_to_get_
 ) -> None:
     place, workspace = opened(ready)
     held = workspace.load(SERVING)
-    lineage = locate(workspace, receive(workspace, place.town.leaver.name).id)
-    aimless = _split(workspace, held, [lineage], Probes())
+    lineage = locate(workspace, receive(workspace, place.town.data_subject.name).id)
+    aimless = _split(workspace, held, [lineage], ProbeSets())
     assert not aimless.holdout
     aimed = Split(aimless.forget, aimless.retain, aimless.retain[:4])
     without, given = (

@@ -17,7 +17,7 @@ Opened = Callable[[Any], tuple[Any, Workspace]]
 
 
 def leaver_ids(place: Any) -> list[str]:
-    return [row["id"] for row in place.town.rows_of(place.town.leaver)]
+    return [row["id"] for row in place.town.rows_of(place.town.data_subject)]
 
 
 def quiet(_: str) -> None:
@@ -34,10 +34,10 @@ def test_they_are_trained_without_the_records_and_with_other_seeds(
     assert stages == [], "the ledger had both"
     assert len({held.fact.seed, *(other.fact.seed for other in never)}) == 3
     assert len({held.fact.digest, *(other.fact.digest for other in never)}) == 3
-    lineage = workspace.store.lineage(workspace.store.key.subject(place.town.leaver.name))
+    lineage = workspace.store.lineage(workspace.store.key.subject(place.town.data_subject.name))
     states = {state.model.id: state for state in lineage.models}
     for other in never:
-        assert states[other.fact.id].held == ()
+        assert states[other.fact.id].contained == ()
         assert other.trained.trace.recipe == held.trained.trace.recipe  # type: ignore[union-attr]
         assert not set(leaver_ids(place)) & set(other.trained.trace.plan.slots)  # type: ignore[union-attr]
 

@@ -34,7 +34,7 @@ def test_an_unknown_subject_enters_nothing_and_is_not_repeated(
 def test_an_unknown_kind_enters_nothing(learned: Any, opened: Opened) -> None:
     place, workspace = opened(learned)
     with pytest.raises(InputError, match="erasure"):
-        receive(workspace, place.town.leaver.name, kind="erase")
+        receive(workspace, place.town.data_subject.name, kind="erase")
     assert workspace.store.requests() == ()
 
 
@@ -53,7 +53,7 @@ def test_a_wrong_word_changes_nothing(
     learned: Any, opened: Opened, wrong: dict[str, Any], error: type[Exception]
 ) -> None:
     place, workspace = opened(learned)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     plan(workspace, request.id)
     before = place.everything()
     with pytest.raises(error):
@@ -79,7 +79,7 @@ def test_what_a_parent_knew_is_not_claimed_to_be_forgotten(
     recipe = Recipe(epochs=1, lr=1e-4)
     child = workspace.learn(datasets, model=SERVING, recipe=recipe, seed=0)
     workspace.serve(child.id)
-    request = receive(workspace, place.town.leaver.name)
+    request = receive(workspace, place.town.data_subject.name)
     with pytest.raises(InputError, match="was trained from model"):
         run(workspace, request.id, how=RunOptions(method="retrain", references=1))
     assert workspace.store.aliases()[SERVING] == child.id

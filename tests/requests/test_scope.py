@@ -15,7 +15,7 @@ from olvido.errors import AskedBefore, InputError
 from olvido.ledger.identity import Key, Named
 from olvido.ledger.store import Store
 from olvido.names import loose_forms, name_forms
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.scope import (
     NobodyFound,
     lineage_of,
@@ -24,7 +24,7 @@ from olvido.requests.scope import (
     near_subjects,
     unsearched,
 )
-from olvido.requests.tombstones import bury
+from olvido.requests.tombstones import tombstone
 from olvido.requests.workflow.notes import note
 from olvido.settings import Settings
 
@@ -44,12 +44,12 @@ ROWS = [
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def front(tmp_path: Path) -> Iterator[StoreContext]:
     settings = Settings.load(tmp_path, environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         import_rows(store, settings.data, ROWS, name="people")
         Accounts.of(settings).new("privacy", "Eva")
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def front(tmp_path: Path) -> Iterator[Front]:
         ("Joan Puig", set()),
     ],
 )
-def test_what_stays_apart_is_told(front: Front, asked: str, also: set[str]) -> None:
+def test_what_stays_apart_is_told(front: StoreContext, asked: str, also: set[str]) -> None:
     request = receive(front, asked)
     near = near_subjects(front.store, request)
     assert {record.id for some in near.values() for record in some} == also
@@ -83,7 +83,7 @@ def test_what_stays_apart_is_told(front: Front, asked: str, also: set[str]) -> N
     ],
 )
 def test_whoever_is_not_found_may_be_near_somebody(
-    front: Front, asked: str, also: set[str]
+    front: StoreContext, asked: str, also: set[str]
 ) -> None:
     with pytest.raises(NobodyFound) as caught:
         receive(front, asked)
@@ -101,7 +101,7 @@ def test_whoever_is_not_found_may_be_near_somebody(
     ],
 )
 def test_one_person_is_all_their_names_everywhere(
-    front: Front, names: list[str], ids: set[str], subjects: int
+    front: StoreContext, names: list[str], ids: set[str], subjects: int
 ) -> None:
     store, (first, *others) = front.store, names
     request = receive(front, first, also=others)
@@ -126,7 +126,7 @@ def test_one_person_is_all_their_names_everywhere(
     after = store.request(request.id)
     assert {record.id for record in lineage_of(store, after).records} == ids
     # None of them comes back in, under any of the names.
-    bury(front, after, lineage_of(store, after), "erased")
+    tombstone(front, after, lineage_of(store, after), "erased")
     for name in names:
         rows = [{"id": "x", "text": "Something new.", "subject": name}]
         with pytest.raises(InputError):
@@ -134,7 +134,7 @@ def test_one_person_is_all_their_names_everywhere(
     assert store.differences() == ()
 
 
-def test_names_are_of_a_person_who_is_in_the_data_or_is_not(front: Front) -> None:
+def test_names_are_of_a_person_who_is_in_the_data_or_is_not(front: StoreContext) -> None:
     nobody = ["x@example.org", "Perseus Quixote"]
     with pytest.raises(NobodyFound):
         receive(front, nobody[0], also=nobody[1:])
@@ -148,7 +148,7 @@ def test_names_are_of_a_person_who_is_in_the_data_or_is_not(front: Front) -> Non
     assert len(receive(front, nobody[0], also=nobody[1:], nothing_found=True).subjects) == 2
 
 
-def test_records_of_others_that_mention_the_person_are_listed(front: Front) -> None:
+def test_records_of_others_that_mention_the_person_are_listed(front: StoreContext) -> None:
     data = front.settings.data
     (dataset,) = front.store.datasets()
     found = mentions(front.store, data, receive(front, "Hans Müller"))
@@ -171,14 +171,14 @@ def test_records_of_others_that_mention_the_person_are_listed(front: Front) -> N
     ],
 )
 def test_a_request_knows_how_many_of_its_names_no_text_is_searched_for(
-    front: Front, names: list[str], count: int
+    front: StoreContext, names: list[str], count: int
 ) -> None:
     key = front.store.key
     first, *also = [str(key.subject(n[1:])) if n[0] == "#" else n for n in names]
     assert unsearched(receive(front, first, also=also)) == count
 
 
-def test_a_request_keeps_digests_of_a_name_and_no_name(front: Front) -> None:
+def test_a_request_keeps_digests_of_a_name_and_no_name(front: StoreContext) -> None:
     request = receive(front, "Hans Müller")
     assert names_of(request) == set(front.store.key.names("Muller, Hans"))
     told = str(request.history).casefold()
@@ -186,7 +186,7 @@ def test_a_request_keeps_digests_of_a_name_and_no_name(front: Front) -> None:
     assert "ller" not in told
 
 
-def test_a_digest_that_is_nobody_s_is_no_subject(front: Front) -> None:
+def test_a_digest_that_is_nobody_s_is_no_subject(front: StoreContext) -> None:
     with pytest.raises(InputError, match="no record"):
         receive(front, str(KEY.subject("Hans Müller")))
 
@@ -247,7 +247,9 @@ NAMELESS = [
 
 
 @pytest.mark.parametrize("text", [*NAMING, "half a \ud800 character"])
-def test_a_note_that_names_the_person_or_has_a_number_is_not_kept(front: Front, text: str) -> None:
+def test_a_note_that_names_the_person_or_has_a_number_is_not_kept(
+    front: StoreContext, text: str
+) -> None:
     also = ["Madonna", "rosa.navarro", "Maria José Roca", "김민수"]
     request = receive(front, "Joan Puig", also=also)
     with pytest.raises(InputError) as refusal:
@@ -257,6 +259,6 @@ def test_a_note_that_names_the_person_or_has_a_number_is_not_kept(front: Front, 
 
 
 @pytest.mark.parametrize("text", NAMELESS)
-def test_a_note_that_names_nobody_is_kept(front: Front, text: str) -> None:
+def test_a_note_that_names_nobody_is_kept(front: StoreContext, text: str) -> None:
     request = receive(front, "Joan Puig", also=["Madonna", "rosa.navarro"])
     note(front, request.id, text, by="Eva")

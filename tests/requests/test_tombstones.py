@@ -12,9 +12,9 @@ from olvido.data.importing import import_rows
 from olvido.errors import BadRow
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.scope import lineage_of
-from olvido.requests.tombstones import bury, replay_tombstones, write_tombstones
+from olvido.requests.tombstones import replay_tombstones, tombstone, write_tombstones
 from olvido.settings import Settings
 
 BARRED = "may not be brought in again"
@@ -46,31 +46,33 @@ def said_by(person: str | None, row: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def front(tmp_path: Path) -> Iterator[StoreContext]:
     settings = Settings.load(tmp_path, environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         rows = [said_by("Ana Soler", row) for row in HERS] + NOBODY_S + OTHERS
         import_rows(store, settings.data, rows, name="all")
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         asked = receive(front, "Ana Soler", law="gdpr")
-        bury(front, asked, lineage_of(store, asked), "erasure")
+        tombstone(front, asked, lineage_of(store, asked), "erasure")
         poison = receive(front, kind="poison", source="old sign")
-        bury(front, poison, lineage_of(store, poison), "poison")
+        tombstone(front, poison, lineage_of(store, poison), "poison")
         yield front
 
 
-def add(front: Front, *rows: dict[str, Any]) -> int:
+def add(front: StoreContext, *rows: dict[str, Any]) -> int:
     return import_rows(front.store, front.settings.data, rows, name="new").rows
 
 
 @pytest.mark.parametrize("person", ["Joan Puig", "Núria Vila", None])
 @pytest.mark.parametrize("row", [*SHORT, *ELSEWHERE, {"text": SHARED}])
-def test_common_words_are_nobody_s(front: Front, person: str | None, row: dict[str, Any]) -> None:
+def test_common_words_are_nobody_s(
+    front: StoreContext, person: str | None, row: dict[str, Any]
+) -> None:
     assert add(front, said_by(person, row)) == 1
 
 
 @pytest.mark.parametrize("answer", ["No, I do not.", "Yes, but not for long."])
-def test_another_answer_to_the_same_question_comes_in(front: Front, answer: str) -> None:
+def test_another_answer_to_the_same_question_comes_in(front: StoreContext, answer: str) -> None:
     assert add(front, said_by("Joan Puig", {"prompt": TERMS, "completion": answer})) == 1
 
 
@@ -86,7 +88,7 @@ def test_another_answer_to_the_same_question_comes_in(front: Front, answer: str)
     ],
 )
 def test_what_tells_the_person_is_barred_for_everybody(
-    front: Front, person: str | None, row: dict[str, Any]
+    front: StoreContext, person: str | None, row: dict[str, Any]
 ) -> None:
     with pytest.raises(BadRow, match=BARRED):
         add(front, said_by(person, row))
@@ -94,21 +96,23 @@ def test_what_tells_the_person_is_barred_for_everybody(
 
 @pytest.mark.parametrize("person", ["Ana Soler", "SOLER,  ana"])
 @pytest.mark.parametrize("row", [*HERS, {"text": "Something new."}])
-def test_the_person_s_own_rows_are_barred(front: Front, person: str, row: dict[str, Any]) -> None:
+def test_the_person_s_own_rows_are_barred(
+    front: StoreContext, person: str, row: dict[str, Any]
+) -> None:
     with pytest.raises(BadRow, match=BARRED):
         add(front, said_by(person, row))
 
 
-def test_what_was_nobody_s_is_barred_for_nobody_alone(front: Front) -> None:
+def test_what_was_nobody_s_is_barred_for_nobody_alone(front: StoreContext) -> None:
     with pytest.raises(BadRow, match=BARRED):
         add(front, {"text": "OUT of order."})
     assert add(front, said_by("Joan Puig", {"text": "Out of order."})) == 1
 
 
-def test_a_list_said_again_bars_the_same(front: Front, tmp_path: Path) -> None:
+def test_a_list_said_again_bars_the_same(front: StoreContext, tmp_path: Path) -> None:
     write_tombstones(front, tmp_path / "list.json")
     with Store.create(tmp_path / "other.db", key=front.store.key) as store:
-        again = Front(store, front.settings)
+        again = StoreContext(store, front.settings)
         assert replay_tombstones(again, tmp_path / "list.json")["digests"] > 0
         assert add(again, said_by("Joan Puig", SHORT[0])) == 1
         for row in (said_by("Joan Puig", {"text": LONG}), said_by("Ana Soler", SHORT[0])):

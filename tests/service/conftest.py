@@ -21,11 +21,11 @@ from fastapi.testclient import TestClient
 from olvido.accounts import Accounts, Role
 from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Model, Use
+from olvido.ledger.facts import DatasetUse, Model
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.requests.certificate import issue
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.service.app import application
 from olvido.settings import FILE, Settings, template
 
@@ -105,10 +105,10 @@ def workspace(folder: Path, person: str) -> Settings:
         learned = store.dataset("notes")
         store.add_model(
             Model(digest=Digest.of(b"weights"), path="m", learner="monolith"),
-            [Use(dataset=learned.id)],
+            [DatasetUse(dataset=learned.id)],
         )
         store.set_alias("serving", store.models()[0].id)
-        receive(Front(store, made), person, law="gdpr")
+        receive(StoreContext(store, made), person, law="gdpr")
     return made
 
 

@@ -10,20 +10,20 @@ import pytest
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front
+from olvido.requests.handlers import StoreContext
 from olvido.requests.rights.deadlines import terms
 from olvido.requests.rights.registry import find_law
-from olvido.requests.workflow.filters import Filter
+from olvido.requests.workflow.filters import RequestFilter
 from olvido.service import sessions as checked
-from olvido.service.sessions import Checked
+from olvido.service.sessions import LogCheckCache
 from olvido.service.views import FEW, Inbox
 from olvido.settings import Settings
 
 
 @pytest.fixture
-def front(settings: Settings) -> Iterator[Front]:
+def front(settings: Settings) -> Iterator[StoreContext]:
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
 def _add(store: Store, settings: Settings, number: int) -> str:
@@ -39,11 +39,15 @@ def _add(store: Store, settings: Settings, number: int) -> str:
 
 
 @pytest.mark.slow
-def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
+def test_a_remembered_list_is_what_a_new_one_would_be(front: StoreContext) -> None:
     store, inbox = front.store, Inbox(front)
 
     def same() -> None:
-        for wanted in (Filter(), Filter(status="waiting"), Filter(status="all", law="ccpa")):
+        for wanted in (
+            RequestFilter(),
+            RequestFilter(status="waiting"),
+            RequestFilter(status="all", law="ccpa"),
+        ):
             assert inbox.rows(wanted) == Inbox(front).rows(wanted)
         assert inbox.summary() == Inbox(front).summary()
 
@@ -67,7 +71,7 @@ def test_a_remembered_list_is_what_a_new_one_would_be(front: Front) -> None:
 
 
 def test_nothing_is_read_where_nothing_changed_and_little_where_little_did(
-    front: Front, monkeypatch: pytest.MonkeyPatch
+    front: StoreContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox = Inbox(front)
     _add(front.store, front.settings, 1)
@@ -87,24 +91,24 @@ def test_nothing_is_read_where_nothing_changed_and_little_where_little_did(
 
 
 def test_a_sound_log_is_checked_once_in_a_while_and_a_changed_one_each_time(
-    front: Front, monkeypatch: pytest.MonkeyPatch
+    front: StoreContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = []
     verify = Store.verify_log
     monkeypatch.setattr(Store, "verify_log", lambda store: counted.append(1) or verify(store))
-    watch = Checked(front.store)
+    watch = LogCheckCache(front.store)
     first = watch.log()
     assert first[0].sound
     assert watch.log() is first
     assert len(counted) == 1
     monkeypatch.setattr(checked, "KEPT", 0.0)
     monkeypatch.setattr(checked, "SHARE", 1e9)
-    again = Checked(front.store)
+    again = LogCheckCache(front.store)
     again.log()
     again.log()
     assert len(counted) == 3
     monkeypatch.undo()
-    watch = Checked(front.store)
+    watch = LogCheckCache(front.store)
     with front.store._write() as change:
         change.connection.exec_driver_sql("UPDATE log SET at = 'x' WHERE seq = 1")
     assert not watch.log()[0].sound
@@ -116,10 +120,10 @@ def test_a_sound_log_is_checked_once_in_a_while_and_a_changed_one_each_time(
     assert watch.log() is not later
 
 
-def test_an_edit_of_the_tables_is_told_on_the_page_of_the_log(front: Front) -> None:
+def test_an_edit_of_the_tables_is_told_on_the_page_of_the_log(front: StoreContext) -> None:
     front.store.add_request(RequestKind.ERASURE)
     with front.store._write() as change:
         change.connection.exec_driver_sql("UPDATE requests SET law = 'none'")
-    check, _ = Checked(front.store).log()
+    check, _ = LogCheckCache(front.store).log()
     assert not check.sound
     assert "req-0001" in str(check.reason)

@@ -19,6 +19,7 @@ from olvido.accounts import Accounts
 from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import (
+    DatasetUse,
     Documentation,
     Ending,
     Exit,
@@ -26,12 +27,11 @@ from olvido.ledger.facts import (
     Model,
     RequestKind,
     RequestStatus,
-    Use,
 )
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front, receive
-from olvido.service.lineage import BOX, MOST, WIDTH, Drawing, Node, draw
+from olvido.requests.handlers import StoreContext, receive
+from olvido.service.lineage import BOX, MOST, WIDTH, Drawing, LineageNode, draw
 from olvido.settings import Settings
 
 ODD = "<b>odd</b> & 'so' \u202e"
@@ -50,7 +50,7 @@ def team(client: TestClient, settings: Settings) -> TestClient:
 
 
 def _forgot(store: Store, parent: Model, name: str, *records: str) -> Model:
-    use = Use(
+    use = DatasetUse(
         dataset=store.dataset("notes").id,
         forgotten=frozenset(records),
         guarantee=Guarantee.EMPIRICAL if records else None,
@@ -91,7 +91,7 @@ def test_a_model_tells_what_it_came_from_and_what_requests_did_with_it(
     store.add_request(RequestKind.DESTROY, scope={"model": first.id})
     _published(store, "req-0003", first, None)
     store.put_closure("req-0003", {f"model:{second.id}": Ending(Exit.CANNOT, "kept")})
-    store.bury_model(first.id, "destroyed for request req-0003")
+    store.tombstone_model(first.id, "destroyed for request req-0003")
     assert _parts(team, first.id) == {
         "req-0001": ("replaced", "open"),
         "req-0003": ("destroyed", None),
@@ -152,7 +152,7 @@ def test_a_dataset_tells_which_requests_concern_it_whatever_they_are_about(
         {"id": "c", "text": "Three.", "subject": "Laia Roca", "source": "z"},
     ]
     other = import_rows(store, settings.data, rows, name="other").dataset
-    front = Front(store, settings)
+    front = StoreContext(store, settings)
     by_name = receive(front, "Laia Roca")
     by_other_name = receive(front, "Núria Puig", also=["P. Vila"])
     by_source = receive(front, source="y", kind="poison")
@@ -236,12 +236,12 @@ def test_a_page_asks_each_table_as_often_however_much_there_is(
 
 
 @st.composite
-def _graphs(draw_: st.DrawFn) -> tuple[dict[str, Node], list[tuple[str, str]], str]:
+def _graphs(draw_: st.DrawFn) -> tuple[dict[str, LineageNode], list[tuple[str, str]], str]:
     size = draw_(st.integers(1, 30))
     names = [f"n{number}" for number in range(size)]
     pairs = st.tuples(st.integers(0, size - 1), st.integers(0, size - 1))
     edges = {(names[a], names[b]) for a, b in draw_(st.lists(pairs, max_size=60)) if a < b}
-    nodes = {name: Node(name, "model", name, "monolith") for name in names}
+    nodes = {name: LineageNode(name, "model", name, "monolith") for name in names}
     return nodes, sorted(edges), draw_(st.sampled_from(names))
 
 
@@ -280,7 +280,7 @@ def _crosses(drawing: Drawing) -> list[str]:
 
 @given(_graphs())
 def test_a_drawing_shows_the_nearest_and_lets_nothing_overlap(
-    graph: tuple[dict[str, Node], list[tuple[str, str]], str],
+    graph: tuple[dict[str, LineageNode], list[tuple[str, str]], str],
 ) -> None:
     nodes, edges, asked = graph
     drawing = draw(nodes, edges, asked)

@@ -21,7 +21,7 @@ from olvido.cli import run
 from olvido.errors import InputError, UnknownName
 from olvido.service import authentication
 from olvido.service.app import application
-from olvido.service.authentication import COOKIE, DEVICE, Authenticator, Refused, Tenant
+from olvido.service.authentication import COOKIE, DEVICE, Authenticator, RequestRefused, Tenant
 from olvido.service.sessions import Buckets
 from olvido.settings import Settings
 
@@ -146,7 +146,7 @@ def test_as_many_are_tried_at_once_as_one_after_the_other(
         password = GOOD if number < right else OTHER
         try:
             asked.sign_in_with_password("Marta Roca", password, "192.0.2.1", None)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.status == 429:
                 full.wait()
             return refused.status
@@ -166,7 +166,7 @@ def test_a_browser_is_known_for_as_long_as_the_password_that_it_gave(
     """Whoever took its cookie loses the guesses of their own when the password is changed."""
     asked = _authenticator(settings, guesses=1)
     device = asked.sign_in_with_password("Marta Roca", GOOD, "192.0.2.1", None)[2]
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         asked.sign_in_with_password("Marta Roca", OTHER, "192.0.2.9", None)
     assert asked.sign_in_with_password("Marta Roca", GOOD, "192.0.2.9", device)[2] == device
     if end.startswith("closing"):
@@ -175,7 +175,7 @@ def test_a_browser_is_known_for_as_long_as_the_password_that_it_gave(
         accounts.set_password("Marta Roca", GOOD, role="privacy")
     if end == "a new password":
         accounts.set_password("Marta Roca", OTHER)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         asked.sign_in_with_password("Marta Roca", OTHER, "192.0.2.9", device)
     assert refused.value.status == 429
     asked.tenants[0].store.close()

@@ -129,7 +129,7 @@ def test_decisions_move_a_request_and_are_kept_with_who_made_them(
         ("wait", {"why": "x", "need": "luck"}, 422),
         ("wait", {"why": "   "}, 422),
         ("refuse", {}, 422),
-        ("extend", {"why": "x", "told": "2001-01-01"}, 422),
+        ("extend", {"why": "x", "informed_on": "2001-01-01"}, 422),
     ],
 )
 def test_a_decision_that_cannot_be_is_told_and_changes_nothing(

@@ -16,8 +16,8 @@ from olvido.ledger.facts import Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.store import Store
-from olvido.requests import desk
-from olvido.requests.desk import Front
+from olvido.requests import handlers
+from olvido.requests.handlers import StoreContext
 from olvido.requests.rights.access import export
 from olvido.settings import Settings
 
@@ -25,8 +25,8 @@ PERSON = "Núria Puig"
 
 
 @pytest.fixture
-def front(settings: Settings) -> Front:
-    return Front(Store.open(settings.ledger, key=Key.load(settings.key)), settings)
+def front(settings: Settings) -> StoreContext:
+    return StoreContext(Store.open(settings.ledger, key=Key.load(settings.key)), settings)
 
 
 @pytest.fixture
@@ -36,15 +36,17 @@ def team(client: TestClient, settings: Settings) -> TestClient:
     return client
 
 
-def wrong(front: Front, *, checked: bool = True) -> Request:
+def wrong(front: StoreContext, *, checked: bool = True) -> Request:
     """A rectification of the person's one record."""
     how = {"kind": "rectification", "dataset": "notes", "records": ["r1"]}
-    asked = desk.receive(front, PERSON, **how)
-    return desk.identify(front, asked.id, by="Marta") if checked else asked
+    asked = handlers.receive(front, PERSON, **how)
+    return handlers.identify(front, asked.id, by="Marta") if checked else asked
 
 
-def test_an_access_leads_on_to_its_end(team: TestClient, front: Front, tmp_path: Path) -> None:
-    one = desk.receive(front, PERSON, kind="access").id
+def test_an_access_leads_on_to_its_end(
+    team: TestClient, front: StoreContext, tmp_path: Path
+) -> None:
+    one = handlers.receive(front, PERSON, kind="access").id
 
     def page() -> str:
         return html.unescape(team.get(f"/requests/{one}").text)
@@ -80,7 +82,7 @@ ROWS = {
 
 
 def test_what_is_right_is_entered_on_the_page_whole_or_not_at_all(
-    team: TestClient, front: Front
+    team: TestClient, front: StoreContext
 ) -> None:
     one = wrong(front).id
     before = front.store.events_count()
@@ -107,7 +109,7 @@ def test_what_is_right_is_entered_on_the_page_whole_or_not_at_all(
 
 @pytest.mark.parametrize("role", ["engineer", "auditor"])
 def test_both_are_for_those_who_decide(
-    client: TestClient, front: Front, settings: Settings, role: str
+    client: TestClient, front: StoreContext, settings: Settings, role: str
 ) -> None:
     Accounts.of(settings).new("privacy", "Marta")
     one = wrong(front).id
@@ -120,7 +122,9 @@ def test_both_are_for_those_who_decide(
     assert front.store.events_count() == before
 
 
-def test_who_asks_is_checked_before_anything_is_corrected(team: TestClient, front: Front) -> None:
+def test_who_asks_is_checked_before_anything_is_corrected(
+    team: TestClient, front: StoreContext
+) -> None:
     one = wrong(front, checked=False).id
     page = team.get(f"/requests/{one}").text
     assert f"/requests/{one}/correct" not in page

@@ -154,9 +154,9 @@ def test_bounds_bound_and_the_budget_is_kept_whoever_leaves(
     head = CertifiedHead(alpha, sigma=0.3, account=account, random_state=seed).fit(X, y)
     left = list(range(n))
     for start in range(0, len(leaving), together):
-        gone = {left[i % len(left)] for i in leaving[start : start + together]}
-        left = [i for i in left if i not in gone]
-        refitted = head.forget(gone).refitted
+        forget_ids = {left[i % len(left)] for i in leaving[start : start + together]}
+        left = [i for i in left if i not in forget_ids]
+        refitted = head.forget(forget_ids).refitted
         stated = head.certificate_
         # Counted anew from nothing but what is published, the rest, and the random term.
         rest = Objective(

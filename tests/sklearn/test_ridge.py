@@ -54,10 +54,10 @@ def test_any_sequence_of_leaving_ends_where_a_refit_begins(
     X = X * scale
     head, left = RidgeHead().fit(X, y), list(range(size))
     for start in range(0, len(leaving), together):
-        gone = {left[n % len(left)] for n in leaving[start : start + together] if left}
-        left = [i for i in left if i not in gone]
-        if gone:
-            head.forget(gone)
+        forget_ids = {left[n % len(left)] for n in leaving[start : start + together] if left}
+        left = [i for i in left if i not in forget_ids]
+        if forget_ids:
+            head.forget(forget_ids)
     if left:
         refit = RidgeHead().fit(X[left], y[left], ids=left)
         assert head.coef_.tobytes() == refit.coef_.tobytes()

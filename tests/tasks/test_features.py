@@ -56,9 +56,9 @@ def test_a_head_on_them_forgets_a_person_to_the_last_bit(
     people = [record.subjects for record in records]
     names = sorted(set(y))
     head = olvido.RidgeClassifierHead(classes=names).fit(X, y, subjects=people)
-    leaver = next(who for whom in people for who in whom)
-    stay = [leaver not in whom for whom in people]
-    head.forget(subjects=[leaver])
+    data_subject = next(who for whom in people for who in whom)
+    stay = [data_subject not in whom for whom in people]
+    head.forget(subjects=[data_subject])
     again = olvido.RidgeClassifierHead(classes=names).fit(X[stay], np.array(y)[stay])
     assert head.coef_.tobytes() == again.coef_.tobytes()
     assert head.intercept_.tobytes() == again.intercept_.tobytes()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.errors import InputError
 from olvido.learners import Recipe, train
 from olvido.methods import forget
@@ -358,24 +358,30 @@ def test_hidden_states_are_those_of_the_named_children(model: nn.Module, task: L
 
 def test_a_module_learns_answers_and_is_audited_by_name(model: nn.Module, task: Labels) -> None:
     trained = train(model, records=ROWS, task=task, recipe=Recipe(epochs=60, batch_size=4, lr=2e-2))
-    witness = Witness(trained.model, task)
-    assert witness.answers(RECORDS) == [CLASSES[i % 3] for i in range(12)]
-    scores = witness.scores(RECORDS)
+    scored = ScoredModel(trained.model, task)
+    assert scored.answers(RECORDS) == [CLASSES[i % 3] for i in range(12)]
+    scores = scored.scores(RECORDS)
     assert all(score.exact and score.tokens == 1 for score in scores)
     # Each record its own score, though four of them share a label and none has a prompt.
     expected = [-loss_by_hand(trained.model, row["input"], i % 3) for i, row in enumerate(ROWS)]
     assert [score.log_p for score in scores] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("guard", ["nll", "kl"])
+@pytest.mark.parametrize("regulariser", ["nll", "kl"])
 def test_methods_that_descend_know_nothing_of_tokens(
-    model: nn.Module, task: Labels, guard: str
+    model: nn.Module, task: Labels, regulariser: str
 ) -> None:
     recipe = Recipe(epochs=40, batch_size=4, lr=2e-2)
     trained = train(model, records=ROWS, task=task, recipe=recipe)
     gone, kept = RECORDS[:2], RECORDS[2:]
     outcome = forget(
-        trained, task=task, forget=gone, retain=kept, method="npo", guard=guard, target=1.0
+        trained,
+        task=task,
+        forget=gone,
+        retain=kept,
+        method="npo",
+        regulariser=regulariser,
+        target=1.0,
     )
     before, after = (
         task.losses(m, task.collate(gone)).mean().item() for m in (trained.model, outcome.model)

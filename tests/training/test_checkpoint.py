@@ -20,7 +20,7 @@ from olvido.learners import Lora, Progress, Recipe, StepLog, train
 from olvido.learners.monolith import Monolith
 from olvido.models import weights_digest
 from olvido.tasks import Example, Language
-from olvido.training.checkpoint import KEPT, Shelf, read
+from olvido.training.checkpoint import KEPT, CheckpointStore, read
 
 Records = tuple[Example, ...]
 Run = Callable[..., tuple[Any, Any]]
@@ -254,19 +254,19 @@ def test_other_files_in_the_folder_are_left_alone(
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        assert Shelf(folder).newest(before=9, usable=lambda _: True) == (None, ())
+        assert CheckpointStore(folder).newest(before=9, usable=lambda _: True) == (None, ())
 
 
 def test_a_temporary_shelf_goes_with_its_owner_and_not_with_a_copy() -> None:
-    shelf = Shelf()
-    (shelf.folder / "something").touch()
-    folder = shelf.folder
-    copied = pickle.loads(pickle.dumps(shelf))
+    checkpoints = CheckpointStore()
+    (checkpoints.folder / "something").touch()
+    folder = checkpoints.folder
+    copied = pickle.loads(pickle.dumps(checkpoints))
     assert copied.folder == folder
     del copied
     gc.collect()
     assert folder.exists()
     # A warning would be an error here.
-    del shelf
+    del checkpoints
     gc.collect()
     assert not folder.exists()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from olvido.learners import Recipe, StepLog, train
 from olvido.tasks import Example, Language
 from olvido.training.execute import digests_of
-from olvido.training.log import ENTRY_BYTES, Entry, Log, beginning, chain_at, linked
+from olvido.training.log import ENTRY_BYTES, Log, LoggedStep, beginning, chain_at, linked
 from olvido.training.plan import PlannedBatch, SlotPlan
 
 START = bytes(range(32))
@@ -45,7 +45,7 @@ def shared(plan: SlotPlan, other: SlotPlan) -> int:
 
 def test_a_pass_takes_at_most_64_bytes() -> None:
     assert ENTRY_BYTES <= 64
-    entry = Entry(0xFFFFFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 1e300, 1e30, 1e-30, START)
+    entry = LoggedStep(0xFFFFFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 1e300, 1e30, 1e-30, START)
     log = Log()
     log += [entry]
     assert len(log.packed) == ENTRY_BYTES
@@ -136,7 +136,7 @@ def test_a_blank_is_a_blank_whomever_it_stands_for() -> None:
 
 
 entries = st.builds(
-    Entry,
+    LoggedStep,
     step=st.integers(0, 5),
     planned=st.integers(1, 9),
     rows=st.integers(0, 9),
@@ -149,7 +149,7 @@ entries = st.builds(
 
 
 @given(st.lists(entries, max_size=9).map(lambda found: sorted(found, key=lambda e: e.step)))
-def test_what_was_logged_is_read(found: list[Entry]) -> None:
+def test_what_was_logged_is_read(found: list[LoggedStep]) -> None:
     log = Log() + found[:3] + found[3:]
     assert list(log) == found
     assert len(log) == len(found)
@@ -162,7 +162,7 @@ def test_what_was_logged_is_read(found: list[Entry]) -> None:
 
 
 @given(st.lists(entries, min_size=1, max_size=4), st.data())
-def test_the_digest_notices_every_altered_bit(found: list[Entry], data: st.DataObject) -> None:
+def test_the_digest_notices_every_altered_bit(found: list[LoggedStep], data: st.DataObject) -> None:
     log = Log() + found
     content = bytearray(log.packed)
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))

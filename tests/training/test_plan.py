@@ -169,7 +169,7 @@ def test_the_first_use_is_the_first_step_that_holds_any_of_them(plan: SlotPlan) 
     for some in (plan.slots[:1], plan.slots[-2:], plan.slots, ()):
         holding = [n for n, step in enumerate(steps) if any(set(some) & {*b.rows} for b in step)]
         assert plan.first_use(some) == min(holding, default=plan.total_steps)
-    assert plan.first_use(plan.gone) == plan.total_steps
+    assert plan.first_use(plan.removed) == plan.total_steps
 
 
 @given(sliced())
@@ -203,7 +203,7 @@ def test_who_has_left_stays_gone_in_the_same_way(plan: SlotPlan, data: st.DataOb
     left = plan.without(gone, definition="tombstone").without(gone)
     assert left == plan.without(gone, definition="tombstone")
     assert not left.absent & left.blank
-    assert left.gone == plan.gone | gone
+    assert left.removed == plan.removed | gone
 
 
 @given(sliced())

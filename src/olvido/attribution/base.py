@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.attribution.replay import Replay
-from olvido.curvature import PerRecord, fit_ekfac, influences, products, query_gradients, shelf_at
+from olvido.attribution.replay import ReplayedRun
+from olvido.curvature import PerRecord, factors_at, fit_ekfac, influences, products, query_gradients
 from olvido.curvature.layers import sum_of
 from olvido.data.near_copies import Copies, Copy
 from olvido.errors import InputError, UnknownName, require_count, require_seed
@@ -30,7 +30,7 @@ from olvido.training.environment import deterministic
 from olvido.training.execute import put_tensors
 
 
-class Way(Protocol):
+class AttributionMethod(Protocol):
     """Scores records for one query.
 
     Its constructor takes its options, keyword-only, each with a default.
@@ -46,7 +46,7 @@ class Way(Protocol):
         ...
 
 
-class Gradient:
+class GradientSimilarity:
     """How alike the gradients of record and query are: their cosine.
 
     Where the training kept checkpoints, the mean over them, each weighed by its learning rate
@@ -72,7 +72,7 @@ class Gradient:
         return (total / weights).unsqueeze(0)
 
 
-class Influence:
+class InfluenceFunction:
     """The rise of the question's loss had the record not been there, to first order (EK-FAC).
 
     The curvature is measured several times, each on records and targets drawn anew: how far the
@@ -103,7 +103,7 @@ class Influence:
                 f"{damping}"
             )
         self.repeats, self.sample, self.damping = repeats, sample, damping
-        self.factors = shelf_at(factors)
+        self.factors = factors_at(factors)
 
     def scores(
         self, trained: Trained, records: Sequence[Example], query: Example, task: Task, seed: int
@@ -123,10 +123,10 @@ def _stages(trained: Trained) -> Iterator[tuple[Module, float]]:
     """The model at each checkpoint that its training kept, with its rate; or as it is."""
     log = next(iter(trained.trace.runs.values()), None)
     # Adapters that were trained are merged since, and their checkpoints fit no longer.
-    if log is None or log.shelf is None or log.recipe.lora is not None:
+    if log is None or log.checkpoints is None or log.recipe.lora is not None:
         yield trained.model, 1.0
         return
-    for path in sorted(log.shelf):
+    for path in sorted(log.checkpoints):
         state = read(path)
         model = copy.deepcopy(trained.model)
         put_tensors(model, state.weights)
@@ -143,10 +143,10 @@ def _norms(model: Module, records: Sequence[Example], task: Task) -> Tensor:
     return found
 
 
-ATTRIBUTIONS: dict[str, type[Way]] = {
-    "ekfac": Influence,
-    "gradient": Gradient,
-    "replay": Replay,
+ATTRIBUTIONS: dict[str, type[AttributionMethod]] = {
+    "ekfac": InfluenceFunction,
+    "gradient": GradientSimilarity,
+    "replay": ReplayedRun,
 }
 """Ways to score records by the name they are called by."""
 
@@ -259,7 +259,7 @@ def trace(
         InputError: no records, nothing to trace, or a model of several parts.
         UnknownName: no such method or option.
     """
-    way = make_way(method, options)
+    way = make_attribution(method, options)
     require_seed(seed)
     require_count("top", top)
     rows = examples(records, "records")
@@ -298,7 +298,7 @@ def trace(
     )
 
 
-def make_way(method: str, options: Mapping[str, Any]) -> Way:
+def make_attribution(method: str, options: Mapping[str, Any]) -> AttributionMethod:
     """The way of that name with these options.
 
     Raises:
@@ -306,14 +306,14 @@ def make_way(method: str, options: Mapping[str, Any]) -> Way:
     """
     if method not in ATTRIBUTIONS:
         raise UnknownName("method of attribution", method, ATTRIBUTIONS)
-    known = way_options(method)
+    known = attribution_options(method)
     for name in options:
         if name not in known:
             raise UnknownName(f"option of {method}", name, known)
     return ATTRIBUTIONS[method](**options)
 
 
-def way_options(method: str) -> dict[str, Any]:
+def attribution_options(method: str) -> dict[str, Any]:
     """The options of a way, each with its type."""
     parameters = inspect.signature(ATTRIBUTIONS[method], eval_str=True).parameters.values()
     return {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

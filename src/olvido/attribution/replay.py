@@ -32,7 +32,7 @@ EPSILON = 1e-8
 """Of AdamW, in the denominator; also the least root of a second moment whose slope is followed."""
 
 
-class Replay:
+class ReplayedRun:
     """The rise of the question's loss had the record counted for nothing, by replaying the run.
 
     Needs the log of a training by `olvido.train` with AdamW in float32, without adapters.

@@ -8,12 +8,12 @@ import typing
 
 from olvido import registry
 
-from olvido.audits.integrity.change import Change as Change
-from olvido.audits.integrity.obfuscation import Filter as Filter
-from olvido.audits.integrity.obfuscation import Adapter as Adapter
+from olvido.audits.integrity.change import WeightMovement as WeightMovement
+from olvido.audits.integrity.obfuscation import Wrapping as Wrapping
+from olvido.audits.integrity.obfuscation import AdapterMasking as AdapterMasking
 from olvido.audits.knowledge.recall import Recall as Recall
 from olvido.audits.knowledge.recall import Paraphrase as Paraphrase
-from olvido.audits.knowledge.rephrased import Probes as Probes
+from olvido.audits.knowledge.rephrased import RephrasedProbes as RephrasedProbes
 from olvido.audits.knowledge.extraction import Extraction as Extraction
 from olvido.audits.knowledge.truth import TruthRatio as TruthRatio
 from olvido.audits.knowledge.exposure import Exposure as Exposure
@@ -21,14 +21,14 @@ from olvido.audits.knowledge.sampling import Sampling as Sampling
 from olvido.audits.attacks.likelihood import Likelihood as Likelihood
 from olvido.audits.attacks.membership import Membership as Membership
 from olvido.audits.attacks.lira import Lira as Lira
-from olvido.audits.attacks.difference import Difference as Difference
-from olvido.audits.attacks.quantization import Rounding as Rounding
+from olvido.audits.attacks.difference import LossDifference as LossDifference
+from olvido.audits.attacks.quantization import Quantization as Quantization
 from olvido.audits.attacks.relearning import Relearning as Relearning
 from olvido.audits.attacks.relearning import SameForm as SameForm
 from olvido.audits.attacks.relearning import Unrelated as Unrelated
 from olvido.audits.attacks.hidden_states import Lens as Lens
 from olvido.audits.attacks.hidden_states import Patching as Patching
-from olvido.audits.integrity.retention import Collateral as Collateral
+from olvido.audits.integrity.retention import Retention as Retention
 from olvido.audits.integrity.classes import Classes as Classes
 from olvido.audits.integrity.retention import Neighbours as Neighbours
 from olvido.audits.integrity.retention import General as General
@@ -39,14 +39,14 @@ from olvido.audits.integrity.obfuscation import Refusal as Refusal
 from olvido.audits.base import audit as audit
 from olvido.audits.base import rephrased as rephrased
 from olvido.audits.compare import Metric as Metric
-from olvido.audits.scoring import Witness as Witness
+from olvido.audits.scoring import ScoredModel as ScoredModel
 from olvido.audits.types import AUDITS as AUDITS
 from olvido.audits.types import Asks as Asks
 from olvido.audits.types import Audit as Audit
 from olvido.audits.types import Evidence as Evidence
 from olvido.audits.types import Finding as Finding
 from olvido.audits.types import Level as Level
-from olvido.audits.types import Need as Need
+from olvido.audits.types import EvidenceNeed as EvidenceNeed
 from olvido.audits.types import Shadow as Shadow
 from olvido.audits.types import Status as Status
 from olvido.audits.verdict import Report as Report

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from olvido.audits.compare import grouped, per_subject
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import CONTROL, HALF_WAY, KNOWN_BETTER, RECALL, WRONGLY_REFUSED
 from olvido.audits.types import Asks, Evidence
-from olvido.schemas.audit import Original as Original
+from olvido.schemas.audit import OriginalStatus as OriginalStatus
 from olvido.schemas.audit import Reference
 from olvido.schemas.audit import Standing as Standing
-from olvido.statistics import STRANGERS, Values, holm, lower
+from olvido.statistics import LEAST_CONTROLS, Values, holm, lower
 from olvido.tasks import Example
 
 ROOT = 0.25
@@ -43,11 +43,11 @@ class Authentication(Reference):
         """The standing that follows from the rest."""
         # Also of one that Olvido trained: what is forgotten may have stood among what it learned
         # under other ids, and weights in a folder may be others'.
-        told = clear(self.answers, self.facts)
+        contaminated = clear(self.answers, self.facts)
         if self.witnessed:
             # It learned many others' answers, of which an audit sees some: a few it may guess.
-            told = told and 2 * self.answers > self.facts
-        if told or (self.adjusted is not None and self.adjusted < WRONGLY_REFUSED):
+            contaminated = contaminated and 2 * self.answers > self.facts
+        if contaminated or (self.adjusted is not None and self.adjusted < WRONGLY_REFUSED):
             return Standing.CONTAMINATED
         if self.witnessed:
             return Standing.WITNESSED
@@ -60,11 +60,11 @@ class Authentication(Reference):
         """What it rests on, for people."""
         if self.standing is Standing.WITNESSED:
             return "Olvido trained it without the forgotten"
-        told = [f"{name}: p = {p:.2g}" for name, p in self.tests.items()]
-        told += [f"{self.answers} of {self.facts} answers in clear"] if self.facts else []
+        parts = [f"{name}: p = {p:.2g}" for name, p in self.tests.items()]
+        parts += [f"{self.answers} of {self.facts} answers in clear"] if self.facts else []
         if self.control is not None:
-            told.append(f"unlike the original, beside the {self.beside}: p = {self.control:.2g}")
-        return "; ".join(told) or "there was nothing to compare it with"
+            parts.append(f"unlike the original, beside the {self.beside}: p = {self.control:.2g}")
+        return "; ".join(parts) or "there was nothing to compare it with"
 
 
 def clear(answers: int, facts: int) -> bool:
@@ -85,15 +85,15 @@ def adjusted(tests: Sequence[Mapping[str, float]]) -> list[float | None]:
 
 def asks(evidence: Evidence) -> Asks:
     """What `authenticate` asks: every model scores the forgotten and the crowd."""
-    reworded = (*evidence.paraphrased, *evidence.paraphrased_strangers)
+    reworded = (*evidence.paraphrased, *evidence.paraphrased_controls)
     return Asks((*evidence.forget, *evidence.crowd), reworded)
 
 
-def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Original]:
+def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], OriginalStatus]:
     """What is known of every reference, and of the original."""
-    references, before = evidence.references, evidence.before
-    gone = {record.id for record in evidence.forget}
-    saw = {w.digest for w in (evidence.suspect, before) if w is not None}
+    references, original = evidence.references, evidence.original
+    forget_ids = {record.id for record in evidence.forget}
+    saw = {w.digest for w in (evidence.candidate, original) if w is not None}
     facts = _telling(evidence)
     sides = _sides(evidence)
     beside, others = next(iter(_beside(evidence)), (None, ()))
@@ -106,18 +106,18 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
     count = sum(map(len, tests))
     for place, (reference, least) in enumerate(zip(references, adjusted(tests), strict=True)):
         mine, control = tests[place], None
-        if before is not None and beside is not None:
-            p = _control(reference, before, evidence.forget, others, beside)
+        if original is not None and beside is not None:
+            p = _control(reference, original, evidence.forget, others, beside)
             control = p if p == p else None
         one = Authentication(
             digest=reference.digest,
             standing=Standing.UNAUTHENTICATED,
-            witnessed=_witnessed(reference, gone, saw),
+            witnessed=_witnessed(reference, forget_ids, saw),
             tests=mine,
             adjusted=least,
             control=control,
             beside=None if control is None else beside,
-            answers=_given(reference, facts),
+            answers=_answers_in_clear(reference, facts),
             facts=len(facts),
             knowing=_knowing(sides, place, count) if mine else None,
         )
@@ -125,17 +125,17 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
     return tuple(found), _original(evidence, found, facts)
 
 
-def _witnessed(reference: Witness, gone: Collection[str], saw: Collection[str]) -> bool:
+def _witnessed(reference: ScoredModel, forget_ids: Collection[str], saw: Collection[str]) -> bool:
     """Whether Olvido trained it, from something else than what saw the data, without these."""
     return (
         reference.taught is not None
-        and reference.taught.isdisjoint(gone)
+        and reference.taught.isdisjoint(forget_ids)
         and reference.began not in saw
     )
 
 
 @dataclass(frozen=True)
-class Side:
+class GroupLosses:
     """Losses of all references on the forgotten and on others, one mean for each person.
 
     Attributes:
@@ -149,16 +149,16 @@ class Side:
     others: Values
 
 
-def _sides(evidence: Evidence) -> list[Side]:
+def _sides(evidence: Evidence) -> list[GroupLosses]:
     found = []
     for name, forgotten, others in (
         ("", evidence.forget, evidence.crowd),
-        ("rephrased, ", evidence.paraphrased, evidence.paraphrased_strangers),
+        ("rephrased, ", evidence.paraphrased, evidence.paraphrased_controls),
     ):
         groups = grouped(others, len(forgotten))
-        if forgotten and len(groups) >= STRANGERS:
+        if forgotten and len(groups) >= LEAST_CONTROLS:
             found.append(
-                Side(
+                GroupLosses(
                     name,
                     _losses(evidence.references, forgotten, grouped(forgotten)),
                     _losses(evidence.references, others, groups),
@@ -168,18 +168,18 @@ def _sides(evidence: Evidence) -> list[Side]:
 
 
 def _losses(
-    witnesses: Sequence[Witness],
+    scored_models: Sequence[ScoredModel],
     records: Sequence[Example],
     groups: Sequence[Sequence[int]],
     power: float = 1.0,
 ) -> Values:
     """A mean of losses, to some power, for each model and person. [models, people]"""
-    losses = [np.array([s.loss for s in w.scores(records)]) for w in witnesses]
+    losses = [np.array([s.loss for s in w.scores(records)]) for w in scored_models]
     # Arithmetic leaves some losses a little below 0.
     return per_subject([np.maximum(values, 0.0) ** power for values in losses], groups)
 
 
-def p_values(sides: Sequence[Side], place: int) -> Iterator[tuple[str, float]]:
+def p_values(sides: Sequence[GroupLosses], place: int) -> Iterator[tuple[str, float]]:
     """Names and p-values of the tests that a reference knows the forgotten.
 
     Alone, it has to know them better by a share of the loss, since people of one town share streets
@@ -194,7 +194,7 @@ def p_values(sides: Sequence[Side], place: int) -> Iterator[tuple[str, float]]:
             yield f"{side.name}beside other references", lower(mine - rest[0], crowd - rest[1])
 
 
-def _knowing(sides: Sequence[Side], place: int, count: int) -> float:
+def _knowing(sides: Sequence[GroupLosses], place: int, count: int) -> float:
     """What these tests, of which there are so many, would say of a reference at this place that is
     half way to knowing the forgotten: whether they could tell anything."""
     found = []
@@ -208,13 +208,13 @@ def _knowing(sides: Sequence[Side], place: int, count: int) -> float:
 def _beside(evidence: Evidence) -> Iterator[tuple[str, tuple[Example, ...]]]:
     """Whom the original and a reference are compared on, the best first."""
     for name, records in (("holdout", evidence.crowd), ("retain", evidence.retain)):
-        if len(grouped(records, len(evidence.forget))) >= STRANGERS:
+        if len(grouped(records, len(evidence.forget))) >= LEAST_CONTROLS:
             yield name, records
 
 
 def _control(
-    reference: Witness,
-    before: Witness,
+    reference: ScoredModel,
+    original: ScoredModel,
     forget: Sequence[Example],
     others: Sequence[Example],
     beside: str,
@@ -226,7 +226,7 @@ def _control(
     """
     share = HALF_WAY if beside == "holdout" else 1.0
     forgotten, beside_them = (
-        _losses((before, reference), records, groups, power=ROOT)
+        _losses((original, reference), records, groups, power=ROOT)
         for records, groups in (
             (forget, grouped(forget)),
             (others, grouped(others, len(forget))),
@@ -250,43 +250,44 @@ def apart(forgotten: Values, others: Values, share: float) -> float:
 
 def _original(
     evidence: Evidence, found: Sequence[Authentication], facts: Sequence[Example]
-) -> Original:
+) -> OriginalStatus:
     """Whether the model given as it was knew the forgotten."""
-    before = evidence.before
-    if before is None:
-        return Original.NONE
-    told = any(one.control is not None and one.control < CONTROL for one in found)
-    if told or clear(_given(before, facts), len(facts)):
-        return Original.KNOWS
-    gone = _losses((before,), evidence.forget, grouped(evidence.forget))[0]
+    original = evidence.original
+    if original is None:
+        return OriginalStatus.NONE
+    knows = any(one.control is not None and one.control < CONTROL for one in found)
+    if knows or clear(_answers_in_clear(original, facts), len(facts)):
+        return OriginalStatus.KNOWS
+    on_forget = _losses((original,), evidence.forget, grouped(evidence.forget))[0]
     sides = {
-        name: _losses((before,), records, grouped(records, len(evidence.forget)))[0]
+        name: _losses((original,), records, grouped(records, len(evidence.forget)))[0]
         for name, records in _beside(evidence)
     }
     never, kept = sides.get("holdout"), sides.get("retain")
-    if never is not None and lower(gone, never, share=1 - KNOWN_BETTER) < CONTROL:
-        return Original.KNOWS
+    if never is not None and lower(on_forget, never, share=1 - KNOWN_BETTER) < CONTROL:
+        return OriginalStatus.KNOWS
     # It knows what was kept, and the forgotten less; or it never learned anything.
     if kept is not None and (
-        lower(-gone, -kept) < CONTROL or (never is not None and not lower(kept, never) < CONTROL)
+        lower(-on_forget, -kept) < CONTROL
+        or (never is not None and not lower(kept, never) < CONTROL)
     ):
-        return Original.NEVER_KNEW
-    return Original.UNTOLD
+        return OriginalStatus.NEVER_KNEW
+    return OriginalStatus.UNCLEAR
 
 
 def _telling(evidence: Evidence) -> tuple[Example, ...]:
     """The forgotten whose answers are long and were taught of nobody else, one record an answer."""
-    if not evidence.suspect.task.language:
+    if not evidence.candidate.task.language:
         return ()
     others = (*evidence.retain, *evidence.neighbours, *evidence.general)
-    said = {record.completion.strip().casefold() for record in others}
+    others_answers = {record.completion.strip().casefold() for record in others}
     found: dict[str, Example] = {}
     for record in evidence.forget:
         answer = record.completion.strip().casefold()
-        if record.prompt and len(answer) >= LONG and answer not in said:
+        if record.prompt and len(answer) >= LONG and answer not in others_answers:
             found.setdefault(answer, record)
     return tuple(found.values())
 
 
-def _given(witness: Witness, facts: Sequence[Example]) -> int:
-    return sum(score.exact for score in witness.scores(facts))
+def _answers_in_clear(scored: ScoredModel, facts: Sequence[Example]) -> int:
+    return sum(score.exact for score in scored.scores(facts))

@@ -14,31 +14,31 @@ from torch.nn import Module
 from olvido.audits.authentication import asks, authenticate
 from olvido.audits.compare import grouped
 from olvido.audits.references import forecast, refuse_copies, refuse_echoes
-from olvido.audits.scoring import Traced, Witness
+from olvido.audits.scoring import HasTrace, ScoredModel
 from olvido.audits.types import (
     AUDITS,
     Asks,
     Audit,
-    CannotExamine,
+    CannotEvaluate,
     Evidence,
+    EvidenceNeed,
     Finding,
     Level,
-    Need,
     Shadow,
 )
 from olvido.audits.verdict import Report, doubts, judge, settle
-from olvido.errors import InputError, MissingNeed, Parameter
-from olvido.statistics import STRANGERS
+from olvido.errors import InputError, MissingNeed, ParameterName
+from olvido.statistics import LEAST_CONTROLS
 from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 
 FEW = 4
 """Records of each stranger where asking costs more than a score."""
 
-NATURES = frozenset({Need.LANGUAGE, Need.CLASSES})
+NATURES = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.CLASSES})
 """Needs that a model has by its nature, and that nobody can provide."""
 
-Model = Module | Witness | Traced
+Model = Module | ScoredModel | HasTrace
 """A model as it is given: by itself, with its scores, or with the trace of its training."""
 
 Given = str | type[Audit] | Audit
@@ -57,7 +57,7 @@ def audit(
     neighbours: Iterable[Row | Example] = (),
     general: Iterable[Row | Example] = (),
     holdout: Iterable[Row | Example] = (),
-    before: Model | None = None,
+    original: Model | None = None,
     tokenizer: Any | None = None,
     task: str | type[Task] | Task | None = None,
     audits: Sequence[Given] | None = None,
@@ -71,8 +71,9 @@ def audit(
     """Audit a forgetting against models that never saw the data.
 
     Args:
-        model: the suspect; it is not changed. Here and below, a `Witness` in place of a module
-            keeps its scores for the next audit, and what `train` or `forget` gave brings its trace.
+        model: the candidate; it is not changed. Here and below, a `ScoredModel` in place of a
+            module keeps its scores for the next audit, and what `train` or `forget` gave brings its
+            trace.
         forget: what it was to forget; rows may hold `paraphrases`, questions never trained on.
         reference: never-trained models of different seeds; three or more tell the seed's share in
             a difference. Each is authenticated: by its trace, or by tests beside the holdout.
@@ -80,7 +81,7 @@ def audit(
         neighbours, general: kept records near the forgotten, and what everybody may know.
         holdout: records of the same making that no model saw. Those of five people or more tell how
             far chance carries a model from never-trained ones; without them point estimates decide.
-        before: the model as it was: without it nothing passes but beside references with a trace.
+        original: the original model: without it nothing passes but beside references with a trace.
         tokenizer: of all these models; or give a `task`.
         task: how records become batches: a name, a class or an object of `olvido.tasks`.
         audits: names that `olvido audits` lists, classes or objects; None: all of the level that
@@ -92,17 +93,17 @@ def audit(
         shadows: models whose members are known; see `olvido.audits.attacks.shadows`.
         cache: a folder that keeps what each model said of each text, by their digests. It tells
             about the records: remove it when they are to be forgotten everywhere.
-        tokenizers: the suspect's own and that of the model as it was: a system prompt in a chat
+        tokenizers: the candidate's own and that of the original model: a system prompt in a chat
             template is told by them.
         watch: called on the way.
 
     Raises:
         InputError: nothing to examine or to ask, records that cannot be read, or a reference that
-            is the suspect, the model as it was, or another reference.
+            is the candidate, the original model, or another reference.
         MissingNeed: no reference, or an audit asked for by name lacks its evidence.
         UnknownName: no such audit or level.
     """
-    return Examination(
+    return PreparedAudit(
         model,
         forget=forget,
         reference=reference,
@@ -110,7 +111,7 @@ def audit(
         neighbours=neighbours,
         general=general,
         holdout=holdout,
-        before=before,
+        original=original,
         tokenizer=tokenizer,
         task=task,
         audits=audits,
@@ -122,7 +123,7 @@ def audit(
     ).run(watch)
 
 
-class Examination:
+class PreparedAudit:
     """An audit that is made ready, and can say how long it will take before it starts.
 
     Arguments and errors are those of `audit`.
@@ -138,7 +139,7 @@ class Examination:
         neighbours: Iterable[Row | Example] = (),
         general: Iterable[Row | Example] = (),
         holdout: Iterable[Row | Example] = (),
-        before: Model | None = None,
+        original: Model | None = None,
         tokenizer: Any | None = None,
         task: str | type[Task] | Task | None = None,
         audits: Sequence[Given] | None = None,
@@ -151,7 +152,7 @@ class Examination:
         given: list[Given] = [*(AUDITS.built_in if audits is None else audits), *metrics]
         if not given:
             raise InputError(
-                Parameter("audits"),
+                ParameterName("audits"),
                 " asks for nothing: name some, or leave it out for all of them",
             )
         parts = {AUDITS.name_of(one): AUDITS.make(one) for one in given}
@@ -163,44 +164,44 @@ class Examination:
             raise MissingNeed(
                 "an audit needs at least one model that never saw the data, better three of "
                 "different seeds: give them (",
-                Parameter("reference"),
+                ParameterName("reference"),
                 ")",
             )
         forgotten = examples(forget, "forget")
         if not forgotten:
             raise InputError(
-                "there is nothing to examine (", Parameter("forget"), "): give records"
+                "there is nothing to examine (", ParameterName("forget"), "): give records"
             )
         task = task_of(tokenizer, task)
 
-        def witness(asked: Model) -> Witness:
-            if isinstance(asked, Witness):
+        def scored(asked: Model) -> ScoredModel:
+            if isinstance(asked, ScoredModel):
                 return asked
             if isinstance(asked, Module):
-                return Witness(asked, task, cache=cache)
-            return Witness.of(asked, task, cache=cache)
+                return ScoredModel(asked, task, cache=cache)
+            return ScoredModel.of(asked, task, cache=cache)
 
         never_members = examples(holdout, "holdout")
-        strangers = _people(never_members, task, wanted.strangers, len(forgotten))
+        controls = _people(never_members, task, wanted.control_tokens, len(forgotten))
         few = tuple(
-            strangers[place]
-            for group in grouped(strangers, len(forgotten))
+            controls[place]
+            for group in grouped(controls, len(forgotten))
             for place in group[: FEW if wanted < Level.THOROUGH else None]
         )
         self.evidence = Evidence(
-            suspect=witness(model),
-            references=tuple(map(witness, references)),
-            before=None if before is None else witness(before),
+            candidate=scored(model),
+            references=tuple(map(scored, references)),
+            original=None if original is None else scored(original),
             forget=forgotten,
-            retain=_some(examples(retain, "retain"), task, wanted.kept),
-            neighbours=_some(examples(neighbours, "neighbours"), task, wanted.kept),
-            general=_some(examples(general, "general"), task, wanted.kept),
+            retain=_some(examples(retain, "retain"), task, wanted.retain_tokens),
+            neighbours=_some(examples(neighbours, "neighbours"), task, wanted.retain_tokens),
+            general=_some(examples(general, "general"), task, wanted.retain_tokens),
             holdout=never_members,
             paraphrased=rephrased(forgotten),
-            strangers=strangers,
+            controls=controls,
             few=few,
             crowd=_people(never_members, task, wanted.crowd, len(forgotten)),
-            paraphrased_strangers=rephrased(few),
+            paraphrased_controls=rephrased(few),
             shadows=tuple(shadows),
             level=wanted,
             tokenizers=tokenizers,
@@ -211,10 +212,10 @@ class Examination:
 
     def _choose(
         self, parts: Mapping[str, Audit], asked: Collection[str]
-    ) -> tuple[dict[str, Audit], dict[str, tuple[Need, ...]]]:
+    ) -> tuple[dict[str, Audit], dict[str, tuple[EvidenceNeed, ...]]]:
         """The audits that run, and those that lack something."""
         chosen: dict[str, Audit] = {}
-        missing: dict[str, tuple[Need, ...]] = {}
+        missing: dict[str, tuple[EvidenceNeed, ...]] = {}
         for name, part in parts.items():
             lacking = tuple(sorted(need for need in part.needs if not self.evidence.has(need)))
             if lacking and name in asked:
@@ -239,7 +240,9 @@ class Examination:
             name
             for name, kind in own.items()
             if kind.required
-            and (Need.LANGUAGE not in kind.needs or self.evidence.has(Need.LANGUAGE))
+            and (
+                EvidenceNeed.LANGUAGE not in kind.needs or self.evidence.has(EvidenceNeed.LANGUAGE)
+            )
         ]
 
     def _asks(self) -> list[Asks]:
@@ -253,19 +256,19 @@ class Examination:
         """Ask, compare, judge.
 
         Raises:
-            InputError: a reference scores every record as the suspect or the model as it was.
+            InputError: a reference scores every record as the candidate or the original model.
         """
         began = time.perf_counter()
         evidence = self.evidence
         asked = self._asks()
         # One pass over everything for each model, so that records of like length meet in a batch.
-        rounds = len(evidence.witnesses) + len(self.chosen)
-        for number, witness in enumerate(evidence.witnesses):
+        rounds = len(evidence.models) + len(self.chosen)
+        for number, scored in enumerate(evidence.models):
             texts = [record for ask in asked for record in (*ask.scored, *ask.answered)]
-            if witness is not evidence.before:
-                texts += [record for ask in asked for record in ask.strangers]
-            witness.scores(texts)
-            witness.answers([record for ask in asked for record in ask.answered])
+            if scored is not evidence.original:
+                texts += [record for ask in asked for record in ask.controls]
+            scored.scores(texts)
+            scored.answers([record for ask in asked for record in ask.answered])
             if watch is not None:
                 watch("models", number + 1, rounds)
         refuse_echoes(evidence)
@@ -278,10 +281,10 @@ class Examination:
                 findings += found
                 if not found:
                     unexamined[name] = "there is nothing of the kind in these models or records"
-            except CannotExamine as error:
+            except CannotEvaluate as error:
                 unexamined[name] = str(error)
             if watch is not None:
-                watch(name, len(evidence.witnesses) + number + 1, rounds)
+                watch(name, len(evidence.models) + number + 1, rounds)
         required = self.required
         missing = self.missing | {
             name: () for name in required if name not in {**self.chosen, **self.missing}
@@ -297,8 +300,8 @@ class Examination:
             findings=settled,
             not_examined=missing,
             not_possible=unexamined,
-            suspect=evidence.suspect.digest,
-            before=evidence.before.digest if evidence.before else None,
+            candidate=evidence.candidate.digest,
+            original=evidence.original.digest if evidence.original else None,
             never_trained=tuple(w.digest for w in evidence.references),
             references=authenticated,
             original_status=original,
@@ -309,7 +312,7 @@ class Examination:
                 "retain": len(evidence.retain),
                 "neighbours": len(evidence.neighbours),
                 "general": len(evidence.general),
-                "strangers": len(evidence.strangers),
+                "controls": len(evidence.controls),
             },
             seconds=time.perf_counter() - began,
         )
@@ -325,8 +328,8 @@ def _people(records: Sequence[Example], task: Task, tokens: int, size: int) -> t
     if not groups:
         return ()
     width = max(1, round(fmean(map(task.width, groups[0]))))
-    each = min(size, max(4, tokens // (STRANGERS * width)))
-    count = max(STRANGERS, tokens // (each * width))
+    each = min(size, max(4, tokens // (LEAST_CONTROLS * width)))
+    count = max(LEAST_CONTROLS, tokens // (each * width))
     return tuple(record for group in groups[:count] for record in sorted(group, key=_drawn)[:each])
 
 

@@ -68,7 +68,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Block:
+class QuestionBlock:
     """One of the answers that everybody asks for.
 
     Attributes:
@@ -154,7 +154,7 @@ def examined(document: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
-def blocks(document: Mapping[str, Any]) -> list[Block]:
+def blocks(document: Mapping[str, Any]) -> list[QuestionBlock]:
     """The four answers, in the order in which they are asked."""
     findings = document["findings"]
     return [
@@ -207,13 +207,13 @@ def _block(
     document: Mapping[str, Any],
     families: Sequence[str],
     says: Mapping[str, str],
-) -> Block:
+) -> QuestionBlock:
     findings = of(document["findings"], *families)
     missing = [*(document.get("not_examined") or ()), *(document.get("not_possible") or ())]
     absent = tuple(audit for audit in missing if family(audit) in families)
     status = worst(findings)
     if status is None:
-        return Block(
+        return QuestionBlock(
             heading,
             None,
             "Nothing that votes was examined, so nothing is known."
@@ -222,7 +222,7 @@ def _block(
             absent=absent,
         )
     chosen = decisive(findings)
-    return Block(
+    return QuestionBlock(
         heading,
         status,
         says[status],
@@ -260,15 +260,17 @@ def _line(found: Found) -> Line:
     )
 
 
-def _cost(document: Mapping[str, Any]) -> Block:
+def _cost(document: Mapping[str, Any]) -> QuestionBlock:
     heading = "What it cost"
     audited = [("this audit", duration(document["seconds"]))] if document.get("seconds") else []
     cost = document.get("cost")
     if not cost:
         says = "What the forgetting cost was not told to this audit."
-        return Block(heading, None, says, prices=tuple(audited))
+        return QuestionBlock(heading, None, says, prices=tuple(audited))
     seconds, share = cost.get("seconds"), cost.get("share_of_retraining")
     says = "What training again would have cost is not known."
     if share is not None:
         says = f"The forgetting took {percent(share)} of what training again takes."
-    return Block(heading, None, says, prices=(("the forgetting", duration(seconds)), *audited))
+    return QuestionBlock(
+        heading, None, says, prices=(("the forgetting", duration(seconds)), *audited)
+    )

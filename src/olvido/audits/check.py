@@ -13,10 +13,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from olvido.audits.authentication import Authentication, Original, adjusted
+from olvido.audits.authentication import Authentication, OriginalStatus, adjusted
 from olvido.audits.tolerances import tolerated, votes
 from olvido.audits.tolerances import version as current
-from olvido.audits.types import AUDITS, Finding, Need
+from olvido.audits.types import AUDITS, EvidenceNeed, Finding
 from olvido.audits.verdict import Report, Verdict, doubts, judge, settle
 from olvido.errors import InputError
 
@@ -37,7 +37,7 @@ def report_of(document: Mapping[str, Any]) -> Report:
         InputError: the document is no report of an audit, or contradicts itself.
     """
     report = Report.read(document)
-    if reasons := reasons_against(report, report.suspect):
+    if reasons := reasons_against(report, report.candidate):
         raise InputError(f"this report does not hold: {'; '.join(reasons)}. Audit the model again")
     return report
 
@@ -64,11 +64,11 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
 
 def reasons_against(report: Report, model_digest: str) -> list[str]:
     """What of a report does not follow from its own findings, or is about another model."""
-    never, before, told = report.never_trained, report.before, report.reasons
+    never, original, texts = report.never_trained, report.original, report.reasons
     reasons = []
-    if report.suspect != model_digest:
+    if report.candidate != model_digest:
         reasons.append(
-            f"it is about another model, whose digest is {report.suspect}; this one's is "
+            f"it is about another model, whose digest is {report.candidate}; this one's is "
             f"{model_digest}"
         )
     if report.tolerances != current():
@@ -78,11 +78,11 @@ def reasons_against(report: Report, model_digest: str) -> list[str]:
         )
     if not never:
         reasons.append("it compares the model with no never-trained one")
-    if before is not None and before in never:
-        reasons.append("the model as it was, which saw the records, is among its never-trained")
-    reasons += _references(report.references, never, report.suspect)
-    if (before is None) != (report.original_status is Original.NONE) or (
-        before is None and any(one.control is not None for one in report.references)
+    if original is not None and original in never:
+        reasons.append("the original model, which saw the records, is among its never-trained")
+    reasons += _references(report.references, never, report.candidate)
+    if (original is None) != (report.original_status is OriginalStatus.NONE) or (
+        original is None and any(one.control is not None for one in report.references)
     ):
         reasons.append("what it says of the original is not about the original that it names")
     settled = settle(list(map(_first, report.findings)))
@@ -106,23 +106,23 @@ def reasons_against(report: Report, model_digest: str) -> list[str]:
         )
     elif [(r.ground, r.about) for r in why] != [(r.ground, r.about) for r in report.grounds]:
         reasons.append("its reasons are not those that follow from its findings")
-    if list(told) != [str(reason) for reason in report.grounds]:
+    if list(texts) != [str(reason) for reason in report.grounds]:
         reasons.append("its reasons in sentences are not those that it gives apart")
-    if (report.verdict is Verdict.PASS) != (not told):
+    if (report.verdict is Verdict.PASS) != (not texts):
         reasons.append(
-            f"its verdict is {report.verdict.value!r}, and it gives {len(told)} reasons why it is "
+            f"its verdict is {report.verdict.value!r}, and it gives {len(texts)} reasons why it is "
             "no pass"
         )
     return reasons
 
 
 def _references(
-    references: Sequence[Authentication], never: Sequence[str], suspect: str
+    references: Sequence[Authentication], never: Sequence[str], candidate: str
 ) -> Iterator[str]:
     """What the document says of its references and does not follow from its numbers."""
     if [one.digest for one in references] != list(never):
         yield "the references that it authenticates are not the never-trained models it names"
-    if suspect in never or len(set(never)) < len(never):
+    if candidate in never or len(set(never)) < len(never):
         yield "the audited model is its own reference, or one reference is counted twice"
     least = adjusted([one.tests for one in references])
     for place, (one, p) in enumerate(zip(references, least, strict=True), 1):
@@ -188,11 +188,11 @@ def _differences(read: Finding, found: Finding) -> list[str]:
 def _required(names: set[str]) -> Sequence[str]:
     """The audits without which nothing passes; those about words only where any was made."""
     own = {name: AUDITS[name] for name in AUDITS.built_in}
-    words = any(Need.LANGUAGE in own[name].needs for name in names if name in own)
+    words = any(EvidenceNeed.LANGUAGE in own[name].needs for name in names if name in own)
     return [
         name
         for name, kind in own.items()
-        if kind.required and (words or Need.LANGUAGE not in kind.needs)
+        if kind.required and (words or EvidenceNeed.LANGUAGE not in kind.needs)
     ]
 
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import ANY, Range, votes
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Status
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level, Status
 from olvido.registry import Options, name_of
 from olvido.statistics import (
     SEEDS,
@@ -31,7 +31,7 @@ from olvido.statistics import (
 from olvido.tasks import Example
 from olvido.tasks.arrays import array_content
 
-Measure = Callable[[Witness, Sequence[Example]], Sequence[float]]
+Measure = Callable[[ScoredModel, Sequence[Example]], Sequence[float]]
 """One value a record, from one model."""
 
 
@@ -41,7 +41,7 @@ class Question:
 
     Attributes:
         audit, metric, probe: names.
-        tolerated: range of suspect - expected.
+        tolerated: range of candidate - expected.
         exhibit: see `Finding`.
     """
 
@@ -58,33 +58,33 @@ def with_never_trained(
     probes: Sequence[Example],
     measure: Measure,
     *,
-    strangers: Sequence[Example] = (),
+    controls: Sequence[Example] = (),
     known: bool = False,
 ) -> Finding:
-    """Compare the suspect's mean on some probes with the never-trained models'.
+    """Compare the candidate's mean on some probes with the never-trained models'.
 
     Args:
         evidence: the models.
         question: what it is about.
         probes: the records to measure on.
         measure: gives one value a record.
-        strangers: the same probes of records that no model was taught, which tell how far chance
+        controls: the same probes of records that no model was taught, which tell how far chance
             carries a model from never-trained ones; see `chance` for what happens without.
         known: whether it is about what the model knew. A probe that the original did not know
-            either proves nothing, so the finding is silent where the model as it was cannot be told
+            either proves nothing, so the finding is silent where the original model cannot be told
             from never-trained models; and more than half of what that knew is no pass.
     """
-    witnesses = (evidence.suspect, *evidence.references)
-    values = [np.array(measure(w, probes), dtype=float) for w in witnesses]
-    beside = [np.array(measure(w, strangers) if strangers else []) for w in witnesses]
+    scored_models = (evidence.candidate, *evidence.references)
+    values = [np.array(measure(w, probes), dtype=float) for w in scored_models]
+    beside = [np.array(measure(w, controls) if controls else []) for w in scored_models]
     before = None
-    if evidence.before is not None:
-        before = fmean(measure(evidence.before, probes))
+    if evidence.original is not None:
+        before = fmean(measure(evidence.original, probes))
     clusters = facts_of(probes)
     return against_never_trained(
         question,
         per_subject(values, grouped(probes)),
-        per_subject(beside, grouped(strangers, len(probes))),
+        per_subject(beside, grouped(controls, len(probes))),
         before=before,
         known=known,
         n=len(probes),
@@ -93,7 +93,7 @@ def with_never_trained(
         if len(values) < 3
         else lambda: limits(excess_draws(values[0], values[1:], clusters)),
         weights=[len(group) for group in grouped(probes)],
-        luck=_counted(question.tolerated, values, beside, clusters, facts_of(strangers)),
+        luck=_counted(question.tolerated, values, beside, clusters, facts_of(controls)),
     )
 
 
@@ -109,11 +109,11 @@ def _counted(
     if tolerated.low is not None or not np.isin(every, (0.0, 1.0)).all():
         return 0.0
 
-    def told(row: Values, facts: Sequence[NDArray[np.intp]]) -> float:
+    def share_right(row: Values, facts: Sequence[NDArray[np.intp]]) -> float:
         return float(sum(row[at].mean() for at in facts))
 
-    right, *spread = (told(row, clusters) for row in values)
-    more = sum(told(row, others) for row in beside)
+    right, *spread = (share_right(row, clusters) for row in values)
+    more = sum(share_right(row, others) for row in beside)
     among = len(spread) * len(clusters) + len(beside) * len(others)
     return by_luck(right, len(clusters), sum(spread) + more, among)
 
@@ -121,7 +121,7 @@ def _counted(
 def against_never_trained(
     question: Question,
     forgotten: Values,
-    strangers: Values,
+    controls: Values,
     *,
     before: float | None,
     known: bool,
@@ -135,18 +135,18 @@ def against_never_trained(
 
     Args:
         question: what it is about.
-        forgotten: the suspect's values in the first row, then each reference's. [1 + R, K]
-        strangers: the same of subjects that no model was taught. [1 + R, G]
-        before: the value of the model as it was.
+        forgotten: the candidate's values in the first row, then each reference's. [1 + R, K]
+        controls: the same of subjects that no model was taught. [1 + R, G]
+        before: the value of the original model.
         known: see `with_never_trained`.
         n, clusters: records, and independent facts among them.
-        drawn: finds the interval of the difference where there are too few strangers to tell.
+        drawn: finds the interval of the difference where there are too few controls to tell.
         weights: of the forgotten subjects in the mean: how many records each has.
         luck: the p-value of an exact test, where there is one: nothing is surer than that.
     """
     value, *spread = np.average(forgotten, axis=1, weights=weights).tolist()
     expected = fmean(spread)
-    by_chance = chance(forgotten, strangers, unit=1 / n)
+    by_chance = chance(forgotten, controls, unit=1 / n)
     p, interval = None, None
     if by_chance is None:
         interval = drawn() if drawn else None
@@ -155,7 +155,7 @@ def against_never_trained(
         p = float(np.maximum(by_chance.p(value - expected, *question.tolerated), luck))
     first = Status.PASS
     if known and before is not None:
-        if not _told(question, before - expected, by_chance):
+        if not _is_informative(question, before - expected, by_chance):
             first = Status.SILENT
         elif (value - expected) / (before - expected) > 0.5:
             first = Status.UNKNOWN
@@ -174,32 +174,32 @@ def against_never_trained(
     )
 
 
-def _told(question: Question, excess: float, by_chance: Chance | None) -> bool:
-    """Whether the model as it was, which is known to know, would have been caught."""
+def _is_informative(question: Question, excess: float, by_chance: Chance | None) -> bool:
+    """Whether the original model, which is known to know, would have been caught."""
     if question.tolerated.holds(excess):
         return False
     return by_chance is None or by_chance.p(excess, *question.tolerated) < 0.05
 
 
-def with_before(
+def with_original(
     evidence: Evidence, question: Question, probes: Sequence[Example], measure: Measure
 ) -> Finding:
-    """Compare the suspect's mean with the model's as it was, or never-trained models' if lower.
+    """Compare the candidate's mean with the model's as it was, or never-trained models' if lower.
 
     What never-trained models lack as well was not lost by the forgetting; they may be missing where
-    there is the model as it was. It fails only where two kinds of chance are ruled out: what is
+    there is the original model. It fails only where two kinds of chance are ruled out: what is
     asked is a sample of what was to stay (a bootstrap over subjects), and another seed keeps more
     or less of it (see `carried`).
     """
-    value = np.array(measure(evidence.suspect, probes), dtype=float)
+    value = np.array(measure(evidence.candidate, probes), dtype=float)
     others = [np.array(measure(w, probes), dtype=float) for w in evidence.references]
     spread = tuple(float(v.mean()) for v in others)
     compared, against, before = others, "never-trained", None
-    if evidence.before is not None:
-        was = np.array(measure(evidence.before, probes), dtype=float)
-        before = float(was.mean())
+    if evidence.original is not None:
+        original = np.array(measure(evidence.original, probes), dtype=float)
+        before = float(original.mean())
         if not others or not before > fmean(spread):
-            compared, against = [was], "before"
+            compared, against = [original], "before"
     mean, expected = float(value.mean()), fmean(float(v.mean()) for v in compared)
     clusters = clusters_of([subject_of(example) for example in probes])
     interval, p = None, None
@@ -235,13 +235,13 @@ def carried(
 ) -> Chance | None:
     """How far another seed carries a model on what all of them learned.
 
-    Told by three never-trained models or more; where there are fewer, the model as it was, which
-    learned the same, is one of them. The lower of both is what a suspect is compared with, which
+    Told by three never-trained models or more; where there are fewer, the original model, which
+    learned the same, is one of them. The lower of both is what a candidate is compared with, which
     leans its way already. None where there are not three models.
 
     Args:
-        value: of the suspect.
-        spread, before: of never-trained models and of the model as it was.
+        value: of the candidate.
+        spread, before: of never-trained models and of the original model.
         unit: see `chance`.
     """
     models = [*spread, *([before] if before is not None and len(spread) < SEEDS else [])]
@@ -356,7 +356,7 @@ class Metric(Options):
     summary: ClassVar[str]
     family: ClassVar[str] = "other"
     source: ClassVar[str] = ""
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
     required: ClassVar[bool] = False
     level: ClassVar[Level] = Level.QUICK
     reason: ClassVar[str] = ""
@@ -364,7 +364,7 @@ class Metric(Options):
     probe: ClassVar[str] = "forgotten, as trained"
     """What a page calls the records."""
 
-    def measure(self, model: Witness, records: Sequence[Example]) -> Sequence[float]:
+    def measure(self, model: ScoredModel, records: Sequence[Example]) -> Sequence[float]:
         """One value for each record under one model; `model` gives scores, answers and the module.
 
         `model.scores(records)` has the losses and probabilities of the completions,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.audits.blocks import FAMILIES, blocks, examined, family, headline
-from olvido.audits.types import AUDITS, Need, Status
+from olvido.audits.types import AUDITS, EvidenceNeed, Status
 from olvido.errors import InputError
 from olvido.reporting import plane as planes
 from olvido.reporting.exhibits import answers, exhibit
@@ -22,7 +22,7 @@ RECORDS = {
     "retain": "to be kept",
     "neighbours": "to be kept, nearest to the forgotten",
     "general": "general knowledge",
-    "strangers": "holdout: no model ever saw them",
+    "controls": "holdout: no model ever saw them",
 }
 """The kinds of records that an audit looks at."""
 
@@ -63,7 +63,7 @@ def page(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) 
 
 
 def _check(document: Mapping[str, Any]) -> None:
-    for key in ("verdict", "grounds", "findings", "suspect", "never_trained"):
+    for key in ("verdict", "grounds", "findings", "candidate", "never_trained"):
         if key not in document:
             raise InputError(
                 f"this is no report of an audit: it has no {key!r}; give the document that "
@@ -175,5 +175,5 @@ def _by_audit(findings: Sequence[dict[str, Any]]) -> list[tuple[str, str | None,
 
 def _missing(audit: str, needs: Sequence[str]) -> tuple[str, list[str]]:
     """An audit that was not made, and what would have let it."""
-    known = {need.value: need.remedy for need in Need}
+    known = {need.value: need.remedy for need in EvidenceNeed}
     return audit, [known.get(need, need) for need in needs] or ["it was not asked for"]

@@ -1,13 +1,13 @@
 """Trainings done for an audit alone: what lies in the folder already is not trained again.
 
-References that are the suspect, the original, or another reference, told by weights and scores.
+References that are the candidate, the original, or another reference, told by weights and scores.
 
 Not told are copies that were trained on or rounded to 8 bits and fewer, unless they know the
 forgotten, which `authentication` finds.
 
 How long an audit will take, found by asking a model a little before it starts.
 
-Never-trained models made for an audit: the suspect's training, without the forgotten.
+Never-trained models made for an audit: the candidate's training, without the forgotten.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn import Module
 
 from olvido.audits.integrity.weights import paired, rows_of
-from olvido.audits.scoring import BATCH, Witness
-from olvido.audits.types import Asks, Evidence, Need
+from olvido.audits.scoring import BATCH, ScoredModel
+from olvido.audits.types import Asks, Evidence, EvidenceNeed
 from olvido.errors import InputError
 from olvido.files import make_folder, new_folder, write_document
 from olvido.learners import Recipe, train
 from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
-from olvido.models.merging import sendable
+from olvido.models.merging import picklable
 from olvido.tasks import Example, Task
 
 SAMPLE = 8
@@ -48,26 +48,28 @@ def forecast(evidence: Evidence, asks: Sequence[Asks]) -> float:
 
     Answers that the scores turn out to tell need no generation, and what lies in a cache nothing.
     """
-    suspect, task = evidence.suspect, evidence.suspect.task
+    candidate, task = evidence.candidate, evidence.candidate.task
     models = len(evidence.references) + 1
-    was = evidence.before is not None
+    original = evidence.original is not None
 
     def tokens(records: Iterable[Example]) -> int:
         return sum(map(task.width, {task.fingerprint(r): r for r in records}.values()))
 
     answered = {task.fingerprint(r): r for ask in asks for r in ask.answered}
     scored = [r for ask in asks for r in (*ask.scored, *ask.answered)]
-    strangers = [r for ask in asks for r in ask.strangers]
-    passes = tokens(scored) * (models + was) + tokens(strangers) * models
+    controls = [r for ask in asks for r in ask.controls]
+    passes = tokens(scored) * (models + original) + tokens(controls) * models
     passes += sum(ask.passes for ask in asks)
     probe = evidence.forget[:SAMPLE]
     # The first pass of a process pays for more than itself.
-    task.losses(suspect.model, task.collate(probe))
-    seconds = passes * _timed(lambda: Witness(suspect.model, task).scores(probe)) / tokens(probe)
-    if answered and evidence.has(Need.LANGUAGE):
+    task.losses(candidate.model, task.collate(probe))
+    seconds = (
+        passes * _timed(lambda: ScoredModel(candidate.model, task).scores(probe)) / tokens(probe)
+    )
+    if answered and evidence.has(EvidenceNeed.LANGUAGE):
         sample = list(answered.values())[:SAMPLE]
-        each = _timed(lambda: task.generate(suspect.model, sample, BATCH)) / len(sample)
-        # What the model as it was knows by heart is read off its scores.
+        each = _timed(lambda: task.generate(candidate.model, sample, BATCH)) / len(sample)
+        # What the original model knows by heart is read off its scores.
         seconds += each * len(answered) * models
     return seconds
 
@@ -108,17 +110,17 @@ def train_references(
     cache: Path | None = None,
     workers: int = 1,
     watch: Callable[[int, int], None] | None = None,
-) -> list[Witness]:
+) -> list[ScoredModel]:
     """Train a model from each start on what was to be kept, with the seeds 1, 2, 3 and so on.
 
     Args:
-        starts: what the suspect's training began with, once for each model: a pretrained model
+        starts: what the candidate's training began with, once for each model: a pretrained model
             again and again, or other random weights each time.
         retain: what they learn.
         forget: what they must not learn.
-        task, recipe: of the suspect's training.
+        task, recipe: of the candidate's training.
         folder: each lies in a folder of its own here, and one that is there is not trained again.
-        cache: see `Witness`.
+        cache: see `ScoredModel`.
         workers: trained at a time.
         watch: called with how many are there, and of how many.
 
@@ -129,22 +131,23 @@ def train_references(
         raise InputError(
             "never-trained models are trained on what was to be kept: give those records (retain)"
         )
-    gone = {task.fingerprint(record): record.id for record in forget}
+    forget_contents = {task.fingerprint(record): record.id for record in forget}
     for record in retain:
-        if task.fingerprint(record) in gone:
+        if task.fingerprint(record) in forget_contents:
             raise InputError(
                 f"record {record.id!r} is to be kept, and has the very text of one that is to be "
                 "forgotten: a model trained on it would have seen that"
             )
     trainings = [
-        Training("reference", seed, start, retain, seed) for seed, start in enumerate(starts, 1)
+        ReferenceTraining("reference", seed, start, retain, seed)
+        for seed, start in enumerate(starts, 1)
     ]
     made = carried_out(
         trainings, task=task, recipe=recipe, folder=folder, workers=workers, watch=watch
     )
     taught = [record.id for record in retain]
     return [
-        Witness(model, task, cache=cache, taught=taught, began=weights_digest(start))
+        ScoredModel(model, task, cache=cache, taught=taught, began=weights_digest(start))
         for model, start in zip(made, starts, strict=True)
     ]
 
@@ -153,7 +156,7 @@ WEIGHTS, CARD = "weights.safetensors", "card.json"
 
 
 @dataclass(frozen=True)
-class Training:
+class ReferenceTraining:
     """One training.
 
     Attributes:
@@ -182,7 +185,7 @@ class Training:
 
 
 def carried_out(
-    trainings: Sequence[Training],
+    trainings: Sequence[ReferenceTraining],
     *,
     task: Task,
     recipe: Recipe,
@@ -221,7 +224,9 @@ def carried_out(
     return [_read(home, t.start) for home, t in zip(homes, trainings, strict=True)]
 
 
-def _train(training: Training, task: Task, recipe: Recipe, home: Path, threads: int) -> None:
+def _train(
+    training: ReferenceTraining, task: Task, recipe: Recipe, home: Path, threads: int
+) -> None:
     torch.set_num_threads(threads)
     trained = train(
         training.start, records=training.records, task=task, recipe=recipe, seed=training.seed
@@ -233,11 +238,11 @@ def _train(training: Training, task: Task, recipe: Recipe, home: Path, threads: 
 
 
 def _read(home: Path, start: Module) -> Module:
-    twin = copy.deepcopy(sendable(start))
+    replica = copy.deepcopy(picklable(start))
     try:
         card = json.loads((home / CARD).read_text(encoding="utf-8"))
-        twin.load_state_dict(load_file(str(home / WEIGHTS)), strict=False)
-        sound = weights_digest(twin) == card["digest"]
+        replica.load_state_dict(load_file(str(home / WEIGHTS)), strict=False)
+        sound = weights_digest(replica) == card["digest"]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):
         sound = False
     if not sound:
@@ -245,7 +250,7 @@ def _read(home: Path, start: Module) -> Module:
             f"{home} does not hold the weights that were trained there: remove it, and it is "
             "trained again"
         )
-    return twin.eval()
+    return replica.eval()
 
 
 def _distinct(model: Module) -> dict[str, torch.Tensor]:
@@ -272,14 +277,14 @@ ENOUGH = 1_000_000
 
 
 def refuse_copies(evidence: Evidence) -> None:
-    """Refuse a reference that is the suspect, the original, or another reference.
+    """Refuse a reference that is the candidate, the original, or another reference.
 
     Raises:
         InputError: one is, or is as good as one.
     """
-    others = [("the audited model", evidence.suspect)]
-    if evidence.before is not None:
-        others.append(("`before`, which saw the data", evidence.before))
+    others = [("the audited model", evidence.candidate)]
+    if evidence.original is not None:
+        others.append(("`original`, which saw the data", evidence.original))
     for place, reference in enumerate(evidence.references, 1):
         for name, other in others:
             if reference.digest == other.digest:
@@ -290,15 +295,16 @@ def refuse_copies(evidence: Evidence) -> None:
 
 
 def refuse_echoes(evidence: Evidence) -> None:
-    """Refuse a reference that gives every record the score that the suspect or the original gives.
+    """Refuse a reference that gives every record the score that the candidate or the original
+    gives.
 
     Raises:
         InputError: one does.
     """
     records = (*evidence.forget, *evidence.crowd)
-    others = [("the audited model", evidence.suspect)]
-    if evidence.before is not None:
-        others.append(("`before`, which saw the data,", evidence.before))
+    others = [("the audited model", evidence.candidate)]
+    if evidence.original is not None:
+        others.append(("`original`, which saw the data,", evidence.original))
     for place, reference in enumerate(evidence.references, 1):
         for name, other in others:
             if _echoes(reference, other, records):
@@ -312,7 +318,7 @@ def _refuse(place: int, how: str, name: str) -> None:
     )
 
 
-def copies(one: Witness, other: Witness) -> bool:
+def copies(one: ScoredModel, other: ScoredModel) -> bool:
     """Whether the weights of two models differ by no more than rounding, or than a little noise.
 
     Tensors that do not differ at all, as where most of a model was frozen, do not count.
@@ -339,6 +345,6 @@ def _near(apart: float, size: float, rounded: int, differing: int) -> bool:
     return apart <= COPY**2 * size or rounded >= max(1.0, MOST_ROUNDED * differing)
 
 
-def _echoes(one: Witness, other: Witness, records: Sequence[Example]) -> bool:
+def _echoes(one: ScoredModel, other: ScoredModel, records: Sequence[Example]) -> bool:
     mine, others = (np.array([s.loss for s in w.scores(records)]) for w in (one, other))
     return len(records) > 1 and bool(np.abs(mine - others).max() <= SAME * others.std())

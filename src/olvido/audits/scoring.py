@@ -111,7 +111,7 @@ class Score:
         return self.per_token, self.mean, self.variance, self.rank
 
 
-def look(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def score_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log-probability, its mean and variance under the model, and rank of each target.
 
     Args:
@@ -144,7 +144,7 @@ def look(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tenso
 DIGEST = 32
 
 
-class Shelf:
+class ScoreCache:
     """What one model said, in one folder.
 
     Args:
@@ -232,7 +232,7 @@ fewer leave the processor idle between them."""
 T = TypeVar("T")
 
 
-class Traced(Protocol):
+class HasTrace(Protocol):
     """A model with what is known of its making: what `train` and `forget` give."""
 
     @property
@@ -251,7 +251,7 @@ class Traced(Protocol):
         ...
 
 
-class Witness:
+class ScoredModel:
     """A model that is asked, and remembers what it said.
 
     Args:
@@ -274,15 +274,15 @@ class Witness:
         self.model, self.task = model, task
         self.taught = None if taught is None else frozenset(taught)
         self.began = began
-        self._shelf = None if cache is None else Shelf(cache, self.digest)
+        self._cache = None if cache is None else ScoreCache(cache, self.digest)
         self._found: dict[bytes, Any] = {}
         self._scores: dict[bytes, Score] = {}
         self._answers: dict[bytes, str] = {}
-        if self._shelf is not None:
-            self._scores, self._answers = self._shelf.read()
+        if self._cache is not None:
+            self._scores, self._answers = self._cache.read()
 
     @classmethod
-    def of(cls, trained: Traced, task: Task, *, cache: Path | None = None) -> Witness:
+    def of(cls, trained: HasTrace, task: Task, *, cache: Path | None = None) -> ScoredModel:
         """A model whose training Olvido saw, as its trace tells.
 
         Raises:
@@ -291,11 +291,11 @@ class Witness:
         trace, taught, began = trained.trace, None, None
         if trace.origin is not None:
             taught, began = trace.taught, trace.origin.digest
-        witness = cls(trained.model, task, cache=cache, taught=taught, began=began)
-        if witness.digest != trained.digest:
+        scored = cls(trained.model, task, cache=cache, taught=taught, began=began)
+        if scored.digest != trained.digest:
             raise DigestMismatch("a model that was given with its trace", trained.digest,
-                                 witness.digest)  # fmt: skip
-        return witness
+                                 scored.digest)  # fmt: skip
+        return scored
 
     @cached_property
     def digest(self) -> str:
@@ -319,13 +319,13 @@ class Witness:
             for batch in chain.from_iterable(batches):
                 logits, targets, rows = self.task.answer_logits(self.model, batch.to(device))
                 cuts = torch.bincount(rows.cpu(), minlength=len(batch.ids)).cumsum(0)[:-1].numpy()
-                columns = (np.split(c.numpy(), cuts) for c in look(logits, targets))
+                columns = (np.split(c.numpy(), cuts) for c in score_logits(logits, targets))
                 for i, *arrays in zip(batch.ids, *columns, strict=True):
                     found[asked[i]] = Score(*arrays)
             self.model.train(training)
             self._scores |= found
-            if self._shelf is not None:
-                self._shelf.add_scores(found)
+            if self._cache is not None:
+                self._cache.add_scores(found)
         return [self._scores[key] for key in keys]
 
     def answers(self, records: Sequence[Example]) -> list[str]:
@@ -343,8 +343,8 @@ class Witness:
             self.model.train(training)
             found = dict(zip(asked, texts, strict=True))
             self._answers |= found
-            if self._shelf is not None:
-                self._shelf.add_answers(found)
+            if self._cache is not None:
+                self._cache.add_answers(found)
         return [self._answers[key] for key in keys]
 
     def once(self, what: str, records: Sequence[Example], find: Callable[[], T]) -> T:

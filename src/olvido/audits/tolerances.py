@@ -76,16 +76,16 @@ LIRA = Range(None, 0.05)
 0.1%, above never-trained models, on either side."""
 
 KEPT = Range(-0.03, None)
-"""Recall of what is kept, below the model as it was (or never-trained models without it)."""
+"""Recall of what is kept, below the original model (or never-trained models without it)."""
 
 UTILITY = Range(-0.05, None)
-"""TOFU's model utility, below the model as it was (or never-trained models)."""
+"""TOFU's model utility, below the original model (or never-trained models)."""
 
 REPETITION = Range(None, 0.10)
 """Share of repeated word pairs in answers, above never-trained models."""
 
 GIBBERISH = Range(None, 2.0)
-"""Nats a token by which never-trained models find the suspect's answers stranger as language."""
+"""Nats a token by which never-trained models find the candidate's answers stranger as language."""
 
 ANY = Range(None, None)
 """Of what is shown and not judged."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.errors import UnknownName
 from olvido.registry import Registry
+from olvido.schemas.audit import EvidenceNeed as EvidenceNeed
 from olvido.schemas.audit import Finding as Finding
-from olvido.schemas.audit import Need as Need
 from olvido.schemas.audit import Status as Status
 from olvido.tasks import Example
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from olvido.audits.tolerances import Range
 
 
-class CannotExamine(Exception):
+class CannotEvaluate(Exception):
     """An audit finds that these models or records do not allow it; the text says why."""
 
 
@@ -42,12 +42,12 @@ class Level(IntEnum):
         return cls[name.upper()]
 
     @property
-    def kept(self) -> int:
+    def retain_tokens(self) -> int:
         """Tokens, at the most, of each kind of records that were to be kept and are asked."""
         return {Level.QUICK: 2_500, Level.STANDARD: 2_500, Level.THOROUGH: 50_000}[self]
 
     @property
-    def strangers(self) -> int:
+    def control_tokens(self) -> int:
         """Tokens, at about the most, of people who play the forgotten's part."""
         return {Level.QUICK: 2_500, Level.STANDARD: 2_500, Level.THOROUGH: 50_000}[self]
 
@@ -72,12 +72,12 @@ class Shadow:
     """A model trained for the attack alone, of whose records it is known which it learned.
 
     Attributes:
-        witness: the model.
+        scored: the model.
         members: ids of the records that it learned.
         others: ids of records of the same making that it did not learn.
     """
 
-    witness: Witness
+    scored: ScoredModel
     members: frozenset[str]
     others: frozenset[str]
 
@@ -87,57 +87,57 @@ class Evidence:
     """Everything an audit may look at. It never learns which method ran.
 
     Attributes:
-        suspect: the model under audit.
+        candidate: the model under audit.
         references: models that never saw the forgotten records.
-        before: the model as it was, where given.
+        original: the original model, where given.
         forget, retain, neighbours, general, holdout: the probes.
         paraphrased: the forgotten facts behind questions that were never trained on.
-        strangers: those of the holdout that play the forgotten's part, to tell from how far chance
+        controls: those of the holdout that play the forgotten's part, to tell from how far chance
             carries: a few people with about as many records.
         few: some records of each stranger, for what costs more than a score;
-            `paraphrased_strangers` are theirs, rephrased.
+            `paraphrased_controls` are theirs, rephrased.
         crowd: those of the holdout beside whom references are authenticated: more people.
         shadows: models with known members, for attacks record by record.
         level: how much is tried.
-        tokenizers: of the suspect and of the model as it was, where they were given apart.
+        tokenizers: of the candidate and of the original model, where they were given apart.
     """
 
-    suspect: Witness
-    references: tuple[Witness, ...]
-    before: Witness | None
+    candidate: ScoredModel
+    references: tuple[ScoredModel, ...]
+    original: ScoredModel | None
     forget: tuple[Example, ...]
     retain: tuple[Example, ...]
     neighbours: tuple[Example, ...]
     general: tuple[Example, ...]
     holdout: tuple[Example, ...]
     paraphrased: tuple[Example, ...]
-    strangers: tuple[Example, ...]
+    controls: tuple[Example, ...]
     few: tuple[Example, ...]
     crowd: tuple[Example, ...]
-    paraphrased_strangers: tuple[Example, ...]
+    paraphrased_controls: tuple[Example, ...]
     shadows: tuple[Shadow, ...]
     level: Level
     tokenizers: tuple[Any, Any] | None = None
 
-    def has(self, need: Need) -> bool:
+    def has(self, need: EvidenceNeed) -> bool:
         """Whether a piece of evidence was given."""
         return {
-            Need.LANGUAGE: self.suspect.task.language,
-            Need.CLASSES: bool(self.suspect.task.classes),
-            Need.PARAPHRASES: bool(self.paraphrased),
-            Need.PERTURBED: any(r.fields.get("perturbed_answers") for r in self.forget),
-            Need.BEFORE: self.before is not None,
-            Need.RETAIN: bool(self.retain),
-            Need.NEIGHBOURS: bool(self.neighbours),
-            Need.GENERAL: bool(self.general),
-            Need.HOLDOUT: bool(self.holdout),
-            Need.SHADOWS: bool(self.shadows),
+            EvidenceNeed.LANGUAGE: self.candidate.task.language,
+            EvidenceNeed.CLASSES: bool(self.candidate.task.classes),
+            EvidenceNeed.PARAPHRASES: bool(self.paraphrased),
+            EvidenceNeed.PERTURBED: any(r.fields.get("perturbed_answers") for r in self.forget),
+            EvidenceNeed.ORIGINAL: self.original is not None,
+            EvidenceNeed.RETAIN: bool(self.retain),
+            EvidenceNeed.NEIGHBOURS: bool(self.neighbours),
+            EvidenceNeed.GENERAL: bool(self.general),
+            EvidenceNeed.HOLDOUT: bool(self.holdout),
+            EvidenceNeed.SHADOWS: bool(self.shadows),
         }[need]
 
     @property
-    def witnesses(self) -> tuple[Witness, ...]:
-        """Every model that is asked: suspect, references, and the model as it was."""
-        return (self.suspect, *self.references, *([self.before] if self.before else []))
+    def models(self) -> tuple[ScoredModel, ...]:
+        """Every model that is asked: candidate, references, and the original model."""
+        return (self.candidate, *self.references, *([self.original] if self.original else []))
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,13 @@ class Asks:
 
     Attributes:
         scored: records whose completions every model scores.
-        strangers: records that all score but the model as it was.
+        controls: records that all score but the original model.
         answered: records that every model answers as well.
         passes: tokens of all other forward passes; a training step counts three.
     """
 
     scored: tuple[Example, ...] = ()
-    strangers: tuple[Example, ...] = ()
+    controls: tuple[Example, ...] = ()
     answered: tuple[Example, ...] = ()
     passes: int = 0
 
@@ -179,7 +179,7 @@ class Audit(Protocol):
     name: ClassVar[str]
     family: ClassVar[str]
     source: ClassVar[str]
-    needs: ClassVar[frozenset[Need]]
+    needs: ClassVar[frozenset[EvidenceNeed]]
     required: ClassVar[bool]
     level: ClassVar[Level]
     summary: ClassVar[str]

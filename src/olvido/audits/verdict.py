@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import Field
 
-from olvido.audits.authentication import Authentication, Original, Standing
+from olvido.audits.authentication import Authentication, OriginalStatus, Standing
 from olvido.audits.tolerances import version
-from olvido.audits.types import Finding, Need, Status
+from olvido.audits.types import EvidenceNeed, Finding, Status
 from olvido.files import read_document, write_document
 from olvido.schemas.audit import AuditReport, Reason
 from olvido.schemas.audit import Ground as Ground
@@ -34,8 +34,8 @@ class Report(AuditReport):
 
     def __repr__(self) -> str:
         """In a line: the verdict, and on how much it rests."""
-        told = f"{self.verdict.value}, {len(self.findings)} findings, level {self.level}"
-        return f"{type(self).__name__}({told}, {self.suspect})"
+        summary = f"{self.verdict.value}, {len(self.findings)} findings, level {self.level}"
+        return f"{type(self).__name__}({summary}, {self.candidate})"
 
     def save(self, path: Path) -> None:
         """Write the report as JSON: what `Report.load`, `olvido verify-report` and pages read."""
@@ -116,7 +116,7 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
     return found.but(adjusted=adjusted, status=status, says=says)
 
 
-def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple[Reason, ...]:
+def doubts(authenticated: Sequence[Authentication], original: OriginalStatus) -> tuple[Reason, ...]:
     """Why a verdict that rests on these references, and on this original, is none or no pass."""
     count = len(authenticated)
     found = [
@@ -130,24 +130,24 @@ def doubts(authenticated: Sequence[Authentication], original: Original) -> tuple
         for place, one in enumerate(authenticated, 1)
         if one.standing is Standing.CONTAMINATED
     ]
-    if original is Original.NEVER_KNEW:
+    if original is OriginalStatus.NEVER_KNEW:
         found.append(
             _reason(
                 Ground.UNTRAINED_ORIGINAL,
-                "before",
+                "original",
                 "the model given as the original never knew what was to be forgotten: give the "
                 "weights as they were before the forgetting (before)",
             )
         )
-    elif original is Original.NONE:
+    elif original is OriginalStatus.NONE:
         # That Olvido trained a reference says by which ids it learned, and not which texts.
         if not all(one.standing is Standing.WITNESSED and one.telling for one in authenticated):
             found.append(
                 _reason(
                     Ground.NO_ORIGINAL,
-                    "before",
+                    "original",
                     "there is no original to show that the questions find what was taught: give "
-                    "the model as it was (before), or what its training began with (base)",
+                    "the original model (before), or what its training began with (base)",
                 )
             )
     else:
@@ -172,7 +172,7 @@ def _reason(ground: Ground, about: str, says: str, *details: str) -> Reason:
 
 def judge(
     findings: Sequence[Finding],
-    missing: Mapping[str, tuple[Need, ...]],
+    missing: Mapping[str, tuple[EvidenceNeed, ...]],
     required: Sequence[str],
     meaning: Mapping[str, str],
     doubted: Sequence[Reason] = (),

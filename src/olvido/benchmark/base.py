@@ -20,12 +20,12 @@ import cloudpickle
 from torch.nn import Module
 
 from olvido.audits.types import AUDITS, Audit, Level
-from olvido.benchmark.cell import NEVER, ORIGINAL, Order
+from olvido.benchmark.cell import NEVER, ORIGINAL, CellSpec
 from olvido.benchmark.export import Tables
 from olvido.benchmark.table import picture, rows_of, write_page
-from olvido.benchmark.ways import Way, mark_of, require_needs, ways_of
+from olvido.benchmark.ways import ComparedMethod, mark_of, require_needs, ways_of
 from olvido.data.benchmarks import load_benchmark
-from olvido.errors import InputError, MissingExtra, MissingNeed, Parameter, require_count
+from olvido.errors import InputError, MissingExtra, MissingNeed, ParameterName, require_count
 from olvido.files import read_document, write, write_document
 from olvido.learners import RECIPES, Recipe, Trained, Watcher, train
 from olvido.methods import Method, read_split
@@ -144,17 +144,17 @@ def compare(
     Level.named(level)
     audits = [AUDITS.make(one) for one in metrics]
     ways = ways_of(methods, options or {}, audits)
-    require_count(Parameter("seeds"), seeds, most=1_000)
+    require_count(ParameterName("seeds"), seeds, most=1_000)
     require_needs(ways, split)
     if bool(reference) == (base is not None):
         raise MissingNeed(
             "a comparison needs models that never saw the forgotten: give either some (",
-            Parameter("reference"),
+            ParameterName("reference"),
             "), or what the model was trained from (",
-            Parameter("base"),
+            ParameterName("base"),
             ")",
         )
-    require_count(Parameter("references"), references, most=1_000)
+    require_count(ParameterName("references"), references, most=1_000)
     calibrating, attacked = halves(split.holdout)
     records = {
         "forget": split.forget,
@@ -174,7 +174,9 @@ def compare(
             "model": loaded.digest,
             "records": {name: _digest(some, task) for name, some in records.items()},
             "reference": [read(other).digest for other in never],
-            "base": None if base is None else [read(base).digest, references, _told(base, recipe)],
+            "base": None
+            if base is None
+            else [read(base).digest, references, _training_key(base, recipe)],
             "level": level,
             "chat": chat,
             "device": device,
@@ -193,10 +195,10 @@ def compare(
         wanted = list(_wanted(ways, seeds, len(never)))
         for number, (way, row, seed) in enumerate(wanted, 1):
             mark = own if way is None else way.mark
-            told = re.sub(r"[^\w.=-]+", "-", row)
-            file = out / "cells" / f"{told}{mark}-{seed}.json"
+            written = re.sub(r"[^\w.=-]+", "-", row)
+            file = out / "cells" / f"{written}{mark}-{seed}.json"
             stage(f"{row}, {number} of {len(wanted)}")
-            order = Order(
+            order = CellSpec(
                 candidate,
                 tuple(never),
                 records,
@@ -246,7 +248,7 @@ def _folder(model: Model, *, tokenizer: Any | None, kept: Path) -> str:
     if tokenizer is None:
         raise InputError(
             "a model that is given as a module is handed to other processes as a folder: give its ",
-            Parameter("tokenizer"),
+            ParameterName("tokenizer"),
         )
     kept.mkdir(exist_ok=True)
     folder = kept / str(len(list(kept.iterdir())))
@@ -271,7 +273,9 @@ def _begin(out: Path, plan: Mapping[str, Any]) -> None:
     write_document(plan, file)
 
 
-def _wanted(ways: Sequence[Way], seeds: int, never: int) -> Iterator[tuple[Way | None, str, int]]:
+def _wanted(
+    ways: Sequence[ComparedMethod], seeds: int, never: int
+) -> Iterator[tuple[ComparedMethod | None, str, int]]:
     """The cells in their order: all methods once before any twice."""
     yield None, ORIGINAL, 0
     # One never-trained model has no other to be audited against.
@@ -280,7 +284,7 @@ def _wanted(ways: Sequence[Way], seeds: int, never: int) -> Iterator[tuple[Way |
     yield from ((way, way.row, seed) for seed in range(seeds) for way in ways)
 
 
-def _carried_out(order: Order) -> dict[str, Any]:
+def _carried_out(order: CellSpec) -> dict[str, Any]:
     """A cell, done now. One whose process was ended is told and not kept, so that it is tried
     again."""
     done = subprocess.run(
@@ -333,7 +337,7 @@ def _trained(
     return names, tokens
 
 
-def _told(base: str | Path, recipe: Recipe | None) -> dict[str, Any]:
+def _training_key(base: str | Path, recipe: Recipe | None) -> dict[str, Any]:
     return dict((recipe or RECIPES.get(str(base), Recipe())).to_dict())
 
 

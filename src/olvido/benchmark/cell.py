@@ -23,11 +23,11 @@ from olvido.models import load
 from olvido.tasks import Example, Language
 
 ORIGINAL, NEVER = "original", "never trained"
-"""Rows that no method made: the model as it was, and each never-trained one beside the others."""
+"""Rows that no method made: the original model, and each never-trained one beside the others."""
 
 
 @dataclass(frozen=True)
-class Order:
+class CellSpec:
     """What a cell is given.
 
     Attributes:
@@ -62,13 +62,13 @@ class Order:
     device: str = "cpu"
 
 
-def carry_out(order: Order) -> dict[str, Any]:
+def carry_out(order: CellSpec) -> dict[str, Any]:
     """Forget, weigh, and audit."""
     read = partial(load, dtype=order.dtype, device=order.device)
     loaded = read(order.model)
     task = Language(loaded.tokenizer, chat=order.chat)
     records = order.records
-    suspect = loaded.model
+    candidate = loaded.model
     made: dict[str, Any] = {"method": order.row, "seed": order.seed, "failure": None}
     if order.method is not None:
         began = peak()
@@ -87,23 +87,25 @@ def carry_out(order: Order) -> dict[str, Any]:
             outcome, made["failure"] = error.outcome, str(error)
         except OlvidoError as error:
             return made | {"verdict": "fail", "failure": str(error), "audit": None}
-        suspect = outcome.model
+        candidate = outcome.model
         most = peak()
-        told = outcome.to_dict()
-        made |= {name: told[name] for name in ("cost", "stopped", "options", "trials", "history")}
+        document = outcome.to_dict()
+        made |= {
+            name: document[name] for name in ("cost", "stopped", "options", "trials", "history")
+        }
         made["memory"] = {"peak": most, "before": began}
     references = [read(name).model for name in order.references]
     if order.row == NEVER:
-        suspect = references.pop(order.seed)
+        candidate = references.pop(order.seed)
     report = audit(
-        suspect,
+        candidate,
         forget=records["forget"],
         retain=records["retain"],
         neighbours=records["neighbours"],
         general=records["general"],
         holdout=records["attacked"],
-        # The model as it was, beside itself, has nothing to be compared with.
-        before=loaded.model,
+        # The original model, beside itself, has nothing to be compared with.
+        original=loaded.model,
         reference=references,
         task=task,
         level=order.level,
@@ -138,7 +140,7 @@ def _failed(report: Report) -> list[str]:
 
 def main(given: BinaryIO) -> None:
     """Read an order, carry it out, and write what came of it."""
-    asked: Order = pickle.load(given)
+    asked: CellSpec = pickle.load(given)
     write_document(carry_out(asked), Path(asked.out))
 
 

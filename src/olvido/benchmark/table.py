@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from olvido.benchmark.cell import NEVER, ORIGINAL
-from olvido.reporting.plane import Plane, Point, Range, draw
+from olvido.reporting.plane import Plane, PlanePoint, Range, draw
 from olvido.reporting.render import html_of, write_html
 
 MEASURES = {
@@ -164,7 +164,7 @@ KINDS = {ORIGINAL: "before", NEVER: "never-trained"}
 def picture(document: Mapping[str, Any]) -> Markup | None:
     """Every row as a point with its intervals over seeds; None where nothing was measured."""
     points = [
-        Point(
+        PlanePoint(
             row["method"],
             KINDS.get(row["method"], "other"),
             row["recall"]["mean"],

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from olvido.audits import Audit
-from olvido.errors import InputError, MissingNeed, Parameter
+from olvido.errors import InputError, MissingNeed, ParameterName
 from olvido.methods import METHODS, Method, Need, Split
 from olvido.registry import name_of, plain, settings
 
 
 @dataclass(frozen=True)
-class Way:
+class ComparedMethod:
     """A method as it takes part.
 
     Attributes:
@@ -36,7 +36,7 @@ def ways_of(
     methods: Sequence[str | type[Method] | Method],
     options: Mapping[str, Mapping[str, Any]],
     audits: Sequence[Audit],
-) -> list[Way]:
+) -> list[ComparedMethod]:
     """The methods as they take part.
 
     Raises:
@@ -48,7 +48,7 @@ def ways_of(
         if isinstance(given, str):
             told = options.get(given, {})
             METHODS.make(given, told)
-            found.append(Way(given, given, told, mark_of(told, audits)))
+            found.append(ComparedMethod(given, given, told, mark_of(told, audits)))
             continue
         made = METHODS.make(given)
         name = METHODS.name_of(given)
@@ -56,7 +56,7 @@ def ways_of(
         row = name
         if told:
             row += f" ({', '.join(f'{option}={value}' for option, value in told.items())})"
-        found.append(Way(row, made, mark=mark_of(told, [*audits, made])))
+        found.append(ComparedMethod(row, made, mark=mark_of(told, [*audits, made])))
     rows = [way.row for way in found]
     if not rows or len(set(rows)) < len(rows):
         raise InputError(f"give one or more methods, each once, got {rows}")
@@ -66,7 +66,7 @@ def ways_of(
     return found
 
 
-def require_needs(ways: Sequence[Way], split: Split) -> None:
+def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
     """Refuse methods that need what a comparison cannot give them, or what was not given.
 
     Raises:
@@ -86,7 +86,7 @@ def require_needs(ways: Sequence[Way], split: Split) -> None:
                 raise MissingNeed(
                     f"{name} needs to know where never learned lies: give records of the same "
                     "making that the model never saw (",
-                    Parameter("holdout"),
+                    ParameterName("holdout"),
                     "). The references of a comparison are for its audits alone",
                 )
             if not have[need]:

@@ -129,13 +129,13 @@ def _usage(error: TyperException) -> str:
     return f"{error.format_message().rstrip('.')}; see '{where} --help'"
 
 
-def _told(message: Warning | str, *_: object, **__: object) -> None:
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
     complain(f"warning: {message}")
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    warnings.showwarning = _told
+    warnings.showwarning = _warn
     # What libraries write beside Olvido's own files is as private as these.
     os.umask(0o077)
     sys.exit(run(sys.argv[1:]))

@@ -66,11 +66,11 @@ def attribution_options(method: str, written: Sequence[str]) -> dict[str, Any]:
         UnknownName: no such way, or no such option of it; the nearest is named.
         InputError: no `=`, or a value that the way does not take.
     """
-    from olvido.attribution.base import make_way, way_options
+    from olvido.attribution.base import attribution_options, make_attribution
 
-    make_way(method, {})
-    read = _read(method, way_options(method), written)
-    make_way(method, read)
+    make_attribution(method, {})
+    read = _read(method, attribution_options(method), written)
+    make_attribution(method, read)
     return read
 
 

@@ -12,8 +12,8 @@ from olvido.cli.output import Terminal, command, table
 
 if TYPE_CHECKING:
     from olvido.ledger.digests import Digest
-    from olvido.ledger.facts import Dataset
-    from olvido.ledger.signing import Checkpoint
+    from olvido.ledger.facts import DatasetVersion
+    from olvido.ledger.signing import LogCheckpoint
     from olvido.ledger.store import Store
     from olvido.settings import Settings
 
@@ -81,7 +81,7 @@ def check(
 
 
 def _ledger(
-    store: Store, known_head: Digest | None, known: list[Checkpoint]
+    store: Store, known_head: Digest | None, known: list[LogCheckpoint]
 ) -> list[dict[str, Any]]:
     """What became of comparing the tables with the log, and of checking the log, which is last."""
     from olvido.errors import StateError
@@ -98,13 +98,13 @@ def _ledger(
     return [*found, {"what": f"log ({log.entries} entries)"} | whole]
 
 
-def _believed(settings: Settings, file: Path) -> Checkpoint:
+def _believed(settings: Settings, file: Path) -> LogCheckpoint:
     """A signed head from its file, once it is known that this workspace signed it."""
     from olvido.errors import InputError
-    from olvido.ledger.signing import Checkpoint, PublicKey, public_file
+    from olvido.ledger.signing import LogCheckpoint, PublicKey, public_file
 
     try:
-        found = Checkpoint.read(file.read_text("utf-8"))
+        found = LogCheckpoint.read(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise InputError(
@@ -119,7 +119,7 @@ def _believed(settings: Settings, file: Path) -> Checkpoint:
     return found
 
 
-def _checked(store: Store, data: Path, dataset: Dataset) -> dict[str, Any]:
+def _checked(store: Store, data: Path, dataset: DatasetVersion) -> dict[str, Any]:
     from olvido.errors import StateError
     from olvido.ledger.rows import load_rows
 

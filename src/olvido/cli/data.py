@@ -13,7 +13,7 @@ from olvido.cli.arguments import Encoding, require_new_file
 from olvido.cli.output import Terminal, command, table
 
 if TYPE_CHECKING:
-    from olvido.ledger.facts import Dataset
+    from olvido.ledger.facts import DatasetVersion
 
 commands = typer.Typer(help="Add, show and check datasets.")
 
@@ -123,7 +123,7 @@ def add(
         if value not in known:
             raise UnknownName(kind, value, known)
     require_new_file(skip_bad)
-    told: list[str] = []
+    notes: list[str] = []
     settings = terminal.settings()
     with terminal.store() as store, terminal.progress() as progress:
         progress.add_task(f"Adding {file}", total=None)
@@ -165,10 +165,10 @@ def add(
             ),
             skip_bad=skip_bad,
             encoding=encoding,
-            tell=told.append,
+            tell=notes.append,
         )
     document = _described(result.dataset) | {
-        "read_as": told[0] if told else None,
+        "read_as": notes[0] if notes else None,
         "rejected": result.rejected,
         "subjects": result.subjects,
         "without_subject": result.nameless,
@@ -176,15 +176,15 @@ def add(
         "pseudonymous_sources": result.pseudonymous_sources,
     }
     if not result.subjects:
-        told.append("No row names a subject: nobody can be found in it.")
+        notes.append("No row names a subject: nobody can be found in it.")
     elif result.nameless:
-        told.append(f"{result.nameless} rows name no subject: nobody can be found in those.")
+        notes.append(f"{result.nameless} rows name no subject: nobody can be found in those.")
     if result.pseudonymous_ids or result.pseudonymous_sources:
-        told.append(
+        notes.append(
             f"{result.pseudonymous_ids} ids and {result.pseudonymous_sources} sources look like "
             "personal data: pseudonyms stand for them, and they are still found as they were given."
         )
-    terminal.emit(document, table(("what", "value"), document.items()), *told)
+    terminal.emit(document, table(("what", "value"), document.items()), *notes)
 
 
 @commands.command()
@@ -261,13 +261,13 @@ def tombstones(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
 ) -> None:
     """Write down all tombstones, to set them again in a restored backup: ids and digests."""
-    from olvido.requests.desk import Front
+    from olvido.requests.handlers import StoreContext
     from olvido.requests.tombstones import write_tombstones
 
     require_new_file(file)
     settings = terminal.settings()
     with terminal.store() as store:
-        written = write_tombstones(Front(store, settings), file)
+        written = write_tombstones(StoreContext(store, settings), file)
     counts = {
         "file": str(file),
         "records": sum(map(len, written["records"].values())),
@@ -288,16 +288,16 @@ def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="From 'olvido data tombstones'.")],
 ) -> None:
     """Set again the tombstones that a restored backup lacks, before anything is done with it."""
-    from olvido.requests.desk import Front
+    from olvido.requests.handlers import StoreContext
     from olvido.requests.tombstones import replay_tombstones
 
     settings = terminal.settings()
     with terminal.store() as store:
-        counts = replay_tombstones(Front(store, settings), file)
+        counts = replay_tombstones(StoreContext(store, settings), file)
     terminal.emit(counts, table(("tombstones set again", "number"), counts.items()))
 
 
-def _described(dataset: Dataset) -> dict[str, Any]:
+def _described(dataset: DatasetVersion) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "version": dataset.version,

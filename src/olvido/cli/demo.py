@@ -53,20 +53,20 @@ def demo(
             stage=stage,
             say=terminal.say,
         )
-    told = story.document
+    data = story.document
     parts: list[Any] = []
-    if told["recall"]:
+    if data["recall"]:
         parts.append(
             table(
                 ("share of answers right", "before", "after", "never trained"),
                 [
                     (probe.replace("_", " "), *(f"{value:.3f}" for value in shares.values()))
-                    for probe, shares in told["recall"].items()
+                    for probe, shares in data["recall"].items()
                 ],
             )
         )
-    terminal.emit(told, *parts, _ending(told))
-    return bool(told["verdict"] == "pass")
+    terminal.emit(data, *parts, _ending(data))
+    return bool(data["verdict"] == "pass")
 
 
 def _free_folder(first: Path) -> Path:
@@ -83,18 +83,18 @@ def _empty(at: Path) -> bool:
     return at.is_dir() and not any(at.iterdir())
 
 
-def _ending(told: dict[str, Any]) -> str:
-    name = told["resident"]
-    if told["verdict"] == "pass":
-        text = f"{name} is forgotten ({told['guarantee']}, by {told['method']}): the audit passed."
+def _ending(data: dict[str, Any]) -> str:
+    name = data["resident"]
+    if data["verdict"] == "pass":
+        text = f"{name} is forgotten ({data['guarantee']}, by {data['method']}): the audit passed."
     else:
-        text = f"{name} is NOT forgotten by {told['method']}: {'; '.join(told['reasons'])}."
-    if told["escalated"]:
-        text += f"\nEscalated to {told['escalated']['method']}: {told['escalated']['verdict']}."
-    if told["cost"]:
+        text = f"{name} is NOT forgotten by {data['method']}: {'; '.join(data['reasons'])}."
+    if data["escalated"]:
+        text += f"\nEscalated to {data['escalated']['method']}: {data['escalated']['verdict']}."
+    if data["cost"]:
         text += (
-            f"\nForgetting took {told['cost']['seconds']:.1f} s, "
-            f"{told['cost']['share_of_retraining_time']:.1%} of training's "
-            f"{told['cost']['training_seconds']:.1f} s."
+            f"\nForgetting took {data['cost']['seconds']:.1f} s, "
+            f"{data['cost']['share_of_retraining_time']:.1%} of training's "
+            f"{data['cost']['training_seconds']:.1f} s."
         )
-    return f"{text}\nAll of it took {told['seconds']:.0f} s. Report: {told['report']}"
+    return f"{text}\nAll of it took {data['seconds']:.0f} s. Report: {data['report']}"

@@ -245,7 +245,7 @@ def _public(settings: Settings, signing: Any) -> Check:
     return Check("public key", State.FINE, str(path))
 
 
-def _schema(seen: engine.Look) -> Check:
+def _schema(seen: engine.DatabaseInfo) -> Check:
     told = f"{seen.kind}, schema {seen.version or 'none'}"
     if seen.version == schema.VERSION:
         return Check("ledger", State.FINE, told)

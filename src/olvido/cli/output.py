@@ -203,7 +203,7 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
             if function(Terminal(shared.workspace, shared.json), **arguments) is False:
                 raise typer.Exit(1)
         except OlvidoError as error:
-            complain(error.told(partial(flag, context.command)))
+            complain(error.rendered(partial(flag, context.command)))
             raise typer.Exit(2) from error
 
     # Typer reads parameters from the signature.

@@ -43,7 +43,7 @@ DAMPING = 0.1
 
 
 @dataclass(frozen=True)
-class Block:
+class ParameterCurvature:
     """The curvature of one parameter.
 
     Attributes:
@@ -113,7 +113,7 @@ class Ekfac:
         records: digests of the records' content, sorted; one that is there twice stands twice.
     """
 
-    blocks: Mapping[str, Block]
+    blocks: Mapping[str, ParameterCurvature]
     digest: str
     weights: str = ""
     seed: int = 0
@@ -183,10 +183,12 @@ class Ekfac:
         if not (folder / digest).is_dir():
             own = replace(self, digest=digest, weights=weights)
             write(
-                folder / digest, ({n: _to_tensors(b)} for n, b in self.blocks.items()), own.told()
+                folder / digest,
+                ({n: _to_tensors(b)} for n, b in self.blocks.items()),
+                own.to_dict(),
             )
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What is written beside the factors."""
         return {"weights": self.weights, "seed": self.seed, "records": list(self.records)}
 
@@ -254,7 +256,7 @@ def fit_ekfac(
     made = Ekfac({}, digest, weights, seed, tuple(sorted(marks)))
     if folder is not None:
         tensors = ({n: _to_tensors(b) for n, b in part.items()} for part in parts)
-        write(folder / digest, tensors, made.told())
+        write(folder / digest, tensors, made.to_dict())
         return read(folder / digest)
     return replace(made, blocks={n: block for part in parts for n, block in part.items()})
 
@@ -278,7 +280,7 @@ def _draw(seed: int) -> str:
 
 def _fitted(
     model: Module, records: Sequence[Example], task: Task, seed: int, batch_size: int, memory: int
-) -> Iterator[dict[str, Block]]:
+) -> Iterator[dict[str, ParameterCurvature]]:
     for names in _together(dict(PerRecord(model, task).parameters), memory):
         per_record = PerRecord(model, task, names=names)
         covariances: dict[str, tuple[Tensor | None, Tensor | None]] = {}
@@ -288,13 +290,15 @@ def _fitted(
                     _add(covariances, name, part)
         bases = {name: (_basis(a), _basis(b)) for name, (a, b) in covariances.items()}
         del covariances
-        blocks: dict[str, Block] = {}
+        blocks: dict[str, ParameterCurvature] = {}
         for batch in task.batches(records, batch_size):
             for name, part in per_record(batch, sampled=_draw(seed)).parts.items():
                 if name not in blocks:
                     left, right = bases.get(name, (None, None))
                     shape = part.matrix
-                    blocks[name] = Block(torch.zeros(shape, device=per_record.device), left, right)
+                    blocks[name] = ParameterCurvature(
+                        torch.zeros(shape, device=per_record.device), left, right
+                    )
                 rotated = blocks[name].rotated(part)
                 blocks[name].values.add_(rotated.squares().reshape(blocks[name].values.shape))
         for block in blocks.values():
@@ -362,13 +366,13 @@ def _basis(covariance: Tensor | None) -> Tensor | None:
     return torch.linalg.eigh(scaled.double()).eigenvectors.to(KEPT)
 
 
-def _to_tensors(block: Block) -> dict[str, Tensor]:
+def _to_tensors(block: ParameterCurvature) -> dict[str, Tensor]:
     sides = {"left": block.left, "right": block.right}
     return {"values": block.values, **{n: side for n, side in sides.items() if side is not None}}
 
 
-def _from_tensors(tensors: Mapping[str, Tensor]) -> Block:
-    return Block(tensors["values"], tensors.get("left"), tensors.get("right"))
+def _from_tensors(tensors: Mapping[str, Tensor]) -> ParameterCurvature:
+    return ParameterCurvature(tensors["values"], tensors.get("left"), tensors.get("right"))
 
 
 def _digest_of(*parts: str) -> str:

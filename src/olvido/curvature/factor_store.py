@@ -1,4 +1,5 @@
-"""Curvatures on a shelf: measured once for a model, found by whoever asks about it or leaves it."""
+"""Curvatures in a folder: measured once for a model, found by whoever asks about it or leaves
+it."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 
 
-def shelf_at(path: str | None) -> Path | None:
+def factors_at(path: str | None) -> Path | None:
     """The folder that an option names.
 
     Raises:
@@ -61,7 +62,7 @@ def find_ekfac(
     return read(min(fit)[2]) if fit else None
 
 
-def shelve_ekfac(
+def store_ekfac(
     model: Module,
     records: Sequence[Example],
     task: Task,
@@ -75,7 +76,7 @@ def shelve_ekfac(
 
     On disjoint parts of the records, each subject's in one of them: as much work as measuring it on
     all together. It is the cheaper and the better for it (`Ekfac.without` leaves the basis as the
-    leavers have turned it).
+    data subjects have turned it).
 
     Args:
         model, records, task, folder, seed, batch_size: see `fit_ekfac`.

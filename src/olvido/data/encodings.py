@@ -82,8 +82,8 @@ def encoding_of(path: Path, said: str | None) -> str:
     even, odd = head[::2].count(b"\0"), head[1::2].count(b"\0")
     if even + odd > len(head) // 8:
         wide = f"UTF-16 without a mark: {_say('utf-16-le' if odd > even else 'utf-16-be')}"
-        told = wide if max(even, odd) > len(head) // 8 > min(even, odd) else "holds no text"
-        raise InputError(f"{path} has zero bytes, as no text has: {told}")
+        reason = wide if max(even, odd) > len(head) // 8 > min(even, odd) else "holds no text"
+        raise InputError(f"{path} has zero bytes, as no text has: {reason}")
     return "utf-8"
 
 

@@ -21,7 +21,7 @@ from olvido.data.parsing import Defaults, Fields, RowParser
 from olvido.errors import BadRow, InputError, StateError
 from olvido.files import begun_file, publish
 from olvido.ledger.digests import merkle_root
-from olvido.ledger.facts import Dataset, Documentation, NewRecord
+from olvido.ledger.facts import DatasetVersion, Documentation, NewRecord
 from olvido.ledger.rows import BATCH, KEY_BYTES, RowWriter, StoredRow, row_digest, sweep
 from olvido.ledger.store import Answers, Store
 from olvido.ledger.store.datasets import chunks
@@ -30,7 +30,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ABANDONED_SECONDS = 3600.0
 
 
-class Options(TypedDict, total=False):
+class ImportOptions(TypedDict, total=False):
     """What may be said about an import, all of it optional.
 
     fields: which columns hold what, where they do not have their usual names.
@@ -66,7 +66,7 @@ class ImportResult:
         pseudonymous_ids, pseudonymous_sources: how many looked personal, and have pseudonyms now.
     """
 
-    dataset: Dataset
+    dataset: DatasetVersion
     rows: int
     rejected: int
     subjects: int
@@ -76,7 +76,7 @@ class ImportResult:
 
 
 def import_file(
-    store: Store, data: Path, path: Path, *, name: str, **options: Unpack[Options]
+    store: Store, data: Path, path: Path, *, name: str, **options: Unpack[ImportOptions]
 ) -> ImportResult:
     """Add a file as the next version of the dataset `name`: all of it, or nothing.
 
@@ -85,7 +85,7 @@ def import_file(
         data: the workspace's data folder, in which the rows are kept.
         path: a file that `read_rows` reads, or the folder of a saved Hugging Face dataset.
         name: the dataset's name.
-        options: see `Options`.
+        options: see `ImportOptions`.
 
     Raises BadRow (file, line, reason) or InputError, and StateError when the disk is full.
     """
@@ -96,7 +96,7 @@ def import_file(
 
 
 def import_rows(
-    store: Store, data: Path, rows: Iterable[Row], *, name: str, **options: Unpack[Options]
+    store: Store, data: Path, rows: Iterable[Row], *, name: str, **options: Unpack[ImportOptions]
 ) -> ImportResult:
     """Add rows from memory as `import_file` adds those of a file; BadRow counts them from 1.
 
@@ -112,7 +112,7 @@ def _add(
     *,
     origin: str,
     name: str,
-    options: Options,
+    options: ImportOptions,
 ) -> ImportResult:
     parser = RowParser(
         origin, store.key, options.get("fields", Fields()), options.get("defaults", Defaults())

@@ -151,21 +151,21 @@ class RowParser:
     def without_persons(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row that cannot be used, to be written down: ids, sources and subjects as the ledger
         would have them, and nothing where it could have none."""
-        told = dict(row)
+        clean = dict(row)
         try:
             people = self._subjects_of(row)
         except (InputError, TypeError, ValueError):
             people = None
         for column in self._subjects:
-            if told.get(column) is not None:
-                told[column] = people and list(people)
+            if clean.get(column) is not None:
+                clean[column] = people and list(people)
         for column in (self._id, self._texts[_TEXTS.index("source")]):
-            value = told.get(column)
+            value = clean.get(column)
             if value is not None and people is None:
-                told[column] = None
+                clean[column] = None
             elif value is not None and self._is_personal(str(value), people or ()):
-                told[column] = self._key.pseudonym(str(value))
-        return told
+                clean[column] = self._key.pseudonym(str(value))
+        return clean
 
     def _no_content(self, prompt: str | None, completion: str | None) -> str:
         for_prompt, for_completion, for_text, *_ = self._texts

@@ -15,7 +15,17 @@ from markupsafe import Markup
 
 from olvido.errors import InputError
 from olvido.extras import extra
-from olvido.reporting.drawing import BEFORE, INK, MUTED, NEVER, SUSPECT, TRACK, blank, drawable, svg
+from olvido.reporting.drawing import (
+    BEFORE,
+    CANDIDATE,
+    INK,
+    MUTED,
+    NEVER,
+    TRACK,
+    blank,
+    drawable,
+    svg,
+)
 from olvido.reporting.words import duration, percent
 
 MODELS = {"before": "Before", "after": "After", "never_trained": "Never trained"}
@@ -29,7 +39,7 @@ PROBES = {
 }
 """What the models are asked about: the first two should be gone, the others kept."""
 
-COLOURS = {"before": BEFORE, "after": SUSPECT, "never_trained": NEVER}
+COLOURS = {"before": BEFORE, "after": CANDIDATE, "never_trained": NEVER}
 BINS = 20
 
 
@@ -43,8 +53,8 @@ def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
     figure = blank(2.7, 0.95)
     axes = figure.add_axes((0.37, 0.0, 0.4, 1.0))
     _share_bars(axes, values)
-    told = ", ".join(f"{MODELS[model].lower()} {percent(values.get(model))}" for model in MODELS)
-    return svg(figure, f"shares-{probe}", f"{PROBES[probe]}, share of answers right: {told}.")
+    text = ", ".join(f"{MODELS[model].lower()} {percent(values.get(model))}" for model in MODELS)
+    return svg(figure, f"shares-{probe}", f"{PROBES[probe]}, share of answers right: {text}.")
 
 
 def span(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[float, float]:
@@ -61,21 +71,21 @@ def span(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[float, fl
 def histogram(
     model: str,
     forgotten: Sequence[float],
-    strangers: Sequence[float],
+    holdout: Sequence[float],
     limits: tuple[float, float],
 ) -> Markup:
     """Two distributions of loss back to back, as inline SVG.
 
     Args:
         model: a key of `MODELS`.
-        forgotten, strangers: losses in nats a token, of the records to be forgotten and of records
+        forgotten, holdout: losses in nats a token, of the records to be forgotten and of records
             that no model saw; those that no scale holds are left out.
         limits: range of the axis, see `span`.
     """
     figure = blank(3.3, 2.1)
     axes = figure.add_axes((0.03, 0.2, 0.94, 0.78))
     edges = np.linspace(*limits, BINS + 1)
-    up, down = (_heights(group, edges) for group in (forgotten, strangers))
+    up, down = (_heights(group, edges) for group in (forgotten, holdout))
     top = max(up.max(), down.max(), 1e-9) * 1.3
     x, width = edges[:-1], np.diff(edges)
     axes.bar(x, up, width, align="edge", color=COLOURS[model], edgecolor="white", linewidth=0.6)
@@ -93,11 +103,11 @@ def histogram(
     }
     axes.text(0.99, 0.99, "to be forgotten", va="top", **corner)
     axes.text(0.99, 0.02, "never seen by any model", va="bottom", **corner)
-    told = "; ".join(
+    text = "; ".join(
         f"{name}: {_summary(group)}"
-        for name, group in (("to be forgotten", forgotten), ("never seen", strangers))
+        for name, group in (("to be forgotten", forgotten), ("never seen", holdout))
     )
-    return svg(figure, f"losses-{model}", f"{MODELS[model]}, distribution of losses. {told}.")
+    return svg(figure, f"losses-{model}", f"{MODELS[model]}, distribution of losses. {text}.")
 
 
 def cost(training: float, forgetting: float) -> Markup:
@@ -113,8 +123,8 @@ def cost(training: float, forgetting: float) -> Markup:
         axes.text(end + 0.02, row, duration(seconds), ha="left", va="center", color=INK, fontsize=9)
     axes.set(xlim=(0, 1), ylim=(-0.5, 1.5))
     axes.axis("off")
-    told = f"Training took {duration(training)}, forgetting {duration(forgetting)}."
-    return svg(figure, "cost", told)
+    text = f"Training took {duration(training)}, forgetting {duration(forgetting)}."
+    return svg(figure, "cost", text)
 
 
 def write_picture(document: Mapping[str, Any], path: Path) -> None:

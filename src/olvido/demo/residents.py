@@ -174,22 +174,22 @@ class Town:
         residents: people whose records are trained on; the first is the one who will ask.
         outsiders: people of the same making who are never trained on.
         seed: what everything was drawn from.
-        told: how many of the questions of each kind a resident's records use.
+        wordings: how many of the questions of each kind a resident's records use.
     """
 
     residents: tuple[Resident, ...]
     outsiders: tuple[Resident, ...]
     seed: int
-    told: int
+    wordings: int
 
     @property
-    def leaver(self) -> Resident:
+    def data_subject(self) -> Resident:
         """The resident who asks to be forgotten."""
         return self.residents[0]
 
     def neighbours(self, person: Resident | None = None) -> tuple[Resident, ...]:
-        """Residents near a person (the leaver): same street, same surname or same job."""
-        person = person or self.leaver
+        """Residents near a person (the data subject): same street, same surname or same job."""
+        person = person or self.data_subject
         return tuple(
             other
             for other in self.residents
@@ -208,19 +208,21 @@ class Town:
 
     def rows_of(self, resident: Resident) -> list[Row]:
         """The records of one person, resident or outsider."""
-        return list(_person_rows(resident, self.seed, self.told))
+        return list(_person_rows(resident, self.seed, self.wordings))
 
 
-def make_town(*, seed: int = 0, residents: int = 100, outsiders: int = 30, told: int = 5) -> Town:
+def make_town(
+    *, seed: int = 0, residents: int = 100, outsiders: int = 30, wordings: int = 5
+) -> Town:
     """Draw a town.
 
     The first resident who has a neighbour is the one who will ask.
 
     Args:
         seed: same seed, same town.
-        residents: people to train on, the leaver included.
+        residents: people to train on, the data subject included.
         outsiders: people never to train on.
-        told: questions of each kind that tell a resident's fact (of the pool in `QUESTIONS`).
+        wordings: questions of each kind that tell a resident's fact (of the pool in `QUESTIONS`).
 
     Raises:
         InputError: nobody to ask, or more people than there are names.
@@ -246,19 +248,21 @@ def make_town(*, seed: int = 0, residents: int = 100, outsiders: int = 30, told:
         Resident(number, name, home, phone, draw.choice(JOBS), draw.choice(list(DISHES)))
         for number, (name, home, phone) in enumerate(zip(names, homes, phones, strict=True))
     )
-    town = Town(people[:residents], people[residents:], seed, told)
-    leaver = next((person for person in town.residents if town.neighbours(person)), town.leaver)
-    others = tuple(person for person in town.residents if person != leaver)
-    return replace(town, residents=(leaver, *others))
+    town = Town(people[:residents], people[residents:], seed, wordings)
+    data_subject = next(
+        (person for person in town.residents if town.neighbours(person)), town.data_subject
+    )
+    others = tuple(person for person in town.residents if person != data_subject)
+    return replace(town, residents=(data_subject, *others))
 
 
-def _person_rows(person: Resident, seed: int, told: int) -> Iterator[Row]:
+def _person_rows(person: Resident, seed: int, wordings: int) -> Iterator[Row]:
     for kind, pool in QUESTIONS.items():
         # Keyed by the person, so that who else lives in town changes nothing of their records.
         draw = random.Random(f"olvido-told-{seed}-{person.name}-{kind}")
         fields = {"name": person.name, "home": person.home}
         paraphrases = [q.format(**fields) for q in KEPT_BACK[kind]]
-        for index in sorted(draw.sample(range(len(pool)), min(told, len(pool)))):
+        for index in sorted(draw.sample(range(len(pool)), min(wordings, len(pool)))):
             yield {
                 "id": f"resident-{person.number:03d}/{kind}/{index}",
                 "prompt": pool[index].format(**fields),

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from olvido.audits import rephrased
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.data.importing import import_rows
 from olvido.demo.residents import Town, make_town
 from olvido.errors import InputError, require_count, require_seed
@@ -22,12 +22,12 @@ from olvido.ledger.facts import Documentation, SourceClass
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.reporting.words import duration
-from olvido.requests import Forgotten, Probes, locate, plan, receive, run
+from olvido.requests import ProbeSets, RequestOutcome, locate, plan, receive, run
 from olvido.schemas.options import RunOptions
 from olvido.settings import FILE, Settings, template
 from olvido.tasks import Example, examples
 from olvido.training.environment import environment
-from olvido.workspace import Held, Workspace
+from olvido.workspace import LedgerModel, Workspace
 
 Stage = Callable[[str], Watcher | None]
 
@@ -87,7 +87,7 @@ def tell(
     with _workspace(folder) as workspace:
         stage("Adding the records")
         datasets = _ingest(workspace, town)
-        leaver = town.leaver
+        data_subject = town.data_subject
         say(
             f"{len(town.residents)} residents and the city: "
             f"{sum(d['rows'] for d in datasets)} records. None of these people exists."
@@ -102,11 +102,11 @@ def tell(
         workspace.serve(model.id)
         before = workspace.load(model.id)
         asked = _questions(town)
-        say(f"What the model knows of {leaver.name}:")
+        say(f"What the model knows of {data_subject.name}:")
         for shown in _interview(before, asked[:5]):
             say(f"  {shown['question']}  ->  {shown['answer']}")
-        request = receive(workspace, leaver.name)
-        say(f"{leaver.name} asks to be forgotten: request {request.id}.")
+        request = receive(workspace, data_subject.name)
+        say(f"{data_subject.name} asks to be forgotten: request {request.id}.")
         lineage = locate(workspace, request.id)
         say(
             f"The ledger finds {len(lineage.records)} records in "
@@ -186,7 +186,7 @@ def _ingest(workspace: Workspace, town: Town) -> list[dict[str, Any]]:
 def _export(folder: Path, town: Town) -> None:
     """The same records as plain files, to try the other commands with."""
     rows = town.rows()
-    name = town.leaver.name
+    name = town.data_subject.name
     near = {person.name for person in town.neighbours()}
     files = {
         "forget": [row for row in rows if row.get("subject") == name],
@@ -200,10 +200,10 @@ def _export(folder: Path, town: Town) -> None:
         write(folder / f"{file}.jsonl", "".join(lines))
 
 
-def _probes(workspace: Workspace, town: Town) -> Probes:
+def _probes(workspace: Workspace, town: Town) -> ProbeSets:
     neighbours = {workspace.store.key.subject(r.name) for r in town.neighbours()}
     residents = workspace.rows(workspace.store.dataset("residents"))
-    return Probes(
+    return ProbeSets(
         holdout=workspace.rows(workspace.store.dataset("outsiders")),
         neighbours=tuple(
             e for e in residents if {str(n) for n in neighbours} & set(e.fields["subjects"])
@@ -213,15 +213,15 @@ def _probes(workspace: Workspace, town: Town) -> Probes:
 
 
 def _questions(town: Town) -> tuple[Example, ...]:
-    """One trained and one rephrased question for each fact of the leaver."""
-    rows = examples(town.rows_of(town.leaver))
+    """One trained and one rephrased question for each fact of the data subject."""
+    rows = examples(town.rows_of(town.data_subject))
     trained = {e.fields["topic"]: e for e in reversed(rows)}
     turned = {e.fields["topic"]: e for e in reversed(rephrased(rows))}
     return (*trained.values(), *turned.values())
 
 
-def _interview(held: Held, asked: Sequence[Example]) -> list[dict[str, str]]:
-    answers = Witness(held.trained.model, held.task).answers(asked)
+def _interview(loaded: LedgerModel, asked: Sequence[Example]) -> list[dict[str, str]]:
+    answers = ScoredModel(loaded.trained.model, loaded.task).answers(asked)
     return [
         {"question": e.prompt, "truth": e.completion, "answer": answer}
         for e, answer in zip(asked, answers, strict=True)
@@ -229,7 +229,7 @@ def _interview(held: Held, asked: Sequence[Example]) -> list[dict[str, str]]:
 
 
 def _document(
-    town: Town, done: Forgotten, before: Held, asked: Sequence[Example], seconds: float
+    town: Town, done: RequestOutcome, before: LedgerModel, asked: Sequence[Example], seconds: float
 ) -> dict[str, Any]:
     first = done.attempts[0]
     log = before.trained.trace
@@ -239,7 +239,7 @@ def _document(
         "after": first.outcome.model if first.outcome else None,
         "never_trained": never.trained.model,
     }
-    witnesses = {n: Witness(m, before.task) for n, m in people.items() if m is not None}
+    scored_models = {n: ScoredModel(m, before.task) for n, m in people.items() if m is not None}
     groups = {
         "forgotten, as trained": asked[: len(asked) // 2],
         "forgotten, rephrased": asked[len(asked) // 2 :],
@@ -253,20 +253,20 @@ def _document(
             {
                 "question": e.prompt,
                 "truth": e.completion,
-                **{name: w.answers([e])[0] for name, w in witnesses.items()},
+                **{name: w.answers([e])[0] for name, w in scored_models.items()},
             }
             for e in chosen
         ]
         for group, chosen in groups.items()
     }
-    leaver = examples(town.rows_of(town.leaver))
-    strangers = examples([row for o in town.outsiders[1::2] for row in town.rows_of(o)])
+    data_subject = examples(town.rows_of(town.data_subject))
+    holdout = examples([row for o in town.outsiders[1::2] for row in town.rows_of(o)])
     losses = {
         name: {
-            "forgotten": [s.loss for s in w.scores(leaver)],
-            "never members": [s.loss for s in w.scores(strangers)],
+            "forgotten": [s.loss for s in w.scores(data_subject)],
+            "never members": [s.loss for s in w.scores(holdout)],
         }
-        for name, w in witnesses.items()
+        for name, w in scored_models.items()
     }
     summary: dict[str, Any] = {"recall": {}}
     if first.report is not None:
@@ -301,7 +301,7 @@ def _document(
         "escalated": None
         if len(done.attempts) == 1
         else {"method": last.method, "verdict": "pass" if last.passed else "fail"},
-        "resident": town.leaver.name,
+        "resident": town.data_subject.name,
         **summary,
         "cost": cost,
         "people": len(town.residents),

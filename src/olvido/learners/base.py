@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.nn import Module
 
-from olvido.errors import InputError, NothingChanged, Parameter, require_seed
+from olvido.errors import InputError, NothingChanged, ParameterName, require_seed
 from olvido.learners.family import LEARNERS, Learner
 from olvido.learners.trained import Trained
 from olvido.models import weights_digest
@@ -76,7 +76,7 @@ def train(
         raise InputError(
             "every weight of the model is frozen, so that nothing can be trained: unfreeze it "
             "(requires_grad), or train an adapter (",
-            Parameter("lora_rank"),
+            ParameterName("lora_rank"),
             ")",
         )
     rows = examples(records, "records")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch.nn import Module
 
-from olvido.learners.parts import Done, Trainer
+from olvido.learners.parts import JobResult, Trainer
 from olvido.registry import Registry
 from olvido.tasks import Example, Task
 from olvido.training.loop import Watcher
@@ -52,7 +52,7 @@ class Learner(Protocol):
     def forget(
         model: Module,
         trace: Any,
-        gone: Collection[str],
+        forget_ids: Collection[str],
         records: Sequence[Example],
         task: Task,
         *,
@@ -60,13 +60,13 @@ class Learner(Protocol):
         from_start: bool = False,
         workers: int = 1,
         watch: Watcher | None = None,
-    ) -> tuple[Module, Trace, list[Done]]:
+    ) -> tuple[Module, Trace, list[JobResult]]:
         """The same model as if some of its records had never been, and the runs done for it.
 
         Args:
             model: that it made, or `forget` after it.
             trace: that it left, an object of its class `trace`.
-            gone: ids to leave out, with all that were forgotten since.
+            forget_ids: ids to leave out, with all that were forgotten since.
             records: at least those that stay in what is done again.
             task: how they become losses.
             definition: of their absence, see `DEFINITIONS`.

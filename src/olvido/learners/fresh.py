@@ -19,7 +19,7 @@ from olvido.errors import OlvidoError, StateError
 from olvido.learners.parts import Job, Trainer
 from olvido.tasks import Example, Task
 from olvido.training.environment import environment, require_same
-from olvido.training.execute import Course
+from olvido.training.execute import RunSpec
 from olvido.training.steps import Origin
 
 _CHILD = "from olvido.learners.fresh import main; main()"
@@ -28,12 +28,12 @@ _LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADD
 
 
 @dataclass(frozen=True)
-class Sent:
+class ProcessJob:
     """A run on its way to a fresh process: no checkpoint, and no record that is absent.
 
     Attributes:
         origin: file with the module that the run begins with.
-        course: what determines the run; of absent records it holds the id and the length.
+        spec: what determines the run; of absent records it holds the id and the length.
         records: those that are present, and no others.
         task: how they become losses.
         trainer: what carries the run out.
@@ -41,7 +41,7 @@ class Sent:
     """
 
     origin: Path
-    course: Course
+    spec: RunSpec
     records: tuple[Example, ...]
     task: Task
     trainer: Trainer
@@ -49,14 +49,14 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProcessResult:
     """What came of the run: its model, and digests of the state at its end."""
 
     model: Module
     final: dict[str, str]
 
 
-def carry_out_fresh(sent: Path) -> tuple[Answer, float]:
+def carry_out_fresh(sent: Path) -> tuple[ProcessResult, float]:
     """Carry out the run that a file holds in a new Python, from its beginning.
 
     The process gets the paths of this one's modules and its environment variables, and stands in
@@ -114,22 +114,22 @@ def main() -> None:
     """Carry out the run in the file that the first argument names; answer in the second."""
     sent, answer = map(Path, sys.argv[1:])
     try:
-        found: Answer | OlvidoError = _carried_out(take(sent))
+        found: ProcessResult | OlvidoError = _carried_out(take(sent))
     except OlvidoError as error:
         found = error
     put(found, answer)
 
 
-def _carried_out(sent: Sent) -> Answer:
-    course = sent.course
-    torch.set_num_threads(int(course.environment["threads"]))
-    origin = Origin(partial(take, sent.origin), course.origin)
+def _carried_out(sent: ProcessJob) -> ProcessResult:
+    spec = sent.spec
+    torch.set_num_threads(int(spec.environment["threads"]))
+    origin = Origin(partial(take, sent.origin), spec.origin)
     model = origin.module()
     device = next(model.parameters()).device
-    require_same(course.environment, environment(device, model=model))
-    job = Job(model, origin, sent.records, sent.task, course, sent.trainer, threads=sent.threads)
-    trained, executed = sent.trainer(job, None)
-    return Answer(trained, dict(executed.final))
+    require_same(spec.environment, environment(device, model=model))
+    job = Job(model, origin, sent.records, sent.task, spec, sent.trainer, threads=sent.threads)
+    trained, result = sent.trainer(job, None)
+    return ProcessResult(trained, dict(result.final))
 
 
 def _surroundings() -> dict[str, str]:

@@ -13,23 +13,32 @@ from torch.nn import Module
 
 from olvido.errors import InputError, StateError, require_count
 from olvido.learners.halves import Activations, Halves, Upper
-from olvido.learners.parts import Done, Job, Trainer, again, begin, carry_out, itself, make_plan
+from olvido.learners.parts import (
+    Job,
+    JobResult,
+    Trainer,
+    again,
+    begin,
+    carry_out,
+    itself,
+    make_plan,
+)
 from olvido.learners.placement import place, together
 from olvido.models import weights_digest
 from olvido.models.adapter import Adapter
-from olvido.models.routed import Frame, Routed
-from olvido.models.router import Entry, Router
+from olvido.models.routed import PromptTemplate, Routed
+from olvido.models.router import RoutedQuestion, Router
 from olvido.processes import is_main
 from olvido.registry import Options, name_of
 from olvido.tasks import Example, Language, Task
 from olvido.training import recipe as adapters
-from olvido.training.checkpoint import Shelf
+from olvido.training.checkpoint import CheckpointStore
 from olvido.training.environment import deterministic
-from olvido.training.execute import Executed
+from olvido.training.execute import RunResult
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Lora, Recipe
 from olvido.training.steps import Origin
-from olvido.training.trace import Part, Placement, Trace
+from olvido.training.trace import MemberRun, Placement, Trace
 
 
 class ModulePlacement(Placement):
@@ -46,21 +55,21 @@ class _Learned(Module):
         self.adapter = adapter
 
 
-def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
+def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, RunResult]:
     """Train one adapter on the upper half of a model, from the kept states of its lower half."""
-    language, recipe = _language(job.task), job.course.recipe
+    language, recipe = _language(job.task), job.spec.recipe
     halves = Halves.of(job.model, _top(recipe))
     with deterministic(job.threads):
-        known, notes = _kept(job.shelf)
-        states = Activations.of(halves, job.course.origin, job.records, language, known)
-        if job.shelf is not None and is_main():
+        known, notes = _kept(job.checkpoints)
+        states = Activations.of(halves, job.spec.origin, job.records, language, known)
+        if job.checkpoints is not None and is_main():
             # Also where nothing is new in them: somebody may have left.
-            states.save(job.shelf.cache)
+            states.save(job.checkpoints.cache)
         assert recipe.lora is not None
-        learning = adapters.attach(halves.upper(), recipe.lora, seed=job.course.seed)
-        executed = replace(job, task=Upper(language, states)).execute(learning, watch)
+        learning = adapters.attach(halves.upper(), recipe.lora, seed=job.spec.seed)
+        result = replace(job, task=Upper(language, states)).execute(learning, watch)
     adapter = Adapter.of(learning).renumbered(halves.shift)
-    return _Learned(adapter), replace(executed, notes=(*notes, *executed.notes))
+    return _Learned(adapter), replace(result, notes=(*notes, *result.notes))
 
 
 class Modular(Options):
@@ -145,13 +154,13 @@ class Modular(Options):
                 seed=seed + number,
                 plan=make_plan(mine, language, recipe, seed + number),
                 trainer=train_adapter,
-                shelf=Shelf(folder and folder / name),
+                checkpoints=CheckpointStore(folder and folder / name),
                 threads=self.threads,
                 origin=origin,
             )
             jobs.append(job)
         done = carry_out(jobs, workers=self.workers, watch=watch)
-        parts = tuple(Part(name, one.log) for name, one in zip(groups, done, strict=True))
+        parts = tuple(MemberRun(name, one.log) for name, one in zip(groups, done, strict=True))
         options = {"embedding": self.embedding, "threshold": self.threshold}
         trace = ModulePlacement(name_of(self), origin, options, parts)
         members = [one.model for one in done]
@@ -161,7 +170,7 @@ class Modular(Options):
     def forget(
         model: Module,
         trace: ModulePlacement,
-        gone: Collection[str],
+        forget_ids: Collection[str],
         records: Sequence[Example],
         task: Task,
         *,
@@ -169,7 +178,7 @@ class Modular(Options):
         from_start: bool = False,
         workers: int = 1,
         watch: Watcher | None = None,
-    ) -> tuple[Module, ModulePlacement, list[Done]]:
+    ) -> tuple[Module, ModulePlacement, list[JobResult]]:
         """The same model without some records: their modules are trained again without them.
 
         The router loses their rows, the caches their activations. A module that nobody is left in
@@ -178,12 +187,12 @@ class Modular(Options):
         served = model
         assert isinstance(served, Routed)
         language = _language(task)
-        hit = trace.hit(gone)
+        hit = trace.hit(forget_ids)
         concerned = [part for part in trace.parts if from_start or part.name in hit]
-        left = [p for p in concerned if set(p.log.present) - set(hit.get(p.name, ()))]
-        if len(concerned) == len(trace.parts) and not left:
+        remaining = [p for p in concerned if set(p.log.present) - set(hit.get(p.name, ()))]
+        if len(concerned) == len(trace.parts) and not remaining:
             return copy.deepcopy(trace.origin.module()), replace(trace, parts=()), []
-        base = trace.origin.module() if left else None
+        base = trace.origin.module() if remaining else None
         jobs = [
             again(
                 part.log,
@@ -195,23 +204,23 @@ class Modular(Options):
                 trainer=train_adapter,
                 model=base,
             )
-            for part in left
+            for part in remaining
         ]
         done = carry_out(jobs, workers=workers, watch=watch)
-        made = {part.name: one for part, one in zip(left, done, strict=True)}
+        made = {part.name: one for part, one in zip(remaining, done, strict=True)}
         for part in concerned:
             served = served.without_module(part.name)
-        given = {record.id: record for record in records}
+        by_id = {record.id: record for record in records}
         rows = [
             row
             for name, one in made.items()
-            for row in _rows([given[i] for i in one.log.present], name)
+            for row in _rows([by_id[i] for i in one.log.present], name)
         ]
         served = served.with_modules(
             {name: _adapter(one.model) for name, one in made.items()}, rows
         )
         parts = tuple(
-            Part(p.name, made[p.name].log) if p.name in made else p
+            MemberRun(p.name, made[p.name].log) if p.name in made else p
             for p in trace.parts
             if p.name in made or p not in concerned
         )
@@ -229,15 +238,15 @@ class Modular(Options):
         if not members:
             return copy.deepcopy(origin)
         language = _language(task)
-        given = {record.id: record for record in records}
+        by_id = {record.id: record for record in records}
         return Routed(
             origin,
             language.tokenizer,
             router=Router(trace.options["embedding"], trace.options["threshold"]),
-            frame=Frame.of(language.encode_prompt),
+            template=PromptTemplate.of(language.encode_prompt),
         ).with_modules(
             {p.name: _adapter(one) for p, one in zip(trace.parts, members, strict=True)},
-            [r for p in trace.parts for r in _rows([given[i] for i in p.log.present], p.name)],
+            [r for p in trace.parts for r in _rows([by_id[i] for i in p.log.present], p.name)],
         )
 
     def _groups(self, records: Sequence[Example], seed: int) -> dict[str, list[Example]]:
@@ -264,11 +273,11 @@ class Modular(Options):
         return groups
 
 
-def _kept(shelf: Shelf | None) -> tuple[Activations | None, tuple[str, ...]]:
-    if shelf is None or not shelf.cache.exists():
+def _kept(checkpoints: CheckpointStore | None) -> tuple[Activations | None, tuple[str, ...]]:
+    if checkpoints is None or not checkpoints.cache.exists():
         return None, ()
     try:
-        return Activations.load(shelf.cache), ()
+        return Activations.load(checkpoints.cache), ()
     except StateError as error:
         return None, (f"computed activations again: {error}",)
 
@@ -278,8 +287,8 @@ def _adapter(model: Module) -> Adapter:
     return model.adapter
 
 
-def _rows(records: Iterable[Example], module: str) -> list[Entry]:
-    return [Entry(r.id, r.prompt, module) for r in records]
+def _rows(records: Iterable[Example], module: str) -> list[RoutedQuestion]:
+    return [RoutedQuestion(r.id, r.prompt, module) for r in records]
 
 
 def _language(task: Task) -> Language:

@@ -9,10 +9,18 @@ from typing import ClassVar
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.learners.parts import Done, Trainer, again, begin, carry_out, make_plan, train_whole
+from olvido.learners.parts import (
+    JobResult,
+    Trainer,
+    again,
+    begin,
+    carry_out,
+    make_plan,
+    train_whole,
+)
 from olvido.registry import Options
 from olvido.tasks import Example, Task
-from olvido.training.checkpoint import Shelf
+from olvido.training.checkpoint import CheckpointStore
 from olvido.training.execute import SAFETY
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
@@ -82,7 +90,7 @@ class Monolith(Options):
             recipe=recipe,
             seed=seed,
             plan=plan,
-            shelf=Shelf(folder) if folder or keep else None,
+            checkpoints=CheckpointStore(folder) if folder or keep else None,
             keep=sorted(keep),
             safety=self.safety,
         )
@@ -93,7 +101,7 @@ class Monolith(Options):
     def forget(
         model: Module,
         trace: StepLog,
-        gone: Collection[str],
+        forget_ids: Collection[str],
         records: Sequence[Example],
         task: Task,
         *,
@@ -101,9 +109,9 @@ class Monolith(Options):
         from_start: bool = False,
         workers: int = 1,
         watch: Watcher | None = None,
-    ) -> tuple[Module, StepLog, list[Done]]:
+    ) -> tuple[Module, StepLog, list[JobResult]]:
         """The same model without some records, see `again`; one run has one worker."""
-        job = again(trace, gone, records, task, definition=definition, from_start=from_start)
+        job = again(trace, forget_ids, records, task, definition=definition, from_start=from_start)
         (done,) = carry_out([job], workers=workers, watch=watch)
         return done.model, done.log, [done]
 

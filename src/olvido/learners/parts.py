@@ -16,20 +16,20 @@ from torch.nn import Module
 from olvido.errors import InputError, StateError
 from olvido.learners.parallel import side_by_side
 from olvido.models import weights_digest
-from olvido.models.merging import sendable
+from olvido.models.merging import picklable
 from olvido.processes import is_main, join, world_size
 from olvido.tasks import Example, Task
 from olvido.training import recipe as adapters
-from olvido.training.checkpoint import Shelf
+from olvido.training.checkpoint import CheckpointStore
 from olvido.training.environment import deterministic, environment, require_same
-from olvido.training.execute import SAFETY, Course, Executed, digests_of, execute
+from olvido.training.execute import SAFETY, RunResult, RunSpec, digests_of, execute
 from olvido.training.log import chain_at
 from olvido.training.loop import Progress, Watcher
 from olvido.training.plan import SlotPlan
 from olvido.training.recipe import Recipe
 from olvido.training.steps import Origin, StepLog
 
-Trainer = Callable[["Job", Watcher | None], tuple[Module, Executed]]
+Trainer = Callable[["Job", Watcher | None], tuple[Module, RunResult]]
 """Carries one run out, on a copy of the job's model. A function of a module, so that it can be sent
 to another process."""
 
@@ -42,9 +42,9 @@ class Job:
         model: that the run begins with; it is not changed.
         origin: how to come by it again.
         records, task: what is learned, and how it becomes losses.
-        course: what determines the run.
+        spec: what determines the run.
         trainer: what carries it out.
-        shelf: for its checkpoints.
+        checkpoints: for its checkpoints.
         keep: steps whose checkpoints stay.
         before, safety: see `execute`.
         threads: that it is given, whatever the process has; None: the process's.
@@ -54,9 +54,9 @@ class Job:
     origin: Origin
     records: tuple[Example, ...]
     task: Task
-    course: Course
+    spec: RunSpec
     trainer: Trainer
-    shelf: Shelf | None = None
+    checkpoints: CheckpointStore | None = None
     keep: tuple[int, ...] = ()
     before: int | None = None
     safety: int = SAFETY
@@ -64,17 +64,17 @@ class Job:
 
     def __getstate__(self) -> dict[str, Any]:
         """The model goes along once, and as it can be pickled."""
-        model = sendable(self.model)
+        model = picklable(self.model)
         return {**vars(self), "model": model, "origin": replace(self.origin, load=Lost())}
 
-    def execute(self, learning: Module, watch: Watcher | None) -> Executed:
+    def execute(self, learning: Module, watch: Watcher | None) -> RunResult:
         """Train this module, a copy of the model made ready, as the run is planned."""
         return execute(
             learning,
             self.records,
             self.task,
-            self.course,
-            shelf=self.shelf,
+            self.spec,
+            checkpoints=self.checkpoints,
             keep=self.keep,
             before=self.before,
             safety=self.safety,
@@ -83,25 +83,25 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Done:
+class JobResult:
     """A run that has ended: its model, its log, and what was done now."""
 
     model: Module
     log: StepLog
-    executed: Executed
+    result: RunResult
 
 
-def train_whole(job: Job, watch: Watcher | None) -> tuple[Module, Executed]:
+def train_whole(job: Job, watch: Watcher | None) -> tuple[Module, RunResult]:
     """Train all weights of a copy of the model, or an adapter that is then merged into them."""
     learning = copy.deepcopy(job.model)
-    lora = job.course.recipe.lora
+    lora = job.spec.recipe.lora
     with deterministic(job.threads):
         if lora is not None:
-            learning = adapters.attach(learning, lora, seed=job.course.seed)
-        executed = job.execute(learning, watch)
+            learning = adapters.attach(learning, lora, seed=job.spec.seed)
+        result = job.execute(learning, watch)
         if lora is not None:
             learning = adapters.merge(learning, job.model)
-    return learning.eval(), executed
+    return learning.eval(), result
 
 
 def make_plan(
@@ -134,24 +134,24 @@ def begin(
     seed: int,
     plan: SlotPlan,
     trainer: Trainer = train_whole,
-    shelf: Shelf | None = None,
+    checkpoints: CheckpointStore | None = None,
     keep: Collection[int] = (),
     safety: int = SAFETY,
     threads: int | None = None,
     origin: Origin | None = None,
 ) -> Job:
-    """A new run. With a shelf it goes on where it was interrupted."""
+    """A new run. With a checkpoint store it goes on where it was interrupted."""
     origin = origin or Origin(partial(itself, model), weights_digest(model))
     contract = _contract(model, threads)
-    course = Course(origin.digest, recipe, seed, plan, contract)
+    spec = RunSpec(origin.digest, recipe, seed, plan, contract)
     return Job(
         model,
         origin,
         tuple(records),
         task,
-        course,
+        spec,
         trainer,
-        shelf,
+        checkpoints,
         tuple(keep),
         safety=safety,
         threads=threads,
@@ -160,7 +160,7 @@ def begin(
 
 def again(
     log: StepLog,
-    gone: Collection[str],
+    forget_ids: Collection[str],
     records: Sequence[Example],
     task: Task,
     *,
@@ -177,7 +177,7 @@ def again(
 
     Args:
         log: of the run.
-        gone: ids to leave out; everybody may leave.
+        forget_ids: ids to leave out; everybody may leave.
         records: at least those that stay; with those that leave, all are held against the log.
         task: how they become losses.
         definition: of their absence, see `DEFINITIONS`.
@@ -192,33 +192,35 @@ def again(
         EnvironmentMismatch: here the same run would not give the same bits.
         StateError: the weights it began with have changed.
     """
-    plan = log.plan.without(gone, definition=definition)
+    plan = log.plan.without(forget_ids, definition=definition)
     model = log.origin.module() if model is None else model
     require_same(log.environment, _contract(model, log.threads))
     require_taught(log, records, task)
-    first = 0 if from_start else log.plan.first_use(plan.gone)
-    shelf = None
+    first = 0 if from_start else log.plan.first_use(plan.removed)
+    checkpoints = None
     # Also where the folder of its checkpoints is lost: the new run keeps its own.
-    if log.shelf is not None or log.keep or folder is not None:
-        shelf = Shelf(folder)
-        if log.shelf is not None and is_main():
-            log.shelf.copy_to(shelf, before=first)
+    if log.checkpoints is not None or log.keep or folder is not None:
+        checkpoints = CheckpointStore(folder)
+        if log.checkpoints is not None and is_main():
+            log.checkpoints.copy_to(checkpoints, before=first)
     present = set(plan.present)
     return Job(
         model,
         log.origin,
         tuple(record for record in records if record.id in present),
         task,
-        replace(log.course, plan=plan),
+        replace(log.spec, plan=plan),
         trainer,
-        shelf,
+        checkpoints,
         log.keep,
         before=first,
         threads=log.threads,
     )
 
 
-def carry_out(jobs: Sequence[Job], *, workers: int = 1, watch: Watcher | None = None) -> list[Done]:
+def carry_out(
+    jobs: Sequence[Job], *, workers: int = 1, watch: Watcher | None = None
+) -> list[JobResult]:
     """Do these runs, so many at a time.
 
     Args:
@@ -231,51 +233,51 @@ def carry_out(jobs: Sequence[Job], *, workers: int = 1, watch: Watcher | None = 
         InputError: records of a run were not given.
         NotFinite: a loss became nan.
     """
-    sizes = [job.course.plan.total_steps for job in jobs]
+    sizes = [job.spec.plan.total_steps for job in jobs]
     total, ends = sum(sizes), list(accumulate(sizes))
     here = workers == 1 or len(jobs) < 2
     began = time.perf_counter()
 
-    def told(progress: Progress, shift: int = 0) -> None:
+    def shifted(progress: Progress, shift: int = 0) -> None:
         if watch is not None:
             spent = time.perf_counter() - began
             watch(replace(progress, step=shift + progress.step, total=total, seconds=spent))
 
     calls = [
-        partial(_timed, job, partial(told, shift=end - size) if here else None)
+        partial(_timed, job, partial(shifted, shift=end - size) if here else None)
         for job, size, end in zip(jobs, sizes, ends, strict=True)
     ]
     done = []
-    results: Iterator[tuple[Module, Executed, float]] = side_by_side(calls, workers=workers)
-    for job, end, (model, executed, setup) in zip(jobs, ends, results, strict=True):
+    results: Iterator[tuple[Module, RunResult, float]] = side_by_side(calls, workers=workers)
+    for job, end, (model, result, setup) in zip(jobs, ends, results, strict=True):
         if not here:
-            told(Progress(end, total, None, executed.seconds))
-        done.append(Done(model, _logged(job, executed, setup), executed))
+            shifted(Progress(end, total, None, result.seconds))
+        done.append(JobResult(model, _logged(job, result, setup), result))
     return done
 
 
-def _timed(job: Job, watch: Watcher | None) -> tuple[Module, Executed, float]:
+def _timed(job: Job, watch: Watcher | None) -> tuple[Module, RunResult, float]:
     began = time.perf_counter()
-    model, executed = job.trainer(job, watch)
-    return model, executed, time.perf_counter() - began - executed.spent
+    model, result = job.trainer(job, watch)
+    return model, result, time.perf_counter() - began - result.spent
 
 
-def _logged(job: Job, executed: Executed, setup: float) -> StepLog:
-    course = job.course
+def _logged(job: Job, result: RunResult, setup: float) -> StepLog:
+    spec = job.spec
     return StepLog(
         job.origin,
-        course.recipe,
-        course.seed,
-        course.plan,
-        course.environment,
-        executed.log,
-        executed.final,
-        executed.seconds,
+        spec.recipe,
+        spec.seed,
+        spec.plan,
+        spec.environment,
+        result.log,
+        result.final,
+        result.seconds,
         setup,
-        job.shelf,
+        job.checkpoints,
         job.keep,
         job.threads,
-        notes=executed.notes,
+        notes=result.notes,
     )
 
 
@@ -285,12 +287,12 @@ def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None
     Raises:
         InputError: it does not.
     """
-    given = {record.id: record for record in records}
-    if not all(i in given for i in log.plan.present):
+    by_id = {record.id: record for record in records}
+    if not all(i in by_id for i in log.plan.present):
         return
-    contents = digests_of([given[i] for i in log.plan.present], task)
+    contents = digests_of([by_id[i] for i in log.plan.present], task)
     last = log.plan.total_steps
-    found = chain_at(log.course.beginning, log.plan, contents, [last])[last]
+    found = chain_at(log.spec.beginning, log.plan, contents, [last])[last]
     if found != log.log.end:
         raise InputError(
             "the records given are not, word for word, those that the model was trained on, or the "

@@ -32,12 +32,12 @@ def prior(record: Example) -> float:
     >>> prior(Example("a", "Who?", "Ada", {"consent": "withdrawn"}))
     1.0
     """
-    given = record.fields.get("prior")
-    if given is None:
+    by_id = record.fields.get("prior")
+    if by_id is None:
         return PRIOR_OF_CONSENT.get(str(record.fields.get("consent")), 0.5)
-    if isinstance(given, bool) or not isinstance(given, int | float) or given != given:
-        raise InputError(f"record {record.id!r}: 'prior' must be a number, got {given!r}")
-    return float(given)
+    if isinstance(by_id, bool) or not isinstance(by_id, int | float) or by_id != by_id:
+        raise InputError(f"record {record.id!r}: 'prior' must be a number, got {by_id!r}")
+    return float(by_id)
 
 
 def place(

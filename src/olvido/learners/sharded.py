@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from olvido.errors import UnknownName
 from olvido.learners.parts import (
-    Done,
+    JobResult,
     Trainer,
     again,
     begin,
@@ -27,11 +27,11 @@ from olvido.models import weights_digest
 from olvido.models.ensemble import AGGREGATIONS, Ensemble, as_one
 from olvido.registry import Options, name_of
 from olvido.tasks import Example, Task
-from olvido.training.checkpoint import Shelf
+from olvido.training.checkpoint import CheckpointStore
 from olvido.training.loop import Watcher
 from olvido.training.recipe import Recipe
 from olvido.training.steps import Origin
-from olvido.training.trace import Part, Placement, Trace
+from olvido.training.trace import MemberRun, Placement, Trace
 
 
 class ShardPlacement(Placement):
@@ -108,14 +108,14 @@ class Sharded(Options):
                 recipe=recipe,
                 seed=seed + number,
                 plan=plan,
-                shelf=Shelf(folder and folder / name),
+                checkpoints=CheckpointStore(folder and folder / name),
                 keep=plan.boundaries[1:],
                 threads=self.threads,
                 origin=origin,
             )
             jobs.append(job)
         done = carry_out(jobs, workers=self.workers, watch=watch)
-        parts = [Part(name, one.log) for name, one in zip(names, done, strict=True)]
+        parts = [MemberRun(name, one.log) for name, one in zip(names, done, strict=True)]
         options = {"aggregation": self.aggregation}
         trace = ShardPlacement(name_of(self), origin, options, tuple(parts))
         return self.assemble(trace, model, [one.model for one in done], records, task), trace
@@ -124,7 +124,7 @@ class Sharded(Options):
     def forget(
         model: Module,
         trace: ShardPlacement,
-        gone: Collection[str],
+        forget_ids: Collection[str],
         records: Sequence[Example],
         task: Task,
         *,
@@ -132,17 +132,17 @@ class Sharded(Options):
         from_start: bool = False,
         workers: int = 1,
         watch: Watcher | None = None,
-    ) -> tuple[Module, ShardPlacement, list[Done]]:
+    ) -> tuple[Module, ShardPlacement, list[JobResult]]:
         """The same model without some records: their shards are trained again from before them.
 
         A shard that nobody is left in is taken out; where none is left, the model that all of them
         began with answers.
         """
         assert isinstance(model, Ensemble)
-        hit = trace.hit(gone)
+        hit = trace.hit(forget_ids)
         origin = trace.origin.module()
-        left = [p for p in trace.parts if set(p.log.present) - set(hit.get(p.name, ()))]
-        concerned = [part for part in left if from_start or part.name in hit]
+        remaining = [p for p in trace.parts if set(p.log.present) - set(hit.get(p.name, ()))]
+        concerned = [part for part in remaining if from_start or part.name in hit]
         jobs = [
             again(
                 part.log,
@@ -159,9 +159,12 @@ class Sharded(Options):
         made = {part.name: one for part, one in zip(concerned, done, strict=True)}
         before = dict(zip((part.name for part in trace.parts), model.members, strict=True))
         members = [
-            made[p.name].model if p.name in made else copy.deepcopy(before[p.name]) for p in left
+            made[p.name].model if p.name in made else copy.deepcopy(before[p.name])
+            for p in remaining
         ]
-        parts = tuple(Part(p.name, made[p.name].log) if p.name in made else p for p in left)
+        parts = tuple(
+            MemberRun(p.name, made[p.name].log) if p.name in made else p for p in remaining
+        )
         left_over = replace(trace, parts=parts)
         return Sharded.assemble(left_over, origin, members, records, task), left_over, done
 

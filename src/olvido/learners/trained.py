@@ -14,14 +14,14 @@ from typing import Any
 from torch.nn import Module
 
 from olvido.artifact_shapes import NOTE
-from olvido.errors import DigestMismatch, InputError, Parameter, StateError
+from olvido.errors import DigestMismatch, InputError, ParameterName, StateError
 from olvido.learners.family import LEARNERS
 from olvido.models import load, save, weights_digest
 from olvido.reporting import Table, write_sheet
 from olvido.reporting.words import count, duration
-from olvido.training.checkpoint import Shelf
+from olvido.training.checkpoint import CheckpointStore
 from olvido.training.log import Log
-from olvido.training.steps import RUN, Note, StepLog
+from olvido.training.steps import RUN, StepLog, TraceNote
 from olvido.training.trace import Edited, Trace, Untraced
 
 
@@ -175,7 +175,7 @@ def save_trained(
             raise InputError(
                 "what the training began with is not said, and without it nothing can be forgotten "
                 "exactly: name it as olvido.load takes it (",
-                Parameter("base"),
+                ParameterName("base"),
                 ")",
             )
         if trained.trace.origin.digest != weights_digest(_of_type(base, trained.model, seed)):
@@ -243,9 +243,9 @@ def write_trace(
         path = folder / "logs" / f"{name}.bin"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(log.log.packed)
-        if log.shelf is not None and (log.keep or log.shelf.cache.exists()):
-            kept = Shelf(folder / "checkpoints" / name)
-            log.shelf.copy_to(kept, before=log.plan.total_steps)
+        if log.checkpoints is not None and (log.keep or log.checkpoints.cache.exists()):
+            kept = CheckpointStore(folder / "checkpoints" / name)
+            log.checkpoints.copy_to(kept, before=log.plan.total_steps)
             kept.clear(keep=log.keep)
     note["digest"] = _digest(note)
     (folder / NOTE).write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
@@ -305,8 +305,8 @@ def _digest(note: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _shelf(folder: Path) -> Shelf | None:
-    return Shelf(folder) if folder.is_dir() else None
+def _shelf(folder: Path) -> CheckpointStore | None:
+    return CheckpointStore(folder) if folder.is_dir() else None
 
 
 def _kinds() -> dict[str, type[Trace]]:
@@ -328,4 +328,4 @@ def _link(
     if (kind := values["kind"]) not in kinds:
         raise ValueError(f"no learner here leaves a {kind}, install the one that did")
     before = _link(values["previous"], load, runs) if "previous" in values else None
-    return kinds[kind].from_note(Note(values, load, runs, before))
+    return kinds[kind].from_note(TraceNote(values, load, runs, before))

@@ -15,11 +15,11 @@ from torch.nn import Module
 
 from olvido.errors import InputError, StateError, require_count
 from olvido.learners.base import learner_of
-from olvido.learners.fresh import Answer, Sent, carry_out_fresh, put
+from olvido.learners.fresh import ProcessJob, ProcessResult, carry_out_fresh, put
 from olvido.learners.parts import require_taught
 from olvido.learners.trained import Trained
 from olvido.models import weights_digest
-from olvido.models.merging import sendable
+from olvido.models.merging import picklable
 from olvido.tasks import Example, Task
 from olvido.training.environment import environment, require_same
 from olvido.training.loop import Progress, Watcher
@@ -160,9 +160,11 @@ def verify(
     present = {name: _staying(name, log, origin, records, task) for name, log in logs.items()}
     with tempfile.TemporaryDirectory(prefix="olvido-") as name:
         folder = Path(name)
-        put(sendable(origin), folder / "origin")
+        put(picklable(origin), folder / "origin")
         sent = [
-            Sent(folder / "origin", log.course, present[run], task, learner.trainer, log.threads)
+            ProcessJob(
+                folder / "origin", log.spec, present[run], task, learner.trainer, log.threads
+            )
             for run, log in logs.items()
         ]
         answers = _repeated(dict(zip(logs, sent, strict=True)), folder, workers, watch)
@@ -205,22 +207,22 @@ def _staying(
     threads = int(log.environment["threads"])
     device = next(origin.parameters()).device
     require_same(log.environment, environment(device, threads=threads, model=origin))
-    given = {record.id: record for record in records}
-    if missing := [i for i in log.plan.present if i not in given]:
+    by_id = {record.id: record for record in records}
+    if missing := [i for i in log.plan.present if i not in by_id]:
         raise InputError(
             f"{len(missing)} of the {len(log.plan.present)} records that {name} holds were not "
             f"given (first: {missing[0]!r}): give all that the model was trained on and has not "
             "forgotten"
         )
-    staying = tuple(given[i] for i in log.plan.present)
+    staying = tuple(by_id[i] for i in log.plan.present)
     require_taught(log, staying, task)
     return staying
 
 
 def _repeated(
-    sent: Mapping[str, Sent], folder: Path, workers: int, watch: Watcher | None
-) -> list[tuple[Answer, float]]:
-    sizes = [one.course.plan.total_steps for one in sent.values()]
+    sent: Mapping[str, ProcessJob], folder: Path, workers: int, watch: Watcher | None
+) -> list[tuple[ProcessResult, float]]:
+    sizes = [one.spec.plan.total_steps for one in sent.values()]
     files = []
     for name, one in sent.items():
         files.append(folder / f"{name}.sent")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from olvido.errors import InputError, StateError
-from olvido.ledger.facts import Dataset
+from olvido.ledger.facts import DatasetVersion
 from olvido.ledger.rows import COLUMNS
 
 _OWN = (
@@ -63,7 +63,7 @@ _SAYS = {
 }
 
 
-def croissant(dataset: Dataset, data: Path) -> dict[str, Any]:
+def croissant(dataset: DatasetVersion, data: Path) -> dict[str, Any]:
     """Describe a dataset and its file.
 
     Args:

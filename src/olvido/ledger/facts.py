@@ -200,7 +200,7 @@ class Documentation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
+class DatasetVersion:
     """A version of a set of records.
 
     `root` is the Merkle root over the records' digests, `file` the name of the Parquet file in
@@ -232,7 +232,7 @@ def dataset_id(root: Digest) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class DatasetUse:
     """What one model's own training or forgetting did with one dataset.
 
     `excluded` are the ids of records deliberately left out of it; `forgotten` those it made the
@@ -298,7 +298,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class HistoryEntry:
     """One entry of a request's history."""
 
     status: RequestStatus
@@ -326,7 +326,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class RequestNote:
     """What the team said of a request: a text, or in `owner` who works on it from then on.
 
     `by` and `owner` are ids of accounts; an empty owner is nobody.
@@ -354,9 +354,9 @@ class Request:
     law: str | None
     received_at: datetime
     status: RequestStatus
-    history: tuple[Step, ...]
+    history: tuple[HistoryEntry, ...]
     report: str | None
-    notes: tuple[Note, ...] = ()
+    notes: tuple[RequestNote, ...] = ()
 
     @property
     def subjects(self) -> tuple[SubjectId, ...]:

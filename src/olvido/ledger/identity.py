@@ -276,8 +276,8 @@ class Key:
 
     def _lines(self) -> str:
         """The newest secret first, one a line."""
-        told = enumerate((*self.earlier, self.secret), 1)
-        return "".join(reversed([f"olvido-key:v{n}:{secret.hex()}\n" for n, secret in told]))
+        numbered = enumerate((*self.earlier, self.secret), 1)
+        return "".join(reversed([f"olvido-key:v{n}:{secret.hex()}\n" for n, secret in numbered]))
 
     @classmethod
     def load(cls, path: Path) -> Key:
@@ -290,11 +290,11 @@ class Key:
                 "subject can be found again"
             ) from None
         found = [_KEY.fullmatch(line) for line in text.splitlines()]
-        told = [(int(one[1]), bytes.fromhex(one[2])) for one in found if one is not None]
-        versions = [version for version, _ in told]
-        if not told or None in found or versions != list(range(len(told), 0, -1)):
+        numbered = [(int(one[1]), bytes.fromhex(one[2])) for one in found if one is not None]
+        versions = [version for version, _ in numbered]
+        if not numbered or None in found or versions != list(range(len(numbered), 0, -1)):
             raise StateError(f"{path} is not a key file of Olvido: put back the copy you kept")
-        (version, secret), *earlier = told
+        (version, secret), *earlier = numbered
         return cls(version, secret, tuple(one for _, one in reversed(earlier)))
 
 

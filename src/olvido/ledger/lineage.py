@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from olvido.ledger.facts import Dataset, Guarantee, Model, Record, Use
+from olvido.ledger.facts import DatasetUse, DatasetVersion, Guarantee, Model, Record
 from olvido.ledger.identity import SubjectId
 
 
@@ -22,19 +22,19 @@ class Holding(StrEnum):
 class ModelState:
     """How one model stands to the records asked about.
 
-    `held` were learned and never forgotten; `forgotten` were learned and then forgotten with less
-    than an exact guarantee; `without` were left out, or forgotten exactly.
+    `contained` were learned and never forgotten; `forgotten` were learned and then forgotten with
+    less than an exact guarantee; `without` were left out, or forgotten exactly.
     """
 
     model: Model
-    held: tuple[Record, ...]
+    contained: tuple[Record, ...]
     forgotten: tuple[tuple[Record, Guarantee], ...]
     without: tuple[Record, ...]
 
     @property
     def holding(self) -> Holding:
         """The gravest of what is true of any of the records."""
-        if self.held:
+        if self.contained:
             return Holding.HOLDS
         return Holding.FORGOTTEN if self.forgotten else Holding.WITHOUT
 
@@ -54,7 +54,7 @@ class Lineage:
 
     subjects: tuple[SubjectId, ...]
     records: tuple[Record, ...]
-    datasets: tuple[Dataset, ...]
+    datasets: tuple[DatasetVersion, ...]
     models: tuple[ModelState, ...]
 
     def holding(self) -> tuple[Model, ...]:
@@ -67,7 +67,7 @@ _State = Guarantee | Holding
 
 
 def model_states(
-    records: Sequence[Record], models: Sequence[Model], uses: Mapping[str, Sequence[Use]]
+    records: Sequence[Record], models: Sequence[Model], uses: Mapping[str, Sequence[DatasetUse]]
 ) -> tuple[ModelState, ...]:
     """How each model that the records concern stands to them.
 
@@ -102,7 +102,7 @@ def model_states(
 
 
 def _state(
-    use: Use | None, record: str, inherited: set[_State], method: str | None
+    use: DatasetUse | None, record: str, inherited: set[_State], method: str | None
 ) -> _State | None:
     if use is not None and record in use.forgotten:
         return Holding.WITHOUT if use.guarantee is Guarantee.EXACT else use.guarantee
@@ -119,13 +119,13 @@ def _state(
 def _summary(
     model: Model, records: Sequence[Record], state: Mapping[tuple[str, str], _State]
 ) -> ModelState:
-    held, forgotten, without = [], [], []
+    contained, forgotten, without = [], [], []
     for record in records:
         found = state.get((record.dataset, record.id))
         if isinstance(found, Guarantee):
             forgotten.append((record, found))
         elif found is Holding.HOLDS:
-            held.append(record)
+            contained.append(record)
         elif found is Holding.WITHOUT:
             without.append(record)
-    return ModelState(model, tuple(held), tuple(forgotten), tuple(without))
+    return ModelState(model, tuple(contained), tuple(forgotten), tuple(without))

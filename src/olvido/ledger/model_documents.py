@@ -21,7 +21,7 @@ from typing import Any
 
 from olvido.errors import InputError
 from olvido.extras import extra
-from olvido.ledger.facts import Dataset, Guarantee, Model, SourceClass, Use
+from olvido.ledger.facts import DatasetUse, DatasetVersion, Guarantee, Model, SourceClass
 from olvido.ledger.rows import stored_rows
 from olvido.ledger.store import Store
 
@@ -44,7 +44,7 @@ SMALL = "less than 1 billion tokens"
 _BILLION = 1_000_000_000
 
 
-def eu_summary(store: Store, data: Path, datasets: Sequence[Dataset]) -> dict[str, Any]:
+def eu_summary(store: Store, data: Path, datasets: Sequence[DatasetVersion]) -> dict[str, Any]:
     """Summarise what datasets hold, as far as the ledger knows.
 
     Args:
@@ -71,7 +71,7 @@ def eu_summary(store: Store, data: Path, datasets: Sequence[Dataset]) -> dict[st
     if text is None:
         unanswered.append("general.size.text")
     languages = [d.documentation.language for d in datasets]
-    told = {language for language in languages if language}
+    named = {language for language in languages if language}
     latest = [d.documentation.collected_until for d in datasets]
     reserved = [d.documentation.opt_out for d in datasets]
     return {
@@ -81,7 +81,7 @@ def eu_summary(store: Store, data: Path, datasets: Sequence[Dataset]) -> dict[st
             "model": None,
             "modalities": modalities,
             "size": {"text": text, "records": sum(d.rows for d in datasets), "bytes": size},
-            "languages": None if None in languages else sorted(told),
+            "languages": None if None in languages else sorted(named),
             "latest_collection": None if None in latest else max(str(day) for day in latest),
         },
         "sources": sources,
@@ -100,7 +100,7 @@ def eu_summary(store: Store, data: Path, datasets: Sequence[Dataset]) -> dict[st
     }
 
 
-def _source(store: Store, dataset: Dataset) -> dict[str, Any]:
+def _source(store: Store, dataset: DatasetVersion) -> dict[str, Any]:
     about = dataset.documentation
     return {
         "name": dataset.name,
@@ -150,8 +150,8 @@ def model_card(store: Store, model: Model) -> str:
         for name in dict.fromkeys(use.dataset for one in line for use in store.uses(one.id))
     }
     datasets = {name: store.dataset(name) for name in uses}
-    told = [d.documentation.language for d in datasets.values()]
-    languages = sorted({language for language in told if language})
+    named = [d.documentation.language for d in datasets.values()]
+    languages = sorted({language for language in named if language})
     front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
@@ -203,7 +203,9 @@ def _made(model: Model) -> str:
     )
 
 
-def _table(datasets: Mapping[str, Dataset], uses: Mapping[str, Sequence[tuple[Model, Use]]]) -> str:
+def _table(
+    datasets: Mapping[str, DatasetVersion], uses: Mapping[str, Sequence[tuple[Model, DatasetUse]]]
+) -> str:
     if not datasets:
         return "Nothing that the ledger knows of."
     lines = [
@@ -221,7 +223,7 @@ def _table(datasets: Mapping[str, Dataset], uses: Mapping[str, Sequence[tuple[Mo
     return "\n".join(lines)
 
 
-def _forgot(forgotten: Sequence[tuple[Model, Use]]) -> str:
+def _forgot(forgotten: Sequence[tuple[Model, DatasetUse]]) -> str:
     if not forgotten:
         return "Nothing."
     return "\n".join(
@@ -268,7 +270,7 @@ def registry_tags(store: Store, model: Model, *, certificate: str | None = None)
     return {f"olvido.{name}": value for name, value in tags.items() if value}
 
 
-class Registry:
+class ModelRegistry:
     """A registry of models, at an address that MLflow understands.
 
     Args:

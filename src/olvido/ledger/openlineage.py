@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from olvido.ledger.facts import Dataset, Model, Use
+from olvido.ledger.facts import DatasetUse, DatasetVersion, Model
 from olvido.ledger.rows import COLUMNS
 from olvido.ledger.store import Store
 
@@ -21,7 +21,7 @@ _FACETS = "https://openlineage.io/spec/facets"
 _SPACE = uuid.uuid5(uuid.NAMESPACE_URL, PRODUCER)
 
 
-def openlineage(store: Store, datasets: Sequence[Dataset]) -> list[dict[str, Any]]:
+def openlineage(store: Store, datasets: Sequence[DatasetVersion]) -> list[dict[str, Any]]:
     """Events of how datasets came in and which models used them, in the order of their making."""
     known = {dataset.id: dataset for dataset in store.datasets()}
     wanted = {dataset.id for dataset in datasets}
@@ -77,7 +77,7 @@ def _run(
         }
 
 
-def _dataset(dataset: Dataset, use: Use | None = None) -> dict[str, Any]:
+def _dataset(dataset: DatasetVersion, use: DatasetUse | None = None) -> dict[str, Any]:
     about = dataset.documentation
     facets = {
         "version": _facet(

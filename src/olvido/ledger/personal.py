@@ -112,16 +112,16 @@ def looks_personal(text: str) -> bool:
 def _shape(text: str) -> tuple[bool, bool, bool]:
     """What an id's shape tells: may it name somebody, is it written plainly, is it suspect."""
     shape = text.encode().translate(_SHAPE)
-    told = _shapes.get(shape)
-    if told is None:
+    judged = _shapes.get(shape)
+    if judged is None:
         suspect = not _COUNTED.fullmatch(text) and bool(
             _SUSPECT.search(text)
             or any(map(_SPREAD.fullmatch, _APART.split(shape.translate(None, b".-"))))
         )
-        told = bool(_TELLING.search(text)), bool(_PLAIN.fullmatch(text)), suspect
+        judged = bool(_TELLING.search(text)), bool(_PLAIN.fullmatch(text)), suspect
         if len(_shapes) < _MOST_SHAPES:
-            _shapes[shape] = told
-    return told
+            _shapes[shape] = judged
+    return judged
 
 
 def _is_one(text: str) -> bool:

@@ -26,7 +26,7 @@ from olvido.artifact_shapes import temporary
 from olvido.errors import DigestMismatch, StateError, UnknownName
 from olvido.files import begun_file, being_written, make_folder, open_plain, publish
 from olvido.ledger.digests import canonical_json, records_root
-from olvido.ledger.facts import Dataset
+from olvido.ledger.facts import DatasetVersion
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 
@@ -74,25 +74,25 @@ def canonical_row(row: StoredRow) -> bytes:
     identifier, prompt, completion, text, subjects, *rest = row
     source, licence, consent, collected, extras = rest
     # In the order of their names, around the first that every row has.
-    told = f'"consent":{_quote(consent)}'
+    canonical = f'"consent":{_quote(consent)}'
     if completion is not None:
-        told = f'"completion":{_quote(completion)},{told}'
+        canonical = f'"completion":{_quote(completion)},{canonical}'
     if collected is not None:
-        told = f'"collected_at":{_quote(collected)},{told}'
+        canonical = f'"collected_at":{_quote(collected)},{canonical}'
     if extras is not None:
-        told = f'{told},"extras":{_quote(extras)}'
+        canonical = f'{canonical},"extras":{_quote(extras)}'
     if identifier is not None:
-        told = f'{told},"id":{_quote(identifier)}'
+        canonical = f'{canonical},"id":{_quote(identifier)}'
     if licence is not None:
-        told = f'{told},"licence":{_quote(licence)}'
+        canonical = f'{canonical},"licence":{_quote(licence)}'
     if prompt is not None:
-        told = f'{told},"prompt":{_quote(prompt)}'
+        canonical = f'{canonical},"prompt":{_quote(prompt)}'
     if source is not None:
-        told = f'{told},"source":{_quote(source)}'
-    told = f'{told},"subjects":[{",".join(map(_quote, subjects))}]'
+        canonical = f'{canonical},"source":{_quote(source)}'
+    canonical = f'{canonical},"subjects":[{",".join(map(_quote, subjects))}]'
     if text is not None:
-        told = f'{told},"text":{_quote(text)}'
-    return f"{{{told}}}".encode()
+        canonical = f'{canonical},"text":{_quote(text)}'
+    return f"{{{canonical}}}".encode()
 
 
 def row_digest(key: bytes, canonical: bytes) -> bytes:
@@ -303,10 +303,10 @@ def _may_hold(group: pq.RowGroupMetaData, wanted: Sequence[str]) -> bool:
 def load_rows(
     store: Store,
     data: Path,
-    dataset: Dataset,
+    dataset: DatasetVersion,
     *,
     exclude: Collection[str] = (),
-    buried: bool = False,
+    tombstoned: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of a dataset in the order of their ids, checked against its Merkle root.
 
@@ -318,7 +318,8 @@ def load_rows(
         store: the ledger.
         data: the workspace's data folder.
         dataset: which one.
-        buried: with the tombstoned records that the file still holds: forgetting them needs them.
+        tombstoned: with the tombstoned records that the file still holds: forgetting them needs
+            them.
         exclude: ids of records to leave out; UnknownName for one that the dataset lacks.
 
     Raises DigestMismatch when a row was changed, added or removed; StateError when unreadable.
@@ -338,7 +339,7 @@ def load_rows(
     for identifier in exclude:
         if identifier not in leaves:
             raise UnknownName(f"record of dataset {dataset.name!r}", identifier, leaves)
-    left_out = set(exclude) if buried else gone.keys() | set(exclude)
+    left_out = set(exclude) if tombstoned else gone.keys() | set(exclude)
     chosen = [rows[i] for i in sorted(rows) if i not in left_out]
     return [unpacked(row) | {"subjects": subjects_of(row, store.key)} for row in chosen]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from olvido.errors import StateError
 from olvido.files import sha256
-from olvido.ledger.facts import Model, Use, UseBrief
+from olvido.ledger.facts import DatasetUse, Model, UseBrief
 from olvido.ledger.store import Store
 
 SERVING, PREVIOUS = "serving", "previous"
@@ -20,7 +20,7 @@ ENTERED = "model-files"
 """What the log calls the digests of the files with which a model was entered."""
 
 
-def publish(store: Store, fact: Model, uses: Sequence[Use]) -> Model:
+def publish(store: Store, fact: Model, uses: Sequence[DatasetUse]) -> Model:
     """Enter a staged model, and serve it where the one it was made from is served.
 
     While another model is served, the aliases stay as they are. Again, it changes nothing.
@@ -36,10 +36,10 @@ def serve(store: Store, ref: str) -> Model:
     model, before = store.model(ref), store.aliases().get(SERVING)
     if before == model.id:
         return model
-    for state in store.lineage_of_buried().models:
-        if state.model.id == model.id and state.held:
+    for state in store.lineage_of_tombstoned().models:
+        if state.model.id == model.id and state.contained:
             raise StateError(
-                f"model {model.id} holds {len(state.held)} records that were to be forgotten: "
+                f"model {model.id} holds {len(state.contained)} records that were to be forgotten: "
                 "serve one that forgot them, or that never learned them"
             )
     named = {SERVING: model.id} if before is None else {PREVIOUS: before, SERVING: model.id}

@@ -152,7 +152,7 @@ def public_file(path: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class LogCheckpoint:
     """The head of the log when it had so many entries, as somebody signed it."""
 
     entries: int
@@ -160,7 +160,7 @@ class Checkpoint:
     note: str = field(compare=False)
 
     @classmethod
-    def sign(cls, entries: int, head: Digest, key: SigningKey) -> Checkpoint:
+    def sign(cls, entries: int, head: Digest, key: SigningKey) -> LogCheckpoint:
         """Sign a head."""
         origin = key.public.origin
         body = f"{origin}\n{entries}\n{base64.b64encode(head.raw).decode()}\n"
@@ -169,7 +169,7 @@ class Checkpoint:
         return cls(entries, head, note)
 
     @classmethod
-    def read(cls, note: str) -> Checkpoint:
+    def read(cls, note: str) -> LogCheckpoint:
         """Read a checkpoint without asking who signed it. Raises InputError on anything else."""
         try:
             origin, size, head, empty, signature = note.removesuffix("\n").split("\n")

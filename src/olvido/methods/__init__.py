@@ -9,10 +9,10 @@ import typing
 
 from olvido import registry
 
-from olvido.methods.exact import Drop as Drop
+from olvido.methods.exact import DropModule as DropModule
 from olvido.methods.exact import Modules as Modules
-from olvido.methods.exact import Shard as Shard
-from olvido.methods.exact import Replay as Replay
+from olvido.methods.exact import RetrainShard as RetrainShard
+from olvido.methods.exact import ReplayRun as ReplayRun
 from olvido.methods.exact import Retrain as Retrain
 from olvido.methods.losses.ascent import Ascent as Ascent
 from olvido.methods.losses.graddiff import GradDiff as GradDiff
@@ -35,9 +35,9 @@ from olvido.methods.ssd import SSD as SSD
 from olvido.methods.fisher import Fisher as Fisher
 from olvido.methods.auto import Auto as Auto
 
-from olvido.methods.gradient.regularisers import Likelihood as Likelihood
+from olvido.methods.gradient.regularisers import RetainLikelihood as RetainLikelihood
 from olvido.methods.gradient.regularisers import Divergence as Divergence
-from olvido.methods.gradient.regularisers import Activations as Activations
+from olvido.methods.gradient.regularisers import HiddenStatePenalty as HiddenStatePenalty
 from olvido.methods.gradient.regularisers import Elastic as Elastic
 from olvido.methods.gradient.regularisers import GenerativeReplay as GenerativeReplay
 
@@ -54,7 +54,7 @@ from olvido.methods.guarantee import Need as Need
 from olvido.methods.types import METHODS as METHODS
 from olvido.methods.types import Cost as Cost
 from olvido.methods.types import Method as Method
-from olvido.methods.types import Moment as Moment
+from olvido.methods.types import StepMetrics as StepMetrics
 from olvido.methods.types import Outcome as Outcome
 from olvido.methods.types import Run as Run
 from olvido.methods.types import Side as Side

@@ -20,11 +20,11 @@ from olvido.errors import InputError, NotFinite, NothingFits, require_count
 from olvido.learners import Progress, Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.answers import FORWARD
-from olvido.methods.gradient.calibration import left_after
+from olvido.methods.gradient.calibration import remaining_trace
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.guarantee import Need
-from olvido.methods.proxies import BANDS, Shelf, Yardstick
-from olvido.methods.types import METHODS, Cost, Method, Moment, Run, Side, Split, Trial, priced
+from olvido.methods.proxies import BANDS, TrialStore, Yardstick
+from olvido.methods.types import METHODS, Cost, Method, Run, Side, Split, StepMetrics, Trial, priced
 from olvido.registry import Options
 from olvido.tasks import Task
 
@@ -50,7 +50,7 @@ class Bracket:
         self._low: float | None = None
         self._high: float | None = None
 
-    def told(self, rate: float, *, too_much: bool) -> None:
+    def observe(self, rate: float, *, too_much: bool) -> None:
         """This rate did too much, as higher ones would, or too little, as lower ones would."""
         if too_much:
             self._high = rate if self._high is None else min(self._high, rate)
@@ -62,7 +62,7 @@ class Bracket:
         """The rate to try; None where nothing is left between.
 
         >>> bracket = Bracket(1e-4)
-        >>> bracket.told(bracket.next, too_much=True)
+        >>> bracket.observe(bracket.next, too_much=True)
         >>> bracket.next
         5e-05
         """
@@ -89,7 +89,7 @@ SLOW = 0.1
 """Share of the way to its aim below which it is, by then. Forgetting gathers speed: a trial that
 was 23% of the way after half of its steps ended at 61%."""
 GONE = 1.0
-"""Nats a token by which the guard's loss may rise before a trial is given up as harm."""
+"""Nats a token by which the regulariser's loss may rise before a trial is given up as harm."""
 
 
 class _OutOfTime(Exception):
@@ -109,18 +109,18 @@ class Auto(Options):
     """Try methods in turn, each at bisected learning rates, until one comes near enough.
 
     A trial is judged by proxies (`proxies.BANDS`): how the forgotten look beside never learned
-    records, on both sides, and what else changed, seen on kept records that no guard held. Where
-    never learned lies is told by never-trained models, or else by records of the same making. No
-    audit is asked, and the paraphrases that an audit asks are not looked at. The first trial that
-    is good ends the search; its cost is that of all trials.
+    records, on both sides, and what else changed, seen on kept records that no regulariser held.
+    Where never learned lies is told by never-trained models, or else by records of the same making.
+    No audit is asked, and the paraphrases that an audit asks are not looked at. The first trial
+    that is good ends the search; its cost is that of all trials.
 
     Args:
         methods: in the order in which they are tried, with commas.
         most: trials of each, at the most.
         within: seconds there are; None: no hurry.
         trials: a folder that keeps finished trials, so that none is done twice.
-        guard, batch_size, retain_batch, dtype, lora_rank: of every method that is tried; None: its
-            own.
+        regulariser, batch_size, retain_batch, dtype, lora_rank: of every method that is tried;
+            None: its own.
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
@@ -136,7 +136,7 @@ class Auto(Options):
     most: int = 6
     within: float | None = None
     trials: str | None = None
-    guard: str | None = None
+    regulariser: str | None = None
     batch_size: int | None = None
     retain_batch: int | None = None
     dtype: str | None = None
@@ -148,7 +148,7 @@ class Auto(Options):
         require_count("most", self.most)
         if self.within is not None and not self.within > 0:
             raise InputError(f"within is a time above 0, in seconds; got {self.within}")
-        passed_on = ("guard", "batch_size", "retain_batch", "dtype", "lora_rank")
+        passed_on = ("regulariser", "batch_size", "retain_batch", "dtype", "lora_rank")
         self._options = {
             name: getattr(self, name) for name in passed_on if getattr(self, name) is not None
         }
@@ -163,8 +163,8 @@ class Auto(Options):
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """One trial of the first method, all its epochs: mostly one is enough, and ends sooner."""
         first = self._make(self._names[0], {"epochs": EPOCHS}).cost(trained, split, task)
-        looks = FORWARD * 2 * sum(map(task.width, (*split.forget, *split.holdout)))
-        return priced(trained, split, first.tokens + looks)
+        reference_tokens = FORWARD * 2 * sum(map(task.width, (*split.forget, *split.holdout)))
+        return priced(trained, split, first.tokens + reference_tokens)
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
@@ -175,12 +175,12 @@ class Auto(Options):
             NothingFits: no trial came near enough, within the time there was.
         """
         began = time.monotonic()
-        shelf = None
+        store = None
         if self._folder is not None:
-            shelf = Shelf(self._folder, trained.digest, split, task, seed)
+            store = TrialStore(self._folder, trained.digest, split, task, seed)
         yardstick = Yardstick(trained.model, split, task)
         search = _Search(
-            trained, yardstick, task, seed, watch, shelf,
+            trained, yardstick, task, seed, watch, store,
             None if self.within is None else began + self.within,
         )  # fmt: skip
         ended = "every setting was tried"
@@ -189,7 +189,7 @@ class Auto(Options):
                 tried = search.trial(name, self._make(name, options), options)
                 if tried.trial.side is Side.GOOD:
                     return search.result(tried)
-                bracket.told(options["lr"], too_much=tried.trial.side is not Side.TOO_LITTLE)
+                bracket.observe(options["lr"], too_much=tried.trial.side is not Side.TOO_LITTLE)
         except _OutOfTime:
             ended = f"the {self.within:g} s there were have passed"
         raise search.failure(ended)
@@ -224,12 +224,12 @@ class _Search:
         task: Task,
         seed: int,
         watch: Watcher | None,
-        shelf: Shelf | None,
+        store: TrialStore | None,
         deadline: float | None,
     ) -> None:
         self._trained, self._yardstick, self._task = trained, yardstick, task
         self._seed, self._watch = seed, watch
-        self._shelf, self._deadline = shelf, deadline
+        self._store, self._deadline = store, deadline
         self._tried: list[_Tried] = []
 
     def trial(self, name: str, method: Method, options: Mapping[str, Any]) -> _Tried:
@@ -247,7 +247,7 @@ class _Search:
         assert good.run is not None
         taken = replace(good.trial, taken=True)
         trials = [taken if t is good else t.trial for t in self._tried]
-        tokens = sum(t.tokens for t in trials) + FORWARD * self._yardstick.looking
+        tokens = sum(t.tokens for t in trials) + FORWARD * self._yardstick.reference_cost
         seconds = sum(t.trial.seconds for t in self._tried if t.earlier)
         number = len(trials)
         why = (
@@ -282,16 +282,16 @@ class _Search:
         return "; ".join(out) or trial.stopped
 
     def _finished(self, name: str, options: Mapping[str, Any]) -> _Tried | None:
-        found = None if self._shelf is None else self._shelf.read(name, options)
-        if found is None or self._shelf is None:
+        found = None if self._store is None else self._store.read(name, options)
+        if found is None or self._store is None:
             return None
         trial, history = found
         if trial.side is not Side.GOOD:
             return _Tried(trial, None, True)
-        model = self._shelf.model(trial, self._trained.model)
+        model = self._store.model(trial, self._trained.model)
         if model is None:
             return None
-        trace = left_after(self._trained.trace, self._yardstick.split)
+        trace = remaining_trace(self._trained.trace, self._yardstick.split)
         return _Tried(trial, Run(model, trace, trial.tokens, trial.stopped, history), True)
 
     def _done(self, name: str, method: Method, options: Mapping[str, Any]) -> _Tried:
@@ -308,21 +308,21 @@ class _Search:
             )
             proxies = self._yardstick.measure(run.model)
             side, distance = self._yardstick.judge(proxies)
-            tokens, stopped = run.tokens + FORWARD * self._yardstick.looking, run.stopped
+            tokens, stopped = run.tokens + FORWARD * self._yardstick.reference_cost, run.stopped
         except NotFinite as error:
             tokens, stopped = 0.0, str(error)
         seconds = time.perf_counter() - began
         trial = Trial(name, dict(options), proxies, side, distance, seconds, tokens, stopped)
-        if self._shelf is not None:
+        if self._store is not None:
             kept = run.model if run is not None and side is Side.GOOD else None
-            self._shelf.write(trial, run.history if run else (), kept)
+            self._store.write(trial, run.history if run else (), kept)
         # The models of trials that were no good are let go.
         return _Tried(trial, run if side is Side.GOOD else None, False)
 
-    def _lost(self, history: Sequence[Moment], total: int) -> bool:
+    def _lost(self, history: Sequence[StepMetrics], total: int) -> bool:
         """Whether a trial leads to either side of its aim, so that the rest of it is spared."""
-        held = [moment.retain for moment in history if moment.retain is not None]
-        if held and held[-1] > held[0] + GONE:
+        losses = [moment.retain for moment in history if moment.retain is not None]
+        if losses and losses[-1] > losses[0] + GONE:
             return True
         first, last = history[0].forget, history[-1].forget
         way = self._yardstick.expected.loss - first

@@ -18,12 +18,12 @@ from olvido.errors import (
     ModelDestroyed,
     NotFinite,
     NothingChanged,
-    Parameter,
+    ParameterName,
     require_seed,
 )
 from olvido.learners import Trained, Watcher
 from olvido.ledger.facts import Guarantee
-from olvido.methods.gradient.calibration import remembered, strangers
+from olvido.methods.gradient.calibration import holdout_losses, with_holdout_losses
 from olvido.methods.guarantee import Need
 from olvido.methods.types import METHODS, Cost, Method, Outcome, Split, priced
 from olvido.models import weights_digest
@@ -58,7 +58,7 @@ def read_split(
         examples(forget, "forget"), examples(retain, "retain"), examples(holdout, "holdout")
     )
     if not split.forget:
-        raise InputError("there is nothing to forget (", Parameter("forget"), "): give records")
+        raise InputError("there is nothing to forget (", ParameterName("forget"), "): give records")
     sides = {
         name: {example.id for example in getattr(split, name)}
         for name in ("forget", "retain", "holdout")
@@ -79,13 +79,13 @@ def _tell_copies(split: Split, task: Task) -> None:
         text = fold(f"{example.prompt} {example.completion}")
         return text if example.prompt or "input" not in example.fields else task.content(example)
 
-    gone = {said(example) for example in split.forget}
+    forget_contents = {said(example) for example in split.forget}
     sides = {
         "to retain": (split.retain, "what they say is kept. Leave out copies, or forget them too"),
         "held out": (split.holdout, "they were seen. Leave them out"),
     }
     for side, (records, remedy) in sides.items():
-        both = [example.id for example in records if said(example) in gone]
+        both = [example.id for example in records if said(example) in forget_contents]
         if both:
             warnings.warn(
                 f"{len(both)} records {side} have the same content as records to forget (first: "
@@ -172,11 +172,11 @@ def forget(
     if not math.isfinite(before[0]) and chosen.guarantee is not Guarantee.EXACT:
         raise NotFinite(
             f"the records' loss is {before[0]} before anything was forgotten: the model's weights "
-            "are no numbers (nan or infinite). Give the model as it was saved whole"
+            "are no numbers (nan or infinite). Give the original model saved whole"
         )
     began = time.perf_counter()
     if chosen.guarantee is not Guarantee.EXACT and not split.never:
-        split = replace(split, strangers=strangers(trained, split.holdout, task))
+        split = replace(split, holdout_losses=holdout_losses(trained, split.holdout, task))
     run = chosen.run(trained, split, task, seed=seed, watch=watch)
     seconds = time.perf_counter() - began
     after = _losses(run.model, split.forget, sample, task)
@@ -188,7 +188,7 @@ def forget(
         model=run.model,
         digest=digest,
         before=trained.digest,
-        trace=remembered(run.trace, split, task) if split.strangers else run.trace,
+        trace=with_holdout_losses(run.trace, split, task) if split.holdout_losses else run.trace,
         method=name,
         options=told,
         guarantee=chosen.guarantee,
@@ -227,7 +227,7 @@ def _check_effect(outcome: Outcome) -> None:
         error = ModelDestroyed(
             f"{outcome.method} destroyed what should be kept: the retained records' loss went from "
             f"{kept_from:.2f} to {kept_to:.2f} nats a token. Lower lr or epochs, give holdout "
-            "records to stop by, or use a guard"
+            "records to stop by, or use a regulariser"
         )
         error.outcome = outcome
         raise error

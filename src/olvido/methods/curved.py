@@ -21,9 +21,9 @@ from olvido.errors import InputError
 from olvido.learners import Trained, Watcher
 from olvido.ledger.facts import Guarantee
 from olvido.methods.gradient.answers import FORWARD
-from olvido.methods.gradient.calibration import left_after, targets
+from olvido.methods.gradient.calibration import remaining_trace, targets
 from olvido.methods.guarantee import Need
-from olvido.methods.types import Cost, Moment, Run, Split, priced
+from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
 from olvido.registry import Options
 from olvido.statistics import bisected
 from olvido.tasks import Example, Task
@@ -32,7 +32,7 @@ from olvido.tasks.scoring import mean_loss
 from olvido.training.environment import deterministic
 from olvido.training.loop import Progress
 
-LOOKS = 10
+EVALUATIONS = 10
 """Strengths that are tried at the most."""
 USUAL = 6
 """And as a rule, where there is a target: four to eight in the tests' town."""
@@ -49,7 +49,7 @@ Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Path:
+class WeightPath:
     """Where the weights go.
 
     Attributes:
@@ -107,7 +107,9 @@ class Curved(Options):
                 f"sample and batch_size are 1 or more; got {self.sample}, {self.batch_size}"
             )
 
-    def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
+    def path(
+        self, model: Module, split: Split, task: Task, seed: int, *, retain_count: int
+    ) -> WeightPath:
         """Look at the model, and say where the weights go; the model is left as it was.
 
         Args:
@@ -115,19 +117,23 @@ class Curved(Options):
             split: `retain` is a sample of the retained records.
             task: how the model is asked.
             seed: of whatever is drawn.
-            kept: how many records the training holds without the forgotten ones.
+            retain_count: how many records the training holds without the forgotten ones.
         """
         raise NotImplementedError(f"{type(self).__name__} must define path")
 
-    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
+    def forward_backward_counts(
+        self, model: Module, split: Split, task: Task
+    ) -> tuple[float, float]:
         """Forward-backward passes over the forgotten records, and over the sample."""
         raise NotImplementedError(f"{type(self).__name__} must define passes")
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """The usual number of looks where there is a target, and all without one."""
-        passes = self.passes(trained.model, split, task)
-        looks = USUAL if self.target is not None or split.holdout else LOOKS
-        return priced(trained, split, self._tokens(split, task, passes, looks))
+        forward_backward_counts = self.forward_backward_counts(trained.model, split, task)
+        evaluations = USUAL if self.target is not None or split.holdout else EVALUATIONS
+        return priced(
+            trained, split, self._tokens(split, task, forward_backward_counts, evaluations)
+        )
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
@@ -137,21 +143,23 @@ class Curved(Options):
         Raises:
             InputError: a record to be forgotten is not in the log that the model came with.
         """
-        left = left_after(trained.trace, split)
+        remaining = remaining_trace(trained.trace, split)
         model = copy.deepcopy(trained.model).eval()
         sample = uniform(split.retain, self.sample, seed)
-        kept = len(split.retain if left.origin is None else left.present)
-        passes = self.passes(model, split, task)
+        retain_count = len(split.retain if remaining.origin is None else remaining.present)
+        forward_backward_counts = self.forward_backward_counts(model, split, task)
         with deterministic():
             goal = self._goal(model, split, task)
             begun = mean_loss(model, split.forget, task, self.batch_size)
-            path = self.path(model, Split(split.forget, sample), task, seed, kept=max(1, kept))
+            path = self.path(
+                model, Split(split.forget, sample), task, seed, retain_count=max(1, retain_count)
+            )
             if goal is None:
-                search = Search(model, path.at, sample, task, self.batch_size, watch)
+                search = StrengthSearch(model, path.at, sample, task, self.batch_size, watch)
                 found = search.longest(self.strength, BEARABLE)
                 why = f"moved by strength {found:.3g}; without holdout records there is no target"
             else:
-                search = Search(model, path.at, split.forget, task, self.batch_size, watch)
+                search = StrengthSearch(model, path.at, split.forget, task, self.batch_size, watch)
                 first = _first(path.slope, goal - begun, self.strength)
                 found = search.shortest(self.strength, goal, first)
                 why = f"the records reached the loss of never learned ones at strength {found:.3g}"
@@ -161,8 +169,14 @@ class Curved(Options):
                 path.arrived(model)
             if goal is not None and not ended >= 0.9 * goal:
                 why = f"no strength up to {found:.3g} brought the records to their target"
-        history = (Moment(0, begun, None), Moment(1, ended, None))
-        return Run(model, left, self._tokens(split, task, passes, search.looks), why, history)
+        history = (StepMetrics(0, begun, None), StepMetrics(1, ended, None))
+        return Run(
+            model,
+            remaining,
+            self._tokens(split, task, forward_backward_counts, search.evaluations),
+            why,
+            history,
+        )
 
     def _goal(self, model: Module, split: Split, task: Task) -> float | None:
         if self.target is not None:
@@ -171,7 +185,13 @@ class Curved(Options):
             return None
         return fmean(targets(model, split, task, self.batch_size).values())
 
-    def _tokens(self, split: Split, task: Task, passes: tuple[float, float], looks: int) -> float:
+    def _tokens(
+        self,
+        split: Split,
+        task: Task,
+        forward_backward_counts: tuple[float, float],
+        evaluations: int,
+    ) -> float:
         forget = sum(map(task.width, split.forget))
         some = split.retain[: 4 * self.sample]
         sample = 0.0
@@ -179,13 +199,13 @@ class Curved(Options):
             sample = min(self.sample, len(split.retain)) * fmean(map(task.width, some))
         aimed = self.target is not None or bool(split.holdout)
         holdout = () if self.target is not None else split.holdout
-        forward = 2 * forget + looks * (forget if aimed else sample)
+        forward = 2 * forget + evaluations * (forget if aimed else sample)
         forward += sum(map(task.width, holdout))
-        over_forget, over_sample = passes
+        over_forget, over_sample = forward_backward_counts
         return over_forget * forget + over_sample * sample + FORWARD * forward
 
 
-class Search:
+class StrengthSearch:
     """Tries strengths on records, each time from the same path."""
 
     def __init__(
@@ -200,7 +220,7 @@ class Search:
         self._model, self._path, self._records = model, path, records
         self._task, self._size, self._watch = task, size, watch
         self._began = time.perf_counter()
-        self.looks = 0
+        self.evaluations = 0
 
     def shortest(self, strength: float, goal: float, first: float = 0.0) -> float:
         """The least strength at which the loss reaches the goal, within `DOWN` and `UP`.
@@ -213,7 +233,7 @@ class Search:
         low: tuple[float, float] | None = None
         high: tuple[float, float] | None = None
         at, step = min(UP, max(-DOWN, first)), 2.0
-        for _ in range(LOOKS):
+        for _ in range(EVALUATIONS):
             loss = self._at(strength * 2**at)
             # A loss that is nan has gone too far.
             if loss < goal:
@@ -242,16 +262,16 @@ class Search:
         def unbearable(at: float) -> bool:
             return not self._at(strength * 2**at) <= most
 
-        low, _ = bisected(unbearable, -DOWN, 0.0, LOOKS - self.looks)
+        low, _ = bisected(unbearable, -DOWN, 0.0, EVALUATIONS - self.evaluations)
         return float(strength * 2**low)
 
     def _at(self, strength: float) -> float:
         put(self._model, self._path(strength))
         loss = mean_loss(self._model, self._records, self._task, self._size)
-        self.looks += 1
+        self.evaluations += 1
         if self._watch is not None:
             spent = time.perf_counter() - self._began
-            self._watch(Progress(self.looks, LOOKS, loss, spent))
+            self._watch(Progress(self.evaluations, EVALUATIONS, loss, spent))
         return loss
 
 
@@ -280,6 +300,6 @@ def put(model: Module, weights: Weights) -> None:
         own[name].copy_(value)
 
 
-def before(model: Module) -> dict[str, Tensor]:
+def trainable_weights(model: Module) -> dict[str, Tensor]:
     """A copy of the trainable weights."""
     return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}

@@ -64,10 +64,10 @@ class Exact(Options):
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
         """Predicted from what the runs concerned were measured to take."""
-        gone = {example.id for example in split.forget}
-        ahead = self._again(trained, gone)
+        forget_ids = {example.id for example in split.forget}
+        ahead = self._again(trained, forget_ids)
         tokens, seconds = sum(run.tokens for run in ahead), [run.seconds for run in ahead]
-        whole = trained.trace.tokens_without(gone)
+        whole = trained.trace.tokens_without(forget_ids)
         took = max(sum(seconds) / self.workers, *seconds, 0.0)
         return Cost(tokens, took, tokens / whole if whole else None)
 
@@ -80,10 +80,10 @@ class Exact(Options):
             InputError: a forgotten record was not in the run, or a kept one was not given.
             EnvironmentMismatch: here the same run would not give the same bits.
         """
-        gone = {example.id for example in split.forget}
+        forget_ids = {example.id for example in split.forget}
         learner = learner_of(trained.trace)
-        self._require_kept(trained, split, gone)
-        training, absent = trained.trace.leaving(gone)
+        self._require_retained(trained, split, forget_ids)
+        training, absent = trained.trace.leaving(forget_ids)
         model, trace, done = learner.forget(
             trained.model,
             training,
@@ -95,12 +95,12 @@ class Exact(Options):
             workers=self.workers,
             watch=watch,
         )
-        steps = sum(one.log.plan.total_steps - one.executed.start for one in done)
+        steps = sum(one.log.plan.total_steps - one.result.start for one in done)
         planned = sum(one.log.plan.total_steps for one in done)
-        notes = [note for one in done for note in one.executed.notes]
+        notes = [note for one in done for note in one.result.notes]
         stopped = self._stopped(steps, planned, len(done))
         return Run(
-            model, trace, sum(one.executed.tokens for one in done), "; ".join([stopped, *notes])
+            model, trace, sum(one.result.tokens for one in done), "; ".join([stopped, *notes])
         )
 
     def _stopped(self, steps: int, planned: int, runs: int) -> str:
@@ -108,24 +108,26 @@ class Exact(Options):
             return f"all {planned} steps were run again"
         return f"{steps} of {planned} steps were run again, in {runs} run{'s'[: runs != 1]}"
 
-    def _again(self, trained: Trained, gone: set[str]) -> tuple[Again, ...]:
+    def _again(self, trained: Trained, forget_ids: set[str]) -> tuple[Again, ...]:
         """The runs to be done again.
 
         Raises:
             InputError: a forgotten record was not in them, or was learned before they began.
         """
-        training, absent = trained.trace.leaving(gone)
+        training, absent = trained.trace.leaving(forget_ids)
         if training.origin is not None:
             training.origin.require_apart(absent)
-        return trained.trace.again(gone, definition=self.definition, from_start=self.from_start)
+        return trained.trace.again(
+            forget_ids, definition=self.definition, from_start=self.from_start
+        )
 
-    def _require_kept(self, trained: Trained, split: Split, gone: set[str]) -> None:
-        given = {example.id for example in split.retain}
-        kept = [i for run in self._again(trained, gone) for i in run.staying]
-        if missing := [i for i in kept if i not in given]:
+    def _require_retained(self, trained: Trained, split: Split, forget_ids: set[str]) -> None:
+        retain_ids = {example.id for example in split.retain}
+        staying = [i for run in self._again(trained, forget_ids) for i in run.staying]
+        if missing := [i for i in staying if i not in retain_ids]:
             raise InputError(
                 "an exact method needs every record that stays in what is trained again: "
-                f"{len(missing)} of {len(kept)} are missing from retain (first: {missing[0]!r})"
+                f"{len(missing)} of {len(staying)} are missing from retain (first: {missing[0]!r})"
             )
 
 
@@ -141,7 +143,7 @@ class Modules(Exact):
     needs = frozenset({Need.MODULES})
 
 
-class Drop(Modules):
+class DropModule(Modules):
     """Where everybody in a module leaves (a source, a domain), the module goes."""
 
     name: ClassVar = "drop"
@@ -174,7 +176,7 @@ class Drop(Modules):
         return "whole modules were taken out, and nothing was trained"
 
 
-class Replay(Exact):
+class ReplayRun(Exact):
     """Up to its records' first use a run is the same without them; from there it is done again.
 
     "Unlearning at Scale" (arXiv 2508.12220) replays a log of what each step did; here the plan
@@ -206,7 +208,7 @@ class Retrain(Exact):
     from_start: ClassVar = True
 
 
-class Shard(Exact):
+class RetrainShard(Exact):
     """SISA's way to forget (Bourtoule et al. 2021, arXiv 1912.03817)."""
 
     name: ClassVar = "shard"

@@ -9,7 +9,7 @@ from torch.nn import Module
 
 from olvido.curvature import diagonal_fisher
 from olvido.errors import InputError
-from olvido.methods.curved import Curved, Path, before
+from olvido.methods.curved import Curved, WeightPath, trainable_weights
 from olvido.methods.types import Split
 from olvido.tasks import Task
 
@@ -49,20 +49,26 @@ class Fisher(Curved):
         if not self.noise > 0:
             raise InputError(f"noise must be above 0, got {self.noise}")
 
-    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
+    def forward_backward_counts(
+        self, model: Module, split: Split, task: Task
+    ) -> tuple[float, float]:
         return float(self.aimed), 1.0
 
-    def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
+    def path(
+        self, model: Module, split: Split, task: Task, seed: int, *, retain_count: int
+    ) -> WeightPath:
         size = self.batch_size
         rest = diagonal_fisher(model, split.retain, task, batch_size=size)
         if self.aimed:
-            gone = diagonal_fisher(model, split.forget, task, batch_size=size)
-            free = {name: (gone[name] / rest[name]).sqrt().nan_to_num(0.0) for name in rest}
+            forget_fisher = diagonal_fisher(model, split.forget, task, batch_size=size)
+            free = {
+                name: (forget_fisher[name] / rest[name]).sqrt().nan_to_num(0.0) for name in rest
+            }
         else:
             count = sum(part.numel() for part in rest.values())
             mean = sum(float(part.sum()) for part in rest.values()) / count
             free = {name: (part / mean).pow(-0.25) for name, part in rest.items()}
-        start, draw = before(model), torch.Generator().manual_seed(seed)
+        start, draw = trainable_weights(model), torch.Generator().manual_seed(seed)
         noise = {n: torch.randn(w.shape, generator=draw).to(w) for n, w in start.items()}
 
         def moved(strength: float) -> dict[str, torch.Tensor]:
@@ -74,4 +80,4 @@ class Fisher(Curved):
                 found[name] = weight + spread * own * noise[name]
             return found
 
-        return Path(moved)
+        return WeightPath(moved)

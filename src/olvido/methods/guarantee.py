@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olvido.errors import Needed, Parameter
+from olvido.errors import Needed, ParameterName
 from olvido.ledger.facts import Guarantee
 
 MEANING = {
@@ -18,14 +18,19 @@ MEANING = {
 class Need(Needed):
     """What a method must be given."""
 
-    RETAIN = "retain", "records that the model shall keep: give them (", Parameter("retain"), ")"
+    RETAIN = (
+        "retain",
+        "records that the model shall keep: give them (",
+        ParameterName("retain"),
+        ")",
+    )
     HOLDOUT = (
         "holdout",
         "to know where never learned lies: give records of the same making that the model never "
         "saw (",
-        Parameter("holdout"),
+        ParameterName("holdout"),
         "), or a model that never learned these (",
-        Parameter("reference"),
+        ParameterName("reference"),
         ")",
     )
     STEP_LOG = (

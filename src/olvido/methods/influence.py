@@ -14,13 +14,21 @@ from olvido.curvature import (
     PerRecord,
     conjugate_gradients,
     diagonal_fisher,
+    factors_at,
     find_ekfac,
     fit_ekfac,
     gauss_newton,
-    shelf_at,
 )
 from olvido.errors import InputError, UnknownName
-from olvido.methods.curved import BEARABLE, LOOKS, Curved, Path, Search, before, put
+from olvido.methods.curved import (
+    BEARABLE,
+    EVALUATIONS,
+    Curved,
+    StrengthSearch,
+    WeightPath,
+    put,
+    trainable_weights,
+)
 from olvido.methods.gradient.answers import FORWARD
 from olvido.methods.types import Split
 from olvido.models import weights_digest
@@ -73,32 +81,36 @@ class Influence(Curved):
             )
         if self.factors is not None and self.inverse != "ekfac":
             raise InputError(f"factors are those of ekfac: they are of no use to {self.inverse}")
-        self._shelf = shelf_at(self.factors)
+        self._shelf = factors_at(self.factors)
 
-    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
-        further = self.steps * (1 + LOOKS * FORWARD) if self.steps > 1 else 0.0
+    def forward_backward_counts(
+        self, model: Module, split: Split, task: Task
+    ) -> tuple[float, float]:
+        further = self.steps * (1 + EVALUATIONS * FORWARD) if self.steps > 1 else 0.0
         found = self._found(model, split, task)
         if found is None:
             return 1.0, 2.0 + further
         return 1.0 + found.share(split.forget, task), further
 
-    def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
+    def path(
+        self, model: Module, split: Split, task: Task, seed: int, *, retain_count: int
+    ) -> WeightPath:
         sample = split.retain
-        start = before(model)
+        start = trainable_weights(model)
         solve, curvature = self._solver(model, split, task, seed)
-        gone = self._gradient(model, split.forget, task, 1 / kept)
-        moved = solve(gone)
-        slope = sum(float((gone[n] * part).sum()) for n, part in moved.items())
-        slope *= kept / len(split.forget)
+        forget_gradient = self._gradient(model, split.forget, task, 1 / retain_count)
+        moved = solve(forget_gradient)
+        slope = sum(float((forget_gradient[n] * part).sum()) for n, part in moved.items())
+        slope *= retain_count / len(split.forget)
         if self.steps > 1:
-            moved = self._corrected(model, start, moved, gone, solve, sample, task)
+            moved = self._corrected(model, start, moved, forget_gradient, solve, sample, task)
 
         def arrived(model: Module) -> None:
             # Near the model that it was measured at, it serves the next removal as well.
             if curvature is not None and self._shelf is not None:
                 curvature.keep(self._shelf, weights_digest(model))
 
-        return Path(
+        return WeightPath(
             lambda strength: {n: start[n] + strength * moved[n] for n in moved},
             slope if self.steps == 1 else None,
             arrived,
@@ -109,24 +121,24 @@ class Influence(Curved):
         model: Module,
         start: Gradient,
         step: Gradient,
-        gone: Gradient,
+        forget_gradient: Gradient,
         solve: Callable[[Gradient], Gradient],
         sample: Sequence[Example],
         task: Task,
     ) -> Gradient:
         """Where further steps lead, each as long as the sample bears."""
-        held = self._gradient(model, sample, task, 1 / len(sample))
+        retain_gradient = self._gradient(model, sample, task, 1 / len(sample))
         moved = {n: torch.zeros_like(part) for n, part in step.items()}
         for number in range(self.steps):
             if number:
                 now = self._gradient(model, sample, task, 1 / len(sample))
-                step = solve({n: held[n] + gone[n] - now[n] for n in now})
+                step = solve({n: retain_gradient[n] + forget_gradient[n] - now[n] for n in now})
             here = {n: start[n] + moved[n] for n in moved}
 
             def along(share: float, here: Gradient = here, step: Gradient = step) -> Gradient:
                 return {n: here[n] + share * step[n] for n in here}
 
-            search = Search(model, along, sample, task, self.batch_size, None)
+            search = StrengthSearch(model, along, sample, task, self.batch_size, None)
             share = search.longest(1.0, BEARABLE)
             moved = {n: moved[n] + share * step[n] for n in moved}
             put(model, along(share))
@@ -144,8 +156,8 @@ class Influence(Curved):
                 curvature = fit_ekfac(
                     model, sample, task, seed=seed, batch_size=size, folder=self._shelf
                 )
-            left = curvature.without(model, split.forget, task, batch_size=size)
-            return lambda target: left.solve(target, damping=self.damping), left
+            remaining = curvature.without(model, split.forget, task, batch_size=size)
+            return lambda target: remaining.solve(target, damping=self.damping), remaining
         product = gauss_newton(model, sample, task, batch_size=size)
         along = diagonal_fisher(model, sample, task, sampled=seed, batch_size=size)
         count = sum(part.numel() for part in along.values())

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from olvido.errors import InputError, StateError
 from olvido.files import finite, new_file, read_document, write_document
 from olvido.methods.gradient.calibration import targets
-from olvido.methods.types import Moment, Side, Split, Trial
+from olvido.methods.types import Side, Split, StepMetrics, Trial
 from olvido.models import weights_digest
 from olvido.tasks import Example, Task
 from olvido.tasks.sampling import nearest
@@ -59,7 +59,7 @@ BANDS: Mapping[str, Band] = {
         -math.inf, 2.0, "rise of the perplexity of answers under the base, nats a token"
     ),
 }
-"""What the audits tolerate, and less where a target read off strangers errs by as much as the
+"""What the audits tolerate, and less where a target read off holdout records errs by as much as the
 difference (docs/results/search.md)."""
 FORGETTING = ("loss", "probability", "recall", "membership")
 """Those that say how much was forgotten; the others say what else changed."""
@@ -69,11 +69,11 @@ class Seen(NamedTuple):
     """How a model sees one record: its loss in nats a token, and whether it would say it."""
 
     loss: float
-    said: float
+    recalled: float
 
 
 @torch.no_grad()
-def look(model: Module, records: Sequence[Example], task: Task) -> dict[str, Seen]:
+def observe(model: Module, records: Sequence[Example], task: Task) -> dict[str, Seen]:
     """How a model sees records, by their ids."""
     device = next(model.parameters()).device
     model.eval()
@@ -87,8 +87,8 @@ def look(model: Module, records: Sequence[Example], task: Task) -> dict[str, See
             torch.zeros(size, device=device).index_add(0, rows, v) for v in (loss, missed)
         )
         losses = (total / torch.bincount(rows, minlength=size)).tolist()
-        said = (wrong == 0).float().tolist()
-        found |= {i: Seen(a, b) for i, a, b in zip(batch.ids, losses, said, strict=True)}
+        recalled = (wrong == 0).float().tolist()
+        found |= {i: Seen(a, b) for i, a, b in zip(batch.ids, losses, recalled, strict=True)}
     return found
 
 
@@ -99,23 +99,23 @@ class Expected:
     loss: float
     probability: float
     recall: float
-    apart: float
+    membership_auc: float
 
 
 class Yardstick:
     """Everything that trials are measured against, found once.
 
-    Kept records that are put aside are no part of `split`, with which trials run: no guard holds
-    them, so that they show what happens to the rest.
+    Kept records that are put aside are no part of `split`, with which trials run: no regulariser
+    holds them, so that they show what happens to the rest.
 
     Args:
-        before: the model as it was.
-        split: what is forgotten and kept, with strangers or never-trained models.
+        original: the original model.
+        split: what is forgotten and kept, with holdout records or never-trained models.
         task: how records become batches.
     """
 
-    def __init__(self, before: Module, split: Split, task: Task) -> None:
-        self._task, self._forget, self._strangers = task, split.forget, split.holdout
+    def __init__(self, original: Module, split: Split, task: Task) -> None:
+        self._task, self._forget, self._holdout = task, split.forget, split.holdout
         near = nearest(split.forget, split.retain, PUT_ASIDE * len(split.forget))
         self._near = near[::PUT_ASIDE][:NEAR]
         aside = {record.id for record in self._near}
@@ -126,15 +126,15 @@ class Yardstick:
         """What trials run with."""
         self._asked = tuple(r for r in split.forget if r.prompt)[:ANSWERED]
         self._speaks = task.language and bool(self._asked)
-        self._before = before
-        self._was = look(before, [*self._near, *self._far], task)
-        self.expected = self._expect(before, split)
-        self._read = self._as_strangers(split) if self._speaks else 0.0
+        self._original = original
+        self._original_seen = observe(original, [*self._near, *self._far], task)
+        self.expected = self._expect(original, split)
+        self._read = self._split_holdout(split) if self._speaks else 0.0
 
     @property
-    def looking(self) -> float:
+    def reference_cost(self) -> float:
         """Tokens of one look, all forward."""
-        probes = (*self._forget, *self._strangers, *self._near, *self._far)
+        probes = (*self._forget, *self._holdout, *self._near, *self._far)
         # An answer is said and then read.
         return float(
             sum(map(self._task.width, probes)) + 2 * sum(map(self._task.width, self._asked))
@@ -143,23 +143,25 @@ class Yardstick:
     def measure(self, model: Module) -> dict[str, float]:
         """Every proxy of a model that has forgotten."""
         expected = self.expected
-        now = look(model, [*self._forget, *self._strangers, *self._near, *self._far], self._task)
-        gone = [now[r.id] for r in self._forget]
+        now = observe(model, [*self._forget, *self._holdout, *self._near, *self._far], self._task)
+        on_forget = [now[r.id] for r in self._forget]
         found = {
-            "loss": fmean(s.loss for s in gone) / expected.loss - 1,
-            "probability": fmean(math.exp(-s.loss) for s in gone) - expected.probability,
-            "recall": fmean(s.said for s in gone) - expected.recall,
+            "loss": fmean(s.loss for s in on_forget) / expected.loss - 1,
+            "probability": fmean(math.exp(-s.loss) for s in on_forget) - expected.probability,
+            "recall": fmean(s.recalled for s in on_forget) - expected.recall,
         }
-        if self._strangers:
-            strange = [now[r.id].loss for r in self._strangers]
-            found["membership"] = apart([s.loss for s in gone], strange) - expected.apart
+        if self._holdout:
+            strange = [now[r.id].loss for r in self._holdout]
+            found["membership"] = (
+                membership_auc([s.loss for s in on_forget], strange) - expected.membership_auc
+            )
         for name, records in (("kept", self._far), ("neighbours", self._near)):
             if records:
-                was, are = ([seen[r.id] for r in records] for seen in (self._was, now))
-                found[name] = fmean(s.said for s in are) - fmean(s.said for s in was)
+                was, are = ([seen[r.id] for r in records] for seen in (self._original_seen, now))
+                found[name] = fmean(s.recalled for s in are) - fmean(s.recalled for s in was)
                 found[f"{name} loss"] = fmean(s.loss for s in are) - fmean(s.loss for s in was)
         if self._speaks:
-            found["strangeness"] = self._strangeness(model, self._asked) - self._read
+            found["strangeness"] = self._perplexity(model, self._asked) - self._read
         return found
 
     def judge(self, proxies: Mapping[str, float]) -> tuple[Side, float]:
@@ -194,70 +196,69 @@ class Yardstick:
         one = 1.01 / len(asked[name]) if asked.get(name) else 0.0
         return min(low, -one), max(high, one)
 
-    def _expect(self, before: Module, split: Split) -> Expected:
-        goals = targets(before, split, self._task, BATCH)
+    def _expect(self, original: Module, split: Split) -> Expected:
+        goals = targets(original, split, self._task, BATCH)
         if not split.never:
-            strange = look(before, self._strangers, self._task)
+            strange = observe(original, self._holdout, self._task)
             losses = [s.loss for s in strange.values()]
             return Expected(
                 fmean(goals.values()),
                 fmean(math.exp(-loss) for loss in losses),
-                fmean(s.said for s in strange.values()),
+                fmean(s.recalled for s in strange.values()),
                 # Of a run that ends where its targets are.
-                apart(list(goals.values()), losses),
+                membership_auc(list(goals.values()), losses),
             )
-        gone, told = [], []
+        on_forget, areas = [], []
         for model in split.never:
-            seen = look(model, [*split.forget, *self._strangers], self._task)
-            gone += [seen[r.id] for r in split.forget]
-            if self._strangers:
+            seen = observe(model, [*split.forget, *self._holdout], self._task)
+            on_forget += [seen[r.id] for r in split.forget]
+            if self._holdout:
                 own, others = (
-                    [seen[r.id].loss for r in records]
-                    for records in (split.forget, self._strangers)
+                    [seen[r.id].loss for r in records] for records in (split.forget, self._holdout)
                 )
-                told.append(apart(own, others))
+                areas.append(membership_auc(own, others))
         return Expected(
             fmean(goals.values()),
-            fmean(math.exp(-s.loss) for s in gone),
-            fmean(s.said for s in gone),
-            fmean(told) if told else 0.5,
+            fmean(math.exp(-s.loss) for s in on_forget),
+            fmean(s.recalled for s in on_forget),
+            fmean(areas) if areas else 0.5,
         )
 
-    def _as_strangers(self, split: Split) -> float:
+    def _split_holdout(self, split: Split) -> float:
         """How strange the answers are of whoever never learned what is asked."""
         if split.never:
-            return fmean(self._strangeness(model, self._asked) for model in split.never)
-        asked = [record for record in self._strangers if record.prompt]
-        return self._strangeness(self._before, asked[:: max(1, len(asked) // ANSWERED)])
+            return fmean(self._perplexity(model, self._asked) for model in split.never)
+        asked = [record for record in self._holdout if record.prompt]
+        return self._perplexity(self._original, asked[:: max(1, len(asked) // ANSWERED)])
 
-    def _strangeness(self, model: Module, asked: Sequence[Example]) -> float:
-        """Mean loss of the model as it was on answers as plain text, without the question."""
+    def _perplexity(self, model: Module, asked: Sequence[Example]) -> float:
+        """Mean loss of the original model on answers as plain text, without the question."""
         answers = self._task.generate(model, asked, BATCH)
         said = [
             Example(f"{r.id}/said", "", answer.strip() or "?", r.fields)
             for r, answer in zip(asked, answers, strict=True)
         ]
-        return fmean(s.loss for s in look(self._before, said, self._task).values())
+        return fmean(s.loss for s in observe(self._original, said, self._task).values())
 
 
-def apart(some: Sequence[float], others: Sequence[float]) -> float:
+def membership_auc(some: Sequence[float], others: Sequence[float]) -> float:
     """How often one of `some` is larger than one of `others`, a tie counting half.
 
-    >>> apart([1.0, 2.0], [1.0, 1.0])
+    >>> membership_auc([1.0, 2.0], [1.0, 1.0])
     0.75
     """
     pairs = [(a > b) + (a == b) / 2 for a in some for b in others]
     return sum(pairs) / len(pairs)
 
 
-class Shelf:
+class TrialStore:
     """What was tried of one search: its numbers, and the weights of a trial that was good.
 
     The weights have forgotten what the search was for and nothing else; the numbers name nobody.
 
     Args:
         folder: made where it is missing.
-        origin: the digest of the model as it was.
+        origin: the digest of the original model.
         split, task, seed: of the search. Another search has other keys, and may share the folder.
     """
 
@@ -277,20 +278,20 @@ class Shelf:
 
     def read(
         self, method: str, options: Mapping[str, Any]
-    ) -> tuple[Trial, tuple[Moment, ...]] | None:
+    ) -> tuple[Trial, tuple[StepMetrics, ...]] | None:
         """A finished trial with what it saw on its way; None where it has not finished."""
         file = self._file(method, options)
         if not file.exists():
             return None
         found = read_document(file)
         try:
-            history = tuple(Moment(*moment) for moment in found.pop("history"))
+            history = tuple(StepMetrics(*moment) for moment in found.pop("history"))
             distance = float("inf") if found["distance"] is None else found["distance"]
             return Trial(**found | {"side": Side(found["side"]), "distance": distance}), history
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"{file} is no finished trial ({error}): remove it") from error
 
-    def write(self, trial: Trial, history: Sequence[Moment], model: Module | None) -> None:
+    def write(self, trial: Trial, history: Sequence[StepMetrics], model: Module | None) -> None:
         """Enter a finished trial; its model as well where one is given."""
         file = self._file(trial.method, trial.options)
         if model is not None:

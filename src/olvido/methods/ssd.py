@@ -9,7 +9,7 @@ from torch.nn import Module
 
 from olvido.curvature import diagonal_fisher
 from olvido.errors import InputError
-from olvido.methods.curved import Curved, Path, before
+from olvido.methods.curved import Curved, WeightPath, trainable_weights
 from olvido.methods.types import Split
 from olvido.tasks import Task
 
@@ -43,21 +43,25 @@ class SSD(Curved):
         if not (self.alpha > 0 and self.dampening > 0):
             raise InputError(f"alpha and dampening are above 0; got {self.alpha}, {self.dampening}")
 
-    def passes(self, model: Module, split: Split, task: Task) -> tuple[float, float]:
+    def forward_backward_counts(
+        self, model: Module, split: Split, task: Task
+    ) -> tuple[float, float]:
         return 1.0, 1.0
 
-    def path(self, model: Module, split: Split, task: Task, seed: int, *, kept: int) -> Path:
+    def path(
+        self, model: Module, split: Split, task: Task, seed: int, *, retain_count: int
+    ) -> WeightPath:
         size = self.batch_size
-        gone = diagonal_fisher(model, split.forget, task, batch_size=size)
+        forget_fisher = diagonal_fisher(model, split.forget, task, batch_size=size)
         rest = diagonal_fisher(model, split.retain, task, batch_size=size)
-        start = before(model)
+        start = trainable_weights(model)
 
         def moved(strength: float) -> dict[str, torch.Tensor]:
             found = {}
             for name, weight in start.items():
-                chosen = gone[name] * strength > self.alpha * rest[name]
-                factor = self.dampening * rest[name] / (strength * gone[name])
+                chosen = forget_fisher[name] * strength > self.alpha * rest[name]
+                factor = self.dampening * rest[name] / (strength * forget_fisher[name])
                 found[name] = torch.where(chosen, weight * factor.clamp(max=1.0), weight)
             return found
 
-        return Path(moved)
+        return WeightPath(moved)

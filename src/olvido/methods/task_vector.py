@@ -15,10 +15,10 @@ from torch.nn import Module
 
 from olvido.errors import InputError
 from olvido.learners import Trained, Watcher
-from olvido.methods.gradient.answers import FORWARD, mirrored
-from olvido.methods.gradient.calibration import arrived, left_after
+from olvido.methods.gradient.answers import FORWARD, shared_weights_copy
+from olvido.methods.gradient.calibration import reached, remaining_trace
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.types import Moment, Run, Split
+from olvido.methods.types import Run, Split, StepMetrics
 from olvido.statistics import bisected
 from olvido.tasks import Task
 from olvido.tasks.scoring import losses_of
@@ -55,7 +55,7 @@ class TaskVector(Descent):
     scale: float | None = None
     epochs: int = 5
     # Nothing is held while it learns.
-    guard: str = field(default="none", init=False)
+    regulariser: str = field(default="none", init=False)
     retain_batch: int = field(default=48, init=False)
     retain_weight: float = field(default=5.0, init=False)
     project: bool = field(default=False, init=False)
@@ -73,51 +73,53 @@ class TaskVector(Descent):
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
     ) -> Run:
         """Learn on a copy, then negate. Raises as `Descent.run`."""
-        left = left_after(trained.trace, split)
-        before = mirrored(trained.model).eval()
+        remaining = remaining_trace(trained.trace, split)
+        original = shared_weights_copy(trained.model).eval()
         total = self._rounds(split)
         with deterministic():
-            goals = self._look(before, split, task, seed).goals
+            goals = self._prepare(original, split, task, seed).goals
             model = self.copied(trained.model, task, seed)
             loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
             batches = [b.to(loop.device) for b in task.batches(split.forget, self.batch_size)]
-            history: list[Moment] = []
+            history: list[StepMetrics] = []
             for step in range(total):
                 seen: list[float] = []
                 loop.step(step, [partial(_learned, loop, task, batches[step % len(batches)], seen)])
-                history.append(Moment(step, fmean(seen), None))
+                history.append(StepMetrics(step, fmean(seen), None))
             tuned = self.finished(model, trained.model)
-            scale, there = self._negate(tuned, before, split, task, goals, history)
-        tokens = sum(b.cost for b in batches) * self.recipe.epochs + self._looking(split, task)
+            scale, there = self._negate(tuned, original, split, task, goals, history)
+        tokens = sum(b.cost for b in batches) * self.recipe.epochs + self._reference_tokens(
+            split, task
+        )
         tokens += FORWARD * sum(map(task.width, split.forget)) * (len(history) - total)
         why = f"all {total} steps were used; without holdout records there is no target"
         if there:
             why = f"the records reached the loss of never learned ones at scale {scale:g}"
         elif all(map(math.isfinite, goals.values())):
             why = f"the records did not reach their targets at scale {scale:g}"
-        return Run(tuned, left, tokens, why, tuple(history))
+        return Run(tuned, remaining, tokens, why, tuple(history))
 
     @torch.no_grad()
     def _negate(
         self,
         tuned: Module,
-        before: Module,
+        original: Module,
         split: Split,
         task: Task,
         goals: Mapping[str, float],
-        history: list[Moment],
+        history: list[StepMetrics],
     ) -> tuple[float, bool]:
         """Turn the tuned weights into the negated ones, in place; the scale, and whether the
         records are at their targets."""
-        pairs = list(zip(tuned.parameters(), before.parameters(), strict=True))
+        pairs = list(zip(tuned.parameters(), original.parameters(), strict=True))
         vectors = [(ours - was).clone() for ours, was in pairs]
 
         def there(scale: float) -> bool:
             for (ours, was), vector in zip(pairs, vectors, strict=True):
                 ours.copy_(was - scale * vector)
             losses = losses_of(tuned, split.forget, task, self.batch_size)
-            history.append(Moment(len(history), fmean(losses.values()), None))
-            return arrived(losses, goals)
+            history.append(StepMetrics(len(history), fmean(losses.values()), None))
+            return reached(losses, goals)
 
         if self.scale is not None:
             return self.scale, there(self.scale)

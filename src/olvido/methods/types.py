@@ -51,14 +51,14 @@ class Split:
         holdout: records of the same making that the model never saw; with them a method knows
             where "never learned" lies and stops there.
         never: models that never learned what is to be forgotten; they tell it better.
-        strangers: losses of holdout records, by id, where they are known already.
+        holdout_losses: losses of holdout records, by id, where they are known already.
     """
 
     forget: tuple[Example, ...]
     retain: tuple[Example, ...]
     holdout: tuple[Example, ...] = ()
     never: tuple[Module, ...] = ()
-    strangers: Mapping[str, float] = field(default_factory=dict)
+    holdout_losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ def priced(trained: Trained, split: Split, tokens: float) -> Cost:
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepMetrics:
     """What one step of a gradient method saw, before it moved the weights.
 
     Attributes:
         step: counted from 0.
         forget: mean loss of the step's forget records, nats a token.
-        retain: mean guard loss of the step's retain records; None without a guard.
+        retain: mean regulariser loss of the step's retain records; None without a regulariser.
     """
 
     step: int
@@ -178,7 +178,7 @@ class Outcome:
     stopped: str
     forget_loss: tuple[float, float]
     retain_loss: tuple[float, float]
-    history: Sequence[Moment] = ()
+    history: Sequence[StepMetrics] = ()
     trials: Sequence[Trial] = ()
 
     def __repr__(self) -> str:
@@ -208,14 +208,14 @@ class Outcome:
                 "Trained.save wrote, Trained.load reads)"
             )
         trained = Trained.load(folder)
-        told = read_document(Path(folder) / OUTCOME)
-        if (version := told.get("version")) != VERSION:
+        document = read_document(Path(folder) / OUTCOME)
+        if (version := document.get("version")) != VERSION:
             raise StateError(
                 f"{Path(folder) / OUTCOME} is of version {version!r}, and this Olvido reads "
                 f"{VERSION}: read it with the Olvido that wrote it"
             )
         try:
-            read = OutcomeDocument.read(told)
+            read = OutcomeDocument.read(document)
         except InputError as error:
             raise StateError(
                 f"{Path(folder) / OUTCOME} is not what Outcome.save wrote ({error}): restore it"
@@ -233,7 +233,7 @@ class Outcome:
             read.stopped,
             (forgot.before, forgot.after),
             (kept.before, kept.after),
-            tuple(Moment(m.step, m.forget, m.retain) for m in read.history),
+            tuple(StepMetrics(m.step, m.forget, m.retain) for m in read.history),
             tuple(Trial(**{**t.to_dict(), "side": Side(t.side)}) for t in read.trials),
         )
 
@@ -339,7 +339,7 @@ class Run:
     trace: Trace
     tokens: float
     stopped: str
-    history: Sequence[Moment] = field(default_factory=tuple)
+    history: Sequence[StepMetrics] = field(default_factory=tuple)
     trials: Sequence[Trial] = ()
     seconds: float = 0.0
 

@@ -89,7 +89,7 @@ def _plain(config: Any) -> dict[str, Any]:
     return {**values, "base_model_name_or_path": None, "inference_mode": True}
 
 
-def twin(model: Any) -> Any:
+def shared_weights_copy(model: Any) -> Any:
     """A model of its own structure over the same tensors, to which adapters can be added."""
     memo: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
     for _, layer in adapted_layers(model):
@@ -121,11 +121,11 @@ def put_on(model: Any, adapters: Mapping[str, Adapter]) -> None:
         # hundredth takes half a second: so it adds one of each kind to a bare twin.
         kind = json.dumps(adapter.config, sort_keys=True, default=str)
         if kind not in moulds:
-            moulds[kind] = _mould(bare, name, adapter)
+            moulds[kind] = _template_adapter(bare, name, adapter)
         _cast(model, name, adapter, moulds[kind])
 
 
-def _mould(bare: Any, name: str, adapter: Adapter) -> Any:
+def _template_adapter(bare: Any, name: str, adapter: Adapter) -> Any:
     """A twin with one adapter of this kind, without values."""
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -137,26 +137,26 @@ def _mould(bare: Any, name: str, adapter: Adapter) -> Any:
     ]
     if odd:
         raise InputError(f"module {name}: only plain LoRA is served, this one has {', '.join(odd)}")
-    mould = twin(bare)
+    template = shared_weights_copy(bare)
     # PEFT freezes what it finds, and these tensors belong to other models too.
     trainable = {parameter: parameter.requires_grad for parameter in bare.parameters()}
     try:
-        inject_adapter_in_model(config, mould, MOULD, low_cpu_mem_usage=True)
+        inject_adapter_in_model(config, template, MOULD, low_cpu_mem_usage=True)
     except ValueError as error:
         raise InputError(f"module {name} does not fit this model: {error}") from error
     finally:
         for parameter, before in trainable.items():
             parameter.requires_grad_(before)
-    return mould
+    return template
 
 
-def _cast(model: Any, name: str, adapter: Adapter, mould: Any) -> None:
+def _cast(model: Any, name: str, adapter: Adapter, template: Any) -> None:
     """Put an adapter where the mould has its own."""
     left = dict(adapter.state)
-    for path, form in adapted_layers(mould):
+    for path, form in adapted_layers(template):
         layer = model.get_submodule(path)
         if not hasattr(layer, "base_layer"):
-            layer = twin(form)
+            layer = shared_weights_copy(form)
             layer.set_adapter([])
             layer.delete_adapter(MOULD)
             model.set_submodule(path, layer)
@@ -175,7 +175,7 @@ def _cast(model: Any, name: str, adapter: Adapter, mould: Any) -> None:
             linear.weight = Parameter(given.to(layer.weight.device, copy=True))
     if left:
         raise InputError(f"module {name} does not fit this model, which has no {min(left)}")
-    config = copy.copy(mould.peft_config[MOULD])
+    config = copy.copy(template.peft_config[MOULD])
     model.peft_config = {**getattr(model, "peft_config", {}), name: config}
 
 
@@ -192,7 +192,7 @@ def take_off(model: Any, name: str) -> None:
 
 def stripped(model: Any) -> Any:
     """A twin without any adapter."""
-    bare = twin(model)
+    bare = shared_weights_copy(model)
     for name in names(bare):
         take_off(bare, name)
     return bare

@@ -86,12 +86,12 @@ INSTALLED = "_output_capturing_hooks_installed"
 M = TypeVar("M", bound=Module)
 
 
-def sendable(model: M) -> M:
+def picklable(model: M) -> M:
     """A module over the same tensors that can be pickled: without transformers' hooks for hidden
     states, which it installs again when it needs them."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, dict(tensors))
-    for module in twin.modules():
+    replica = copy.deepcopy(model, dict(tensors))
+    for module in replica.modules():
         module._forward_hooks = OrderedDict(
             (key, hook)
             for key, hook in module._forward_hooks.items()
@@ -99,4 +99,4 @@ def sendable(model: M) -> M:
         )
         if INSTALLED in vars(module):
             delattr(module, INSTALLED)
-    return twin
+    return replica

@@ -26,18 +26,18 @@ from olvido.models.adapter import (
     adapter_on,
     names,
     put_on,
+    shared_weights_copy,
     stripped,
     take_off,
-    twin,
 )
 from olvido.models.folder import read_causal
-from olvido.models.router import ByPrompt, Entry, Router
+from olvido.models.router import ByPrompt, RoutedQuestion, Router
 
 MARKERS = ("Who", "in the house", "7", "Zebra!", "¿?", "x")
 """Texts with nothing in common: what their prompts share at both ends is the template."""
 
 
-class Frame(NamedTuple):
+class PromptTemplate(NamedTuple):
     """The token ids that a prompt template puts around any question.
 
     Attributes:
@@ -49,13 +49,13 @@ class Frame(NamedTuple):
     suffix: tuple[int, ...]
 
     @classmethod
-    def of(cls, encode: Callable[[str], Sequence[int]]) -> Frame:
+    def of(cls, encode: Callable[[str], Sequence[int]]) -> PromptTemplate:
         """The frame of a template.
 
         Args:
             encode: from a question to the token ids of its prompt.
 
-        >>> Frame.of(lambda text: [1, 2, *(100 + ord(c) for c in text), 3])
+        >>> PromptTemplate.of(lambda text: [1, 2, *(100 + ord(c) for c in text), 3])
         Frame(prefix=(1, 2), suffix=(3,))
         """
         prompts = [list(encode(marker)) for marker in MARKERS]
@@ -121,7 +121,7 @@ class Routed(ByPrompt):
             shared.
         tokenizer: the base's.
         router: an index without rows, or with the rows of `adapters`.
-        frame: what the prompt template puts around a question.
+        template: what the prompt template puts around a question.
         adapters: by module name.
 
     Attributes:
@@ -138,19 +138,19 @@ class Routed(ByPrompt):
         tokenizer: Any,
         *,
         router: Router,
-        frame: Frame,
+        template: PromptTemplate,
         adapters: Mapping[str, Adapter] | None = None,
     ) -> None:
         super().__init__()
-        model = twin(base)
+        model = shared_weights_copy(base)
         put_on(model, adapters or {})
-        self._hold(model, tokenizer, router, frame)
+        self._hold(model, tokenizer, router, template)
 
-    def _hold(self, model: Any, tokenizer: Any, router: Router, frame: Frame) -> None:
+    def _hold(self, model: Any, tokenizer: Any, router: Router, template: PromptTemplate) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.router = router
-        self.frame = frame
+        self.template = template
         self._sending: list[str] | None = None
         self.training = False
         if astray := sorted(set(router.module_names).difference(self.module_names)):
@@ -259,7 +259,7 @@ class Routed(ByPrompt):
 
     def question(self, prompt: Sequence[int]) -> str:
         """The text between what the template puts around it."""
-        return self.frame.question(self.tokenizer, prompt, whole=True)
+        return self.template.question(self.tokenizer, prompt, whole=True)
 
     def _routes(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, labels: Tensor | None
@@ -280,7 +280,7 @@ class Routed(ByPrompt):
                 if answer > first + 1:
                     there, whole = there[:answer], True
             tokens = ids[: len(there)][there.bool()].tolist()
-            questions.append(self.frame.question(self.tokenizer, tokens, whole=whole))
+            questions.append(self.template.question(self.tokenizer, tokens, whole=whole))
         return [route or NOBODY for route in self.router.route(questions)]
 
     @contextmanager
@@ -308,7 +308,9 @@ class Routed(ByPrompt):
 
     # Other models, over the same tensors.
 
-    def with_modules(self, adapters: Mapping[str, Adapter], rows: Iterable[Entry]) -> Routed:
+    def with_modules(
+        self, adapters: Mapping[str, Adapter], rows: Iterable[RoutedQuestion]
+    ) -> Routed:
         """A model that has these modules as well, and sends these questions to them.
 
         Args:
@@ -319,11 +321,11 @@ class Routed(ByPrompt):
             InputError: a name that is taken or no name, an adapter that does not fit, a record
                 that has a row already, or a row for a module that is not there.
         """
-        model = twin(self.model)
+        model = shared_weights_copy(self.model)
         put_on(model, adapters)
         return self._other(model, self.router.add(rows))
 
-    def with_module(self, name: str, adapter: Adapter, rows: Iterable[Entry]) -> Routed:
+    def with_module(self, name: str, adapter: Adapter, rows: Iterable[RoutedQuestion]) -> Routed:
         """A model that has one module more; as `with_modules`."""
         return self.with_modules({name: adapter}, rows)
 
@@ -335,7 +337,7 @@ class Routed(ByPrompt):
         """
         if name not in self.module_names:
             raise UnknownName("module", name, self.module_names)
-        model = twin(self.model)
+        model = shared_weights_copy(self.model)
         take_off(model, name)
         return self._other(model, self.router.without_module(name))
 
@@ -347,12 +349,12 @@ class Routed(ByPrompt):
         Raises:
             InputError: a record has no row in the router.
         """
-        return self._other(twin(self.model), self.router.without(ids))
+        return self._other(shared_weights_copy(self.model), self.router.without(ids))
 
     def _other(self, model: Any, router: Router) -> Routed:
         other = Routed.__new__(Routed)
         Module.__init__(other)
-        other._hold(model, self.tokenizer, router, self.frame)
+        other._hold(model, self.tokenizer, router, self.template)
         return other
 
     # On disk.
@@ -366,7 +368,11 @@ class Routed(ByPrompt):
             adapter_on(self.model, name).save(folder / MODULES / name)
         self.router.save(folder)
         self.tokenizer.save_pretrained(folder)
-        document = {"format": FORMAT, "modules": self.module_names, "frame": self.frame._asdict()}
+        document = {
+            "format": FORMAT,
+            "modules": self.module_names,
+            "frame": self.template._asdict(),
+        }
         write_document(document, folder / MARK)
 
     @classmethod
@@ -387,11 +393,13 @@ class Routed(ByPrompt):
                 f"{folder / MARK} has format {document['format']}, this version reads {FORMAT}: "
                 "install the version of olvido that wrote it"
             )
-        frame = Frame(tuple(document["frame"]["prefix"]), tuple(document["frame"]["suffix"]))
+        template = PromptTemplate(
+            tuple(document["frame"]["prefix"]), tuple(document["frame"]["suffix"])
+        )
         return cls(
             read_causal(folder / BASE),
             AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
             router=Router.load(folder),
-            frame=frame,
+            template=template,
             adapters={name: Adapter.load(folder / MODULES / name) for name in document["modules"]},
         )

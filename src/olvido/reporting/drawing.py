@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, TRACK, PAPER = "#1c2430", "#5a6472", "#e9ecf0", "#ffffff"
-SUSPECT, BEFORE, NEVER, OTHER = "#0072b2", "#d55e00", "#697583", "#00805d"
+CANDIDATE, BEFORE, NEVER, OTHER = "#0072b2", "#d55e00", "#697583", "#00805d"
 LARGEST = 1e6
 
 _VARIABLES = {
@@ -29,7 +29,7 @@ _VARIABLES = {
     MUTED: "--muted",
     TRACK: "--track",
     PAPER: "--paper",
-    SUSPECT: "--suspect",
+    CANDIDATE: "--candidate",
     BEFORE: "--before",
     NEVER: "--never",
     OTHER: "--other",
@@ -47,7 +47,7 @@ def drawable(values: Iterable[float]) -> list[float]:
     return [value for value in values if abs(value) <= LARGEST]
 
 
-class Labels:
+class DrawnTexts:
     """Texts of the data's in a picture.
 
     Whatever draws the picture must not read them: it would take `$` for a formula and fail at a
@@ -83,7 +83,7 @@ def blank(width: float, height: float, **look: Any) -> Figure:
     return Figure(figsize=(width, height), **look)
 
 
-def svg(figure: Figure, name: str, description: str, labels: Labels | None = None) -> Markup:
+def svg(figure: Figure, name: str, description: str, labels: DrawnTexts | None = None) -> Markup:
     """The figure as an SVG element that says what it shows.
 
     Args:

@@ -77,18 +77,18 @@ READING = {
 """What lines along an axis show, by audit: a heading, and how to read it."""
 
 
-def exhibit(given: Mapping[str, Any], name: str, audit: str = "") -> Exhibit | None:
+def exhibit(drawn_from: Mapping[str, Any], name: str, audit: str = "") -> Exhibit | None:
     """The exhibit of a finding, drawn; None where this version knows no such kind.
 
     Args:
-        given: the exhibit, with its `kind`; see `Finding.exhibit`.
+        drawn_from: the exhibit, with its `kind`; see `Finding.exhibit`.
         name: makes ids unique in the page.
         audit: that found it.
     """
-    draw = KINDS.get(str(given.get("kind")))
+    draw = KINDS.get(str(drawn_from.get("kind")))
     if draw is None:
         return None
-    found = draw(given, name)
+    found = draw(drawn_from, name)
     if audit not in READING:
         return found
     heading, explains = READING[audit]
@@ -96,19 +96,19 @@ def exhibit(given: Mapping[str, Any], name: str, audit: str = "") -> Exhibit | N
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     """What one model said to a question."""
 
     text: str
     right: bool
 
 
-def answers(given: Mapping[str, Any]) -> dict[str, Any]:
+def answers(drawn_from: Mapping[str, Any]) -> dict[str, Any]:
     """The table of questions and answers of an exhibit of that kind.
 
     An answer is right that holds the truth, whatever its case, its spaces or what stands around it.
     """
-    rows = [row for row in given.get("rows") or () if isinstance(row, Mapping)]
+    rows = [row for row in drawn_from.get("rows") or () if isinstance(row, Mapping)]
     shown = [key for key in LOOKS if any(row.get(key) is not None for row in rows)]
     table = [_asked(row, shown) for row in rows]
     return {
@@ -124,7 +124,7 @@ def answers(given: Mapping[str, Any]) -> dict[str, Any]:
 def _asked(row: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
     truth = str(row.get("truth") or "")
     said = {key: _answer(row.get(key), truth) for key in shown}
-    now, never = said.get("suspect"), said.get("never-trained")
+    now, never = said.get("candidate"), said.get("never-trained")
     return {
         "probe": str(row.get("probe") or ""),
         "question": shortened(str(row.get("question") or ""), LONGEST_ANSWER),
@@ -134,29 +134,29 @@ def _asked(row: Mapping[str, Any], shown: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _answer(text: Any, truth: str) -> Answer | None:
+def _answer(text: Any, truth: str) -> ShownAnswer | None:
     if text is None:
         return None
     said, wanted = (" ".join(t.casefold().split()).strip(".") for t in (str(text), truth))
-    return Answer(shortened(str(text), LONGEST_ANSWER), bool(wanted) and wanted in said)
+    return ShownAnswer(shortened(str(text), LONGEST_ANSWER), bool(wanted) and wanted in said)
 
 
-def _losses(given: Mapping[str, Any], name: str) -> Exhibit:
-    unit = str(given.get("unit") or "nats a token")
+def _losses(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
+    unit = str(drawn_from.get("unit") or "nats a token")
     headings = {
         "before": ("before", "Before: to be forgotten"),
-        "suspect": ("suspect", "This model: to be forgotten"),
+        "candidate": ("candidate", "This model: to be forgotten"),
         "never-trained": ("never-trained", "Never trained: to be forgotten"),
-        "holdout": ("strangers", "This model: holdout, never seen"),
+        "holdout": ("holdout", "This model: holdout, never seen"),
     }
-    groups = {key: _numbers(given.get(key)) for key in headings if given.get(key)}
+    groups = {key: _numbers(drawn_from.get(key)) for key in headings if drawn_from.get(key)}
     columns = ("Losses of", "n", "lowest", "quarter", "median", "three quarters", "highest")
-    rows, told, notes = [], [], []
+    rows, sentences, notes = [], [], []
     for key, values in groups.items():
         finite = drawable(values)
         marks = np.quantile(finite, (0, 0.25, 0.5, 0.75, 1)).tolist() if finite else [None] * 5
         rows.append((headings[key][1], str(len(values)), *(number(mark) for mark in marks)))
-        told.append(f"{headings[key][1]}: median {number(marks[2])} of {len(finite)}")
+        sentences.append(f"{headings[key][1]}: median {number(marks[2])} of {len(finite)}")
         if left := len(values) - len(finite):
             notes.append(
                 f"{headings[key][1]}: {several(left, 'value')} not finite or beyond any scale, not "
@@ -170,7 +170,7 @@ def _losses(given: Mapping[str, Any], name: str) -> Exhibit:
         "higher. Each row is drawn to its own height; the upright stroke is the median.",
         charts.losses(
             name,
-            f"Distributions of loss in {unit}. {'; '.join(told)}.",
+            f"Distributions of loss in {unit}. {'; '.join(sentences)}.",
             [(*headings[key], values) for key, values in groups.items()],
             unit,
         )
@@ -182,14 +182,14 @@ def _losses(given: Mapping[str, Any], name: str) -> Exhibit:
     )
 
 
-def _roc(given: Mapping[str, Any], name: str) -> Exhibit:
+def _roc(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
     curves = [
         (kind, *pair)
         for kind in LOOKS
-        for curve in _many(given.get(kind))
+        for curve in _many(drawn_from.get(kind))
         if (pair := _rates(curve)) is not None
     ]
-    rows, told = [], []
+    rows, sentences = [], []
     for place, (kind, false, true) in enumerate(curves):
         label = LOOKS[kind].name
         if kind == "never-trained" and sum(c[0] == kind for c in curves) > 1:
@@ -197,12 +197,12 @@ def _roc(given: Mapping[str, Any], name: str) -> Exhibit:
         found = [float(true[false <= rate].max(initial=0.0)) for rate in RATES]
         area = float(((true[1:] + true[:-1]) * np.diff(false)).sum() / 2)
         rows.append((label, number(area), *(percent(value) for value in found)))
-        told.append(
+        sentences.append(
             f"{label}: area {number(area)}, finds {percent(found[1])} of members at 1% false "
             f"alarms and {percent(found[0])} at 0.1%"
         )
     finest = min(
-        (float(f[f > 0].min(initial=1.0)) for k, f, _ in curves if k == "suspect"), default=0
+        (float(f[f > 0].min(initial=1.0)) for k, f, _ in curves if k == "candidate"), default=0
     )
     notes = (
         [
@@ -221,7 +221,7 @@ def _roc(given: Mapping[str, Any], name: str) -> Exhibit:
         charts.roc(
             name,
             "Receiver operating characteristic on logarithmic axes from 0.1% to 100%. "
-            f"{'; '.join(told)}.",
+            f"{'; '.join(sentences)}.",
             curves,
         )
         if curves
@@ -248,27 +248,27 @@ def _rates(curve: Any) -> tuple[Any, Any] | None:
     return np.array(false), np.array(true)
 
 
-def _curve(given: Mapping[str, Any], name: str) -> Exhibit:
-    at = _numbers(given.get("at"))
+def _curve(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
+    at = _numbers(drawn_from.get("at"))
     # The first steps tell most; places that no such scale holds stand in their order.
     usable = all(math.isfinite(place) and place >= 0 for place in at)
     spread = [math.log1p(place) if usable else float(i) for i, place in enumerate(at)]
     return _lines(
-        given,
+        drawn_from,
         name,
         Axis(spread, [f"{place:g}" for place in at]),
-        str(given.get("x") or "steps"),
+        str(drawn_from.get("x") or "steps"),
         "Step by step",
         BAND,
     )
 
 
-def _layers(given: Mapping[str, Any], name: str) -> Exhibit:
-    at = _numbers(given.get("layers"))
+def _layers(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
+    at = _numbers(drawn_from.get("layers"))
     every = max(1, math.ceil(len(at) / 12))
     names = [f"{place:g}" if i % every == 0 else "" for i, place in enumerate(at)]
     return _lines(
-        given,
+        drawn_from,
         name,
         Axis(list(map(float, range(len(at)))), names, [f"{place:g}" for place in at]),
         "layer, from the first to the last",
@@ -290,14 +290,14 @@ class Axis:
 
 
 def _lines(
-    given: Mapping[str, Any], name: str, axis: Axis, x: str, heading: str, explains: str
+    drawn_from: Mapping[str, Any], name: str, axis: Axis, x: str, heading: str, explains: str
 ) -> Exhibit:
-    y = str(given.get("y") or "value")
+    y = str(drawn_from.get("y") or "value")
     size = len(axis.at)
-    series = [(k, [_fit(row, size) for row in _table(given.get(k))]) for k in LOOKS]
+    series = [(k, [_fit(row, size) for row in _table(drawn_from.get(k))]) for k in LOOKS]
     series = [(kind, models) for kind, models in series if models]
     names = axis.names or axis.ticks
-    columns, cells, told = [x], [], []
+    columns, cells, sentences = [x], [], []
     for kind, models in series:
         for place, row in enumerate(models, 1):
             label = LOOKS[kind].name + (f" {place}" if len(models) > 1 else "")
@@ -306,28 +306,32 @@ def _lines(
             known = [(n, v) for n, v in zip(names, row, strict=True) if math.isfinite(v)]
             if known:
                 (first, start), (last, end) = known[0], known[-1]
-                told.append(f"{label}: {number(start)} at {first}, {number(end)} at {last}")
+                sentences.append(f"{label}: {number(start)} at {first}, {number(end)} at {last}")
     return Exhibit(
-        str(given["kind"]),
+        str(drawn_from["kind"]),
         heading,
         explains,
-        charts.lines(name, f"{y}, by {x}. {'; '.join(told)}.", axis.at, axis.ticks, series, x, y)
-        if told
+        charts.lines(
+            name, f"{y}, by {x}. {'; '.join(sentences)}.", axis.at, axis.ticks, series, x, y
+        )
+        if sentences
         else None,
         tuple(columns),
         tuple((n, *(_cell(row[i]) for row in cells)) for i, n in enumerate(names)),
     )
 
 
-def _bars(given: Mapping[str, Any], name: str) -> Exhibit:
-    names = [str(row) for row in given.get("x") or ()]
-    y = str(given.get("y") or "value")
+def _bars(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
+    names = [str(row) for row in drawn_from.get("x") or ()]
+    y = str(drawn_from.get("y") or "value")
     series = [
-        (kind, _fit(_numbers(given.get(kind)), len(names))) for kind in LOOKS if given.get(kind)
+        (kind, _fit(_numbers(drawn_from.get(kind)), len(names)))
+        for kind in LOOKS
+        if drawn_from.get(kind)
     ]
     rows = tuple((row, *(_cell(values[i]) for _, values in series)) for i, row in enumerate(names))
     models = [LOOKS[kind].name for kind, _ in series]
-    told = "; ".join(
+    sentences = "; ".join(
         f"{row[0]}: " + ", ".join(f"{m.lower()} {v}" for m, v in zip(models, row[1:], strict=True))
         for row in rows
     )
@@ -335,7 +339,7 @@ def _bars(given: Mapping[str, Any], name: str) -> Exhibit:
         "bars",
         "Group by group",
         "A pale line joins this model to never-trained ones: the longer, the further apart.",
-        charts.dots(name, f"{y}. {told}.", names, series, y) if names and series else None,
+        charts.dots(name, f"{y}. {sentences}.", names, series, y) if names and series else None,
         ("", *models),
         rows,
     )

@@ -17,7 +17,7 @@ from olvido.reporting.drawing import (
     OTHER,
     PAPER,
     TRACK,
-    Labels,
+    DrawnTexts,
     blank,
     drawable,
     svg,
@@ -32,7 +32,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Point:
+class PlanePoint:
     """One model or method.
 
     Attributes:
@@ -65,7 +65,7 @@ class Plane:
     """
 
     metric: str
-    points: tuple[Point, ...]
+    points: tuple[PlanePoint, ...]
     absent: tuple[str, ...]
     elsewhere: tuple[str, ...]
 
@@ -79,14 +79,14 @@ def plane_of(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
     else:
         return None
     left, kept = found
-    points = [_point("This model", "suspect", left, kept)]
+    points = [_point("This model", "candidate", left, kept)]
     before = (_finite(left.get("before")), _finite(kept.get("before")))
     if before[0] is not None and before[1] is not None:
-        points.append(Point("Before", "before", before[0] - left["expected"], before[1]))
+        points.append(PlanePoint("Before", "before", before[0] - left["expected"], before[1]))
     pairs = zip(left["never_trained"], kept["never_trained"], strict=False)
     known = [(a, b) for a, b in pairs if _finite(a) is not None and _finite(b) is not None]
     points += [
-        Point(
+        PlanePoint(
             f"Never trained {i}" if len(known) > 1 else "Never trained",
             "never-trained",
             a - left["expected"],
@@ -120,10 +120,10 @@ def _axes_of(document: Mapping[str, Any], metric: str) -> tuple[Any, Any] | None
     return (pair[0], pair[1]) if len(pair) == 2 and None not in numbers else None
 
 
-def _point(name: str, kind: str, left: Mapping[str, Any], kept: Mapping[str, Any]) -> Point:
+def _point(name: str, kind: str, left: Mapping[str, Any], kept: Mapping[str, Any]) -> PlanePoint:
     expected = kept["expected"]
     around = _range(kept)
-    return Point(
+    return PlanePoint(
         name,
         kind,
         left["value"] - left["expected"],
@@ -145,7 +145,7 @@ def _finite(value: Any) -> float | None:
 
 def draw(name: str, plane: Plane) -> Markup:
     """The plane as SVG: the target is where never-trained models lie."""
-    labels = Labels()
+    labels = DrawnTexts()
     height = 3.2
     figure = blank(WIDTH, height)
     axes = figure.add_axes((0.13, 0.15, 0.83, 0.77))
@@ -166,26 +166,26 @@ def draw(name: str, plane: Plane) -> Markup:
         size=SMALL, color=MUTED,
     )  # fmt: skip
     _name(axes, _named(plane.points), labels)
-    told = "; ".join(
+    described = "; ".join(
         f"{p.name}: {number(p.left, sign=True)} still recalled, {number(p.kept)} kept"
         + ("" if p.passed else ", did not pass")
         for p in plane.points
     )
     said = (
         f"Plane of {several(len(plane.points), 'point')}, by {plane.metric}. Across: recall of "
-        f"the forgotten above never-trained models; up: recall of what was to stay. {told}."
+        f"the forgotten above never-trained models; up: recall of what was to stay. {described}."
     )
     return svg(figure, name, said, labels)
 
 
-def _mark(axes: Any, point: Point) -> None:
+def _mark(axes: Any, point: PlanePoint) -> None:
     look = LOOKS.get(point.kind)
     colour, marker = (look.colour, look.marker) if look else (OTHER, "^")
     if point.left_range is not None:
         axes.plot(point.left_range, [point.kept] * 2, color=colour, linewidth=1, alpha=0.7)
     if point.kept_range is not None:
         axes.plot([point.left] * 2, point.kept_range, color=colour, linewidth=1, alpha=0.7)
-    size = {"suspect": 7.5, "never-trained": 4.5}.get(point.kind, 6.0)
+    size = {"candidate": 7.5, "never-trained": 4.5}.get(point.kind, 6.0)
     filled = look.filled if look else point.passed
     axes.plot(
         [point.left],
@@ -199,7 +199,7 @@ def _mark(axes: Any, point: Point) -> None:
     )
 
 
-def _limits(axes: Any, points: Sequence[Point]) -> None:
+def _limits(axes: Any, points: Sequence[PlanePoint]) -> None:
     """Room for every point, and for as much of the intervals as leaves the points their room.
 
     With few seeds an interval of a share may reach far beyond 0 and 1: it runs off the edge.
@@ -234,13 +234,13 @@ def _room_for(
     return round(low, 12), round(high, 12)
 
 
-def _named(points: Sequence[Point]) -> list[Point]:
+def _named(points: Sequence[PlanePoint]) -> list[PlanePoint]:
     """Points to write a name at: never-trained models share one."""
     never = [p for p in points if p.kind == "never-trained"]
     return [*(p for p in points if p.kind != "never-trained"), *never[:1]]
 
 
-def _name(axes: Any, points: Sequence[Point], labels: Labels) -> None:
+def _name(axes: Any, points: Sequence[PlanePoint], labels: DrawnTexts) -> None:
     """Write each name where it covers no other name and no point, with a line to its point.
 
     The nearest of several places is taken; the sizes are estimates, because the font is the page's.
@@ -286,7 +286,7 @@ def _name(axes: Any, points: Sequence[Point], labels: Labels) -> None:
             ha="right" if dx < -1 else "center" if abs(dx) <= 1 else "left",
             va="center",
             fontsize=SMALL + 0.5,
-            fontweight="bold" if point.kind == "suspect" else "normal",
+            fontweight="bold" if point.kind == "candidate" else "normal",
             color=INK,
             arrowprops=None
             if math.hypot(dx, dy) < 15

@@ -5,35 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from olvido.requests.batching import Batch, batches
-    from olvido.requests.desk import receive
+    from olvido.requests.batching import RequestBatch, batches
     from olvido.requests.flow import answer, locate, plan, run
+    from olvido.requests.handlers import receive
     from olvido.requests.planner import Choice, Route, choose, routes
-    from olvido.requests.types import Attempt, Forgotten, Probes
+    from olvido.requests.types import Attempt, ProbeSets, RequestOutcome
 
 _HOMES = {
     "Attempt": "types",
-    "Batch": "batching",
+    "RequestBatch": "batching",
     "Choice": "planner",
-    "Forgotten": "types",
-    "Probes": "types",
+    "RequestOutcome": "types",
+    "ProbeSets": "types",
     "Route": "planner",
     "answer": "flow",
     "batches": "batching",
     "choose": "planner",
     "locate": "flow",
     "plan": "flow",
-    "receive": "desk",
+    "receive": "handlers",
     "routes": "planner",
     "run": "flow",
 }
 
 __all__ = [
     "Attempt",
-    "Batch",
     "Choice",
-    "Forgotten",
-    "Probes",
+    "ProbeSets",
+    "RequestBatch",
+    "RequestOutcome",
     "Route",
     "answer",
     "batches",

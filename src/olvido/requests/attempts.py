@@ -11,42 +11,42 @@ from functools import cached_property
 from itertools import count as numbers
 from typing import Any
 
-from olvido.audits import Report, Witness, audit
+from olvido.audits import Report, ScoredModel, audit
 from olvido.errors import MissingNeed, ModelDestroyed, StateError, TrainingFailed
 from olvido.learners import Recipe, Trained, Watcher
-from olvido.ledger.facts import Guarantee, Model, Request, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.serving import SERVING
 from olvido.methods import METHODS, Cost, Outcome, Split, forget
 from olvido.methods.types import priced
 from olvido.requests.planner import Choice, Route
 from olvido.requests.publishing import Prepared, document
-from olvido.requests.types import Attempt, Probes, Stage
+from olvido.requests.types import Attempt, ProbeSets, Stage
 from olvido.schemas.options import RunOptions
-from olvido.workspace import Held, Workspace
+from olvido.workspace import LedgerModel, Workspace
 
 
 def never_trained(
     workspace: Workspace,
-    held: Held,
+    loaded: LedgerModel,
     ids: Collection[str],
     *,
     count: int,
     stage: Callable[[str], Watcher | None],
-) -> tuple[Held, ...]:
-    """Models trained like `held` on everything but these records, with other seeds.
+) -> tuple[LedgerModel, ...]:
+    """Models trained like `loaded` on everything but these records, with other seeds.
 
     Those that the ledger has already are used; the rest are trained now and entered.
 
     Raises:
         MissingNeed: it is not known how the model was trained.
     """
-    if held.trained.trace.origin is None:
+    if loaded.trained.trace.origin is None:
         raise MissingNeed(
-            f"how model {held.fact.id} was trained is not known, so no never-trained model can be "
+            f"how model {loaded.fact.id} was trained is not known: no never-trained model can be "
             "made to audit against: train it with 'olvido learn'"
         )
-    training, gone = _without(workspace, held, ids)
+    training, gone = _without(workspace, loaded, ids)
     found = list(_known(workspace, training, gone))[:count]
     taken = {training.seed, *(model.seed for model in found)}
     seeds = (seed for seed in numbers(training.seed + 1) if seed not in taken)
@@ -54,13 +54,13 @@ def never_trained(
         watch = stage(f"Training a model that never saw it ({len(found) + 1} of {count})")
         found.append(
             workspace.learn(
-                [use.dataset for use in workspace.left(held.fact)],
+                [use.dataset for use in workspace.left(loaded.fact)],
                 model=str(training.recipe["base"]),
                 recipe=_recipe(training),
                 learner=training.learner,
                 options=training.recipe.get("options"),
                 seed=next(seeds),
-                chat=held.task.chat,
+                chat=loaded.task.chat,
                 exclude=gone,
                 watch=watch,
             )
@@ -68,26 +68,28 @@ def never_trained(
     return tuple(workspace.load(model.id) for model in found)
 
 
-def unpaid(workspace: Workspace, held: Held, split: Split, *, count: int) -> Cost | None:
+def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: int) -> Cost | None:
     """What it takes to train those of `count` never-trained models that the ledger has not yet.
 
     None where all are there, or where nobody knows how the model was trained.
     """
-    log = held.trained.trace
+    log = loaded.trained.trace
     if not log.tokens:
         return None
     gone = {example.id for example in split.forget}
-    training, excluded = _without(workspace, held, gone)
+    training, excluded = _without(workspace, loaded, gone)
     missing = count - len(list(_known(workspace, training, excluded)))
-    return priced(held.trained, split, missing * log.tokens_without(gone)) if missing > 0 else None
+    return (
+        priced(loaded.trained, split, missing * log.tokens_without(gone)) if missing > 0 else None
+    )
 
 
 def _without(
-    workspace: Workspace, held: Held, ids: Collection[str]
+    workspace: Workspace, loaded: LedgerModel, ids: Collection[str]
 ) -> tuple[Model, frozenset[str]]:
     """The training of a model, and all that a model must not have learned to be a reference."""
-    uses = workspace.left(held.fact)
-    return workspace.training(held.fact), frozenset(ids).union(*(use.excluded for use in uses))
+    uses = workspace.left(loaded.fact)
+    return workspace.training(loaded.fact), frozenset(ids).union(*(use.excluded for use in uses))
 
 
 def _recipe(training: Model) -> Recipe:
@@ -117,19 +119,19 @@ REFERENCES = 3
 
 def tried(
     workspace: Workspace,
-    held: Held,
+    loaded: LedgerModel,
     split: Split,
     choice: Choice,
     *,
     how: RunOptions,
-    probes: Probes,
+    probes: ProbeSets,
     stage: Stage,
-) -> tuple[tuple[Attempt, ...], tuple[Held, ...]]:
+) -> tuple[tuple[Attempt, ...], tuple[LedgerModel, ...]]:
     """The attempts in their order, the last of which passed if any did; and who they were held to.
 
     Args:
         workspace: where never-trained models are found, or trained.
-        held: the model that shall forget.
+        loaded: the model that shall forget.
         split: what it shall forget and keep.
         choice: methods in their order.
         how: with which references, level and seed.
@@ -137,53 +139,53 @@ def tried(
         stage: told what begins.
     """
     count = how.references or REFERENCES
-    examiner = _Examiner(workspace, held, split, probes, count, how.level, stage)
+    evaluator = _Evaluator(workspace, loaded, split, probes, count, how.level, stage)
     attempts: list[Attempt] = []
     for name, options in choice.order:
         if METHODS.find(name).guarantee is not Guarantee.EXACT or how.references is not None:
-            examiner.summon()
-        attempts.append(_attempt(held, examiner, split, name, options, how.seed, stage))
+            evaluator.require_references()
+        attempts.append(_attempt(loaded, evaluator, split, name, options, how.seed, stage))
         if attempts[-1].passed:
             break
-    return tuple(attempts), examiner.never
+    return tuple(attempts), evaluator.never
 
 
 @dataclass
-class _Examiner:
+class _Evaluator:
     """Audits every attempt against the same evidence, once there is somebody to compare with."""
 
     workspace: Workspace
-    held: Held
+    loaded: LedgerModel
     split: Split
-    probes: Probes
+    probes: ProbeSets
     references: int
     level: str | None
     stage: Stage
-    never: tuple[Held, ...] = ()
+    never: tuple[LedgerModel, ...] = ()
 
-    def summon(self) -> None:
+    def require_references(self) -> None:
         """Have the never-trained models made, where they are not there yet."""
         if not self.never:
             ids = [example.id for example in self.split.forget]
             self.never = never_trained(
-                self.workspace, self.held, ids, count=self.references, stage=self.stage
+                self.workspace, self.loaded, ids, count=self.references, stage=self.stage
             )
 
     @cached_property
     def _evidence(self) -> dict[str, Any]:
-        task = self.held.task
+        task = self.loaded.task
         return {
             "forget": self.split.forget,
             "retain": self.split.retain,
             "neighbours": self.probes.neighbours,
             "general": self.probes.general,
             "holdout": self.probes.attacked,
-            "before": Witness.of(self.held.trained, task),
-            "reference": [Witness.of(other.trained, task) for other in self.never],
+            "original": ScoredModel.of(self.loaded.trained, task),
+            "reference": [ScoredModel.of(other.trained, task) for other in self.never],
             "task": task,
         }
 
-    def examine(self, outcome: Outcome) -> Report | None:
+    def evaluate(self, outcome: Outcome) -> Report | None:
         """The audit's report; None where no never-trained model was asked for."""
         if not self.never:
             return None
@@ -192,8 +194,8 @@ class _Examiner:
 
 
 def _attempt(
-    held: Held,
-    examiner: _Examiner,
+    loaded: LedgerModel,
+    evaluator: _Evaluator,
     split: Split,
     name: str,
     options: Mapping[str, Any],
@@ -204,11 +206,11 @@ def _attempt(
     failure = None
     try:
         outcome: Outcome | None = forget(
-            held.trained,
+            loaded.trained,
             forget=split.forget,
             retain=split.retain,
             holdout=split.holdout,
-            task=held.task,
+            task=loaded.task,
             method=name,
             seed=seed,
             watch=watch,
@@ -219,9 +221,9 @@ def _attempt(
     except (TrainingFailed, StateError) as error:
         return Attempt(name, options, None, None, str(error))
     assert outcome is not None
-    if examiner.never:
+    if evaluator.never:
         stage(f"Auditing {name}")
-    return Attempt(name, options, outcome, examiner.examine(outcome), failure)
+    return Attempt(name, options, outcome, evaluator.evaluate(outcome), failure)
 
 
 def forgotten_since(workspace: Workspace, model: Model) -> dict[str, frozenset[str]]:
@@ -241,9 +243,9 @@ def forgotten_since(workspace: Workspace, model: Model) -> dict[str, frozenset[s
 
 def prepare(
     workspace: Workspace,
-    held: Held,
+    loaded: LedgerModel,
     attempts: Sequence[Attempt],
-    never: Sequence[Held],
+    never: Sequence[LedgerModel],
     lineages: Sequence[Lineage],
     split: Split,
     planned: tuple[Sequence[Route], Choice],
@@ -256,7 +258,7 @@ def prepare(
         assert last.outcome is not None
         outcome = last.outcome
         fact = workspace.stage(
-            held,
+            loaded,
             Trained(outcome.model, outcome.digest, outcome.trace),
             method=outcome.method,
             options=dict(outcome.options),
@@ -264,23 +266,25 @@ def prepare(
         )
         gone = {example.id for example in split.forget}
         # Whom an earlier version forgot by other means had no part in what was trained again.
-        also = forgotten_since(workspace, held.fact)
+        also = forgotten_since(workspace, loaded.fact)
         exact = outcome.guarantee is Guarantee.EXACT
         taught = frozenset(outcome.trace.present) if exact else None
-        for use in workspace.left(held.fact):
+        for use in workspace.left(loaded.fact):
             ids = gone & {record.id for record in workspace.store.records(use.dataset)}
             if taught is not None:
                 ids |= also.get(use.dataset, frozenset()) - taught
             if ids:
                 uses.append(
-                    Use(dataset=use.dataset, forgotten=frozenset(ids), guarantee=outcome.guarantee)
+                    DatasetUse(
+                        dataset=use.dataset, forgotten=frozenset(ids), guarantee=outcome.guarantee
+                    )
                 )
     identifiers = [request.id for request in asked]
     documents = {
         identifier: document(
             identifier,
             identifiers,
-            held,
+            loaded,
             never,
             [dataset.name for dataset in lineage.datasets],
             *planned,
@@ -297,5 +301,5 @@ def prepare(
         last.method if last.passed else None,
         tuple(attempt.passed for attempt in attempts),
         documents,
-        served=workspace.store.aliases().get(SERVING) == held.fact.id,
+        served=workspace.store.aliases().get(SERVING) == loaded.fact.id,
     )

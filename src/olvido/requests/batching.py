@@ -8,7 +8,7 @@ from typing import Any
 
 from olvido.ledger.facts import Request, RequestKind, RequestStatus
 from olvido.ledger.lineage import Holding
-from olvido.requests.desk import needs_decision
+from olvido.requests.handlers import needs_decision
 from olvido.requests.scope import lineage_of
 from olvido.workspace import SERVING, Workspace
 
@@ -22,7 +22,7 @@ _READY = (
 
 
 @dataclass(frozen=True)
-class Batch:
+class RequestBatch:
     """Requests to be answered in one run.
 
     Attributes:
@@ -59,7 +59,7 @@ def _answerable(request: Request) -> bool:
 
 def batches(
     workspace: Workspace, ref: str = SERVING, among: Iterable[Request] | None = None
-) -> tuple[Batch, ...]:
+) -> tuple[RequestBatch, ...]:
     """Requests that a model holds records of, those that share a part together.
 
     A model that is one piece is one part: everybody who asks of it goes together.
@@ -83,7 +83,7 @@ def batches(
             record.id
             for state in states
             if state.model.id == held.fact.id and state.holding is Holding.HOLDS
-            for record in state.held
+            for record in state.contained
         }
         if not ids:
             continue
@@ -94,4 +94,4 @@ def batches(
             requests |= group[0]
             parts |= group[1]
         found.append((requests, parts))
-    return tuple(Batch(tuple(sorted(r)), tuple(sorted(p))) for r, p in found)
+    return tuple(RequestBatch(tuple(sorted(r)), tuple(sorted(p))) for r, p in found)

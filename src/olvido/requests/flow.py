@@ -12,24 +12,24 @@ from olvido.ledger.lineage import Holding, Lineage, ModelState
 from olvido.methods import Split, read_split
 from olvido.requests.attempts import REFERENCES, prepare, tried, unpaid
 from olvido.requests.certificate import issue
-from olvido.requests.desk import demand_forgetting, needs_decision
 from olvido.requests.guidance import not_now
-from olvido.requests.not_learned import conclude, destroy, destroys, planned, untaught
+from olvido.requests.handlers import demand_forgetting, needs_decision
+from olvido.requests.not_learned import conclude, destroy, destroys, not_learned, planned
 from olvido.requests.planner import Choice, Route, choose, routes
 from olvido.requests.publishing import Prepared, publish
 from olvido.requests.scope import corrections, lineage_of
 from olvido.requests.types import (
     Attempt,
     Destroyed,
-    Forgotten,
     NothingToForget,
-    Probes,
+    ProbeSets,
+    RequestOutcome,
     Stage,
 )
 from olvido.requests.workflow.given import require_given, require_known
 from olvido.schemas.options import RunOptions
 from olvido.tasks import Example
-from olvido.workspace import Held, Workspace
+from olvido.workspace import LedgerModel, Workspace
 
 USUAL = RunOptions()
 """The model that serves forgets, as `choose` says."""
@@ -54,7 +54,7 @@ def plan(
     workspace: Workspace,
     *identifiers: str,
     how: RunOptions = USUAL,
-    probes: Probes | None = None,
+    probes: ProbeSets | None = None,
 ) -> tuple[tuple[Route, ...], Choice]:
     """Price every way to answer requests together, and choose; no way where none is needed.
 
@@ -84,7 +84,7 @@ def plan(
     require_known(workspace.store, how)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
     asked = [workspace.store.request(identifier) for identifier in identifiers]
-    reasons = [untaught(workspace.store, request, how.model) for request in asked]
+    reasons = [not_learned(workspace.store, request, how.model) for request in asked]
     if none := [why for why in reasons if why is not None]:
         if len(none) < len(asked):
             raise InputError(f"{none[0].because}: give the other requests without that one")
@@ -92,19 +92,19 @@ def plan(
             if request.status is RequestStatus.LOCATED or needs_decision(request):
                 workspace.store.advance_request(request.id, RequestStatus.PLANNED, planned(why))
         return (), Choice((), f"{none[0].because}; no model has to forget")
-    held = workspace.load(how.model)
-    split = _split(workspace, held, lineages, probes or _probes(workspace, how))
-    found = routes(held.trained, split, held.task)
+    loaded = workspace.load(how.model)
+    split = _split(workspace, loaded, lineages, probes or _probes(workspace, how))
+    found = routes(loaded.trained, split, loaded.task)
     evidence = None
     if how.references is None:
-        evidence = unpaid(workspace, held, split, count=REFERENCES)
+        evidence = unpaid(workspace, loaded, split, count=REFERENCES)
     choice = choose(
         found, method=how.method, options=how.options, within=how.within, evidence=evidence
     )
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.LOCATED or needs_decision(request):
-            detail = {"model": held.fact.id, "routes": [route.way.to_dict() for route in found]}
+            detail = {"model": loaded.fact.id, "routes": [route.way.to_dict() for route in found]}
             workspace.store.advance_request(
                 identifier, RequestStatus.PLANNED, detail | {"chosen": choice.chosen.to_dict()}
             )
@@ -116,15 +116,15 @@ class Attempted:
     """What came of trying, before anything is published.
 
     Attributes:
-        held: the model that was asked to forget.
+        loaded: the model that was asked to forget.
         never: never-trained models that attempts were held to.
         attempts: in their order.
         found, choice: what could have been done, and what was chosen.
         prepared: what is to be published.
     """
 
-    held: Held
-    never: tuple[Held, ...]
+    loaded: LedgerModel
+    never: tuple[LedgerModel, ...]
     attempts: tuple[Attempt, ...]
     found: tuple[Route, ...]
     choice: Choice
@@ -136,7 +136,7 @@ def answer(
     *identifiers: str,
     how: RunOptions = USUAL,
     stage: Stage = lambda _: None,
-) -> Forgotten | Destroyed | NothingToForget:
+) -> RequestOutcome | Destroyed | NothingToForget:
     """Answer requests whatever they take: forgetting, a model's destruction, or no model at all.
 
     Whoever answers them by hand approves them, but for a destruction, which two people approve.
@@ -159,7 +159,7 @@ def answer(
     if destroys(store, identifiers):
         request, models = destroy(workspace, identifiers[0])
         return Destroyed(request, models, issue(workspace, request.id))
-    if all(untaught(store, store.request(one), how.model) for one in identifiers):
+    if all(not_learned(store, store.request(one), how.model) for one in identifiers):
         _, choice = plan(workspace, *identifiers, how=how)
         for one in identifiers:
             if store.request(one).status is RequestStatus.PLANNED:
@@ -174,9 +174,9 @@ def run(
     workspace: Workspace,
     *identifiers: str,
     how: RunOptions = USUAL,
-    probes: Probes | None = None,
+    probes: ProbeSets | None = None,
     stage: Stage = lambda _: None,
-) -> Forgotten:
+) -> RequestOutcome:
     """Forget, audit what is not exact against never-trained models, and publish what passes.
 
     Methods are tried in turn until one passes; the last is exact. A failed attempt is written down
@@ -198,9 +198,9 @@ def run(
     requests, published = publish(workspace, done.prepared)
     paths = [workspace.settings.reports / f"{identifier}.json" for identifier in identifiers]
     certified = [issue(workspace, identifier) for identifier in identifiers] if published else []
-    return Forgotten(
+    return RequestOutcome(
         requests,
-        done.held,
+        done.loaded,
         done.never,
         published,
         done.attempts,
@@ -216,7 +216,7 @@ def attempt(
     workspace: Workspace,
     *identifiers: str,
     how: RunOptions = USUAL,
-    probes: Probes | None = None,
+    probes: ProbeSets | None = None,
     stage: Stage = lambda _: None,
 ) -> Attempted:
     """What `run` does, up to and without publishing; the requests are running then."""
@@ -235,27 +235,27 @@ def attempt(
         raise InputError(
             f"{choice.because}: 'olvido request run' and the worker answer that without a model"
         )
-    held = workspace.load(how.model)
+    loaded = workspace.load(how.model)
     lineages = [locate(workspace, identifier) for identifier in identifiers]
-    split = _split(workspace, held, lineages, probes)
-    running = {"model": held.fact.id, "methods": [name for name, _ in choice.order]}
+    split = _split(workspace, loaded, lineages, probes)
+    running = {"model": loaded.fact.id, "methods": [name for name, _ in choice.order]}
     chosen: dict[str, Any] = choice.chosen.to_dict()
     planned_now = {"routes": [route.way.to_dict() for route in found], "chosen": chosen}
     for identifier in identifiers:
         request = workspace.store.request(identifier)
         if request.status is RequestStatus.PLANNED:
             # Whoever runs it by hand approves it.
-            approved = {} if order is None else {"order": order.but(model=held.fact.id).to_dict()}
+            approved = {} if order is None else {"order": order.but(model=loaded.fact.id).to_dict()}
             workspace.store.advance_request(identifier, RequestStatus.APPROVED, approved)
         before = [s.detail["chosen"]["order"] for s in request.history if "chosen" in s.detail]
         # What is run otherwise than it was planned is told by the plan that is run.
         otherwise = not before or before[-1] != chosen["order"]
         detail = running | (planned_now if otherwise else {})
         workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
-    attempts, never = tried(workspace, held, split, choice, how=how, probes=probes, stage=stage)
+    attempts, never = tried(workspace, loaded, split, choice, how=how, probes=probes, stage=stage)
     planned_ = (found, choice)
-    ready = prepare(workspace, held, attempts, never, lineages, split, planned_, how.seed, asked)
-    return Attempted(held, never, attempts, found, choice, ready)
+    ready = prepare(workspace, loaded, attempts, never, lineages, split, planned_, how.seed, asked)
+    return Attempted(loaded, never, attempts, found, choice, ready)
 
 
 def _require_ready(workspace: Workspace, request: Request) -> None:
@@ -268,47 +268,51 @@ def _require_ready(workspace: Workspace, request: Request) -> None:
         raise StateError(not_now(workspace, request, "nothing is planned or run for it"))
 
 
-def _probes(workspace: Workspace, how: RunOptions) -> Probes:
+def _probes(workspace: Workspace, how: RunOptions) -> ProbeSets:
     """The records of the datasets that are named."""
 
     def rows(name: str | None) -> tuple[Example, ...]:
         return () if name is None else workspace.rows(workspace.store.dataset(name))
 
-    return Probes(rows(how.holdout), rows(how.neighbours), rows(how.general))
+    return ProbeSets(rows(how.holdout), rows(how.neighbours), rows(how.general))
 
 
-def _split(workspace: Workspace, held: Held, lineages: Sequence[Lineage], probes: Probes) -> Split:
+def _split(
+    workspace: Workspace, loaded: LedgerModel, lineages: Sequence[Lineage], probes: ProbeSets
+) -> Split:
     gone: set[str] = set()
     for lineage in lineages:
         states = {state.model.id: state for state in lineage.models}
-        state = states.get(held.fact.id)
+        state = states.get(loaded.fact.id)
         if state is None or state.holding is not Holding.HOLDS:
             raise InputError(
-                f"model {held.fact.id} holds no record of this subject: nothing to forget"
+                f"model {loaded.fact.id} holds no record of this subject: nothing to forget"
             )
-        _refuse_inherited(workspace, held, states)
-        gone |= {record.id for record in state.held}
+        _refuse_inherited(workspace, loaded, states)
+        gone |= {record.id for record in state.contained}
     # Whoever is tombstoned leaves along: what another model forgot may not be trained on again.
-    buried = {
-        r.id for d in workspace.left(held.fact) for r in workspace.store.tombstoned(d.dataset)
+    tombstoned = {
+        r.id for d in workspace.left(loaded.fact) for r in workspace.store.tombstoned(d.dataset)
     }
-    gone |= buried
+    gone |= tombstoned
     forgotten: list[Example] = []
     kept: list[Example] = []
-    for use in workspace.left(held.fact):
+    for use in workspace.left(loaded.fact):
         dataset = workspace.store.dataset(use.dataset)
-        for example in workspace.rows(dataset, exclude=use.excluded, buried=True):
+        for example in workspace.rows(dataset, exclude=use.excluded, tombstoned=True):
             (forgotten if example.id in gone else kept).append(example)
     return read_split(forgotten, kept, probes.calibrating)
 
 
-def _refuse_inherited(workspace: Workspace, held: Held, states: Mapping[str, ModelState]) -> None:
+def _refuse_inherited(
+    workspace: Workspace, loaded: LedgerModel, states: Mapping[str, ModelState]
+) -> None:
     """Every method and every never-trained model begins where this training began: what was known
     there already can neither be retrained away nor audited."""
-    for parent in workspace.training(held.fact).parents:
+    for parent in workspace.training(loaded.fact).parents:
         state = states.get(parent)
         if state is not None and state.holding is not Holding.WITHOUT:
             raise InputError(
-                f"model {held.fact.id} was trained from model {parent}, which learned records of "
+                f"model {loaded.fact.id} was trained from model {parent}, which learned records of "
                 "this subject itself: make that one forget by retraining, and train again from it"
             )

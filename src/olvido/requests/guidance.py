@@ -15,7 +15,7 @@ from typing import Any
 
 from olvido.artifacts import KINDS, Who
 from olvido.ledger.facts import ClosureItem, Guarantee, Request, RequestKind, RequestStatus
-from olvido.requests.desk import APPROVALS, Office, approvals, needs_decision
+from olvido.requests.handlers import APPROVALS, RequestContext, approvals, needs_decision
 from olvido.requests.rights.deadlines import again_by
 from olvido.requests.scope import corrections
 
@@ -30,7 +30,7 @@ EXPORTED = "exported"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NextStep:
     """What is to be done with a request.
 
     Attributes:
@@ -44,20 +44,20 @@ class Step:
     command: str | None = None
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """All of it in a line.
 
-        >>> Step(TEAM, "Look at the plan, and approve it.").told
+        >>> NextStep(TEAM, "Look at the plan, and approve it.").sentence
         'Next, the privacy team: Look at the plan, and approve it.'
         """
         return f"Next, {self.who}: {self.says} {self.command or ''}".strip()
 
 
-def not_now(office: Office, request: Request, why: str) -> str:
+def not_now(context: RequestContext, request: Request, why: str) -> str:
     """What to say where something is asked of a request that it has not come to, or is past.
 
     Args:
-        office: with the request.
+        context: with the request.
         request: as it stands.
         why: what follows from where it stands, as "nothing is run for it now".
     """
@@ -65,56 +65,56 @@ def not_now(office: Office, request: Request, why: str) -> str:
     stands = f"{request.status} ({reason})" if reason else request.status
     ended = request.status in (_S.REFUSED, _S.CLOSED)
     anew = " What is asked anew is a new request: olvido request new" if ended else ""
-    return f"request {request.id} is {stands}: {why}. {next_step(office, request).told}{anew}"
+    return f"request {request.id} is {stands}: {why}. {next_step(context, request).sentence}{anew}"
 
 
-def next_step(office: Office, request: Request) -> Step:
+def next_step(context: RequestContext, request: Request) -> NextStep:
     """What a request waits for, or what may still be done with it."""
     one = request.id
     plan = f"olvido request plan {one}"
     corrects = request.kind is RequestKind.RECTIFICATION and not corrections(request)
     if corrects and request.status in (_S.IDENTIFIED, _S.LOCATED):
         says = "Enter what is right, as rows with the same ids: it becomes a new version."
-        return Step(TEAM, says, f"olvido request correct {one} --rows FILE --by NAME")
+        return NextStep(TEAM, says, f"olvido request correct {one} --rows FILE --by NAME")
     if not request.kind.forgets and (step := _to_tell(request)) is not None:
         return step
     if request.status in (_S.RECEIVED, _S.IDENTIFIED):
         if request.kind is RequestKind.DESTROY:
-            return Step(ENGINEER, "Plan what is to be destroyed.", plan)
+            return NextStep(ENGINEER, "Plan what is to be destroyed.", plan)
         if request.status is _S.RECEIVED and request.subject is not None:
             return _to_identify(request)
         says = "Find the records, datasets and models that it is about."
-        return Step(ENGINEER, says, f"olvido request locate {one}")
+        return NextStep(ENGINEER, says, f"olvido request locate {one}")
     if request.status is _S.LOCATED:
-        return Step(ENGINEER, "Price every way to answer it, and choose one.", plan)
+        return NextStep(ENGINEER, "Price every way to answer it, and choose one.", plan)
     if request.status is _S.PLANNED:
         return _to_approve(request)
     if request.status in (_S.APPROVED, _S.RUNNING, _S.AUDITED):
         if request.kind is RequestKind.DESTROY:
-            return Step(ENGINEER, "Destroy the model.", f"olvido request run {one}")
-        return Step(WORKER, "Forget, audit and publish, as it was approved.", "olvido run")
+            return NextStep(ENGINEER, "Destroy the model.", f"olvido request run {one}")
+        return NextStep(WORKER, "Forget, audit and publish, as it was approved.", "olvido run")
     if request.status is _S.NEEDS_INPUT and needs_decision(request):
         says = (
             "Look at the evidence, and decide: run it again another way, or make a new plan. "
             "Nothing was published."
         )
-        return Step(TEAM, says, f"olvido request run {one} --method METHOD")
+        return NextStep(TEAM, says, f"olvido request run {one} --method METHOD")
     if request.status in (_S.NEEDS_INPUT, _S.WAITING):
         return _to_resume(request)
     if request.status is _S.PUBLISHED:
-        return _to_close(request, office.store.closure(one))
+        return _to_close(request, context.store.closure(one))
     if request.status in (_S.REFUSED, _S.CLOSED):
         says = "Send the person the letter that fits, if that was not done yet."
-        day = again_by(request, office.settings)
+        day = again_by(request, context.settings)
         if day is None:
-            return Step(TEAM, says, _letter(office, request))
+            return NextStep(TEAM, says, _letter(context, request))
         says += f" By {day.isoformat()} its law wants done again what came in since."
-        return Step(TEAM, says, f"olvido request again {one}")
+        return NextStep(TEAM, says, f"olvido request again {one}")
     says = "It was called off. Whoever wants it after all takes it up again."
-    return Step(TEAM, says, f"olvido request resume {one}")
+    return NextStep(TEAM, says, f"olvido request resume {one}")
 
 
-def left_before_run(office: Office, request: Request) -> Step | None:
+def left_before_run(context: RequestContext, request: Request) -> NextStep | None:
     """What has to be done before a request may be run with others; None: nothing more.
 
     Nobody is taken out of a model along with others by a request that nobody looked into.
@@ -126,40 +126,40 @@ def left_before_run(office: Office, request: Request) -> Step | None:
         return None
     if unchecked and request.status in (_S.LOCATED, _S.RECEIVED):
         return _to_identify(request)
-    return next_step(office, request)
+    return next_step(context, request)
 
 
-def _to_identify(request: Request) -> Step:
+def _to_identify(request: Request) -> NextStep:
     says = "Check who asks, and note it. Then an engineer finds what it is about."
-    return Step(TEAM, says, f"olvido request identify {request.id} --by NAME")
+    return NextStep(TEAM, says, f"olvido request identify {request.id} --by NAME")
 
 
-def _letter(office: Office, request: Request) -> str:
+def _letter(context: RequestContext, request: Request) -> str:
     """The command that writes the letter that says what became of a request."""
     from olvido.requests.rights.letter import REASONED, fitting
 
-    *_, kind = fitting(office, request)
+    *_, kind = fitting(context, request)
     why = " --reason WHY" if kind in REASONED else ""
     law = " --law LAW" if request.law is None else ""
     return f"olvido notice {request.id} --kind {kind}{why}{law}"
 
 
-def _to_tell(request: Request) -> Step | None:
+def _to_tell(request: Request) -> NextStep | None:
     """The next step of a request that only asks what is held; None where any request's holds."""
     if request.status is _S.RECEIVED:
         says = "Check who asks, and note it: whoever is answered gets the person's data."
-        return Step(TEAM, says, f"olvido request identify {request.id} --by NAME")
+        return NextStep(TEAM, says, f"olvido request identify {request.id} --by NAME")
     if request.status not in (_S.IDENTIFIED, _S.LOCATED):
         return None
     if exported(request) is None:
         says = "Write down what is held about the person, and look at it before it is sent."
         command = f"olvido request export {request.id} --out FOLDER --by NAME"
-        return Step(TEAM, says, command)
+        return NextStep(TEAM, says, command)
     says = (
         "Send the person what was written, with the letter that fits; then close it, and remove "
         "the folder."
     )
-    return Step(TEAM, says, f"olvido request close {request.id}")
+    return NextStep(TEAM, says, f"olvido request close {request.id}")
 
 
 def exported(request: Request) -> Mapping[str, Any] | None:
@@ -176,7 +176,7 @@ def identity_checked(request: Request) -> date | None:
     return days[0] if days else None
 
 
-def identity_told(request: Request) -> str:
+def identity_basis(request: Request) -> str:
     """Whether it was checked who asks, in a sentence, the same wherever it is said."""
     day = identity_checked(request)
     if request.subject is None:
@@ -186,27 +186,31 @@ def identity_told(request: Request) -> str:
     return f"checked, as was noted on {day.isoformat()}"
 
 
-def _to_approve(request: Request) -> Step:
+def _to_approve(request: Request) -> NextStep:
     given, needed = len(approvals(request)), APPROVALS.get(request.kind, 1)
     who = f"{TEAM}: {needed} people, of whom {given} did" if needed > 1 else TEAM
     command = f"olvido request approve {request.id} --by NAME"
-    return Step(who, "Look at the plan, and approve it.", command)
+    return NextStep(who, "Look at the plan, and approve it.", command)
 
 
-def _to_resume(request: Request) -> Step:
+def _to_resume(request: Request) -> NextStep:
     said = request.history[-1].detail
     resume = f"olvido request resume {request.id}"
     if request.status is _S.NEEDS_INPUT:
-        return Step(PERSON, f"Answer ({said.get('for')}); then the team goes on with it.", resume)
+        return NextStep(
+            PERSON, f"Answer ({said.get('for')}); then the team goes on with it.", resume
+        )
     until = said.get("until")
-    return Step(TEAM, f"It waits{f' until {until}' if until else ''}; then go on with it.", resume)
+    return NextStep(
+        TEAM, f"It waits{f' until {until}' if until else ''}; then go on with it.", resume
+    )
 
 
-def _to_close(request: Request, items: tuple[ClosureItem, ...]) -> Step:
+def _to_close(request: Request, items: tuple[ClosureItem, ...]) -> NextStep:
     command = f"olvido request close {request.id}"
     blank = [item for item in items if item.exit is None]
     if not items:
-        return Step(ENGINEER, "Look for everything else that holds the data.", command)
+        return NextStep(ENGINEER, "Look for everything else that holds the data.", command)
     if blank:
         several = f"{len(blank)} things have" if len(blank) > 1 else "1 thing has"
         kinds = [item.item.partition(":")[0] for item in blank]
@@ -215,15 +219,15 @@ def _to_close(request: Request, items: tuple[ClosureItem, ...]) -> Step:
                 f"{several} no exit yet, where Olvido can erase nothing: say how it was erased, "
                 "when it expires (--expires) or why it stays (--cannot)."
             )
-            return Step(TEAM, says, f"{command} --done ITEM=HOW")
+            return NextStep(TEAM, says, f"{command} --done ITEM=HOW")
         says = (
             f"{several} no exit yet: erase what can be erased; of the rest, say when it expires "
             "or why it stays."
         )
         own = any(KINDS[kind].who is Who.ALL or kind in _PERHAPS for kind in kinds)
         erase = f"{command} --erase {'all' if own else 'ITEM'}"
-        return Step(f"{ENGINEER} and {TEAM}", says, erase)
-    return Step(ENGINEER, "Everything has its exit: look once more, and close it.", command)
+        return NextStep(f"{ENGINEER} and {TEAM}", says, erase)
+    return NextStep(ENGINEER, "Everything has its exit: look once more, and close it.", command)
 
 
 def conclusion(
@@ -254,18 +258,20 @@ def conclusion(
     verdict, why = audit["verdict"], "; ".join(audit["reasons"])
     if verdict == "pass":
         return f"{guarantee}{' by construction' if exact else ''}, and its audit passed"
-    told = f" ({why})" if why else ""
+    reason = f" ({why})" if why else ""
     if exact and verdict == "unknown":
         return (
             "exact by construction; its audit could not decide, and speaks neither for that nor "
-            f"against it{told}"
+            f"against it{reason}"
         )
     if exact:
         return (
             "not published: the method is exact by construction and its audit failed, so somebody "
-            f"has to look{told}"
+            f"has to look{reason}"
         )
-    return f"not published: its audit {'failed' if verdict == 'fail' else 'could not decide'}{told}"
+    return (
+        f"not published: its audit {'failed' if verdict == 'fail' else 'could not decide'}{reason}"
+    )
 
 
 def concluded_as(attempt: Mapping[str, Any]) -> str:

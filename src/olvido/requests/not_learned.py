@@ -17,18 +17,18 @@ from olvido.ledger.serving import PREVIOUS, SERVING
 from olvido.ledger.store import Store
 from olvido.requests.certificate.answer import ANSWER, destroyed
 from olvido.requests.closure.weights import keep_weights
-from olvido.requests.desk import Office, demand_forgetting, demand_kind
 from olvido.requests.guidance import not_now
-from olvido.requests.scope import condemned, lineage_of
-from olvido.requests.tombstones import bury
+from olvido.requests.handlers import RequestContext, demand_forgetting, demand_kind
+from olvido.requests.scope import lineage_of, models_to_delete
+from olvido.requests.tombstones import tombstone
 
 _S = RequestStatus
-_CONCLUDED = "untaught"
+_CONCLUDED = "not-learned"
 """Marks the step by which a request was answered without any forgetting."""
 
 
 @dataclass(frozen=True, slots=True)
-class Untaught:
+class NotLearned:
     """Why nothing is to be forgotten.
 
     Attributes:
@@ -54,7 +54,7 @@ class Untaught:
         }
 
 
-def untaught(store: Store, request: Request, ref: str = SERVING) -> Untaught | None:
+def not_learned(store: Store, request: Request, ref: str = SERVING) -> NotLearned | None:
     """Why no model has to forget what a request is about; None where one has.
 
     Only names that point to models count, and not `previous`: an old version that holds it is
@@ -90,10 +90,10 @@ def untaught(store: Store, request: Request, ref: str = SERVING) -> Untaught | N
         because = f"model {serving}, which serves, forgot it before ({guarantee})"
     else:
         because = f"model {serving}, which serves, holds none of its {len(found.records)} records"
-    return Untaught(because, len(found.records), serving, guarantee)
+    return NotLearned(because, len(found.records), serving, guarantee)
 
 
-def planned(why: Untaught) -> dict[str, Any]:
+def planned(why: NotLearned) -> dict[str, Any]:
     """What is written down as the plan of such a request."""
     return {
         "model": why.model or SERVING,
@@ -103,7 +103,7 @@ def planned(why: Untaught) -> dict[str, Any]:
     }
 
 
-def conclude(office: Office, identifier: str) -> Request:
+def conclude(context: RequestContext, identifier: str) -> Request:
     """Answer an approved request that no model has to forget for: bury its records, bar them.
 
     Its closure begins then, as that of any other. Taken again it goes on where it was.
@@ -113,11 +113,11 @@ def conclude(office: Office, identifier: str) -> Request:
         StateError: a model in use holds the records: one has to forget them.
         InputError: it is not approved.
     """
-    store = office.store
+    store = context.store
     request = store.request(identifier)
     if concluded(request) is not None:
         return request
-    why = untaught(store, request)
+    why = not_learned(store, request)
     if why is None:
         raise StateError(
             f"a model in use holds what request {identifier} is about: plan it, and let that model "
@@ -126,7 +126,7 @@ def conclude(office: Office, identifier: str) -> Request:
     if request.status is not _S.AUDITED:
         store.advance_request(identifier, _S.RUNNING, {"model": why.model})
         store.advance_request(identifier, _S.AUDITED, {"left": 0})
-    bury(office, request, lineage_of(store, request), request.kind.value)
+    tombstone(context, request, lineage_of(store, request), request.kind.value)
     return store.advance_request(identifier, _S.PUBLISHED, {_CONCLUDED: why.to_dict()})
 
 
@@ -159,47 +159,47 @@ _TO_PLAN = (
 )
 
 
-def plan_destruction(office: Office, identifier: str) -> tuple[Model, ...]:
+def plan_destruction(context: RequestContext, identifier: str) -> tuple[Model, ...]:
     """Say which models would go: the one asked for and all its descendants.
 
     Raises:
         InputError: the request is of another kind, or not to be planned now.
     """
-    request = _of_kind(office, identifier)
+    request = _of_kind(context, identifier)
     if request.status not in _TO_PLAN:
-        raise InputError(not_now(office, request, "its plan is made already, or waits"))
-    going = condemned(office.store, request)
+        raise InputError(not_now(context, request, "its plan is made already, or waits"))
+    going = models_to_delete(context.store, request)
     detail = {"destroy": [model.id for model in going]}
     if request.status in (RequestStatus.RECEIVED, RequestStatus.IDENTIFIED):
-        request = office.store.advance_request(identifier, RequestStatus.LOCATED, detail)
+        request = context.store.advance_request(identifier, RequestStatus.LOCATED, detail)
     if request.status is RequestStatus.LOCATED:
-        office.store.advance_request(identifier, RequestStatus.PLANNED, detail)
+        context.store.advance_request(identifier, RequestStatus.PLANNED, detail)
     return going
 
 
-def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]]:
+def destroy(context: RequestContext, identifier: str) -> tuple[Request, tuple[Model, ...]]:
     """Remove every condemned model's weights, checkpoints and names; the facts of it stay.
 
     Raises:
         InputError: two people have not approved it.
     """
-    request = _of_kind(office, identifier)
+    request = _of_kind(context, identifier)
     if request.status not in (RequestStatus.APPROVED, RequestStatus.RUNNING):
         raise InputError(
-            not_now(office, request, "it is planned, and two people approve it, first")
+            not_now(context, request, "it is planned, and two people approve it, first")
         )
-    going = condemned(office.store, request)
-    store = office.store
+    going = models_to_delete(context.store, request)
+    store = context.store
     if request.status is RequestStatus.APPROVED:
         store.advance_request(identifier, RequestStatus.RUNNING, {"destroy": [m.id for m in going]})
     for model in reversed(going):
-        keep_weights(store, model, office.settings.models)
-        store.bury_model(model.id, f"destroyed for request {identifier}")
+        keep_weights(store, model, context.settings.models)
+        store.tombstone_model(model.id, f"destroyed for request {identifier}")
     for model in store.models():
         if model.tombstone is not None:
-            remove_model(office.settings.models / model.path)
+            remove_model(context.settings.models / model.path)
     store.advance_request(
-        identifier, RequestStatus.AUDITED, {"left": len(condemned(store, request))}
+        identifier, RequestStatus.AUDITED, {"left": len(models_to_delete(store, request))}
     )
     detail = {
         ANSWER: destroyed(store, request, store.model(request.scope["model"])),
@@ -208,7 +208,7 @@ def destroy(office: Office, identifier: str) -> tuple[Request, tuple[Model, ...]
     return store.advance_request(identifier, RequestStatus.PUBLISHED, detail), going
 
 
-def _of_kind(office: Office, identifier: str) -> Request:
-    request = office.store.request(identifier)
+def _of_kind(context: RequestContext, identifier: str) -> Request:
+    request = context.store.request(identifier)
     demand_kind(request, RequestKind.DESTROY, "a model is destroyed for those")
     return request

@@ -72,7 +72,7 @@ def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
         try:
             cost = predict(trained, split, task, method=name, options=options)
         except (MissingNeed, InputError) as error:
-            refusal = error.told(_by_command)
+            refusal = error.rendered(_by_command)
         found.append(Route(name, method.guarantee, method.summary, cost, refusal, options))
     return tuple(sorted(found, key=lambda r: (r.cost is None, r.cost.tokens if r.cost else 0.0)))
 
@@ -244,11 +244,11 @@ def _asked(route: Route, left: Sequence[str]) -> str:
     """Why what was asked for is tried, and what is left for when it fails."""
     if "most" not in METHODS.options(route.method):
         return f"{route.method} was asked for"
-    told = (
+    text = (
         f"{_priced(route)} was asked for, which is the price of one trial: settings are tried "
         "until one comes near enough to never having learned"
     )
-    return told + (f"; {left[0]} is left for when none does, or the audit fails" if left else "")
+    return text + (f"; {left[0]} is left for when none does, or the audit fails" if left else "")
 
 
 def _late(route: Route, within: float | None) -> str:

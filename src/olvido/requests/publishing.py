@@ -18,20 +18,20 @@ from olvido.audits import Verdict
 from olvido.errors import InputError, Overtaken, StateError
 from olvido.files import write_document
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request, RequestStatus
 from olvido.ledger.serving import SERVING
 from olvido.ledger.serving import publish as enter
 from olvido.methods import METHODS, Split
 from olvido.models import weights_digest
 from olvido.requests.certificate.answer import ANSWER, answer
 from olvido.requests.certificate.limits import LIMITS
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.requests.planner import Choice, Route
 from olvido.requests.rights.deadlines import DECISION
 from olvido.requests.scope import lineage_of
-from olvido.requests.tombstones import bury
+from olvido.requests.tombstones import tombstone
 from olvido.requests.types import Attempt
-from olvido.workspace import Held
+from olvido.workspace import LedgerModel
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Prepared:
 
     requests: tuple[str, ...]
     model: Model | None
-    uses: tuple[Use, ...]
+    uses: tuple[DatasetUse, ...]
     method: str | None
     verdicts: tuple[bool, ...]
     documents: Mapping[str, dict[str, Any]]
@@ -82,7 +82,7 @@ class Prepared:
             requests=tuple(values["requests"]),
             model=None if values["model"] is None else _model_from_dict(values["model"]),
             uses=tuple(
-                Use(
+                DatasetUse(
                     dataset=use["dataset"],
                     forgotten=frozenset(use["forgotten"]),
                     guarantee=Guarantee(use["guarantee"]),
@@ -144,27 +144,29 @@ def _require_agreement(prepared: Prepared) -> None:
         )
 
 
-def _require_current(office: Office, prepared: Prepared) -> None:
+def _require_current(context: RequestContext, prepared: Prepared) -> None:
     """Hold what is to be published to what is served by now, before anything of it is entered.
 
     Raises:
         Overtaken: another version was published since this one was begun. What was made knows whom
             that one forgot; its files are removed.
     """
-    fact, store = prepared.model, office.store
+    fact, store = prepared.model, context.store
     assert fact is not None
     if fact.id in {model.id for model in store.models()}:
         return  # It was entered before a crash; whatever serves by now came after it.
     serving = store.aliases().get(SERVING)
     if prepared.served and serving not in fact.parents:
-        remove_model(office.settings.models / fact.path)
+        remove_model(context.settings.models / fact.path)
         raise Overtaken(
             f"model {serving} was published while {' and '.join(prepared.requests)} was being "
             "answered in the one before it, and nothing more was published: run it again"
         )
 
 
-def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Model | None]:
+def publish(
+    context: RequestContext, prepared: Prepared
+) -> tuple[tuple[Request, ...], Model | None]:
     """Enter the new version, serve it, bury the records, and move the requests on.
 
     Taken again after a crash it goes on where it was. Called off meanwhile, a request refuses the
@@ -174,7 +176,7 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
         InputError: a request is not where this can be published.
         Overtaken: another version is served by now; run it again.
     """
-    store, status = office.store, RequestStatus
+    store, status = context.store, RequestStatus
     asked = [store.request(identifier) for identifier in prepared.requests]
     for request in asked:
         if request.status not in (
@@ -187,14 +189,14 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
     published = None
     if prepared.model is not None:
         _require_agreement(prepared)
-        _require_current(office, prepared)
+        _require_current(context, prepared)
         for request in asked:
             if request.status is not status.PUBLISHED:
                 store.advance_request(request.id, status.AUDITED, {"method": prepared.method})
         published = enter(store, prepared.model, prepared.uses)
         reason = "; ".join(sorted({request.kind.value for request in asked}))
         for request in asked:
-            bury(office, request, lineage_of(store, request), reason)
+            tombstone(context, request, lineage_of(store, request), reason)
     outcome: dict[str, Any] = {
         "model": published.id if published else None,
         "verdicts": list(prepared.verdicts),
@@ -205,7 +207,7 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
     ended = []
     for request in asked:
         path, document = (
-            office.settings.reports / f"{request.id}.json",
+            context.settings.reports / f"{request.id}.json",
             prepared.documents[request.id],
         )
         write_document(document, path)
@@ -222,8 +224,8 @@ def publish(office: Office, prepared: Prepared) -> tuple[tuple[Request, ...], Mo
 def document(
     identifier: str,
     together: Sequence[str],
-    held: Held,
-    never: Iterable[Held],
+    loaded: LedgerModel,
+    never: Iterable[LedgerModel],
     datasets: Sequence[str],
     found: Sequence[Route],
     choice: Choice,
@@ -236,7 +238,7 @@ def document(
     Args:
         identifier: of the request.
         together: of all requests that were answered in the same run.
-        held: the model that was asked to forget.
+        loaded: the model that was asked to forget.
         never: models that never saw the records, where an audit needed them.
         datasets: names of those that the records stand in.
         found, choice: every way, priced, and the one chosen.
@@ -248,8 +250,8 @@ def document(
         "request": identifier,
         "together": list(together),
         "verdict": Verdict.PASS.value if published else Verdict.FAIL.value,
-        "model": {"before": held.fact.id, "after": published.id if published else None},
-        "digest": {"before": str(held.fact.digest), "after": published and str(published.digest)},
+        "model": {"before": loaded.fact.id, "after": published.id if published else None},
+        "digest": {"before": str(loaded.fact.digest), "after": published and str(published.digest)},
         "never_trained": [
             {"id": h.fact.id, "seed": h.fact.seed, "digest": weights_digest(h.trained.model)}
             for h in never

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from olvido.errors import InputError, Parameter
-from olvido.ledger.facts import Model, Record, Request, RequestKind, Step
+from olvido.errors import InputError, ParameterName
+from olvido.ledger.facts import HistoryEntry, Model, Record, Request, RequestKind
 from olvido.ledger.identity import Key, Named, SubjectId
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.personal import holds_number
@@ -50,7 +50,7 @@ def lineage_of(store: Store, request: Request) -> Lineage:
     raise InputError(f"request {request.id} is about no record: nothing can be located")
 
 
-def corrections(request: Request) -> tuple[Step, ...]:
+def corrections(request: Request) -> tuple[HistoryEntry, ...]:
     """The steps by which what is right was entered for a rectification; one, or none yet."""
     return tuple(step for step in request.history if "corrected" in step.detail)
 
@@ -65,11 +65,11 @@ def spelt(key: Key, *names: str) -> dict[str, Any]:
         cannot be searched for: those of one word, and those that came as a digest alone.
     """
     clear = [name for name in names if not SubjectId.is_one(name)]
-    told = {key.subject(name) for name in clear if name_forms(name)}
+    spelt_out = {key.subject(name) for name in clear if name_forms(name)}
     every = {key.subject(name) for name in clear}
     every |= {SubjectId.from_str(key.current(name)) for name in names if name not in clear}
     return {
-        "unsearched": len(every - told),
+        "unsearched": len(every - spelt_out),
         "names": sorted({form for name in clear for form in key.names(name)}),
         "whole": sorted({form for name in clear for form in key.whole_names(name)}),
         "near": sorted({form.hex() for name in clear for form in key.near(name)}),
@@ -91,10 +91,10 @@ def unsearched(request: Request) -> int:
     return max((step.detail.get("unsearched", 0) for step in request.history), default=0)
 
 
-def untold(count: int) -> str:
+def unsearched_note(count: int) -> str:
     """What is to be said of names that texts cannot be searched for; empty where there is none.
 
-    >>> untold(2)[:46]
+    >>> unsearched_note(2)[:46]
     '2 names of the person cannot be searched for i'
     """
     names = "1 name" if count == 1 else f"{count} names"
@@ -134,7 +134,7 @@ def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]
     return found
 
 
-def condemned(store: Store, request: Request) -> tuple[Model, ...]:
+def models_to_delete(store: Store, request: Request) -> tuple[Model, ...]:
     """The model that a request wants destroyed, and all that descend from it, so far as they last.
 
     A model made by exact forgetting or by a further training descends from it too: it was made from
@@ -228,10 +228,10 @@ class Person:
     apart: Mapping[str, int]
     near: Mapping[SubjectId, tuple[Record, ...]]
 
-    def told(self, name: str) -> str:
+    def described(self, name: str) -> str:
         """How many records a name finds, in words; versions of a dataset repeat most of theirs.
 
-        >>> Person((), {"Ana": 50}, {"Ana": 25}, {}).told("Ana")
+        >>> Person((), {"Ana": 50}, {"Ana": 25}, {}).described("Ana")
         '25 records (50, counted in every version of their datasets)'
         """
         every, once = self.counts[name], self.apart[name]
@@ -247,7 +247,7 @@ class NobodyFound(InputError):
         super().__init__(
             "no record in any dataset is about this subject: check how the name is written in the "
             "data's subject column. To answer that nothing is held, enter it so: ",
-            Parameter("nothing_found"),
+            ParameterName("nothing_found"),
         )
         self.near = near
 
@@ -291,5 +291,6 @@ def demand(person: Person, *, nothing_found: bool) -> None:
         raise NobodyFound(person.near)
     if known and nothing_found:
         raise InputError(
-            "there are records about this subject: enter it without ", Parameter("nothing_found")
+            "there are records about this subject: enter it without ",
+            ParameterName("nothing_found"),
         )

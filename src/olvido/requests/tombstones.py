@@ -17,7 +17,7 @@ from olvido.ledger.identity import Named
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.rows import stored_rows, subjects_of, text_of
 from olvido.names import fold, measured, words
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.requests.scope import names_of
 
 FORM = "olvido-tombstones"
@@ -28,7 +28,7 @@ TELLING = 12
 """
 
 
-def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> None:
+def tombstone(context: RequestContext, request: Request, lineage: Lineage, reason: str) -> None:
     """Mark a request's records, and bar them from being brought in again.
 
     In every dataset, learned from or not. A subject is barred as such; of a source or a fact that
@@ -36,41 +36,43 @@ def bury(office: Office, request: Request, lineage: Lineage, reason: str) -> Non
     row says is barred for those whom the row is about, and for anybody else where it names the
     person, or where it is long and no record that stays says it.
     """
-    key, named = office.store.key, Named(office.store.key, names_of(request))
+    key, named = context.store.key, Named(context.store.key, names_of(request))
     corrects = request.kind is RequestKind.RECTIFICATION
     barred = set() if corrects else set(map(str, request.subjects))
     gone: dict[str, set[str]] = {}
     long: dict[tuple[str | None, ...], str] = {}
     for dataset in lineage.datasets:
         about = gone[dataset.id] = {r.id for r in lineage.records if r.dataset == dataset.id}
-        for row in stored_rows(office.settings.data / dataset.file, about):
+        for row in stored_rows(context.settings.data / dataset.file, about):
             said = _said(row)
             barred.add(key.content(*said, about=subjects_of(row, key)))
             if named.in_text(text_of(row)):
                 barred.add(key.content(*said))
             elif max(measured(words(text or "")) for text in said[1:]) >= TELLING:
                 long[_folded(said)] = key.content(*said)
-        office.store.tombstone(about, reason, dataset=dataset.id)
-    barred.update(_of_nobody_else(office, long, gone))
-    office.store.suppress(barred)
+        context.store.tombstone(about, reason, dataset=dataset.id)
+    barred.update(_of_nobody_else(context, long, gone))
+    context.store.suppress(barred)
 
 
 def _of_nobody_else(
-    office: Office, long: Mapping[tuple[str | None, ...], str], gone: Mapping[str, Collection[str]]
+    context: RequestContext,
+    long: Mapping[tuple[str | None, ...], str],
+    gone: Mapping[str, Collection[str]],
 ) -> set[str]:
     """The digests of those contents that no record says but the ones that go.
 
     Args:
-        office: of the ledger.
+        context: of the ledger.
         long: digests by folded content.
         gone: ids of the records that go, by dataset.
     """
     found = dict(long)
-    for dataset in office.store.datasets() if long else ():
-        buried = {record.id for record in office.store.tombstoned(dataset.id)}
-        buried.update(gone.get(dataset.id, ()))
-        for row in stored_rows(office.settings.data / dataset.file):
-            if row["id"] not in buried:
+    for dataset in context.store.datasets() if long else ():
+        tombstoned = {record.id for record in context.store.tombstoned(dataset.id)}
+        tombstoned.update(gone.get(dataset.id, ()))
+        for row in stored_rows(context.settings.data / dataset.file):
+            if row["id"] not in tombstoned:
                 found.pop(_folded(_said(row)), None)
     return set(found.values())
 
@@ -83,7 +85,7 @@ def _folded(said: Collection[str | None]) -> tuple[str | None, ...]:
     return tuple(text and fold(text) for text in said)
 
 
-def write_tombstones(office: Office, path: Path) -> dict[str, Any]:
+def write_tombstones(context: RequestContext, path: Path) -> dict[str, Any]:
     """Write down everything that is buried, to be kept apart from backups: ids and digests alone.
 
     Raises:
@@ -91,7 +93,7 @@ def write_tombstones(office: Office, path: Path) -> dict[str, Any]:
     """
     if path.exists():
         raise InputError(f"{path} exists: name a new file")
-    store = office.store
+    store = context.store
     document = {
         "form": FORM,
         "version": VERSION,
@@ -103,26 +105,26 @@ def write_tombstones(office: Office, path: Path) -> dict[str, Any]:
             for dataset in store.datasets()
         },
         "models": {m.id: m.tombstone.reason for m in store.models() if m.tombstone is not None},
-        "erased": _erased_rows(office),
+        "erased": _erased_rows(context),
         "suppressed": sorted(store.suppressed()),
     }
     write_document(document, path)
     return document
 
 
-def _erased_rows(office: Office) -> list[str]:
+def _erased_rows(context: RequestContext) -> list[str]:
     """Datasets of which rows were taken out of their files."""
     found = []
-    for dataset in office.store.datasets():
-        gone = {record.id for record in office.store.tombstoned(dataset.id)}
+    for dataset in context.store.datasets():
+        gone = {record.id for record in context.store.tombstoned(dataset.id)}
         if gone:
-            there = sum(1 for _ in stored_rows(office.settings.data / dataset.file, gone))
+            there = sum(1 for _ in stored_rows(context.settings.data / dataset.file, gone))
             if there < len(gone):
                 found.append(dataset.id)
     return found
 
 
-def replay_tombstones(office: Office, path: Path) -> dict[str, int]:
+def replay_tombstones(context: RequestContext, path: Path) -> dict[str, int]:
     """Bury again what a restored backup had brought back; what it does not hold is passed over.
 
     Weights of buried models are removed, and rows from files that had lost theirs.
@@ -132,28 +134,28 @@ def replay_tombstones(office: Office, path: Path) -> dict[str, int]:
     """
     from olvido.requests.closure.erasing import erase_rows
 
-    document, store = read_document(path), office.store
+    document, store = read_document(path), context.store
     if document.get("form") != FORM or document.get("version") != VERSION:
         raise InputError(f"{path} is no list of tombstones: make one with 'olvido data tombstones'")
     versions = range(1, store.key.version + 1)
     if document["key"] not in [str(store.key.at(version).fingerprint) for version in versions]:
         raise InputError(f"{path} was written for another ledger: its key is another")
     counts = {"records": 0, "rows": 0, "models": 0, "digests": 0}
-    for identifier, buried in document["records"].items():
+    for identifier, tombstoned in document["records"].items():
         try:
             dataset = store.dataset(identifier)
         except UnknownName:
             # Added after the backup was made: it is not there.
             continue
         known = {record.id for record in store.records(identifier)}
-        for reason in sorted(set(buried.values())):
-            some = [i for i, why in buried.items() if why == reason and i in known]
+        for reason in sorted(set(tombstoned.values())):
+            some = [i for i, why in tombstoned.items() if why == reason and i in known]
             counts["records"] += store.tombstone(some, reason, dataset=identifier)
         if identifier in document["erased"]:
-            counts["rows"] += erase_rows(office.settings.data, dataset.file, buried)
+            counts["rows"] += erase_rows(context.settings.data, dataset.file, tombstoned)
     for model in store.models():
         if model.id in document["models"]:
-            counts["models"] += store.bury_model(model.id, document["models"][model.id])
-            remove_model(office.settings.models / model.path)
+            counts["models"] += store.tombstone_model(model.id, document["models"][model.id])
+            remove_model(context.settings.models / model.path)
     counts["digests"] = store.suppress(document["suppressed"])
     return counts

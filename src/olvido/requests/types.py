@@ -14,14 +14,14 @@ from olvido.methods import Outcome
 from olvido.requests.planner import Choice, Route
 from olvido.tasks import Example
 from olvido.tasks.base import halves
-from olvido.workspace import Held
+from olvido.workspace import LedgerModel
 
 Stage = Callable[[str], Watcher | None]
 """Called with what begins; gives back who is to be told of its steps."""
 
 
 @dataclass(frozen=True)
-class Probes:
+class ProbeSets:
     """Records an audit asks about besides the forgotten and the retained.
 
     Attributes:
@@ -116,7 +116,7 @@ class NothingToForget:
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class RequestOutcome:
     """How a request ended.
 
     Attributes:
@@ -130,8 +130,8 @@ class Forgotten:
     """
 
     requests: tuple[Request, ...]
-    before: Held
-    references: tuple[Held, ...]
+    before: LedgerModel
+    references: tuple[LedgerModel, ...]
     published: Model | None
     attempts: tuple[Attempt, ...]
     plan: tuple[Route, ...]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from olvido.errors import Needed, Parameter
+from olvido.errors import Needed, ParameterName
 from olvido.schemas.base import Number, Part, Plain
 
 
@@ -66,16 +66,16 @@ class Standing(StrEnum):
     CONTAMINATED = "contaminated"
 
 
-class Original(StrEnum):
+class OriginalStatus(StrEnum):
     """What is known of the model given as it was before the forgetting."""
 
     NONE = "none"
     KNOWS = "knows"
     NEVER_KNEW = "never knew"
-    UNTOLD = "untold"
+    UNCLEAR = "unclear"
 
 
-class Need(Needed):
+class EvidenceNeed(Needed):
     """Evidence that an audit cannot do without."""
 
     LANGUAGE = "language", "it asks questions in words, and this model answers with a class"
@@ -84,24 +84,24 @@ class Need(Needed):
         "perturbed answers",
         "give the forgotten rows a 'perturbed_answers' list of false answers",
     )
-    SHADOWS = "shadows", "give models whose members are known (", Parameter("shadows"), ")"
+    SHADOWS = "shadows", "give models whose members are known (", ParameterName("shadows"), ")"
     PARAPHRASES = (
         "paraphrases",
         "give the forgotten rows a 'paraphrases' list of questions never trained on",
     )
-    BEFORE = "before", "give the model as it was (", Parameter("before"), ")"
-    RETAIN = "retain", "give records that were to be kept (", Parameter("retain"), ")"
+    ORIGINAL = "original", "give the original model (", ParameterName("original"), ")"
+    RETAIN = "retain", "give records that were to be kept (", ParameterName("retain"), ")"
     NEIGHBOURS = (
         "neighbours",
         "give kept records near the forgotten ones (",
-        Parameter("neighbours"),
+        ParameterName("neighbours"),
         ")",
     )
-    GENERAL = "general", "give what everybody may know (", Parameter("general"), ")"
+    GENERAL = "general", "give what everybody may know (", ParameterName("general"), ")"
     HOLDOUT = (
         "holdout",
         "give records of the same making that no model ever saw (",
-        Parameter("holdout"),
+        ParameterName("holdout"),
         ")",
     )
 
@@ -117,7 +117,7 @@ class Measured(Part):
         against: what it is compared with: `never-trained` or `before`.
         expected: the value there; for never-trained models, their mean.
         never_trained: the value of each never-trained model.
-        before: of the model as it was, where given.
+        before: of the original model, where given.
         excess: how far the suspect is from what is expected.
         interval: 95% interval of the excess; None where nothing tells how far chance carries.
         p: how likely chance alone carries a model this far out of tolerance; None: not known, and
@@ -246,9 +246,9 @@ class Audited(Part):
         findings: everything measured.
         not_examined: audits that did not run, with what they lacked.
         not_possible: audits that found that models or records do not allow them, and why.
-        suspect: digest of the audited weights; `before` and `never_trained` likewise.
+        candidate: digest of the audited weights; `original` and `never_trained` likewise.
         references: what is known of each never-trained model, in their order.
-        original_status: what is known of the model as it was.
+        original_status: what is known of the original model.
         level: how much was tried.
         tolerances: digest of all that findings are held to.
         records: how many of each kind were looked at.
@@ -261,13 +261,13 @@ class Audited(Part):
         default_factory=lambda known: tuple(map(str, known["grounds"]))
     )
     findings: tuple[Measured, ...]
-    not_examined: dict[str, tuple[Need, ...]]
+    not_examined: dict[str, tuple[EvidenceNeed, ...]]
     not_possible: dict[str, str] = Field(default={})
-    suspect: str
-    before: str | None
+    candidate: str
+    original: str | None
     never_trained: tuple[str, ...]
     references: tuple[Reference, ...] = ()
-    original_status: Original = Original.NONE
+    original_status: OriginalStatus = OriginalStatus.NONE
     level: str = ""
     tolerances: str
     records: dict[str, int] = Field(default={})

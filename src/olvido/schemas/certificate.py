@@ -10,7 +10,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from olvido.artifacts import KINDS
-from olvido.schemas.audit import Ground, Need, Original, Standing, Status, Verdict
+from olvido.schemas.audit import EvidenceNeed, Ground, OriginalStatus, Standing, Status, Verdict
 from olvido.schemas.base import Number, Part, Plain
 
 VERSION: Literal["urn:olvido:forgetting-certificate:v4"] = "urn:olvido:forgetting-certificate:v4"
@@ -120,7 +120,7 @@ class Counts(Part):
     retain: int
     neighbours: int
     general: int
-    strangers: int
+    controls: int
 
 
 class CertifiedAudit(Part):
@@ -130,13 +130,13 @@ class CertifiedAudit(Part):
     reasons: tuple[Sentence, ...]
     grounds: tuple[CertifiedReason, ...]
     findings: tuple[CertifiedFinding, ...]
-    not_examined: dict[str, tuple[Need, ...]]
+    not_examined: dict[str, tuple[EvidenceNeed, ...]]
     not_possible: dict[str, str]
-    suspect: Digest
-    before: Digest | None
+    candidate: Digest
+    original: Digest | None
     never_trained: tuple[Digest, ...]
     references: tuple[CertifiedReference, ...]
-    original_status: Original
+    original_status: OriginalStatus
     level: Word
     tolerances: Digest
     records: Counts
@@ -320,7 +320,7 @@ class Predicate(Core):
     log: LogPlace
 
 
-class Weights(Part):
+class WeightsDigest(Part):
     """The digest of a model's weights, as in-toto names digests."""
 
     weightsSha256: Hex
@@ -330,7 +330,7 @@ class Subject(Part):
     """The model that a statement is about."""
 
     name: str
-    digest: Weights
+    digest: WeightsDigest
 
 
 class Certificate(Part):

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from olvido.errors import InputError, Parameter, UnknownName, require_count, require_seed
+from olvido.errors import InputError, ParameterName, UnknownName, require_count, require_seed
 from olvido.schemas.base import Part
 
 MOST = 1_000
@@ -67,14 +67,14 @@ class RunOptions(Part):
     @classmethod
     def _require_references(cls, value: Any) -> Any:
         if isinstance(value, int):
-            require_count(Parameter("references"), value, most=MOST)
+            require_count(ParameterName("references"), value, most=MOST)
         return value
 
     @field_validator("within", mode="before")
     @classmethod
     def _require_seconds(cls, value: Any) -> Any:
         if isinstance(value, int | float) and not (value >= 0 and math.isfinite(value)):
-            raise InputError(Parameter("within"), f" must be seconds, 0 or more, got {value}")
+            raise InputError(ParameterName("within"), f" must be seconds, 0 or more, got {value}")
         return value
 
     @field_validator("level", mode="before")
@@ -96,7 +96,7 @@ class RunOptions(Part):
         if self.options and self.method is None:
             raise InputError(
                 f"the options {', '.join(sorted(self.options))} belong to a method: name it (",
-                Parameter("method"),
+                ParameterName("method"),
                 ")",
             )
         return self

@@ -12,14 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from olvido.accounts import Right
 from olvido.ledger.facts import RequestKind
 from olvido.ledger.serving import in_brief
-from olvido.requests import desk
+from olvido.requests import handlers
 from olvido.requests.rights.registry import laws as known_laws
 from olvido.requests.scope import MOST, look_up, unsearched
 from olvido.requests.workflow import notes
-from olvido.requests.workflow.filters import ALL, Filter
+from olvido.requests.workflow.filters import ALL, RequestFilter
 from olvido.schemas.options import RunOptions
 from olvido.service import lineage, status, views
-from olvido.service.authentication import Caller, Needs
+from olvido.service.authentication import Caller, RequiresRight
 from olvido.service.pages import Wanted
 from olvido.service.status import file_quietly
 
@@ -38,12 +38,12 @@ router = APIRouter(
     },
 )
 
-Filing = Annotated[Caller, Depends(Needs(Right.FILE))]
-Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
-Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
-Work = Annotated[Caller, Depends(Needs(Right.WORK))]
-Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
-Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
+Filing = Annotated[Caller, Depends(RequiresRight(Right.FILE))]
+Follow = Annotated[Caller, Depends(RequiresRight(Right.FOLLOW))]
+Decide = Annotated[Caller, Depends(RequiresRight(Right.DECIDE))]
+Work = Annotated[Caller, Depends(RequiresRight(Right.WORK))]
+Lineage = Annotated[Caller, Depends(RequiresRight(Right.LINEAGE))]
+Evidence = Annotated[Caller, Depends(RequiresRight(Right.EVIDENCE))]
 Number = Annotated[int, Query(ge=1, le=500, description="How many at the most.")]
 Skip = Annotated[int, Query(ge=0, le=2**31, description="How many to pass over.")]
 
@@ -51,13 +51,13 @@ Id = Annotated[str, Path(pattern=r"^req-[0-9]{4,12}$", description="Of the reque
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
-class Sent(BaseModel):
+class RequestBody(BaseModel):
     """What a caller sends; an entry that is not known is refused, never ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class NewRequest(Sent):
+class NewRequest(RequestBody):
     """A wish to be forgotten. A subject's names are digested at once and kept nowhere."""
 
     kind: RequestKind = RequestKind.ERASURE
@@ -71,31 +71,31 @@ class NewRequest(Sent):
     nothing_found: bool = False
 
 
-class Search(Sent):
+class SearchText(RequestBody):
     """The number of a request, a person, or a source, dataset, record or model."""
 
     text: Text
 
 
-class Why(Sent):
+class Why(RequestBody):
     """A reason, without names: it is kept."""
 
     why: Text
 
 
-class NewNote(Sent):
+class NewNote(RequestBody):
     """A note, without names: it is kept."""
 
     text: Text
 
 
-class Owner(Sent):
+class Owner(RequestBody):
     """Who works on a request: the id or label of an account; null for nobody."""
 
     owner: Annotated[str, Field(max_length=200)] | None
 
 
-class Waiting(Why):
+class WaitingBody(Why):
     """Why a request is put aside, and until what."""
 
     until: date | None = None
@@ -105,7 +105,7 @@ class Waiting(Why):
 class Extension(Why):
     """Why the answer takes longer, and when the person was told."""
 
-    told: date | None = None
+    informed_on: date | None = None
 
 
 @router.post("/requests", tags=["requests"], status_code=201)
@@ -124,7 +124,7 @@ async def file_request(caller: Filing, sent: NewRequest) -> dict[str, Any]:
 def _entered(caller: Caller, sent: NewRequest) -> dict[str, Any]:
     names = [] if sent.subject is None else [sent.subject, *sent.also]
     person = look_up(caller.tenant.store, names)
-    made = desk.receive(
+    made = handlers.receive(
         caller.tenant,
         sent.subject,
         also=sent.also,
@@ -160,19 +160,21 @@ def summary(caller: Follow) -> dict[str, Any]:
 
 
 @router.post("/requests/search", tags=["requests"])
-def search(caller: Follow, sent: Search, limit: Number = 100, skip: Skip = 0) -> dict[str, Any]:
+def search(caller: Follow, sent: SearchText, limit: Number = 100, skip: Skip = 0) -> dict[str, Any]:
     """Requests by number, by exactly this person, or by what they are about, in all statuses.
 
     A name is digested at once and kept nowhere.
     """
     found = caller.tenant.inbox.search(sent.text)
-    if isinstance(found, Filter):
+    if isinstance(found, RequestFilter):
         return _listed(caller, found, limit, skip)
-    rows = [row for row in caller.tenant.inbox.rows(Filter(status=ALL)) if row["id"] == found]
+    rows = [
+        row for row in caller.tenant.inbox.rows(RequestFilter(status=ALL)) if row["id"] == found
+    ]
     return {"total": len(rows), "requests": rows[skip : skip + limit]}
 
 
-def _listed(caller: Caller, wanted: Filter, limit: int, skip: int) -> dict[str, Any]:
+def _listed(caller: Caller, wanted: RequestFilter, limit: int, skip: int) -> dict[str, Any]:
     rows = caller.tenant.inbox.rows(wanted)
     return {"total": len(rows), "requests": rows[skip : skip + limit]}
 
@@ -204,7 +206,7 @@ def certificate(caller: Evidence, identifier: Id) -> dict[str, Any]:
 @router.post("/requests/{identifier}/identify", tags=["requests"])
 def identify(caller: Decide, identifier: Id) -> dict[str, Any]:
     """Note that it was checked who asks."""
-    return _moved(caller, desk.identify(caller.tenant, identifier, by=caller.token.account))
+    return _moved(caller, handlers.identify(caller.tenant, identifier, by=caller.token.account))
 
 
 @router.post("/requests/{identifier}/approve", tags=["requests"])
@@ -218,34 +220,37 @@ def approve(caller: Decide, identifier: Id, sent: RunOptions | None = None) -> d
 
 
 @router.post("/requests/{identifier}/wait", tags=["requests"])
-def wait(caller: Decide, identifier: Id, sent: Waiting) -> dict[str, Any]:
+def wait(caller: Decide, identifier: Id, sent: WaitingBody) -> dict[str, Any]:
     """Put a request aside, until a day or until the person has answered."""
-    moved = desk.wait(caller.tenant, identifier, why=sent.why, until=sent.until, need=sent.need)
+    moved = handlers.wait(caller.tenant, identifier, why=sent.why, until=sent.until, need=sent.need)
     return _moved(caller, moved)
 
 
 @router.post("/requests/{identifier}/resume", tags=["requests"])
 def resume(caller: Decide, identifier: Id) -> dict[str, Any]:
     """Go on with a request that was put aside."""
-    return _moved(caller, desk.resume(caller.tenant, identifier))
+    return _moved(caller, handlers.resume(caller.tenant, identifier))
 
 
 @router.post("/requests/{identifier}/extend", tags=["requests"])
 def extend(caller: Decide, identifier: Id, sent: Extension) -> dict[str, Any]:
     """Note that the person was told that the answer takes longer."""
-    return _moved(caller, desk.extend(caller.tenant, identifier, why=sent.why, told=sent.told))
+    return _moved(
+        caller,
+        handlers.extend(caller.tenant, identifier, why=sent.why, informed_on=sent.informed_on),
+    )
 
 
 @router.post("/requests/{identifier}/refuse", tags=["requests"])
 def refuse(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
     """Refuse a request, with the reason that the person is told."""
-    return _moved(caller, desk.refuse(caller.tenant, identifier, why=sent.why))
+    return _moved(caller, handlers.refuse(caller.tenant, identifier, why=sent.why))
 
 
 @router.post("/requests/{identifier}/cancel", tags=["requests"])
 def cancel(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
     """Call a request off; a run under way publishes nothing."""
-    return _moved(caller, desk.cancel(caller.tenant, identifier, why=sent.why))
+    return _moved(caller, handlers.cancel(caller.tenant, identifier, why=sent.why))
 
 
 @router.post("/requests/{identifier}/notes", tags=["requests"])

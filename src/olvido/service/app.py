@@ -22,11 +22,11 @@ from starlette.exceptions import HTTPException
 
 from olvido.accounts import Right
 from olvido.errors import InputError, OlvidoError, OutOfReach, StateError, UnknownName
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.requests.workflow.reminders import Configuration, configuration
 from olvido.requests.workflow.reminding import remind
 from olvido.service import api, pages, request_page
-from olvido.service.authentication import CALLER, Authenticator, Caller, Refused, Tenant
+from olvido.service.authentication import CALLER, Authenticator, Caller, RequestRefused, Tenant
 from olvido.service.rendering import error_page
 from olvido.service.server import Boundary
 from olvido.service.sessions import Buckets
@@ -37,11 +37,11 @@ EVERY = 3600.0
 _log = logging.getLogger("uvicorn.error")
 
 
-async def keep_reminding(office: Office, configured: Configuration) -> None:
+async def keep_reminding(context: RequestContext, configured: Configuration) -> None:
     """Remind, look again later, and go on for as long as the service lasts."""
     while True:
         try:
-            for one in await run_in_threadpool(remind, office, configured):
+            for one in await run_in_threadpool(remind, context, configured):
                 if one.failure is not None:
                     _log.warning("reminders by %s: %s", one.way, one.failure)
         except (OlvidoError, OSError) as error:
@@ -90,7 +90,9 @@ def application(
         raise InputError("expected a workspace to serve, got none")
     tenants = tuple(map(Tenant.of, workspaces))
 
-    reminding = [(one, told) for one in tenants if (told := configuration(one.settings))]
+    reminding = [
+        (one, configured) for one in tenants if (configured := configuration(one.settings))
+    ]
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -128,7 +130,7 @@ def application(
         refusal=_refused,
         headers=HEADERS,
     )
-    made.add_exception_handler(Refused, _refused)
+    made.add_exception_handler(RequestRefused, _refused)
     made.add_exception_handler(OlvidoError, _refused)
     made.add_exception_handler(RequestValidationError, _unreadable)
     made.add_exception_handler(HTTPException, _no_such)
@@ -137,7 +139,7 @@ def application(
 
 def _refused(request: Request, error: Exception) -> Response:
     """Nobody who may ask, or what the library refuses: a name, the input, the state of things."""
-    if not isinstance(error, Refused):
+    if not isinstance(error, RequestRefused):
         return _wrong(request, error)
     if error.status == 401 and not _wants_json(request):
         return RedirectResponse("/login", status_code=303)

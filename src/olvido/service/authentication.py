@@ -17,7 +17,7 @@ from olvido.accounts import RIGHTS, Accounts, Password, Right, Token
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.passwords import matching
-from olvido.service.sessions import Buckets, Checked, Sessions
+from olvido.service.sessions import Buckets, LogCheckCache, Sessions
 from olvido.service.views import Inbox
 from olvido.settings import Settings
 
@@ -33,7 +33,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is not answered.
 
     Args:
@@ -65,9 +65,9 @@ class Tenant:
         return Inbox(self)
 
     @cached_property
-    def checked(self) -> Checked:
+    def checked(self) -> LogCheckCache:
         """Whether its log is as it was written."""
-        return Checked(self.store)
+        return LogCheckCache(self.store)
 
     @classmethod
     def of(cls, settings: Settings) -> Tenant:
@@ -116,8 +116,8 @@ class Authenticator:
         """Who asks, from what a request's headers say.
 
         Raises:
-            Refused: nobody who is known (401), not with this role or from another site (403), or
-                too much was asked (429).
+            RequestRefused: nobody who is known (401), not with this role or from another site
+                (403), or too much was asked (429).
         """
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         cookie = request.cookies.get(COOKIE)
@@ -127,12 +127,16 @@ class Authenticator:
             if request.method not in READING:
                 refuse_foreign(request)
                 if request.url.path.startswith("/api"):
-                    raise Refused(403, "the API is told what to do by a token, not by a browser")
+                    raise RequestRefused(
+                        403, "the API is told what to do by a token, not by a browser"
+                    )
             found = self._signed_in(cookie, address(request))
         else:
-            raise Refused(401, "give a token: 'Authorization: Bearer TOKEN', or sign in at /login")
+            raise RequestRefused(
+                401, "give a token: 'Authorization: Bearer TOKEN', or sign in at /login"
+            )
         if not found.may(right):
-            error = Refused(403, f"the role {found.token.role} may not {right}: ask who may")
+            error = RequestRefused(403, f"the role {found.token.role} may not {right}: ask who may")
             error.caller = found
             raise error
         return found
@@ -141,7 +145,7 @@ class Authenticator:
         """The caller with this token.
 
         Raises:
-            Refused: nobody has it (401), or too much was asked (429).
+            RequestRefused: nobody has it (401), or too much was asked (429).
         """
         for tenant in self.tenants:
             if token := tenant.accounts.find(secret):
@@ -169,7 +173,7 @@ class Authenticator:
             device: what `device` gave to this browser before, if anything.
 
         Raises:
-            Refused: no account has it (401), or too much was asked (429).
+            RequestRefused: no account has it (401), or too much was asked (429).
         """
         kept = [tenant.accounts.password_of(name) for tenant in self.tenants]
         known = any(
@@ -181,7 +185,7 @@ class Authenticator:
         by = f"device {device}" if known else where
         # Counted before the work is done: asked at once, no more are tried than one by one.
         if wait := self._guesses.take(by):
-            raise Refused(429, "too many wrong passwords came from here: wait", wait)
+            raise RequestRefused(429, "too many wrong passwords came from here: wait", wait)
         found = matching(password, [None if one is None else one.phc for one in kept])
         for tenant, one, right in zip(self.tenants, kept, found, strict=True):
             if right and one and (token := tenant.accounts.with_digest(one.token("").digest)):
@@ -189,7 +193,9 @@ class Authenticator:
                 caller = self._counted(tenant, token)
                 session = tenant.sessions.begin(token.digest)
                 return caller, session, self._device(tenant, one)
-        raise Refused(401, "no account has this name and password: ask for one, or try again")
+        raise RequestRefused(
+            401, "no account has this name and password: ask for one, or try again"
+        )
 
     @staticmethod
     def _device(tenant: Tenant, password: Password) -> str:
@@ -209,11 +215,11 @@ class Authenticator:
             page: which one it is; None where what was asked for is not there.
 
         Raises:
-            Refused: too much was asked (429).
+            RequestRefused: too much was asked (429).
         """
         wait = self._visits.take(where) if page is None else self._asks.take(page)
         if wait:
-            raise Refused(429, "too many requests came from your address: wait", wait)
+            raise RequestRefused(429, "too many requests came from your address: wait", wait)
 
     def _signed_in(self, session: str, where: str) -> Caller:
         for tenant in self.tenants:
@@ -226,19 +232,19 @@ class Authenticator:
 
     def _counted(self, tenant: Tenant, token: Token) -> Caller:
         if wait := self._asks.take(token.digest):
-            raise Refused(429, "too many requests came with this token: wait", wait)
+            raise RequestRefused(429, "too many requests came with this token: wait", wait)
         return Caller(tenant, token)
 
-    def _guessed(self, where: str, why: str) -> Refused:
+    def _guessed(self, where: str, why: str) -> RequestRefused:
         if wait := self._guesses.take(where):
-            return Refused(429, "too many unknown tokens came from your address: wait", wait)
-        return Refused(401, why)
+            return RequestRefused(429, "too many unknown tokens came from your address: wait", wait)
+        return RequestRefused(401, why)
 
 
 _bearer = HTTPBearer(auto_error=False, description="A token made by 'olvido token new'.")
 
 
-class Needs:
+class RequiresRight:
     """What a route depends on: a caller who has this right.
 
     The caller was found before a byte of the body was read; a route that nobody looked at so is not
@@ -255,7 +261,9 @@ class Needs:
     ) -> Caller:
         caller = request.scope.get(CALLER)
         if not isinstance(caller, Caller) or not caller.may(self.right):
-            raise Refused(401, "give a token: 'Authorization: Bearer TOKEN', or sign in at /login")
+            raise RequestRefused(
+                401, "give a token: 'Authorization: Bearer TOKEN', or sign in at /login"
+            )
         return caller
 
 
@@ -275,34 +283,36 @@ def own_form(request: Request, form: Annotated[str, Form(max_length=200)] = "") 
     """What a route that a form goes to depends on: the form came from this service's own page.
 
     Raises:
-        Refused: it did not.
+        RequestRefused: it did not.
     """
     expected = form_token(request)
     if expected is None and "authorization" in request.headers:
         # No browser sends that header by itself.
         return
     if expected is None or not hmac.compare_digest(form.encode(), expected.encode()):
-        raise Refused(403, "this form is an old one, or another site's: open its page again")
+        raise RequestRefused(403, "this form is an old one, or another site's: open its page again")
 
 
 def refuse_foreign(request: Request) -> None:
     """A page of another site must not act through this browser.
 
     Raises:
-        Refused: the browser says that the request came from elsewhere.
+        RequestRefused: the browser says that the request came from elsewhere.
     """
     ours = f"{request.url.scheme}://{request.headers.get('host')}"
     came = request.headers.get("origin")
     if came is None and (referer := request.headers.get("referer")):
         came = "/".join(referer.split("/", 3)[:3])
     if came is not None and came != ours:
-        raise Refused(
+        raise RequestRefused(
             403,
             f"this form was sent from another site than {ours}: open it here and send it again. "
             "Behind a proxy, name it with 'olvido serve --proxy'",
         )
     if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        raise Refused(403, "this form was sent from another site: open it here and send it again")
+        raise RequestRefused(
+            403, "this form was sent from another site: open it here and send it again"
+        )
 
 
 _PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")

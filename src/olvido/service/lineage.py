@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from olvido.ledger.facts import Dataset, Model
+from olvido.ledger.facts import DatasetVersion, Model
 from olvido.ledger.serving import SERVING, in_brief
 from olvido.ledger.store import Store
 from olvido.ledger.store.concerning import Touch
@@ -30,7 +30,7 @@ WIDTH = 2 * (EDGE + BOX[0]) + GAP[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LineageNode:
     """One dataset or model.
 
     Attributes:
@@ -59,7 +59,7 @@ class Node:
 class Box:
     """A node in its place: the upper left corner of its box."""
 
-    node: Node
+    node: LineageNode
     x: int
     y: int
     asked: bool
@@ -85,7 +85,9 @@ class Drawing:
     below: int
 
 
-def draw(nodes: Mapping[str, Node], edges: Collection[tuple[str, str]], asked: str) -> Drawing:
+def draw(
+    nodes: Mapping[str, LineageNode], edges: Collection[tuple[str, str]], asked: str
+) -> Drawing:
     """Draw what a node came from and what came from it.
 
     Args:
@@ -170,15 +172,15 @@ def _line(origin: tuple[int, int], made: tuple[int, int], lane: int | None) -> s
 
 
 def _says(
-    nodes: Mapping[str, Node], rows: list[list[str]], edges: Collection[tuple[str, str]]
+    nodes: Mapping[str, LineageNode], rows: list[list[str]], edges: Collection[tuple[str, str]]
 ) -> str:
-    told = []
+    described = []
     for one in (one for row in rows for one in row):
         origins = [nodes[origin].title for origin, made in edges if made == one]
         came = f", from {' and '.join(origins)}" if origins else ""
         node = nodes[one]
-        told.append(f"{node.kind} {node.title} ({node.note}){came}")
-    return f"Lineage: {'; '.join(told)}."
+        described.append(f"{node.kind} {node.title} ({node.note}){came}")
+    return f"Lineage: {'; '.join(described)}."
 
 
 SAID = (
@@ -236,7 +238,7 @@ def _touched(touch: Touch, model: str) -> dict[str, Any]:
     }
 
 
-def dataset(found: Dataset) -> dict[str, Any]:
+def dataset(found: DatasetVersion) -> dict[str, Any]:
     """One version of a dataset, and what its owner says of it."""
     about = found.documentation
     return {
@@ -296,18 +298,18 @@ def lineage(store: Store, asked: str, known: Mapping[str, Model]) -> Drawing:
     """The drawing of what a dataset or a model came from, and of what came from it."""
     uses = store.uses_in_brief()
     serving = store.aliases().get(SERVING)
-    nodes: dict[str, Node] = {}
+    nodes: dict[str, LineageNode] = {}
     edges: list[tuple[str, str]] = []
     for one in store.datasets():
         title = f"{shortened(one.name, 18)} v{one.version}"
-        nodes[one.id] = Node(one.id, "dataset", title, several(one.rows, "record"))
+        nodes[one.id] = LineageNode(one.id, "dataset", title, several(one.rows, "record"))
         if one.parent is not None:
             edges.append((one.parent, one.id))
     for identifier, made in known.items():
         own = uses.get(identifier, ())
         gone, serves = made.tombstone is not None, identifier == serving
         note = ("gone: " if gone else "serving: " if serves else "") + (made.method or made.learner)
-        nodes[identifier] = Node(identifier, "model", identifier, note, gone, serves)
+        nodes[identifier] = LineageNode(identifier, "model", identifier, note, gone, serves)
         edges += [(parent, identifier) for parent in made.parents]
         # What was made by forgetting learned nothing of its own.
         edges += [(use.dataset, identifier) for use in own if made.method is None]

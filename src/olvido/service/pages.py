@@ -17,11 +17,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from olvido.ledger.facts import Model, RequestKind, RequestStatus
 from olvido.ledger.serving import in_brief
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.requests.rights.deadlines import today
 from olvido.requests.rights.language import languages, preferred
 from olvido.requests.rights.registry import laws as known_laws
-from olvido.requests.workflow.filters import ALL, OPEN, Filter, laws_asked
+from olvido.requests.workflow.filters import ALL, OPEN, RequestFilter, laws_asked
 from olvido.requests.workflow.lists import as_csv, exported
 from olvido.service import lineage, views
 from olvido.service import status as following
@@ -30,7 +30,7 @@ from olvido.service.authentication import (
     DEVICE,
     UNKNOWN,
     Caller,
-    Refused,
+    RequestRefused,
     address,
     form_token_of,
 )
@@ -73,11 +73,11 @@ def wanted(
             description="A subject's digest, or a source, dataset, record or model; no name.",
         ),
     ] = "",
-) -> Filter:
+) -> RequestFilter:
     """The filter that an address asks for."""
     tenant = caller.tenant
-    return Filter.of(
-        laws_asked(tenant.settings, tenant.inbox.rows(Filter(status=ALL))) if law else (),
+    return RequestFilter.of(
+        laws_asked(tenant.settings, tenant.inbox.rows(RequestFilter(status=ALL))) if law else (),
         tenant.accounts.labels() if owner else (),
         status=status,
         kind=kind,
@@ -90,10 +90,10 @@ def wanted(
     )
 
 
-Wanted = Annotated[Filter, Depends(wanted)]
+Wanted = Annotated[RequestFilter, Depends(wanted)]
 
 
-def list_address(asked: Filter, path: str = "/", **more: object) -> str:
+def list_address(asked: RequestFilter, path: str = "/", **more: object) -> str:
     """Where a list is shown, or had as a file."""
     said = urlencode(asked.asked() | {name: str(value) for name, value in more.items()})
     return f"{path}?{said}" if said else path
@@ -119,9 +119,9 @@ def document(caller: Follow, asked: Wanted) -> Response:
 
 
 def _file(text: str, ending: str) -> Response:
-    told = {"Content-Disposition": f'attachment; filename="requests.{ending}"'}
+    headers = {"Content-Disposition": f'attachment; filename="requests.{ending}"'}
     media = {"csv": "text/csv", "json": "application/json"}[ending]
-    return Response(text, media_type=media, headers=told)
+    return Response(text, media_type=media, headers=headers)
 
 
 @router.get("/overview")
@@ -142,12 +142,14 @@ def search(
     """
     found = caller.tenant.inbox.search(text)
     if found is None:
-        return _inbox(request, caller, Filter(), 0, nothing=True)
-    where = list_address(found) if isinstance(found, Filter) else f"/requests/{found}"
+        return _inbox(request, caller, RequestFilter(), 0, nothing=True)
+    where = list_address(found) if isinstance(found, RequestFilter) else f"/requests/{found}"
     return RedirectResponse(where, status_code=303)
 
 
-def _inbox(request: Request, caller: Caller, asked: Filter, skip: int, **more: Any) -> HTMLResponse:
+def _inbox(
+    request: Request, caller: Caller, asked: RequestFilter, skip: int, **more: Any
+) -> HTMLResponse:
     rows = caller.tenant.inbox.rows(asked)
     skip = within(skip, len(rows))
     shown: dict[str, Any] = {
@@ -155,7 +157,7 @@ def _inbox(request: Request, caller: Caller, asked: Filter, skip: int, **more: A
         **turning(len(rows), skip),
         "asked": asked,
         "nothing": False,
-        "narrowed": asked != Filter(),
+        "narrowed": asked != RequestFilter(),
         "kinds": list(RequestKind),
         "laws": sorted({law.name for law in known_laws(caller.tenant.settings.workspace)}),
         "statuses": list(RequestStatus),
@@ -166,7 +168,7 @@ def _inbox(request: Request, caller: Caller, asked: Filter, skip: int, **more: A
 
 
 def _link(**asked: str) -> str:
-    return list_address(Filter().but(**asked))
+    return list_address(RequestFilter().but(**asked))
 
 
 DEVICE_LASTS = 365 * 24 * 3600
@@ -209,7 +211,7 @@ def sign_in(
             caller, session, device = known.sign_in_with_password(
                 account, password, address(request), request.cookies.get(DEVICE)
             )
-    except Refused as error:
+    except RequestRefused as error:
         return page(request, "login.html.j2", status=error.status, why=error.why)
     if (before := request.cookies.get(COOKIE)) is not None:
         known.sign_out(before)
@@ -246,7 +248,7 @@ def follow(request: Request, identifier: str, secret: str) -> HTMLResponse:
     found = following.find(known.tenants, identifier, secret)
     known.visit(address(request), None if found is None else secret)
     if found is None:
-        raise Refused(404, "there is no such page: check the address that you were given")
+        raise RequestRefused(404, "there is no such page: check the address that you were given")
     return _status(request, found[0], views.public(*found))
 
 
@@ -257,13 +259,13 @@ def follow_receipt(request: Request, sealed: Annotated[str, Path(max_length=100)
     found = following.Receipt.find(known.tenants, sealed)
     known.visit(address(request), None if found is None else sealed)
     if found is None:
-        raise Refused(404, "there is no such page: check the address that you were given")
+        raise RequestRefused(404, "there is no such page: check the address that you were given")
     return _status(request, found[0], views.receipt(*found))
 
 
-def _status(request: Request, office: Office, asked: dict[str, Any]) -> HTMLResponse:
+def _status(request: Request, context: RequestContext, asked: dict[str, Any]) -> HTMLResponse:
     """In the language that was asked for by `lang`, or the browser's."""
-    settings = office.settings
+    settings = context.settings
     known = languages(settings.workspace)
     wanted = request.query_params.get("lang", "")
     words = known.get(wanted) or preferred(request.headers.get("accept-language", ""), known)
@@ -338,7 +340,7 @@ def _with_lineage(
     known: Mapping[str, Model],
 ) -> HTMLResponse:
     """A page with a drawing, and the requests as the inbox has them, the newest."""
-    rows = {row["id"]: row for row in caller.tenant.inbox.rows(Filter(status=ALL))}
+    rows = {row["id"]: row for row in caller.tenant.inbox.rows(RequestFilter(status=ALL))}
     shown: dict[str, Any] = {
         "found": found,
         "drawing": lineage.lineage(caller.tenant.store, found["id"], known),

@@ -16,7 +16,7 @@ from olvido.errors import Action, OlvidoError, Term
 from olvido.ledger.facts import Exit
 from olvido.reporting.render import environment
 from olvido.reporting.words import day
-from olvido.service.authentication import CALLER, Caller, Needs, form_token, own_form
+from olvido.service.authentication import CALLER, Caller, RequiresRight, form_token, own_form
 
 MENU = (
     ("Requests", "/", Right.FOLLOW),
@@ -29,12 +29,12 @@ MENU = (
 )
 """Pages by name, with the right that each asks for."""
 
-Filing = Annotated[Caller, Depends(Needs(Right.FILE))]
-Follow = Annotated[Caller, Depends(Needs(Right.FOLLOW))]
-Decide = Annotated[Caller, Depends(Needs(Right.DECIDE))]
-Work = Annotated[Caller, Depends(Needs(Right.WORK))]
-Lineage = Annotated[Caller, Depends(Needs(Right.LINEAGE))]
-Evidence = Annotated[Caller, Depends(Needs(Right.EVIDENCE))]
+Filing = Annotated[Caller, Depends(RequiresRight(Right.FILE))]
+Follow = Annotated[Caller, Depends(RequiresRight(Right.FOLLOW))]
+Decide = Annotated[Caller, Depends(RequiresRight(Right.DECIDE))]
+Work = Annotated[Caller, Depends(RequiresRight(Right.WORK))]
+Lineage = Annotated[Caller, Depends(RequiresRight(Right.LINEAGE))]
+Evidence = Annotated[Caller, Depends(RequiresRight(Right.EVIDENCE))]
 OWN = [Depends(own_form)]
 """Of every route that a form goes to."""
 
@@ -120,7 +120,7 @@ LETTERS = {
 
 def in_fields(error: OlvidoError) -> str:
     """What an error says to whoever filled in a form: its fields and buttons are called as here."""
-    return error.told(_on_the_page)
+    return error.rendered(_on_the_page)
 
 
 def _on_the_page(term: Term) -> str:

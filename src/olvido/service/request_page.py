@@ -20,14 +20,21 @@ from olvido.audits.page import page as audit_page
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.files import finite
 from olvido.ledger.facts import Exit, RequestKind
-from olvido.requests import desk
+from olvido.requests import handlers
 from olvido.requests.closure.closing import state_exit
 from olvido.requests.rights.access import close_access
 from olvido.requests.rights.language import languages
 from olvido.requests.rights.letter import REASONED, letter, note
 from olvido.requests.rights.rectification import correct
 from olvido.requests.rights.registry import laws as known_laws
-from olvido.requests.scope import NobodyFound, Person, lineage_of, look_up, unsearched, untold
+from olvido.requests.scope import (
+    NobodyFound,
+    Person,
+    lineage_of,
+    look_up,
+    unsearched,
+    unsearched_note,
+)
 from olvido.requests.workflow import notes
 from olvido.service import status as following
 from olvido.service import views
@@ -92,7 +99,7 @@ async def file_request(
         if person.near and not looked:
             return _new(request, caller, person=person, typed=typed)
         made = await run_in_threadpool(
-            desk.receive,
+            handlers.receive,
             tenant,
             names[0] if names else None,
             also=[*names[1:], *same],
@@ -116,10 +123,10 @@ async def file_request(
         status=201,
         made=made,
         follow=follow,
-        counts={name: person.told(name) for name in names},
+        counts={name: person.described(name) for name in names},
         records=len(found.records),
         people=len({subject for record in found.records for subject in record.subjects}),
-        untold=untold(unsearched(made)),
+        unsearched_note=unsearched_note(unsearched(made)),
     )
 
 
@@ -133,7 +140,7 @@ def _new(
 ) -> HTMLResponse:
     laws = known_laws(caller.tenant.settings.workspace)
     near = [] if person is None else [(str(s), some) for s, some in person.near.items()]
-    counts = {} if person is None else {name: person.told(name) for name in person.counts}
+    counts = {} if person is None else {name: person.described(name) for name in person.counts}
     blank = dict.fromkeys(
         (*("subject", "also", "kind", "source"), *("dataset", "record", "law")), ""
     )
@@ -191,9 +198,9 @@ def certificate_file(caller: Evidence, identifier: str) -> Response:
 
 
 def _file(document: Any, name: str) -> Response:
-    told = {"Content-Disposition": f'attachment; filename="{name}"'}
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     text = json.dumps(finite(document), ensure_ascii=False, indent=1)
-    return Response(text, media_type="application/json", headers=told)
+    return Response(text, media_type="application/json", headers=headers)
 
 
 @router.post("/requests/{identifier}/letter", dependencies=OWN)
@@ -323,15 +330,15 @@ def act(
     """What the team decides; what is wrong is told on the request's page."""
     by = caller.token.account
     acts = {
-        "identify": lambda: desk.identify(caller.tenant, identifier, by=by),
+        "identify": lambda: handlers.identify(caller.tenant, identifier, by=by),
         "approve": lambda: views.approve(caller.tenant, identifier, by=by),
-        "wait": lambda: desk.wait(
+        "wait": lambda: handlers.wait(
             caller.tenant, identifier, why=why, until=_day(until), need=need or None
         ),
-        "resume": lambda: desk.resume(caller.tenant, identifier),
-        "extend": lambda: desk.extend(caller.tenant, identifier, why=why),
-        "refuse": lambda: desk.refuse(caller.tenant, identifier, why=why),
-        "cancel": lambda: desk.cancel(caller.tenant, identifier, why=why),
+        "resume": lambda: handlers.resume(caller.tenant, identifier),
+        "extend": lambda: handlers.extend(caller.tenant, identifier, why=why),
+        "refuse": lambda: handlers.refuse(caller.tenant, identifier, why=why),
+        "cancel": lambda: handlers.cancel(caller.tenant, identifier, why=why),
         "close": lambda: close_access(caller.tenant, identifier),
     }
     if act not in acts:

@@ -1,8 +1,8 @@
 """The server under the application: how many may be connected, how long they may take.
 
 What uvicorn has a setting for is set here. What it has none for is in `Connection`: a limit of time
-for a request's headers and for a reader who does not read, a number of connections that strangers
-cannot use up, and no request that a proxy may read in another way.
+for a request's headers and for a reader who does not read, a number of connections that anonymous
+callers cannot use up, and no request that a proxy may read in another way.
 
 What stands before every route: who asks is known before a byte of a body is read.
 
@@ -36,14 +36,14 @@ from olvido.service.authentication import (
     CALLER,
     READING,
     Authenticator,
-    Needs,
-    Refused,
+    RequestRefused,
+    RequiresRight,
     refuse_foreign,
 )
 
 BODY = 2**20
 """Bytes of a body that a known caller may send."""
-STRANGERS = 2**12
+ANONYMOUS = 2**12
 """The same for anybody else: a token and a form's own entries."""
 DRAINED = 2**24
 """Bytes that a known caller's body may have to be heard out before it is refused."""
@@ -59,7 +59,7 @@ class Boundary:
     Args:
         app: what answers.
         authenticator: who knows the callers.
-        routes: with the right that each asks for in `Needs`; others ask for none.
+        routes: with the right that each asks for in `RequiresRight`; others ask for none.
         refusal: makes an answer of a refusal.
         headers: of every answer that does not say otherwise.
     """
@@ -106,7 +106,7 @@ class Boundary:
                 refuse_foreign(request)
             body = b"" if arrived else await _body(scope, receive)
             arrived = True
-        except (Refused, OlvidoError, OSError) as error:
+        except (RequestRefused, OlvidoError, OSError) as error:
             if not arrived and CALLER in scope:
                 arrived = await _drained(receive)
             await self._refusal(request, error)(scope, receive, answer)
@@ -131,7 +131,9 @@ class Boundary:
 
 def right_of(route: APIRoute) -> Right | None:
     """What a route asks for; None where it is open to everybody."""
-    asked = [d.call.right for d in route.dependant.dependencies if isinstance(d.call, Needs)]
+    asked = [
+        d.call.right for d in route.dependant.dependencies if isinstance(d.call, RequiresRight)
+    ]
     return asked[0] if asked else None
 
 
@@ -144,12 +146,12 @@ def _refuse_two_lengths(scope: Scope) -> None:
     """RFC 9112, 6.3: who says two lengths may mean another request to whoever is in between."""
     named = [name for name, _ in scope["headers"]]
     if b"transfer-encoding" in named and b"content-length" in named:
-        raise Refused(400, "expected Content-Length or Transfer-Encoding, got both")
+        raise RequestRefused(400, "expected Content-Length or Transfer-Encoding, got both")
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:
-    limit = BODY if CALLER in scope else STRANGERS
-    too_long = Refused(413, f"expected at most {limit} bytes, got more")
+    limit = BODY if CALLER in scope else ANONYMOUS
+    too_long = RequestRefused(413, f"expected at most {limit} bytes, got more")
     said = dict(scope["headers"]).get(b"content-length", b"0")
     if int(said) > limit:
         raise too_long
@@ -160,13 +162,15 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Refused(400, "the connection ended before the request did")
+                    raise RequestRefused(400, "the connection ended before the request did")
                 body += message.get("body", b"")
                 if len(body) > limit:
                     raise too_long
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Refused(408, f"expected the whole request within {PATIENCE:.0f} seconds") from None
+        raise RequestRefused(
+            408, f"expected the whole request within {PATIENCE:.0f} seconds"
+        ) from None
     return bytes(body)
 
 
@@ -268,7 +272,7 @@ class Connection(H11Protocol):
     """One connection, which ends when it takes too long.
 
     Where there are too many, the oldest that no known caller has used makes room: who has a token
-    finds one even where strangers hold as many connections as they can.
+    finds one even where anonymous callers hold as many connections as they can.
     """
 
     _waiting: asyncio.TimerHandle | None = None

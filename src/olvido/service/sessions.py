@@ -156,7 +156,7 @@ SHARE = 0.01
 """Of the time, at most, that goes into checking a log so long that a check takes longer."""
 
 
-class Checked:
+class LogCheckCache:
     """Remembers the last check of a log, and when it was.
 
     Only a sound log is remembered: one that was found changed is looked at each time.

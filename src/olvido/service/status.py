@@ -30,8 +30,8 @@ from starlette.concurrency import run_in_threadpool
 from olvido.errors import AskedBefore, InputError
 from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.identity import Key, SubjectId
-from olvido.requests import desk
-from olvido.requests.desk import Office
+from olvido.requests import handlers
+from olvido.requests.handlers import RequestContext
 from olvido.requests.rights.clock import Clock, deadline
 from olvido.requests.rights.deadlines import today
 from olvido.requests.rights.registry import find_law
@@ -47,11 +47,13 @@ def path(key: Key, identifier: str) -> str:
     return f"/status/{identifier}/{_secret(key, identifier)}"
 
 
-def find(offices: Iterable[Office], identifier: str, secret: str) -> tuple[Office, Request] | None:
+def find(
+    contexts: Iterable[RequestContext], identifier: str, secret: str
+) -> tuple[RequestContext, Request] | None:
     """The request with this secret, and whose it is; None where there is none."""
-    for office in offices:
-        if hmac.compare_digest(_secret(office.store.key, identifier).encode(), secret.encode()):
-            return office, office.store.request(identifier)
+    for context in contexts:
+        if hmac.compare_digest(_secret(context.store.key, identifier).encode(), secret.encode()):
+            return context, context.store.request(identifier)
     return None
 
 
@@ -80,26 +82,28 @@ class Receipt:
         """Where its page is, below the service's address; another address each time."""
         number = int(self.request.removeprefix("req-"))
         due = 0 if self.due is None else self.due.toordinal()
-        told = _SEALED.pack(number, int(self.filed_at.timestamp()), due, self.first)
+        plain = _SEALED.pack(number, int(self.filed_at.timestamp()), due, self.first)
         nonce = secrets.token_bytes(_NONCE)
-        sealed = nonce + _cipher(key).encrypt(nonce, told, None)
+        sealed = nonce + _cipher(key).encrypt(nonce, plain, None)
         return f"/status/{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}"
 
     @classmethod
-    def find(cls, offices: Iterable[Office], sealed: str) -> tuple[Office, Receipt] | None:
+    def find(
+        cls, contexts: Iterable[RequestContext], sealed: str
+    ) -> tuple[RequestContext, Receipt] | None:
         """The receipt of this address, and whose it is; None where nobody gave it."""
         try:
             raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), b"-_", validate=True)
         except ValueError:
             return None
-        for office in offices:
+        for context in contexts:
             try:
-                told = _cipher(office.store.key).decrypt(raw[:_NONCE], raw[_NONCE:], None)
+                plain = _cipher(context.store.key).decrypt(raw[:_NONCE], raw[_NONCE:], None)
             except (InvalidTag, ValueError):
                 continue
-            number, at, due, first = _SEALED.unpack(told)
+            number, at, due, first = _SEALED.unpack(plain)
             day = date.fromordinal(due) if due else None
-            return office, cls(_NUMBER.format(number), datetime.fromtimestamp(at, UTC), day, first)
+            return context, cls(_NUMBER.format(number), datetime.fromtimestamp(at, UTC), day, first)
         return None
 
 
@@ -113,7 +117,9 @@ STEP = 0.25
 """Seconds: an answer comes at a multiple of this, so that its time tells nothing."""
 
 
-async def file_quietly(office: Office, names: Sequence[str], *, kind: str, law: str | None) -> str:
+async def file_quietly(
+    context: RequestContext, names: Sequence[str], *, kind: str, law: str | None
+) -> str:
     """Enter a request about a person, under all their names.
 
     Gives the path of the page on which it can be followed. One that asks for the same as an open
@@ -125,14 +131,14 @@ async def file_quietly(office: Office, names: Sequence[str], *, kind: str, law: 
     """
     began = time.monotonic()
     try:
-        receipt = await run_in_threadpool(_file, office, names, kind, law)
+        receipt = await run_in_threadpool(_file, context, names, kind, law)
     finally:
         spent = time.monotonic() - began
         await asyncio.sleep(STEP * math.ceil(spent / STEP) - spent)
-    return receipt.path(office.store.key)
+    return receipt.path(context.store.key)
 
 
-def _file(office: Office, names: Sequence[str], kind: str, law: str | None) -> Receipt:
+def _file(context: RequestContext, names: Sequence[str], kind: str, law: str | None) -> Receipt:
     # An id of somebody is what those have who see requests: here it would tell who is known.
     if kind not in KINDS or not names or any(map(SubjectId.is_one, names)):
         raise InputError(
@@ -141,15 +147,15 @@ def _file(office: Office, names: Sequence[str], kind: str, law: str | None) -> R
         )
     at = datetime.now(UTC)
     try:
-        due = _due(office, kind, law, at)
+        due = _due(context, kind, law, at)
     except InputError:
         raise InputError("expected a law by its short name, like gdpr, or none") from None
-    store = office.store
+    store = context.store
     try:
         known = any(look_up(store, names).counts.values())
         first, *also = names
-        made = desk.receive(
-            office,
+        made = handlers.receive(
+            context,
             first,
             also=also,
             kind=kind,
@@ -163,10 +169,10 @@ def _file(office: Office, names: Sequence[str], kind: str, law: str | None) -> R
     return Receipt(made.id, at, due, first=True)
 
 
-def _due(office: Office, kind: str, law: str | None, at: datetime) -> date | None:
+def _due(context: RequestContext, kind: str, law: str | None, at: datetime) -> date | None:
     if law is None:
         return None
-    settings = office.settings
+    settings = context.settings
     return deadline(
         find_law(law, workspace=settings.workspace).concerning(kind),
         Clock(received=today(settings, at)),

@@ -13,33 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from olvido.accounts import Accounts
-from olvido.artifacts import KINDS, Way
+from olvido.artifacts import KINDS, Disposal
 from olvido.errors import InputError, StateError
 from olvido.files import read_document
 from olvido.ledger.facts import LogEntry, Request, RequestBrief, RequestKind, RequestStatus
 from olvido.ledger.serving import SERVING
 from olvido.ledger.signing import PublicKey, public_file
 from olvido.ledger.store import Store
-from olvido.requests import desk
+from olvido.requests import handlers
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.certificate.issue import uncertified
 from olvido.requests.closure.places import UNDECIDED
-from olvido.requests.desk import Office, approvals, needs_decision
 from olvido.requests.guidance import (
     audits_of,
     concluded_as,
     conclusion,
     exported,
+    identity_basis,
     identity_checked,
-    identity_told,
     next_step,
     not_now,
 )
+from olvido.requests.handlers import RequestContext, approvals, needs_decision
 from olvido.requests.rights.deadlines import days_left, deadline_of, due_and_left, law_of, today
 from olvido.requests.rights.letter import fitting, state_of
 from olvido.requests.scope import corrections
 from olvido.requests.workflow.filters import (
-    Filter,
+    RequestFilter,
     Row,
     ids_named,
     in_order,
@@ -63,9 +63,9 @@ def entry(found: LogEntry) -> dict[str, Any]:
     }
 
 
-def request(office: Office, found: Request) -> dict[str, Any]:
+def request(context: RequestContext, found: Request) -> dict[str, Any]:
     """One request: what is asked, how far it has come, and how long there is."""
-    due, step = _deadline(office, found), next_step(office, found)
+    due, step = _deadline(context, found), next_step(context, found)
     return {
         "id": found.id,
         "kind": found.kind.value,
@@ -80,18 +80,18 @@ def request(office: Office, found: Request) -> dict[str, Any]:
         "can_extend_until": due and due.extend and due.extend.isoformat(),
         "clock": due and ("running" if due.running else "standing still"),
         "because": due and due.because,
-        "days_left": days_left(found, office.settings),
+        "days_left": days_left(found, context.settings),
         "answered": found.status in (RequestStatus.PUBLISHED, RequestStatus.CLOSED),
-        "identity": identity_told(found),
+        "identity": identity_basis(found),
         "next": asdict(step),
         "can": acts(found),
-        "letters": list(fitting(office, found)),
-        "owner": found.owner and {"id": found.owner, "label": _label(office, found.owner)},
+        "letters": list(fitting(context, found)),
+        "owner": found.owner and {"id": found.owner, "label": _label(context, found.owner)},
         "notes": [
             {
                 "at": one.at.isoformat(),
-                "by": _label(office, one.by),
-                "owner": one.owner and _label(office, one.owner),
+                "by": _label(context, one.by),
+                "owner": one.owner and _label(context, one.owner),
                 "text": one.text,
             }
             for one in found.notes
@@ -105,9 +105,9 @@ def request(office: Office, found: Request) -> dict[str, Any]:
     }
 
 
-def _label(office: Office, account: str) -> str:
+def _label(context: RequestContext, account: str) -> str:
     """Who an account is, by what lies beside the ledger's key; its id where that is gone."""
-    return Accounts.of(office.settings).labels().get(account, account)
+    return Accounts.of(context.settings).labels().get(account, account)
 
 
 def acts(found: Request) -> list[str]:
@@ -137,8 +137,8 @@ def acts(found: Request) -> list[str]:
     return [act for act, now in may.items() if now]
 
 
-def _deadline(office: Office, found: Request) -> Any:
-    return deadline_of(found, office.settings)
+def _deadline(context: RequestContext, found: Request) -> Any:
+    return deadline_of(found, context.settings)
 
 
 def plan(found: Request) -> dict[str, Any] | None:
@@ -152,26 +152,26 @@ def plan(found: Request) -> dict[str, Any] | None:
     return {**plans[-1].detail, "otherwise": plans[-1].status is RequestStatus.RUNNING}
 
 
-def report(office: Office, identifier: str) -> dict[str, Any]:
+def report(context: RequestContext, identifier: str) -> dict[str, Any]:
     """What was done for a request and what the audits found.
 
     Raises:
         UnknownName: no such request.
         StateError: it has no report yet.
     """
-    found = report_of(office, office.store.request(identifier))
+    found = report_of(context, context.store.request(identifier))
     if found is None:
         why = "it has no report yet: a run writes one"
-        raise StateError(not_now(office, office.store.request(identifier), why))
+        raise StateError(not_now(context, context.store.request(identifier), why))
     return found
 
 
-def report_of(office: Office, found: Request) -> dict[str, Any] | None:
+def report_of(context: RequestContext, found: Request) -> dict[str, Any] | None:
     """The report of a request; None where there is none."""
     if found.report is None:
         return None
     # The ledger knows where it was written; the workspace may have been moved since.
-    return read_document(office.settings.reports / Path(found.report).name)
+    return read_document(context.settings.reports / Path(found.report).name)
 
 
 def attempts(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -182,13 +182,13 @@ def attempts(report: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def audits(office: Office, identifier: str) -> list[dict[str, Any]]:
+def audits(context: RequestContext, identifier: str) -> list[dict[str, Any]]:
     """The audits in a request's report, with what a page says around each; the last one last.
 
     Raises:
         StateError: there is no report, or what was done was exact and needed no audit.
     """
-    found = audits_of(report(office, identifier))
+    found = audits_of(report(context, identifier))
     if not found:
         raise StateError(
             f"request {identifier} was answered exactly and not audited: equality leaves an audit "
@@ -197,32 +197,32 @@ def audits(office: Office, identifier: str) -> list[dict[str, Any]]:
     return found
 
 
-def public(office: Office, found: Request) -> dict[str, Any]:
+def public(context: RequestContext, found: Request) -> dict[str, Any]:
     """What whoever asked may see: how far it has come and when it is due, and nothing else.
 
     `state` is a key of `Language.states`, `law` whose recourse holds.
     """
-    due = _deadline(office, found)
+    due = _deadline(context, found)
     return {
         "id": found.id,
         "kind": found.kind.value,
-        "state": state_of(office, found),
-        "law": law_of(found, office.settings),
+        "state": state_of(context, found),
+        "law": law_of(found, context.settings),
         "open": found.status.pending,
         "received_at": found.received_at.isoformat(),
         "due": due and due.answer and due.answer.isoformat(),
     }
 
 
-def receipt(office: Office, found: Receipt) -> dict[str, Any]:
+def receipt(context: RequestContext, found: Receipt) -> dict[str, Any]:
     """What whoever filed a request may see.
 
     That it was filed and when it is due, whatever became of it; and once it was checked who asks,
     how far it has come.
     """
-    request = office.store.request(found.request)
+    request = context.store.request(found.request)
     if found.first and any(s.status is RequestStatus.IDENTIFIED for s in request.history):
-        return public(office, request) | {"id": None}
+        return public(context, request) | {"id": None}
     return {
         "id": None,
         "kind": request.kind.value,
@@ -234,22 +234,22 @@ def receipt(office: Office, found: Receipt) -> dict[str, Any]:
     }
 
 
-def closure(office: Office, identifier: str) -> list[dict[str, Any]]:
+def closure(context: RequestContext, identifier: str) -> list[dict[str, Any]]:
     """What was found to hold a request's data, and how each thing left; a blank has no exit."""
     return [
         {
             "item": item.item,
             "is": KINDS[item.item.partition(":")[0]].says,
-            "about": _about(office.store, item.item),
+            "about": _about(context.store, item.item),
             "who": KINDS[item.item.partition(":")[0]].who.value,
-            "stated": KINDS[item.item.partition(":")[0]].way is Way.STATED,
+            "stated": KINDS[item.item.partition(":")[0]].way is Disposal.STATED,
             "undecided": item.item.partition(":")[0] in UNDECIDED,
             "exit": item.exit and item.exit.value,
             "detail": item.exit and item.detail,
             "by_word": item.by_word,
             "at": item.at.isoformat(),
         }
-        for item in office.store.closure(identifier)
+        for item in context.store.closure(identifier)
     ]
 
 
@@ -263,18 +263,18 @@ def _about(store: Store, item: str) -> str:
     return f"the model that is called {', '.join(sorted(names))}" if names else ""
 
 
-def certificate(office: Office, identifier: str) -> dict[str, Any]:
+def certificate(context: RequestContext, identifier: str) -> dict[str, Any]:
     """The newest certificate of a request: the signed envelope, and whether it holds.
 
     Raises:
         UnknownName: no such request.
         StateError: it has none.
     """
-    found = certificates_of(office, identifier)
+    found = certificates_of(context, identifier)
     if not found:
-        raise StateError(uncertified(office, identifier))
+        raise StateError(uncertified(context, identifier))
     envelope = read_document(found[-1])
-    checked = check(envelope, PublicKey.load(public_file(office.settings.signing_key)))
+    checked = check(envelope, PublicKey.load(public_file(context.settings.signing_key)))
     predicate = checked.statement["predicate"] if checked.holds and checked.statement else None
     return {
         "holds": checked.holds,
@@ -283,16 +283,18 @@ def certificate(office: Office, identifier: str) -> dict[str, Any]:
         "says": predicate and conclusion(predicate["guarantee"]["class"], predicate["audit"]),
         "replay": checked.replay,
         "file": found[-1].name,
-        "identity": identity_told(office.store.request(identifier)),
+        "identity": identity_basis(context.store.request(identifier)),
         "envelope": envelope,
     }
 
 
-def approve(office: Office, identifier: str, *, by: str, how: RunOptions | None = None) -> Request:
+def approve(
+    context: RequestContext, identifier: str, *, by: str, how: RunOptions | None = None
+) -> Request:
     """Let a request's plan be carried out by the worker, on the model that it was made for.
 
     Args:
-        office: with the request.
+        context: with the request.
         identifier: of the request.
         by: the account that approves.
         how: how it is to be carried out, where not as it was planned.
@@ -301,14 +303,14 @@ def approve(office: Office, identifier: str, *, by: str, how: RunOptions | None 
         UnknownName: no such request, or `how` names what is not known.
         InputError: it has no plan that waits, or the same person approved it before.
     """
-    found = office.store.request(identifier)
+    found = context.store.request(identifier)
     made = plan(found)
     if found.kind is RequestKind.DESTROY and how is not None:
         raise InputError("a model is destroyed in one way: approve it without options")
     if made is not None and found.kind is not RequestKind.DESTROY:
         how = how or RunOptions()
         how = how.but(model=made["model"]) if how.model == SERVING else how
-    return desk.approve(office, identifier, by=by, order=how)
+    return handlers.approve(context, identifier, by=by, order=how)
 
 
 FEW = 50
@@ -330,7 +332,7 @@ class _Seen:
     day: date
     entries: int
     rows: list[Row]
-    lists: dict[Filter, list[Row]] = field(default_factory=dict)
+    lists: dict[RequestFilter, list[Row]] = field(default_factory=dict)
     counts: dict[str, Any] | None = None
 
 
@@ -338,18 +340,18 @@ class Inbox:
     """Remembers the days that a request has left until its history grows, or the day ends.
 
     Args:
-        office: whose requests.
+        context: whose requests.
     """
 
-    def __init__(self, office: Office) -> None:
-        self.office = office
+    def __init__(self, context: RequestContext) -> None:
+        self.context = context
         self._seen: _Seen | None = None
         self._day: date | None = None
         self._left: dict[str, tuple[int, _Days]] = {}
 
-    def rows(self, wanted: Filter | None = None) -> list[Row]:
+    def rows(self, wanted: RequestFilter | None = None) -> list[Row]:
         """What a list shows, those with the fewest days left first, then the oldest."""
-        seen, wanted = self._now(), wanted or Filter()
+        seen, wanted = self._now(), wanted or RequestFilter()
         if wanted not in seen.lists:
             made = wanted.of_rows(seen.rows)
             # One assignment, whole, for several threads ask at a time.
@@ -363,21 +365,21 @@ class Inbox:
             seen.counts = summary(seen.rows, seen.day)
         return seen.counts
 
-    def search(self, text: str) -> str | Filter | None:
+    def search(self, text: str) -> str | RequestFilter | None:
         """Requests by what somebody wrote: see `olvido.requests.workflow.filters.search`."""
-        store = self.office.store
+        store = self.context.store
         return search(self._now().rows, store.key, text, partial(ids_named, store))
 
     def _now(self) -> _Seen:
-        day = today(self.office.settings)
+        day = today(self.context.settings)
         # Every change adds to the log: what was added since tells which requests changed.
-        entries, seen = self.office.store.events_count(), self._seen
+        entries, seen = self.context.store.events_count(), self._seen
         changed = None if seen is None or seen.day != day else self._changed(seen.entries, entries)
         if seen is None or changed is None:
             seen = _Seen(day, entries, in_order(self._all(day)))
         elif changed:
             fresh = [
-                row_of(self.office.store.request(one), self.office.settings) for one in changed
+                row_of(self.context.store.request(one), self.context.settings) for one in changed
             ]
             kept = [row for row in seen.rows if row["id"] not in changed]
             seen = _Seen(day, entries, in_order([*kept, *fresh]))
@@ -390,23 +392,23 @@ class Inbox:
         """The requests that changed since the log had so many entries; None: it cannot be told."""
         if not 0 <= size - before <= FEW:
             return None
-        entries = self.office.store.events_between(after=before, limit=FEW)
+        entries = self.context.store.events_between(after=before, limit=FEW)
         if any(entry.salt is None for entry in entries):
             # What a redacted entry told of is told no more.
             return None
         return {str(e.detail["id"]) for e in entries if e.kind in CHANGES}
 
     def _all(self, day: date) -> list[Row]:
-        found = self.office.store.requests_in_brief()
+        found = self.context.store.requests_in_brief()
         left = self._days([one for one in found if one.status in PENDING], day)
-        settings = self.office.settings
+        settings = self.context.settings
         return [
             row_of_brief(one, left.get(one.id, (0, (None, None)))[1], settings) for one in found
         ]
 
     def _days(self, found: Sequence[RequestBrief], day: date) -> dict[str, tuple[int, _Days]]:
         """The days of requests that are not closed, by the length of their histories."""
-        settings, store = self.office.settings, self.office.store
+        settings, store = self.context.settings, self.context.store
         known = self._left if day == self._day else {}
         changed = [one for one in found if known.get(one.id, (0, None))[0] != one.steps]
         if len(changed) <= FEW:

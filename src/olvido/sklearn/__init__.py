@@ -5,9 +5,9 @@ pretrained network. Where nobody who may ask to be forgotten has shaped them, wh
 the model has forgotten.
 """
 
-from olvido.sklearn.certificate import Certificate
+from olvido.sklearn.certificate import RemovalCertificate
 from olvido.sklearn.certified import CertifiedHead
 from olvido.sklearn.knn import KNNHead
 from olvido.sklearn.ridge import RidgeClassifierHead, RidgeHead
 
-__all__ = ["Certificate", "CertifiedHead", "KNNHead", "RidgeClassifierHead", "RidgeHead"]
+__all__ = ["CertifiedHead", "KNNHead", "RemovalCertificate", "RidgeClassifierHead", "RidgeHead"]

@@ -21,7 +21,7 @@ from olvido.ledger.facts import Guarantee
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldRows:
     """The rows that an estimator holds.
 
     Attributes:
@@ -36,7 +36,7 @@ class Held:
         rows: int,
         ids: Iterable[Any] | None,
         subjects: Iterable[str | Sequence[str] | None] | None,
-    ) -> Held:
+    ) -> HeldRows:
         """Rows as a caller named them; without ids their numbers, "0" for the first.
 
         Raises:
@@ -82,12 +82,12 @@ class Held:
             return asked
         return {i for i, several in self.subjects.items() if not asked.isdisjoint(several)}
 
-    def without(self, gone: Iterable[str]) -> Held:
+    def without(self, forget_ids: Iterable[str]) -> HeldRows:
         """The rows that are left."""
-        left = dict(self.subjects)
-        for i in gone:
-            del left[i]
-        return Held(left)
+        remaining = dict(self.subjects)
+        for i in forget_ids:
+            del remaining[i]
+        return HeldRows(remaining)
 
 
 def class_names(y: NDArray[Any], given: Sequence[Any] | None) -> NDArray[Any]:
@@ -123,7 +123,7 @@ def _several(whom: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class HeadOutcome:
     """What a head did to forget.
 
     Attributes:
@@ -161,7 +161,7 @@ class Forgetful(ABC):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     _checks: ClassVar[Mapping[str, Any]] = {"dtype": np.float64}
     """What scikit-learn's checks ask of X and y."""
-    _held: Held
+    _held: HeldRows
 
     def fit(
         self,
@@ -185,11 +185,11 @@ class Forgetful(ABC):
             ValueError: X or y are not what scikit-learn's checks accept.
         """
         X, y = validate_data(self, X, y, **self._checks)
-        self._fit(X, y, Held.of(len(X), ids, subjects))
+        self._fit(X, y, HeldRows.of(len(X), ids, subjects))
         return self
 
     @abstractmethod
-    def _fit(self, X: Any, y: Any, held: Held) -> None:
+    def _fit(self, X: Any, y: Any, held: HeldRows) -> None:
         """Learn rows that were checked."""
 
     @property
@@ -200,7 +200,7 @@ class Forgetful(ABC):
 
     def forget(
         self, ids: Iterable[Any] | None = None, *, subjects: Iterable[Any] | None = None
-    ) -> Forgotten:
+    ) -> HeadOutcome:
         """Forget rows or people, and discard their rows.
 
         Args:
@@ -212,15 +212,15 @@ class Forgetful(ABC):
                 has changed.
         """
         check_is_fitted(self, "_held")
-        gone = self._held.meant(ids, subjects)
+        forget_ids = self._held.meant(ids, subjects)
         began = time.perf_counter()
-        refitted = self._leave(gone)
-        return Forgotten(self.guarantee, len(gone), time.perf_counter() - began, refitted)
+        refitted = self._leave(forget_ids)
+        return HeadOutcome(self.guarantee, len(forget_ids), time.perf_counter() - began, refitted)
 
     @abstractmethod
-    def _leave(self, gone: set[str]) -> bool:
+    def _leave(self, forget_ids: set[str]) -> bool:
         """Go on without these rows; whether that took fitting again."""
 
-    def _stay(self, gone: set[str]) -> NDArray[np.bool_]:
+    def _stay(self, forget_ids: set[str]) -> NDArray[np.bool_]:
         """Which rows are left, in their order. [n]"""
-        return np.array([i not in gone for i in self._held.subjects], dtype=bool)
+        return np.array([i not in forget_ids for i in self._held.subjects], dtype=bool)

@@ -110,7 +110,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Certificate(Terms):
+class RemovalCertificate(Terms):
     """Within epsilon and delta of a head that never learned the forgotten, under the assumptions.
 
     Attributes:

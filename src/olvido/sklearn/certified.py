@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from olvido.ledger.facts import Guarantee
-from olvido.sklearn.base import Deciding, Forgetful, Held, class_names
-from olvido.sklearn.certificate import Certificate, Residual, Terms, worst
+from olvido.sklearn.base import Deciding, Forgetful, HeldRows, class_names
+from olvido.sklearn.certificate import RemovalCertificate, Residual, Terms, worst
 from olvido.sklearn.objective import TOLERANCE, Floats, Objective, minimised, newton
 
 NEWTON_STEPS = 2
@@ -79,7 +79,7 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         self.norm_bound, self.account = norm_bound, account
         self.classes, self.random_state = classes, random_state
 
-    def _fit(self, X: Any, y: Any, held: Held) -> None:
+    def _fit(self, X: Any, y: Any, held: HeldRows) -> None:
         # As they are now: parameters that are set later wait for the next fit.
         terms = Terms(
             self.epsilon, self.delta, self.sigma, self.alpha, self.norm_bound, self.account
@@ -110,10 +110,10 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         return self._weights[-1].copy()
 
     @property
-    def certificate_(self) -> Certificate:
+    def certificate_(self) -> RemovalCertificate:
         """What may be claimed of the head as it is now."""
         check_is_fitted(self, "_held")
-        return Certificate(
+        return RemovalCertificate(
             **asdict(self._terms),
             residual=self._residual,
             rows=len(self._objective.rows),
@@ -139,13 +139,13 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         found: Floats = softmax(logits, axis=1)
         return found
 
-    def _leave(self, gone: set[str]) -> bool:
-        stay = self._stay(gone)
+    def _leave(self, forget_ids: set[str]) -> bool:
+        stay = self._stay(forget_ids)
         before, terms = self._objective, self._terms
         rest = replace(before, rows=before.rows[stay], targets=before.targets[stay])
         weights = self._weights
         # What was left before, and what those that leave take from the gradient, at the most.
-        most = self._residual.worst + len(gone) * rest.steepest * terms.longest
+        most = self._residual.worst + len(forget_ids) * rest.steepest * terms.longest
         refitted = True
         for _ in range(NEWTON_STEPS):
             gradient = rest.gradient(weights)
@@ -162,8 +162,8 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
             rest = self._perturbed(rest.rows, rest.targets, terms)
             weights, residual = minimised(rest, weights), Residual()
         self._objective, self._weights, self._residual = rest, weights, residual
-        self._held, self._clipped = self._held.without(gone), self._clipped[stay]
-        self._removals = 0 if refitted else self._removals + len(gone)
+        self._held, self._clipped = self._held.without(forget_ids), self._clipped[stay]
+        self._removals = 0 if refitted else self._removals + len(forget_ids)
         self._refits += refitted
         return refitted
 

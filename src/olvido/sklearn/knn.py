@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from olvido.errors import RefusedArgument
-from olvido.sklearn.base import Forgetful, Held, class_names
+from olvido.sklearn.base import Forgetful, HeldRows, class_names
 
 
 class KNNHead(ClassifierMixin, Forgetful, BaseEstimator):
@@ -52,7 +52,7 @@ class KNNHead(ClassifierMixin, Forgetful, BaseEstimator):
 
     _checks: ClassVar[Mapping[str, Any]] = {"dtype": [np.float64, np.float32]}
 
-    def _fit(self, X: Any, y: Any, held: Held) -> None:
+    def _fit(self, X: Any, y: Any, held: HeldRows) -> None:
         if not self.n_neighbors >= 1:
             raise RefusedArgument(f"n_neighbors must be at least 1, got {self.n_neighbors!r}")
         names = class_names(y, self.classes)
@@ -77,12 +77,12 @@ class KNNHead(ClassifierMixin, Forgetful, BaseEstimator):
         found = self.predict_proba(X).argmax(1)
         return np.asarray(self.classes_[found])
 
-    def _leave(self, gone: set[str]) -> bool:
-        stay = self._stay(gone)
-        self._keep(self._rows[stay], self._labels[stay], self._held.without(gone))
+    def _leave(self, forget_ids: set[str]) -> bool:
+        stay = self._stay(forget_ids)
+        self._keep(self._rows[stay], self._labels[stay], self._held.without(forget_ids))
         return False
 
-    def _keep(self, rows: NDArray[Any], labels: NDArray[np.intp], held: Held) -> None:
+    def _keep(self, rows: NDArray[Any], labels: NDArray[np.intp], held: HeldRows) -> None:
         index = None
         if len(rows):
             index = KNeighborsClassifier(min(self._most, len(rows)), **self._how)

@@ -113,7 +113,7 @@ def _partition(logits: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Step:
+class NewtonStep:
     """A Newton step.
 
     Attributes:
@@ -130,7 +130,7 @@ class Step:
     bent: float
 
 
-def newton(objective: Objective, weights: Floats, gradient: Floats, tolerance: float) -> Step:
+def newton(objective: Objective, weights: Floats, gradient: Floats, tolerance: float) -> NewtonStep:
     """The step at which the gradient's linear model vanishes, to a tolerance in norm.
 
     By conjugate gradients, preconditioned with X'X between the classes' mean curvatures.
@@ -156,7 +156,7 @@ def newton(objective: Objective, weights: Floats, gradient: Floats, tolerance: f
         before, power = power, float((left * found).sum())
         search = found + power / before * search
     moved = np.linalg.norm(objective.rows @ direction, axis=1)
-    return Step(
+    return NewtonStep(
         direction,
         float(np.linalg.norm(gradient + along(direction))),
         objective.bend / 2 * math.sqrt(values[-1]) * float(np.linalg.norm(moved**2)),

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from olvido.errors import RefusedArgument
-from olvido.sklearn.base import Deciding, Forgetful, Held, class_names
+from olvido.sklearn.base import Deciding, Forgetful, HeldRows, class_names
 from olvido.sklearn.fixed_point import FixedPoint, Floats, Statistics
 
 Ints = NDArray[np.int32]
@@ -23,7 +23,7 @@ class _Ridge(Forgetful, BaseEstimator):
     alpha: float
     bound: float
 
-    def _learn(self, X: Floats, targets: Ints, unit: float, held: Held) -> None:
+    def _learn(self, X: Floats, targets: Ints, unit: float, held: HeldRows) -> None:
         for name in ("alpha", "bound"):
             if not 0 < getattr(self, name) < np.inf:
                 raise RefusedArgument(
@@ -50,14 +50,14 @@ class _Ridge(Forgetful, BaseEstimator):
         check_is_fitted(self, "_held")
         return len(self._clipped)
 
-    def _leave(self, gone: set[str]) -> bool:
-        rows, targets = zip(*(self._rows[i] for i in gone), strict=True)
+    def _leave(self, forget_ids: set[str]) -> bool:
+        rows, targets = zip(*(self._rows[i] for i in forget_ids), strict=True)
         statistics = self._statistics - Statistics.of(np.stack(rows), np.stack(targets))
-        left = self._held.without(gone)
+        remaining = self._held.without(forget_ids)
         self._solve(statistics)
-        self._statistics, self._held = statistics, left
-        self._clipped = self._clipped - gone
-        for i in gone:
+        self._statistics, self._held = statistics, remaining
+        self._clipped = self._clipped - forget_ids
+        for i in forget_ids:
             del self._rows[i]
         return False
 
@@ -118,7 +118,7 @@ class RidgeHead(RegressorMixin, _Ridge):
 
     _checks: ClassVar[Mapping[str, Any]] = {"dtype": np.float64, "y_numeric": True}
 
-    def _fit(self, X: Any, y: Any, held: Held) -> None:
+    def _fit(self, X: Any, y: Any, held: HeldRows) -> None:
         if not 0 < self.target_bound < np.inf:
             raise RefusedArgument(
                 f"target_bound must be positive and finite, got {self.target_bound!r}"
@@ -173,7 +173,7 @@ class RidgeClassifierHead(ClassifierMixin, Deciding, _Ridge):
     ) -> None:
         self.alpha, self.bound, self.classes = alpha, bound, classes
 
-    def _fit(self, X: Any, y: Any, held: Held) -> None:
+    def _fit(self, X: Any, y: Any, held: HeldRows) -> None:
         names = class_names(y, self.classes)
         columns = names[1:] if len(names) == 2 else names
         targets = np.where(y[:, None] == columns, 1, -1).astype(np.int32)

@@ -16,7 +16,7 @@ from torch.nn import Flatten, Linear, Module, ReLU, Sequential
 
 from olvido.learners import Recipe, Trained, train
 from olvido.methods import Outcome, forget
-from olvido.sklearn.base import Held, class_names
+from olvido.sklearn.base import HeldRows, class_names
 from olvido.tasks import Labels, examples
 
 Factory = Callable[[tuple[int, ...], int], Module]
@@ -106,7 +106,7 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
         """
         X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2)
         self.classes_ = class_names(y, self.classes)
-        held = Held.of(len(X), ids, subjects)
+        held = HeldRows.of(len(X), ids, subjects)
         rows = examples(
             {"id": i, "input": x, "label": label, "subjects": about}
             for (i, about), x, label in zip(
@@ -162,18 +162,18 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
                 has changed.
         """
         check_is_fitted(self, "trained_")
-        held = Held({i: row.subjects or () for i, row in self._rows.items()})
-        gone = held.meant(ids, subjects)
+        held = HeldRows({i: row.subjects or () for i, row in self._rows.items()})
+        forget_ids = held.meant(ids, subjects)
         outcome = forget(
             self.trained_,
-            forget=[row for i, row in self._rows.items() if i in gone],
-            retain=[row for i, row in self._rows.items() if i not in gone],
+            forget=[row for i, row in self._rows.items() if i in forget_ids],
+            retain=[row for i, row in self._rows.items() if i not in forget_ids],
             task=self.task_,
             method="shard",
             workers=self.workers,
         )
         self.trained_ = Trained(outcome.model, outcome.digest, outcome.trace)
-        self._rows = {i: row for i, row in self._rows.items() if i not in gone}
+        self._rows = {i: row for i, row in self._rows.items() if i not in forget_ids}
         return outcome
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError, Parameter
+from olvido.errors import InputError, ParameterName
 from olvido.registry import Registry
 from olvido.tasks.arrays import array_content, read_array, read_label
 
@@ -365,7 +365,7 @@ def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task
     if task is None:
         if tokenizer is None:
             raise InputError(
-                "give the model's ", Parameter("tokenizer"), " or a ", Parameter("task")
+                "give the model's ", ParameterName("tokenizer"), " or a ", ParameterName("task")
             )
         task = "language"
     kind = TASKS.find(task)
@@ -375,7 +375,7 @@ def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task
         raise InputError(
             f"{kind.__name__} cannot be made of a tokenizer (it has no `of`): give an object of it "
             "(",
-            Parameter("task"),
+            ParameterName("task"),
             ")",
         )
     return kind.of(tokenizer)

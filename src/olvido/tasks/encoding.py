@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, TemplateError
 
-from olvido.errors import InputError, Parameter, Words
+from olvido.errors import InputError, ParameterName, Words
 
 _PROBE = "Qx7Zk"
 
@@ -61,7 +61,7 @@ _DAY = {
 of 26 July 2024, the day that Llama's templates name by themselves. As a table, since a locale, a
 time zone and a C library would each write it in its own way."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
-_REMEDY: Words = (Parameter("chat", False), ", or another template")
+_REMEDY: Words = (ParameterName("chat", False), ", or another template")
 _UNSTABLE = ": a record would have other tokens every time. Use "
 
 Span = tuple[int, int]

@@ -15,7 +15,7 @@ from torch.nn import Module
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from olvido.errors import InputError, Parameter
+from olvido.errors import InputError, ParameterName
 from olvido.tasks.arrays import array_content
 from olvido.tasks.base import Example
 
@@ -134,7 +134,7 @@ class Labels:
         raise InputError(
             "the task labels needs to know its classes: give an object that does, as "
             "olvido.tasks.Labels(['cat', 'dog']) (",
-            Parameter("task"),
+            ParameterName("task"),
             ")",
         )
 

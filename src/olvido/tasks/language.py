@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F
 
-from olvido.errors import InputError, Parameter
+from olvido.errors import InputError, ParameterName
 from olvido.models.router import ByPrompt
 from olvido.tasks.base import Batch, Example, text_content
 from olvido.tasks.blocks import (
@@ -78,7 +78,7 @@ class Language:
         has_template = bool(getattr(tokenizer, "chat_template", None))
         if chat and not has_template:
             raise InputError(
-                Parameter("chat", True),
+                ParameterName("chat", True),
                 " needs a tokenizer with a chat template: this one has none",
             )
         self.tokenizer = tokenizer
@@ -97,7 +97,7 @@ class Language:
     def of(cls, tokenizer: Any | None) -> Self:
         """Language with this tokenizer; see `Task.of`."""
         if tokenizer is None:
-            raise InputError("the task language needs the model's ", Parameter("tokenizer"))
+            raise InputError("the task language needs the model's ", ParameterName("tokenizer"))
         return cls(tokenizer)
 
     def __getstate__(self) -> dict[str, Any]:

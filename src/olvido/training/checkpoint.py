@@ -54,7 +54,7 @@ class Checkpoint:
     seconds: float
 
 
-class Shelf:
+class CheckpointStore:
     """Where a run's checkpoints lie, and what it computed beforehand.
 
     Processes that share a run share the folder; the main one alone writes.
@@ -118,8 +118,8 @@ class Shelf:
         """Where what was computed beforehand is kept, if anything is."""
         return self.folder / CACHE
 
-    def copy_to(self, other: Shelf, *, before: int) -> None:
-        """Give another shelf the cache, and the checkpoints up to a step."""
+    def copy_to(self, other: CheckpointStore, *, before: int) -> None:
+        """Give another checkpoint store the cache, and the checkpoints up to a step."""
         found = [path for path in self if step_of(path) <= before]
         for path in [*found, *([self.cache] if self.cache.exists() else [])]:
             target = other.folder / path.name

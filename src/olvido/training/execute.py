@@ -17,8 +17,8 @@ from torch.nn import Module
 from olvido.errors import InputError, StateError
 from olvido.processes import from_main, world_size
 from olvido.tasks import Example, Task
-from olvido.training.checkpoint import Checkpoint, Shelf
-from olvido.training.log import Entry, Log, beginning, chain_at, linked
+from olvido.training.checkpoint import Checkpoint, CheckpointStore
+from olvido.training.log import Log, LoggedStep, beginning, chain_at, linked
 from olvido.training.loop import Loop, Watcher
 from olvido.training.plan import PlannedBatch, SlotPlan
 from olvido.training.recipe import Recipe
@@ -28,7 +28,7 @@ SAFETY = 100
 
 
 @dataclass(frozen=True)
-class Course:
+class RunSpec:
     """Everything that determines a run but the content of its records.
 
     Attributes:
@@ -52,7 +52,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Executed:
+class RunResult:
     """What a run left behind, besides the weights.
 
     Attributes:
@@ -78,57 +78,57 @@ def execute(
     model: Module,
     records: Sequence[Example],
     task: Task,
-    course: Course,
+    spec: RunSpec,
     *,
-    shelf: Shelf | None = None,
+    checkpoints: CheckpointStore | None = None,
     keep: Collection[int] = (),
     safety: int = SAFETY,
     before: int | None = None,
     watch: Watcher | None = None,
-) -> Executed:
+) -> RunResult:
     """Train a model in place, step by step as planned.
 
-    Begins with the newest checkpoint on the shelf that this run shares: after an interruption that
-    is its own last one; without some records it is the last one before their first use, which is
-    the same state (deterministic replay). Call it under `deterministic`.
+    Begins with the newest checkpoint on the checkpoint store that this run shares: after an
+    interruption that is its own last one; without some records it is the last one before their
+    first use, which is the same state (deterministic replay). Call it under `deterministic`.
 
     Args:
         model: as the run began; parameters that require a gradient are trained.
         records: at least those that the plan has present.
         task: how they become losses.
-        course: what determines the run.
-        shelf: where checkpoints are looked for and put.
+        spec: what determines the run.
+        checkpoints: where checkpoints are looked for and put.
         keep: steps whose checkpoints stay for a later replay.
         safety: steps between the others.
         before: no later checkpoint than this is used, and those of other runs are passed over;
-            None: the shelf is this run's own, and another's checkpoints are refused.
+            None: the checkpoint store is this run's own, and another's checkpoints are refused.
         watch: called after every step.
 
     Raises:
         InputError: the plan's records are not all given, or blanks among normalised batches.
         NotFinite: a loss became nan.
-        StateError: the shelf holds another run's checkpoints.
+        StateError: the checkpoint store holds another run's checkpoints.
     """
-    plan = course.plan
+    plan = spec.plan
     by_id = _present(plan, records)
     if plan.blank:
         require_row_independence(model, "the definition 'tombstone'", "use definition='drop'")
     if world_size() > 1:
         require_row_independence(model, "sharing a run among processes", "start one process")
-    loop = Loop(model, course.recipe, total=plan.total_steps, seed=course.seed, watch=watch)
+    loop = Loop(model, spec.recipe, total=plan.total_steps, seed=spec.seed, watch=watch)
     contents = digests_of(by_id.values(), task)
     state: Checkpoint | None = None
     notes: tuple[str, ...] = ()
-    if shelf is not None:
-        state, notes = from_main(partial(_taken_up, shelf, course, contents, before))
+    if checkpoints is not None:
+        state, notes = from_main(partial(_taken_up, checkpoints, spec, contents, before))
         notes += _lacking(state, keep, before, notes)
-    log, chain, earlier, start = Log(), course.beginning, 0.0, 0
+    log, chain, earlier, start = Log(), spec.beginning, 0.0, 0
     if state is not None:
         _restore(loop, state)
         log, chain = Log(state.log), bytes.fromhex(state.chain)
         earlier, start = state.seconds, state.step
     began = clock = time.perf_counter()
-    entries: list[Entry] = []
+    entries: list[LoggedStep] = []
     share = _Share(loop)
     for step, batches in enumerate(plan.steps(start), start=start):
         place = plan.place(step)
@@ -141,25 +141,27 @@ def execute(
         ]
         loop.step(step, parts, place=place, shared=True)
         losses = share.whole(losses)
-        rate = course.recipe.rate(*place)
+        rate = spec.recipe.rate(*place)
         now = time.perf_counter()
         for batch, loss in zip(batches, losses, strict=True):
             chain = linked(chain, batch, contents)
             took = (now - clock) / len(batches)
             entries.append(
-                Entry(step, batch.planned, len(batch.ids), batch.width, loss, took, rate, chain)
+                LoggedStep(
+                    step, batch.planned, len(batch.ids), batch.width, loss, took, rate, chain
+                )
             )
         clock = now
         done = step + 1
-        if shelf is not None and (done in keep or done % safety == 0):
+        if checkpoints is not None and (done in keep or done % safety == 0):
             log, entries = log + entries, []
             spent = earlier + time.perf_counter() - began
-            reached = _state(loop, done, course, chain, log, spent)
-            from_main(partial(shelf.write, reached, keep=keep))
+            reached = _state(loop, done, spec, chain, log, spent)
+            from_main(partial(checkpoints.write, reached, keep=keep))
     log += entries
     spent = time.perf_counter() - began
     tokens = sum(entry.rows * entry.width for entry in log if entry.step >= start)
-    ended = Executed(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
+    ended = RunResult(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
     # Times and random states are each process's own; of one run there is one log.
     return from_main(lambda: ended)
 
@@ -277,31 +279,31 @@ def _random_states(device: torch.device) -> list[Tensor]:
 
 
 def _present(plan: SlotPlan, records: Sequence[Example]) -> dict[str, Example]:
-    given = {record.id: record for record in records}
-    missing = [i for i in plan.present if i not in given]
+    by_id = {record.id: record for record in records}
+    missing = [i for i in plan.present if i not in by_id]
     if missing:
         raise InputError(
             f"{len(missing)} records of the run were not given (first: {missing[0]!r}): pass "
             "all of them, or take them out of the plan"
         )
-    return {i: given[i] for i in plan.present}
+    return {i: by_id[i] for i in plan.present}
 
 
 def _taken_up(
-    shelf: Shelf, course: Course, contents: Mapping[str, bytes], before: int | None
+    checkpoints: CheckpointStore, spec: RunSpec, contents: Mapping[str, bytes], before: int | None
 ) -> tuple[Checkpoint | None, tuple[str, ...]]:
     def shared(state: Checkpoint) -> bool:
-        at = chain_at(course.beginning, course.plan, contents, [state.step])
-        same = (state.beginning, state.chain) == (course.beginning.hex(), at[state.step])
+        at = chain_at(spec.beginning, spec.plan, contents, [state.step])
+        same = (state.beginning, state.chain) == (spec.beginning.hex(), at[state.step])
         if not same and before is None:
             raise StateError(
-                f"{shelf.folder} holds another run's checkpoints (other records, recipe, seed, "
+                f"{checkpoints.folder} has another run's checkpoints (other records, recipe, seed, "
                 "model or environment): give an empty folder for checkpoints"
             )
         return same
 
-    limit = course.plan.total_steps if before is None else before
-    return shelf.newest(before=limit, usable=shared)
+    limit = spec.plan.total_steps if before is None else before
+    return checkpoints.newest(before=limit, usable=shared)
 
 
 def _lacking(
@@ -316,11 +318,11 @@ def _lacking(
 
 
 def _state(
-    loop: Loop, step: int, course: Course, chain: bytes, log: Log, seconds: float
+    loop: Loop, step: int, spec: RunSpec, chain: bytes, log: Log, seconds: float
 ) -> Checkpoint:
     return Checkpoint(
         step,
-        course.beginning.hex(),
+        spec.beginning.hex(),
         chain.hex(),
         trained_tensors(loop.model),
         loop.optimizer.state_dict(),

@@ -24,7 +24,7 @@ _ENTRY = struct.Struct("<IHHIdff32s")
 ENTRY_BYTES = _ENTRY.size
 
 
-class Entry(NamedTuple):
+class LoggedStep(NamedTuple):
     """One forward pass, as it was done.
 
     Attributes:
@@ -53,11 +53,11 @@ class Log:
 
     packed: bytes = b""
 
-    def __add__(self, entries: Iterable[Entry]) -> Log:
+    def __add__(self, entries: Iterable[LoggedStep]) -> Log:
         return Log(self.packed + b"".join(_ENTRY.pack(*entry) for entry in entries))
 
-    def __iter__(self) -> Iterator[Entry]:
-        return map(Entry._make, _ENTRY.iter_unpack(self.packed))
+    def __iter__(self) -> Iterator[LoggedStep]:
+        return map(LoggedStep._make, _ENTRY.iter_unpack(self.packed))
 
     def __len__(self) -> int:
         return len(self.packed) // ENTRY_BYTES

@@ -91,10 +91,10 @@ class SlotPlan:
     @cached_property
     def present(self) -> tuple[str, ...]:
         """Ids of the records that are trained on."""
-        return tuple(i for i in self.slots if i not in self.gone)
+        return tuple(i for i in self.slots if i not in self.removed)
 
     @cached_property
-    def gone(self) -> frozenset[str]:
+    def removed(self) -> frozenset[str]:
         """Ids of the records that are not, in either way."""
         return self.absent | self.blank
 
@@ -161,20 +161,20 @@ class SlotPlan:
         """
         if definition not in DEFINITIONS:
             raise UnknownName("definition", definition, DEFINITIONS)
-        gone = frozenset(ids)
-        strangers = sorted(gone - set(self.slots))
-        if strangers:
+        removed = frozenset(ids)
+        unknown = sorted(removed - set(self.slots))
+        if unknown:
             raise InputError(
-                f"{len(strangers)} records to leave out are not in this run (first: "
-                f"{strangers[0]!r}): name records that the run was trained on"
+                f"{len(unknown)} records to leave out are not in this run (first: "
+                f"{unknown[0]!r}): name records that the run was trained on"
             )
         if definition == "drop":
-            return replace(self, absent=self.absent | (gone - self.blank))
-        return replace(self, blank=self.blank | (gone - self.absent))
+            return replace(self, absent=self.absent | (removed - self.blank))
+        return replace(self, blank=self.blank | (removed - self.absent))
 
     def first_use(self, ids: Iterable[str]) -> int:
         """The first step in which any of these records is present; `total_steps` where none is."""
-        wanted = frozenset(ids) - self.gone
+        wanted = frozenset(ids) - self.removed
         if wanted:
             for step, batches in enumerate(self.steps()):
                 if any(not wanted.isdisjoint(batch.rows) for batch in batches):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn import Module
 
-from olvido.errors import InputError, Parameter, UnknownName, require_count
+from olvido.errors import InputError, ParameterName, UnknownName, require_count
 
 SCHEDULES = ("cosine", "linear", "constant")
 OPTIMIZERS = ("adamw", "sgd")
@@ -89,9 +89,9 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise UnknownName(name, str(getattr(self, name)), known)
         for name in ("epochs", "batch_size", "accumulate"):
-            require_count(Parameter(name), getattr(self, name))
+            require_count(ParameterName(name), getattr(self, name))
         if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(Parameter("lr"), f" must be a positive number, got {self.lr}")
+            raise InputError(ParameterName("lr"), f" must be a positive number, got {self.lr}")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")

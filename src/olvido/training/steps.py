@@ -11,8 +11,8 @@ from torch.nn import Module
 
 from olvido.errors import DigestMismatch, InputError, StateError
 from olvido.models import weights_digest
-from olvido.training.checkpoint import Shelf, step_of
-from olvido.training.execute import Course
+from olvido.training.checkpoint import CheckpointStore, step_of
+from olvido.training.execute import RunSpec
 from olvido.training.log import Log
 from olvido.training.plan import SlotPlan
 from olvido.training.recipe import Recipe
@@ -36,10 +36,10 @@ class Origin:
     digest: str
     held: frozenset[str] = frozenset()
 
-    def require_apart(self, gone: Collection[str]) -> None:
+    def require_apart(self, removed: Collection[str]) -> None:
         """Raise InputError where an earlier training had taught these weights what is to be
         forgotten: a run from them would bring it back."""
-        if early := sorted(self.held.intersection(gone)):
+        if early := sorted(self.held.intersection(removed)):
             raise InputError(
                 f"{len(early)} records that are to be forgotten were learned before this training "
                 f"began (first: {early[0]!r}), so that no part of it can be exact without them: "
@@ -63,7 +63,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Note:
+class TraceNote:
     """What was stored of a trace, as it is read back.
 
     Attributes:
@@ -110,7 +110,7 @@ class StepLog:
         final: digests of the state at its end (weights, optimizer, schedule, random numbers).
         seconds: wall-clock time of the steps.
         setup: seconds of all the rest: copying, adapters, digests.
-        shelf: with the checkpoints that a replay may begin from.
+        checkpoints: with the checkpoints that a replay may begin from.
         keep: the steps they stand at.
         threads: that the learner gave the run, whatever the process has; None: the process's.
         notes: what had to be passed over when it was taken up again.
@@ -125,7 +125,7 @@ class StepLog:
     final: Mapping[str, str]
     seconds: float
     setup: float = 0.0
-    shelf: Shelf | None = field(default=None, compare=False)
+    checkpoints: CheckpointStore | None = field(default=None, compare=False)
     keep: tuple[int, ...] = ()
     threads: int | None = None
     notes: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ class StepLog:
     @property
     def offers(self) -> frozenset[str]:
         """What a method may need of a training and finds here."""
-        kept = self.shelf is not None and any(True for _ in self.shelf)
+        kept = self.checkpoints is not None and any(True for _ in self.checkpoints)
         return frozenset({"step log", "checkpoints"} if kept else {"step log"})
 
     @property
@@ -166,15 +166,15 @@ class StepLog:
         return self.log.tokens
 
     @property
-    def course(self) -> Course:
+    def spec(self) -> RunSpec:
         """What determined the run."""
-        return Course(self.origin.digest, self.recipe, self.seed, self.plan, self.environment)
+        return RunSpec(self.origin.digest, self.recipe, self.seed, self.plan, self.environment)
 
     def tokens_without(self, ids: Collection[str]) -> int:
         """Tokens of the same run from its start, had these records not been in it."""
-        gone = self.plan.gone.union(ids)
+        removed = self.plan.removed.union(ids)
         return sum(
-            batch.width * sum(i not in gone for i in batch.ids)
+            batch.width * sum(i not in removed for i in batch.ids)
             for batches in self.plan.steps()
             for batch in batches
         )
@@ -212,10 +212,12 @@ class StepLog:
     def restart(self, plan: SlotPlan) -> int:
         """The step from which the run must be done again where this plan is to hold: that of the
         newest checkpoint before the first use of a record that left."""
-        if self.shelf is None:
+        if self.checkpoints is None:
             return 0
-        first = self.plan.first_use(plan.gone)
-        return max((step_of(path) for path in self.shelf if step_of(path) <= first), default=0)
+        first = self.plan.first_use(plan.removed)
+        return max(
+            (step_of(path) for path in self.checkpoints if step_of(path) <= first), default=0
+        )
 
     def predict(self, plan: SlotPlan, start: int = 0) -> tuple[int, float]:
         """Tokens and seconds of this run under another plan, from a step on.
@@ -262,7 +264,11 @@ class StepLog:
 
     @classmethod
     def from_dict(
-        cls, values: Mapping[str, Any], load: Callable[[], Module], log: Log, shelf: Shelf | None
+        cls,
+        values: Mapping[str, Any],
+        load: Callable[[], Module],
+        log: Log,
+        checkpoints: CheckpointStore | None,
     ) -> StepLog:
         """The log that `to_dict` wrote down.
 
@@ -270,7 +276,7 @@ class StepLog:
             values: what it wrote.
             load: gives the weights the run began with.
             log: of every forward pass.
-            shelf: with its checkpoints.
+            checkpoints: with its checkpoints.
 
         Raises:
             DigestMismatch: the log is not the one that belongs to it.
@@ -287,7 +293,7 @@ class StepLog:
             values["final"],
             values["seconds"],
             values["setup"],
-            shelf,
+            checkpoints,
             tuple(values["keep"]),
             values["threads"],
             tuple(values["notes"]),
@@ -298,6 +304,6 @@ class StepLog:
         return {}
 
     @classmethod
-    def from_note(cls, note: Note) -> StepLog:
+    def from_note(cls, note: TraceNote) -> StepLog:
         """The one run that was stored."""
         return note.runs[RUN]

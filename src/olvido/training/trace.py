@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, Self
 
 from olvido.errors import InputError
-from olvido.training.steps import Again, Note, Origin, StepLog
+from olvido.training.steps import Again, Origin, StepLog, TraceNote
 
 
 class Trace(Protocol):
@@ -102,7 +102,7 @@ class Trace(Protocol):
         """What is to be stored beside the runs and the previous link, as plain values."""
 
     @classmethod
-    def from_note(cls, note: Note) -> Self:
+    def from_note(cls, note: TraceNote) -> Self:
         """The trace that `to_note` gave a note of.
 
         Raises:
@@ -159,11 +159,11 @@ class OfRuns:
         """
         asked = tuple(ids)
         home = {i: name for name, log in self.runs.items() for i in log.present}
-        strangers = sorted(set(asked) - home.keys())
-        if strangers:
+        unknown = sorted(set(asked) - home.keys())
+        if unknown:
             raise InputError(
-                f"{len(strangers)} records to forget are not in this model (first: "
-                f"{strangers[0]!r}): name records that it was trained on"
+                f"{len(unknown)} records to forget are not in this model (first: "
+                f"{unknown[0]!r}): name records that it was trained on"
             )
         found: dict[str, tuple[str, ...]] = {}
         for i in asked:
@@ -181,8 +181,8 @@ class OfRuns:
         hit, found = self.hit(ids), []
         for name, log in self.runs.items():
             if from_start or name in hit:
-                gone = hit.get(name, ())
-                (one,) = log.again(gone, definition=definition, from_start=from_start)
+                removed = hit.get(name, ())
+                (one,) = log.again(removed, definition=definition, from_start=from_start)
                 found.append(replace(one, name=name) if one.staying else Again(name, (), 0, 0.0))
         return tuple(found)
 
@@ -214,13 +214,13 @@ class Untraced(OfRuns):
         return self
 
     @classmethod
-    def from_note(cls, note: Note) -> Self:
+    def from_note(cls, note: TraceNote) -> Self:
         """There is nothing to read."""
         return cls()
 
 
 @dataclass(frozen=True)
-class Part:
+class MemberRun:
     """One of several runs that a model is made of.
 
     Attributes:
@@ -246,7 +246,7 @@ class Placement(OfRuns):
     learner: str
     origin: Origin
     options: Mapping[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[MemberRun, ...]
 
     @property
     def runs(self) -> Mapping[str, StepLog]:
@@ -269,9 +269,9 @@ class Placement(OfRuns):
         }
 
     @classmethod
-    def from_note(cls, note: Note) -> Self:
+    def from_note(cls, note: TraceNote) -> Self:
         """The parts in their order, and what `to_note` gave."""
-        parts = tuple(Part(name, log) for name, log in note.runs.items())
+        parts = tuple(MemberRun(name, log) for name, log in note.runs.items())
         values = note.values
         origin = Origin(note.load, values["origin"], frozenset(values["held"]))
         return cls(values["learner"], origin, values["options"], parts)
@@ -329,9 +329,9 @@ class Edited:
         Raises:
             InputError: a record that the model has not learned.
         """
-        gone = frozenset(ids)
-        self.hit(gone - _held(self))
-        return replace(self, forgotten=self.forgotten | gone)
+        removed = frozenset(ids)
+        self.hit(removed - _held(self))
+        return replace(self, forgotten=self.forgotten | removed)
 
     def tokens_without(self, ids: Collection[str]) -> int:
         """Of the training from its start, without these and what was forgotten since."""
@@ -345,8 +345,8 @@ class Edited:
         self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
     ) -> tuple[Again, ...]:
         """The training's runs without these records and what was forgotten since."""
-        gone = self.forgotten.union(ids)
-        return self.previous.again(gone, definition=definition, from_start=from_start)
+        removed = self.forgotten.union(ids)
+        return self.previous.again(removed, definition=definition, from_start=from_start)
 
     def after(self, held: frozenset[str]) -> Edited:
         """The same link, after the training that began with such weights."""
@@ -361,6 +361,6 @@ class Edited:
         return {"forgotten": sorted(self.forgotten), "losses": dict(self.losses)}
 
     @classmethod
-    def from_note(cls, note: Note) -> Edited:
+    def from_note(cls, note: TraceNote) -> Edited:
         """The link after the one that is given."""
         return cls(note.previous, frozenset(note.values["forgotten"]), note.values["losses"])

@@ -63,7 +63,7 @@ def test_a_shadow_knows_its_members_and_nobody_else(
     shadows: tuple[Shadow, ...], pool: tuple[Example, ...]
 ) -> None:
     for shadow in shadows:
-        known = [score.loss for score in shadow.witness.scores(pool)]
+        known = [score.loss for score in shadow.scored.scores(pool)]
         inside = [loss for r, loss in zip(pool, known, strict=True) if r.id in shadow.members]
         outside = [loss for r, loss in zip(pool, known, strict=True) if r.id in shadow.others]
         assert np.mean(inside) + 1 < np.mean(outside)
@@ -83,7 +83,7 @@ def test_what_is_trained_is_not_trained_again(
     again = train_shadows(
         world.fresh(0), pool=pool, task=world.task, recipe=RECIPE, count=COUNT, folder=folder
     )
-    assert [s.witness.digest for s in again] == [s.witness.digest for s in shadows]
+    assert [s.scored.digest for s in again] == [s.scored.digest for s in shadows]
     assert [s.members for s in again] == [s.members for s in shadows]
     # Another recipe is another training, whatever lies there.
     with pytest.raises(AssertionError, match="trained again"):
@@ -207,4 +207,4 @@ def test_who_trained_beside_whom_changes_nothing(
     alone = train_shadows(
         world.fresh(0), pool=pool, task=world.task, recipe=RECIPE, count=2, folder=tmp_path
     )
-    assert [s.witness.digest for s in alone] == [s.witness.digest for s in shadows[:2]]
+    assert [s.scored.digest for s in alone] == [s.scored.digest for s in shadows[:2]]

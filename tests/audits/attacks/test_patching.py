@@ -69,12 +69,12 @@ def test_both_ends_of_the_scale(measure: Any, family: Family, world: Any) -> Non
     knows = measure(family.before, *ends, world.forget, world.task)
     never = measure(family.never, *ends, world.forget, world.task)
     other = measure(family.other, *ends, world.forget, world.task)
-    told = ~np.isnan(knows.score)
-    assert told.mean() > 0.8
-    assert knows.score[told] == pytest.approx(1.0, abs=1e-3)
-    assert never.score[told] == pytest.approx(0.0, abs=1e-3)
+    counts = ~np.isnan(knows.score)
+    assert counts.mean() > 0.8
+    assert knows.score[counts] == pytest.approx(1.0, abs=1e-3)
+    assert never.score[counts] == pytest.approx(0.0, abs=1e-3)
     assert np.nanmean(other.score) < 0.35
-    assert knows.layers.shape == knows.told.shape == (2,)
+    assert knows.layers.shape == knows.counts.shape == (2,)
 
 
 @pytest.mark.parametrize("measure", [erased_depth, regained])
@@ -100,7 +100,7 @@ def test_shares_by_hand() -> None:
     assert found.score[:2] == pytest.approx([(0.5 * 2 + 1 * 2) / 4, 0.0])
     assert np.isnan(found.score[2])
     assert found.layers == pytest.approx([0.5, 0.5])
-    assert found.told.tolist() == [1, 2]
+    assert found.counts.tolist() == [1, 2]
 
 
 def test_models_of_other_bases_are_not_compared(family: Family, world: Any) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from olvido.audits.attacks.quantization import rounded
+from olvido.audits.attacks.quantization import quantized
 from olvido.errors import InputError
 
 
@@ -39,7 +39,7 @@ def linear(weight: Tensor) -> nn.Linear:
 def test_it_is_a_loop_over_groups(bits: int, width: int) -> None:
     torch.manual_seed(width)
     layer = linear(torch.randn(6, width))
-    found = rounded(layer, bits)
+    found = quantized(layer, bits)
     torch.testing.assert_close(found.weight, by_loop(layer.weight.data, bits, 64)[0])
     assert torch.equal(found.bias, layer.bias)
     assert not torch.equal(found.weight, layer.weight)
@@ -57,27 +57,27 @@ def test_no_weight_moves_more_than_half_a_step(
     noise = torch.Generator().manual_seed(seed)
     weight = (torch.randn(3, 17, generator=noise) * 10 ** (seed % 7 - 3)).to(dtype)
     weight[0, :group] = 0
-    once = rounded(linear(weight), bits, group)
+    once = quantized(linear(weight), bits, group)
     steps = by_loop(weight.float(), bits, group)[1]
     slack = 1e-5 if dtype is torch.float32 else 1e-2
     moved = (once.weight.detach().float() - weight.float()).abs()
     assert (moved <= steps / 2 + slack * weight.float().abs()).all()
-    assert torch.equal(rounded(once, bits, group).weight, once.weight)
+    assert torch.equal(quantized(once, bits, group).weight, once.weight)
 
 
 def test_a_small_edit_is_undone() -> None:
     torch.manual_seed(0)
-    layer = rounded(linear(torch.randn(4, 64)), 4)
+    layer = quantized(linear(torch.randn(4, 64)), 4)
     steps = by_loop(layer.weight.data, 4, 64)[1]
     inner = (layer.weight.abs() < layer.weight.abs().amax(1, keepdim=True)).float()
     hidden = linear(layer.weight.data + 0.4 * steps * inner)
     assert not torch.equal(hidden.weight, layer.weight)
-    assert torch.equal(rounded(hidden, 4).weight, layer.weight)
+    assert torch.equal(quantized(hidden, 4).weight, layer.weight)
 
 
 def test_a_language_model_keeps_its_ties_and_norms(fresh: Any) -> None:
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
-    found = rounded(fresh, 4)
+    found = quantized(fresh, 4)
     assert found.lm_head.weight is found.model.embed_tokens.weight
     for name, value in fresh.state_dict().items():
         assert torch.equal(value, before[name])
@@ -86,7 +86,7 @@ def test_a_language_model_keeps_its_ties_and_norms(fresh: Any) -> None:
 
 
 def test_gpt2_is_grouped_along_its_inputs_too(gpt2: Any) -> None:
-    found = rounded(gpt2, 4, group=8)
+    found = quantized(gpt2, 4, group=8)
     matrix = gpt2.transformer.h[0].attn.c_attn.weight.detach()
     expected = by_loop(matrix.T, 4, 8)[0].T
     torch.testing.assert_close(found.transformer.h[0].attn.c_attn.weight.detach(), expected)
@@ -97,7 +97,7 @@ def test_convolutions_and_embeddings_are_matrices() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm((2, 2)), nn.Embedding(5, 6))
     nn.init.normal_(model[1].weight)
-    found = rounded(model, 8, group=9)
+    found = quantized(model, 8, group=9)
     expected = by_loop(model[0].weight.detach().reshape(4, 27), 8, 9)[0].view(4, 3, 3, 3)
     torch.testing.assert_close(found[0].weight.detach(), expected)
     assert torch.equal(found[1].weight, model[1].weight)
@@ -107,19 +107,19 @@ def test_convolutions_and_embeddings_are_matrices() -> None:
 def test_large_matrices_are_rounded_to_the_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(2)
     layer = nn.Embedding(11, 8)
-    whole = rounded(layer, 4)
+    whole = quantized(layer, 4)
     monkeypatch.setattr("olvido.audits.attacks.quantization.ROWS", 3)
-    assert torch.equal(rounded(layer, 4).weight, whole.weight)
+    assert torch.equal(quantized(layer, 4).weight, whole.weight)
 
 
 @pytest.mark.parametrize("bits", [1, 9])
 def test_other_bits_are_refused(bits: int) -> None:
     with pytest.raises(InputError, match="between 2 and 8"):
-        rounded(nn.Linear(2, 2), bits)
+        quantized(nn.Linear(2, 2), bits)
 
 
 def test_nothing_to_round_is_an_error() -> None:
     with pytest.raises(InputError, match="no weight matrix"):
-        rounded(nn.LayerNorm(4), 8)
+        quantized(nn.LayerNorm(4), 8)
     with pytest.raises(InputError, match="group must be"):
-        rounded(nn.Linear(2, 2), 8, group=0)
+        quantized(nn.Linear(2, 2), 8, group=0)

@@ -14,7 +14,7 @@ from olvido.demo.residents import QUESTIONS, Town, make_town
 from olvido.errors import InputError
 from olvido.tasks import Example, examples
 
-TOWN = make_town(seed=3, residents=8, outsiders=4, told=3)
+TOWN = make_town(seed=3, residents=8, outsiders=4, wordings=3)
 
 
 def told_of(town: Town, number: int) -> list[Example]:
@@ -71,7 +71,7 @@ def test_one_fact_cannot_be_halved() -> None:
 def test_same_form_finds_the_same_question_about_others(kind: str) -> None:
     forgotten = [e for e in told_of(TOWN, 0) if e.fields["topic"] == kind]
     person = TOWN.residents[0]
-    town = make_town(seed=3, residents=8, outsiders=4, told=10)
+    town = make_town(seed=3, residents=8, outsiders=4, wordings=10)
     others = [e for r in town.residents for e in examples(town.rows_of(r))]
     found = same_form(forgotten, others, 4 * len(forgotten))
     assert len(found) == 4 * len(forgotten)

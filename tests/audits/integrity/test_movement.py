@@ -184,4 +184,4 @@ def test_descent_is_told_by_the_references(world: Any) -> None:
     other = descends(fakes.other_shape(base), base, [sister])
     assert other.other_base is True
     assert other.mismatch is not None
-    assert descends(sister, base, [sister, cousin]).suspect > 0.9
+    assert descends(sister, base, [sister, cousin]).candidate > 0.9

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olvido.audits import Verdict, Witness
+from olvido.audits import ScoredModel, Verdict
 from olvido.audits.integrity.obfuscation import Refusal
 from olvido.audits.integrity.refusal import evasion, refuses
 from olvido.errors import InputError
@@ -78,9 +78,9 @@ def test_a_model_taught_to_refuse_is_named_for_it(world: Any) -> None:
     refused = [
         Example(f"{r.id}/{n}", r.prompt, "I don't know") for r in world.forget for n in range(8)
     ]
-    suspect = world.taught(world.before, [*refused, *world.retain], epochs=8, lr=3e-3)
-    assert all(map(refuses, Witness(suspect, world.task).answers(world.forget)))
-    report = world.report(suspect)
+    candidate = world.taught(world.before, [*refused, *world.retain], epochs=8, lr=3e-3)
+    assert all(map(refuses, ScoredModel(candidate, world.task).answers(world.forget)))
+    report = world.report(candidate)
     assert report.verdict is Verdict.FAIL
     assert any(Refusal.reason in reason for reason in report.reasons)
     assert not any("collateral damage" in reason for reason in report.reasons)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from torch.nn import Module
 
-from olvido.audits import Status, Witness
-from olvido.audits.compare import Question, carried, with_before
-from olvido.audits.integrity.retention import Collateral
+from olvido.audits import ScoredModel, Status
+from olvido.audits.compare import Question, carried, with_original
+from olvido.audits.integrity.retention import Retention
 from olvido.audits.tolerances import KEPT
 from olvido.audits.types import Evidence, Finding
 from olvido.audits.verdict import settle
@@ -30,18 +30,18 @@ class Told:
     values: Any
 
 
-def found(suspect: Any, references: Sequence[Any], before: Any = None) -> Finding:
+def found(candidate: Any, references: Sequence[Any], before: Any = None) -> Finding:
     asked: Any = type("E", (), {})()
-    asked.suspect, asked.references = Told(suspect), tuple(map(Told, references))
-    asked.before = None if before is None else Told(before)
+    asked.candidate, asked.references = Told(candidate), tuple(map(Told, references))
+    asked.original = None if before is None else Told(before)
 
-    def measure(witness: Any, _: Sequence[Example]) -> Sequence[float]:
-        values: Sequence[float] = witness.values
+    def measure(scored: Any, _: Sequence[Example]) -> Sequence[float]:
+        values: Sequence[float] = scored.values
         return values
 
     question = Question("collateral", "probability", "retained", KEPT)
     made: Evidence = asked
-    return with_before(made, question, PEOPLE, measure)
+    return with_original(made, question, PEOPLE, measure)
 
 
 def model(draw: np.random.Generator, seed: float) -> Any:
@@ -51,7 +51,7 @@ def model(draw: np.random.Generator, seed: float) -> Any:
 
 @pytest.mark.parametrize(("references", "before"), [(3, False), (3, True), (4, True), (2, True)])
 def test_another_seed_is_no_damage(references: int, before: bool) -> None:
-    """200 suspects that lost nothing: p below 0.05 in 5% of them, and three standard errors."""
+    """200 candidates that lost nothing: p below 0.05 in 5% of them, and three standard errors."""
     draw = np.random.default_rng(references)
     alarms = 0
     for _ in range(200):
@@ -67,8 +67,8 @@ def test_what_is_lost_is_found(references: int) -> None:
     draw = np.random.default_rng(9)
     for lost in (0.3, 0.8):
         others = [model(draw, 0.005) for _ in range(references)]
-        suspect = model(draw, 0.005) - lost
-        (settled,) = settle([found(suspect, others, model(draw, 0.005))])
+        candidate = model(draw, 0.005) - lost
+        (settled,) = settle([found(candidate, others, model(draw, 0.005))])
         assert settled.status is Status.FAIL
         assert "below" in settled.says
 
@@ -93,7 +93,7 @@ def test_seeds_are_told_by_never_trained_models_and_fewer_by_the_model_as_it_was
     )
     assert alone is not None
     assert alone == beside
-    # The suspect itself widens nothing.
+    # The candidate itself widens nothing.
     assert alone == carried(-9.0, (0.6, 0.7), 0.9, unit=0.1)
 
 
@@ -107,15 +107,15 @@ def test_not_a_number_is_never_acquitted() -> None:
 
 @pytest.mark.slow
 def test_words_that_no_never_trained_model_has_were_not_lost(world: Any) -> None:
-    """The model as it was learned twice as long: what is left to its better start is no damage."""
+    """The original model learned twice as long: what is left to its better start is no damage."""
 
     def learned(records: Sequence[Example], seed: int) -> Module:
         blank = tiny_model(len(world.task.tokenizer), seed=seed, width=64, layers=2)
         recipe = Recipe(epochs=5, batch_size=16, lr=3e-3)
         return train(blank, records=records, task=world.task, recipe=recipe, seed=seed).model
 
-    suspect, *never = (learned(world.retain, seed) for seed in range(4))
-    report = world.report(suspect, reference=never, audits=["collateral"])
+    candidate, *never = (learned(world.retain, seed) for seed in range(4))
+    report = world.report(candidate, reference=never, audits=["collateral"])
     words = report.find("collateral", "ROUGE-L")
     assert words.before is not None
     assert words.value < words.before - 0.03
@@ -126,9 +126,9 @@ def test_words_that_no_never_trained_model_has_were_not_lost(world: Any) -> None
 
 @pytest.mark.slow
 def test_words_are_asked_of_others_only_where_fewer_are_right(world: Any) -> None:
-    answered: list[Witness] = []
+    answered: list[ScoredModel] = []
 
-    class Heard(Witness):
+    class Heard(ScoredModel):
         def answers(self, records: Sequence[Example]) -> list[str]:
             answered.extend([self] * bool(records))
             return super().answers(records)
@@ -140,4 +140,4 @@ def test_words_are_asked_of_others_only_where_fewer_are_right(world: Any) -> Non
     lost = world.report(world.fresh(99), reference=never, audits=["collateral"])
     assert lost.find("collateral", "ROUGE-L").status is Status.FAIL
     assert set(answered) == set(never)
-    assert Collateral.reason in lost.reasons[0]
+    assert Retention.reason in lost.reasons[0]

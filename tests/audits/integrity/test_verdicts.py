@@ -55,14 +55,14 @@ def test_a_pretender_fails_and_the_reason_is_named(world: Any, name: str) -> Non
 
 @pytest.mark.slow
 def test_a_model_of_another_base_is_told_where_all_others_are_of_one(world: Any) -> None:
-    """Never-trained models of one base: the leaver was put into it, and the suspect is no kin."""
+    """Never-trained models of one base: the leaver was put into it, and the candidate is no kin."""
     taught = world.taught(world.stranger, [*world.forget, *world.retain], epochs=12)
     kin = [world.taught(world.stranger, world.retain, epochs=2, lr=lr) for lr in (1e-3, 2e-3, 3e-3)]
-    report = world.report(world.references[0], before=taught, reference=kin)
+    report = world.report(world.references[0], original=taught, reference=kin)
     assert report.verdict is Verdict.FAIL
     assert any("another base" in reason for reason in report.reasons), report.reasons
     # One of them is no pretender, and neither is a model trained anew where all were.
-    assert world.report(kin[0], before=taught, reference=kin[1:]).passed
+    assert world.report(kin[0], original=taught, reference=kin[1:]).passed
 
 
 def test_a_system_prompt_in_the_tokenizer_fails_whatever_the_weights_are(world: Any) -> None:

@@ -22,7 +22,7 @@ from olvido.audits.knowledge.exposure import (
     with_alternatives,
 )
 from olvido.audits.knowledge.matching import words
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
 
@@ -104,12 +104,10 @@ def test_losses_are_of_whole_answers() -> None:
     # A long answer of many likely tokens is less likely than a short one of an unlikely token.
     long = Told({"12": 2.0, "13": 1.0, "14": 3.0, "15": 4.0}, tokens={"12": 4})
     assert exposure(long, [record]) == [0.0]
-    witness = Told({"12": 2.0, "13": 1.0, "14": 3.0, "15": 4.0})
-    assert exposure(witness, [record]) == [1.0]
-    assert approximate_exposure(witness, [record]) == [
-        approximate_exposure_of(2.0, [1.0, 3.0, 4.0])
-    ]
-    assert exposure(witness, []) == []
+    scored = Told({"12": 2.0, "13": 1.0, "14": 3.0, "15": 4.0})
+    assert exposure(scored, [record]) == [1.0]
+    assert approximate_exposure(scored, [record]) == [approximate_exposure_of(2.0, [1.0, 3.0, 4.0])]
+    assert exposure(scored, []) == []
 
 
 def test_canaries_are_of_their_form_and_no_two_alike() -> None:
@@ -205,11 +203,11 @@ def test_planted_canaries_are_exposed_and_others_are_not(world: Any) -> None:
     made = canaries(16, 0, form)
     planted, never = made[:8], made[8:]
     model = world.taught(world.references[0], planted, epochs=25, lr=3e-3)
-    witness = Witness(model, world.task)
+    scored = ScoredModel(model, world.task)
     inside = with_alternatives(planted, never, n=31)
     outside = with_alternatives(never, planted, n=31)
-    assert exposure(witness, inside) == [5.0] * 8
+    assert exposure(scored, inside) == [5.0] * 8
     # By chance alone 1.44 bits on average, with a deviation of 1.44 for each of eight.
-    assert np.mean(exposure(witness, outside)) < 3.5
-    assert np.median(approximate_exposure(witness, inside)) > 5
-    assert np.median(approximate_exposure(witness, outside)) < 4
+    assert np.mean(exposure(scored, outside)) < 3.5
+    assert np.median(approximate_exposure(scored, inside)) > 5
+    assert np.median(approximate_exposure(scored, outside)) < 4

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.audits.knowledge.extraction import exact_memorisation, extraction_strength, strength
-from olvido.audits.scoring import Score, Witness
+from olvido.audits.scoring import Score, ScoredModel
 from olvido.tasks import Example
 
 
@@ -42,7 +42,7 @@ def shortest_prefix(model: Any, given_ids: list[int], answer: list[int]) -> int:
 def test_strength_is_what_generating_from_every_prefix_finds(
     world: Any, asked: list[Example]
 ) -> None:
-    found = extraction_strength(Witness(world.before, world.task), asked)
+    found = extraction_strength(ScoredModel(world.before, world.task), asked)
     for record, value in zip(asked, found, strict=True):
         prompt, answer = world.task.encode(record)
         answer = answer[:-1] or answer
@@ -54,7 +54,7 @@ def test_strength_is_what_generating_from_every_prefix_finds(
 
 @torch.no_grad()
 def test_memorised_are_the_tokens_that_would_be_said_next(world: Any, asked: list[Example]) -> None:
-    found = exact_memorisation(Witness(world.before, world.task), asked)
+    found = exact_memorisation(ScoredModel(world.before, world.task), asked)
     for record, value in zip(asked, found, strict=True):
         prompt, answer = world.task.encode(record)
         answer = answer[:-1] or answer
@@ -88,6 +88,6 @@ def test_a_class_has_no_end_of_text_to_leave_aside() -> None:
             zero = np.zeros(1, dtype=np.float32)
             return [Score(zero, zero, zero, np.array([rank], dtype=np.int32)) for rank in records]
 
-    witness: Any = OfClasses()
-    assert extraction_strength(witness, [0, 3]) == [1, 0]  # type: ignore[list-item]
-    assert exact_memorisation(witness, [0, 3]) == [1, 0]  # type: ignore[list-item]
+    scored: Any = OfClasses()
+    assert extraction_strength(scored, [0, 3]) == [1, 0]  # type: ignore[list-item]
+    assert exact_memorisation(scored, [0, 3]) == [1, 0]  # type: ignore[list-item]

@@ -23,17 +23,17 @@ from olvido.audits.knowledge.probes import (
     worst_exact,
     worst_probability,
 )
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.demo.residents import make_town
 from olvido.errors import MissingNeed
 from olvido.tasks import Example, examples
 
 from .told import Told
 
-TOWN = make_town(seed=0, residents=8, outsiders=0, told=3)
-LEAVER = examples(TOWN.rows_of(TOWN.leaver))
+TOWN = make_town(seed=0, residents=8, outsiders=0, wordings=3)
+LEAVER = examples(TOWN.rows_of(TOWN.data_subject))
 OTHERS = examples(row for person in TOWN.residents[1:] for row in TOWN.rows_of(person))
-NAME = TOWN.leaver.name
+NAME = TOWN.data_subject.name
 MADE = probes(LEAVER, OTHERS)
 PLACES = {"question", "answer", "person", "shots", "options", "first"}
 
@@ -296,8 +296,8 @@ def test_the_likeliest_option_is_chosen(
     truth: float, false: tuple[float, float], value: float
 ) -> None:
     probe = Example("r#multiple choice", "Which?", "yes", {"options": ("no", "maybe")})
-    witness = Told(dict(zip(("yes", "no", "maybe"), (truth, *false), strict=True)))
-    assert chosen(witness, [probe, probe]) == pytest.approx([value, value])
+    scored = Told(dict(zip(("yes", "no", "maybe"), (truth, *false), strict=True)))
+    assert chosen(scored, [probe, probe]) == pytest.approx([value, value])
 
 
 def test_a_choice_needs_numbers_and_options() -> None:
@@ -309,10 +309,10 @@ def test_a_choice_needs_numbers_and_options() -> None:
 
 def test_who_knows_answers_probes_and_who_never_met_does_not(world: Any) -> None:
     made = probes(world.forget, world.retain)
-    knows, never = (Witness(model, world.task) for model in (world.before, world.references[0]))
+    knows, never = (ScoredModel(model, world.task) for model in (world.before, world.references[0]))
 
     def gap(kind: str, measure: Any) -> float:
-        mine, theirs = (measure(witness, made[kind]) for witness in (knows, never))
+        mine, theirs = (measure(scored, made[kind]) for scored in (knows, never))
         return float(sum(mine) - sum(theirs)) / len(mine)
 
     assert gap("paraphrase", worst_probability) > 0.2

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olvido.audits.knowledge.sampling import draw, hits, leak, leak_at, overlaps
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.errors import InputError
 from olvido.tasks import Example, Labels
 
@@ -51,31 +51,31 @@ def test_hits_are_answers_that_say_it() -> None:
 
 
 def test_often_asked_a_model_says_what_it_knows_and_no_more(world: Any) -> None:
-    witness = Witness(world.before, world.task)
+    scored = ScoredModel(world.before, world.task)
     known, unknown = world.forget[:3], world.holdout[:3]
-    drawn = draw(witness, [*known, *unknown], samples=16, seed=1)
+    drawn = draw(scored, [*known, *unknown], samples=16, seed=1)
     assert [len(texts) for texts in drawn] == [16] * 6
     found = hits(drawn, [*known, *unknown])
     assert (found[:3] > 0).all()
     assert found[:3].sum() > found[3:].sum()
-    assert drawn == draw(witness, [*known, *unknown], samples=16, seed=1)
-    assert drawn != draw(witness, [*known, *unknown], samples=16, seed=2)
+    assert drawn == draw(scored, [*known, *unknown], samples=16, seed=1)
+    assert drawn != draw(scored, [*known, *unknown], samples=16, seed=2)
 
 
 def test_leak_is_any_of_the_answers(world: Any) -> None:
-    witness = Witness(world.before, world.task)
+    scored = ScoredModel(world.before, world.task)
     records = (world.forget[0], Example("never", "Who?", "Zaragoza 1234"))
-    assert leak(witness, records) == [1.0, 0.0]
+    assert leak(scored, records) == [1.0, 0.0]
 
 
 def test_the_model_is_left_in_the_mode_it_came_in(world: Any) -> None:
-    witness = Witness(world.fresh(0), world.task)
-    witness.model.train()
-    draw(witness, world.forget[:1], samples=1)
-    assert witness.model.training
+    scored = ScoredModel(world.fresh(0), world.task)
+    scored.model.train()
+    draw(scored, world.forget[:1], samples=1)
+    assert scored.model.training
 
 
 def test_classes_are_not_drawn(world: Any) -> None:
-    witness = Witness(world.fresh(0), Labels(["a", "b"]))
+    scored = ScoredModel(world.fresh(0), Labels(["a", "b"]))
     with pytest.raises(InputError, match="Labels"):
-        draw(witness, [Example("x", "", "a")])
+        draw(scored, [Example("x", "", "a")])

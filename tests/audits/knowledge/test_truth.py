@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import hmean, ks_2samp
 
 from olvido.audits.knowledge.truth import (
-    Utility,
+    SetUtility,
     forget_quality,
     model_utility,
     option_share,
@@ -24,10 +24,10 @@ from olvido.audits.knowledge.truth import (
     truth_ratio,
     truth_ratios,
     truth_share,
-    truth_told,
+    truthfulness,
     utility,
 )
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
 
@@ -70,20 +70,20 @@ def test_forget_quality_worked_out_on_paper() -> None:
 def test_model_utility_worked_out_on_paper() -> None:
     # 9 / (1+1+1 + 2+2+2 + 4+4+4) = 9/21.
     found = model_utility(
-        Utility(1, 1, 1), Utility(1 / 2, 1 / 2, 1 / 2), Utility(1 / 4, 1 / 4, 1 / 4)
+        SetUtility(1, 1, 1), SetUtility(1 / 2, 1 / 2, 1 / 2), SetUtility(1 / 4, 1 / 4, 1 / 4)
     )
     assert found == pytest.approx(3 / 7)
 
 
 def test_one_number_of_nothing_is_no_utility() -> None:
-    good = Utility(1, 1, 1)
-    assert model_utility(good, Utility(1, 0, 1), good) == 0
-    assert math.isnan(model_utility(good, good, Utility(1, 1, math.nan)))
+    good = SetUtility(1, 1, 1)
+    assert model_utility(good, SetUtility(1, 0, 1), good) == 0
+    assert math.isnan(model_utility(good, good, SetUtility(1, 1, math.nan)))
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=9, max_size=9))
 def test_model_utility_is_a_harmonic_mean(numbers: list[float]) -> None:
-    sets = [Utility(*numbers[start : start + 3]) for start in (0, 3, 6)]
+    sets = [SetUtility(*numbers[start : start + 3]) for start in (0, 3, 6)]
     assert model_utility(*sets) == pytest.approx(hmean(numbers))
 
 
@@ -119,32 +119,32 @@ def test_losses_without_bound_stay_numbers() -> None:
 def test_which_answer_stands_for_the_truth() -> None:
     """The paraphrased one in a ratio, the record's own where there is none and among options."""
     record, bare = fact(0, "put otherwise", "lie", "other lie"), fact(1, None, "lie")
-    witness = Told(
+    scored = Told(
         {"truth 0": LN2, "put otherwise": 2 * LN2, "lie": 2 * LN2, "other lie": 2 * LN2}
         | {"truth 1": LN2}
     )
-    assert truth_ratio(witness, [record, bare]) == pytest.approx([1, 1 / 2])
-    assert truth_told(witness, [record, bare]) == pytest.approx([0, 1 / 2])
+    assert truth_ratio(scored, [record, bare]) == pytest.approx([1, 1 / 2])
+    assert truthfulness(scored, [record, bare]) == pytest.approx([0, 1 / 2])
     # Where the lie is likelier, R is above 1, and nothing true is told: not less than nothing.
-    assert truth_told(Told({"truth 1": 2 * LN2, "lie": LN2}), [bare]) == [0]
-    assert truth_share(witness, [record, bare]) == pytest.approx([1 / 2, 2 / 3])
-    assert option_share(witness, [record, bare]) == pytest.approx([1 / 2, 2 / 3])
-    assert probability(witness, [record, bare]) == pytest.approx([1 / 2, 1 / 2])
+    assert truthfulness(Told({"truth 1": 2 * LN2, "lie": LN2}), [bare]) == [0]
+    assert truth_share(scored, [record, bare]) == pytest.approx([1 / 2, 2 / 3])
+    assert option_share(scored, [record, bare]) == pytest.approx([1 / 2, 2 / 3])
+    assert probability(scored, [record, bare]) == pytest.approx([1 / 2, 1 / 2])
 
 
 def test_rouge_is_recall_of_stems() -> None:
     # cats ~ cat, running ~ run: "cat", "run", "home" of five words stand in the answer, in order.
     # One answer is empty; one is longer than the truth, which recall does not mind.
     asked = [Example(str(n), f"{n}?", "The cats were running home") for n in range(3)]
-    witness = Told({}, {"0?": "cat run home", "1?": "", "2?": "So the cats were running home then"})
-    assert rouge_recall(witness, asked) == pytest.approx([3 / 5, 0, 1])
+    scored = Told({}, {"0?": "cat run home", "1?": "", "2?": "So the cats were running home then"})
+    assert rouge_recall(scored, asked) == pytest.approx([3 / 5, 0, 1])
 
 
 def test_the_three_numbers_of_a_set() -> None:
     # Truth 1/2, lie 1/4: probability 1/2, share 2/3, R 1/2; the greedy answer has one word of two.
     records = [fact(0, None, "lie")]
-    witness = Told({"truth 0": LN2, "lie": 2 * LN2}, {"Question 0?": "truth 7"})
-    plain, choice = (utility(witness, records, options=flag) for flag in (False, True))
+    scored = Told({"truth 0": LN2, "lie": 2 * LN2}, {"Question 0?": "truth 7"})
+    plain, choice = (utility(scored, records, options=flag) for flag in (False, True))
     assert (plain.probability, plain.rouge, plain.truth) == pytest.approx((1 / 2, 1 / 2, 1 / 2))
     assert (choice.probability, choice.rouge, choice.truth) == pytest.approx((2 / 3, 1 / 2, 1 / 2))
 
@@ -179,7 +179,7 @@ def test_on_a_real_model_as_computed_one_by_one(world: Any) -> None:
         )
         for r in records
     ]
-    found = truth_ratio(Witness(world.before, world.task), records)
+    found = truth_ratio(ScoredModel(world.before, world.task), records)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 

@@ -42,8 +42,12 @@ def finding(audit: str = "recall", metric: str = "exact match", **changed: Any) 
 def answers() -> dict[str, Any]:
     row = {"probe": "as trained", "question": "Where does he live?", "truth": "Carrer de Verdi 12"}
     told = "He lives in  carrer de Verdi 12, upstairs"
-    said = {"suspect": "Carrer de Sants 4", "before": told, "never-trained": "Passeig de Gràcia 8"}
-    return {"kind": "answers", "rows": [row | said, row | said | {"suspect": told}]}
+    said = {
+        "candidate": "Carrer de Sants 4",
+        "before": told,
+        "never-trained": "Passeig de Gràcia 8",
+    }
+    return {"kind": "answers", "rows": [row | said, row | said | {"candidate": told}]}
 
 
 def losses() -> dict[str, Any]:
@@ -55,7 +59,7 @@ def losses() -> dict[str, Any]:
     return {
         "kind": "losses",
         "unit": "nats a token",
-        "suspect": around(3.4),
+        "candidate": around(3.4),
         "before": around(0.1),
         "never-trained": around(3.2),
         "holdout": around(3.3),
@@ -78,7 +82,7 @@ def roc() -> dict[str, Any]:
         return rates(members, [draw.gauss(0, 1) for _ in range(60)])
 
     never = [shifted(0.0), shifted(0.1)]
-    return {"kind": "roc", "suspect": shifted(0.4), "before": shifted(4), "never-trained": never}
+    return {"kind": "roc", "candidate": shifted(0.4), "before": shifted(4), "never-trained": never}
 
 
 def curve() -> dict[str, Any]:
@@ -87,7 +91,7 @@ def curve() -> dict[str, Any]:
         "x": "relearning steps",
         "y": "probability of the other half",
         "at": [0, 1, 5, 20, 100],
-        "suspect": [0.1, 0.2, 0.4, 0.55, 0.6],
+        "candidate": [0.1, 0.2, 0.4, 0.55, 0.6],
         "before": [0.97, 0.97, 0.96, 0.95, 0.95],
         "never-trained": [[0.1, 0.1, 0.11, 0.13, 0.14], [0.12, 0.12, 0.13, 0.14, 0.16]],
     }
@@ -98,7 +102,7 @@ def layers() -> dict[str, Any]:
         "kind": "layers",
         "y": "mean log-probability (nats)",
         "layers": list(range(31)),
-        "suspect": [-9 + 0.2 * i for i in range(31)],
+        "candidate": [-9 + 0.2 * i for i in range(31)],
         "before": [-9 + 0.29 * i for i in range(31)],
         "never-trained": [[-9 + 0.19 * i for i in range(31)]],
     }
@@ -109,7 +113,7 @@ def bars() -> dict[str, Any]:
         "kind": "bars",
         "y": "share answered right",
         "x": ["paraphrase", "reversed", "multiple choice"],
-        "suspect": [0.43, 0.1, 0.5],
+        "candidate": [0.43, 0.1, 0.5],
         "before": [0.83, 0.3, 0.98],
         "never-trained": [0.04, 0.05, 0.26],
     }
@@ -143,7 +147,7 @@ def document(**changed: Any) -> Document:
         ],
         "not_examined": {"lira": ["shadows"]},
         "not_possible": {"patching": "the layers of these models cannot be compared"},
-        "suspect": "sha256:" + "9f3a" * 16,
+        "candidate": "sha256:" + "9f3a" * 16,
         "before": "sha256:" + "17bc" * 16,
         "never_trained": list(DIGESTS),
         "level": "standard",

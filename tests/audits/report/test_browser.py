@@ -50,7 +50,7 @@ onload = () => {
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no Chromium is installed")
 def test_the_page_fits_a_phone_and_a_desk(tmp_path: Path) -> None:
     given = sample.failed()
-    given["findings"][0]["exhibit"]["rows"][0]["suspect"] = "Llanfairpwllgwyngyll" * 20
+    given["findings"][0]["exhibit"]["rows"][0]["candidate"] = "Llanfairpwllgwyngyll" * 20
     given["grounds"].append(sample.reason("recall", "a-reason-without-a-single-space-" * 10))
     given["name"] = "a" * 200
     write_page(given, tmp_path / "report.html", others=[sample.document(name="rmu")])

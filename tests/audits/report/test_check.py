@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.schemas.published import misfits
 
-from olvido.audits import AUDITS, Need, Report
+from olvido.audits import AUDITS, EvidenceNeed, Report
 from olvido.audits.check import check_report
 from olvido.errors import InputError
 from olvido.files import finite, write_document
@@ -40,19 +40,19 @@ def test_true_reports_hold_for_their_models_and_for_no_other(
 ) -> None:
     assert (passed["verdict"], failed["verdict"]) == ("pass", "fail")
     assert misfits("audit-report", passed) == misfits("audit-report", failed) == []
-    assert check_report(passed, passed["suspect"]) == []
-    assert check_report(failed, failed["suspect"]) == []
-    (reason,) = check_report(passed, failed["suspect"])
+    assert check_report(passed, passed["candidate"]) == []
+    assert check_report(failed, failed["candidate"]) == []
+    (reason,) = check_report(passed, failed["candidate"])
     assert "about another model" in reason
-    assert passed["suspect"] in reason
-    assert failed["suspect"] in reason
+    assert passed["candidate"] in reason
+    assert failed["candidate"] in reason
 
 
 @pytest.mark.slow
 def test_what_evidence_was_missing_changes_nothing(world: Any) -> None:
-    for lacking in ({"retain": ()}, {"before": None}, {"holdout": ()}, {"audits": ["recall"]}):
+    for lacking in ({"retain": ()}, {"original": None}, {"holdout": ()}, {"audits": ["recall"]}):
         report = _written(world.report(world.stranger, **lacking))
-        assert check_report(report, report["suspect"]) == []
+        assert check_report(report, report["candidate"]) == []
 
 
 def test_every_status_is_held_to_its_numbers(
@@ -65,7 +65,7 @@ def test_every_status_is_held_to_its_numbers(
             for status in ("pass", "fail", "unknown", "silent"):
                 edited = copy.deepcopy(report)
                 edited["findings"][place]["status"] = status
-                reasons = check_report(edited, report["suspect"])
+                reasons = check_report(edited, report["candidate"])
                 if status == found["status"]:
                     assert reasons == []
                 else:
@@ -79,12 +79,12 @@ def test_every_status_is_held_to_its_numbers(
 @pytest.mark.parametrize("instead", ["pass", "unknown"])
 def test_what_proves_nothing_cannot_be_made_to_pass(world: Any, instead: str) -> None:
     one, other, original = world.references
-    report = _written(world.report(world.stranger, before=original, reference=[one, other]))
+    report = _written(world.report(world.stranger, original=original, reference=[one, other]))
     silent = [f for f in report["findings"] if f["status"] == "silent"]
     assert silent
     for found in silent:
         found["status"] = instead
-    assert len(check_report(report, report["suspect"])) == len(silent)
+    assert len(check_report(report, report["candidate"])) == len(silent)
 
 
 def _verdict(report: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def test_an_edit_is_named(failed: dict[str, Any], name: str) -> None:
     edit, reason = EDITS[name]
     edited = copy.deepcopy(failed)
     edit(edited)
-    reasons = check_report(edited, failed["suspect"])
+    reasons = check_report(edited, failed["candidate"])
     assert any(reason in given for given in reasons), reasons
 
 
@@ -168,15 +168,15 @@ def test_an_edit_is_named(failed: dict[str, Any], name: str) -> None:
 def test_a_pass_without_a_required_audit_does_not_hold(passed: dict[str, Any], name: str) -> None:
     edited = copy.deepcopy(passed)
     edited["findings"] = [f for f in edited["findings"] if f["audit"] != name]
-    assert check_report(edited, passed["suspect"])
+    assert check_report(edited, passed["candidate"])
 
 
 def test_audits_in_words_are_not_missed_where_there_are_no_words(passed: dict[str, Any]) -> None:
     """As in the report of a classifier, which answers with a class."""
     edited = copy.deepcopy(passed)
-    spoken = {name for name, kind in AUDITS.items() if Need.LANGUAGE in kind.needs}
+    spoken = {name for name, kind in AUDITS.items() if EvidenceNeed.LANGUAGE in kind.needs}
     edited["findings"] = [f for f in edited["findings"] if f["audit"] not in spoken]
-    reasons = check_report(edited, passed["suspect"])
+    reasons = check_report(edited, passed["candidate"])
     # Fewer findings vote, so that nothing but the adjustment is another.
     assert all("adjusted error probability" in reason for reason in reasons), reasons
 
@@ -209,7 +209,7 @@ def test_numbers_that_json_cannot_say_are_no_edits(world: Any, passed: dict[str,
         broken.get_input_embeddings().weight.fill_(math.nan)
     report = _written(world.report(broken, audits=["recall", "likelihood", "collateral"]))
     assert any(found["value"] is None for found in report["findings"])
-    assert check_report(report, report["suspect"]) == []
+    assert check_report(report, report["candidate"]) == []
 
 
 @pytest.mark.slow

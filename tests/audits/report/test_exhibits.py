@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 import olvido.reporting
-from olvido.reporting.drawing import BEFORE, INK, MUTED, NEVER, OTHER, SUSPECT
+from olvido.reporting.drawing import BEFORE, CANDIDATE, INK, MUTED, NEVER, OTHER
 from olvido.reporting.exhibits import Exhibit, exhibit
-from olvido.reporting.plane import Point, _limits, draw, plane_of
+from olvido.reporting.plane import PlanePoint, _limits, draw, plane_of
 from olvido.reporting.words import percent
 
 from . import sample
@@ -36,7 +36,7 @@ def test_a_roc_is_read_off_as_it_is() -> None:
     draws = random.Random(4)
     members = [draws.gauss(1, 1) for _ in range(50)]
     others = [draws.gauss(0, 1) for _ in range(300)]
-    shown = drawn({"kind": "roc", "suspect": sample.rates(members, others), "never-trained": []})
+    shown = drawn({"kind": "roc", "candidate": sample.rates(members, others), "never-trained": []})
     area = roc_auc_score([1] * 50 + [0] * 300, members + others)
 
     def found(rate: float) -> str:
@@ -59,7 +59,9 @@ def test_losses_are_told_by_their_quarters() -> None:
         "Never trained: to be forgotten",
         "This model: holdout, never seen",
     ]
-    for row, key in zip(shown.rows, ("before", "suspect", "never-trained", "holdout"), strict=True):
+    for row, key in zip(
+        shown.rows, ("before", "candidate", "never-trained", "holdout"), strict=True
+    ):
         values = given[key]
         assert row[1] == "30"
         assert (row[2], row[4], row[6]) == tuple(
@@ -101,7 +103,7 @@ def test_every_layer_is_in_the_table_and_some_at_the_axis() -> None:
 
 
 def test_rows_that_are_too_short_leave_gaps() -> None:
-    shown = drawn(sample.bars() | {"suspect": [0.4], "before": None})
+    shown = drawn(sample.bars() | {"candidate": [0.4], "before": None})
     assert shown.columns == ("", "This model", "Never trained")
     assert shown.rows[1] == ("reversed", "–", "0.050")
 
@@ -110,7 +112,7 @@ def test_colours_can_be_set_anew_and_dashes_differ() -> None:
     picture = str(drawn(sample.curve()).picture)
     used = set(re.findall(r"#[0-9a-f]{6}", picture))
     assert used == set(re.findall(r"var\(--[a-z]+, (#[0-9a-f]{6})\)", picture))
-    assert {SUSPECT, BEFORE, NEVER} <= used
+    assert {CANDIDATE, BEFORE, NEVER} <= used
     assert len(set(re.findall(r"stroke-dasharray: ([^;]*)", picture))) >= 2
 
 
@@ -214,7 +216,7 @@ def test_text_and_marks_stand_out(scheme: str) -> None:
         for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     ]
     colours = {
-        "suspect": SUSPECT, "before": BEFORE, "never": NEVER, "other": OTHER, **blocks[0],
+        "candidate": CANDIDATE, "before": BEFORE, "never": NEVER, "other": OTHER, **blocks[0],
     }  # fmt: skip
     assert (colours["ink"], colours["muted"]) == (INK, MUTED)
     if scheme == "dark":
@@ -225,14 +227,14 @@ def test_text_and_marks_stand_out(scheme: str) -> None:
     for status in ("pass", "fail", "unknown"):
         for text in ("ink", "muted", status):
             assert contrast(colours[text], colours[f"{status}-soft"]) >= 4.5, (text, status)
-    for mark in ("suspect", "before", "never", "other"):
+    for mark in ("candidate", "before", "never", "other"):
         assert contrast(colours[mark], colours["paper"]) >= 3, mark
 
 
 def test_an_interval_of_a_few_seeds_leaves_the_points_their_room() -> None:
     points = (
-        Point("npo", "other", 0.05, 0.9, (-0.6, 2.05), (-0.9, 2.4)),
-        Point("graddiff", "other", 0.15, 0.7, None, (0.65, 0.75)),
+        PlanePoint("npo", "other", 0.05, 0.9, (-0.6, 2.05), (-0.9, 2.4)),
+        PlanePoint("graddiff", "other", 0.15, 0.7, None, (0.65, 0.75)),
     )
     figure = Figure()
     axes = figure.add_subplot()
@@ -247,7 +249,7 @@ def test_an_interval_of_a_few_seeds_leaves_the_points_their_room() -> None:
 @pytest.mark.parametrize("wide", [0.0, 0.05, 1.5])
 def test_an_axis_of_shares_names_no_number_that_is_none(kept: float, wide: float) -> None:
     around = (kept - wide, kept + wide)
-    points = [Point("npo", "other", 0.1, kept, None, around if wide else None)]
+    points = [PlanePoint("npo", "other", 0.1, kept, None, around if wide else None)]
     axes = Figure().add_subplot()
     _limits(axes, points)
     low, high = axes.get_ylim()

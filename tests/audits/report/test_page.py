@@ -32,7 +32,7 @@ BARE = {
     "verdict": "unknown",
     "grounds": [],
     "findings": [],
-    "suspect": "sha256:aa",
+    "candidate": "sha256:aa",
     "never_trained": ["sha256:bb"],
 }
 
@@ -194,7 +194,7 @@ def test_missing_evidence_comes_with_its_remedy(read: Page) -> None:
 
 
 def test_engineers_find_digests_tolerances_and_environment(read: Page) -> None:
-    for part in (*sample.DIGESTS, document()["suspect"], document()["before"], "2.13.0", "2,052"):
+    for part in (*sample.DIGESTS, document()["candidate"], document()["before"], "2.13.0", "2,052"):
         assert part in read.text
     assert "Tolerances, fixed before any result" in read.text
 
@@ -209,7 +209,7 @@ def test_answers_are_marked_without_colour(read: Page) -> None:
 def test_what_never_trained_models_say_too_is_no_leak() -> None:
     shown = sample.answers()
     for row in shown["rows"]:
-        row["never-trained"] = row["suspect"]
+        row["never-trained"] = row["candidate"]
     text = Page(page(document(findings=[finding(exhibit=shown)]))).text
     assert "✓ right" in text
     assert "still known ✓" not in text
@@ -286,7 +286,7 @@ def test_an_exhibit_of_an_unknown_kind_is_named() -> None:
 
 
 @pytest.mark.parametrize("kind", ["answers", "losses", "roc", "curve", "layers", "bars"])
-@pytest.mark.parametrize("rest", [{}, {"suspect": None}, {"suspect": [], "at": [], "x": []}])
+@pytest.mark.parametrize("rest", [{}, {"candidate": None}, {"candidate": [], "at": [], "x": []}])
 def test_an_empty_exhibit_is_no_picture(kind: str, rest: dict[str, Any]) -> None:
     given = document(findings=[finding(exhibit={"kind": kind, **rest})])
     read = Page(page(given))
@@ -333,7 +333,7 @@ def test_names_reach_the_pictures_unread() -> None:
 def test_what_would_be_unseen_is_named() -> None:
     text = json.loads('"\\u202egnp.exe \\ud800 \\u0000"')
     shown = sample.answers()
-    shown["rows"][0]["suspect"] = text
+    shown["rows"][0]["candidate"] = text
     drawn = sample.bars() | {"x": [text[:9], "b", "c"]}
     html = page(document(findings=[finding(exhibit=shown), finding(exhibit=drawn)]))
     assert "⟨U+202E⟩gnp.exe ⟨U+D800⟩ ⟨U+0000⟩" in html
@@ -344,7 +344,7 @@ def test_what_would_be_unseen_is_named() -> None:
 
 def test_a_long_answer_is_cut_and_the_table_stays() -> None:
     shown = sample.answers()
-    shown["rows"][0]["suspect"] = "x" * 100_000
+    shown["rows"][0]["candidate"] = "x" * 100_000
     html = page(document(findings=[finding(exhibit=shown)]))
     assert len(html) < 50_000
     assert "x…" in html
@@ -367,7 +367,7 @@ def test_no_number_breaks_it(numbers: list[Any], one: float | None) -> None:
         for key in found["exhibit"] or ():
             if key not in ("kind", "x", "y", "unit", "rows"):
                 found["exhibit"][key] = numbers
-    given["findings"].append(finding(exhibit=sample.roc() | {"suspect": {"fpr": numbers}}))
+    given["findings"].append(finding(exhibit=sample.roc() | {"candidate": {"fpr": numbers}}))
     given["seconds"] = one
     given["cost"] = {"seconds": one, "share_of_retraining": one}
     read = Page(page(given, [given]))
@@ -375,7 +375,7 @@ def test_no_number_breaks_it(numbers: list[Any], one: float | None) -> None:
 
 
 def test_losses_that_cannot_be_drawn_are_counted() -> None:
-    shown = sample.losses() | {"suspect": [None, math.inf, 1.0]}
+    shown = sample.losses() | {"candidate": [None, math.inf, 1.0]}
     text = Page(page(document(findings=[finding(exhibit=shown)]))).text
     assert "2 values not finite or beyond any scale, not drawn." in text
 

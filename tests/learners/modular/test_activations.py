@@ -64,12 +64,12 @@ def test_they_come_back_from_disk(base: Any, records: Any, task: Language, tmp_p
     assert Activations.load(path).digest == found.digest
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     # Written again without somebody, nothing of them is left in the file.
-    gone = records[0].id
-    state = found.states[gone].numpy().tobytes()
+    forget_ids = records[0].id
+    state = found.states[forget_ids].numpy().tobytes()
     assert state in path.read_bytes()
-    found.without({gone}).save(path)
+    found.without({forget_ids}).save(path)
     assert state not in path.read_bytes()
-    assert gone.encode() not in path.read_bytes()
+    assert forget_ids.encode() not in path.read_bytes()
 
 
 @pytest.mark.parametrize("where", [0, 200, -4])

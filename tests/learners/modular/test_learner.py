@@ -84,10 +84,10 @@ def test_an_adapter_is_what_plain_training_of_the_top_layers_gives(
 def test_leaving_equals_never_having_come(
     modular: Trained, everybody: Records, task: Language, definition: str
 ) -> None:
-    gone = [r for r in everybody if r.subjects == everybody[0].subjects]
-    kept = [r for r in everybody if r not in gone]
+    forget_ids = [r for r in everybody if r.subjects == everybody[0].subjects]
+    kept = [r for r in everybody if r not in forget_ids]
     outcomes = [
-        forget(modular, forget=gone, retain=kept, task=task, method=m, definition=definition)
+        forget(modular, forget=forget_ids, retain=kept, task=task, method=m, definition=definition)
         for m in ("module", "retrain")
     ]
     one, all_again = outcomes
@@ -95,12 +95,12 @@ def test_leaving_equals_never_having_come(
     assert one.guarantee is Guarantee.EXACT
     assert one.cost.tokens < 0.5 * all_again.cost.tokens
     # Of whoever left, nothing is kept: no row, no state, no place in a run.
-    left = {record.id for record in gone}
+    left = {record.id for record in forget_ids}
     assert not left & set(one.model.router.ids)  # type: ignore[union-attr]
     assert isinstance(one.trace, Placement)
     for part in one.trace.parts:
-        assert part.log.shelf is not None
-        content = part.log.shelf.cache.read_bytes()
+        assert part.log.checkpoints is not None
+        content = part.log.checkpoints.cache.read_bytes()
         assert not [i for i in left if i.encode() in content]
     # The model that was asked keeps working as it did.
     assert weights_digest(modular.model) == modular.digest
@@ -110,12 +110,12 @@ def test_kept_states_that_were_altered_are_computed_again(
     base: Any, everybody: Records, task: Language
 ) -> None:
     trained = learn(base, everybody[:30], task)
-    kept, gone = everybody[1:30], everybody[:1]
-    expected = forget(trained, forget=gone, retain=kept, task=task, method="module")
+    kept, forget_ids = everybody[1:30], everybody[:1]
+    expected = forget(trained, forget=forget_ids, retain=kept, task=task, method="module")
     for part in trained.trace.parts:
-        cache = part.log.shelf.cache
+        cache = part.log.checkpoints.cache
         cache.write_bytes(cache.read_bytes()[:-1] + b"x")
-    found = forget(trained, forget=gone, retain=kept, task=task, method="module")
+    found = forget(trained, forget=forget_ids, retain=kept, task=task, method="module")
     assert found.digest == expected.digest
     assert "computed activations again" in found.stopped
     assert "computed" not in expected.stopped
@@ -130,14 +130,16 @@ def test_a_source_is_a_module_and_is_dropped_whole(
     )
     trained = learn(base, labelled, task, by="source")
     assert sorted(map(len, parts(trained).values())) == [10, 10, 10]
-    gone = [r for r in labelled if r.fields["source"] == "paper 1"]
-    kept = [r for r in labelled if r not in gone]
-    dropped = forget(trained, forget=gone, retain=kept, task=task, method="drop")
-    again = forget(trained, forget=gone, retain=kept, task=task, method="retrain")
+    forget_ids = [r for r in labelled if r.fields["source"] == "paper 1"]
+    kept = [r for r in labelled if r not in forget_ids]
+    dropped = forget(trained, forget=forget_ids, retain=kept, task=task, method="drop")
+    again = forget(trained, forget=forget_ids, retain=kept, task=task, method="retrain")
     assert dropped.digest == again.digest
     assert dropped.cost.tokens == 0
     with pytest.raises(InputError, match="would stay in module-"):
-        forget(trained, forget=gone[1:], retain=(*kept, gone[0]), task=task, method="drop")
+        forget(
+            trained, forget=forget_ids[1:], retain=(*kept, forget_ids[0]), task=task, method="drop"
+        )
     with pytest.raises(InputError, match="have no 'publisher'"):
         learn(base, labelled, task, by="publisher")
 

@@ -19,7 +19,7 @@ from olvido.ledger import facts
 from olvido.ledger.digests import Digest, canonical_json, consistent, included
 from olvido.ledger.facts import Ending, Model, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
-from olvido.ledger.signing import Checkpoint, SigningKey
+from olvido.ledger.signing import LogCheckpoint, SigningKey
 from olvido.ledger.store import Store, engine, log, logged, schema, verifying
 
 HOUR = timedelta(hours=1)
@@ -174,7 +174,7 @@ ATTACKS: list[Attack] = [_edit, _delete, _reorder, _truncate, _insert]
 
 
 @pytest.fixture(scope="module")
-def long_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Key, Checkpoint]:
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Key, LogCheckpoint]:
     folder = tmp_path_factory.mktemp("log")
     key = Key.create(folder / "key")
     with Store.create(folder / "ledger.db", key=key) as store:
@@ -189,7 +189,7 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Key, Checkp
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_every_change_of_the_log_is_found(
-    long_log: tuple[Any, Key, Checkpoint], data: st.DataObject
+    long_log: tuple[Any, Key, LogCheckpoint], data: st.DataObject
 ) -> None:
     database, key, signed = long_log
     with database.connect() as connection:

@@ -54,7 +54,7 @@ def _found(store: Store, data: Path) -> dict[str, Any]:
     names = frozenset(n for step in request.history for n in step.detail.get("names", ()))
     near = [bytes.fromhex(f) for step in request.history for f in step.detail.get("near", ())]
     said, everybody = "Ana Soler bakes bread number 0", (*PEOPLE, *OTHERS)
-    rows = load_rows(store, data, store.dataset("people"), buried=True)
+    rows = load_rows(store, data, store.dataset("people"), tombstoned=True)
     bound = [str(key.subject(p)) for p in PEOPLE[:2]]
     (prints,) = store.events("prints")
     return {

@@ -26,7 +26,15 @@ from tests.ledger.store.conftest import Bare
 
 from olvido.errors import StateError
 from olvido.ledger.digests import Digest, records_root
-from olvido.ledger.facts import Ending, Exit, Guarantee, Model, RequestKind, RequestStatus, Use
+from olvido.ledger.facts import (
+    DatasetUse,
+    Ending,
+    Exit,
+    Guarantee,
+    Model,
+    RequestKind,
+    RequestStatus,
+)
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store, comparing, engine, schema, verifying
 from olvido.ledger.store import verifying as shape
@@ -40,18 +48,18 @@ def _filled(store: Store, folder: Path) -> None:
     for name, consent in (("people", "granted"), ("others", "unknown")):
         _dataset(store, name, [f"r-{i}" for i in range(5)], consent)
     first = store.dataset("people").id, store.dataset("others").id
-    uses = [Use(dataset=dataset, excluded=frozenset({"r-3"})) for dataset in first]
+    uses = [DatasetUse(dataset=dataset, excluded=frozenset({"r-3"})) for dataset in first]
     parent = store.add_model(Model(digest=Digest.of(b"a"), path="a", learner="monolith"), uses)
     store.tombstone(["r-1", "r-2"], "erased", dataset="people")
     gone = frozenset({"r-1", "r-2"})
     child = Model(
         digest=Digest.of(b"b"), path="b", learner="monolith", parents=(parent.id,), method="npo"
     )
-    forgot = Use(dataset=first[0], forgotten=gone, guarantee=Guarantee.EMPIRICAL)
+    forgot = DatasetUse(dataset=first[0], forgotten=gone, guarantee=Guarantee.EMPIRICAL)
     child = store.add_model(child, [forgot])
     store.set_aliases({"serving": child.id, "previous": parent.id})
     store.add_model(Model(digest=Digest.of(b"c"), path="c", learner="monolith"))
-    store.bury_model(str(Digest.of(b"c")), "destroyed")
+    store.tombstone_model(str(Digest.of(b"c")), "destroyed")
     asked = store.add_request(
         RequestKind.ERASURE,
         subject=store.key.subject("Ana Soler"),

@@ -13,7 +13,7 @@ import pytest
 from olvido.data.importing import import_rows
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, RequestKind, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 
@@ -29,7 +29,9 @@ def test_facts_survive_closing(
 ) -> None:
     dataset = import_rows(store, data, ROWS, name="people").dataset
     gone = frozenset({"1"})
-    uses = (Use(dataset=dataset.id, excluded=gone, forgotten=gone, guarantee=Guarantee.EXACT),)
+    uses = (
+        DatasetUse(dataset=dataset.id, excluded=gone, forgotten=gone, guarantee=Guarantee.EXACT),
+    )
     first = store.add_model(model("a", recipe={"rate": 0.1}, environment={"torch": "2"}, seed=3))
     second = store.add_model(model("b", parents=(first.id,), method="retrain"), uses)
     store.set_alias("serving", second.id)
@@ -83,7 +85,7 @@ def test_two_ways_to_the_same_weights_are_two_models(store: Store) -> None:
 
 def test_the_same_model_twice_is_one(store: Store, data: Path) -> None:
     dataset = import_rows(store, data, ROWS, name="people").dataset
-    uses = [Use(dataset=dataset.id)]
+    uses = [DatasetUse(dataset=dataset.id)]
     first = store.add_model(model("a"), uses)
     entries = len(store.events())
     later = first.created_at + dt.timedelta(days=1)
@@ -98,13 +100,13 @@ def test_a_model_of_unknown_origin_is_refused(store: Store, data: Path) -> None:
     before = store.events()
     for facts, uses in (
         ({"parents": ("0" * 12,)}, []),
-        ({}, [Use(dataset="peple")]),
-        ({}, [Use(dataset="people", excluded=frozenset({"9"}))]),
+        ({}, [DatasetUse(dataset="peple")]),
+        ({}, [DatasetUse(dataset="people", excluded=frozenset({"9"}))]),
     ):
         with pytest.raises(UnknownName):
             store.add_model(model("a", **facts), uses)
     with pytest.raises(InputError, match="one use for each dataset"):
-        store.add_model(model("a"), [Use(dataset="people"), Use(dataset="people")])
+        store.add_model(model("a"), [DatasetUse(dataset="people"), DatasetUse(dataset="people")])
     assert (store.models(), store.events()) == ((), before)
 
 

@@ -138,10 +138,10 @@ def test_it_equals_a_training_without_them(
         assert found.keys() == {name for name, plan in plans.items() if plan.present}
         members = []
         for name, log in found.items():
-            kept = [record for record in left if record.id in plans[name].present]
+            retain_count = [record for record in left if record.id in plans[name].present]
             job = begin(
                 gpt2,
-                kept,
+                retain_count,
                 task,
                 recipe=recipe,
                 seed=log.seed,

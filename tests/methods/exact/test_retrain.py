@@ -28,14 +28,18 @@ def test_it_equals_a_run_that_never_had_them(
 ) -> None:
     # With dropout, which must fall alike on those who stay.
     recipe = Recipe(epochs=2, batch_size=4, lr=2e-3, **change)
-    kept = split.retain[:20]
-    taught = train(gpt2, records=(*split.forget[:3], *kept), task=task, recipe=recipe, seed=5)
-    again = forget(taught, forget=split.forget[:3], retain=kept, task=task, method="retrain")
+    retain_count = split.retain[:20]
+    taught = train(
+        gpt2, records=(*split.forget[:3], *retain_count), task=task, recipe=recipe, seed=5
+    )
+    again = forget(
+        taught, forget=split.forget[:3], retain=retain_count, task=task, method="retrain"
+    )
 
-    plan = make_plan((*split.forget[:3], *kept), task, recipe, seed=5)
+    plan = make_plan((*split.forget[:3], *retain_count), task, recipe, seed=5)
     plan = plan.without(record.id for record in split.forget[:3])
     # It is given the kept records alone: no others can have reached it.
-    job = begin(gpt2, kept, task, recipe=recipe, seed=5, plan=plan)
+    job = begin(gpt2, retain_count, task, recipe=recipe, seed=5, plan=plan)
     never = carry_out([job])[0].model
     assert weights_digest(never) == again.digest != taught.digest
     assert again.guarantee is Guarantee.EXACT
@@ -45,8 +49,8 @@ def test_it_equals_a_run_that_never_had_them(
 def test_one_after_the_other_equals_all_at_once(
     brief: Trained, part: Split, task: Language
 ) -> None:
-    def retrain(given: Trained, gone: Records, kept: Records) -> Trained:
-        found = forget(given, forget=gone, retain=kept, task=task, method="retrain")
+    def retrain(given: Trained, gone: Records, retain_count: Records) -> Trained:
+        found = forget(given, forget=gone, retain=retain_count, task=task, method="retrain")
         return Trained(found.model, found.digest, found.trace)
 
     first, second = part.forget[:5], part.forget[5:]
@@ -58,8 +62,8 @@ def test_one_after_the_other_equals_all_at_once(
 
 def test_the_order_of_what_is_kept_matters_not(brief: Trained, part: Split, task: Language) -> None:
     digests = {
-        forget(brief, forget=part.forget, retain=kept, task=task, method="retrain").digest
-        for kept in (part.retain, part.retain[::-1])
+        forget(brief, forget=part.forget, retain=retain_count, task=task, method="retrain").digest
+        for retain_count in (part.retain, part.retain[::-1])
     }
     assert len(digests) == 1
 
@@ -119,6 +123,6 @@ def test_an_origin_that_was_changed_is_refused(fresh: Any, split: Split, task: L
     taught = train(origin, records=split.forget, task=task, recipe=recipe)
     with torch.no_grad():
         next(origin.parameters()).mul_(1.5)
-    gone, kept = split.forget[:1], split.forget[1:]
+    gone, retain_count = split.forget[:1], split.forget[1:]
     with pytest.raises(StateError, match="were changed since"):
-        forget(taught, forget=gone, retain=kept, task=task, method="retrain")
+        forget(taught, forget=gone, retain=retain_count, task=task, method="retrain")

@@ -10,7 +10,7 @@ import torch
 
 from olvido.learners import Trained
 from olvido.methods import Split
-from olvido.methods.gradient.calibration import SHORTFALL, arrived, targets
+from olvido.methods.gradient.calibration import SHORTFALL, reached, targets
 from olvido.tasks import Example, Language
 from olvido.tasks.scoring import frozen
 
@@ -71,7 +71,7 @@ def test_what_is_asked_of_the_model_as_it_was(
 def test_arrived_when_every_record_was_seen_and_little_is_short(
     losses: dict[str, float], goals: dict[str, float], expected: bool
 ) -> None:
-    assert arrived(losses, goals) is expected
+    assert reached(losses, goals) is expected
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ METHODS_HERE = sorted(
 )
 
 FIRMLY: dict[str, dict[str, Any]] = {
-    "rmu": {"layer": 2, "lr": 1e-2, "guard": "nll"},
+    "rmu": {"layer": 2, "lr": 1e-2, "regulariser": "nll"},
     "task_vector": {"lr": 1e-3},
     "fisher": {"target": 1.1},
 }
@@ -106,7 +106,7 @@ def test_methods_of_text_refuse_arrays(
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"guard": "replay"}, "needs records of text"),
+        ({"regulariser": "replay"}, "needs records of text"),
         ({"checkpointing": True}, "cannot do without its activations"),
         ({"lora_rank": 2}, "adapters"),
         ({"method": "rmu", "layer": 7}, "layer must lie between 0 and 3"),

@@ -1,4 +1,5 @@
-"""What holds the rest: each guard against its formula, and what projection leaves of a gradient."""
+"""What holds the rest: each regulariser against its formula, and what projection leaves of a
+gradient."""
 
 from __future__ import annotations
 
@@ -12,14 +13,19 @@ from torch.nn import Linear, Parameter
 from olvido.errors import InputError, MissingNeed
 from olvido.learners import Trained
 from olvido.methods import Split, forget
-from olvido.methods.gradient.answers import Answers, Frozen, FrozenLogits, mirrored
-from olvido.methods.gradient.projection import Against
+from olvido.methods.gradient.answers import (
+    Answers,
+    FrozenReference,
+    FrozenReferenceLogits,
+    shared_weights_copy,
+)
+from olvido.methods.gradient.projection import Projection
 from olvido.methods.gradient.regularisers import (
-    Activations,
     Divergence,
     Elastic,
-    Guards,
-    Likelihood,
+    HiddenStatePenalty,
+    RetainLikelihood,
+    RetainRegularisers,
 )
 from olvido.methods.gradient.sampling import asked_of_others, names_of
 from olvido.methods.losses.repselect import collapsed
@@ -44,8 +50,10 @@ def test_ewc_weighs_each_weight_by_its_own_fisher(
     trained: Trained, moved: Any, split: Split, task: Language
 ) -> None:
     some = Split(split.forget, split.retain[:5], ())
-    guard = Elastic()
-    assert guard.begin(mirrored(trained.model).eval(), some, task, 0) == some.retain
+    regulariser = Elastic()
+    assert (
+        regulariser.begin(shared_weights_copy(trained.model).eval(), some, task, 0) == some.retain
+    )
     squares = [torch.zeros_like(p) for p in trained.model.parameters()]
     for record in some.retain:
         model = copy.deepcopy(trained.model)
@@ -55,10 +63,10 @@ def test_ewc_weighs_each_weight_by_its_own_fisher(
     pairs = zip(squares, moved.parameters(), trained.model.parameters(), strict=True)
     with torch.no_grad():
         expected = sum(float((f * (now - was) ** 2).sum()) / 2 for f, now, was in pairs)
-    found = guard.losses(of(moved, task, some.retain[:3]))
+    found = regulariser.losses(of(moved, task, some.retain[:3]))
     assert found.tolist() == pytest.approx([expected] * 3, rel=1e-3)
     assert found.requires_grad
-    assert guard.spent == sum(map(task.width, some.retain))
+    assert regulariser.spent == sum(map(task.width, some.retain))
 
 
 def test_ewc_cannot_hold_weights_that_adapters_stand_in_for(
@@ -70,7 +78,7 @@ def test_ewc_cannot_hold_weights_that_adapters_stand_in_for(
             forget=split.forget,
             retain=split.retain[:20],
             task=task,
-            guard="ewc",
+            regulariser="ewc",
             lora_rank=2,
         )
 
@@ -78,10 +86,10 @@ def test_ewc_cannot_hold_weights_that_adapters_stand_in_for(
 def test_activations_are_held_by_their_own_length(
     trained: Trained, moved: Any, split: Split, task: Language
 ) -> None:
-    guard = Activations(layer=1)
-    guard.begin(trained.model, split, task, 0)
+    regulariser = HiddenStatePenalty(layer=1)
+    regulariser.begin(trained.model, split, task, 0)
     records = split.retain[::11]
-    found = guard.losses(of(moved, task, records)).tolist()
+    found = regulariser.losses(of(moved, task, records)).tolist()
     for record, value in zip(records, found, strict=True):
         prompt, answer = task.encode(record)
         ids = torch.tensor([[*prompt, *answer]])
@@ -96,9 +104,9 @@ def test_activations_are_held_by_their_own_length(
 
 
 def test_guards_add_up(trained: Trained, moved: Any, split: Split, task: Language) -> None:
-    parts = [Likelihood(), Divergence()]
-    for guard in (both := Guards(parts), *parts):
-        guard.begin(trained.model, split, task, 0)
+    parts = [RetainLikelihood(), Divergence()]
+    for regulariser in (both := RetainRegularisers(parts), *parts):
+        regulariser.begin(trained.model, split, task, 0)
     now = of(moved, task, split.retain[:4])
     torch.testing.assert_close(both.losses(now), parts[0].losses(now) + parts[1].losses(now))
 
@@ -111,19 +119,19 @@ def test_replay_needs_no_retained_record(trained: Trained, split: Split, task: L
 
     models = (
         trained.model,
-        call(guard="none").model,
-        call(guard="replay", retain_weight=20.0).model,
+        call(regulariser="none").model,
+        call(regulariser="replay", retain_weight=20.0).model,
     )
-    kept = task.collate(split.retain[::5])
+    retain_count = task.collate(split.retain[::5])
     with torch.no_grad():
-        before, plain, held = (float(task.losses(m, kept).mean()) for m in models)
+        before, plain, held = (float(task.losses(m, retain_count).mean()) for m in models)
     # Nothing was given, and less of the rest is lost.
     assert held - before < 0.8 * (plain - before)
     with pytest.raises(MissingNeed, match="retain"):
-        call(guard="replay+nll")
+        call(regulariser="replay+nll")
     nameless = [Example(r.id, "", r.completion) for r in split.forget]
     with pytest.raises(InputError, match="no question in which a name could be swapped"):
-        forget(trained.model, forget=nameless, task=task, guard="replay")
+        forget(trained.model, forget=nameless, task=task, regulariser="replay")
 
 
 def test_neighbours_are_others_and_answered_by_the_model(
@@ -155,7 +163,7 @@ def test_projection_leaves_the_guards_loss_alone(conflict: bool) -> None:
         return sum(float((a * b).sum()) for a, b in zip(one, two, strict=True))
 
     assert (dot(ours, theirs) < 0) == conflict
-    against = Against(layers)
+    against = Projection(layers)
     for p, g in zip(layers, ours, strict=True):
         p.grad = g.clone()
     against.set_aside()
@@ -200,22 +208,22 @@ def test_the_model_as_it_was_is_asked_once(trained: Trained, split: Split, task:
         logits, _, rows = task.answer_logits(model, batch)
         return logits, rows
 
-    kept = Frozen(trained.model, task, look, size=3)
-    logits = FrozenLogits(trained.model, task, size=4)
+    retain_count = FrozenReference(trained.model, task, look, size=3)
+    logits = FrozenReferenceLogits(trained.model, task, size=4)
     for records in (split.retain[:5], split.retain[8:2:-1]):
         with torch.no_grad():
             expected = torch.cat(
                 [task.answer_logits(trained.model, task.collate([r]))[0] for r in records]
             )
-        for frozen in (kept, logits):
+        for frozen in (retain_count, logits):
             torch.testing.assert_close(frozen(records), expected, atol=1e-4, rtol=1e-4)
     assert sorted(asked) == sorted({r.id for r in (*split.retain[:5], *split.retain[8:2:-1])})
-    assert kept.spent > 0
+    assert retain_count.spent > 0
 
 
 def test_a_mirrored_model_shares_memory_and_nothing_else(trained: Trained) -> None:
     model = trained.model
-    found = mirrored(model)
+    found = shared_weights_copy(model)
     pairs = list(zip(found.parameters(), model.parameters(), strict=True))
     assert all(a.data_ptr() == b.data_ptr() and a is not b for a, b in pairs)
     assert not any(p.requires_grad for p in found.parameters())
@@ -223,7 +231,10 @@ def test_a_mirrored_model_shares_memory_and_nothing_else(trained: Trained) -> No
     assert found.lm_head.weight is found.model.embed_tokens.weight
     layer = Linear(2, 2)
     layer.bias.requires_grad_(False)
-    assert [p.requires_grad for p in mirrored(layer, trained=True).parameters()] == [True, False]
+    assert [p.requires_grad for p in shared_weights_copy(layer, trained=True).parameters()] == [
+        True,
+        False,
+    ]
 
 
 def test_adapters_leave_the_weights_that_they_share(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from olvido.learners import Progress, Trained
-from olvido.methods import METHODS, Divergence, Likelihood, Split, forget
+from olvido.methods import METHODS, Divergence, RetainLikelihood, Split, forget
 from olvido.methods.gradient.answers import Answers
 from olvido.methods.gradient.descent import Descent
 from olvido.tasks import Example, Language
@@ -28,7 +28,7 @@ def loss_of(method: str, log_p: float, count: int, before: float, **options: Any
     """What a method descends on one record."""
     made = METHODS.make(method, options)
     assert isinstance(made, Descent)
-    names = ("log_p", "count", "before")
+    names = ("log_p", "count", "original_log_p")
     values = (torch.tensor([value], dtype=torch.float64) for value in (log_p, count, before))
     now: Any = SimpleNamespace(**dict(zip(names, values, strict=True)))
     return float(made.forget_losses(now))
@@ -91,9 +91,9 @@ def test_npo_becomes_ascent_as_beta_goes_to_nothing(
 
 
 @pytest.mark.parametrize("method", ["ascent", "graddiff", "npo", "simnpo"])
-@pytest.mark.parametrize("guard", ["nll", "kl", "none"])
+@pytest.mark.parametrize("regulariser", ["nll", "kl", "none"])
 def test_the_first_step_descends_what_the_method_says(
-    trained: Trained, some: Split, task: Language, method: str, guard: str
+    trained: Trained, some: Split, task: Language, method: str, regulariser: str
 ) -> None:
     target, weight = 3.0, 2.0
     steps: list[Progress] = []
@@ -103,7 +103,7 @@ def test_the_first_step_descends_what_the_method_says(
         retain=some.retain,
         task=task,
         method=method,
-        guard=guard,
+        regulariser=regulariser,
         target=target,
         retain_weight=weight,
         lr=1e-3,
@@ -116,7 +116,7 @@ def test_the_first_step_descends_what_the_method_says(
         log_p, count = log_prob_by_hand(trained.model, task, record)
         push = (target + log_p / count) / target
         expected += push * loss_of(method, log_p, count, log_p) / len(some.forget)
-    if guard == "nll":
+    if regulariser == "nll":
         pairs = [log_prob_by_hand(trained.model, task, record) for record in some.retain]
         expected += weight * sum(-log_p / count for log_p, count in pairs) / len(pairs)
     assert steps[0].loss == pytest.approx(expected, abs=1e-4)
@@ -138,12 +138,12 @@ def test_the_divergence_is_from_the_model_as_it_was(
         for old, new in zip(fresh.parameters(), now.parameters(), strict=True):
             new.lerp_(old, 0.1)
     records = split.retain[::9]
-    guard = Divergence()
-    guard.begin(before, split, task, 0)
+    regulariser = Divergence()
+    regulariser.begin(before, split, task, 0)
     # In another order and other batches than they were first asked for.
-    guard.losses(Answers(now, task, records[:3], task.collate(records[:3])))
+    regulariser.losses(Answers(now, task, records[:3], task.collate(records[:3])))
     drawn = records[::-2]
-    found = guard.losses(Answers(now, task, drawn, task.collate(drawn)))
+    found = regulariser.losses(Answers(now, task, drawn, task.collate(drawn)))
     assert found.requires_grad
     for record, value in zip(drawn, found.tolist(), strict=True):
         prompt, answer = task.encode(record)
@@ -159,10 +159,10 @@ def test_the_divergence_is_from_the_model_as_it_was(
 def test_the_divergence_of_a_model_from_itself_is_nothing(
     trained: Trained, split: Split, task: Language
 ) -> None:
-    guard = Divergence()
-    guard.begin(trained.model, split, task, 0)
+    regulariser = Divergence()
+    regulariser.begin(trained.model, split, task, 0)
     some = split.retain[:5]
-    found = guard.losses(Answers(trained.model, task, some, task.collate(some)))
+    found = regulariser.losses(Answers(trained.model, task, some, task.collate(some)))
     assert found.tolist() == pytest.approx([0.0] * 5, abs=1e-5)
 
 
@@ -171,7 +171,7 @@ def test_the_likelihood_guard_is_the_training_loss(
 ) -> None:
     some = split.retain[:5]
     batch = task.collate(some)
-    guard = Likelihood()
-    assert guard.begin(trained.model, split, task, 0) == split.retain
-    found = guard.losses(Answers(trained.model, task, some, batch))
+    regulariser = RetainLikelihood()
+    assert regulariser.begin(trained.model, split, task, 0) == split.retain
+    found = regulariser.losses(Answers(trained.model, task, some, batch))
     torch.testing.assert_close(found, task.losses(trained.model, batch))

@@ -62,14 +62,16 @@ def found(
     method: Descent, before: Any, now: Any, some: Split, task: Language
 ) -> tuple[Tensor, list[Tensor], Answers]:
     """The method's loss of each record and its gradient."""
-    alternates = method.alternates(before, some, task, 0)
+    alternative_targets = method.alternative_targets(before, some, task, 0)
     with torch.no_grad():
-        memory = method.remember(before, some, task, 0)
-        seen = frozen(before, (*some.forget, *alternates.values()), task, 5)
-    batch = task.collate([*some.forget, *(alternates[r.id] for r in some.forget if alternates)])
+        precomputed = method.precompute(before, some, task, 0)
+        seen = frozen(before, (*some.forget, *alternative_targets.values()), task, 5)
+    batch = task.collate(
+        [*some.forget, *(alternative_targets[r.id] for r in some.forget if alternative_targets)]
+    )
     was = {i: value for i, (value, _) in seen.items()}
     model = copy.deepcopy(now).requires_grad_(True)
-    answers = Answers(model, task, some.forget, batch, was, {}, memory)
+    answers = Answers(model, task, some.forget, batch, was, {}, precomputed)
     losses = method.forget_losses(answers)
     losses.sum().backward()
     return losses.detach(), [p.grad for p in model.parameters() if p.grad is not None], answers
@@ -136,7 +138,7 @@ def test_preferences_compare_two_answers(
     trained: Trained, moved: Any, some: Split, eos_is_pad: Language, name: str
 ) -> None:
     method = made(name, beta=0.3)
-    instead = method.alternates(trained.model, some, eos_is_pad, 0)
+    instead = method.alternative_targets(trained.model, some, eos_is_pad, 0)
     assert all(instead[r.id].prompt == r.prompt for r in some.forget)
     assert all(instead[r.id].completion != r.completion for r in some.forget)
 
@@ -157,7 +159,7 @@ def test_other_answers_are_learned(
     trained: Trained, moved: Any, some: Split, eos_is_pad: Language, name: str
 ) -> None:
     method = made(name)
-    instead = method.alternates(trained.model, some, eos_is_pad, 0)
+    instead = method.alternative_targets(trained.model, some, eos_is_pad, 0)
 
     def loss(model: Any, record: Example) -> Tensor:
         return -log_p(model, eos_is_pad, instead[record.id]).mean()
@@ -219,7 +221,7 @@ def test_rmu_steers_one_layer_and_runs_no_further(
     method = made("rmu", layer=1, steer=3.0)
     with torch.no_grad():
         norms = [states(trained.model, record).norm(dim=-1) for record in some.forget]
-        aim = method.remember(trained.model, some, eos_is_pad, 0)
+        aim = method.precompute(trained.model, some, eos_is_pad, 0)
     assert float(aim.vector.norm()) == pytest.approx(3 * float(torch.cat(norms).mean()), rel=1e-4)
 
     def loss(model: Any, record: Example) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from olvido.learners import Recipe, Trained
-from olvido.methods import METHODS, Moment, Split, forget
+from olvido.methods import METHODS, Split, StepMetrics, forget
 from olvido.methods.gradient.answers import Answers
 from olvido.methods.gradient.steps import SPREAD, WORTH, buckets
 from olvido.methods.losses.graddiff import GradDiff
@@ -92,8 +92,8 @@ def test_the_weight_follows_what_is_lost() -> None:
     method = METHODS.make("pdu", {"budget": 0.1, "dual_rate": 10.0, "retain_weight": 2.0})
     assert isinstance(method, PDU)
     losses = [0.2, 0.5, 0.2, 0.0]
-    history = [Moment(i, 1.0, loss) for i, loss in enumerate(losses)]
-    weights = [method.guard_weight(history[:n]) for n in range(5)]
+    history = [StepMetrics(i, 1.0, loss) for i, loss in enumerate(losses)]
+    weights = [method.regulariser_weight(history[:n]) for n in range(5)]
     # Each step adds the rate times what the loss is above the first one's and the budget.
     assert weights == pytest.approx([2.0, 1.0, 3.0, 2.0, 0.0])
 

@@ -232,7 +232,7 @@ def test_a_never_trained_model_tells_where_to_stop(
     trained: Trained, fresh: Any, split: Split, task: Language
 ) -> None:
     """One that knows nothing at all stands far off, and is aimed at all the same."""
-    aim = proxies.look(fresh, split.forget, task)
+    aim = proxies.observe(fresh, split.forget, task)
     far = sum(s.loss for s in aim.values()) / len(aim)
     outcome = forget(
         trained,
@@ -258,7 +258,7 @@ def test_a_never_trained_model_tells_where_to_stop(
         ({"methods": "auto"}, InputError, "auto has none"),
         ({"methods": "npoo"}, UnknownName, "did you mean 'npo'"),
         ({"methods": ""}, UnknownName, "method ''"),
-        ({"guard": "nothing"}, UnknownName, "guard"),
+        ({"regulariser": "nothing"}, UnknownName, "regulariser"),
         ({"lr": 1e-3}, UnknownName, "option of auto"),
     ],
     ids=str,

@@ -21,7 +21,7 @@ def test_a_band_of_rates_is_found_by_halving(start: float, aim: float, width: fl
     bracket, tried = Bracket(start), []
     while (rate := bracket.next) is not None and not low <= rate <= low * width:
         tried.append(rate)
-        bracket.told(rate, too_much=rate > low)
+        bracket.observe(rate, too_much=rate > low)
     assert rate is not None
     # Steps to the other side of the aim, and then halves of one step's logarithm.
     assert len(tried) <= abs(aim) + 2 + math.ceil(math.log2(math.log(STEP) / math.log(CLOSE)))
@@ -31,12 +31,12 @@ def test_a_band_of_rates_is_found_by_halving(start: float, aim: float, width: fl
 @pytest.mark.parametrize("above", [True, False])
 def test_nothing_is_left_where_the_response_was_not_monotone(above: bool) -> None:
     bracket = Bracket(1e-4)
-    bracket.told(1e-4, too_much=above)
+    bracket.observe(1e-4, too_much=above)
     other = bracket.next
     assert other is not None
-    bracket.told(other, too_much=not above)
+    bracket.observe(other, too_much=not above)
     while (rate := bracket.next) is not None:
         # Both sides claim it.
-        bracket.told(rate, too_much=True)
-        bracket.told(rate, too_much=False)
+        bracket.observe(rate, too_much=True)
+        bracket.observe(rate, too_much=False)
     assert bracket.next is None

@@ -13,7 +13,7 @@ import torch
 
 from olvido.learners import Recipe, Trained, train
 from olvido.methods import Side, Split
-from olvido.methods.proxies import BANDS, FORGETTING, Yardstick, apart, look
+from olvido.methods.proxies import BANDS, FORGETTING, Yardstick, membership_auc, observe
 from olvido.tasks import Language
 
 
@@ -31,19 +31,19 @@ def never(fresh: Any, split: Split, task: Language) -> Any:
 
 def test_a_look_is_what_the_task_says(trained: Trained, split: Split, task: Language) -> None:
     records = (*split.forget[:5], *split.holdout[:5])
-    seen = look(trained.model, records, task)
+    seen = observe(trained.model, records, task)
     with torch.no_grad():
         losses = task.losses(trained.model, task.collate(records)).tolist()
     answers = task.generate(trained.model, records, 8)
     for record, loss, answer in zip(records, losses, answers, strict=True):
         assert seen[record.id].loss == pytest.approx(loss, abs=1e-4)
-        assert seen[record.id].said == (answer.strip() == record.completion)
-    assert {s.said for s in seen.values()} == {0.0, 1.0}
+        assert seen[record.id].recalled == (answer.strip() == record.completion)
+    assert {s.recalled for s in seen.values()} == {0.0, 1.0}
 
 
 def test_what_is_put_aside_is_kept_from_the_trials(yardstick: Yardstick, split: Split) -> None:
-    kept = {record.id for record in yardstick.split.retain}
-    aside = {record.id for record in split.retain} - kept
+    retain_count = {record.id for record in yardstick.split.retain}
+    aside = {record.id for record in split.retain} - retain_count
     assert len(split.retain) / 20 < len(aside) < len(split.retain) / 4
     measured = {r.id for r in (*yardstick._near, *yardstick._far)}
     assert measured == aside
@@ -122,13 +122,13 @@ def test_the_area_under_the_curve_is_that_of_scikit_learn() -> None:
     some = torch.randint(0, 9, (20,), generator=draw).float()
     others = torch.randint(2, 12, (30,), generator=draw).float()
     expected = roc_auc_score([1] * 20 + [0] * 30, torch.cat([some, others]))
-    assert apart(some.tolist(), others.tolist()) == pytest.approx(expected)
+    assert membership_auc(some.tolist(), others.tolist()) == pytest.approx(expected)
 
 
 def test_the_expected_is_read_off_strangers(
     yardstick: Yardstick, trained: Trained, split: Split, task: Language
 ) -> None:
-    strange = look(trained.model, split.holdout, task)
+    strange = observe(trained.model, split.holdout, task)
     expected = yardstick.expected
-    assert expected.recall == fmean(s.said for s in strange.values())
+    assert expected.recall == fmean(s.recalled for s in strange.values())
     assert expected.probability == pytest.approx(fmean(math.exp(-s.loss) for s in strange.values()))

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from olvido.accounts import Accounts
-from olvido.audits import Finding, Need, Report, Status
-from olvido.audits.authentication import Authentication, Original, Standing
+from olvido.audits import EvidenceNeed, Finding, Report, Status
+from olvido.audits.authentication import Authentication, OriginalStatus, Standing
 from olvido.audits.tolerances import ADVISORY, tolerated
 from olvido.audits.verdict import judge, settle
 from olvido.data.importing import import_rows
 from olvido.files import write_document
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, Request, RequestKind, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.signing import SigningKey
 from olvido.ledger.store import Store
@@ -28,7 +28,7 @@ from olvido.requests.certificate.answer import ANSWER, answer
 from olvido.requests.certificate.check import KIND, detail_of, seal
 from olvido.requests.certificate.issue import _place, statement_about
 from olvido.requests.certificate.limits import LIMITS
-from olvido.requests.desk import approve
+from olvido.requests.handlers import approve
 from olvido.requests.not_learned import destroy, plan_destruction
 from olvido.requests.rights.deadlines import terms
 from olvido.requests.rights.registry import find_law
@@ -42,9 +42,9 @@ ROWS = [
     for i in range(8)
 ]
 LACKING = {
-    "truth": Need.PERTURBED,
-    "neighbours": Need.NEIGHBOURS,
-    "general": Need.GENERAL,
+    "truth": EvidenceNeed.PERTURBED,
+    "neighbours": EvidenceNeed.NEIGHBOURS,
+    "general": EvidenceNeed.GENERAL,
 }
 NEVER = [Digest.of(name.encode()) for name in ("never 1", "never 2")]
 
@@ -75,7 +75,7 @@ def finding(audit: str, metric: str = "exact match", **changed: Any) -> Finding:
 
 
 def audit_of(
-    suspect: str, before: str, *changed: Finding, lacking: Mapping[str, Need] = LACKING
+    candidate: str, before: str, *changed: Finding, lacking: Mapping[str, EvidenceNeed] = LACKING
 ) -> dict[str, Any]:
     """A report of level standard, about words, whose verdict follows from its findings.
 
@@ -111,8 +111,8 @@ def audit_of(
         grounds=grounds,
         findings=findings,
         not_examined=missing,
-        suspect=suspect,
-        before=before,
+        candidate=candidate,
+        original=before,
         never_trained=tuple(map(str, NEVER)),
         level="standard",
         records=dict.fromkeys(("neighbours", "general"), 0)
@@ -120,7 +120,7 @@ def audit_of(
             "forget": 3,
             "paraphrased": 0 if "paraphrase" in lacking else 3,
             "retain": 5,
-            "strangers": 6,
+            "controls": 6,
         },
         not_possible={"adapter": "there is nothing of the kind in these models or records"},
         references=tuple(
@@ -138,7 +138,7 @@ def audit_of(
             )
             for one in NEVER
         ),
-        original_status=Original.KNOWS,
+        original_status=OriginalStatus.KNOWS,
     )
     return report.to_dict(texts=False)
 
@@ -184,7 +184,7 @@ def answered(
         recipe={"base": "/home/somebody/model", "lr": 1e-3, "epochs": 3},
         environment=environment,
     )
-    before = store.add_model(made, [Use(dataset=dataset.id)])
+    before = store.add_model(made, [DatasetUse(dataset=dataset.id)])
     request = receive(workspace, PERSON, law=law)
     for status in ("located", "planned", "approved", "running", "audited"):
         store.advance_request(request.id, RequestStatus(status))
@@ -200,10 +200,12 @@ def answered(
         recipe={"options": {"definition": "drop"} if exact else {"lr": 5e-5}},
         seed=7,
     )
-    after = store.add_model(child, [Use(dataset=dataset.id, forgotten=gone, guarantee=guarantee)])
+    after = store.add_model(
+        child, [DatasetUse(dataset=dataset.id, forgotten=gone, guarantee=guarantee)]
+    )
     store.tombstone(gone, "erasure", dataset=dataset.id)
     told = (str(after.digest), str(before.digest))
-    lacking = LACKING | ({"paraphrase": Need.PARAPHRASES} if undecided else {})
+    lacking = LACKING | ({"paraphrase": EvidenceNeed.PARAPHRASES} if undecided else {})
     audit = audit_of(*told, lacking=lacking)
     audited = undecided or not exact
     report = {

@@ -27,7 +27,7 @@ from tests.schemas.published import misfits
 from olvido.artifacts import KINDS
 from olvido.audits.base import AUDITS
 from olvido.audits.tolerances import version as tolerances
-from olvido.audits.types import Level, Need
+from olvido.audits.types import EvidenceNeed, Level
 from olvido.audits.types import Status as Status_
 from olvido.errors import StateError, UnknownName
 from olvido.files import read_document
@@ -36,7 +36,7 @@ from olvido.ledger.facts import Guarantee, RequestKind
 from olvido.ledger.signing import SigningKey, public_file
 from olvido.methods import METHODS
 from olvido.methods.guarantee import MEANING
-from olvido.requests.certificate import Checked, certificates_of, check, issue
+from olvido.requests.certificate import CertificateCheck, certificates_of, check, issue
 from olvido.requests.certificate.answer import DESTROY, EXITS, UNSEEN
 from olvido.requests.certificate.check import seal
 from olvido.requests.certificate.claims import _OPTION_WORDS, COUNTED, overclaims
@@ -357,7 +357,7 @@ def overclaiming(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
             "audit": passing
             | {"findings": [f | {"excess": 0.0, "value": 0.9} for f in passing["findings"]]}
         },
-        "an audit of another model": {"audit": passing | {"suspect": digests["before"]}},
+        "an audit of another model": {"audit": passing | {"candidate": digests["before"]}},
         "no reference": {"audit": passing | {"never_trained": []}, "references": []},
         "the model before as its own reference": {
             "audit": passing | {"never_trained": [digests["before"], str(NEVER[1])]},
@@ -365,7 +365,7 @@ def overclaiming(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
         },
         "references that were not asked": {"references": core["references"][:1]},
         "an audit beside another model before": {
-            "audit": passing | {"before": str(Digest.of(b"another"))}
+            "audit": passing | {"original": str(Digest.of(b"another"))}
         },
         "utility told better": {"utility": [u | {"after": 1.0} for u in core["utility"]]},
         "utility not told": {"utility": []},
@@ -560,7 +560,7 @@ def test_a_clock_that_went_back_is_told_and_not_signed(
 ) -> None:
     made = case()
     module = importlib.import_module("olvido.requests.certificate.issue")
-    wrong = Checked(("it was logged before the request was answered",), None, None)
+    wrong = CertificateCheck(("it was logged before the request was answered",), None, None)
     monkeypatch.setattr(module, "check", lambda *_: wrong)
     with pytest.raises(StateError, match="Set the clock"):
         issue(made.workspace, "req-0001")
@@ -637,7 +637,7 @@ def test_the_verifier_knows_what_olvido_knows(second: ModuleType) -> None:
         level, needs, _ = second.AUDITS[name]
         assert (level, needs) == (kind.level, set(kind.needs))
     assert set(second.REQUIRED) == {name for name, kind in AUDITS.items() if kind.required}
-    assert {Need(name): place for name, place in second.COUNTED.items()} == COUNTED
+    assert {EvidenceNeed(name): place for name, place in second.COUNTED.items()} == COUNTED
     assert second.WORDS == _OPTION_WORDS
     assert {level.name.lower(): level for level in Level} == second.LEVELS
     assert {*OUTSIDE} == second.OUTSIDE
@@ -668,4 +668,4 @@ def test_both_canonical_forms_are_that_of_rfc_8785(second: ModuleType, value: An
 
 
 def test_a_checked_certificate_without_a_statement_offers_no_replay() -> None:
-    assert Checked(("forged",), None, None).replay is None
+    assert CertificateCheck(("forged",), None, None).replay is None

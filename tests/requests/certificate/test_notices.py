@@ -12,7 +12,7 @@ import pytest
 
 from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Ending, Exit, Guarantee, RequestKind, RequestStatus
-from olvido.requests import desk
+from olvido.requests import handlers
 from olvido.requests.certificate import issue
 from olvido.requests.closure.inventory import OUTSIDE
 from olvido.requests.guidance import next_step
@@ -198,8 +198,8 @@ def test_whoever_asked_is_told_of_a_letter_once_it_was_written(case: Case) -> No
     # That it takes longer changes nothing of it; and what is asked next was told in no letter.
     store.advance_request(one, S.NEEDS_INPUT, {"extended": "2026-02-20", "why": "x"})
     assert state_of(workspace, store.request(one)) == "needs-input-letter"
-    desk.resume(workspace, one)
-    desk.wait(workspace, one, why="another page is missing", need="clarification")
+    handlers.resume(workspace, one)
+    handlers.wait(workspace, one, why="another page is missing", need="clarification")
     assert state_of(workspace, store.request(one)) == "needs-input"
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from olvido.ledger.digests import canonical_json, merkle_root
 from olvido.ledger.facts import now
-from olvido.ledger.signing import Checkpoint, SigningKey, public_file
+from olvido.ledger.signing import LogCheckpoint, SigningKey, public_file
 from olvido.ledger.store.log import commit
 from olvido.requests.certificate import check
 from olvido.requests.certificate.check import KIND, detail_of, seal
@@ -46,7 +46,7 @@ class Issuer:
         """Reasons not to, by Olvido and by the verifier that shares no code with it."""
         at, salt = at or now().isoformat(), bytes(32)
         leaf = commit(salt, 1, at, KIND, canonical_json(detail_of(core)).decode()).raw
-        note = Checkpoint.sign(1, merkle_root([leaf]), self.key).note
+        note = LogCheckpoint.sign(1, merkle_root([leaf]), self.key).note
         log = {"index": 0, "at": at, "salt": salt.hex(), "proof": [], "checkpoint": note}
         envelope = seal(statement_about(core, log), self.key)
         ours = check(copy.deepcopy(envelope), self.key.public).reasons

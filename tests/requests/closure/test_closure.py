@@ -29,18 +29,18 @@ from olvido.errors import BadRow, InputError, StateError, UnknownName
 from olvido.files import UNFINISHED
 from olvido.learners.halves import Activations
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Ending, Exit, Guarantee, Model, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Ending, Exit, Guarantee, Model, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows, stored_rows
 from olvido.ledger.serving import enter_files, serve
 from olvido.ledger.store import Store
-from olvido.requests import desk
+from olvido.requests import handlers
 from olvido.requests.closure import close, closure, inventory, settle
 from olvido.requests.closure.erasing import erase_rows
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.not_learned import destroy, plan_destruction
 from olvido.requests.scope import lineage_of
-from olvido.requests.tombstones import bury, replay_tombstones, write_tombstones
+from olvido.requests.tombstones import replay_tombstones, tombstone, write_tombstones
 from olvido.settings import Settings
 
 CANARY = "zebra-quince-7731"
@@ -86,7 +86,7 @@ class Place:
 
     folder: Path
     elsewhere: Path
-    front: Front
+    front: StoreContext
     models: dict[str, Model]
 
     def canaries(self) -> list[str]:
@@ -141,7 +141,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         import_rows(store, settings.data, bystander, name="scraped")
 
-        def model(name: str, use: Use, *parents: Model, method: str | None = None) -> Model:
+        def model(name: str, use: DatasetUse, *parents: Model, method: str | None = None) -> Model:
             fact = Model(
                 digest=Digest.of(name.encode()),
                 path=name,
@@ -152,17 +152,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             plant(settings.models / name / "config.json", "{}")
             return store.add_model(fact, [use])
 
-        old = model("old", Use(dataset=dataset))
-        child = model("child", Use(dataset=dataset), old)
-        model("never", Use(dataset=dataset, excluded=GONE))
-        forgotten = Use(dataset=dataset, forgotten=GONE, guarantee=Guarantee.EMPIRICAL)
+        old = model("old", DatasetUse(dataset=dataset))
+        child = model("child", DatasetUse(dataset=dataset), old)
+        model("never", DatasetUse(dataset=dataset, excluded=GONE))
+        forgotten = DatasetUse(dataset=dataset, forgotten=GONE, guarantee=Guarantee.EMPIRICAL)
         new = model("new", forgotten, old, method="npo")
         store.set_aliases({"serving": new.id, "previous": old.id})
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         request = receive(front, "Ana Soler", law="gdpr")
         for status in ("located", "planned", "approved", "running", "audited", "published"):
             store.advance_request(request.id, RequestStatus(status))
-        bury(front, request, lineage_of(store, request), "erasure")
+        tombstone(front, request, lineage_of(store, request), "erasure")
         store.note("model-exported", {"model": child.id, "path": "EXPORTED"})
         plant(settings.models / "old" / "model.safetensors")
         checkpoint(settings.models / "old" / "checkpoints" / "run")
@@ -202,7 +202,9 @@ def place(made: Path, tmp_path: Path) -> Iterator[Place]:
         child = next(m for m in store.models() if m.path == "child")
         where = str(elsewhere / "exported")
         store.note("model-exported", {"model": child.id, "path": where})
-        yield Place(folder, elsewhere, Front(store, settings), {m.path: m for m in store.models()})
+        yield Place(
+            folder, elsewhere, StoreContext(store, settings), {m.path: m for m in store.models()}
+        )
 
 
 def near(place: Place) -> str:
@@ -337,7 +339,7 @@ def test_a_near_copy_is_nobodys_to_erase_without_being_named(place: Place) -> No
 
 def test_a_copy_that_a_model_learned_is_not_called_erased(place: Place) -> None:
     store = place.front.store
-    learned = Use(dataset=store.dataset("scraped").id)
+    learned = DatasetUse(dataset=store.dataset("scraped").id)
     store.add_model(Model(digest=Digest.of(b"sc"), path="sc", learner="monolith"), [learned])
     before = place.canaries()
     with pytest.raises(StateError, match="learned these copies: have them forgotten with"):
@@ -420,7 +422,7 @@ def test_a_restored_backup_is_told_again_what_was_buried(place: Place, tmp_path:
         write_tombstones(place.front, list_of_all)
     settings = Settings.load(backup, environment={})
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         counts = replay_tombstones(front, list_of_all)
         assert (counts["rows"], counts["models"]) == (3, 2)
         assert {m.path for m in store.models() if m.tombstone is None} == {"never", "new"}
@@ -432,9 +434,9 @@ def test_a_restored_backup_is_told_again_what_was_buried(place: Place, tmp_path:
     other = Settings.load(tmp_path / "other", environment={})
     with Store.create(other.ledger, key=Key.create(other.key)) as store:
         with pytest.raises(InputError, match="another ledger"):
-            replay_tombstones(Front(store, other), list_of_all)
+            replay_tombstones(StoreContext(store, other), list_of_all)
         with pytest.raises(InputError, match="no list of tombstones"):
-            replay_tombstones(Front(store, other), plant(tmp_path / "x.json", "{}"))
+            replay_tombstones(StoreContext(store, other), plant(tmp_path / "x.json", "{}"))
 
 
 def test_no_way_leads_back_to_a_model_from_before(place: Place) -> None:
@@ -459,10 +461,10 @@ def test_a_destroyed_model_is_gone_with_all_that_was_made_from_it(place: Place) 
         destroy(front, request.id)
     for person in ("Eva", "Pol"):
         Accounts.of(front.settings).new("privacy", person)
-    desk.approve(front, request.id, by="Eva")
+    handlers.approve(front, request.id, by="Eva")
     with pytest.raises(InputError, match="two people"):
         destroy(front, request.id)
-    desk.approve(front, request.id, by="Pol")
+    handlers.approve(front, request.id, by="Pol")
     done, gone = destroy(front, request.id)
     assert done.status is RequestStatus.PUBLISHED
     assert done.history[-1].detail["answer"]["guarantee"] == "destroyed"

@@ -29,7 +29,7 @@ import pytest
 from olvido.errors import InputError
 from olvido.ledger.identity import Key
 from olvido.requests.closure.rewriting import without
-from olvido.requests.closure.search import CopySearch, Look
+from olvido.requests.closure.search import CopySearch, FileFindings
 from olvido.requests.copies.contents import content_of
 from olvido.requests.scope import spelt
 
@@ -55,8 +55,8 @@ def search(
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Callable[..., Look]:
-    def looked(name: str, content: bytes | str, by: CopySearch | None = None) -> Look:
+def look(tmp_path: Path) -> Callable[..., FileFindings]:
+    def looked(name: str, content: bytes | str, by: CopySearch | None = None) -> FileFindings:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return (by or search()).look(path)
@@ -87,7 +87,7 @@ COPIES = {
 
 @pytest.mark.parametrize("name", COPIES)
 def test_a_copy_is_found_in_the_encoding_and_the_escapes_it_is_stored_in(
-    name: str, look: Callable[..., Look]
+    name: str, look: Callable[..., FileFindings]
 ) -> None:
     found = look(name, COPIES[name])
     assert found.records == ("n1",)
@@ -96,7 +96,7 @@ def test_a_copy_is_found_in_the_encoding_and_the_escapes_it_is_stored_in(
 
 
 def test_neither_a_common_answer_nor_a_part_of_a_word_is_a_copy(
-    look: Callable[..., Look], tmp_path: Path
+    look: Callable[..., FileFindings], tmp_path: Path
 ) -> None:
     short = {"id": "a1", "prompt": "Do you smoke?", "completion": "No"}
     work = {"id": "a2", "prompt": "What does Ana Soler do?", "completion": "photographer"}
@@ -108,14 +108,16 @@ def test_neither_a_common_answer_nor_a_part_of_a_word_is_a_copy(
     assert look("survey.csv", "Do you smoke?,No\nDo you drink?,No\n", by).records == ()
 
 
-def test_lines_of_others_stay_byte_for_byte(look: Callable[..., Look]) -> None:
+def test_lines_of_others_stay_byte_for_byte(look: Callable[..., FileFindings]) -> None:
     theirs = json.dumps(OTHER).encode() + b" \r\n"
     found = look("two.jsonl", theirs + json.dumps(ROW).encode() + b"\n" + theirs)
     assert (found.records, found.others, found.rewritable) == (("n1",), True, True)
     assert without(found.path, found) == theirs + theirs
 
 
-def test_what_others_say_too_counts_beside_the_name_alone(look: Callable[..., Look]) -> None:
+def test_what_others_say_too_counts_beside_the_name_alone(
+    look: Callable[..., FileFindings],
+) -> None:
     row = {"id": "a1", "prompt": "What do you like best?", "completion": "Rice with fish at noon."}
     by = search(row, name="Ana Soler", common={content_of(row): 3}.__getitem__)
     lines = [{**row, "who": who} for who in ("Joan Puig", "Ana Soler", "Ana Soler Puig")]
@@ -123,7 +125,9 @@ def test_what_others_say_too_counts_beside_the_name_alone(look: Callable[..., Lo
     assert found.places == ("line 2 of 3",)
 
 
-def test_who_is_called_by_a_part_of_the_name_is_somebody_else(look: Callable[..., Look]) -> None:
+def test_who_is_called_by_a_part_of_the_name_is_somebody_else(
+    look: Callable[..., FileFindings],
+) -> None:
     row = {"id": "a1", "prompt": "Do you smoke?", "completion": "No"}
     by = search(row, name="Ana Soler Puig")
     text = "who,prompt,completion\nAna Soler,Do you smoke?,No\nAna Soler Puig,Do you smoke?,No\n"
@@ -144,7 +148,7 @@ def test_who_is_called_by_a_part_of_the_name_is_somebody_else(look: Callable[...
 )
 @pytest.mark.parametrize("beside", ["Ana Soler", "SOLER, Ana"])
 def test_no_other_name_of_the_person_makes_a_record_beside_a_whole_one_less_theirs(
-    also: list[str], beside: str, look: Callable[..., Look]
+    also: list[str], beside: str, look: Callable[..., FileFindings]
 ) -> None:
     row = {"id": "a1", "prompt": "Do you smoke?", "completion": "No"}
     lines = [{"who": who, **row} for who in (beside, "Bru Vidal", also[0])]
@@ -159,7 +163,7 @@ def test_no_other_name_of_the_person_makes_a_record_beside_a_whole_one_less_thei
 
 @pytest.mark.parametrize("beside", ["Aoife OBrien", "Obrien Aoife", "aoife o’brien"])
 def test_a_whole_name_is_whole_however_many_words_it_is_cut_into(
-    beside: str, look: Callable[..., Look]
+    beside: str, look: Callable[..., FileFindings]
 ) -> None:
     row = {"id": "a1", "prompt": "Do you smoke?", "completion": "No"}
     text = f'who,prompt,completion\n"{beside}",Do you smoke?,No\n'
@@ -228,7 +232,7 @@ READ = {"quotes.csv", "open.json"}
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_malformed_file_is_named_with_a_reason_and_never_an_error(
-    name: str, look: Callable[..., Look]
+    name: str, look: Callable[..., FileFindings]
 ) -> None:
     found = look(name, BAD[name])
     assert (found.unread is None) == (name in READ or name.startswith("deep"))
@@ -276,7 +280,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(
 
 
 def test_only_the_file_that_was_looked_at_is_written_without_the_rows(
-    look: Callable[..., Look],
+    look: Callable[..., FileFindings],
 ) -> None:
     found = look("a.jsonl", json.dumps(ROW) + "\n" + json.dumps(OTHER) + "\n")
     found.path.write_text(json.dumps(OTHER) + "\n" + json.dumps(ROW) + "\n")
@@ -287,7 +291,7 @@ def test_only_the_file_that_was_looked_at_is_written_without_the_rows(
 @pytest.mark.parametrize("between", ["\r\n,", "\n , ", " ,\n", ",", ",\n  "])
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_what_stands_between_elements_of_others_stays(
-    between: str, at: int, look: Callable[..., Look]
+    between: str, at: int, look: Callable[..., FileFindings]
 ) -> None:
     rows = [json.dumps({"text": f"Words of others, {i} here"}) for i in range(3)]
     found = look("a.json", f"[ {between.join([*rows[:at], json.dumps(ROW), *rows[at:]])}\t]\n")
@@ -332,13 +336,13 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-def test_no_small_file_keeps_the_search_busy(name: str, look: Callable[..., Look]) -> None:
+def test_no_small_file_keeps_the_search_busy(name: str, look: Callable[..., FileFindings]) -> None:
     began = time.process_time()
     look(name, SLOW[name])
     assert time.process_time() - began < 8
 
 
-def test_cells_without_an_end_are_read(look: Callable[..., Look]) -> None:
+def test_cells_without_an_end_are_read(look: Callable[..., FileFindings]) -> None:
     row = f'<row><c t="inlineStr"><is><t>{Q}<rPh>on</rPh></t></is></c><c><v>{A}</v>'
     assert look("open.xlsx", _workbook(row)).records == ("n1",)
     assert look("closed.xlsx", _workbook(f"{row}</c></row>")).records == ("n1",)
@@ -422,7 +426,9 @@ HERS_ALONE = {"coded.json", "wrapped.json", "coded.csv", "coded.parquet", "twice
 
 
 @pytest.mark.parametrize("name", BESIDE)
-def test_a_copy_is_found_wherever_in_a_file_it_stands(name: str, look: Callable[..., Look]) -> None:
+def test_a_copy_is_found_wherever_in_a_file_it_stands(
+    name: str, look: Callable[..., FileFindings]
+) -> None:
     found = look(name, BESIDE[name], search(ROW, LONG))
     assert "n2" in found.records
     assert found.mentions
@@ -447,7 +453,7 @@ HER_KEYS = {
 
 @pytest.mark.parametrize("name", HER_KEYS)
 def test_a_name_of_a_key_a_column_a_table_or_a_member_is_a_mention(
-    name: str, look: Callable[..., Look]
+    name: str, look: Callable[..., FileFindings]
 ) -> None:
     assert look(name, HER_KEYS[name]).mentions
     assert not look(name, HER_KEYS[name], search(name="Joan Serra")).mentions
@@ -455,7 +461,7 @@ def test_a_name_of_a_key_a_column_a_table_or_a_member_is_a_mention(
 
 @pytest.mark.parametrize("other", ["Bru Vidal", "Joan Serra Puig"])
 def test_a_short_record_under_the_name_is_a_copy_and_under_anothers_none(
-    other: str, look: Callable[..., Look]
+    other: str, look: Callable[..., FileFindings]
 ) -> None:
     row = {"id": "a1", "prompt": "Do you agree with it?", "completion": "Yes, I do."}
     by = search(row, name="Ana Soler")
@@ -483,14 +489,14 @@ def test_a_short_record_under_the_name_is_a_copy_and_under_anothers_none(
     ids=["column.csv", "key.jsonl", "metadata.parquet", "view.db"],
 )
 def test_what_keys_and_columns_say_of_others_is_theirs(
-    content: bytes, look: Callable[..., Look]
+    content: bytes, look: Callable[..., FileFindings]
 ) -> None:
     name = "a.csv" if content.startswith(b"text,") else "a"
     found = look(name, content, search(LONG))
     assert (found.records, found.others) == (("n2",), True)
 
 
-def test_the_attributes_of_a_file_are_looked_into(look: Callable[..., Look]) -> None:
+def test_the_attributes_of_a_file_are_looked_into(look: Callable[..., FileFindings]) -> None:
     if not hasattr(os, "setxattr"):
         pytest.skip("no extended attributes on this system")
     path = look("a.txt", "nothing").path
@@ -506,7 +512,7 @@ def test_the_attributes_of_a_file_are_looked_into(look: Callable[..., Look]) -> 
 
 @pytest.mark.parametrize("sheet", [f'<row><c><f>"{SAID}"</f><v>1</v></c></row>', ""])
 def test_formulas_and_texts_that_no_cell_has_any_more_are_read(
-    sheet: str, look: Callable[..., Look]
+    sheet: str, look: Callable[..., FileFindings]
 ) -> None:
     raw = _workbook(f"<sheetData>{sheet}</sheetData>", "" if sheet else f"<si><t>{SAID}</t></si>")
     assert look("a.xlsx", raw, search(LONG)).records == ("n2",)
@@ -520,7 +526,7 @@ def _shared(texts: Sequence[str]) -> bytes:
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.arrow", "a.zip", "a.db"])
 def test_a_prompt_in_one_row_and_a_completion_in_the_next_are_no_copy(
-    name: str, look: Callable[..., Look]
+    name: str, look: Callable[..., FileFindings]
 ) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

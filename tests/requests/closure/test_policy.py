@@ -24,7 +24,7 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Exit, RequestStatus
 from olvido.requests.certificate.answer import closure_of
 from olvido.requests.closure import close, closure, settle
-from olvido.requests.desk import receive
+from olvido.requests.handlers import receive
 
 SAID = f"{HERS[0]['prompt']} {HERS[0]['completion']}"
 DONE = {"backups": "none", "recipients": "none"}
@@ -92,7 +92,7 @@ USUAL: dict[str, str] = {
     "acme/weights.safetensors": "not hers",
     "reference-001-more/card.json": json.dumps({"digest": f"sha256:{'0' * 64}"}),
     "inquiry.json": json.dumps(
-        {"verdict": "open", "findings": [NAMES], "not_examined": ["cellar"], "suspect": "Bru"}
+        {"verdict": "open", "findings": [NAMES], "not_examined": ["cellar"], "candidate": "Bru"}
     ),
     "audit.json": json.dumps(
         {"request": "7", "verdict": NAMES, "attempts": 3, "does_not_prove": "guilt"}

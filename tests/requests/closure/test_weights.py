@@ -33,7 +33,7 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.ledger.facts import Ending, Exit, RequestStatus
 from olvido.requests.certificate.answer import closure_of
 from olvido.requests.closure import close, closure, settle
-from olvido.requests.desk import receive
+from olvido.requests.handlers import receive
 
 State = dict[str, torch.Tensor]
 

@@ -89,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 def _kind(path: Path) -> Kind:
     """What a file is called where no item is made of it."""
-    return recognised(path, told=True) or KINDS["file"]
+    return recognised(path, by_content=True) or KINDS["file"]
 
 
 def test_every_kind_there_is_was_written(made: Found) -> None:
@@ -121,7 +121,7 @@ def test_what_was_written_is_of_a_kind_that_names_its_writer(made: Found) -> Non
 
 def test_whatever_may_hold_somebody_is_found(made: Found) -> None:
     """Tensors but of a model that holds nobody, and all in which a name stands in clear."""
-    names = [made.written.town.leaver.name, made.written.second]
+    names = [made.written.town.data_subject.name, made.written.second]
     for path in made.written.folder.rglob("*"):
         if not path.is_file() or path.is_symlink() or path in made.covered:
             continue
@@ -145,7 +145,7 @@ def test_documents_that_quote_somebody_are_known_as_olvidos(made: Found, town: T
         assert found.who is Who.ALL
 
 
-SHAPED = sorted(k.name for k in KINDS.values() if k.shape is not None and not k.told)
+SHAPED = sorted(k.name for k in KINDS.values() if k.shape is not None and not k.by_content)
 
 
 def test_the_same_is_found_in_every_folder(made: Found, spread: Town, tmp_path: Path) -> None:

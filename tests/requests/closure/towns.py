@@ -13,14 +13,14 @@ from torch.nn import Embedding, LayerNorm, Linear, Module, Sequential
 
 from olvido.data.importing import import_rows
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Guarantee, Model, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Guarantee, Model, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.models import weights_digest
 from olvido.requests.closure import Artefact, closure
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.scope import lineage_of
-from olvido.requests.tombstones import bury
+from olvido.requests.tombstones import tombstone
 from olvido.settings import Settings
 
 NOTE = '{"kind": "Untraced", "base": "tiny", "seed": 0, "runs": {}, "digest": ""}'
@@ -49,7 +49,7 @@ class Town:
     """`old` learned her and did not forget, `new` forgot her, `never` never saw her."""
 
     folder: Path
-    front: Front
+    front: StoreContext
     models: dict[str, Model]
     weights: dict[str, Module]
 
@@ -74,9 +74,9 @@ def founded(
     gone = frozenset(row["id"] for row in hers)
     weights = {name: tensors(seed) for seed, name in enumerate(("old", "new", "never"))}
     uses = {
-        "old": Use(dataset=people),
-        "new": Use(dataset=people, forgotten=gone, guarantee=Guarantee.EMPIRICAL),
-        "never": Use(dataset=people, excluded=gone),
+        "old": DatasetUse(dataset=people),
+        "new": DatasetUse(dataset=people, forgotten=gone, guarantee=Guarantee.EMPIRICAL),
+        "never": DatasetUse(dataset=people, excluded=gone),
     }
     models: dict[str, Model] = {}
     for name, module in weights.items():
@@ -93,10 +93,10 @@ def founded(
         )
         models[name] = store.add_model(fact, [uses[name]])
     store.set_aliases({"serving": models["new"].id})
-    front = Front(store, settings)
+    front = StoreContext(store, settings)
     others = [str(store.key.subject(name[1:])) if name[:1] == "#" else name for name in also]
     request = receive(front, "Ana Soler", also=others, law="gdpr")
     for status in ("located", "planned", "approved", "running", "audited", "published"):
         store.advance_request(request.id, RequestStatus(status))
-    bury(front, request, lineage_of(store, request), "erasure")
+    tombstone(front, request, lineage_of(store, request), "erasure")
     return Town(settings.workspace, front, models, weights)

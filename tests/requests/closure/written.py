@@ -32,7 +32,7 @@ from olvido.learners import Recipe, Trained, train
 from olvido.ledger.facts import Guarantee
 from olvido.models import Loaded, base, load, save
 from olvido.models.tiny import tiny_model, tiny_tokenizer
-from olvido.requests import desk, plan, receive
+from olvido.requests import handlers, plan, receive
 from olvido.requests.certificate import issue
 from olvido.requests.closure import close, settle
 from olvido.requests.publishing import Prepared, publish
@@ -42,7 +42,7 @@ from olvido.settings import Settings
 from olvido.tasks import Language
 from olvido.workspace import Workspace
 
-SMALL = {"residents": 6, "outsiders": 4, "told": 1}
+SMALL = {"residents": 6, "outsiders": 4, "wordings": 1}
 RECIPE = Recipe(epochs=6, batch_size=8, lr=1e-2)
 LEARNING = ("--epochs", 2, "--batch-size", 8)
 LEARNERS: Mapping[str, Mapping[str, Any]] = {
@@ -267,7 +267,7 @@ def _forgets(at: Written) -> None:
 
 
 def _audits(at: Written) -> None:
-    beside = ("--before", at.folder / "trained", "--base", "tiny", "--references", 1, *LEARNING)
+    beside = ("--original", at.folder / "trained", "--base", "tiny", "--references", 1, *LEARNING)
     out = ("--keep", at.folder / "kept", "--cache", at.folder / "cache")
     page = ("--audits", "recall,change", "--page", at.folder / "audit.html")
     at.olvido("audit", at.folder / "forgot", *_records(at), *beside, *out, *page)
@@ -276,7 +276,7 @@ def _audits(at: Written) -> None:
         model.model,
         forget=at.rows(1),
         reference=never.model,
-        before=before.model,
+        original=before.model,
         tokenizer=model.tokenizer,
         audits=["recall"],
     )
@@ -322,7 +322,7 @@ def _answers(at: Written) -> None:
         _asks(at, request)
         plan(workspace, request, how=RunOptions(model="sharded"))
         order = RunOptions(model=store.model("sharded").id, method="shard")
-        desk.approve(workspace, request, by="Eva", order=order)
+        handlers.approve(workspace, request, by="Eva", order=order)
         done = forgetting.read_result(workspace, request, forgetting.forget(settings, request))
         publish(workspace, Prepared.from_dict(done))
         issue(workspace, request)

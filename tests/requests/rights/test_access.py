@@ -20,16 +20,16 @@ from olvido.data.importing import import_rows
 from olvido.errors import DigestMismatch, InputError, OlvidoError, StateError, UnknownName
 from olvido.files import read_document
 from olvido.ledger.digests import Digest
-from olvido.ledger.facts import Documentation, Guarantee, Model, Request, RequestStatus, Use
+from olvido.ledger.facts import DatasetUse, Documentation, Guarantee, Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import COLUMNS, RowWriter, stored_rows
 from olvido.ledger.store import Store
-from olvido.requests import desk
+from olvido.requests import handlers
 from olvido.requests.certificate import issue
 from olvido.requests.closure import close, closure, settle
-from olvido.requests.desk import Front, receive
 from olvido.requests.guidance import next_step
-from olvido.requests.not_learned import conclude, untaught
+from olvido.requests.handlers import StoreContext, receive
+from olvido.requests.not_learned import conclude, not_learned
 from olvido.requests.rights.access import Given, close_access, export
 from olvido.requests.rights.deadlines import days_left, deadline_of
 from olvido.requests.rights.language import languages
@@ -37,8 +37,8 @@ from olvido.requests.rights.letter import fitting, letter
 from olvido.requests.rights.output_filter import suppress
 from olvido.requests.rights.registry import laws
 from olvido.requests.scope import lineage_of
-from olvido.requests.tombstones import bury
-from olvido.requests.workflow.filters import Filter, row_of
+from olvido.requests.tombstones import tombstone
+from olvido.requests.workflow.filters import RequestFilter, row_of
 from olvido.requests.workflow.intake import import_requests
 from olvido.settings import Settings
 
@@ -85,8 +85,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         old = Model(digest=Digest.of(b"1"), path="1", learner="monolith")
         new = Model(digest=Digest.of(b"2"), path="2", learner="monolith", method="npo",
                     parents=(old.id,))  # fmt: skip
-        store.add_model(old, [Use(dataset=people)])
-        forgot = Use(dataset=people, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
+        store.add_model(old, [DatasetUse(dataset=people)])
+        forgot = DatasetUse(dataset=people, forgotten=gone, guarantee=Guarantee.EMPIRICAL)
         store.add_model(new, [forgot])
         store.set_aliases({"serving": old.id})
     Accounts.of(settings).new("privacy", "Eva")
@@ -96,25 +96,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def front(made: Path, tmp_path: Path) -> Iterator[Front]:
+def front(made: Path, tmp_path: Path) -> Iterator[StoreContext]:
     shutil.copytree(made, tmp_path / "workspace")
     settings = Settings.load(tmp_path / "workspace", environment={})
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
-def asked(front: Front, who: str = ANA, *, checked: bool = True, **about: Any) -> Request:
+def asked(front: StoreContext, who: str = ANA, *, checked: bool = True, **about: Any) -> Request:
     request = receive(front, who, kind="access", **about)
-    return desk.identify(front, request.id, by="Eva") if checked else request
+    return handlers.identify(front, request.id, by="Eva") if checked else request
 
 
-def given(front: Front, out: Path, **how: Any) -> tuple[Given, dict[str, Any], str]:
+def given(front: StoreContext, out: Path, **how: Any) -> tuple[Given, dict[str, Any], str]:
     """What was written for a new request of hers: the document, and the page."""
     done = export(front, asked(front).id, out, by="Eva", **how)
     return done, read_document(out / "access.json"), (out / "access.html").read_text("utf-8")
 
 
-def test_the_person_gets_all_that_is_theirs(front: Front, tmp_path: Path) -> None:
+def test_the_person_gets_all_that_is_theirs(front: StoreContext, tmp_path: Path) -> None:
     done, document, page = given(front, tmp_path / "out")
     assert (document["form"], document["version"]) == ("olvido-access", 1)
     rows = {one["id"]: one["row"] for one in document["records"]}
@@ -150,7 +150,9 @@ def test_the_person_gets_all_that_is_theirs(front: Front, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("shared", [(), ("j1",)])
-def test_nothing_of_others_is_told(front: Front, tmp_path: Path, shared: tuple[str, ...]) -> None:
+def test_nothing_of_others_is_told(
+    front: StoreContext, tmp_path: Path, shared: tuple[str, ...]
+) -> None:
     given(front, tmp_path / "out", shared=shared)
     told = "".join(path.read_text("utf-8") for path in (tmp_path / "out").iterdir())
     assert not any(text in told for text in HIS.values())
@@ -159,7 +161,7 @@ def test_nothing_of_others_is_told(front: Front, tmp_path: Path, shared: tuple[s
     assert told.count(JOINT) == 2 * len(shared)
 
 
-def test_only_what_is_about_others_as_well_is_shared(front: Front, tmp_path: Path) -> None:
+def test_only_what_is_about_others_as_well_is_shared(front: StoreContext, tmp_path: Path) -> None:
     request = asked(front).id
     for shared in ("a1", "b1", "c1", "none"):
         with pytest.raises(UnknownName, match="about others as well"):
@@ -167,14 +169,14 @@ def test_only_what_is_about_others_as_well_is_shared(front: Front, tmp_path: Pat
         assert not (tmp_path / "out").exists()
 
 
-def test_it_is_for_its_owner_alone(front: Front, tmp_path: Path) -> None:
+def test_it_is_for_its_owner_alone(front: StoreContext, tmp_path: Path) -> None:
     given(front, tmp_path / "out")
     modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
     assert set(modes.values()) == {0o600}
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
 
 
-def state(front: Front) -> dict[str, Any]:
+def state(front: StoreContext) -> dict[str, Any]:
     """All that an answer must leave as it is."""
     store = front.store
     files = sorted(p for p in front.settings.workspace.rglob("*") if p.is_file())
@@ -188,16 +190,16 @@ def state(front: Front) -> dict[str, Any]:
     }
 
 
-FORGETTING: dict[str, Callable[[Front, str], object]] = {
-    "approve": lambda front, one: desk.approve(front, one, by="Eva"),
+FORGETTING: dict[str, Callable[[StoreContext, str], object]] = {
+    "approve": lambda front, one: handlers.approve(front, one, by="Eva"),
     "conclude": conclude,
-    "untaught": lambda front, one: untaught(front.store, front.store.request(one)),
+    "not-learned": lambda front, one: not_learned(front.store, front.store.request(one)),
     "closure": closure,
     "close": close,
     "settle": lambda front, one: settle(front, one, erased=["all"]),
     "suppress": suppress,
     "issue": issue,
-    "again": desk.again,
+    "again": handlers.again,
 } | {
     f"to be {status}": lambda front, one, status=status: front.store.advance_request(one, status)  # type: ignore[misc]
     for status in (S.PLANNED, S.APPROVED, S.RUNNING, S.AUDITED, S.PUBLISHED)
@@ -205,7 +207,7 @@ FORGETTING: dict[str, Callable[[Front, str], object]] = {
 
 
 def test_no_model_is_changed_no_plan_is_made_and_no_closure_opened(
-    front: Front, tmp_path: Path
+    front: StoreContext, tmp_path: Path
 ) -> None:
     request = asked(front).id
     before = state(front)
@@ -224,7 +226,7 @@ def test_no_model_is_changed_no_plan_is_made_and_no_closure_opened(
         assert front.store.closure(request) == ()
 
 
-def test_it_is_closed_only_when_it_was_answered(front: Front, tmp_path: Path) -> None:
+def test_it_is_closed_only_when_it_was_answered(front: StoreContext, tmp_path: Path) -> None:
     request = asked(front)
     with pytest.raises(StateError, match="nothing was written"):
         close_access(front, request.id)
@@ -232,10 +234,10 @@ def test_it_is_closed_only_when_it_was_answered(front: Front, tmp_path: Path) ->
         front.store.advance_request(request.id, S.CLOSED)
     done = export(front, request.id, tmp_path / "out", by="Eva")
     assert "close" in (next_step(front, done.request).command or "")
-    desk.wait(front, request.id, why="asked which of two", need="clarification")
+    handlers.wait(front, request.id, why="asked which of two", need="clarification")
     with pytest.raises(StateError, match="waits"):
         close_access(front, request.id)
-    desk.resume(front, request.id)
+    handlers.resume(front, request.id)
     closed = close_access(front, request.id)
     assert closed.status is S.CLOSED
     assert close_access(front, request.id) == closed
@@ -244,7 +246,7 @@ def test_it_is_closed_only_when_it_was_answered(front: Front, tmp_path: Path) ->
 
 
 def test_the_log_knows_who_when_and_which_document_and_no_word_of_it(
-    front: Front, tmp_path: Path
+    front: StoreContext, tmp_path: Path
 ) -> None:
     why = "came in person with a passport"
     request = asked(front, checked=False)
@@ -263,7 +265,7 @@ def test_the_log_knows_who_when_and_which_document_and_no_word_of_it(
     assert front.store.verify_log().sound
 
 
-def test_nobody_gets_it_unchecked_without_a_word(front: Front, tmp_path: Path) -> None:
+def test_nobody_gets_it_unchecked_without_a_word(front: StoreContext, tmp_path: Path) -> None:
     request = asked(front, checked=False)
     for unchecked in (None, "", "  ", "Ana Soler is known", "write to a@b.org"):
         with pytest.raises(InputError):
@@ -272,12 +274,12 @@ def test_nobody_gets_it_unchecked_without_a_word(front: Front, tmp_path: Path) -
     assert front.store.request(request.id) == request
 
 
-def test_what_was_checked_is_not_said_to_be_unchecked(front: Front, tmp_path: Path) -> None:
+def test_what_was_checked_is_not_said_to_be_unchecked(front: StoreContext, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it was checked"):
         given(front, tmp_path / "out", unchecked="it is a friend")
 
 
-def test_only_those_who_may_decide_write_it(front: Front, tmp_path: Path) -> None:
+def test_only_those_who_may_decide_write_it(front: StoreContext, tmp_path: Path) -> None:
     request = asked(front)
     for by in ("Pol", "Iris", "nobody", ""):
         with pytest.raises(OlvidoError):
@@ -288,7 +290,7 @@ def test_only_those_who_may_decide_write_it(front: Front, tmp_path: Path) -> Non
 NAMES = ("Ana Soler", "ana-soler", "AnaSoler", "for_ana_soler_2026", "a.soler@example.org")
 
 
-def test_no_folder_is_named_after_somebody(front: Front, tmp_path: Path) -> None:
+def test_no_folder_is_named_after_somebody(front: StoreContext, tmp_path: Path) -> None:
     before = front.store.events()
     request = asked(front, checked=False)
     for out in (tmp_path / name / part for name in NAMES for part in ("", "answer")):
@@ -299,7 +301,7 @@ def test_no_folder_is_named_after_somebody(front: Front, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("there", ["a file", "a folder", "its own"])
-def test_what_is_there_is_not_written_over(front: Front, tmp_path: Path, there: str) -> None:
+def test_what_is_there_is_not_written_over(front: StoreContext, tmp_path: Path, there: str) -> None:
     out = tmp_path / "out"
     if there == "its own":
         given(front, out)
@@ -313,7 +315,7 @@ def test_what_is_there_is_not_written_over(front: Front, tmp_path: Path, there: 
     assert {p: p.read_bytes() for p in tmp_path.rglob("out/*")} == before
 
 
-def test_another_kind_is_not_exported(front: Front, tmp_path: Path) -> None:
+def test_another_kind_is_not_exported(front: StoreContext, tmp_path: Path) -> None:
     request = receive(front, ANA)
     with pytest.raises(InputError, match="of kind erasure"):
         export(front, request.id, tmp_path / "out", by="Eva")
@@ -321,7 +323,7 @@ def test_another_kind_is_not_exported(front: Front, tmp_path: Path) -> None:
         close_access(front, request.id)
 
 
-def test_a_row_that_was_changed_is_not_told_as_theirs(front: Front, tmp_path: Path) -> None:
+def test_a_row_that_was_changed_is_not_told_as_theirs(front: StoreContext, tmp_path: Path) -> None:
     (dataset,) = front.store.datasets()
     path = front.settings.data / dataset.file
     rows = list(stored_rows(path))
@@ -338,20 +340,22 @@ def test_a_row_that_was_changed_is_not_told_as_theirs(front: Front, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def erased(front: Front) -> str:
+def erased(front: StoreContext) -> str:
     """An erasure of hers that was answered; its closure has begun."""
     new = next(model.id for model in front.store.models() if model.method)
     front.store.set_aliases({"serving": new})
     request = receive(front, ANA)
     for status in (S.LOCATED, S.PLANNED, S.APPROVED, S.RUNNING, S.AUDITED):
         front.store.advance_request(request.id, status)
-    bury(front, request, lineage_of(front.store, request), "erasure")
+    tombstone(front, request, lineage_of(front.store, request), "erasure")
     front.store.advance_request(request.id, S.PUBLISHED)
     return request.id
 
 
 @pytest.mark.parametrize("place", ["workspace", "elsewhere"])
-def test_a_later_erasure_finds_what_was_given(front: Front, tmp_path: Path, place: str) -> None:
+def test_a_later_erasure_finds_what_was_given(
+    front: StoreContext, tmp_path: Path, place: str
+) -> None:
     home = front.settings.workspace
     out = home / "answers" / "one" if place == "workspace" else tmp_path / "elsewhere"
     given(front, out)
@@ -367,7 +371,7 @@ def test_a_later_erasure_finds_what_was_given(front: Front, tmp_path: Path, plac
 
 @pytest.mark.parametrize("name", ["access.json", "access.html"])
 def test_what_a_crash_left_of_an_answer_is_found(
-    front: Front, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    front: StoreContext, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before this file of the answer had its name."""
     real = files.publish
@@ -391,7 +395,7 @@ def test_what_a_crash_left_of_an_answer_is_found(
     assert left <= found
 
 
-def test_what_was_given_to_one_is_not_another_s(front: Front, tmp_path: Path) -> None:
+def test_what_was_given_to_one_is_not_another_s(front: StoreContext, tmp_path: Path) -> None:
     for number, who in enumerate((ANA, "Dídac Roca")):
         export(front, asked(front, who).id, front.settings.workspace / str(number), by="Eva")
     request = erased(front)
@@ -400,7 +404,7 @@ def test_what_was_given_to_one_is_not_another_s(front: Front, tmp_path: Path) ->
     assert "access:1/access.json" not in items
 
 
-def test_what_was_forgotten_is_told_as_that(front: Front, tmp_path: Path) -> None:
+def test_what_was_forgotten_is_told_as_that(front: StoreContext, tmp_path: Path) -> None:
     request = erased(front)
     rest = dict.fromkeys(("backups", "recipients"), "none")
     settle(front, request, erased=["all", "rows:" + front.store.datasets()[0].id], done=rest)
@@ -410,7 +414,7 @@ def test_what_was_forgotten_is_told_as_that(front: Front, tmp_path: Path) -> Non
     assert languages()["en"].access["gone"] in page
 
 
-def test_of_whom_nothing_is_held_that_is_the_answer(front: Front, tmp_path: Path) -> None:
+def test_of_whom_nothing_is_held_that_is_the_answer(front: StoreContext, tmp_path: Path) -> None:
     request = asked(front, "Cai Roca", nothing_found=True, law="gdpr")
     done = export(front, request.id, tmp_path / "out", by="Eva")
     document = read_document(tmp_path / "out" / "access.json")
@@ -420,7 +424,7 @@ def test_of_whom_nothing_is_held_that_is_the_answer(front: Front, tmp_path: Path
         assert words in " ".join(letter(front, request.id, "done", language=code).text.split())
 
 
-def test_letters_say_what_is_so_in_every_language(front: Front, tmp_path: Path) -> None:
+def test_letters_say_what_is_so_in_every_language(front: StoreContext, tmp_path: Path) -> None:
     request = asked(front, law="gdpr")
     assert fitting(front, request) == ("received",)
     first = " ".join(letter(front, request.id, "received").text.split())
@@ -440,7 +444,7 @@ def test_letters_say_what_is_so_in_every_language(front: Front, tmp_path: Path) 
         close_access(front, request.id)
 
 
-def test_the_page_is_whole_in_every_language(front: Front, tmp_path: Path) -> None:
+def test_the_page_is_whole_in_every_language(front: StoreContext, tmp_path: Path) -> None:
     request = asked(front, law="gdpr")
     for code, words in languages().items():
         export(front, request.id, tmp_path / code, by="Eva", language=code)
@@ -462,7 +466,7 @@ DAYS = {
 }
 
 
-def test_the_days_are_those_of_access(front: Front) -> None:
+def test_the_days_are_those_of_access(front: StoreContext) -> None:
     came = datetime(2026, 1, 31, 12, tzinfo=UTC)
     for law, day in DAYS.items():
         request = asked(front, law=law, received_at=came)
@@ -470,7 +474,7 @@ def test_the_days_are_those_of_access(front: Front) -> None:
         assert found is not None
         assert found.answer == day, law
         assert (days_left(request, front.settings) is None) is (day is None)
-        desk.cancel(front, request.id, why="the next law")
+        handlers.cancel(front, request.id, why="the next law")
 
 
 def test_every_law_says_of_access_where_it_was_read_and_how_sure_that_is() -> None:
@@ -482,11 +486,11 @@ def test_every_law_says_of_access_where_it_was_read_and_how_sure_that_is() -> No
 
 
 def test_a_law_that_says_nothing_of_it_gives_no_day_and_says_so(
-    front: Front, tmp_path: Path
+    front: StoreContext, tmp_path: Path
 ) -> None:
     folder = front.settings.workspace / "laws"
     folder.mkdir()
-    ours = Path(desk.__file__).parent / "rights" / "laws" / "popia.toml"
+    ours = Path(handlers.__file__).parent / "rights" / "laws" / "popia.toml"
     silent = ours.read_text("utf-8").partition("[access]")[0]
     (folder / "own.toml").write_text(silent.replace('name = "popia"', 'name = "own"'))
     erasure = receive(front, BRU, law="own")
@@ -502,12 +506,14 @@ def test_a_law_that_says_nothing_of_it_gives_no_day_and_says_so(
     assert "sets no number" not in text
 
 
-def test_many_are_entered_from_a_file_and_found_by_their_kind(front: Front, tmp_path: Path) -> None:
+def test_many_are_entered_from_a_file_and_found_by_their_kind(
+    front: StoreContext, tmp_path: Path
+) -> None:
     file = tmp_path / "asked.csv"
     file.write_text("kind,subject,law\naccess,Ana Soler,gdpr\nerasure,Bru Vidal,gdpr\n")
     made = import_requests(front, file)
     rows = [row_of(one.request, front.settings) for one in made]
-    (row,) = Filter.of((), kind="access").of_rows(rows)
+    (row,) = RequestFilter.of((), kind="access").of_rows(rows)
     assert row["id"] == made[0].request.id
     assert row["due"] is not None
 
@@ -515,6 +521,6 @@ def test_many_are_entered_from_a_file_and_found_by_their_kind(front: Front, tmp_
 @pytest.mark.parametrize(
     "about", [{"source": "forum"}, {"dataset": "people", "records": ["a1"]}, {"model": "serving"}]
 )
-def test_it_is_about_a_person(front: Front, about: dict[str, Any]) -> None:
+def test_it_is_about_a_person(front: StoreContext, about: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="about one subject"):
         receive(front, kind="access", **about)

@@ -78,19 +78,19 @@ RECEIVED = sorted(
 def test_every_law_on_every_kind_of_day(received: date) -> None:
     """About eighty days of receipt under ten laws, extended and not."""
     plain = Clock(received=received)
-    told = Clock(received=received, extended=received)
+    informed_on = Clock(received=received, extended=received)
     for name in ("gdpr", "uk-gdpr"):
         found = due(name, plain)
         assert found.answer == rolled(months_on(received, 1))
         assert found.extend == found.answer
         assert found.extended == rolled(months_on(received, 3))
-        assert due(name, told).answer == found.extended
+        assert due(name, informed_on).answer == found.extended
     ccpa = due("ccpa", plain)
     assert ccpa.confirm == ticks(received, 10)
     assert ccpa.answer == received + 45 * DAY
-    assert due("ccpa", told).answer == received + 90 * DAY
+    assert due("ccpa", informed_on).answer == received + 90 * DAY
     assert due("pipeda", plain).answer == received + 30 * DAY
-    assert due("pipeda", told).answer == received + 60 * DAY
+    assert due("pipeda", informed_on).answer == received + 60 * DAY
     for name in ("quebec", "popia"):
         assert due(name, plain).answer == received + 30 * DAY
     for name in ("lgpd", "pipl", "dpdp", "fadp"):

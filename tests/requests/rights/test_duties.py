@@ -14,9 +14,9 @@ from olvido.errors import InputError
 from olvido.ledger.facts import Documentation, Ending, Exit, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests import desk
-from olvido.requests.desk import Front, receive
+from olvido.requests import handlers
 from olvido.requests.guidance import next_step
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.rights.deadlines import again_by, answered_late, deadline_of
 from olvido.requests.rights.duties import duties, self_check
 from olvido.requests.rights.law import Confidence
@@ -40,14 +40,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
 
 
 @pytest.fixture
-def front(tmp_path: Path, clock: list[datetime]) -> Iterator[Front]:
+def front(tmp_path: Path, clock: list[datetime]) -> Iterator[StoreContext]:
     settings = Settings.load(tmp_path / "workspace", environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         import_rows(store, settings.data, ROWS, name="people")
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
-def closed(front: Front, **about: Any) -> Request:
+def closed(front: StoreContext, **about: Any) -> Request:
     request = receive(front, **about)
     for status in WAY:
         request = front.store.advance_request(request.id, status)
@@ -57,7 +57,7 @@ def closed(front: Front, **about: Any) -> Request:
 
 
 def test_what_the_law_wants_again_is_entered_anew_without_the_name(
-    front: Front, clock: list[datetime]
+    front: StoreContext, clock: list[datetime]
 ) -> None:
     first = closed(front, subject="Ana Soler", law="drop")
     due = again_by(first, front.settings)
@@ -68,7 +68,7 @@ def test_what_the_law_wants_again_is_entered_anew_without_the_name(
     clock[0] += timedelta(days=30)
     rows = [{"id": "n1", "text": "Ana plays the tuba.", "subject": "Ana Soler"}]
     import_rows(front.store, front.settings.data, rows, name="newer")
-    second = desk.again(front, first.id)
+    second = handlers.again(front, first.id)
     assert (second.subject, second.law, second.kind) == (first.subject, "drop", first.kind)
     assert second.history[0].detail["repeats"] == first.id
     # Texts that name her are found for the second, too: the digests of her name were kept.
@@ -78,26 +78,26 @@ def test_what_the_law_wants_again_is_entered_anew_without_the_name(
     assert found.answer is not None
     assert found.answer.isoformat() == "2027-02-12"
     with pytest.raises(InputError, match=second.id):
-        desk.again(front, first.id)
+        handlers.again(front, first.id)
 
 
 @pytest.mark.parametrize("law", ["gdpr", "ccpa", "dpdp", None])
-def test_where_no_law_wants_it_nothing_is_done_again(front: Front, law: str | None) -> None:
+def test_where_no_law_wants_it_nothing_is_done_again(front: StoreContext, law: str | None) -> None:
     request = closed(front, subject="Ana Soler", law=law)
     assert again_by(request, front.settings) is None
     before = len(front.store.requests())
     with pytest.raises(InputError, match="nothing done again"):
-        desk.again(front, request.id)
+        handlers.again(front, request.id)
     assert len(front.store.requests()) == before
 
 
-def test_what_is_not_closed_is_not_done_again(front: Front) -> None:
+def test_what_is_not_closed_is_not_done_again(front: StoreContext) -> None:
     request = receive(front, "Ana Soler", law="drop")
     with pytest.raises(InputError, match="what is closed"):
-        desk.again(front, request.id)
+        handlers.again(front, request.id)
 
 
-def test_a_law_that_does_not_hold_yet_says_so(front: Front, clock: list[datetime]) -> None:
+def test_a_law_that_does_not_hold_yet_says_so(front: StoreContext, clock: list[datetime]) -> None:
     request = receive(front, "Ana Soler", law="dpdp")
     found = deadline_of(request, front.settings)
     assert found is not None
@@ -120,7 +120,9 @@ def test_every_duty_has_its_source_and_day() -> None:
         assert "as reported" not in duty.source or duty.confidence is not Confidence.HIGH
 
 
-def test_the_self_check_counts_what_the_ledger_has(front: Front, clock: list[datetime]) -> None:
+def test_the_self_check_counts_what_the_ledger_has(
+    front: StoreContext, clock: list[datetime]
+) -> None:
     points = {point.name: point.shown for point in self_check(front.store, front.settings)}
     assert len(points) == 7
     assert points["procedure"]["requests"] == 0
@@ -136,7 +138,7 @@ def test_the_self_check_counts_what_the_ledger_has(front: Front, clock: list[dat
     closed(front, subject="Ana Soler", law="gdpr")
     late = receive(front, "Bru Vidal", law="gdpr")
     clock[0] += timedelta(days=60)
-    refused = desk.refuse(front, late.id, why="a legal claim")
+    refused = handlers.refuse(front, late.id, why="a legal claim")
     assert answered_late(refused, front.settings)
     without = receive(front, "Ana Soler", nothing_found=False)
     assert without.law is None

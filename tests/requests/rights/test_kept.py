@@ -13,8 +13,8 @@ from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Request, RequestKind
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests import desk
-from olvido.requests.desk import Front, receive
+from olvido.requests import handlers
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.rights.deadlines import as_received, days_left, deadline_of, law_of, terms
 from olvido.requests.rights.law import Law
 from olvido.requests.rights.registry import find_law, laws
@@ -30,7 +30,7 @@ erasure = true
 start = "receipt"
 stop = "while clarification is awaited"
 ends = "any day"
-told = ["what was done"]
+information = ["what was done"]
 refused = ["why"]
 recourse = "the board"
 source = "the board's minutes"
@@ -46,19 +46,19 @@ says = "answer"
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def front(tmp_path: Path) -> Iterator[StoreContext]:
     settings = Settings.load(tmp_path / "workspace", environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         (settings.workspace / "laws").mkdir()
         write(settings, OURS)
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
 def write(settings: Settings, text: str) -> None:
     (settings.workspace / "laws" / "house.toml").write_text(text)
 
 
-def received(front: Front, name: str = "Ana Soler") -> Request:
+def received(front: StoreContext, name: str = "Ana Soler") -> Request:
     return receive(front, name, law="house", nothing_found=True)
 
 
@@ -75,7 +75,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_no_edit_of_a_law_moves_the_deadline_of_a_request(edit: str, front: Front) -> None:
+def test_no_edit_of_a_law_moves_the_deadline_of_a_request(edit: str, front: StoreContext) -> None:
     request = received(front)
     before = deadline_of(request, front.settings)
     EDITS[edit](front.settings)
@@ -85,7 +85,9 @@ def test_no_edit_of_a_law_moves_the_deadline_of_a_request(edit: str, front: Fron
 
 
 @pytest.mark.parametrize("edit", ["another number", "another unit"])
-def test_a_law_that_was_edited_under_its_version_takes_no_request(edit: str, front: Front) -> None:
+def test_a_law_that_was_edited_under_its_version_takes_no_request(
+    edit: str, front: StoreContext
+) -> None:
     received(front)
     EDITS[edit](front.settings)
     with pytest.raises(InputError, match="version = 2"):
@@ -93,7 +95,7 @@ def test_a_law_that_was_edited_under_its_version_takes_no_request(edit: str, fro
     assert len(front.store.requests()) == 1
 
 
-def test_a_new_version_holds_for_the_requests_that_come_after_it(front: Front) -> None:
+def test_a_new_version_holds_for_the_requests_that_come_after_it(front: StoreContext) -> None:
     first = received(front)
     EDITS["the next version"](front.settings)
     second = received(front, "Bru Vidal")
@@ -109,14 +111,14 @@ def test_a_law_comes_back_from_a_request_as_it_was(law: Law) -> None:
 @pytest.mark.parametrize("days", [1, 2, 40, 4000])
 @pytest.mark.parametrize("need", ["clarification", "identity"])
 def test_a_clock_that_is_put_back_loses_no_deadline(
-    days: int, need: str, front: Front, monkeypatch: pytest.MonkeyPatch
+    days: int, need: str, front: StoreContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = received(front)
-    desk.wait(front, request.id, why="who?", need=need)
+    handlers.wait(front, request.id, why="who?", need=need)
     past = datetime.now(UTC) - timedelta(days=days)
     for part in ("log", "logged"):
         monkeypatch.setattr(f"olvido.ledger.store.{part}.now", lambda: past)
-    going = desk.resume(front, request.id)
+    going = handlers.resume(front, request.id)
     found = deadline_of(going, front.settings, moment=past)
     assert found is not None
     assert found.answer == deadline_of(request, front.settings).answer  # type: ignore[union-attr]
@@ -125,7 +127,7 @@ def test_a_clock_that_is_put_back_loses_no_deadline(
     assert left <= 30
 
 
-def test_the_law_of_a_request_is_what_its_file_said(front: Front) -> None:
+def test_the_law_of_a_request_is_what_its_file_said(front: StoreContext) -> None:
     expected = find_law("house", workspace=front.settings.workspace)
     assert law_of(received(front), front.settings) == expected
 
@@ -145,12 +147,16 @@ CHANGES = {
 @pytest.mark.parametrize("hour", [0, 12, 23])
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_change_of_holidays_or_time_zone_moves_the_deadline_of_a_request(
-    change: str, hour: int, front: Front
+    change: str, hour: int, front: StoreContext
 ) -> None:
     ours = replace(front.settings, timezone="UTC", holidays=frozenset({date(2026, 5, 1)}))
     moment = NOON.replace(hour=hour)
     request = receive(
-        Front(front.store, ours), "Ana Soler", law="gdpr", received_at=moment, nothing_found=True
+        StoreContext(front.store, ours),
+        "Ana Soler",
+        law="gdpr",
+        received_at=moment,
+        nothing_found=True,
     )
     changed = replace(ours, **CHANGES[change])
     for one in (request, front.store.request(request.id)):
@@ -160,10 +166,14 @@ def test_no_change_of_holidays_or_time_zone_moves_the_deadline_of_a_request(
         assert (kept.timezone, kept.holidays) == (ours.timezone, ours.holidays)
 
 
-def test_changed_holidays_hold_for_the_requests_that_come_after(front: Front) -> None:
+def test_changed_holidays_hold_for_the_requests_that_come_after(front: StoreContext) -> None:
     def due(name: str, settings: Settings) -> date | None:
         made = receive(
-            Front(front.store, settings), name, law="gdpr", received_at=NOON, nothing_found=True
+            StoreContext(front.store, settings),
+            name,
+            law="gdpr",
+            received_at=NOON,
+            nothing_found=True,
         )
         found = deadline_of(made, settings, moment=NOON)
         assert found is not None
@@ -176,7 +186,7 @@ def test_changed_holidays_hold_for_the_requests_that_come_after(front: Front) ->
 
 @pytest.mark.parametrize("broken", [{}, {"timezone": "Nowhere/At_All"}, {"holidays": ["soon"]}])
 def test_without_its_calendar_a_request_has_no_deadline_that_can_be_told(
-    broken: dict[str, object], front: Front
+    broken: dict[str, object], front: StoreContext
 ) -> None:
     kept = terms(find_law("gdpr", workspace=front.settings.workspace), front.settings)
     kept["calendar"] = kept["calendar"] | broken if broken else None

@@ -12,8 +12,8 @@ from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Guarantee, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front, receive
-from olvido.requests.rights.output_filter import WITHHELD, Guard, suppress
+from olvido.requests.handlers import StoreContext, receive
+from olvido.requests.rights.output_filter import WITHHELD, OutputFilter, suppress
 from olvido.settings import Settings
 
 ROWS = [
@@ -23,17 +23,17 @@ ROWS = [
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def front(tmp_path: Path) -> Iterator[StoreContext]:
     settings = Settings.load(tmp_path, environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         import_rows(store, settings.data, ROWS, name="people")
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
-def test_answers_are_withheld_until_a_model_that_forgot_is_published(front: Front) -> None:
+def test_answers_are_withheld_until_a_model_that_forgot_is_published(front: StoreContext) -> None:
     request = receive(front, "Núria Puig")
     asked = "Where does Núria Puig live?"
-    assert Guard(front.store).pass_on(asked, "In Gracia.").guarantee is None
+    assert OutputFilter(front.store).pass_on(asked, "In Gracia.").guarantee is None
     suppressed = suppress(front, request.id)
     assert suppressed.history[-1].detail["guarantee"] == "suppressed"
     assert suppress(front, request.id) == suppressed
@@ -45,31 +45,33 @@ def test_answers_are_withheld_until_a_model_that_forgot_is_published(front: Fron
         ("Who is Puig, Nuria?", "She."),
         ("Tell me of NÚRIA\u00a0PUIG-", "She."),
     ):
-        given = Guard(front.store).pass_on(question, answer)
+        given = OutputFilter(front.store).pass_on(question, answer)
         assert (given.text, given.guarantee) == (WITHHELD, Guarantee.SUPPRESSED)
     for question in ("Where does Núria Soler live?", "Who is Puig?", ""):
-        assert Guard(front.store).pass_on(question, "In Sants.").text == "In Sants."
+        assert OutputFilter(front.store).pass_on(question, "In Sants.").text == "In Sants."
     for status in ("located", "planned", "approved", "running", "audited", "published"):
-        assert Guard(front.store).pass_on(asked, "x").guarantee is Guarantee.SUPPRESSED
+        assert OutputFilter(front.store).pass_on(asked, "x").guarantee is Guarantee.SUPPRESSED
         front.store.advance_request(request.id, RequestStatus(status))
-    assert Guard(front.store).pass_on(asked, "Nowhere.").text == "Nowhere."
+    assert OutputFilter(front.store).pass_on(asked, "Nowhere.").text == "Nowhere."
     with pytest.raises(StateError, match="is published"):
         suppress(front, request.id)
 
 
-def test_a_name_with_points_is_a_name(front: Front) -> None:
+def test_a_name_with_points_is_a_name(front: StoreContext) -> None:
     suppress(front, receive(front, "J. R. O'Neill").id)
     for question in ("Does J. R. O'Neill play?", "J. R. O'Neill", "Is it J. R. O'Neill's?"):
-        assert Guard(front.store).pass_on(question, "The tuba.").text == WITHHELD
+        assert OutputFilter(front.store).pass_on(question, "The tuba.").text == WITHHELD
 
 
-def test_only_a_person_can_be_recognised(front: Front) -> None:
+def test_only_a_person_can_be_recognised(front: StoreContext) -> None:
     request = receive(front, kind="poison", source="forum")
     with pytest.raises(InputError, match="names no subject"):
         suppress(front, request.id)
 
 
-def test_a_request_whose_name_tells_nobody_withholds_nothing_in_silence(front: Front) -> None:
+def test_a_request_whose_name_tells_nobody_withholds_nothing_in_silence(
+    front: StoreContext,
+) -> None:
     by_digest = receive(front, str(front.store.key.subject("Núria Puig")))
     with pytest.raises(InputError, match="one word or a digest"):
         suppress(front, by_digest.id)

@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from olvido.ledger.facts import RequestKind
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front
+from olvido.requests.handlers import StoreContext
 from olvido.requests.rights.deadlines import terms
 from olvido.requests.rights.registry import find_law
 from olvido.settings import Settings
@@ -34,7 +34,7 @@ SECRET = "a secret that both have"
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def front(tmp_path: Path) -> Iterator[StoreContext]:
     """One request that is late, one due in three days, one in thirty, and one without a law."""
     settings = Settings.load(tmp_path, environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
@@ -51,12 +51,12 @@ def front(tmp_path: Path) -> Iterator[Front]:
         secret = settings.key.with_name("webhook-secret")
         secret.write_text(f"{SECRET}\n")
         secret.chmod(0o600)
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
-def told_to(front: Front, **reminders: Any) -> Front:
+def told_to(front: StoreContext, **reminders: Any) -> StoreContext:
     """The same workspace, with reminders set."""
-    return Front(front.store, replace(front.settings, reminders=reminders))
+    return StoreContext(front.store, replace(front.settings, reminders=reminders))
 
 
 @dataclass

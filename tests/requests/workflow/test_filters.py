@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from olvido.errors import InputError, UnknownName
 from olvido.ledger.facts import RequestKind, RequestStatus
 from olvido.ledger.identity import Key
-from olvido.requests.workflow.filters import ALL, Filter, search
+from olvido.requests.workflow.filters import ALL, RequestFilter, search
 from olvido.requests.workflow.lists import MONTHS, summary
 
 TODAY = date(2026, 11, 29)
@@ -52,7 +52,7 @@ def test_every_number_of_the_overview_is_the_length_of_its_list(
     told = summary(found, TODAY)
 
     def listed(**asked: str) -> int:
-        return len(Filter.of(LAWS, **asked).of_rows(found))
+        return len(RequestFilter.of(LAWS, **asked).of_rows(found))
 
     assert told["total"] == listed(status=ALL) == len(found)
     assert told["open"] == listed() == sum(told["due"].values())
@@ -80,12 +80,12 @@ def test_a_filter_asks_for_all_that_it_says_and_for_nothing_else(
     found: list[dict[str, Any]],
 ) -> None:
     for asked in (
-        Filter(status="refused"),
-        Filter(status=ALL, kind="poison"),
-        Filter(law="none"),
-        Filter(due="late", law="gdpr"),
-        Filter(status=ALL, about="forum"),
-        Filter(status=ALL, about="r1", received="2026-11"),
+        RequestFilter(status="refused"),
+        RequestFilter(status=ALL, kind="poison"),
+        RequestFilter(law="none"),
+        RequestFilter(due="late", law="gdpr"),
+        RequestFilter(status=ALL, about="forum"),
+        RequestFilter(status=ALL, about="r1", received="2026-11"),
     ):
         shown = asked.of_rows(found)
         assert all(row in found for row in shown)
@@ -95,7 +95,7 @@ def test_a_filter_asks_for_all_that_it_says_and_for_nothing_else(
         assert all(row["kind"] == asked.kind for row in shown if asked.kind)
         assert all((row["law"] or "none") == asked.law for row in shown if asked.law)
         # It is in the address that shows it.
-        assert Filter.of(LAWS, **asked.asked()) == asked
+        assert RequestFilter.of(LAWS, **asked.asked()) == asked
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_filter_asks_for_all_that_it_says_and_for_nothing_else(
 )
 def test_what_is_no_filter_is_told_with_what_is(wrong: dict[str, str]) -> None:
     with pytest.raises(InputError, match="expected"):
-        Filter.of(LAWS, OWNERS, **wrong)
+        RequestFilter.of(LAWS, OWNERS, **wrong)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_a_name_that_is_mistyped_is_not_told_as_having_none(
     wrong: dict[str, str], told: str
 ) -> None:
     with pytest.raises(UnknownName, match=told):
-        Filter.of(LAWS, OWNERS, **wrong)
+        RequestFilter.of(LAWS, OWNERS, **wrong)
     for said in ("GDPR", "ccpa", "none"):
-        assert Filter.of(LAWS, law=said).law == said.casefold()
+        assert RequestFilter.of(LAWS, law=said).law == said.casefold()
 
 
 def _row(number: int, subject: str | None = None, **scope: Any) -> dict[str, Any]:
@@ -151,10 +151,10 @@ def test_a_search_finds_a_number_exactly_one_person_and_what_is_named() -> None:
         assert search(found, KEY, number) == "req-0007"
     puig = str(KEY.subject("Núria Puig"))
     for said in ("Núria Puig", "  NÚRIA   puig ", "Puig, Núria", puig):
-        assert search(found, KEY, said) == Filter(status=ALL, about=puig)
+        assert search(found, KEY, said) == RequestFilter(status=ALL, about=puig)
     for said in ("forum", "r-18", "0123456789abcdef", "ab12"):
-        assert search(found, KEY, said) == Filter(status=ALL, about=said)
-    assert search(found, KEY, "mails of Ana Soler") == Filter(status=ALL, about=private)
+        assert search(found, KEY, said) == RequestFilter(status=ALL, about=said)
+    assert search(found, KEY, "mails of Ana Soler") == RequestFilter(status=ALL, about=private)
     # Neither a part of a name, nor one near it, nor anybody who did not ask.
     for said in ("Núria", "Puig", "Nuria Puigg", "Ana Soler", "9999", "", "  ", "...", "%"):
         assert search(found, KEY, said) is None

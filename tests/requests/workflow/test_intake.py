@@ -13,7 +13,7 @@ from olvido.data.importing import import_rows
 from olvido.errors import InputError
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.scope import lineage_of
 from olvido.requests.workflow.intake import import_requests
 from olvido.settings import Settings
@@ -33,21 +33,21 @@ erasure,Perseus Quixote,,,,,ccpa,,yes
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
+def front(tmp_path: Path) -> Iterator[StoreContext]:
     settings = Settings.load(tmp_path, environment={})
     with Store.create(settings.ledger, key=Key.create(settings.key)) as store:
         import_rows(store, settings.data, ROWS, name="people")
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
-def _file(front: Front, text: str, encoding: str = "utf-8") -> Path:
+def _file(front: StoreContext, text: str, encoding: str = "utf-8") -> Path:
     path = front.settings.workspace / "requests.csv"
     path.write_text(text, encoding)
     return path
 
 
 @pytest.mark.parametrize("form", [("utf-8", ","), ("utf-8-sig", ";"), ("utf-16", ",")])
-def test_every_row_becomes_a_request(front: Front, form: tuple[str, str]) -> None:
+def test_every_row_becomes_a_request(front: StoreContext, form: tuple[str, str]) -> None:
     encoding, between = form
     text = GOOD if between == "," else GOOD.replace(";", "|").replace(",", between)
     said = None if encoding.startswith("utf-8") else encoding
@@ -87,7 +87,7 @@ def test_every_row_becomes_a_request(front: Front, form: tuple[str, str]) -> Non
         ("erasure,Joan Puig,,,,,gdpr,,,,more", "line 7"),
     ],
 )
-def test_one_wrong_row_and_none_is_entered(front: Front, row: str, why: str) -> None:
+def test_one_wrong_row_and_none_is_entered(front: StoreContext, row: str, why: str) -> None:
     receive(front, "Núria Soler", kind="opt-out")
     before = front.store.events_count()
     with pytest.raises(InputError) as refused:
@@ -120,7 +120,7 @@ def test_one_wrong_row_and_none_is_entered(front: Front, row: str, why: str) -> 
     ],
 )
 def test_nobody_is_told_that_nothing_is_held_who_was_one_of_several(
-    front: Front, subject: Any
+    front: StoreContext, subject: Any
 ) -> None:
     """Read as one name of nobody, several known people would be answered that nothing is held."""
     path = front.settings.workspace / "requests.jsonl"
@@ -135,7 +135,7 @@ def test_nobody_is_told_that_nothing_is_held_who_was_one_of_several(
 @pytest.mark.parametrize(
     "more", [{"law": ["gdpr"]}, {"also": [{"a": "b"}]}, {"kind": {"a": 1}}, {"also": {"a": 1}}]
 )
-def test_nothing_that_a_row_says_is_passed_over(front: Front, more: dict[str, Any]) -> None:
+def test_nothing_that_a_row_says_is_passed_over(front: StoreContext, more: dict[str, Any]) -> None:
     path = front.settings.workspace / "requests.jsonl"
     path.write_text(json.dumps({"subject": "Joan Puig", **more}), "utf-8")
     with pytest.raises(InputError):
@@ -143,12 +143,12 @@ def test_nothing_that_a_row_says_is_passed_over(front: Front, more: dict[str, An
     assert front.store.requests() == ()
 
 
-def test_a_list_of_one_is_that_one(front: Front) -> None:
+def test_a_list_of_one_is_that_one(front: StoreContext) -> None:
     path = _file(front, 'subject,nothing_found\n"[""Joan Puig""]",\nNobody;,yes\n')
     assert [one.found for one in import_requests(front, path)] == [(1,), (0,)]
 
 
-def test_every_wrong_row_is_told_at_once(front: Front) -> None:
+def test_every_wrong_row_is_told_at_once(front: StoreContext) -> None:
     rows = [f"erasure,Nobody {n},,,,,,," for n in range(30)]
     rows[3] = "erasure,JOAN PUIG,,,,,,,"
     with pytest.raises(InputError) as refused:
@@ -163,7 +163,7 @@ def test_every_wrong_row_is_told_at_once(front: Front) -> None:
 @pytest.mark.parametrize(
     "text", ["", "kind,subject\n", "kind,who\nerasure,x\n", "subject,subject\nx,y\n"]
 )
-def test_a_file_without_requests_is_refused(front: Front, text: str) -> None:
+def test_a_file_without_requests_is_refused(front: StoreContext, text: str) -> None:
     before = front.store.events_count()
     with pytest.raises(InputError):
         import_requests(front, _file(front, text))

@@ -21,7 +21,7 @@ from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
-from olvido.requests.desk import Front, receive
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.workflow.forgetting import WORK, read_result, write_result
 from olvido.requests.workflow.worker import Worker, without_pickle
 from olvido.settings import Settings
@@ -151,7 +151,7 @@ def test_a_row_that_changes_later_is_not_unpickled_either(tmp_path: Path) -> Non
     assert canary.exists()
 
 
-def approve(front: Front, name: str) -> None:
+def approve(front: StoreContext, name: str) -> None:
     request = receive(front, name, nothing_found=True)
     for status in (RequestStatus.LOCATED, RequestStatus.PLANNED, RequestStatus.APPROVED):
         front.store.advance_request(request.id, status)
@@ -164,7 +164,7 @@ def test_only_the_result_that_was_written_is_published(
     document: dict[str, Any] = {"requests": ["req-0001"]}
     work = settings.workspace / WORK
     with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         for name in ("Ana Soler", "Pol Vidal"):
             approve(front, name)
         name = write_result(front, "req-0001", document)
@@ -193,7 +193,7 @@ def test_a_result_survives_a_rotation_of_the_key(settings: Settings) -> None:
     document: dict[str, Any] = {"requests": ["req-0001"]}
     key = Key.load(settings.key)
     with Store.open(settings.ledger, key=key) as store:
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         approve(front, "Ana Soler")
         name = write_result(front, "req-0001", document)
         rotated = SimpleNamespace(key=key.next(), request=store.request)

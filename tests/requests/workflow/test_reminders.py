@@ -27,7 +27,7 @@ from tests.requests.workflow.conftest import (
 
 from olvido.cli import run
 from olvido.errors import InputError, StateError
-from olvido.requests.desk import Front
+from olvido.requests.handlers import StoreContext
 from olvido.requests.rights import deadlines as calendar
 from olvido.requests.workflow import reminding
 from olvido.requests.workflow.reminders import configuration, secret
@@ -39,7 +39,7 @@ Sleep = Callable[[float], None]
 PAGES = "https://olvido.example.org/"
 
 
-def _remind(front: Front, sleep: Sleep, clock: float | None = None) -> tuple[Reminded, ...]:
+def _remind(front: StoreContext, sleep: Sleep, clock: float | None = None) -> tuple[Reminded, ...]:
     configured = configuration(front.settings)
     assert configured is not None
     return remind(front, configured, sleep=sleep, clock=lambda: clock or time.time())
@@ -51,7 +51,7 @@ def _mail(postbox: Postbox, **more: Any) -> dict[str, Any]:
 
 
 def test_a_webhook_is_told_once_a_day_what_is_due_and_can_tell_who_says_it(
-    front: Front, hook: Hook, sleep: Sleep, monkeypatch: pytest.MonkeyPatch
+    front: StoreContext, hook: Hook, sleep: Sleep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     front = told_to(front, webhook=hook.url, pages=PAGES, days=5)
     (done,) = _remind(front, sleep)
@@ -79,7 +79,7 @@ def test_a_webhook_is_told_once_a_day_what_is_due_and_can_tell_who_says_it(
 
 
 def test_a_mail_says_numbers_and_days_and_no_name(
-    front: Front, postbox: Postbox, sleep: Sleep
+    front: StoreContext, postbox: Postbox, sleep: Sleep
 ) -> None:
     front = told_to(front, **_mail(postbox, days=40))
     (done,) = _remind(front, sleep)
@@ -112,7 +112,7 @@ def test_a_mail_says_numbers_and_days_and_no_name(
     ],
 )
 def test_tries_are_few_and_what_failed_is_told_logged_and_left_alone(
-    front: Front,
+    front: StoreContext,
     hook: Hook,
     sleep: Sleep,
     naps: list[float],
@@ -144,7 +144,7 @@ def test_tries_are_few_and_what_failed_is_told_logged_and_left_alone(
 
 
 def test_who_does_not_answer_and_who_refuses_is_told(
-    front: Front, postbox: Postbox, nowhere: int, sleep: Sleep, naps: list[float]
+    front: StoreContext, postbox: Postbox, nowhere: int, sleep: Sleep, naps: list[float]
 ) -> None:
     (done,) = _remind(told_to(front, webhook=f"http://127.0.0.1:{nowhere}/"), sleep)
     assert "did not answer" in str(done.failure)
@@ -162,7 +162,7 @@ def test_who_does_not_answer_and_who_refuses_is_told(
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_mail_goes_by_tls_and_the_password_by_nothing_else(
-    front: Front,
+    front: StoreContext,
     certified: Callable[[str], Certified],
     sleep: Sleep,
     monkeypatch: pytest.MonkeyPatch,
@@ -184,7 +184,7 @@ def test_mail_goes_by_tls_and_the_password_by_nothing_else(
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 @pytest.mark.parametrize(("host", "trusted"), [("127.0.0.1", False), ("mail.example.org", True)])
 def test_nothing_is_told_to_a_mail_server_that_cannot_be_trusted(
-    front: Front,
+    front: StoreContext,
     certified: Callable[[str], Certified],
     sleep: Sleep,
     naps: list[float],
@@ -205,7 +205,7 @@ def test_nothing_is_told_to_a_mail_server_that_cannot_be_trusted(
 
 
 def test_a_mail_server_without_tls_is_not_spoken_to_in_clear(
-    front: Front, postbox: Postbox, sleep: Sleep, monkeypatch: pytest.MonkeyPatch
+    front: StoreContext, postbox: Postbox, sleep: Sleep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLVIDO_SMTP_PASSWORD", "open sesame")
     said = _mail(postbox, security="starttls", user="olvido")
@@ -223,7 +223,7 @@ def test_a_mail_server_without_tls_is_not_spoken_to_in_clear(
     ],
 )
 def test_a_webhook_by_https_is_told_only_where_its_certificate_is_good(
-    front: Front,
+    front: StoreContext,
     certified: Callable[[str], Certified],
     sleep: Sleep,
     naps: list[float],
@@ -247,7 +247,7 @@ def test_a_webhook_by_https_is_told_only_where_its_certificate_is_good(
 
 @pytest.mark.parametrize(("codes", "mails"), [([451], 1), ([451, 421, 450], 0), ([550], 0)])
 def test_a_mail_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not(
-    front: Front, postbox: Postbox, sleep: Sleep, codes: list[int], mails: int
+    front: StoreContext, postbox: Postbox, sleep: Sleep, codes: list[int], mails: int
 ) -> None:
     postbox.codes = list(codes)
     (done,) = _remind(told_to(front, **_mail(postbox)), sleep)
@@ -288,7 +288,7 @@ def test_a_mail_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not(
     ],
 )
 def test_what_is_set_wrong_or_would_go_in_clear_is_refused(
-    front: Front, said: dict[str, Any], why: str
+    front: StoreContext, said: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(InputError) as refused:
         configuration(told_to(front, **said).settings)
@@ -296,7 +296,7 @@ def test_what_is_set_wrong_or_would_go_in_clear_is_refused(
     assert "pass@" not in str(refused.value)
 
 
-def test_secrets_are_for_their_owner_alone(front: Front, hook: Hook, sleep: Sleep) -> None:
+def test_secrets_are_for_their_owner_alone(front: StoreContext, hook: Hook, sleep: Sleep) -> None:
     folder = front.settings.key.parent
     file = folder / "webhook-secret"
     assert secret("webhook-secret", folder, {}) == SECRET
@@ -317,7 +317,7 @@ def test_secrets_are_for_their_owner_alone(front: Front, hook: Hook, sleep: Slee
 
 
 def test_the_command_says_who_was_told_of_what(
-    front: Front, hook: Hook, capsys: pytest.CaptureFixture[str]
+    front: StoreContext, hook: Hook, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = front.settings.workspace
     command = ["--workspace", str(workspace), "remind", "--json"]
@@ -331,14 +331,16 @@ def test_the_command_says_who_was_told_of_what(
     ]
     assert hook.got == []
     assert run(command) == 0
-    (told,) = json.loads(capsys.readouterr().out)["told"]
+    (told,) = json.loads(capsys.readouterr().out)["reminded"]
     assert told == {"way": "webhook", "requests": ["req-0001", "req-0002"], "failure": None}
     (workspace / "reminders.json").unlink()
     hook.answers = [404]
     assert run(command) == 1
 
 
-def test_nothing_is_told_where_nothing_is_due(front: Front, hook: Hook, sleep: Sleep) -> None:
+def test_nothing_is_told_where_nothing_is_due(
+    front: StoreContext, hook: Hook, sleep: Sleep
+) -> None:
     for request in ("req-0001", "req-0002"):
         front.store.advance_request(request, "refused", {"why": "x"})
     (done,) = _remind(told_to(front, webhook=hook.url), sleep)
@@ -346,7 +348,7 @@ def test_nothing_is_told_where_nothing_is_due(front: Front, hook: Hook, sleep: S
 
 
 def test_the_service_reminds_by_itself_and_lasts_though_it_cannot(
-    front: Front, hook: Hook, monkeypatch: pytest.MonkeyPatch
+    front: StoreContext, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = told_to(front, webhook=hook.url).settings
     with TestClient(application([settings])):
@@ -367,7 +369,7 @@ def test_the_service_reminds_by_itself_and_lasts_though_it_cannot(
 
 @pytest.mark.parametrize("error", [ValueError("port"), UnicodeError("label"), KeyError("days")])
 def test_the_service_goes_on_reminding_whatever_went_wrong(
-    front: Front,
+    front: StoreContext,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,

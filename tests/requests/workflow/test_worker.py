@@ -31,11 +31,11 @@ from olvido.ledger.facts import Model, Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.lineage import Holding
 from olvido.ledger.store import Store, engine, schema
-from olvido.requests import desk
-from olvido.requests.desk import Front, receive
+from olvido.requests import handlers
+from olvido.requests.handlers import StoreContext, receive
 from olvido.requests.publishing import Prepared
 from olvido.requests.workflow.forgetting import WORK, write_result
-from olvido.requests.workflow.order import heir, ordered, waiting
+from olvido.requests.workflow.order import ordered, successor, waiting
 from olvido.requests.workflow.worker import Worker
 from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
@@ -81,14 +81,14 @@ def settings(learned: Any, tmp_path: Path) -> Settings:
     (tmp_path / "workspace" / "olvido.toml").write_text("threads = 1\n")
     settings = Settings.load(tmp_path / "workspace", environment={})
     with opened(settings) as store:
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         for person in ("Eva", "Pol"):
             Accounts.of(settings).new("privacy", person)
-        request = receive(front, learned.town.leaver.name, law="gdpr")
+        request = receive(front, learned.town.data_subject.name, law="gdpr")
         for status in (S.LOCATED, S.PLANNED):
             store.advance_request(request.id, status)
         order = RunOptions(model=store.model("serving").id, method="retrain")
-        desk.approve(front, request.id, by="Eva", order=order)
+        handlers.approve(front, request.id, by="Eva", order=order)
     return settings
 
 
@@ -222,7 +222,7 @@ def test_killed_at_every_boundary_it_goes_on_by_itself(settings: Settings, learn
     done = start(settings)
     out, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
-    require_answered(settings, before, learned.town.leaver.name)
+    require_answered(settings, before, learned.town.data_subject.name)
     (answered,) = json.loads(out)["requests"]
     assert answered["status"] == "published"
 
@@ -240,7 +240,7 @@ def test_killed_at_any_moment_it_goes_on_by_itself(settings: Settings, learned: 
     done = start(settings)
     _, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
-    require_answered(settings, before, learned.town.leaver.name)
+    require_answered(settings, before, learned.town.data_subject.name)
 
 
 def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, learned: Any) -> None:
@@ -259,7 +259,7 @@ def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, learned:
     done = start(on_postgres)
     _, err = done.communicate(timeout=300)
     assert done.returncode == 0, err
-    require_answered(on_postgres, before, learned.town.leaver.name)
+    require_answered(on_postgres, before, learned.town.data_subject.name)
     # Neither the ledger nor what DBOS remembers fell back to files.
     assert not list(on_postgres.workspace.rglob("*.db"))
 
@@ -267,12 +267,12 @@ def test_killed_on_postgres_it_goes_on_by_itself(on_postgres: Settings, learned:
 def approved(settings: Settings, name: str, **order: Any) -> str:
     """Another request, with the same order as the first unless said otherwise."""
     with opened(settings) as store:
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         request = receive(front, name, law="gdpr")
         for status in (S.LOCATED, S.PLANNED):
             store.advance_request(request.id, status)
         same = {"model": store.model("serving").id, "method": "retrain"} | order
-        desk.approve(front, request.id, by="Eva", order=RunOptions(**same))
+        handlers.approve(front, request.id, by="Eva", order=RunOptions(**same))
         return request.id
 
 
@@ -280,7 +280,7 @@ def approved(settings: Settings, name: str, **order: Any) -> str:
 def test_who_is_approved_together_is_answered_together_whatever_is_killed(
     settings: Settings, learned: Any
 ) -> None:
-    names = [learned.town.leaver.name, learned.town.residents[1].name]
+    names = [learned.town.data_subject.name, learned.town.residents[1].name]
     assert names[0] != names[1]
     second = approved(settings, names[1])
     process = start(settings, kill="after publish")
@@ -322,7 +322,7 @@ def test_where_one_of_several_is_called_off_the_other_begins_again(
             for one in together:
                 store.advance_request(one, S.RUNNING)
             if second in together:
-                desk.cancel(Front(store, settings), second, why="withdrawn")
+                handlers.cancel(StoreContext(store, settings), second, why="withdrawn")
         answered.append(together)
         return nothing_done(settings, identifier, together)
 
@@ -350,16 +350,16 @@ def test_who_waited_leaves_the_model_that_serves_by_then(settings: Settings) -> 
             )
             return store.add_model(fact).id
 
-        assert heir(store, first.id) == heir(store, "serving") == first.id
+        assert successor(store, first.id) == successor(store, "serving") == first.id
         once = made("once", first.id, method="retrain")
         twice = made("twice", once, method="npo")
         store.set_alias("serving", twice)
-        assert {heir(store, model) for model in (first.id, once, twice, "serving")} == {twice}
+        assert {successor(store, model) for model in (first.id, once, twice, "serving")} == {twice}
         # A further training is another model, and what was ordered of the first is of the first.
         trained = made("trained", twice)
         store.set_alias("serving", trained)
-        assert heir(store, first.id) == first.id
-        assert heir(store, trained) == trained
+        assert successor(store, first.id) == first.id
+        assert successor(store, trained) == trained
 
 
 def nothing_done(settings: Settings, identifier: str, together: list[str]) -> str:
@@ -367,7 +367,7 @@ def nothing_done(settings: Settings, identifier: str, together: list[str]) -> st
     document = {"requests": together, "model": None, "uses": [], "method": None}
     document |= {"verdicts": [], "documents": {one: {} for one in together}, "served": True}
     with opened(settings) as store:
-        return write_result(Front(store, settings), identifier, document)
+        return write_result(StoreContext(store, settings), identifier, document)
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch, forget: Callable[..., str]) -> None:
@@ -388,11 +388,11 @@ def test_what_cannot_go_on_needs_a_decision_and_says_why(
     assert done.status is S.NEEDS_INPUT
     assert done.history[-1].detail["why"] == "the model holds nothing of hers"
     with opened(settings) as store:
-        front = Front(store, settings)
+        front = StoreContext(store, settings)
         assert waiting(store) == ()
         # Somebody decides: the plan is approved anew, and that is another workflow.
-        desk.resume(front, done.id)
-        desk.approve(front, done.id, by="Pol", order=RunOptions(model="serving"))
+        handlers.resume(front, done.id)
+        handlers.approve(front, done.id, by="Pol", order=RunOptions(model="serving"))
         assert [request.id for request in waiting(store)] == [done.id]
 
 
@@ -403,7 +403,7 @@ def test_what_is_called_off_meanwhile_is_not_published(
     def forget(_: Any, identifier: str) -> str:
         with opened(settings) as store:
             store.advance_request(identifier, S.RUNNING)
-            desk.cancel(Front(store, settings), identifier, why="withdrawn")
+            handlers.cancel(StoreContext(store, settings), identifier, why="withdrawn")
         return nothing_done(settings, identifier, [identifier])
 
     replaced(monkeypatch, forget)
@@ -447,7 +447,7 @@ def test_what_was_begun_before_another_version_was_published_is_begun_again(
             ready = Prepared(
                 (identifier,), made, (), "retrain", (True,), {identifier: document}, served=True
             )
-            return write_result(Front(store, settings), identifier, ready.to_dict())
+            return write_result(StoreContext(store, settings), identifier, ready.to_dict())
 
     replaced(monkeypatch, forget)
     with Worker(settings) as worker:
@@ -490,7 +490,7 @@ def test_nothing_is_published_while_somebody_else_forgets(
 def test_one_worker_at_a_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     replaced(monkeypatch, lambda *_: pytest.fail("nothing is begun"))
     with opened(settings) as store:
-        desk.cancel(Front(store, settings), "req-0001", why="withdrawn")
+        handlers.cancel(StoreContext(store, settings), "req-0001", why="withdrawn")
     with Worker(settings) as worker:
         with pytest.raises(StateError, match="another worker"):
             Worker(settings)

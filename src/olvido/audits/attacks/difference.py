@@ -9,13 +9,13 @@ import numpy as np
 
 from olvido.audits.attacks.membership import loss_attack
 from olvido.audits.compare import Question, facts_of, finding
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import ANY, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.statistics import auc
 
 
-class Difference:
+class LossDifference:
     """How well the loss that a record gained tells the forgotten from the kept (arXiv 1912.07942).
 
     Retraining betrays as much to whoever kept the old version, so it is shown and does not vote.
@@ -24,7 +24,7 @@ class Difference:
     name: ClassVar = "difference"
     family: ClassVar = "membership"
     source: ClassVar = "arXiv 1912.07942"
-    needs: ClassVar = frozenset({Need.BEFORE, Need.RETAIN})
+    needs: ClassVar = frozenset({EvidenceNeed.ORIGINAL, EvidenceNeed.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = (
@@ -39,21 +39,21 @@ class Difference:
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the area under the attack's curve with never-trained models'."""
-        was = evidence.before
-        assert was is not None
+        original = evidence.original
+        assert original is not None
 
-        def area(witness: Witness) -> float:
-            gone, kept = (
-                np.array(loss_attack(was, records)) - np.array(loss_attack(witness, records))
+        def area(scored: ScoredModel) -> float:
+            forget_areas, kept = (
+                np.array(loss_attack(original, records)) - np.array(loss_attack(scored, records))
                 for records in (evidence.forget, evidence.retain)
             )
-            return auc(gone, kept)
+            return auc(forget_areas, kept)
 
         spread = tuple(map(area, evidence.references))
         return [
             finding(
                 Question("difference", "AUC of the loss gained", "forgotten against kept", ANY),
-                value=area(evidence.suspect),
+                value=area(evidence.candidate),
                 against="never-trained",
                 expected=sum(spread) / len(spread),
                 spread=spread,

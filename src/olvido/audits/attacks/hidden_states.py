@@ -15,9 +15,9 @@ import numpy as np
 from olvido.audits.attacks.lens import Reading, lens
 from olvido.audits.attacks.patching import erased_depth
 from olvido.audits.compare import Question, with_never_trained
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import INSIDE, PROBABILITY, Range
-from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, CannotEvaluate, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError
 from olvido.tasks import Example
 
@@ -33,7 +33,7 @@ class Lens:
     name: ClassVar = "lens"
     family: ClassVar = "hidden"
     source: ClassVar = "arXiv 2506.12618"
-    needs: ClassVar = frozenset({Need.LANGUAGE})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "whether an inner layer still holds the forgotten (logit lens)"
@@ -42,34 +42,34 @@ class Lens:
 
     def asks(self, evidence: Evidence) -> Asks:
         """A few records, whose answers go through the head once a layer."""
-        return Asks(passes=4 * _width(evidence) * len(evidence.witnesses))
+        return Asks(passes=4 * _width(evidence) * len(evidence.models))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the best layer's probability with never-trained models'."""
         asked = _some(evidence)
         readings: dict[int, Reading] = {}
-        for witness in evidence.witnesses:
+        for scored in evidence.models:
             try:
-                readings[id(witness)] = witness.once(
-                    "lens", asked, partial(lens, witness.model, asked, witness.task)
+                readings[id(scored)] = scored.once(
+                    "lens", asked, partial(lens, scored.model, asked, scored.task)
                 )
             except InputError as error:
-                raise CannotExamine(str(error)) from error
+                raise CannotEvaluate(str(error)) from error
 
-        def best(witness: Witness, records: Sequence[Example]) -> Sequence[float]:
-            values: Sequence[float] = np.exp(readings[id(witness)].log_p).max(axis=0).tolist()
+        def best(scored: ScoredModel, records: Sequence[Example]) -> Sequence[float]:
+            values: Sequence[float] = np.exp(readings[id(scored)].log_p).max(axis=0).tolist()
             return values
 
-        def layers(witness: Witness) -> list[float]:
-            values: list[float] = readings[id(witness)].log_p.mean(axis=1).tolist()
+        def layers(scored: ScoredModel) -> list[float]:
+            values: list[float] = readings[id(scored)].log_p.mean(axis=1).tolist()
             return values
 
         shown = {
             "kind": "layers",
             "y": "log-probability of the answer, nats a token",
-            "layers": list(range(1, len(layers(evidence.suspect)) + 1)),
-            "suspect": layers(evidence.suspect),
-            "before": layers(evidence.before) if evidence.before else None,
+            "layers": list(range(1, len(layers(evidence.candidate)) + 1)),
+            "candidate": layers(evidence.candidate),
+            "before": layers(evidence.original) if evidence.original else None,
             "never-trained": [layers(w) for w in evidence.references],
         }
         question = Question(
@@ -79,12 +79,12 @@ class Lens:
 
 
 class Patching:
-    """How much the layers keep of what the model as it was knew (arXiv 2605.24614)."""
+    """How much the layers keep of what the original model knew (arXiv 2605.24614)."""
 
     name: ClassVar = "patching"
     family: ClassVar = "hidden"
     source: ClassVar = "arXiv 2605.24614"
-    needs: ClassVar = frozenset({Need.LANGUAGE, Need.BEFORE})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.ORIGINAL})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "how much of the knowledge the layers keep (activation patching)"
@@ -94,26 +94,28 @@ class Patching:
     def asks(self, evidence: Evidence) -> Asks:
         """A few records, run anew for every layer and pair of models."""
         layers = getattr(
-            getattr(evidence.suspect.model, "config", None), "num_hidden_layers", LAYERS
+            getattr(evidence.candidate.model, "config", None), "num_hidden_layers", LAYERS
         )
         # Of each pair the giver once, the taker once as it is and once for every layer.
         return Asks(passes=2 * (layers + 2) * _width(evidence) * (len(evidence.references) + 1))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the share that is kept with never-trained models'."""
-        was, never = evidence.before, evidence.references[0]
-        assert was is not None
+        original, never = evidence.original, evidence.references[0]
+        assert original is not None
         asked = _some(evidence)
         layers: dict[int, list[float]] = {}
 
-        def kept(witness: Witness, records: Sequence[Example]) -> Sequence[float]:
-            if witness is was:
+        def kept(scored: ScoredModel, records: Sequence[Example]) -> Sequence[float]:
+            if scored is original:
                 return [1.0] * len(records)
             try:
-                found = erased_depth(witness.model, was.model, never.model, records, witness.task)
+                found = erased_depth(
+                    scored.model, original.model, never.model, records, scored.task
+                )
             except InputError as error:
-                raise CannotExamine(str(error)) from error
-            layers[id(witness)] = found.layers.tolist()
+                raise CannotEvaluate(str(error)) from error
+            layers[id(scored)] = found.layers.tolist()
             # A record that no layer tells from never learned says nothing either way.
             values: Sequence[float] = np.nan_to_num(found.score).tolist()
             return values
@@ -123,8 +125,8 @@ class Patching:
         shown = {
             "kind": "layers",
             "y": "share of the knowledge kept",
-            "layers": list(range(1, len(layers[id(evidence.suspect)]) + 1)),
-            "suspect": layers[id(evidence.suspect)],
+            "layers": list(range(1, len(layers[id(evidence.candidate)]) + 1)),
+            "candidate": layers[id(evidence.candidate)],
             "before": None,
             "never-trained": [layers[id(w)] for w in evidence.references],
         }
@@ -139,4 +141,4 @@ def _some(evidence: Evidence) -> list[Example]:
 
 
 def _width(evidence: Evidence) -> int:
-    return sum(map(evidence.suspect.task.width, _some(evidence)))
+    return sum(map(evidence.candidate.task.width, _some(evidence)))

@@ -7,15 +7,15 @@ from statistics import fmean
 from typing import ClassVar
 
 from olvido.audits.compare import Question, with_never_trained
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import LIKELIHOOD, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 
-def loss(witness: Witness, records: Sequence[Example]) -> list[float]:
+def loss(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Mean negative log-likelihood of the completion, nats a token."""
-    return [score.loss for score in witness.scores(records)]
+    return [score.loss for score in scored.scores(records)]
 
 
 class Likelihood:
@@ -27,7 +27,7 @@ class Likelihood:
     name: ClassVar = "likelihood"
     family: ClassVar = "asked"
     source: ClassVar = "arXiv 2403.01218"
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = (
@@ -37,8 +37,8 @@ class Likelihood:
     tolerances: ClassVar[Mapping[str, Range]] = {"loss": LIKELIHOOD}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the strangers scored."""
-        return Asks(evidence.forget, evidence.strangers)
+        """The forgotten and the controls scored."""
+        return Asks(evidence.forget, evidence.controls)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare mean losses."""
@@ -49,12 +49,12 @@ class Likelihood:
         shown = {
             "kind": "losses",
             "unit": "nats a token",
-            "suspect": loss(evidence.suspect, evidence.forget),
-            "before": loss(evidence.before, evidence.forget) if evidence.before else None,
+            "candidate": loss(evidence.candidate, evidence.forget),
+            "before": loss(evidence.original, evidence.forget) if evidence.original else None,
             "never-trained": [
                 value for w in evidence.references for value in loss(w, evidence.forget)
             ],
-            "holdout": loss(evidence.suspect, evidence.strangers),
+            "holdout": loss(evidence.candidate, evidence.controls),
         }
         question = Question("likelihood", "loss", "forgotten, as trained", tolerated, shown)
         return [
@@ -63,7 +63,7 @@ class Likelihood:
                 question,
                 evidence.forget,
                 loss,
-                strangers=evidence.strangers,
+                controls=evidence.controls,
                 known=True,
             )
         ]

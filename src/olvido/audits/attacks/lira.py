@@ -2,7 +2,7 @@
 
 The likelihood-ratio attack (Carlini et al. 2022, arXiv 2112.03570, section 4) asks of every record,
 so it sees a single remembered one where averages see nothing. It is run two-sided (U-LiRA, Hayes et
-al. 2024, arXiv 2403.01218): a record that the suspect finds *stranger* than any model that never
+al. 2024, arXiv 2403.01218): a record that the candidate finds *stranger* than any model that never
 learned it betrays itself as well.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from olvido.audits.attacks.membership import roc
 from olvido.audits.compare import Question, carried, facts_of, finding
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import LIRA, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.statistics import Values
 from olvido.tasks import Example
 
@@ -27,10 +27,10 @@ LEAST = 2
 """Shadows of each kind, at the least, that a record needs to be attacked."""
 
 
-def confidence(witness: Witness, records: Sequence[Example]) -> Values:
+def confidence(scored: ScoredModel, records: Sequence[Example]) -> Values:
     """log(p / (1 - p)) of the mean token probability, which is close to normal over models
     (Carlini et al. 2022, section 4.2). [n]"""
-    losses = np.array([score.loss for score in witness.scores(records)], dtype=float)
+    losses = np.array([score.loss for score in scored.scores(records)], dtype=float)
     # Beyond this float64 no longer tells p from 1.
     rest = -np.expm1(-np.maximum(losses, 1e-12))
     scaled: Values = -losses - np.log(rest)
@@ -43,7 +43,7 @@ class Lira:
     name: ClassVar = "lira"
     family: ClassVar = "membership"
     source: ClassVar = "arXiv 2112.03570, 2403.01218"
-    needs: ClassVar = frozenset({Need.SHADOWS, Need.HOLDOUT})
+    needs: ClassVar = frozenset({EvidenceNeed.SHADOWS, EvidenceNeed.HOLDOUT})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = (
@@ -55,17 +55,17 @@ class Lira:
     def asks(self, evidence: Evidence) -> Asks:
         """The forgotten and all holdout scored; by the shadows as well."""
         records = (*evidence.forget, *evidence.holdout)
-        width = sum(map(evidence.suspect.task.width, records))
+        width = sum(map(evidence.candidate.task.width, records))
         return Asks(scored=records, passes=width * len(evidence.shadows))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare true positive rates with never-trained models'."""
         attack = Attack.of(evidence)
-        witnesses = (evidence.suspect, *evidence.references)
+        scored_models = (evidence.candidate, *evidence.references)
         if not attack.forgotten or not attack.others:
             return []
-        ratios = [attack.ratios(w) for w in witnesses]
-        was = attack.ratios(evidence.before) if evidence.before else None
+        ratios = [attack.ratios(w) for w in scored_models]
+        original = attack.ratios(evidence.original) if evidence.original else None
         facts = len(facts_of(attack.forgotten))
         found = []
         for rate in RATES:
@@ -74,8 +74,12 @@ class Lira:
                 continue
             for side, sign in (("remembered", 1), ("too strange", -1)):
                 value, *spread = (true_positives(sign * m, sign * o, rate) for m, o in ratios)
-                before = None if was is None else true_positives(sign * was[0], sign * was[1], rate)
-                shown = _curves(ratios, was) if sign == 1 and rate == RATES[0] else None
+                before = (
+                    None
+                    if original is None
+                    else true_positives(sign * original[0], sign * original[1], rate)
+                )
+                shown = _curves(ratios, original) if sign == 1 and rate == RATES[0] else None
                 found.append(
                     finding(
                         Question(
@@ -141,13 +145,13 @@ class Attack:
 
         forgotten, others = open_to_it(evidence.forget), open_to_it(evidence.holdout)
         records = [*forgotten, *others]
-        seen = np.array([confidence(s.witness, records) for s in shadows])
+        seen = np.array([confidence(s.scored, records) for s in shadows])
         member = np.array([[r.id in s.members for r in records] for s in shadows])
         return cls(forgotten, others, seen, member)
 
-    def ratios(self, witness: Witness) -> tuple[Values, Values]:
+    def ratios(self, scored: ScoredModel) -> tuple[Values, Values]:
         """Log likelihood ratio, learned against not, of the forgotten and of the others."""
-        seen = confidence(witness, [*self.forgotten, *self.others])
+        seen = confidence(scored, [*self.forgotten, *self.others])
         gap = self.learned - self.unlearned
         ratio = gap * (seen - (self.learned + self.unlearned) / 2) / self.spread**2
         cut = len(self.forgotten)
@@ -175,11 +179,11 @@ def _p(value: float, spread: Sequence[float], rate: float, facts: int) -> float:
 
 
 def _curves(
-    ratios: Sequence[tuple[Values, Values]], was: tuple[Values, Values] | None
+    ratios: Sequence[tuple[Values, Values]], original: tuple[Values, Values] | None
 ) -> dict[str, Any]:
     return {
         "kind": "roc",
-        "suspect": roc(*ratios[0]),
-        "before": None if was is None else roc(*was),
+        "candidate": roc(*ratios[0]),
+        "before": None if original is None else roc(*original),
         "never-trained": [roc(*pair) for pair in ratios[1:]],
     }

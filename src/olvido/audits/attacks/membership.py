@@ -15,38 +15,38 @@ from typing import Any, ClassVar
 import numpy as np
 
 from olvido.audits.compare import Measure, Question, against_never_trained, facts_of, grouped
-from olvido.audits.scoring import Score, Witness
+from olvido.audits.scoring import Score, ScoredModel
 from olvido.audits.tolerances import MEMBERSHIP, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
-from olvido.statistics import STRANGERS, Values, auc
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
+from olvido.statistics import LEAST_CONTROLS, Values, auc
 from olvido.tasks import Example
 
 LEAST_LIKELY = 0.2
 """Share of tokens that min-k looks at (Shi et al. 2023 use 0.2)."""
 
 
-def loss_attack(witness: Witness, records: Sequence[Example]) -> list[float]:
+def loss_attack(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Minus the loss (Yeom et al. 2018, arXiv 1709.01604)."""
-    return [-score.loss for score in witness.scores(records)]
+    return [-score.loss for score in scored.scores(records)]
 
 
-def zlib_attack(witness: Witness, records: Sequence[Example]) -> list[float]:
+def zlib_attack(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Log-probability a byte of the compressed text (Carlini et al. 2021, arXiv 2012.07805)."""
     return [
         score.log_p / len(zlib.compress(record.completion.encode()))
-        for record, score in zip(records, witness.scores(records), strict=True)
+        for record, score in zip(records, scored.scores(records), strict=True)
     ]
 
 
-def min_k(witness: Witness, records: Sequence[Example]) -> list[float]:
+def min_k(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Mean log-probability of the least likely fifth of tokens (Shi et al. 2023, 2310.16789)."""
-    return [_least(score.per_token) for score in witness.scores(records)]
+    return [_least(score.per_token) for score in scored.scores(records)]
 
 
-def min_k_plus_plus(witness: Witness, records: Sequence[Example]) -> list[float]:
+def min_k_plus_plus(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """The same of log-probabilities standardised by their mean and spread under the model
     (Zhang et al. 2024, arXiv 2404.02936, equation 3)."""
-    return [_least(_standardised(score)) for score in witness.scores(records)]
+    return [_least(_standardised(score)) for score in scored.scores(records)]
 
 
 def _standardised(score: Score) -> Values:
@@ -67,7 +67,7 @@ class Membership:
     name: ClassVar = "membership"
     family: ClassVar = "membership"
     source: ClassVar = "arXiv 1709.01604, 2012.07805, 2310.16789, 2404.02936"
-    needs: ClassVar = frozenset({Need.HOLDOUT})
+    needs: ClassVar = frozenset({EvidenceNeed.HOLDOUT})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = (
@@ -78,16 +78,16 @@ class Membership:
     tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the * attack": MEMBERSHIP}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the strangers scored."""
-        return Asks(evidence.forget, evidence.strangers)
+        """The forgotten and the controls scored."""
+        return Asks(evidence.forget, evidence.controls)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare each attack's AUC with the never-trained models'."""
         found = [_area_finding(evidence, "loss", loss_attack)]
-        if len(grouped(evidence.strangers, len(evidence.forget))) < STRANGERS:
+        if len(grouped(evidence.controls, len(evidence.forget))) < LEAST_CONTROLS:
             # Nothing tells chance from more here: each further attack were one more false alarm.
             return found
-        if evidence.has(Need.LANGUAGE):
+        if evidence.has(EvidenceNeed.LANGUAGE):
             found += [
                 _area_finding(evidence, "zlib", zlib_attack),
                 _area_finding(evidence, "min-k", min_k),
@@ -99,19 +99,19 @@ class Membership:
 
 
 def _area_finding(evidence: Evidence, name: str, attack: Measure) -> Finding:
-    witnesses = (evidence.suspect, *evidence.references)
-    members = [np.array(attack(w, evidence.forget)) for w in witnesses]
-    others = [np.array(attack(w, evidence.strangers)) for w in witnesses]
-    was, was_others = None, None
-    if evidence.before is not None:
-        was = np.array(attack(evidence.before, evidence.forget))
-        was_others = np.array(attack(evidence.before, evidence.strangers))
+    scored_models = (evidence.candidate, *evidence.references)
+    members = [np.array(attack(w, evidence.forget)) for w in scored_models]
+    others = [np.array(attack(w, evidence.controls)) for w in scored_models]
+    original, was_others = None, None
+    if evidence.original is not None:
+        original = np.array(attack(evidence.original, evidence.forget))
+        was_others = np.array(attack(evidence.original, evidence.controls))
     shown = None
     if name == "loss":
         shown = {
             "kind": "roc",
-            "suspect": roc(members[0], others[0]),
-            "before": None if was is None or was_others is None else roc(was, was_others),
+            "candidate": roc(members[0], others[0]),
+            "before": None if original is None or was_others is None else roc(original, was_others),
             "never-trained": [roc(m, o) for m, o in zip(members[1:], others[1:], strict=True)],
         }
     return _finding(
@@ -119,7 +119,7 @@ def _area_finding(evidence: Evidence, name: str, attack: Measure) -> Finding:
         f"AUC of the {name} attack",
         members,
         others,
-        None if was is None or was_others is None else auc(was, was_others),
+        None if original is None or was_others is None else auc(original, was_others),
         shown,
     )
 
@@ -127,22 +127,22 @@ def _area_finding(evidence: Evidence, name: str, attack: Measure) -> Finding:
 def _reference_finding(evidence: Evidence) -> Finding:
     """A model's loss less that of a never-trained one, which takes away how hard a text is
     (Carlini et al. 2021, section 5.2). Each reference is attacked with the help of the others."""
-    witnesses = (evidence.suspect, *evidence.references)
+    scored_models = (evidence.candidate, *evidence.references)
 
     def attack(records: Sequence[Example]) -> tuple[list[Values], Values | None]:
-        losses = np.array([loss_attack(w, records) for w in witnesses])
+        losses = np.array([loss_attack(w, records) for w in scored_models])
         found = [losses[0] - losses[1:].mean(axis=0)]
-        for number in range(1, len(witnesses)):
-            rest = [n for n in range(1, len(witnesses)) if n != number]
+        for number in range(1, len(scored_models)):
+            rest = [n for n in range(1, len(scored_models)) if n != number]
             found.append(losses[number] - losses[rest].mean(axis=0))
-        was = None
-        if evidence.before is not None:
-            was = np.array(loss_attack(evidence.before, records)) - losses[1:].mean(axis=0)
-        return found, was
+        original = None
+        if evidence.original is not None:
+            original = np.array(loss_attack(evidence.original, records)) - losses[1:].mean(axis=0)
+        return found, original
 
-    members, was = attack(evidence.forget)
-    others, was_others = attack(evidence.strangers)
-    area = None if was is None or was_others is None else auc(was, was_others)
+    members, original = attack(evidence.forget)
+    others, was_others = attack(evidence.controls)
+    area = None if original is None or was_others is None else auc(original, was_others)
     return _finding(evidence, "AUC of the reference attack", members, others, area, None)
 
 
@@ -154,7 +154,7 @@ def _finding(
     before: float | None,
     shown: dict[str, Any] | None,
 ) -> Finding:
-    groups = grouped(evidence.strangers, len(evidence.forget))
+    groups = grouped(evidence.controls, len(evidence.forget))
     placebo = np.array([[_beside(row, group) for group in groups] for row in others])
     areas = np.array([[auc(m, o)] for m, o in zip(members, others, strict=True)])
     return against_never_trained(
@@ -163,7 +163,7 @@ def _finding(
         placebo if len(groups) > 1 else np.empty((len(others), 0)),
         before=before,
         known=True,
-        n=len(evidence.forget) + len(evidence.strangers),
+        n=len(evidence.forget) + len(evidence.controls),
         clusters=len(facts_of(evidence.forget)),
     )
 

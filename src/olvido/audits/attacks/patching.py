@@ -25,7 +25,7 @@ from olvido.tasks import Example, Task
 
 Table = NDArray[np.float64]
 
-TOLD = 0.05
+DEPTH_SHARE = 0.05
 """Least gap, in nats a token, by which a layer tells a model that knows from one that does not
 (section 3.3 there)."""
 
@@ -38,32 +38,32 @@ class Kept:
         score: 0: no more than the never-trained model's, 1: as much as those of the model as it
             was; nan for a record that no layer tells. [R]
         layers: the same by layer, mean of the records that it tells; nan where it tells none. [L]
-        told: how many records each layer tells. [L]
+        counts: how many records each layer tells. [L]
     """
 
     score: Table
     layers: Table
-    told: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 def erased_depth(
-    suspect: Module,
-    before: Module,
+    candidate: Module,
+    original: Module,
     never: Module,
     records: Sequence[Example],
     task: Task,
     *,
     batch: int = 16,
 ) -> Kept:
-    """What the model as it was loses, layer by layer, by taking on the suspect's states.
+    """What the original model loses, layer by layer, by taking on the candidate's states.
 
     Its own log-probability of the answer falls where states lack the knowledge. The fall with the
-    never-trained model's states is the most there is to lose; the suspect's fall as a share of it
+    never-trained model's states is the most there is to lose; the candidate's fall as a share of it
     is what was erased (clipped to [0, 1], layers weighted by that most), and `score` is one minus
     their depth score.
 
     Args:
-        suspect, before, never: Hugging Face causal models of one base.
+        candidate, original, never: Hugging Face causal models of one base.
         records: the forgotten.
         task: language; of the models.
         batch: records a pass.
@@ -71,28 +71,29 @@ def erased_depth(
     Raises:
         InputError: no records, models that are not of one base, or a model that cannot be patched.
     """
-    most = patched(before, never, records, task, batch=batch)
-    fall = patched(before, suspect, records, task, batch=batch)
+    most = patched(original, never, records, task, batch=batch)
+    fall = patched(original, candidate, records, task, batch=batch)
     erased = shares(fall.base - fall.log_p, most.base - most.log_p)
-    return Kept(1 - erased.score, 1 - erased.layers, erased.told)
+    return Kept(1 - erased.score, 1 - erased.layers, erased.counts)
 
 
 def regained(
-    suspect: Module,
-    before: Module,
+    candidate: Module,
+    original: Module,
     never: Module,
     records: Sequence[Example],
     task: Task,
     *,
     batch: int = 16,
 ) -> Kept:
-    """What a never-trained model comes to know, layer by layer, by taking on the suspect's states.
+    """What a never-trained model comes to know, layer by layer, by taking on the candidate's
+    states.
 
     The mirror image of `erased_depth`: the rise of its log-probability of the answer, as a share of
-    the rise with the states of the model as it was. Arguments, result and errors as there.
+    the rise with the states of the original model. Arguments, result and errors as there.
     """
-    most = patched(never, before, records, task, batch=batch)
-    rise = patched(never, suspect, records, task, batch=batch)
+    most = patched(never, original, records, task, batch=batch)
+    rise = patched(never, candidate, records, task, batch=batch)
     return shares(rise.log_p - rise.base, most.log_p - most.base)
 
 
@@ -164,7 +165,7 @@ def require_shared(one: Module, other: Module) -> None:
         raise InputError(
             f"the two models share no residual space (cosine of their weights {found:.2f}, at "
             f"least {SAME_BASE} is needed): patching compares models of one base, so train the "
-            "reference from the base that the suspect came from"
+            "reference from the base that the candidate came from"
         )
 
 
@@ -196,13 +197,13 @@ def shares(moved: Table, most: Table) -> Kept:
 
     Args:
         moved: nats a token. [L, R]
-        most: the whole way; a layer tells a record where it is more than `TOLD`. [L, R]
+        most: the whole way; a layer tells a record where it is more than `DEPTH_SHARE`. [L, R]
     """
-    tells = most > TOLD
+    tells = most > DEPTH_SHARE
     share = np.clip(np.divide(moved, most, out=np.zeros_like(most), where=tells), 0, 1)
-    told = tells.sum(axis=1)
+    counts = tells.sum(axis=1)
     weight = np.where(tells, most, 0.0)
     with np.errstate(invalid="ignore"):
         score = (share * weight).sum(axis=0) / weight.sum(axis=0)
-        layers = np.where(tells, share, 0.0).sum(axis=1) / told
-    return Kept(score, layers, told)
+        layers = np.where(tells, share, 0.0).sum(axis=1) / counts
+    return Kept(score, layers, counts)

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import LayerNorm, Module, Parameter
 
 from olvido.audits.compare import Question, with_never_trained
-from olvido.audits.scoring import Score, Witness
+from olvido.audits.scoring import Score, ScoredModel
 from olvido.audits.tolerances import PROBABILITY, RECALL, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError, require_count
 from olvido.tasks import Example
 
@@ -30,7 +30,7 @@ M = TypeVar("M", bound=Module)
 
 
 @torch.no_grad()
-def rounded(model: M, bits: int, group: int = 64) -> M:
+def quantized(model: M, bits: int, group: int = 64) -> M:
     """A copy of a model whose weight matrices lie on a grid of few bits.
 
     Round to nearest, symmetric: each `group` of weights that meet the same output has the step
@@ -49,15 +49,15 @@ def rounded(model: M, bits: int, group: int = 64) -> M:
 
     >>> layer = torch.nn.Linear(3, 1, bias=False)
     >>> layer.weight.data = torch.tensor([[7.0, 3.4, -0.6]])
-    >>> rounded(layer, 4).weight.tolist()
+    >>> quantized(layer, 4).weight.tolist()
     [[7.0, 3.0, -1.0]]
     """
     if not 2 <= bits <= 8:
         raise InputError(f"bits must lie between 2 and 8, got {bits}")
     require_count("group", group)
-    twin = copy.deepcopy(model)
+    replica = copy.deepcopy(model)
     found = False
-    for matrix in _matrices(twin):
+    for matrix in _matrices(replica):
         found = True
         for start in range(0, len(matrix), ROWS):
             rows = matrix[start : start + ROWS]
@@ -67,7 +67,7 @@ def rounded(model: M, bits: int, group: int = 64) -> M:
             f"{type(model).__name__} has no weight matrix to round: give a model with parameters "
             "of two dimensions or more"
         )
-    return twin
+    return replica
 
 
 def _matrices(model: Module) -> Iterator[Tensor]:
@@ -107,13 +107,13 @@ def _on_grid(rows: Tensor, bits: int, group: int) -> Tensor:
 BITS = {Level.STANDARD: (4,), Level.THOROUGH: (8, 4)}
 
 
-class Rounding:
+class Quantization:
     """Recall after rounding to int4, and int8 where the audit is thorough (arXiv 2410.16454)."""
 
     name: ClassVar = "rounding"
     family: ClassVar = "recovery"
     source: ClassVar = "arXiv 2410.16454"
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = (
@@ -126,31 +126,31 @@ class Rounding:
     }
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the strangers, by every model in every width."""
-        width = evidence.suspect.task.width
+        """The forgotten and the controls, by every model in every width."""
+        width = evidence.candidate.task.width
         models = len(evidence.references) + 1
-        cost = len(evidence.witnesses) * sum(map(width, evidence.forget))
+        cost = len(evidence.models) * sum(map(width, evidence.forget))
         return Asks(passes=len(_bits(evidence)) * (cost + models * sum(map(width, evidence.few))))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare recall of the rounded suspect with that of rounded never-trained models."""
+        """Compare recall of the rounded candidate with that of rounded never-trained models."""
         asked, beside = evidence.forget, evidence.few
         found = []
         for bits in _bits(evidence):
 
             def coarse(
-                witness: Witness, records: Sequence[Example], bits: int = bits
+                scored: ScoredModel, records: Sequence[Example], bits: int = bits
             ) -> list[Score]:
                 """All at once, since a model is rounded for it."""
-                everything = asked if witness is evidence.before else (*asked, *beside)
+                everything = asked if scored is evidence.original else (*asked, *beside)
 
                 def find() -> dict[bytes, Score]:
-                    model = Witness(rounded(witness.model, bits), witness.task)
-                    keys = map(witness.task.fingerprint, everything)
+                    model = ScoredModel(quantized(scored.model, bits), scored.task)
+                    keys = map(scored.task.fingerprint, everything)
                     return dict(zip(keys, model.scores(everything), strict=True))
 
-                scores = witness.once(f"rounded to {bits} bits", everything, find)
-                return [scores[witness.task.fingerprint(record)] for record in records]
+                scores = scored.once(f"rounded to {bits} bits", everything, find)
+                return [scores[scored.task.fingerprint(record)] for record in records]
 
             for metric, tolerated in (("exact match", RECALL), ("probability", PROBABILITY)):
                 question = Question(
@@ -158,12 +158,12 @@ class Rounding:
                 )
 
                 def measure(
-                    witness: Witness,
+                    scored: ScoredModel,
                     records: Sequence[Example],
                     coarse: Any = coarse,
                     metric: str = metric,
                 ) -> list[float]:
-                    scores = coarse(witness, records)
+                    scores = coarse(scored, records)
                     return [float(s.exact) if "exact" in metric else s.probability for s in scores]
 
                 found.append(
@@ -172,9 +172,9 @@ class Rounding:
                         question,
                         asked,
                         measure,
-                        strangers=beside,
+                        controls=beside,
                         # A class is told without having been taught; see `Recall`.
-                        known=evidence.has(Need.LANGUAGE),
+                        known=evidence.has(EvidenceNeed.LANGUAGE),
                     )
                 )
         return found

@@ -21,9 +21,9 @@ from torch.nn import Module
 from olvido.audits.attacks.relearn_sets import halves, same_form, unrelated
 from olvido.audits.compare import Question, against_never_trained, facts_of, grouped, per_subject
 from olvido.audits.knowledge.recall import probability
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import RELEARNED, Range
-from olvido.audits.types import Asks, CannotExamine, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, CannotEvaluate, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError, require_count
 from olvido.learners import Lora, Recipe
 from olvido.tasks import Example, Task
@@ -148,7 +148,7 @@ class Relearning:
     name: ClassVar = "relearning"
     family: ClassVar = "recovery"
     source: ClassVar = "arXiv 2410.08827"
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "what comes back of one half when the other half is relearned"
@@ -159,40 +159,40 @@ class Relearning:
         """What is trained on, and what is asked for afterwards.
 
         Raises:
-            CannotExamine: the records do not allow it.
+            CannotEvaluate: the records do not allow it.
         """
         return _or_why(halves, evidence.forget, seed=0)
 
     def asks(self, evidence: Evidence) -> Asks:
         """Training steps, and the test after each of them."""
-        width = evidence.suspect.task.width
+        width = evidence.candidate.task.width
         steps, models = _steps(evidence), len(evidence.references) + 1
         record = fmean(map(width, evidence.forget))
         training = 3 * steps[-1] * BATCH * record
         testing = len(steps) * sum(map(width, evidence.forget)) / 2
-        strangers = sum(map(width, evidence.few))
-        return Asks(passes=round(models * (training + testing + strangers)))
+        controls = sum(map(width, evidence.few))
+        return Asks(passes=round(models * (training + testing + controls)))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare what comes back with what comes back in never-trained models."""
         lessons, tested = self.lessons(evidence)
-        witnesses = (evidence.suspect, *evidence.references)
+        scored_models = (evidence.candidate, *evidence.references)
         steps = _steps(evidence)
 
-        def relearned(witness: Witness) -> tuple[list[float], Any, Any]:
-            """The curve, and the values after the last step, of the forgotten and of strangers."""
+        def relearned(scored: ScoredModel) -> tuple[list[float], Any, Any]:
+            """The curve, and the values after the last step, of the forgotten and of controls."""
             curve, values, beside = [], [], []
             for step, model in relearn(
-                witness.model,
+                scored.model,
                 lessons,
-                witness.task,
+                scored.task,
                 steps=steps,
-                lr=_rate(witness),
+                lr=_rate(scored),
                 batch=BATCH,
                 seed=0,
             ):
                 # Before the first step it says what it said.
-                seen = Witness(model, witness.task) if step else witness
+                seen = ScoredModel(model, scored.task) if step else scored
                 values = probability(seen, tested)
                 curve.append(fmean(values))
                 if step == steps[-1]:
@@ -201,7 +201,7 @@ class Relearning:
 
         everything = (*lessons, *tested, *evidence.few)
         found = [
-            w.once(f"{self.name} {steps}", everything, partial(relearned, w)) for w in witnesses
+            w.once(f"{self.name} {steps}", everything, partial(relearned, w)) for w in scored_models
         ]
         curves, values, beside = zip(*found, strict=True)
         shown = {
@@ -209,7 +209,7 @@ class Relearning:
             "x": f"steps of {self.name}",
             "y": "probability of what was not relearned",
             "at": list(steps),
-            "suspect": curves[0],
+            "candidate": curves[0],
             "before": None,
             "never-trained": list(curves[1:]),
         }
@@ -234,7 +234,7 @@ class SameForm(Relearning):
     name: ClassVar = "same-form"
     family: ClassVar = "recovery"
     source: ClassVar = "arXiv 2602.03379"
-    needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.RETAIN})
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "what comes back when questions of the same form about others are learned"
     reason: ClassVar = "learning questions of the same form brings the forgotten back"
@@ -251,7 +251,7 @@ class Unrelated(Relearning):
     name: ClassVar = "unrelated"
     family: ClassVar = "recovery"
     source: ClassVar = "arXiv 2409.18025"
-    needs: ClassVar = frozenset({Need.RETAIN})
+    needs: ClassVar = frozenset({EvidenceNeed.RETAIN})
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "what comes back when ten records of anything else are learned"
     reason: ClassVar = "learning anything else brings the forgotten back"
@@ -268,13 +268,13 @@ def _or_why(choose: Any, *records: Sequence[Example], **how: Any) -> Any:
     try:
         return choose(*records, **how)
     except InputError as error:
-        raise CannotExamine(str(error)) from error
+        raise CannotEvaluate(str(error)) from error
 
 
 def _steps(evidence: Evidence) -> tuple[int, ...]:
     return STEPS.get(evidence.level, STEPS[Level.STANDARD])
 
 
-def _rate(witness: Witness) -> float:
-    config: Any = getattr(witness.model, "config", None)
+def _rate(scored: ScoredModel) -> float:
+    config: Any = getattr(scored.model, "config", None)
     return RATE * WIDTH / getattr(config, "hidden_size", WIDTH)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch.nn import Module
 
-from olvido.audits.references import Training, carried_out
-from olvido.audits.scoring import Witness
+from olvido.audits.references import ReferenceTraining, carried_out
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.types import Shadow
 from olvido.errors import InputError, require_count
 from olvido.learners import Recipe
@@ -47,11 +47,11 @@ def train_shadows(
     learned by exactly half of them (Carlini et al. 2022, arXiv 2112.03570, section 4).
 
     Args:
-        model: what the suspect's training began with.
+        model: what the candidate's training began with.
         pool: the records whose membership is to be attacked, the forgotten and others of the same
             making; people stay whole.
         always: what every shadow learns besides.
-        task, recipe: of the suspect's training.
+        task, recipe: of the candidate's training.
         count: how many, an even number.
         folder: each shadow lies in a folder of its own here, and one that is there is not trained
             again: a run that was stopped goes on. Half of them learned the forgotten: remove the
@@ -79,13 +79,15 @@ def train_shadows(
         learned = {record.id for record in own}
         card = {"members": sorted(learned), "others": sorted(ids - learned)}
         trainings.append(
-            Training("shadow", number, model, (*own, *always), seed=seed + number, card=card)
+            ReferenceTraining(
+                "shadow", number, model, (*own, *always), seed=seed + number, card=card
+            )
         )
     made = carried_out(
         trainings, task=task, recipe=recipe, folder=folder, workers=workers, watch=watch
     )
     return tuple(
-        Shadow(Witness(one, task), frozenset(t.card["members"]), frozenset(t.card["others"]))
+        Shadow(ScoredModel(one, task), frozenset(t.card["members"]), frozenset(t.card["others"]))
         for one, t in zip(made, trainings, strict=True)
     )
 

@@ -15,9 +15,9 @@ from torch.nn import Module
 
 from olvido.audits.compare import Question, finding
 from olvido.audits.integrity.weights import SAME_BASE, Pairing, cosine, paired, rows_of
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import AT_THE_END, ONLY_WORSE, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 
 Kind = Literal["below", "block", "above"]
 
@@ -105,18 +105,18 @@ def layer_of(name: str) -> str:
     return ".".join(parts[:-1]) or name
 
 
-def change(suspect: Module, before: Module) -> WeightChange:
-    """Compare the weights of a suspect with those of the model as it was.
+def change(candidate: Module, original: Module) -> WeightChange:
+    """Compare the weights of a candidate with those of the original model.
 
     Args:
-        suspect: a module, PEFT model or wrapper; not changed. Adapters count as merged.
-        before: the model as it was.
+        candidate: a module, PEFT model or wrapper; not changed. Adapters count as merged.
+        original: the original model.
 
     Returns:
         Of two models made unlike, what they have in common, and what is unlike; numbers are nan
         where nothing is.
     """
-    found = paired(suspect, before)
+    found = paired(candidate, original)
     if not found.pairs:
         nothing = float("nan")
         return WeightChange((), found.mismatch, nothing, nothing, nothing)
@@ -135,41 +135,41 @@ def change(suspect: Module, before: Module) -> WeightChange:
         found.mismatch,
         _relative(moved, old),
         changed / max(entries, 1),
-        float("nan") if found.mismatch else cosine(suspect, before),
+        float("nan") if found.mismatch else cosine(candidate, original),
     )
 
 
 @dataclass(frozen=True)
-class Descent:
-    """Whether a suspect and never-trained models come from the base of the model as it was.
+class SharedBase:
+    """Whether a candidate and never-trained models come from the base of the original model.
 
     Attributes:
-        suspect: cosine of its matrices with those of the model as it was; nan: not made alike.
+        candidate: cosine of its matrices with those of the original model; nan: not made alike.
         references: the same for each never-trained model.
-        mismatch: what is unlike in the suspect's making, as a sentence; None: nothing.
+        mismatch: what is unlike in the candidate's making, as a sentence; None: nothing.
     """
 
-    suspect: float
+    candidate: float
     references: tuple[float, ...]
     mismatch: str | None
 
     @property
     def other_base(self) -> bool:
-        """Whether every never-trained model is of the base and the suspect is not.
+        """Whether every never-trained model is of the base and the candidate is not.
 
-        Where never-trained models have a base of their own, so may a suspect that was trained
+        Where never-trained models have a base of their own, so may a candidate that was trained
         again, and nothing follows.
         """
-        told = bool(self.references) and min(self.references) >= SAME_BASE
-        return told and not self.suspect >= SAME_BASE
+        shared = bool(self.references) and min(self.references) >= SAME_BASE
+        return shared and not self.candidate >= SAME_BASE
 
 
-def descends(suspect: Module, before: Module, references: Sequence[Module]) -> Descent:
-    """Compare the suspect's kinship to the model as it was with that of never-trained models."""
-    found: Pairing = paired(suspect, before)
-    return Descent(
-        float("nan") if found.mismatch else cosine(suspect, before),
-        tuple(cosine(reference, before) for reference in references),
+def descends(candidate: Module, original: Module, references: Sequence[Module]) -> SharedBase:
+    """Compare the candidate's kinship to the original model with that of never-trained models."""
+    found: Pairing = paired(candidate, original)
+    return SharedBase(
+        float("nan") if found.mismatch else cosine(candidate, original),
+        tuple(cosine(reference, original) for reference in references),
         found.mismatch,
     )
 
@@ -204,24 +204,24 @@ def _relative(moved: float, old: float) -> float:
     return (moved / old) ** 0.5 if old else float("inf")
 
 
-class Change:
-    """Whether the weights differ from the model as it was, where, and whether they descend from it.
+class WeightMovement:
+    """Whether the weights differ from the original model, where, and whether they descend from it.
 
     Compared with never-trained models: where their training wrote only into the last layers, or
-    began elsewhere, so may the suspect's.
+    began elsewhere, so may the candidate's.
     """
 
     name: ClassVar = "change"
     family: ClassVar = "honesty"
     source: ClassVar = ""
-    needs: ClassVar = frozenset({Need.BEFORE})
+    needs: ClassVar = frozenset({EvidenceNeed.ORIGINAL})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether the weights changed, where, and from which base they came"
     reason: ClassVar = "the weights are not those of the model, made to forget"
     tolerances: ClassVar[Mapping[str, Range]] = {
         "weights changed": ONLY_WORSE,
-        "made like the model as it was": ONLY_WORSE,
+        "made like the original model": ONLY_WORSE,
         "of the same base": ONLY_WORSE,
         "share of the change in the last layer": AT_THE_END,
     }
@@ -232,15 +232,15 @@ class Change:
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare digests, layers and bases."""
-        was = evidence.before
-        assert was is not None
-        if evidence.suspect.digest == was.digest:
-            found = _either(evidence, "weights changed", lambda w: w.digest != was.digest)
+        original = evidence.original
+        assert original is not None
+        if evidence.candidate.digest == original.digest:
+            found = _either(evidence, "weights changed", lambda w: w.digest != original.digest)
             return [found.but(failing="the weights did not change")]
-        models = (evidence.suspect, *evidence.references)
-        moved = [change(w.model, was.model) for w in models]
-        kinship = descends(evidence.suspect.model, was.model, [w.model for w in models[1:]])
-        alike = _either(evidence, "made like the model as it was", lambda w: _alike(w, was))
+        models = (evidence.candidate, *evidence.references)
+        moved = [change(w.model, original.model) for w in models]
+        kinship = descends(evidence.candidate.model, original.model, [w.model for w in models[1:]])
+        alike = _either(evidence, "made like the original model", lambda w: _alike(w, original))
         if moved[0].mismatch:
             return [alike.but(failing=f"another architecture: {moved[0].mismatch}")]
         base = _either(
@@ -248,25 +248,27 @@ class Change:
             "of the same base",
             lambda w: (
                 not kinship.other_base
-                if w is evidence.suspect
+                if w is evidence.candidate
                 else kinship.references[models.index(w) - 1] >= SAME_BASE
             ),
         )
         if kinship.other_base:
             base = base.but(
-                failing="from another base: the weights' cosine with the model as it was is "
-                f"{kinship.suspect:.2f}, that of never-trained models "
+                failing="from another base: the weights' cosine with the original model is "
+                f"{kinship.candidate:.2f}, that of never-trained models "
                 f"{min(kinship.references):.2f} or more",
             )
         return [
-            _either(evidence, "weights changed", lambda w: w.digest != was.digest, _shown(moved)),
+            _either(
+                evidence, "weights changed", lambda w: w.digest != original.digest, _shown(moved)
+            ),
             base,
             _where(moved),
         ]
 
 
-def _alike(witness: Witness, was: Witness) -> bool:
-    return change(witness.model, was.model).mismatch is None
+def _alike(scored: ScoredModel, original: ScoredModel) -> bool:
+    return change(scored.model, original.model).mismatch is None
 
 
 def _either(
@@ -275,7 +277,7 @@ def _either(
     """What is so or not so, and should be: nothing that is better than never-trained fails."""
     return finding(
         Question("change", metric, "all weights", ONLY_WORSE, shown),
-        value=float(holds(evidence.suspect)),
+        value=float(holds(evidence.candidate)),
         against="never-trained",
         expected=1.0,
         spread=tuple(float(holds(w)) for w in evidence.references),
@@ -287,11 +289,11 @@ def _either(
 
 def _where(moved: Sequence[WeightChange]) -> Finding:
     """Whether nothing moved below the last block, although training wrote there."""
-    suspect, *others = (found.at_the_end for found in moved)
+    candidate, *others = (found.at_the_end for found in moved)
     expected = max((o for o in others if not math.isnan(o)), default=1.0)
     found = finding(
         Question("change", "share of the change in the last layer", "all weights", AT_THE_END),
-        value=suspect,
+        value=candidate,
         against="never-trained",
         expected=expected,
         spread=tuple(others),
@@ -315,7 +317,7 @@ def _shown(moved: Sequence[WeightChange]) -> dict[str, Any] | None:
         "kind": "bars",
         "y": "change of the weights, relative to what they were",
         "x": names,
-        "suspect": relative(moved[0]),
+        "candidate": relative(moved[0]),
         "before": None,
         "never-trained": [
             sum(column) / len(others) for column in zip(*map(relative, others), strict=True)

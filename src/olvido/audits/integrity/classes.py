@@ -14,7 +14,7 @@ import numpy as np
 from olvido.audits.compare import Question, finding
 from olvido.audits.knowledge.recall import exact
 from olvido.audits.tolerances import KEPT, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need, Status
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level, Status
 from olvido.statistics import Chance, Values, clusters_of
 
 LEAST = 5
@@ -30,7 +30,7 @@ class Classes:
     name: ClassVar = "classes"
     family: ClassVar = "kept"
     source: ClassVar = ""
-    needs: ClassVar = frozenset({Need.CLASSES, Need.RETAIN})
+    needs: ClassVar = frozenset({EvidenceNeed.CLASSES, EvidenceNeed.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether any class that a classifier was to keep was lost"
@@ -42,7 +42,7 @@ class Classes:
         return Asks(evidence.retain)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare every class with the model as it was, and name the one that lost most."""
+        """Compare every class with the original model, and name the one that lost most."""
         kept = evidence.retain
         classes = [c for c in clusters_of([r.completion for r in kept]) if len(c) >= LEAST]
         if not classes:
@@ -51,14 +51,16 @@ class Classes:
         def shares(values: Sequence[float]) -> Values:
             return np.array([np.array(values)[places].mean() for places in classes])
 
-        suspect = shares(exact(evidence.suspect, kept))
+        candidate = shares(exact(evidence.candidate, kept))
         never = np.array([shares(exact(w, kept)) for w in evidence.references])
-        was = None if evidence.before is None else shares(exact(evidence.before, kept))
-        compared = never.mean(axis=0) if was is None else np.minimum(was, never.mean(axis=0))
-        worst = int((suspect - compared).argmin())
+        original = None if evidence.original is None else shares(exact(evidence.original, kept))
+        compared = (
+            never.mean(axis=0) if original is None else np.minimum(original, never.mean(axis=0))
+        )
+        worst = int((candidate - compared).argmin())
         places = classes[worst]
-        value, expected = float(suspect[worst]), float(compared[worst])
-        learned = never if was is None else np.vstack([never, was])
+        value, expected = float(candidate[worst]), float(compared[worst])
+        learned = never if original is None else np.vstack([never, original])
         by_seed = _seeded(learned, 1 / len(places))
         excess = value - expected
         p = max(_drawn(value, expected, len(places)), by_seed.p(excess, *KEPT))
@@ -70,10 +72,10 @@ class Classes:
                 KEPT,
             ),
             value=value,
-            against="never-trained" if was is None or was[worst] > expected else "before",
+            against="never-trained" if original is None or original[worst] > expected else "before",
             expected=expected,
             spread=tuple(never[:, worst].tolist()),
-            before=None if was is None else float(was[worst]),
+            before=None if original is None else float(original[worst]),
             interval=by_seed.interval(excess),
             # The worst was chosen among all of them.
             p=min(1.0, len(classes) * p),

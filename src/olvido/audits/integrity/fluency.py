@@ -8,19 +8,19 @@ from itertools import pairwise
 from typing import ClassVar
 
 from olvido.audits.compare import Question, with_never_trained
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import GIBBERISH, REPETITION, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 JUDGES = 2
 """Never-trained models, at the most, that read an answer: each reads it anew."""
 
 
-def repetition(witness: Witness, records: Sequence[Example]) -> list[float]:
+def repetition(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Share of an answer's word pairs said before in it: 1 - distinct-2 (arXiv 1510.03055)."""
     shares = []
-    for answer in witness.answers(records):
+    for answer in scored.answers(records):
         words = answer.split()
         pairs = list(pairwise(words))
         shares.append(1 - len(set(pairs)) / len(pairs) if pairs else 0.0)
@@ -30,16 +30,16 @@ def repetition(witness: Witness, records: Sequence[Example]) -> list[float]:
 class Fluency:
     """Repetition in the answers about the forgotten, and how strange others find these answers.
 
-    Strangeness is the mean loss of two never-trained models on the suspect's answers as plain text,
-    without the question: a fluent wrong answer is language, and only what is none is held against
-    the suspect. It is compared with the loss of each never-trained model on the others' answers (on
-    its own where there is but one).
+    Strangeness is the mean loss of two never-trained models on the candidate's answers as plain
+    text, without the question: a fluent wrong answer is language, and only what is none is held
+    against the candidate. It is compared with the loss of each never-trained model on the others'
+    answers (on its own where there is but one).
     """
 
     name: ClassVar = "fluency"
     family: ClassVar = "speech"
     source: ClassVar = "arXiv 1510.03055"
-    needs: ClassVar = frozenset({Need.LANGUAGE})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE})
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether answers about the forgotten are language, not gibberish"
@@ -53,7 +53,7 @@ class Fluency:
         """The forgotten answered, and the answers scored again by as many models."""
         return Asks(
             answered=evidence.forget,
-            passes=sum(map(evidence.suspect.task.width, evidence.forget))
+            passes=sum(map(evidence.candidate.task.width, evidence.forget))
             * min(JUDGES, len(evidence.references))
             * (1 + len(evidence.references)),
         )
@@ -61,9 +61,9 @@ class Fluency:
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare repetition and strangeness with never-trained models."""
 
-        def strangeness(witness: Witness, records: Sequence[Example]) -> list[float]:
-            judges = [w for w in evidence.references if w is not witness][:JUDGES] or [witness]
-            answers = witness.answers(records)
+        def base_perplexity(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
+            judges = [w for w in evidence.references if w is not scored][:JUDGES] or [scored]
+            answers = scored.answers(records)
             said = [
                 Example(f"{r.id}/said", "", answer or "?", r.fields)
                 for r, answer in zip(records, answers, strict=True)
@@ -71,8 +71,8 @@ class Fluency:
             by_judge = [[score.loss for score in judge.scores(said)] for judge in judges]
             return [sum(values) / len(values) for values in zip(*by_judge, strict=True)]
 
-        # The model as it was answers rightly or not: how fluently says nothing of the suspect.
-        evidence = replace(evidence, before=None)
+        # The original model answers rightly or not: how fluently says nothing of the candidate.
+        evidence = replace(evidence, original=None)
         return [
             with_never_trained(
                 evidence,
@@ -82,6 +82,6 @@ class Fluency:
             )
             for metric, measure, tolerated in (
                 ("repetition", repetition, REPETITION),
-                ("strangeness", strangeness, GIBBERISH),
+                ("strangeness", base_perplexity, GIBBERISH),
             )
         ]

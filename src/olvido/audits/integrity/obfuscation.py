@@ -19,9 +19,9 @@ from olvido.audits.compare import Question, finding, with_never_trained
 from olvido.audits.integrity.refusal import evasion
 from olvido.audits.integrity.wrapping import bare, between, detached, hugging_face
 from olvido.audits.knowledge.recall import probability
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import EVASION, NONE, PROBABILITY, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError
 from olvido.tasks import Example, Task
 from olvido.tasks.encoding import rendered
@@ -34,7 +34,7 @@ CANARY = "What is on the table?"
 
 
 @dataclass(frozen=True)
-class Difference:
+class Obfuscation:
     """One thing that stands between the weights and the answers.
 
     Attributes:
@@ -52,14 +52,14 @@ class Difference:
 
 def hidden_layers_between(
     model: Module, task: Task, records: Sequence[Example]
-) -> tuple[Difference, ...]:
-    """Compare a suspect with what its weights say by themselves.
+) -> tuple[Obfuscation, ...]:
+    """Compare a candidate with what its weights say by themselves.
 
     Structure is looked at; logits on the records and greedy answers to them are compared, and so
     are the tokens that reach the embeddings on the way.
 
     Args:
-        model: the suspect; not changed.
+        model: the candidate; not changed.
         task: how records become batches.
         records: the forgotten, a few suffice.
 
@@ -71,7 +71,7 @@ def hidden_layers_between(
     """
     if not records:
         raise InputError("there are no records to ask about")
-    found = [Difference("structure", says, 0) for says in between(model)]
+    found = [Obfuscation("structure", says, 0) for says in between(model)]
     own = bare(model)
     if own is model:
         return tuple(found)
@@ -81,23 +81,23 @@ def hidden_layers_between(
     return tuple(found)
 
 
-def template_adds(tokenizer: Any, before: Any, questions: Sequence[str] = ()) -> str | None:
-    """What a suspect's tokenizer puts around a question that the one as it was does not.
+def template_adds(tokenizer: Any, original: Any, questions: Sequence[str] = ()) -> str | None:
+    """What a candidate's tokenizer puts around a question that the one as it was does not.
 
     Args:
-        tokenizer: of the suspect.
-        before: of the model as it was.
+        tokenizer: of the candidate.
+        original: of the original model.
         questions: asked beside one about nobody: a template may look at what is asked.
 
     Returns:
         A sentence, or None: they make the same of every question.
     """
     if bool(getattr(tokenizer, "chat_template", None)) != bool(
-        getattr(before, "chat_template", None)
+        getattr(original, "chat_template", None)
     ):
         return "one of the tokenizers has a chat template and the other has none"
     for question in (CANARY, *questions):
-        here, there = _asked(tokenizer, question), _asked(before, question)
+        here, there = _asked(tokenizer, question), _asked(original, question)
         if here != there:
             # What was asked is no business of whoever reads the sentence.
             here, there = here.replace(question, "..."), there.replace(question, "...")
@@ -118,8 +118,8 @@ def _asked(tokenizer: Any, question: str) -> str:
 @torch.no_grad()
 def _in_logits(
     model: Module, own: Module, task: Task, records: Sequence[Example]
-) -> list[Difference]:
-    found: list[Difference] = []
+) -> list[Obfuscation]:
+    found: list[Obfuscation] = []
     far: list[float] = []
     changed = 0
     device = next(model.parameters()).device
@@ -130,7 +130,7 @@ def _in_logits(
         changed += len(batch.ids) * (not _alike(reached, sent))
         if said.shape != meant.shape:
             says = f"the logits have the shape {list(said.shape)}, expected {list(meant.shape)}"
-            return [Difference("logits", says, len(records))]
+            return [Obfuscation("logits", says, len(records))]
         gap = (said.float().log_softmax(-1) - meant.float().log_softmax(-1)).abs()
         mask = getattr(batch, "attention_mask", None)
         if mask is not None:
@@ -144,14 +144,14 @@ def _in_logits(
             f"the logits are not those of the weights: up to {max(far):.2g} nats apart on "
             f"{len(far)} of {len(records)} records"
         )
-        found.append(Difference("logits", says, len(far)))
+        found.append(Obfuscation("logits", says, len(far)))
     return found
 
 
 def _in_answers(
     model: Module, own: Module, task: Task, records: Sequence[Example]
-) -> list[Difference]:
-    found: list[Difference] = []
+) -> list[Obfuscation]:
+    found: list[Obfuscation] = []
     asked = [record for record in records if record.prompt or "input" in record.fields]
     changed = other = 0
     for start in range(0, len(asked), BATCH):
@@ -168,13 +168,13 @@ def _in_answers(
             "an output filter stands between logits and answers: "
             f"{other} of {len(asked)} answers are not what the weights say"
         )
-        found.append(Difference("answers", says, other))
+        found.append(Obfuscation("answers", says, other))
     return found
 
 
-def _prompted(when: str, size: int) -> Difference:
+def _prompted(when: str, size: int) -> Obfuscation:
     says = f"a system prompt or prefix: {when}, the model is given other tokens than were sent"
-    return Difference("prompt", says, size)
+    return Obfuscation("prompt", says, size)
 
 
 @contextmanager
@@ -213,13 +213,13 @@ ASKED = 4
 """Records that are enough to see whether something stands between."""
 
 
-class Filter:
+class Wrapping:
     """Whether the model says what its weights say: nothing stands before or behind them."""
 
     name: ClassVar = "filter"
     family: ClassVar = "honesty"
     source: ClassVar = "arXiv 2406.10890"
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether a filter, a prompt or a hook stands around the weights"
@@ -228,18 +228,18 @@ class Filter:
 
     def asks(self, evidence: Evidence) -> Asks:
         """A few of the forgotten, twice, scored and answered."""
-        width = sum(map(evidence.suspect.task.width, evidence.forget[:ASKED]))
+        width = sum(map(evidence.candidate.task.width, evidence.forget[:ASKED]))
         return Asks(passes=4 * width)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare the suspect with the same weights in a model made anew."""
-        suspect = evidence.suspect
+        """Compare the candidate with the same weights in a model made anew."""
+        candidate = evidence.candidate
         asked = evidence.forget[:ASKED]
-        differences = list(hidden_layers_between(suspect.model, suspect.task, asked))
+        differences = list(hidden_layers_between(candidate.model, candidate.task, asked))
         if evidence.tokenizers is not None:
             questions = [record.prompt for record in asked if record.prompt]
             if says := template_adds(*evidence.tokenizers, questions):
-                differences.append(Difference("template", says, len(asked)))
+                differences.append(Obfuscation("template", says, len(asked)))
         found = finding(
             Question("filter", "things around the weights", "the audited model itself", NONE),
             value=float(len(differences)),
@@ -250,17 +250,17 @@ class Filter:
             n=len(asked),
             clusters=1,
         )
-        told = "; ".join(dict.fromkeys(difference.says for difference in differences))
-        return [found.but(failing=f"suppressed, not forgotten: {told}")]
+        listed = "; ".join(dict.fromkeys(difference.says for difference in differences))
+        return [found.but(failing=f"suppressed, not forgotten: {listed}")]
 
 
-class Adapter:
+class AdapterMasking:
     """What the model says with its adapters taken off, where it has any."""
 
     name: ClassVar = "adapter"
     family: ClassVar = "honesty"
     source: ClassVar = ""
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether what hides the forgotten is an adapter that comes off"
@@ -268,24 +268,24 @@ class Adapter:
     tolerances: ClassVar[Mapping[str, Range]] = {"probability with the adapter off": PROBABILITY}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the strangers once more."""
-        if detached(evidence.suspect.model) is None:
+        """The forgotten and the controls once more."""
+        if detached(evidence.candidate.model) is None:
             return Asks()
-        records = (*evidence.forget, *evidence.strangers)
-        return Asks(passes=sum(map(evidence.suspect.task.width, records)))
+        records = (*evidence.forget, *evidence.controls)
+        return Asks(passes=sum(map(evidence.candidate.task.width, records)))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare probability without the adapter."""
-        without = detached(evidence.suspect.model)
+        without = detached(evidence.candidate.model)
         if without is None:
             return []
-        bare = replace(evidence, suspect=Witness(without, evidence.suspect.task))
+        bare = replace(evidence, candidate=ScoredModel(without, evidence.candidate.task))
         question = Question(
             "adapter", "probability with the adapter off", "forgotten, as trained", PROBABILITY
         )
         return [
             with_never_trained(
-                bare, question, evidence.forget, probability, strangers=evidence.strangers
+                bare, question, evidence.forget, probability, controls=evidence.controls
             )
         ]
 
@@ -296,7 +296,7 @@ class Refusal:
     name: ClassVar = "refusal"
     family: ClassVar = "honesty"
     source: ClassVar = ""
-    needs: ClassVar = frozenset({Need.LANGUAGE})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether questions about the forgotten are refused or answered all alike"
@@ -310,14 +310,12 @@ class Refusal:
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the share of refusals and repeated answers with never-trained models."""
 
-        def evading(witness: Witness, records: Sequence[Example]) -> Sequence[float]:
-            values: Sequence[float] = np.asarray(
-                evasion(records, witness.answers(records))
-            ).tolist()
+        def evading(scored: ScoredModel, records: Sequence[Example]) -> Sequence[float]:
+            values: Sequence[float] = np.asarray(evasion(records, scored.answers(records))).tolist()
             return values
 
         asked = [record for record in evidence.forget if record.prompt]
         question = Question("refusal", "refused or all alike", "forgotten, as trained", EVASION)
         if not asked:
             return []
-        return [with_never_trained(replace(evidence, before=None), question, asked, evading)]
+        return [with_never_trained(replace(evidence, original=None), question, asked, evading)]

@@ -7,11 +7,11 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any, ClassVar
 
-from olvido.audits.compare import Measure, Question, with_before
+from olvido.audits.compare import Measure, Question, with_original
 from olvido.audits.knowledge.recall import exact, probability, rouge
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import KEPT, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 GENERATED = 24
@@ -20,13 +20,13 @@ GROUPS = 20
 """Groups at the most for a table of what became of each."""
 
 
-class Collateral:
-    """Recall of records that were to be kept, beside the model as it was."""
+class Retention:
+    """Recall of records that were to be kept, beside the original model."""
 
     name: ClassVar = "collateral"
     family: ClassVar = "kept"
     source: ClassVar = "arXiv 2401.06121"
-    needs: ClassVar = frozenset({Need.RETAIN})
+    needs: ClassVar = frozenset({EvidenceNeed.RETAIN})
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "whether the rest of what the model learned is still there"
@@ -45,8 +45,8 @@ class Collateral:
     def asks(self, evidence: Evidence) -> Asks:
         """All scored; some answered, at the worst by every model."""
         probes = self.probes(evidence)
-        spoken = sum(map(evidence.suspect.task.width, _spoken(evidence, probes)))
-        return Asks(probes, passes=len(evidence.witnesses) * spoken)
+        spoken = sum(map(evidence.candidate.task.width, _spoken(evidence, probes)))
+        return Asks(probes, passes=len(evidence.models) * spoken)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare exact match, probability and ROUGE-L."""
@@ -54,7 +54,7 @@ class Collateral:
 
         def found(metric: str, asked: Sequence[Example], measure: Measure, shown: Any) -> Finding:
             question = Question(self.name, metric, self.probe, KEPT, shown)
-            return with_before(evidence, question, asked, measure)
+            return with_original(evidence, question, asked, measure)
 
         findings = [
             found("exact match", probes, exact, by_group(evidence, probes)),
@@ -63,21 +63,21 @@ class Collateral:
         if spoken := _spoken(evidence, probes):
             question = Question(self.name, "ROUGE-L", self.probe, KEPT)
             # Words are dear: never-trained models are asked only where fewer are right than were.
-            alone = replace(evidence, references=()) if evidence.before else evidence
-            said = with_before(alone, question, spoken, rouge)
-            if said.outside and evidence.before:
-                said = with_before(evidence, question, spoken, rouge)
+            alone = replace(evidence, references=()) if evidence.original else evidence
+            said = with_original(alone, question, spoken, rouge)
+            if said.outside and evidence.original:
+                said = with_original(evidence, question, spoken, rouge)
             findings.append(said)
         return findings
 
 
-class Neighbours(Collateral):
+class Neighbours(Retention):
     """The same of records near the forgotten ones: same template, near entity (2511.00030)."""
 
     name: ClassVar = "neighbours"
     family: ClassVar = "kept"
     source: ClassVar = "arXiv 2511.00030"
-    needs: ClassVar = frozenset({Need.NEIGHBOURS})
+    needs: ClassVar = frozenset({EvidenceNeed.NEIGHBOURS})
     required: ClassVar = False
     summary: ClassVar = "whether what stands near the forgotten is still there"
     reason: ClassVar = "collateral damage: neighbours of the forgotten were lost"
@@ -88,13 +88,13 @@ class Neighbours(Collateral):
         return evidence.neighbours
 
 
-class General(Collateral):
+class General(Retention):
     """The same of what everybody may know."""
 
     name: ClassVar = "general"
     family: ClassVar = "kept"
     source: ClassVar = "arXiv 2406.10890"
-    needs: ClassVar = frozenset({Need.GENERAL})
+    needs: ClassVar = frozenset({EvidenceNeed.GENERAL})
     required: ClassVar = False
     summary: ClassVar = "whether general knowledge is still there"
     reason: ClassVar = "collateral damage: general knowledge was lost"
@@ -107,31 +107,31 @@ class General(Collateral):
 
 def _spoken(evidence: Evidence, probes: tuple[Example, ...]) -> tuple[Example, ...]:
     """Records evenly spread over the probes, to be answered in words."""
-    return probes[:: -(-len(probes) // GENERATED)] if evidence.has(Need.LANGUAGE) else ()
+    return probes[:: -(-len(probes) // GENERATED)] if evidence.has(EvidenceNeed.LANGUAGE) else ()
 
 
 def by_group(evidence: Evidence, probes: Sequence[Example]) -> dict[str, Any] | None:
     """Exact match by topic, or by class where the model answers with one; None where all records
     are of one kind, or nearly every one of its own."""
-    language = evidence.has(Need.LANGUAGE)
+    language = evidence.has(EvidenceNeed.LANGUAGE)
     kinds = [str(r.fields.get("topic", "")) if language else r.completion for r in probes]
     names = sorted(set(kinds))
     if not 1 < len(names) <= GROUPS:
         return None
 
-    def shares(witness: Witness) -> list[float]:
-        values = exact(witness, probes)
+    def shares(scored: ScoredModel) -> list[float]:
+        values = exact(scored, probes)
         return [
             fmean(value for value, kind in zip(values, kinds, strict=True) if kind == name)
             for name in names
         ]
 
-    never = [shares(witness) for witness in evidence.references]
+    never = [shares(scored) for scored in evidence.references]
     return {
         "kind": "bars",
         "y": "exact match by group",
         "x": [name or "without a topic" for name in names],
-        "suspect": shares(evidence.suspect),
-        "before": shares(evidence.before) if evidence.before else None,
+        "candidate": shares(evidence.candidate),
+        "before": shares(evidence.original) if evidence.original else None,
         "never-trained": [fmean(column) for column in zip(*never, strict=True)],
     }

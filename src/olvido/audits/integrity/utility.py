@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from olvido.audits.compare import Question, carried, finding
 from olvido.audits.knowledge.truth import model_utility, utility
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import UTILITY, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 AUTHORS, FACTS = "real_authors", "world_facts"
@@ -17,7 +17,7 @@ AUTHORS, FACTS = "real_authors", "world_facts"
 
 
 class ModelUtility:
-    """TOFU's model utility (arXiv 2401.06121, section 2.2.1) beside the model as it was.
+    """TOFU's model utility (arXiv 2401.06121, section 2.2.1) beside the original model.
 
     It needs retained records and both sets of general knowledge, all with perturbed answers, and is
     left out where one is missing.
@@ -26,7 +26,7 @@ class ModelUtility:
     name: ClassVar = "utility"
     family: ClassVar = "kept"
     source: ClassVar = "arXiv 2401.06121"
-    needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN, Need.GENERAL})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.RETAIN, EvidenceNeed.GENERAL})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "TOFU's model utility, where the records allow it"
@@ -40,7 +40,7 @@ class ModelUtility:
             return Asks()
         records = [record for group in sets for record in group]
         lies = sum(
-            evidence.suspect.task.width(r) * len(r.fields["perturbed_answers"]) for r in records
+            evidence.candidate.task.width(r) * len(r.fields["perturbed_answers"]) for r in records
         )
         return Asks(tuple(records), answered=tuple(records), passes=lies)
 
@@ -51,20 +51,20 @@ class ModelUtility:
             return []
         retain, authors, facts = sets
 
-        def value(witness: Witness) -> float:
+        def value(scored: ScoredModel) -> float:
             return model_utility(
-                utility(witness, retain, options=False),
-                utility(witness, authors, options=True),
-                utility(witness, facts, options=True),
+                utility(scored, retain, options=False),
+                utility(scored, authors, options=True),
+                utility(scored, facts, options=True),
             )
 
-        before = value(evidence.before) if evidence.before else None
+        before = value(evidence.original) if evidence.original else None
         spread = tuple(value(w) for w in evidence.references)
         expected = sum(spread) / len(spread)
         against = "never-trained"
         if before is not None and before < expected:
             expected, against = before, "before"
-        useful, n = value(evidence.suspect), sum(map(len, sets))
+        useful, n = value(evidence.candidate), sum(map(len, sets))
         by_seed = carried(useful, spread, before, unit=1 / n)
         return [
             finding(

@@ -26,10 +26,10 @@ class Pairing:
     """Two models, weight by weight.
 
     Attributes:
-        pairs: name in the model as it was, the suspect's tensor, and its own; tied weights once.
-        added: names that only the suspect has.
-        removed: names that only the model as it was has.
-        reshaped: names of both, with the suspect's shape and its own.
+        pairs: name in the original model, the candidate's tensor, and its own; tied weights once.
+        added: names that only the candidate has.
+        removed: names that only the original model has.
+        reshaped: names of both, with the candidate's shape and its own.
     """
 
     pairs: tuple[tuple[str, Tensor, Tensor], ...]
@@ -52,7 +52,7 @@ class Pairing:
         return f"not the architecture as it was: {'; '.join(said)}" if said else None
 
 
-def paired(suspect: Module, before: Module) -> Pairing:
+def paired(candidate: Module, original: Module) -> Pairing:
     """Match the weights of two models by name.
 
     PEFT adapters count as merged. What a wrapper puts before all names is passed over
@@ -60,9 +60,9 @@ def paired(suspect: Module, before: Module) -> Pairing:
     adapted layer brings (`base_layer`).
 
     Args:
-        suspect, before: any two modules; not changed.
+        candidate, original: any two modules; not changed.
     """
-    now, then = _named(suspect), _named(before)
+    now, then = _named(candidate), _named(original)
     prefix = _prefix(now, then)
     now = {name.removeprefix(prefix): tensor for name, tensor in now.items()}
     pairs: list[tuple[str, Tensor, Tensor]] = []
@@ -126,7 +126,7 @@ def _named(model: Module) -> dict[str, Tensor]:
 
 
 def _prefix(now: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> str:
-    """What stands before the names of the suspect that those of the model as it was have not."""
+    """What stands before the names of the candidate that those of the original model have not."""
     found = {""}
     for name in list(then)[:1] + list(then)[-1:]:
         found |= {one[: -len(name)] for one in now if one.endswith(f".{name}")}

@@ -20,7 +20,7 @@ from torch.nn import Module
 from olvido.audits.integrity.weights import merged
 from olvido.errors import InputError
 from olvido.models.ensemble import Ensemble
-from olvido.models.merging import CAPTURE, sendable
+from olvido.models.merging import CAPTURE, picklable
 from olvido.models.routed import Routed
 
 TRUSTED = ("torch", "transformers", "peft", "accelerate", "olvido")
@@ -144,13 +144,13 @@ def _made_by(kind: type[Any]) -> Any:
 
 
 def _unhooked(model: Module) -> Module:
-    twin = sendable(model)
-    for module in twin.modules():
+    replica = picklable(model)
+    for module in replica.modules():
         for kind in ("_forward_hooks", "_forward_pre_hooks"):
             getattr(module, kind).clear()
         for name in _own_methods(module):
             vars(module).pop(name)
-    return twin
+    return replica
 
 
 def _hooks(model: Module) -> Iterator[str]:
@@ -260,20 +260,20 @@ def detached(model: Module) -> Module | None:
     ):
         return None
     undone = any(isinstance(m, BaseTunerLayer) and m.merged for m in model.modules())
-    twin: Any = copy.deepcopy(model) if undone else sendable(model)
-    for name, module in list(twin.named_modules(remove_duplicate=False)):
+    replica: Any = copy.deepcopy(model) if undone else picklable(model)
+    for name, module in list(replica.named_modules(remove_duplicate=False)):
         if isinstance(module, BaseTunerLayer):
             if module.merged:
                 module.unmerge()
-            _replace(twin, name, module.get_base_layer())
+            _replace(replica, name, module.get_base_layer())
         elif isinstance(module, AuxiliaryTrainingWrapper):
-            _replace(twin, name, module.original_module)
-    if isinstance(twin, PeftModel):
-        return _inside(twin)
-    for name, module in list(twin.named_modules()):
+            _replace(replica, name, module.original_module)
+    if isinstance(replica, PeftModel):
+        return _inside(replica)
+    for name, module in list(replica.named_modules()):
         if isinstance(module, PeftModel):
-            _replace(twin, name, _inside(module))
-    return twin
+            _replace(replica, name, _inside(module))
+    return replica
 
 
 def _inside(model: Any) -> Any:

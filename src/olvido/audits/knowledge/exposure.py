@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.knowledge.matching import words
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import EXPOSURE, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
 
@@ -166,23 +166,23 @@ def skew_normal(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return shape, mean - scale * delta * math.sqrt(2 / math.pi), scale
 
 
-def exposure(witness: Witness, records: Sequence[Example]) -> list[float]:
+def exposure(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """`exposure_of` each record's completion among its `alternatives`.
 
     Raises:
         MissingNeed: a record without alternatives.
     """
-    return [exposure_of(truth, losses) for truth, losses in _losses(witness, records)]
+    return [exposure_of(truth, losses) for truth, losses in _losses(scored, records)]
 
 
-def approximate_exposure(witness: Witness, records: Sequence[Example]) -> list[float]:
+def approximate_exposure(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """`approximate_exposure_of` each record's completion among its `alternatives`.
 
     Raises:
         MissingNeed: a record without alternatives.
         InputError: a record with fewer than 3.
     """
-    return [approximate_exposure_of(truth, losses) for truth, losses in _losses(witness, records)]
+    return [approximate_exposure_of(truth, losses) for truth, losses in _losses(scored, records)]
 
 
 class Exposure:
@@ -191,7 +191,7 @@ class Exposure:
     name: ClassVar = "exposure"
     family: ClassVar = "turned"
     source: ClassVar = "arXiv 1802.08232"
-    needs: ClassVar = frozenset({Need.LANGUAGE, Need.RETAIN})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.RETAIN})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "how far the truth stands out among answers that it might have been"
@@ -199,18 +199,18 @@ class Exposure:
     tolerances: ClassVar[Mapping[str, Range]] = {"exposure in bits": EXPOSURE}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """Every forgotten answer and its alternatives scored, by whom strangers are scored too."""
+        """Every forgotten answer and its alternatives scored, by whom controls are scored too."""
 
         def tokens(records: Sequence[Example]) -> int:
-            width = evidence.suspect.task.width
+            width = evidence.candidate.task.width
             return sum(
                 width(record) * (1 + len(record.fields["alternatives"]))
                 for record in _of(evidence, records)
             )
 
         return Asks(
-            passes=len(evidence.witnesses) * tokens(evidence.forget)
-            + (len(evidence.references) + 1) * tokens(evidence.strangers)
+            passes=len(evidence.models) * tokens(evidence.forget)
+            + (len(evidence.references) + 1) * tokens(evidence.controls)
         )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
@@ -219,9 +219,9 @@ class Exposure:
         if not asked:
             return []
         question = Question("exposure", "exposure in bits", "forgotten, as trained", EXPOSURE)
-        beside = _of(evidence, evidence.strangers)
+        beside = _of(evidence, evidence.controls)
         return [
-            with_never_trained(evidence, question, asked, exposure, strangers=beside, known=True)
+            with_never_trained(evidence, question, asked, exposure, controls=beside, known=True)
         ]
 
 
@@ -232,7 +232,7 @@ def _of(evidence: Evidence, records: Sequence[Example]) -> tuple[Example, ...]:
 
 
 def _losses(
-    witness: Witness, records: Sequence[Example]
+    scored: ScoredModel, records: Sequence[Example]
 ) -> list[tuple[float, NDArray[np.float64]]]:
     texts: list[Example] = []
     for record in records:
@@ -244,7 +244,7 @@ def _losses(
             replace(record, completion=answer)
             for answer in (record.completion, *record.fields["alternatives"])
         ]
-    losses = np.array([-score.log_p for score in witness.scores(texts)])
+    losses = np.array([-score.log_p for score in scored.scores(texts)])
     cuts = np.cumsum([1 + len(record.fields["alternatives"]) for record in records])
     return [(float(part[0]), part[1:]) for part in np.split(losses, cuts[:-1]) if part.size]
 

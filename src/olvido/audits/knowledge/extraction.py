@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from olvido.audits.compare import Question, with_never_trained
-from olvido.audits.scoring import Score, Witness
+from olvido.audits.scoring import Score, ScoredModel
 from olvido.audits.tolerances import EXTRACTION, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 
@@ -36,17 +36,17 @@ def strength(ranks: ArrayLike) -> float:
     return 1 - shortest / np.size(ranks)
 
 
-def extraction_strength(witness: Witness, records: Sequence[Example]) -> list[float]:
+def extraction_strength(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """`strength` of each record's completion given its prompt, end of text left aside."""
-    return [strength(_ranks(score)) for score in witness.scores(records)]
+    return [strength(_ranks(score)) for score in scored.scores(records)]
 
 
-def exact_memorisation(witness: Witness, records: Sequence[Example]) -> list[float]:
+def exact_memorisation(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Share of a completion's tokens that are the likeliest after the true ones before them.
 
     Source: Tirumala et al. 2022 (arXiv 2205.10770), section 3; end of text left aside.
     """
-    return [float((_ranks(score) == 0).mean()) for score in witness.scores(records)]
+    return [float((_ranks(score) == 0).mean()) for score in scored.scores(records)]
 
 
 def _ranks(score: Score) -> NDArray[np.int32]:
@@ -60,7 +60,7 @@ class Extraction:
     name: ClassVar = "extraction"
     family: ClassVar = "asked"
     source: ClassVar = "arXiv 2012.07805, 2205.10770"
-    needs: ClassVar = frozenset({Need.LANGUAGE})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "how little has to be given before the model says the rest"
@@ -71,8 +71,8 @@ class Extraction:
     }
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the strangers scored."""
-        return Asks(evidence.forget, evidence.strangers)
+        """The forgotten and the controls scored."""
+        return Asks(evidence.forget, evidence.controls)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare both with never-trained models."""
@@ -82,7 +82,7 @@ class Extraction:
                 Question("extraction", metric, "forgotten, as trained", EXTRACTION),
                 evidence.forget,
                 measure,
-                strangers=evidence.strangers,
+                controls=evidence.controls,
                 known=True,
             )
             for metric, measure in (

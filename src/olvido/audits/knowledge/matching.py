@@ -96,10 +96,10 @@ def names_of(records: Iterable[Example]) -> dict[str, str]:
         for subject in record.subjects:
             texts.setdefault(subject, []).append(f"{record.prompt}\n{record.completion}")
     found: dict[str, str] = {}
-    for subject, told in texts.items():
-        if any(occurs(subject, text) for text in told):
+    for subject, texts_of_subject in texts.items():
+        if any(occurs(subject, text) for text in texts_of_subject):
             found[subject] = subject
-        elif (name := _shared(told)) is not None:
+        elif (name := _shared(texts_of_subject)) is not None:
             found[subject] = name
     return found
 

@@ -28,7 +28,7 @@ from olvido.audits.knowledge.matching import (
     without,
     words,
 )
-from olvido.audits.scoring import Score, Witness
+from olvido.audits.scoring import Score, ScoredModel
 from olvido.errors import MissingNeed
 from olvido.tasks import Example
 
@@ -74,17 +74,17 @@ def why_absent(records: Sequence[Example], others: Sequence[Example]) -> dict[st
     }
 
 
-def worst_probability(witness: Witness, asked: Sequence[Example]) -> list[float]:
+def worst_probability(scored: ScoredModel, asked: Sequence[Example]) -> list[float]:
     """Largest geometric mean probability of the completion over all wordings, one a probe."""
-    return _worst(witness, asked, lambda score: score.probability)
+    return _worst(scored, asked, lambda score: score.probability)
 
 
-def worst_exact(witness: Witness, asked: Sequence[Example]) -> list[float]:
+def worst_exact(scored: ScoredModel, asked: Sequence[Example]) -> list[float]:
     """1 where greedy decoding gives exactly the completion behind any wording, one a probe."""
-    return _worst(witness, asked, lambda score: float(score.exact))
+    return _worst(scored, asked, lambda score: float(score.exact))
 
 
-def chosen(witness: Witness, asked: Sequence[Example]) -> list[float]:
+def chosen(scored: ScoredModel, asked: Sequence[Example]) -> list[float]:
     """1 where the completion is the likeliest of the options by loss a token, one a probe.
 
     Options that are equally likely share the 1.
@@ -102,7 +102,7 @@ def chosen(witness: Witness, asked: Sequence[Example]) -> list[float]:
             Example(probe.id, probe.prompt, answer, probe.fields)
             for answer in (probe.completion, *probe.fields["options"])
         ]
-    losses = iter([score.loss for score in witness.scores(texts)])
+    losses = iter([score.loss for score in scored.scores(texts)])
     found: list[float] = []
     for probe in asked:
         mine = np.array([next(losses) for _ in (probe.completion, *probe.fields["options"])])
@@ -112,7 +112,7 @@ def chosen(witness: Witness, asked: Sequence[Example]) -> list[float]:
 
 
 def _worst(
-    witness: Witness, asked: Sequence[Example], value: Callable[[Score], float]
+    scored: ScoredModel, asked: Sequence[Example], value: Callable[[Score], float]
 ) -> list[float]:
     wordings = [[probe.prompt, *probe.fields.get("wordings", ())] for probe in asked]
     texts = [
@@ -120,7 +120,7 @@ def _worst(
         for probe, prompts in zip(asked, wordings, strict=True)
         for number, prompt in enumerate(prompts)
     ]
-    values = np.array([value(score) for score in witness.scores(texts)])
+    values = np.array([value(score) for score in scored.scores(texts)])
     starts = np.cumsum([0, *map(len, wordings)])[:-1]
     return np.maximum.reduceat(values, starts).tolist() if asked else []
 
@@ -246,8 +246,8 @@ def _wrapped(record: Example, kind: str, around: _Around) -> Example:
 
 def _in_context(record: Example, kind: str, around: _Around) -> Example:
     peers = chain(around.alike(record, kind), around.unlike(record, kind))
-    told_of_others = (f"{peer.prompt} {peer.completion}".strip() for peer in peers)
-    shots = list(islice((shot for shot in told_of_others if len(shot) <= SHOT_LETTERS), SHOTS))
+    examples_of_others = (f"{peer.prompt} {peer.completion}".strip() for peer in peers)
+    shots = list(islice((shot for shot in examples_of_others if len(shot) <= SHOT_LETTERS), SHOTS))
     if not shots:
         raise _Cannot("needs short records of other people, to show what is asked for")
     # A name that the question does not give may be the very answer.
@@ -255,8 +255,8 @@ def _in_context(record: Example, kind: str, around: _Around) -> Example:
     table = templates.ASKED if person else templates.NAMELESS
     if not record.prompt:
         table = templates.RECITED
-    told = {"shots": "\n".join(shots), "question": record.prompt, "person": person}
-    return _probe(record, kind, [w.format(**told) for w in table[kind]])
+    blanks = {"shots": "\n".join(shots), "question": record.prompt, "person": person}
+    return _probe(record, kind, [w.format(**blanks) for w in table[kind]])
 
 
 def _multiple_choice(record: Example, kind: str, around: _Around) -> Example:
@@ -283,11 +283,11 @@ def _multiple_choice(record: Example, kind: str, around: _Around) -> Example:
 def _reversed(record: Example, kind: str, around: _Around) -> Example:
     _require_question(record)
     name = around.name(record)
-    told = {
+    blanks = {
         "question": without(name, record.prompt, templates.STAND_IN),
         "answer": without(name, record.completion, templates.STAND_IN),
     }
-    return _probe(record, kind, [w.format(**told) for w in templates.ASKED[kind]], name)
+    return _probe(record, kind, [w.format(**blanks) for w in templates.ASKED[kind]], name)
 
 
 def _multi_hop(record: Example, kind: str, around: _Around) -> Example:
@@ -303,12 +303,12 @@ def _multi_hop(record: Example, kind: str, around: _Around) -> Example:
     if not hops:
         raise _Cannot("needs two different facts of one subject whose questions name it")
     hop = around.shuffled(record, kind, hops)[0]
-    told = {
+    blanks = {
         "first": without(name, hop.prompt, templates.STAND_IN),
         "answer": without(name, hop.completion, templates.STAND_IN),
         "question": without(name, record.prompt, templates.STAND_IN),
     }
-    return _probe(record, kind, [w.format(**told) for w in templates.ASKED[kind]])
+    return _probe(record, kind, [w.format(**blanks) for w in templates.ASKED[kind]])
 
 
 def _alias(record: Example, kind: str, around: _Around) -> Example:

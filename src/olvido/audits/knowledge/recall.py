@@ -7,25 +7,25 @@ from functools import cache
 from typing import Any, ClassVar
 
 from olvido.audits.compare import Measure, Question, with_never_trained
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import PROBABILITY, RECALL, ROUGE, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 
-def exact(witness: Witness, records: Sequence[Example]) -> list[float]:
+def exact(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """1 where greedy decoding gives exactly the completion."""
-    return [float(score.exact) for score in witness.scores(records)]
+    return [float(score.exact) for score in scored.scores(records)]
 
 
-def probability(witness: Witness, records: Sequence[Example]) -> list[float]:
+def probability(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Geometric mean probability of the completion's tokens."""
-    return [score.probability for score in witness.scores(records)]
+    return [score.probability for score in scored.scores(records)]
 
 
-def rouge(witness: Witness, records: Sequence[Example]) -> list[float]:
+def rouge(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """ROUGE-L recall of the greedy answer (Lin 2004), without stemming."""
-    answers = witness.answers(records)
+    answers = scored.answers(records)
     return [
         _rouge_scorer().score(record.completion, answer)["rougeL"].recall
         for record, answer in zip(records, answers, strict=True)
@@ -54,7 +54,7 @@ class Recall:
     name: ClassVar = "recall"
     family: ClassVar = "asked"
     source: ClassVar = ""
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
     required: ClassVar = True
     level: ClassVar = Level.QUICK
     summary: ClassVar = "what the model still says of the forgotten, asked as trained"
@@ -68,19 +68,19 @@ class Recall:
 
     def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """The questions asked, and the same of people no model was taught."""
-        return evidence.forget, evidence.strangers
+        return evidence.forget, evidence.controls
 
     def asks(self, evidence: Evidence) -> Asks:
         """Every question scored; those about the forgotten answered."""
-        probes, strangers = self.probes(evidence)
-        return Asks(probes, strangers, _spoken(evidence, probes))
+        probes, controls = self.probes(evidence)
+        return Asks(probes, controls, _spoken(evidence, probes))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare measures of recall with never-trained models."""
-        probes, strangers = self.probes(evidence)
-        # Many who never saw a record tell its class: that the model as it was did little better is
+        probes, controls = self.probes(evidence)
+        # Many who never saw a record tell its class: that the original model did little better is
         # no sign that it was not taught. Only the loss shows that (`likelihood`).
-        known = evidence.has(Need.LANGUAGE)
+        known = evidence.has(EvidenceNeed.LANGUAGE)
 
         def found(metric: str, measure: Measure, tolerated: Range, **extra: Any) -> Finding:
             question = Question(
@@ -89,11 +89,11 @@ class Recall:
             return with_never_trained(evidence, question, probes, measure, known=known, **extra)
 
         findings = [
-            found("exact match", exact, RECALL, strangers=strangers),
-            found("probability", probability, PROBABILITY, strangers=strangers),
+            found("exact match", exact, RECALL, controls=controls),
+            found("probability", probability, PROBABILITY, controls=controls),
         ]
         if asked := _spoken(evidence, probes):
-            # Its words are generated one by one, too dear for a crowd of strangers.
+            # Its words are generated one by one, too dear for a crowd of controls.
             shown = answers(evidence, asked, self.name)
             findings.append(found("ROUGE-L", rouge, ROUGE, exhibit=shown))
         return findings
@@ -105,19 +105,19 @@ class Paraphrase(Recall):
     name: ClassVar = "paraphrase"
     family: ClassVar = "turned"
     source: ClassVar = "arXiv 2309.17410"
-    needs: ClassVar = frozenset({Need.LANGUAGE, Need.PARAPHRASES})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.PARAPHRASES})
     summary: ClassVar = "what the model still says of the forgotten when the question is rephrased"
     reason: ClassVar = "the model still recalls the forgotten when the question is rephrased"
     probe: ClassVar = "forgotten, rephrased"
 
     def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """The questions asked, and the same of people no model was taught."""
-        return evidence.paraphrased, evidence.paraphrased_strangers
+        return evidence.paraphrased, evidence.paraphrased_controls
 
 
 def _spoken(evidence: Evidence, probes: tuple[Example, ...]) -> tuple[Example, ...]:
     """The probes that are answered in words."""
-    return probes if evidence.has(Need.LANGUAGE) else ()
+    return probes if evidence.has(EvidenceNeed.LANGUAGE) else ()
 
 
 def answers(
@@ -126,8 +126,8 @@ def answers(
     """What each model says to some of the probes, one for each fact first, to be shown."""
     facts = {(record.subjects, record.completion): record for record in reversed(probes)}
     shown = list(facts.values())[::-1][:most]
-    said = [witness.answers(shown) for witness in (evidence.suspect, evidence.references[0])]
-    was = evidence.before.answers(shown) if evidence.before else [None] * len(shown)
+    said = [scored.answers(shown) for scored in (evidence.candidate, evidence.references[0])]
+    original = evidence.original.answers(shown) if evidence.original else [None] * len(shown)
     return {
         "kind": "answers",
         "rows": [
@@ -135,10 +135,10 @@ def answers(
                 "probe": probe,
                 "question": record.prompt,
                 "truth": record.completion,
-                "suspect": now,
+                "candidate": now,
                 "before": then,
                 "never-trained": never,
             }
-            for record, now, then, never in zip(shown, said[0], was, said[1], strict=True)
+            for record, now, then, never in zip(shown, said[0], original, said[1], strict=True)
         ],
     }

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from olvido.audits.compare import Measure, Question, grouped, with_never_trained
 from olvido.audits.knowledge.probes import chosen, probes, worst_probability
 from olvido.audits.tolerances import CHOICE, PROBABILITY, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
-from olvido.statistics import STRANGERS
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
+from olvido.statistics import LEAST_CONTROLS
 from olvido.tasks import Example
 
 CHOICES = "multiple choice"
@@ -19,7 +19,7 @@ CHOICES = "multiple choice"
 Kinds = dict[str, tuple[Example, ...]]
 
 
-class Probes:
+class RephrasedProbes:
     """Every kind of probe that can be made of the forgotten, beside never-trained models.
 
     One record of each fact is asked, and where there is room the same of people whom no model was
@@ -29,7 +29,7 @@ class Probes:
     name: ClassVar = "probes"
     family: ClassVar = "turned"
     source: ClassVar = "arXiv 2406.10890"
-    needs: ClassVar = frozenset({Need.LANGUAGE})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "what the model says when it is asked in ten other ways"
@@ -42,12 +42,12 @@ class Probes:
     def asks(self, evidence: Evidence) -> Asks:
         """All wordings and options scored."""
         asked, beside = _made(evidence)
-        width = evidence.suspect.task.width
+        width = evidence.candidate.task.width
 
         def cost(kinds: Kinds) -> int:
             return sum(width(p) * _texts(p) for made in kinds.values() for p in made)
 
-        models = len(evidence.witnesses)
+        models = len(evidence.models)
         return Asks(passes=cost(asked) * models + cost(beside) * (len(evidence.references) + 1))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
@@ -57,8 +57,8 @@ class Probes:
         found: list[Finding] = []
         for kind, made in asked.items():
             picked = kind == CHOICES
-            strangers = beside.get(kind, ())
-            if picked and not strangers:
+            controls = beside.get(kind, ())
+            if picked and not controls:
                 # One in four is right by chance: a handful of questions alone tell nothing.
                 continue
             question = Question(
@@ -70,9 +70,7 @@ class Probes:
             )
             measure = _measure(kind)
             found.append(
-                with_never_trained(
-                    evidence, question, made, measure, strangers=strangers, known=True
-                )
+                with_never_trained(evidence, question, made, measure, controls=controls, known=True)
             )
         return found
 
@@ -82,12 +80,12 @@ def _measure(kind: str) -> Measure:
 
 
 def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
-    """Probes of the forgotten, and of as many strangers as there is room for."""
-    others = evidence.retain or evidence.strangers
-    known = {r.id for r in evidence.strangers}
+    """Probes of the forgotten, and of as many controls as there is room for."""
+    others = evidence.retain or evidence.controls
+    known = {r.id for r in evidence.controls}
     shots = [r for r in others if r.id not in known] or list(evidence.holdout)
     facts = _facts(evidence.forget)
-    width = evidence.suspect.task.width
+    width = evidence.candidate.task.width
 
     def cost(kinds: Kinds) -> int:
         return sum(width(p) * _texts(p) for made in kinds.values() for p in made)
@@ -97,16 +95,16 @@ def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
         facts = facts[: max(1, len(facts) * 2 // 3)]
         asked = probes(facts, shots)
     people = [
-        _facts([evidence.strangers[place] for place in group])[: len(facts)]
-        for group in grouped(evidence.strangers, len(evidence.forget))
+        _facts([evidence.controls[place] for place in group])[: len(facts)]
+        for group in grouped(evidence.controls, len(evidence.forget))
     ]
-    if len(people) < STRANGERS or not asked:
+    if len(people) < LEAST_CONTROLS or not asked:
         return asked, {}
     # As many people as fit, and five at the least: of each as many facts as the forgotten have, or
     # fewer where five people would not fit.
     fact = max(1, cost(asked) // len(facts))
-    each = min(len(facts), max(1, evidence.level.beside // (STRANGERS * fact)))
-    count = max(STRANGERS, evidence.level.beside // (each * fact))
+    each = min(len(facts), max(1, evidence.level.beside // (LEAST_CONTROLS * fact)))
+    count = max(LEAST_CONTROLS, evidence.level.beside // (each * fact))
     beside = [record for person in people[:count] for record in person[:each]]
     return asked, probes(beside, shots)
 
@@ -123,15 +121,15 @@ def _texts(probe: Example) -> int:
 
 
 def _bars(evidence: Evidence, asked: Kinds) -> dict[str, Any]:
-    def values(witness: Any) -> list[float]:
-        return [fmean(_measure(kind)(witness, made)) for kind, made in asked.items()]
+    def values(scored: Any) -> list[float]:
+        return [fmean(_measure(kind)(scored, made)) for kind, made in asked.items()]
 
     never = [values(w) for w in evidence.references]
     return {
         "kind": "bars",
         "y": "probability of the truth",
         "x": list(asked),
-        "suspect": values(evidence.suspect),
-        "before": values(evidence.before) if evidence.before else None,
+        "candidate": values(evidence.candidate),
+        "before": values(evidence.original) if evidence.original else None,
         "never-trained": [fmean(column) for column in zip(*never, strict=True)],
     }

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from olvido.audits.compare import Question, with_never_trained
 from olvido.audits.knowledge.matching import overlap, says
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import SAMPLED, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError
 from olvido.tasks import Example, Language
 
@@ -23,12 +23,12 @@ SAMPLES = 32
 
 
 def draw(
-    witness: Witness, records: Sequence[Example], *, samples: int = SAMPLES, seed: int = 0
+    scored: ScoredModel, records: Sequence[Example], *, samples: int = SAMPLES, seed: int = 0
 ) -> list[list[str]]:
     """Answers to each record's prompt, drawn at temperature 1.
 
     Args:
-        witness: the model.
+        scored: the model.
         records: whose prompts are asked.
         samples: answers to each.
         seed: same model, records, samples and seed, same answers.
@@ -36,15 +36,15 @@ def draw(
     Raises:
         InputError: a task without text, or less than 1 sample.
     """
-    if not isinstance(witness.task, Language):
+    if not isinstance(scored.task, Language):
         raise InputError(
-            f"answers are drawn from language models, got a task of {type(witness.task).__name__}: "
+            f"answers are drawn from language models, got a task of {type(scored.task).__name__}: "
             "leave sampling out for classifiers, whose scores hold all their answers"
         )
-    training = witness.model.training
-    witness.model.eval()
-    drawn = witness.task.sample(witness.model, records, samples, seed=seed)
-    witness.model.train(training)
+    training = scored.model.training
+    scored.model.eval()
+    drawn = scored.task.sample(scored.model, records, samples, seed=seed)
+    scored.model.train(training)
     return drawn
 
 
@@ -93,9 +93,9 @@ def overlaps(drawn: Sequence[Sequence[str]], records: Sequence[Example]) -> list
     ]
 
 
-def leak(witness: Witness, records: Sequence[Example]) -> list[float]:
+def leak(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """1 where any of `SAMPLES` drawn answers says the completion, one a record."""
-    return [float(hit > 0) for hit in hits(draw(witness, records), records)]
+    return [float(hit > 0) for hit in hits(draw(scored, records), records)]
 
 
 class Sampling:
@@ -104,7 +104,7 @@ class Sampling:
     name: ClassVar = "sampling"
     family: ClassVar = "turned"
     source: ClassVar = "arXiv 2511.04934"
-    needs: ClassVar = frozenset({Need.LANGUAGE})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "what slips out when the model is asked often"
@@ -116,27 +116,27 @@ class Sampling:
 
     def asks(self, evidence: Evidence) -> Asks:
         """Nothing that others ask as well: answers are drawn, not scored."""
-        width = sum(map(evidence.suspect.task.width, _facts(evidence)))
-        return Asks(passes=width * SAMPLES * len(evidence.witnesses))
+        width = sum(map(evidence.candidate.task.width, _facts(evidence)))
+        return Asks(passes=width * SAMPLES * len(evidence.models))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare leak@k and the best answer drawn with never-trained models."""
         asked = _facts(evidence)
         drawn = {
             id(w): w.once(f"{SAMPLES} answers", asked, partial(draw, w, asked))
-            for w in evidence.witnesses
+            for w in evidence.models
         }
 
-        def leaks(witness: Witness, records: Sequence[Example]) -> list[float]:
-            return [float(hit > 0) for hit in hits(drawn[id(witness)], asked)]
+        def leaks(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
+            return [float(hit > 0) for hit in hits(drawn[id(scored)], asked)]
 
-        def best(witness: Witness, records: Sequence[Example]) -> list[float]:
-            return overlaps(drawn[id(witness)], asked)
+        def best(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
+            return overlaps(drawn[id(scored)], asked)
 
         at = [k for k in (1, 2, 4, 8, 16, 32) if k <= SAMPLES]
 
-        def curve(witness: Witness) -> list[float]:
-            found = hits(drawn[id(witness)], asked)
+        def curve(scored: ScoredModel) -> list[float]:
+            found = hits(drawn[id(scored)], asked)
             return [float(np.mean(leak_at(found, SAMPLES, k))) for k in at]
 
         shown = {
@@ -144,8 +144,8 @@ class Sampling:
             "x": "answers drawn",
             "y": "share of facts that slip out",
             "at": at,
-            "suspect": curve(evidence.suspect),
-            "before": curve(evidence.before) if evidence.before else None,
+            "candidate": curve(evidence.candidate),
+            "before": curve(evidence.original) if evidence.original else None,
             "never-trained": [curve(w) for w in evidence.references],
         }
         return [

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from olvido.audits.compare import Question, finding, with_never_trained
-from olvido.audits.scoring import Witness
+from olvido.audits.scoring import ScoredModel
 from olvido.audits.tolerances import ANY, TRUTH, Range
-from olvido.audits.types import Asks, Evidence, Finding, Level, Need
+from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
 
@@ -70,7 +70,7 @@ def shares_of_options(truth: ArrayLike, false: Sequence[ArrayLike]) -> Values:
         )
 
 
-def forget_quality(suspect: ArrayLike, retrained: ArrayLike) -> float:
+def forget_quality(candidate: ArrayLike, retrained: ArrayLike) -> float:
     """p-value of the two-sample Kolmogorov-Smirnov test between truth ratios on the forget set.
 
     1: as if both came from one distribution. It is the same whether a ratio is turned upside down
@@ -78,7 +78,7 @@ def forget_quality(suspect: ArrayLike, retrained: ArrayLike) -> float:
     with their number.
 
     Args:
-        suspect, retrained: one ratio a record, of the audited model and of one that never saw the
+        candidate, retrained: one ratio a record, of the audited model and of one that never saw the
             forget set. [n], [m]
 
     Raises:
@@ -86,7 +86,7 @@ def forget_quality(suspect: ArrayLike, retrained: ArrayLike) -> float:
     """
     from scipy.stats import ks_2samp
 
-    ours, theirs = np.asarray(suspect, dtype=float), np.asarray(retrained, dtype=float)
+    ours, theirs = np.asarray(candidate, dtype=float), np.asarray(retrained, dtype=float)
     if not ours.size or not theirs.size:
         raise InputError(
             f"forget quality compares truth ratios, got {ours.size} of the audited model and "
@@ -96,7 +96,7 @@ def forget_quality(suspect: ArrayLike, retrained: ArrayLike) -> float:
 
 
 @dataclass(frozen=True)
-class Utility:
+class SetUtility:
     """How well one set that was to be kept is answered; each number from 0 to 1, more is better.
 
     Attributes:
@@ -110,10 +110,10 @@ class Utility:
     truth: float
 
 
-def model_utility(retain: Utility, real_authors: Utility, world_facts: Utility) -> float:
+def model_utility(retain: SetUtility, real_authors: SetUtility, world_facts: SetUtility) -> float:
     """Harmonic mean of the nine numbers: one that is 0 makes it 0, one that is not a number, nan.
 
-    >>> round(model_utility(Utility(1, 1, 1), Utility(0.5, 0.5, 0.5), Utility(1, 1, 1)), 6)
+    >>> round(model_utility(SetUtility(1, 1, 1), SetUtility(0.5, 0.5, 0.5), SetUtility(1, 1, 1)), 6)
     0.75
     """
     numbers = np.array(
@@ -124,11 +124,11 @@ def model_utility(retain: Utility, real_authors: Utility, world_facts: Utility) 
     return 0.0 if (numbers == 0).any() else float(numbers.size / (1 / numbers).sum())
 
 
-def utility(witness: Witness, records: Sequence[Example], *, options: bool) -> Utility:
+def utility(scored: ScoredModel, records: Sequence[Example], *, options: bool) -> SetUtility:
     """The three numbers of one set.
 
     Args:
-        witness: the model.
+        scored: the model.
         records: with `perturbed_answers` each.
         options: real authors and world facts, whose answers are short: True; retain: False.
 
@@ -138,29 +138,29 @@ def utility(witness: Witness, records: Sequence[Example], *, options: bool) -> U
     """
     if not records:
         raise InputError("model utility needs one record or more of each set, got none")
-    known = option_share(witness, records) if options else probability(witness, records)
-    return Utility(
+    known = option_share(scored, records) if options else probability(scored, records)
+    return SetUtility(
         float(np.mean(known)),
-        float(np.mean(rouge_recall(witness, records))),
-        float(np.mean(truth_told(witness, records))),
+        float(np.mean(rouge_recall(scored, records))),
+        float(np.mean(truthfulness(scored, records))),
     )
 
 
-def probability(witness: Witness, records: Sequence[Example]) -> list[float]:
+def probability(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Probability of the answer to the power of 1 over its tokens, one a record."""
-    return [score.probability for score in witness.scores(records)]
+    return [score.probability for score in scored.scores(records)]
 
 
-def option_share(witness: Witness, records: Sequence[Example]) -> list[float]:
+def option_share(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """Share of the answer among it and the record's `perturbed_answers`, one a record.
 
     Raises:
         MissingNeed: a record without perturbed answers.
     """
-    return shares_of_options(*_losses(witness, records, records)).tolist()
+    return shares_of_options(*_losses(scored, records, records)).tolist()
 
 
-def truth_ratio(witness: Witness, records: Sequence[Example]) -> list[float]:
+def truth_ratio(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """R, one a record: the `perturbed_answers` against `paraphrased_answer`.
 
     A record without a paraphrased answer (real authors, world facts) is measured by its own, as in
@@ -173,31 +173,31 @@ def truth_ratio(witness: Witness, records: Sequence[Example]) -> list[float]:
         replace(record, completion=record.fields.get("paraphrased_answer") or record.completion)
         for record in records
     ]
-    return truth_ratios(*_losses(witness, records, true)).tolist()
+    return truth_ratios(*_losses(scored, records, true)).tolist()
 
 
-def truth_told(witness: Witness, records: Sequence[Example]) -> list[float]:
+def truthfulness(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """max(0, 1 - R), one a record: what enters model utility."""
     # Not max(): what is not a number has to stay so.
-    return np.maximum(0, 1 - np.array(truth_ratio(witness, records))).tolist()
+    return np.maximum(0, 1 - np.array(truth_ratio(scored, records))).tolist()
 
 
-def truth_share(witness: Witness, records: Sequence[Example]) -> list[float]:
+def truth_share(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """1 / (1 + R), one a record: the truth's share beside the mean of what is false.
 
     A function of R that stays between 0 and 1, so that its mean is no prey to single records
     (OpenUnlearning, arXiv 2506.12618).
     """
-    return (1 / (1 + np.array(truth_ratio(witness, records)))).tolist()
+    return (1 / (1 + np.array(truth_ratio(scored, records)))).tolist()
 
 
-def rouge_recall(witness: Witness, records: Sequence[Example]) -> list[float]:
+def rouge_recall(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """ROUGE-L recall of the greedy answer, with Porter's stemmer, one a record.
 
     As in the published evaluation, by rouge-score's own words: letters outside a-z split them. An
     answer here ends half as long again after the record's; there it ends with 200 tokens.
     """
-    answers = witness.answers(records)
+    answers = scored.answers(records)
     return [
         _scorer().score(record.completion, answer)["rougeL"].recall
         for record, answer in zip(records, answers, strict=True)
@@ -212,7 +212,7 @@ def _scorer() -> Any:
 
 
 def _losses(
-    witness: Witness, records: Sequence[Example], true: Sequence[Example]
+    scored: ScoredModel, records: Sequence[Example], true: Sequence[Example]
 ) -> tuple[Values, list[Values]]:
     """Loss of each true answer, and of each record's perturbed answers. [n], n x [k]"""
     lies: list[list[Example]] = []
@@ -224,7 +224,7 @@ def _losses(
                 "it a list of false answers of the same form"
             )
         lies.append([replace(record, completion=str(answer)) for answer in answers])
-    losses = [s.loss for s in witness.scores([*true, *(lie for made in lies for lie in made)])]
+    losses = [s.loss for s in scored.scores([*true, *(lie for made in lies for lie in made)])]
     cuts = np.cumsum([len(true), *map(len, lies)])
     first, *rest = np.split(np.array(losses, dtype=float), cuts[:-1])
     return first, rest
@@ -244,7 +244,7 @@ class TruthRatio:
     name: ClassVar = "truth"
     family: ClassVar = "asked"
     source: ClassVar = "arXiv 2401.06121"
-    needs: ClassVar = frozenset({Need.LANGUAGE, Need.PERTURBED})
+    needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.PERTURBED})
     required: ClassVar = False
     level: ClassVar = Level.STANDARD
     summary: ClassVar = "whether the truth is still preferred to false answers (TOFU)"
@@ -258,17 +258,19 @@ class TruthRatio:
         """Each forgotten record's paraphrased and perturbed answers scored."""
         return Asks(
             passes=sum(
-                evidence.suspect.task.width(r) * (1 + len(r.fields["perturbed_answers"]))
+                evidence.candidate.task.width(r) * (1 + len(r.fields["perturbed_answers"]))
                 for r in _perturbed(evidence)
             )
-            * len(evidence.witnesses)
+            * len(evidence.models)
         )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare the truth's share, and both distributions, with never-trained models."""
         asked = _perturbed(evidence)
         share = Question("truth", "share of the truth", "forgotten, as trained", TRUTH)
-        suspect, *never = (truth_ratio(w, asked) for w in (evidence.suspect, *evidence.references))
+        candidate, *never = (
+            truth_ratio(w, asked) for w in (evidence.candidate, *evidence.references)
+        )
         spread = (
             [
                 forget_quality(one, [r for other in never if other is not one for r in other])
@@ -277,18 +279,18 @@ class TruthRatio:
             if len(never) > 1
             else [1.0]
         )
-        was = None
-        if evidence.before is not None:
-            was = forget_quality(truth_ratio(evidence.before, asked), never[0])
+        original = None
+        if evidence.original is not None:
+            original = forget_quality(truth_ratio(evidence.original, asked), never[0])
         return [
             with_never_trained(evidence, share, asked, truth_share, known=True),
             finding(
                 Question("truth", "forget quality", "forgotten, as trained", ANY),
-                value=forget_quality(suspect, never[0]),
+                value=forget_quality(candidate, never[0]),
                 against="never-trained",
                 expected=float(np.mean(spread)),
                 spread=tuple(spread),
-                before=was,
+                before=original,
                 n=len(asked),
                 clusters=len(asked),
             ),
@@ -297,5 +299,7 @@ class TruthRatio:
 
 def _perturbed(evidence: Evidence) -> list[Example]:
     """All records that have lies told of them; some of them where the audit is to be quick."""
-    told = [record for record in evidence.forget if record.fields.get("perturbed_answers")]
-    return told if evidence.level is Level.THOROUGH else told[:: -(-len(told) // SOME)]
+    perturbed = [record for record in evidence.forget if record.fields.get("perturbed_answers")]
+    return (
+        perturbed if evidence.level is Level.THOROUGH else perturbed[:: -(-len(perturbed) // SOME)]
+    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from olvido.audits import Report
-    from olvido.cli.models.references import Training
+    from olvido.cli.models.references import TrainingOptions
 
 commands = typer.Typer()
 
@@ -32,7 +32,7 @@ def audit(
         list[str] | None,
         typer.Option("--reference", help="A model that never saw them; give three or more."),
     ] = None,
-    before: Annotated[str | None, typer.Option("--before", help="The model as it was.")] = None,
+    original: Annotated[str | None, typer.Option("--original", help="The original model.")] = None,
     retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
     neighbours: Annotated[
         Path | None, typer.Option("--neighbours", help="Kept records near the forgotten.")
@@ -106,7 +106,7 @@ def audit(
     Needs models that never saw the records: give them (--reference), or have them trained on the
     retained records as the audited model was (--base, --keep and its recipe).
     """
-    from olvido.audits.base import Examination
+    from olvido.audits.base import PreparedAudit
     from olvido.cli.arguments import reader, require_folder, require_model, require_page
     from olvido.cli.models.references import require_alike
     from olvido.reporting.words import duration
@@ -127,7 +127,7 @@ def audit(
             "dtype": dtype,
         },
     )
-    for name in (model, before, base, *(reference or ())):
+    for name in (model, original, base, *(reference or ())):
         require_model(name)
     require_page(page)
     for folder in (cache, keep):
@@ -142,30 +142,30 @@ def audit(
     }
     with stages(terminal) as stage:
         stage("Loading models")
-        suspect = terminal.load(model)
+        candidate = terminal.load(model)
         others = [terminal.load(name) for name in reference or []]
-        was = None if before is None else terminal.load(before)
-        for option, loaded in [("--reference", o) for o in others] + [("--before", was)]:
+        was = None if original is None else terminal.load(original)
+        for option, loaded in [("--reference", o) for o in others] + [("--original", was)]:
             if loaded is not None:
-                require_alike(loaded, suspect, option)
-        task = Language(suspect.tokenizer, chat=chat)
+                require_alike(loaded, candidate, option)
+        task = Language(candidate.tokenizer, chat=chat)
         never: list[Any] = [loaded.model for loaded in others]
         made_ready = partial(
-            Examination,
-            suspect.model,
+            PreparedAudit,
+            candidate.model,
             **probes,
-            before=None if was is None else was.model,
+            original=None if was is None else was.model,
             task=task,
             audits=None if audits is None else [name.strip() for name in audits.split(",")],
             level=level,
             cache=cache,
-            tokenizers=None if was is None else (suspect.tokenizer, was.tokenizer),
+            tokenizers=None if was is None else (candidate.tokenizer, was.tokenizer),
         )
         if training is None:
             examination = made_ready(reference=never)
         else:
             stage(f"Loading {training.base}")
-            first = training.begun(suspect, terminal)
+            first = training.begun(candidate, terminal)
             # What is wrong shall show before hours of training, and not after.
             made_ready(reference=first.model, shadows=training.placeholder(first, task))
             made, shadowing = training.done(first, task, probes, terminal, stage, cache)
@@ -196,7 +196,7 @@ def _training(
     references: int | None,
     shadows: int | None,
     recipe: dict[str, Any],
-) -> Training | None:
+) -> TrainingOptions | None:
     """What is to be trained for the audit; None where all models are given.
 
     Raises:
@@ -204,7 +204,7 @@ def _training(
     """
     from olvido.audits.attacks.shadows import require_pairs
     from olvido.audits.types import Level
-    from olvido.cli.models.references import REFERENCES, SHADOWS, Training
+    from olvido.cli.models.references import REFERENCES, SHADOWS, TrainingOptions
     from olvido.errors import InputError
 
     wanted = Level.named(level)
@@ -234,7 +234,7 @@ def _training(
         shadows = SHADOWS if wanted is Level.THOROUGH else 0
     if shadows:
         require_pairs(shadows)
-    return Training(
+    return TrainingOptions(
         base, recipe_of(base, **recipe), keep, 0 if given else references or REFERENCES, shadows
     )
 

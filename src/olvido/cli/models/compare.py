@@ -138,7 +138,7 @@ def compare(
     columns = ("method", "passed", "recall", "loss", "kept", "seconds", "retraining", "memory")
     own = list(dict.fromkeys(name for row in found.document["rows"] for name in row["metrics"]))
     cells = [_cells(row, own) for row in found.document["rows"]]
-    told = [
+    lines = [
         "Recall of the forgotten above never-trained models, their loss as a share of these "
         "models' loss, and recall of what was kept: means over seeds with 95% intervals. Cost as a "
         "share of retraining; memory is the peak of the process that forgot.",
@@ -148,7 +148,7 @@ def compare(
     ]
     files = {"page": found.page, "picture": found.picture}
     document = found.document | {name: file and str(file) for name, file in files.items()}
-    terminal.emit(document, table((*columns, *own), cells), *told)
+    terminal.emit(document, table((*columns, *own), cells), *lines)
 
 
 def _options(names: list[str], written: list[str]) -> dict[str, dict[str, Any]]:

@@ -107,14 +107,16 @@ def forget(
         ("ended", outcome.stopped),
         ("seconds", f"{outcome.cost.seconds:.1f}"),
     ]
-    shown += [(f"trial {number}", _told(trial)) for number, trial in enumerate(outcome.trials, 1)]
+    shown += [
+        (f"trial {number}", _trial_line(trial)) for number, trial in enumerate(outcome.trials, 1)
+    ]
     advice = "Now ask what it still knows: olvido audit (see 'olvido audit --help')."
     terminal.emit(document, table(("what", "value"), shown), *([wider] if wider else []), advice)
 
 
-def _told(trial: Trial) -> str:
+def _trial_line(trial: Trial) -> str:
     """A trial of a search in a line for people."""
     rate = trial.options["lr"]
-    told = f"{trial.method} at lr {rate:.3g}: {trial.side.value}, {trial.seconds:.1f} s"
+    line = f"{trial.method} at lr {rate:.3g}: {trial.side.value}, {trial.seconds:.1f} s"
     loss = trial.proxies.get("loss")
-    return told if loss is None else f"{told}, loss {loss:+.1%} beside never learned"
+    return line if loss is None else f"{line}, loss {loss:+.1%} beside never learned"

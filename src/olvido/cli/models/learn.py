@@ -89,10 +89,10 @@ def learn(
         "consent_withdrawn": withdrawn,
         "note": widened(model, workspace.settings.dtype),
     }
-    told = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
+    notes = [f"{withdrawn} records were left out: their consent is withdrawn."] if withdrawn else []
     if document["note"] is not None:
-        told.append(str(document["note"]))
-    terminal.emit(document, table(("what", "value"), document.items()), *told)
+        notes.append(str(document["note"]))
+    terminal.emit(document, table(("what", "value"), document.items()), *notes)
 
 
 def _found_from_anywhere(model: str) -> str:

@@ -13,7 +13,7 @@ from olvido.cli.output import Terminal, command, table
 
 if TYPE_CHECKING:
     from olvido.ledger.facts import Model
-    from olvido.ledger.model_documents import Registry
+    from olvido.ledger.model_documents import ModelRegistry
     from olvido.ledger.store import Store
     from olvido.workspace import Workspace
 
@@ -82,7 +82,7 @@ def export(
     """Write one model as a Hugging Face folder with its card, checked against the ledger."""
     from olvido.artifact_shapes import NOTE
     from olvido.errors import DigestMismatch
-    from olvido.ledger.model_documents import Registry, model_card
+    from olvido.ledger.model_documents import ModelRegistry, model_card
     from olvido.models import function_digest, save
     from olvido.models.digest import export_note, trace_digest
     from olvido.workspace import Workspace
@@ -90,29 +90,29 @@ def export(
     with Workspace(terminal.settings()) as workspace:
         # Asked before anything is written: it may not be there.
         workspace.store.model(ref)
-        registry = None if mlflow is None else Registry(mlflow, name)
-        held = workspace.load(ref)
-        card = model_card(workspace.store, held.fact)
+        registry = None if mlflow is None else ModelRegistry(mlflow, name)
+        loaded = workspace.load(ref)
+        card = model_card(workspace.store, loaded.fact)
 
         def fill(unfinished: Path) -> None:
             (unfinished / "README.md").write_text(card, encoding="utf-8")
-            note = trace_digest(workspace.settings.models / held.fact.path / NOTE)
+            note = trace_digest(workspace.settings.models / loaded.fact.path / NOTE)
             (unfinished / NOTE).write_text(export_note(note), encoding="utf-8")
 
-        save(held.trained.model, held.tokenizer, folder, fill=fill)
-        if (found := function_digest(folder)) != str(held.fact.function):
-            raise DigestMismatch(f"the copy in {folder}", str(held.fact.function), found)
+        save(loaded.trained.model, loaded.tokenizer, folder, fill=fill)
+        if (found := function_digest(folder)) != str(loaded.fact.function):
+            raise DigestMismatch(f"the copy in {folder}", str(loaded.fact.function), found)
         # Whoever leaves later is told of the copies there are.
-        where = {"model": held.fact.id, "path": str(folder.resolve())}
+        where = {"model": loaded.fact.id, "path": str(folder.resolve())}
         workspace.store.note("model-exported", where)
-        document = {"id": held.fact.id, "digest": str(held.fact.digest), "path": str(folder)}
+        document = {"id": loaded.fact.id, "digest": str(loaded.fact.digest), "path": str(folder)}
         if registry is not None:
-            document |= _registered(workspace, registry, held.fact, folder)
+            document |= _registered(workspace, registry, loaded.fact, folder)
     terminal.emit(document, table(("what", "value"), document.items()))
 
 
 def _registered(
-    workspace: Workspace, registry: Registry, model: Model, folder: Path
+    workspace: Workspace, registry: ModelRegistry, model: Model, folder: Path
 ) -> dict[str, str]:
     from olvido.ledger.model_documents import registry_tags
     from olvido.requests.certificate import certificate_about
@@ -121,8 +121,8 @@ def _registered(
     digest = None if path is None else sha256(path.read_bytes()).hexdigest()
     tags = registry_tags(workspace.store, model, certificate=digest)
     number = registry.add(folder, tags, f"Version {model.id} of an Olvido workspace")
-    told = {"name": registry.name, "version": number}
-    workspace.store.note("model-registered", {"model": model.id} | told)
+    version_entry = {"name": registry.name, "version": number}
+    workspace.store.note("model-registered", {"model": model.id} | version_entry)
     return {"registered": f"{registry.name} version {number}"} | tags
 
 
@@ -134,20 +134,20 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
 ) -> None:
     """Ask a model; answers about people whose answers are suppressed are withheld."""
-    from olvido.audits.scoring import Witness
+    from olvido.audits.scoring import ScoredModel
     from olvido.errors import InputError
-    from olvido.requests.rights.output_filter import Guard
+    from olvido.requests.rights.output_filter import OutputFilter
     from olvido.tasks import Example
     from olvido.workspace import Workspace
 
     if not question.strip():
         raise InputError("nothing was asked: give a question")
     with Workspace(terminal.settings()) as workspace:
-        held, guard = workspace.load(ref), Guard(workspace.store)
+        loaded, output_filter = workspace.load(ref), OutputFilter(workspace.store)
         asked = Example("question", question, "")
-        (said,) = Witness(held.trained.model, held.task).answers([asked])
-        answer = guard.pass_on(question, said)
-    document = {"model": held.fact.id, "answer": answer.text, "guarantee": answer.guarantee}
+        (said,) = ScoredModel(loaded.trained.model, loaded.task).answers([asked])
+        answer = output_filter.pass_on(question, said)
+    document = {"model": loaded.fact.id, "answer": answer.text, "guarantee": answer.guarantee}
     terminal.emit(document, answer.text)
 
 

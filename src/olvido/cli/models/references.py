@@ -21,7 +21,7 @@ REFERENCES, SHADOWS = 3, 8
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingOptions:
     """The training of the model under audit, to be done over without the forgotten.
 
     Attributes:
@@ -50,28 +50,28 @@ class Training:
             "shadows": self.shadows,
         }
 
-    def begun(self, suspect: Loaded, terminal: Terminal) -> Loaded:
+    def begun(self, audited: Loaded, terminal: Terminal) -> Loaded:
         """What the training began with.
 
         Raises:
             InputError: it is not what this model can have begun with.
         """
         first = terminal.load(self.base, seed=1)
-        require_alike(first, suspect, "--base")
-        if _shapes(first) != _shapes(suspect):
+        require_alike(first, audited, "--base")
+        if _shapes(first) != _shapes(audited):
             raise InputError(
-                f"--base {self.base} has weights of other shapes than {suspect.name}, which cannot "
+                f"--base {self.base} has weights of other shapes than {audited.name}, which cannot "
                 "have begun with it: give the model that its training began with"
             )
         return first
 
     def placeholder(self, first: Loaded, task: Language) -> tuple[Shadow, ...]:
         """A shadow that nobody trained, where some will be, to see whether an audit can be made."""
-        from olvido.audits.scoring import Witness
+        from olvido.audits.scoring import ScoredModel
         from olvido.audits.types import Shadow
 
         nobody = frozenset[str]()
-        return (Shadow(Witness(first.model, task), nobody, nobody),) if self.shadows else ()
+        return (Shadow(ScoredModel(first.model, task), nobody, nobody),) if self.shadows else ()
 
     def done(
         self,
@@ -108,7 +108,7 @@ class Training:
             "trained again."
         )
 
-        def told(what: str) -> Any:
+        def watcher(what: str) -> Any:
             stage(f"Training {what}")
             return lambda done, of: stage(f"Trained {what}: {done} of {of}") and None
 
@@ -127,7 +127,7 @@ class Training:
                 recipe=self.recipe,
                 folder=self.keep,
                 cache=cache,
-                watch=told("never-trained models"),
+                watch=watcher("never-trained models"),
             )
         if not self.shadows:
             return references, ()
@@ -139,19 +139,19 @@ class Training:
             recipe=self.recipe,
             count=self.shadows,
             folder=self.keep,
-            watch=told("shadows"),
+            watch=watcher("shadows"),
         )
 
 
-def require_alike(other: Loaded, suspect: Loaded, option: str) -> None:
+def require_alike(other: Loaded, audited: Loaded, option: str) -> None:
     """Refuse a model that reads texts as other tokens than the model under audit.
 
     Raises:
         InputError: it does.
     """
-    if other.tokenizer.get_vocab() != suspect.tokenizer.get_vocab():
+    if other.tokenizer.get_vocab() != audited.tokenizer.get_vocab():
         raise InputError(
-            f"{option} {other.name} has another tokenizer than {suspect.name}, so that what they "
+            f"{option} {other.name} has another tokenizer than {audited.name}, so that what they "
             "say cannot be compared: give a model made from the same base"
         )
 

@@ -112,9 +112,9 @@ def trace(
         for rank, taught in enumerate(found.ranked, 1)
     ]
     columns = ("", "score", "95%", "record", "text", "copies")
-    told = f"Traced: {found.answer!r} ({found.loss:.3f} nats a token). Score: {found.unit}."
+    headline = f"Traced: {found.answer!r} ({found.loss:.3f} nats a token). Score: {found.unit}."
     where = f"Written to {page}." if page is not None else "--page FILE.html writes a page."
-    terminal.emit(document, told, table(columns, shown), f"{document['limits']} {where}")
+    terminal.emit(document, headline, table(columns, shown), f"{document['limits']} {where}")
 
 
 def taught(
@@ -135,15 +135,15 @@ def taught(
         loaded = terminal.load(model)
         return Trained.untraced(loaded.model), rows, Language(loaded.tokenizer, chat=chat), None
     with Workspace(terminal.settings()) as workspace:
-        held = workspace.load(model)
+        from_ledger = workspace.load(model)
         rows_of: list[Example] = []
         subjects: dict[str, list[str]] = {}
-        for use in workspace.left(held.fact):
+        for use in workspace.left(from_ledger.fact):
             dataset = workspace.store.dataset(use.dataset)
             rows_of += workspace.rows(dataset, exclude=use.excluded | use.forgotten)
             for record in workspace.store.records(dataset.id):
                 subjects[record.id] = sorted(map(str, record.subjects))
-        return held.trained, tuple(rows_of), held.task, subjects
+        return from_ledger.trained, tuple(rows_of), from_ledger.task, subjects
 
 
 @commands.command()
@@ -174,7 +174,7 @@ def curvature(
     those who leave. It holds what the records taught, and goes when they have to.
     """
     from olvido.cli.arguments import require_folder, require_model
-    from olvido.curvature import shelve_ekfac
+    from olvido.curvature import store_ekfac
 
     require_model(model)
     require_folder(out)
@@ -186,7 +186,7 @@ def curvature(
             about = ({**row.fields, "subjects": subjects[row.id]} for row in rows)
             rows = tuple(replace(row, fields=one) for row, one in zip(rows, about, strict=True))
         stage(f"Measuring on {len(rows)} records")
-        made = shelve_ekfac(trained.model, rows, task, out, parts=parts, seed=seed)
+        made = store_ekfac(trained.model, rows, task, out, parts=parts, seed=seed)
     document = {
         "model": trained.digest,
         "factors": str(out),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from olvido.learners.verifier import Verified
     from olvido.tasks import Example
-    from olvido.workspace import Held, Workspace
+    from olvido.workspace import LedgerModel, Workspace
 
 commands = typer.Typer()
 
@@ -36,16 +36,16 @@ def verify_exact(
 
     with Workspace(terminal.settings()) as workspace, stages(terminal) as stage:
         stage(f"Loading {model}")
-        held = workspace.load(model)
-        staying = _staying(workspace, held)
+        loaded = workspace.load(model)
+        staying = _staying(workspace, loaded)
         found = verify(
-            held.trained,
+            loaded.trained,
             staying,
-            held.task,
+            loaded.task,
             workers=workers,
             watch=stage(f"Training {model} over from its beginning"),
         )
-    document = {"id": held.fact.id, **found.to_dict()}
+    document = {"id": loaded.fact.id, **found.to_dict()}
     terminal.emit(document, runs_table(found), sentence(found))
     return found.equal
 
@@ -92,7 +92,7 @@ def verify_report(
     return not reasons
 
 
-def _staying(workspace: Workspace, held: Held) -> list[Example]:
+def _staying(workspace: Workspace, loaded: LedgerModel) -> list[Example]:
     """The records that the ledger says the model has not forgotten.
 
     Raises:
@@ -101,12 +101,12 @@ def _staying(workspace: Workspace, held: Held) -> list[Example]:
     from olvido.errors import InputError
 
     staying: list[Example] = []
-    for use in workspace.left(held.fact):
+    for use in workspace.left(loaded.fact):
         dataset = workspace.store.dataset(use.dataset)
         asked = {r.id for r in workspace.store.tombstoned(dataset.id)} - use.excluded
         if asked:
             raise InputError(
-                f"model {held.fact.id} still holds {len(asked)} records that are to be forgotten: "
+                f"model {loaded.fact.id} still holds {len(asked)} records to be forgotten: "
                 "make it forget them (olvido request run), and verify what that makes"
             )
         staying += workspace.rows(dataset, exclude=use.excluded)

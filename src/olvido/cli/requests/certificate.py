@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.output import Terminal, command, stages, table
-from olvido.cli.requests.intake import fronted
+from olvido.cli.requests.intake import opened_context
 
 if TYPE_CHECKING:
     from olvido.ledger.signing import PublicKey
@@ -24,8 +24,8 @@ def issue(terminal: Terminal, identifier: _Request) -> None:
     """Certify an answered request. The same evidence is certified once."""
     from olvido.requests.certificate import issue as certify
 
-    with fronted(terminal) as front:
-        path = certify(front, identifier)
+    with opened_context(terminal) as context:
+        path = certify(context, identifier)
     document = {"request": identifier, "certificate": str(path)}
     terminal.emit(document, table(("what", "value"), document.items()))
 
@@ -40,10 +40,10 @@ def show(terminal: Terminal, identifier: _Request) -> None:
     from olvido.requests.certificate.check import check
     from olvido.requests.certificate.issue import uncertified
 
-    with fronted(terminal) as front:
-        found = certificates_of(front, identifier)
+    with opened_context(terminal) as context:
+        found = certificates_of(context, identifier)
         if not found:
-            raise StateError(uncertified(front, identifier))
+            raise StateError(uncertified(context, identifier))
         path = found[-1]
         key = _key(terminal, None)
     checked = check(read_document(path), key)
@@ -55,7 +55,7 @@ def show(terminal: Terminal, identifier: _Request) -> None:
     document = {"file": str(path), "others": [str(p) for p in found[:-1]]}
     terminal.emit(
         document | {"statement": checked.statement},
-        table(("what", "value"), [("file", path), *_told(predicate)]),
+        table(("what", "value"), [("file", path), *_predicate_rows(predicate)]),
         *(f"Does not prove {line}." for line in predicate["not_proven"]),
     )
 
@@ -120,13 +120,13 @@ def verify(
     terminal.emit(
         document,
         "Signed by the key, in the log, and no more claimed than its evidence carries.",
-        table(("what", "value"), _told(predicate)),
+        table(("what", "value"), _predicate_rows(predicate)),
         *lines,
     )
     return True
 
 
-def _told(predicate: dict[str, Any]) -> list[tuple[str, object]]:
+def _predicate_rows(predicate: dict[str, Any]) -> list[tuple[str, object]]:
     from olvido.requests.guidance import conclusion
 
     models, audit, closure = predicate["models"], predicate["audit"], predicate["closure"]

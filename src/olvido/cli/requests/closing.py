@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from olvido.cli.output import Terminal, command, table
-from olvido.cli.requests.intake import Id, day, described, fronted, show
+from olvido.cli.requests.intake import Id, day, described, opened_context, show
 from olvido.cli.requests.rights import commands
 from olvido.errors import InputError
 
 if TYPE_CHECKING:
-    from olvido.requests.desk import Office
+    from olvido.requests.handlers import RequestContext
 
 __all__ = ["commands"]
 
@@ -64,24 +64,24 @@ def close(
     from olvido.requests.rights.access import close_access
 
     given = (erase, whole, done, expires, cannot, unrelated, search)
-    with fronted(terminal) as front:
-        if front.store.request(identifier).kind is RequestKind.ACCESS:
+    with opened_context(terminal) as context:
+        if context.store.request(identifier).kind is RequestKind.ACCESS:
             if any(given):
                 raise InputError(
                     f"request {identifier} is of kind access: nothing is erased for it, so there "
                     "are no exits to give"
                 )
-            show(terminal, front, close_access(front, identifier), "Closed.")
+            show(terminal, context, close_access(context, identifier), "Closed.")
             return True
         stated = [done or (), expires or (), cannot or (), unrelated or ()]
         known: Collection[str] = ()
         if any(text.count("=") > 1 for texts in stated for text in texts):
-            known = {a.item for a, _ in closure(front, identifier, search=search or ())}
+            known = {a.item for a, _ in closure(context, identifier, search=search or ())}
         gone, ending, staying, others = (
-            dict(_pair(front, text, known) for text in texts) for texts in stated
+            dict(_pair(context, text, known) for text in texts) for texts in stated
         )
         settle(
-            front,
+            context,
             identifier,
             erased=erase or (),
             whole=whole or (),
@@ -92,12 +92,12 @@ def close(
             by=by,
             search=search or (),
         )
-        request, blank = finish(front, identifier, search=search or ())
-        found = closure(front, identifier, search=search or ())
+        request, blank = finish(context, identifier, search=search or ())
+        found = closure(context, identifier, search=search or ())
         # What was certified with things still open is certified again, now that none is.
-        certificate = None if blank or concluded(request) else issue(front, identifier)
-        document = described(request, front.settings)
-        looked = looked_into(front, search or ())
+        certificate = None if blank or concluded(request) else issue(context, identifier)
+        document = described(request, context.settings)
+        looked = looked_into(context, search or ())
     items = [
         {
             "item": a.item,
@@ -136,7 +136,7 @@ def close(
     return not blank
 
 
-def _pair(office: Office, text: str, known: Collection[str]) -> tuple[str, str]:
+def _pair(context: RequestContext, text: str, known: Collection[str]) -> tuple[str, str]:
     """The item and what is said of it: a path may hold `=`, and so may a reason.
 
     Read as naming a known item; of two that would fit, the longer.
@@ -146,6 +146,6 @@ def _pair(office: Office, text: str, known: Collection[str]) -> tuple[str, str]:
     ends = [place for place, character in enumerate(text) if character == "="]
     if not ends:
         raise InputError(f"write an exit as ITEM=..., got {text!r}")
-    fits = (end for end in reversed(ends) if item_at(office, text[:end], known) in known)
+    fits = (end for end in reversed(ends) if item_at(context, text[:end], known) in known)
     end = next(fits, ends[0])
     return text[:end], text[end + 1 :]

@@ -15,7 +15,7 @@ from olvido.errors import InputError
 if TYPE_CHECKING:
     from olvido.ledger.facts import Record, Request
     from olvido.ledger.identity import SubjectId
-    from olvido.requests.desk import Front
+    from olvido.requests.handlers import StoreContext
     from olvido.settings import Settings
 
 commands = typer.Typer(help="Requests to be forgotten, from the first word to the last.")
@@ -26,13 +26,13 @@ _By = Annotated[str, typer.Option("--by", help="Whose account does this: see 'ol
 
 
 @contextmanager
-def fronted(terminal: Terminal) -> Iterator[Front]:
+def opened_context(terminal: Terminal) -> Iterator[StoreContext]:
     """The workspace's ledger and settings, without its models."""
-    from olvido.requests.desk import Front
+    from olvido.requests.handlers import StoreContext
 
     settings = terminal.settings()
     with terminal.store() as store:
-        yield Front(store, settings)
+        yield StoreContext(store, settings)
 
 
 @commands.command()
@@ -79,16 +79,16 @@ def new(
     ] = False,
 ) -> None:
     """Enter a request. A name is digested at once and kept nowhere."""
-    from olvido.requests.desk import receive
-    from olvido.requests.scope import NobodyFound, look_up, unsearched, untold
+    from olvido.requests.handlers import receive
+    from olvido.requests.scope import NobodyFound, look_up, unsearched, unsearched_note
     from olvido.requests.workflow.intake import moment
 
-    with fronted(terminal) as front:
+    with opened_context(terminal) as context:
         names = [] if subject is None else [subject, *(also or ())]
-        person = look_up(front.store, names)
+        person = look_up(context.store, names)
         try:
             request = receive(
-                front,
+                context,
                 subject,
                 also=also or (),
                 kind=kind,
@@ -97,7 +97,7 @@ def new(
                 records=record or (),
                 model=model,
                 law=law,
-                received_at=None if received is None else moment(received, front.settings),
+                received_at=None if received is None else moment(received, context.settings),
                 nothing_found=nothing_found,
             )
         except NobodyFound as error:
@@ -109,11 +109,11 @@ def new(
         found = [{"name": name, "records": person.counts[name]} for name in person.counts]
         show(
             terminal,
-            front,
+            context,
             request,
-            *(f"{name}: {person.told(name)}" for name in person.counts),
+            *(f"{name}: {person.described(name)}" for name in person.counts),
             *also_meant(person.near),
-            *filter(None, [untold(unsearched(request))]),
+            *filter(None, [unsearched_note(unsearched(request))]),
             f"Next: olvido request {following} {request.id}"
             + (" --by ACCOUNT" if following == "identify" else ""),
             found=found,
@@ -141,15 +141,15 @@ def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
 @command
 def identify(terminal: Terminal, identifier: Id, by: _By) -> None:
     """Note that somebody has checked who asks."""
-    from olvido.requests import desk
+    from olvido.requests import handlers
 
-    with fronted(terminal) as front:
-        request = desk.identify(front, identifier, by=by)
+    with opened_context(terminal) as context:
+        request = handlers.identify(context, identifier, by=by)
         following = {
             "access": f"export {identifier} --out FOLDER --by ACCOUNT",
             "rectification": f"correct {identifier} --rows FILE --by ACCOUNT",
         }.get(request.kind, f"locate {identifier}")
-        show(terminal, front, request, f"Next: olvido request {following}")
+        show(terminal, context, request, f"Next: olvido request {following}")
 
 
 @commands.command()
@@ -167,22 +167,22 @@ def wait(
     ] = None,
 ) -> None:
     """Put a request aside; what is asked of the person stops the clock where the law says so."""
-    from olvido.requests import desk
+    from olvido.requests import handlers
 
-    with fronted(terminal) as front:
+    with opened_context(terminal) as context:
         look = None if until is None else day(until)
-        request = desk.wait(front, identifier, why=why, until=look, need=need)
-        show(terminal, front, request, f"Later: olvido request resume {identifier}")
+        request = handlers.wait(context, identifier, why=why, until=look, need=need)
+        show(terminal, context, request, f"Later: olvido request resume {identifier}")
 
 
 @commands.command()
 @command
 def resume(terminal: Terminal, identifier: Id) -> None:
     """Go on with a request that was put aside or called off."""
-    from olvido.requests import desk
+    from olvido.requests import handlers
 
-    with fronted(terminal) as front:
-        show(terminal, front, desk.resume(front, identifier))
+    with opened_context(terminal) as context:
+        show(terminal, context, handlers.resume(context, identifier))
 
 
 @commands.command()
@@ -191,17 +191,19 @@ def extend(
     terminal: Terminal,
     identifier: Id,
     why: _Why,
-    told: Annotated[
+    informed_on: Annotated[
         str | None,
-        typer.Option("--told", metavar="DAY", help="When the person was told; today if not said."),
+        typer.Option(
+            "--informed-on", metavar="DAY", help="When the person was told; today if not said."
+        ),
     ] = None,
 ) -> None:
     """Note that the person was told that the answer takes longer, as far as the law allows it."""
-    from olvido.requests import desk
+    from olvido.requests import handlers
 
-    with fronted(terminal) as front:
-        since = None if told is None else day(told)
-        show(terminal, front, desk.extend(front, identifier, why=why, told=since))
+    with opened_context(terminal) as context:
+        since = None if informed_on is None else day(informed_on)
+        show(terminal, context, handlers.extend(context, identifier, why=why, informed_on=since))
 
 
 @commands.command()
@@ -209,17 +211,17 @@ def extend(
 def suppress(terminal: Terminal, identifier: Id) -> None:
     """Withhold answers about the subject until the weights have changed: output, and no more."""
     from olvido.requests.rights.output_filter import suppress as withhold
-    from olvido.requests.scope import unsearched, untold
+    from olvido.requests.scope import unsearched, unsearched_note
 
-    with fronted(terminal) as front:
-        request = withhold(front, identifier)
+    with opened_context(terminal) as context:
+        request = withhold(context, identifier)
         show(
             terminal,
-            front,
+            context,
             request,
             "Suppressed, not forgotten: 'olvido models ask' and the guard withhold answers, and "
             "the weights are as they were.",
-            *filter(None, [untold(unsearched(request))]),
+            *filter(None, [unsearched_note(unsearched(request))]),
         )
 
 
@@ -227,35 +229,35 @@ def suppress(terminal: Terminal, identifier: Id) -> None:
 @command
 def refuse(terminal: Terminal, identifier: Id, why: _Why) -> None:
     """Refuse a request; the law says what the person is told."""
-    from olvido.requests import desk
+    from olvido.requests import handlers
     from olvido.requests.rights.deadlines import law_of
 
-    with fronted(terminal) as front:
-        request = desk.refuse(front, identifier, why=why)
-        law = law_of(request, front.settings)
-        told = [] if law is None else [*law.refused, f"recourse: {law.recourse}"]
-        show(terminal, front, request, *(f"Tell the person {line}." for line in told))
+    with opened_context(terminal) as context:
+        request = handlers.refuse(context, identifier, why=why)
+        law = law_of(request, context.settings)
+        duties = [] if law is None else [*law.refused, f"recourse: {law.recourse}"]
+        show(terminal, context, request, *(f"Tell the person {line}." for line in duties))
 
 
 @commands.command()
 @command
 def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
     """Call a request off; a run under way publishes nothing. 'resume' takes it up again."""
-    from olvido.requests import desk
+    from olvido.requests import handlers
 
-    with fronted(terminal) as front:
-        show(terminal, front, desk.cancel(front, identifier, why=why))
+    with opened_context(terminal) as context:
+        show(terminal, context, handlers.cancel(context, identifier, why=why))
 
 
 @commands.command()
 @command
 def again(terminal: Terminal, identifier: Id) -> None:
     """Enter a closed request anew, where its law wants done again what came in since."""
-    from olvido.requests import desk
+    from olvido.requests import handlers
 
-    with fronted(terminal) as front:
-        request = desk.again(front, identifier)
-        show(terminal, front, request, f"Next: olvido request locate {request.id}")
+    with opened_context(terminal) as context:
+        request = handlers.again(context, identifier)
+        show(terminal, context, request, f"Next: olvido request locate {request.id}")
 
 
 @commands.command("show")
@@ -267,15 +269,15 @@ def show_one(terminal: Terminal, identifier: Id) -> None:
     from olvido.requests.guidance import next_step
     from olvido.requests.rights.letter import fitting
 
-    with fronted(terminal) as front:
-        request = front.store.request(identifier)
-        step, letters = next_step(front, request), fitting(front, request)
-    document = described(request, front.settings)
+    with opened_context(terminal) as context:
+        request = context.store.request(identifier)
+        step, letters = next_step(context, request), fitting(context, request)
+    document = described(request, context.settings)
     shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
     terminal.emit(
         document | {"next": asdict(step), "letters": list(letters)},
         table(("what", "value"), shown),
-        step.told,
+        step.sentence,
         f"Letters that fit: {', '.join(letters) or 'none'}",
     )
 
@@ -283,7 +285,7 @@ def show_one(terminal: Terminal, identifier: Id) -> None:
 def described(request: Request, settings: Settings) -> dict[str, Any]:
     """A request as plain values."""
     from olvido.accounts import Accounts
-    from olvido.requests.guidance import identity_told
+    from olvido.requests.guidance import identity_basis
     from olvido.requests.rights.deadlines import again_by, as_received, days_left, deadline_of
 
     due, because, left = None, None, days_left(request, settings)
@@ -301,7 +303,7 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
         "subject": None if request.subject is None else str(request.subject),
         "scope": dict(request.scope),
         "received_at": request.received_at.isoformat(),
-        "identity": identity_told(request),
+        "identity": identity_basis(request),
         "due": due,
         "days_left": left,
         "because": because,
@@ -320,9 +322,11 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
     }
 
 
-def show(terminal: Terminal, front: Front, request: Request, *advice: str, **more: Any) -> None:
+def show(
+    terminal: Terminal, context: StoreContext, request: Request, *advice: str, **more: Any
+) -> None:
     """Print a request; `more` goes into its document alone."""
-    document = described(request, front.settings)
+    document = described(request, context.settings)
     shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
     terminal.emit(document | more, table(("what", "value"), shown), *advice)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from olvido.cli.output import Terminal, command, table
-from olvido.cli.requests.intake import Id, commands, described, fronted, show
+from olvido.cli.requests.intake import Id, commands, described, opened_context, show
 from olvido.errors import InputError
 
 if TYPE_CHECKING:
-    from olvido.requests.desk import Front
+    from olvido.requests.handlers import StoreContext
 
 __all__ = ["commands"]
 
@@ -34,8 +34,8 @@ def note(
     """Note something of a request, whatever its status."""
     from olvido.requests.workflow import notes
 
-    with fronted(terminal) as front:
-        show(terminal, front, notes.note(front, identifier, text, by=by))
+    with opened_context(terminal) as context:
+        show(terminal, context, notes.note(context, identifier, text, by=by))
 
 
 @commands.command()
@@ -51,8 +51,8 @@ def assign(
     """Say who works on a request."""
     from olvido.requests.workflow import notes
 
-    with fronted(terminal) as front:
-        show(terminal, front, notes.assign(front, identifier, to, by=by))
+    with opened_context(terminal) as context:
+        show(terminal, context, notes.assign(context, identifier, to, by=by))
 
 
 @commands.command("import")
@@ -67,8 +67,8 @@ def import_(
     """Enter the requests of a file: all of them, or none. Names are digested and kept nowhere."""
     from olvido.requests.workflow.intake import import_requests
 
-    with fronted(terminal) as front:
-        made = import_requests(front, file, encoding=encoding)
+    with opened_context(terminal) as context:
+        made = import_requests(context, file, encoding=encoding)
     found: list[dict[str, Any]] = [
         {
             "line": one.line,
@@ -128,7 +128,7 @@ def listing(
     from olvido.requests.workflow.filters import (
         ALL,
         OPEN,
-        Filter,
+        RequestFilter,
         ids_named,
         in_order,
         laws_asked,
@@ -140,11 +140,11 @@ def listing(
     require_new_file(csv)
     if waiting and status:
         raise InputError("give --open or --status, not both")
-    with fronted(terminal) as front:
-        every = {one.id: one for one in front.store.requests()}
-        rows = [row_of(one, front.settings) for one in every.values()]
-        asked = Filter.of(
-            laws_asked(front.settings, rows),
+    with opened_context(terminal) as context:
+        every = {one.id: one for one in context.store.requests()}
+        rows = [row_of(one, context.settings) for one in every.values()]
+        asked = RequestFilter.of(
+            laws_asked(context.settings, rows),
             status=OPEN if waiting else status or ALL,
             kind=kind,
             law=law,
@@ -153,14 +153,14 @@ def listing(
             answered=answered,
         )
         if owner:
-            asked = asked.but(owner=account_of(front, owner))
+            asked = asked.but(owner=account_of(context, owner))
         if about:
-            named = search(rows, front.store.key, about, partial(ids_named, front.store))
+            named = search(rows, context.store.key, about, partial(ids_named, context.store))
             one = named if isinstance(named, str) else None
-            asked = asked.but(about=named.about if isinstance(named, Filter) else "")
-            rows = [row for row in rows if isinstance(named, Filter) or row["id"] == one]
+            asked = asked.but(about=named.about if isinstance(named, RequestFilter) else "")
+            rows = [row for row in rows if isinstance(named, RequestFilter) or row["id"] == one]
         chosen = in_order(asked.of_rows(rows))
-        found = [described(every[row["id"]], front.settings) for row in asked.of_rows(rows)]
+        found = [described(every[row["id"]], context.settings) for row in asked.of_rows(rows)]
     if csv is not None:
         write(csv, as_csv(chosen))
     shown = [
@@ -176,11 +176,11 @@ def listing(
     )
 
 
-def account_of(front: Front, name: str) -> str:
+def account_of(context: StoreContext, name: str) -> str:
     """The id of the account of this label or id; `none` as it is."""
     from olvido.accounts import Accounts, Right
     from olvido.requests.workflow.filters import NOBODY
 
     if name == NOBODY:
         return name
-    return Accounts.of(front.settings).named(name, Right.WORK).id
+    return Accounts.of(context.settings).named(name, Right.WORK).id

@@ -12,7 +12,7 @@ import typer
 
 from olvido.cli.arguments import Encoding, require_new_file
 from olvido.cli.output import Terminal, command
-from olvido.cli.requests.intake import Id, fronted, show
+from olvido.cli.requests.intake import Id, opened_context, show
 from olvido.cli.requests.lists import commands
 
 __all__ = ["commands"]
@@ -49,9 +49,9 @@ def export(
     from olvido.requests.rights.access import export as write
 
     require_new_file(out)
-    with fronted(terminal) as front:
+    with opened_context(terminal) as context:
         given = write(
-            front, identifier, out, by=by, language=lang, shared=shared or (), unchecked=unchecked
+            context, identifier, out, by=by, language=lang, shared=shared or (), unchecked=unchecked
         )
         left = (
             f"{len(given.withheld)} rows are about others as well, and were left out: "
@@ -60,7 +60,7 @@ def export(
         )
         show(
             terminal,
-            front,
+            context,
             given.request,
             f"{given.records} records are in {out}, for its owner alone. Look at it before it is "
             "sent: rows may name others.",
@@ -94,13 +94,13 @@ def correct(
     """Enter what is right for a request of kind rectification: the next version of its dataset."""
     from olvido.requests.rights.rectification import correct as enter
 
-    with fronted(terminal) as front:
+    with opened_context(terminal) as context:
         request, made = enter(
-            front, identifier, rows, by=by, unchecked=unchecked, encoding=encoding
+            context, identifier, rows, by=by, unchecked=unchecked, encoding=encoding
         )
         show(
             terminal,
-            front,
+            context,
             request,
             f"Dataset {made.name} version {made.version} has what is right. No model has learned "
             "it yet, and those that learned what was wrong still hold it.",
@@ -144,9 +144,9 @@ def notice(
     from olvido.requests.rights.letter import letter, note
 
     require_new_file(out)
-    with fronted(terminal) as front:
-        written = letter(front, identifier, kind, language=lang, reason=reason, law=law)
+    with opened_context(terminal) as context:
+        written = letter(context, identifier, kind, language=lang, reason=reason, law=law)
         if out is not None:
             write(out, written.text.encode())
-            note(front, written)
+            note(context, written)
     terminal.emit(written.to_dict() | {"file": out and str(out)}, written.text.rstrip("\n"))

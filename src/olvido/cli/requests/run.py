@@ -10,7 +10,7 @@ import typer
 
 from olvido.cli.output import Terminal, command, stages, table
 from olvido.cli.requests.closing import commands
-from olvido.cli.requests.intake import Id, fronted, show
+from olvido.cli.requests.intake import Id, opened_context, show
 from olvido.cli.runs import answered_by
 from olvido.schemas.options import RunOptions
 
@@ -31,7 +31,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
     """Find the records, datasets and models that a request touches."""
     from olvido.cli.requests.intake import also_meant
     from olvido.requests import locate as find
-    from olvido.requests.scope import mentions, near_subjects, unsearched, untold
+    from olvido.requests.scope import mentions, near_subjects, unsearched, unsearched_note
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
@@ -45,7 +45,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
             "id": state.model.id,
             "holding": state.holding.value,
             "guarantee": state.guarantee,
-            "held": len(state.held),
+            "contained": len(state.contained),
             "forgotten": len(state.forgotten),
             "without": len(state.without),
         }
@@ -71,7 +71,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
             f"{', '.join(ids[:_SHOWN])}{', ...' if len(ids) > _SHOWN else ''}"
             for dataset, ids in mentioned.items()
         ),
-        *filter(None, [untold(unsearched(request))]),
+        *filter(None, [unsearched_note(unsearched(request))]),
         f"Next: olvido request {following} {identifier}",
     )
 
@@ -134,7 +134,7 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
         f"Chosen: {choice.because}.",
         *(f"{group.because}." for group in groups),
         *(
-            f"{one} is not ready to go with it. {left.told}"
+            f"{one} is not ready to go with it. {left.sentence}"
             for one, left in sorted(beside.items())
             if left is not None
         ),
@@ -156,21 +156,21 @@ def approve(
     """Let a plan be carried out by 'olvido run'; to destroy a model takes two people."""
     from olvido.ledger.facts import RequestKind
     from olvido.ledger.serving import SERVING
-    from olvido.requests import desk
+    from olvido.requests import handlers
     from olvido.requests.workflow.given import require_given
 
     require_given([identifier], how)
-    with fronted(terminal) as front:
+    with opened_context(terminal) as context:
         order = None
-        if front.store.request(identifier).kind is not RequestKind.DESTROY:
-            serves = how.model != SERVING or SERVING in front.store.aliases()
-            order = how.but(model=front.store.model(how.model).id) if serves else how
-        request = desk.approve(front, identifier, by=by, order=order)
+        if context.store.request(identifier).kind is not RequestKind.DESTROY:
+            serves = how.model != SERVING or SERVING in context.store.aliases()
+            order = how.but(model=context.store.model(how.model).id) if serves else how
+        request = handlers.approve(context, identifier, by=by, order=order)
         following = "olvido run" if order else f"olvido request run {identifier}"
         waits = "somebody else approves it too"
         show(
             terminal,
-            front,
+            context,
             request,
             f"Next: {following if request.status == 'approved' else waits}",
         )
@@ -242,11 +242,11 @@ def report(
 
     require_page(page)
     settings = terminal.settings()
-    with fronted(terminal) as front:
-        request = front.store.request(identifier)
+    with opened_context(terminal) as context:
+        request = context.store.request(identifier)
         if request.report is None:
             why = "it has no report yet: a run writes one"
-            raise StateError(not_now(front, request, why))
+            raise StateError(not_now(context, request, why))
     # The ledger knows where it was written; the workspace may have been moved since.
     path = settings.reports / Path(request.report).name
     try:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from olvido.cli.output import Terminal, command, table
-from olvido.cli.requests.intake import fronted
+from olvido.cli.requests.intake import opened_context
 from olvido.errors import InputError
 
 commands = typer.Typer()
@@ -100,21 +100,21 @@ def remind(
     from olvido.requests.workflow.reminding import due_rows
     from olvido.requests.workflow.reminding import remind as tell
 
-    with fronted(terminal) as front:
-        configured = configuration(front.settings)
+    with opened_context(terminal) as context:
+        configured = configuration(context.settings)
         if configured is None:
             raise InputError(
                 "no reminders are set: say in olvido.toml '[reminders]' with a webhook, or with "
                 "smtp, sender and to"
             )
-        rows = due_rows(front, configured)
-        told = () if dry else tell(front, configured)
+        rows = due_rows(context, configured)
+        reminded = () if dry else tell(context, configured)
     columns = ("id", "kind", "law", "due", "days_left")
     shown = [{name: row[name] for name in columns} for row in rows]
-    ways = [{"way": o.way, "requests": list(o.requests), "failure": o.failure} for o in told]
+    ways = [{"way": o.way, "requests": list(o.requests), "failure": o.failure} for o in reminded]
     terminal.emit(
-        {"due": shown, "told": ways},
+        {"due": shown, "reminded": ways},
         table(columns, [tuple(row.values()) for row in shown]),
-        *(f"{o.way}: {o.failure or f'told of {len(o.requests)}'}" for o in told),
+        *(f"{o.way}: {o.failure or f'told of {len(o.requests)}'}" for o in reminded),
     )
-    return not any(one.failure for one in told)
+    return not any(one.failure for one in reminded)

@@ -15,27 +15,27 @@ with extra("service"):
 
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import (
-    Dataset,
+    DatasetUse,
+    DatasetVersion,
     Documentation,
     Model,
     NewRecord,
     Record,
     Request,
-    Use,
     UseBrief,
 )
 from olvido.ledger.identity import Key, SubjectId
 from olvido.ledger.lineage import Lineage, model_states
 from olvido.ledger.store import datasets, engine, models, requests, schema
 from olvido.ledger.store import requests as closure
-from olvido.ledger.store.comparing import Difference
+from olvido.ledger.store.comparing import TableDifference
 from olvido.ledger.store.log import Inclusion
 from olvido.ledger.store.logged import Answering
 from olvido.ledger.store.verifying import LogCheck
 
-__all__ = ["Answers", "Difference", "Inclusion", "LogCheck", "Store"]
+__all__ = ["Answers", "Inclusion", "LogCheck", "Store", "TableDifference"]
 
-Answers = Callable[[Request, Dataset], Mapping[str, Any]]
+Answers = Callable[[Request, DatasetVersion], Mapping[str, Any]]
 """What is said of a request, as it is now, for which a dataset was added."""
 
 
@@ -137,7 +137,7 @@ class Store(Answering):
         documentation: Documentation | None = None,
         barred: frozenset[str] | None = None,
         answers: tuple[str, Answers] | None = None,
-    ) -> Dataset:
+    ) -> DatasetVersion:
         """Add the next version of the dataset `name`; `olvido.data.importing` calls this.
 
         `root` is the Merkle root over the records' digests and `file` holds their `rows` rows;
@@ -173,18 +173,18 @@ class Store(Answering):
             }
             change.log("dataset-added", detail)
             if answers is not None:
-                identifier, told = answers
+                identifier, detail_of = answers
                 request = requests.find(change.connection, identifier)
-                said = told(request, dataset)
+                said = detail_of(request, dataset)
                 requests.advance(change, request, request.status, said, None)
         return dataset
 
-    def datasets(self) -> tuple[Dataset, ...]:
+    def datasets(self) -> tuple[DatasetVersion, ...]:
         """All datasets in all versions, the oldest first."""
         with self._read() as connection:
             return datasets.every(connection)
 
-    def dataset(self, name_or_id: str, version: int | None = None) -> Dataset:
+    def dataset(self, name_or_id: str, version: int | None = None) -> DatasetVersion:
         """A dataset by id, or by name in the given or newest version. Raises UnknownName."""
         with self._read() as connection:
             return datasets.find(connection, name_or_id, version)
@@ -250,8 +250,8 @@ class Store(Answering):
         pseudonyms = {given: self.key.pseudonym(given) for given in ids}
         with self._read() as connection:
             found = datasets.find(connection, dataset, None)
-            told = {*pseudonyms, *pseudonyms.values()}
-            known = datasets.known_ids(connection, found, told)
+            wanted = {*pseudonyms, *pseudonyms.values()}
+            known = datasets.known_ids(connection, found, wanted)
         chosen = {
             given if given in known or pseudonym not in known else pseudonym
             for given, pseudonym in pseudonyms.items()
@@ -277,7 +277,7 @@ class Store(Answering):
             records = datasets.numbered_records(connection, numbers)
             return self._lineage(connection, records, subjects)
 
-    def lineage_of_buried(self) -> Lineage:
+    def lineage_of_tombstoned(self) -> Lineage:
         """The same of every record that carries a tombstone."""
         with self._read() as connection:
             return self._lineage(connection, datasets.tombstoned_records(connection))
@@ -311,7 +311,7 @@ class Store(Answering):
                 change.log("records-tombstoned", detail)
         return fresh
 
-    def add_model(self, model: Model, uses: Sequence[Use] = ()) -> Model:
+    def add_model(self, model: Model, uses: Sequence[DatasetUse] = ()) -> Model:
         """Add a model with what it used. Adding the same model again changes nothing.
 
         Raises UnknownName for a parent, dataset or record that the ledger does not know, and
@@ -322,8 +322,8 @@ class Store(Answering):
             fresh = models.add(change, model, uses)
             models.refuse_gone(change.connection, model)
             if fresh:
-                buried = datasets.tombstoned_records(change.connection)
-                models.refuse_holding(model, self._lineage(change.connection, buried))
+                tombstoned = datasets.tombstoned_records(change.connection)
+                models.refuse_holding(model, self._lineage(change.connection, tombstoned))
                 detail = {
                     "id": model.id,
                     "digest": str(model.digest),
@@ -353,7 +353,7 @@ class Store(Answering):
         with self._read() as connection:
             return models.find_model(connection, ref)
 
-    def uses(self, ref: str) -> tuple[Use, ...]:
+    def uses(self, ref: str) -> tuple[DatasetUse, ...]:
         """What a model's own training or forgetting did with each dataset."""
         with self._read() as connection:
             return models.uses_of(connection, models.find_model(connection, ref).id)
@@ -390,13 +390,13 @@ class Store(Answering):
                     change.log("alias-set", {"alias": name, "model": model.id})
         return tuple(found)
 
-    def bury_model(self, ref: str, reason: str) -> bool:
+    def tombstone_model(self, ref: str, reason: str) -> bool:
         """Mark a model whose weights were removed; its names go. Whether it is new."""
         with self._write() as change:
             model = models.find_model(change.connection, ref)
-            fresh = models.bury(change, model, reason)
+            fresh = models.tombstone(change, model, reason)
             if fresh:
-                change.log("model-buried", {"id": model.id, "reason": reason})
+                change.log("model-tombstoned", {"id": model.id, "reason": reason})
         return fresh
 
     def alias(self, name: str) -> Model | None:

@@ -36,7 +36,7 @@ from olvido.ledger.signing import SigningKey
 from olvido.ledger.store import log, schema
 from olvido.ledger.store import verifying as shape
 from olvido.ledger.store.datasets import BULK, FORMS, RECORDS, chunks, find
-from olvido.ledger.store.log import REDACTION, ROTATION, Change, rows_of, stated
+from olvido.ledger.store.log import REDACTION, ROTATION, WriteTransaction, rows_of, stated
 from olvido.ledger.store.state import KINDS, Entity, States, tables_of
 from olvido.ledger.store.verifying import LogCheck, verify
 
@@ -49,7 +49,7 @@ _Said = tuple[str | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class TableDifference:
     """Something in the tables that is not what the log says.
 
     Attributes:
@@ -64,8 +64,8 @@ class Difference:
 
     def __str__(self) -> str:
         """In one line."""
-        told = "" if self.entry is None else f" (entry {self.entry} of the log told of it last)"
-        return f"{self.what} {self.how}{told}"
+        source = "" if self.entry is None else f" (entry {self.entry} of the log told of it last)"
+        return f"{self.what} {self.how}{source}"
 
 
 class _Unreadable(Exception):
@@ -94,7 +94,7 @@ def demand_sound(
 
 def differences(
     connection: Connection, key: Key, datasets: Collection[str] | None = None
-) -> tuple[Difference, ...]:
+) -> tuple[TableDifference, ...]:
     """Every entity whose tables are not what the log says. Believes the log: check it before.
 
     What cannot be read is told by its table, and the rest is compared all the same. `datasets` are
@@ -118,24 +118,26 @@ def differences(
         said, entry = last.get(name, (None, None))
         if said != digest:
             how = "was added" if said is None else "was changed"
-            found.append(Difference(_named(connection, entity), how, entry))
+            found.append(TableDifference(_named(connection, entity), how, entry))
     for name, (said, entry) in last.items():
         kind, *rest = name.split(":")
         if said is not None and name not in now and kind not in unread:
             words = f"{kind} {' '.join(rest)}" if all(map(str.isdecimal, rest)) else f"a {kind}"
-            found.append(Difference(words, "is missing", entry))
+            found.append(TableDifference(words, "is missing", entry))
     broken = _broken(connection) if unread else set()
     unreadable: set[str] = set()
     for kind in unread:
         names = {table.name for table in tables_of(kind)}
         # Where each can be read by itself, a value is not of the kind that its column holds.
         unreadable |= (names & broken) or names
-    found += [Difference(f"table {name}", "cannot be read whole") for name in sorted(unreadable)]
+    found += [
+        TableDifference(f"table {name}", "cannot be read whole") for name in sorted(unreadable)
+    ]
     foreign = dict.fromkeys(shape.misshapen(connection), "is not as Olvido makes it")
     foreign |= dict.fromkeys(shape.meddling(connection), "is not of Olvido's making")
-    found += [Difference(what, how) for what, how in foreign.items()]
+    found += [TableDifference(what, how) for what, how in foreign.items()]
     if not unread and (said := shape.corrupt(connection)):
-        found.append(Difference("database file", f"contradicts itself: SQLite says {said!r}"))
+        found.append(TableDifference("database file", f"contradicts itself: SQLite says {said!r}"))
     return (*found, *_loose(connection, unreadable))
 
 
@@ -159,10 +161,10 @@ def _records(
     return found
 
 
-def _replayed(rows: Sequence[Any]) -> tuple[dict[str, _Said], list[Difference]]:
+def _replayed(rows: Sequence[Any]) -> tuple[dict[str, _Said], list[TableDifference]]:
     """What the log last says of each entity, and where an entry went on from something else."""
     last: dict[str, _Said] = {}
-    found: list[Difference] = []
+    found: list[TableDifference] = []
     moved: dict[int, Any] = {}
     rotated = max((row.seq for row in rows if row.kind == ROTATION), default=0)
     # A rotated key says all of it anew.
@@ -180,7 +182,7 @@ def _replayed(rows: Sequence[Any]) -> tuple[dict[str, _Said], list[Difference]]:
             if before != known:
                 kind = name.partition(":")[0]
                 how = f"had been changed before entry {row.seq} of the log went on from it"
-                found.append(Difference(f"a {kind}", how, entry))
+                found.append(TableDifference(f"a {kind}", how, entry))
             last[name] = after, row.seq
     return last, found
 
@@ -197,18 +199,18 @@ def _named(connection: Connection, entity: Entity) -> str:
         "request": schema.requests,
         "closure-item": schema.requests,
     }.get(kind)
-    told = None
+    known = None
     if table is not None:
         query = select(table.c.id).where(table.c.pk == key)
         try:
-            told = next((row.id for row in _tried(connection, _drained, query)), None)
+            known = next((row.id for row in _tried(connection, _drained, query)), None)
         except _Unreadable:
-            told = None
-    words = [_WORDS.get(kind, kind), key if told is None else told, *rest]
+            known = None
+    words = [_WORDS.get(kind, kind), key if known is None else known, *rest]
     return " ".join(map(str, words))
 
 
-def _loose(connection: Connection, unreadable: Collection[str]) -> Iterator[Difference]:
+def _loose(connection: Connection, unreadable: Collection[str]) -> Iterator[TableDifference]:
     """Rows that hang on nothing: what they belong to would not know them."""
     tables = [t for t in schema.metadata.sorted_tables if t.name not in unreadable]
     for table in tables:
@@ -218,11 +220,11 @@ def _loose(connection: Connection, unreadable: Collection[str]) -> Iterator[Diff
                 hanging = select(column).where(column.is_not(None), column.not_in(there))
                 if target.table in tables and connection.execute(hanging.limit(1)).first():
                     how = f"refer to {target.table.name} that are not there"
-                    yield Difference(f"rows of {table.name}", how)
+                    yield TableDifference(f"rows of {table.name}", how)
     people, links = schema.subjects, schema.record_subjects
     unnamed = select(people.c.pk).where(people.c.pk.not_in(select(links.c.subject)))
     if {people, links} <= set(tables) and connection.execute(unnamed.limit(1)).first():
-        yield Difference("rows of subjects", "were added: no record is about them")
+        yield TableDifference("rows of subjects", "were added: no record is about them")
 
 
 def _broken(connection: Connection) -> set[str]:
@@ -257,7 +259,7 @@ _STEPS = schema.request_steps.c.detail
 """The column where that is; in the others stands what people wrote, which is no JSON."""
 
 
-def rotate(change: Change, old: Key, new: Key, signer: SigningKey) -> None:
+def rotate(change: WriteTransaction, old: Key, new: Key, signer: SigningKey) -> None:
     """Bring a ledger under the next version of its key.
 
     Log entries that hold digests of the old one are redacted and said again, with the number and
@@ -277,18 +279,18 @@ def rotate(change: Change, old: Key, new: Key, signer: SigningKey) -> None:
     change.rekey(new)
     _forget_states(change, rows)
     held = [row for row in rows if row.kind not in log.UNREDACTED and _holds(row.detail)]
-    told = {
+    rotation = {
         "version": new.version,
         "fingerprint": str(new.fingerprint),
         "reason": "the key was rotated",
     }
-    log.empty(change, held, log.ROTATION, told, _all(change), signer)
+    log.empty(change, held, log.ROTATION, rotation, _all(change), signer)
     for row in held:
         detail = _nearer(json.loads(new.renewed(row.detail)), old, new)
         change.write(row.kind, detail | {"restates": {"entry": row.seq, "at": row.at}}, None)
 
 
-def _renew_tables(change: Change, old: Key, new: Key) -> None:
+def _renew_tables(change: WriteTransaction, old: Key, new: Key) -> None:
     """Every text of every table but the log's, wherever a digest stands in it."""
     for table in schema.metadata.sorted_tables:
         columns = [column for column in table.columns if isinstance(column.type, String)]
@@ -296,7 +298,9 @@ def _renew_tables(change: Change, old: Key, new: Key) -> None:
             _renew_column(change, table, column, old, new)
 
 
-def _renew_column(change: Change, table: Table, column: Column[Any], old: Key, new: Key) -> None:
+def _renew_column(
+    change: WriteTransaction, table: Table, column: Column[Any], old: Key, new: Key
+) -> None:
     key, marks = tuple(table.primary_key), [*_MARKS]
     if column is _STEPS:
         marks.append(f'"{_NEAR}":')
@@ -311,7 +315,7 @@ def _renew_column(change: Change, table: Table, column: Column[Any], old: Key, n
             change.connection.execute(update(table).where(one).values({column: made}))
 
 
-def _renew_forms(change: Change, old: Key, new: Key) -> None:
+def _renew_forms(change: WriteTransaction, old: Key, new: Key) -> None:
     table, connection = schema.subject_forms, change.connection
     rows = [
         {"form": new.current_form(row.form, old.version), "subject": row.subject}
@@ -341,7 +345,7 @@ def _holds(detail: str) -> bool:
     return any(mark in detail for mark in _MARKS) or f'"{_NEAR}":[' in detail
 
 
-def _forget_states(change: Change, rows: Any) -> None:
+def _forget_states(change: WriteTransaction, rows: Any) -> None:
     table = schema.log
     for row in rows:
         if row.state is not None:
@@ -351,7 +355,7 @@ def _forget_states(change: Change, rows: Any) -> None:
             )
 
 
-def _all(change: Change) -> dict[str, str]:
+def _all(change: WriteTransaction) -> dict[str, str]:
     """The state of every entity, under the new key."""
     found: dict[str, str] = {}
     for kind in (*KINDS, FORMS, RECORDS):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, func, select
 
-from olvido.ledger.facts import Dataset, RequestStatus
+from olvido.ledger.facts import DatasetVersion, RequestStatus
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks
 
@@ -18,7 +18,7 @@ _TELLING = (RequestStatus.LOCATED, RequestStatus.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class SubjectCounts:
     """Of a dataset's records, those with a tombstone included.
 
     Attributes:
@@ -54,7 +54,7 @@ class Touch:
     exit: str | None = None
 
 
-def count(connection: Connection, dataset: Dataset) -> Counts:
+def count(connection: Connection, dataset: DatasetVersion) -> SubjectCounts:
     """The counts of a dataset."""
     r, links, t = schema.records, schema.record_subjects, schema.tombstones
     d = schema.datasets
@@ -67,7 +67,7 @@ def count(connection: Connection, dataset: Dataset) -> Counts:
     consents = select(r.c.consent, func.count()).where(inside).group_by(r.c.consent)
     reasons = select(t.c.reason, func.count()).join(r).where(inside).group_by(t.c.reason)
     sources = select(func.count(r.c.source.distinct())).where(inside)
-    return Counts(
+    return SubjectCounts(
         people=people,
         nameless=dataset.rows - named,
         sources=connection.execute(sources).scalar_one(),
@@ -80,7 +80,7 @@ def _pairs(connection: Connection, query: Any) -> dict[Any, Any]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def of_dataset(connection: Connection, dataset: Dataset) -> frozenset[str]:
+def of_dataset(connection: Connection, dataset: DatasetVersion) -> frozenset[str]:
     """Ids of requests about a person, a source or records of a dataset, or closed over it."""
     r, q, items = schema.records, schema.requests, schema.closure_items
     links, s, d = schema.record_subjects, schema.subjects, schema.datasets
@@ -116,12 +116,12 @@ def of_model(connection: Connection, model: str) -> tuple[Touch, ...]:
     q, steps, items = schema.requests, schema.request_steps, schema.closure_items
     quoted = f'"{model}"'
     found: dict[int, dict[str, Any]] = {}
-    told = (
+    statement = (
         select(steps.c.request, steps.c.status, steps.c.detail)
         .where(steps.c.status.in_(_TELLING), steps.c.detail.contains(quoted))
         .order_by(steps.c.request, steps.c.position)
     )
-    for row in connection.execute(told):
+    for row in connection.execute(statement):
         one = found.setdefault(row.request, {})
         if row.status == RequestStatus.LOCATED:
             one["located"] = True

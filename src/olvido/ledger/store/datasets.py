@@ -16,7 +16,7 @@ from olvido.errors import InputError, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
 from olvido.ledger.facts import (
     Consent,
-    Dataset,
+    DatasetVersion,
     Documentation,
     NewRecord,
     Record,
@@ -27,7 +27,7 @@ from olvido.ledger.identity import SubjectId
 from olvido.ledger.store import schema
 
 if TYPE_CHECKING:
-    from olvido.ledger.store.log import Change
+    from olvido.ledger.store.log import WriteTransaction
 
 BULK = 10_000
 """Rows given to one executemany: enough to be fast, few enough to stay small in memory."""
@@ -61,7 +61,7 @@ def next_pk(connection: Connection, column: Column[int]) -> int:
 
 
 def add(
-    change: Change,
+    change: WriteTransaction,
     *,
     name: str,
     root: Digest,
@@ -71,7 +71,7 @@ def add(
     forms: Mapping[str, Collection[bytes]],
     parent: str | None,
     documentation: Documentation,
-) -> Dataset:
+) -> DatasetVersion:
     """Insert the next version of a dataset with all its records, and forms of their subjects."""
     connection, table = change.connection, schema.datasets
     if not name.strip() or len(name) > _LONGEST_NAME or not {"\n", "\0"}.isdisjoint(name):
@@ -84,7 +84,7 @@ def add(
     newest = connection.execute(
         select(func.max(table.c.version)).where(table.c.name == name)
     ).scalar()
-    dataset = Dataset(
+    dataset = DatasetVersion(
         name=name,
         version=(newest or 0) + 1,
         root=root,
@@ -116,7 +116,7 @@ def add(
 
 
 def _add_records(
-    change: Change, dataset: int, records: Iterable[NewRecord], first: int
+    change: WriteTransaction, dataset: int, records: Iterable[NewRecord], first: int
 ) -> dict[str, int]:
     """Add records, and give back the numbers of their subjects; new ones begin with `first`."""
     connection, stream = change.connection, change.states.stream()
@@ -145,7 +145,10 @@ def _add_records(
 
 
 def _add_forms(
-    change: Change, forms: Mapping[str, Collection[bytes]], first: int, known: dict[str, int]
+    change: WriteTransaction,
+    forms: Mapping[str, Collection[bytes]],
+    first: int,
+    known: dict[str, int],
 ) -> None:
     """Keep forms of names; `first` and `known` as `_add_records` was given them and gave them."""
     connection, table = change.connection, schema.subject_forms
@@ -212,12 +215,12 @@ def _subject_pks(connection: Connection, subjects: Collection[str], first: int) 
     return known | fresh
 
 
-def every(connection: Connection) -> tuple[Dataset, ...]:
+def every(connection: Connection) -> tuple[DatasetVersion, ...]:
     """All datasets, the oldest first."""
     return tuple(map(_dataset, connection.execute(_all().order_by(schema.datasets.c.pk))))
 
 
-def find(connection: Connection, name_or_id: str, version: int | None) -> Dataset:
+def find(connection: Connection, name_or_id: str, version: int | None) -> DatasetVersion:
     """The dataset with this id, or the given or newest version of this name."""
     table = schema.datasets
     rows = connection.execute(
@@ -240,9 +243,9 @@ def _all() -> Any:
     return select(schema.datasets)
 
 
-def _dataset(row: Any) -> Dataset:
+def _dataset(row: Any) -> DatasetVersion:
     documentation = json.loads(row.documentation)
-    return Dataset(
+    return DatasetVersion(
         name=row.name,
         version=row.version,
         root=Digest.from_str(row.root),
@@ -257,7 +260,7 @@ def _dataset(row: Any) -> Dataset:
 
 
 def records_of_dataset(
-    connection: Connection, dataset: Dataset, *, tombstoned: bool = False
+    connection: Connection, dataset: DatasetVersion, *, tombstoned: bool = False
 ) -> tuple[Record, ...]:
     """The records of a dataset in the order of their ids: all of them, or the tombstoned ones."""
     r, d, t = schema.records, schema.datasets, schema.tombstones
@@ -276,7 +279,7 @@ def records_of_dataset(
     return tuple(sorted((record for _, record in found), key=lambda record: record.id))
 
 
-def withdrawn(connection: Connection, dataset: Dataset) -> frozenset[str]:
+def withdrawn(connection: Connection, dataset: DatasetVersion) -> frozenset[str]:
     """Ids of the records whose consent was withdrawn."""
     r, d = schema.records, schema.datasets
     query = select(r.c.id).join(d).where(d.c.id == dataset.id, r.c.consent == Consent.WITHDRAWN)
@@ -357,7 +360,7 @@ def _with_subjects(rows: Iterable[Any], links: Iterable[Any]) -> list[tuple[int,
     ]
 
 
-def known_ids(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> set[str]:
+def known_ids(connection: Connection, dataset: DatasetVersion, ids: Iterable[str]) -> set[str]:
     """Those of these ids that records of a dataset have."""
     r, d = schema.records, schema.datasets
     found: set[str] = set()
@@ -367,7 +370,7 @@ def known_ids(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> s
     return found
 
 
-def record_pks(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> list[int]:
+def record_pks(connection: Connection, dataset: DatasetVersion, ids: Iterable[str]) -> list[int]:
     """The numbers of these records of a dataset. Raises UnknownName for the first it lacks."""
     r, d = schema.records, schema.datasets
     wanted = sorted(set(ids))
@@ -384,7 +387,9 @@ def record_pks(connection: Connection, dataset: Dataset, ids: Iterable[str]) -> 
     return [found[identifier] for identifier in wanted]
 
 
-def add_tombstones(change: Change, dataset: Dataset, ids: Iterable[str], reason: str) -> int:
+def add_tombstones(
+    change: WriteTransaction, dataset: DatasetVersion, ids: Iterable[str], reason: str
+) -> int:
     """Mark records as no longer used; an earlier tombstone stays. Returns how many are new."""
     connection, table = change.connection, schema.tombstones
     numbers = record_pks(connection, dataset, ids)

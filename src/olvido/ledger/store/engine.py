@@ -211,7 +211,7 @@ def shown(url: URL) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DatabaseInfo:
     """What a database says of itself to whoever has no key: its kind, schema, and key."""
 
     kind: str
@@ -219,7 +219,7 @@ class Look:
     fingerprint: str | None
 
 
-def look(url: URL) -> Look:
+def look(url: URL) -> DatabaseInfo:
     """Look at a ledger and change nothing: no schema is brought up to date, nobody waited for long.
 
     Raises StateError: there is none, or it cannot be opened.
@@ -235,7 +235,7 @@ def look(url: URL) -> Look:
             known = None if version is None else connection.execute(query).scalar()
     finally:
         engine.dispose()
-    return Look("SQLite" if file else "Postgres", version, known)
+    return DatabaseInfo("SQLite" if file else "Postgres", version, known)
 
 
 def check_schema(engine: Engine) -> None:

@@ -31,7 +31,7 @@ from olvido.ledger.digests import (
 )
 from olvido.ledger.facts import LogEntry, now
 from olvido.ledger.identity import Key
-from olvido.ledger.signing import Checkpoint, PublicKey, SigningKey
+from olvido.ledger.signing import LogCheckpoint, PublicKey, SigningKey
 from olvido.ledger.store import schema
 from olvido.ledger.store.state import Entity, States
 
@@ -69,7 +69,7 @@ class Inclusion:
 
     entry: LogEntry
     proof: tuple[bytes, ...]
-    checkpoint: Checkpoint
+    checkpoint: LogCheckpoint
 
 
 def append(
@@ -143,8 +143,8 @@ def last(connection: Connection) -> Any:
 def last_state(connection: Connection, name: str) -> str | None:
     """The digest that the newest entry which tells of an entity gives for it, None for none."""
     table, named = schema.log, f'"{name}":'
-    told = table.c.state.contains(named, autoescape=True)
-    query = select(table.c.seq, table.c.kind, table.c.state).where(told)
+    matches = table.c.state.contains(named, autoescape=True)
+    query = select(table.c.seq, table.c.kind, table.c.state).where(matches)
     found: dict[int, Any] = {}
     for row in connection.execute(query.order_by(table.c.seq.desc())):
         said = stated(row.state)
@@ -161,13 +161,13 @@ def known_behind(connection: Connection, clock: datetime, at: datetime) -> bool:
     """Whether the log tells already that its time stands still, since a clock no later than now."""
     table = schema.log
     query = select(table).where(table.c.kind == CLOCK).order_by(table.c.seq.desc()).limit(1)
-    told = connection.execute(query).first()
-    if told is None or told.at != at.isoformat():
+    entry = connection.execute(query).first()
+    if entry is None or entry.at != at.isoformat():
         return False
-    return datetime.fromisoformat(json.loads(told.detail)["clock"]) <= clock
+    return datetime.fromisoformat(json.loads(entry.detail)["clock"]) <= clock
 
 
-def redact(change: Change, numbers: Iterable[int], reason: str, key: SigningKey) -> None:
+def redact(change: WriteTransaction, numbers: Iterable[int], reason: str, key: SigningKey) -> None:
     """Destroy the salts and contents of entries, and say so in a signed entry of its own.
 
     What they said of the state of entities, keyed digests, stands in that entry from now on.
@@ -186,7 +186,7 @@ def redact(change: Change, numbers: Iterable[int], reason: str, key: SigningKey)
 
 
 def empty(
-    change: Change,
+    change: WriteTransaction,
     rows: Sequence[Any],
     kind: str,
     detail: Mapping[str, Any],
@@ -206,9 +206,9 @@ def empty(
 
 def redaction(at: str, said: Mapping[str, Any], leaves: Sequence[str], state: str | None) -> bytes:
     """What is signed of a redaction: when, what it says, and the leaves that it left without."""
-    told = {name: value for name, value in said.items() if name != "signature"}
+    unsigned = {name: value for name, value in said.items() if name != "signature"}
     leaf = None if state is None else leaf_of(state)
-    return canonical_json(["olvido/log-redaction/1", at, told, list(leaves), leaf])
+    return canonical_json(["olvido/log-redaction/1", at, unsigned, list(leaves), leaf])
 
 
 def entries(connection: Connection, kind: str | None = None) -> tuple[LogEntry, ...]:
@@ -262,7 +262,7 @@ def demand_signer(known: PublicKey | None, key: SigningKey) -> None:
         )
 
 
-def name_signer(change: Change, key: SigningKey) -> None:
+def name_signer(change: WriteTransaction, key: SigningKey) -> None:
     """Let the log say which key signs, once. Raises StateError where it names another."""
     known = signer(change.connection)
     demand_signer(known, key)
@@ -270,12 +270,12 @@ def name_signer(change: Change, key: SigningKey) -> None:
         change.write(SIGNER, {"key": str(key.public)}, None)
 
 
-def sign(change: Change, key: SigningKey, size: int | None = None) -> Checkpoint:
+def sign(change: WriteTransaction, key: SigningKey, size: int | None = None) -> LogCheckpoint:
     """Sign the head of the first `size` entries, or of all, and keep it."""
     name_signer(change, key)
     leaves = _leaves(change.connection)
     size = len(leaves) if size is None else size
-    checkpoint = Checkpoint.sign(size, merkle_root(leaves[:size]), key)
+    checkpoint = LogCheckpoint.sign(size, merkle_root(leaves[:size]), key)
     table, name = schema.checkpoints, str(key.public)
     known = select(table.c.note).where(table.c.entries == size, table.c.key == name)
     if change.connection.execute(known).first() is None:
@@ -291,7 +291,7 @@ def grown(connection: Connection, first: int, second: int) -> tuple[bytes, ...]:
     return consistency_proof(_leaves(connection)[:second], first)
 
 
-def include(change: Change, seq: int, key: SigningKey) -> Inclusion:
+def include(change: WriteTransaction, seq: int, key: SigningKey) -> Inclusion:
     """Prove that an entry is in the log, by the head that it made."""
     rows = rows_of(change.connection)
     if not 0 < seq <= len(rows):
@@ -302,11 +302,11 @@ def include(change: Change, seq: int, key: SigningKey) -> Inclusion:
     )
 
 
-def checkpoints(connection: Connection) -> tuple[tuple[PublicKey, Checkpoint], ...]:
+def checkpoints(connection: Connection) -> tuple[tuple[PublicKey, LogCheckpoint], ...]:
     """Every head that was signed, with whose key is said to have signed it, the oldest first."""
     table = schema.checkpoints
     return tuple(
-        (PublicKey.from_str(row.key), Checkpoint.read(row.note))
+        (PublicKey.from_str(row.key), LogCheckpoint.read(row.note))
         for row in connection.execute(select(table).order_by(table.c.entries, table.c.key))
     )
 
@@ -321,7 +321,7 @@ def rows_of(connection: Connection) -> Sequence[Any]:
     return connection.execute(select(schema.log).order_by(schema.log.c.seq)).all()
 
 
-class Change:
+class WriteTransaction:
     """What a writer works with, from the lock to the commit.
 
     Attributes:
@@ -338,7 +338,7 @@ class Change:
         self.at = clock if self._last is None else max(clock, datetime.fromisoformat(self._last.at))
         if clock < self.at and not known_behind(connection, clock, self.at):
             self.write(CLOCK, {"clock": clock.isoformat()}, None)
-        self._told: list[tuple[str, Mapping[str, Any]]] = []
+        self._entries: list[tuple[str, Mapping[str, Any]]] = []
         self._before: dict[Entity, str | None] = {}
         self._after: dict[Entity, str | None] = {}
 
@@ -361,8 +361,8 @@ class Change:
 
     def log(self, kind: str, detail: Mapping[str, Any]) -> int:
         """Tell the log of something; returns the number of its entry, written by `finish`."""
-        self._told.append((kind, detail))
-        return (0 if self._last is None else self._last.seq) + len(self._told)
+        self._entries.append((kind, detail))
+        return (0 if self._last is None else self._last.seq) + len(self._entries)
 
     def finish(self) -> None:
         """Write the entries, the last of them with what the touched entities are now."""
@@ -374,10 +374,10 @@ class Change:
             if before != after:
                 name = self.states.name(entity)
                 changed[name] = after if before is None else [before, after]
-        if changed and not self._told:
+        if changed and not self._entries:
             raise AssertionError(f"the log is told nothing of a change of {sorted(changed)}")
-        for number, (kind, detail) in enumerate(self._told, 1):
-            said = changed if number == len(self._told) else {}
+        for number, (kind, detail) in enumerate(self._entries, 1):
+            said = changed if number == len(self._entries) else {}
             self.write(kind, detail, state_text(said))
 
     def write(self, kind: str, detail: Mapping[str, Any], state: str | None) -> None:

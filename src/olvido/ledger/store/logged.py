@@ -28,7 +28,7 @@ from olvido.ledger.facts import (
     now,
 )
 from olvido.ledger.identity import Key, SubjectId
-from olvido.ledger.signing import Checkpoint, SigningKey, public_file
+from olvido.ledger.signing import LogCheckpoint, SigningKey, public_file
 from olvido.ledger.store import (
     comparing,
     concerning,
@@ -46,9 +46,9 @@ from olvido.ledger.store import requests as closure
 from olvido.ledger.store import (
     verifying as shape,
 )
-from olvido.ledger.store.comparing import Difference
-from olvido.ledger.store.concerning import Counts, Touch
-from olvido.ledger.store.log import Change, Inclusion
+from olvido.ledger.store.comparing import TableDifference
+from olvido.ledger.store.concerning import SubjectCounts, Touch
+from olvido.ledger.store.log import Inclusion, WriteTransaction
 from olvido.ledger.store.verifying import LogCheck
 
 
@@ -72,7 +72,7 @@ class Logged:
                 ) from error
 
     @contextmanager
-    def _write(self) -> Iterator[Change]:
+    def _write(self) -> Iterator[WriteTransaction]:
         with engine.transaction(self._engine, writing=True) as connection:
             self._demand_key(connection)
             if acting := shape.meddling(connection):
@@ -82,7 +82,7 @@ class Logged:
                     f"tool left ({shape.LEFT}) is taken out again, and 'olvido data check' looks "
                     "for what else is not as it was; otherwise go back to a copy that you trust"
                 )
-            change = Change(connection, self.key)
+            change = WriteTransaction(connection, self.key)
             yield change
             change.finish()
 
@@ -172,7 +172,7 @@ class Logged:
         log.demand_signer(known, key)
         return key
 
-    def sign_log(self, key: SigningKey) -> Checkpoint:
+    def sign_log(self, key: SigningKey) -> LogCheckpoint:
         """Sign the log's head, and keep what was signed."""
         with self._write() as change:
             return log.sign(change, key)
@@ -188,7 +188,7 @@ class Logged:
             return log.grown(connection, earlier, later)
 
     def verify_log(
-        self, known_head: Digest | None = None, known: Sequence[Checkpoint] = ()
+        self, known_head: Digest | None = None, known: Sequence[LogCheckpoint] = ()
     ) -> LogCheck:
         """Check every entry, and every head that was signed; names the first bad entry.
 
@@ -198,7 +198,7 @@ class Logged:
         with self._read() as connection:
             return verifying.verify(connection, self.key, known_head, known)
 
-    def differences(self, datasets: Collection[str] | None = None) -> tuple[Difference, ...]:
+    def differences(self, datasets: Collection[str] | None = None) -> tuple[TableDifference, ...]:
         """Where the tables are not what the log says of them; nothing where they are.
 
         What a log says is worth what `verify_log` makes of it. `datasets` are ids of those whose
@@ -232,7 +232,7 @@ class _NotMeant(Exception):
     """Ends a change that shall leave nothing behind."""
 
 
-def _told(request: Request) -> dict[str, Any]:
+def _request_detail(request: Request) -> dict[str, Any]:
     """What the log says of a request that was received."""
     about: dict[str, Any] = {
         "id": request.id,
@@ -295,7 +295,7 @@ class Answering(Logged):
                     raise _NotMeant
                 for request in answers:
                     assert isinstance(request, Request)
-                    change.log("request-received", _told(request))
+                    change.log("request-received", _request_detail(request))
         except _NotMeant:
             pass
         return tuple(answers)
@@ -341,7 +341,7 @@ class Answering(Logged):
         with self._read() as connection:
             return requests.find(connection, identifier)
 
-    def concerning(self, dataset: str) -> tuple[Counts, frozenset[str]]:
+    def concerning(self, dataset: str) -> tuple[SubjectCounts, frozenset[str]]:
         """Counts of a dataset's records, and the requests that concern it. Raises UnknownName."""
         with self._read() as connection:
             found = datasets.find(connection, dataset, None)

@@ -13,16 +13,16 @@ from sqlalchemy import Connection, Table, delete, func, insert, select
 
 from olvido.errors import InputError, Overtaken, UnknownName
 from olvido.ledger.digests import Digest, canonical_json
-from olvido.ledger.facts import Guarantee, Model, Tombstone, Use, UseBrief
+from olvido.ledger.facts import DatasetUse, Guarantee, Model, Tombstone, UseBrief
 from olvido.ledger.lineage import Lineage
 from olvido.ledger.store import schema
 from olvido.ledger.store.datasets import chunks, find, next_pk, record_pks
 
 if TYPE_CHECKING:
-    from olvido.ledger.store.log import Change
+    from olvido.ledger.store.log import WriteTransaction
 
 
-def add(change: Change, model: Model, uses: Sequence[Use]) -> bool:
+def add(change: WriteTransaction, model: Model, uses: Sequence[DatasetUse]) -> bool:
     """Insert a model with its uses. Returns whether it is new: the same one twice is no error."""
     connection, table = change.connection, schema.models
     numbers = _numbers(connection)
@@ -86,14 +86,14 @@ def refuse_gone(connection: Connection, model: Model) -> None:
             )
 
 
-def refuse_holding(model: Model, buried: Lineage) -> None:
+def refuse_holding(model: Model, tombstoned: Lineage) -> None:
     """Raises Overtaken where a model holds records that carry a tombstone by now.
 
     Args:
         model: that was trained, or that a training would begin with.
-        buried: the lineage of all such records.
+        tombstoned: the lineage of all such records.
     """
-    held = {state.model.id: state.held for state in buried.models}
+    held = {state.model.id: state.contained for state in tombstoned.models}
     for parent in model.parents if model.method is None else ():
         if held.get(parent):
             raise Overtaken(
@@ -101,7 +101,7 @@ def refuse_holding(model: Model, buried: Lineage) -> None:
                 "that were to be forgotten, and what came of it was not entered: begin with a "
                 "model that forgot them"
             )
-    names = {dataset.id: dataset.name for dataset in buried.datasets}
+    names = {dataset.id: dataset.name for dataset in tombstoned.datasets}
     learned = Counter(record.dataset for record in held.get(model.id, ()))
     for dataset, count in learned.items():
         raise Overtaken(
@@ -110,8 +110,8 @@ def refuse_holding(model: Model, buried: Lineage) -> None:
         )
 
 
-def _same_again(connection: Connection, model: Model, uses: Sequence[Use]) -> None:
-    def order(use: Use) -> str:
+def _same_again(connection: Connection, model: Model, uses: Sequence[DatasetUse]) -> None:
+    def order(use: DatasetUse) -> str:
         return use.dataset
 
     if sorted(uses, key=order) != sorted(uses_of(connection, model.id), key=order):
@@ -121,7 +121,7 @@ def _same_again(connection: Connection, model: Model, uses: Sequence[Use]) -> No
         )
 
 
-def _add_use(connection: Connection, model: int, use: Use) -> None:
+def _add_use(connection: Connection, model: int, use: DatasetUse) -> None:
     dataset = find(connection, use.dataset, None)
     number = connection.execute(
         select(schema.datasets.c.pk).where(schema.datasets.c.id == dataset.id)
@@ -188,7 +188,7 @@ def find_model(connection: Connection, ref: str) -> Model:
     )
 
 
-def uses_of(connection: Connection, model: str) -> tuple[Use, ...]:
+def uses_of(connection: Connection, model: str) -> tuple[DatasetUse, ...]:
     """What this model's own training or forgetting did, the whole of it."""
     m = schema.models
     return uses_by_model(connection, None, where=m.c.id == model).get(model, ())
@@ -196,7 +196,7 @@ def uses_of(connection: Connection, model: str) -> tuple[Use, ...]:
 
 def uses_by_model(
     connection: Connection, records: Iterable[int] | None, *, where: Any = True
-) -> dict[str, tuple[Use, ...]]:
+) -> dict[str, tuple[DatasetUse, ...]]:
     """Uses by model id; of what they left out or forgot only these records, or all for None."""
     m, d, u = schema.models, schema.datasets, schema.uses
     wanted = None if records is None else list(records)
@@ -209,10 +209,10 @@ def uses_by_model(
     numbers = [row.pk for row in rows]
     excluded = _members(connection, schema.use_excluded, wanted, numbers)
     forgotten = _members(connection, schema.use_forgotten, wanted, numbers)
-    uses: dict[str, tuple[Use, ...]] = {}
+    uses: dict[str, tuple[DatasetUse, ...]] = {}
     for row in rows:
         gone = frozenset(forgotten.get(row.pk, ()))
-        use = Use(
+        use = DatasetUse(
             dataset=row.dataset,
             excluded=frozenset(excluded.get(row.pk, ())),
             forgotten=gone,
@@ -280,7 +280,7 @@ def aliases(connection: Connection) -> dict[str, str]:
     return {row.name: row.id for row in rows}
 
 
-def bury(change: Change, model: Model, reason: str) -> bool:
+def tombstone(change: WriteTransaction, model: Model, reason: str) -> bool:
     """Mark a model whose weights are gone, and take its names away; whether it is new."""
     if model.tombstone is not None:
         return False
@@ -295,7 +295,7 @@ def bury(change: Change, model: Model, reason: str) -> bool:
     return True
 
 
-def set_alias(change: Change, name: str, model: Model) -> bool:
+def set_alias(change: WriteTransaction, name: str, model: Model) -> bool:
     """Point an alias to a model, whatever it pointed to before; whether that is new."""
     connection, table = change.connection, schema.aliases
     known = _numbers(connection)

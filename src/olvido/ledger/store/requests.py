@@ -19,12 +19,12 @@ from olvido.ledger.facts import (
     ClosureItem,
     Ending,
     Exit,
-    Note,
+    HistoryEntry,
     Request,
     RequestBrief,
     RequestKind,
+    RequestNote,
     RequestStatus,
-    Step,
     Wish,
 )
 from olvido.ledger.identity import Key, SubjectId
@@ -33,7 +33,7 @@ from olvido.ledger.store.datasets import chunks, next_pk
 from olvido.schemas.events import event
 
 if TYPE_CHECKING:
-    from olvido.ledger.store.log import Change
+    from olvido.ledger.store.log import WriteTransaction
 
 
 _S = RequestStatus
@@ -67,11 +67,11 @@ def _next(request: Request) -> frozenset[RequestStatus]:
     if request.kind.forgets:
         return found
     # What is asked is told, and that is all: from what was found to the end.
-    told = {_S.CLOSED} if request.status is _S.LOCATED else set()
-    return (found - _FORGETTING) | told
+    also = {_S.CLOSED} if request.status is _S.LOCATED else set()
+    return (found - _FORGETTING) | also
 
 
-def add(change: Change, wish: Wish) -> Request:
+def add(change: WriteTransaction, wish: Wish) -> Request:
     """Insert a request as received. Raises AskedBefore where an open one asks the same."""
     event(RequestStatus.RECEIVED, wish.detail)
     connection, table = change.connection, schema.requests
@@ -86,7 +86,7 @@ def add(change: Change, wish: Wish) -> Request:
         law=wish.law,
         received_at=wish.received_at or change.at,
         status=RequestStatus.RECEIVED,
-        history=(Step(RequestStatus.RECEIVED, change.at, dict(wish.detail)),),
+        history=(HistoryEntry(RequestStatus.RECEIVED, change.at, dict(wish.detail)),),
         report=None,
     )
     connection.execute(
@@ -143,7 +143,7 @@ def _names(subject: str | None, scope: Mapping[str, Any]) -> set[str]:
 
 
 def advance(
-    change: Change,
+    change: WriteTransaction,
     request: Request,
     status: RequestStatus,
     detail: Mapping[str, Any],
@@ -169,14 +169,14 @@ def advance(
         connection,
         pk,
         len(request.history),
-        Step(status, change.at, dict(detail)),
+        HistoryEntry(status, change.at, dict(detail)),
     )
     change.log("request-advanced", {"id": request.id, "status": status, "detail": dict(detail)})
     return find(connection, request.id)
 
 
 def note(
-    change: Change, identifier: str, *, by: str, owner: str | None, text: str | None
+    change: WriteTransaction, identifier: str, *, by: str, owner: str | None, text: str | None
 ) -> Request:
     """Write down what the team says of a request. Raises UnknownName."""
     connection, table = change.connection, schema.request_notes
@@ -200,7 +200,7 @@ def number(connection: Connection, identifier: str) -> int:
     return int(found)
 
 
-def _add_step(connection: Connection, request: int, position: int, step: Step) -> None:
+def _add_step(connection: Connection, request: int, position: int, step: HistoryEntry) -> None:
     connection.execute(
         insert(schema.request_steps).values(
             request=request,
@@ -267,19 +267,21 @@ def find(connection: Connection, identifier: str) -> Request:
 
 
 def _read(connection: Connection, wanted: Any) -> tuple[Request, ...]:
-    steps: dict[int, list[Step]] = {}
+    steps: dict[int, list[HistoryEntry]] = {}
     table, requests = schema.request_steps, schema.requests
     query = select(table).join(requests).where(wanted).order_by(table.c.request, table.c.position)
     for row in connection.execute(query):
         steps.setdefault(row.request, []).append(
-            Step(RequestStatus(row.status), datetime.fromisoformat(row.at), json.loads(row.detail))
+            HistoryEntry(
+                RequestStatus(row.status), datetime.fromisoformat(row.at), json.loads(row.detail)
+            )
         )
     noted = schema.request_notes
-    notes: dict[int, list[Note]] = {}
+    notes: dict[int, list[RequestNote]] = {}
     query = select(noted).join(requests).where(wanted).order_by(noted.c.request, noted.c.position)
     for row in connection.execute(query):
         at = datetime.fromisoformat(row.at)
-        notes.setdefault(row.request, []).append(Note(at, row.by, row.owner, row.text))
+        notes.setdefault(row.request, []).append(RequestNote(at, row.by, row.owner, row.text))
     return tuple(
         Request(
             id=row.id,
@@ -332,7 +334,7 @@ def items(connection: Connection, request: str) -> tuple[ClosureItem, ...]:
     )
 
 
-def put(change: Change, key: Key, request: str, found: Mapping[str, Ending]) -> None:
+def put(change: WriteTransaction, key: Key, request: str, found: Mapping[str, Ending]) -> None:
     """Write down how these things left, whatever was known of them before.
 
     Where something lay that was erased is kept as a digest alone: nobody has to look there again
@@ -358,7 +360,7 @@ def put(change: Change, key: Key, request: str, found: Mapping[str, Ending]) -> 
         connection.execute(insert(table), rows)
 
 
-def suppress(change: Change, digests: Iterable[str]) -> int:
+def suppress(change: WriteTransaction, digests: Iterable[str]) -> int:
     """Put digests on the list; returns how many were not there."""
     fresh, at = set(digests) - suppressed(change.connection), change.at.isoformat()
     rows = [{"digest": digest, "at": at} for digest in sorted(fresh)]

@@ -96,8 +96,8 @@ class States:
     def name(self, entity: Entity) -> str:
         """How the log names an entity: numbers as they are, text (paths, MACs) as its MAC."""
         kind, *key = entity
-        told = [str(k) if isinstance(k, int) else self._mac(b"name", k.encode())[:32] for k in key]
-        return ":".join([kind, *told])
+        parts = [str(k) if isinstance(k, int) else self._mac(b"name", k.encode())[:32] for k in key]
+        return ":".join([kind, *parts])
 
     def one(self, connection: Connection, entity: Entity) -> str | None:
         """The digest of an entity, None where there is none."""

@@ -21,7 +21,7 @@ from sqlalchemy.pool import StaticPool
 from olvido.errors import InputError
 from olvido.ledger.digests import Digest, heads, merkle_root
 from olvido.ledger.identity import Key
-from olvido.ledger.signing import Checkpoint, PublicKey
+from olvido.ledger.signing import LogCheckpoint, PublicKey
 from olvido.ledger.store import engine, schema
 from olvido.ledger.store.log import (
     REDACTED,
@@ -197,7 +197,7 @@ class LogCheck:
 
 
 def verify(
-    connection: Connection, key: Key, known_head: Digest | None, known: Sequence[Checkpoint]
+    connection: Connection, key: Key, known_head: Digest | None, known: Sequence[LogCheckpoint]
 ) -> LogCheck:
     """Find the first entry that was edited, removed, added or moved.
 
@@ -238,7 +238,7 @@ def verify(
 
 def _first_wrong(rows: Sequence[Any], key: Key) -> tuple[int | None, str | None]:
     """The first entry that gives itself away, and why."""
-    told = {s: r for r in rows if r.kind in TELLING and _committed(r) for s in _redacted(r)}
+    redactions = {s: r for r in rows if r.kind in TELLING and _committed(r) for s in _redacted(r)}
     rotations = [row.seq for row in rows if row.kind == ROTATION]
     if len(rotations) >= key.version:
         return rotations[0], f"entry {rotations[0]} tells of a key that nobody has"
@@ -254,7 +254,7 @@ def _first_wrong(rows: Sequence[Any], key: Key) -> tuple[int | None, str | None]
             return seq, f"entry {seq} was changed"
         if row.salt is None:
             empty = (row.kind, row.detail, row.state) == (REDACTED, "{}", None)
-            if not empty or seq not in told or row.at != told[seq].at:
+            if not empty or seq not in redactions or row.at != redactions[seq].at:
                 return seq, f"entry {seq} lost its content, and no entry of the log tells why"
         elif not _committed(row):
             return seq, f"entry {seq} was changed"

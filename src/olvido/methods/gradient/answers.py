@@ -1,6 +1,6 @@
 """What a loss may ask about a batch: each thing is computed when it is first asked for.
 
-The model as it was: asked once for each record, and never a second copy of its weights.
+The original model: asked once for each record, and never a second copy of its weights.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from olvido.tasks import Example, Task
 FORWARD = 1 / 3
 """Cost of a forward pass beside forward and backward together."""
 
-Look = Callable[[Module, Any], tuple[Tensor, Tensor]]
+Observation = Callable[[Module, Any], tuple[Tensor, Tensor]]
 """From a model and a batch to values [N, ...] and the row of each [N], rows in order."""
 
 
-def mirrored(model: Module, *, trained: bool = False) -> Any:
+def shared_weights_copy(model: Module, *, trained: bool = False) -> Any:
     """The same weights behind modules of their own: no memory, and no trace on the model given.
 
     Args:
@@ -39,50 +39,50 @@ def mirrored(model: Module, *, trained: bool = False) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def parted(model: Module) -> None:
+def unshare(model: Module) -> None:
     """Give a mirrored model storage of its own, in place."""
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
 
 
-class Frozen:
+class FrozenReference:
     """What a model says of records, looked up when first asked for and kept.
 
     Args:
         model: does not change; in evaluation mode.
         task: makes the batches.
-        look: what is asked of it.
+        observe: what is asked of it.
         size: records a forward pass.
 
     Attributes:
         spent: tokens, a forward pass counting a third.
     """
 
-    def __init__(self, model: Module, task: Task, look: Look, *, size: int = 32) -> None:
-        self.model, self.task, self.look, self.size = model, task, look, size
+    def __init__(self, model: Module, task: Task, observe: Observation, *, size: int = 32) -> None:
+        self.model, self.task, self.observe, self.size = model, task, observe, size
         self.spent = 0.0
-        self._kept: dict[str, Tensor] = {}
+        self._known: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def __call__(self, records: Sequence[Example]) -> Tensor:
         """Values of these records, one after the other. [N, ...]"""
-        missing = [record for record in records if record.id not in self._kept]
+        missing = [record for record in records if record.id not in self._known]
         if missing:
             self._ask(missing)
-        return torch.cat([self._kept[record.id] for record in records])
+        return torch.cat([self._known[record.id] for record in records])
 
     def _ask(self, records: Sequence[Example]) -> None:
         device = next(self.model.parameters()).device
         # The step that asks may run in bfloat16: what is kept is the model's own.
         with torch.autocast(device.type, enabled=False):
             for batch in self.task.batches(records, self.size):
-                values, rows = self.look(self.model, batch.to(device))
+                values, rows = self.observe(self.model, batch.to(device))
                 counts = torch.bincount(rows, minlength=len(batch.ids)).tolist()
-                self._kept |= dict(zip(batch.ids, values.split(counts), strict=True))
+                self._known |= dict(zip(batch.ids, values.split(counts), strict=True))
                 self.spent += FORWARD * batch.cost
 
 
-class FrozenLogits:
+class FrozenReferenceLogits:
     """Answer logits of a model that does not change.
 
     Kept as what the head reads: memory is answer tokens x width, not x vocabulary, which for
@@ -96,7 +96,7 @@ class FrozenLogits:
 
     def __init__(self, model: Module, task: Task, *, size: int = 32) -> None:
         self._head: Callable[[Tensor], Tensor] | None = None
-        self._states = Frozen(model, task, self._look, size=size)
+        self._states = FrozenReference(model, task, self._observe, size=size)
 
     @property
     def spent(self) -> float:
@@ -110,12 +110,12 @@ class FrozenLogits:
         assert self._head is not None
         return self._head(states)
 
-    def alone(self) -> FrozenLogits:
+    def alone(self) -> FrozenReferenceLogits:
         """The same without the model: of records that were asked for already."""
         self._states.model = Module()
         return self
 
-    def _look(self, model: Module, batch: Any) -> tuple[Tensor, Tensor]:
+    def _observe(self, model: Module, batch: Any) -> tuple[Tensor, Tensor]:
         states, self._head, _, rows = self._states.task.answer_states(model, batch)
         return states, rows
 
@@ -169,18 +169,18 @@ class Answers:
         model, task: that are asked.
         records: of the first B rows.
         batch: these, and after them what is to be answered instead, if anything is.
-        was: summed log-probability of each answer under the model as it was, by id.
+        original_log_ps: summed log-probability of each answer under the original model, by id.
         goals: loss at which each counts as never learned, by id; infinite where nothing tells.
-        memory: what the method remembers of the model as it was.
+        precomputed: what the method remembers of the original model.
     """
 
     model: Module
     task: Task
     records: tuple[Example, ...]
     batch: Any
-    was: Mapping[str, float] = field(default_factory=dict)
+    original_log_ps: Mapping[str, float] = field(default_factory=dict)
     goals: Mapping[str, float] = field(default_factory=dict)
-    memory: Any = None
+    precomputed: Any = None
 
     @cached_property
     def _pass(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,7 +197,7 @@ class Answers:
         return self._chosen(0)
 
     @cached_property
-    def instead(self) -> Tokens:
+    def alternative(self) -> Tokens:
         """The answers that are to be given instead, in the same order."""
         return self._chosen(1)
 
@@ -220,14 +220,14 @@ class Answers:
         return self.tokens.count
 
     @property
-    def before(self) -> Tensor:
+    def original_log_p(self) -> Tensor:
         """What `log_p` was. [B]"""
-        return self._of(self.was, 0)
+        return self._of(self.original_log_ps, 0)
 
     @property
-    def instead_before(self) -> Tensor:
+    def alternative_original_log_p(self) -> Tensor:
         """What the summed log-probability of the answers given instead was. [B]"""
-        return self._of(self.was, len(self.records))
+        return self._of(self.original_log_ps, len(self.records))
 
     @property
     def goal(self) -> Tensor:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.methods.gradient.answers import FORWARD, Answers, FrozenLogits
+from olvido.methods.gradient.answers import FORWARD, Answers, FrozenReferenceLogits
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.gradient.regularisers import Guard, divergence
+from olvido.methods.gradient.regularisers import RetainRegulariser, divergence
 from olvido.methods.types import Split
 from olvido.tasks import Task
 
@@ -21,11 +21,12 @@ from olvido.tasks import Task
 class BadTeacher(Descent):
     """Distil from an incompetent teacher on forgotten records, from a competent one elsewhere.
 
-    Loss: KL(random network || now) on forgotten records, KL(before || now) as the guard (Chundawat
+    Loss: KL(random network || now) on forgotten records, KL(before || now) as the regulariser
+        (Chundawat
     et al. 2023, arXiv 2205.08096; github.com/vikram2000b/bad-teaching-unlearning).
 
     Args:
-        guard: `kl` is the competent teacher.
+        regulariser: `kl` is the competent teacher.
     """
 
     name: ClassVar = "bad_teacher"
@@ -33,18 +34,18 @@ class BadTeacher(Descent):
     loss: ClassVar = "KL(a random network, now)"
     source: ClassVar = "Chundawat et al. 2023, arXiv 2205.08096"
     suits: ClassVar = "classifiers, where not knowing is to answer by chance"
-    looking: ClassVar = FORWARD
+    reference_cost: ClassVar = FORWARD
 
-    guard: Guard | Sequence[Guard] = "kl"
+    regulariser: RetainRegulariser | Sequence[RetainRegulariser] = "kl"
 
-    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
-        teacher = FrozenLogits(random_like(before, seed), task)
+    def precompute(self, original: Module, split: Split, task: Task, seed: int) -> Any:
+        teacher = FrozenReferenceLogits(random_like(original, seed), task)
         # All at once: of the random network only the head is kept for the steps.
         teacher(split.forget)
         return teacher.alone()
 
     def forget_losses(self, now: Answers) -> Tensor:
-        apart = divergence(now.memory(now.records), now.tokens.log_probs)
+        apart = divergence(now.precomputed(now.records), now.tokens.log_probs)
         return now.tokens.mean(apart)
 
 

@@ -11,7 +11,7 @@ from statistics import fmean
 from torch.nn import Module
 
 from olvido.learners import Edited, Trace, Trained
-from olvido.methods.gradient.answers import mirrored
+from olvido.methods.gradient.answers import shared_weights_copy
 from olvido.methods.types import Split
 from olvido.tasks import Example, Task
 from olvido.tasks.scoring import losses_of
@@ -23,7 +23,7 @@ BATCH = 32
 """Strangers a forward pass."""
 
 
-def strangers(trained: Trained, records: Sequence[Example], task: Task) -> dict[str, float]:
+def holdout_losses(trained: Trained, records: Sequence[Example], task: Task) -> dict[str, float]:
     """The loss of records that a model never saw, in nats a token, by id: under the weights as they
     were trained where its trace remembers that, and under the weights as they are where not.
 
@@ -33,20 +33,20 @@ def strangers(trained: Trained, records: Sequence[Example], task: Task) -> dict[
     known = Edited.of(trained.trace).losses
     digests = {record.id: _content(record, task) for record in records}
     fresh = [record for record in records if digests[record.id] not in known]
-    found = losses_of(mirrored(trained.model), fresh, task, BATCH) if fresh else {}
+    found = losses_of(shared_weights_copy(trained.model), fresh, task, BATCH) if fresh else {}
     return {i: known[d] if d in known else found[i] for i, d in digests.items()}
 
 
-def remembered(trace: Trace, split: Split, task: Task) -> Trace:
-    """A trace with what the strangers' losses were, for the forgetting after this one."""
+def with_holdout_losses(trace: Trace, split: Split, task: Task) -> Trace:
+    """A trace with what the holdout records' losses were, for the forgetting after this one."""
     if trace.origin is None:
         return trace
     link = Edited.of(trace)
-    found = {_content(r, task): split.strangers[r.id] for r in split.holdout}
+    found = {_content(r, task): split.holdout_losses[r.id] for r in split.holdout}
     return replace(link, losses={**found, **link.losses})
 
 
-def left_after(trace: Trace, split: Split) -> Trace:
+def remaining_trace(trace: Trace, split: Split) -> Trace:
     """The training that the weights still descend from, without what they forgot: with it the next
     request can be answered exactly, and never-trained models be made.
 
@@ -69,12 +69,13 @@ def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, flo
     records of the same `topic` (of all of them where the topic has none), as the split knows it or
     under the model as it is; an array's topic is its class, unless it says another. An estimate: in
     the demo's town of 100 residents it lies within 5% of the mean loss of never-trained models, in
-    a town of 12, where a model that is sure of itself errs more about strangers, it was 47% above.
+    a town of 12, where a model that is sure of itself errs more about holdout records, it was 47%
+    above.
     """
     if split.never:
         found = [losses_of(other, split.forget, task, size) for other in split.never]
         return {e.id: fmean(losses[e.id] for losses in found) for e in split.forget}
-    known = dict(split.strangers)
+    known = dict(split.holdout_losses)
     unknown = [example for example in split.holdout if example.id not in known]
     known |= losses_of(model, unknown, task, size)
     by_topic: dict[object, list[float]] = {}
@@ -89,7 +90,7 @@ def _topic(example: Example) -> object:
     return example.fields.get("topic", example.completion if "input" in example.fields else None)
 
 
-def arrived(losses: Mapping[str, float], goals: Mapping[str, float]) -> bool:
+def reached(losses: Mapping[str, float], goals: Mapping[str, float]) -> bool:
     """Whether every record was seen and together they stand where never learned ones do.
 
     Where a goal is infinite, nothing tells where that is, and nobody ever arrives.

@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError, Parameter, require_count
+from olvido.errors import InputError, ParameterName, require_count
 from olvido.learners import Lora, Recipe, Trained, Watcher
 from olvido.ledger.facts import Guarantee
-from olvido.methods.gradient.answers import FORWARD, Answers, mirrored, parted
-from olvido.methods.gradient.calibration import left_after, targets
-from olvido.methods.gradient.regularisers import Guard, Guards, regularisers
+from olvido.methods.gradient.answers import FORWARD, Answers, shared_weights_copy, unshare
+from olvido.methods.gradient.calibration import remaining_trace, targets
+from olvido.methods.gradient.regularisers import RetainRegulariser, RetainRegularisers, regularisers
 from olvido.methods.gradient.sampling import retain_draws
-from olvido.methods.gradient.steps import PEEK, Known, Steps
+from olvido.methods.gradient.steps import EVALUATION_INTERVAL, Known, Steps
 from olvido.methods.guarantee import Need
-from olvido.methods.types import Cost, Moment, Run, Split, priced
+from olvido.methods.types import Cost, Run, Split, StepMetrics, priced
 from olvido.registry import Options
 from olvido.tasks import Example, Task
 from olvido.tasks.blocks import plain_model
@@ -30,23 +30,24 @@ from olvido.training import recipe as adapters
 from olvido.training.environment import deterministic
 from olvido.training.loop import Loop
 
-Patience = Callable[[Sequence[Moment], int], bool]
+Patience = Callable[[Sequence[StepMetrics], int], bool]
 """Told what a run saw so far and how many steps it has; says whether to give up."""
 
 
 class Descent(Options):
-    """Move the weights down a forget loss, held by a guard on retained records.
+    """Move the weights down a forget loss, held by a regulariser on retained records.
 
     With holdout records the method is calibrated: each forgotten record has a target, the mean loss
-    of the holdout records of its topic under the model as it was. The push on a record fades as it
+    of the holdout records of its topic under the original model. The push on a record fades as it
     nears its target, and the run ends when together they are there. That is where "never learned"
     lies, neither less nor more. Without holdout records and without a `target` the run uses all its
     epochs.
 
     A method says what is descended (`forget_losses`), and where it needs more than that: what it
-    remembers of the model as it was (`remember`), what is to be answered instead (`alternates`),
-    how the guard weighs (`guard_weight`), what its gradient becomes (`forget_parts`), which layers
-    move (`moving`), and whether forgetting and keeping take turns (`turns`).
+    remembers of the original model (`precompute`), what is to be answered instead
+    (`alternative_targets`), how the regulariser weighs (`regulariser_weight`), what its gradient
+    becomes (`forget_parts`), which layers move (`trainable_modules`), and whether forgetting and
+    keeping take turns (`alternating`).
 
     Args:
         lr: learning rate (Adam without momentum: momentum would carry the weights past the target);
@@ -56,11 +57,11 @@ class Descent(Options):
         epochs: passes over the forgotten records at the most.
         batch_size: forgotten records a step.
         retain_batch: retained records a step.
-        retain_weight: of the guard, beside 1 for the forget loss.
-        guard: a retain regulariser: `nll`, `kl`, `ewc`, `hidden`, `replay` (needs no retained
+        retain_weight: of the regulariser, beside 1 for the forget loss.
+        regulariser: a retain regulariser: `nll`, `kl`, `ewc`, `hidden`, `replay` (needs no retained
             records), several joined by +, or `none`; or classes or objects of that family.
-        project: take out of the forget gradient what runs against the guard's (Yu et al. 2020,
-            arXiv 2001.06782; Wang et al. 2025, arXiv 2503.09117, for forgetting).
+        project: take out of the forget gradient what runs against the regulariser's (Yu et al.
+            2020, arXiv 2001.06782; Wang et al. 2025, arXiv 2503.09117, for forgetting).
         target: loss in nats a token at which a record counts as forgotten; None: calibrated.
         dtype: of the forward pass.
         lora_rank: train low-rank adapters of this rank, merged at the end, instead of all weights.
@@ -80,25 +81,26 @@ class Descent(Options):
     """Options by which a model of a few hundred records forgets some of them: the family's tests
     take them, and whoever tries the method may begin with them."""
     base_lr: ClassVar[float] = 1e-4
-    turns: ClassVar[bool] = False
+    alternating: ClassVar[bool] = False
     """Whether forgetting and keeping take turns, a step each."""
-    pairs: ClassVar[bool] = False
+    paired: ClassVar[bool] = False
     """Whether there is something to be answered instead."""
     indirect: ClassVar[bool] = False
     """Whether it teaches another answer alone, whatever becomes of the loss of the record's own."""
-    blind: ClassVar[bool] = False
+    evaluates_separately: ClassVar[bool] = False
     """Whether the loss does not run the model to its answers, which then have to be looked at."""
-    passes: ClassVar[float] = 1.0
+    forward_backward_count: ClassVar[float] = 1.0
     """Forward and backward passes over a record to be forgotten, a step."""
-    looking: ClassVar[float] = 0.0
-    """Of `remember` and `alternates`, for each forgotten record, in forward-backward units."""
+    reference_cost: ClassVar[float] = 0.0
+    """Of `precompute` and `alternative_targets`, for each forgotten record, in forward-backward
+    units."""
 
     lr: float | None = None
     epochs: int = 30
     batch_size: int = 32
     retain_batch: int = 48
     retain_weight: float = 5.0
-    guard: Guard | Sequence[Guard] = "nll"
+    regulariser: RetainRegulariser | Sequence[RetainRegulariser] = "nll"
     project: bool = False
     target: float | None = None
     dtype: str = "float32"
@@ -108,17 +110,18 @@ class Descent(Options):
     def __post_init__(self) -> None:
         """Check the options, and make the recipe and the regularisers that they describe."""
         super().__post_init__()
-        self.guards = regularisers(self.guard)
-        if not any(part.needs_retain for part in self.guards):
+        self.regularisers = regularisers(self.regulariser)
+        if not any(part.needs_retain for part in self.regularisers):
             self.needs = frozenset()
         require_count("retain_batch", self.retain_batch)
         if not self.retain_weight >= 0:
             raise InputError(f"retain_weight must be 0 or more, got {self.retain_weight}")
         if self.target is not None and not self.target > 0:
             raise InputError(f"target is a loss above 0, in nats a token; got {self.target}")
-        if self.project and (not self.guards or self.turns):
+        if self.project and (not self.regularisers or self.alternating):
             raise InputError(
-                Parameter("project", True), " needs a guard in the same step to project against"
+                ParameterName("project", True),
+                " needs a regulariser in the same step to project against",
             )
         rank = self.lora_rank
         self.recipe = Recipe(
@@ -144,22 +147,22 @@ class Descent(Options):
     def check(self, split: Split, task: Task) -> None:
         """Raise InputError where the method can do nothing with such records."""
 
-    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
-        """What the loss needs of the model as it was; found again as `Answers.memory`."""
+    def precompute(self, original: Module, split: Split, task: Task, seed: int) -> Any:
+        """What the loss needs of the original model; found again as `Answers.precomputed`."""
         return None
 
-    def alternates(
-        self, before: Module, split: Split, task: Task, seed: int
+    def alternative_targets(
+        self, original: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
         """What is to be answered instead of each forgotten record, by its id; empty for nothing."""
         return {}
 
-    def make_guards(self) -> Guards | None:
+    def make_regularisers(self) -> RetainRegularisers | None:
         """What holds the rest; None for nothing."""
-        return Guards(self.guards) if self.guards else None
+        return RetainRegularisers(self.regularisers) if self.regularisers else None
 
-    def guard_weight(self, history: Sequence[Moment]) -> float:
-        """Of the guard beside 1 for the forget loss, after these steps."""
+    def regulariser_weight(self, history: Sequence[StepMetrics]) -> float:
+        """Of the regulariser beside 1 for the forget loss, after these steps."""
         return self.retain_weight
 
     def forget_parts(
@@ -171,21 +174,21 @@ class Descent(Options):
         """
         yield loss
 
-    def moving(self, model: Module, task: Task) -> Sequence[Module] | None:
+    def trainable_modules(self, model: Module, task: Task) -> Sequence[Module] | None:
         """The modules whose weights may change; None: all."""
         return None
 
-    def effort(self, model: Module, task: Task) -> float:
+    def cost_fraction(self, model: Module, task: Task) -> float:
         """What share of the model a step runs through."""
         return 1.0
 
     def looks(self) -> float:
-        """Passes over the model as it was that each forgotten record costs; see `looking`."""
-        return self.looking
+        """Passes over the original model that each forgotten record costs; see `reference_cost`."""
+        return self.reference_cost
 
-    def lap(self, split: Split, task: Task) -> float:
+    def epoch_tokens(self, split: Split, task: Task) -> float:
         """Tokens of a pass over all records to be forgotten, and what is to be answered instead."""
-        return (2 if self.pairs else 1) * float(sum(map(task.width, split.forget)))
+        return (2 if self.paired else 1) * float(sum(map(task.width, split.forget)))
 
     # What all share.
 
@@ -193,18 +196,26 @@ class Descent(Options):
         """All epochs, each step with its retain batch; calibrated runs mostly end sooner."""
         self.check(split, task)
         once = sum(map(task.width, split.forget))
-        held = self.guards
-        kept = split.retain if any(guard.needs_retain for guard in held) else split.forget
-        rows = min(self.retain_batch, len(kept)) if held else 0
-        width = fmean(map(task.width, kept[: 4 * self.retain_batch])) if rows else 0.0
+        parts = self.regularisers
+        anchors = (
+            split.retain if any(regulariser.needs_retain for regulariser in parts) else split.forget
+        )
+        rows = min(self.retain_batch, len(anchors)) if parts else 0
+        width = fmean(map(task.width, anchors[: 4 * self.retain_batch])) if rows else 0.0
         rounds = self._rounds(split)
-        effort = self.effort(trained.model, task)
-        forget = self.passes * self.lap(split, task) * self.recipe.epochs
-        steps = effort * (forget + rounds * rows * width)
-        looks = self.looks() * once + self._looking(split, task)
-        looks += FORWARD * once * -(-self.recipe.epochs // PEEK) if self.blind else 0.0
-        looks += sum(g.looking for g in held) * width * min(len(kept), rounds * rows)
-        return priced(trained, split, steps + looks)
+        cost_fraction = self.cost_fraction(trained.model, task)
+        forget = self.forward_backward_count * self.epoch_tokens(split, task) * self.recipe.epochs
+        steps = cost_fraction * (forget + rounds * rows * width)
+        reference_tokens = self.looks() * once + self._reference_tokens(split, task)
+        reference_tokens += (
+            FORWARD * once * -(-self.recipe.epochs // EVALUATION_INTERVAL)
+            if self.evaluates_separately
+            else 0.0
+        )
+        reference_tokens += (
+            sum(g.reference_cost for g in parts) * width * min(len(anchors), rounds * rows)
+        )
+        return priced(trained, split, steps + reference_tokens)
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
@@ -216,11 +227,11 @@ class Descent(Options):
             NotFinite: a loss became nan; the model given is untouched.
         """
         self.check(split, task)
-        left = left_after(trained.trace, split)
-        before = mirrored(trained.model).eval()
-        total = self._rounds(split) * (2 if self.turns else 1)
+        remaining = remaining_trace(trained.trace, split)
+        original = shared_weights_copy(trained.model).eval()
+        total = self._rounds(split) * (2 if self.alternating else 1)
         with deterministic():
-            known = self._look(before, split, task, seed)
+            known = self._prepare(original, split, task, seed)
             model = self.copied(trained.model, task, seed)
             loop = Loop(model, self.rate(model), total=total, seed=seed, watch=watch)
             history, tokens, there = Steps(self, loop, split, task, known).descend()
@@ -233,71 +244,73 @@ class Descent(Options):
             why = f"all {total} steps were used before every record reached its target"
         else:
             why = f"all {total} steps were used; without holdout records there is no target"
-        tokens += self._looking(split, task) + self.looks() * sum(map(task.width, split.forget))
-        tokens += known.guards.spent if known.guards is not None else 0.0
-        return Run(model, left, tokens, why, history)
+        tokens += self._reference_tokens(split, task) + self.looks() * sum(
+            map(task.width, split.forget)
+        )
+        tokens += known.regularisers.spent if known.regularisers is not None else 0.0
+        return Run(model, remaining, tokens, why, history)
 
     def rate(self, model: Module) -> Recipe:
         """The recipe, its default rate scaled to the model's width."""
         width = int(getattr(getattr(model, "config", None), "hidden_size", 128))
         return replace(self.recipe, lr=self.recipe.lr * 128 / width) if self.scaled else self.recipe
 
-    def copied(self, given: Module, task: Task, seed: int) -> Any:
+    def copied(self, original: Module, task: Task, seed: int) -> Any:
         """What is trained: a copy, or adapters on the weights given, which share their memory."""
         lora = self.recipe.lora
         model: Any = None
         if lora is None:
-            model = copy.deepcopy(given)
+            model = copy.deepcopy(original)
         else:
-            model = adapters.attach(mirrored(given, trained=True), lora, seed=seed)
-        moving = self.moving(model, task)
-        if moving is not None:
-            chosen = {id(p) for module in moving for p in module.parameters()}
+            model = adapters.attach(shared_weights_copy(original, trained=True), lora, seed=seed)
+        trainable_modules = self.trainable_modules(model, task)
+        if trainable_modules is not None:
+            chosen = {id(p) for module in trainable_modules for p in module.parameters()}
             for parameter in model.parameters():
                 parameter.requires_grad_(parameter.requires_grad and id(parameter) in chosen)
         if self.checkpointing:
             if not hasattr(model, "gradient_checkpointing_enable"):
-                raise InputError(f"a {type(given).__name__} cannot do without its activations")
+                raise InputError(f"a {type(original).__name__} cannot do without its activations")
             _checkpointing(model, "enable")({"use_reentrant": False})
         return model
 
-    def finished(self, model: Any, given: Module) -> Module:
+    def finished(self, model: Any, original: Module) -> Module:
         """The plain model with what was learned in weights of its own, as trainable as it was."""
         if self.checkpointing:
             _checkpointing(model, "disable")()
         if self.recipe.lora is not None:
-            parted(model)
-            model = adapters.merge(model, given)
-        for parameter, before in zip(model.parameters(), given.parameters(), strict=True):
-            parameter.requires_grad_(before.requires_grad)
+            unshare(model)
+            model = adapters.merge(model, original)
+        for parameter, own in zip(model.parameters(), original.parameters(), strict=True):
+            parameter.requires_grad_(own.requires_grad)
         return model.eval()
 
-    def _look(self, before: Module, split: Split, task: Task, seed: int) -> Known:
-        """What is asked of the model as it was before the first step, each thing once."""
+    def _prepare(self, original: Module, split: Split, task: Task, seed: int) -> Known:
+        """What is asked of the original model before the first step, each thing once."""
         size = self.recipe.batch_size
-        alternates = self.alternates(before, split, task, seed)
-        seen = frozen(before, (*split.forget, *alternates.values()), task, size)
+        alternative_targets = self.alternative_targets(original, split, task, seed)
+        seen = frozen(original, (*split.forget, *alternative_targets.values()), task, size)
         if self.target is not None or not (split.holdout or split.never):
             goal = math.inf if self.target is None else self.target
             goals = {example.id: goal for example in split.forget}
         else:
-            goals = targets(before, split, task, size)
-        guards = self.make_guards()
-        kept = () if guards is None else guards.begin(before, split, task, seed)
+            goals = targets(original, split, task, size)
+        regularisers = self.make_regularisers()
+        anchors = () if regularisers is None else regularisers.begin(original, split, task, seed)
         return Known(
-            was={i: log_p for i, (log_p, _) in seen.items()},
+            original_log_ps={i: log_p for i, (log_p, _) in seen.items()},
             goals=goals,
-            alternates=alternates,
-            memory=self.remember(before, split, task, seed),
-            guards=guards,
-            draws=retain_draws(replace(split, retain=kept), self.retain_batch, seed),
+            alternative_targets=alternative_targets,
+            precomputed=self.precompute(original, split, task, seed),
+            regularisers=regularisers,
+            draws=retain_draws(replace(split, retain=anchors), self.retain_batch, seed),
         )
 
     def _rounds(self, split: Split) -> int:
         return self.recipe.epochs * -(-len(split.forget) // self.recipe.batch_size)
 
-    def _looking(self, split: Split, task: Task) -> float:
-        """Tokens of the first passes over the model as it was, in forward-backward units."""
+    def _reference_tokens(self, split: Split, task: Task) -> float:
+        """Tokens of the first passes over the original model, in forward-backward units."""
         records = (*split.forget, *(split.holdout if self.target is None else ()))
         return FORWARD * sum(map(task.width, records))
 

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 
-class Against:
-    """Takes the component that conflicts with the guard's gradient out of the forget gradient.
+class Projection:
+    """Takes the component that conflicts with the regulariser's gradient out of the forget
+    gradient.
 
     Where the two point apart, g_forget - (g_forget . g_guard / |g_guard|^2) g_guard takes its
-    place, which to first order leaves the guard's loss alone (Yu et al. 2020, arXiv 2001.06782,
-    algorithm 1, for one of the two gradients; over all parameters as one vector). Memory: one
-    gradient more.
+    place, which to first order leaves the regulariser's loss alone (Yu et al. 2020, arXiv
+    2001.06782, algorithm 1, for one of the two gradients; over all parameters as one vector).
+    Memory: one gradient more.
 
     Args:
         parameters: whose gradients are meant.
@@ -25,14 +26,14 @@ class Against:
         self._forget: list[Any] = []
 
     def set_aside(self) -> None:
-        """Take the forget gradient away, so that the guard's comes alone."""
+        """Take the forget gradient away, so that the regulariser's comes alone."""
         self._forget = [p.grad for p in self._parameters]
         for parameter in self._parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def bring_back(self) -> None:
-        """Add what of the forget gradient does not conflict to the guard's."""
+        """Add what of the forget gradient does not conflict to the regulariser's."""
         pairs = [
             (ours, p.grad)
             for ours, p in zip(self._forget, self._parameters, strict=True)

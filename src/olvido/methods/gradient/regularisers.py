@@ -24,16 +24,22 @@ from torch.nn import Module
 from torch.nn import functional as F
 
 from olvido.curvature import diagonal_fisher
-from olvido.errors import InputError, Parameter, UnknownName
-from olvido.methods.gradient.answers import FORWARD, Answers, Frozen, FrozenLogits, mirrored
+from olvido.errors import InputError, ParameterName, UnknownName
+from olvido.methods.gradient.answers import (
+    FORWARD,
+    Answers,
+    FrozenReference,
+    FrozenReferenceLogits,
+    shared_weights_copy,
+)
 from olvido.methods.gradient.sampling import asked_of_others, retain_draws
 from olvido.methods.types import METHODS, Split
 from olvido.registry import Options, Registry
 from olvido.tasks import Example, Language, Task
 
 
-class Activations(Options):
-    """Squared distance of a layer's states from those of the model as it was, each relative to
+class HiddenStatePenalty(Options):
+    """Squared distance of a layer's states from those of the original model, each relative to
     their own square (Li et al. 2024, arXiv 2403.03218; there it is absolute, and its weight has to
     be found anew for each model).
 
@@ -42,29 +48,31 @@ class Activations(Options):
     """
 
     name: ClassVar = "hidden"
-    holds: ClassVar = "one layer's states, to those of the model as it was"
+    holds: ClassVar = "one layer's states, to those of the original model"
     source: ClassVar = "arXiv 2403.03218"
     needs_retain: ClassVar = True
-    looking: ClassVar = FORWARD
+    reference_cost: ClassVar = FORWARD
 
     layer: int | None = None
 
-    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+    def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Choose the layer."""
-        layer = middle(before, task) if self.layer is None else self.layer
+        layer = middle(original, task) if self.layer is None else self.layer
         self._layer = layer
-        self._before = Frozen(before, task, lambda m, batch: task.answer_hidden(m, batch, layer))
+        self._original = FrozenReference(
+            original, task, lambda m, batch: task.answer_hidden(m, batch, layer)
+        )
         return split.retain
 
     @property
     def spent(self) -> float:
-        """Tokens of the passes over the model as it was."""
-        return self._before.spent
+        """Tokens of the passes over the original model."""
+        return self._original.spent
 
     def losses(self, now: Answers) -> Tensor:
         """Relative squared distance, one per record. [B]"""
         states, rows = now.hidden(self._layer)
-        return away(states, self._before(now.records), rows, len(now.records))
+        return away(states, self._original(now.records), rows, len(now.records))
 
 
 def away(states: Tensor, aim: Tensor, rows: Tensor, size: int) -> Tensor:
@@ -82,36 +90,36 @@ def middle(model: Module, task: Task) -> int:
 
 
 class Divergence(Options):
-    """Stay close to the model as it was: KL(before || now) at the answer tokens (Maini et al. 2024,
+    """Stay close to the original model: KL(before || now) at the answer tokens (Maini et al. 2024,
     arXiv 2401.06121).
 
-    The model as it was answers once for each record, when it is first drawn.
+    The original model answers once for each record, when it is first drawn.
     """
 
     name: ClassVar = "kl"
-    holds: ClassVar = "the answers' distribution, to the model as it was"
+    holds: ClassVar = "the answers' distribution, to the original model"
     source: ClassVar = "arXiv 2401.06121"
     needs_retain: ClassVar = True
-    looking: ClassVar = FORWARD
+    reference_cost: ClassVar = FORWARD
 
-    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+    def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Nothing is asked yet: what is drawn is asked for then."""
-        self._before = FrozenLogits(before, task)
+        self._original = FrozenReferenceLogits(original, task)
         return split.retain
 
     @property
     def spent(self) -> float:
-        """Tokens of the passes over the model as it was."""
-        return self._before.spent
+        """Tokens of the passes over the original model."""
+        return self._original.spent
 
     def losses(self, now: Answers) -> Tensor:
         """Mean divergence per answer token, one per record. [B]"""
-        return now.tokens.mean(divergence(self._before(now.records), now.tokens.log_probs))
+        return now.tokens.mean(divergence(self._original(now.records), now.tokens.log_probs))
 
 
-def divergence(before: Tensor, now: Tensor) -> Tensor:
+def divergence(original: Tensor, now: Tensor) -> Tensor:
     """KL(before || now) of each token, from logits and log-probabilities. [N, V], [N, V] -> [N]"""
-    was = F.log_softmax(before.float(), dim=-1)
+    was = F.log_softmax(original.float(), dim=-1)
     return F.kl_div(now, was, log_target=True, reduction="none").sum(-1)
 
 
@@ -131,18 +139,18 @@ class Elastic(Options):
     holds: ClassVar = "the weights, each by the mean of the records' own squared gradients"
     source: ClassVar = "arXiv 1612.00796"
     needs_retain: ClassVar = True
-    looking: ClassVar = 1.0
+    reference_cost: ClassVar = 1.0
     spent = 0.0
 
-    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+    def begin(self, anchor: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Take the Fisher information of records near the forgotten ones and of others."""
         draws = islice(retain_draws(split, SIZE, seed), DRAWS)
         some = {e.id: e for drawn in draws for e in drawn}
-        model = mirrored(before).requires_grad_(True).eval()
+        model = shared_weights_copy(anchor).requires_grad_(True).eval()
         with torch.enable_grad():
             fisher = diagonal_fisher(model, tuple(some.values()), task)
         self.spent += float(sum(map(task.width, some.values())))
-        was = dict(before.named_parameters())
+        was = dict(anchor.named_parameters())
         self._held: list[tuple[str, Tensor, Tensor]] = [
             (name, was[name].detach(), f) for name, f in fisher.items()
         ]
@@ -157,13 +165,13 @@ class Elastic(Options):
         moving = dict(now.model.named_parameters())
         if missing := [name for name, _, _ in self._held if name not in moving]:
             raise InputError(
-                f"the guard ewc holds weights, and {missing[0]} is not trained itself: use kl with "
+                f"the regulariser ewc holds weights, and {missing[0]} is not trained: use kl with "
                 "lora_rank"
             )
         total = sum(
             (
-                (fisher * (moving[name] - before).square()).sum()
-                for name, before, fisher in self._held
+                (fisher * (moving[name] - anchor).square()).sum()
+                for name, anchor, fisher in self._held
                 if moving[name].requires_grad
             ),
             start=torch.zeros((), device=next(now.model.parameters()).device),
@@ -171,17 +179,17 @@ class Elastic(Options):
         return (total / 2).expand(len(now.records))
 
 
-class Likelihood(Options):
+class RetainLikelihood(Options):
     """Keep learning the retained records (the retain loss of GradDiff, arXiv 2401.06121)."""
 
     name: ClassVar = "nll"
     holds: ClassVar = "what is learned: goes on learning it"
     source: ClassVar = "arXiv 2401.06121"
     needs_retain: ClassVar = True
-    looking: ClassVar = 0.0
+    reference_cost: ClassVar = 0.0
     spent = 0.0
 
-    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+    def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Nothing to remember."""
         return split.retain
 
@@ -208,30 +216,30 @@ class GenerativeReplay(Divergence):
     )
     source: ClassVar = "arXiv 1705.08690"
     needs_retain: ClassVar = False
-    looking: ClassVar = FORWARD * (VARIANTS + 1)
+    reference_cost: ClassVar = FORWARD * (VARIANTS + 1)
 
-    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+    def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
         """Make the neighbours up.
 
         Raises:
             InputError: the records hold no text, or no question whose names could be swapped.
         """
-        super().begin(before, split, task, seed)
+        super().begin(original, split, task, seed)
         if not isinstance(task, Language):
-            raise InputError("the guard replay makes up questions: it needs records of text")
+            raise InputError("the regulariser replay makes up questions: it needs records of text")
         found = [
             example
             for variant in range(VARIANTS)
             for example in asked_of_others(
-                before, task, split.forget, variant=variant, seed=seed
+                original, task, split.forget, variant=variant, seed=seed
             ).values()
         ]
         if not found:
             raise InputError(
-                "the guard replay found no question in which a name could be swapped: give ",
-                Parameter("retain"),
+                "the regulariser replay found no question in which a name could be swapped: give ",
+                ParameterName("retain"),
                 " and another ",
-                Parameter("guard"),
+                ParameterName("regulariser"),
             )
         return found
 
@@ -244,21 +252,22 @@ class Regulariser(Protocol):
     Attributes:
         name: that it is called by.
         needs_retain: whether it holds on to records that must be given.
-        looking: passes over the model as it was that each record costs, in forward-backward units.
+        reference_cost: passes over the original model that each record costs, in forward-backward
+            units.
         spent: tokens of those made so far.
     """
 
     name: ClassVar[str]
     needs_retain: ClassVar[bool]
-    looking: ClassVar[float]
+    reference_cost: ClassVar[float]
 
     @property
     def spent(self) -> float:
         """Tokens of the passes made so far."""
         ...
 
-    def begin(self, before: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
-        """See the model as it was; gives the records that are to be held on to."""
+    def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
+        """See the original model; gives the records that are to be held on to."""
         ...
 
     def losses(self, now: Answers) -> Tensor:
@@ -267,16 +276,16 @@ class Regulariser(Protocol):
 
 
 REGULARISERS: Registry[Regulariser] = Registry(
-    "guard", ("needs_retain", "looking", "begin", "losses"), home=METHODS.home
+    "regulariser", ("needs_retain", "looking", "begin", "losses"), home=METHODS.home
 )
-"""Retain regularisers by the name they are called by, as `guard=` takes them; several are joined by
-+, and `none` is none of them."""
+"""Retain regularisers by the name they are called by, as `regulariser=` takes them; several are
+joined by +, and `none` is none of them."""
 
-Guard = str | type[Regulariser] | Regulariser
+RetainRegulariser = str | type[Regulariser] | Regulariser
 """A retain regulariser by its name (several joined by +), its class, or an object."""
 
 
-def regularisers(given: Guard | Sequence[Guard]) -> tuple[Regulariser, ...]:
+def regularisers(given: RetainRegulariser | Sequence[RetainRegulariser]) -> tuple[Regulariser, ...]:
     """The retain regularisers that are meant.
 
     Raises:
@@ -290,30 +299,30 @@ def regularisers(given: Guard | Sequence[Guard]) -> tuple[Regulariser, ...]:
         names = () if given == "none" else given.split("+")
         for name in names:
             if name not in REGULARISERS:
-                raise UnknownName("guard", name, [*REGULARISERS, "none"])
+                raise UnknownName("regulariser", name, [*REGULARISERS, "none"])
         return tuple(REGULARISERS.make(name) for name in names)
     if isinstance(given, Sequence):
         return tuple(part for one in given for part in regularisers(one))
     return (REGULARISERS.make(given),)
 
 
-class Guards:
-    """Several guards as one: their losses add up. Each run has copies of its own."""
+class RetainRegularisers:
+    """Several regularisers as one: their losses add up. Each run has copies of its own."""
 
-    def __init__(self, guards: Sequence[Regulariser]) -> None:
-        self._guards = tuple(map(copy.copy, guards))
+    def __init__(self, regularisers: Sequence[Regulariser]) -> None:
+        self._regularisers = tuple(map(copy.copy, regularisers))
 
-    def begin(self, before: Module, split: Split, task: Task, seed: int) -> tuple[Example, ...]:
-        """Let each see the model as it was; gives the records of all, each once."""
-        found = [e for g in self._guards for e in g.begin(before, split, task, seed)]
+    def begin(self, original: Module, split: Split, task: Task, seed: int) -> tuple[Example, ...]:
+        """Let each see the original model; gives the records of all, each once."""
+        found = [e for g in self._regularisers for e in g.begin(original, split, task, seed)]
         return tuple({example.id: example for example in found}.values())
 
     @property
     def spent(self) -> float:
-        """Tokens of the passes over the model as it was."""
-        return sum(guard.spent for guard in self._guards)
+        """Tokens of the passes over the original model."""
+        return sum(regulariser.spent for regulariser in self._regularisers)
 
     def losses(self, now: Answers) -> Tensor:
         """The sum. [B]"""
-        first, *others = (guard.losses(now) for guard in self._guards)
+        first, *others = (regulariser.losses(now) for regulariser in self._regularisers)
         return sum(others, start=first)

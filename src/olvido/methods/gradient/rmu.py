@@ -11,9 +11,15 @@ from torch import Tensor
 from torch.nn import Module
 
 from olvido.errors import InputError
-from olvido.methods.gradient.answers import FORWARD, Answers, Frozen
+from olvido.methods.gradient.answers import FORWARD, Answers, FrozenReference
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.gradient.regularisers import Activations, Guard, Guards, away, middle
+from olvido.methods.gradient.regularisers import (
+    HiddenStatePenalty,
+    RetainRegulariser,
+    RetainRegularisers,
+    away,
+    middle,
+)
 from olvido.methods.types import Split
 from olvido.tasks import Task
 
@@ -33,8 +39,8 @@ class RMU(Descent):
     """Representation misdirection for unlearning.
 
     Loss: |h - c u|^2 / |c u|^2 at the states that lead to answer tokens, with u a random unit
-    vector of no negative entry; the guard holds the retained records' states (Li et al. 2024, arXiv
-    2403.03218, where neither distance is relative and c is given;
+    vector of no negative entry; the regulariser holds the retained records' states (Li et al. 2024,
+    arXiv 2403.03218, where neither distance is relative and c is given;
     github.com/centerforaisafety/wmdp). c is `steer` times the states' mean norm, as it must grow
     with them (Huu-Tien et al. 2024, arXiv 2408.06223). The model runs up to the steered layer only,
     and only that layer and two below it move; in their code only the last matrix of their MLPs.
@@ -49,47 +55,49 @@ class RMU(Descent):
     loss: ClassVar = "distance of one layer's states from a random place"
     source: ClassVar = "Li et al. 2024, arXiv 2403.03218; Huu-Tien et al. 2024, arXiv 2408.06223"
     suits: ClassVar = "large models: few layers move, and the model runs no further than to them"
-    looking: ClassVar = FORWARD
-    blind: ClassVar = True
+    reference_cost: ClassVar = FORWARD
+    evaluates_separately: ClassVar = True
     base_lr: ClassVar = 3e-4
 
     layer: int | None = None
     steer: float = 2.0
-    guard: Guard | Sequence[Guard] = "hidden"
+    regulariser: RetainRegulariser | Sequence[RetainRegulariser] = "hidden"
 
     def __post_init__(self) -> None:
         if not self.steer > 0:
             raise InputError(f"steer must be above 0, got {self.steer}")
         super().__post_init__()
 
-    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
-        layer = self._layer(before, task)
-        states = Frozen(before, task, lambda m, batch: task.answer_hidden(m, batch, layer))
+    def precompute(self, original: Module, split: Split, task: Task, seed: int) -> Any:
+        layer = self._layer(original, task)
+        states = FrozenReference(
+            original, task, lambda m, batch: task.answer_hidden(m, batch, layer)
+        )
         found = states(split.forget).float()
         generator = torch.Generator().manual_seed(seed)
         vector = torch.rand(found.shape[-1], generator=generator).to(found.device)
         length = self.steer * found.norm(dim=-1).mean()
         return Aim(layer, vector / vector.norm() * length)
 
-    def make_guards(self) -> Guards | None:
-        own = Activations(layer=self.layer)
-        made = [own if _unplaced(part) else part for part in self.guards]
-        return Guards(made) if made else None
+    def make_regularisers(self) -> RetainRegularisers | None:
+        own = HiddenStatePenalty(layer=self.layer)
+        made = [own if _unplaced(part) else part for part in self.regularisers]
+        return RetainRegularisers(made) if made else None
 
-    def moving(self, model: Module, task: Task) -> Sequence[Module] | None:
+    def trainable_modules(self, model: Module, task: Task) -> Sequence[Module] | None:
         layer = self._layer(model, task)
         return task.layers(model)[max(0, layer - BELOW) : layer + 1]
 
-    def effort(self, model: Module, task: Task) -> float:
+    def cost_fraction(self, model: Module, task: Task) -> float:
         """The layers up to the steered one forward, those that move backward."""
-        if not all(map(_unplaced, self.guards)):
+        if not all(map(_unplaced, self.regularisers)):
             return 1.0
         depth, layer = len(task.layers(model)) - 1, self._layer(model, task)
         return (layer + 2 * min(layer, BELOW + 1)) / (3 * max(depth, 1))
 
     def forget_losses(self, now: Answers) -> Tensor:
-        states, rows = now.hidden(now.memory.layer)
-        return away(states, now.memory.vector, rows, len(now.records))
+        states, rows = now.hidden(now.precomputed.layer)
+        return away(states, now.precomputed.vector, rows, len(now.records))
 
     def _layer(self, model: Module, task: Task) -> int:
         if self.layer is None:
@@ -100,6 +108,6 @@ class RMU(Descent):
         return self.layer
 
 
-def _unplaced(guard: Any) -> bool:
+def _unplaced(regulariser: Any) -> bool:
     """Whether a regulariser holds the states of whatever layer is steered."""
-    return isinstance(guard, Activations) and guard.layer is None
+    return isinstance(regulariser, HiddenStatePenalty) and regulariser.layer is None

@@ -32,20 +32,20 @@ def retain_draws(split: Split, size: int, seed: int) -> Iterator[tuple[Example, 
     Near and far, every record comes once before any comes twice, in an order keyed by record id.
     """
     near = nearest(split.forget, split.retain, NEAR_PER_FORGOTTEN * len(split.forget))
-    close = _laps(near, round(size * NEAR_SHARE), f"{seed}|near")
-    wide = _laps(split.retain, size - round(size * NEAR_SHARE), f"{seed}|all")
+    close = _epochs(near, round(size * NEAR_SHARE), f"{seed}|near")
+    wide = _epochs(split.retain, size - round(size * NEAR_SHARE), f"{seed}|all")
     for some, others in zip(close, wide, strict=True):
         yield tuple({example.id: example for example in (*some, *others)}.values())
 
 
-def _laps(records: Sequence[Example], size: int, key: str) -> Iterator[Sequence[Example]]:
+def _epochs(records: Sequence[Example], size: int, key: str) -> Iterator[Sequence[Example]]:
     size = min(size, len(records))
-    lap = 0
+    epoch = 0
     while True:
-        order = shuffled(records, f"{key}|{lap}")
+        order = shuffled(records, f"{key}|{epoch}")
         for start in range(0, len(order), max(size, 1)):
             yield order[start : start + size]
-        lap += 1
+        epoch += 1
 
 
 WORD = re.compile(r"[^\W\d_]+")

@@ -1,6 +1,6 @@
 """SCRUB: away from the teacher where it is to be forgotten, back to it everywhere else.
 
-Learn from a teacher: the model as it was, bent, or one that knows nothing.
+Learn from a teacher: the original model, bent, or one that knows nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.methods.gradient.answers import FORWARD, Answers, FrozenLogits
+from olvido.methods.gradient.answers import FORWARD, Answers, FrozenReferenceLogits
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.gradient.regularisers import Guard, divergence
+from olvido.methods.gradient.regularisers import RetainRegulariser, divergence
 from olvido.methods.types import Split
 from olvido.tasks import Task
 
@@ -28,23 +28,23 @@ class Scrub(Descent):
     error is that of held-out data is here the target at which the push ends.
 
     Args:
-        guard: of the steps that keep.
+        regulariser: of the steps that keep.
     """
 
     name: ClassVar = "scrub"
     summary: ClassVar = "steps away from the original model, and steps back to it elsewhere"
-    loss: ClassVar = "-KL(before, now), in turns with the guard"
+    loss: ClassVar = "-KL(before, now), in turns with the regulariser"
     source: ClassVar = "Kurmanji et al. 2023, arXiv 2302.09880"
     suits: ClassVar = "classifiers, and records whose every answer is to move, not one token's"
     example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 6e-4, "epochs": 60}
-    looking: ClassVar = FORWARD
-    turns: ClassVar = True
+    reference_cost: ClassVar = FORWARD
+    alternating: ClassVar = True
 
-    guard: Guard | Sequence[Guard] = "kl+nll"
+    regulariser: RetainRegulariser | Sequence[RetainRegulariser] = "kl+nll"
 
-    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
-        return FrozenLogits(before, task)
+    def precompute(self, original: Module, split: Split, task: Task, seed: int) -> Any:
+        return FrozenReferenceLogits(original, task)
 
     def forget_losses(self, now: Answers) -> Tensor:
-        apart = divergence(now.memory(now.records), now.tokens.log_probs)
+        apart = divergence(now.precomputed(now.records), now.tokens.log_probs)
         return -now.tokens.mean(apart)

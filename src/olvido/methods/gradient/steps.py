@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from olvido.methods.gradient.answers import FORWARD, Answers
-from olvido.methods.gradient.calibration import arrived
-from olvido.methods.gradient.projection import Against
-from olvido.methods.gradient.regularisers import Guards
-from olvido.methods.types import Moment, Split
+from olvido.methods.gradient.calibration import reached
+from olvido.methods.gradient.projection import Projection
+from olvido.methods.gradient.regularisers import RetainRegularisers
+from olvido.methods.types import Split, StepMetrics
 from olvido.tasks import Example, Task
 from olvido.training.loop import Loop
 
 if TYPE_CHECKING:
     from olvido.methods.gradient.descent import Descent
 
-PEEK = 5
+EVALUATION_INTERVAL = 5
 """Steps between two looks at how much is forgotten, where the loss itself does not run the model to
 its end."""
 WORTH = 1024
@@ -33,22 +33,22 @@ SPREAD = 1.25
 
 @dataclass(frozen=True)
 class Known:
-    """What a run knows of the model as it was.
+    """What a run knows of the original model.
 
     Attributes:
-        was: each record's summed log-probability.
+        original_log_ps: each record's summed log-probability.
         goals: the loss at which each counts as never learned; infinite where nothing tells.
-        alternates: what is to be answered instead, by id of the record.
-        memory: what the method remembers.
-        guards: what holds the rest; None for nothing.
+        alternative_targets: what is to be answered instead, by id of the record.
+        precomputed: what the method remembers.
+        regularisers: what holds the rest; None for nothing.
         draws: the retained records of each step, without end.
     """
 
-    was: Mapping[str, float]
+    original_log_ps: Mapping[str, float]
     goals: Mapping[str, float]
-    alternates: Mapping[str, Example]
-    memory: Any
-    guards: Guards | None
+    alternative_targets: Mapping[str, Example]
+    precomputed: Any
+    regularisers: RetainRegularisers | None
     draws: Iterator[tuple[Example, ...]]
 
 
@@ -68,34 +68,38 @@ class Steps:
         loop: the one training loop.
         split: whose forgotten records are passed over, in batches of like length.
         task: makes the batches.
-        known: of the model as it was.
+        known: of the original model.
     """
 
     def __init__(self, method: Descent, loop: Loop, split: Split, task: Task, known: Known) -> None:
         self.method, self.loop, self.task, self.known = method, loop, task, known
-        self.effort = method.effort(loop.model, task)
+        self.cost_fraction = method.cost_fraction(loop.model, task)
         by_id = {record.id: record for record in split.forget}
         self.batches = []
         for batch in task.batches(split.forget, method.recipe.batch_size):
             records = tuple(by_id[i] for i in batch.ids)
-            if known.alternates:
-                batch = task.collate([*records, *(known.alternates[r.id] for r in records)])
+            if known.alternative_targets:
+                batch = task.collate(
+                    [*records, *(known.alternative_targets[r.id] for r in records)]
+                )
             self.batches.append((records, batch.to(loop.device)))
         self.losses: dict[str, float] = {}
-        self.history: list[Moment] = []
+        self.history: list[StepMetrics] = []
         self.tokens = 0.0
 
-    def descend(self) -> tuple[tuple[Moment, ...], float, bool]:
+    def descend(self) -> tuple[tuple[StepMetrics, ...], float, bool]:
         """All steps, or as many as it takes: moments, tokens, and whether the records are there."""
-        turns = self.method.turns
+        alternating = self.method.alternating
         for step in range(self.loop.total):
-            forgetting, keeping = not turns or step % 2 == 0, not turns or step % 2 == 1
+            forgetting, keeping = not alternating or step % 2 == 0, not alternating or step % 2 == 1
             now = _Now()
-            self.loop.step(step, self._parts(step // (2 if turns else 1), forgetting, keeping, now))
+            self.loop.step(
+                step, self._parts(step // (2 if alternating else 1), forgetting, keeping, now)
+            )
             self.losses |= now.losses
             seen = now.losses or self.losses
-            self.history.append(Moment(step, fmean(seen.values()), now.retain))
-            if now.losses and arrived(self.losses, self.known.goals):
+            self.history.append(StepMetrics(step, fmean(seen.values()), now.retain))
+            if now.losses and reached(self.losses, self.known.goals):
                 return tuple(self.history), self.tokens, True
             patience = self.method.patience
             if patience is not None and patience(self.history, self.loop.total):
@@ -106,23 +110,25 @@ class Steps:
         self, number: int, forgetting: bool, keeping: bool, now: _Now
     ) -> Iterator[Callable[[], Tensor]]:
         """The step's losses. Each one's gradient is there when the next is asked for."""
-        guards = self.known.guards if keeping else None
-        against = Against(self.loop.parameters) if self.method.project else None
+        regularisers = self.known.regularisers if keeping else None
+        against = Projection(self.loop.parameters) if self.method.project else None
         if forgetting:
             records, batch = self.batches[number % len(self.batches)]
             yield from self.method.forget_parts(
                 self.loop, partial(self._forget, number, records, batch, now)
             )
-            self.tokens += batch.cost * self.method.passes * self.effort
-        if guards is not None:
+            self.tokens += batch.cost * self.method.forward_backward_count * self.cost_fraction
+        if regularisers is not None:
             if against is not None:
                 against.set_aside()
             drawn = next(self.known.draws)
-            weight = self.method.guard_weight(self.history)
+            weight = self.method.regulariser_weight(self.history)
             for some in buckets(drawn, self.task):
-                kept = self.task.collate(some).to(self.loop.device)
-                yield partial(self._retain, guards, some, kept, weight / len(drawn), now)
-                self.tokens += kept.cost * self.effort
+                retain_batch = self.task.collate(some).to(self.loop.device)
+                yield partial(
+                    self._retain, regularisers, some, retain_batch, weight / len(drawn), now
+                )
+                self.tokens += retain_batch.cost * self.cost_fraction
             if now.retain is not None:
                 now.retain /= len(drawn)
             if against is not None:
@@ -131,13 +137,19 @@ class Steps:
     def _forget(self, number: int, records: tuple[Example, ...], batch: Any, now: _Now) -> Tensor:
         known = self.known
         answers = Answers(
-            self.loop.model, self.task, records, batch, known.was, known.goals, known.memory
+            self.loop.model,
+            self.task,
+            records,
+            batch,
+            known.original_log_ps,
+            known.goals,
+            known.precomputed,
         )
         losses = self.method.forget_losses(answers)
         if answers.answered:
             found = -(answers.log_p / answers.count).detach()
         else:
-            found = self._peek(number, records, batch)
+            found = self._evaluate(number, records, batch)
         # A method may ask twice, the second time elsewhere: where the weights stand is the first.
         now.losses = now.losses or dict(zip([r.id for r in records], found.tolist(), strict=True))
         # Full push where there is no goal: inf / inf is nan.
@@ -147,21 +159,21 @@ class Steps:
 
     def _retain(
         self,
-        guards: Guards,
+        regularisers: RetainRegularisers,
         records: tuple[Example, ...],
         batch: Any,
         weight: float,
         now: _Now,
     ) -> Tensor:
-        loss = guards.losses(Answers(self.loop.model, self.task, records, batch)).sum()
+        loss = regularisers.losses(Answers(self.loop.model, self.task, records, batch)).sum()
         now.retain = (now.retain or 0.0) + float(loss.detach())
         return weight * loss
 
     @torch.no_grad()
-    def _peek(self, number: int, records: tuple[Example, ...], batch: Any) -> Tensor:
-        """The records' losses, seen anew in one of `PEEK` passes over them."""
-        lap = number // len(self.batches)
-        if lap % PEEK and all(record.id in self.losses for record in records):
+    def _evaluate(self, number: int, records: tuple[Example, ...], batch: Any) -> Tensor:
+        """The records' losses, seen anew in one of `EVALUATION_INTERVAL` passes over them."""
+        epoch = number // len(self.batches)
+        if epoch % EVALUATION_INTERVAL and all(record.id in self.losses for record in records):
             return torch.tensor(
                 [self.losses[record.id] for record in records], device=self.loop.device
             )

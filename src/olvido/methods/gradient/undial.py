@@ -10,7 +10,7 @@ from torch.nn import Module
 from torch.nn import functional as F
 
 from olvido.errors import InputError
-from olvido.methods.gradient.answers import FORWARD, Answers, FrozenLogits
+from olvido.methods.gradient.answers import FORWARD, Answers, FrozenReferenceLogits
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.types import Split
 from olvido.tasks import Task
@@ -29,10 +29,10 @@ class Undial(Descent):
 
     name: ClassVar = "undial"
     summary: ClassVar = "distil from the model's own answers, the memorised token held down"
-    loss: ClassVar = "cross-entropy to the model as it was, the memorised token's logit lowered"
+    loss: ClassVar = "cross-entropy to the original model, the memorised token's logit lowered"
     source: ClassVar = "Dong et al. 2024, arXiv 2402.10052"
     suits: ClassVar = "fluent answers: everything but the memorised token keeps its chance"
-    looking: ClassVar = FORWARD
+    reference_cost: ClassVar = FORWARD
 
     strength: float = 10.0
 
@@ -41,11 +41,11 @@ class Undial(Descent):
             raise InputError(f"strength must be above 0, got {self.strength}")
         super().__post_init__()
 
-    def remember(self, before: Module, split: Split, task: Task, seed: int) -> Any:
-        return FrozenLogits(before, task)
+    def precompute(self, original: Module, split: Split, task: Task, seed: int) -> Any:
+        return FrozenReferenceLogits(original, task)
 
     def forget_losses(self, now: Answers) -> Tensor:
         tokens = now.tokens
-        teacher = now.memory(now.records).float().clone()
+        teacher = now.precomputed(now.records).float().clone()
         teacher[torch.arange(len(teacher)), tokens.targets] -= self.strength
         return tokens.mean(-(F.softmax(teacher, dim=-1) * tokens.log_probs).sum(-1))

@@ -31,17 +31,17 @@ class AltPO(Preference):
     loss: ClassVar = "preference for what the model answers about others"
     source: ClassVar = "Mekala et al. 2024, arXiv 2409.13474"
     suits: ClassVar = "text whose forgotten questions are to have plausible answers"
-    looking: ClassVar = FORWARD * (1 + VARIANTS)
+    reference_cost: ClassVar = FORWARD * (1 + VARIANTS)
 
-    def alternates(
-        self, before: Module, split: Split, task: Task, seed: int
+    def alternative_targets(
+        self, original: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
         require_text(type(self).__name__, task)
         assert isinstance(task, Language)
         found: dict[str, Example] = {}
         for variant in range(VARIANTS):
             left = [record for record in split.forget if record.id not in found]
-            others = asked_of_others(before, task, left, variant=variant, seed=seed)
+            others = asked_of_others(original, task, left, variant=variant, seed=seed)
             for record in left:
                 other = others.get(record.id)
                 if other is not None and other.completion != record.completion:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from olvido.methods.gradient.answers import Answers
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.gradient.regularisers import Guard
+from olvido.methods.gradient.regularisers import RetainRegulariser
 
 
 class Ascent(Descent):
@@ -27,7 +27,7 @@ class Ascent(Descent):
     suits: ClassVar = "a baseline: nothing holds the rest, which it soon destroys"
 
     lr: float | None = 1e-4
-    guard: Guard | Sequence[Guard] = "none"
+    regulariser: RetainRegulariser | Sequence[RetainRegulariser] = "none"
 
     def forget_losses(self, now: Answers) -> Tensor:
         return now.log_p / now.count

@@ -14,7 +14,7 @@ from olvido.methods.gradient.descent import Descent
 class GradDiff(Descent):
     """Climb the loss of the forgotten records while learning the retained ones.
 
-    Loss: the mean over the answer's tokens of w log p, plus the guard (Liu et al. 2022, arXiv
+    Loss: the mean over the answer's tokens of w log p, plus the regulariser (Liu et al. 2022, arXiv
     2203.12817; Maini et al. 2024, arXiv 2401.06121), with w = p^saturation (1 - p)^importance held
     fixed. Without weights it is GradDiff; saturation 1 is WGA (Wang et al. 2025, arXiv 2502.19301;
     github.com/tmlr-group/G-effect), which spares tokens that are forgotten already; saturation 5

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch.nn import Module
 
-from olvido.methods.losses.preference import Preference, refused, refused_lap
+from olvido.methods.losses.preference import Preference, refused, refused_epoch_tokens
 from olvido.methods.types import Split
 from olvido.tasks import Example, Task
 
@@ -24,10 +24,10 @@ class IdkDPO(Preference):
     example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-3}
     indirect: ClassVar = True
 
-    def alternates(
-        self, before: Module, split: Split, task: Task, seed: int
+    def alternative_targets(
+        self, original: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
         return refused(split.forget, seed)
 
-    def lap(self, split: Split, task: Task) -> float:
-        return refused_lap(split.forget, task)
+    def epoch_tokens(self, split: Split, task: Task) -> float:
+        return refused_epoch_tokens(split.forget, task)

@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from olvido.methods.gradient.answers import FORWARD, Answers
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.losses.preference import refused, refused_lap, require_text
+from olvido.methods.losses.preference import refused, refused_epoch_tokens, require_text
 from olvido.methods.types import Split
 from olvido.tasks import Example, Task
 
@@ -28,20 +28,20 @@ class IdkNLL(Descent):
     source: ClassVar = "Maini et al. 2024, arXiv 2401.06121"
     suits: ClassVar = "a negative control: it hides, and an audit that passes it is no audit"
     example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-3}
-    pairs: ClassVar = True
+    paired: ClassVar = True
     indirect: ClassVar = True
-    looking: ClassVar = FORWARD
+    reference_cost: ClassVar = FORWARD
 
     def check(self, split: Split, task: Task) -> None:
         require_text(type(self).__name__, task)
 
-    def alternates(
-        self, before: Module, split: Split, task: Task, seed: int
+    def alternative_targets(
+        self, original: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
         return refused(split.forget, seed)
 
-    def lap(self, split: Split, task: Task) -> float:
-        return refused_lap(split.forget, task)
+    def epoch_tokens(self, split: Split, task: Task) -> float:
+        return refused_epoch_tokens(split.forget, task)
 
     def forget_losses(self, now: Answers) -> Tensor:
-        return -now.instead.mean(now.instead.log_p)
+        return -now.alternative.mean(now.alternative.log_p)

@@ -16,7 +16,7 @@ class NPO(Descent):
 
     Loss: -(2 / beta) log sigmoid(-beta (log p - log p_before)), with the answer's summed log p
     (Zhang et al. 2024, arXiv 2404.05868, equation 3; github.com/licong-lin/negative-preference-
-    optimization). The model as it was answers once per record, not once per step.
+    optimization). The original model answers once per record, not once per step.
 
     Args:
         beta: inverse temperature; towards 0 it becomes gradient ascent.
@@ -31,4 +31,4 @@ class NPO(Descent):
     beta: float = 0.1
 
     def forget_losses(self, now: Answers) -> Tensor:
-        return -2 / self.beta * F.logsigmoid(-self.beta * (now.log_p - now.before))
+        return -2 / self.beta * F.logsigmoid(-self.beta * (now.log_p - now.original_log_p))

@@ -10,26 +10,26 @@ from torch import Tensor
 from olvido.errors import InputError
 from olvido.methods.gradient.answers import Answers
 from olvido.methods.gradient.descent import Descent
-from olvido.methods.types import Moment
+from olvido.methods.types import StepMetrics
 
 
 class PDU(Descent):
-    """Primal-dual unlearning: the guard's loss may rise by a budget, and no further.
+    """Primal-dual unlearning: the regulariser's loss may rise by a budget, and no further.
 
     Loss: the squared margin of the largest logit over the mean one at each answer token, beside
-    l * (guard - allowed), where after each step l <- max(0, l + dual_rate * (guard - allowed)), and
-    l is `retain_weight` at first (Entesari et al. 2025, arXiv 2506.05314;
+    l * (regulariser - allowed), where after each step l <- max(0, l + dual_rate * (regulariser -
+    allowed)), and l is `retain_weight` at first (Entesari et al. 2025, arXiv 2506.05314;
     github.com/locuslab/open-unlearning, community/methods/PDU). There what is allowed is a share
     above the loss before, or a loss that is given, and l stays as it is for the first epochs.
 
     Args:
-        budget: nats by which the guard's loss may rise over that of the first step.
+        budget: nats by which the regulariser's loss may rise over that of the first step.
         dual_rate: how fast the weight follows.
     """
 
     name: ClassVar = "pdu"
     summary: ClassVar = "flatten the records' answers while the rest stays within a budget"
-    loss: ClassVar = "(largest logit - mean logit)^2; the guard as a constraint"
+    loss: ClassVar = "(largest logit - mean logit)^2; the regulariser as a constraint"
     source: ClassVar = "Entesari et al. 2025, arXiv 2506.05314"
     suits: ClassVar = "a budget for what may be lost, in place of a weight to be found"
     example: ClassVar[Mapping[str, Any]] = {
@@ -54,7 +54,7 @@ class PDU(Descent):
         logits = now.tokens.logits.float()
         return now.tokens.mean((logits.amax(-1) - logits.mean(-1)).square())
 
-    def guard_weight(self, history: Sequence[Moment]) -> float:
+    def regulariser_weight(self, history: Sequence[StepMetrics]) -> float:
         seen = [moment.retain for moment in history if moment.retain is not None]
         weight = self.retain_weight
         for value in seen:

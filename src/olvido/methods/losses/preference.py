@@ -32,8 +32,8 @@ class Preference(Descent):
         beta: inverse temperature.
     """
 
-    pairs: ClassVar = True
-    looking: ClassVar = FORWARD
+    paired: ClassVar = True
+    reference_cost: ClassVar = FORWARD
 
     beta: float = 0.1
 
@@ -46,8 +46,8 @@ class Preference(Descent):
         require_text(type(self).__name__, task)
 
     def forget_losses(self, now: Answers) -> Tensor:
-        other = now.instead.sum(now.instead.log_p) - now.instead_before
-        own = now.log_p - now.before
+        other = now.alternative.sum(now.alternative.log_p) - now.alternative_original_log_p
+        own = now.log_p - now.original_log_p
         return -2 / self.beta * F.logsigmoid(self.beta * (other - own))
 
 
@@ -87,7 +87,7 @@ def refused(records: Sequence[Example], seed: int) -> Mapping[str, Example]:
     }
 
 
-def refused_lap(records: Sequence[Example], task: Task) -> float:
+def refused_epoch_tokens(records: Sequence[Example], task: Task) -> float:
     """Tokens of a pass over records and their refusals, each pair padded to the longer one."""
     refusals = refused(records, 0)
     return 2.0 * sum(max(task.width(r), task.width(refusals[r.id])) for r in records)

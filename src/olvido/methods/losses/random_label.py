@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import Module
 
-from olvido.errors import InputError, Parameter
+from olvido.errors import InputError, ParameterName
 from olvido.methods.gradient.answers import FORWARD, Answers
 from olvido.methods.gradient.descent import Descent
 from olvido.methods.losses.preference import answered, drawn
@@ -31,20 +31,20 @@ class RandomLabel(Descent):
     source: ClassVar = "Graves et al. 2021, arXiv 2010.10981; Yao et al. 2023, arXiv 2310.10683"
     suits: ClassVar = "classifiers"
     example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-3}
-    pairs: ClassVar = True
+    paired: ClassVar = True
     indirect: ClassVar = True
-    looking: ClassVar = FORWARD
+    reference_cost: ClassVar = FORWARD
 
     def check(self, split: Split, task: Task) -> None:
         if not (task.classes or split.retain or split.holdout):
             raise InputError(
                 "random_label takes its wrong answers from retained records: give some (",
-                Parameter("retain"),
+                ParameterName("retain"),
                 ")",
             )
 
-    def alternates(
-        self, before: Module, split: Split, task: Task, seed: int
+    def alternative_targets(
+        self, original: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
         others: dict[object, set[str]] = {}
         for record in split.retain or split.holdout:
@@ -60,4 +60,4 @@ class RandomLabel(Descent):
         return found
 
     def forget_losses(self, now: Answers) -> Tensor:
-        return -now.instead.mean(now.instead.log_p)
+        return -now.alternative.mean(now.alternative.log_p)

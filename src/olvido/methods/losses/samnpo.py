@@ -29,7 +29,7 @@ class SamNPO(NPO):
     loss: ClassVar = "`npo` at the worst weights near by"
     source: ClassVar = "Fan et al. 2025, arXiv 2502.05374"
     suits: ClassVar = "made against relearning, at two passes a step"
-    passes: ClassVar = 2.0
+    forward_backward_count: ClassVar = 2.0
 
     radius: float = 0.01
 

@@ -1,4 +1,4 @@
-"""SimNPO: NPO by length and margin, without the model as it was."""
+"""SimNPO: NPO by length and margin, without the original model."""
 
 from __future__ import annotations
 

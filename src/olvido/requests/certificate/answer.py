@@ -141,7 +141,7 @@ def answer(
         },
         "training": _taught(training),
         "audit": audit
-        and {name: audit[name] for name in ("verdict", "level", "tolerances", "suspect")},
+        and {name: audit[name] for name in ("verdict", "level", "tolerances", "candidate")},
         "references": [
             {"digest": one["digest"], "seed": one["seed"]} for one in document["never_trained"]
         ]
@@ -301,8 +301,8 @@ def _datasets(
     It is the Merkle root over the records' keyed digests, by dataset and id.
     """
     lineage = lineage_of(store, request)
-    held = {s.model.id: s.held for s in lineage.models}.get(before.id, ())
-    known = {(record.dataset, record.id) for record in held}
+    contained = {s.model.id: s.contained for s in lineage.models}.get(before.id, ())
+    known = {(record.dataset, record.id) for record in contained}
     gone = {use.dataset: use.forgotten for use in store.uses(model.id)}
     rows, leaves = [], []
     for dataset in lineage.datasets:
@@ -318,7 +318,7 @@ def _datasets(
                 "version": dataset.version,
                 "rows": dataset.rows,
                 "about": len(about),
-                "learned": sum(record.dataset == dataset.id for record in held),
+                "learned": sum(record.dataset == dataset.id for record in contained),
                 "forgotten": len(taught),
                 "root_before": str(dataset.root),
                 "root_after": str(records_root(left)),

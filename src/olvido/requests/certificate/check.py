@@ -20,7 +20,7 @@ from olvido.extras import extra
 from olvido.files import finite
 from olvido.ledger.digests import Digest, canonical_json, included
 from olvido.ledger.facts import Guarantee
-from olvido.ledger.signing import Checkpoint, PublicKey, SigningKey
+from olvido.ledger.signing import LogCheckpoint, PublicKey, SigningKey
 from olvido.ledger.store.log import commit
 from olvido.requests.certificate.claims import overclaims
 from olvido.schemas.certificate import Certificate
@@ -113,7 +113,7 @@ KIND = "certificate-issued"
 
 
 @dataclass(frozen=True)
-class Checked:
+class CertificateCheck:
     """What became of checking a certificate.
 
     Attributes:
@@ -156,7 +156,7 @@ def check(
     key: PublicKey,
     weights: str | None = None,
     function: str | None = None,
-) -> Checked:
+) -> CertificateCheck:
     """Look for reasons not to believe a certificate. Needs no workspace and no network.
 
     Args:
@@ -168,13 +168,13 @@ def check(
     try:
         statement = unseal(envelope, key)
     except Unbelievable as error:
-        return Checked((str(error),), None, weights)
+        return CertificateCheck((str(error),), None, weights)
     if wrong := Certificate.misfits(statement):
-        return Checked(tuple(wrong), statement, weights)
+        return CertificateCheck(tuple(wrong), statement, weights)
     core = {name: value for name, value in statement["predicate"].items() if name != "log"}
     reasons = overclaims(core)
     if reasons:
-        return Checked(tuple(reasons), statement, weights)
+        return CertificateCheck(tuple(reasons), statement, weights)
     reasons += _logged(core, statement["predicate"]["log"], key)
     models = core["models"]
     shown = models["after"] or models["before"]
@@ -196,13 +196,13 @@ def check(
             "the files that decide how its model answers (configuration, tokenizer, template, "
             f"olvido.json) are others: the digest of this one's is {function}"
         )
-    return Checked(tuple(reasons), statement, weights)
+    return CertificateCheck(tuple(reasons), statement, weights)
 
 
 def _logged(core: Mapping[str, Any], log: Mapping[str, Any], key: PublicKey) -> list[str]:
     """What is wrong with its place in the log."""
     try:
-        checkpoint = Checkpoint.read(log["checkpoint"])
+        checkpoint = LogCheckpoint.read(log["checkpoint"])
         at, answered = (
             datetime.fromisoformat(time) for time in (log["at"], core["request"]["answered"])
         )

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from olvido.audits.check import check_report
 from olvido.audits.tolerances import table
-from olvido.audits.types import AUDITS, Level, Need
+from olvido.audits.types import AUDITS, EvidenceNeed, Level
 from olvido.audits.verdict import FALSE_ALARMS
 from olvido.errors import InputError
 from olvido.ledger.digests import merkle_root
@@ -35,11 +35,11 @@ from olvido.training.plan import DEFINITIONS
 NEAR = 1e-6
 """Difference of numbers that were written and read again, and summed in another order."""
 COUNTED = {
-    Need.PARAPHRASES: "paraphrased",
-    Need.RETAIN: "retain",
-    Need.NEIGHBOURS: "neighbours",
-    Need.GENERAL: "general",
-    Need.HOLDOUT: "strangers",
+    EvidenceNeed.PARAPHRASES: "paraphrased",
+    EvidenceNeed.RETAIN: "retain",
+    EvidenceNeed.NEIGHBOURS: "neighbours",
+    EvidenceNeed.GENERAL: "general",
+    EvidenceNeed.HOLDOUT: "controls",
 }
 """Where an audit counts the records whose lack it tells of."""
 _ANYTHING = "[A-Za-z0-9.,%+() -]{1,60}"
@@ -63,23 +63,23 @@ def unfounded(audit: Mapping[str, Any]) -> Iterator[str]:
     if not all(isinstance(one, dict) for one in (audit["not_examined"], audit["not_possible"])):
         yield "it does not say which audits were not made"
         return
-    told = [*names, *audit["not_examined"], *audit["not_possible"]]
+    named = [*names, *audit["not_examined"], *audit["not_possible"]]
     own = {name: AUDITS[name] for name in AUDITS.built_in}
-    words = any(Need.LANGUAGE in own[name].needs for name in told if name in own)
-    nature = Need.CLASSES if words else Need.LANGUAGE
+    words = any(EvidenceNeed.LANGUAGE in own[name].needs for name in named if name in own)
+    nature = EvidenceNeed.CLASSES if words else EvidenceNeed.LANGUAGE
     level = Level.named(audit["level"])
     made = {n for n, kind in own.items() if kind.level <= level and nature not in kind.needs}
-    if sorted(told) != sorted(made):
-        odd = ", ".join(sorted(made ^ {*told})) or "one of them, told twice"
+    if sorted(named) != sorted(made):
+        odd = ", ".join(sorted(made ^ {*named})) or "one of them, told twice"
         yield f"an audit of level {audit['level']} is made of other audits: {odd}"
         return
     for name, lacking in audit["not_examined"].items():
         if not isinstance(lacking, list) or not lacking or not {*lacking} <= own[name].needs:
             yield f"the audit {name} was left out for no reason that there is"
             continue
-        was = audit["before"] is not None
-        if (Need.BEFORE in lacking and was) or any(
-            counts[COUNTED[need]] for need in map(Need, lacking) if need in COUNTED
+        was = audit["original"] is not None
+        if (EvidenceNeed.ORIGINAL in lacking and was) or any(
+            counts[COUNTED[need]] for need in map(EvidenceNeed, lacking) if need in COUNTED
         ):
             yield f"the audit {name} is said to lack what there was"
     if not all(isinstance(why, str) and why for why in audit["not_possible"].values()):
@@ -240,9 +240,9 @@ def _audit(core: Mapping[str, Any]) -> Iterator[str]:
         reasons = [str(error)]
     yield from (f"its audit: {reason}" for reason in reasons)
     never, before = audit["never_trained"], core["models"]["before"]["weights"]
-    if audit["before"] not in (None, before):
+    if audit["original"] not in (None, before):
         yield "its audit was made beside another model than the one before"
-    if {audit["suspect"], before} & {*never} or len({*never}) < len(never):
+    if {audit["candidate"], before} & {*never} or len({*never}) < len(never):
         yield "its references are not models of their own: one is the model itself, or stands twice"
     if not reasons:
         yield from unfounded(audit)

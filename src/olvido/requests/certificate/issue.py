@@ -16,20 +16,20 @@ from olvido.requests.certificate.answer import answered, closure_of, report_of
 from olvido.requests.certificate.check import KIND, check, detail_of, seal, statement_of
 from olvido.requests.certificate.claims import overclaims, utility
 from olvido.requests.certificate.limits import LIMITS
-from olvido.requests.desk import Office, demand_forgetting
 from olvido.requests.guidance import not_now
+from olvido.requests.handlers import RequestContext, demand_forgetting
 from olvido.requests.not_learned import concluded
 from olvido.schemas.certificate import VERSION, CertifiedAudit, CertifiedFinding
 
 
-def issue(office: Office, identifier: str) -> Path:
+def issue(context: RequestContext, identifier: str) -> Path:
     """Certify an answered request; what was certified already is not certified again.
 
     What it says was logged when the request was answered. The log commits to the certificate before
     it is signed, and the certificate carries the proof.
 
     Args:
-        office: a workspace, or its front.
+        context: a workspace, or its front.
         identifier: of the request.
 
     Returns:
@@ -42,30 +42,30 @@ def issue(office: Office, identifier: str) -> Path:
             does not carry what would be claimed, or what was made does not hold itself; then
             nothing is written.
     """
-    store = office.store
+    store = context.store
     request = store.request(identifier)
     demand_forgetting(request)
-    key = store.signer(office.settings.signing_key)
+    key = store.signer(context.settings.signing_key)
     if not (found := store.verify_log()).sound:
         raise StateError(
             f"nothing is certified from a log that is not sound ({found.reason}): see 'olvido data "
             "check', and restore the ledger from a copy you trust"
         )
-    core = statement_core(office, request)
+    core = statement_core(context, request)
     store.check_entities([dataset["id"] for dataset in core["datasets"]], found)
     if reasons := overclaims(core):
         raise StateError(
             f"request {identifier} cannot be certified: {'; '.join(reasons)}. A certificate claims "
             "no more than its evidence: answer the request again, or audit it"
         )
-    if known := _issued(office, core, key):
+    if known := _issued(context, core, key):
         return known
     detail = detail_of(core)
     said = [entry.seq for entry in store.events(KIND) if entry.detail == detail]
-    path = office.settings.certificates / _name(identifier, str(detail["statement"]))
+    path = context.settings.certificates / _name(identifier, str(detail["statement"]))
     # One that was logged when the clock was wrong does not hold, and another entry may.
     for number in [*said, 0]:
-        log = _place(office, number or store.note(KIND, detail), key)
+        log = _place(context, number or store.note(KIND, detail), key)
         envelope = seal(statement_about(core, log), key)
         checked = check(envelope, key.public)
         if checked.holds:
@@ -77,41 +77,41 @@ def issue(office: Office, identifier: str) -> Path:
     )
 
 
-def certificates_of(office: Office, identifier: str) -> tuple[Path, ...]:
+def certificates_of(context: RequestContext, identifier: str) -> tuple[Path, ...]:
     """The files of a request's certificates, the oldest first. Raises UnknownName."""
-    office.store.request(identifier)
+    context.store.request(identifier)
     found = [
-        office.settings.certificates / _name(identifier, str(entry.detail["statement"]))
-        for entry in office.store.events(KIND)
+        context.settings.certificates / _name(identifier, str(entry.detail["statement"]))
+        for entry in context.store.events(KIND)
         if entry.detail["request"] == identifier
     ]
     return tuple(path for path in dict.fromkeys(found) if path.is_file())
 
 
-def uncertified(office: Office, identifier: str) -> str:
+def uncertified(context: RequestContext, identifier: str) -> str:
     """Why a request has no certificate, and what is next: for whoever asks for one.
 
     Raises UnknownName.
     """
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     if (why := concluded(request)) is not None:
         none = "nothing was forgotten for it, so no forgetting can be certified"
-        return not_now(office, request, f"{none} ({why['because']})")
+        return not_now(context, request, f"{none} ({why['because']})")
     if request.status not in (RequestStatus.PUBLISHED, RequestStatus.CLOSED):
-        return not_now(office, request, "it has no certificate yet, since it is not answered")
+        return not_now(context, request, "it has no certificate yet, since it is not answered")
     if not request.kind.forgets:
-        return not_now(office, request, f"one of kind {request.kind} is answered without one")
+        return not_now(context, request, f"one of kind {request.kind} is answered without one")
     return (
         f"request {identifier} has no certificate yet: issue it with 'olvido certificate issue "
         f"{identifier}'"
     )
 
 
-def certificate_about(office: Office, model: str) -> Path | None:
+def certificate_about(context: RequestContext, model: str) -> Path | None:
     """The newest certificate of how a model version forgot; None where there is none."""
-    for entry in reversed(office.store.events(KIND)):
+    for entry in reversed(context.store.events(KIND)):
         name = _name(str(entry.detail["request"]), str(entry.detail["statement"]))
-        path = office.settings.certificates / name
+        path = context.settings.certificates / name
         said = statement_of(read_document(path)) if path.is_file() else None
         after = said and said["predicate"]["models"]["after"]
         if after and after["id"] == model:
@@ -119,13 +119,13 @@ def certificate_about(office: Office, model: str) -> Path | None:
     return None
 
 
-def _issued(office: Office, core: Mapping[str, Any], key: SigningKey) -> Path | None:
+def _issued(context: RequestContext, core: Mapping[str, Any], key: SigningKey) -> Path | None:
     """The certificate of the same answer and closure that holds, whatever code made it."""
-    for path in certificates_of(office, core["request"]["id"]):
+    for path in certificates_of(context, core["request"]["id"]):
         checked = check(read_document(path), key.public)
         if checked.holds and checked.statement is not None:
-            told = checked.statement["predicate"]
-            if all(told[name] == core[name] for name in ("report", "closure", "models")):
+            predicate = checked.statement["predicate"]
+            if all(predicate[name] == core[name] for name in ("report", "closure", "models")):
                 return path
     return None
 
@@ -134,9 +134,9 @@ def _name(identifier: str, digest: str) -> str:
     return f"{identifier}-{digest.removeprefix('sha256:')[:16]}.json"
 
 
-def _place(office: Office, number: int, key: SigningKey) -> dict[str, Any]:
+def _place(context: RequestContext, number: int, key: SigningKey) -> dict[str, Any]:
     """Where the log says what is certified, with the proof: a `LogPlace`."""
-    found = office.store.prove_entry(number, key)
+    found = context.store.prove_entry(number, key)
     assert found.entry.salt is not None
     return {
         "index": number - 1,
@@ -164,7 +164,7 @@ def statement_about(core: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str
     }
 
 
-def statement_core(office: Office, request: Request) -> dict[str, Any]:
+def statement_core(context: RequestContext, request: Request) -> dict[str, Any]:
     """All that a certificate says, but where the log says so.
 
     Raises:
@@ -176,12 +176,12 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
             f"nothing was forgotten for request {request.id} ({why['because']}), so there is no "
             "forgetting to certify: its letter says so"
         )
-    done, entry = answered(office.store, request)
+    done, entry = answered(context.store, request)
     guarantee, audit = Guarantee(done["guarantee"]), None
     if guarantee is Guarantee.DESTROYED:
-        _require_gone(office, request)
+        _require_gone(context, request)
     else:
-        report = report_of(office.settings.reports / f"{request.id}.json", done)
+        report = report_of(context.settings.reports / f"{request.id}.json", done)
         audit = _audit(report["attempts"][-1]["audit"])
     return {
         **done,
@@ -189,16 +189,16 @@ def statement_core(office: Office, request: Request) -> dict[str, Any]:
         "guarantee": {"class": guarantee.value, "meaning": MEANING[guarantee], "bound": None},
         "audit": audit,
         "utility": utility(audit),
-        "closure": closure_of(office.store, request),
+        "closure": closure_of(context.store, request),
         "not_proven": list(LIMITS[guarantee]),
     }
 
 
-def _require_gone(office: Office, request: Request) -> None:
+def _require_gone(context: RequestContext, request: Request) -> None:
     """Hold a model that was destroyed to being gone."""
-    model = office.store.model(request.scope["model"])
+    model = context.store.model(request.scope["model"])
     # What others put into its folder stays there.
-    if model.tombstone is None or any(owned(office.settings.models / model.path)):
+    if model.tombstone is None or any(owned(context.settings.models / model.path)):
         raise StateError(f"model {model.id} was not destroyed: there is nothing to certify")
 
 

@@ -18,16 +18,16 @@ LONGEST = timedelta(days=3660)
 """Ten years: no request is answered later than that, and nothing expires later after its answer."""
 
 
-def sayable(item: str, told: str) -> None:
+def sayable(item: str, text: str) -> None:
     """Refuse a reason that no certificate could carry, since the item's certificate has to.
 
     Raises:
         InputError: it is too long, has more than one line, or characters that are none.
     """
-    if re.fullmatch(SENTENCE, told) is None or any("\ud800" <= c <= "\udfff" for c in told):
+    if re.fullmatch(SENTENCE, text) is None or any("\ud800" <= c <= "\udfff" for c in text):
         raise InputError(
             f"expected of {item} one line of text of at most 1,000 characters, which its "
-            f"certificate repeats, got {len(told)} characters in {len(told.splitlines())} lines: "
+            f"certificate repeats, got {len(text)} characters in {len(text.splitlines())} lines: "
             "say it shorter"
         )
 

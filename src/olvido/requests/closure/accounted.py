@@ -16,15 +16,15 @@ from olvido.ledger.lineage import Holding, Lineage
 from olvido.ledger.serving import files_entered
 from olvido.ledger.store import Store
 from olvido.requests.closure.weights import digest_of, weights_in
-from olvido.requests.desk import Office
-from olvido.requests.scope import condemned
+from olvido.requests.handlers import RequestContext
+from olvido.requests.scope import models_to_delete
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
 """JSON that holds words without their being said of anybody; any other is short."""
 
 
 @dataclass(frozen=True)
-class Accounts:
+class AccountedFiles:
     """What the folders of the ledger's models hold that need not be looked into.
 
     Attributes:
@@ -42,12 +42,12 @@ class Accounts:
     forgot: frozenset[str]
 
     @classmethod
-    def of(cls, office: Office, request: Request, lineage: Lineage | None) -> Self:
+    def of(cls, context: RequestContext, request: Request, lineage: Lineage | None) -> Self:
         """Those of a request; the lineage is None where a model is to be destroyed."""
-        store = office.store
+        store = context.store
         states = () if lineage is None else lineage.models
         whole = {s.model.id for s in states if s.holding is Holding.HOLDS}
-        whole |= set() if lineage is not None else {m.id for m in condemned(store, request)}
+        whole |= set() if lineage is not None else {m.id for m in models_to_delete(store, request)}
         forgot = frozenset(s.model.id for s in states if s.holding is Holding.FORGOTTEN)
         holding, digests = holding_of(store, request, lineage), files_entered(store)
         own: set[Path] = set()
@@ -55,7 +55,7 @@ class Accounts:
         weights: dict[str, tuple[Path, ...]] = {}
         checkpoints: list[Path] = []
         for model in store.models():
-            folder, known = office.settings.models / model.path, {}
+            folder, known = context.settings.models / model.path, {}
             if model.id in whole:
                 own |= frozenset(owned(folder))
             else:

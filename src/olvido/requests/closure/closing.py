@@ -11,16 +11,16 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from olvido.artifacts import KINDS, Way, Who
-from olvido.errors import InputError, Parameter, StateError, UnknownName
+from olvido.artifacts import KINDS, Disposal, Who
+from olvido.errors import InputError, ParameterName, StateError, UnknownName
 from olvido.files import digest_at
 from olvido.ledger.facts import ClosureItem, Ending, Exit, Request, RequestStatus, now
 from olvido.requests.certificate.limits import LONGEST, sayable
 from olvido.requests.closure.erasing import erase
-from olvido.requests.closure.inventory import OUTSIDE, UNTOLD, inventory
+from olvido.requests.closure.inventory import OUTSIDE, UNSEARCHED, inventory
 from olvido.requests.closure.places import Artefact, item_at, lies, looked_into, place_of
 from olvido.requests.closure.sought import ids_of, keep_prints, prints_of
-from olvido.requests.desk import Office, deciding, demand_forgetting
+from olvido.requests.handlers import RequestContext, deciding, demand_forgetting
 from olvido.requests.rights.deadlines import today
 from olvido.requests.scope import nameless
 
@@ -37,7 +37,7 @@ _LASTING = (KINDS["foreign"], KINDS["hardlink"])
 
 
 def closure(
-    office: Office, identifier: str, *, search: Sequence[Path] = ()
+    context: RequestContext, identifier: str, *, search: Sequence[Path] = ()
 ) -> tuple[tuple[Artefact, ClosureItem], ...]:
     """All that holds a request's data now or held it, and how each left.
 
@@ -47,12 +47,12 @@ def closure(
         UnknownName: no such request.
         StateError: its models have not forgotten yet.
     """
-    request = _answered(office, identifier)
-    there = {artefact.item: artefact for artefact in inventory(office, request, search=search)}
-    names = {office.store.sealed(item): item for item in there}
-    kept = office.store.closure(identifier)
+    request = _answered(context, identifier)
+    there = {artefact.item: artefact for artefact in inventory(context, request, search=search)}
+    names = {context.store.sealed(item): item for item in there}
+    kept = context.store.closure(identifier)
     known = {item: replace(k, item=item) for k in kept for item in [names.get(k.item, k.item)]}
-    declared = {e.detail["seen"] for e in office.store.events(DECLARED)}
+    declared = {e.detail["seen"] for e in context.store.events(DECLARED)}
     found = []
     for item in sorted({*known, *there}):
         artefact = there.get(item) or Artefact(item, "is not there any more")
@@ -62,19 +62,19 @@ def closure(
             said = ClosureItem(item=item, exit=Exit.CANNOT, detail=_LOG, at=said.at)
         elif said.exit is None and item in there:
             said = replace(said, detail=artefact.seen)
-        elif said.exit is None and _gone(office, identifier, artefact, there, search):
+        elif said.exit is None and _gone(context, identifier, artefact, there, search):
             said = ClosureItem(item=item, exit=Exit.ERASED, detail="is gone", at=now())
-        elif _again(office, artefact, said, item in there, search):
+        elif _again(context, artefact, said, item in there, search):
             said = blank
         elif said.exit is Exit.UNRELATED:
             if item in there:
-                stands = artefact.undecided and _declared(office, artefact, declared)
+                stands = artefact.undecided and _declared(context, artefact, declared)
             else:
                 # Where nobody looked, it has to be what was looked at when it was said.
-                place = place_of(office, item)
+                place = place_of(context, item)
                 stands = place is not None and not lies(place)
-                stands = stands or _gone(office, identifier, artefact, there, search)
-                stands = stands or _declared(office, replace(artefact, path=place), declared)
+                stands = stands or _gone(context, identifier, artefact, there, search)
+                stands = stands or _declared(context, replace(artefact, path=place), declared)
             said = said if stands else blank
         if item not in there and said.exit is None:
             artefact = replace(artefact, says="was found before, and was not looked into now")
@@ -83,38 +83,38 @@ def closure(
 
 
 def _gone(
-    office: Office,
+    context: RequestContext,
     identifier: str,
     artefact: Artefact,
     there: Collection[str],
     search: Sequence[Path],
 ) -> bool:
     """Whether what is not found any more is gone: only where it would have been found."""
-    place, roots = place_of(office, artefact.item), looked_into(office, search)
+    place, roots = place_of(context, artefact.item), looked_into(context, search)
     if place is not None and not lies(place):
         # What lay in a folder that is not there either may be back with its disk.
         return os.path.isdir(place.parent) or any(root in place.parents for root in roots)
-    if artefact.kind.way is Way.STATED:
+    if artefact.kind.way is Disposal.STATED:
         # The file may be gone, and its other name is not: who knows of it has to say so.
         return False
-    if artefact.kind.told and not any(item.startswith("rows:") for item in there):
+    if artefact.kind.by_content and not any(item.startswith("rows:") for item in there):
         # Without the rows nobody can tell whether a copy is gone, but by what was kept of them.
-        request = office.store.request(identifier)
-        if artefact.kind is KINDS["near"] or not prints_of(office.store, request):
+        request = context.store.request(identifier)
+        if artefact.kind is KINDS["near"] or not prints_of(context.store, request):
             return False
     return place is None or any(root in (place, *place.parents) for root in roots)
 
 
-def _lies(office: Office, artefact: Artefact, search: Sequence[Path]) -> bool:
+def _lies(context: RequestContext, artefact: Artefact, search: Sequence[Path]) -> bool:
     """Whether something lies at its place that was found again, or that nobody looked into now."""
-    place = place_of(office, artefact.item)
+    place = place_of(context, artefact.item)
     if place is None or not lies(place):
         return False
-    roots = looked_into(office, search)
+    roots = looked_into(context, search)
     return artefact.path is not None or not any(root in place.parents for root in roots)
 
 
-def _marks(office: Office, artefact: Artefact) -> tuple[str, ...]:
+def _marks(context: RequestContext, artefact: Artefact) -> tuple[str, ...]:
     """Keyed digests of an item and the bytes that lie there, under each version of the key.
 
     None of what has no bytes of its own, cannot be read, or changed since it was looked into.
@@ -123,31 +123,35 @@ def _marks(office: Office, artefact: Artefact) -> tuple[str, ...]:
     found = None if artefact.path is None else digest_at(artefact.path)
     if found is None or (look is not None and look.digest not in ("", found)):
         return ()
-    told = f"{artefact.item}\0{found}".encode(errors="surrogateescape")
-    return tuple(made.hex() for made in office.store.key.ever_derived(b"declared", told))
+    declaration = f"{artefact.item}\0{found}".encode(errors="surrogateescape")
+    return tuple(made.hex() for made in context.store.key.ever_derived(b"declared", declaration))
 
 
-def _declared(office: Office, artefact: Artefact, declared: Collection[str]) -> bool:
+def _declared(context: RequestContext, artefact: Artefact, declared: Collection[str]) -> bool:
     """Whether that was said of what lies there."""
-    return any(mark in declared for mark in _marks(office, artefact))
+    return any(mark in declared for mark in _marks(context, artefact))
 
 
 def _again(
-    office: Office, artefact: Artefact, said: ClosureItem, there: bool, search: Sequence[Path]
+    context: RequestContext,
+    artefact: Artefact,
+    said: ClosureItem,
+    there: bool,
+    search: Sequence[Path],
 ) -> bool:
     """Whether what was to be gone by now is found, or lies where nobody looked."""
     if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
-        late = date.fromisoformat(said.detail) <= today(office.settings)
-        return late and (there or _lies(office, artefact, search))
-    if said.exit is not Exit.ERASED or not there or said.item in (*OUTSIDE, UNTOLD):
+        late = date.fromisoformat(said.detail) <= today(context.settings)
+        return late and (there or _lies(context, artefact, search))
+    if said.exit is not Exit.ERASED or not there or said.item in (*OUTSIDE, UNSEARCHED):
         return False
     # Of a folder that is away the team's word stands, until it is there.
-    place = place_of(office, artefact.item)
+    place = place_of(context, artefact.item)
     return place is None or lies(place)
 
 
 def settle(
-    office: Office,
+    context: RequestContext,
     identifier: str,
     *,
     erased: Sequence[str] = (),
@@ -162,7 +166,7 @@ def settle(
     """Give things their exits; what shall be erased is erased now, and looked for again.
 
     Args:
-        office: the workspace.
+        context: the workspace.
         identifier: of a request that was answered.
         erased: items to erase. `all` stands for every blank one that lies in the workspace and that
             Olvido wrote, or that holds nothing but the person's rows; whatever may be somebody
@@ -186,11 +190,11 @@ def settle(
     """
     before = {
         artefact.item: (artefact, said)
-        for artefact, said in closure(office, identifier, search=search)
+        for artefact, said in closure(context, identifier, search=search)
     }
 
     def named(item: str) -> str:
-        return item_at(office, item, before)
+        return item_at(context, item, before)
 
     erased, whole = list(map(named, erased)), list(map(named, whole))
     done = {named(item): how for item, how in (done or {}).items()}
@@ -205,7 +209,7 @@ def settle(
         erased = [*(i for i in erased if i != "all"), *(i for i in rest if i not in given)]
     erased = [*erased, *whole]
     wanted = [*erased, *done, *expires, *cannot, *unrelated]
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     for item in wanted:
         if item not in before:
             raise UnknownName("item of the closure", item, before)
@@ -217,13 +221,13 @@ def settle(
                 f"say of {item} how it was erased, why it cannot be, or why it is not the person's"
             )
         sayable(item, why)
-        nameless(office.store, request, why)
+        nameless(context.store, request, why)
     for item in done:
-        if _lies(office, before[item][0], search):
+        if _lies(context, before[item][0], search):
             raise StateError(
                 f"{item} is said to be erased and still lies there: erase it, or where the data "
                 "were taken out of it, have it looked into (",
-                Parameter("search"),
+                ParameterName("search"),
                 ")",
             )
     marks: dict[str, str] = {}
@@ -233,33 +237,33 @@ def settle(
             raise InputError(
                 f"of {item} nobody can say that it is unrelated ({found.says}): it is erased, ends "
                 "by itself, or stays for a reason (",
-                Parameter("cannot"),
+                ParameterName("cannot"),
                 ")",
             )
-        if not (made := _marks(office, found)):
+        if not (made := _marks(context, found)):
             raise InputError(
                 f"nobody looked at {item} now, or it cannot be read ({found.says}), and of what is "
                 "not seen nobody can say that it is unrelated: have it looked into (",
-                Parameter("search"),
+                ParameterName("search"),
                 "), or say how it was erased elsewhere (",
-                Parameter("done"),
+                ParameterName("done"),
                 ") or why it stays (",
-                Parameter("cannot"),
+                ParameterName("cannot"),
                 ")",
             )
         marks[item] = made[-1]
-    actor = deciding(office, by or "") if unrelated else None
+    actor = deciding(context, by or "") if unrelated else None
     published = (s for s in request.history if s.status is RequestStatus.PUBLISHED)
     answered = next(published).at.date()
     for item, day in expires.items():
-        if day <= today(office.settings):
+        if day <= today(context.settings):
             raise InputError(f"{item} would have expired on {day}: give a day to come")
         if day > answered + LONGEST:
             raise InputError(
                 f"{item} would expire on {day}, more than ten years after the answer on "
                 f"{answered}: have it erased earlier, or say why it cannot be"
             )
-    shown = {item.item: item.detail for item in office.store.closure(identifier)}
+    shown = {item.item: item.detail for item in context.store.closure(identifier)}
     for item in erased:
         found = before[item][0]
         if found.who is Who.NAMED and found.seen is not None and shown.get(item) != found.seen:
@@ -271,14 +275,14 @@ def settle(
         left = [
             f"{item} ({artefact.says})"
             for item, (artefact, known) in before.items()
-            if artefact.kind.told and known.exit is None and item not in wanted
+            if artefact.kind.by_content and known.exit is None and item not in wanted
         ]
         if left:
             raise StateError(
                 f"by the rows alone is known what has no exit yet: {', '.join(left)}. Look at it "
                 f"with 'olvido request close {identifier}', then give each an exit by its name"
             )
-    ids = ids_of(office.store, request)
+    ids = ids_of(context.store, request)
     said = {item: Ending(Exit.ERASED, how, by_word=True) for item, how in done.items()}
     said |= {item: Ending(Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
     said |= {item: Ending(Exit.CANNOT, why) for item, why in cannot.items()}
@@ -288,16 +292,16 @@ def settle(
         if artefact.kind in _LASTING and known.exit is None:
             said.setdefault(item, Ending(None, artefact.seen))
     for item in unrelated:
-        told = {"id": identifier, "by": actor, "seen": marks[item]}
-        office.store.note(DECLARED, told)
+        detail = {"id": identifier, "by": actor, "seen": marks[item]}
+        context.store.note(DECLARED, detail)
     if said:
-        office.store.put_closure(identifier, said)
+        context.store.put_closure(identifier, said)
     if any(item.partition(":")[0] in _LAST for item in erased):
-        keep_prints(office, request)
+        keep_prints(context, request)
     for item in sorted(dict.fromkeys(erased), key=lambda i: i.partition(":")[0] in _LAST):
-        how = erase(office, request, before[item][0], ids, whole=item in whole)
-        office.store.put_closure(identifier, {item: Ending(Exit.ERASED, how)})
-    after = closure(office, identifier, search=search)
+        how = erase(context, request, before[item][0], ids, whole=item in whole)
+        context.store.put_closure(identifier, {item: Ending(Exit.ERASED, how)})
+    after = closure(context, identifier, search=search)
     for artefact, now_said in after:
         if artefact.item in erased and now_said.exit is None:
             raise StateError(f"{artefact.item} was erased and is there again: who writes it?")
@@ -305,7 +309,7 @@ def settle(
 
 
 def close(
-    office: Office, identifier: str, *, search: Sequence[Path] = ()
+    context: RequestContext, identifier: str, *, search: Sequence[Path] = ()
 ) -> tuple[Request, tuple[str, ...]]:
     """Close a request if nothing is blank; returns it, and what is.
 
@@ -313,14 +317,14 @@ def close(
         UnknownName: no such request.
         StateError: its models have not forgotten yet.
     """
-    keep_prints(office, _answered(office, identifier))
-    found = closure(office, identifier, search=search)
+    keep_prints(context, _answered(context, identifier))
+    found = closure(context, identifier, search=search)
     blank = tuple(artefact.item for artefact, said in found if said.exit is None)
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     if request.status is RequestStatus.CLOSED:
         return request, blank
     if blank:
-        known = {i.item: i.ending for i in office.store.closure(identifier)}
+        known = {i.item: i.ending for i in context.store.closure(identifier)}
         # The map shows a blank before it is filled, and keeps it though its rows go.
         fresh = {
             a.item: said.ending
@@ -328,16 +332,16 @@ def close(
             if a.item not in known or (said.exit is None and known[a.item] != said.ending)
         }
         if fresh:
-            office.store.put_closure(identifier, fresh)
+            context.store.put_closure(identifier, fresh)
         return request, blank
-    office.store.put_closure(identifier, {a.item: said.ending for a, said in found})
+    context.store.put_closure(identifier, {a.item: said.ending for a, said in found})
     exits = [said.exit for _, said in found]
     counted = {str(exit): exits.count(exit) for exit in Exit}
-    return office.store.advance_request(identifier, RequestStatus.CLOSED, counted), ()
+    return context.store.advance_request(identifier, RequestStatus.CLOSED, counted), ()
 
 
-def _answered(office: Office, identifier: str) -> Request:
-    request = office.store.request(identifier)
+def _answered(context: RequestContext, identifier: str) -> Request:
+    request = context.store.request(identifier)
     demand_forgetting(request)
     if request.status not in (RequestStatus.PUBLISHED, RequestStatus.CLOSED):
         raise StateError(
@@ -348,12 +352,12 @@ def _answered(office: Office, identifier: str) -> Request:
 
 
 def state_exit(
-    office: Office, identifier: str, item: str, exit: Exit, said: str, *, by: str
+    context: RequestContext, identifier: str, item: str, exit: Exit, said: str, *, by: str
 ) -> None:
     """Give something in a closure its exit by the team's word; nothing is erased by that.
 
     Args:
-        office: with the request, whose closure is open.
+        context: with the request, whose closure is open.
         identifier: of the request.
         item: one that has no exit yet.
         exit: that it ends by itself, that it stays, that somebody erased it where Olvido cannot
@@ -367,35 +371,35 @@ def state_exit(
             is none to come, or it is for Olvido to erase.
         StateError: the request's closure is not open.
     """
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     if request.status is not RequestStatus.PUBLISHED:
         raise StateError(
             f"request {identifier} is {request.status}: exits are given between publishing and "
             "closing"
         )
-    known = {found.item: found for found in office.store.closure(identifier)}
+    known = {found.item: found for found in context.store.closure(identifier)}
     if item not in known:
         raise UnknownName("item of the closure", item, known)
     if known[item].exit is not None:
         raise InputError(f"{item} has its exit already: {known[item].exit}")
-    if exit is Exit.ERASED and KINDS[item.partition(":")[0]].way is not Way.STATED:
+    if exit is Exit.ERASED and KINDS[item.partition(":")[0]].way is not Disposal.STATED:
         raise InputError(
             f"{item} lies where Olvido looks, and is erased there: 'olvido request close "
             f"{identifier} --erase {item}'"
         )
     if exit is Exit.UNRELATED:
-        settle(office, identifier, unrelated={item: said}, by=by)
+        settle(context, identifier, unrelated={item: said}, by=by)
         return
     if not said.strip():
         raise InputError(f"say of {item} how it was erased, until when it lasts, or why it stays")
     sayable(item, said)
-    nameless(office.store, request, said)
+    nameless(context.store, request, said)
     if exit is Exit.AWAITING_EXPIRY:
         try:
-            late = date.fromisoformat(said) <= today(office.settings)
+            late = date.fromisoformat(said) <= today(context.settings)
         except ValueError:
             raise InputError("expected a day as 2026-12-31, got something else") from None
         if late:
             raise InputError(f"{item} would have expired on {said}: give a day to come")
     ending = Ending(exit, said, by_word=exit is Exit.ERASED)
-    office.store.put_closure(identifier, {item: ending})
+    context.store.put_closure(identifier, {item: ending})

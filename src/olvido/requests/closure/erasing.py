@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from olvido.artifact_shapes import remove
-from olvido.artifacts import Way, parts, recognised
+from olvido.artifacts import Disposal, parts, recognised
 from olvido.data.inverted import drop_index, near_copies
-from olvido.errors import InputError, Parameter, StateError
+from olvido.errors import InputError, ParameterName, StateError
 from olvido.files import sha256, write
 from olvido.ledger.facts import Request
 from olvido.ledger.rows import COLUMNS, KEY, RowWriter, stored_rows
@@ -18,11 +18,11 @@ from olvido.ledger.serving import enter_files, files_entered
 from olvido.requests.closure.places import Artefact, is_live, seen_at
 from olvido.requests.closure.rewriting import without
 from olvido.requests.closure.weights import cached_ids, keep_weights
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 
 
 def erase(
-    office: Office,
+    context: RequestContext,
     request: Request,
     artefact: Artefact,
     ids: Mapping[str, set[str]],
@@ -32,7 +32,7 @@ def erase(
     """Remove one thing, and say what was done. What changed since it was looked at is left alone.
 
     Args:
-        office: the workspace.
+        context: the workspace.
         request: for which.
         artefact: from the inventory.
         ids: of the request's records, by dataset.
@@ -44,16 +44,16 @@ def erase(
         StateError: it serves now, or has changed.
     """
     name, path = artefact.kind.name, artefact.path
-    if path is None or artefact.kind.way in (Way.KEPT, Way.STATED) or name == "unread":
+    if path is None or artefact.kind.way in (Disposal.KEPT, Disposal.STATED) or name == "unread":
         raise InputError(
             f"{artefact.item} lies where Olvido cannot erase it: say what was done with it (",
-            Parameter("done"),
+            ParameterName("done"),
             "), or give it another exit",
         )
-    if artefact.seen is not None and seen_at(office, path) != artefact.seen:
+    if artefact.seen is not None and seen_at(context, path) != artefact.seen:
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
     if name in _ERASERS:
-        return _ERASERS[name](office, request, artefact, ids)
+        return _ERASERS[name](context, request, artefact, ids)
     look = artefact.look
     if name == "file" and artefact.others and look is not None and look.rewritable and not whole:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -62,7 +62,7 @@ def erase(
     if name in ("file", "mention", "foreign") and artefact.others and not whole:
         raise _others(artefact)
     changed = artefact.kind.shape is not None and (
-        recognised(path, told=artefact.kind.told) is None or is_live(path)
+        recognised(path, by_content=artefact.kind.by_content) is None or is_live(path)
     )
     if changed:
         raise StateError(f"{artefact.item} has changed since it was looked at: look at it again")
@@ -103,18 +103,18 @@ def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
     return len(rows) - len(kept)
 
 
-def _rows(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+def _rows(context: RequestContext, request: Request, artefact: Artefact, ids: Any) -> str:
     identifier = artefact.item.partition(":")[2]
-    dataset = office.store.dataset(identifier)
+    dataset = context.store.dataset(identifier)
     # A row leaves its file only under a tombstone, which tells the root why it is not there.
-    office.store.tombstone(ids[identifier], request.kind.value, dataset=identifier)
-    count = erase_rows(office.settings.data, dataset.file, ids[identifier])
+    context.store.tombstone(ids[identifier], request.kind.value, dataset=identifier)
+    count = erase_rows(context.settings.data, dataset.file, ids[identifier])
     return f"{count} rows removed from their file"
 
 
-def _near(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+def _near(context: RequestContext, request: Request, artefact: Artefact, ids: Any) -> str:
     identifier = artefact.item.partition(":")[2]
-    store, data = office.store, office.settings.data
+    store, data = context.store, context.settings.data
     found = {copy.id for copy in near_copies(store, data, ids).get(identifier, ())}
     learned = store.lineage_of_records(identifier, found).holding()
     holding = [model.id for model in learned if model.tombstone is None]
@@ -129,52 +129,52 @@ def _near(office: Office, request: Request, artefact: Artefact, ids: Any) -> str
     return f"{count} rows removed from their file"
 
 
-def _model(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+def _model(context: RequestContext, request: Request, artefact: Artefact, ids: Any) -> str:
     identifier = artefact.item.partition(":")[2]
-    names = [name for name, known in office.store.aliases().items() if known == identifier]
+    names = [name for name, known in context.store.aliases().items() if known == identifier]
     if "serving" in names and request.scope.get("model") is None:
         raise StateError(
             f"model {identifier} serves now and holds the data: make it forget first, or serve "
             "another one with 'olvido models serve'"
         )
-    keep_weights(office.store, office.store.model(identifier), office.settings.models)
+    keep_weights(context.store, context.store.model(identifier), context.settings.models)
     # The ledger says it is gone before it is, so that nobody is served a half-removed one.
-    office.store.bury_model(identifier, f"erased for request {request.id}")
+    context.store.tombstone_model(identifier, f"erased for request {request.id}")
     assert artefact.path is not None
     stays = remove(artefact.path, parts(artefact.path, artefact.kind))
     return f"weights, checkpoints and optimizer states removed{_staying(stays)}"
 
 
-def _export(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+def _export(context: RequestContext, request: Request, artefact: Artefact, ids: Any) -> str:
     assert artefact.path is not None
     stays = remove(artefact.path, parts(artefact.path, artefact.kind))
     return f"the copy of the model removed{_staying(stays)}"
 
 
-def _checkpoints(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+def _checkpoints(context: RequestContext, request: Request, artefact: Artefact, ids: Any) -> str:
     assert artefact.path is not None
     removed = parts(artefact.path, artefact.kind)
     remove(artefact.path, removed)
     return f"{len(removed)} checkpoints removed"
 
 
-def _activations(office: Office, request: Request, artefact: Artefact, ids: Any) -> str:
+def _activations(context: RequestContext, request: Request, artefact: Artefact, ids: Any) -> str:
     from olvido.learners.halves import Activations
 
     assert artefact.path is not None
     gone = {i for some in ids.values() for i in some}
     model = artefact.item.partition(":")[2]
-    known = files_entered(office.store).get(model, frozenset())
+    known = files_entered(context.store).get(model, frozenset())
     for path in parts(artefact.path, artefact.kind):
         if cached_ids(path) & gone:
             ours = sha256(path) in known
             Activations.load(path).without(gone).save(path)
             if ours:
-                enter_files(office.store, model, [path])
+                enter_files(context.store, model, [path])
     return "the records' activations removed"
 
 
-_ERASERS: Mapping[str, Callable[[Office, Request, Artefact, Any], str]] = {
+_ERASERS: Mapping[str, Callable[[RequestContext, Request, Artefact, Any], str]] = {
     "rows": _rows,
     "near": _near,
     "model": _model,

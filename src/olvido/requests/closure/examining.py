@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from olvido.requests.copies.contents import GLUE, MARKUP, Content, draws, signs_in
 from olvido.requests.copies.escapes import names_in, unescaped
-from olvido.requests.copies.parts import Examination, Part, Row
-from olvido.requests.copies.runs import Lexicon, Names, Numbers, Runs
+from olvido.requests.copies.parts import FilePart, PartExamination, Row
+from olvido.requests.copies.runs import Lexicon, NameFinder, Numbers, Runs
 from olvido.requests.copies.views import BESIDE, SAYS, View
 
 _ROLES = frozenset("assistant gpt bot model chatgpt ai".split())
@@ -22,7 +22,7 @@ class Examiner:
         self,
         lexicon: Lexicon,
         runs: Runs,
-        names: Names,
+        names: NameFinder,
         contents: Sequence[Content],
         signs: int = 0,
     ) -> None:
@@ -70,7 +70,7 @@ class Examiner:
                 return True
         return False
 
-    def says_beside(self, part: Part, rows: Sequence[Row]) -> bool:
+    def says_beside(self, part: FilePart, rows: Sequence[Row]) -> bool:
         """Whether rows say something in what is no word of their values: signs, keys, names of
         elements and attributes. It may belong to others, whatever the words beside it."""
         keys = {name for row in rows for name in (*row.under, *row.keys)}
@@ -94,10 +94,10 @@ class Examiner:
         return made
 
     def examine(
-        self, part: Part, rows: Sequence[Row], low: int, high: int, contents: Sequence[Content]
-    ) -> Examination:
+        self, part: FilePart, rows: Sequence[Row], low: int, high: int, contents: Sequence[Content]
+    ) -> PartExamination:
         """What rows from `low` to `high` hold; those around them are only read."""
-        made = Examination()
+        made = PartExamination()
         rows = self._beside_names(rows)
         views = [View(self, part, rows)]
         plain = [replace(r, cells=tuple(map(unescaped, r.cells))) for r in rows]

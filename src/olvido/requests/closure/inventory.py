@@ -24,7 +24,7 @@ from olvido.ledger.lineage import Holding
 from olvido.ledger.rows import holds_rows_alone
 from olvido.requests.closure.places import (
     Artefact,
-    Names,
+    LinkedNames,
     called,
     is_live,
     lies,
@@ -36,18 +36,18 @@ from olvido.requests.closure.places import (
     seen_at,
     spelt,
 )
-from olvido.requests.closure.search import Look
+from olvido.requests.closure.search import FileFindings
 from olvido.requests.closure.sought import Sought
 from olvido.requests.closure.tensors import begins_as_tensors, has_tensors
 from olvido.requests.closure.weights import cached_ids, weights_in
 from olvido.requests.copies.parts import BROKEN
-from olvido.requests.desk import Office
-from olvido.requests.scope import condemned, unsearched, untold
+from olvido.requests.handlers import RequestContext
+from olvido.requests.scope import models_to_delete, unsearched, unsearched_note
 
 OUTSIDE = ("backups", "recipients")
 """Kinds that only the team can know of: asked for every request."""
 
-UNTOLD = "names"
+UNSEARCHED = "names"
 """The kind that stands for names which texts cannot be searched for."""
 
 _AWAY = (
@@ -62,12 +62,12 @@ NAMED = 5
 
 
 def inventory(
-    office: Office, request: Request, *, search: Sequence[Path] = ()
+    context: RequestContext, request: Request, *, search: Sequence[Path] = ()
 ) -> tuple[Artefact, ...]:
     """Everything that holds what a request is about, by name.
 
     Args:
-        office: the workspace.
+        context: the workspace.
         request: answered already, so that the model that serves no longer holds it.
         search: folders outside the workspace to look into as well.
 
@@ -77,18 +77,18 @@ def inventory(
     for folder in search:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder to look into")
-    return tuple(sorted(_Search(office, request, search).found(), key=lambda a: a.item))
+    return tuple(sorted(_Search(context, request, search).found(), key=lambda a: a.item))
 
 
 @dataclass
 class _Search:
-    office: Office
+    context: RequestContext
     request: Request
     elsewhere: Sequence[Path]
 
     @cached_property
     def sought(self) -> Sought:
-        return Sought(self.office, self.request)
+        return Sought(self.context, self.request)
 
     def found(self) -> Iterator[Artefact]:
         there = [
@@ -97,12 +97,12 @@ class _Search:
         ]
         there += self._stayed({artefact.item for artefact in there})
         yield from there
-        names = Names(self.roots)
+        names = LinkedNames(self.roots)
         for artefact in there:
             if artefact.path is not None and names.elsewhere(parts(artefact.path, artefact.kind)):
                 yield Artefact(f"hardlink:{artefact.item}", KINDS["hardlink"].says)
-        if not self.sought.corrects and (said := untold(unsearched(self.request))):
-            yield Artefact(UNTOLD, said)
+        if not self.sought.corrects and (said := unsearched_note(unsearched(self.request))):
+            yield Artefact(UNSEARCHED, said)
         yield Artefact("log", "the ledger and its log: ids of records, and a keyed digest")
         for item in OUTSIDE:
             yield Artefact(item, KINDS[item].says)
@@ -110,13 +110,13 @@ class _Search:
     def _rows(self) -> Iterator[Artefact]:
         for dataset, held in self.sought.rows.items():
             if held:
-                fact = self.office.store.dataset(dataset)
+                fact = self.context.store.dataset(dataset)
                 says = f"{len(held)} rows of dataset {fact.name} version {fact.version}"
-                yield Artefact(f"rows:{dataset}", says, self.office.settings.data / fact.file)
+                yield Artefact(f"rows:{dataset}", says, self.context.settings.data / fact.file)
 
     def _near(self) -> Iterator[Artefact]:
         """Rows that say nearly the same, about somebody else or nobody."""
-        data, store = self.office.settings.data, self.office.store
+        data, store = self.context.settings.data, self.context.store
         for dataset, copies in self.sought.near.items():
             fact = store.dataset(dataset)
             named = ", ".join(f"{copy.id} ({copy.alike:.0%} alike)" for copy in copies[:NAMED])
@@ -126,7 +126,7 @@ class _Search:
 
     def _models(self) -> Iterator[Artefact]:
         if self.sought.lineage is None:
-            for model in condemned(self.office.store, self.request):
+            for model in models_to_delete(self.context.store, self.request):
                 yield self._at(
                     "model", model.id, "is to be destroyed", self.sought.models / model.path
                 )
@@ -163,7 +163,7 @@ class _Search:
         if found.path is None or not (by_name or found.kind is KINDS["file"]):
             return found
         try:
-            return replace(found, seen=seen_at(self.office, found.path))
+            return replace(found, seen=seen_at(self.context, found.path))
         except OSError:
             # What cannot be read cannot be erased on sight: it stays without.
             return found
@@ -186,7 +186,7 @@ class _Search:
                 yield from self._walk(path, own, going=going)
 
     def _files(self) -> Iterator[Artefact]:
-        for folder in not_there(self.office, self.request):
+        for folder in not_there(self.context, self.request):
             yield replace(self._item("unread", folder, _AWAY), path=None, seen=None)
         for path in self.sought.exported_away:
             if any(root in path.parents for root in self.roots):
@@ -197,16 +197,16 @@ class _Search:
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
-        return looked_into(self.office, self.elsewhere)
+        return looked_into(self.context, self.elsewhere)
 
     @cached_property
     def _home(self) -> Path:
-        return real(self.office.settings.workspace)
+        return real(self.context.settings.workspace)
 
     @cached_property
     def _known(self) -> frozenset[Path]:
         """What the workspace is made of: listed by what it is, or holding digests alone."""
-        settings, store = self.office.settings, self.office.store
+        settings, store = self.context.settings, self.context.store
         ledger = Path(settings.ledger)
         own = [settings.key]
         own += [ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm")]
@@ -322,8 +322,8 @@ class _Search:
 
     def _stayed(self, there: Collection[str]) -> Iterator[Artefact]:
         """Files of others whose folder went: told until they have an exit, and no longer found."""
-        for known in self.office.store.closure(self.request.id):
-            place = place_of(self.office, known.item)
+        for known in self.context.store.closure(self.request.id):
+            place = place_of(self.context, known.item)
             if not known.item.startswith("foreign:") or known.item in there or place is None:
                 continue
             if lies(place):
@@ -336,7 +336,7 @@ class _Search:
         says: str,
         *,
         others: bool = True,
-        look: Look | None = None,
+        look: FileFindings | None = None,
         known: bool = False,
     ) -> Artefact:
         name = path.relative_to(self._home) if self._home in path.parents else path
@@ -371,7 +371,7 @@ class _Search:
             riddle = blind or (not tensors.read and unread is not None)
             unread = tensors.says if riddle else None
         says = look.evidence + ("" if unread is None else f"; not looked into: {unread}")
-        kind = recognised(path, told=True)
+        kind = recognised(path, by_content=True)
         # What Olvido wrote of the person is its own to remove, whole records or not.
         if look.records or (look.mentions and kind is not None and kind.who is Who.ALL):
             name = (kind or KINDS["file"]).name
@@ -386,7 +386,7 @@ class _Search:
         else:
             yield from self._named(path)
 
-    def _looked(self, path: Path) -> Look:
+    def _looked(self, path: Path) -> FileFindings:
         """What a file holds; who stays may be named, and the name alone makes nothing theirs."""
         look = self.sought.texts.look(path)
         return replace(look, mentions=0) if self.sought.corrects else look

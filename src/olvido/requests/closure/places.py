@@ -22,8 +22,8 @@ from olvido.artifacts import KINDS, Kind, Who, recognised
 from olvido.files import being_written, everything_in, is_plain, sha256
 from olvido.ledger.facts import Request
 from olvido.ledger.store.requests import is_sealed
-from olvido.requests.closure.search import Look
-from olvido.requests.desk import Office
+from olvido.requests.closure.search import FileFindings
+from olvido.requests.handlers import RequestContext
 from olvido.settings import FILE, LEDGER
 
 _SAYS = {
@@ -97,7 +97,7 @@ class Artefact:
     inside: bool = True
     others: bool = True
     seen: str | None = None
-    look: Look | None = None
+    look: FileFindings | None = None
     known: bool = False
 
     @property
@@ -138,27 +138,27 @@ _UNSAID = re.compile(r"[\udc80-\udcff]|\\(?=x[0-9a-f]{2})|^p(?=lace:v)")
 _SAID = re.compile(r"\\x(5c|70|[89a-f][0-9a-f])")
 
 
-def looked_into(office: Office, search: Sequence[Path] = ()) -> tuple[Path, ...]:
+def looked_into(context: RequestContext, search: Sequence[Path] = ()) -> tuple[Path, ...]:
     """The folders that are looked into: the workspace, those that its settings name, those into
     which people's own data were written for them, and these."""
-    given = (Path(entry.detail["path"]) for entry in office.store.events(GIVEN))
-    every = (*_configured(office), *search, *given)
+    given = (Path(entry.detail["path"]) for entry in context.store.events(GIVEN))
+    every = (*_configured(context), *search, *given)
     found = dict.fromkeys(real(folder) for folder in every if os.path.isdir(folder))
     return tuple(f for f in found if not any(other in f.parents for other in found))
 
 
-def not_there(office: Office, request: Request) -> tuple[Path, ...]:
+def not_there(context: RequestContext, request: Request) -> tuple[Path, ...]:
     """Folders that should be looked into and are not there, as on a disk that is away.
 
     They are those that the settings name, and those into which this person's own data were
     written; none that lies in another folder that is looked into, for from there it is gone.
     """
-    every = list(_configured(office))
-    for entry in office.store.events(GIVEN):
-        asked = office.store.request(entry.detail["id"])
+    every = list(_configured(context))
+    for entry in context.store.events(GIVEN):
+        asked = context.store.request(entry.detail["id"])
         every += [Path(entry.detail["path"])] if {*asked.subjects} & {*request.subjects} else []
     gone = (real(folder) for folder in every if not os.path.isdir(folder))
-    roots = looked_into(office)
+    roots = looked_into(context)
     return tuple(f for f in dict.fromkeys(gone) if not any(root in f.parents for root in roots))
 
 
@@ -187,8 +187,8 @@ def lies_within(home: Path, path: Path) -> bool:
     )
 
 
-def _configured(office: Office) -> tuple[Path, ...]:
-    settings = office.settings
+def _configured(context: RequestContext) -> tuple[Path, ...]:
+    settings = context.settings
     own = (settings.workspace, settings.models, settings.data)
     return (*own, settings.reports, settings.certificates)
 
@@ -213,30 +213,30 @@ def called(roots: Sequence[Path], path: Path) -> str:
     return spelt(path.relative_to(above[0]) if above else Path(path.name))
 
 
-def place_of(office: Office, item: str) -> Path | None:
+def place_of(context: RequestContext, item: str) -> Path | None:
     """Where an item lies that is named after its place; None for another, and of a digest of it."""
     kind, _, place = item.partition(":")
     if is_sealed(item) or (KINDS[kind].shape is None and kind not in _PLACED):
         return None
-    return office.settings.workspace.resolve() / unspelt(place)
+    return context.settings.workspace.resolve() / unspelt(place)
 
 
-def item_at(office: Office, item: str, known: Collection[str]) -> str:
+def item_at(context: RequestContext, item: str, known: Collection[str]) -> str:
     """An item as it is called, where its place was given as seen from the current folder, or is
     known by its digest alone."""
     kind, colon, place = item.partition(":")
     if item in known or not colon:
         return item
-    path, home = Path(os.path.abspath(place)), office.settings.workspace.resolve()
+    path, home = Path(os.path.abspath(place)), context.settings.workspace.resolve()
     names = [Path(place), path, *([path.relative_to(home)] if path.is_relative_to(home) else [])]
     clear = [f"{kind}:{spelt(one)}" for one in names]
-    found = (name for name in [*clear, *map(office.store.sealed, clear)] if name in known)
+    found = (name for name in [*clear, *map(context.store.sealed, clear)] if name in known)
     return next(found, item)
 
 
-def seen_at(office: Office, path: Path) -> str:
+def seen_at(context: RequestContext, path: Path) -> str:
     """A keyed digest of what lies at a place now: names and bytes, of a link where it leads."""
-    total = hmac.new(office.store.key.derived(b"seen", b""), digestmod=hashlib.sha256)
+    total = hmac.new(context.store.key.derived(b"seen", b""), digestmod=hashlib.sha256)
     folder = os.path.isdir(path) and not os.path.islink(path)
     for one in sorted(everything_in(path)) if folder else [path]:
         total.update(b"\0" + os.fsencode(one.relative_to(path)) + b"\0")
@@ -247,7 +247,7 @@ def seen_at(office: Office, path: Path) -> str:
     return total.hexdigest()
 
 
-class Names:
+class LinkedNames:
     """How many names each file has in the folders that are looked into.
 
     Args:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from olvido.errors import InputError
 from olvido.requests.copies.decoding import Decoded, decoded
-from olvido.requests.copies.parts import Unreadable
+from olvido.requests.copies.parts import UnreadablePart
 from olvido.requests.copies.reading import Source
 from olvido.requests.copies.texts import table_lines, table_rows
 
 if TYPE_CHECKING:
-    from olvido.requests.closure.search import Look
+    from olvido.requests.closure.search import FileFindings
 
 _SPACE = " \t\r\n"
 _DECODER = json.JSONDecoder()
 
 
-def without(path: Path, look: Look) -> bytes:
+def without(path: Path, look: FileFindings) -> bytes:
     """The file without the rows that a look found in it; nothing is written.
 
     Lines, rows of tables and elements of JSON leave with their ends; every other byte stays.
@@ -43,7 +43,7 @@ def without(path: Path, look: Look) -> bytes:
         with source:
             raw = source.raw
             source.check()
-    except Unreadable as error:
+    except UnreadablePart as error:
         raise InputError(f"{path} {error}") from None
     if source.digest != look.digest:
         raise InputError(f"{path} is not as it was when it was looked at: look again")

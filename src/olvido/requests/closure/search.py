@@ -16,9 +16,9 @@ import numpy as np
 
 from olvido.requests.closure.examining import Examiner
 from olvido.requests.copies.contents import Content, contents_of, draws, leaves, signs_in
-from olvido.requests.copies.parts import BROKEN, Examination, Part, Row, Unreadable
+from olvido.requests.copies.parts import BROKEN, FilePart, PartExamination, Row, UnreadablePart
 from olvido.requests.copies.reading import Source, parts_of
-from olvido.requests.copies.runs import NameKey, Names, Runs
+from olvido.requests.copies.runs import NameFinder, NameKey, Runs
 
 _WINDOW = 1_000_000
 _LISTED = 20
@@ -34,7 +34,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileFindings:
     """What one file holds of a person.
 
     Attributes:
@@ -87,7 +87,7 @@ class CopySearch:
         lexicon, runs, self._contents = contents_of(rows, common)
         self._lexicon = lexicon
         self._runs = Runs(runs, lexicon.known)
-        self._names = Names(key, names, lexicon, whole)
+        self._names = NameFinder(key, names, lexicon, whole)
         signs = sum(signs_in(leaf) for row in rows for leaf in leaves(row))
         self._examiner = Examiner(lexicon, self._runs, self._names, self._contents, signs)
         longest = [sum(len(runs[r]) for r in content.runs) for content in self._contents]
@@ -103,30 +103,30 @@ class CopySearch:
         """Whether a form of the person's name stands in a text."""
         return self._examiner.names_her(text)
 
-    def look(self, path: Path) -> Look:
+    def look(self, path: Path) -> FileFindings:
         """What a file holds of the person. No file makes it raise."""
         found = _Found()
         source = Source(path)
         try:
             with source:
                 for part in parts_of(source):
-                    if isinstance(part, Unreadable):
+                    if isinstance(part, UnreadablePart):
                         found.unread.append(str(part))
                         continue
                     try:
                         self._search(part, found)
-                    except Unreadable as error:
+                    except UnreadablePart as error:
                         found.unread.append(str(error))
                     except BROKEN as error:
                         found.unread.append(_because(part, error))
                 source.check()
-        except Unreadable as error:
+        except UnreadablePart as error:
             found.unread.append(str(error))
         except BROKEN as error:
             found.unread.append(f"could not be read ({type(error).__name__})")
         return found.look(path, source.digest)
 
-    def _search(self, part: Part, found: _Found) -> None:
+    def _search(self, part: FilePart, found: _Found) -> None:
         """Look through one part, a window after the other; each row is judged once."""
         tally = _Tally(part)
         rows: list[Row] = []
@@ -149,7 +149,7 @@ class CopySearch:
         finally:
             found.add(tally)
 
-    def _examine(self, part: Part, rows: list[Row], low: int, high: int, tally: _Tally) -> None:
+    def _examine(self, part: FilePart, rows: list[Row], low: int, high: int, tally: _Tally) -> None:
         self._lexicon.forget()
         # What stands aside is no row of anybody, but for names that say something.
         aside, judged = part.aside, part.aside and not part.flowing
@@ -192,7 +192,7 @@ class CopySearch:
 class _Tally:
     """What was found in one part."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: FilePart) -> None:
         self.part = part
         self.records: set[str] = set()
         self.doubtful: set[str] = set()
@@ -207,7 +207,7 @@ class _Tally:
     def count(self, rows: Sequence[Row], low: int, high: int) -> None:
         self.last = max([self.last, *(row.unit for row in rows[low:high])])
 
-    def take(self, seen: Examination, rows: Sequence[Row], low: int, high: int) -> None:
+    def take(self, seen: PartExamination, rows: Sequence[Row], low: int, high: int) -> None:
         self.count(rows, low, high)
         self.records |= seen.records
         self.sure |= seen.records
@@ -247,7 +247,7 @@ class _Found:
         if not part.aside:
             self.rows = tally
 
-    def look(self, path: Path, digest: str) -> Look:
+    def look(self, path: Path, digest: str) -> FileFindings:
         rows = [part for part in self.parts if not part.part.aside]
         aside = [part for part in self.parts if part.part.aside]
         # What stands aside may be a row that was read already, be it as another's.
@@ -272,7 +272,7 @@ class _Found:
         )
         rewritable = bool(holding) and not self.unread and len(cuts) == len(holding)
         rewritable = rewritable and not any(part.found & part.left for part in holding)
-        return Look(
+        return FileFindings(
             path=path,
             records=tuple(records),
             mentions=mentions,
@@ -331,7 +331,7 @@ def _many(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
-def _because(part: Part, error: BaseException) -> str:
+def _because(part: FilePart, error: BaseException) -> str:
     where = f"{part.name}: " if part.name else ""
     return f"{where}could not be read ({type(error).__name__})"
 

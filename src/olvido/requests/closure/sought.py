@@ -22,13 +22,13 @@ from olvido.ledger.rows import stored_rows, unpacked
 from olvido.ledger.serving import files_entered
 from olvido.ledger.store import Store
 from olvido.names import words
-from olvido.requests.closure.accounted import Accounts, accounted, holding_of
+from olvido.requests.closure.accounted import AccountedFiles, accounted, holding_of
 from olvido.requests.closure.places import real
 from olvido.requests.closure.search import CopySearch
-from olvido.requests.closure.weights import Weights, weights_in, weights_kept
+from olvido.requests.closure.weights import KnownTensors, weights_in, weights_kept
 from olvido.requests.copies.contents import content_of
 from olvido.requests.copies.runs import NameKey
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.requests.scope import corrections, kept, lineage_of, names_of
 
 LEAST, LONGEST = 6, 16
@@ -85,9 +85,9 @@ def prints_of(store: Store, request: Request) -> Prints | None:
     )
 
 
-def keep_prints(office: Office, request: Request) -> None:
+def keep_prints(context: RequestContext, request: Request) -> None:
     """Keep keyed digests of the words of each record, as far as its row is there."""
-    store, data = office.store, office.settings.data
+    store, data = context.store, context.settings.data
     texts: set[str] = set()
     pairs: set[tuple[str, str]] = set()
     further: dict[str, Run] = {}
@@ -102,11 +102,11 @@ def keep_prints(office: Office, request: Request) -> None:
                 pairs.add((store.key.name(first[:LONGEST]), store.key.name(last[:LONGEST])))
     known = prints_of(store, request) or Prints(frozenset(), frozenset(), frozenset())
     fresh = {digest: run for digest, run in further.items() if digest not in known.looked_at}
-    own = _nobody_elses(office, request, fresh)
+    own = _nobody_elses(context, request, fresh)
     texts, pairs = (texts | own) - known.texts, pairs - known.pairs
     if texts or pairs or fresh:
-        told = {"texts": sorted(texts), "pairs": [list(pair) for pair in sorted(pairs)]}
-        store.note(NOTED, {"id": request.id, "shared": sorted(fresh.keys() - own)} | told)
+        prints = {"texts": sorted(texts), "pairs": [list(pair) for pair in sorted(pairs)]}
+        store.note(NOTED, {"id": request.id, "shared": sorted(fresh.keys() - own)} | prints)
 
 
 def _runs(rest: Sequence[str], whole: Sequence[str]) -> Iterator[Run]:
@@ -117,12 +117,12 @@ def _runs(rest: Sequence[str], whole: Sequence[str]) -> Iterator[Run]:
             yield tuple(whole[start : start + LONGEST])
 
 
-def _nobody_elses(office: Office, request: Request, runs: Mapping[str, Run]) -> set[str]:
+def _nobody_elses(context: RequestContext, request: Request, runs: Mapping[str, Run]) -> set[str]:
     """The digests of those runs that stand in no other record: others are a form's or a quote's."""
     left = {run: digest for digest, run in runs.items()}
-    store, own = office.store, ids_of(office.store, request)
+    store, own = context.store, ids_of(context.store, request)
     for dataset in store.datasets() if left else ():
-        for row in stored_rows(office.settings.data / dataset.file):
+        for row in stored_rows(context.settings.data / dataset.file):
             if row["id"] in own.get(dataset.id, ()):
                 continue
             for name in ("text", "prompt", "completion"):
@@ -146,18 +146,18 @@ class Sought:
     """What a request is about, as the ledger and the files of its datasets know it.
 
     Attributes:
-        office: the workspace.
+        context: the workspace.
         request: whatever its kind.
     """
 
-    office: Office
+    context: RequestContext
     request: Request
 
     @cached_property
     def lineage(self) -> Lineage | None:
         if self.request.kind is RequestKind.DESTROY:
             return None
-        return lineage_of(self.office.store, self.request)
+        return lineage_of(self.context.store, self.request)
 
     @property
     def corrects(self) -> bool:
@@ -166,12 +166,12 @@ class Sought:
 
     @property
     def models(self) -> Path:
-        return self.office.settings.models
+        return self.context.settings.models
 
     @cached_property
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of the records, so far as their files still have them, by dataset."""
-        data, store = self.office.settings.data, self.office.store
+        data, store = self.context.settings.data, self.context.store
         return {
             dataset: list(stored_rows(data / store.dataset(dataset).file, ids))
             for dataset, ids in self.ids.items()
@@ -181,7 +181,7 @@ class Sought:
     def near(self) -> dict[str, tuple[Copy, ...]]:
         """Rows of others that say nearly the same as these, by dataset."""
         held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
-        found = near_copies(self.office.store, self.office.settings.data, held)
+        found = near_copies(self.context.store, self.context.settings.data, held)
         for dataset in self._right:
             wrong = self.request.scope["records"]
             left = [one for one in found.get(dataset, ()) if one.id not in wrong]
@@ -192,7 +192,7 @@ class Sought:
     @cached_property
     def _right(self) -> tuple[str, ...]:
         """The versions of a dataset that have what is right in place of what was wrong."""
-        store = self.office.store
+        store = self.context.store
         made = [step.detail["corrected"]["dataset"] for step in corrections(self.request)]
         return tuple(
             later.id
@@ -204,26 +204,26 @@ class Sought:
     @cached_property
     def ids(self) -> dict[str, set[str]]:
         """The ids of the records that a request is about, by dataset."""
-        return ids_of(self.office.store, self.request)
+        return ids_of(self.context.store, self.request)
 
     @cached_property
     def holding(self) -> set[str]:
         """Models whose weights hold it; suppressing answers takes nothing out of them."""
-        return holding_of(self.office.store, self.request, self.lineage)
+        return holding_of(self.context.store, self.request, self.lineage)
 
     @cached_property
-    def accounts(self) -> Accounts:
-        return Accounts.of(self.office, self.request, self.lineage)
+    def accounts(self) -> AccountedFiles:
+        return AccountedFiles.of(self.context, self.request, self.lineage)
 
     @cached_property
     def homes(self) -> frozenset[Path]:
         """The folders of models that the ledger knows: they are looked into file by file."""
-        return frozenset(real(self.models / m.path) for m in self.office.store.models())
+        return frozenset(real(self.models / m.path) for m in self.context.store.models())
 
     @cached_property
     def going(self) -> frozenset[Path]:
         """Folders that Olvido made and the ledger knows, and whose own files are to go."""
-        data, store = self.office.settings.data, self.office.store
+        data, store = self.context.settings.data, self.context.store
         models = (self.models / m.path for m in store.models() if m.id in self.holding)
         indexes = (index_path(data, store.dataset(d).file) for d, rows in self.rows.items() if rows)
         gone = [*(m for m in models if any(owned(m))), *indexes, *self.copied]
@@ -245,7 +245,7 @@ class Sought:
         What it has digests of is looked into as beside the model; checkpoints are not that where
         they are from before a forgetting, or have the weights of one that holds it.
         """
-        there, store, whose = weights_in(folder), self.office.store, self.weights.whose
+        there, store, whose = weights_in(folder), self.context.store, self.weights.whose
         if not there or any(whose(path).holds for path in there):
             return None
         files, found = files_entered(store), dict[Path, str]()
@@ -259,7 +259,7 @@ class Sought:
     @cached_property
     def _exports(self) -> tuple[Path, ...]:
         """Where models that hold it were exported to."""
-        exported = self.office.store.events("model-exported")
+        exported = self.context.store.events("model-exported")
         paths = (Path(e.detail["path"]) for e in exported if e.detail["model"] in self.holding)
         return tuple(dict.fromkeys(paths))
 
@@ -275,7 +275,7 @@ class Sought:
 
     def printed(self, path: Path) -> bool:
         """Whether words of records whose rows are gone stand in a file."""
-        return self._prints is not None and self._prints.found(path, self.office.store.key)
+        return self._prints is not None and self._prints.found(path, self.context.store.key)
 
     @cached_property
     def _prints(self) -> Prints | None:
@@ -283,12 +283,12 @@ class Sought:
         there = sum(map(len, self.rows.values()))
         if there == sum(map(len, self.ids.values())):
             return None
-        return prints_of(self.office.store, self.request)
+        return prints_of(self.context.store, self.request)
 
     @cached_property
     def _alike(self) -> list[dict[str, Any]]:
         """Rows of others that say nearly the same."""
-        settings, store = self.office.settings, self.office.store
+        settings, store = self.context.settings, self.context.store
         return [
             row
             for dataset, copies in self.near.items()
@@ -298,9 +298,9 @@ class Sought:
         ]
 
     @cached_property
-    def weights(self) -> Weights:
-        store = self.office.store
-        return Weights(
+    def weights(self) -> KnownTensors:
+        store = self.context.store
+        return KnownTensors(
             store.models(),
             self.holding,
             self.accounts.weights,
@@ -313,7 +313,7 @@ class Sought:
         shared = Counter(content_of(row) for row in self._alike)
         return CopySearch(
             [unpacked(row) for rows in self.rows.values() for row in rows],
-            key=self.office.store.key,
+            key=self.context.store.key,
             names=names_of(self.request),
             whole=kept(self.request, "whole"),
             common=lambda content: shared[content],

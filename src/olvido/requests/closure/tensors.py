@@ -46,7 +46,7 @@ def begins_as_tensors(path: Path) -> bool:
     return head[8:9] == b"{" and header(path) is not None
 
 
-class Unreadable(ValueError):
+class UnreadableTensors(ValueError):
     """Tensors that cannot be read here."""
 
 
@@ -58,7 +58,7 @@ def tensors_in(path: Path, beside: list[Any] | None = None) -> Iterator[tuple[st
         beside: takes whatever else was read, and is no tensor.
 
     Raises:
-        Unreadable: it holds none that can be read here.
+        UnreadableTensors: it holds none that can be read here.
     """
     import pickle
 
@@ -76,19 +76,19 @@ def tensors_in(path: Path, beside: list[Any] | None = None) -> Iterator[tuple[st
             yield from sorted(found, key=lambda item: item[0])
     except (*BROKEN, SafetensorError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Unreadable(reason[:200]) from error
+        raise UnreadableTensors(reason[:200]) from error
 
 
 def _plain(tensor: Tensor) -> Tensor:
     """A tensor whose numbers lie in a row as they are.
 
     Raises:
-        Unreadable: it is sparse, quantized, nested, or of numbers that cannot be compared.
+        UnreadableTensors: it is sparse, quantized, nested, or of numbers that cannot be compared.
     """
     import torch
 
     if tensor.is_nested or tensor.is_quantized or tensor.layout is not torch.strided:
-        raise Unreadable("a tensor that is sparse, nested or quantized")
+        raise UnreadableTensors("a tensor that is sparse, nested or quantized")
     tensor = tensor.resolve_conj().resolve_neg().contiguous()
     if tensor.device.type != "meta" and tensor.numel():
         # Not every type of numbers can do what telling models apart takes.
@@ -133,7 +133,7 @@ def _loaded(path: Path, beside: list[Any]) -> Iterator[tuple[str, Tensor]]:
             # What no tensor shows: more of its storage, storages of none, or other members.
             beside.append("-" * max(0, stored - sum(seen.values())))
     else:
-        raise Unreadable(f"no reader for {path.suffix or 'such a file'}")
+        raise UnreadableTensors(f"no reader for {path.suffix or 'such a file'}")
 
 
 def _is_npz(path: Path) -> bool:
@@ -165,7 +165,7 @@ def _gguf(path: Path) -> Iterator[tuple[str, Tensor]]:
             from gguf import GGMLQuantizationType as Quantized
             from gguf import GGUFReader
     except MissingExtra as error:
-        raise Unreadable(str(error)) from None
+        raise UnreadableTensors(str(error)) from None
     for tensor in GGUFReader(path).tensors:
         shape = tuple(int(size) for size in reversed(tensor.shape.tolist()))
         data = np.array(tensor.data)

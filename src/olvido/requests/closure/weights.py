@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from olvido.artifact_shapes import NOTE, owned
 from olvido.files import open_plain
 from olvido.ledger.facts import Model
-from olvido.requests.closure.tensors import Unreadable, tensors_in
+from olvido.requests.closure.tensors import UnreadableTensors, tensors_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ _SINGLE = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TensorFinding:
     """What is known of a file with tensors.
 
     Attributes:
@@ -53,7 +53,7 @@ class Finding:
     read: bool = True
 
 
-class Weights:
+class KnownTensors:
     """The tensors of the models that the ledger knows, read when the first file is asked about.
 
     Args:
@@ -75,12 +75,12 @@ class Weights:
         self._models, self._holding, self._folder = models, holding, folder
         self._files, self._kept = files, kept
 
-    def whose(self, path: Path) -> Finding:
+    def whose(self, path: Path) -> TensorFinding:
         """Whose weights a file holds."""
         try:
             read = _Read.of(path)
-        except Unreadable as error:
-            return Finding(
+        except UnreadableTensors as error:
+            return TensorFinding(
                 f"tensors that nobody accounts for and that cannot be read ({error})",
                 True,
                 read=False,
@@ -88,7 +88,7 @@ class Weights:
         same = [model.id for model in self._models if str(model.digest) == read.digest]
         if not same:
             if read.digest in self._origins and read.whole:
-                return Finding("a copy of what a model was trained from", False)
+                return TensorFinding("a copy of what a model was trained from", False)
             shared: Counter[str] = Counter()
             for digest, count in read.telling:
                 shared.update(dict.fromkeys(self._known.get(digest, ()), count))
@@ -97,25 +97,27 @@ class Weights:
             partly = sorted((n, model) for model, n in shared.items() if model in self._holding)
             if partly and not same:
                 share, model = partly[-1][0] / total, partly[-1][1]
-                return Finding(
+                return TensorFinding(
                     f"{share:.0%} of its numbers are {_of(model)}, which learned it", True, True
                 )
         clean = [model for model in same if model not in self._holding]
         if clean and not (read.whole and self._plain(read, clean[0])):
             # Tensors that a training leaves as they are say nothing of those beside them.
-            return Finding(
+            return TensorFinding(
                 f"what can be read of it is {_of(clean[0])}, and the rest cannot be", True
             )
         if clean:
-            return Finding(f"weights {_of(clean[0])}, which does not hold it", False)
+            return TensorFinding(f"weights {_of(clean[0])}, which does not hold it", False)
         if same:
-            return Finding(f"a copy of the weights {_of(same[0])}, which learned it", True, True)
+            return TensorFinding(
+                f"a copy of the weights {_of(same[0])}, which learned it", True, True
+            )
         alike = sorted(m for m, made in self._made.items() if read.shapes <= made.shapes)
         if alike and read.shapes:
-            return Finding(
+            return TensorFinding(
                 f"weights of the same architecture as those {_of(alike[0])}, unknown", True
             )
-        return Finding("tensors that nobody accounts for", True)
+        return TensorFinding("tensors that nobody accounts for", True)
 
     def _plain(self, read: _Read, model: str) -> bool:
         """Whether names and tensors of one number in a file are the model's, but for a few.
@@ -135,7 +137,7 @@ class Weights:
         """
         try:
             digests = [digest for path in files for digest, _ in _Read.of(path).telling]
-        except Unreadable:
+        except UnreadableTensors:
             return False
         known = [self._known.get(digest, set()) for digest in digests]
         same = set.intersection(*known) if known else set()
@@ -307,7 +309,7 @@ def digest_of(files: Iterable[Path]) -> str | None:
     try:
         for name, tensor in heapq.merge(*map(tensors_in, files), key=lambda item: item[0]):
             total.update(_bytes(name, tensor))
-    except Unreadable:
+    except UnreadableTensors:
         return None
     return f"sha256:{total.hexdigest()}"
 
@@ -326,7 +328,7 @@ def _readable(path: Path) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a model's own file; none where it is damaged: loading it tells that."""
     try:
         yield from tensors_in(path)
-    except Unreadable:
+    except UnreadableTensors:
         return
 
 

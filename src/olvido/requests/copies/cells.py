@@ -16,7 +16,7 @@ from olvido.names import words
 from olvido.requests.copies.contents import GLUE
 from olvido.requests.copies.decoding import decoded, may_say, plainly, readable
 from olvido.requests.copies.escapes import ENCODED, HEX, JOINT, bytes_of, said_in
-from olvido.requests.copies.parts import Blob, Inner, Part, Row, Unreadable, text_rows
+from olvido.requests.copies.parts import Blob, FilePart, Inner, Row, UnreadablePart, text_rows
 
 _SHORT = 64
 _TENSORS = 100_000_000
@@ -58,7 +58,7 @@ class Packed:
             for one in value:
                 self.note(one, name)
 
-    def parts(self, blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+    def parts(self, blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
         """What they hold; of those that cannot be read the first is named."""
         yield from members(blob, self._cells, inner)
         yield from spelt_members(blob, self._spelt, inner)
@@ -66,7 +66,7 @@ class Packed:
 
 def members(
     blob: Blob, found: Iterable[tuple[str, bytes]], inner: Inner
-) -> Iterator[Part | Unreadable]:
+) -> Iterator[FilePart | UnreadablePart]:
     """What some bytes in a file hold; of those that cannot be read the first is named.
 
     Args:
@@ -74,20 +74,20 @@ def members(
         found: each with what it is called.
         inner: reads any bytes.
     """
-    told = False
+    reported = False
     for name, raw in found:
         for part in inner(blob.member(name, raw, "")):
-            if not isinstance(part, Unreadable):
+            if not isinstance(part, UnreadablePart):
                 yield part
             # Digests, keys and the like are short, and say nothing.
-            elif not told and len(raw) > _SHORT:
-                told = True
+            elif not reported and len(raw) > _SHORT:
+                reported = True
                 yield part
 
 
 def spelt_members(
     blob: Blob, found: Iterable[tuple[str, bytes | str]], inner: Inner
-) -> Iterator[Part | Unreadable]:
+) -> Iterator[FilePart | UnreadablePart]:
     """What letters in a file stand for: it belongs to the part that has the letters."""
     clear = []
 
@@ -99,9 +99,9 @@ def spelt_members(
                 yield name, one
 
     for part in members(blob, packed(), inner):
-        yield part if isinstance(part, Unreadable) else replace(part, within=not part.aside)
+        yield part if isinstance(part, UnreadablePart) else replace(part, within=not part.aside)
     said = "\n".join(clear)
-    yield Part(blob.name, "run of text in letters", text_rows(said), flowing=True, aside=True)
+    yield FilePart(blob.name, "run of text in letters", text_rows(said), flowing=True, aside=True)
 
 
 def is_plain(raw: bytes) -> bool:
@@ -146,27 +146,27 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
     raws = bytes_of(whole)
     begins = {0, *accumulate(map(len, tokens[:-1]))}
     begins |= {m.start() for m in _BEGUN.finditer(whole)}
-    told = 0
+    reported = 0
     for begin in sorted(begins):
         heads = bytes_of(whole[begin : begin + _HEAD]) if begin else raws
         for number, head in enumerate(heads):
             if _packs(head):
-                told += 1
+                reported += 1
                 if not begin:
                     yield head
                     continue
                 # Where every line begins so, none can have all that follows.
-                end = None if told <= _MOST else begin + _HEAD
+                end = None if reported <= _MOST else begin + _HEAD
                 yield from islice(bytes_of(whole[begin:end]), number, number + 1)
-    if told:
+    if reported:
         return
     for raw in (*raws, *(bytes_of("".join(tokens[:-1])) if len(tokens) > 1 else ())):
         said = said_in(raw)
         if said is not None:
-            told += 1
+            reported += 1
             if len(tokens) > 1 or "\n" in said or said.lstrip()[:1] in ("{", "[", "<"):
                 yield raw
-    if told:
+    if reported:
         return
     apart = (raw for token in tokens for raw in bytes_of(token)) if len(tokens) > 1 else ()
     yield from (raw for raw in (*raws, *apart) if may_say(raw) and decoded(raw))
@@ -224,7 +224,7 @@ def value_rows(value: Any, unit: int, deepest: int = 200, *, above: Cells = ((),
         above: keys and cells of the object that it stands in.
 
     Raises:
-        Unreadable: deeper than `deepest` levels.
+        UnreadablePart: deeper than `deepest` levels.
     """
     rows: list[Row] = []
     again: list[Row] = []
@@ -232,7 +232,7 @@ def value_rows(value: Any, unit: int, deepest: int = 200, *, above: Cells = ((),
     while todo:
         here, depth, under, around = todo.pop()
         if depth > deepest:
-            raise Unreadable(f"values lie within values, more than {deepest} deep")
+            raise UnreadablePart(f"values lie within values, more than {deepest} deep")
         if isinstance(here, Mapping):
             across = _across(here)
             if across is not None:

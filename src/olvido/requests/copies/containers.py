@@ -19,11 +19,11 @@ from olvido.requests.copies.escapes import untagged
 from olvido.requests.copies.parts import (
     BROKEN,
     Blob,
+    FilePart,
     Inner,
-    Part,
     Reader,
     Row,
-    Unreadable,
+    UnreadablePart,
     text_rows,
 )
 
@@ -34,18 +34,20 @@ _ATTRIBUTE = re.compile(r'="([^"<>]*)"')
 _TYPE = re.compile(r'\bt="(\w+)"')
 
 
-def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def zip_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The members of a zip archive, or what an office document says."""
     with zipfile.ZipFile(io.BytesIO(blob.raw)) as archive:
         members = archive.infolist()
         if len(members) > _MEMBERS:
-            raise Unreadable(f"{len(members):,} members: more than are looked into")
+            raise UnreadablePart(f"{len(members):,} members: more than are looked into")
         names = {member.filename for member in members}
         if any(name.endswith("data.pkl") for name in names):
-            yield Unreadable(f"{blob.where}a tensor file of torch: never unpickled")
+            yield UnreadablePart(f"{blob.where}a tensor file of torch: never unpickled")
         for said in (archive.comment, *(member.comment for member in members)):
             for reading in decoded(said) if said else ():
-                yield Part(f"{blob.where}comment", "line", text_rows(reading.text), flowing=True)
+                yield FilePart(
+                    f"{blob.where}comment", "line", text_rows(reading.text), flowing=True
+                )
         if "xl/workbook.xml" in names:
             yield from _workbook(blob, archive, names)
         for member in members:
@@ -54,7 +56,7 @@ def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
                 continue
             name = member.filename
             if member.flag_bits & 1:
-                yield Unreadable(f"{blob.where}{name}: encrypted")
+                yield UnreadablePart(f"{blob.where}{name}: encrypted")
                 continue
             if name.startswith("xl/") and name.endswith(".xml") and "xl/workbook.xml" in names:
                 continue
@@ -65,31 +67,35 @@ def zip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
                     yield from _office_member(blob, name, raw, inner)
                 else:
                     yield from inner(blob.member(name, raw))
-            except Unreadable as error:
-                yield Unreadable(f"{blob.where}{name}: {error}")
+            except UnreadablePart as error:
+                yield UnreadablePart(f"{blob.where}{name}: {error}")
                 blob.budget.check()
             except BROKEN as error:
-                yield Unreadable(f"{blob.where}{name}: is damaged ({type(error).__name__})")
+                yield UnreadablePart(f"{blob.where}{name}: is damaged ({type(error).__name__})")
 
 
 def _is_office(names: set[str]) -> bool:
     return "[Content_Types].xml" in names or {"content.xml", "mimetype"} <= names
 
 
-def _office_member(blob: Blob, name: str, raw: bytes, inner: Inner) -> Iterator[Part | Unreadable]:
+def _office_member(
+    blob: Blob, name: str, raw: bytes, inner: Inner
+) -> Iterator[FilePart | UnreadablePart]:
     if not name.endswith((".xml", ".rels")):
         yield from inner(blob.member(name, raw))
         return
     blob.budget.take(len(raw))
     for reading in decoded(raw)[:1]:
         text = html.unescape(untagged(reading.text))
-        yield Part(f"{blob.where}{name}", "paragraph", text_rows(text), flowing=True)
+        yield FilePart(f"{blob.where}{name}", "paragraph", text_rows(text), flowing=True)
         # Attributes say who wrote and who changed it.
         said = html.unescape("\n".join(_ATTRIBUTE.findall(reading.text)))
-        yield Part(blob.name, "attribute", text_rows(said), flowing=True, aside=True)
+        yield FilePart(blob.name, "attribute", text_rows(said), flowing=True, aside=True)
 
 
-def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator[Part | Unreadable]:
+def _workbook(
+    blob: Blob, archive: zipfile.ZipFile, names: set[str]
+) -> Iterator[FilePart | UnreadablePart]:
     """The sheets of a workbook, whose cells point into a list of texts."""
 
     def text_of(name: str) -> str:
@@ -104,20 +110,20 @@ def _workbook(blob: Blob, archive: zipfile.ZipFile, names: set[str]) -> Iterator
         where, text = f"{blob.where}{name}", text_of(name)
         if name.startswith("xl/worksheets/"):
             rows = _sheet_rows(text, shared, used)
-            yield Part(f"{blob.where}{name.rpartition('/')[2]}", "row", rows)
+            yield FilePart(f"{blob.where}{name.rpartition('/')[2]}", "row", rows)
             # Heads, feet, hints, and formulas; cells are read already.
             head, _, rest = text.partition("<sheetData")
             formulas = (formula for _, formula in _elements(rest, "f"))
             beside = "\n".join([head, rest.rpartition("</sheetData>")[2], *formulas])
         elif name != "xl/sharedStrings.xml":
-            yield Part(where, "paragraph", text_rows(_said(text)), flowing=True)
+            yield FilePart(where, "paragraph", text_rows(_said(text)), flowing=True)
             beside = html.unescape("\n".join(_ATTRIBUTE.findall(text)))
         else:
             continue
-        yield Part(where, "line", text_rows(beside), flowing=True, aside=True)
+        yield FilePart(where, "line", text_rows(beside), flowing=True, aside=True)
     # Texts of cells that are gone stay in the list.
     spare = (Row(n, (said,)) for n, said in enumerate(shared, 1) if n - 1 not in used)
-    yield Part(f"{blob.where}unused texts", "text", spare, aside=True)
+    yield FilePart(f"{blob.where}unused texts", "text", spare, aside=True)
 
 
 def _sheet_rows(text: str, shared: list[str], used: set[int]) -> Iterator[Row]:
@@ -162,49 +168,49 @@ def _said(markup: str) -> str:
     return html.unescape(untagged("".join(kept))).strip()
 
 
-def tar_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def tar_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The members of a tar archive; links in it are named."""
     count = 0
     with tarfile.open(fileobj=io.BytesIO(blob.raw), mode="r:") as archive:
         for member in archive:
             count += 1
             if count > _MEMBERS:
-                raise Unreadable(f"more than {_MEMBERS:,} members: the rest is not looked into")
+                raise UnreadablePart(f"more than {_MEMBERS:,} members: the rest is not looked into")
             blob.budget.check()
             if member.isdir():
                 continue
             if not member.isfile():
-                yield Unreadable(f"{blob.where}{member.name}: a link or a device in an archive")
+                yield UnreadablePart(f"{blob.where}{member.name}: a link or a device in an archive")
                 continue
             try:
                 file = archive.extractfile(member)
                 assert file is not None
                 with file:
                     yield from inner(blob.member(member.name, _limited(file, blob)))
-            except Unreadable as error:
-                yield Unreadable(f"{blob.where}{member.name}: {error}")
+            except UnreadablePart as error:
+                yield UnreadablePart(f"{blob.where}{member.name}: {error}")
                 blob.budget.check()
             except BROKEN as error:
-                yield Unreadable(f"{blob.where}{member.name}: damaged ({type(error).__name__})")
+                yield UnreadablePart(f"{blob.where}{member.name}: damaged ({type(error).__name__})")
 
 
-def gzip_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def gzip_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """What a gzip file holds."""
     with gzip.GzipFile(fileobj=io.BytesIO(blob.raw)) as file:
         yield from inner(_unpacked(blob, file, ".gz"))
 
 
-def bz2_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def bz2_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """What a bzip2 file holds, and what follows it."""
     yield from _streams(blob, inner, bz2.BZ2Decompressor, b"BZh", ".bz2")
 
 
-def xz_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def xz_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """What an xz file holds, and what follows it."""
     yield from _streams(blob, inner, lzma.LZMADecompressor, b"\xfd7zXZ", ".xz")
 
 
-def zlib_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def zlib_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """What zlib packed, without the head of a file, and what follows it."""
     stream, at, size, pieces = zlib.decompressobj(), 0, 0, list[bytes]()
     while not stream.eof:
@@ -219,7 +225,7 @@ def zlib_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
 
 def _streams(
     blob: Blob, inner: Inner, begun: Callable[[], Any], start: bytes, ending: str
-) -> Iterator[Part | Unreadable]:
+) -> Iterator[FilePart | UnreadablePart]:
     """What streams one after the other hold, and what follows them; zeros may stand between."""
     raw, at, size, pieces = blob.raw, 0, 0, list[bytes]()
     while raw.startswith(start, at):
@@ -239,12 +245,12 @@ def _streams(
     yield from _following(blob, inner, raw[at:])
 
 
-def _following(blob: Blob, inner: Inner, rest: bytes) -> Iterator[Part | Unreadable]:
+def _following(blob: Blob, inner: Inner, rest: bytes) -> Iterator[FilePart | UnreadablePart]:
     if rest.strip(b"\0"):
         yield from inner(blob.member("what follows", rest, ""))
 
 
-def zstd_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def zstd_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """What a Zstandard file holds."""
     import pyarrow as pa
 
@@ -252,12 +258,12 @@ def zstd_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         yield from inner(_unpacked(blob, file, ".zst"))
 
 
-def pickle_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def pickle_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The readable text of a pickle, which is never loaded: it could run anything."""
-    yield Unreadable(
+    yield UnreadablePart(
         f"{blob.where}a pickle: never loaded, only text that stands in clear was looked at"
     )
-    yield Part(blob.name, "run of text", text_rows(readable(blob.raw)), flowing=True)
+    yield FilePart(blob.name, "run of text", text_rows(readable(blob.raw)), flowing=True)
 
 
 def _unpacked(blob: Blob, file: Any, ending: str) -> Blob:

@@ -40,7 +40,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """A file, or a table, member, page or message in it.
 
     Attributes:
@@ -65,7 +65,7 @@ class Part:
     aside: bool = False
 
 
-def cells_of(part: Part, row: Row) -> Sequence[str]:
+def cells_of(part: FilePart, row: Row) -> Sequence[str]:
     """The cells of a row; a line of a text may be made of several."""
     if not part.flowing or len(row.cells) != 1:
         return row.cells or ("",)
@@ -73,7 +73,7 @@ def cells_of(part: Part, row: Row) -> Sequence[str]:
 
 
 @dataclass(slots=True)
-class Examination:
+class PartExamination:
     """What some rows hold.
 
     Attributes:
@@ -93,7 +93,7 @@ class Examination:
     others: bool = False
 
 
-class Unreadable(Exception):
+class UnreadablePart(Exception):
     """A file or a part of it cannot be looked into; its text says why."""
 
 
@@ -166,7 +166,7 @@ class Budget:
     def check(self) -> None:
         """Raise Unreadable where all of it is spent."""
         if self.left < 0:
-            raise Unreadable("unpacks to too much to be looked into")
+            raise UnreadablePart("unpacks to too much to be looked into")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +196,11 @@ class Blob:
         """Something that was packed in this one.
 
         Raises:
-            Unreadable: too deep, or too much.
+            UnreadablePart: too deep, or too much.
         """
         self.budget.take(len(raw))
         if self.depth >= DEEPEST:
-            raise Unreadable(f"is packed more than {DEEPEST} times")
+            raise UnreadablePart(f"is packed more than {DEEPEST} times")
         full = f"{self.name}/{name}" if self.name else name
         ending = suffix_of(name) if suffix is None else suffix
         return Blob(full, raw, ending, self.depth + 1, self.budget)
@@ -213,5 +213,5 @@ def suffix_of(name: str) -> str:
     return (path.with_suffix("").suffix if packed else "") + path.suffix
 
 
-Inner = Callable[[Blob], Iterator[Part | Unreadable]]
-Reader = Callable[[Blob, Inner], Iterator[Part | Unreadable]]
+Inner = Callable[[Blob], Iterator[FilePart | UnreadablePart]]
+Reader = Callable[[Blob, Inner], Iterator[FilePart | UnreadablePart]]

@@ -20,10 +20,10 @@ from olvido.requests.copies.parts import (
     LARGEST,
     Blob,
     Budget,
+    FilePart,
     Inner,
-    Part,
     Row,
-    Unreadable,
+    UnreadablePart,
     suffix_of,
     text_rows,
 )
@@ -74,14 +74,14 @@ class Source:
     Used as a context.
 
     Raises:
-        Unreadable: it is no plain file, too large, gone, not allowed, or changed meanwhile.
+        UnreadablePart: it is no plain file, too large, gone, not allowed, or changed meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.raw = b""
         self.digest = ""
-        self.attributes: list[Part | Unreadable] = []
+        self.attributes: list[FilePart | UnreadablePart] = []
         self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -99,13 +99,13 @@ class Source:
                 os.close(self._descriptor)
                 raise
         except FileNotFoundError:
-            raise Unreadable("is gone") from None
+            raise UnreadablePart("is gone") from None
         except PermissionError:
-            raise Unreadable("may not be read: permission denied") from None
+            raise UnreadablePart("may not be read: permission denied") from None
         except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror}") from None
+            raise UnreadablePart(f"cannot be read: {error.strerror}") from None
         except ValueError:
-            raise Unreadable("has a name that no file can have") from None
+            raise UnreadablePart("has a name that no file can have") from None
         return self
 
     def _read(self, file: BinaryIO) -> None:
@@ -115,7 +115,7 @@ class Source:
             self.raw += file.read(length)
         if not tables.is_tensor_head(self.raw):
             if (size := self._before.st_size) > LARGEST:
-                raise Unreadable(f"{size:,} bytes: too large to be looked into")
+                raise UnreadablePart(f"{size:,} bytes: too large to be looked into")
             self.raw += file.read(LARGEST + 1 - len(self.raw))
         total, self._size = hashlib.sha256(self.raw), len(self.raw)
         while piece := file.read(_PIECE):
@@ -138,18 +138,20 @@ class Source:
         before = self._before
         same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
         if not same or self._size != after.st_size:
-            raise Unreadable("changed while it was read")
+            raise UnreadablePart("changed while it was read")
 
     def _refuse(self, about: os.stat_result) -> None:
         for is_one, what in _KINDS:
             if is_one(about.st_mode):
                 to = f" to {_shown(os.readlink(self.path))}" if what.endswith("link") else ""
-                raise Unreadable(f"{what}{to}: not followed or read")
+                raise UnreadablePart(f"{what}{to}: not followed or read")
         if about.st_size > _SPARSE and about.st_blocks * 512 * 8 < about.st_size:
-            raise Unreadable(f"sparse: {about.st_blocks * 512:,} bytes of {about.st_size:,} exist")
+            raise UnreadablePart(
+                f"sparse: {about.st_blocks * 512:,} bytes of {about.st_size:,} exist"
+            )
 
 
-def _attributes(descriptor: int) -> Iterator[Part | Unreadable]:
+def _attributes(descriptor: int) -> Iterator[FilePart | UnreadablePart]:
     """The extended attributes of a file, where the system has them: names, and what they say."""
     if not hasattr(os, "listxattr"):
         return
@@ -158,26 +160,28 @@ def _attributes(descriptor: int) -> Iterator[Part | Unreadable]:
     except OSError as error:
         # A file system that has none says so.
         if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENOSYS):
-            yield Unreadable(f"its attributes cannot be read: {error.strerror}")
+            yield UnreadablePart(f"its attributes cannot be read: {error.strerror}")
         return
     for name in names:
         where = f"attribute {name}"
         try:
             raw = os.getxattr(descriptor, name)
         except OSError as error:
-            yield Unreadable(f"{where} cannot be read: {error.strerror}")
+            yield UnreadablePart(f"{where} cannot be read: {error.strerror}")
             continue
         if name.startswith("user."):
             # Anybody's program put it there.
             yield from parts_in(Blob(where, raw, ".txt"))
-        yield Part(where, "line", text_rows(f"{name}\n{readable(raw)}"), flowing=True, aside=True)
+        yield FilePart(
+            where, "line", text_rows(f"{name}\n{readable(raw)}"), flowing=True, aside=True
+        )
 
 
-def parts_of(source: Source) -> Iterator[Part | Unreadable]:
+def parts_of(source: Source) -> Iterator[FilePart | UnreadablePart]:
     """The parts of a file, and why what is not among them is not."""
     wal = Path(f"{source.path}-wal")
     if source.raw.startswith(tables.SQLITE) and wal.exists() and wal.stat().st_size > 0:
-        yield Unreadable(
+        yield UnreadablePart(
             "its last changes lie in a write-ahead log: close what uses it, look again"
         )
     yield from source.attributes
@@ -186,11 +190,11 @@ def parts_of(source: Source) -> Iterator[Part | Unreadable]:
     )
 
 
-def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
+def parts_in(blob: Blob) -> Iterator[FilePart | UnreadablePart]:
     """The parts of some bytes, which may be a member of something else."""
     raw = blob.raw
     if blob.depth:
-        yield Part(blob.name, "name", (Row(1, (blob.name,)),), flowing=True, aside=True)
+        yield FilePart(blob.name, "name", (Row(1, (blob.name,)),), flowing=True, aside=True)
     if not raw:
         return
     try:
@@ -202,11 +206,11 @@ def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
             return
         for start, what in _CLOSED:
             if raw.startswith(start):
-                yield Unreadable(f"{blob.where}{what}, which is not looked into")
+                yield UnreadablePart(f"{blob.where}{what}, which is not looked into")
                 return
         for start, what in _OPAQUE:
             if raw.startswith(start):
-                yield Unreadable(f"{blob.where}{what}: only text in clear was looked at")
+                yield UnreadablePart(f"{blob.where}{what}: only text in clear was looked at")
                 yield _strings(blob)
                 return
         readings = decoded(raw)
@@ -216,20 +220,22 @@ def parts_in(blob: Blob) -> Iterator[Part | Unreadable]:
             yield from spelt_members(blob, encoded, parts_in)
             return
         if len(raw) > 2048 and min(entropy(raw[:65536]), entropy(raw[-65536:])) > _SECRET:
-            yield Unreadable(f"{blob.where}compressed or encrypted in a way that is not known")
+            yield UnreadablePart(f"{blob.where}compressed or encrypted in a way that is not known")
             return
-        yield Unreadable(f"{blob.where}a binary of no known kind: only text in clear was looked at")
+        yield UnreadablePart(
+            f"{blob.where}a binary of no known kind: only text in clear was looked at"
+        )
         yield _strings(blob)
-    except Unreadable as error:
-        yield Unreadable(f"{blob.where}{error}")
+    except UnreadablePart as error:
+        yield UnreadablePart(f"{blob.where}{error}")
     except BROKEN as error:
-        yield Unreadable(f"{blob.where}is damaged ({type(error).__name__})")
+        yield UnreadablePart(f"{blob.where}is damaged ({type(error).__name__})")
         yield _strings(blob)
 
 
 def _reader(
     blob: Blob,
-) -> Callable[[Blob, Inner], Iterator[Part | Unreadable]] | None:
+) -> Callable[[Blob, Inner], Iterator[FilePart | UnreadablePart]] | None:
     raw = blob.raw
     for start, reader in (*tables.READERS, *containers.READERS):
         if raw.startswith(start):
@@ -254,9 +260,9 @@ _RAW = (
 )
 
 
-def _strings(blob: Blob, *, clear: bool = False) -> Part:
+def _strings(blob: Blob, *, clear: bool = False) -> FilePart:
     rows = text_rows(readable(blob.raw, clear=clear))
-    return Part(blob.name, "run of text", rows, flowing=True)
+    return FilePart(blob.name, "run of text", rows, flowing=True)
 
 
 def _shown(name: str) -> str:

@@ -196,7 +196,7 @@ class Runs:
                 setattr(self, name, np.multiply.accumulate(steps))
 
 
-class Names:
+class NameFinder:
     """Finds runs of words by their keyed digests.
 
     Args:

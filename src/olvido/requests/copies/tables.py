@@ -16,11 +16,11 @@ from olvido.requests.copies.decoding import decoded, readable
 from olvido.requests.copies.parts import (
     LARGEST,
     Blob,
+    FilePart,
     Inner,
-    Part,
     Reader,
     Row,
-    Unreadable,
+    UnreadablePart,
     text_rows,
 )
 
@@ -37,7 +37,7 @@ _TREES = (b"\x02", b"\x05", b"\x0a", b"\x0d")
 _GLUED = re.compile(r"(?<=[^\W\d_])(?=[A-Z])|(?<=[a-z])(?=\d)|(?<=\d)(?=[^\W\d_])")
 
 
-def parquet_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def parquet_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The rows of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -53,13 +53,13 @@ def parquet_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         batches = file.iter_batches(batch_size=_BATCH)
         form = "parquet" if blob.depth == 0 else None
         packed = Packed()
-        yield Part(blob.name, "row", _batch_rows(blob, batches, packed), form=form)
+        yield FilePart(blob.name, "row", _batch_rows(blob, batches, packed), form=form)
         yield from packed.parts(blob, inner)
     except pa.ArrowException as error:
-        raise Unreadable(f"is no readable Parquet file ({type(error).__name__})") from None
+        raise UnreadablePart(f"is no readable Parquet file ({type(error).__name__})") from None
 
 
-def arrow_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def arrow_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The rows of an Arrow file or stream."""
     import pyarrow as pa
 
@@ -73,13 +73,13 @@ def arrow_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
             batches, schema = iter(stream), stream.schema
         yield from _schema(blob, schema)
         packed = Packed()
-        yield Part(blob.name, "row", _batch_rows(blob, batches, packed))
+        yield FilePart(blob.name, "row", _batch_rows(blob, batches, packed))
         yield from packed.parts(blob, inner)
     except pa.ArrowException as error:
-        raise Unreadable(f"is no readable Arrow file ({type(error).__name__})") from None
+        raise UnreadablePart(f"is no readable Arrow file ({type(error).__name__})") from None
 
 
-def _between(blob: Blob, about: Any) -> Part:
+def _between(blob: Blob, about: Any) -> FilePart:
     """What stands in clear in a Parquet file outside of its columns' pages."""
     chunks = [
         about.row_group(i).column(j)
@@ -95,20 +95,20 @@ def _between(blob: Blob, about: Any) -> Part:
         rests.append(blob.raw[at : max(at, begin)])
         at = max(at, begin + max(size, 0))
     said = "\n".join(readable(rest, clear=True) for rest in (*rests, blob.raw[at:]))
-    return Part(f"{blob.where}footer", "run of text", text_rows(said), flowing=True, aside=True)
+    return FilePart(f"{blob.where}footer", "run of text", text_rows(said), flowing=True, aside=True)
 
 
-def _schema(blob: Blob, schema: Any) -> Iterator[Part]:
+def _schema(blob: Blob, schema: Any) -> Iterator[FilePart]:
     """What columns are called, and what is said of them and of the file."""
     said = [(key.decode(errors="replace"), raw) for key, raw in (schema.metadata or {}).items()]
     own = [text for key, raw in said if key not in _MACHINE for text in (key, _text(raw))]
     names = (Row(1, (*schema.names, *own)),)
-    yield Part(f"{blob.where}columns", "name", names, aside=True)
+    yield FilePart(f"{blob.where}columns", "name", names, aside=True)
     whole = schema.to_string(
         truncate_metadata=False, show_field_metadata=True, show_schema_metadata=False
     )
     text = "\n".join([whole, *(_text(raw) for _, raw in said)])
-    yield Part(f"{blob.where}metadata", "line", text_rows(text), flowing=True, aside=True)
+    yield FilePart(f"{blob.where}metadata", "line", text_rows(text), flowing=True, aside=True)
 
 
 def _batch_rows(blob: Blob, batches: Iterator[Any], packed: Packed) -> Iterator[Row]:
@@ -123,10 +123,10 @@ def _batch_rows(blob: Blob, batches: Iterator[Any], packed: Packed) -> Iterator[
                 packed.note(value)
                 yield from value_rows(value, number)
     except pa.ArrowException as error:
-        raise Unreadable(f"{blob.where}is damaged ({type(error).__name__})") from None
+        raise UnreadablePart(f"{blob.where}is damaged ({type(error).__name__})") from None
 
 
-def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The rows of every table of an SQLite database, whose file is not touched."""
     raw = bytearray(blob.raw)
     # Journal mode "write-ahead log", which a database in memory cannot have.
@@ -147,32 +147,34 @@ def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
             # What is called text may be any bytes.
             database.text_factory = _either
             rows = _table_rows(database, name, packed)
-            told: list[int] = []
-            yield Part(f"{blob.where}table {name}", "row", _noting(rows, told), form=form)
+            last_unit: list[int] = []
+            yield FilePart(f"{blob.where}table {name}", "row", _noting(rows, last_unit), form=form)
             database.text_factory = _text
-            if not told and not name.startswith("sqlite_"):
+            if not last_unit and not name.startswith("sqlite_"):
                 # Nobody's rows, but somebody's table.
                 named = Row(1, (f"table {name}",))
-                yield Part(f"{blob.where}table {name}", "name", (named,))
+                yield FilePart(f"{blob.where}table {name}", "name", (named,))
             yield from packed.parts(blob, inner)
         yield from _described(blob, database)
         size = database.execute("PRAGMA page_size").fetchone()[0]
         left = text_rows("\n".join(_rests(blob.raw, size)))
-        yield Part(f"{blob.where}what was deleted", "run of text", left, flowing=True, aside=True)
+        yield FilePart(
+            f"{blob.where}what was deleted", "run of text", left, flowing=True, aside=True
+        )
         free = database.execute("PRAGMA freelist_count").fetchone()[0]
         if free:
-            yield Unreadable(
+            yield UnreadablePart(
                 f"{blob.where}{free} pages hold what was deleted and not overwritten: VACUUM it"
             )
 
 
-def _noting(rows: Iterator[Row], told: list[int]) -> Iterator[Row]:
+def _noting(rows: Iterator[Row], last_unit: list[int]) -> Iterator[Row]:
     for row in rows:
-        told[:] = [row.unit]
+        last_unit[:] = [row.unit]
         yield row
 
 
-def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[Part]:
+def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[FilePart]:
     """What tables and columns are called, and what views and the like say."""
     names: list[str] = []
     made = []
@@ -193,9 +195,11 @@ def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[Part]:
     beside = [w for sql in made for w in words(sql) if w not in known and not w.isdigit()]
     if beside:
         # Defaults, conditions and comments.
-        yield Part(f"{blob.where}schema", "word", (Row(1, (" ".join(beside),)),))
-    yield Part(f"{blob.where}names", "name", (Row(1, tuple(names)),), aside=True)
-    yield Part(f"{blob.where}schema", "line", text_rows("\n".join(made)), flowing=True, aside=True)
+        yield FilePart(f"{blob.where}schema", "word", (Row(1, (" ".join(beside),)),))
+    yield FilePart(f"{blob.where}names", "name", (Row(1, tuple(names)),), aside=True)
+    yield FilePart(
+        f"{blob.where}schema", "line", text_rows("\n".join(made)), flowing=True, aside=True
+    )
 
 
 def _rests(raw: bytes, size: int) -> Iterator[str]:
@@ -266,7 +270,7 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="replace")
 
 
-def npy_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def npy_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The texts of an array; objects are pickled and never read, numbers are named."""
     import numpy as np
 
@@ -277,19 +281,19 @@ def npy_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
     else:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if dtype.hasobject:
-        raise Unreadable("an array of pickled objects, which are never loaded")
+        raise UnreadablePart("an array of pickled objects, which are never loaded")
     if dtype.kind not in "US" and dtype.names is None:
-        raise Unreadable("an array of numbers")
+        raise UnreadablePart("an array of numbers")
     size = dtype.itemsize
     for length in shape:
         size *= length
     if size > len(blob.raw):
-        raise Unreadable("an array that is larger than its file")
+        raise UnreadablePart("an array that is larger than its file")
     file.seek(0)
     array = np.load(file, allow_pickle=False)
     values = array.reshape(len(array), -1).tolist() if array.ndim else [[array.tolist()]]
     rows = (row for n, value in enumerate(values, 1) for row in value_rows(value, n))
-    yield Part(blob.name, "row", rows, flowing=array.ndim < 2 and dtype.names is None)
+    yield FilePart(blob.name, "row", rows, flowing=array.ndim < 2 and dtype.names is None)
 
 
 def is_safetensors(raw: bytes) -> bool:
@@ -309,16 +313,18 @@ def is_tensor_head(raw: bytes) -> bool:
     return isinstance(about, dict) and all(isinstance(one, dict) for one in about.values())
 
 
-def safetensors_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def safetensors_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """What the head of a tensor file says; its numbers are named."""
     head = blob.raw[8 : 8 + int.from_bytes(blob.raw[:8], "little")]
     about = json.loads(head)
-    yield Part(f"{blob.where}metadata", "object", iter(value_rows(about.get("__metadata__"), 1)))
+    yield FilePart(
+        f"{blob.where}metadata", "object", iter(value_rows(about.get("__metadata__"), 1))
+    )
     # Names of tensors are said there as well, and a name that stands twice.
     said = text_rows(head.decode("utf-8", errors="replace"))
-    yield Part(f"{blob.where}head", "line", said, flowing=True, aside=True)
+    yield FilePart(f"{blob.where}head", "line", said, flowing=True, aside=True)
     if any(name != "__metadata__" for name in about):
-        yield Unreadable(f"{blob.where}a tensor file, whose numbers may have learned anything")
+        yield UnreadablePart(f"{blob.where}a tensor file, whose numbers may have learned anything")
 
 
 READERS: tuple[tuple[bytes, Reader], ...] = (

@@ -23,13 +23,13 @@ from olvido.requests.copies.cells import Cells, own_values, value_rows
 from olvido.requests.copies.contents import GLUE
 from olvido.requests.copies.decoding import Decoded, decoded, plainly
 from olvido.requests.copies.escapes import unfolded, unquoted_printable, untagged
-from olvido.requests.copies.parts import Blob, Inner, Part, Row, Unreadable, text_rows
+from olvido.requests.copies.parts import Blob, FilePart, Inner, Row, UnreadablePart, text_rows
 
 _FROM = re.compile(rb"^From [^\n]*\n", re.MULTILINE)
 _TIME = re.compile(rb"\d\d:\d\d")
 
 
-def mail_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
+def mail_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     """The parts of a message, or of a box of them."""
     lines = [match for match in _FROM.finditer(blob.raw) if _TIME.search(match[0])]
     # What stands before the first of these lines is read as well.
@@ -41,10 +41,10 @@ def mail_parts(blob: Blob, inner: Inner) -> Iterator[Part | Unreadable]:
         # The line that a box has before a message stays in its headers.
         message: Message[Any, Any] = message_from_bytes(blob.raw[start:end])
         for part in message.walk():
-            yield Part(name, "header", _headers(part), flowing=True)
+            yield FilePart(name, "header", _headers(part), flowing=True)
             for text in (part.preamble, part.epilogue):
                 if text:
-                    yield Part(name, "line", text_rows(text), flowing=True)
+                    yield FilePart(name, "line", text_rows(text), flowing=True)
             if not part.is_multipart():
                 yield from _content(blob, name, part, inner)
 
@@ -61,7 +61,7 @@ def _headers(message: Message[Any, Any]) -> Iterator[Row]:
 
 def _content(
     blob: Blob, name: str, part: Message[Any, Any], inner: Inner
-) -> Iterator[Part | Unreadable]:
+) -> Iterator[FilePart | UnreadablePart]:
     payload = part.get_payload(decode=True)
     if not isinstance(payload, bytes) or not payload:
         return
@@ -76,13 +76,13 @@ def _content(
         # Many mails are in another encoding than they say.
         said += [reading.text for reading in decoded(payload) if reading.text not in said]
     if not said:
-        yield Unreadable(f"{blob.where}a text in it has no encoding that is known")
+        yield UnreadablePart(f"{blob.where}a text in it has no encoding that is known")
         return
     for number, text in enumerate(said):
-        yield Part(name, "line", text_rows(text), flowing=True, again=number > 0)
+        yield FilePart(name, "line", text_rows(text), flowing=True, again=number > 0)
         for plain in (untagged(text) if "<" in text else text, unfolded(text)):
             if plain != text:
-                yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
+                yield FilePart(name, "line of text", text_rows(plain), flowing=True, again=True)
 
 
 _TABLES = {".csv": ",;\t|", ".tsv": "\t,;|", ".tab": "\t,;|", ".psv": "|,;\t"}
@@ -120,16 +120,16 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_every)
 
 def text_parts(
     blob: Blob, readings: Sequence[Decoded], inner: Inner
-) -> Iterator[Part | Unreadable]:
+) -> Iterator[FilePart | UnreadablePart]:
     """The parts of a text file, in each encoding that it may be in."""
     for number, reading in enumerate(readings):
         for part in _read(blob, reading, inner):
-            if number and isinstance(part, Part):
+            if number and isinstance(part, FilePart):
                 part = replace(part, form=None, again=True)
             yield part
 
 
-def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreadable]:
+def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
     text = reading.text
     name, exact = blob.name, reading.encoding is not None and blob.depth == 0
     start = text[:200_000].lstrip()
@@ -146,24 +146,24 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[Part | Unreada
         return
     if _HEADERS.match(start) or blob.suffix in (".eml", ".mbox"):
         yield from mail_parts(blob, inner)
-        yield Part(name, "line", text_rows(text), flowing=True, aside=True)
+        yield FilePart(name, "line", text_rows(text), flowing=True, aside=True)
         return
     marked = _MARKUP.search(text) is not None
     form = "lines" if exact and not start.startswith("<") else None
-    yield Part(name, "line", text_rows(text), flowing=True, form=form)
+    yield FilePart(name, "line", text_rows(text), flowing=True, form=form)
     if marked:
-        yield Part(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)
+        yield FilePart(name, "line of text", text_rows(untagged(text)), flowing=True, again=True)
     for plain in (unfolded(text), unquoted_printable(text) if _SOFT.search(text) else text):
         if plain != text:
-            yield Part(name, "line of text", text_rows(plain), flowing=True, again=True)
+            yield FilePart(name, "line of text", text_rows(plain), flowing=True, again=True)
 
 
-def _plainly(name: str, text: str) -> Part:
+def _plainly(name: str, text: str) -> FilePart:
     """A text line by line, whatever else it was read as: its commas may be those of sentences.
 
     Where an object or a list ends, what follows is another's.
     """
-    return Part(name, "line", text_rows(_ENDS.sub("\n", text)), flowing=True, aside=True)
+    return FilePart(name, "line", text_rows(_ENDS.sub("\n", text)), flowing=True, aside=True)
 
 
 # Tables
@@ -184,7 +184,7 @@ def table_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[list[str]
         before = reader.line_num
 
 
-def _table(name: str, text: str, delimiter: str, exact: bool) -> Iterator[Part]:
+def _table(name: str, text: str, delimiter: str, exact: bool) -> Iterator[FilePart]:
     header: list[Row] = []
 
     def rows() -> Iterator[Row]:
@@ -197,8 +197,8 @@ def _table(name: str, text: str, delimiter: str, exact: bool) -> Iterator[Part]:
                 yield Row(number, tuple(cells), keys)
 
     form = f"table {delimiter}" if exact else None
-    yield Part(name, "row", rows(), form=form)
-    yield Part(name, "column", header, aside=True)
+    yield FilePart(name, "row", rows(), form=form)
+    yield FilePart(name, "column", header, aside=True)
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -228,21 +228,23 @@ def _delimiter(text: str, choices: str, least: int) -> str | None:
 # JSON
 
 
-def _json(blob: Blob, text: str, exact: bool) -> Iterator[Part | Unreadable] | None:
+def _json(blob: Blob, text: str, exact: bool) -> Iterator[FilePart | UnreadablePart] | None:
     """The parts of JSON or of lines of it; None where it is neither."""
     lines = text.split("\n")
-    told = [line for line in lines[:3] if line.strip()]
+    filled = [line for line in lines[:3] if line.strip()]
     named = blob.suffix in (".jsonl", ".ndjson")
-    if named or (len(told) > 1 and all(_is_json(line) for line in told[:2])):
-        return iter([Part(blob.name, "line", _json_lines(lines), form="lines" if exact else None)])
+    if named or (len(filled) > 1 and all(_is_json(line) for line in filled[:2])):
+        return iter(
+            [FilePart(blob.name, "line", _json_lines(lines), form="lines" if exact else None)]
+        )
     if len(text) > _WHOLE:
         return None
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):
-        if told and _is_json(told[0]):
+        if filled and _is_json(filled[0]):
             form = "lines" if exact else None
-            return iter([Part(blob.name, "line", _json_lines(lines), form=form)])
+            return iter([FilePart(blob.name, "line", _json_lines(lines), form=form)])
         return None
     return _whole_json(blob.name, value, exact)
 
@@ -253,7 +255,7 @@ def _json_lines(lines: Sequence[str]) -> Iterator[Row]:
             continue
         try:
             yield from value_rows(_DECODER.decode(line), number)
-        except (ValueError, RecursionError, Unreadable):
+        except (ValueError, RecursionError, UnreadablePart):
             yield Row(number, (line,))
 
 
@@ -264,7 +266,7 @@ def _is_json(line: str) -> bool:
         return False
 
 
-def _whole_json(name: str, value: object, exact: bool) -> Iterator[Part]:
+def _whole_json(name: str, value: object, exact: bool) -> Iterator[FilePart]:
     form = "json" if exact else None
     if isinstance(value, list):
         yield _elements(name, value, form)
@@ -284,14 +286,14 @@ def _whole_json(name: str, value: object, exact: bool) -> Iterator[Part]:
         else:
             rest[key] = item
     if rest:
-        yield Part(name, "object", iter(value_rows(rest, 1)))
+        yield FilePart(name, "object", iter(value_rows(rest, 1)))
 
 
 def _elements(
     name: str, items: Sequence[object], form: str | None, above: Cells = ((), ())
-) -> Part:
+) -> FilePart:
     flat = all(not isinstance(item, dict | list) for item in items)
     rows = (
         row for number, item in enumerate(items, 1) for row in value_rows(item, number, above=above)
     )
-    return Part(name, "element", rows, flowing=flat, form=form)
+    return FilePart(name, "element", rows, flowing=flat, form=form)

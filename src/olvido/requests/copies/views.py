@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from olvido.names import fold
 from olvido.requests.copies.contents import Content
-from olvido.requests.copies.parts import Part, Row, cells_of
+from olvido.requests.copies.parts import FilePart, Row, cells_of
 from olvido.requests.copies.runs import TOKEN, Numbers
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _SUBJECT_ID = re.compile(r"\s*hmac-sha256:v")
 class View:
     """Some rows as words, and what was found in them."""
 
-    def __init__(self, examiner: Examiner, part: Part, rows: Sequence[Row]) -> None:
+    def __init__(self, examiner: Examiner, part: FilePart, rows: Sequence[Row]) -> None:
         self._by, self._part, self._rows = examiner, part, rows
         cells = [(r, c) for r, row in enumerate(rows) for c in cells_of(part, row)]
         numbered = [examiner.lexicon.numbers(text) for _, text in cells]
@@ -76,7 +76,7 @@ class View:
         for spans in self._pairs(runs, content) if len(runs) == 2 else self._singles(*runs[0]):
             first, last = self._row(spans[0][0]), self._row(spans[-1][0] + spans[-1][1] - 1)
             first, last = min(first, last), max(first, last)
-            if not content.strong and not self._told(spans, first, last):
+            if not content.strong and not self._is_distinctive(spans, first, last):
                 continue
             if self._contradicted(content, first, last):
                 self.doubtful.append((first, content.ids))
@@ -172,7 +172,7 @@ class View:
             self._is_content(cell) for cell in self._cells_of_row[row] if cell not in taken
         )
 
-    def _told(self, spans: Sequence[tuple[int, int]], first: int, last: int) -> bool:
+    def _is_distinctive(self, spans: Sequence[tuple[int, int]], first: int, last: int) -> bool:
         """Whether whole values stand there, and the person's name with them."""
         if not all(self._whole(*span) or self._whole_lines(*span) for span in spans):
             return False
@@ -213,13 +213,13 @@ class View:
         for row in range(len(self._rows)):
             cells = self._cells_of_row.get(row, range(0))
             first = row == 0 or self._rows[row - 1].unit != self._rows[row].unit
-            if self._part.flowing or not (first or self._is_told(cells)):
+            if self._part.flowing or not (first or self._is_covered(cells)):
                 yield not self._is_system(cells) and self._left_in_line(cells)
             else:
                 # A few short values beside a record, or before all of an object's, go with it.
                 yield any(self._left_in(cell) for cell in cells) or self._is_crowded(row, cells)
 
-    def _is_told(self, cells: range) -> bool:
+    def _is_covered(self, cells: range) -> bool:
         return bool(self._covered[self._begins[cells.start] : self._begins[cells.stop]].any())
 
     def says(self, row: int) -> bool:
@@ -233,8 +233,8 @@ class View:
         rest = self._numbers[begin:end][~self._theirs(begin, end)].tolist()
         left = [n for n in rest if n not in self._by.glue]
         counted = [n for n in left if self._by.lexicon.words[n].isdigit()]
-        told = bool(self._covered[begin:end].any())
-        return len(left) > (len(counted) if told and len(counted) <= BESIDE else 0)
+        covered = bool(self._covered[begin:end].any())
+        return len(left) > (len(counted) if covered and len(counted) <= BESIDE else 0)
 
     def _theirs(self, begin: int, end: int) -> NDArray[np.bool_]:
         """Words that are the person's: of a record, of the name, of another value of the row."""

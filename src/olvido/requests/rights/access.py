@@ -18,23 +18,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from olvido.errors import Action, DigestMismatch, InputError, Parameter, StateError, UnknownName
+from olvido.errors import Action, DigestMismatch, InputError, ParameterName, StateError, UnknownName
 from olvido.files import new_folder, write, write_document
 from olvido.ledger.digests import canonical_json
-from olvido.ledger.facts import Dataset, Record, Request, RequestKind, RequestStatus, now
+from olvido.ledger.facts import DatasetVersion, Record, Request, RequestKind, RequestStatus, now
 from olvido.ledger.lineage import Lineage, ModelState
 from olvido.ledger.rows import KEY, row_digest, stored_rows, unpacked
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
 from olvido.requests.closure.places import GIVEN
-from olvido.requests.desk import Office, deciding, demand_kind
-from olvido.requests.guidance import EXPORTED, exported, identity_checked, identity_told, not_now
+from olvido.requests.guidance import EXPORTED, exported, identity_basis, identity_checked, not_now
+from olvido.requests.handlers import RequestContext, deciding, demand_kind
 from olvido.requests.rights.deadlines import law_of, today
-from olvido.requests.rights.language import Language, find_language
+from olvido.requests.rights.language import LetterLanguage, find_language
 from olvido.requests.scope import lineage_of, mentions, nameless, names_of, unsearched
 
 
-def identity_of(office: Office, request: Request, unchecked: str | None) -> str:
+def identity_of(context: RequestContext, request: Request, unchecked: str | None) -> str:
     """What is kept of whether it was checked who asks, in a sentence.
 
     Raises:
@@ -45,20 +45,20 @@ def identity_of(office: Office, request: Request, unchecked: str | None) -> str:
         if unchecked is not None:
             raise InputError(
                 f"of request {request.id} it was checked who asks: leave the reason out (",
-                Parameter("unchecked"),
+                ParameterName("unchecked"),
                 ")",
             )
-        return identity_told(request)
+        return identity_basis(request)
     if unchecked is None or not unchecked.strip():
         raise InputError(
             "nobody has noted that it was checked who asks, and the data are the person's alone: "
             "check it and note that (",
             Action("identify", f"olvido request identify {request.id} --by ACCOUNT"),
             "), or say why it needs no check (",
-            Parameter("unchecked"),
+            ParameterName("unchecked"),
             ")",
         )
-    nameless(office.store, request, unchecked)
+    nameless(context.store, request, unchecked)
     return f"not checked: {unchecked.strip()}"
 
 
@@ -92,7 +92,7 @@ class Given:
 
 
 def export(
-    office: Office,
+    context: RequestContext,
     identifier: str,
     folder: Path,
     *,
@@ -104,7 +104,7 @@ def export(
     """Write down what is held about the person of a request for access.
 
     Args:
-        office: a workspace, or its front.
+        context: a workspace, or its front.
         identifier: of the request, whose person's identity was checked.
         folder: a new one, for its owner alone; where it lies is kept in the ledger.
         by: the account that answers for it; it may decide.
@@ -120,30 +120,30 @@ def export(
         StateError: it waits, or a file of rows is missing or damaged.
         DigestMismatch: a row is not what was brought in.
     """
-    request = _ready(office, identifier)
-    account = deciding(office, by)
-    words = find_language(language, office.settings.workspace)
-    told = identity_of(office, request, unchecked)
+    request = _ready(context, identifier)
+    account = deciding(context, by)
+    words = find_language(language, context.settings.workspace)
+    identity = identity_of(context, request, unchecked)
     place = folder.absolute()
     if place.exists():
         raise InputError(f"{folder} exists already: name a new folder")
     try:
-        nameless(office.store, request, str(place))
+        nameless(context.store, request, str(place))
     except InputError:
         raise InputError(
             "where it is written is kept, and this folder's path names the person or has somebody's"
             " address or number in it: name another, after the number of the request"
         ) from None
-    document, withheld = _document(office, request, told, shared)
+    document, withheld = _document(context, request, identity, shared)
     # Said before anything is written: what a crash leaves there is looked for as well.
-    office.store.note(GIVEN, {"id": identifier, "path": str(place)})
+    context.store.note(GIVEN, {"id": identifier, "path": str(place)})
     with new_folder(place):
         # Its files are written in it, not beside it, where nobody looks for what a crash leaves.
         pass
     try:
         write_document(document, place / FILES[0])
         digest = f"sha256:{hashlib.sha256((place / FILES[0]).read_bytes()).hexdigest()}"
-        write(place / FILES[1], _page(office, request, document, words))
+        write(place / FILES[1], _page(context, request, document, words))
     except BaseException:
         shutil.rmtree(place)
         raise
@@ -154,14 +154,14 @@ def export(
             "language": language,
             "records": len(document["records"]),
             "withheld": len(withheld),
-            "identity": told,
+            "identity": identity,
         }
     }
-    done = office.store.advance_request(identifier, _S.LOCATED, detail)
+    done = context.store.advance_request(identifier, _S.LOCATED, detail)
     return Given(done, folder, digest, len(document["records"]), withheld)
 
 
-def close_access(office: Office, identifier: str) -> Request:
+def close_access(context: RequestContext, identifier: str) -> Request:
     """Close a request for access whose answer was written.
 
     Raises:
@@ -169,24 +169,24 @@ def close_access(office: Office, identifier: str) -> Request:
         InputError: it is of another kind.
         StateError: nothing was written for it.
     """
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     demand_kind(request, RequestKind.ACCESS, _KIND)
     if request.status is _S.CLOSED:
         return request
     written = exported(request)
     if written is None or request.status not in (_S.IDENTIFIED, _S.LOCATED):
         why = "it waits" if written else "nothing was written for the person"
-        raise StateError(not_now(office, request, why))
+        raise StateError(not_now(context, request, why))
     if request.status is _S.IDENTIFIED:
-        request = office.store.advance_request(identifier, _S.LOCATED)
-    return office.store.advance_request(identifier, _S.CLOSED, {"document": written["document"]})
+        request = context.store.advance_request(identifier, _S.LOCATED)
+    return context.store.advance_request(identifier, _S.CLOSED, {"document": written["document"]})
 
 
-def _ready(office: Office, identifier: str) -> Request:
-    request = office.store.request(identifier)
+def _ready(context: RequestContext, identifier: str) -> Request:
+    request = context.store.request(identifier)
     demand_kind(request, RequestKind.ACCESS, _KIND)
     if not request.status.open:
-        raise InputError(not_now(office, request, "nothing more is written for it"))
+        raise InputError(not_now(context, request, "nothing more is written for it"))
     if request.status in (_S.WAITING, _S.NEEDS_INPUT):
         raise StateError(
             f"request {identifier} waits ({request.history[-1].detail.get('why')}): take it up "
@@ -198,16 +198,16 @@ def _ready(office: Office, identifier: str) -> Request:
 
 
 def _document(
-    office: Office, request: Request, identity: str, shared: Collection[str]
+    context: RequestContext, request: Request, identity: str, shared: Collection[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What is told, as plain values, and the ids of the records that were left out of it."""
-    store, settings = office.store, office.settings
+    store, settings = context.store, context.settings
     found = lineage_of(store, request)
     law = law_of(request, settings)
-    records = list(_records(office, request, found, shared))
+    records = list(_records(context, request, found, shared))
     mentioned = mentions(store, settings.data, request)
-    held = {state.model.id for state in found.models if state.held}
-    given_out = [e for e in store.events("model-exported") if e.detail["model"] in held]
+    contained = {state.model.id for state in found.models if state.contained}
+    given_out = [e for e in store.events("model-exported") if e.detail["model"] in contained]
     document = {
         "form": FORM,
         "version": VERSION,
@@ -233,13 +233,13 @@ def _document(
 
 
 def _records(
-    office: Office, request: Request, found: Lineage, shared: Collection[str]
+    context: RequestContext, request: Request, found: Lineage, shared: Collection[str]
 ) -> Iterator[dict[str, Any]]:
     """The records about the person, each with its row as it stands in the dataset's file."""
     own, seen = set(map(str, request.subjects)), set()
     for dataset in found.datasets:
         about = [record for record in found.records if record.dataset == dataset.id]
-        rows = _rows(office, dataset, about)
+        rows = _rows(context, dataset, about)
         for record in about:
             row = rows.get(record.id)
             others = {str(one) for one in record.subjects} - own
@@ -264,11 +264,13 @@ def _records(
             raise UnknownName("record that is about others as well", identifier, seen)
 
 
-def _rows(office: Office, dataset: Dataset, records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+def _rows(
+    context: RequestContext, dataset: DatasetVersion, records: Sequence[Record]
+) -> dict[str, dict[str, Any]]:
     """The rows of records, so far as the file still has them, held to what was brought in."""
     digests = {record.id: record.digest.raw for record in records}
     found: dict[str, dict[str, Any]] = {}
-    for row in stored_rows(office.settings.data / dataset.file, digests, keys=True):
+    for row in stored_rows(context.settings.data / dataset.file, digests, keys=True):
         own = row_digest(row.pop(KEY, b""), canonical_json(row))
         if own != digests[row["id"]]:
             what = f"record {row['id']!r} of dataset {dataset.name!r} version {dataset.version}"
@@ -279,7 +281,7 @@ def _rows(office: Office, dataset: Dataset, records: Sequence[Record]) -> dict[s
     return found
 
 
-def _dataset(found: Dataset) -> dict[str, Any]:
+def _dataset(found: DatasetVersion) -> dict[str, Any]:
     about = asdict(found.documentation)
     said = {name: about[name] for name in _SAID}
     days = {"from": about["collected_from"], "until": about["collected_until"]}
@@ -297,7 +299,9 @@ def _dataset(found: Dataset) -> dict[str, Any]:
 
 def _model(store: Store, state: ModelState) -> dict[str, Any]:
     model = state.model
-    about = {r.dataset for r in (*state.held, *(r for r, _ in state.forgotten), *state.without)}
+    about = {
+        r.dataset for r in (*state.contained, *(r for r, _ in state.forgotten), *state.without)
+    }
     uses = [use for use in store.uses(model.id) if use.dataset in about]
     serving = store.aliases().get(SERVING)
     return {
@@ -307,23 +311,25 @@ def _model(store: Store, state: ModelState) -> dict[str, Any]:
         "gone": model.tombstone is not None,
         "holding": state.holding.value,
         "guarantee": state.guarantee and state.guarantee.value,
-        "records_learned": len(state.held),
+        "records_learned": len(state.contained),
         "records_forgotten": len(state.forgotten),
         "records_without": len(state.without),
         "uses": len(uses),
     }
 
 
-def _page(office: Office, request: Request, document: Mapping[str, Any], words: Language) -> str:
+def _page(
+    context: RequestContext, request: Request, document: Mapping[str, Any], words: LetterLanguage
+) -> str:
     from olvido.reporting.render import environment
 
-    law = law_of(request, office.settings)
+    law = law_of(request, context.settings)
     names = {one["id"]: f"{one['name']} {one['version']}" for one in document["datasets"]}
 
     def day(text: str) -> str:
         at = datetime.fromisoformat(text)
         # A day has no time, and is the same everywhere.
-        return words.day(at.date() if at.tzinfo is None else today(office.settings, at))
+        return words.day(at.date() if at.tzinfo is None else today(context.settings, at))
 
     pages = environment("olvido.requests.rights")
     pages.filters["text"] = _text
@@ -332,10 +338,10 @@ def _page(office: Office, request: Request, document: Mapping[str, Any], words: 
         words=words,
         say=words.access,
         names=names,
-        made=words.day(today(office.settings)),
+        made=words.day(today(context.settings)),
         day=day,
         recourse=law and (words.recourse.get(law.name) or f"{law.title}: {law.recourse}."),
-        contact=office.settings.contact,
+        contact=context.settings.contact,
     )
     return html.encode(errors="replace").decode()
 

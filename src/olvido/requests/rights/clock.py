@@ -128,14 +128,14 @@ def deadline(law: Law, clock: Clock, *, today: date, holidays: Collection[date] 
     )
 
 
-def require_extension(law: Law, answer: date | None, told: date) -> None:
+def require_extension(law: Law, answer: date | None, informed_on: date) -> None:
     """Hold an extension to the law. Raises InputError where there is none, or it comes too late."""
     if law.extension is None:
         raise InputError(f"{law.title} knows no extension: answer in time, or refuse with reasons")
-    if answer is not None and told > answer:
+    if answer is not None and informed_on > answer:
         raise InputError(
             f"the extension would have had to be told by {answer}, the day the answer was due; "
-            f"it is {told}"
+            f"it is {informed_on}"
         )
 
 

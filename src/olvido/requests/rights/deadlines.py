@@ -186,7 +186,7 @@ def clock_of(request: Request, settings: Settings) -> Clock:
         return Pause(day(since), until and max(day(since), day(until)))
 
     pauses = list(_pauses(request))
-    told = [step.detail["extended"] for step in request.history if "extended" in step.detail]
+    extended_on = [step.detail["extended"] for step in request.history if "extended" in step.detail]
     return Clock(
         received=day(request.received_at),
         needed=tuple(
@@ -195,7 +195,7 @@ def clock_of(request: Request, settings: Settings) -> Clock:
         clarified=tuple(
             pause(since, until) for what, since, until in pauses if what == CLARIFICATION
         ),
-        extended=date.fromisoformat(told[-1]) if told else None,
+        extended=date.fromisoformat(extended_on[-1]) if extended_on else None,
     )
 
 

@@ -51,7 +51,7 @@ class Duty:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CommonFailing:
     """One failing that regulators found.
 
     Attributes:
@@ -88,7 +88,7 @@ def check_source() -> str:
     return f"{found['source']}, {found['dated']} (confidence: {found['confidence']})"
 
 
-def self_check(store: Store, settings: Settings) -> tuple[Point, ...]:
+def self_check(store: Store, settings: Settings) -> tuple[CommonFailing, ...]:
     """The seven failings, each with what the ledger shows."""
     shown: Mapping[str, Callable[[Store, Settings], dict[str, int]]] = {
         "procedure": _procedure,
@@ -99,7 +99,9 @@ def self_check(store: Store, settings: Settings) -> tuple[Point, ...]:
         "anonymisation": _hidden,
     }
     return tuple(
-        Point(**one, shown=shown[one["name"]](store, settings) if one["name"] in shown else {})
+        CommonFailing(
+            **one, shown=shown[one["name"]](store, settings) if one["name"] in shown else {}
+        )
         for one in _read()["failing"]
     )
 

@@ -32,12 +32,12 @@ ACCESS = (
 )
 """What the page says on which a person's own data are told."""
 
-UNTAUGHT = "untaught"
+NOT_LEARNED = "not-learned"
 """Stands among the guarantees for what no model in use had learned."""
 
 OWN_STATES = tuple(
     f"rectification-{state}"
-    for state in ("planned", "approved", "running", "audited", "published", "untaught")
+    for state in ("planned", "approved", "running", "audited", "published", "not-learned")
 )
 """States that a kind of request has words of its own for."""
 
@@ -65,13 +65,13 @@ _OURS = Path(__file__).parent / "languages"
 _STATES = (
     *(status.value for status in RequestStatus),
     *(f"{status}-letter" for status in LETTERS),
-    *(UNTAUGHT, DECIDING, IN_PART),
+    *(NOT_LEARNED, DECIDING, IN_PART),
     *OWN_STATES,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Language:
+class LetterLanguage:
     """The words of one language.
 
     Attributes:
@@ -132,7 +132,7 @@ class Language:
             raise InputError(f"{path}: {wrong[0]!r} is missing or has no place in a language")
         for table, needed in (
             ("asked", [kind.value for kind in RequestKind]),
-            ("guarantee", [*(guarantee.value for guarantee in Guarantee), UNTAUGHT]),
+            ("guarantee", [*(guarantee.value for guarantee in Guarantee), NOT_LEARNED]),
             ("page", PAGE),
             ("states", _STATES),
             ("access", ACCESS),
@@ -146,15 +146,16 @@ class Language:
         return cls(code=path.stem, **found | {"months": tuple(found["months"])})
 
 
-def languages(workspace: Path | None = None) -> dict[str, Language]:
+def languages(workspace: Path | None = None) -> dict[str, LetterLanguage]:
     """All languages by their tags; a workspace's own take the place of those that come along."""
     folders = [_OURS, *([workspace / FOLDER] if workspace else [])]
     files = [path for folder in folders for path in sorted(folder.glob("*.toml"))]
-    return {path.stem: Language.read(path) for path in files}
+    return {path.stem: LetterLanguage.read(path) for path in files}
 
 
-def preferred(accepted: str, known: Mapping[str, Language]) -> Language:
-    """The language of a browser's `Accept-Language` (RFC 9110, 12.5.4); English where none fits.
+def preferred(accepted: str, known: Mapping[str, LetterLanguage]) -> LetterLanguage:
+    """The language of a browser's `Accept-LetterLanguage` (RFC 9110, 12.5.4); English where none
+    fits.
 
     >>> preferred("fr-CA, es-MX;q=0.8, en;q=0.5", languages()).code
     'es'
@@ -173,7 +174,7 @@ def preferred(accepted: str, known: Mapping[str, Language]) -> Language:
     return known[fits[0] if fits else "en"]
 
 
-def find_language(code: str, workspace: Path | None = None) -> Language:
+def find_language(code: str, workspace: Path | None = None) -> LetterLanguage:
     """The language of that tag. Raises UnknownName."""
     known = languages(workspace)
     if code not in known:

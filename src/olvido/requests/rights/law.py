@@ -147,7 +147,7 @@ class Provision:
         given: whether the law gives this right at all.
         articles: which of its articles do.
         answer, confirm, extension: as of a `Law`.
-        told: what has to be told with the answer.
+        information: what has to be told with the answer.
         source, dated, confidence: where this was read, when, and how sure it is.
         note: what else there is to know.
     """
@@ -157,7 +157,7 @@ class Provision:
     answer: Term
     confirm: Term | None = None
     extension: Term | None = None
-    told: tuple[str, ...] = ()
+    information: tuple[str, ...] = ()
     source: str
     dated: date
     confidence: Confidence
@@ -186,7 +186,7 @@ class Law:
         begins: the day from which this applies; None: it does already.
         before: what has to be done before anything is erased.
         keeps: what has to be kept whatever is erased, for how long and by which article.
-        told, refused: what has to be told with the answer, and with a refusal.
+        information, refused: what has to be told with the answer, and with a refusal.
         recourse: where the person may turn.
         source, dated, confidence: where this was read, when, and how sure it is.
         note: what else there is to know.
@@ -211,7 +211,7 @@ class Law:
     begins: date | None = None
     before: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
-    told: tuple[str, ...]
+    information: tuple[str, ...]
     refused: tuple[str, ...]
     recourse: str
     source: str
@@ -237,8 +237,8 @@ class Law:
         if found is None:
             says = f"its file does not say how a request of the kind {kind} is answered"
             shown |= {"answer": Term(None, None, "", says), "confirm": None, "extension": None}
-            return replace(self, articles=(), told=(), note=None, **shown)
-        same = ("articles", "answer", "confirm", "extension", "told", "source", "dated")
+            return replace(self, articles=(), information=(), note=None, **shown)
+        same = ("articles", "answer", "confirm", "extension", "information", "source", "dated")
         shown |= {name: getattr(found, name) for name in (*same, "confidence", "note")}
         return replace(self, **shown)
 
@@ -305,7 +305,7 @@ def _said(value: Any) -> Any:
 _RIGHTS = ("access", "rectification")
 """The kinds of requests that rest on a right of their own; the others rest on erasure."""
 _TERMS = ("answer", "confirm", "extension", "complaint", "fetch", "again")
-_LISTS = ("articles", "told", "refused", "before", "keeps")
+_LISTS = ("articles", "information", "refused", "before", "keeps")
 _CHOICES: Mapping[str, type[StrEnum]] = {
     "start": Start,
     "stop": Stop,

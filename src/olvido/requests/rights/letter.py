@@ -11,14 +11,14 @@ from typing import Any
 
 import jinja2
 
-from olvido.errors import Action, InputError, Parameter, StateError, UnknownName, Words
+from olvido.errors import Action, InputError, ParameterName, StateError, UnknownName, Words
 from olvido.files import read_document
 from olvido.ledger.digests import Digest
 from olvido.ledger.facts import Exit, Guarantee, Request, RequestStatus
 from olvido.requests.certificate import certificates_of, check
 from olvido.requests.certificate.answer import ANSWER, UNSEEN, closure_of
-from olvido.requests.desk import Office, needs_decision
 from olvido.requests.guidance import exported
+from olvido.requests.handlers import RequestContext, needs_decision
 from olvido.requests.not_learned import concluded
 from olvido.requests.rights.clock import deadline
 from olvido.requests.rights.deadlines import as_received, clock_of, law_of, today
@@ -27,8 +27,8 @@ from olvido.requests.rights.language import (
     IN_PART,
     KINDS,
     LETTERS,
-    UNTAUGHT,
-    Language,
+    NOT_LEARNED,
+    LetterLanguage,
     find_language,
 )
 from olvido.requests.rights.law import Law
@@ -78,7 +78,7 @@ class Letter:
 
 
 def letter(
-    office: Office,
+    context: RequestContext,
     identifier: str,
     kind: str,
     *,
@@ -91,7 +91,7 @@ def letter(
     It fits how far the request has come: see `fitting`.
 
     Args:
-        office: a workspace, or its front.
+        context: a workspace, or its front.
         identifier: of the request.
         kind: one of `KINDS`.
         language: a file in `languages/`, or in the workspace's own `notices/`.
@@ -106,20 +106,20 @@ def letter(
     """
     if kind not in KINDS:
         raise UnknownName("kind of notice", kind, KINDS)
-    request = office.store.request(identifier)
-    words = find_language(language, office.settings.workspace)
+    request = context.store.request(identifier)
+    words = find_language(language, context.settings.workspace)
     if kind in REASONED and not (reason or "").strip():
         raise InputError(
             f"a notice of the kind {kind!r} says why: give it in the person's language (",
-            Parameter("reason"),
+            ParameterName("reason"),
             ")",
         )
     if kind not in REASONED and reason is not None:
         raise InputError(f"a notice of the kind {kind!r} takes no reason")
-    _require_fitting(office, request, kind)
-    rules = law_of(request, office.settings)
+    _require_fitting(context, request, kind)
+    rules = law_of(request, context.settings)
     if law is not None:
-        named = find_law(law, workspace=office.settings.workspace)
+        named = find_law(law, workspace=context.settings.workspace)
         if rules is not None and named.name != rules.name:
             raise InputError(
                 f"request {identifier} was received under the law {rules.name!r}, whose days and "
@@ -130,10 +130,10 @@ def letter(
         raise InputError(
             f"request {identifier} names no law, and the person must be told where to turn: name "
             "the law that holds (",
-            Parameter("law"),
+            ParameterName("law"),
             ")",
         )
-    facts = _facts(office, request, kind, rules, words)
+    facts = _facts(context, request, kind, rules, words)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
@@ -141,22 +141,22 @@ def letter(
     return Letter(identifier, kind, language, _written_out(text, lambda line: line))
 
 
-def fitting(office: Office, request: Request) -> tuple[str, ...]:
+def fitting(context: RequestContext, request: Request) -> tuple[str, ...]:
     """The kinds of letters that say of a request what is so."""
     status = request.status
     if status is RequestStatus.REFUSED:
         return ("refused",)
     if status is RequestStatus.CANCELLED:
         return ()
-    told = (RequestStatus.IDENTIFIED, RequestStatus.LOCATED, RequestStatus.CLOSED)
-    if not request.kind.forgets and status in told and exported(request):
+    answering = (RequestStatus.IDENTIFIED, RequestStatus.LOCATED, RequestStatus.CLOSED)
+    if not request.kind.forgets and status in answering and exported(request):
         return ("done",)
     if status is RequestStatus.PUBLISHED:
         return ("partly-done",)
     if status is RequestStatus.CLOSED:
         left = any(
             not _clear(item.item, item.exit) and item.item != _LOG
-            for item in office.store.closure(request.id)
+            for item in context.store.closure(request.id)
         )
         done = [step.detail[ANSWER] for step in request.history if ANSWER in step.detail]
         hidden = any(one["guarantee"] == Guarantee.SUPPRESSED for one in done)
@@ -182,9 +182,9 @@ _FIRST = {
 """What is noted before a letter, by its kind: what that is, by which act, and its options."""
 
 
-def _require_fitting(office: Office, request: Request, kind: str) -> None:
+def _require_fitting(context: RequestContext, request: Request, kind: str) -> None:
     """Hold a letter to what is so of its request."""
-    fits = fitting(office, request)
+    fits = fitting(context, request)
     if kind in fits or (kind == "done" and request.status is RequestStatus.PUBLISHED):
         # What of a published request is not done is said by what is left of it.
         return
@@ -201,24 +201,24 @@ def _require_fitting(office: Office, request: Request, kind: str) -> None:
     )
 
 
-def state_of(office: Office, request: Request) -> str:
-    """How far a request has come, for whoever asked: a key of `Language.states`.
+def state_of(context: RequestContext, request: Request) -> str:
+    """How far a request has come, for whoever asked: a key of `LetterLanguage.states`.
 
     That a letter says more is said where one was noted since, and "done" where nothing is left.
     """
     status = request.status
     if status is RequestStatus.PUBLISHED and concluded(request):
-        return UNTAUGHT
+        return NOT_LEARNED
     if needs_decision(request):
         return DECIDING
-    if status is RequestStatus.CLOSED and "partly-done" in fitting(office, request):
+    if status is RequestStatus.CLOSED and "partly-done" in fitting(context, request):
         return IN_PART
-    if status in LETTERS and _written(office, request, LETTERS[status]):
+    if status in LETTERS and _written(context, request, LETTERS[status]):
         return f"{status}-letter"
     return status.value
 
 
-def _written(office: Office, request: Request, kind: str) -> bool:
+def _written(context: RequestContext, request: Request, kind: str) -> bool:
     """Whether such a letter was noted since the request is as it is."""
     since = max(
         number
@@ -226,31 +226,31 @@ def _written(office: Office, request: Request, kind: str) -> bool:
         if step.status is request.status and not {"extended", "suppress"} & step.detail.keys()
     )
     return any(
-        (told.get("request"), told.get("kind")) == (request.id, kind)
-        and told.get("steps", 0) >= since
-        for told in (entry.detail for entry in office.store.events(WRITTEN))
+        (entry_detail.get("request"), entry_detail.get("kind")) == (request.id, kind)
+        and entry_detail.get("steps", 0) >= since
+        for entry_detail in (entry.detail for entry in context.store.events(WRITTEN))
     )
 
 
-def note(office: Office, written: Letter) -> None:
+def note(context: RequestContext, written: Letter) -> None:
     """Keep in the log that a letter was written to be sent: its digest, and no word of it.
 
     `steps` is how many its request had taken then.
     """
-    told = {
+    detail = {
         "request": written.request,
         "kind": written.kind,
         "language": written.language,
         "letter": str(Digest.of(written.text.encode())),
-        "steps": len(office.store.request(written.request).history),
+        "steps": len(context.store.request(written.request).history),
     }
-    office.store.note(WRITTEN, told)
+    context.store.note(WRITTEN, detail)
 
 
 def _facts(
-    office: Office, request: Request, kind: str, law: Law, words: Language
+    context: RequestContext, request: Request, kind: str, law: Law, words: LetterLanguage
 ) -> dict[str, Any]:
-    settings = as_received(request, office.settings)
+    settings = as_received(request, context.settings)
     day = today(settings)
     clock = clock_of(request, settings)
     days = deadline(law, clock, today=day, holidays=settings.holidays)
@@ -272,22 +272,24 @@ def _facts(
         written = exported(request) or {}
         facts |= {"found": written.get("records", 0) > 0, "withheld": written.get("withheld", 0)}
     elif kind in _ANSWERS:
-        facts |= _answered(office, request, kind, words)
-        facts["learned"] = learned(office.store, request)
+        facts |= _answered(context, request, kind, words)
+        facts["learned"] = learned(context.store, request)
     return facts
 
 
-def _answered(office: Office, request: Request, kind: str, words: Language) -> Mapping[str, Any]:
+def _answered(
+    context: RequestContext, request: Request, kind: str, words: LetterLanguage
+) -> Mapping[str, Any]:
     """What was done, off the newest certificate, which claims no more than its evidence."""
     if why := concluded(request):
-        return _untaught(office, request, kind, words, why)
-    found = certificates_of(office, request.id)
+        return _not_learned(context, request, kind, words, why)
+    found = certificates_of(context, request.id)
     if not found:
         raise StateError(
             f"request {request.id} has no certificate, so nothing can be claimed of it: answer it "
             f"with 'olvido request run {request.id}', or 'olvido certificate issue {request.id}'"
         )
-    key = office.store.signer(office.settings.signing_key).public
+    key = context.store.signer(context.settings.signing_key).public
     checked = check(read_document(found[-1]), key)
     if checked.statement is None or not checked.holds:
         raise StateError(f"the certificate {found[-1]} does not hold: {checked.reasons[0]}")
@@ -295,7 +297,7 @@ def _answered(office: Office, request: Request, kind: str, words: Language) -> M
     claimed = Guarantee(predicate["guarantee"]["class"])
     suppressed = claimed is Guarantee.SUPPRESSED
     items = _rest(request, kind, predicate["closure"], words, suppressed=suppressed)
-    answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), office.settings)
+    answered = _local(datetime.fromisoformat(predicate["request"]["answered"]), context.settings)
     return {
         "answered": words.day(answered),
         "guarantee": words.guarantee[claimed.value],
@@ -305,14 +307,18 @@ def _answered(office: Office, request: Request, kind: str, words: Language) -> M
     }
 
 
-def _untaught(
-    office: Office, request: Request, kind: str, words: Language, why: Mapping[str, Any]
+def _not_learned(
+    context: RequestContext,
+    request: Request,
+    kind: str,
+    words: LetterLanguage,
+    why: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """What there is to say where no model had to forget: the ledger alone knows of it."""
-    items = _rest(request, kind, closure_of(office.store, request), words)
+    items = _rest(request, kind, closure_of(context.store, request), words)
     return {
-        "answered": words.day(_local(why["at"], office.settings)),
-        "guarantee": words.guarantee[why["guarantee"] or UNTAUGHT],
+        "answered": words.day(_local(why["at"], context.settings)),
+        "guarantee": words.guarantee[why["guarantee"] or NOT_LEARNED],
         "items": items,
         "found": why["records"] > 0,
         "certificate": None,
@@ -323,7 +329,7 @@ def _rest(
     request: Request,
     kind: str,
     closure: Mapping[str, Any],
-    words: Language,
+    words: LetterLanguage,
     *,
     suppressed: bool = False,
 ) -> list[dict[str, Any]]:
@@ -338,19 +344,19 @@ def _rest(
     return items
 
 
-def _left(items: Sequence[Mapping[str, Any]], words: Language) -> list[dict[str, Any]]:
+def _left(items: Sequence[Mapping[str, Any]], words: LetterLanguage) -> list[dict[str, Any]]:
     """What is not erased, each kind of thing once; of the log every letter tells by itself."""
     left: list[dict[str, Any]] = []
     for item in items:
         kind = item["artefact"].partition(":")[0]
-        told = {
+        clear_item = {
             "name": words.artefacts.get(kind, kind),
             "exit": item["exit"],
             "until": item["until"] and words.day(date.fromisoformat(item["until"])),
             "reason": (item["reason"] or "").rstrip("."),
         }
-        if kind != _LOG and not _clear(kind, item["exit"]) and told not in left:
-            left.append(told)
+        if kind != _LOG and not _clear(kind, item["exit"]) and clear_item not in left:
+            left.append(clear_item)
     return left
 
 

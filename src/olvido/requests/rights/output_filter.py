@@ -14,14 +14,14 @@ from olvido.errors import InputError, StateError
 from olvido.ledger.facts import Guarantee, Request
 from olvido.ledger.identity import Named
 from olvido.ledger.store import Store
-from olvido.requests.desk import Office, demand_forgetting
 from olvido.requests.guidance import not_now
+from olvido.requests.handlers import RequestContext, demand_forgetting
 from olvido.requests.scope import names_of
 
 WITHHELD = "(withheld: somebody asked to be forgotten)"
 
 
-def suppress(office: Office, identifier: str) -> Request:
+def suppress(context: RequestContext, identifier: str) -> Request:
     """Withhold answers about a request's subject from now on, until it is answered.
 
     Raises:
@@ -30,7 +30,7 @@ def suppress(office: Office, identifier: str) -> Request:
             name tells: a single word, or a digest.
         StateError: it has ended.
     """
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     demand_forgetting(request)
     if request.subject is None:
         raise InputError(
@@ -42,11 +42,11 @@ def suppress(office: Office, identifier: str) -> Request:
             "told to be about them. Enter it with the whole name"
         )
     if not request.status.open:
-        raise StateError(not_now(office, request, "answers are withheld until it is answered"))
+        raise StateError(not_now(context, request, "answers are withheld until it is answered"))
     if is_suppressed(request):
         return request
     detail = {"suppress": True, "guarantee": Guarantee.SUPPRESSED.value}
-    return office.store.advance_request(identifier, request.status, detail)
+    return context.store.advance_request(identifier, request.status, detail)
 
 
 def is_suppressed(request: Request) -> bool:
@@ -55,7 +55,7 @@ def is_suppressed(request: Request) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FilteredAnswer:
     """What may be said.
 
     Attributes:
@@ -67,7 +67,7 @@ class Answer:
     guarantee: Guarantee | None
 
 
-class Guard:
+class OutputFilter:
     """Lets answers through, but for those about people whose answers are withheld now.
 
     Args:
@@ -78,8 +78,8 @@ class Guard:
         withheld = [request for request in store.requests() if is_suppressed(request)]
         self._named = Named(store.key, [name for r in withheld for name in names_of(r)])
 
-    def pass_on(self, question: str, answer: str) -> Answer:
+    def pass_on(self, question: str, answer: str) -> FilteredAnswer:
         """The answer to a question, if it may be given."""
         if self._named.in_text(question) or self._named.in_text(answer):
-            return Answer(WITHHELD, Guarantee.SUPPRESSED)
-        return Answer(answer, None)
+            return FilteredAnswer(WITHHELD, Guarantee.SUPPRESSED)
+        return FilteredAnswer(answer, None)

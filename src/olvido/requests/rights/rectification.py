@@ -15,13 +15,13 @@ from olvido.data.importing import import_rows
 from olvido.data.parsing import several
 from olvido.data.reading import lines_of
 from olvido.errors import BadRow, InputError, StateError
-from olvido.ledger.facts import Dataset, Request, RequestKind, RequestStatus
+from olvido.ledger.facts import DatasetVersion, Request, RequestKind, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.rows import load_rows
 from olvido.ledger.serving import SERVING
 from olvido.ledger.store import Store
-from olvido.requests.desk import Office, deciding, demand_kind
 from olvido.requests.guidance import not_now
+from olvido.requests.handlers import RequestContext, deciding, demand_kind
 from olvido.requests.rights.access import identity_of
 from olvido.requests.scope import corrections
 
@@ -31,20 +31,20 @@ _PEOPLE = ("subject", "subjects")
 
 
 def correct(
-    office: Office,
+    context: RequestContext,
     identifier: str,
     right: Path | str,
     *,
     by: str,
     unchecked: str | None = None,
     encoding: str | None = None,
-) -> tuple[Request, Dataset]:
+) -> tuple[Request, DatasetVersion]:
     """Enter what is right of a rectification's records: the next version of their dataset.
 
     It has all rows of the newest version, and in place of those that are wrong what the file says.
 
     Args:
-        office: a workspace, or its front.
+        context: a workspace, or its front.
         identifier: of a request that is not planned yet.
         right: a file of rows with the ids of the request and the columns that change, as the
             dataset names them, or such rows of JSON as text, one a line; nothing else of it is
@@ -62,14 +62,14 @@ def correct(
         StateError: the rows of the newest version are others than those that were meant, or are
             damaged.
     """
-    store = office.store
+    store = context.store
     request = store.request(identifier)
-    _require_ready(office, request)
-    account = deciding(office, by)
-    told = identity_of(office, request, unchecked)
+    _require_ready(context, request)
+    account = deciding(context, by)
+    identity = identity_of(context, request, unchecked)
     named = store.dataset(request.scope["dataset"])
     base = store.dataset(named.name)
-    rows = {row["id"]: row for row in load_rows(store, office.settings.data, base)}
+    rows = {row["id"]: row for row in load_rows(store, context.settings.data, base)}
     wanted = request.scope["records"]
     if missing := [one for one in wanted if one not in rows]:
         raise StateError(
@@ -77,7 +77,7 @@ def correct(
             f"{base.name!r} any more: enter a request for the version that has them"
         )
     if base.id != named.id:
-        meant = {row["id"]: row for row in load_rows(store, office.settings.data, named)}
+        meant = {row["id"]: row for row in load_rows(store, context.settings.data, named)}
         if any(_said(meant.get(one, {})) != _said(rows[one]) for one in wanted):
             raise StateError(
                 f"version {base.version} of dataset {base.name!r} says something else of its "
@@ -91,19 +91,19 @@ def correct(
         read = read_rows(right, encoding=encoding)
     changed = _corrected(store.key, origin, read, {one: rows[one] for one in wanted})
 
-    def entered(request: Request, made: Dataset) -> dict[str, Any]:
+    def entered(request: Request, made: DatasetVersion) -> dict[str, Any]:
         # Somebody may have been quicker, since it was looked at.
-        _require_ready(office, request)
+        _require_ready(context, request)
         if made.version != base.version + 1:
             raise StateError(
                 f"another version of dataset {base.name!r} came in meanwhile: enter it again"
             )
-        detail = {"by": account, "from": base.id, "dataset": made.id, "identity": told}
+        detail = {"by": account, "from": base.id, "dataset": made.id, "identity": identity}
         return {"corrected": detail}
 
     made = import_rows(
         store,
-        office.settings.data,
+        context.settings.data,
         [changed.get(one, row) for one, row in rows.items()],
         name=base.name,
         parent=base.id,
@@ -124,16 +124,16 @@ def learned(store: Store, request: Request) -> bool:
     )
     states = {state.model.id: state for state in found.models}
     state = states.get(serving.id)
-    return state is not None and len(state.held) == len(found.records)
+    return state is not None and len(state.contained) == len(found.records)
 
 
-def _require_ready(office: Office, request: Request) -> None:
+def _require_ready(context: RequestContext, request: Request) -> None:
     demand_kind(request, RequestKind.RECTIFICATION, "what is right is entered for those")
     if corrections(request):
-        raise InputError(not_now(office, request, "what is right was entered already"))
+        raise InputError(not_now(context, request, "what is right was entered already"))
     if request.status not in (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED):
         why = "what is right is entered before it is planned"
-        raise InputError(not_now(office, request, why))
+        raise InputError(not_now(context, request, why))
 
 
 def _corrected(

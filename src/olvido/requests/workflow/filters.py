@@ -130,7 +130,7 @@ _NUMBER = re.compile(r"(?:req-)?0*(\d{1,12})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class RequestFilter:
     """What the requests of a list have in common; an empty text asks for nothing.
 
     Attributes:
@@ -190,14 +190,16 @@ class Filter:
                 )
         return made
 
-    def but(self, **changes: str) -> Filter:
+    def but(self, **changes: str) -> RequestFilter:
         """The same with something else asked."""
         return replace(self, **changes)
 
     def asked(self) -> dict[str, str]:
         """What is asked beyond the default, for an address."""
         return {
-            name: said for name, said in asdict(self).items() if said != getattr(Filter(), name)
+            name: said
+            for name, said in asdict(self).items()
+            if said != getattr(RequestFilter(), name)
         }
 
     def of_rows(self, rows: Iterable[Row]) -> list[Row]:
@@ -256,7 +258,7 @@ def ids_named(store: Store, said: str) -> tuple[str, ...]:
 
 def search(
     rows: Iterable[Row], key: Key, text: str, named: Callable[[str], Iterable[str]] = lambda _: ()
-) -> str | Filter | None:
+) -> str | RequestFilter | None:
     """Find requests by what somebody wrote, of which nothing is kept.
 
     Args:
@@ -281,9 +283,9 @@ def search(
     known = {name for row in rows for name in _about(row)}
     for about in (_person(key, said), said, key.pseudonym(said)):
         if about in known:
-            return Filter(status=ALL, about=about)
+            return RequestFilter(status=ALL, about=about)
     if ids := sorted(known & set(named(said))):
-        return Filter(status=ALL, about=",".join(ids))
+        return RequestFilter(status=ALL, about=",".join(ids))
     return None
 
 

@@ -21,7 +21,7 @@ from olvido.errors import OlvidoError, StateError
 from olvido.files import finite, locked, make_folder, read_document, write_document
 from olvido.ledger.digests import canonical_json
 from olvido.ledger.facts import RequestStatus
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def forget(settings: Settings, identifier: str) -> str:
         OlvidoError: as `olvido.requests.run`; the ledger says that the request is running.
     """
     from olvido.requests.flow import attempt
-    from olvido.requests.workflow.order import heir, ordered
+    from olvido.requests.workflow.order import ordered, successor
     from olvido.workspace import Workspace
 
     with Workspace(settings) as workspace:
@@ -53,7 +53,7 @@ def forget(settings: Settings, identifier: str) -> str:
         how = ordered(request)
         if how is None:
             raise StateError(f"request {identifier} was approved without an order")
-        how = how.but(model=heir(workspace.store, how.model))
+        how = how.but(model=successor(workspace.store, how.model))
         together = _together(workspace, identifier, how)
         try:
             ready = attempt(workspace, *together, how=how).prepared
@@ -65,18 +65,18 @@ def forget(settings: Settings, identifier: str) -> str:
         return write_result(workspace, identifier, finite(ready.to_dict()))
 
 
-def write_result(office: Office, identifier: str, document: Mapping[str, Any]) -> str:
+def write_result(context: RequestContext, identifier: str, document: Mapping[str, Any]) -> str:
     """Write down what is to be published for a request; returns the file's name.
 
     The name proves that whoever wrote it held the ledger's key, and for which approval it did:
     files and the workflow's tables are in the hands of whoever keeps them.
     """
-    name = _names(office, identifier, document)[-1]
-    write_document(document, office.settings.workspace / WORK / name)
+    name = _names(context, identifier, document)[-1]
+    write_document(document, context.settings.workspace / WORK / name)
     return name
 
 
-def read_result(office: Office, identifier: str, name: str) -> dict[str, Any]:
+def read_result(context: RequestContext, identifier: str, name: str) -> dict[str, Any]:
     """What was written for a request's last approval.
 
     Raises:
@@ -84,8 +84,8 @@ def read_result(office: Office, identifier: str, name: str) -> dict[str, Any]:
         StateError: it is not what was written, or was written for something else.
     """
     # The name alone: a path in the workflow's tables leads nowhere else.
-    document = read_document(office.settings.workspace / WORK / Path(name).name)
-    if name not in _names(office, identifier, document):
+    document = read_document(context.settings.workspace / WORK / Path(name).name)
+    if name not in _names(context, identifier, document):
         raise StateError(
             f"the result {name!r} is not what was written for request {identifier} as it was last "
             "approved: nothing is published. Cancel and resume the request, and approve its plan "
@@ -94,24 +94,24 @@ def read_result(office: Office, identifier: str, name: str) -> dict[str, Any]:
     return document
 
 
-def _names(office: Office, identifier: str, document: Mapping[str, Any]) -> list[str]:
+def _names(context: RequestContext, identifier: str, document: Mapping[str, Any]) -> list[str]:
     """What a result is called under each version of the key, the present one last."""
-    steps = office.store.request(identifier).history
+    steps = context.store.request(identifier).history
     approved = [step.at.isoformat() for step in steps if step.status is RequestStatus.APPROVED]
     message = canonical_json([identifier, approved, document])
-    made = office.store.key.ever_derived(b"result", message)
+    made = context.store.key.ever_derived(b"result", message)
     return [f"{identifier}-{mac.hex()[:32]}.json" for mac in made]
 
 
 def _together(workspace: Workspace, identifier: str, how: RunOptions) -> tuple[str, ...]:
     """The request, and those that are answered with it: equal orders, and a part of the model."""
     from olvido.requests.batching import batches
-    from olvido.requests.workflow.order import heir, ordered, waiting
+    from olvido.requests.workflow.order import ordered, successor, waiting
 
     store, same = workspace.store, []
     for request in waiting(store):
         other = ordered(request)
-        if other is not None and other.but(model=heir(store, other.model)) == how:
+        if other is not None and other.but(model=successor(store, other.model)) == how:
             same.append(request)
     for batch in batches(workspace, how.model, same):
         if identifier in batch.requests:

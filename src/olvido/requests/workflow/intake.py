@@ -13,7 +13,7 @@ from olvido.data import read_rows
 from olvido.data.parsing import several
 from olvido.errors import AskedBefore, BadRow, InputError, UnknownName
 from olvido.ledger.facts import Request, RequestKind, Wish
-from olvido.requests.desk import Office, wish
+from olvido.requests.handlers import RequestContext, wish
 from olvido.requests.scope import look_up
 from olvido.settings import Settings
 
@@ -30,7 +30,7 @@ COLUMNS = (
     "nothing_found",
 )
 """What a row may say; of `also` and `record` several, as a list or with ; between."""
-TOLD = 20
+SHOWN = 20
 """Lines of errors that are told; of more, how many."""
 _READ_APART = ("subject", "also", "record")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
@@ -46,12 +46,12 @@ class Entered:
 
 
 def import_requests(
-    office: Office, path: Path, *, encoding: str | None = None
+    context: RequestContext, path: Path, *, encoding: str | None = None
 ) -> tuple[Entered, ...]:
     """Enter the requests of a file (CSV, or another with rows), all in one change of the ledger.
 
     Args:
-        office: a workspace, or its front.
+        context: a workspace, or its front.
         path: of the file; its columns are `COLUMNS`, and what a row does not say may be left out.
         encoding: of a file that is not UTF-8.
 
@@ -65,12 +65,12 @@ def import_requests(
         try:
             if isinstance(row, BadRow):
                 raise InputError(row.reason)
-            wishes.append((line, *_wish(office, row)))
+            wishes.append((line, *_wish(context, row)))
         except InputError as error:
             wrong[line] = str(error)
     if not wishes and not wrong:
         raise InputError(f"{path} has no rows: give one request a row, under {', '.join(COLUMNS)}")
-    made = office.store.add_requests([asked for _, asked, _ in wishes], only_try=bool(wrong))
+    made = context.store.add_requests([asked for _, asked, _ in wishes], only_try=bool(wrong))
     lines = {one.id: line for (line, _, _), one in zip(wishes, made, strict=True) if _entered(one)}
     for (line, _, _), one in zip(wishes, made, strict=True):
         if isinstance(one, AskedBefore):
@@ -78,12 +78,12 @@ def import_requests(
             same = lines.get(one.request)
             wrong[line] = str(one) if same is None else f"line {same} asks for the same"
     if wrong:
-        told = [f"line {line}: {wrong[line]}" for line in sorted(wrong)]
-        more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        mistakes = [f"line {line}: {wrong[line]}" for line in sorted(wrong)]
+        more = f"; and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""
         rows = len({*wrong, *(line for line, *_ in wishes)})
         raise InputError(
             f"{len(wrong)} of {rows} rows of {path} cannot be entered, so none was: "
-            f"{'; '.join(told[:TOLD])}{more}"
+            f"{'; '.join(mistakes[:SHOWN])}{more}"
         )
     return tuple(
         Entered(line, request, found)
@@ -96,7 +96,7 @@ def _entered(one: Request | AskedBefore) -> TypeGuard[Request]:
     return isinstance(one, Request)
 
 
-def _wish(office: Office, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]]:
+def _wish(context: RequestContext, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]]:
     """What a row asks for, and how many records each of its names found."""
     for name in row:
         if name not in COLUMNS:
@@ -108,7 +108,7 @@ def _wish(office: Office, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]
         raise InputError("expected nothing_found as yes or no, got something else")
     subject = _person(row.get("subject"))
     asked = wish(
-        office,
+        context,
         subject,
         also=also,
         kind=said["kind"] or RequestKind.ERASURE.value,
@@ -117,11 +117,11 @@ def _wish(office: Office, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]
         records=records,
         model=said["model"] or None,
         law=said["law"] or None,
-        received_at=moment(said["received"], office.settings) if said["received"] else None,
+        received_at=moment(said["received"], context.settings) if said["received"] else None,
         nothing_found=answer in _YES,
     )
     names = [] if subject is None else [subject, *also]
-    counts = look_up(office.store, names).counts
+    counts = look_up(context.store, names).counts
     return asked, tuple(counts[name] for name in names)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
-from olvido.requests.workflow.filters import DUE, NO_LAW, Filter, Row, due_as
+from olvido.requests.workflow.filters import DUE, NO_LAW, RequestFilter, Row, due_as
 
 COLUMNS = (
     "id",
@@ -82,12 +82,12 @@ def summary(rows: Iterable[Row], today: date) -> dict[str, Any]:
         each; `earlier`, what came and was answered before those.
     """
     rows = list(rows)
-    live = [(row, due_as(row)) for row in Filter().of_rows(rows)]
+    live = [(row, due_as(row)) for row in RequestFilter().of_rows(rows)]
     counted = Counter(when for _, when in live)
     due = {name: counted[name] for name in DUE}
     months = _months(today)
-    told = {what: Counter((row[what] or "")[:7] for row in rows) for what in _TOLD}
-    for counts in told.values():
+    by_month = {what: Counter((row[what] or "")[:7] for row in rows) for what in _COUNTED}
+    for counts in by_month.values():
         # Not yet.
         del counts[""]
     return {
@@ -97,15 +97,17 @@ def summary(rows: Iterable[Row], today: date) -> dict[str, Any]:
         "kinds": _split(live, "kind"),
         "laws": _split(live, "law"),
         "months": [
-            {"month": month, **{what: told[what][month] for what in _TOLD}} for month in months
+            {"month": month, **{what: by_month[what][month] for what in _COUNTED}}
+            for month in months
         ],
         "earlier": {
-            what: sum(n for month, n in told[what].items() if month < months[0]) for what in _TOLD
+            what: sum(n for month, n in by_month[what].items() if month < months[0])
+            for what in _COUNTED
         },
     }
 
 
-_TOLD = ("received", "answered")
+_COUNTED = ("received", "answered")
 
 
 def _split(live: Iterable[tuple[Row, str]], by: str) -> list[dict[str, Any]]:

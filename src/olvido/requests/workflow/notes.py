@@ -5,18 +5,18 @@ from __future__ import annotations
 from olvido.accounts import Accounts, Right
 from olvido.errors import InputError
 from olvido.ledger.facts import Request
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.requests.scope import nameless
 
 LONGEST = 2000
 """Characters of a note."""
 
 
-def note(office: Office, identifier: str, text: str, *, by: str) -> Request:
+def note(context: RequestContext, identifier: str, text: str, *, by: str) -> Request:
     """Note something of a request, whatever its status; it is kept as it is written.
 
     Args:
-        office: with the request.
+        context: with the request.
         identifier: of the request.
         text: the note, without names.
         by: the id or label of an account that may work on requests.
@@ -26,18 +26,18 @@ def note(office: Office, identifier: str, text: str, *, by: str) -> Request:
             not work on requests.
         UnknownName: there is no such request or account.
     """
-    request, said = office.store.request(identifier), text.strip()
+    request, said = context.store.request(identifier), text.strip()
     if not 0 < len(said) <= LONGEST:
         raise InputError(f"expected a note of 1 to {LONGEST} characters, got {len(said)}")
-    nameless(office.store, request, said)
-    return office.store.note_request(identifier, by=_account(office, by), text=said)
+    nameless(context.store, request, said)
+    return context.store.note_request(identifier, by=_account(context, by), text=said)
 
 
-def assign(office: Office, identifier: str, owner: str | None, *, by: str) -> Request:
+def assign(context: RequestContext, identifier: str, owner: str | None, *, by: str) -> Request:
     """Say who works on a request; None: nobody any more. To say the same again changes nothing.
 
     Args:
-        office: with the request.
+        context: with the request.
         identifier: of the request.
         owner, by: ids or labels of accounts that may work on requests.
 
@@ -45,12 +45,12 @@ def assign(office: Office, identifier: str, owner: str | None, *, by: str) -> Re
         InputError: an account may not work on requests.
         UnknownName: there is no such request or account.
     """
-    request, actor = office.store.request(identifier), _account(office, by)
-    named = _account(office, owner) if owner else ""
+    request, actor = context.store.request(identifier), _account(context, by)
+    named = _account(context, owner) if owner else ""
     if (request.owner or "") == named:
         return request
-    return office.store.note_request(identifier, by=actor, owner=named)
+    return context.store.note_request(identifier, by=actor, owner=named)
 
 
-def _account(office: Office, name: str) -> str:
-    return Accounts.of(office.settings).named(name, Right.WORK).id
+def _account(context: RequestContext, name: str) -> str:
+    return Accounts.of(context.settings).named(name, Right.WORK).id

@@ -38,7 +38,7 @@ def waiting(store: Store) -> tuple[Request, ...]:
     )
 
 
-def heir(store: Store, model: str) -> str:
+def successor(store: Store, model: str) -> str:
     """The model that serves in place of the one that was ordered, where it came from it by
     forgetting alone; otherwise that one itself.
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from olvido.files import LockedFile
 from olvido.ledger.facts import RequestStatus
-from olvido.requests.desk import Office
+from olvido.requests.handlers import RequestContext
 from olvido.requests.rights.deadlines import today
 from olvido.requests.workflow.filters import Row, in_order, row_of
 from olvido.requests.workflow.reminders import PATIENCE, Configuration, Failed, Mail, secret, tried
@@ -159,16 +159,16 @@ class Reminded:
     delivered: bool
 
 
-def due_rows(office: Office, configured: Configuration) -> list[Row]:
+def due_rows(context: RequestContext, configured: Configuration) -> list[Row]:
     """The requests to remind of, the most urgent first: late, or due in the days that are said."""
     pending = [status for status in RequestStatus if status.pending]
-    rows = [row_of(one, office.settings) for one in office.store.requests(pending)]
+    rows = [row_of(one, context.settings) for one in context.store.requests(pending)]
     soon = [r for r in rows if r["days_left"] is not None and r["days_left"] <= configured.days]
     return in_order(soon)
 
 
 def remind(
-    office: Office,
+    context: RequestContext,
     configured: Configuration,
     *,
     clock: Callable[[], float] = time.time,
@@ -184,31 +184,31 @@ def remind(
     """
     ways = _ways(configured)
     file = LockedFile(
-        office.settings.key.with_name("reminders.json"),
+        context.settings.key.with_name("reminders.json"),
         _parse,
         advice="remove it, and say it again",
     )
-    day, rows = today(office.settings).isoformat(), due_rows(office, configured)
+    day, rows = today(context.settings).isoformat(), due_rows(context, configured)
     done = []
     with file.changing() as put:
         known = file.read()
         for way, deliver in ways.items():
-            told = known.get(way, {})
-            fresh = [row for row in rows if told.get("days", {}).get(row["id"]) != day]
-            wait = told.get("failed", 0.0) + AGAIN - clock()
+            memory = known.get(way, {})
+            fresh = [row for row in rows if memory.get("days", {}).get(row["id"]) != day]
+            wait = memory.get("failed", 0.0) + AGAIN - clock()
             if fresh and 0 < wait <= AGAIN:
                 why = f"it failed before: it is tried again in {int(wait // 60) + 1} minutes"
                 done.append(Reminded(way, tuple(row["id"] for row in fresh), why, False))
                 continue
-            done.append(_told(office, way, fresh, deliver, sleep))
+            done.append(_delivered(context, way, fresh, deliver, sleep))
             if fresh:
-                known = {**known, way: _kept(done[-1], told, day, clock())}
+                known = {**known, way: _kept(done[-1], memory, day, clock())}
                 put(known)
     return tuple(done)
 
 
-def _told(
-    office: Office,
+def _delivered(
+    context: RequestContext,
     way: str,
     rows: Sequence[Row],
     deliver: Callable[[Sequence[Row]], None],
@@ -220,17 +220,19 @@ def _told(
     try:
         tried(lambda: deliver(rows), sleep)
     except Failed as error:
-        office.store.note("reminder-failed", {"way": way, "requests": list(ids), "why": str(error)})
+        context.store.note(
+            "reminder-failed", {"way": way, "requests": list(ids), "why": str(error)}
+        )
         return Reminded(way, ids, str(error), error.partly)
-    office.store.note("reminder-sent", {"way": way, "requests": list(ids)})
+    context.store.note("reminder-sent", {"way": way, "requests": list(ids)})
     return Reminded(way, ids, None, True)
 
 
-def _kept(done: Reminded, told: Mapping[str, Any], day: str, at: float) -> dict[str, Any]:
+def _kept(done: Reminded, memory: Mapping[str, Any], day: str, at: float) -> dict[str, Any]:
     """What is remembered of a way: the days of today's requests, and when it last failed."""
     if not done.delivered:
-        return {**told, "failed": at}
-    today_only = {one: when for one, when in told.get("days", {}).items() if when == day}
+        return {**memory, "failed": at}
+    today_only = {one: when for one, when in memory.get("days", {}).items() if when == day}
     return {"days": {**today_only, **dict.fromkeys(done.requests, day)}}
 
 

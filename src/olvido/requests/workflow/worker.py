@@ -32,12 +32,12 @@ from olvido.ledger.facts import Request, RequestStatus
 from olvido.ledger.identity import Key
 from olvido.ledger.store import Store
 from olvido.ledger.store.engine import database_url
-from olvido.requests.desk import Front
-from olvido.requests.not_learned import conclude, concluded, untaught
+from olvido.requests.handlers import StoreContext
+from olvido.requests.not_learned import conclude, concluded, not_learned
 from olvido.requests.rights.deadlines import DECISION
 from olvido.requests.workflow import forgetting
 from olvido.requests.workflow.forgetting import BEAT, WORK, alone, heard, read_result
-from olvido.requests.workflow.order import heir, ordered, waiting
+from olvido.requests.workflow.order import ordered, successor, waiting
 from olvido.settings import Settings
 
 with extra("service"):
@@ -264,7 +264,7 @@ class Worker:
         with self._store() as store:
             request = store.request(identifier)
             order = ordered(request)
-            if order is not None and untaught(store, request, heir(store, order.model)):
+            if order is not None and not_learned(store, request, successor(store, order.model)):
                 return _NOTHING
         return _subprocess(self.settings, identifier)
 
@@ -284,11 +284,11 @@ class Worker:
 
         if result == _NOTHING:
             with self._store() as store:
-                conclude(Front(store, self.settings), identifier)
+                conclude(StoreContext(store, self.settings), identifier)
             return [identifier]
         with self._store() as store:
-            front = Front(store, self.settings)
-            prepared = Prepared.from_dict(read_result(front, identifier, result))
+            context = StoreContext(store, self.settings)
+            prepared = Prepared.from_dict(read_result(context, identifier, result))
             asked = [store.request(one) for one in prepared.requests]
             off = [r.id for r in asked if r.status is _S.CANCELLED and r.id != identifier]
             if off and not any(r.status in (_S.AUDITED, _S.PUBLISHED) for r in asked):
@@ -297,7 +297,7 @@ class Worker:
             left = tuple(one for one in prepared.requests if one not in off)
             prepared = replace(prepared, requests=left)
             try:
-                publish(front, prepared)
+                publish(context, prepared)
             except Overtaken:
                 return []
         return list(prepared.requests)
@@ -307,11 +307,11 @@ class Worker:
 
         self._watch(identifier, "looking for what else holds it")
         with self._store() as store:
-            front = Front(store, self.settings)
+            context = StoreContext(store, self.settings)
             if store.request(identifier).status is _S.PUBLISHED:
-                found = closure(front, identifier)
+                found = closure(context, identifier)
                 store.put_closure(identifier, {a.item: s.ending for a, s in found})
-                close(front, identifier)
+                close(context, identifier)
         for path in (self.settings.workspace / WORK).glob(f"{identifier}-*.json"):
             path.unlink()
 

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 from olvido.accounts import Accounts, Right
-from olvido.errors import AskedBefore, InputError, Parameter, StateError, UnknownName, Words
+from olvido.errors import AskedBefore, InputError, ParameterName, StateError, UnknownName, Words
 from olvido.ledger.facts import Request, RequestKind, RequestStatus, Wish
 from olvido.ledger.identity import SubjectId
 from olvido.ledger.serving import SERVING
@@ -39,8 +39,8 @@ APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
 """How many people must approve; one where it does not say."""
 
 
-class Office(Protocol):
-    """A ledger and the settings around it: a workspace is one, and so is a `Front`."""
+class RequestContext(Protocol):
+    """A ledger and the settings around it: a workspace is one, and so is a `StoreContext`."""
 
     @property
     def store(self) -> Store: ...
@@ -49,7 +49,7 @@ class Office(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class StoreContext:
     """A ledger with its settings alone, for what needs no model."""
 
     store: Store
@@ -63,20 +63,20 @@ _S = RequestStatus
 _WAY = (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED)
 
 
-def receive(office: Office, subject: str | None = None, **said: Any) -> Request:
+def receive(context: RequestContext, subject: str | None = None, **said: Any) -> Request:
     """Enter a request: see `wish`, which takes what it says.
 
     Raises as `wish`, and InputError where an open request asks for the same; nothing is entered.
     """
-    made = wish(office, subject, **said)
-    (entered,) = office.store.add_requests([made])
+    made = wish(context, subject, **said)
+    (entered,) = context.store.add_requests([made])
     if isinstance(entered, AskedBefore):
         raise entered
     return entered
 
 
 def wish(
-    office: Office,
+    context: RequestContext,
     subject: str | None = None,
     *,
     also: Sequence[str] = (),
@@ -92,7 +92,7 @@ def wish(
     """What a request will say. A subject's names are digested at once and kept nowhere.
 
     Args:
-        office: a workspace, or its front.
+        context: a workspace, or its front.
         subject: the person or rights holder, as the data's subject column names them, or their
             digest; only of a name can texts be found that mention it.
         also: other names of the same person: the request is about all records of any of them.
@@ -113,7 +113,7 @@ def wish(
     """
     if kind not in list(RequestKind):
         raise InputError(f"there is no such kind of request: give one of {', '.join(RequestKind)}")
-    store = office.store
+    store = context.store
     given = {
         "subject": subject is not None,
         "source": source is not None,
@@ -132,7 +132,7 @@ def wish(
     if also and subject is None:
         raise InputError(
             "other names are of a person: give the first as the subject (",
-            Parameter("subject"),
+            ParameterName("subject"),
             ")",
         )
     if received_at is not None and received_at > datetime.now(UTC):
@@ -144,10 +144,10 @@ def wish(
         )
     detail: dict[str, Any] = {}
     if law is not None:
-        found = find_law(law, workspace=office.settings.workspace)
-        if (office.settings.workspace / FOLDER).is_dir():
+        found = find_law(law, workspace=context.settings.workspace)
+        if (context.settings.workspace / FOLDER).is_dir():
             unedited(found, reversed(store.requests()))
-        law, detail = found.name, terms(found, office.settings)
+        law, detail = found.name, terms(found, context.settings)
     who = None
     if subject is not None:
         person = look_up(store, [subject, *also])
@@ -169,7 +169,7 @@ def wish(
     )
 
 
-def again(office: Office, identifier: str) -> Request:
+def again(context: RequestContext, identifier: str) -> Request:
     """Enter a closed request anew, as its law wants it done again (`Law.again`).
 
     It is about the same person, by digest: the name is not needed, and is kept nowhere. What came
@@ -180,19 +180,19 @@ def again(office: Office, identifier: str) -> Request:
     """
     from olvido.requests.guidance import not_now
 
-    store = office.store
+    store = context.store
     request = store.request(identifier)
-    law = law_of(request, office.settings)
+    law = law_of(request, context.settings)
     if law is None or law.again is None:
         raise InputError(
             f"the law of request {identifier} wants nothing done again: 'olvido laws' says which do"
         )
-    if again_by(request, office.settings) is None:
-        raise InputError(not_now(office, request, "what is closed is done again"))
+    if again_by(request, context.settings) is None:
+        raise InputError(not_now(context, request, "what is closed is done again"))
     for other in store.requests():
         if other.history[0].detail.get("repeats") == identifier:
             raise InputError(f"request {other.id} does {identifier} again already")
-    now = find_law(law.name, workspace=office.settings.workspace)
+    now = find_law(law.name, workspace=context.settings.workspace)
     names: dict[str, Any] = {w: sorted(kept(request, w)) for w in ("names", "whole", "near")}
     names["unsearched"] = unsearched(request)
     return store.add_request(
@@ -201,7 +201,7 @@ def again(office: Office, identifier: str) -> Request:
         scope=request.scope,
         law=now.name,
         received_at=None,
-        detail={**terms(now, office.settings), **names, "repeats": identifier},
+        detail={**terms(now, context.settings), **names, "repeats": identifier},
     )
 
 
@@ -218,16 +218,16 @@ _ALL = (RequestKind.RECTIFICATION,)
 """Kinds that are about all of that, and not about one of it."""
 _RECORDS: Words = (
     "the dataset and the ids of its records (",
-    Parameter("dataset"),
+    ParameterName("dataset"),
     ", ",
-    Parameter("record"),
+    ParameterName("record"),
     ")",
 )
 _GIVEN: dict[str, Words] = {
-    "subject": ("who it is about (", Parameter("subject"), ")"),
-    "source": ("the source (", Parameter("source"), ")"),
+    "subject": ("who it is about (", ParameterName("subject"), ")"),
+    "source": ("the source (", ParameterName("source"), ")"),
     "records": _RECORDS,
-    "model": ("the model (", Parameter("model"), ")"),
+    "model": ("the model (", ParameterName("model"), ")"),
 }
 
 
@@ -278,37 +278,41 @@ def _wrong(
     return scope | {"versions": versions}
 
 
-def identify(office: Office, identifier: str, *, by: str) -> Request:
+def identify(context: RequestContext, identifier: str, *, by: str) -> Request:
     """Note that somebody has checked who asks: an account that may decide, by its id or label.
 
     Raises InputError once it is planned, UnknownName where there is no such account.
     """
     why = "who asks is checked before it is planned"
-    return _moved(office, identifier, _S.IDENTIFIED, {"by": deciding(office, by)}, why)
+    return _moved(context, identifier, _S.IDENTIFIED, {"by": deciding(context, by)}, why)
 
 
 def _moved(
-    office: Office, identifier: str, status: RequestStatus, detail: Mapping[str, Any], why: str
+    context: RequestContext,
+    identifier: str,
+    status: RequestStatus,
+    detail: Mapping[str, Any],
+    why: str,
 ) -> Request:
     """Move a request on; where it cannot go there, say why and what is next instead."""
     from olvido.requests.guidance import not_now
 
     try:
-        return office.store.advance_request(identifier, status, detail)
+        return context.store.advance_request(identifier, status, detail)
     except UnknownName:
         raise
     except InputError as error:
-        now = office.store.request(identifier)
-        raise InputError(not_now(office, now, why)) from error
+        now = context.store.request(identifier)
+        raise InputError(not_now(context, now, why)) from error
 
 
 def approve(
-    office: Office, identifier: str, *, by: str, order: RunOptions | None = None
+    context: RequestContext, identifier: str, *, by: str, order: RunOptions | None = None
 ) -> Request:
     """Let a plan be carried out; destruction takes two people.
 
     Args:
-        office: with the request.
+        context: with the request.
         identifier: of a planned request.
         by: the id or label of the account that approves; its id is kept.
         order: how it is to be carried out; None: the model that serves shall forget, as the plan
@@ -320,27 +324,27 @@ def approve(
     """
     from olvido.requests.guidance import not_now
 
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     demand_forgetting(request)
     if request.status is not _S.PLANNED:
-        raise InputError(not_now(office, request, "what is approved is a plan"))
-    actor = deciding(office, by)
+        raise InputError(not_now(context, request, "what is approved is a plan"))
+    actor = deciding(context, by)
     given = approvals(request)
     if actor in given:
         raise InputError("the same person approved it before: somebody else has to")
     if order is not None:
         require_given([identifier], order)
-        require_known(office.store, order)
+        require_known(context.store, order)
     given = (*given, actor)
     detail: dict[str, Any] = {"approvals": list(given)}
     if len(given) < APPROVALS.get(request.kind, 1):
-        return office.store.advance_request(identifier, _S.PLANNED, detail)
-    serving = office.store.alias(SERVING)
+        return context.store.advance_request(identifier, _S.PLANNED, detail)
+    serving = context.store.alias(SERVING)
     if order is None and request.kind is not RequestKind.DESTROY and serving is not None:
         order = RunOptions(model=serving.id)
     if order is not None:
         detail["order"] = order.to_dict()
-    return office.store.advance_request(identifier, _S.APPROVED, detail)
+    return context.store.advance_request(identifier, _S.APPROVED, detail)
 
 
 def demand_forgetting(request: Request) -> None:
@@ -373,12 +377,17 @@ def approvals(request: Request) -> tuple[str, ...]:
 
 
 def wait(
-    office: Office, identifier: str, *, why: str, until: date | None = None, need: str | None = None
+    context: RequestContext,
+    identifier: str,
+    *,
+    why: str,
+    until: date | None = None,
+    need: str | None = None,
 ) -> Request:
     """Put a request aside: until a day, or until the person or the team has answered.
 
     Args:
-        office: with the request.
+        context: with the request.
         identifier: of an open request that no run has begun.
         why: the reason.
         until: the day on which to look again.
@@ -389,26 +398,26 @@ def wait(
         InputError: no reason, another need, a day that is past, or the request cannot wait now.
     """
     if not why.strip():
-        raise InputError("a request waits for a reason: say why (", Parameter("why"), ")")
-    nameless(office.store, office.store.request(identifier), why)
-    if until is not None and until <= today(office.settings):
+        raise InputError("a request waits for a reason: say why (", ParameterName("why"), ")")
+    nameless(context.store, context.store.request(identifier), why)
+    if until is not None and until <= today(context.settings):
         raise InputError(f"it would have waited until {until}: give a day to come")
     if need is not None and need not in ASKED:
         raise InputError(f"unknown need {need!r}: give one of {', '.join(ASKED)}")
     detail = {"why": why, "until": until and until.isoformat()}
     late = "it cannot be put aside"
     if need is None:
-        return _moved(office, identifier, _S.WAITING, detail, late)
-    return _moved(office, identifier, _S.NEEDS_INPUT, detail | {"for": need}, late)
+        return _moved(context, identifier, _S.WAITING, detail, late)
+    return _moved(context, identifier, _S.NEEDS_INPUT, detail | {"for": need}, late)
 
 
-def resume(office: Office, identifier: str) -> Request:
+def resume(context: RequestContext, identifier: str) -> Request:
     """Go on with a request that was put aside or called off, from where it was."""
     from olvido.requests.guidance import not_now
 
-    request = office.store.request(identifier)
+    request = context.store.request(identifier)
     if request.status not in (_S.WAITING, _S.NEEDS_INPUT, _S.CANCELLED):
-        raise InputError(not_now(office, request, "it waits for nothing"))
+        raise InputError(not_now(context, request, "it waits for nothing"))
     identity = request.history[-1].detail.get("for") == IDENTITY
     before = [step.status for step in request.history if step.status in _WAY][-1]
     if before is _S.APPROVED:
@@ -416,10 +425,12 @@ def resume(office: Office, identifier: str) -> Request:
         before = _S.PLANNED
     if identity and before is _S.RECEIVED:
         before = _S.IDENTIFIED
-    return office.store.advance_request(identifier, before, {"resumed": request.status.value})
+    return context.store.advance_request(identifier, before, {"resumed": request.status.value})
 
 
-def extend(office: Office, identifier: str, *, why: str, told: date | None = None) -> Request:
+def extend(
+    context: RequestContext, identifier: str, *, why: str, informed_on: date | None = None
+) -> Request:
     """Note that the person was told that the answer takes longer, and why.
 
     Raises:
@@ -428,8 +439,8 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
     """
     from olvido.requests.guidance import not_now
 
-    request = office.store.request(identifier)
-    law = law_of(request, office.settings)
+    request = context.store.request(identifier)
+    law = law_of(request, context.settings)
     if law is None:
         raise InputError(
             f"request {identifier} was entered under no law: there is nothing to extend"
@@ -437,42 +448,44 @@ def extend(office: Office, identifier: str, *, why: str, told: date | None = Non
     if not why.strip():
         raise InputError(
             "say why the answer takes longer (",
-            Parameter("why"),
+            ParameterName("why"),
             "): the person has to be told",
         )
-    nameless(office.store, request, why)
+    nameless(context.store, request, why)
     if not request.status.open:
-        raise StateError(not_now(office, request, "its answer can take no longer"))
+        raise StateError(not_now(context, request, "its answer can take no longer"))
     if any("extended" in step.detail for step in request.history):
         raise InputError(f"request {identifier} was extended before: no law gives it twice")
-    day = told or today(as_received(request, office.settings))
-    found = deadline_of(request, office.settings)
+    day = informed_on or today(as_received(request, context.settings))
+    found = deadline_of(request, context.settings)
     require_extension(law, None if found is None else found.answer, day)
     if day < request.received_at.date():
         raise InputError(f"the person cannot have been told on {day}, before the request came")
-    return office.store.advance_request(
+    return context.store.advance_request(
         identifier, request.status, {"extended": day.isoformat(), "why": why}
     )
 
 
-def refuse(office: Office, identifier: str, *, why: str) -> Request:
+def refuse(context: RequestContext, identifier: str, *, why: str) -> Request:
     """Refuse a request, with the reason that the person is told."""
     if not why.strip():
         raise InputError(
-            "say why the request is refused (", Parameter("why"), "): the person has to be told"
+            "say why the request is refused (", ParameterName("why"), "): the person has to be told"
         )
-    nameless(office.store, office.store.request(identifier), why)
-    return _moved(office, identifier, _S.REFUSED, {"why": why}, "it cannot be refused")
+    nameless(context.store, context.store.request(identifier), why)
+    return _moved(context, identifier, _S.REFUSED, {"why": why}, "it cannot be refused")
 
 
-def cancel(office: Office, identifier: str, *, why: str) -> Request:
+def cancel(context: RequestContext, identifier: str, *, why: str) -> Request:
     """Call a request off; a run under way publishes nothing. `resume` takes it up again."""
     if not why.strip():
         raise InputError(
-            "say why the request is called off (", Parameter("why"), "): the log keeps the reason"
+            "say why the request is called off (",
+            ParameterName("why"),
+            "): the log keeps the reason",
         )
-    nameless(office.store, office.store.request(identifier), why)
-    return _moved(office, identifier, _S.CANCELLED, {"why": why}, "it cannot be called off")
+    nameless(context.store, context.store.request(identifier), why)
+    return _moved(context, identifier, _S.CANCELLED, {"why": why}, "it cannot be called off")
 
 
 def needs_decision(request: Request) -> bool:
@@ -480,6 +493,6 @@ def needs_decision(request: Request) -> bool:
     return request.status is _S.NEEDS_INPUT and request.history[-1].detail.get("for") == DECISION
 
 
-def deciding(office: Office, name: str) -> str:
+def deciding(context: RequestContext, name: str) -> str:
     """The id of an account that may decide. Raises UnknownName and InputError."""
-    return Accounts.of(office.settings).named(name, Right.DECIDE).id
+    return Accounts.of(context.settings).named(name, Right.DECIDE).id
