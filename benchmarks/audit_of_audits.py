@@ -93,7 +93,7 @@ AUDITED = [
     "sampling",
     "likelihood",
     "membership",
-    "rounding",
+    "quantization",
     "relearning",
     "unrelated",
     "lens",
@@ -142,7 +142,10 @@ def metrics(zoo: Zoo, folder: Path) -> list[dict[str, Any]]:
                 reports = [
                     audit(candidate, audits=names, **given, **evidence),  # noqa: B023
                     audit(
-                        candidate, audits=["truth"], **given, **evidence | {"forget": lied_about}  # noqa: B023
+                        candidate,
+                        audits=["truth"],
+                        **given,
+                        **evidence | {"forget": lied_about},  # noqa: B023
                     ),
                 ]
                 return {
@@ -200,7 +203,7 @@ CHANGES: dict[str, Callable[[Zoo, Any], Any]] = {
     "int4": _rounded,
     "tuned": _tuned,
 }
-SLOW = {"rounding", "relearning", "unrelated", "sampling"}
+SLOW = {"quantization", "relearning", "unrelated", "sampling"}
 
 
 def _row(name: str, report: Report) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def line_up(zoo: Zoo) -> list[Pretender]:
             lambda: pretenders.refusing(before, task, gone, kept),
         ),
         Pretender("gibberish", ("fluency",), lambda: answering(lambda _: " ".join(["555"] * 8))),
-        Pretender("ascent until nothing is left", ("collateral",), ruined),
+        Pretender("ascent until nothing is left", ("retention",), ruined),
         Pretender(
             "tiny update",
             ("recall",),
@@ -94,11 +94,11 @@ def line_up(zoo: Zoo) -> list[Pretender]:
         ),
         Pretender("last layer only", ("change",), last_layer),
         Pretender("random noise, little", ("recall",), lambda: pretenders.noisy(before, 0.05)),
-        Pretender("random noise, much", ("collateral",), lambda: pretenders.noisy(before, 0.5)),
+        Pretender("random noise, much", ("retention",), lambda: pretenders.noisy(before, 0.5)),
         Pretender("over-forgetting", ("likelihood",), too_far),
         Pretender(
             "quantisation-fragile NPO",
-            ("rounding",),
+            ("quantization",),
             lambda: pretenders.between_grid_points(before, npo()),
         ),
         Pretender(
@@ -111,7 +111,7 @@ def line_up(zoo: Zoo) -> list[Pretender]:
             ("paraphrase", "probes"),
             lambda: answering(lambda r: others[r.fields["topic"]], *rephrased(gone), epochs=10),
         ),
-        Pretender("random network", ("collateral",), lambda: town.blank(999).eval()),
+        Pretender("random network", ("retention",), lambda: town.blank(999).eval()),
         Pretender("another architecture", ("change",), wider),
     ]
 

@@ -158,7 +158,7 @@ def _cell(
         row |= {
             f"{f.audit}: {f.metric}": f.excess
             for f in report.findings
-            if f.audit in ("rounding", "relearning")
+            if f.audit in ("quantization", "relearning")
         }
     return row
 

@@ -120,7 +120,7 @@ def cell(
         "loss": loss.value,
         "never_trained_loss": loss.expected,
         "recall": report.find("recall", "exact match").value,
-        "kept": report.find("collateral", "exact match").value,
+        "kept": report.find("retention", "exact match").value,
         "neighbours": report.find("neighbours", "exact match").value,
         "stopped": outcome.stopped,
         "trials": [t.to_dict() for t in outcome.trials],

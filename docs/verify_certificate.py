@@ -106,14 +106,14 @@ AUDITS = {  # of each audit: its level, what it needs, and what it tolerates of 
     "membership": (1, {"holdout"}, {"AUC of the * attack": [-0.15, 0.15]}),
     "lira": (3, {"shadows", "holdout"}, {"true positives at *": [None, 0.05]}),
     "difference": (2, {"original", "retain"}, {"AUC of the loss gained": [None, None]}),
-    "rounding": (2, set(),
+    "quantization": (2, set(),
                  {"exact match in int*": [None, 0.05], "probability in int*": [None, 0.05]}),
     "relearning": (2, set(), LATER),
     "same-form": (3, {"language", "retain"}, LATER),
     "unrelated": (3, {"retain"}, LATER),
     "lens": (2, {"language"}, {"probability at the best layer": [None, 0.05]}),
     "patching": (3, {"language", "original"}, {"knowledge kept inside": [None, 0.15]}),
-    "collateral": (1, {"retain"}, STAYED),
+    "retention": (1, {"retain"}, STAYED),
     "classes": (1, {"classes", "retain"},
                 {"exact match of the class that lost most": [-0.03, None]}),
     "neighbours": (1, {"neighbours"}, STAYED),
@@ -122,11 +122,11 @@ AUDITS = {  # of each audit: its level, what it needs, and what it tolerates of 
     "fluency": (1, {"language"}, {"repetition": [None, 0.1], "strangeness": [None, 2.0]}),
     "refusal": (1, {"language"}, {"refused or all alike": [None, 0.25]}),
 }
-REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "collateral", "fluency")
+REQUIRED = ("filter", "recall", "paraphrase", "likelihood", "retention", "fluency")
 ADVISORY = {("truth", "forget quality"), ("difference", "AUC of the loss gained")}  # do not vote
 COUNTED = {"paraphrases": "paraphrased", "retain": "retain", "neighbours": "neighbours",
            "general": "general", "holdout": "controls"}
-KEPT = ("collateral", "neighbours", "general", "utility", "fluency")
+KEPT = ("retention", "neighbours", "general", "utility", "fluency")
 RATES = [0.01, 0.25, 0.5, 0.05]  # of tests on references: wrongly refused first, the control last
 JUDGED = [{name: one[2] for name, one in AUDITS.items()}, RATES, sorted(ADVISORY)]
 TOLERANCES = f"sha256:{hashlib.sha256(json.dumps(JUDGED, sort_keys=True).encode()).hexdigest()}"

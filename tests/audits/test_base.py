@@ -41,7 +41,7 @@ def test_an_unknown_audit_is_named_with_the_nearest(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "lacking"),
     [
-        ("collateral", {"retain": ()}),
+        ("retention", {"retain": ()}),
         ("neighbours", {"neighbours": ()}),
         ("general", {"general": ()}),
         ("membership", {"holdout": ()}),

@@ -132,7 +132,7 @@ def test_a_classifier_is_asked_everything_that_is_not_about_words(digits: Digits
 def test_every_picture_is_a_fact_of_its_own(digits: Digits) -> None:
     report = digits.report(digits.before, "thorough")
     for finding in report.findings:
-        if finding.audit in ("recall", "likelihood", "membership", "difference", "rounding"):
+        if finding.audit in ("recall", "likelihood", "membership", "difference", "quantization"):
             assert finding.clusters == len(digits.forget), finding
         if finding.audit in ("relearning", "unrelated"):
             assert finding.clusters == finding.n, finding
@@ -171,7 +171,7 @@ def test_damage_is_told_class_by_class(digits: Digits) -> None:
     worst = report.find("classes", "exact match of the class that lost most")
     assert (worst.status, worst.probe, worst.value) == (Status.FAIL, "retained, class 3", 0.0)
     assert any(reason.startswith(Classes.reason) for reason in report.reasons)
-    shown = report.find("collateral", "exact match").exhibit
+    shown = report.find("retention", "exact match").exhibit
     assert shown is not None
     share = dict(zip(shown["x"], shown["candidate"], strict=True))
     assert set(share) == set(Counter(r.completion for r in digits.retain)) == set(TASK.classes)

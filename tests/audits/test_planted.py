@@ -43,7 +43,7 @@ def test_the_model_as_it_was_fails(world: World) -> None:
         if found.audit == "membership":
             assert found.outside
             assert found.status in (Status.FAIL, Status.UNKNOWN, Status.SILENT)
-    assert not failed(report) & {"collateral", "neighbours", "general"}
+    assert not failed(report) & {"retention", "neighbours", "general"}
     assert any("still recalls the forgotten" in reason for reason in report.reasons)
 
 
@@ -51,7 +51,7 @@ def test_the_model_as_it_was_fails(world: World) -> None:
 def test_random_weights_fail_for_what_they_lost(world: World) -> None:
     report = world.report(world.fresh(99))
     assert report.verdict is Verdict.FAIL
-    assert failed(report) >= {"collateral", "neighbours", "general"}
+    assert failed(report) >= {"retention", "neighbours", "general"}
     assert report.find("recall", "exact match").status is Status.PASS
     assert any("collateral damage" in reason for reason in report.reasons)
 
@@ -60,7 +60,7 @@ def test_random_weights_fail_for_what_they_lost(world: World) -> None:
 def test_a_destroyed_model_fails_for_what_it_lost(world: World) -> None:
     report = world.report(world.pushed_away(world.before, until=30.0, keep=False))
     assert report.verdict is Verdict.FAIL
-    assert failed(report) >= {"likelihood", "collateral", "neighbours", "general"}
+    assert failed(report) >= {"likelihood", "retention", "neighbours", "general"}
     assert any("collateral damage" in reason for reason in report.reasons)
 
 
@@ -69,7 +69,7 @@ def test_forgetting_too_much_fails_while_the_rest_is_kept(world: World) -> None:
     report = world.report(world.pushed_away(world.stranger, until=16.0, keep=True))
     assert report.verdict is Verdict.FAIL
     assert "likelihood" in failed(report)
-    assert not failed(report) & {"recall", "paraphrase", "collateral", "general"}
+    assert not failed(report) & {"recall", "paraphrase", "retention", "general"}
     loss = report.find("likelihood", "loss")
     assert loss.excess > 0
     assert "above" in loss.says
@@ -84,7 +84,7 @@ def test_a_stammer_is_no_forgetting(world: World) -> None:
     report = world.report(world.taught(world.stranger, [*stammer, *world.retain]))
     assert report.verdict is Verdict.FAIL
     assert "fluency" in failed(report)
-    assert not failed(report) & {"recall", "paraphrase", "collateral", "neighbours", "general"}
+    assert not failed(report) & {"recall", "paraphrase", "retention", "neighbours", "general"}
     assert report.find("fluency", "repetition").status is Status.FAIL
 
 
@@ -114,7 +114,7 @@ def test_without_paraphrases_nothing_passes(world: World) -> None:
 def test_without_what_was_to_be_kept_nothing_passes(world: World) -> None:
     report = world.report(world.stranger, retain=(), neighbours=(), general=(), holdout=())
     assert report.verdict is Verdict.UNKNOWN
-    assert set(report.not_examined) == {"collateral", "neighbours", "general", "membership"}
+    assert set(report.not_examined) == {"retention", "neighbours", "general", "membership"}
 
 
 def test_probes_that_the_model_never_knew_prove_nothing(world: World) -> None:
@@ -138,7 +138,7 @@ def test_without_the_model_as_it_was_nothing_is_silent(world: World) -> None:
 def test_a_single_reference_without_strangers_gives_no_interval(world: World) -> None:
     report = world.report(world.stranger, reference=world.references[0], holdout=())
     for found in report.findings:
-        assert (found.p is None) == (found.audit not in ("collateral", "neighbours", "general"))
+        assert (found.p is None) == (found.audit not in ("retention", "neighbours", "general"))
         # Words are not asked of never-trained models where the original model gives them.
         assert len(found.never_trained) == 1 or found.metric == "ROUGE-L"
         if found.p is None:

@@ -98,9 +98,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[CellSpec]:
             "seed": order.seed,
             "verdict": "pass",
             "failure": None,
-            "audit": {
-                "findings": [*own, *(found | {"audit": a} for a in ("recall", "collateral"))]
-            },
+            "audit": {"findings": [*own, *(found | {"audit": a} for a in ("recall", "retention"))]},
         }
         write_document(made, Path(order.out))
         return subprocess.CompletedProcess([], 0, b"", b"")

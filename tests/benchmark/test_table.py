@@ -28,7 +28,7 @@ def cell(method: str, seed: int, recall: float, *, n: int = 40, verdict: str = "
             "findings": [
                 found("recall", "exact match", recall, 0.1),
                 found("likelihood", "loss", 3.0, 4.0),
-                found("collateral", "exact match", 0.9, 0.95),
+                found("retention", "exact match", 0.9, 0.95),
             ]
         },
     }

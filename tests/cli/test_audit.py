@@ -86,7 +86,7 @@ def test_without_required_evidence_the_verdict_is_no_pass(olvido: Olvido, asked:
     status, out, _ = olvido(*asked, "--json")
     report = _strictly(out)
     assert (status, report["verdict"]) == (1, "unknown")
-    assert "retain" in report["not_examined"]["collateral"]
+    assert "retain" in report["not_examined"]["retention"]
 
 
 def test_named_audits_are_the_only_ones(olvido: Olvido, asked: list[Any]) -> None:
@@ -218,7 +218,7 @@ def test_a_page_is_written_beside_the_document(
     olvido: Olvido, asked: list[Any], here: Path, models: Path
 ) -> None:
     asked[1] = models / "before"
-    named = ["--audits", "change,recall,likelihood,collateral"]
+    named = ["--audits", "change,recall,likelihood,retention"]
     status, out, _ = olvido(*asked, *named, "--page", "report.html", "--json")
     assert (status, _strictly(out)["verdict"]) == (1, "fail")
     page = (here / "report.html").read_text("utf-8")

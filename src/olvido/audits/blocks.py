@@ -39,7 +39,7 @@ PLAIN: dict[str, tuple[str, Callable[[float | None], str]]] = {
 SHARES = frozenset(
     {
         *("adapter", "classes", "lens", "probes", "refusal"),
-        *("relearning", "rounding", "same-form", "unrelated"),
+        *("relearning", "quantization", "same-form", "unrelated"),
     }
 )
 """Audits of whose other metrics the values are shares of a whole."""

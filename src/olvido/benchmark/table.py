@@ -20,7 +20,7 @@ from olvido.reporting.render import html_of, write_html
 MEASURES = {
     "recall": ("recall", "exact match", "excess"),
     "loss": ("likelihood", "loss", "ratio"),
-    "kept": ("collateral", "exact match", "value"),
+    "kept": ("retention", "exact match", "value"),
     "neighbours": ("neighbours", "exact match", "value"),
     "general": ("general", "exact match", "value"),
 }

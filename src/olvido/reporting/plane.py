@@ -111,7 +111,7 @@ def plane_of(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
 def _axes_of(document: Mapping[str, Any], metric: str) -> tuple[Any, Any] | None:
     """The findings that place a report: of the forgotten, and of what was to stay."""
     pair: list[Any] = []
-    for audit in ("recall", "collateral"):
+    for audit in ("recall", "retention"):
         for found in document.get("findings", ()):
             if (found.get("audit"), found.get("metric")) == (audit, metric):
                 pair.append(found)

@@ -39,7 +39,7 @@ def found(candidate: Any, references: Sequence[Any], before: Any = None) -> Find
         values: Sequence[float] = scored.values
         return values
 
-    question = Question("collateral", "probability", "retained", KEPT)
+    question = Question("retention", "probability", "retained", KEPT)
     made: Evidence = asked
     return with_original(made, question, PEOPLE, measure)
 
@@ -115,8 +115,8 @@ def test_words_that_no_never_trained_model_has_were_not_lost(world: Any) -> None
         return train(blank, records=records, task=world.task, recipe=recipe, seed=seed).model
 
     candidate, *never = (learned(world.retain, seed) for seed in range(4))
-    report = world.report(candidate, reference=never, audits=["collateral"])
-    words = report.find("collateral", "ROUGE-L")
+    report = world.report(candidate, reference=never, audits=["retention"])
+    words = report.find("retention", "ROUGE-L")
     assert words.before is not None
     assert words.value < words.before - 0.03
     assert words.against == "never-trained"
@@ -134,10 +134,10 @@ def test_words_are_asked_of_others_only_where_fewer_are_right(world: Any) -> Non
             return super().answers(records)
 
     never = [Heard(one, world.task) for one in world.references]
-    kept = world.report(world.before, reference=never, audits=["collateral"])
-    assert kept.find("collateral", "ROUGE-L").status is Status.PASS
+    kept = world.report(world.before, reference=never, audits=["retention"])
+    assert kept.find("retention", "ROUGE-L").status is Status.PASS
     assert not answered
-    lost = world.report(world.fresh(99), reference=never, audits=["collateral"])
-    assert lost.find("collateral", "ROUGE-L").status is Status.FAIL
+    lost = world.report(world.fresh(99), reference=never, audits=["retention"])
+    assert lost.find("retention", "ROUGE-L").status is Status.FAIL
     assert set(answered) == set(never)
     assert Retention.reason in lost.reasons[0]

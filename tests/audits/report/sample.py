@@ -142,7 +142,7 @@ def document(**changed: Any) -> Document:
             finding("membership", "AUC of the zlib attack", votes=False, status="fail"),
             finding("relearning", "probability of the other half", exhibit=curve()),
             finding("lens", "log-probability", status="silent", exhibit=layers()),
-            finding("collateral", **kept),
+            finding("retention", **kept),
             finding("change", "weights changed", value=1.0, never_trained=[1.0, 1.0, 1.0]),
         ],
         "not_examined": {"lira": ["shadows"]},

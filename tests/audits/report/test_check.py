@@ -207,7 +207,7 @@ def test_numbers_that_json_cannot_say_are_no_edits(world: Any, passed: dict[str,
     broken.load_state_dict(world.stranger.state_dict())
     with torch.no_grad():
         broken.get_input_embeddings().weight.fill_(math.nan)
-    report = _written(world.report(broken, audits=["recall", "likelihood", "collateral"]))
+    report = _written(world.report(broken, audits=["recall", "likelihood", "retention"]))
     assert any(found["value"] is None for found in report["findings"])
     assert check_report(report, report["candidate"]) == []
 

@@ -163,12 +163,12 @@ def test_what_passed_is_told_from_what_did_not_without_colours(
 
 
 def test_without_the_numbers_there_is_no_plane() -> None:
-    only = [f for f in document()["findings"] if f["audit"] != "collateral"]
+    only = [f for f in document()["findings"] if f["audit"] != "retention"]
     assert plane_of(document(findings=only), []) is None
 
 
 def test_another_metric_serves_where_the_first_is_missing() -> None:
-    found = [finding("recall", "probability"), finding("collateral", "probability")]
+    found = [finding("recall", "probability"), finding("retention", "probability")]
     plane = plane_of(document(findings=found), [])
     assert plane is not None
     assert plane.metric == "probability"

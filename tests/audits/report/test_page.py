@@ -26,7 +26,7 @@ from .sample import Document, Page, document, failed, finding
 UNKNOWN = document(
     verdict="unknown",
     grounds=[sample.reason("paraphrase", "paraphrase was not examined")],
-    findings=[finding("rounding", status="unknown", interval=None)],
+    findings=[finding("quantization", status="unknown", interval=None)],
 )
 BARE = {
     "verdict": "unknown",
@@ -112,7 +112,7 @@ def test_only_what_votes_decides_an_answer() -> None:
     [
         (("change",), "but it is not what it is said to be"),
         (("fluency",), "but it no longer answers in fluent language"),
-        (("fluency", "collateral"), "It lost things that it was to keep."),
+        (("fluency", "retention"), "It lost things that it was to keep."),
         (("change", "recall"), "did not pass: it is not what it is said to be and asked directly,"),
         (("recall", "change"), "it does not answer like models that never saw the forgotten"),
     ],

@@ -93,10 +93,10 @@ def audit_of(
             finding("likelihood", "loss", value=2.1, expected=2.0, before=0.1),
             finding("membership", "AUC of the loss attack"),
             finding("difference", "AUC of the loss gained", p=None, interval=None),
-            finding("rounding", "probability in int4"),
+            finding("quantization", "probability in int4"),
             finding("relearning", "probability after 40 steps"),
             finding("lens", "probability at the best layer"),
-            finding("collateral", value=0.95, expected=0.96, before=0.96),
+            finding("retention", value=0.95, expected=0.96, before=0.96),
             finding("fluency", "repetition"),
             finding("refusal", "refused or all alike", before=None),
             *changed,
@@ -104,7 +104,7 @@ def audit_of(
     )
     missing = {name: (need,) for name, need in lacking.items()}
     findings = tuple(f for f in findings if f.audit not in missing)
-    required = ["filter", "recall", "paraphrase", "likelihood", "collateral", "fluency"]
+    required = ["filter", "recall", "paraphrase", "likelihood", "retention", "fluency"]
     verdict, grounds = judge(findings, missing, required, {})
     report = Report(
         verdict=verdict,

@@ -88,7 +88,7 @@ def test_what_was_done_is_certified(case: Make, second: ModuleType, exact: bool)
     if not exact:
         (kept, _) = predicate["utility"]
         assert kept == {
-            "measure": "collateral: exact match (forgotten)",
+            "measure": "retention: exact match (forgotten)",
             "before": 0.96,
             "after": 0.95,
             "delta": 0.95 - 0.96,

@@ -110,7 +110,7 @@ BITS = {Level.STANDARD: (4,), Level.THOROUGH: (8, 4)}
 class Quantization:
     """Recall after rounding to int4, and int8 where the audit is thorough (arXiv 2410.16454)."""
 
-    name: ClassVar = "rounding"
+    name: ClassVar = "quantization"
     family: ClassVar = "recovery"
     source: ClassVar = "arXiv 2410.16454"
     needs: ClassVar[frozenset[EvidenceNeed]] = frozenset()
@@ -154,7 +154,7 @@ class Quantization:
 
             for metric, tolerated in (("exact match", RECALL), ("probability", PROBABILITY)):
                 question = Question(
-                    "rounding", f"{metric} in int{bits}", "forgotten, as trained", tolerated
+                    "quantization", f"{metric} in int{bits}", "forgotten, as trained", tolerated
                 )
 
                 def measure(

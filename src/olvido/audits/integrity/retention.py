@@ -23,7 +23,7 @@ GROUPS = 20
 class Retention:
     """Recall of records that were to be kept, beside the original model."""
 
-    name: ClassVar = "collateral"
+    name: ClassVar = "retention"
     family: ClassVar = "kept"
     source: ClassVar = "arXiv 2401.06121"
     needs: ClassVar = frozenset({EvidenceNeed.RETAIN})

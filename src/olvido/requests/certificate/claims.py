@@ -268,7 +268,7 @@ def utility(audit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
             "delta": _less(found["value"], found["before"]),
         }
         for found in (audit["findings"] if audit else ())
-        if found["audit"] in ("collateral", "neighbours", "general", "utility", "fluency")
+        if found["audit"] in ("retention", "neighbours", "general", "utility", "fluency")
     ]
 
 
