@@ -45,7 +45,7 @@ _REPORT = frozenset(
     "does_not_prove".split()
 )
 _AUDIT = frozenset(
-    "verdict reasons grounds findings not_examined not_possible suspect before never_trained "
+    "verdict reasons grounds findings not_examined not_possible candidate original never_trained "
     "references original level tolerances records seconds".split()
 )
 _DEMO = frozenset(
