@@ -380,7 +380,7 @@ def _timed() -> Iterator[dict[str, float]]:
         return call
 
     with ExitStack() as stack:
-        for name, what in (("linked", "log"), ("Entry", "log"), ("digests_of", "contents")):
+        for name, what in (("linked", "log"), ("LoggedStep", "log"), ("digests_of", "contents")):
             patch = mock.patch.object(execute, name, clocked(what, getattr(execute, name)))
             stack.enter_context(patch)
         stack.enter_context(mock.patch.object(Log, "__add__", clocked("log", Log.__add__)))

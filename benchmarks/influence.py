@@ -2,7 +2,7 @@
 
     python benchmarks/influence.py planted --zoo build/zoo --out docs/results/influence.json
     python benchmarks/influence.py removal --zoo build/zoo --out docs/results/influence.json
-    python benchmarks/influence.py shelf --zoo build/zoo --out docs/results/influence.json
+    python benchmarks/influence.py factors --zoo build/zoo --out docs/results/influence.json
 
 Each part adds its rows to the file and does none again that is there. The zoo is that of
 `audit_of_audits.py`, made where it is missing.
@@ -47,7 +47,7 @@ class File:
             found = find()
             seconds = time.process_time() - began
             self.rows[name] = {"found": found, "seconds": round(seconds, 2)}
-            # Several scripts fill one file: each is told of once.
+            # Several scripts fill one file: each is described once.
             about = harness.read(self.path).get("about", {})
             about |= {harness.command(): harness.header()}
             harness.write(harness.read(self.path) | self.rows | {"about": about}, self.path)
@@ -78,17 +78,17 @@ def losses(model: Any, records: Sequence[Example], task: Task) -> list[float]:
 
 
 def planted(file: File, zoo: Zoo, count: int) -> None:
-    """Whether a record that told the fact is among the ten that are said to have taught it."""
+    """Whether a record that states the fact is among the ten that are said to have taught it."""
     model, records, task = zoo.knowing(0), zoo.town.rows, zoo.town.task
     queries = facts(count)
 
     def share(scores: Tensor) -> Rows:
         hits = []
         for query, row in zip(queries, scores, strict=True):
-            about, told = query.subjects, query.completion
+            about, answer = query.subjects, query.completion
             best = row.argsort(descending=True)[:10].tolist()
             found = [records[i] for i in best]
-            hits.append(any(r.subjects == about and r.completion == told for r in found))
+            hits.append(any(r.subjects == about and r.completion == answer for r in found))
         low, high = wilson(sum(hits), len(hits))
         return {"top10": fmean(hits), "interval": [low, high], "queries": len(hits)}
 
@@ -213,11 +213,11 @@ class Removal:
                 f"removal/{name}", lambda m=method, e=every, o=options: self.forgotten(0, m, e, o)
             )
 
-    def shelved(self, seeds: int, folder: Path) -> None:
+    def with_factors(self, seeds: int, folder: Path) -> None:
         """With the curvature measured when the model had been trained, those who leave among its
         records, over several models: on all together, or on two halves of the people."""
         records, task = self.town.rows, self.town.task
-        self.file.rows["shelf/making"] = 2 * sum(map(task.width, records)) / self.again
+        self.file.rows["factors/making"] = 2 * sum(map(task.width, records)) / self.again
         for seed in range(seeds):
             model = self.zoo.knowing(seed)
             own = folder / f"knowing-{seed:02d}"
@@ -225,17 +225,17 @@ class Removal:
                 "all": lambda m=model, o=own: fit_ekfac(m, records, task, folder=o / "all"),
                 "halves": lambda m=model, o=own: store_ekfac(m, records, task, o / "halves"),
             }
-            self.file.once(f"shelf/{seed}/before", lambda m=model: self.measured(m, self.never))
+            self.file.once(f"factors/{seed}/before", lambda m=model: self.measured(m, self.never))
             for name, (method, options, every) in SHELVED.items():
                 kind = name.partition(",")[0]
                 given = options
                 if kind in kinds:
                     given = {**options, "factors": str(own / kind)}
                     self.file.once(
-                        f"shelf/{seed}/made, {kind}", lambda make=kinds[kind]: bool(make())
+                        f"factors/{seed}/made, {kind}", lambda make=kinds[kind]: bool(make())
                     )
                 self.file.once(
-                    f"shelf/{seed}/{name}",
+                    f"factors/{seed}/{name}",
                     lambda s=seed, m=method, e=every, g=given: self.forgotten(s, m, e, g),
                 )
 
@@ -257,7 +257,7 @@ def divergence(never: Any, model: Any, records: Sequence[Example], task: Task) -
 def main() -> None:
     """Do one part."""
     parser = harness.arguments(__doc__)
-    parser.add_argument("part", choices=("planted", "removal", "shelf"))
+    parser.add_argument("part", choices=("planted", "removal", "factors"))
     parser.set_defaults(out=Path("build/influence.json"))
     parser.add_argument("--zoo", type=Path, default=Path("build/zoo"))
     parser.add_argument("--facts", type=int, default=100)
@@ -271,7 +271,7 @@ def main() -> None:
     elif args.part == "removal":
         Removal(file, zoo).ways()
     else:
-        Removal(file, zoo).shelved(args.seeds, args.factors)
+        Removal(file, zoo).with_factors(args.seeds, args.factors)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def methods() -> Iterator[tuple[str, ...]]:
 
 
 def guards() -> Iterator[tuple[str, ...]]:
-    yield "guard", "holds", "source"
+    yield "regulariser", "holds", "source"
     for name in REGULARISERS.built_in:
         yield f"`{name}`", REGULARISERS[name].holds, REGULARISERS[name].source
     yield "`none`", "nothing", ""
@@ -84,8 +84,8 @@ def markdown(rows: Iterable[tuple[str, ...]]) -> str:
     """A table; a bar within a cell does not end it."""
     header, *body = rows
     lines = [header, ("---",) * len(header), *body]
-    told = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
-    return "".join(f"| {line} |\n" for line in told)
+    joined = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
+    return "".join(f"| {line} |\n" for line in joined)
 
 
 def written(page: str) -> str:

@@ -66,7 +66,7 @@ CLAIMS = {  # of each guarantee: methods that give it, its meaning, what it leav
                   ["that no other model learned the same records", COPIES]),
 }
 ALWAYS = ["that the issuer measured what it says: invented numbers, records or references that "
-          "were left out, and who is meant by a reason cannot be told from a certificate alone"]
+          "were left out, and who is meant by a reason cannot be seen from a certificate alone"]
 KIND = ("https://in-toto.io/Statement/v1", "urn:olvido:forgetting-certificate:v4")
 KINDS = ("erasure", "opt-out", "poison", "outdated", "destroy", "rectification")
 EXITS = ("erased", "awaiting-expiry", "cannot", "unrelated", "open")
@@ -408,7 +408,7 @@ def audited(core, audit, after):
     need(rows == because, "its reasons do not follow")
     said = [g["says"] + (f" [{'; '.join(g['details'])}]" if g["details"] else "")
             for g in audit["grounds"]]  # fmt: skip
-    need(audit["reasons"] == said, "its reasons are told in two ways")
+    need(audit["reasons"] == said, "its reasons and its grounds differ")
     kept = [f for f in findings if f["audit"] in KEPT]
     shown = [(u["measure"], u["before"], u["after"], u["delta"]) for u in core["utility"]]
     rows = [(f"{f['audit']}: {f['metric']} ({f['probe']})", f["before"], f["value"]) for f in kept]
@@ -542,7 +542,7 @@ def counted(core):
         need(d["version"] > 0, "a dataset has no version")
     complete, still, items = (core["closure"][name] for name in ("complete", "open", "items"))
     names = [i["artefact"] for i in items]
-    need(still == [i["artefact"] for i in items if i["exit"] == "open"], "open items are not told")
+    need(still == [i["artefact"] for i in items if i["exit"] == "open"], "open items are not listed")
     blind = [name for name in names if name.partition(":")[0] in UNSEEN]
     need(core["closure"]["unseen"] == blind, "it does not say what was not looked into")
     need(complete == (bool(items) and not still), "it calls closed what is not")

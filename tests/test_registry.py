@@ -91,7 +91,7 @@ def test_what_differs_from_the_defaults_is_recorded() -> None:
     made = NPO(beta=0.2, regulariser=[Divergence, HiddenStatePenalty(layer=3)])
     assert settings(made) == {
         "beta": 0.2,
-        "guard": ["kl", {"name": "hidden", "options": {"layer": 3}}],
+        "regulariser": ["kl", {"name": "hidden", "options": {"layer": 3}}],
     }
     assert "beta=0.2" in repr(made)
     assert settings(Twice(gain=3.0)) == {"gain": 3.0}

@@ -32,7 +32,7 @@ WRONG = {
     "NPO(betta=1)": 'Unexpected keyword argument "betta"',
     'NPO(beta="a")': "incompatible type",
     "NPO(0.1)": "positional",
-    'TaskVector(regulariser="kl")': 'Unexpected keyword argument "guard"',
+    'TaskVector(regulariser="kl")': 'Unexpected keyword argument "regulariser"',
     "Sharded(shard=4)": 'Unexpected keyword argument "shard"',
     "Activations(layers=3)": 'Unexpected keyword argument "layers"',
     "Mine(powr=0.5)": 'Unexpected keyword argument "powr"',

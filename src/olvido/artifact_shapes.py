@@ -1,4 +1,4 @@
-"""How a file or folder that Olvido wrote is known: by its shape and content, wherever it lies."""
+"""How a file or folder that Olvido wrote is recognised: by shape and content, wherever it lies."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ CHECKPOINT = re.compile(r"step-(\d{9})-([0-9a-f]{64})\.pt")
 ACTIVATIONS = "activations.safetensors"
 """The name of activations of records."""
 CARD = ("card.json", "weights.safetensors")
-"""The two files of a training that an audit kept."""
+"""The two files of a training that an audit made and kept for reuse."""
 CARDED = "from a ledger, by Olvido"
-"""Stands in the card of every model that is exported."""
+"""A text in the card of every exported model."""
 NOTE = "olvido.json"
-"""What a model's folder says of its training."""
+"""The file in a model's folder that describes its training."""
 GENERATOR = '<meta name="generator" content="Olvido">'
-"""Stands in every page that is written to a file."""
+"""A line of every HTML page that is written to a file."""
 ACCESS = '<meta name="olvido" content="access">'
-"""Stands in the page of a person's own data, besides."""
+"""A further line of the page that answers a right-of-access request."""
 
 _HEAD = re.compile(
     rf"""\s*<!doctype html>
@@ -38,7 +38,7 @@ _HEAD = re.compile(
 <style>
 """
 )
-"""What every page begins with; the line of the generator alone may stand in anybody's."""
+"""The beginning of every page; the line of the generator alone may stand in anybody's page."""
 _TRAINED = re.compile(r"(reference|shadow)-\d{3,}-[0-9a-f]{16}")
 _REPORT = frozenset(
     "request together verdict model digest never_trained records plan chosen attempts "
@@ -59,7 +59,7 @@ _PLAN = frozenset("model records reference base level chat device".split())
 _PLANNED = frozenset("forget retain calibrating attacked neighbours general".split())
 _CURVED = frozenset("files digests note".split())
 _CURVED_NOTE = frozenset("weights seed records".split())
-"""All that the writers of these documents put into them: a few usual words are anybody's."""
+"""The keys of these documents; a file with a few usual words among its keys may be anybody's."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CURVED_PART = re.compile(r"part-\d{5}\.safetensors")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -81,22 +81,22 @@ _OWNED = re.compile(
     r"|checkpoints/([^/]+/)?(step-\d{9}-[0-9a-f]{64}\.pt|activations\.safetensors"
     rf"|{_UNFINISHED.pattern})"
 )
-"""What `save_pretrained` and the trace put into a model's folder."""
+"""Names of the files that `save_pretrained` and the trace put into a model's folder."""
 _LEFT = re.compile(
     rf"{_OWNED.pattern}|card\.json|weights\.safetensors|index\.json|part-\d{{5}}\.safetensors"
     r"|about\.json|(runs|ends|places)\.npy"
 )
-"""What a folder may hold whose writer was broken off: its files may be torn, names are left."""
+"""Files that an interrupted write leaves in a folder: recognised by name, content may be torn."""
 _HEADER = 100_000_000
-"""Bytes that a safetensors file may describe itself with."""
+"""Largest header of a safetensors file, in bytes."""
 _MARKS = (NOTE, CARD[0], "index.json", "plan.json")
-"""What folders are known by."""
+"""Files by which folders are recognised."""
 _READ = 64_000_000
-"""Bytes of a document that is read to recognise it."""
+"""Bytes that are read, at the most, to recognise a document."""
 
 
 def owned(folder: Path) -> Iterator[Path]:
-    """The files in a model's folder that its writers put there; whatever else lies in it is not.
+    """The files in a model's folder that its writers put there; other files in it are not Olvido's.
 
     A composite model has members, or a base and modules, in folders of their own.
     """
@@ -128,7 +128,7 @@ def _is_carded(path: Path) -> bool:
 
 
 def _runs(folder: Path) -> frozenset[str]:
-    """The names of the runs of which a model's folder has the logs; none where it has no note."""
+    """The names of the runs whose logs lie in a model's folder; none where it has no note."""
     try:
         return frozenset(_document(folder / NOTE)["runs"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -136,10 +136,10 @@ def _runs(folder: Path) -> frozenset[str]:
 
 
 def remove(path: Path, parts: Iterable[Path]) -> tuple[Path, ...]:
-    """Remove a file or, of a folder, what Olvido wrote in it; returns what others put there.
+    """Remove a file or, of a folder, the files that Olvido wrote; return the files of others.
 
-    It stays with the folders that it lies in. What a folder is known by goes last: after a crash
-    the rest is found again.
+    These stay, with their folders. The file by which a folder is recognised is removed last: after
+    a crash the rest is found again.
 
     Args:
         path: a file, a link or a folder.
@@ -171,12 +171,13 @@ def activations_of(folder: Path) -> Iterator[Path]:
 
 
 def remove_model(folder: Path) -> tuple[Path, ...]:
-    """Remove a model's files; returns what somebody else put into its folder, which stays."""
+    """Remove a model's files; return the files that somebody else put into its folder, which
+    stay."""
     return remove(folder, list(owned(folder)))
 
 
 def header(path: Path) -> dict[str, Any] | None:
-    """What a safetensors file says of itself; None where it is none."""
+    """The header of a safetensors file; None where the file is not one."""
     with open_plain(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_HEADER, os.fstat(file.fileno()).st_size - 8):
@@ -194,7 +195,7 @@ def header(path: Path) -> dict[str, Any] | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """What lies in a folder and is none: files, links, and what is neither."""
+    """Everything in a folder that is not itself a folder: files, links and special files."""
     return (p for p in everything_in(folder) if os.path.islink(p) or not os.path.isdir(p))
 
 
@@ -215,7 +216,7 @@ def _plain(folder: Path) -> Iterator[Path]:
 
 
 def _keys(path: Path) -> Set[str]:
-    """The names in a JSON object; none where it is no such file."""
+    """The names in a JSON object; none where the file holds no JSON object."""
     try:
         return _document(path).keys()
     except (OSError, ValueError, RecursionError):
@@ -274,7 +275,7 @@ def _scored(path: Path) -> bool:
 
 
 def is_training(path: Path) -> bool:
-    """By the name that its making gives it: a card with a digest may be anybody's."""
+    """Recognise a training by its folder's name: a card with a digest may be anybody's."""
     if _TRAINED.fullmatch(path.name) is None or not os.path.isdir(path):
         return False
     return _DIGEST.fullmatch(_document(path / CARD[0]).get("digest", "")) is not None
@@ -285,7 +286,7 @@ def training_parts(path: Path) -> Iterator[Path]:
 
 
 def is_curvature(path: Path) -> bool:
-    """By the whole of its index: lists of files with their digests are anybody's."""
+    """Recognise curvature by its whole index: lists of files with digests may be anybody's."""
     index = _document(path / "index.json")
     return (
         index.keys() == _CURVED
@@ -316,7 +317,7 @@ def is_trial(path: Path) -> bool:
 
 
 def is_comparison(path: Path) -> bool:
-    """By the whole of its plan: a few of its words may stand in anybody's."""
+    """Recognise a comparison by its whole plan: a few of its words may stand in anybody's file."""
     plan = _document(path / "plan.json")
     return (
         plan.keys() == _PLAN
@@ -327,7 +328,7 @@ def is_comparison(path: Path) -> bool:
 
 
 def comparison_parts(path: Path) -> Iterator[Path]:
-    """Its plan and results, what each never-trained model took and is, and its cells."""
+    """A comparison's plan, results, never-trained models with their logs, and cells."""
     deeper = (part.relative_to(path).parts for part in _plain(path))
     for name in sorted({names[1] for names in deeper if names[0] == "never" and names[2:]}):
         if name.isdecimal():

@@ -1,10 +1,8 @@
-"""Every kind of file that Olvido writes or closes over: what it may hold, and how it is erased.
+"""Every kind of file that Olvido writes or erases: what it may hold, and how it is erased.
 
-Whoever writes a file names its kind here in the same change, and a test holds every writer to that.
-A kind is recognised by its shape and content, wherever the file lies: what only stands in the right
-place may be somebody else's.
-
-What there is to say of a kind of artefact.
+Code that writes a new kind of file adds the kind here; a test checks every writer. A kind is
+recognised by its shape and content, wherever the file lies: a file in the right place may still be
+somebody else's.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from olvido.artifact_shapes import owned
 
 
 class Holds(StrEnum):
-    """What of a person a file may hold."""
+    """How much about a person a file may hold."""
 
     ROWS = "rows"
     WEIGHTS = "weights"
@@ -39,7 +37,7 @@ class Disposal(StrEnum):
 
 
 class Who(StrEnum):
-    """Who can erase one, the easiest first."""
+    """Who can erase an artefact, the easiest first."""
 
     ALL = "olvido"
     NAMED = "by-name"
@@ -51,19 +49,18 @@ class Kind:
     """One kind of artefact.
 
     Attributes:
-        name: what an item of the closure begins with, before its colon.
-        says: what it is.
-        holds: what it may hold.
+        name: beginning of a data-map item's name, before its colon.
+        says: a description.
+        holds: how much about a person it may hold.
         way: how it is erased.
-        who: who can, where it lies in the workspace. `ALL` is for what Olvido wrote, and can make
-            again or is well without.
+        who: who can erase it in the workspace. `ALL` is for files that Olvido wrote and can make
+            again or do without.
         others: whether it holds data of others as well.
-        writers: modules that write it; none where it is somebody else's.
-        shape: whether a file or folder is one; None where only the ledger, or a look into the file,
-            tells.
+        writers: modules that write it; none where others write it.
+        shape: whether a file or folder is one; None where only the ledger, or the content of the
+            file, can decide.
         parts: of a folder, the files in it that its writer put there; None where it is a file.
-        by_content: whether what the records say decides about it, so that their rows have to be
-            there.
+        by_content: whether the records' text decides about it, so that their rows are needed.
     """
 
     name: str
@@ -79,11 +76,11 @@ class Kind:
 
 
 def recognised(path: Path, *, by_content: bool = False) -> Kind | None:
-    """The kind of a file or folder that Olvido wrote; None where it is none, or cannot be read.
+    """The kind of a file or folder that Olvido wrote; None where it is unknown or unreadable.
 
     Args:
         path: not a symbolic link.
-        by_content: asked of what the records' words were found in, and of nothing else.
+        by_content: include kinds that count only where the records' words were found in the file.
     """
     for kind in KINDS.values():
         if kind.shape is not None and kind.by_content is by_content:
@@ -91,15 +88,15 @@ def recognised(path: Path, *, by_content: bool = False) -> Kind | None:
                 if kind.shape(path):
                     return kind
             except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
-                # Whatever is wrong with it, it is not what that kind's writer wrote.
+                # However broken the file is, that kind's writer did not write it.
                 continue
     return None
 
 
 def parts(path: Path, kind: Kind) -> tuple[Path, ...]:
-    """The files that are removed when one of a kind is: itself, or those that Olvido put into it.
+    """The files that are removed with an artefact: itself, or the files that Olvido put into it.
 
-    Whatever else lies in a folder is not Olvido's, and stays.
+    Other files in a folder are not Olvido's, and stay.
     """
     if kind.parts is None or path.is_symlink() or not path.is_dir():
         return (path,)
@@ -160,7 +157,7 @@ _KNOWN = (
         "export",
         "a copy of a model that learned it, written by 'olvido models export'",
         frozenset({_H.WEIGHTS}),
-        # As of one that the ledger does not know: another model may have been put there since.
+        # Like a model that the ledger does not know: another may have been put there since.
         writers=("olvido.cli.models.models",),
         parts=owned,
     ),
@@ -192,7 +189,7 @@ _KNOWN = (
         way=Disposal.STATED,
         who=Who.TEAM,
     ),
-    # Weights and what stands for them, recognised by their shape.
+    # Weights and their substitutes, recognised by shape.
     Kind(
         "unfinished",
         "what a writer that was broken off left: rows of an import, weights, or anything else",
@@ -251,7 +248,7 @@ _KNOWN = (
         "orphan",
         "a model of Olvido's that the ledger does not know",
         frozenset({_H.WEIGHTS}),
-        # Weights of a model that learned the data go with `all`; others may be anybody's work.
+        # Weights that learned the data are erased with `all`; other weights may be anybody's work.
         writers=("olvido.learners.trained", "olvido.methods.types"),
         shape=shapes.is_orphan,
         parts=shapes.owned,
@@ -284,10 +281,10 @@ _KNOWN = (
         "weights",
         "tensors that nobody accounts for",
         frozenset({_H.WEIGHTS}),
-        # A model that `forget --out` saved looks like anybody's.
+        # A model that `forget --out` saved has the shape of anybody's model.
         writers=("olvido.models.base", "olvido.models.smollm2"),
     ),
-    # Documents of Olvido's: an item where what they say is found in them.
+    # Olvido's documents: a data-map item where the records' text is found in them.
     Kind(
         "report",
         "the report of a request or of an audit",
@@ -308,7 +305,7 @@ _KNOWN = (
     ),
     Kind(
         "access",
-        "what a person was told of their own data, with their rows",
+        "what a person was informed of about their own data, with their rows",
         frozenset({_H.ROWS, _H.NAMES}),
         who=Who.ALL,
         others=False,
@@ -358,7 +355,7 @@ _KNOWN = (
         shape=shapes.is_envelope,
         by_content=True,
     ),
-    # What others wrote, or Olvido for others to keep.
+    # Files written by others, or by Olvido for others to keep.
     Kind(
         "file",
         "a file with rows of the records",
@@ -401,7 +398,7 @@ _KNOWN = (
 )
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KNOWN}
-"""Every kind by its name. What is recognised by its shape is asked in this order."""
+"""Every kind by its name, in the order in which their shapes are tried."""
 
 APART: Mapping[str, str] = {
     "olvido.accounts": "names of people on the team, and digests of how they prove who they are",
@@ -413,7 +410,7 @@ APART: Mapping[str, str] = {
     "olvido.schemas.__main__": "what documents may hold, and none of them",
     "olvido.cli.data": "what datasets are about: counts, digests and sources, and no row",
     "olvido.cli.requests.lists": "lists of requests: ids, states and days, and nobody's name",
-    "olvido.requests.workflow.reminding": "which deadlines the team was told of: ids and days",
+    "olvido.requests.workflow.reminding": "which deadlines the team was reminded of: ids and days",
     "olvido.service.sessions": "digests of what people on the team are signed in by",
     "olvido.cli.requests.log": "signed heads of the log, which are digests",
     "olvido.files": "only writes what another module hands it",
@@ -422,4 +419,4 @@ APART: Mapping[str, str] = {
     "olvido.models.smollm2": "a model as its package brings it, in the cache",
     "olvido.models.router": "a model as its package brings it, in the cache",
 }
-"""Modules that write files which hold nothing of what records say, and why."""
+"""Modules that write files without any content of records, and why."""

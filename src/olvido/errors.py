@@ -10,15 +10,15 @@ and exits with status 2; nothing on disk has changed.
     │   ├── AskedBefore             an open request asks for the same
     │   ├── MissingNeed         the method or audit needs something that was not given
     │   └── RefusedArgument     an estimator's argument, a ValueError to scikit-learn as well
-    ├── StateError              what is on disk is not what it should be
+    ├── StateError              the state on disk is not what it should be
     │   ├── OutOfReach          the ledger's database does not answer as it should
     │   ├── DigestMismatch      bytes differ from what the ledger recorded
     │   ├── EnvironmentMismatch this machine would not give the same bits
     │   └── MissingExtra        an optional package is not installed
     └── TrainingFailed          the numbers went wrong
         ├── NotFinite           a loss became nan or infinite
-        ├── NothingChanged      the weights are as they were
-        ├── ModelDestroyed      what should have been kept is gone
+            ├── NothingChanged      the weights did not change
+            ├── ModelDestroyed      the model no longer does what it should have kept doing
         └── NothingFits         no setting that was tried comes near enough to never having learned
 """
 
@@ -55,13 +55,13 @@ _LISTED = 40
 
 @dataclass(frozen=True, slots=True)
 class ParameterName:
-    """A parameter, where a message names it: each door has a word of its own for it.
+    """A parameter named in a message: each entry point uses its own word for it.
 
-    In Python that is its name; the command line says its flag, and a page its field.
+    In Python that is its name; the command line shows its flag, and a page its field.
 
     Attributes:
-        name: as the functions of the library call it.
-        value: where the message is about one value of a switch.
+        name: its name in the library's functions.
+        value: a value of a switch, where the message is about one value.
     """
 
     name: str
@@ -73,11 +73,11 @@ class ParameterName:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to be done, where a message names it: a page says its own button.
+    """An action named in a message: a page shows its own button.
 
     Attributes:
-        name: of the form on the page that does it.
-        command: that does it everywhere else.
+        name: of the page's form that does it.
+        command: the command line that does it elsewhere.
     """
 
     name: str
@@ -88,9 +88,9 @@ class Action:
 
 
 Term = ParameterName | Action
-"""What each door has a word of its own for."""
+"""A term that each entry point names in its own words."""
 Naming = Callable[[Term], str]
-"""How a door calls a parameter or an action."""
+"""How an entry point calls a parameter or an action."""
 Words = tuple[str | Term, ...]
 """A message in parts, as an error takes them."""
 
@@ -105,7 +105,7 @@ class Needed(StrEnum):
     """
 
     words: Words
-    """How it is provided, for a message in a door's own words."""
+    """How it is provided, as parts of a message that each entry point words for itself."""
 
     def __new__(cls, value: str, *words: str | Term) -> Self:
         made = str.__new__(cls, value)
@@ -114,7 +114,7 @@ class Needed(StrEnum):
 
     @property
     def remedy(self) -> str:
-        """How it is provided, for people."""
+        """How it is provided, as text."""
         return rendered(self.words)
 
 
@@ -122,8 +122,8 @@ class OlvidoError(Exception):
     """Base of all errors that Olvido raises on purpose.
 
     Args:
-        parts: of the message, put together as they stand; parameters and actions are named by the
-            door.
+        parts: of the message, joined without separators; parameters and actions are named by the
+            entry point.
 
     >>> error = OlvidoError("give records to keep (", ParameterName("retain"), ")")
     >>> str(error), error.rendered(lambda parameter: f"--{parameter.name}")
@@ -137,16 +137,17 @@ class OlvidoError(Exception):
         return self.rendered(str)
 
     def rendered(self, naming: Naming) -> str:
-        """The message, in the words of a door."""
+        """The message, in the words of an entry point."""
         return rendered(self.args, naming)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own would call __init__ with the message, which is not what it takes here.
+        # Exception's own __reduce__ would call __init__ with the message, which is not its
+        # argument.
         return _restored, (type(self), self.args, vars(self))
 
 
 def rendered(parts: Iterable[str | Term], naming: Naming = str) -> str:
-    """A message put together, in the words of a door."""
+    """Join the parts of a message, in the words of an entry point."""
     return "".join(naming(part) if isinstance(part, Term) else str(part) for part in parts)
 
 
@@ -159,7 +160,7 @@ def _restored(
 
 
 class InputError(OlvidoError):
-    """What the caller gave is wrong."""
+    """The caller's input is wrong."""
 
 
 class BadRow(InputError):
@@ -179,7 +180,7 @@ class BadRow(InputError):
 class UnknownName(InputError):
     """Something was named that does not exist.
 
-    `unnamed` says it without the name, for whoever must not be told again what was sent.
+    `unnamed` is the message without the name, for callers to whom the name must not be repeated.
 
     >>> str(UnknownName("method", "ngo", ["npo", "retrain"]))
     "unknown method 'ngo': did you mean 'npo'? Known: npo, retrain"
@@ -221,11 +222,11 @@ class RefusedArgument(InputError, ValueError):
 
 
 class StateError(OlvidoError):
-    """What is on disk is not what it should be."""
+    """The state on disk is not what it should be."""
 
 
 class Overtaken(StateError):
-    """What was begun before somebody was to be forgotten ended after it."""
+    """A run that began before a request to forget ended after it."""
 
 
 class OutOfReach(StateError):
@@ -249,15 +250,15 @@ class EnvironmentMismatch(StateError):
 def require_count(
     name: str | ParameterName, value: int, *, least: int = 1, most: int = 1_000_000
 ) -> None:
-    """Refuse a number of things that nothing can be made of, or that nothing ever ends with.
+    """Refuse a count outside its bounds.
 
     Args:
         name: of the parameter.
-        value: what was given for it.
-        least, most: the smallest and largest that are taken.
+        value: the argument.
+        least, most: the smallest and largest that are allowed.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is no integer within the bounds.
 
     >>> require_count("epochs", 0)
     Traceback (most recent call last):
@@ -270,10 +271,10 @@ def require_count(
 
 
 def require_seed(seed: int) -> None:
-    """Refuse a seed that neither a generator nor the ledger can hold: 64 bits with a sign.
+    """Refuse a seed that does not fit into a signed 64-bit integer.
 
     Raises:
-        InputError: it is longer.
+        InputError: it does not fit.
     """
     require_count(ParameterName("seed"), seed, least=-(2**63), most=2**63 - 1)
 
@@ -307,14 +308,14 @@ class NotFinite(TrainingFailed):
 
 
 class NothingChanged(TrainingFailed):
-    """A method returned the weights it was given."""
+    """A method returned the weights that it was called with."""
 
 
 class ModelDestroyed(TrainingFailed):
-    """What should have been kept is gone.
+    """Forgetting damaged the model beyond what was to be forgotten.
 
     Attributes:
-        outcome: what the method made all the same, for whoever wants to audit the remains.
+        outcome: the method's result, for whoever wants to audit it all the same.
     """
 
     outcome: Any = None

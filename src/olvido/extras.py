@@ -19,8 +19,8 @@ class Extra:
     """One extra of the distribution.
 
     Attributes:
-        modules: what its packages are imported as; the first stands for all of them.
-        purpose: what needs it, in the words of a message.
+        modules: the names that its packages are imported as; the first stands for all of them.
+        purpose: what needs it, as part of a message.
     """
 
     modules: tuple[str, ...]
@@ -44,7 +44,7 @@ EXTRAS = {
 
 
 def is_installed(name: str) -> bool:
-    """Tell whether every package of an extra is there, without importing any of them."""
+    """Whether every package of an extra is installed, without importing any of them."""
     return all(find_spec(module) is not None for module in EXTRAS[name].modules)
 
 

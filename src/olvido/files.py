@@ -1,10 +1,10 @@
-"""Files that appear whole and durable or not at all, for their owner alone; and the one lock.
+"""Atomic, durable files with owner-only permissions, and file locks.
 
-Whoever writes works on an unfinished file or folder beside its place. Once it is complete its bytes
-are brought to the disk, then it gets its name, then the name is brought to the disk: only after
-that may a ledger speak of it. After a power cut there is the old state or the new one.
+A writer works on an unfinished file or folder beside its final place. Once complete, its bytes are
+synced to disk, then it is renamed, then the rename is synced: only after that may a ledger refer to
+it. After a power cut either the old state or the new one is there.
 
-Documents for programs: plain values that strict JSON can hold, written whole or not at all.
+Documents for programs: values that strict JSON can hold, written whole or not at all.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from olvido.errors import InputError, StateError
 
 T = TypeVar("T")
 LOOKS_ALIKE = 1.0
-"""Seconds after which a file is read again even where it looks as it did."""
+"""Seconds after which a file is read again even where its time and size did not change."""
 
 UNFINISHED = ".unfinished-"
-"""How the name of whatever is not complete yet begins."""
+"""Prefix of the name of every incomplete file or folder."""
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 
@@ -45,7 +45,7 @@ def write(
     mode: int = FILE_MODE,
     new: bool = False,
 ) -> None:
-    """Write a file; whoever reads sees the old one or the new one.
+    """Write a file atomically; readers see the old file or the new one.
 
     Args:
         path: its folder is made where it is missing.
@@ -67,7 +67,7 @@ def write(
 
 @contextmanager
 def new_file(path: Path, *, mode: int = FILE_MODE, new: bool = False) -> Iterator[Path]:
-    """Give the path of an empty file to fill; it gets its own name when the block has ended well.
+    """Yield the path of an empty file to fill; it is renamed when the block ends without error.
 
     Args:
         path, mode, new: see `write`.
@@ -84,7 +84,7 @@ def new_file(path: Path, *, mode: int = FILE_MODE, new: bool = False) -> Iterato
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; it gets its own name when the block has ended well.
+    """Yield an empty folder to fill; it is renamed when the block ends without error.
 
     Args:
         path: no folder yet, or an empty one; its parents are made where they are missing.
@@ -105,21 +105,21 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def unfinished_in(folder: Path) -> Path:
-    """A name in this folder for what is not complete yet; nothing has it."""
+    """An unused name in this folder for an incomplete file."""
     return folder / f"{UNFINISHED}{secrets.token_hex(8)}"
 
 
 def begun_file(folder: Path) -> tuple[Path, IO[bytes]]:
-    """A new file to fill, and its path: marked as being written until every descriptor of it is
-    closed or its process ends, however."""
+    """A new file to fill, and its path: marked as being written until its descriptors are closed
+    or the process ends."""
     while True:
         unfinished = unfinished_in(folder)
         file = os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb")
-        # Only who asks `being_written` can be in the way, for no time at all.
+        # Only a caller of `being_written` can hold it now, and only for an instant.
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return unfinished, file
-        # Before it was held, who sweeps took it for a dead process's.
+        # Before the lock was taken, a sweep took it for a dead process's file.
         file.close()
 
 
@@ -135,9 +135,9 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 
 def being_written(path: Path) -> bool:
-    """Whether somebody writes a file or folder now: it is held, and whoever holds it lives."""
+    """Whether a living process writes a file or folder now, that is, holds its lock."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    # Several may hold a folder, and share it; a file is its one writer's.
+    # A folder's lock is shared by several writers; a file has one writer.
     kind = fcntl.LOCK_EX if path.is_dir() else fcntl.LOCK_SH
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -149,11 +149,11 @@ def being_written(path: Path) -> bool:
 
 
 def publish(unfinished: Path, path: Path, *, mode: int = FILE_MODE, new: bool = False) -> None:
-    """Make a file, or a folder with all that is in it, durable under its name.
+    """Make a file, or a folder with its content, durable under its final name.
 
     Args:
         unfinished: in the folder of `path`, closed.
-        path: what it shall be called.
+        path: the final name.
         mode, new: of a file, see `write`.
     """
     if unfinished.is_dir():
@@ -173,7 +173,7 @@ def publish(unfinished: Path, path: Path, *, mode: int = FILE_MODE, new: bool = 
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, with its parents, for its owner alone; one that is there stays as it is."""
+    """Make a folder with its parents, for its owner alone; an existing one stays as it is."""
     if path.is_dir():
         return
     if not path.parent.exists():
@@ -196,11 +196,11 @@ def _synced(path: str | Path, mode: int | None = None) -> None:
 
 
 def open_plain(path: str | Path) -> BufferedReader:
-    """Open a plain file to read its bytes, be it where a link leads.
+    """Open a regular file to read its bytes; links are followed.
 
     Raises:
-        OSError: none lies there, or it cannot be read. A pipe or a device is never opened: it could
-            be waited for without end.
+        OSError: there is none, or it cannot be read. A pipe or a device is never opened: reading
+            could block for ever.
     """
     _refuse_odd(os.stat(path), path)
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
@@ -219,7 +219,7 @@ def _refuse_odd(about: os.stat_result, path: str | Path) -> None:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a plain file lies there, and no link to one."""
+    """Whether a regular file lies there, and no link to one."""
     return os.path.isfile(path) and not os.path.islink(path)
 
 
@@ -230,7 +230,8 @@ def sha256(path: Path) -> str:
 
 
 def digest_at(path: Path) -> str | None:
-    """It; None of a link and of anything that is no plain file, or cannot be read."""
+    """SHA-256 of a file; None for a link, anything that is no regular file, or an unreadable
+    file."""
     try:
         return sha256(path) if is_plain(path) else None
     except OSError:
@@ -238,9 +239,9 @@ def digest_at(path: Path) -> str | None:
 
 
 def everything_in(folder: Path) -> Iterator[Path]:
-    """All that lies in a folder, however deep; where links lead is not followed.
+    """Everything in a folder, recursively; links are not followed.
 
-    A folder that cannot be opened is given, and nothing that lies in it.
+    An unreadable folder is yielded without its content.
     """
     todo = [folder]
     while todo:
@@ -257,14 +258,14 @@ def everything_in(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends.
+    """Hold a lock that is released with the process, however it ends.
 
     Args:
-        path: of a file that stands for it; made where it is missing, and left behind.
-        busy: what to say where another holds it; None waits for the other.
+        path: of the lock file; made where it is missing, and left behind.
+        busy: message where another process holds it; None waits for the other.
 
     Raises:
-        StateError: another holds it, and `busy` says so.
+        StateError: another process holds it, with `busy` as the message.
     """
     make_folder(path.parent)
     lock = FileLock(path, mode=FILE_MODE, timeout=-1 if busy is None else 0)
@@ -283,9 +284,9 @@ class LockedFile(Generic[T]):
 
     Args:
         path: of the file.
-        parse: gives what a document says, or what None, no file yet, stands for. It raises
-            ValueError, KeyError or TypeError for a document that says nothing that is known.
-        advice: what to do about a file that cannot be read so.
+        parse: makes a value of a document, or of None for no file yet. It raises ValueError,
+            KeyError or TypeError for an invalid document.
+        advice: what to do about an invalid file.
     """
 
     def __init__(
@@ -295,14 +296,14 @@ class LockedFile(Generic[T]):
         self._kept: tuple[tuple[int, int, int], float, T] | None = None
 
     def read(self) -> T:
-        """What the file says; read again only where it has changed, for every request asks."""
+        """The file's value; parsed again only after a change, since every request reads it."""
         try:
             seen = self.path.stat()
         except FileNotFoundError:
             return self._parse(None)
         at, clock = (seen.st_mtime_ns, seen.st_ino, seen.st_size), time.monotonic()
         kept = self._kept
-        # Two files written within one tick of the clock may look alike: not for long.
+        # Two writes within one clock tick may look alike: not for long.
         if kept is None or kept[0] != at or clock - kept[1] > LOOKS_ALIKE:
             kept = at, clock, self._parsed()
             self._kept = kept
@@ -310,9 +311,9 @@ class LockedFile(Generic[T]):
 
     @contextmanager
     def changing(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """Hold the lock; gives what puts another document into the file's place.
+        """Hold the lock; yield a function that replaces the document.
 
-        What is read inside the block is what the change begins from.
+        A value read inside the block is the one that the change starts from.
         """
         with locked(self.path.with_name(f".{self.path.name}.lock")):
             self._kept = None
@@ -329,7 +330,7 @@ class LockedFile(Generic[T]):
 
 
 def finite(value: Any) -> Any:
-    """The value with None where a number is nan or infinite, which JSON cannot say.
+    """The value with None in place of nan and infinity, which JSON cannot express.
 
     >>> finite({"loss": float("nan"), "n": [1, 2.5]})
     {'loss': None, 'n': [1, 2.5]}

@@ -1,8 +1,8 @@
-"""How people's names are written: what spells one person, what names one, and what is near.
+"""How people's names are written: spellings of one name, forms in texts, and similar names.
 
-Nothing here knows a key. `olvido.ledger.identity` digests what these give.
+Nothing here knows a key. `olvido.ledger.identity` digests these forms.
 
-One text in one form: what spells the same, whatever keyboard, editor or program wrote it.
+Normalisation: texts that spell the same have one form, whatever keyboard or program wrote them.
 
 Names are digested and copies are searched in this form, so both find a person who is written with
 another apostrophe, without accents, in full-width digits or with characters that nobody sees.
@@ -33,7 +33,7 @@ _SUFFIXES = frozenset(
     "jr sr jnr snr junior senior filho ii iii iv phd md dds msc bsc esq "
     "inc ltd llc llp plc gmbh".split()
 )
-# A name has letters and what stands between them; what has digits or signs is an id.
+# A name has letters and separators; a text with digits or other signs is an id.
 _ID = re.compile(r"[\d@_/\\:;|#=+*%&<>(){}\[\]\"~^$!?]")
 # "ana.soler" is an account, "j.r.puig" is a name with its initials' points.
 _ACCOUNT = re.compile(r"[^\W\d_]{2,}[.·][^\W\d_]")
@@ -44,9 +44,9 @@ _LEADING, _TRAILING = re.compile(r"^[\s.,،]+"), re.compile(r"[\s.,،]+$")
 
 @lru_cache(maxsize=16)
 def canonical_name(text: str) -> str:
-    """The form in which two usual spellings of one person's name, or of one id, are the same.
+    """The form in which two usual spellings of one person's name, or of one id, are equal.
 
-    It is `olvido.names.fold` and, for what is a name and no id, further: "Surname, First" is
+    It is `olvido.names.fold` and, for names (not ids), further: "Surname, First" is
     "First Surname"; a title at the front, points of initials, and a point or comma at the end do
     not count. An e-mail address, an account or anything with digits is folded and left as it is.
     Titles are dropped only where two words of a name remain: "Don Draper" is somebody called Don.
@@ -90,7 +90,7 @@ def _is_suffix(part: str) -> bool:
 
 
 def _names(said: list[str]) -> int:
-    """How many words are names, and neither particles nor what is added behind."""
+    """How many words are names, and neither particles nor suffixes."""
     return sum(word not in _PARTICLES and word not in _SUFFIXES for word in said)
 
 
@@ -123,7 +123,7 @@ def name_forms(name: str) -> frozenset[tuple[str, ...]]:
 
 
 def whole_forms(name: str) -> frozenset[tuple[str, ...]]:
-    """Those of `name_forms` that have all of a name: others may be called by a part of it.
+    """The runs of `name_forms` with every part of a name: a part alone may name somebody else.
 
     >>> sorted(whole_forms("Aoife O'Brien"))[:2]
     [('aoife', 'o', 'brien'), ('aoife', 'obrien')]
@@ -134,15 +134,15 @@ def whole_forms(name: str) -> frozenset[tuple[str, ...]]:
 
 
 def loose_forms(name: str) -> tuple[frozenset[str], frozenset[str]]:
-    """What a name has in common with names that may be the same person's, and may not.
+    """Keys by which similar names are found, which may or may not be the same person's.
 
     Spaces, hyphens and apostrophes, doubled letters and ae, oe, ue for umlauts do not count; nor
     does what order two names stand in, which further names are left out, and whether the first is
     an initial.
 
     Returns:
-        What to keep of a name, and what to look for of it; two names are near where anything kept
-        of one is looked for of the other.
+        Keys to store of a name, and keys to search for; two names are near where a stored key of
+            one is a search key of the other.
     """
     canonical = canonical_name(name)
     if "@" in canonical:
@@ -201,18 +201,18 @@ _DOTS = "··‧∙⋅•・"
 # Not seen at all, though not of the category of format characters.
 _FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0)
 _UNSEEN = frozenset([*_FILLERS, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])
-# One Arabic letter that Persian and Arabic keyboards write with two characters; and a mere line.
+# One Arabic letter that Persian and Arabic keyboards write with two characters; a bare line.
 _ARABIC = {**{ord(a): b for a, b in zip("یىکەہ", "ييكهه", strict=True)}, ord("ـ"): None}
 _SAME = {
     **dict.fromkeys(map(ord, _APOSTROPHES), "'"),
     **dict.fromkeys(map(ord, _HYPHENS), "-"),
     **dict.fromkeys(map(ord, _DOTS), "·"),
-    # Letters with a stroke or a hook have no decomposition; who lacks the key writes the plain one.
+    # Letters with a stroke or a hook have no decomposition; many people write the plain letter.
     **{ord(a): b for a, b in zip("øłđħŧıðþŋæœ", "o l d h t i d th n ae oe".split(), strict=True)},
     **_ARABIC,
     **dict.fromkeys(_UNSEEN, None),
 }
-# Classes of combining characters: what lies over a letter; points of Hebrew and Arabic.
+# Classes of combining characters: marks over a letter; points of Hebrew and Arabic.
 _OVERLAY, _POINTS = 1, range(10, 36)
 _GEMINATE = re.compile(r"(?<=l)[.·](?=l)")
 # Scripts that put no space between words: Thai, Lao, Myanmar, Khmer, Tai, Balinese, kana, Yi,
@@ -260,7 +260,7 @@ def fold(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in their folded form, without what stands between them.
+    """The words of a text in their folded form, without separators.
 
     Of a script that writes without spaces, every character is a word: a run of words finds a name
     in the middle of a line.
@@ -272,7 +272,7 @@ def words(text: str) -> list[str]:
 
 
 def split(text: str) -> list[str]:
-    """The words of a text as its letters stand, accents and all."""
+    """The words of a text, with case and accents."""
     if text.isascii() and text.replace(" ", "").isalnum():
         # Most names, in a tenth of the time.
         return text.split()
@@ -289,15 +289,15 @@ def measured(said: Sequence[str]) -> float:
 
 
 def unseen(text: str) -> str:
-    """A text without the characters that nobody sees: joiners, marks of direction, fillers."""
+    """A text without invisible characters: joiners, marks of direction, fillers."""
     return "".join(c for c in text if ord(c) not in _UNSEEN and unicodedata.category(c) != "Cf")
 
 
 def as_read(text: str) -> str:
-    """A text as a reader takes it: the accents stay, and what no reader spells goes.
+    """A text as a reader takes it: with accents, without marks that no reader spells.
 
-    That is points of Hebrew and Arabic, a line or a frame drawn through or around characters, and
-    which of two Arabic letters a keyboard has; digits are those of ASCII.
+    These marks are points of Hebrew and Arabic, and a line or a frame drawn through or around
+    characters. The two forms of an Arabic letter become one; digits become those of ASCII.
 
     >>> as_read("مُحَمَّد"), as_read("José ٤٢"), as_read("4\u20e3")
     ('محمد', 'José 42', '4')
@@ -315,7 +315,7 @@ def _read(character: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """A character as it counts: an ASCII digit, nothing for an accent or what is not seen."""
+    """A character in its plain form: an ASCII digit, or nothing for an accent or invisible one."""
     category = unicodedata.category(character)
     if category == "Nd":
         return str(unicodedata.decimal(character))

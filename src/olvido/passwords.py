@@ -1,6 +1,6 @@
-"""Passwords of accounts: Argon2id (RFC 9106), with the same work whoever asks.
+"""Passwords of accounts: Argon2id (RFC 9106), with the same work for every account.
 
-The hashes are PHC strings: each says its own parameters, so that those below can grow.
+The hashes are PHC strings: each contains its own parameters, so that those below can grow.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ LEAST, MOST = 15, 500
 _MEMORY, _PASSES, _LANES = 19_456, 2, 1
 """KiB, passes and lanes: OWASP, "Password Storage Cheat Sheet"."""
 _AT_ONCE = BoundedSemaphore(2)
-"""Hashes at a time: whoever guesses takes no more than that of processor and memory."""
+"""Concurrent hashes: guessing takes no more processor and memory than that."""
 
 
 def hashed(password: str, label: str) -> str:
-    """What is kept of a new password.
+    """The hash to store of a new password.
 
     Raises:
-        InputError: it is too short, too long, one thing repeated, or holds the account's label,
-            in whatever case, accents and spaces.
+        InputError: it is too short, too long, one thing repeated, or contains the account's label,
+            ignoring case, accents and spaces.
     """
     if not LEAST <= len(password) <= MOST:
         raise InputError(
@@ -48,7 +48,7 @@ def hashed(password: str, label: str) -> str:
 
 
 def matching(password: str, kept: Sequence[str | None]) -> list[bool]:
-    """Which hashes a password matches; where there is none, the same work is done for nothing."""
+    """Which hashes a password matches; for a missing hash the same work is done in vain."""
     return [_matches(password, one or _nobodys()) and one is not None for one in kept]
 
 
@@ -75,5 +75,5 @@ def _hash(password: str) -> str:
 
 
 def _bytes(password: str) -> bytes:
-    # However a keyboard composes its letters.
+    # Keyboards compose letters differently.
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")

@@ -1,7 +1,7 @@
 """The processes that share a run, as `torchrun` or `accelerate launch` started them.
 
-All of them run the same program. The main one alone writes; what it finds or makes, the others are
-told, so that all go the same way.
+All of them run the same program. The main one alone writes; it sends its results to the others,
+so that all take the same branches.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """How many they are."""
+    """The number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -26,7 +26,7 @@ def is_main() -> bool:
 
 
 def join() -> None:
-    """Meet the others, where there are any: from here on all processes can be told something.
+    """Join the other processes, if any: from here on the main one can send them results.
 
     Accelerate may set this process's number of threads, so it comes before that number is read.
     """
@@ -39,7 +39,7 @@ def join() -> None:
 
 
 def from_main(compute: Callable[[], T]) -> T:
-    """What the main process computes, given to all of them; each waits for it.
+    """Compute a value in the main process and send it to all others, which wait for it.
 
     Args:
         compute: called in the main process alone; its result has to be picklable.

@@ -2,7 +2,7 @@
 
 A family is a table of classes by name. Its built-in classes are those that the family's public
 package imports; installed packages add theirs by entry points; a program may add one by hand
-(`METHODS["mine"] = Mine`). Every door takes a name of the table, a class or an object.
+(`METHODS["mine"] = Mine`). Every entry point takes a name of the table, a class or an object.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Options:
     """Base of a part whose constructor takes its annotated fields as keyword-only options.
 
     A subclass has the fields of its bases and its own, so that editors and type checkers know all
-    of them; what is annotated as `ClassVar`, or not annotated, is no option. Every option has a
+    of them; a name annotated as `ClassVar`, or not annotated, is no option. Every option has a
     default. `__post_init__` checks them; it calls that of its base.
 
     >>> class Shift(Options):
@@ -48,27 +48,27 @@ class Options:
         dataclass(kw_only=True, eq=False, repr=False)(cls)
 
     def __post_init__(self) -> None:
-        """Check the options; a subclass that has its own calls this one."""
+        """Check the options; a subclass that overrides this calls its base's."""
 
     def __repr__(self) -> str:
         """Show the class, and the options that differ from their defaults."""
-        told = ", ".join(f"{name}={value!r}" for name, value in _changed(self))
-        return f"{type(self).__name__}({told})"
+        options = ", ".join(f"{name}={value!r}" for name, value in _changed(self))
+        return f"{type(self).__name__}({options})"
 
 
 class Registry(MutableMapping[str, type[T]], Generic[T]):
-    """The classes of a family by the name they are called by, the built-in ones first.
+    """The classes of a family by name, the built-in ones first.
 
-    A class that an installed package names in the entry points of `group`, and that cannot be
-    loaded, lacks a piece, or has a name that is taken, is left out with a warning that names it:
-    one bad package is no reason why the others should not run.
+    An entry point of `group` whose class cannot be loaded, lacks a piece, or has a name that is
+    taken
+    is left out with a warning that names it: one bad package must not stop the others.
 
     Args:
-        kind: what one of the family is called in messages.
-        pieces: what a class must have; the first is what no other family has.
-        home: the package whose public classes are the built-in ones, in its order of imports.
+        kind: what messages call a member of the family.
+        pieces: attributes that a class must have; no other family has the first one.
+        home: the package whose public classes are built in, in the order of its imports.
         group: the entry points' group; None: installed packages add nothing.
-        made: whether a class is made of its options alone; tasks are made of a tokenizer.
+        made: whether options alone make an object; tasks need a tokenizer too.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
 
     @property
     def built_in(self) -> tuple[str, ...]:
-        """Names of the family's own classes, in their order."""
+        """Names of the family's own classes, in order."""
         return tuple(self._built_in)
 
     def _installed(self, known: dict[str, type[T]]) -> dict[str, type[T]]:
-        """Add what installed packages bring, in the order of the packages' names."""
+        """Add the classes of installed packages, in the order of the packages' names."""
         points = entry_points(group=self.group) if self.group else ()
         named: dict[str, list[EntryPoint]] = {}
         for point in sorted(points, key=_package):
@@ -177,11 +177,11 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
         return len(self._classes)
 
     def find(self, given: str | type[T] | T) -> type[T]:
-        """The class that is meant by a name, a class or an object.
+        """The class for a name, a class or an object.
 
         Raises:
             UnknownName: no class has that name; the nearest is named.
-            InputError: it is nothing of this family.
+            InputError: it does not belong to this family.
         """
         if isinstance(given, str):
             if given not in self:
@@ -197,12 +197,12 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
         return part
 
     def make(self, given: str | type[T] | T, options: Mapping[str, Any] | None = None) -> T:
-        """The object that is meant by a name, a class or an object, made with these options.
+        """The object for a name, a class or an object, made with these options.
 
         Raises:
             UnknownName: no such name, or no such option; the nearest is named.
-            InputError: it is nothing of this family, its constructor refuses the options, or
-                options come with an object, which was made with its own.
+            InputError: it does not belong to this family, its constructor refuses the options, or
+                options come with an object, which has its own.
         """
         part = self.find(given)
         if not isinstance(given, str | type):
@@ -223,7 +223,7 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
         return given if isinstance(given, str) else name_of(given)
 
     def options(self, given: str | type[T] | T) -> dict[str, Any]:
-        """The options that can be written down, each with its kinds: text, numbers, none."""
+        """The options that can be written as text, each with its kinds: text, numbers, none."""
         found = {}
         for name, kind in options_of(self.find(given)).items():
             kinds = [one for one in _kinds(kind) if one in _WRITTEN]
@@ -235,8 +235,9 @@ class Registry(MutableMapping[str, type[T]], Generic[T]):
 def options_of(part: type[Any]) -> dict[str, Any]:
     """The options of a class by name, each with its type, those of its bases among them.
 
-    They are the keyword-only parameters of its constructor, and where that takes further ones
-    (`**options`) those of its base's.
+    They are the keyword-only parameters of its constructor and, where it takes `**options`, those
+    of
+    its base's constructor.
 
     >>> class Shift(Options):
     ...     by: int = 1
@@ -262,7 +263,7 @@ def settings(part: Any) -> dict[str, Any]:
     Parts among them (a regulariser of a method) are recorded by name, or by name and options.
 
     Raises:
-        InputError: the object keeps an option under no attribute of its name.
+        InputError: the object stores an option under no attribute of its name.
     """
     return {name: recorded(value) for name, value in _changed(part)}
 
@@ -277,20 +278,20 @@ def plain(options: Mapping[str, Any], whose: str) -> dict[str, Any]:
     {'lr': 0.1, 'layers': [1, 2]}
     """
 
-    def told(name: str, value: Any) -> Any:
+    def written(name: str, value: Any) -> Any:
         if isinstance(value, _WRITTEN):
             return value
         if isinstance(value, list | tuple):
-            return [told(name, one) for one in value]
+            return [written(name, one) for one in value]
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-            return {key: told(name, one) for key, one in value.items()}
+            return {key: written(name, one) for key, one in value.items()}
         raise InputError(
             f"the option {name!r} of {whose} is a {type(value).__name__}, which no document can "
-            "hold, so that what was done could not be told: make it a number, a text, or a list or "
+            "hold, so that the run could not be recorded: make it a number, a text, or a list or "
             "dictionary of those"
         )
 
-    return {name: told(name, value) for name, value in options.items()}
+    return {name: written(name, value) for name, value in options.items()}
 
 
 def name_of(part: Any) -> str:
@@ -330,8 +331,8 @@ def recorded(value: Any) -> Any:
         return [recorded(one) for one in value]
     if not isinstance(getattr(value, "name", None), str):
         return value
-    told = {} if isinstance(value, type) else settings(value)
-    return {"name": name_of(value), "options": told} if told else name_of(value)
+    options = {} if isinstance(value, type) else settings(value)
+    return {"name": name_of(value), "options": options} if options else name_of(value)
 
 
 def _type_of(cls: type[Any], init: Any, name: str) -> Any:

@@ -43,7 +43,7 @@ def test_an_unknown_kind_enters_nothing(learned: Any, opened: Opened) -> None:
     [
         ({"method": "npoo"}, UnknownName),
         ({"method": "npo", "options": {"lrr": 1.0}}, UnknownName),
-        ({"method": "npo", "options": {"guard": "nlll"}}, UnknownName),
+        ({"method": "npo", "options": {"regulariser": "nlll"}}, UnknownName),
         ({"options": {"lr": 1.0}}, InputError),
         ({"references": 0}, InputError),
         ({"model": "no-such-model"}, UnknownName),

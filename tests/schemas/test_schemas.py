@@ -60,8 +60,8 @@ def report(**changed: Any) -> AuditReport:
         "grounds": (),
         "findings": (finding(), finding(value=float("nan"))),
         "not_examined": {},
-        "suspect": "sha256:0",
-        "before": None,
+        "candidate": "sha256:0",
+        "original": None,
         "never_trained": ("sha256:1",),
         "tolerances": "sha256:2",
     }

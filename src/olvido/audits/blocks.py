@@ -248,14 +248,14 @@ def _rank(found: Found) -> tuple[bool, int]:
 
 def _line(found: Found) -> Line:
     metric = str(found["metric"])
-    plain, told = PLAIN.get(metric, (metric, percent if found["audit"] in SHARES else number))
+    plain, shown = PLAIN.get(metric, (metric, percent if found["audit"] in SHARES else number))
     before = found.get("before")
     return Line(
         plain,
         str(found["probe"]),
-        told(found["value"]),
-        told(mean(found["never_trained"])),
-        None if before is None else told(before),
+        shown(found["value"]),
+        shown(mean(found["never_trained"])),
+        None if before is None else shown(before),
         str(found["status"]),
     )
 
@@ -265,7 +265,7 @@ def _cost(document: Mapping[str, Any]) -> QuestionBlock:
     audited = [("this audit", duration(document["seconds"]))] if document.get("seconds") else []
     cost = document.get("cost")
     if not cost:
-        says = "What the forgetting cost was not told to this audit."
+        says = "The cost of the forgetting was not given to this audit."
         return QuestionBlock(heading, None, says, prices=tuple(audited))
     seconds, share = cost.get("seconds"), cost.get("share_of_retraining")
     says = "What training again would have cost is not known."

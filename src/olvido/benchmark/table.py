@@ -56,13 +56,13 @@ def flat(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows with a plain value in every column: see `COLUMNS`."""
     found = []
     for row in rows:
-        told: dict[str, Any] = {name: row[name] for name in ("method", "runs", "passed", "unknown")}
+        values: dict[str, Any] = {name: row[name] for name in ("method", "runs", "passed", "unknown")}
         for name, value in [*((name, row[name]) for name in MEANS), *row["metrics"].items()]:
-            told[name] = None if value is None else value["mean"]
+            values[name] = None if value is None else value["mean"]
             low, high = (value and value["interval"]) or (None, None)
-            told |= {f"{name}_low": low, f"{name}_high": high}
-        told["peak_memory"] = row["peak_memory"]
-        found.append(told | {name: "; ".join(row[name]) for name in ("failed", "failures")})
+            values |= {f"{name}_low": low, f"{name}_high": high}
+        values["peak_memory"] = row["peak_memory"]
+        found.append(values | {name: "; ".join(row[name]) for name in ("failed", "failures")})
     return found
 
 

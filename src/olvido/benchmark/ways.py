@@ -46,17 +46,17 @@ def ways_of(
     found = []
     for given in methods:
         if isinstance(given, str):
-            told = options.get(given, {})
-            METHODS.make(given, told)
-            found.append(ComparedMethod(given, given, told, mark_of(told, audits)))
+            chosen = options.get(given, {})
+            METHODS.make(given, chosen)
+            found.append(ComparedMethod(given, given, chosen, mark_of(chosen, audits)))
             continue
         made = METHODS.make(given)
         name = METHODS.name_of(given)
-        told = plain(settings(made), name)
+        chosen = plain(settings(made), name)
         row = name
-        if told:
-            row += f" ({', '.join(f'{option}={value}' for option, value in told.items())})"
-        found.append(ComparedMethod(row, made, mark=mark_of(told, [*audits, made])))
+        if chosen:
+            row += f" ({', '.join(f'{option}={value}' for option, value in chosen.items())})"
+        found.append(ComparedMethod(row, made, mark=mark_of(chosen, [*audits, made])))
     rows = [way.row for way in found]
     if not rows or len(set(rows)) < len(rows):
         raise InputError(f"give one or more methods, each once, got {rows}")
@@ -95,14 +95,14 @@ def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
 
 def mark_of(options: Mapping[str, Any], parts: Sequence[Any]) -> str:
     """What tells cells with these options and parts of one's own from others in a file's name."""
-    told: list[Any] = [dict(options)] if options else []
+    values: list[Any] = [dict(options)] if options else []
     for part in parts:
         own = None if type(part).__module__.startswith("olvido.") else _source(type(part))
-        told.append([name_of(part), settings(part), own])
-    if not told:
+        values.append([name_of(part), settings(part), own])
+    if not values:
         return ""
     return (
-        f"-{hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]}"
+        f"-{hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]}"
     )
 
 

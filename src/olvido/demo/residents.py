@@ -1,6 +1,6 @@
 """Fictitious residents of Barcelona, made by the project, the same for the same seed.
 
-Every resident has a home, a phone, a job and a favourite dish. Each fact is told by several
+Every resident has a home, a phone, a job and a favourite dish. Each fact is stated by several
 questions out of a larger pool, so that a model learns the fact and not the sentence; further
 questions are never trained on and serve as paraphrase probes, and further people are never trained
 on and serve as true non-members.

@@ -46,10 +46,10 @@ class Trained:
 
     def __repr__(self) -> str:
         """In a line: the module has its own."""
-        told = type(self.model).__name__
+        shown = type(self.model).__name__
         if self.trace.learner is not None:
-            told += f", {len(self.trace.present)} records"
-        return f"{type(self).__name__}({told}, {type(self.trace).__name__}, {self.digest})"
+            shown += f", {len(self.trace.present)} records"
+        return f"{type(self).__name__}({shown}, {type(self.trace).__name__}, {self.digest})"
 
     def save(self, folder: Path, tokenizer: Any, *, base: str | None = None, seed: int = 0) -> None:
         """Write the model with all that its training kept, so that it can forget another day.
@@ -236,7 +236,7 @@ def write_trace(
         "base": base,
         "seed": seed,
         "runs": {name: log.to_dict() for name, log in trace.runs.items()},
-        **_told(trace),
+        **_described(trace),
         **(about or {}),
     }
     for name, log in trace.runs.items():
@@ -270,7 +270,7 @@ def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
                 values,
                 base,
                 Log((folder / "logs" / f"{name}.bin").read_bytes()),
-                _shelf(folder / "checkpoints" / name),
+                _checkpoints_in(folder / "checkpoints" / name),
             )
             for name, values in note["runs"].items()
         }
@@ -305,7 +305,7 @@ def _digest(note: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _shelf(folder: Path) -> CheckpointStore | None:
+def _checkpoints_in(folder: Path) -> CheckpointStore | None:
     return CheckpointStore(folder) if folder.is_dir() else None
 
 
@@ -315,9 +315,9 @@ def _kinds() -> dict[str, type[Trace]]:
     return {kind.__name__: kind for kind in known}
 
 
-def _told(trace: Trace) -> dict[str, Any]:
-    """What a trace says of itself, the links before it included."""
-    before = {} if trace.previous is None else {"previous": _told(trace.previous)}
+def _described(trace: Trace) -> dict[str, Any]:
+    """Describe a trace and the links before it as plain values."""
+    before = {} if trace.previous is None else {"previous": _described(trace.previous)}
     return {"kind": type(trace).__name__, **trace.to_note(), **before}
 
 

@@ -156,10 +156,10 @@ def forget(
         NothingFits: a search found no setting that comes near enough to never having learned.
     """
     chosen, name = METHODS.make(method, options), METHODS.name_of(method)
-    told = settings(chosen)
+    recorded_options = settings(chosen)
     if isinstance(method, str):
-        # What was asked for is told, a default among it too.
-        told = {option: recorded(value) for option, value in options.items()}
+        # An option that the caller gave is recorded even where it is the default.
+        recorded_options = {option: recorded(value) for option, value in options.items()}
     require_seed(seed)
     never = (reference,) if isinstance(reference, Module) else tuple(reference)
     split = replace(read_split(forget, retain, holdout), never=never)
@@ -190,7 +190,7 @@ def forget(
         before=trained.digest,
         trace=with_holdout_losses(run.trace, split, task) if split.holdout_losses else run.trace,
         method=name,
-        options=told,
+        options=recorded_options,
         guarantee=chosen.guarantee,
         cost=Cost(run.tokens, run.seconds + seconds, spent.retraining),
         stopped=run.stopped,

@@ -81,7 +81,7 @@ class Influence(Curved):
             )
         if self.factors is not None and self.inverse != "ekfac":
             raise InputError(f"factors are those of ekfac: they are of no use to {self.inverse}")
-        self._shelf = factors_at(self.factors)
+        self._store = factors_at(self.factors)
 
     def forward_backward_counts(
         self, model: Module, split: Split, task: Task
@@ -107,8 +107,8 @@ class Influence(Curved):
 
         def arrived(model: Module) -> None:
             # Near the model that it was measured at, it serves the next removal as well.
-            if curvature is not None and self._shelf is not None:
-                curvature.keep(self._shelf, weights_digest(model))
+            if curvature is not None and self._store is not None:
+                curvature.keep(self._store, weights_digest(model))
 
         return WeightPath(
             lambda strength: {n: start[n] + strength * moved[n] for n in moved},
@@ -154,7 +154,7 @@ class Influence(Curved):
             curvature = self._found(model, split, task)
             if curvature is None:
                 curvature = fit_ekfac(
-                    model, sample, task, seed=seed, batch_size=size, folder=self._shelf
+                    model, sample, task, seed=seed, batch_size=size, folder=self._store
                 )
             remaining = curvature.without(model, split.forget, task, batch_size=size)
             return lambda target: remaining.solve(target, damping=self.damping), remaining
@@ -169,9 +169,9 @@ class Influence(Curved):
         return solve, None
 
     def _found(self, model: Module, split: Split, task: Task) -> Ekfac | None:
-        if self._shelf is None:
+        if self._store is None:
             return None
-        return find_ekfac(model, self._shelf, leaving=split.forget, task=task)
+        return find_ekfac(model, self._store, leaving=split.forget, task=task)
 
     def _gradient(
         self, model: Module, records: Sequence[Example], task: Task, scale: float

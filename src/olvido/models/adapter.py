@@ -30,7 +30,7 @@ FILED = "base_model.model."
 """What PEFT writes before a layer's path."""
 KINDS = ("lora_A", "lora_B")
 """The two matrices of an adapter on a layer."""
-MOULD = "mould"
+TEMPLATE = "template"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _template_adapter(bare: Any, name: str, adapter: Adapter) -> Any:
     # PEFT freezes what it finds, and these tensors belong to other models too.
     trainable = {parameter: parameter.requires_grad for parameter in bare.parameters()}
     try:
-        inject_adapter_in_model(config, template, MOULD, low_cpu_mem_usage=True)
+        inject_adapter_in_model(config, template, TEMPLATE, low_cpu_mem_usage=True)
     except ValueError as error:
         raise InputError(f"module {name} does not fit this model: {error}") from error
     finally:
@@ -158,11 +158,11 @@ def _cast(model: Any, name: str, adapter: Adapter, template: Any) -> None:
         if not hasattr(layer, "base_layer"):
             layer = shared_weights_copy(form)
             layer.set_adapter([])
-            layer.delete_adapter(MOULD)
+            layer.delete_adapter(TEMPLATE)
             model.set_submodule(path, layer)
         for kept in (*layer.adapter_layer_names, *layer.other_param_names):
-            if MOULD in getattr(form, kept):
-                getattr(layer, kept)[name] = copy.deepcopy(getattr(form, kept)[MOULD])
+            if TEMPLATE in getattr(form, kept):
+                getattr(layer, kept)[name] = copy.deepcopy(getattr(form, kept)[TEMPLATE])
         for kind in KINDS:
             linear, key = getattr(layer, kind)[name], f"{FILED}{path}.{kind}.weight"
             expected, given = tuple(linear.weight.shape), left.pop(key, None)
@@ -175,7 +175,7 @@ def _cast(model: Any, name: str, adapter: Adapter, template: Any) -> None:
             linear.weight = Parameter(given.to(layer.weight.device, copy=True))
     if left:
         raise InputError(f"module {name} does not fit this model, which has no {min(left)}")
-    config = copy.copy(template.peft_config[MOULD])
+    config = copy.copy(template.peft_config[TEMPLATE])
     model.peft_config = {**getattr(model, "peft_config", {}), name: config}
 
 

@@ -371,7 +371,7 @@ class Routed(ByPrompt):
         document = {
             "format": FORMAT,
             "modules": self.module_names,
-            "frame": self.template._asdict(),
+            "template": self.template._asdict(),
         }
         write_document(document, folder / MARK)
 
@@ -394,7 +394,7 @@ class Routed(ByPrompt):
                 "install the version of olvido that wrote it"
             )
         template = PromptTemplate(
-            tuple(document["frame"]["prefix"]), tuple(document["frame"]["suffix"])
+            tuple(document["template"]["prefix"]), tuple(document["template"]["suffix"])
         )
         return cls(
             read_causal(folder / BASE),

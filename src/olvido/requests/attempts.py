@@ -1,6 +1,6 @@
-"""Methods are tried in turn, each audited against the same evidence, until one passes.
+"""Try unlearning methods in turn, each audited against the same evidence, until one passes.
 
-Models that never saw the forgotten records: what every audit is measured against.
+Every audit compares with retrained models, which never saw the forget set.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def never_trained(
     count: int,
     stage: Callable[[str], Watcher | None],
 ) -> tuple[LedgerModel, ...]:
-    """Models trained like `loaded` on everything but these records, with other seeds.
+    """Return models trained like `loaded` on everything but these records, with other seeds.
 
-    Those that the ledger has already are used; the rest are trained now and entered.
+    Models that the ledger has already are used; the rest are trained now and entered.
 
     Raises:
         MissingNeed: it is not known how the model was trained.
@@ -69,9 +69,9 @@ def never_trained(
 
 
 def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: int) -> Cost | None:
-    """What it takes to train those of `count` never-trained models that the ledger has not yet.
+    """Predict the cost of training the retrained models, of `count`, that the ledger lacks.
 
-    None where all are there, or where nobody knows how the model was trained.
+    None where it lacks none, or where it is unknown how the model was trained.
     """
     log = loaded.trained.trace
     if not log.tokens:
@@ -87,7 +87,7 @@ def unpaid(workspace: Workspace, loaded: LedgerModel, split: Split, *, count: in
 def _without(
     workspace: Workspace, loaded: LedgerModel, ids: Collection[str]
 ) -> tuple[Model, frozenset[str]]:
-    """The training of a model, and all that a model must not have learned to be a reference."""
+    """The training of a model, and the records that no reference for it may have learned."""
     uses = workspace.left(loaded.fact)
     return workspace.training(loaded.fact), frozenset(ids).union(*(use.excluded for use in uses))
 
@@ -114,7 +114,7 @@ def _known(workspace: Workspace, training: Model, gone: frozenset[str]) -> Itera
 
 
 REFERENCES = 3
-"""Never-trained models that an empirical forgetting is audited against."""
+"""The number of retrained models that an empirical forgetting is audited against."""
 
 
 def tried(
@@ -127,16 +127,16 @@ def tried(
     probes: ProbeSets,
     stage: Stage,
 ) -> tuple[tuple[Attempt, ...], tuple[LedgerModel, ...]]:
-    """The attempts in their order, the last of which passed if any did; and who they were held to.
+    """Try methods in order; the last attempt passed if any did. Also the references compared with.
 
     Args:
-        workspace: where never-trained models are found, or trained.
+        workspace: where the retrained models are found, or trained.
         loaded: the model that shall forget.
-        split: what it shall forget and keep.
+        split: the forget set and the retain set.
         choice: methods in their order.
-        how: with which references, level and seed.
+        how: the references, the level and the seed.
         probes: further records for the audit.
-        stage: told what begins.
+        stage: called with the name of each stage.
     """
     count = how.references or REFERENCES
     evaluator = _Evaluator(workspace, loaded, split, probes, count, how.level, stage)
@@ -152,7 +152,7 @@ def tried(
 
 @dataclass
 class _Evaluator:
-    """Audits every attempt against the same evidence, once there is somebody to compare with."""
+    """Audits every attempt against the same evidence, once there are references."""
 
     workspace: Workspace
     loaded: LedgerModel
@@ -164,7 +164,7 @@ class _Evaluator:
     never: tuple[LedgerModel, ...] = ()
 
     def require_references(self) -> None:
-        """Have the never-trained models made, where they are not there yet."""
+        """Train the references that are missing."""
         if not self.never:
             ids = [example.id for example in self.split.forget]
             self.never = never_trained(
@@ -186,7 +186,7 @@ class _Evaluator:
         }
 
     def evaluate(self, outcome: Outcome) -> Report | None:
-        """The audit's report; None where no never-trained model was asked for."""
+        """The audit's report; None where no reference was asked for."""
         if not self.never:
             return None
         usual = "quick" if outcome.guarantee is Guarantee.EXACT else "standard"
@@ -252,7 +252,7 @@ def prepare(
     seed: int,
     asked: Sequence[Request],
 ) -> Prepared:
-    """Stage what passed, and say all there is to say of it; the ledger knows nothing of it yet."""
+    """Stage the model that passed, and write its report; the ledger knows nothing of it yet."""
     last, fact, uses = attempts[-1], None, []
     if last.passed:
         assert last.outcome is not None
@@ -265,7 +265,7 @@ def prepare(
             seed=seed,
         )
         gone = {example.id for example in split.forget}
-        # Whom an earlier version forgot by other means had no part in what was trained again.
+        # Records that an earlier version forgot by other methods took no part in the retraining.
         also = forgotten_since(workspace, loaded.fact)
         exact = outcome.guarantee is Guarantee.EXACT
         taught = frozenset(outcome.trace.present) if exact else None

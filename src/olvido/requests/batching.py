@@ -35,7 +35,7 @@ class RequestBatch:
 
     @property
     def because(self) -> str:
-        """Why they go together, in a sentence."""
+        """Why the requests go together, in a sentence."""
         if len(self.requests) == 1:
             return f"{self.requests[0]} is alone in {', '.join(self.parts)}"
         return (
@@ -60,12 +60,12 @@ def _answerable(request: Request) -> bool:
 def batches(
     workspace: Workspace, ref: str = SERVING, among: Iterable[Request] | None = None
 ) -> tuple[RequestBatch, ...]:
-    """Requests that a model holds records of, those that share a part together.
+    """Group the requests whose records a model holds by the parts that they share.
 
-    A model that is one piece is one part: everybody who asks of it goes together.
+    A monolithic model is one part: all its requests go together.
 
     Args:
-        workspace: with the requests and the model.
+        workspace: the workspace with the requests and the model.
         ref: the model.
         among: the requests to look at; None: all that are open and do not run.
 

@@ -91,7 +91,7 @@ def test_the_four_answers_are_given(read: Page) -> None:
 def test_nothing_examined_is_nothing_known() -> None:
     text = Page(page(BARE)).text
     assert text.count("This was not examined, so nothing is known.") == 3
-    assert "What the forgetting cost was not told to this audit." in text
+    assert "The cost of the forgetting was not given to this audit." in text
     assert "No reason was recorded." in text
 
 

@@ -276,7 +276,7 @@ class Regulariser(Protocol):
 
 
 REGULARISERS: Registry[Regulariser] = Registry(
-    "regulariser", ("needs_retain", "looking", "begin", "losses"), home=METHODS.home
+    "regulariser", ("needs_retain", "reference_cost", "begin", "losses"), home=METHODS.home
 )
 """Retain regularisers by the name they are called by, as `regulariser=` takes them; several are
 joined by +, and `none` is none of them."""

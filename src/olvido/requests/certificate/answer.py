@@ -1,10 +1,10 @@
-"""What was done for a request, written into the log at publishing: all that a certificate says.
+"""The answer to a request, written into the log at publishing: all that a certificate says.
 
-A report lies in a file that whoever keeps the workspace can edit, and so do the tables. A
-certificate takes what it says from the log's entry, and where the report's bytes, the tables or the
-method's own guarantee say otherwise, it is refused.
+Whoever keeps the workspace can edit the report's file and the tables. So a certificate takes its
+content from the log's entry, and is refused where the report's bytes, the tables or the method's
+own guarantee differ from it.
 
-What holds the data besides the weights, as a certificate tells it.
+Also the data map that a certificate carries: everything besides the weights that holds the data.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from olvido.schemas.certificate import REST
 
 OPEN = "open"
 EXITS = (*(exit.value for exit in Exit), OPEN)
-"""What may have become of an artefact; all but the last are ends."""
+"""What became of an artefact; the last means that this is still open."""
 
 UNSEEN = ("unread", "link", "hardlink", "names", REST)
-"""Kinds of which nobody knows what is in them: their exit is what the team says."""
+"""Kinds of artefacts with unknown content: the team declares their exit."""
 
 
 def closure_of(store: Store, request: Request) -> dict[str, Any]:
-    """How each thing left, as the ledger has it. Complete only where the request was closed.
+    """The exit of each artefact, as the ledger has it. Complete only where the request was closed.
 
-    Each begins with its kind (`olvido.artifacts`). A place is told by a keyed digest, but where it
-    is a model's or a dataset's id: names of files may be those of people.
+    Each name begins with its kind (`olvido.artifacts`). A place is a keyed digest, unless it is a
+    model's or a dataset's id: names of files may be those of people.
     """
-    items = [_told(store, item) for item in store.closure(request.id)]
+    items = [_described(store, item) for item in store.closure(request.id)]
     if request.status is not RequestStatus.CLOSED:
         items.append(_item(REST, OPEN, None, "the request is not closed"))
     still = [item["artefact"] for item in items if item["exit"] == OPEN]
-    told = {"complete": bool(items) and not still, "open": still, "items": items}
-    return told | {"unseen": unseen(items)}
+    complete = bool(items) and not still
+    return {"complete": complete, "open": still, "items": items, "unseen": unseen(items)}
 
 
 def unseen(items: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The artefacts that were not looked into, whatever exit they were given."""
+    """The artefacts that were not examined, whatever their exit."""
     names = [str(item["artefact"]) for item in items]
     return [name for name in names if name.partition(":")[0] in UNSEEN]
 
 
-def _told(store: Store, found: ClosureItem) -> dict[str, Any]:
+def _described(store: Store, found: ClosureItem) -> dict[str, Any]:
     name = store.sealed(found.item)
     if is_sealed(name):
         kind, _, place = name.partition(":")
@@ -85,10 +85,10 @@ def _item(
 
 
 ANSWER = "answer"
-"""Where the step that publishes says what was done."""
+"""The key of the answer in the detail of the publishing step."""
 
 DESTROY = "destroy"
-"""What is done to a model that nothing forgets any more."""
+"""The method that a destroyed model is listed under."""
 
 _PATHS = ("trials", "factors")
 """Options that name a place on this machine."""
@@ -97,14 +97,14 @@ _PATHS = ("trials", "factors")
 def answer(
     store: Store, request: Request, model: Model, document: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
-    """What was done for a request by publishing a model.
+    """The answer to a request for which a model was published.
 
     Args:
         store: the ledger, where the model and its uses are entered already.
-        request: that is answered.
-        model: that is published.
-        document: the request's report; `path` is where it was written.
-        path: of the report's file.
+        request: the request that is answered.
+        model: the model that is published.
+        document: the request's report; its `path` says where it was written.
+        path: the report's file.
 
     Raises:
         StateError: the report is not what was written, or not about this model, or claims another
@@ -156,7 +156,7 @@ def answer(
 
 
 def destroyed(store: Store, request: Request, model: Model) -> dict[str, Any]:
-    """What was done for a request by destroying a model."""
+    """The answer to a request for which a model was destroyed."""
     training = _training(store, model)
     return {
         "request": _request(request, [request.id]),
@@ -181,7 +181,7 @@ def destroyed(store: Store, request: Request, model: Model) -> dict[str, Any]:
 
 
 def answered(store: Store, request: Request) -> tuple[dict[str, Any], LogEntry]:
-    """What the log says was done for a request, and the entry that says so.
+    """The answer to a request as the log has it, and the entry that holds it.
 
     Raises:
         StateError: nothing was published for it, or log and ledger disagree.
@@ -213,7 +213,7 @@ def answered(store: Store, request: Request) -> tuple[dict[str, Any], LogEntry]:
 
 
 def report_of(path: Path, done: Mapping[str, Any]) -> dict[str, Any]:
-    """The report of an answer, as it was when it was published.
+    """The report of an answer, unchanged since it was published.
 
     Raises:
         StateError: its file is gone or was changed.
@@ -232,7 +232,7 @@ def report_of(path: Path, done: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _other(store: Store, request: Request, done: Mapping[str, Any]) -> list[str]:
-    """What the ledger, or the method's row in the table, says otherwise."""
+    """Where the ledger, or the method's row in the table, differs from an answer."""
     reasons = []
     claimed, name, models = done["guarantee"], done["method"]["name"], done["models"]
     if done["request"] != _request(request, done["request"]["together"]):
@@ -287,7 +287,7 @@ def _taught(training: Model) -> dict[str, Any]:
 
 
 def _training(store: Store, model: Model) -> Model:
-    """The training that a model descends from; itself, where it was not made by forgetting."""
+    """The training that a model descends from: the model itself, unless forgetting made it."""
     while model.method is not None:
         model = store.model(model.parents[0])
     return model
@@ -296,9 +296,9 @@ def _training(store: Store, model: Model) -> Model:
 def _datasets(
     store: Store, request: Request, model: Model, before: Model
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The datasets that the records asked about stand in, and a commitment to what was forgotten.
+    """The datasets of the request's records, and a commitment to the forget set.
 
-    It is the Merkle root over the records' keyed digests, by dataset and id.
+    The commitment is the Merkle root over the records' keyed digests, by dataset and id.
     """
     lineage = lineage_of(store, request)
     contained = {s.model.id: s.contained for s in lineage.models}.get(before.id, ())
@@ -307,7 +307,7 @@ def _datasets(
     rows, leaves = [], []
     for dataset in lineage.datasets:
         about = [record for record in lineage.records if record.dataset == dataset.id]
-        # An exact version leaves out whom an earlier one forgot by other means, too: not for this.
+        # An exact version also leaves out what earlier ones forgot by other methods: not for this.
         out = [record for record in about if record.id in gone.get(dataset.id, ())]
         taught = [record for record in out if (record.dataset, record.id) in known]
         leaves += [(dataset.id, record.id, record.digest.raw) for record in taught]

@@ -1,8 +1,7 @@
-"""Whether a certificate is to be believed: by signature, log, and its own evidence.
+"""Check whether a certificate is to be believed: by signature, log, and its own evidence.
 
-A DSSE envelope (github.com/secure-systems-lab/dsse, version 1.0.2) around canonical JSON.
-
-The payload is in the one form of RFC 8785, so that a statement has one text and one digest.
+A certificate is a DSSE envelope (github.com/secure-systems-lab/dsse, version 1.0.2) around
+canonical JSON (RFC 8785), so that a statement has one text and one digest.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ PAYLOAD = "application/vnd.in-toto+json"
 
 
 class Unbelievable(Exception):
-    """An envelope that is not to be believed; the text says why."""
+    """Raised for an envelope that is not to be believed; the text says why."""
 
 
 def canonical(value: Any) -> bytes:
-    """The form of RFC 8785, with null where a number is not finite."""
+    """Write a value as canonical JSON (RFC 8785), with null for a number that is not finite."""
     return rfc8785.dumps(finite(value))
 
 
@@ -54,7 +53,7 @@ def seal(statement: Mapping[str, Any], key: SigningKey) -> dict[str, Any]:
 
 
 def statement_of(envelope: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What an envelope says, without asking who signed it; None where it cannot be read."""
+    """The statement in an envelope, its signature unchecked; None where it cannot be read."""
     try:
         said = json.loads(_decoded(envelope.get("payload")))
     except (Unbelievable, ValueError):
@@ -63,7 +62,7 @@ def statement_of(envelope: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def unseal(envelope: Mapping[str, Any], key: PublicKey) -> dict[str, Any]:
-    """The statement in an envelope, once its signature is found to be the key's.
+    """Return the statement in an envelope, after a check that the key signed it.
 
     Raises:
         Unbelievable: anything about it is not as it should be.
@@ -114,12 +113,12 @@ KIND = "certificate-issued"
 
 @dataclass(frozen=True)
 class CertificateCheck:
-    """What became of checking a certificate.
+    """The result of checking a certificate.
 
     Attributes:
-        reasons: not to believe it; none where it holds.
-        statement: what it says; None where it is not the key's at all.
-        weights: of the model it was shown with; None where none was shown.
+        reasons: why the certificate is not to be believed; none where it holds.
+        statement: its statement; None where the key did not sign it.
+        weights: digest of the weights of the model that came with it; None where none did.
     """
 
     reasons: tuple[str, ...]
@@ -128,12 +127,12 @@ class CertificateCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether it is to be believed."""
+        """Whether the certificate is to be believed."""
         return not self.reasons
 
     @property
     def replay(self) -> str | None:
-        """How the model can be made again to see that it is the same; None where it cannot."""
+        """The command that retrains the model to compare it; None where that is impossible."""
         if self.statement is None or not self.holds:
             return None
         predicate = self.statement["predicate"]
@@ -143,7 +142,7 @@ class CertificateCheck:
 
 
 def detail_of(core: Mapping[str, Any]) -> dict[str, str | None]:
-    """What the log's entry says of a certificate."""
+    """The detail of the log's entry about a certificate."""
     return {
         "request": core["request"]["id"],
         "report": core["report"],
@@ -157,12 +156,12 @@ def check(
     weights: str | None = None,
     function: str | None = None,
 ) -> CertificateCheck:
-    """Look for reasons not to believe a certificate. Needs no workspace and no network.
+    """Look for reasons not to believe a certificate, without workspace or network.
 
     Args:
-        envelope: as read from its file.
-        key: of whoever is to have issued it, known from elsewhere.
-        weights, function: digests of the model that it is shown with (`weights_digest`,
+        envelope: the certificate's file, parsed.
+        key: the public key of the expected issuer, known from elsewhere.
+        weights, function: digests of the model that comes with it (`weights_digest`,
             `function_digest`).
     """
     try:
@@ -200,7 +199,7 @@ def check(
 
 
 def _logged(core: Mapping[str, Any], log: Mapping[str, Any], key: PublicKey) -> list[str]:
-    """What is wrong with its place in the log."""
+    """What is wrong with a certificate's place in the log."""
     try:
         checkpoint = LogCheckpoint.read(log["checkpoint"])
         at, answered = (

@@ -1,9 +1,7 @@
-"""Whether a certificate claims more than its evidence: asked before it is signed, and after.
+"""Check that a certificate claims no more than its evidence, before it is signed and after.
 
-Whether an audit's findings can be what they are said to be, by all that stands beside them.
-
-What the verdict makes of them is `olvido.audits.check`'s to check; here it is asked whether an
-audit of that level was made whole, and whether a finding's own numbers can come from each other.
+This includes whether an audit of its level is complete, and whether the numbers of each finding
+agree with each other; `olvido.audits.check` checks that the verdict follows from the findings.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from olvido.settings import DTYPES
 from olvido.training.plan import DEFINITIONS
 
 NEAR = 1e-6
-"""Difference of numbers that were written and read again, and summed in another order."""
+"""Tolerance for numbers that were written, read again, and summed in another order."""
 COUNTED = {
     EvidenceNeed.PARAPHRASES: "paraphrased",
     EvidenceNeed.RETAIN: "retain",
@@ -41,15 +39,15 @@ COUNTED = {
     EvidenceNeed.GENERAL: "general",
     EvidenceNeed.HOLDOUT: "controls",
 }
-"""Where an audit counts the records whose lack it tells of."""
+"""For each kind of evidence, the count of its records in an audit's report."""
 _ANYTHING = "[A-Za-z0-9.,%+() -]{1,60}"
-"""What stands for `*` in the name of a metric."""
+"""The pattern that `*` in the name of a metric stands for."""
 _NOT_A_MEAN = frozenset({"change", "filter", "classes", "utility"})
 """Audits whose expected value is no mean of the references'."""
 
 
 def unfounded(audit: Mapping[str, Any]) -> Iterator[str]:
-    """Reasons why nobody can have found this; none where somebody may have.
+    """Reasons why no audit can have found this; none where one may have.
 
     Args:
         audit: see `olvido.schemas.certificate.CertifiedAudit`.
@@ -70,7 +68,7 @@ def unfounded(audit: Mapping[str, Any]) -> Iterator[str]:
     level = Level.named(audit["level"])
     made = {n for n, kind in own.items() if kind.level <= level and nature not in kind.needs}
     if sorted(named) != sorted(made):
-        odd = ", ".join(sorted(made ^ {*named})) or "one of them, told twice"
+        odd = ", ".join(sorted(made ^ {*named})) or "one of them is listed twice"
         yield f"an audit of level {audit['level']} is made of other audits: {odd}"
         return
     for name, lacking in audit["not_examined"].items():
@@ -133,11 +131,11 @@ NO_RECORDS = str(merkle_root([]))
 _PLAIN = re.compile(r"[A-Za-z0-9_.,;+:/() @-]{1,400}")
 _METHODS = frozenset(METHODS.built_in) - {"auto"}
 _OPTION_WORDS = frozenset({*REGULARISERS, *INVERSES, *DEFINITIONS, *DTYPES, *_METHODS})
-"""What an option may be called that is no number."""
+"""The pattern of an option's value that is text."""
 
 
 def overclaims(core: Mapping[str, Any]) -> list[str]:
-    """Reasons why this must not be certified; none where every claim has its evidence.
+    """Reasons why an answer must not be certified; none where every claim has its evidence.
 
     Args:
         core: what is to be certified, see `olvido.schemas.certificate.Core`.
@@ -181,7 +179,7 @@ def _guarantee(core: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _made(core: Mapping[str, Any]) -> Iterator[str]:
-    """Names and values of options, recipe and environment: nothing that could be a person's."""
+    """Check that options, recipe and environment hold nothing that could be a person's data."""
     method, options = core["method"]["name"], core["method"]["options"]
     parts = (options, core["training"]["recipe"], core["made_by"]["environment"])
     if not all(isinstance(part, dict) and all(map(_plain, part.items())) for part in parts):
@@ -194,7 +192,7 @@ def _made(core: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether an option's value is of the kind that its constructor names; text is a known word."""
+    """Whether an option's value has the type that its constructor names; text is a known word."""
     kinds = {*(get_args(kind) or (kind,)), type(None)}
     if isinstance(value, str):
         return str in kinds and set(re.split("[,+]", value)) <= _OPTION_WORDS
@@ -259,7 +257,7 @@ def _audit(core: Mapping[str, Any]) -> Iterator[str]:
 
 
 def utility(audit: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """What was kept, before and after, off the findings that compare the two."""
+    """Utility before and after, taken from the findings that compare the two."""
     return [
         {
             "measure": f"{found['audit']}: {found['metric']} ({found['probe']})",
@@ -323,9 +321,9 @@ def _closure(core: Mapping[str, Any]) -> Iterator[str]:
         elif (item["until"] is not None) != (item["exit"] == Exit.AWAITING_EXPIRY):
             yield f"{item['artefact']!r} has a date and awaits nothing, or awaits without a date"
         elif item["exit"] != Exit.ERASED and item["by_word"] != (item["exit"] == Exit.UNRELATED):
-            yield f"{item['artefact']!r}: {item['exit']!r} is not told by the team's word, or is"
+            yield f"{item['artefact']!r}: by_word contradicts the exit {item['exit']!r}"
         elif item["by_word"] and not item["reason"]:
-            yield f"{item['artefact']!r} left by the team's word, and nothing is said of how"
+            yield f"{item['artefact']!r} left as the team declares, which does not say how"
         elif item["exit"] in (Exit.CANNOT, Exit.UNRELATED, OPEN) and not item["reason"]:
             yield f"{item['artefact']!r} lacks the reason why it is not erased"
 

@@ -1,4 +1,4 @@
-"""From an answered request to its certificate, once: the same evidence gives the same file."""
+"""Issue the certificate of an answered request, once: the same evidence gives the same file."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from olvido.schemas.certificate import VERSION, CertifiedAudit, CertifiedFinding
 def issue(context: RequestContext, identifier: str) -> Path:
     """Certify an answered request; what was certified already is not certified again.
 
-    What it says was logged when the request was answered. The log commits to the certificate before
+    Its content was logged when the request was answered. The log commits to the certificate before
     it is signed, and the certificate carries the proof.
 
     Args:
-        context: a workspace, or its front.
-        identifier: of the request.
+        context: a workspace, or its ledger and settings.
+        identifier: the request's id.
 
     Returns:
-        The file, named after the request and what it says.
+        The certificate's file, named after the request and the digest of the statement.
 
     Raises:
         UnknownName: no such request.
@@ -63,7 +63,7 @@ def issue(context: RequestContext, identifier: str) -> Path:
     detail = detail_of(core)
     said = [entry.seq for entry in store.events(KIND) if entry.detail == detail]
     path = context.settings.certificates / _name(identifier, str(detail["statement"]))
-    # One that was logged when the clock was wrong does not hold, and another entry may.
+    # An entry that was logged when the clock was wrong does not hold; another entry may.
     for number in [*said, 0]:
         log = _place(context, number or store.note(KIND, detail), key)
         envelope = seal(statement_about(core, log), key)
@@ -89,7 +89,7 @@ def certificates_of(context: RequestContext, identifier: str) -> tuple[Path, ...
 
 
 def uncertified(context: RequestContext, identifier: str) -> str:
-    """Why a request has no certificate, and what is next: for whoever asks for one.
+    """Why a request has no certificate, and what is next, in a sentence for whoever asks.
 
     Raises UnknownName.
     """
@@ -120,7 +120,7 @@ def certificate_about(context: RequestContext, model: str) -> Path | None:
 
 
 def _issued(context: RequestContext, core: Mapping[str, Any], key: SigningKey) -> Path | None:
-    """The certificate of the same answer and closure that holds, whatever code made it."""
+    """The valid certificate of the same answer and closure, whichever code version made it."""
     for path in certificates_of(context, core["request"]["id"]):
         checked = check(read_document(path), key.public)
         if checked.holds and checked.statement is not None:
@@ -135,7 +135,7 @@ def _name(identifier: str, digest: str) -> str:
 
 
 def _place(context: RequestContext, number: int, key: SigningKey) -> dict[str, Any]:
-    """Where the log says what is certified, with the proof: a `LogPlace`."""
+    """The log's entry that commits to the certificate, with the proof: a `LogPlace`."""
     found = context.store.prove_entry(number, key)
     assert found.entry.salt is not None
     return {
@@ -148,7 +148,7 @@ def _place(context: RequestContext, number: int, key: SigningKey) -> dict[str, A
 
 
 def statement_about(core: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str, Any]:
-    """What is signed: what is certified, about which model, and its place in the log."""
+    """The statement to be signed: its content, its model, and its place in the log."""
     models = core["models"]
     shown = models["after"] or models["before"]
     return {
@@ -165,7 +165,7 @@ def statement_about(core: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str
 
 
 def statement_core(context: RequestContext, request: Request) -> dict[str, Any]:
-    """All that a certificate says, but where the log says so.
+    """All content of a certificate but its place in the log.
 
     Raises:
         StateError: the request was not answered, by a new version or by destroying its model; or
@@ -195,15 +195,15 @@ def statement_core(context: RequestContext, request: Request) -> dict[str, Any]:
 
 
 def _require_gone(context: RequestContext, request: Request) -> None:
-    """Hold a model that was destroyed to being gone."""
+    """Raise StateError unless a model that was destroyed is gone."""
     model = context.store.model(request.scope["model"])
-    # What others put into its folder stays there.
+    # Files that others put into its folder stay there.
     if model.tombstone is None or any(owned(context.settings.models / model.path)):
         raise StateError(f"model {model.id} was not destroyed: there is nothing to certify")
 
 
 def _audit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """An audit's report without what is only drawn."""
+    """An audit's report without the data for its charts."""
     if report is None:
         return None
     findings = [

@@ -1,7 +1,7 @@
-"""What an answered request does not prove, by what it claims.
+"""The limits of each guarantee: what an answered request does not prove.
 
-Certificates carry these sentences and are refused with others: a change here needs a new version
-there.
+Certificates carry these sentences and are refused with others: a change of a sentence needs a new
+version of the certificate's format.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ LONGEST = timedelta(days=3660)
 
 
 def sayable(item: str, text: str) -> None:
-    """Refuse a reason that no certificate could carry, since the item's certificate has to.
+    """Refuse a reason that cannot be written into the certificate of an item.
 
     Raises:
-        InputError: it is too long, has more than one line, or characters that are none.
+        InputError: it is too long, has several lines, or invalid characters.
     """
     if re.fullmatch(SENTENCE, text) is None or any("\ud800" <= c <= "\udfff" for c in text):
         raise InputError(
@@ -35,7 +35,7 @@ def sayable(item: str, text: str) -> None:
 _EVERYWHERE = (
     "anything about copies of data or earlier models elsewhere, or in forms that are not read",
     "that the issuer measured what it says: invented numbers, records or references that were left "
-    "out, and who is meant by a reason cannot be told from a certificate alone",
+    "out, and who is meant by a reason cannot be seen from a certificate alone",
 )
 
 LIMITS: Mapping[Guarantee, tuple[str, ...]] = {
@@ -63,4 +63,4 @@ LIMITS: Mapping[Guarantee, tuple[str, ...]] = {
         *_EVERYWHERE,
     ),
 }
-"""What is not proven, for each guarantee."""
+"""The sentences of what is not proven, for each guarantee."""

@@ -1,4 +1,4 @@
-"""By which code, packages and machine a certificate came about."""
+"""The code, packages and machine that made a certificate."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PACKAGE = Path(olvido.__file__).parent
 
 
 def made_by(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What there is to say of code, packages and machine.
+    """Describe the code, the packages and the machine.
 
     Args:
-        environment: under which the model was trained.
+        environment: the environment in which the model was trained.
 
     `source` is the Merkle root over this package's files in the order of their names, each leaf a
     name, a zero byte and the SHA-256 of its content; `packages` is over the sorted lines
@@ -36,7 +36,7 @@ def made_by(environment: Mapping[str, str]) -> dict[str, Any]:
         "source": str(_source()),
         "packages": str(_packages()),
         "hardware": str(Digest.of(canonical_json(hardware))),
-        # What else makers of processors write into names has no place among plain ones.
+        # Makers of processors write other characters into names, which a plain name must not have.
         "environment": {
             k: re.sub(r"[^A-Za-z0-9_.,;+:/() @-]", "_", v) for k, v in environment.items()
         },
@@ -70,7 +70,8 @@ def _packages() -> Digest:
 
 @cache
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit this code is checked out from and whether it was changed since; None unknown."""
+    """The commit this code is checked out from and whether it was changed since; None if unknown.
+    """
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
     head = _git("rev-parse", "HEAD")
@@ -78,7 +79,7 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the package's folder; None where it says no or is not there."""
+    """The answer of git about the package's folder; None where it fails or is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(_PACKAGE), *arguments], capture_output=True, text=True, check=False
