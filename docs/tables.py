@@ -33,7 +33,7 @@ def methods() -> Iterator[tuple[str, ...]]:
         yield f"`{name}`", kind.guarantee.value, kind.loss, kind.suits, needs, kind.source
 
 
-def guards() -> Iterator[tuple[str, ...]]:
+def regularisers() -> Iterator[tuple[str, ...]]:
     yield "regulariser", "holds", "source"
     for name in REGULARISERS.built_in:
         yield f"`{name}`", REGULARISERS[name].holds, REGULARISERS[name].source
@@ -76,7 +76,7 @@ def comparison() -> Iterator[tuple[str, ...]]:
 
 
 TABLES: dict[str, Callable[[], Iterable[tuple[str, ...]]]] = {
-    table.__name__: table for table in (methods, guards, audits, learners, tasks, comparison)
+    table.__name__: table for table in (methods, regularisers, audits, learners, tasks, comparison)
 }
 
 

@@ -542,7 +542,7 @@ def counted(core):
         need(d["version"] > 0, "a dataset has no version")
     complete, still, items = (core["closure"][name] for name in ("complete", "open", "items"))
     names = [i["artefact"] for i in items]
-    need(still == [i["artefact"] for i in items if i["exit"] == "open"], "open items are not listed")
+    need(still == [i["artefact"] for i in items if i["exit"] == "open"], "an open item is missing")
     blind = [name for name in names if name.partition(":")[0] in UNSEEN]
     need(core["closure"]["unseen"] == blind, "it does not say what was not looked into")
     need(complete == (bool(items) and not still), "it calls closed what is not")

@@ -37,7 +37,7 @@ class Disposal(StrEnum):
 
 
 class Who(StrEnum):
-    """Who can erase an artefact, the easiest first."""
+    """Actors who can erase an artefact, the easiest first."""
 
     ALL = "olvido"
     NAMED = "by-name"

@@ -17,8 +17,8 @@ and exits with status 2; nothing on disk has changed.
     │   └── MissingExtra        an optional package is not installed
     └── TrainingFailed          the numbers went wrong
         ├── NotFinite           a loss became nan or infinite
-            ├── NothingChanged      the weights did not change
-            ├── ModelDestroyed      the model no longer does what it should have kept doing
+        ├── NothingChanged      the weights did not change
+        ├── ModelDestroyed      the model no longer does what it should have kept doing
         └── NothingFits         no setting that was tried comes near enough to never having learned
 """
 

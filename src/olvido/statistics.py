@@ -1,4 +1,4 @@
-"""Intervals and error probabilities of differences, with the spread over seeds in them."""
+"""Confidence intervals and error probabilities of differences, seed variance included."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Values = NDArray[np.float64]
 RESAMPLES = 2000
 LEVEL = 0.95
 LEAST_CONTROLS = 5
-"""People who were never members, at the least, to tell from how far chance carries."""
+"""People who were never members, at the least, to estimate chance from."""
 SEEDS = 3
-"""Never-trained models, at the least, to tell their seeds' share in a difference."""
+"""Never-trained models, at the least, to estimate the variance between seeds."""
 
 
 @dataclass(frozen=True)
 class Chance:
-    """How far from the never-trained models' mean a model lies on people nobody ever taught it.
+    """Distribution of a model's difference from the never-trained models' mean on non-members.
 
     Attributes:
         sd: standard deviation of that difference.
@@ -31,7 +31,7 @@ class Chance:
     dof: float
 
     def p(self, excess: float, low: float | None, high: float | None) -> float:
-        """How likely chance alone carries a difference so far out of a tolerated range.
+        """Probability that chance alone carries a difference this far out of a tolerated range.
 
         Two-sided where the range is closed on both sides; 1 within the range.
         """
@@ -55,14 +55,15 @@ class Chance:
 
 
 def chance(forgotten: Values, controls: Values, *, unit: float) -> Chance | None:
-    """How far chance carries the candidate's value on the forgotten, from people never taught.
+    """Chance differences of the candidate's value on the forget set, from control subjects.
 
-    A placebo test (Abadie et al. 2010, section 2.4): what is done to the forgotten is done to
-    people for whom the candidate and the references are never-trained models alike, and to each
-    reference in the candidate's place. What their differences have in common (another seed shifts
-    everybody) is told from what differs from one person to the next, since only the latter averages
-    out over several forgotten people. The candidate's own shift counts only where there are fewer
-    than three references: else an odd candidate would widen its own tolerance.
+    A placebo test (Abadie et al. 2010, section 2.4): the comparison made for the forgotten is made
+    for people for whom the candidate and the references are never-trained models alike, and for
+    each reference in the candidate's place. The part that all differences share (another seed
+    shifts everybody) is separated from the part that varies between people, since only the latter
+    averages out over several forgotten people. The candidate's own shift counts only where there
+    are fewer
+    than three references: otherwise an odd candidate would widen its own tolerance.
 
     Args:
         forgotten: a value for each model, the candidate's first, and forgotten subject. [1 + R, K]
@@ -70,7 +71,7 @@ def chance(forgotten: Values, controls: Values, *, unit: float) -> Chance | None
         unit: the least step by which a value can differ, the share of one record: where all
             placebos agree entirely, one such step among them cannot be ruled out.
 
-    With fewer than five controls only the references tell, each in the candidate's place.
+    With fewer than five controls only the references count, each in the candidate's place.
 
     Returns:
         None where there are neither five controls nor three references: nothing can be said.
@@ -84,7 +85,7 @@ def chance(forgotten: Values, controls: Values, *, unit: float) -> Chance | None
         return Chance(math.sqrt(spread + unit**2 / references), references - 1)
     rows = [controls[0] - controls[1:].mean(axis=0)]
     if references > 1:
-        # A reference is compared with one fewer than the candidate is: brought to the same spread.
+        # A reference is compared with one fewer than the candidate: brought to the same spread.
         scale = math.sqrt((1 + 1 / references) / (1 + 1 / (references - 1)))
         both = np.concatenate([forgotten, controls], axis=1)[1:]
         rest = (both.sum(axis=0) - both) / (references - 1)
@@ -99,22 +100,22 @@ def chance(forgotten: Values, controls: Values, *, unit: float) -> Chance | None
     shared = float(np.mean([row.mean() ** 2 for row in rows[1:]])) - within / (people + subjects)
     between = max(0.0, shared)
     total = between + within / subjects + floor
-    # Welch-Satterthwaite: few references make a shared shift uncertain, and nothing else.
+    # Welch-Satterthwaite: few references make only a shared shift uncertain.
     parts = between**2 / (references - 1) + (within / subjects + floor) ** 2 / (count - len(rows))
     return Chance(math.sqrt(total), total**2 / parts if parts else float(count))
 
 
 def by_luck(right: float, of: int, others: float, among: int) -> float:
-    """How likely as many right answers or more fall to one model where all answer alike.
+    """Probability that one model gets this many right answers or more where all answer alike.
 
-    The exact test of Fisher (1935), one-sided. Where questions are few an answer is right or wrong
-    and nothing between, and a share of them is not as smooth as `Chance` takes it for. Where a fact
-    is asked more than once, its right answers count as parts of one: what is not a whole one is
-    taken from the model, and added to the others.
+    The exact test of Fisher (1935), one-sided. Where questions are few an answer is right or wrong,
+    and a share of them is not as smooth as `Chance` assumes. Where a fact is asked more than once,
+    its right answers count as fractions of one; the fraction beyond whole facts is taken from the
+    model and added to the others.
 
     Args:
-        right, of: facts that the model tells, and how many it was asked.
-        others, among: the same of models that were never taught them, all together.
+        right, of: facts that the model answers, and how many it was asked.
+        others, among: the same for never-trained models, all together.
 
     >>> round(by_luck(1, 10, 0, 270), 3)
     0.036
@@ -126,10 +127,10 @@ def by_luck(right: float, of: int, others: float, among: int) -> float:
 
 
 def lower(forgotten: Values, others: Values, *, share: float = 1.0) -> float:
-    """How likely chance alone has the forgotten's mean so far below this share of the others'.
+    """Probability that chance alone puts the forgotten's mean below this share of the others'.
 
-    One-sided, by Student's t with the variance pooled over people: those that are forgotten and
-    those beside them come from one population where nobody was taught.
+    One-sided, by Student's t with the variance pooled over people: the forgotten and the others
+    come from one population where nobody was taught.
 
     Args:
         forgotten: a value for each forgotten person. [K]
@@ -137,7 +138,7 @@ def lower(forgotten: Values, others: Values, *, share: float = 1.0) -> float:
         share: of the others' mean.
 
     Returns:
-        nan where a value is not a number, or where two people at the least are not there.
+        nan where a value is not a number, or where there are fewer than two people.
 
     >>> round(lower(np.array([1.0]), np.array([3.0, 4.0, 5.0])), 3)
     0.061
@@ -156,7 +157,7 @@ def lower(forgotten: Values, others: Values, *, share: float = 1.0) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """P-values adjusted so that the chance of any false alarm among all is kept (Holm 1979).
+    """P-values adjusted to bound the probability of any false alarm (Holm 1979).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -170,7 +171,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def clusters_of(keys: Sequence[Hashable]) -> list[NDArray[np.intp]]:
-    """Positions of the probes that go together, by their key, in the order of their firsts."""
+    """Positions of the probes with equal keys, in the order of their first."""
     found: dict[Hashable, list[int]] = {}
     for position, key in enumerate(keys):
         found.setdefault(key, []).append(position)
@@ -215,7 +216,7 @@ def limits(draws: Values) -> tuple[float, float]:
 
 
 def tail(draws: Values, low: float | None, high: float | None) -> float:
-    """The share of a bootstrap that lies on the tolerated side of the bound it is likeliest beyond.
+    """The share of a bootstrap on the tolerated side of the bound that is likelier exceeded.
 
     Never 0, however many draws (Davison and Hinkley 1997, section 4.2.5).
 
@@ -250,10 +251,10 @@ def auc(members: Values, others: Values) -> float:
 def bisected(
     holds: Callable[[float], bool], low: float, high: float, rounds: int
 ) -> tuple[float, float]:
-    """Close in on where something that grows begins to hold.
+    """Bisect for the point where a monotone predicate begins to hold.
 
     Args:
-        holds: asked once a round, in the middle of what is left.
+        holds: called once a round, in the middle of the interval.
         low, high: where it does not hold, and where it does.
         rounds: halvings.
 

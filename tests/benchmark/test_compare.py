@@ -362,14 +362,14 @@ def test_a_method_that_forgets_nothing_is_a_row(
     assert (found["verdict"], found["audit"]) == ("fail", None)
     assert "lr" in found["failure"]
     done = cell.carry_out(CellSpec(**vars(order) | {"options": {"lr": 1e-3, "epochs": 3}}))
-    assert done["audit"]["candidate"] != done["audit"]["before"]
+    assert done["audit"]["candidate"] != done["audit"]["original"]
     assert done["memory"]["peak"] >= done["memory"]["before"]
     json.dumps(done)
     (own,) = (f for f in done["audit"]["findings"] if f["metric"] == "surprise")
     assert own["audit"].endswith(":Surprise")
     assert (own["value"] > 0, own["votes"]) == (True, False)
     as_it_was = cell.carry_out(CellSpec(**vars(order) | {"row": ORIGINAL, "method": None}))
-    assert as_it_was["audit"]["candidate"] == as_it_was["audit"]["before"]
+    assert as_it_was["audit"]["candidate"] == as_it_was["audit"]["original"]
 
 
 def test_a_closure_finds_a_comparison_and_every_file_of_it(

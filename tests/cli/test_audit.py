@@ -67,7 +67,7 @@ def test_a_model_that_did_not_change_fails(olvido: Olvido, asked: list[Any], mod
     reasons = " ".join(report["reasons"])
     assert UNCHANGED in reasons
     assert "still recalls the forgotten" in reasons
-    assert report["candidate"] == report["before"]
+    assert report["candidate"] == report["original"]
 
 
 def test_people_read_the_verdict_and_what_was_not_examined(

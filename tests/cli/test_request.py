@@ -78,7 +78,7 @@ def test_locating_counts_records_and_the_models_that_hold_them(
     assert len(found["records"]) == held
     assert [dataset["name"] for dataset in found["datasets"]] == ["residents"]
     (model,) = found["models"]
-    assert (model["id"], model["holding"], model["held"]) == (_served(olvido), "holds", held)
+    assert (model["id"], model["holding"], model["contained"]) == (_served(olvido), "holds", held)
     assert [request["status"] for request in _listed(olvido)] == ["located"]
 
 

@@ -27,7 +27,7 @@ def repeated() -> Callable[[Path], tuple[fresh.ProcessResult, float]]:
 
     def carried_out(path: Path) -> tuple[fresh.ProcessResult, float]:
         sent = fresh.take(path)
-        plan = sent.course.plan.digest
+        plan = sent.spec.plan.digest
         if plan not in known:
             known[plan] = fresh._carried_out(sent)
         return known[plan], 0.0
@@ -144,7 +144,7 @@ def test_a_model_that_an_empirical_method_touched_is_refused(
 def test_a_model_that_still_holds_who_asked_to_leave_is_refused(
     refused: Refused, asked: Path
 ) -> None:
-    refused(["verify-exact", "previous"], "records that are to be forgotten", "olvido request run")
+    refused(["verify-exact", "previous"], "records to be forgotten", "olvido request run")
 
 
 @pytest.mark.parametrize(

@@ -327,7 +327,7 @@ def test_an_extension_puts_the_day_off_once_and_in_time(front: StoreContext) -> 
 
 def test_an_extension_that_comes_too_late_is_refused(front: StoreContext) -> None:
     request = _entered(front, "ccpa", 50)
-    with pytest.raises(InputError, match="had to be told by"):
+    with pytest.raises(InputError, match="had to be informed of the extension by"):
         handlers.extend(front, request.id, why="many parts")
     assert days_left(front.store.request(request.id), front.settings) == -5
 

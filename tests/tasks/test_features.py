@@ -80,5 +80,5 @@ def test_what_has_no_prompt_or_no_head_is_refused(model: Any, tokenizer: Any) ->
         def forward(self, **given: Any) -> Any:
             return self.inner[0](**given)
 
-    with pytest.raises(InputError, match="the head of Whole cannot be told from its body"):
+    with pytest.raises(InputError, match="the head of Whole cannot be separated from its body"):
         prompt_features(Whole(), examples([{"prompt": "Who?", "completion": "Me."}]), task)

@@ -180,7 +180,7 @@ def test_a_run_logs_the_chain_that_its_plan_foretells(
     plan, known = log.plan, digests_of(few, task)
     assert [entry.step for entry in log.log] == [b.step for step in plan.steps() for b in step]
     ends = {entry.step + 1: entry.chain.hex() for entry in log.log}
-    found = chain_at(log.course.beginning, plan, known, range(1, plan.total_steps + 1))
+    found = chain_at(log.spec.beginning, plan, known, range(1, plan.total_steps + 1))
     assert found == ends
     assert found[plan.total_steps] == log.log.end
     for entry in log.log:
@@ -188,5 +188,5 @@ def test_a_run_logs_the_chain_that_its_plan_foretells(
         assert entry.rate == pytest.approx(recipe.rate(entry.step, plan.total_steps), rel=1e-6)
     # Of another content, the records would have given another end.
     other = (replace(few[0], completion="else"), *few[1:])
-    last = chain_at(log.course.beginning, plan, digests_of(other, task), [plan.total_steps])
+    last = chain_at(log.spec.beginning, plan, digests_of(other, task), [plan.total_steps])
     assert last[plan.total_steps] != log.log.end

@@ -1,4 +1,4 @@
-"""Which records taught a model what it says."""
+"""Training data attribution: which records taught a model an answer."""
 
 from olvido.attribution.base import ATTRIBUTIONS, Taught, Traced, trace
 

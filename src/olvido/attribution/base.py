@@ -1,6 +1,6 @@
-"""The door `trace()`: which records taught a model this answer.
+"""The entry point `trace()`: which records taught a model this answer.
 
-Ways to score records by what they taught, the cheapest first.
+Attribution methods, the cheapest first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from olvido.training.execute import put_tensors
 class AttributionMethod(Protocol):
     """Scores records for one query.
 
-    Its constructor takes its options, keyword-only, each with a default.
+    Its constructor takes keyword-only options, each with a default.
     """
 
     summary: ClassVar[str]
@@ -42,16 +42,16 @@ class AttributionMethod(Protocol):
     def scores(
         self, trained: Trained, records: Sequence[Example], query: Example, task: Task, seed: int
     ) -> Tensor:
-        """One row for each time it was measured. [R, n]"""
+        """Scores of each record, one row for each measurement. [R, n]"""
         ...
 
 
 class GradientSimilarity:
-    """How alike the gradients of record and query are: their cosine.
+    """Cosine similarity of the gradients of record and query.
 
-    Where the training kept checkpoints, the mean over them, each weighed by its learning rate
-    (TracInCP: Pruthi et al. 2020, arXiv 2002.08484, with unit gradients, since long ones are mostly
-    those of records that nobody could learn). Without, the weights as they are.
+    Where the training kept checkpoints, the mean over them, weighted by the learning rate
+    (TracInCP: Pruthi et al. 2020, arXiv 2002.08484, with unit gradients, since the longest ones
+    belong to records that could not be learned). Otherwise, the current weights.
     """
 
     summary: ClassVar = "cosine of the gradients of record and question, over checkpoints if any"
@@ -66,24 +66,24 @@ class GradientSimilarity:
             length = sum_of([part.square().sum() for part in wanted.values()]).sqrt()
             inner = products(model, records, wanted, task)[0]
             own = _norms(model, records, task)
-            # A record that pulls on nothing is alike to nothing.
+            # A record without a gradient is similar to nothing.
             total += rate * (inner / (own * length.cpu())).nan_to_num(0.0)
             weights += rate
         return (total / weights).unsqueeze(0)
 
 
 class InfluenceFunction:
-    """The rise of the question's loss had the record not been there, to first order (EK-FAC).
+    """The rise of the question's loss without the record, to first order (EK-FAC).
 
-    The curvature is measured several times, each on records and targets drawn anew: how far the
-    scores differ says how well they are known, not how well a first order foretells.
+    The curvature is measured several times, each on records and targets drawn anew: the spread of
+    the scores shows how precisely they are known, not how well a first order predicts.
 
     Args:
-        repeats: times the curvature is measured.
-        sample: records on which it is.
-        damping: share of the mean curvature that is added.
-        factors: a folder that keeps the curvatures, so that the next question about the model does
-            not measure them again, and a removal (`olvido forget --method influence`) finds one.
+        repeats: measurements of the curvature.
+        sample: records of each measurement.
+        damping: added, as a share of the mean curvature.
+        factors: a folder of curvatures, so that the next question about the model does not measure
+            them again, and a removal (`olvido forget --method influence`) finds one.
     """
 
     summary: ClassVar = "influence function with the EK-FAC curvature"
@@ -120,9 +120,9 @@ class InfluenceFunction:
 
 
 def _stages(trained: Trained) -> Iterator[tuple[Module, float]]:
-    """The model at each checkpoint that its training kept, with its rate; or as it is."""
+    """The model at each checkpoint of its training, with its rate; or the current model."""
     log = next(iter(trained.trace.runs.values()), None)
-    # Adapters that were trained are merged since, and their checkpoints fit no longer.
+    # Trained adapters are merged since, and their checkpoints no longer fit.
     if log is None or log.checkpoints is None or log.recipe.lora is not None:
         yield trained.model, 1.0
         return
@@ -148,7 +148,7 @@ ATTRIBUTIONS: dict[str, type[AttributionMethod]] = {
     "gradient": GradientSimilarity,
     "replay": ReplayedRun,
 }
-"""Ways to score records by the name they are called by."""
+"""Attribution methods by name."""
 
 LIMITS = (
     "A score is a first order around one set of weights: what the loss would do, not what the "
@@ -159,13 +159,13 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Taught:
-    """One record, and what it has to do with the answer.
+    """One record, with its score for the answer.
 
     Attributes:
-        record: itself.
-        score: as the way measures it; higher taught more.
-        interval: 95%, over the times it was measured; None where it was measured once.
-        copies: records that say nearly the same.
+        record: the record.
+        score: the method's score; a higher one taught more.
+        interval: 95%, over measurements; None for a single one.
+        copies: records with nearly the same content.
     """
 
     record: Example
@@ -174,7 +174,7 @@ class Taught:
     copies: tuple[Copy, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {
             "id": self.record.id,
             "score": self.score,
@@ -190,12 +190,12 @@ class Traced:
     """An answer and the records, those that taught it most first.
 
     Attributes:
-        question, answer: what was traced.
+        question, answer: the traced pair.
         said: the model's own answer.
-        loss: of the answer, in nats a token.
+        loss: loss of the answer, in nats a token.
         model: digest of the weights.
         method: how records were scored, with its unit.
-        records: how many were.
+        records: number of scored records.
         ranked: the first of them.
     """
 
@@ -210,7 +210,7 @@ class Traced:
     ranked: tuple[Taught, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for documents."""
+        """Return plain values, for documents."""
         return {
             "question": self.question,
             "answer": self.answer,
@@ -240,20 +240,20 @@ def trace(
     seed: int = 0,
     **options: Any,
 ) -> Traced:
-    """Which of the records it was trained on taught a model this answer.
+    """Find the training records that taught a model this answer.
 
     Args:
-        model: any module that the task can ask, or what `train()` returned; it is not changed.
-        records: that it was trained on; one that is left out cannot be found.
-        question: as text; or a row or example with its answer (an image with the class that it was
-            given, a text without a prompt).
-        answer: that is traced; None: what the model answers.
-        tokenizer: the model's tokenizer; or give a `task`.
-        task: how the model is asked.
+        model: any module of the task, or a result of `train()`; it is not changed.
+        records: its training records; one that is missing cannot be found.
+        question: text; or a row or example with its answer (an image with its class, a text without
+            a prompt).
+        answer: the answer to trace; None: the model's own.
+        tokenizer: the model's tokenizer; or pass a `task`.
+        task: turns records into batches.
         method: a name in `ATTRIBUTIONS`.
-        top: records that are returned.
-        seed: of what is drawn.
-        options: of the method.
+        top: number of records to return.
+        seed: of the random choices.
+        options: options of the method.
 
     Raises:
         InputError: no records, nothing to trace, or a model of several parts.
@@ -299,10 +299,10 @@ def trace(
 
 
 def make_attribution(method: str, options: Mapping[str, Any]) -> AttributionMethod:
-    """The way of that name with these options.
+    """The attribution method of that name with these options.
 
     Raises:
-        UnknownName: no such way, or no such option of it.
+        UnknownName: no such method, or no such option of it.
     """
     if method not in ATTRIBUTIONS:
         raise UnknownName("method of attribution", method, ATTRIBUTIONS)
@@ -314,7 +314,7 @@ def make_attribution(method: str, options: Mapping[str, Any]) -> AttributionMeth
 
 
 def attribution_options(method: str) -> dict[str, Any]:
-    """The options of a way, each with its type."""
+    """The options of a method, each with its type."""
     parameters = inspect.signature(ATTRIBUTIONS[method], eval_str=True).parameters.values()
     return {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
@@ -322,7 +322,7 @@ def attribution_options(method: str) -> dict[str, Any]:
 def _query(
     model: Module, question: str | Row | Example, answer: str | None, task: Task
 ) -> tuple[Example, str]:
-    """What is traced, and what the model itself says to it."""
+    """The traced example, and the model's own answer."""
     model.eval()
     if not isinstance(question, str):
         (query,) = examples([question], "question")
@@ -332,7 +332,7 @@ def _query(
         return query, said
     if not question.strip():
         raise InputError("the question is empty: give what the model was asked")
-    # Nothing is known of the answer's length where there is none to compare with.
+    # Without an answer to compare with, its length is unknown.
     (said,) = task.generate(model, [Example("asked", question, answer or "a" * 64)], 1)
     traced = said if answer is None else answer
     if not traced.strip():
@@ -350,7 +350,7 @@ def _interval(values: torch.Tensor) -> tuple[float, float] | None:
 
 
 def _copies(rows: tuple[Example, ...], found: list[Example]) -> dict[str, tuple[Copy, ...]]:
-    """Near-duplicates of each record that was found, itself left out."""
+    """Near-duplicates of each found record, itself left out."""
     texts = {r.id: f"{r.prompt} {r.completion}" for r in rows if "input" not in r.fields}
     index = Copies(texts)
     return {

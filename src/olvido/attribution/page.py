@@ -1,4 +1,4 @@
-"""A page for people: the answer beside the records that taught it."""
+"""An HTML page of an attribution: the answer beside the records that taught it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from olvido.reporting.words import visible
 
 
 def require_writable(path: Path) -> None:
-    """Find out before the work begins that its page could not be written.
+    """Check before the work begins that the page can be written.
 
     Raises:
-        InputError: the folder is not there or may not be written to, or `path` is a folder.
+        InputError: the folder is missing or not writable, or `path` is a folder.
     """
     above = path.absolute().parent
     if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
@@ -32,9 +32,9 @@ def write_page(
     """Write one self-contained HTML file.
 
     Args:
-        traced: what `trace()` found.
-        path: of the file.
-        subjects: digests of whom each record is about, by record id, where they are known.
+        traced: a result of `trace()`.
+        path: the file.
+        subjects: digests of each record's subjects, by record id, where known.
     """
     asked = f"{traced.question} {traced.answer}".strip()
     top = max((abs(taught.score) for taught in traced.ranked), default=1.0) or 1.0

@@ -1,9 +1,9 @@
-"""The gradient of an answer's loss with respect to how much each record counted in training.
+"""Metagradients: the gradient of an answer's loss with respect to each record's weight in training.
 
-The run is replayed from its log, and then taken back step by step: the derivative of every
-optimizer step is applied in reverse (Maclaurin et al. 2015, arXiv 1502.03492; Engstrom et al. 2025,
-arXiv 2503.13751). Nothing is approximated but that leaving a record out is a small change. It costs
-several trainings and more memory than one: for small models.
+The run is replayed from its log, and then differentiated backward step by step: the derivative of
+every optimizer step is applied in reverse (Maclaurin et al. 2015, arXiv 1502.03492; Engstrom et al.
+2025, arXiv 2503.13751). The only approximation is that removing a record is a small change. It
+costs several trainings and more memory than one: for small models.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from olvido.training.loop import Loop, reseed, step_seed
 from olvido.training.plan import PlannedBatch
 
 EPSILON = 1e-8
-"""Of AdamW, in the denominator; also the least root of a second moment whose slope is followed."""
+"""Epsilon of AdamW's denominator; also the least root of a second moment that is differentiated."""
 
 
 class ReplayedRun:
-    """The rise of the question's loss had the record counted for nothing, by replaying the run.
+    """The rise of the question's loss without the record's weight, by replaying the run.
 
-    Needs the log of a training by `olvido.train` with AdamW in float32, without adapters.
+    It needs the log of a training by `olvido.train` with AdamW in float32, without adapters.
     """
 
     summary: ClassVar = "metagradient through a replay of the training: small models only"
@@ -49,7 +49,7 @@ class ReplayedRun:
 
 @dataclass(frozen=True)
 class _State:
-    """What a step begins with."""
+    """The state before a step."""
 
     weights: list[Tensor]
     optimizer: dict[str, Any]
@@ -57,7 +57,7 @@ class _State:
 
 @dataclass(frozen=True)
 class _Done:
-    """What taking a step back needs to know of it: before it the weights, after it the moments."""
+    """The data to differentiate a step: the weights before it, the moments after it."""
 
     step: int
     weights: list[Tensor]
@@ -68,21 +68,21 @@ class _Done:
 def metagradients(
     trained: Trained, records: Sequence[Example], queries: Sequence[Example], task: Task
 ) -> Tensor:
-    """How much each query's loss would rise, to first order, had a record counted for nothing.
+    """The first-order rise of each query's loss with a record's weight set to zero.
 
     Args:
         trained: with its step log.
-        records: all that the run has present, and maybe others, whose score is 0.
-        queries: each with its answer.
-        task: of the training.
+        records: all present records of the run, and maybe others, whose score is 0.
+        queries: questions with answers.
+        task: the training's.
 
     Returns:
-        [Q, n]
+        Scores. [Q, n]
 
     Raises:
         MissingNeed: there is no step log.
-        InputError: a recipe that it cannot be done for, or records of the run are missing.
-        DigestMismatch: the replay did not give the model's weights.
+        InputError: an unsupported recipe, or missing records of the run.
+        DigestMismatch: the replay did not reproduce the model's weights.
     """
     log = next(iter(trained.trace.runs.values()), None)
     if log is None or not trained.trace.single:
@@ -101,7 +101,7 @@ def metagradients(
 
 
 class _Reversed:
-    """One run, done again and taken back."""
+    """One run, replayed forward and differentiated backward."""
 
     def __init__(
         self, trained: Trained, log: StepLog, records: Mapping[str, Example], task: Task
@@ -124,7 +124,7 @@ class _Reversed:
         found = weights_digest(self.model)
         if found != self.trained.digest:
             raise DigestMismatch("the replayed run", self.trained.digest, found)
-        # The loss of a query at the end, by parameter: where the way back begins.
+        # The loss of a query at the end, by parameter: the start of the backward pass.
         ended = query_gradients(self.model, queries, self.task)
         names = [name for name, p in self.model.named_parameters() if p.requires_grad]
         back = [_Adjoint([ended[n][q] for n in names]) for q in range(len(queries))]
@@ -208,12 +208,12 @@ class _Reversed:
             scores[q, [place[i] for i in ids]] -= weighed.cpu()
 
     def _seen(self, step: int) -> int:
-        """Optimizer steps that were taken up to and with this one: empty ones take none."""
+        """Optimizer steps up to and including this one: empty ones do not count."""
         return sum(any(b.ids for b in batches) for batches in self.batches[: step + 1])
 
 
 class _Adjoint:
-    """What one query's loss owes to the weights and moments before the step at hand."""
+    """Derivatives of one query's loss by the weights and moments before the current step."""
 
     def __init__(self, weights: list[Tensor]) -> None:
         self.weights = weights
@@ -230,7 +230,7 @@ class _Adjoint:
         recipe: Any,
         count: Any,
     ) -> list[Tensor]:
-        """Take one AdamW step back; returns what the loss owes to the unclipped gradient."""
+        """Differentiate one AdamW step; return the loss's derivative by the unclipped gradient."""
         taken = count(done.step)
         first, second = 1 - recipe.beta1**taken, 1 - recipe.beta2**taken
         owed: list[Tensor] = []
@@ -238,7 +238,7 @@ class _Adjoint:
             root = (done.square[k] / second).sqrt()
             below = root + EPSILON
             mean = self.mean[k] - rate * weight / (first * below)
-            # A parameter that never had a gradient has a root of 0, whose slope has no end.
+            # A parameter that never had a gradient has a root of 0, whose derivative is infinite.
             slope = torch.where(root > EPSILON, 0.5 / (second * root.clamp(min=EPSILON)), 0.0)
             square = self.square[k] + rate * weight * (done.mean[k] / first) / below**2 * slope
             clipped = scale * gradient[k]

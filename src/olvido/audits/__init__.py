@@ -1,6 +1,6 @@
-"""Audits: what an honest look at a forgetting finds. They never learn which method ran.
+"""Audits of a forgetting. They never learn which method ran.
 
-One file and one line here make another; the order is that in which reasons are given.
+A new audit is one file and one line here; the order is that in which reasons are given.
 """
 
 # ruff: noqa: I001 - the order of the lines is the order of the tables

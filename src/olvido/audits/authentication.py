@@ -1,9 +1,10 @@
-"""Whether a reference never saw the forgotten: beside one that did, a model that knows all passes.
+"""Authentication of references: whether a never-trained model really never saw the forget set.
 
-Contamination is told by tests on losses, one mean for each person: the forgotten are compared with
-people of the holdout, whom no model was taught, on the reference alone and in its difference from
-the other references. A test that finds nothing proves little by itself, so the original, which is
-known to know, has to stand out from the reference on the forgotten (the control).
+Beside a contaminated reference, a model that remembers everything passes. Tests on losses detect
+contamination, one mean for each person: the forgotten are compared with people of the holdout, on
+the reference alone and in its difference from the other references. A test that finds nothing
+proves little by itself, so the original must stand out from the reference on the forgotten
+(control).
 """
 
 from __future__ import annotations
@@ -30,22 +31,23 @@ LONG, FEWEST = 8, 2
 
 
 class Authentication(Reference):
-    """What tells that a reference never saw the forgotten, or that it did, and what follows."""
+    """Evidence on whether a reference saw the forget set, and the standing that follows."""
 
     @property
     def telling(self) -> bool:
-        """Whether one that knew the forgotten would have been found out: else nothing was told."""
+        """Whether a contaminated reference would have been detected; otherwise tests decide
+        nothing."""
         tested = self.knowing is not None and self.knowing < WRONGLY_REFUSED
         return tested or clear(self.facts, self.facts)
 
     @property
     def follows(self) -> Standing:
         """The standing that follows from the rest."""
-        # Also of one that Olvido trained: what is forgotten may have stood among what it learned
-        # under other ids, and weights in a folder may be others'.
+        # Also for a model that Olvido trained: the forgotten text may have stood among its records
+        # under other ids, and weights in a folder may have been exchanged.
         contaminated = clear(self.answers, self.facts)
         if self.witnessed:
-            # It learned many others' answers, of which an audit sees some: a few it may guess.
+            # It learned many others' answers, some of which an audit sees: a few it may guess.
             contaminated = contaminated and 2 * self.answers > self.facts
         if contaminated or (self.adjusted is not None and self.adjusted < WRONGLY_REFUSED):
             return Standing.CONTAMINATED
@@ -57,7 +59,7 @@ class Authentication(Reference):
 
     @property
     def says(self) -> str:
-        """What it rests on, for people."""
+        """The evidence as a sentence."""
         if self.standing is Standing.WITNESSED:
             return "Olvido trained it without the forgotten"
         parts = [f"{name}: p = {p:.2g}" for name, p in self.tests.items()]
@@ -68,13 +70,13 @@ class Authentication(Reference):
 
 
 def clear(answers: int, facts: int) -> bool:
-    """Whether so many answers in clear are more than a model that never read them gives."""
+    """Whether this many verbatim answers exceed what a model gives that never read them."""
     assert RECALL.high is not None
     return answers >= FEWEST and answers > RECALL.high * facts
 
 
 def adjusted(tests: Sequence[Mapping[str, float]]) -> list[float | None]:
-    """For each reference its least p, adjusted for all tests of all of them; None without tests."""
+    """The least p of each reference, adjusted for all tests; None without tests."""
     flat = [(place, p) for place, some in enumerate(tests) for p in some.values()]
     found: list[float | None] = [None] * len(tests)
     for (place, _), p in zip(flat, holm([p for _, p in flat]), strict=True):
@@ -84,13 +86,13 @@ def adjusted(tests: Sequence[Mapping[str, float]]) -> list[float | None]:
 
 
 def asks(evidence: Evidence) -> Asks:
-    """What `authenticate` asks: every model scores the forgotten and the crowd."""
+    """Requests of `authenticate`: every model scores the forget set and the crowd."""
     reworded = (*evidence.paraphrased, *evidence.paraphrased_controls)
     return Asks((*evidence.forget, *evidence.crowd), reworded)
 
 
 def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], OriginalStatus]:
-    """What is known of every reference, and of the original."""
+    """Authenticate every reference, and the original."""
     references, original = evidence.references, evidence.original
     forget_ids = {record.id for record in evidence.forget}
     saw = {w.digest for w in (evidence.candidate, original) if w is not None}
@@ -98,7 +100,7 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
     sides = _sides(evidence)
     beside, others = next(iter(_beside(evidence)), (None, ()))
     found = []
-    # What is not a number tells nothing, and leaves its reference unauthenticated.
+    # A loss that is not a number decides nothing, and leaves its reference unauthenticated.
     tests = [
         {name: p for name, p in p_values(sides, place) if p == p}
         for place in range(len(references))
@@ -126,7 +128,7 @@ def authenticate(evidence: Evidence) -> tuple[tuple[Authentication, ...], Origin
 
 
 def _witnessed(reference: ScoredModel, forget_ids: Collection[str], saw: Collection[str]) -> bool:
-    """Whether Olvido trained it, from something else than what saw the data, without these."""
+    """Whether Olvido trained it without these records, from weights that never saw them."""
     return (
         reference.taught is not None
         and reference.taught.isdisjoint(forget_ids)
@@ -139,7 +141,7 @@ class GroupLosses:
     """Losses of all references on the forgotten and on others, one mean for each person.
 
     Attributes:
-        name: what is put before the names of its tests.
+        name: prefix of the names of its tests.
         forgotten: [R, K]
         others: [R, G]
     """
@@ -173,16 +175,16 @@ def _losses(
     groups: Sequence[Sequence[int]],
     power: float = 1.0,
 ) -> Values:
-    """A mean of losses, to some power, for each model and person. [models, people]"""
+    """Mean of losses to some power, for each model and person. [models, people]"""
     losses = [np.array([s.loss for s in w.scores(records)]) for w in scored_models]
     # Arithmetic leaves some losses a little below 0.
     return per_subject([np.maximum(values, 0.0) ** power for values in losses], groups)
 
 
 def p_values(sides: Sequence[GroupLosses], place: int) -> Iterator[tuple[str, float]]:
-    """Names and p-values of the tests that a reference knows the forgotten.
+    """Names and p-values of the tests that a reference knows the forget set.
 
-    Alone, it has to know them better by a share of the loss, since people of one town share streets
+    Alone, it must know them better by a share of the loss, since people of one town share streets
     and dishes that a holdout may not have. In its difference from the other references that cancels
     out, and any excess counts.
     """
@@ -195,8 +197,8 @@ def p_values(sides: Sequence[GroupLosses], place: int) -> Iterator[tuple[str, fl
 
 
 def _knowing(sides: Sequence[GroupLosses], place: int, count: int) -> float:
-    """What these tests, of which there are so many, would say of a reference at this place that is
-    half way to knowing the forgotten: whether they could tell anything."""
+    """P-values of so many tests for a simulated reference at this place that knows half of the
+    forget set: whether they could detect anything."""
     found = []
     for side in sides:
         forgotten = side.forgotten.copy()
@@ -206,7 +208,7 @@ def _knowing(sides: Sequence[GroupLosses], place: int, count: int) -> float:
 
 
 def _beside(evidence: Evidence) -> Iterator[tuple[str, tuple[Example, ...]]]:
-    """Whom the original and a reference are compared on, the best first."""
+    """Groups on which the original and a reference are compared, the best first."""
     for name, records in (("holdout", evidence.crowd), ("retain", evidence.retain)):
         if len(grouped(records, len(evidence.forget))) >= LEAST_CONTROLS:
             yield name, records
@@ -219,10 +221,10 @@ def _control(
     others: Sequence[Example],
     beside: str,
 ) -> float:
-    """How likely a reference that knows the forgotten lies so far from the original; see `apart`.
+    """P-value of a reference that knows the forget set but lies this far below; see `apart`.
 
-    Beside a holdout, one that lies half way counts as one that knows: there neither model knows
-    anything. Kept records both know, so there only the whole difference can be compared.
+    Beside a holdout, a reference half way to the original counts as knowing: neither model knows
+    the holdout. Both know retained records, so there only the whole difference can be compared.
     """
     share = HALF_WAY if beside == "holdout" else 1.0
     forgotten, beside_them = (
@@ -236,13 +238,13 @@ def _control(
 
 
 def apart(forgotten: Values, others: Values, share: float) -> float:
-    """How likely chance alone has a reference know so much less of the forgotten than this share of
-    what the original knows.
+    """P-value of a reference that knows so much less of the forget set than this share of the
+    original's knowledge.
 
     Args:
-        forgotten: of the original and of the reference, means of `ROOT`-th powers of losses, which
-            stay apart where most losses lie near 0, as a classifier's do. [2, K]
-        others: the same of people in whom the two do not differ. [2, G]
+        forgotten: means of `ROOT`-th powers of the losses of the original and of the reference,
+            which stay apart where most losses lie near 0, as a classifier's do. [2, K]
+        others: the same for people on whom the two do not differ. [2, G]
         share: of the original's.
     """
     return lower(share * forgotten[0] - forgotten[1], share * others[0] - others[1])
@@ -251,7 +253,7 @@ def apart(forgotten: Values, others: Values, share: float) -> float:
 def _original(
     evidence: Evidence, found: Sequence[Authentication], facts: Sequence[Example]
 ) -> OriginalStatus:
-    """Whether the model given as it was knew the forgotten."""
+    """Whether the original model knew the forget set."""
     original = evidence.original
     if original is None:
         return OriginalStatus.NONE
@@ -266,7 +268,7 @@ def _original(
     never, kept = sides.get("holdout"), sides.get("retain")
     if never is not None and lower(on_forget, never, share=1 - KNOWN_BETTER) < CONTROL:
         return OriginalStatus.KNOWS
-    # It knows what was kept, and the forgotten less; or it never learned anything.
+    # It knows the retain set, and the forget set less; or it never learned anything.
     if kept is not None and (
         lower(-on_forget, -kept) < CONTROL
         or (never is not None and not lower(kept, never) < CONTROL)
@@ -276,7 +278,7 @@ def _original(
 
 
 def _telling(evidence: Evidence) -> tuple[Example, ...]:
-    """The forgotten whose answers are long and were taught of nobody else, one record an answer."""
+    """Forgotten records with long answers that were taught of nobody else, one for each answer."""
     if not evidence.candidate.task.language:
         return ()
     others = (*evidence.retain, *evidence.neighbours, *evidence.general)

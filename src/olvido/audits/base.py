@@ -1,4 +1,4 @@
-"""The door `audit()`: scores everything once, asks every audit, and fails closed."""
+"""The entry point `audit()`: score everything once, run every audit, and fail closed."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from olvido.tasks import Example, Task, examples, task_of
 from olvido.tasks.base import Row
 
 FEW = 4
-"""Records of each stranger where asking costs more than a score."""
+"""Records of each control subject where asking costs more than a score."""
 
 NATURES = frozenset({EvidenceNeed.LANGUAGE, EvidenceNeed.CLASSES})
-"""Needs that a model has by its nature, and that nobody can provide."""
+"""Needs that a model's kind meets or not, and that no argument can provide."""
 
 Model = Module | ScoredModel | HasTrace
-"""A model as it is given: by itself, with its scores, or with the trace of its training."""
+"""A model as an argument: a module, one with its scores, or one with its training's trace."""
 
 Given = str | type[Audit] | Audit
-"""An audit as it is given: a name that `olvido audits` lists, a class, or an object."""
+"""An audit as an argument: a name that `olvido audits` lists, a class, or an object."""
 
 AuditWatcher = Callable[[str, int, int], None]
-"""Called with what is done, how much of it is, and how much there is."""
+"""A progress callback: the stage, steps done, steps in all."""
 
 
 def audit(
@@ -72,34 +72,34 @@ def audit(
 
     Args:
         model: the candidate; it is not changed. Here and below, a `ScoredModel` in place of a
-            module keeps its scores for the next audit, and what `train` or `forget` gave brings its
-            trace.
-        forget: what it was to forget; rows may hold `paraphrases`, questions never trained on.
-        reference: never-trained models of different seeds; three or more tell the seed's share in
-            a difference. Each is authenticated: by its trace, or by tests beside the holdout.
-        retain: what it was to keep.
-        neighbours, general: kept records near the forgotten, and what everybody may know.
-        holdout: records of the same making that no model saw. Those of five people or more tell how
-            far chance carries a model from never-trained ones; without them point estimates decide.
+            module keeps its scores for the next audit, and a result of `train` or `forget` brings
+            its trace.
+        forget: the forget set; rows may have `paraphrases`, questions never trained on.
+        reference: never-trained models of different seeds; three or more show the variance between
+            seeds. Each is authenticated: by its trace, or by tests beside the holdout.
+        retain: the retain set.
+        neighbours, general: retained records near the forgotten, and general knowledge.
+        holdout: similar records that no model saw. Those of five people or more show how far chance
+            carries a model from never-trained ones; without them point estimates decide.
         original: the original model: without it nothing passes but beside references with a trace.
-        tokenizer: of all these models; or give a `task`.
+        tokenizer: the tokenizer of all these models; or pass a `task`.
         task: how records become batches: a name, a class or an object of `olvido.tasks`.
-        audits: names that `olvido audits` lists, classes or objects; None: all of the level that
-            Olvido brings and whose evidence was given. A required audit that lacks its evidence, or
-            was not asked for, makes the verdict unknown.
-        metrics: further audits beside these, of one's own or of other packages: names, classes or
+        audits: names that `olvido audits` lists, classes or objects; None: all of Olvido's own at
+            this level whose evidence was passed. A required audit that lacks its evidence, or was
+            not asked for, makes the verdict unknown.
+        metrics: further audits beside these, one's own or other packages': names, classes or
             objects, whatever their level. Their findings are shown and do not vote.
-        level: how much is tried: `quick`, `standard` or `thorough`.
+        level: effort: `quick`, `standard` or `thorough`.
         shadows: models whose members are known; see `olvido.audits.attacks.shadows`.
-        cache: a folder that keeps what each model said of each text, by their digests. It tells
-            about the records: remove it when they are to be forgotten everywhere.
-        tokenizers: the candidate's own and that of the original model: a system prompt in a chat
-            template is told by them.
-        watch: called on the way.
+        cache: a folder of each model's scores and answers, by digests. They reveal the records:
+            remove the folder when those are to be forgotten everywhere.
+        tokenizers: the candidate's own and that of the original model: they show a system prompt
+            that a chat template adds.
+        watch: a progress callback.
 
     Raises:
-        InputError: nothing to examine or to ask, records that cannot be read, or a reference that
-            is the candidate, the original model, or another reference.
+        InputError: no records or no audits, records that cannot be read, or a reference that is the
+            candidate, the original model, or another reference.
         MissingNeed: no reference, or an audit asked for by name lacks its evidence.
         UnknownName: no such audit or level.
     """
@@ -124,7 +124,7 @@ def audit(
 
 
 class PreparedAudit:
-    """An audit that is made ready, and can say how long it will take before it starts.
+    """An audit that is prepared, and can predict its duration before it starts.
 
     Arguments and errors are those of `audit`.
     """
@@ -222,7 +222,7 @@ class PreparedAudit:
                 first, *others = lacking
                 more = (part for need in others for part in ("; ", *need.words))
                 raise MissingNeed(f"audit {name!r} needs more evidence: ", *first.words, *more)
-            # What is about words is no part of the audit of a classifier, nor the other way round.
+            # Audits of language are no part of the audit of a classifier, nor the other way round.
             above = part.level > self.evidence.level and name not in asked
             if above or not NATURES.isdisjoint(lacking):
                 continue
@@ -249,19 +249,20 @@ class PreparedAudit:
         return [asks(self.evidence), *(one.asks(self.evidence) for one in self.chosen.values())]
 
     def forecast(self) -> float:
-        """Seconds that `run` will take on this machine, at about the most."""
+        """Seconds that `run` will take on this machine, as an upper estimate."""
         return forecast(self.evidence, self._asks())
 
     def run(self, watch: AuditWatcher | None = None) -> Report:
-        """Ask, compare, judge.
+        """Score, compare and judge.
 
         Raises:
-            InputError: a reference scores every record as the candidate or the original model.
+            InputError: a reference gives every record the score of the candidate or the original
+            model.
         """
         began = time.perf_counter()
         evidence = self.evidence
         asked = self._asks()
-        # One pass over everything for each model, so that records of like length meet in a batch.
+        # One pass over everything for each model, so that records of like length share a batch.
         rounds = len(evidence.models) + len(self.chosen)
         for number, scored in enumerate(evidence.models):
             texts = [record for ask in asked for record in (*ask.scored, *ask.answered)]
@@ -321,8 +322,8 @@ class PreparedAudit:
 def _people(records: Sequence[Example], task: Task, tokens: int, size: int) -> tuple[Example, ...]:
     """Records of some people, or of some groups as large as the forgotten's.
 
-    As many people as fit, and five at the least: of each as many records as the forgotten have, or
-    fewer where five people would not fit.
+    As many people as fit, and five at the least, each with as many records as the forgotten have,
+    or fewer where five people would not fit.
     """
     groups = [[records[place] for place in group] for group in grouped(records, size)]
     if not groups:
@@ -334,7 +335,7 @@ def _people(records: Sequence[Example], task: Task, tokens: int, size: int) -> t
 
 
 def _some(records: Sequence[Example], task: Task, tokens: int) -> tuple[Example, ...]:
-    """As many of the records as fit, the same whatever their order, in the order given."""
+    """As many of the records as fit, the same whatever their order, in their original order."""
     kept: set[str] = set()
     for record in sorted(records, key=_drawn):
         tokens -= task.width(record)

@@ -1,4 +1,4 @@
-"""The audit in plain words: what was forgotten, what was kept, what still leaks, what it cost."""
+"""The audit in plain words: what was forgotten, what was retained, what leaks, what it cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PLAIN: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "share of the change in the last layer": ("share of the change in the last layer", percent),
     "share of the truth": ("share of the truth", percent),
 }
-"""Metrics in plain words, and how to tell their values; others speak for themselves."""
+"""Metrics in plain words, and how to format their values; others are shown by their names."""
 
 SHARES = frozenset(
     {
@@ -42,10 +42,10 @@ SHARES = frozenset(
         *("relearning", "quantization", "same-form", "unrelated"),
     }
 )
-"""Audits of whose other metrics the values are shares of a whole."""
+"""Audits whose other metrics are shares of a whole."""
 
 WORST = ("fail", "unknown", "pass", "silent")
-"""Statuses, the most telling first."""
+"""Statuses, the worst first."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Line:
     Attributes:
         metric: in plain words.
         probe: what it was measured on.
-        value, never, before: of this model, of never-trained ones, and before, in words.
+        value, never, before: of this model, of never-trained ones, and of the original, as text.
         status: of the finding.
     """
 
@@ -76,8 +76,8 @@ class QuestionBlock:
         status: of the worst finding that votes; None where nothing was examined.
         says: the answer, in a sentence.
         lines: the decisive numbers.
-        prices: what else there is to tell, by name.
-        absent: audits that would have belonged here and were not made.
+        prices: costs, by name.
+        absent: audits of this block that did not run.
         more: findings that have no line of their own.
     """
 
@@ -102,7 +102,7 @@ def of(findings: Sequence[Found], *families: str) -> list[Found]:
 
 
 def worst(findings: Sequence[Found]) -> str | None:
-    """The most telling status among those that vote."""
+    """The worst status among those that vote."""
     seen = {found["status"] for found in findings if found.get("votes", True)}
     return next((status for status in WORST if status in seen), None)
 
@@ -125,12 +125,12 @@ def headline(document: Mapping[str, Any]) -> str:
     }
     failed = [f for f in document["findings"] if f["status"] == "fail" and f.get("votes", True)]
     why = [words for name, words in said.items() if of(failed, name)]
-    # A sentence is read to its end where it names three reasons; all of them follow it.
+    # A sentence stays readable with three reasons; all of them follow it.
     return "This model did not pass" + (f": {listed(why[:3])}" if why else "")
 
 
 def examined(document: Mapping[str, Any]) -> str:
-    """What was looked at, in a sentence or two."""
+    """The audit's material, in a sentence or two."""
     records = document.get("records") or {}
     never = len(document["never_trained"])
     parts = []
@@ -233,7 +233,7 @@ def _block(
 
 
 def decisive(findings: Sequence[Found], most: int = 4) -> list[Found]:
-    """One finding of each audit, its worst; where there are many, the worst audits' own."""
+    """The worst finding of each audit; where there are many, of the worst audits."""
     chosen: dict[str, Found] = {}
     ranked = sorted(findings, key=_rank)
     for found in ranked:

@@ -1,10 +1,8 @@
 """Whether a report is about this model, and whether its verdict follows from its own findings.
 
 This finds a report of another model, a verdict or a status that somebody edited, and findings that
-do not agree with themselves. It does not find whoever rewrites all of it consistently: for that,
-audit again, or sign what was found.
-
-The report of an audit as a page that people read, and whether a report can be believed.
+contradict themselves. It does not find a consistent forgery: for that, audit again, or sign
+reports.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ NEAR = 1e-9
 
 
 def findings_of(document: Mapping[str, Any]) -> list[Finding]:
-    """The findings of a report as they were before its verdict, to be settled again: which of them
-    vote is what `ADVISORY` says now."""
+    """The findings of a report before its verdict, to be settled again: `ADVISORY` decides anew
+    which of them vote."""
     return list(map(_first, map(Finding.read, document["findings"])))
 
 
 def report_of(document: Mapping[str, Any]) -> Report:
-    """The report that a document holds, once it is known to follow from its own findings.
+    """The report in a document, checked to follow from its own findings.
 
     Raises:
         InputError: the document is no report of an audit, or contradicts itself.
@@ -43,11 +41,11 @@ def report_of(document: Mapping[str, Any]) -> Report:
 
 
 def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
-    """Reasons not to believe a report about a model; none where it holds.
+    """Reasons not to believe a report about a model; none where it is consistent.
 
     Args:
-        document: an audit's report (`Report.to_dict()`, or what was read from its file).
-        model_digest: of the weights it is shown with.
+        document: an audit's report (`Report.to_dict()`, or the content of its file).
+        model_digest: digest of the weights that the report comes with.
 
     Raises:
         InputError: the document is no report of an audit.
@@ -63,7 +61,8 @@ def check_report(document: Mapping[str, Any], model_digest: str) -> list[str]:
 
 
 def reasons_against(report: Report, model_digest: str) -> list[str]:
-    """What of a report does not follow from its own findings, or is about another model."""
+    """Reasons: parts of a report that do not follow from its findings, or another model's
+    digest."""
     never, original, texts = report.never_trained, report.original, report.reasons
     reasons = []
     if report.candidate != model_digest:
@@ -119,7 +118,7 @@ def reasons_against(report: Report, model_digest: str) -> list[str]:
 def _references(
     references: Sequence[Authentication], never: Sequence[str], candidate: str
 ) -> Iterator[str]:
-    """What the document says of its references and does not follow from its numbers."""
+    """Statements about references that do not follow from the document's numbers."""
     if [one.digest for one in references] != list(never):
         yield "the references that it authenticates are not the never-trained models it names"
     if candidate in never or len(set(never)) < len(never):
@@ -153,14 +152,14 @@ def _first(read: Finding) -> Finding:
 
 
 def _differences(read: Finding, found: Finding) -> list[str]:
-    """What the document says of a finding and does not follow from its numbers."""
+    """Statements about a finding that do not follow from the document's numbers."""
     name = f"{found.metric!r} of the audit {found.audit!r}"
     reasons = []
     if read.votes != found.votes:
         said = "votes" if found.votes else "does not vote"
         reasons.append(f"{name} {said}, and the report says otherwise")
     allowed = tolerated(found.audit, found.metric, found.expected)
-    # Somebody's own audit does not vote, and nothing follows from it.
+    # A custom audit does not vote, and nothing follows from it.
     if allowed is None and found.audit in AUDITS.built_in:
         reasons.append(f"{name} is no finding that is known")
     elif allowed is not None and not all(map(_same, (found.low, found.high), allowed)):
@@ -186,7 +185,7 @@ def _differences(read: Finding, found: Finding) -> list[str]:
 
 
 def _required(names: set[str]) -> Sequence[str]:
-    """The audits without which nothing passes; those about words only where any was made."""
+    """The audits without which nothing passes; audits of language only where any was made."""
     own = {name: AUDITS[name] for name in AUDITS.built_in}
     words = any(EvidenceNeed.LANGUAGE in own[name].needs for name in names if name in own)
     return [
@@ -197,7 +196,7 @@ def _required(names: set[str]) -> Sequence[str]:
 
 
 def _same(one: float | None, other: float | None) -> bool:
-    """Equal as written: null stands for nothing and for what is not finite."""
+    """Equal as written: null stands for a missing value and for one that is not finite."""
     unsaid = [value is None or not math.isfinite(value) for value in (one, other)]
     if any(unsaid):
         return all(unsaid)

@@ -1,6 +1,6 @@
-"""From values on probes to a finding: the one place where numbers meet tolerances.
+"""From values on probes to a finding: the one place where values are compared with tolerances.
 
-Audits of one's own: a number for each record, beside what never-trained models have there.
+Custom audits: one value for each record, compared with never-trained models.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Measure = Callable[[ScoredModel, Sequence[Example]], Sequence[float]]
 
 @dataclass(frozen=True)
 class Question:
-    """What a finding is about.
+    """The subject of a finding.
 
     Attributes:
         audit, metric, probe: names.
@@ -68,11 +68,12 @@ def with_never_trained(
         question: what it is about.
         probes: the records to measure on.
         measure: gives one value a record.
-        controls: the same probes of records that no model was taught, which tell how far chance
+        controls: the same probes of records that no model was taught, which show how far chance
             carries a model from never-trained ones; see `chance` for what happens without.
-        known: whether it is about what the model knew. A probe that the original did not know
-            either proves nothing, so the finding is silent where the original model cannot be told
-            from never-trained models; and more than half of what that knew is no pass.
+        known: whether it measures the model's knowledge. A probe that the original did not know
+            either proves nothing, so the finding is silent where the original model is
+            indistinguishable from never-trained models; and more than half of its knowledge is no
+            pass.
     """
     scored_models = (evidence.candidate, *evidence.references)
     values = [np.array(measure(w, probes), dtype=float) for w in scored_models]
@@ -104,7 +105,7 @@ def _counted(
     clusters: Sequence[NDArray[np.intp]],
     others: Sequence[NDArray[np.intp]],
 ) -> float:
-    # See `by_luck`; 0, which decides nothing, where values are no answers right or wrong.
+    # See `by_luck`; 0, which decides nothing, where values are not right or wrong answers.
     every = np.concatenate([*values, *beside])
     if tolerated.low is not None or not np.isin(every, (0.0, 1.0)).all():
         return 0.0
@@ -136,13 +137,13 @@ def against_never_trained(
     Args:
         question: what it is about.
         forgotten: the candidate's values in the first row, then each reference's. [1 + R, K]
-        controls: the same of subjects that no model was taught. [1 + R, G]
+        controls: the same for subjects that no model was taught. [1 + R, G]
         before: the value of the original model.
         known: see `with_never_trained`.
         n, clusters: records, and independent facts among them.
-        drawn: finds the interval of the difference where there are too few controls to tell.
-        weights: of the forgotten subjects in the mean: how many records each has.
-        luck: the p-value of an exact test, where there is one: nothing is surer than that.
+        drawn: computes the interval of the difference where there are too few controls.
+        weights: the number of records of each forgotten subject, for the mean.
+        luck: the p-value of an exact test, if any, which bounds the other from below.
     """
     value, *spread = np.average(forgotten, axis=1, weights=weights).tolist()
     expected = fmean(spread)
@@ -175,7 +176,7 @@ def against_never_trained(
 
 
 def _is_informative(question: Question, excess: float, by_chance: Chance | None) -> bool:
-    """Whether the original model, which is known to know, would have been caught."""
+    """Whether the original model, known to know the records, would have been caught."""
     if question.tolerated.holds(excess):
         return False
     return by_chance is None or by_chance.p(excess, *question.tolerated) < 0.05
@@ -184,12 +185,13 @@ def _is_informative(question: Question, excess: float, by_chance: Chance | None)
 def with_original(
     evidence: Evidence, question: Question, probes: Sequence[Example], measure: Measure
 ) -> Finding:
-    """Compare the candidate's mean with the model's as it was, or never-trained models' if lower.
+    """Compare the candidate's mean with the original model's, or never-trained models' if lower.
 
-    What never-trained models lack as well was not lost by the forgetting; they may be missing where
-    there is the original model. It fails only where two kinds of chance are ruled out: what is
-    asked is a sample of what was to stay (a bootstrap over subjects), and another seed keeps more
-    or less of it (see `carried`).
+    Knowledge that never-trained models lack as well was not lost by the forgetting; they may be
+    missing where there is the original model. It fails only where two kinds of chance are ruled
+    out:
+    the probes are a sample of the retain set (a bootstrap over subjects), and another seed retains
+    more or less of it (see `carried`).
     """
     value = np.array(measure(evidence.candidate, probes), dtype=float)
     others = [np.array(measure(w, probes), dtype=float) for w in evidence.references]
@@ -225,7 +227,7 @@ def with_original(
         p=p,
         n=len(probes),
         clusters=len(clusters),
-        # However thin the evidence, a model that lost most of what others keep passes nowhere.
+        # However thin the evidence, a model that lost most of what others retain does not pass.
         first=Status.UNKNOWN if mean < expected / 2 else Status.PASS,
     )
 
@@ -233,11 +235,11 @@ def with_original(
 def carried(
     value: float, spread: Sequence[float], before: float | None, *, unit: float
 ) -> Chance | None:
-    """How far another seed carries a model on what all of them learned.
+    """How far another seed carries a model on records that all of them learned.
 
-    Told by three never-trained models or more; where there are fewer, the original model, which
-    learned the same, is one of them. The lower of both is what a candidate is compared with, which
-    leans its way already. None where there are not three models.
+    Decided by three never-trained models or more; where there are fewer, the original model, which
+    learned the same, is one of them. A candidate is compared with the lower of both, which is
+    already in its favour. None where there are not three models.
 
     Args:
         value: of the candidate.
@@ -265,7 +267,7 @@ def finding(
 ) -> Finding:
     """A finding before the verdict, which alone knows how many others there are.
 
-    `first` is its `prior`: what becomes of it unless its numbers decide.
+    `first` is its `prior`: its status unless its numbers decide.
     """
     low, high = question.tolerated
     return Finding(
@@ -291,7 +293,7 @@ def finding(
 
 
 def subject_of(example: Example) -> str:
-    """Whom a record is about; a record about nobody stands for itself."""
+    """The subject of a record; a record about nobody stands for itself."""
     return "|".join(example.subjects) or example.id.partition("#")[0]
 
 
@@ -317,7 +319,7 @@ def facts_of(records: Sequence[Example]) -> list[NDArray[np.intp]]:
 
 
 def grouped(records: Sequence[Example], size: int = 0) -> list[list[int]]:
-    """Positions of the records of each subject; those about nobody go together by `size`.
+    """Positions of the records of each subject; those about nobody are grouped by `size`.
 
     Where nobody is named at all, the forgotten (`size` 0) are one group, and the others are cut
     into groups as large as that.
@@ -329,7 +331,7 @@ def grouped(records: Sequence[Example], size: int = 0) -> list[list[int]]:
         if not record.subjects:
             key, nameless = (nameless // size if size else 0), nameless + 1
         groups.setdefault(key, []).append(place)
-    # A remainder of a few records would pass for a person.
+    # A remainder of a few records would count as a person.
     usual = sorted(map(len, groups.values()))[len(groups) // 2] if groups else 0
     return [g for g in groups.values() if not size or 2 * len(g) >= usual]
 
@@ -342,8 +344,8 @@ def per_subject(values: Sequence[Values], groups: Sequence[Sequence[int]]) -> Va
 class Metric(Options):
     """Base of an audit that takes one value a record from each model, and compares their means.
 
-    A subclass says what it measures (`measure`), and on which records if not on the forgotten
-    (`records`). Its finding has an interval and is shown; it does not vote in the verdict.
+    A subclass defines its measure (`measure`) and, if not the forget set, its records (`records`).
+    Its finding has an interval and is shown; it does not vote in the verdict.
 
     >>> class Surprise(Metric):
     ...     name = "surprise"
@@ -362,13 +364,13 @@ class Metric(Options):
     reason: ClassVar[str] = ""
     tolerances: ClassVar[Mapping[str, Range]] = {}
     probe: ClassVar[str] = "forgotten, as trained"
-    """What a page calls the records."""
+    """The name of the records on a page."""
 
     def measure(self, model: ScoredModel, records: Sequence[Example]) -> Sequence[float]:
         """One value for each record under one model; `model` gives scores, answers and the module.
 
         `model.scores(records)` has the losses and probabilities of the completions,
-        `model.answers(records)` what the model says, and `model.model` is the module itself.
+        `model.answers(records)` the model's answers, and `model.model` is the module itself.
         """
         raise NotImplementedError(f"{type(self).__name__} must define measure")
 

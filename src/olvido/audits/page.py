@@ -24,7 +24,7 @@ RECORDS = {
     "general": "general knowledge",
     "controls": "holdout: no model ever saw them",
 }
-"""The kinds of records that an audit looks at."""
+"""The kinds of records in an audit."""
 
 GUARANTEES = {
     "exact": "equal to a training in which the records never took part. That rests on how the "
@@ -35,20 +35,20 @@ GUARANTEES = {
     "suppressed": "hidden at the output; the weights still hold it, and it was not forgotten",
     "destroyed": "the model itself is gone",
 }
-"""What a guarantee means on a page that knows no more than audits do."""
+"""The meaning of a guarantee on a page that knows no more than audits do."""
 
 
 def write_page(
     document: Mapping[str, Any], path: Path, *, others: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Write one self-contained HTML page: no script, nothing fetched.
+    """Write one self-contained HTML page without scripts or external resources.
 
-    The page is complete before the file is touched; a failure leaves what was there.
+    The page is complete before the file is touched; a failure leaves the old file.
 
     Args:
         document: an audit's report (`Report.to_dict()`).
         path: the file to write or to replace; its folder exists.
-        others: reports of other methods on the same task, to be placed beside it.
+        others: reports of other methods on the same task, for comparison.
 
     Raises:
         InputError: the document is no report of an audit, or contradicts itself.
@@ -86,7 +86,7 @@ def _check(document: Mapping[str, Any]) -> None:
 
 
 def _view(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the template shows, in its order."""
+    """The template's values, in its order."""
     findings = [_found(found, place) for place, found in enumerate(document["findings"])]
     plane = planes.plane_of(document, others)
     tallies = {
@@ -94,7 +94,7 @@ def _view(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
         for status in Status
     }
     return {
-        "document": {"before": None, "records": {}, **document},
+        "document": {"original": None, "records": {}, **document},
         "name": document.get("name"),
         "kinds": RECORDS,
         "headline": headline(document),
@@ -139,7 +139,7 @@ def _view(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
 
 
 def _found(found: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """A finding, complete, with what it shows."""
+    """A finding as the template's values, with its exhibit."""
     shown = found.get("exhibit")
     kind = None if shown is None else str(shown.get("kind"))
     drawn = (
@@ -174,6 +174,6 @@ def _by_audit(findings: Sequence[dict[str, Any]]) -> list[tuple[str, str | None,
 
 
 def _missing(audit: str, needs: Sequence[str]) -> tuple[str, list[str]]:
-    """An audit that was not made, and what would have let it."""
+    """An audit that did not run, and the evidence that it lacked."""
     known = {need.value: need.remedy for need in EvidenceNeed}
     return audit, [known.get(need, need) for need in needs] or ["it was not asked for"]

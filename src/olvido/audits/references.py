@@ -1,13 +1,8 @@
-"""Trainings done for an audit alone: what lies in the folder already is not trained again.
+"""Trainings for an audit alone, their cost forecasts, and checks that references are no copies.
 
-References that are the candidate, the original, or another reference, told by weights and scores.
-
-Not told are copies that were trained on or rounded to 8 bits and fewer, unless they know the
-forgotten, which `authentication` finds.
-
-How long an audit will take, found by asking a model a little before it starts.
-
-Never-trained models made for an audit: the candidate's training, without the forgotten.
+References that are the candidate, the original, or another reference are detected by weights and
+scores. Not detected are copies that were trained on or rounded to 8 bits and fewer, unless they
+know the forget set, which `authentication` finds. A training in the folder is not repeated.
 """
 
 from __future__ import annotations
@@ -40,13 +35,13 @@ from olvido.models.merging import picklable
 from olvido.tasks import Example, Task
 
 SAMPLE = 8
-"""Records that are scored, and answered, to learn how fast this machine is."""
+"""Records that are scored, and answered, to measure the speed of this machine."""
 
 
 def forecast(evidence: Evidence, asks: Sequence[Asks]) -> float:
-    """Seconds that the rest of an audit is going to take on this machine, at about the most.
+    """Seconds that the rest of an audit will take on this machine, as an upper estimate.
 
-    Answers that the scores turn out to tell need no generation, and what lies in a cache nothing.
+    Answers that follow from the scores need no generation, and cached ones cost nothing.
     """
     candidate, task = evidence.candidate, evidence.candidate.task
     models = len(evidence.references) + 1
@@ -61,7 +56,7 @@ def forecast(evidence: Evidence, asks: Sequence[Asks]) -> float:
     passes = tokens(scored) * (models + original) + tokens(controls) * models
     passes += sum(ask.passes for ask in asks)
     probe = evidence.forget[:SAMPLE]
-    # The first pass of a process pays for more than itself.
+    # The first pass of a process includes one-time costs.
     task.losses(candidate.model, task.collate(probe))
     seconds = (
         passes * _timed(lambda: ScoredModel(candidate.model, task).scores(probe)) / tokens(probe)
@@ -69,7 +64,7 @@ def forecast(evidence: Evidence, asks: Sequence[Asks]) -> float:
     if answered and evidence.has(EvidenceNeed.LANGUAGE):
         sample = list(answered.values())[:SAMPLE]
         each = _timed(lambda: task.generate(candidate.model, sample, BATCH)) / len(sample)
-        # What the original model knows by heart is read off its scores.
+        # Answers that the original model knows by heart follow from its scores.
         seconds += each * len(answered) * models
     return seconds
 
@@ -84,7 +79,7 @@ def _timed(work: object) -> float:
 def forecast_training(
     model: Module, task: Task, records: Sequence[Example], recipe: Recipe
 ) -> float:
-    """Seconds that a training on these records is going to take on this machine.
+    """Seconds that a training on these records will take on this machine.
 
     A step costs about three forward passes: the pass itself, and twice that backward (Kaplan et al.
     2020, arXiv 2001.08361, section 2.1).
@@ -111,21 +106,21 @@ def train_references(
     workers: int = 1,
     watch: Callable[[int, int], None] | None = None,
 ) -> list[ScoredModel]:
-    """Train a model from each start on what was to be kept, with the seeds 1, 2, 3 and so on.
+    """Train a model from each start on the retain set, with the seeds 1, 2, 3 and so on.
 
     Args:
-        starts: what the candidate's training began with, once for each model: a pretrained model
-            again and again, or other random weights each time.
-        retain: what they learn.
-        forget: what they must not learn.
+        starts: the weights that the candidate's training began with, once for each model: a
+            pretrained model again and again, or other random weights each time.
+        retain: records that they learn.
+        forget: records that they must not learn.
         task, recipe: of the candidate's training.
-        folder: each lies in a folder of its own here, and one that is there is not trained again.
+        folder: each lies in a folder of its own here and is not trained again.
         cache: see `ScoredModel`.
-        workers: trained at a time.
-        watch: called with how many are there, and of how many.
+        workers: models trained at a time.
+        watch: called with the number of models ready, and their total.
 
     Raises:
-        InputError: nothing to train on, or a text that is to be forgotten among it.
+        InputError: nothing to train on, or a text of the forget set among it.
     """
     if not retain:
         raise InputError(
@@ -160,11 +155,11 @@ class ReferenceTraining:
     """One training.
 
     Attributes:
-        kind, number: what its folder's name begins with.
+        kind, number: beginning of its folder's name.
         start: the model it begins with; not changed.
-        records: what it learns.
+        records: its training data.
         seed: of the run.
-        card: what is written beside the weights, as plain values.
+        card: metadata to store beside the weights, as plain values.
     """
 
     kind: str
@@ -175,7 +170,7 @@ class ReferenceTraining:
     card: Mapping[str, Any] = field(default_factory=dict)
 
     def name(self, task: Task, recipe: Recipe) -> str:
-        """A folder's name that another start, recipe, seed or record would change."""
+        """A folder's name that depends on start, recipe, seed and records."""
         settled = [weights_digest(self.start), recipe.to_dict(), self.seed, dict(self.card)]
         total = hashlib.sha256(json.dumps(settled, sort_keys=True).encode())
         for record in self.records:
@@ -195,22 +190,22 @@ def carried_out(
 ) -> list[Module]:
     """The models, in order, trained where they do not lie in the folder yet.
 
-    Each lies in a folder of its own, which appears when it is complete: a run that was stopped goes
-    on with the next.
+    Each lies in a folder of its own, which appears when it is complete: a stopped run continues
+    with the next.
 
     Args:
-        trainings: what to train.
-        task, recipe: of them all.
-        folder: where they are kept.
-        workers: trained at a time.
-        watch: called with how many are there, and of how many.
+        trainings: the trainings to do.
+        task, recipe: of all models.
+        folder: the folder of all models.
+        workers: models trained at a time.
+        watch: called with the number of models ready, and their total.
 
     Raises:
-        InputError: a folder does not hold what was trained there, or no worker at all.
+        InputError: a folder's content is not the model that was trained there, or no worker.
     """
     make_folder(folder)
     homes = [folder / training.name(task, recipe) for training in trainings]
-    # Side by side, each has one thread; alone, all that the process was given.
+    # Several at a time have one thread each; a single one has all threads of the process.
     threads = 1 if workers > 1 else torch.get_num_threads()
     jobs = [
         partial(_train, training, task, recipe, home, threads)
@@ -231,7 +226,7 @@ def _train(
     trained = train(
         training.start, records=training.records, task=task, recipe=recipe, seed=training.seed
     )
-    # An empty folder of the same name, left by another process, gives way.
+    # An empty folder of the same name, left by another process, is replaced.
     with new_folder(home) as unfinished:
         save_file(_distinct(trained.model), str(unfinished / WEIGHTS))
         write_document({**training.card, "digest": trained.digest}, unfinished / CARD)
@@ -264,23 +259,23 @@ def _distinct(model: Module) -> dict[str, torch.Tensor]:
 
 
 COPY = 1e-3
-"""Distance of two models' weights, as a share of their size, below which they are copies. Training
-from other random weights gives about 1.4."""
+"""Distance of two models' weights, as a share of their norm, below which they are copies.
+Training from other random weights gives about 1.4."""
 ROUNDED, MOST_ROUNDED = 2.0**-7, 0.99
-"""Copies, too, are models of whose weights so many differ by no more than this share of themselves,
-which is what rounding to 16 bits leaves: training moves small weights as far as large ones."""
+"""Models are copies, too, if this share of their weights differs by no more than this fraction,
+which is the effect of rounding to 16 bits: training moves small weights as far as large ones."""
 SAME = 1e-3
-"""Copies, too, are models whose losses differ by no more than this share of their spread over
-records, which is what other arithmetic leaves."""
+"""Models are copies, too, if their losses differ by no more than this share of their spread over
+records, which is the effect of other arithmetic."""
 ENOUGH = 1_000_000
-"""Weights after which two models that are no copies need no further look."""
+"""Compared weights after which two models that are no copies need no further comparison."""
 
 
 def refuse_copies(evidence: Evidence) -> None:
     """Refuse a reference that is the candidate, the original, or another reference.
 
     Raises:
-        InputError: one is, or is as good as one.
+        InputError: one is the same or a copy.
     """
     others = [("the audited model", evidence.candidate)]
     if evidence.original is not None:
@@ -295,11 +290,10 @@ def refuse_copies(evidence: Evidence) -> None:
 
 
 def refuse_echoes(evidence: Evidence) -> None:
-    """Refuse a reference that gives every record the score that the candidate or the original
-    gives.
+    """Refuse a reference with exactly the scores of the candidate or the original.
 
     Raises:
-        InputError: one does.
+        InputError: there is one.
     """
     records = (*evidence.forget, *evidence.crowd)
     others = [("the audited model", evidence.candidate)]
@@ -319,9 +313,9 @@ def _refuse(place: int, how: str, name: str) -> None:
 
 
 def copies(one: ScoredModel, other: ScoredModel) -> bool:
-    """Whether the weights of two models differ by no more than rounding, or than a little noise.
+    """Whether the weights of two models differ by no more than rounding or a little noise.
 
-    Tensors that do not differ at all, as where most of a model was frozen, do not count.
+    Tensors that do not differ at all, like frozen ones, do not count.
     """
     found = paired(one.model, other.model)
     if found.mismatch is not None:

@@ -1,14 +1,10 @@
-"""A model that is asked, and remembers what it said: each text once, for all audits together.
+"""Scored models: each text is scored or answered once for each model, for all audits together.
 
-What one forward pass over a record tells, token by token.
-
-Scores and answers on disk, by the digests of model and text: nothing is asked twice.
-
-A folder for each model holds files that are written once, whole, and never changed. A file that
-cannot be read is set aside with a warning, and what it held is asked again. Scores and answers tell
-about the records they belong to: whoever forgets a record removes the folder as well.
-
-Each text scored once for each model, for all audits together.
+A forward pass over a record gives its scores, token by token. The cache stores scores and answers
+on
+disk by the digests of model and text: a folder for each model has files that are written once,
+whole, and never changed. An unreadable file is set aside with a warning and its content computed
+again. Scores and answers reveal their records: remove the folder when a record is to be forgotten.
 """
 
 from __future__ import annotations
@@ -43,19 +39,19 @@ from olvido.training.trace import Trace
 Floats = NDArray[np.float32]
 
 CHUNK = 256
-"""Positions looked at together: with a vocabulary of 50,000 they take 50 MB a copy."""
+"""Positions scored together: with a vocabulary of 50,000 they take 50 MB a copy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How one model sees one completion of T tokens, end of text included.
+    """One model's scores of a completion of T tokens, end of text included.
 
     Attributes:
         per_token: log-probability of each token, in nats. [T]
-        mean: what that log-probability is expected to be if the model itself drew the token, which
-            is minus the entropy of its distribution. [T]
-        variance: of the log-probability of a token that the model drew. [T]
-        rank: how many tokens the model finds likelier; 0: it would say this one. [T]
+        mean: expected log-probability of a token drawn from the model itself, which is minus the
+            entropy of its distribution. [T]
+        variance: variance of the log-probability of a token drawn from the model. [T]
+        rank: number of tokens that the model finds likelier; 0: greedy decoding gives this one. [T]
     """
 
     per_token: Floats
@@ -65,12 +61,12 @@ class Score:
 
     @property
     def entropy(self) -> Floats:
-        """Of the model's distribution at each token, in nats. [T]"""
+        """Entropy of the model's distribution at each token, in nats. [T]"""
         return -self.mean
 
     @property
     def tokens(self) -> int:
-        """T."""
+        """The number of tokens, T."""
         return len(self.per_token)
 
     @property
@@ -107,7 +103,7 @@ class Score:
 
     @property
     def arrays(self) -> tuple[Floats, Floats, Floats, NDArray[np.int32]]:
-        """All four, in the order of the attributes."""
+        """All four arrays, in the order of the attributes."""
         return self.per_token, self.mean, self.variance, self.rank
 
 
@@ -115,23 +111,24 @@ def score_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tenso
     """Log-probability, its mean and variance under the model, and rank of each target.
 
     Args:
-        logits: as the head gives them. [N, V]
+        logits: output of the head. [N, V]
         targets: [N]
 
     Returns:
-        Four tensors on the processor. [N] each
+        Four tensors on the CPU. [N] each
     """
     found: list[tuple[Tensor, ...]] = []
     for start in range(0, len(targets), CHUNK):
         part, wanted = logits[start : start + CHUNK].float(), targets[start : start + CHUNK, None]
         log_p = part.log_softmax(-1)
         p = log_p.exp()
-        # A token that a filter forbids has log-probability -inf; drawn never, it adds nothing.
+        # A token that a filter forbids has log-probability -inf and is never drawn: it adds
+        # nothing.
         possible = p != 0
         mean = torch.where(possible, p * log_p, 0).sum(-1)
         off = torch.where(possible, p * (log_p - mean[:, None]).square(), 0).sum(-1)
         rank = (part > part.gather(-1, wanted)).sum(-1)
-        # Of equals, decoding takes one; and what is not a number is not recalled.
+        # Of equal logits decoding takes one; a nan logit is not recalled.
         missed = part.argmax(-1, keepdim=True) != wanted
         rank = torch.maximum(rank, missed.squeeze(-1).to(rank))
         found.append((log_p.gather(-1, wanted).squeeze(-1), mean, off, rank))
@@ -145,7 +142,7 @@ DIGEST = 32
 
 
 class ScoreCache:
-    """What one model said, in one folder.
+    """One model's scores and answers, in one folder.
 
     Args:
         folder: of the cache, for all models.
@@ -173,7 +170,7 @@ class ScoreCache:
         return scores, answers
 
     def add_scores(self, scores: Mapping[bytes, Score]) -> None:
-        """Keep these scores."""
+        """Store these scores."""
         if not scores:
             return
         buffer = BytesIO()
@@ -191,13 +188,13 @@ class ScoreCache:
         self._write(buffer.getvalue(), "npz")
 
     def add_answers(self, answers: Mapping[bytes, str]) -> None:
-        """Keep these answers."""
+        """Store these answers."""
         if answers:
             text = json.dumps({key.hex(): answer for key, answer in answers.items()})
             self._write(text.encode(), "json")
 
     def _write(self, content: bytes, kind: str) -> None:
-        """Under a name made of the content, so that processes side by side cannot collide."""
+        """Write under a name made of the content, so that concurrent processes cannot collide."""
         write(self.folder / f"{sha256(content).hexdigest()[:32]}.{kind}", content)
 
 
@@ -226,14 +223,14 @@ def _set_aside(file: Path, error: Exception) -> None:
 
 BATCH = 64
 FEWEST, PADDED = 8, 1.25
-"""Rows, at the least, of a batch that is cut where a row is longer than its first by this factor:
-fewer leave the processor idle between them."""
+"""A batch is cut where a row is longer than its first by this factor, but not below this number
+of rows: fewer would leave the processor idle between them."""
 
 T = TypeVar("T")
 
 
 class HasTrace(Protocol):
-    """A model with what is known of its making: what `train` and `forget` give."""
+    """A model with the trace of its training: a result of `train` or `forget`."""
 
     @property
     def model(self) -> Module:
@@ -242,23 +239,23 @@ class HasTrace(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of its weights."""
+        """Digest of its weights."""
         ...
 
     @property
     def trace(self) -> Trace:
-        """What its training kept."""
+        """The trace of its training."""
         ...
 
 
 class ScoredModel:
-    """A model that is asked, and remembers what it said.
+    """A model together with its scores and answers so far.
 
     Args:
-        model: evaluated as it is; never changed.
+        model: evaluated unchanged.
         task: how records become batches.
-        cache: a folder that keeps what models said, by their digests; None: memory alone.
-        taught: ids of all records that Olvido itself taught the model; None: nobody saw to that.
+        cache: a folder of all models' scores and answers, by digest; None: memory alone.
+        taught: ids of all records that Olvido itself taught the model; None: unknown.
         began: digest of the weights that this training began with.
     """
 
@@ -283,10 +280,10 @@ class ScoredModel:
 
     @classmethod
     def of(cls, trained: HasTrace, task: Task, *, cache: Path | None = None) -> ScoredModel:
-        """A model whose training Olvido saw, as its trace tells.
+        """A model whose training Olvido saw, with the trace's information.
 
         Raises:
-            DigestMismatch: its weights are not those that were trained.
+            DigestMismatch: its weights are not the trained ones.
         """
         trace, taught, began = trained.trace, None, None
         if trace.origin is not None:
@@ -299,12 +296,12 @@ class ScoredModel:
 
     @cached_property
     def digest(self) -> str:
-        """Of the weights, as they were when it was first asked for."""
+        """Digest of the weights when first computed."""
         return weights_digest(self.model)
 
     @torch.no_grad()
     def scores(self, records: Sequence[Example]) -> list[Score]:
-        """Scores of the records, in order; what was scored before costs nothing."""
+        """Scores of the records, in order; earlier scores cost nothing."""
         keys = [self._key(record) for record in records]
         fresh = dict(zip(keys, records, strict=True))
         # By number and not by id: audits ask about one record in many wordings.
@@ -329,7 +326,7 @@ class ScoredModel:
         return [self._scores[key] for key in keys]
 
     def answers(self, records: Sequence[Example]) -> list[str]:
-        """Greedy answers, in order; only those that the scores do not tell are generated."""
+        """Greedy answers, in order; generated only where they do not follow from the scores."""
         keys = [self._key(record) for record in records]
         for key, record, score in zip(keys, records, self.scores(records), strict=True):
             if score.exact and record.prompt:
@@ -348,8 +345,8 @@ class ScoredModel:
         return [self._answers[key] for key in keys]
 
     def once(self, what: str, records: Sequence[Example], find: Callable[[], T]) -> T:
-        """What was found out about this model before, or is now: `find` runs once for `what` and
-        these records. For what costs more than a score: a copy that was rounded or relearned.
+        """A stored result about this model and these records; `find` computes it once for `what`.
+        It is for results that cost more than a score: of a quantized or relearned copy.
         """
         total = hashlib.sha256(what.encode())
         for record in records:
@@ -365,8 +362,8 @@ class ScoredModel:
 
 
 def _alike(records: Sequence[Example], task: Task) -> Iterator[list[Example]]:
-    """Records that are best read together: answers to one long question, which is then read once,
-    and others of about one length, since what a row is padded with is read as well."""
+    """Batches of records that are read together: answers to one long question, which is then read
+    once, and records of similar length, since padding is computed as well."""
     by_prompt: dict[str, list[Example]] = {}
     for record in records:
         by_prompt.setdefault(record.prompt, []).append(record)

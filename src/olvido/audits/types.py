@@ -1,4 +1,4 @@
-"""What an audit looks at and what it says."""
+"""Evidence for an audit, and the interface of audits."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class CannotEvaluate(Exception):
-    """An audit finds that these models or records do not allow it; the text says why."""
+    """These models or records do not allow an audit; the text says why."""
 
 
 class Level(IntEnum):
-    """How much is tried: each holds the ones before it."""
+    """How much an audit tries: each level includes the ones before it."""
 
     QUICK = 1
     STANDARD = 2
@@ -43,38 +43,38 @@ class Level(IntEnum):
 
     @property
     def retain_tokens(self) -> int:
-        """Tokens, at the most, of each kind of records that were to be kept and are asked."""
+        """Tokens, at the most, of each kind of retained records that are asked."""
         return {Level.QUICK: 2_500, Level.STANDARD: 2_500, Level.THOROUGH: 50_000}[self]
 
     @property
     def control_tokens(self) -> int:
-        """Tokens, at about the most, of people who play the forgotten's part."""
+        """Tokens, approximately at the most, of control subjects."""
         return {Level.QUICK: 2_500, Level.STANDARD: 2_500, Level.THOROUGH: 50_000}[self]
 
     @property
     def crowd(self) -> int:
-        """Tokens, at about the most, of people beside whom references are authenticated."""
+        """Tokens, approximately at the most, of people for authenticating references."""
         return {Level.QUICK: 5_000, Level.STANDARD: 5_000, Level.THOROUGH: 50_000}[self]
 
     @property
     def probes(self) -> int:
-        """Tokens, at about the most, of questions asked in other ways."""
+        """Tokens, approximately at the most, of questions asked in other ways."""
         return {Level.QUICK: 0, Level.STANDARD: 4_000, Level.THOROUGH: 200_000}[self]
 
     @property
     def beside(self) -> int:
-        """Tokens, at the most, of the same questions about people who play the forgotten's part."""
+        """Tokens, at the most, of the same questions about control subjects."""
         return {Level.QUICK: 0, Level.STANDARD: 5_000, Level.THOROUGH: 200_000}[self]
 
 
 @dataclass(frozen=True)
 class Shadow:
-    """A model trained for the attack alone, of whose records it is known which it learned.
+    """A model trained for the attack alone, with known members.
 
     Attributes:
         scored: the model.
         members: ids of the records that it learned.
-        others: ids of records of the same making that it did not learn.
+        others: ids of similar records that it did not learn.
     """
 
     scored: ScoredModel
@@ -84,22 +84,22 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything an audit may look at. It never learns which method ran.
+    """Everything that an audit may use. It never learns which method ran.
 
     Attributes:
         candidate: the model under audit.
         references: models that never saw the forgotten records.
-        original: the original model, where given.
+        original: the original model, if passed.
         forget, retain, neighbours, general, holdout: the probes.
         paraphrased: the forgotten facts behind questions that were never trained on.
-        controls: those of the holdout that play the forgotten's part, to tell from how far chance
-            carries: a few people with about as many records.
-        few: some records of each stranger, for what costs more than a score;
+        controls: records of control subjects from the holdout, who show how far chance carries: a
+            few people with about as many records.
+        few: some records of each control subject, for tests that cost more than a score;
             `paraphrased_controls` are theirs, rephrased.
-        crowd: those of the holdout beside whom references are authenticated: more people.
+        crowd: holdout records for the authentication of references: more people.
         shadows: models with known members, for attacks record by record.
-        level: how much is tried.
-        tokenizers: of the candidate and of the original model, where they were given apart.
+        level: effort.
+        tokenizers: the candidate's and the original model's, where they were passed separately.
     """
 
     candidate: ScoredModel
@@ -120,7 +120,7 @@ class Evidence:
     tokenizers: tuple[Any, Any] | None = None
 
     def has(self, need: EvidenceNeed) -> bool:
-        """Whether a piece of evidence was given."""
+        """Whether a piece of evidence was passed."""
         return {
             EvidenceNeed.LANGUAGE: self.candidate.task.language,
             EvidenceNeed.CLASSES: bool(self.candidate.task.classes),
@@ -136,17 +136,17 @@ class Evidence:
 
     @property
     def models(self) -> tuple[ScoredModel, ...]:
-        """Every model that is asked: candidate, references, and the original model."""
+        """Every model that is queried: candidate, references, and the original model."""
         return (self.candidate, *self.references, *([self.original] if self.original else []))
 
 
 @dataclass(frozen=True)
 class Asks:
-    """What an audit is going to put to the models: what it costs, and all of it in one pass.
+    """An audit's queries, to predict its cost and to share one pass.
 
     Attributes:
         scored: records whose completions every model scores.
-        controls: records that all score but the original model.
+        controls: records that all models but the original score.
         answered: records that every model answers as well.
         passes: tokens of all other forward passes; a training step counts three.
     """
@@ -160,20 +160,20 @@ class Asks:
 class Audit(Protocol):
     """One test of a forgetting: one small file and one line in `olvido.audits`.
 
-    Whoever writes one of their own begins with `olvido.audits.Metric`, which has all of this. An
-    audit that Olvido does not bring runs where it is asked for by name, class or object, whatever
-    the level, and its findings do not vote.
+    To write one, begin with `olvido.audits.Metric`, which implements all of this. A custom audit
+    runs where it is asked for by name, class or object, whatever the level, and its findings do not
+    vote.
 
     Attributes:
-        name: that it is called by.
-        family: where a page shows it, see `olvido.audits.blocks.FAMILIES`.
+        name: its name in the registry.
+        family: its section on a page, see `olvido.audits.blocks.FAMILIES`.
         source: the paper that it comes from.
         needs: evidence without which it cannot run.
         required: whether a verdict needs it.
-        level: the lowest at which it runs unasked.
+        level: the lowest at which it runs by default.
         summary: one line for people.
-        reason: what it means when it fails, for people.
-        tolerances: what its findings are held to, by metric; `*` stands for any words.
+        reason: the meaning of its failure, for people.
+        tolerances: ranges of its findings, by metric; `*` stands for any words.
     """
 
     name: ClassVar[str]
@@ -187,11 +187,11 @@ class Audit(Protocol):
     tolerances: ClassVar[Mapping[str, Range]]
 
     def asks(self, evidence: Evidence) -> Asks:
-        """What `run` will ask."""
+        """The queries of `run`."""
         ...
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Look at the evidence and say what was found."""
+        """Evaluate the evidence and return findings."""
         ...
 
 
@@ -201,4 +201,4 @@ AUDITS: Registry[Audit] = Registry(
     home=__package__,
     group="olvido.audits",
 )
-"""Audits by the name they are called by, in the order in which their reasons are given."""
+"""Audits by name, in the order in which their reasons are given."""

@@ -1,4 +1,4 @@
-"""The verdict: pass only where everything required was found and lies within tolerance."""
+"""The verdict: pass only where every required finding exists and lies within tolerance."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from olvido.schemas.audit import Verdict as Verdict
 from olvido.statistics import holm
 
 FALSE_ALARMS = 0.05
-"""How often, at the most, a model that never saw the data may fail by chance, over all findings."""
+"""Bound on the probability that a model that never saw the data fails by chance, in all."""
 
 
 class Report(AuditReport):
-    """All findings of an audit, and what they come to; see `olvido.schemas.audit.Audited`."""
+    """All findings of an audit, and their verdict; see `olvido.schemas.audit.Audited`."""
 
     references: tuple[Authentication, ...] = ()
     tolerances: str = Field(default_factory=version)
@@ -33,17 +33,17 @@ class Report(AuditReport):
         return self.verdict is Verdict.PASS
 
     def __repr__(self) -> str:
-        """In a line: the verdict, and on how much it rests."""
+        """Show the verdict, and the number of findings behind it."""
         summary = f"{self.verdict.value}, {len(self.findings)} findings, level {self.level}"
         return f"{type(self).__name__}({summary}, {self.candidate})"
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON: what `Report.load`, `olvido verify-report` and pages read."""
+        """Write the report as JSON, for `Report.load`, `olvido verify-report` and pages."""
         write_document(self.to_dict(), Path(path))
 
     @classmethod
     def load(cls, path: Path) -> Report:
-        """What `save` wrote.
+        """Read a report that `save` wrote.
 
         Raises:
             InputError: it is no report of an audit, or its verdict does not follow from its
@@ -71,11 +71,11 @@ class Report(AuditReport):
         raise KeyError(f"no finding {metric!r} of audit {audit!r}")
 
     def to_dict(self, *, texts: bool = True) -> dict[str, Any]:
-        """As plain values, for reports.
+        """Return plain values, for reports.
 
         Args:
-            texts: with questions and answers, which name whom they are about; without them for what
-                is kept after a person was forgotten.
+            texts: include questions and answers, which name their subjects; exclude them from
+                documents that are kept after a person was forgotten.
         """
         document = super().to_dict()
         for found in document["findings"]:
@@ -86,12 +86,12 @@ class Report(AuditReport):
 
 
 def settle(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Give each finding its status, in the light of how many others vote.
+    """Give each finding its status, corrected for the number of votes.
 
-    Out of tolerance fails where nothing tells how far chance carries, or where chance would carry a
-    model so far too seldom, all votes taken together (Holm 1979). Where more than half of what the
-    model once knew is still there, or more than half of what was to stay is gone, and only the
-    evidence is too thin to fail it, the finding stays unknown. What is not a number fails.
+    Out of tolerance fails where chance is unknown, or where chance carries a model so far too
+    seldom, all votes taken together (Holm 1979). Where more than half of the model's former
+    knowledge is still there, or more than half of the retain set is lost, and only thin evidence
+    prevents a fail, the finding stays unknown. A value that is not a number fails.
     """
     voting = [i for i, f in enumerate(findings) if f.votes and f.p is not None and f.p == f.p]
     adjusted = dict(zip(voting, holm([findings[i].p or 0.0 for i in voting]), strict=True))
@@ -117,7 +117,7 @@ def _settled(found: Finding, adjusted: float | None) -> Finding:
 
 
 def doubts(authenticated: Sequence[Authentication], original: OriginalStatus) -> tuple[Reason, ...]:
-    """Why a verdict that rests on these references, and on this original, is none or no pass."""
+    """Reasons why a verdict that rests on these references and this original cannot pass."""
     count = len(authenticated)
     found = [
         _reason(
@@ -140,7 +140,7 @@ def doubts(authenticated: Sequence[Authentication], original: OriginalStatus) ->
             )
         )
     elif original is OriginalStatus.NONE:
-        # That Olvido trained a reference says by which ids it learned, and not which texts.
+        # Olvido's trace of a reference shows which ids it learned, and not which texts.
         if not all(one.standing is Standing.WITNESSED and one.telling for one in authenticated):
             found.append(
                 _reason(
@@ -177,20 +177,20 @@ def judge(
     meaning: Mapping[str, str],
     doubted: Sequence[Reason] = (),
 ) -> tuple[Verdict, tuple[Reason, ...]]:
-    """What settled findings come to.
+    """The verdict from settled findings.
 
-    A contaminated reference voids everything that was found beside it: the verdict is unknown.
+    A contaminated reference voids every comparison with it: the verdict is unknown.
 
     A failed finding that votes fails. A required audit that could not run, that found something
-    unknown, or whose every finding is silent because the model never knew the answer, leaves the
-    verdict unknown. Only what is left passes.
+    unknown, or whose every finding is silent because the model never knew the answer, makes the
+    verdict unknown. Only otherwise it passes.
 
     Args:
-        findings: as `settle` gives them.
-        missing: audits that did not run, with what they lacked.
+        findings: settled findings, see `settle`.
+        missing: audits that did not run, with the evidence that they lacked.
         required: names of audits without which nothing passes.
-        meaning: what the failure of an audit means, for people.
-        doubted: what `doubts` says of the references and the original.
+        meaning: the meaning of each audit's failure, for people.
+        doubted: see `doubts`.
     """
     if any(reason.ground is Ground.CONTAMINATED for reason in doubted):
         return Verdict.UNKNOWN, tuple(doubted)

@@ -1,4 +1,4 @@
-"""Methods beside each other, on one's own model and data, each result audited."""
+"""Comparison of methods on one's own model and data, with each result audited."""
 
 from olvido.benchmark.base import Comparison, compare
 

@@ -1,4 +1,4 @@
-"""The door `compare()`: methods times seeds, each cell once, and what they come to."""
+"""The entry point `compare()`: methods times seeds, each cell once, and their summary."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ from olvido.tasks.base import Row, halves
 
 Stage = Callable[[str], Watcher | None]
 Model = str | Path | Module | Trained
-"""A model by its folder or hub id, or at hand."""
+"""A model by its folder or hub id, or in memory."""
 DEFAULT = ("npo", "graddiff", "simnpo", "auto")
 FIRST_SEED = 1000
-"""Of never-trained models made here: far from the seeds that trainings usually have."""
+"""First seed of never-trained models made here: far from usual seeds of trainings."""
 
 
 @dataclass(frozen=True)
 class Comparison(Tables):
-    """What was found, and the same as tables: see `Tables`.
+    """The result of a comparison, also as tables: see `Tables`.
 
     Attributes:
-        document: everything, as plain values; also `comparison.json` in the folder.
-        page: the page for people.
-        picture: its plane alone, as SVG. Both are None without the extra `report`.
+        document: the full result, as plain values; also `comparison.json` in the folder.
+        page: the HTML page.
+        picture: its chart alone, as SVG. Both are None without the extra `report`.
     """
 
     document: dict[str, Any]
@@ -59,7 +59,7 @@ class Comparison(Tables):
 
     @classmethod
     def load(cls, folder: Path | str) -> Comparison:
-        """The comparison that lies in a folder.
+        """Read the comparison in a folder.
 
         Raises:
             InputError: there is none.
@@ -96,39 +96,39 @@ def compare(
     device: str = "cpu",
     stage: Stage = lambda _: None,
 ) -> Comparison:
-    """Run methods on several seeds, audit each result, and put them beside each other.
+    """Run methods on several seeds, audit each result, and compare them.
 
-    Every cell runs in a process of its own and is written when it is done; a comparison that was
-    cut off goes on where it was. No record is written down.
+    Every cell runs in a process of its own and is written when it is done; an interrupted
+    comparison continues. No record is written down.
 
     Args:
-        model: the model that shall forget: a folder, a hub id, a module, or what `train` gave.
+        model: the original model: a folder, a hub id, a module, or a result of `train`.
         forget, retain, holdout, neighbours, general: as for `olvido.forget` and `olvido.audit`;
-            methods stop by half of the people in the holdout and the audit attacks with the others.
+            methods calibrate on half of the people in the holdout and the audit attacks with the
+            others.
         out: a folder for cells and results; a new one, or one where this comparison was begun.
         benchmark: a split by name in place of the records, as `tofu:forget05`; see
             `olvido.data.benchmarks`.
-        benchmark_data: the folder, file or hub id where its data lie.
-        tokenizer: of models that are given as modules.
-        reference: models that never saw what is to be forgotten.
-        base: where there are none, what the model was trained from: as many as `references` says
-            are trained from it on everything but the forgotten, by the `recipe` (the base's own).
-        methods: names, classes or objects; two objects of one class are two rows. Who changes the
-            code of a method of their own begins in a new folder.
-        options: of each named method, by its name.
-        metrics: further audits, of one's own or of installed packages: names, classes or objects.
-            The mean of each of their findings is a column of the table; see
-            `olvido.audits.Metric`.
+        benchmark_data: the folder, file or hub id of its data.
+        tokenizer: tokenizer of models that are modules.
+        reference: models that never saw the forget set.
+        base: without a reference, the model that the original was trained from: `references` models
+            are trained from it without the forget set, by the `recipe` (the base's own).
+        methods: names, classes or objects; two objects of one class are two rows. After changing a
+            method's code, use a new folder.
+        options: options of each named method, by its name.
+        metrics: further audits, one's own or of installed packages: names, classes or objects. The
+            mean of each of their findings is a column of the table; see `olvido.audits.Metric`.
         seeds: runs of each method.
         level: of the audits.
         chat: use the tokenizer's chat template; None: where there is one.
-        dtype: of the weights; `device`: where they lie.
-        stage: told what begins.
+        dtype: type of the weights; `device`: their device.
+        stage: called with the name of each stage.
 
     Raises:
         InputError: records that cannot be read, a method that needs the log of a training, a folder
-            that holds something else.
-        MissingNeed: neither a reference nor a base, or a method lacks what it needs.
+            with something else.
+        MissingNeed: neither a reference nor a base, or a method lacks an input.
         UnknownName: no such method, option, model or level.
     """
     out = Path(out)
@@ -257,7 +257,7 @@ def _folder(model: Model, *, tokenizer: Any | None, kept: Path) -> str:
 
 
 def _begin(out: Path, plan: Mapping[str, Any]) -> None:
-    """Enter what is compared; a folder of another comparison is left as it is."""
+    """Write the comparison's plan; a folder of another comparison is refused unchanged."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder: name a new one for the comparison")
     file = out / "plan.json"
@@ -276,17 +276,17 @@ def _begin(out: Path, plan: Mapping[str, Any]) -> None:
 def _wanted(
     ways: Sequence[ComparedMethod], seeds: int, never: int
 ) -> Iterator[tuple[ComparedMethod | None, str, int]]:
-    """The cells in their order: all methods once before any twice."""
+    """The cells in order: all methods once before any twice."""
     yield None, ORIGINAL, 0
-    # One never-trained model has no other to be audited against.
+    # A single never-trained model has no other to be audited against.
     if never > 1:
         yield from ((None, NEVER, number) for number in range(never))
     yield from ((way, way.row, seed) for seed in range(seeds) for way in ways)
 
 
 def _carried_out(order: CellSpec) -> dict[str, Any]:
-    """A cell, done now. One whose process was ended is told and not kept, so that it is tried
-    again."""
+    """Carry a cell out. A killed process's cell is reported and not stored, so that it is
+    tried again."""
     done = subprocess.run(
         [sys.executable, "-m", "olvido.benchmark.cell"],
         input=cloudpickle.dumps(order),
@@ -314,7 +314,7 @@ def _trained(
     chat: bool | None,
     stage: Stage,
 ) -> tuple[list[str], float]:
-    """Never-trained models, those that are there already used; and the tokens one took."""
+    """Never-trained models, existing ones reused; and the tokens of one training."""
     kept = {e.id: e for name in ("retain", "neighbours", "general") for e in records[name]}
     names, tokens = [], 0.0
     for number in range(count):

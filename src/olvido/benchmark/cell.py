@@ -1,8 +1,8 @@
 """One cell of a comparison, in a process of its own: `python -m olvido.benchmark.cell`.
 
-It reads what to do from standard input, so that no record is written down on the way, and writes
-one document. A process of its own has a peak of memory of its own. What it reads was pickled by the
-process that started it, so that methods and metrics of one's own arrive whole.
+It reads its specification from standard input, so that no record is written down on the way, and
+writes one document. A separate process has its own peak of memory. Its input was pickled by the
+starting process, so that custom methods and metrics arrive whole.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from olvido.models import load
 from olvido.tasks import Example, Language
 
 ORIGINAL, NEVER = "original", "never trained"
-"""Rows that no method made: the original model, and each never-trained one beside the others."""
+"""Rows that no method made: the original model, and each never-trained one as a candidate."""
 
 
 @dataclass(frozen=True)
 class CellSpec:
-    """What a cell is given.
+    """The specification of a cell.
 
     Attributes:
         model: a folder or hub id.
         references: folders or hub ids of never-trained models.
-        records: what was to be forgotten, kept and so on, by name.
-        row: what the table calls it: the method's name, `ORIGINAL` or `NEVER`.
+        records: forget set, retain set and so on, by name.
+        row: its row in the table: the method's name, `ORIGINAL` or `NEVER`.
         method: the method's name, or the method itself; None for `ORIGINAL` and `NEVER`.
-        options: of a method that is named.
-        seed: of the method; of `NEVER`, which of the references.
-        level: of the audit.
+        options: options of a named method.
+        seed: the method's seed; for `NEVER`, the index of the reference.
+        level: the audit's level.
         chat: whether the tokenizer's chat template is used; None: where there is one.
-        dtype: of the weights; `device`: where they lie.
-        cache: a folder that keeps what models said.
+        dtype: type of the weights; `device`: their device.
+        cache: a folder of models' scores and answers.
         out: the document to write.
         metrics: further audits.
     """
@@ -63,7 +63,7 @@ class CellSpec:
 
 
 def carry_out(order: CellSpec) -> dict[str, Any]:
-    """Forget, weigh, and audit."""
+    """Forget, measure, and audit."""
     read = partial(load, dtype=order.dtype, device=order.device)
     loaded = read(order.model)
     task = Language(loaded.tokenizer, chat=order.chat)
@@ -104,7 +104,7 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
         neighbours=records["neighbours"],
         general=records["general"],
         holdout=records["attacked"],
-        # The original model, beside itself, has nothing to be compared with.
+        # The original model cannot be compared with itself.
         original=loaded.model,
         reference=references,
         task=task,
@@ -118,10 +118,10 @@ def carry_out(order: CellSpec) -> dict[str, Any]:
 
 
 def peak() -> int | None:
-    """The most memory that this process has held at once since it began, in bytes.
+    """The peak memory of this process since it began, in bytes.
 
-    Read from the kernel's own account of this process (VmHWM); `getrusage` would begin with what
-    the process that started it held. None where there is no such account.
+    It is the kernel's value for this process (VmHWM); `getrusage` would begin with the memory of
+    the process that started it. None where there is no such value.
     """
     try:
         lines = Path("/proc/self/status").read_text("ascii").splitlines()
@@ -139,7 +139,7 @@ def _failed(report: Report) -> list[str]:
 
 
 def main(given: BinaryIO) -> None:
-    """Read an order, carry it out, and write what came of it."""
+    """Read a specification, carry it out, and write the result."""
     asked: CellSpec = pickle.load(given)
     write_document(carry_out(asked), Path(asked.out))
 

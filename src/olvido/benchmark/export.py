@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Found(Protocol):
-    """What tables are made of."""
+    """A result that can be exported as tables."""
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -27,7 +27,7 @@ class _Found(Protocol):
 
 
 class Tables:
-    """The rows of a comparison in the forms that papers and notebooks take."""
+    """Export of a comparison's rows in the formats of papers and notebooks."""
 
     def rows(self: _Found) -> list[dict[str, Any]]:
         """A dictionary for each row, with plain values: see `olvido.benchmark.table.COLUMNS`."""
@@ -43,7 +43,7 @@ class Tables:
         return text.getvalue()
 
     def to_markdown(self: _Found) -> str:
-        """What people read, mean and half of the interval in each cell."""
+        """A table for people, with mean and half of the interval in each cell."""
         header, *body = _shown(self.document["rows"])
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *body]
         return "".join(
@@ -51,7 +51,7 @@ class Tables:
         )
 
     def to_latex(self: _Found) -> str:
-        """The same for LaTeX, with the rules of the package booktabs."""
+        """A LaTeX table, with the rules of the package booktabs."""
         header, *body = _shown(self.document["rows"])
         lines = [" & ".join(map(_latex, line)) + r" \\" for line in (header, *body)]
         return "\n".join(
@@ -78,10 +78,10 @@ class Tables:
         return pandas.DataFrame(flat(self.document["rows"]))
 
     def write_table(self: _Found, path: Path | str) -> None:
-        """Write the table in the form that the file's name ends with: .csv, .md or .tex.
+        """Write the table in the format of the file's suffix: .csv, .md or .tex.
 
         Raises:
-            InputError: it ends with something else.
+            InputError: it has another suffix.
         """
         write(Path(path), form_of(path)(self))
 
@@ -94,10 +94,10 @@ _FORMS: dict[str, Callable[[Any], str]] = {
 
 
 def form_of(path: Path | str) -> Callable[[Any], str]:
-    """What makes the table that a file's name asks for.
+    """The function that makes a table in the format of a file's suffix.
 
     Raises:
-        InputError: its name ends with none of .csv, .md, .tex.
+        InputError: the suffix is none of .csv, .md, .tex.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMS:
@@ -109,7 +109,7 @@ def form_of(path: Path | str) -> Callable[[Any], str]:
 
 
 def _shown(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Header and body; columns in which nothing was measured are left out."""
+    """Header and body; columns without any measurement are left out."""
     own = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
 
     def value(row: Mapping[str, Any], name: str) -> Any:

@@ -1,7 +1,4 @@
-"""From cells to rows: means over seeds, with intervals over seeds.
-
-The plane of forgetting and keeping, and a page around it.
-"""
+"""From cells to rows: means over seeds, with intervals over seeds; and the comparison's page."""
 
 from __future__ import annotations
 
@@ -24,8 +21,8 @@ MEASURES = {
     "neighbours": ("neighbours", "exact match", "value"),
     "general": ("general", "exact match", "value"),
 }
-"""What a row shows: recall of the forgotten above never trained, their loss as a share of never
-trained models', and recall of what was to stay. Each is an audit, its metric, and what of it."""
+"""Measures of a row: recall of the forget set above never-trained models, its loss as a share of
+theirs, and recall of the retain set. Each is an audit, its metric, and the value to use."""
 
 
 COLUMNS = {
@@ -45,9 +42,9 @@ COLUMNS = {
     "failed": "audits that failed, with their metrics",
     "failures": "what went wrong outright",
 }
-"""What each column of the table says. Those from `recall` to `share_of_retraining`, and those of
-metrics of one's own behind them, are means over the runs; beside each, `..._low` and `..._high` are
-the ends of its 95% interval over seeds (Student's t), empty where there is one run."""
+"""A description of each column. Those from `recall` to `share_of_retraining`, and those of custom
+metrics after them, are means over the runs; beside each, `..._low` and `..._high` are the ends of
+its 95% interval over seeds (Student's t), empty for a single run."""
 
 MEANS = ("recall", "loss", "kept", "neighbours", "general", "seconds", "share_of_retraining")
 
@@ -56,13 +53,15 @@ def flat(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows with a plain value in every column: see `COLUMNS`."""
     found = []
     for row in rows:
-        values: dict[str, Any] = {name: row[name] for name in ("method", "runs", "passed", "unknown")}
+        flat_row: dict[str, Any] = {
+            name: row[name] for name in ("method", "runs", "passed", "unknown")
+        }
         for name, value in [*((name, row[name]) for name in MEANS), *row["metrics"].items()]:
-            values[name] = None if value is None else value["mean"]
+            flat_row[name] = None if value is None else value["mean"]
             low, high = (value and value["interval"]) or (None, None)
-            values |= {f"{name}_low": low, f"{name}_high": high}
-        values["peak_memory"] = row["peak_memory"]
-        found.append(values | {name: "; ".join(row[name]) for name in ("failed", "failures")})
+            flat_row |= {f"{name}_low": low, f"{name}_high": high}
+        flat_row["peak_memory"] = row["peak_memory"]
+        found.append(flat_row | {name: "; ".join(row[name]) for name in ("failed", "failures")})
     return found
 
 
@@ -73,8 +72,8 @@ def rows_of(
 
     Args:
         cells: documents of `cell.carry_out`.
-        training: tokens of training again, where it was seen.
-        metrics: names of audits whose findings are columns of their own.
+        training: tokens of retraining, where known.
+        metrics: names of audits whose findings have columns of their own.
     """
     own = _columns(cells, metrics)
     names = list(dict.fromkeys(cell["method"] for cell in cells))
@@ -108,8 +107,8 @@ def rows_of(
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean and 95% interval of it (Student's t) over the runs; none of one run, which tells nothing
-    of the next.
+    """Mean and its 95% interval (Student's t) over the runs; None for a single run, which has no
+    spread.
 
     >>> over_seeds([1.0, 3.0])["mean"]
     2.0
@@ -129,8 +128,8 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any] | None:
 def _columns(
     cells: Sequence[Mapping[str, Any]], metrics: Sequence[str]
 ) -> dict[str, tuple[str, str, str]]:
-    """Where the columns of further audits come from: by the metric's name, or by audit and metric
-    where two have the same."""
+    """Sources of further audits' columns: by the metric's name, or by audit and metric where two
+    have the same name."""
     found = dict.fromkeys(
         (finding["audit"], finding["metric"])
         for cell in cells
@@ -162,7 +161,7 @@ KINDS = {ORIGINAL: "before", NEVER: "never-trained"}
 
 
 def picture(document: Mapping[str, Any]) -> Markup | None:
-    """Every row as a point with its intervals over seeds; None where nothing was measured."""
+    """Every row as a point with its intervals over seeds; None without any measurement."""
     points = [
         PlanePoint(
             row["method"],
@@ -183,7 +182,7 @@ def write_page(document: Mapping[str, Any], path: Path) -> None:
     """Write one self-contained page.
 
     Raises:
-        MissingExtra: the package that draws is not installed.
+        MissingExtra: the package for charts is not installed.
     """
     own = list(dict.fromkeys(name for row in document["rows"] for name in row["metrics"]))
     shown = {"document": document, "picture": picture(document), "own": own}

@@ -17,13 +17,13 @@ from olvido.registry import name_of, plain, settings
 
 @dataclass(frozen=True)
 class ComparedMethod:
-    """A method as it takes part.
+    """A method of a comparison.
 
     Attributes:
-        row: what the table calls it.
-        method: its name or itself.
-        options: of a method that is named; those of an object are its own.
-        mark: tells its cells from those of other options, in the names of files.
+        row: its name in the table.
+        method: its name or the object.
+        options: options of a named method; an object has its own.
+        mark: distinguishes its cells' file names from those of other options.
     """
 
     row: str
@@ -37,11 +37,11 @@ def ways_of(
     options: Mapping[str, Mapping[str, Any]],
     audits: Sequence[Audit],
 ) -> list[ComparedMethod]:
-    """The methods as they take part.
+    """The methods of a comparison.
 
     Raises:
         UnknownName: no such method or option.
-        InputError: none, one of them twice, or options of something that does not take part.
+        InputError: none, one of them twice, or options of a method that is not compared.
     """
     found = []
     for given in methods:
@@ -67,11 +67,11 @@ def ways_of(
 
 
 def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
-    """Refuse methods that need what a comparison cannot give them, or what was not given.
+    """Refuse methods that need what a comparison cannot provide, or records that are missing.
 
     Raises:
-        InputError: one needs what the training kept.
-        MissingNeed: one needs records that were not given.
+        InputError: one needs the trace of the training.
+        MissingNeed: one needs records that were not passed.
     """
     have = {Need.RETAIN: bool(split.retain), Need.HOLDOUT: bool(split.holdout)}
     for way in ways:
@@ -82,7 +82,7 @@ def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
                     f"{name} cannot be compared on a model alone, since it needs ", *need.words
                 )
             if not have[need] and need is Need.HOLDOUT:
-                # A reference has no part in the forgetting here: it is what that is compared with.
+                # A reference has no part in the forgetting here: results are compared with it.
                 raise MissingNeed(
                     f"{name} needs to know where never learned lies: give records of the same "
                     "making that the model never saw (",
@@ -94,16 +94,15 @@ def require_needs(ways: Sequence[ComparedMethod], split: Split) -> None:
 
 
 def mark_of(options: Mapping[str, Any], parts: Sequence[Any]) -> str:
-    """What tells cells with these options and parts of one's own from others in a file's name."""
+    """The mark in the file names of cells with these options and custom parts."""
     values: list[Any] = [dict(options)] if options else []
     for part in parts:
         own = None if type(part).__module__.startswith("olvido.") else _source(type(part))
         values.append([name_of(part), settings(part), own])
     if not values:
         return ""
-    return (
-        f"-{hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]}"
-    )
+    text = json.dumps(values, sort_keys=True, default=str)
+    return f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _source(kind: type[Any]) -> str | None:

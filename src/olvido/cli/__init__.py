@@ -25,7 +25,7 @@ from olvido.extras import EXTRAS, is_installed
 from olvido.processes import world_size
 
 _STOPPED = 130
-"""The exit status of who was interrupted, by the shell's custom."""
+"""The exit status after an interrupt, by the shell's custom."""
 
 app = typer.Typer(
     name="olvido",
@@ -88,7 +88,7 @@ def _before(
 
 @cache
 def _command() -> Any:
-    # Made from the signatures of all commands: 50 ms, which nobody needs to pay for twice.
+    # Made from the signatures of all commands in 50 ms, and cached.
     command = get_command(app)
     missing = [name for name in ("service", "report") if not is_installed(name)]
     # The backslash keeps the bracket from being read as markup.
@@ -100,9 +100,9 @@ def _command() -> Any:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line with these arguments; returns the exit status."""
+    """Run the command line with these arguments; return the exit status."""
     if ("--workspace", "") in pairwise(arguments) or "--workspace=" in arguments:
-        # As a path it would be the folder one stands in.
+        # As a path it would be the current folder.
         complain("--workspace is empty: give the folder of a workspace (is a variable not set?)")
         return 2
     try:
@@ -136,6 +136,6 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 def main() -> None:
     """Run the command line and exit with its status."""
     warnings.showwarning = _warn
-    # What libraries write beside Olvido's own files is as private as these.
+    # Files that libraries write beside Olvido's own are as private as these.
     os.umask(0o077)
     sys.exit(run(sys.argv[1:]))

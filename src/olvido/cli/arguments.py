@@ -1,12 +1,7 @@
-"""Options of methods and learners on the command line: `--option lr=1e-4`, read by their types.
+"""The arguments of commands: options, files of records, and output paths.
 
-Files of records for commands that need no workspace.
-
-Places that a command is to write to, looked at before anything is computed for them.
-
-How to train, on the command line: options that several commands share, and what they come to.
-
-What commands are given and how they answer: options, files of records, places, output.
+Options of methods and learners, as `--option lr=1e-4`, are read by their types; several commands
+share the options of training. Output paths are checked before anything is computed for them.
 """
 
 from __future__ import annotations
@@ -40,7 +35,7 @@ def method_options(method: str, written: Sequence[str]) -> dict[str, Any]:
     from olvido.methods import METHODS
 
     read = _read(method, METHODS.options(method), written)
-    # Only the method knows which values it takes; asked now, before anything is loaded or written.
+    # Only the method knows which values it takes: check before anything is loaded or written.
     METHODS.make(method, read)
     return read
 
@@ -60,11 +55,11 @@ def learner_options(learner: str, written: Sequence[str]) -> dict[str, Any]:
 
 
 def attribution_options(method: str, written: Sequence[str]) -> dict[str, Any]:
-    """Read `name=value` options of a way to trace.
+    """Read `name=value` options of a tracing method.
 
     Raises:
-        UnknownName: no such way, or no such option of it; the nearest is named.
-        InputError: no `=`, or a value that the way does not take.
+        UnknownName: no such method, or no such option of it; the nearest is named.
+        InputError: no `=`, or a value that the method does not take.
     """
     from olvido.attribution.base import attribution_options, make_attribution
 
@@ -129,7 +124,7 @@ Dtype = Annotated[
     str | None,
     typer.Option(
         "--dtype",
-        help="Of the forward pass: float32 or bfloat16.",
+        help="Type of the forward pass: float32 or bfloat16.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -144,7 +139,7 @@ def recipe_of(
     lora_rank: int | None,
     dtype: str | None,
 ) -> Recipe:
-    """The model's own recipe where it has one, with what was given in its place.
+    """The model's own recipe where it has one, with the given values in place of its own.
 
     Raises:
         InputError: a value that no recipe takes.
@@ -160,10 +155,10 @@ def recipe_of(
 
 
 def widened(model: str, dtype: str) -> str | None:
-    """What to tell of a checkpoint whose weights are written in another type than it came in.
+    """A note about a checkpoint whose weights are written in another dtype than it had; else None.
 
-    What was trained or forgotten is kept in the type that it was computed in: rounded back, small
-    changes would be undone, and what is audited would not be what is saved.
+    Weights are saved in the dtype of the computation: rounding them back would undo small changes,
+    and the audited model would not be the saved one.
     """
     from olvido.models.folder import stored_types
 
@@ -180,7 +175,9 @@ def widened(model: str, dtype: str) -> str | None:
 Encoding = Annotated[
     str | None,
     typer.Option(
-        "--encoding", metavar="NAME", help="Of text files that are not UTF-8, as cp1252 or utf-16."
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of text files that are not UTF-8, as cp1252 or utf-16.",
     ),
 ]
 
@@ -188,7 +185,7 @@ Encoding = Annotated[
 def reader(
     terminal: Terminal, encoding: str | None
 ) -> Callable[[Path | None], tuple[Example, ...]]:
-    """`examples_of` for the files of one command, which tells on the way how they are read."""
+    """Return `examples_of` for the files of one command, which reports how they are read."""
     return partial(examples_of, encoding=encoding, tell=terminal.say)
 
 
@@ -199,16 +196,16 @@ def examples_of(
     encoding: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Example, ...]:
-    """The records of a file, read and checked as the ledger does it; none for None.
+    """Read the records of a file, with the checks of the ledger; none for None.
 
     Args:
         path: the file, see `olvido.data.read_rows`.
-        side: what the records are for, as "forget": told of a file that has none.
-        encoding: of a text file that is not UTF-8.
-        tell: called with a line about how the file is read, where that was found out from it.
+        side: the use of the records, as "forget", for the error about a file that has none.
+        encoding: the encoding of a text file that is not UTF-8.
+        tell: called with a line about how the file is read, if that was detected.
 
     Raises:
-        BadRow: a row that cannot be read or whose id stood before, named by file and line.
+        BadRow: a row that cannot be read or whose id occurred before, named by file and line.
         InputError: no such file, or no row in it.
     """
     from olvido.data import read_rows
@@ -223,7 +220,7 @@ def examples_of(
     for line, row in read_rows(path, encoding=encoding, tell=tell):
         if isinstance(row, BadRow):
             raise row
-        # A row with an array is for no language model, and nothing that the ledger keeps.
+        # A row with an array is no record for a language model, and the ledger cannot keep it.
         content = row if "input" in row and "label" in row else parser.content(line, row)
         try:
             example = example_of(content)
@@ -241,7 +238,7 @@ def examples_of(
 
 
 def require_page(path: Path | None) -> None:
-    """Refuse what cannot become an HTML file.
+    """Refuse a path that cannot become an HTML file.
 
     Raises:
         InputError: another kind of file, or a folder that is not there or may not be written to.
@@ -254,10 +251,10 @@ def require_page(path: Path | None) -> None:
 
 
 def require_new_file(path: Path | None) -> None:
-    """Refuse what is there already, and what cannot be made where it is to stand.
+    """Refuse a path that exists already or cannot be created.
 
     Raises:
-        InputError: saying which.
+        InputError: it exists or cannot be created.
     """
     if path is None:
         return
@@ -269,7 +266,7 @@ def require_new_file(path: Path | None) -> None:
 
 
 def require_folder(path: Path | None) -> None:
-    """Refuse what neither is a folder nor can become one.
+    """Refuse a path that is no folder and cannot become one.
 
     Raises:
         InputError: it is a file, or the folder above it may not be written to.
@@ -282,9 +279,9 @@ def require_folder(path: Path | None) -> None:
 
 
 def require_model(name: str | None) -> None:
-    """Refuse a path where no folder lies, before the libraries that would read it are loaded.
+    """Refuse a path without a folder, before the libraries that would read it are loaded.
 
-    What may be a short name, a hub id or a model of the ledger is passed over.
+    A possible short name, hub id or model of the ledger is accepted.
 
     Raises:
         InputError: there is no such folder.

@@ -1,4 +1,4 @@
-"""`olvido methods`, `audits`, `learners`, `laws`: what there is, read off the tables themselves."""
+"""`olvido methods`, `audits`, `learners`, `laws`: lists of what is available."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ commands = typer.Typer()
 @commands.command()
 @command
 def methods(terminal: Terminal) -> None:
-    """Show every way to forget, with its guarantee, needs and options."""
+    """Show every unlearning method, with its guarantee, needs and options."""
     from olvido.methods import METHODS
 
     found: list[dict[str, Any]] = [
@@ -68,7 +68,7 @@ def audits(terminal: Terminal) -> None:
 @commands.command()
 @command
 def learners(terminal: Terminal) -> None:
-    """Show every way to train."""
+    """Show every learner, a way to train."""
     from olvido.learners import LEARNERS
 
     found = [
@@ -87,16 +87,16 @@ def laws(
         str | None, typer.Argument(metavar="[NAME]", help="Show all that one law says.")
     ] = None,
     days: Annotated[
-        bool, typer.Option("--days", help="Show from which day what holds, by act.")
+        bool, typer.Option("--days", help="Show the days from which legal duties apply, by act.")
     ] = False,
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Ask what regulators found wanting, with the ledger's counts."
+            "--check", help="Show the failings that regulators found, with the ledger's counts."
         ),
     ] = False,
 ) -> None:
-    """Show every law: how long there is to answer, where it says so, and how sure that is."""
+    """Show every law: the time to answer, its article, and how sure that is."""
     from olvido.requests.rights.registry import find_law
     from olvido.requests.rights.registry import laws as known
 
@@ -171,7 +171,7 @@ def _check(terminal: Terminal) -> None:
     terminal.emit(
         {"points": [asdict(point) for point in points], "source": check_source()},
         table(("failing", "ask yourselves", "the ledger shows"), rows),
-        f"Found wanting by {check_source()}. The ledger's counts answer none of the questions.",
+        f"Failings found by {check_source()}. The ledger's counts answer none of the questions.",
     )
 
 

@@ -1,4 +1,4 @@
-"""`olvido data check`: whether rows, tables and log are as they were, and what else lies there."""
+"""`olvido data check`: whether rows, tables and log are unchanged, and which files are unknown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["commands"]
 
 _ROWS = (
-    "rows that were written and never entered, or that a ledger from a backup does not know: add "
+    "rows that were written and never entered, or that a ledger from a backup does not have: add "
     "the file again that they came from, or remove them (an import does when they are an hour old)"
 )
 _GONE = "files in the folder of a model that is gone: look at them, and remove them"
@@ -42,7 +42,7 @@ def check(
 ) -> bool:
     """Check rows, log, and tables against the log; exit status 1 where anything is wrong.
 
-    Files in the workspace's folders that the ledger does not know are told, and are no fault of it.
+    Files in the workspace's folders that the ledger does not know are listed, and are no fault.
     """
     from olvido.errors import StateError
     from olvido.ledger.digests import Digest
@@ -66,7 +66,7 @@ def check(
         try:
             left = [] if name else _leftovers(store, settings)
         except StateError:
-            # A table that cannot be read is told above, and of its files nothing is known.
+            # A table that cannot be read is reported above; its files are unknown.
             left = []
     sound = all(entry["sound"] for entry in found)
     rows = [(f["what"], "sound" if f["sound"] else "BROKEN", f["reason"]) for f in found]
@@ -83,7 +83,7 @@ def check(
 def _ledger(
     store: Store, known_head: Digest | None, known: list[LogCheckpoint]
 ) -> list[dict[str, Any]]:
-    """What became of comparing the tables with the log, and of checking the log, which is last."""
+    """The results of comparing the tables with the log, and last of checking the log."""
     from olvido.errors import StateError
 
     try:
@@ -99,7 +99,7 @@ def _ledger(
 
 
 def _believed(settings: Settings, file: Path) -> LogCheckpoint:
-    """A signed head from its file, once it is known that this workspace signed it."""
+    """Read a signed head from its file, and check that this workspace signed it."""
     from olvido.errors import InputError
     from olvido.ledger.signing import LogCheckpoint, PublicKey, public_file
 

@@ -1,4 +1,4 @@
-"""`olvido data`: add datasets, look at them, and check that they are what was added."""
+"""`olvido data`: add datasets, show them, and check that they are unchanged."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def add(
     prompt: Annotated[str | None, _column("--prompt", "the prompt")] = None,
     completion: Annotated[str | None, _column("--completion", "the completion")] = None,
     text: Annotated[str | None, _column("--text", "the text, where there is no prompt")] = None,
-    subject: Annotated[str | None, _column("--subject", "whom the row is about")] = None,
+    subject: Annotated[str | None, _column("--subject", "the person the row is about")] = None,
     source_column: Annotated[str | None, _column("--source-column", "its source")] = None,
     licence_column: Annotated[str | None, _column("--licence-column", "its licence")] = None,
     consent_column: Annotated[str | None, _column("--consent-column", "the consent")] = None,
@@ -79,7 +79,7 @@ def add(
     ] = "other",
     url: Annotated[str | None, _about("--url", "Where it comes from.")] = None,
     legal_basis: Annotated[
-        str | None, _about("--legal-basis", "On what ground it is processed.")
+        str | None, _about("--legal-basis", "The legal basis of its processing.")
     ] = None,
     language: Annotated[str | None, _about("--language", "Its language, as 'en'.")] = None,
     intended_use: Annotated[str | None, _about("--intended-use", "What it is for.")] = None,
@@ -91,12 +91,12 @@ def add(
         str | None, _about("--collected-until", "The last day of its collection.")
     ] = None,
     geography: Annotated[str | None, _about("--geography", "Where its subjects are.")] = None,
-    modality: Annotated[str | None, _about("--modality", "text, or what it is else.")] = None,
+    modality: Annotated[str | None, _about("--modality", "text, or another kind of data.")] = None,
     special_categories: Annotated[
         bool | None,
         typer.Option(
             "--special-categories/--no-special-categories",
-            help="Whether it tells of health, belief, origin and the like (GDPR, Article 9).",
+            help="Whether it has data on health, belief, origin and the like (GDPR, Article 9).",
             rich_help_panel=_ABOUT,
         ),
     ] = None,
@@ -176,9 +176,9 @@ def add(
         "pseudonymous_sources": result.pseudonymous_sources,
     }
     if not result.subjects:
-        notes.append("No row names a subject: nobody can be found in it.")
+        notes.append("No row names a subject: no data subject can be found in it.")
     elif result.nameless:
-        notes.append(f"{result.nameless} rows name no subject: nobody can be found in those.")
+        notes.append(f"{result.nameless} rows name no subject: no data subject can be found there.")
     if result.pseudonymous_ids or result.pseudonymous_sources:
         notes.append(
             f"{result.pseudonymous_ids} ids and {result.pseudonymous_sources} sources look like "
@@ -222,7 +222,7 @@ def export(
         Path | None, typer.Option("--out", metavar="FILE", help="A new file to write it to.")
     ] = None,
 ) -> None:
-    """Describe datasets to others, in the forms that they read.
+    """Describe datasets to others, in standard formats.
 
     OpenLineage events go to a file one a line; Croissant describes one dataset at a time.
     """
@@ -260,7 +260,7 @@ def tombstones(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
 ) -> None:
-    """Write down all tombstones, to set them again in a restored backup: ids and digests."""
+    """Write all tombstones to a file, as ids and digests, to set them in a restored backup."""
     from olvido.requests.handlers import StoreContext
     from olvido.requests.tombstones import write_tombstones
 
@@ -287,7 +287,7 @@ def replay(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="From 'olvido data tombstones'.")],
 ) -> None:
-    """Set again the tombstones that a restored backup lacks, before anything is done with it."""
+    """Set the tombstones that a restored backup lacks, before anything is done with it."""
     from olvido.requests.handlers import StoreContext
     from olvido.requests.tombstones import replay_tombstones
 

@@ -1,4 +1,4 @@
-"""`olvido demo`: the whole path on a town of fictitious people."""
+"""`olvido demo`: all steps, from training to a certificate, on a town of fictitious people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def demo(
         typer.Option("--out", help="A new folder; without it, olvido-demo, or -2 and on."),
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A smaller town, about a minute.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of town, training and forgetting.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of town, training, forgetting.")] = 0,
     method: Annotated[
         str | None, typer.Option("--method", help="Try this first; see 'olvido methods'.")
     ] = None,
@@ -70,9 +70,9 @@ def demo(
 
 
 def _free_folder(first: Path) -> Path:
-    """The first of `olvido-demo`, `olvido-demo-2`, ... that is not there, or empty.
+    """The first of `olvido-demo`, `olvido-demo-2`, ... that does not exist or is empty.
 
-    An earlier demo stays: people try commands in it, with rows and models of their own.
+    An earlier demo is not overwritten: people try commands in it, with their own data and models.
     """
     others = (first.with_name(f"{first.name}-{number}") for number in count(2))
     free = (at for at in chain([first], others) if not at.exists() or _empty(at))

@@ -1,6 +1,6 @@
-"""Whether Olvido can work here: the machine, the hub, the workspace, and what a run would need.
+"""Check whether Olvido can work here: machine, hub, workspace, and the needs of a run.
 
-One look, which changes nothing, waits two seconds for the network at the most, and tells no secret.
+The checks change nothing, wait at most two seconds for the network, and reveal no secret.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from olvido.models.tiny import tiny_model, tiny_tokenizer
 from olvido.settings import FILE, Settings
 
 MEMORY, DISK = 6.0, 4.0
-"""What a training or a forgetting takes, in multiples of the weights in float32. In memory: the
-model as given, its copy, gradients, AdamW's two moments, and the best weights so far (measured with
+"""The needs of a training or a forgetting, in multiples of the weights in float32. In memory: the
+original model, its copy, gradients, AdamW's two moments, and the best weights so far (measured with
 40 million weights: 5.6 for training and 5.2 for npo, small batches; activations come on top). On
 disk: the model, and a checkpoint with its moments while it trains."""
 _FREE = 1 << 30
@@ -40,7 +40,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class State(StrEnum):
-    """What a look found: all right, wrong, or a fact that is neither."""
+    """The result of a check: all right, wrong, or a neutral fact."""
 
     FINE = "fine"
     WRONG = "wrong"
@@ -49,13 +49,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
-        what: it is.
-        state: of it.
+        what: its object.
+        state: its result.
         says: what was found.
-        remedy: what to do, where it is wrong.
+        remedy: what to do, where something is wrong.
     """
 
     what: str
@@ -71,13 +71,13 @@ class Check:
 def examine(
     folder: Path, settings: Settings | OlvidoError | None, *, model: str | None = None
 ) -> tuple[Check, ...]:
-    """Look at everything, whatever is found wrong on the way.
+    """Make all checks, whatever they find.
 
     Args:
-        folder: where a run would write.
-        settings: of the workspace; why they cannot be read; None where there is no workspace.
-        model: whose needs are told: a name, a folder, a hub id or a model of the workspace; None:
-            all of the workspace's.
+        folder: the folder that a run would write to.
+        settings: the workspace's settings; the error of reading them; None without a workspace.
+        model: the model whose memory needs are shown: a name, a folder, a hub id or a model of the
+            workspace; None: all of the workspace's.
 
     Raises:
         UnknownName: there is no such model.
@@ -122,7 +122,7 @@ def _machine(settings: Settings | None) -> Iterator[Check]:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of memory that are free for a new run, and those there are."""
+    """Bytes of memory that are free for a new run, and of all memory."""
     import psutil
 
     found = psutil.virtual_memory()
@@ -130,7 +130,7 @@ def memory() -> tuple[int, int]:
 
 
 def _disk(folder: Path) -> Check:
-    """Whether there is room, found by writing a little that has no name and goes at once."""
+    """Check for room on the disk, by writing a small temporary file."""
     free = shutil.disk_usage(folder).free
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -168,11 +168,11 @@ def reached(address: str) -> bool:
     def ask() -> None:
         try:
             get_session().head(address, timeout=_SECONDS)
-        except Exception:  # noqa: BLE001 - whatever kept it from answering, it did not answer
+        except Exception:  # noqa: BLE001 - for any reason, it did not answer
             return
         answered.set()
 
-    # A name is looked up without a limit of time, and nobody waits for this thread.
+    # A look-up of a name has no timeout, so this thread is not joined.
     threading.Thread(target=ask, daemon=True).start()
     return answered.wait(_SECONDS)
 
@@ -217,7 +217,7 @@ def _workspace(settings: Settings) -> Iterator[Check]:
 
 
 def _read(what: Callable[[], Any]) -> Any:
-    """What comes, or the error."""
+    """Return the value, or the error."""
     try:
         return what()
     except (OlvidoError, OSError) as error:
@@ -246,14 +246,14 @@ def _public(settings: Settings, signing: Any) -> Check:
 
 
 def _schema(seen: engine.DatabaseInfo) -> Check:
-    told = f"{seen.kind}, schema {seen.version or 'none'}"
+    says = f"{seen.kind}, schema {seen.version or 'none'}"
     if seen.version == schema.VERSION:
-        return Check("ledger", State.FINE, told)
+        return Check("ledger", State.FINE, says)
     if seen.version is None:
-        return _wrong("ledger", f"{told}: this is no ledger", "put back the ledger from a backup")
+        return _wrong("ledger", f"{says}: this is no ledger", "put back the ledger from a backup")
     if seen.version > schema.VERSION:
-        return _wrong("ledger", f"{told}, made by a newer Olvido", "upgrade Olvido")
-    return Check("ledger", State.NOTED, f"{told}; the next command brings it to {schema.VERSION}")
+        return _wrong("ledger", f"{says}, made by a newer Olvido", "upgrade Olvido")
+    return Check("ledger", State.NOTED, f"{says}; the next command brings it to {schema.VERSION}")
 
 
 def _belonging(key: Key, expected: str) -> Check:
@@ -271,15 +271,15 @@ def _short(fingerprint: str) -> str:
 
 
 def _runs(settings: Settings) -> Iterator[Check]:
-    """Of every size of the workspace's models what one of them needs."""
+    """The needs of a run, for one model of each size in the workspace."""
     try:
         if engine.look(engine.database_url(settings.ledger)).version != schema.VERSION:
-            # To open it would bring it up to date, or fail as was told.
+            # Opening it would migrate it, or fail as reported above.
             return
         with Store.open(settings.ledger, key=Key.load(settings.key)) as store:
             known = [one for one in store.models() if one.tombstone is None]
     except (OlvidoError, OSError):
-        # What is wrong with them was told.
+        # Their faults were reported above.
         return
     sizes: dict[int, str] = {}
     for one in known:
@@ -294,7 +294,7 @@ def _runs(settings: Settings) -> Iterator[Check]:
 
 
 def _size_of(model: str, settings: Settings | None) -> int | None:
-    """How many weights a model has, found without loading them; None where that is not known."""
+    """The number of a model's weights, without loading them; None where it is unknown."""
     if Path(model).is_dir():
         return weights_in(Path(model))
     if model == "tiny":
@@ -332,7 +332,7 @@ def _run(name: str, size: int | None, folder: Path) -> Check:
 
 
 def _gb(size: float) -> str:
-    """Bytes for people.
+    """Format bytes for people.
 
     >>> _gb(3 << 30), _gb(5_000_000)
     ('3.2 GB', '5 MB')

@@ -23,10 +23,10 @@ def doctor(
     terminal: Terminal,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Whose needs are told; without it, the workspace's models'."),
+        typer.Option("--model", help="The model whose needs are shown; default the workspace's."),
     ] = None,
 ) -> bool:
-    """Look at machine, hub, keys and ledger, and tell what a run would need; changes nothing.
+    """Check machine, hub, keys and ledger, and show the needs of a run; changes nothing.
 
     Exit status 1 where something is wrong; each such line says what to do.
     """
@@ -34,7 +34,7 @@ def doctor(
     from olvido.errors import OlvidoError
 
     require_model(model)
-    # A --workspace that is none is a mistake of who asks; nothing around is none.
+    # A --workspace that is no workspace is an error; without the option there may be none.
     folder = find_folder(terminal.workspace)
     settings: Settings | OlvidoError | None = None
     if folder is not None:

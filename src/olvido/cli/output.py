@@ -1,9 +1,9 @@
 """The one place that prints: JSON for programs, tables for people, one line for errors.
 
-Standard output carries what was asked for and nothing else; progress and errors go to standard
-error. Exit status 0 means done, 1 that the answer is no, 2 that input or environment is wrong.
+Standard output has the result and nothing else; progress and errors go to standard error. Exit
+status 0 means done, 1 that the answer is no, 2 that input or environment is wrong.
 
-What a long command is doing: a bar with the time left for people, a line a stage for logs.
+Progress of a long command is a bar with the remaining time for people, a line a stage for logs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _END = 500
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What stood before the command's name: `olvido --workspace DIR models`."""
+    """The options before the command's name: `olvido --workspace DIR models`."""
 
     workspace: Path | None = None
     json: bool = False
@@ -52,7 +52,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """What a command needs of its surroundings; nothing is read before it is asked for."""
+    """The environment of a command: settings, ledger and output; each is read at first use."""
 
     workspace: Path | None
     json: bool
@@ -62,11 +62,11 @@ class Terminal:
         return Settings.find(self.workspace)
 
     def computing(self) -> Settings:
-        """How to compute: as the workspace says, or OLVIDO_* alone where there is none around."""
+        """The settings for computing: the workspace's, or OLVIDO_* alone without a workspace."""
         return Settings.load(find_folder(self.workspace) or Path.cwd())
 
     def load(self, name: str, *, seed: int = 0) -> Loaded:
-        """A model from outside the ledger, on the device and of the type of `computing`."""
+        """Load a model from outside the ledger, with the device and dtype of `computing`."""
         from olvido.models import load
 
         how = self.computing()
@@ -81,31 +81,31 @@ class Terminal:
         return Store.open(settings.ledger, key=Key.load(settings.key))
 
     def emit(self, document: Mapping[str, Any], *human: RenderableType) -> None:
-        """Print the answer: the document under --json, else what a person is to read.
+        """Print the result: the document under --json, else the text for people.
 
         Values that JSON lacks are written as their text (dates, paths, digests) or as null (a
         number that is not finite).
         """
         if self.json:
             text = json.dumps(finite(document), ensure_ascii=False, indent=2, default=str)
-            # JSON itself leaves marks of direction and C1 escapes as they are.
+            # JSON itself does not escape marks of direction and C1 escapes.
             escaped = (json.dumps(c)[1:-1] if _commands(c) else c for c in text)
             sys.stdout.write("".join(escaped) + "\n")
         else:
             from rich.console import Console
 
-            # What goes into a file or another program is not folded to any window.
+            # Output to a file or another program is not folded to a window.
             console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNFOLDED)
             for part in human:
                 if isinstance(part, str):
                     console.print(harmless(part), soft_wrap=True, markup=False)
                 else:
                     console.print(part, markup=False)
-        # A full disk or a closed pipe shall show here, not after the exit status was decided.
+        # A full disk or a closed pipe shall fail here, not after the exit status was decided.
         sys.stdout.flush()
 
     def say(self, line: str) -> None:
-        """Tell people something on the way, on standard error; silent under --json."""
+        """Print a line for people on standard error; silent under --json."""
         if not self.json:
             from rich.console import Console
 
@@ -113,7 +113,7 @@ class Terminal:
             console.print(harmless(line), markup=False, soft_wrap=True)
 
     def progress(self) -> Progress:
-        """Bars with the time left, on standard error; silent where nobody watches."""
+        """Bars with the remaining time, on standard error; silent if that is no terminal."""
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -136,13 +136,13 @@ class Terminal:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table whose cells are shown as they are, without reading markup into them."""
+    """A table that shows its cells verbatim, without interpreting markup."""
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table()
     for index, column in enumerate(columns):
-        # The first column names the row, maybe by an id that is to be copied: never broken.
+        # The first column names the row, maybe by an id for copying: it is never broken.
         drawn.add_column(column, overflow="fold", no_wrap=index == 0)
     for row in rows:
         drawn.add_row(*(Text("" if cell is None else harmless(str(cell))) for cell in row))
@@ -150,7 +150,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 
 def harmless(text: str) -> str:
-    """A text without what commands a terminal: whoever names a dataset or a file writes to it.
+    """A text without terminal commands: the names of datasets and files may contain some.
 
     Escapes, other control characters and marks that turn the writing's direction become U+FFFD;
     line ends and tabs stay.
@@ -176,7 +176,7 @@ _WORKSPACE = Annotated[
 
 
 def command(function: Callable[..., bool | None]) -> Callable[..., None]:
-    """Make a function a command: it gets a Terminal first, and the options --json and --workspace.
+    """Make a function a command: it gets a Terminal first, and options --json and --workspace.
 
     It returns False when the answer is no, which is exit status 1.
     """
@@ -213,7 +213,7 @@ def command(function: Callable[..., bool | None]) -> Callable[..., None]:
 
 
 def _require_text(values: Iterable[object]) -> None:
-    """Refuse what was typed in another encoding: neither JSON nor the ledger could hold it."""
+    """Refuse arguments that are no UTF-8: neither JSON nor the ledger could hold them."""
     for value in values:
         for one in value if isinstance(value, list) else (value,):
             try:
@@ -223,10 +223,10 @@ def _require_text(values: Iterable[object]) -> None:
 
 
 def flag(command: Any, parameter: Term) -> str:
-    """How a command calls a parameter of the library: its option, or its argument.
+    """The command-line name of a parameter of the library: its option or argument.
 
-    What is an option of the command's method is written as such; what this command cannot be given
-    keeps its name. An action is said by its own command.
+    An option of the command's method is written as such; a parameter that the command lacks keeps
+    its name. An action is written as its own command.
     """
     if isinstance(parameter, Action):
         return str(parameter)
@@ -244,7 +244,7 @@ def flag(command: Any, parameter: Term) -> str:
 
 
 def complain(message: str) -> None:
-    """Print one line on standard error, whatever the message holds; of a long one both ends."""
+    """Print any message as one line on standard error; of a long one both ends."""
     line = " ".join(message.split())
     if len(line) > 2 * _END:
         line = f"{line[:_END]} ... {line[-_END:]}"
@@ -256,13 +256,13 @@ Stage = Callable[[str], "Watcher | None"]
 
 @contextmanager
 def stages(terminal: Terminal) -> Iterator[Stage]:
-    """Give a function to be called with what begins; it gives back who is told of the steps.
+    """Return a function to call with the name of each stage; it returns a progress callback.
 
-    Of several processes the main one tells people.
+    With several processes only the main one prints.
     """
     from transformers.utils import logging
 
-    # Bars of its own would stand between ours, and beside the one line of an error.
+    # Bars of transformers would mix with ours, and with the one line of an error.
     logging.disable_progress_bar()
     if not is_main():
         yield lambda _: None

@@ -1,4 +1,4 @@
-"""How requests are answered, on the command line: the flags are the fields of `RunOptions`."""
+"""The options of a run on the command line: a flag for each field of `RunOptions`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answered_by(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             return function(*arguments, how=_read(**said), **given)
 
         others = [p for p in signature.parameters.values() if p.name != "how"]
-        # What has no default of its own stands first, as Python wants it.
+        # Parameters without a default come first, as Python requires.
         both = sorted([*others, *flags], key=lambda p: p.default is not inspect.Parameter.empty)
         run.__signature__ = signature.replace(parameters=both)  # type: ignore[attr-defined]
         return run
@@ -46,7 +46,7 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
         f"--{name.replace('_', '-')}",
         help=field.description,
         metavar=str(unit["unit"]).upper() if "unit" in unit else None,
-        # A bound that only computers have is no news to anybody.
+        # A bound that only computers have is not worth showing.
         min=least if least in (0, 1) else None,
     )
     default = field.default
@@ -54,7 +54,7 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
         name, kind, default = "option", list[str] | None, None
         option = typer.Option("--option", metavar="NAME=VALUE", help=field.description)
     elif any(get_origin(one) is Literal for one in get_args(kind)):
-        # A name that is not known is refused with the nearest, by the options themselves.
+        # The options themselves refuse an unknown name, and name the nearest.
         kind = str | None
     return inspect.Parameter(
         name,

@@ -1,6 +1,6 @@
 """`olvido init`: make a workspace.
 
-`olvido key`: the secret under which people are known, and its next version.
+`olvido key`: the secret that digests people's names, and its next version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ commands = typer.Typer()
 def init(
     terminal: Terminal,
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Where; here if not said.")
+        Path | None, typer.Argument(metavar="DIR", help="Its folder; default the current one.")
     ] = None,
 ) -> None:
     """Make a workspace: its settings, its ledger, the ledger's key, and the key that signs."""
@@ -52,10 +52,10 @@ def init(
     for made in (settings.data, settings.models, settings.reports):
         make_folder(made)
     with alone(settings):
-        # Its lock is there from the start: what is refused later makes no file.
+        # Its lock file exists from the start: a command that is refused later makes no file.
         pass
     ledger = database_url(settings.ledger)
-    # A server is where every command has to look for it; a password is for no file.
+    # Every command needs the address of a server; a password belongs into no file.
     written = sqlite_file(ledger) is None and ledger.password is None
     write(settings_file, template(**({"ledger": settings.ledger} if written else {})))
     places = {
@@ -81,22 +81,22 @@ def init(
     )
 
 
-keys = typer.Typer(help="The key under which people are known by digests.")
+keys = typer.Typer(help="The key that digests people's names.")
 
 
 @keys.command()
 @command
 def rotate(terminal: Terminal) -> None:
-    """Go on under a new secret: digests that the one before made are made anew or destroyed.
+    """Change to a new secret: the old one's digests are made anew or destroyed.
 
-    Stop the service and the worker before; addresses of status pages change. A rotation that was
-    cut off is finished by saying this again.
+    Stop the service and the worker before; addresses of status pages change. An interrupted
+    rotation is finished by running this again.
     """
     from olvido.ledger.identity import Key
 
     settings = terminal.settings()
     with terminal.store() as store:
-        # What cannot be rotated is told before the key's file is written.
+        # A ledger that cannot be rotated is refused before the key's file is written.
         store.check_entities()
         key = Key.load(settings.key)
         if key.version == store.key.version:

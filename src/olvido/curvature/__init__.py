@@ -1,4 +1,4 @@
-"""What each record pulls on the weights, and how the loss curves around them."""
+"""Per-record gradients, and the curvature of the loss around a model's weights."""
 
 from olvido.curvature.conjugate import conjugate_gradients, gauss_newton
 from olvido.curvature.ekfac import Ekfac, ParameterCurvature, fit_ekfac

@@ -1,4 +1,4 @@
-"""Inverse products without a matrix, for models small enough to be asked many times."""
+"""Inverse products without a matrix, for models small enough to be run many times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from olvido.errors import InputError, NotFinite
 from olvido.tasks import Example, Task
 
 Product = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""A symmetric matrix, by what it makes of a vector that is cut up by parameter."""
+"""A symmetric matrix as a function of a vector that is split by parameter."""
 
 
 def gauss_newton(
@@ -77,14 +77,14 @@ def conjugate_gradients(
     """Solve (A + ridge I) x = target (Hestenes and Stiefel 1952).
 
     Args:
-        product: of A, positive semidefinite.
-        target: by parameter.
-        ridge: makes it definite.
-        tolerance: length of the residual at which it ends, as a share of the target's.
+        product: multiplies by A, positive semidefinite.
+        target: vector by parameter.
+        ridge: makes the matrix definite.
+        tolerance: length of the final residual, as a share of the target's.
         iterations: at most.
 
     Raises:
-        NotFinite: it did not arrive within its iterations.
+        NotFinite: it did not converge within its iterations.
     """
     found = {name: torch.zeros_like(part) for name, part in target.items()}
     left = {name: part.clone() for name, part in target.items()}

@@ -1,10 +1,10 @@
 """EK-FAC: the curvature of every matrix in an eigenbasis made of two small ones.
 
 The Gauss-Newton curvature of a matrix [O, I] would have O I rows and columns. Its eigenbasis is
-taken to be that of two covariances, of what comes back (O by O) and of what goes in (I by I), and
+approximated by those of two covariances, of output gradients (O by O) and of inputs (I by I), and
 the curvature along each of its O I directions is then measured (George et al. 2018, arXiv
-1806.03884). What goes in and what comes back are rotated first, and each record's gradient is
-formed in the basis already: half the multiplications of rotating gradients that are written out.
+1806.03884). Inputs and output gradients are rotated first, and each record's gradient is
+formed in the basis already: half the multiplications of rotating full gradients.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from olvido.tasks import Example, Task
 BATCH = 16
 """Records a pass."""
 WIDEST = 8192
-"""Rows of the largest covariance: a side with more (a vocabulary) keeps its own basis."""
+"""Rows of the largest covariance: a larger side (a vocabulary) keeps its own basis."""
 MEMORY = 4 << 30
 """Bytes for the factors of the parameters that are fitted together; more parameters take more
 passes over the records."""
@@ -47,7 +47,7 @@ class ParameterCurvature:
     """The curvature of one parameter.
 
     Attributes:
-        values: along every direction of the basis. [O, I], or the parameter's own shape
+        values: curvature along every direction of the basis. [O, I], or the parameter's own shape
         left, right: the basis in columns, in half precision; None for that of the weights
             themselves. [O, O], [I, I]
     """
@@ -57,7 +57,7 @@ class ParameterCurvature:
     right: Tensor | None = None
 
     def rotated(self, part: Factored) -> Factored:
-        """The same gradients in the basis. Its matrices are [O, I]."""
+        """The gradients in the basis. Its matrices are [O, I]."""
         if part.direct is not None or (self.left is None and self.right is None):
             return part
         uses = tuple(
@@ -74,9 +74,9 @@ class ParameterCurvature:
         """The damped inverse curvature times a gradient. [..., *shape]
 
         Args:
-            gradient: one or several of the parameter.
-            damping: share of the mean curvature that is added.
-            ridge: added as it is.
+            gradient: one or several gradients of the parameter.
+            damping: added, as a share of the mean curvature.
+            ridge: added as an absolute value.
         """
         lead = gradient.shape[: gradient.dim() - _dims(gradient, self.values)]
         found = gradient.reshape(*lead, *self.values.shape)
@@ -84,7 +84,7 @@ class ParameterCurvature:
         right = None if self.right is None else self.right.to(found)
         found = found if left is None else left.T @ found
         found = found if right is None else found @ right
-        # Where nothing curves at all, nothing is known: such a parameter stays where it is.
+        # Without any curvature the step is unknown: such a parameter stays unchanged.
         floor = damping * self.values.mean() + ridge
         found = found / (self.values + floor) if float(floor) > 0 else torch.zeros_like(found)
         found = found if left is None else left @ found
@@ -93,7 +93,7 @@ class ParameterCurvature:
 
 
 def _dims(gradient: Tensor, values: Tensor) -> int:
-    """How many of a gradient's dimensions are the parameter's."""
+    """The number of a gradient's dimensions that are the parameter's."""
     count, size = 0, 1
     while size < values.numel():
         count += 1
@@ -106,11 +106,11 @@ class Ekfac:
     """The curvature of a model's mean loss over some records, parameter by parameter.
 
     Attributes:
-        blocks: by parameter; read from disk one at a time where they were written there.
+        blocks: curvature by parameter; read from disk one at a time if stored there.
         digest: of the model, the records and the seed that determined it.
         weights: digest of the model's weights.
         seed: of the draws.
-        records: digests of the records' content, sorted; one that is there twice stands twice.
+        records: digests of the records' content, sorted, with repetitions.
     """
 
     blocks: Mapping[str, ParameterCurvature]
@@ -122,20 +122,20 @@ class Ekfac:
     def without(
         self, model: Module, records: Sequence[Example], task: Task, *, batch_size: int = BATCH
     ) -> Ekfac:
-        """The curvature of the records that are left, in the same basis.
+        """The curvature of the remaining records, in the same basis.
 
-        What a record adds to the curvature is taken out again, by the same draws if it bears the
-        same id: at the weights that it was measured at, nothing of it is then left but in the
-        choice of the basis.
+        A removed record's contribution is subtracted, with the same draws for the same id: at the
+        weights of the measurement, nothing of it then remains except in the choice of the
+        basis.
 
         Args:
-            model: as it is now.
-            records: that leave; those on which it was not measured change nothing.
-            task: how it is asked.
+            model: the current model.
+            records: removed records; those outside of the measurement change nothing.
+            task: turns records into batches.
             batch_size: records a pass.
 
         Raises:
-            InputError: nothing is left to have a curvature.
+            InputError: no record remains.
         """
         gone = self._met(records, task)
         if not gone:
@@ -160,7 +160,7 @@ class Ekfac:
         return replace(self, blocks=blocks, digest=digest, records=tuple(rest))
 
     def share(self, records: Sequence[Example], task: Task) -> float:
-        """How much of these records it was measured on, 0 to 1."""
+        """The share of these records that it was measured on, 0 to 1."""
         return len(self._met(records, task)) / len(records)
 
     def _met(self, records: Sequence[Example], task: Task) -> list[tuple[str, Example]]:
@@ -173,7 +173,7 @@ class Ekfac:
         return found
 
     def keep(self, folder: Path, weights: str) -> None:
-        """Write it as the curvature of a model near the one that it was measured on.
+        """Write it as the curvature of a model near the measured one.
 
         Args:
             folder: see `fit_ekfac`.
@@ -189,7 +189,7 @@ class Ekfac:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """What is written beside the factors."""
+        """Metadata to write beside the factors."""
         return {"weights": self.weights, "seed": self.seed, "records": list(self.records)}
 
     def solve(
@@ -199,11 +199,11 @@ class Ekfac:
 
         Args:
             gradients: by parameter. [..., *shape]
-            damping: share of each parameter's mean curvature that is added.
-            ridge: added as it is; of weight decay, for instance.
+            damping: added, as a share of each parameter's mean curvature.
+            ridge: added as an absolute value; of weight decay, for instance.
 
         Raises:
-            InputError: a parameter that was not fitted.
+            InputError: the curvature of a parameter was not fitted.
         """
         found = {}
         for name, gradient in gradients.items():
@@ -229,18 +229,18 @@ def fit_ekfac(
     model, which makes it the Gauss-Newton curvature in expectation.
 
     Args:
-        model: its parameters that require a gradient are looked at; it is left as it was.
-        records: a sample of what it was trained on.
-        task: how it is asked.
+        model: its trainable parameters are measured; it is left unchanged.
+        records: a sample of its training records.
+        task: turns records into batches.
         seed: of the draws.
         batch_size: records a pass.
-        folder: where the factors are kept, under the digest of all that determines them, and found
-            again; None: in memory alone.
+        folder: the store of factors, under the digest of all that determines them; None: memory
+            alone.
         memory: bytes for the factors of the parameters fitted together.
 
     Raises:
         InputError: there are no records, or no parameter requires a gradient.
-        DigestMismatch: what lies in the folder is not what was written.
+        DigestMismatch: the folder's content was changed.
     """
     if not records:
         raise InputError("there are no records to measure the curvature on: give one or more")
@@ -262,19 +262,19 @@ def fit_ekfac(
 
 
 def mark(record: Example, task: Task) -> str:
-    """Tells what a record says from what another does, under whatever id, and does not say it."""
+    """A digest that identifies a record's content, under any id, without revealing it."""
     return hashlib.sha256(task.fingerprint(record)).hexdigest()
 
 
 def read(folder: Path) -> Ekfac:
-    """What was kept in one folder, its files checked against their digests."""
+    """Read the curvature in a folder, its files checked against their digests."""
     blocks = OnDisk(folder, _from_tensors)
     note = blocks.note
     return Ekfac(blocks, folder.name, note["weights"], note["seed"], tuple(note["records"]))
 
 
 def _draw(seed: int) -> str:
-    """Names the draw by which the curvature along the basis is measured."""
+    """The name of the draw by which the curvature along the basis is measured."""
     return f"{seed}/curvature"
 
 
@@ -307,12 +307,12 @@ def _fitted(
 
 
 def _together(parameters: Mapping[str, Tensor], memory: int) -> Iterator[list[str]]:
-    """Parameters in the model's order, as many at a time as have room for their factors."""
+    """Parameters in the model's order, as many at a time as fit in memory with their factors."""
     chosen: list[str] = []
     used = 0
     for name, parameter in parameters.items():
         sides = [side for side in _sides(parameter) if side <= WIDEST]
-        # Covariances and bases are there together for a moment, beside the curvature.
+        # Covariances and bases are in memory together for a moment, beside the curvature.
         need = 4 * (parameter.numel() + 2 * sum(side * side for side in sides))
         if chosen and used + need > memory:
             yield chosen
@@ -331,12 +331,13 @@ def _sides(parameter: Tensor) -> tuple[int, ...]:
 def _add(
     covariances: dict[str, tuple[Tensor | None, Tensor | None]], name: str, part: Factored
 ) -> None:
-    """Add what a batch shows of a matrix's two sides."""
+    """Add a batch's covariances of a matrix's two sides."""
     left, right = covariances.get(name, (None, None))
     one_hot = any(use.one_hot for use in part.uses)
     for use in part.uses:
         both = [use.right] if use.one_hot else [use.left, use.right]
-        # A position that nothing depends on (padding, a last token) says nothing of either side.
+        # A position that nothing depends on (padding, a last token) has no covariance on either
+        # side.
         counts = torch.stack([(side != 0).any(-1) for side in both]).all(0).unsqueeze(-1)
         if not one_hot and use.width <= WIDEST:
             left = _plus(left, use.left * counts)

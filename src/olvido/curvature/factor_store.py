@@ -1,5 +1,5 @@
-"""Curvatures in a folder: measured once for a model, found by whoever asks about it or leaves
-it."""
+"""Curvatures in a folder: measured once for a model, reused by attribution and by influence
+removal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def factors_at(path: str | None) -> Path | None:
     """The folder that an option names.
 
     Raises:
-        InputError: it is something else.
+        InputError: the option is no text.
     """
     if path is None:
         return None
@@ -33,19 +33,19 @@ def factors_at(path: str | None) -> Path | None:
 def find_ekfac(
     model: Module, folder: Path, *, leaving: Sequence[Example] = (), task: Task | None = None
 ) -> Ekfac | None:
-    """The curvature of these weights that lies in a folder; None where there is none.
+    """The curvature of these weights in a folder; None where there is none.
 
-    Of several one that was measured on as few as can be of the records that leave; of these the one
-    that was measured on the most.
+    Of several, the one measured on the fewest removed records; of these the one measured on the
+    most records.
 
     Args:
-        model: whose trainable parameters it is of.
+        model: the model with the trainable parameters.
         folder: see `fit_ekfac`.
-        leaving: records, and the `task` that reads them.
+        leaving: removed records, and the `task` that reads them.
 
     Raises:
-        StateError: what lies there cannot be read.
-        DigestMismatch: it is not what was written.
+        StateError: the folder's content cannot be read.
+        DigestMismatch: it was changed.
     """
     weights = weights_digest(model)
     wanted = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -72,18 +72,19 @@ def store_ekfac(
     seed: int = 0,
     batch_size: int = BATCH,
 ) -> list[Ekfac]:
-    """Measure a model's curvature once, so that whoever leaves finds one that never met them.
+    """Measure a model's curvature in parts, so that a removal finds one without the removed
+    records.
 
-    On disjoint parts of the records, each subject's in one of them: as much work as measuring it on
-    all together. It is the cheaper and the better for it (`Ekfac.without` leaves the basis as the
-    data subjects have turned it).
+    The parts are disjoint, each subject's records in one of them: as much work as measuring all
+    together. A removal is cheaper and better with it (`Ekfac.without` leaves the basis as the
+    removed subjects have turned it).
 
     Args:
         model, records, task, folder, seed, batch_size: see `fit_ekfac`.
         parts: 2 or more.
 
     Raises:
-        InputError: a part is left without records.
+        InputError: a part without records.
     """
     require_count("parts", parts, least=2)
     shares: list[list[Example]] = [[] for _ in range(parts)]

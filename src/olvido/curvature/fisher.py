@@ -1,6 +1,6 @@
 """The diagonal of the Fisher information, from each record's own squared gradient.
 
-The square of a batch's mean gradient is another thing: its rank correlation with this one falls
+The square of a batch's mean gradient is another quantity: its rank correlation with this one falls
 from 0.94 at batches of 8 to 0.29 at batches of 256.
 """
 
@@ -16,7 +16,7 @@ from olvido.errors import InputError
 from olvido.tasks import Example, Task
 
 BATCH = 16
-"""Records a pass: their layers' inputs and output gradients are held together."""
+"""Records a pass: their layers' inputs and output gradients are in memory together."""
 
 
 def diagonal_fisher(
@@ -30,9 +30,9 @@ def diagonal_fisher(
     """The mean over records of the squared gradient of each record's mean loss.
 
     Args:
-        model: its parameters that require a gradient are looked at; it is left as it was.
-        records: any that the task can read.
-        task: how the model is asked.
+        model: its trainable parameters are measured; it is left unchanged.
+        records: any records that the task can read.
+        task: turns records into batches.
         batch_size: records a pass; the result does not depend on it but for rounding.
         sampled: a seed; targets are then drawn from the model, and the result is the diagonal of
             the Gauss-Newton curvature in expectation. None: the records' own targets (the empirical

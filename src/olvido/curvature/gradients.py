@@ -1,16 +1,16 @@
-"""Per-record gradients of any torch module, through the task that knows how it is asked.
+"""Per-record gradients of any torch module, through a task.
 
-One forward and one backward pass over a batch, with hooks that keep what goes into each layer and
-what comes back to its output; from these the gradient of every record follows without another pass
-and without being written out. A parameter that no rule covers (attention that never calls its
-layers, a scale of one's own) is found on the first batch, where the sum over records is held
-against autograd's; it gets its gradients record by record: slower, and the same numbers.
+One forward and one backward pass over a batch, with hooks that store each layer's input and output
+gradient; from these the gradient of every record follows without another pass and without being
+written out. A parameter that no rule covers (attention that never calls its layers, a custom
+scale) is found on the first batch, where the sum over records is compared with autograd's; its
+gradients are computed record by record: slower, and the same numbers.
 
-Targets drawn from the model's own distribution, each record's by itself.
+Targets can be drawn from the model's own distribution, each record's separately.
 
-A record's draws depend on its id, the seed and what the model says to it, and on no other record:
+A record's draws depend on its id, the seed and the model's output for it, and on no other record:
 in other batches, or without some of them, the rest draw the same. So the curvature of all records
-less that of some is the curvature of the rest, and not something near it.
+less that of some is the curvature of the rest exactly.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def drawn_targets(logits: Tensor, ids: Sequence[str], rows: Tensor, draw: str) -
         logits: of each target. [N, V]
         ids: of the batch's records. [B]
         rows: the record of each target, in ascending order. [N]
-        draw: names the draw; another name draws anew.
+        draw: name of the draw; another name draws anew.
     """
     counts = torch.bincount(rows, minlength=len(ids)).tolist()
     uniform = torch.cat(
@@ -60,7 +60,7 @@ def _seed(name: str) -> int:
 
 
 TOLERANCE = 1e-3
-"""Relative difference between the sum of the records' gradients and autograd's own, past which a
+"""Relative difference between the sum of the records' gradients and autograd's, beyond which a
 parameter is not covered by its layers' rules."""
 
 
@@ -69,10 +69,10 @@ class Gradients:
     """The gradients of a batch's records, by the name of the parameter.
 
     Attributes:
-        ids: the records, in order. [B]
+        ids: ids of the records. [B]
         losses: their mean losses, in nats a target. [B]
-        counts: their targets. [B]
-        parts: by parameter, in the model's order.
+        counts: their numbers of targets. [B]
+        parts: gradients by parameter, in the model's order.
     """
 
     ids: tuple[str, ...]
@@ -85,14 +85,14 @@ class Gradients:
         return sum_of([part.norms() for part in self.parts.values()]).sqrt()
 
     def total(self, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """The sum over records, by parameter; weighted where weights [B] are given."""
+        """The sum over records, by parameter; weighted by weights [B], if any."""
         scale = torch.ones_like(self.losses) if weights is None else weights
         return {name: part.total(scale) for name, part in self.parts.items()}
 
 
 @dataclass(frozen=True)
 class _Use:
-    """What one layer saw in one pass."""
+    """Input and output gradient of one layer in one pass."""
 
     layer: Module
     given: Tensor
@@ -100,15 +100,15 @@ class _Use:
 
 
 class PerRecord:
-    """Gives the per-record gradients of one model's trainable parameters.
+    """Computes the per-record gradients of one model's trainable parameters.
 
-    The records' losses are those of the task: the mean negative log-likelihood of a record's
-    targets. The model is asked in evaluation mode, without dropout, and left as it was.
+    The records' losses are the task's: the mean negative log-likelihood of a record's
+    targets. The model runs in evaluation mode, without dropout, and is left unchanged.
 
     Args:
-        model: its parameters that require a gradient count, the others are left out.
-        task: how it is asked.
-        names: of those among them that count; None: all.
+        model: the model; only its trainable parameters count.
+        task: turns records into batches.
+        names: names of those to use; None: all.
 
     Raises:
         InputError: no parameter requires a gradient.
@@ -132,7 +132,7 @@ class PerRecord:
         """The gradients of a batch's records.
 
         Args:
-            batch: of the task's making.
+            batch: a batch of the task.
             sampled: names a draw (see `draws`): targets are drawn from the model instead of taken
                 from the records, and each gradient is scaled by the root of its number of targets,
                 so that its expected square is the Gauss-Newton curvature of the record's mean loss
@@ -141,7 +141,7 @@ class PerRecord:
         """
         batch = batch.to(self.device)
         if self.uncovered is None:
-            # A task may try a model out on its first batch; no hook shall see that.
+            # A task may test a model on its first batch; no hook may see that.
             with evaluating(self.model), torch.no_grad():
                 self.task.answer_logits(self.model, batch)
         with evaluating(self.model), self._watching(len(batch.ids)) as seen, torch.enable_grad():
@@ -167,16 +167,17 @@ class PerRecord:
 
     @contextmanager
     def _watching(self, size: int) -> Iterator[list[_Use]]:
-        """Keep what goes through every layer that has a rule and something to learn."""
+        """Record inputs and output gradients of every trainable layer with a rule."""
         seen: list[_Use] = []
 
         def keep(layer: Module, inputs: tuple[Any, ...], output: Any) -> None:
             if inputs and isinstance(output, Tensor) and output.requires_grad:
-                # The edge of this very moment: what is done to the output in place comes after.
+                # The graph edge at this moment: in-place changes of the output come after.
                 seen.append(_Use(layer, inputs[0].detach(), get_gradient_edge(output)))
 
         def unfold(layer: Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            # A table of positions is looked up once for all records; their gradients are not one.
+            # A table of positions is looked up once for all records; their gradients are not
+            # separate.
             if inputs and isinstance(inputs[0], Tensor) and inputs[0].shape[:1] == (1,):
                 return (inputs[0].expand(size, *inputs[0].shape[1:]), *inputs[1:])
             return inputs
@@ -207,7 +208,7 @@ class PerRecord:
         *,
         keep: bool,
     ) -> dict[str, Factored]:
-        """The gradients of these parameters from one backward pass; `keep` its graph."""
+        """The gradients of these parameters from one backward pass; `keep` keeps its graph."""
         used = [use for use in seen if any(name in names for name in self._own(use.layer).values())]
         edges = [use.edge for use in used]
         back: Sequence[Tensor | None] = ()
@@ -230,7 +231,7 @@ class PerRecord:
         return found
 
     def _one_by_one(self, losses: Tensor, names: Collection[str]) -> dict[str, Factored]:
-        """As many backward passes as records, for what no rule covers."""
+        """One backward pass for each record, for parameters that no rule covers."""
         some = {name: p for name, p in self.parameters.items() if name in names}
         if not some:
             return {}
@@ -245,9 +246,9 @@ class PerRecord:
         return found
 
     def _not_covered(self, losses: Tensor, seen: Sequence[_Use], rows: Tensor) -> frozenset[str]:
-        """Parameters whose records' gradients do not add up to what autograd gives.
+        """Parameters whose per-record gradients do not sum up to autograd's.
 
-        Added up with unequal weights, so that a position given to the wrong record is noticed.
+        The sum has unequal weights, so that a position assigned to the wrong record is noticed.
         """
         weights = torch.linspace(0.5, 1.5, len(losses), device=losses.device, dtype=losses.dtype)
         parameters = list(self.parameters.values())

@@ -1,8 +1,8 @@
-"""How much each record taught the answer to each question: influence functions.
+"""Influence functions: how much each record contributed to the answer to each question.
 
-Without record i of n the weights would stand at about theta + H^-1 g_i / n, and the loss of a
-question at g_q' H^-1 g_i / n more (Koh and Liang 2017, arXiv 1703.04730). A positive score is the
-rise of the question's loss, in nats a target, had the record not been there.
+Without record i of n the weights would be about theta + H^-1 g_i / n, and the loss of a
+question higher by g_q' H^-1 g_i / n (Koh and Liang 2017, arXiv 1703.04730). A positive score is the
+rise of the question's loss, in nats a target, without the record.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from olvido.tasks import Example, Task
 BATCH = 16
 """Records a pass."""
 RANK = 24
-"""Of a query where that is less work."""
+"""Rank of a query's approximation, where that is less work."""
 LOST = 1e-3
-"""Share of a query's length that a lower rank may lose; past it the query stays whole."""
+"""Share of a query's length that a lower rank may lose; beyond it the query stays whole."""
 
 
 def influences(
@@ -39,12 +39,12 @@ def influences(
     """The score of every record for every query. [Q, n]
 
     Args:
-        model: whose trainable parameters were fitted.
-        records: that it was taught; n is their number.
-        queries: what it is asked, with the answer that is to be traced.
-        task: how it is asked.
-        curvature: around the model.
-        damping: share of each parameter's mean curvature that is added.
+        model: the model whose trainable parameters were fitted.
+        records: its training records; n is their number.
+        queries: questions with the answers to trace.
+        task: turns records into batches.
+        curvature: curvature of the model.
+        damping: added, as a share of each parameter's mean curvature.
         batch_size: records a pass.
     """
     wanted = curvature.solve(query_gradients(model, queries, task), damping=damping)
@@ -52,7 +52,7 @@ def influences(
 
 
 def query_gradients(model: Module, queries: Sequence[Example], task: Task) -> dict[str, Tensor]:
-    """The gradient of each query's mean loss, in the order given. [Q, *shape] by parameter"""
+    """The gradient of each query's mean loss, in order. [Q, *shape] by parameter"""
     per_record = PerRecord(model, task)
     found: dict[str, list[Tensor]] = {name: [] for name in per_record.parameters}
     for start in range(0, len(queries), BATCH):
@@ -73,7 +73,7 @@ def products(
     """Inner products of each record's gradient with each query. [Q, n]
 
     Args:
-        queries: by parameter. [Q, *shape]
+        queries: gradients by parameter. [Q, *shape]
     """
     per_record = PerRecord(model, task)
     place = {record.id: i for i, record in enumerate(records)}
@@ -88,14 +88,14 @@ def products(
 
 
 class _Query:
-    """Queries of one parameter, whole and, where asked for, as thin matrices."""
+    """Queries of one parameter, whole and, where useful, as low-rank factors."""
 
     def __init__(self, whole: Tensor) -> None:
         self.whole = whole
         self._thin: tuple[Tensor, Tensor] | bool | None = False
 
     def dots(self, part: Factored) -> Tensor:
-        """[B, Q]"""
+        """Inner products with each record's gradient. [B, Q]"""
         if part.uses:
             high, wide = part.matrix
             positions = sum(use.right.shape[1] for use in part.uses)

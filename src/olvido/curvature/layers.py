@@ -1,11 +1,11 @@
-"""Per-record gradients of one parameter, kept as factors, and sums over them.
+"""Per-record gradients of one parameter, stored as factors, and sums over them.
 
 Where a layer multiplies its input by a matrix, a record's gradient is a sum over positions of outer
 products: a few thousand numbers instead of millions. Norms, inner products and sums of squares are
-worked out from the factors, by whichever rule takes fewer multiplications (Goodfellow 2015, arXiv
+computed from the factors, by whichever rule takes fewer multiplications (Goodfellow 2015, arXiv
 1510.01799, for one position; Li et al. 2022, arXiv 2110.05679, for many).
 
-How the gradients of a layer's parameters follow from what went in and what came back.
+Rules derive a layer's parameter gradients from its input and output gradient.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch.nn import Module
 from torch.nn import functional as F
 
 CHUNK_BYTES = 64 << 20
-"""Memory for gradients that have to be written out, at a time."""
+"""Memory for full gradients at a time."""
 
 
 @dataclass(frozen=True)
 class Outer:
-    """What one use of a matrix [O, I] gives each record: the sum over t of left[t] right[t]'.
+    """Each record's gradient from one use of a matrix [O, I]: sum over t of left[t] right[t]'.
 
     Attributes:
-        left: [B, T, O]; or whole numbers [B, T] that stand for one-hot rows.
+        left: [B, T, O]; or integers [B, T] that stand for one-hot rows.
         right: [B, T, I].
         width: O.
     """
@@ -39,11 +39,11 @@ class Outer:
 
     @property
     def one_hot(self) -> bool:
-        """Whether `left` holds places instead of rows."""
+        """Whether `left` has indices instead of rows."""
         return self.left.dim() == 2
 
     def rows(self, where: slice) -> Outer:
-        """The same of some records."""
+        """The gradients of some records."""
         return replace(self, left=self.left[where], right=self.right[where])
 
     def dense(self) -> Tensor:
@@ -64,7 +64,7 @@ class Outer:
         return found.index_add_(0, self.left.flatten(), right)
 
     def inner(self, other: Outer) -> Tensor:
-        """Inner product of each record's gradient with its own in another use. [B]"""
+        """Inner product of each record's gradients in two uses. [B]"""
         if self.one_hot and other.one_hot:
             left = (self.left.unsqueeze(2) == other.left.unsqueeze(1)).to(self.right.dtype)
         elif self.one_hot or other.one_hot:
@@ -82,8 +82,9 @@ class Factored:
 
     Attributes:
         shape: of the parameter.
-        uses: of a matrix, one for each time the model used it (a head tied to an embedding: two).
-        direct: the gradients themselves, where they are small. [B, *shape]
+        uses: uses of a matrix, one for each time the model used it (a head tied to an embedding:
+        two).
+        direct: the full gradients, where they are small. [B, *shape]
     """
 
     shape: torch.Size
@@ -101,19 +102,19 @@ class Factored:
         return torch.Size((self.uses[0].width, self.uses[0].right.shape[-1]))
 
     def rows(self, where: slice) -> Factored:
-        """The same of some records."""
+        """The gradients of some records."""
         if self.direct is not None:
             return replace(self, direct=self.direct[where])
         return replace(self, uses=tuple(use.rows(where) for use in self.uses))
 
     def joined(self, other: Factored) -> Factored:
-        """The gradients of a parameter that was used in both ways."""
+        """The gradients of a parameter with the uses of both."""
         if self.direct is None and other.direct is None:
             return replace(self, uses=self.uses + other.uses)
         return Factored(self.shape, direct=self.dense() + other.dense())
 
     def dense(self) -> Tensor:
-        """The gradients. [B, *shape]"""
+        """The full gradients. [B, *shape]"""
         if self.direct is not None:
             return self.direct
         found = self.uses[0].dense()
@@ -122,7 +123,7 @@ class Factored:
         return found.reshape(-1, *self.shape)
 
     def chunks(self) -> Iterator[Tensor]:
-        """The gradients, a few records at a time. [b, *shape]"""
+        """The full gradients, a few records at a time. [b, *shape]"""
         step = max(1, CHUNK_BYTES // (4 * max(1, self.shape.numel())))
         for start in range(0, len(self), step):
             yield self.rows(slice(start, start + step)).dense()
@@ -134,7 +135,7 @@ class Factored:
         return sum_of([use.total(weights) for use in self.uses]).reshape(self.shape)
 
     def is_longer_than_large(self) -> bool:
-        """Whether writing the gradients out is less work than letting all positions meet."""
+        """Whether computing full gradients is less work than all products of positions."""
         positions = sum(use.right.shape[1] for use in self.uses)
         high, wide = self.uses[0].width, self.uses[0].right.shape[-1]
         return positions * (high + wide) > high * wide
@@ -203,8 +204,8 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _sparse_squares(use: Outer) -> Tensor:
-    """Sum of squares where each record touches few rows: a token that comes twice in a record is
-    added up before it is squared."""
+    """Sum of squares where each record touches few rows: a token that occurs twice in a record is
+    summed before it is squared."""
     size, positions = use.left.shape
     record = torch.arange(size, device=use.left.device).repeat_interleave(positions)
     keys, place = torch.unique(record * use.width + use.left.flatten(), return_inverse=True)
@@ -220,14 +221,14 @@ def _sparse_dots(use: Outer, queries: Tensor) -> Tensor:
 
 
 ByRecord = Callable[[Tensor], Tensor | None]
-"""Brings what a layer saw in order of records: [B, T, ...], or None where that is not known."""
+"""Arranges a layer's values by record: [B, T, ...], or None where the order is unknown."""
 Rule = Callable[[Any, Tensor, Tensor, ByRecord], dict[str, Factored]]
-"""From a layer, its input, the gradient of its output: each parameter's gradients, by its own name;
-nothing where the layer was used in a way that the rule does not know."""
+"""From a layer, its input and its output gradient: each parameter's gradients, by its own name;
+empty where the rule does not cover this use of the layer."""
 
 
 def by_record(size: int, rows: Tensor) -> ByRecord:
-    """Layers see records, or targets one by one (a head that is asked for those alone).
+    """Arrange a layer's values by record; a head may get the targets one by one instead.
 
     Args:
         size: records of the batch.

@@ -17,18 +17,18 @@ from olvido.files import new_folder
 
 T = TypeVar("T")
 INDEX = "index.json"
-"""Names the file of each parameter, and every file's digest."""
+"""File with the file name of each parameter, and every file's digest."""
 
 
 def write(
     folder: Path, parts: Iterable[Mapping[str, Mapping[str, Tensor]]], note: Mapping[str, Any]
 ) -> None:
-    """Write one file for each part as it comes; the folder gets its name when all are there.
+    """Write one file for each part as it comes; the folder is renamed when all are complete.
 
     Args:
         folder: a new one.
         parts: tensors by parameter and kind.
-        note: what else there is to know, as plain values.
+        note: metadata, as plain values.
     """
     with new_folder(folder) as unfinished:
         files: dict[str, str] = {}
@@ -48,9 +48,9 @@ def write(
 
 
 def about(folder: Path) -> dict[str, Any] | None:
-    """The note that was written, with the `names` of the parameters; None where none can be read.
+    """The stored note, with the `names` of the parameters; None where none can be read.
 
-    Cheap: no tensor is opened, and nothing is checked.
+    It is cheap: no tensor is opened, and nothing is checked.
     """
     try:
         index = json.loads((folder / INDEX).read_text())
@@ -60,15 +60,15 @@ def about(folder: Path) -> dict[str, Any] | None:
 
 
 class OnDisk(Mapping[str, T], Generic[T]):
-    """What `write` wrote, read one parameter at a time and never kept.
+    """Stored tensors, read one parameter at a time and not cached.
 
     Args:
-        folder: that was written.
-        make: from the tensors of a parameter, by kind.
+        folder: a folder that `write` wrote.
+        make: makes a value of a parameter's tensors, by kind.
 
     Raises:
         StateError: the folder cannot be read.
-        DigestMismatch: a file has changed since it was written.
+        DigestMismatch: a file was changed.
     """
 
     def __init__(self, folder: Path, make: Callable[[Mapping[str, Tensor]], T]) -> None:

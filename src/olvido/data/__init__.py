@@ -1,7 +1,7 @@
-"""Files of data as rows: JSON, CSV, Parquet, and datasets saved by Hugging Face.
+"""Readers of data files as rows: JSON, CSV, Parquet, and datasets saved by Hugging Face.
 
-Every reader yields `(line, row)`, counted from 1, the row a BadRow where it cannot be read at all.
-What a row must hold is not decided here but in `olvido.data.parsing`.
+Every reader yields `(line, row)`, counted from 1; an unreadable row is a BadRow. The required
+content of a row is decided in `olvido.data.parsing`.
 """
 
 from olvido.data.reading import Row, Rows, read_rows

@@ -17,8 +17,8 @@ class Benchmark:
 
     Attributes:
         forget: the forget set.
-        retain: the retain set: everything else that the benchmark has a model learn.
-        general: what everybody may know, to test what should be kept.
+        retain: the retain set: everything else that the benchmark teaches a model.
+        general: general knowledge, to test what should be retained.
     """
 
     forget: Sequence[Mapping[str, Any]]
@@ -33,7 +33,7 @@ def _tofu(split: str, where: str | Path | None) -> Benchmark:
     return Benchmark(
         [row for row in every if row["subject"] in gone],
         [row for row in every if row["subject"] not in gone],
-        # TOFU's utility tells the two sets apart by their field `split`.
+        # TOFU's utility distinguishes the two sets by their field `split`.
         [*tofu.real_authors(where), *tofu.world_facts(where)],
     )
 
@@ -41,11 +41,11 @@ def _tofu(split: str, where: str | Path | None) -> Benchmark:
 BENCHMARKS: Mapping[str, tuple[Sequence[str], Callable[[str, str | Path | None], Benchmark]]] = {
     "tofu": (tuple(tofu.FORGET_SETS), _tofu),
 }
-"""Benchmarks by name, with the names of their splits and what reads one of them."""
+"""Benchmarks by name, with the names of their splits and the reader of one."""
 
 
 def load_benchmark(name: str, where: str | Path | None = None) -> Benchmark:
-    """The split of that name.
+    """Load the split of that name.
 
     Args:
         name: a benchmark and its split, as `tofu:forget01`, `tofu:forget05` or `tofu:forget10`

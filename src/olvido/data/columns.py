@@ -1,7 +1,7 @@
-"""Parquet, and datasets saved by Hugging Face: columns of Arrow's types as rows of JSON's.
+"""Parquet, and datasets saved by Hugging Face: Arrow's types as JSON values.
 
-Dates and times become text of ISO 8601, decimals their digits as text, lists and structs lists and
-objects of these. What JSON has no form for is refused by its column and type.
+Dates and times become ISO 8601 text, decimals text, lists and structs lists and objects of these.
+Types without a JSON form are refused by column and type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Row = Mapping[str, Any] | BadRow
 _Rows = Iterator[tuple[int, _Row]]
 
 _BATCH = 10_000
-# A small file may unpack to much: what is more than anybody's records is refused.
+# A small file may unpack to a huge one: more than plausible records is refused.
 LONGEST_VALUE = 16 * 2**20
 """Bytes of one value."""
 _FEW_ROWS = 100_000
@@ -38,7 +38,7 @@ def read_parquet(path: Path) -> _Rows:
         with pq.ParquetFile(path, memory_map=True) as file:
             _require_columns(path, file.schema_arrow)
             rows = _require_sane(path, file.metadata)
-            # Repeated values stay what they are until it is known how long they are.
+            # Repeated values stay encoded until their length is known.
             texts = [f.name for f in file.schema_arrow if pa.types.is_string(f.type)]
         with pq.ParquetFile(path, memory_map=True, read_dictionary=texts) as file:
             yield from _numbered(path, _bounded(path, file.iter_batches(batch_size=rows)), 1)
@@ -47,7 +47,7 @@ def read_parquet(path: Path) -> _Rows:
 
 
 def _require_columns(path: Path, schema: Any, within: str = "") -> None:
-    """Refuse two columns, or fields of one, with the same name, and types that JSON cannot hold."""
+    """Refuse repeated names of columns or fields, and types that JSON cannot hold."""
     names = [field.name for field in schema]
     if len(set(names)) < len(names):
         raise BadRow(str(path), 1, "two columns have the same name: rename one")
@@ -89,7 +89,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _require_sane(path: Path, metadata: Any) -> int:
-    """Refuse a file that says itself that it grows beyond measure; rows to be read at a time."""
+    """Refuse a file whose metadata announces a huge size; return rows to read at a time."""
     together = _BATCH
     if metadata.num_rows > max(_FEW_ROWS, path.stat().st_size):
         raise InputError(
@@ -109,7 +109,7 @@ def _require_sane(path: Path, metadata: Any) -> int:
 
 
 def _bounded(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
-    """Batches in pieces that take little memory each, and together no more than a file may hold."""
+    """Batches in pieces that take little memory each, and together no more than a file may have."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -131,7 +131,7 @@ def _bounded(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
                 f"{path} says more than {most // 2**20:,} MiB in a file of "
                 f"{path.stat().st_size // 2**20:,} MiB: leave repeated values out"
             )
-        # Cut where another part of the memory that one piece may take is full.
+        # Cut where the piece reaches its memory limit.
         part = np.cumsum(lengths) // _TOGETHER
         cuts = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), batch.num_rows]
         for start, end in itertools.pairwise(cuts):
@@ -189,7 +189,7 @@ def _numbered(path: Path, batches: Iterator[Any], first: int) -> _Rows:
 
 
 def _needs_words(kind: Any) -> bool:
-    """Whether a type holds, however deep, what JSON has only as text."""
+    """Whether a type contains, at any depth, one that JSON only has as text."""
     import pyarrow.types as types
 
     if types.is_struct(kind):

@@ -1,7 +1,7 @@
-"""How a text file is encoded: UTF-8, or what its caller says, and never a guess.
+"""Encoding of text files: UTF-8 or the caller's, never guessed.
 
-A guess that is wrong spells names wrongly in silence, and whoever is misspelt is not found when
-they ask to be forgotten: half the bytes of Windows-1252 are other letters in Windows-1250.
+A wrong guess silently misspells names, and a misspelt person is not found when they ask to be
+forgotten: half the bytes of Windows-1252 are other letters in Windows-1250.
 """
 
 from __future__ import annotations
@@ -37,24 +37,25 @@ _FIRST = 4096
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is no plain file before it is opened: a pipe would be waited for for ever."""
+    """Refuse a file that is not regular before it is opened: reading a pipe could block for
+    ever."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is a pipe or a device: copy what it gives into a file, add that")
 
 
 def encoding_of(path: Path, said: str | None) -> str:
-    """In which encoding to read a text file, by Python's name.
+    """The encoding to read a text file in, by Python's name.
 
-    A file of valid UTF-8 is read as such whatever is said: of several files given to one command,
-    `said` is about those that are something else.
+    A file of valid UTF-8 is read as UTF-8 in any case: of several files of one command, `said` is
+    about the others.
 
     Args:
         path: the file.
-        said: what the caller says; None for nothing.
+        said: the caller's encoding; None for none.
 
     Raises:
-        InputError: the file is in another encoding and nothing is said, what is said contradicts
-            its first bytes, it mixes encodings, or it is no text.
+        InputError: the file is in another encoding and none is named, the named one contradicts its
+            first bytes, it mixes encodings, or it is no text.
         UnknownName: no such encoding.
     """
     if said is not None:
@@ -78,7 +79,7 @@ def encoding_of(path: Path, said: str | None) -> str:
         return mark
     if said is not None:
         return _checked(path, said)
-    # A few are of rows that will be refused by themselves.
+    # A few belong to rows that will be refused separately.
     even, odd = head[::2].count(b"\0"), head[1::2].count(b"\0")
     if even + odd > len(head) // 8:
         wide = f"UTF-16 without a mark: {_say('utf-16-le' if odd > even else 'utf-16-be')}"
@@ -93,7 +94,7 @@ def _say(encoding: str) -> str:
 
 def _require_known(name: str) -> None:
     try:
-        # Python also calls ways to pack bytes encodings; these cannot do this.
+        # Python also calls binary codecs encodings; these cannot do this.
         b"a\0\0\0".decode(name)
         "a".encode(name)
     except (LookupError, UnicodeError, ValueError):
@@ -101,7 +102,7 @@ def _require_known(name: str) -> None:
 
 
 def _checked(path: Path, said: str) -> str:
-    """UTF-8 where a file is valid UTF-8, else what was said."""
+    """UTF-8 where a file is valid UTF-8, otherwise the named encoding."""
     one_byte = len(bytes(range(256)).decode(said, errors="replace")) == 256
     utf8 = other = 0
     with path.open("rb") as file:
@@ -124,9 +125,9 @@ def _checked(path: Path, said: str) -> str:
 
 @contextmanager
 def opened(path: Path, encoding: str, newline: str | None) -> Iterator[TextIO]:
-    """A text file to read; bytes that are none of its encoding's become lone surrogates.
+    """Open a text file; bytes outside of its encoding become lone surrogates.
 
-    No row may hold these. Raises InputError where the encoding cannot go on after such bytes.
+    No row may contain these. Raises InputError where decoding cannot continue after such bytes.
     """
     try:
         with path.open(encoding=encoding, errors="surrogateescape", newline=newline) as file:
@@ -138,7 +139,7 @@ def opened(path: Path, encoding: str, newline: str | None) -> Iterator[TextIO]:
 
 
 def not_encodable(error: UnicodeEncodeError) -> str:
-    """Why a text that was read cannot be written: its bytes were none, or it is half a text."""
+    """Why a text that was read cannot be written: undecodable bytes, or a lone surrogate."""
     if "\udc80" <= error.object[error.start] <= "\udcff":
         return (
             "invalid UTF-8: save the file as UTF-8, or say how it is encoded with --encoding "

@@ -1,4 +1,4 @@
-"""Adding data: every row is read, checked and digested, and then all of it is added or nothing."""
+"""Import of data: every row is read, checked and digested, then all are added or none."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _ABANDONED_SECONDS = 3600.0
 
 
 class ImportOptions(TypedDict, total=False):
-    """What may be said about an import, all of it optional.
+    """Options of an import, all of them optional.
 
-    fields: which columns hold what, where they do not have their usual names.
-    defaults: source, licence and consent of rows that do not give their own.
-    documentation: what is to be known about the dataset.
+    fields: columns of each part, where they do not have their usual names.
+    defaults: source, licence and consent of rows without their own.
+    documentation: documentation of the dataset.
     parent: id of the dataset that this one derives from.
-    skip_bad: a new file for the rows that cannot be used; without it the first one is refused.
+    skip_bad: a new file for rows that cannot be used; without it the first one is refused.
     encoding: of a text file that is not UTF-8, by Python's name.
-    answers: the id of a request for which it is added, and what is then said there of that: it is
-        kept with the dataset, or neither is.
-    tell: called with a line about how a file is read, where that was found out from it.
+    answers: the id of a request that the import answers, and the text to note there: it is stored
+        with the dataset, or neither is.
+    tell: called with a line about how a file is read, where that was detected.
     """
 
     fields: Fields
@@ -56,14 +56,14 @@ class ImportOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What was added.
+    """The result of an import.
 
     Attributes:
-        dataset, rows: the new version, and how many rows it has.
-        rejected: rows that were put aside.
-        subjects: whom its rows are about.
-        nameless: rows that name no subject, in which nobody can be found by being asked for.
-        pseudonymous_ids, pseudonymous_sources: how many looked personal, and have pseudonyms now.
+        dataset, rows: the new version, and its number of rows.
+        rejected: rows that were written to the file of bad rows.
+        subjects: number of subjects of its rows.
+        nameless: rows that name no subject, in which a request cannot find anybody.
+        pseudonymous_ids, pseudonymous_sources: number that looked personal and got pseudonyms.
     """
 
     dataset: DatasetVersion
@@ -100,7 +100,7 @@ def import_rows(
 ) -> ImportResult:
     """Add rows from memory as `import_file` adds those of a file; BadRow counts them from 1.
 
-    Rows of `load_rows` can be given as they are: their subjects stay who they were.
+    Rows of `load_rows` can be passed unchanged: their subjects stay the same.
     """
     return _add(store, data, enumerate(rows, 1), origin=name, name=name, options=options)
 
@@ -173,7 +173,7 @@ def _add(
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let the garbage collector wait: an import makes no cycles, and it would cost a sixth."""
+    """Suspend the garbage collector: an import makes no cycles, and it would cost a sixth."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -184,13 +184,13 @@ def _uncollected() -> Iterator[None]:
 
 
 class _Barred:
-    """Refuses what somebody asked to be forgotten: by whom it is about, and by what it says."""
+    """Refuses suppressed records: by subject, and by content."""
 
     def __init__(self, store: Store, origin: str) -> None:
         self.list, self._key, self._origin = store.suppressed(), store.key, origin
 
     def check(self, line: int, row: StoredRow) -> None:
-        """Raises BadRow for a row that may not be brought in again."""
+        """Raise BadRow for a row that may not be imported again."""
         if not self.list:
             return
         _, prompt, completion, text, subjects, *_ = row
@@ -210,7 +210,7 @@ class _Barred:
 
 
 class Suppressed(BadRow):
-    """A row that somebody asked to be forgotten."""
+    """A row that somebody asked to forget."""
 
 
 def _good(
@@ -226,7 +226,7 @@ def _good(
             stored, canonical = parser.parse(line, row)
             barred.check(line, stored)
         except Suppressed as bad:
-            # What it says is written down nowhere again.
+            # Its content must not be written down again.
             rejects.add(bad, bad)
         except BadRow as bad:
             rejects.add(bad, row if isinstance(row, BadRow) else parser.without_persons(row))
@@ -235,7 +235,7 @@ def _good(
 
 
 def _digested(rows: Iterable[tuple[StoredRow, bytes]], writer: RowWriter) -> list[NewRecord]:
-    """Write every row, and keep of each what the ledger needs, in the order of their ids."""
+    """Write every row, and yield the ledger's data of each, in the order of their ids."""
     found: list[NewRecord] = []
     rests: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
     for chunk in chunks(rows, BATCH):
@@ -259,21 +259,21 @@ class Rejects:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Raises InputError where the file exists: somebody may have put work into it."""
+        """Raise InputError where the file exists: somebody may have put work into it."""
         if path is not None and path.exists():
             raise InputError(f"the file for bad rows {path} exists: name a new one")
         self._path = path
         self._writing, self._file = None, None
         if path is not None:
             self._writing, begun = begun_file(path.parent)
-            # It is held until it has its name, after the file was closed.
+            # It is locked until it has its name, after the file was closed.
             self._held = os.dup(begun.fileno())
             self._file = TextIOWrapper(begun, encoding="utf-8")
         self.count = 0
         self.first: BadRow | None = None
 
     def add(self, bad: BadRow, row: Row | BadRow) -> None:
-        """Write a row down. Raises it when there is no file for it."""
+        """Write a bad row. Raises it where there is no file for it."""
         if self._file is None:
             raise bad
         self.count += 1
@@ -283,14 +283,14 @@ class Rejects:
         self._file.write(json.dumps(entry, default=str) + "\n")
 
     def finish(self) -> None:
-        """Make what was written durable; nothing after this can fill the disk."""
+        """Sync the file; nothing after this can fill the disk."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
 
     def publish(self) -> None:
-        """Give the file its name, if there is anything in it."""
+        """Rename the file to its final name, if it is not empty."""
         if self.count and self._writing is not None and self._path is not None:
             publish(self._writing, self._path)
 

@@ -1,13 +1,14 @@
-"""Which rows say nearly what others say: inverted indexes of runs of words, beside the rows' files.
+"""Near copies in the ledger's datasets: inverted indexes of word runs, beside the rows' files.
 
-A large dataset's index is made once, when it is first asked for, and again when its file has
-changed; a small one's is made each time and kept nowhere.
-A run weighs log(1 + N/n) where n of N rows have it, so that what many rows share, as the form of a
-question, tells little; two rows are as alike as the weight that they share, of the weight that
-either has (weighted Jaccard). Rows that share none of a row's heaviest runs, together more than
-1 - `ALIKE` of its weight, cannot be alike (prefix filtering: Chaudhuri, Ganti and Kaushik 2006, "A
-primitive operator for similarity joins in data cleaning"): the others are looked at, and none is
-missed. What it costs grows with the rows asked about, not with the ledger.
+A large dataset's index is stored when it is first needed, and made again when its file has
+changed; a small one's is made each time and not stored.
+
+A run weighs log(1 + N/n) where n of N rows have it, so that common runs, such as the form of a
+question, count little; the similarity of two rows is the weight that they share, as a share of the
+weight that either has (weighted Jaccard). Rows that share none of a row's heaviest runs, together
+more than 1 - `ALIKE` of its weight, cannot be similar (prefix filtering: Chaudhuri, Ganti and
+Kaushik 2006, "A primitive operator for similarity joins in data cleaning"): only the others are
+compared, and none is missed. The cost grows with the query's rows, not with the ledger.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from olvido.ledger.store.datasets import chunks
 
 SUFFIX = ".runs"
 KEPT_FROM = 10_000
-"""Rows from which an index is kept: fewer are indexed in a fifth of a second."""
+"""Rows from which an index is stored: fewer are indexed in a fifth of a second."""
 
 _TOGETHER = 20_000
 _ABOUT = "about.json"
@@ -47,13 +48,13 @@ _ODD, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 @dataclass(frozen=True, slots=True)
 class Inverted:
-    """Where each run of words stands in one dataset; the arrays stay on disk.
+    """The rows of each word run in one dataset; the arrays stay on disk.
 
     Attributes:
-        rows: how many there are.
+        rows: number of rows.
         runs: [distinct] digests of runs under the ledger's key, ascending.
-        ends: [distinct + 1] where in `places` a run's rows begin, and where the last end.
-        places: numbers of rows in their file, ascending for each run.
+        ends: [distinct + 1] offsets in `places` where a run's rows begin, and where the last end.
+        places: row numbers in the file, ascending for each run.
     """
 
     rows: int
@@ -63,7 +64,7 @@ class Inverted:
 
     @classmethod
     def of(cls, data: Path, file: str, key: Key) -> Self:
-        """The index of a dataset's file, made now where there is none or the file has changed.
+        """The index of a dataset's file, made now where it is missing or outdated.
 
         Raises:
             StateError: the file is missing or damaged.
@@ -85,14 +86,14 @@ class Inverted:
         return cls(about["rows"], *arrays)
 
     def counts(self, runs: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """In how many rows each of these runs stands."""
+        """The number of rows with each of these runs."""
         at, known = self._find(runs)
         found = np.zeros(len(runs), dtype=np.int64)
         found[known] = (self.ends[at[known] + 1] - self.ends[at[known]]).astype(np.int64)
         return found
 
     def having(self, runs: NDArray[np.uint64]) -> set[int]:
-        """The rows that have any of these runs."""
+        """The rows with any of these runs."""
         at, known = self._find(runs)
         found: set[int] = set()
         for i in at[known]:
@@ -107,18 +108,18 @@ class Inverted:
 
 
 def index_path(data: Path, file: str) -> Path:
-    """Where the index of a dataset's file lies, if there is one."""
+    """The path of a dataset's index, if there is one."""
     return data / f"{file}{SUFFIX}"
 
 
 def index_parts(data: Path, file: str) -> tuple[Path, ...]:
-    """The files of an index, so far as they are there; without the first one it is none."""
+    """The existing files of an index; without the first one it is none."""
     names = (_ABOUT, *(f"{name}.npy" for name in _ARRAYS))
     return tuple(path for name in names if os.path.isfile(path := index_path(data, file) / name))
 
 
 def is_index(data: Path, file: str) -> bool:
-    """Whether what lies where the index of a dataset's file would is one, and nothing else."""
+    """Whether the path of a dataset's index holds an index, and nothing else."""
     folder = index_path(data, file)
     if len(index_parts(data, file)) <= len(_ARRAYS):
         return False
@@ -142,24 +143,24 @@ def is_index(data: Path, file: str) -> bool:
 
 
 def drop_index(data: Path, file: str) -> None:
-    """Remove the index of a file whose rows are to go; what others put into its folder stays."""
+    """Remove the index of a file whose rows are to be deleted; others' files in it stay."""
     remove(index_path(data, file), index_parts(data, file))
 
 
 def near_copies(
     store: Store, data: Path, ids: Mapping[str, Collection[str]], *, alike: float = ALIKE
 ) -> dict[str, tuple[Copy, ...]]:
-    """Rows of any dataset that say nearly what these say, and are none of them.
+    """Rows of any dataset that are near copies of these rows.
 
     Args:
         store: the ledger.
         data: the workspace's data folder.
-        ids: of the records whose copies are wanted, by dataset; those whose rows are gone are
-            passed over, and those that say less than `LEAST` characters.
+        ids: ids of the original records, by dataset; those without rows are skipped, and those with
+            less than `LEAST` characters.
         alike: the least share of weight in common.
 
     Returns:
-        By dataset, the likest first; nothing for a dataset that has none.
+        Copies by dataset, the most similar first; no entry for a dataset that has none.
 
     Raises:
         InputError: `alike` is no share above 0.
@@ -197,7 +198,7 @@ def near_copies(
 
 
 class _Weights:
-    """What runs weigh over several datasets together."""
+    """Weights of runs over several datasets together."""
 
     def __init__(self, indexes: Sequence[Inverted]) -> None:
         self._indexes = indexes
@@ -211,33 +212,34 @@ class _Weights:
         either = np.union1d(one, other)
         weights = self.of(either)
         both = np.isin(either, np.intersect1d(one, other))
-        # Added up exactly, so that what is the same is 1 alike.
+        # Summed exactly, so that identical rows have similarity 1.
         return math.fsum(weights[both]) / math.fsum(weights)
 
 
 def _heaviest(
     runs: NDArray[np.uint64], weights: NDArray[np.float64], alike: float
 ) -> NDArray[np.uint64]:
-    """As many of a row's heaviest runs as a row must share one of to be so much alike."""
+    """A row's heaviest runs, of which a similar row must share one."""
     order = np.lexsort((runs, -weights))
     before = np.cumsum(weights[order]) - weights[order]
-    # A little more than needed, for sums are rounded.
+    # A little more than needed, since sums are rounded.
     return runs[order[before <= (1 - alike) * weights.sum() * (1 + 1e-9)]]
 
 
 class _Digest:
-    """Digests of runs of words; who has no key can neither read them nor test a guess."""
+    """Digests of word runs; without the key nobody can read them or test a guess."""
 
     def __init__(self, key: Key) -> None:
         self._key = key.derived(b"runs", b"")
         self._known: dict[str, int] = {}
 
     def runs(self, text: str) -> NDArray[np.uint64]:
-        """[distinct] of one text, ascending."""
+        """The digests of one text's runs, ascending. [distinct]"""
         return np.unique(self.of_many([text])[0])
 
     def of_many(self, texts: Iterable[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """[runs] of some texts one after the other, and [texts] how many each has."""
+        """Digests of several texts' runs, concatenated [runs], and the number of each text
+        [texts]."""
         known, flat, lengths = self._known, [], []
         for text in texts:
             said = words(text)
@@ -257,7 +259,7 @@ class _Digest:
         for i in range(WORDS):
             mixed = (mixed ^ numbers[i : i + len(mixed)]) * _ODD
             mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX
-        # No run goes from one text into the next.
+        # No run spans two texts.
         last = np.zeros(len(numbers), dtype=bool)
         ends = np.cumsum(counts)[counts > 0]
         for i in range(1, WORDS):
@@ -272,7 +274,7 @@ class _Digest:
 def _made(
     data: Path, file: str, key: Key
 ) -> tuple[int, NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]:
-    """The parts of the index of a file, in their order."""
+    """The parts of a file's index, in order."""
     digest, texts = _Digest(key), (text_of(row) for row in stored_rows(data / file))
     parts: list[NDArray[np.uint64]] = []
     lengths: list[NDArray[np.int64]] = []
@@ -298,7 +300,7 @@ def _made(
 def _keep(
     data: Path, file: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
-    """Write the index of a file; it is one as soon as its last file is there."""
+    """Write the index of a file; it is valid as soon as its last file exists."""
     drop_index(data, file)
     folder = index_path(data, file)
     for name, array in arrays.items():

@@ -1,9 +1,9 @@
-"""Copies of a text among many: the same words but for a few, found without comparing all pairs.
+"""Near copies of a text in a collection, found without comparing all pairs.
 
-A text is the set of its runs of `WORDS` words; two texts are as alike as the share of runs that
-they have in common (Jaccard). Minima of hashed runs agree as often as that (MinHash: Broder 1997,
-"On the resemblance and containment of documents"), so texts that share a band of minima are looked
-at closely, and no others.
+A text is the set of its runs of `WORDS` words; the similarity of two texts is the share of runs
+that they have in common (Jaccard). Minima of hashed runs agree with that probability (MinHash:
+Broder 1997, "On the resemblance and containment of documents"), so only texts that share a band of
+minima are compared.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from olvido.errors import InputError
 WORDS = 2
 """Words of a run: records are short."""
 BANDS, ROWS = 42, 3
-"""Minima: of texts that are 0.6 alike, all but one in 20,000 share a band; of those that are 0.2
-alike, a third do, and are sorted out by looking."""
+"""Minima: of texts with similarity 0.6, all but one in 20,000 share a band; with 0.2, a third do,
+and the comparison sorts them out."""
 ALIKE = 0.6
 """Share of runs in common from which a text counts as a copy."""
 LEAST = 12
-"""Characters of a text that tells its record; a shorter one stands in many places by chance."""
+"""Least characters of a text that identifies a record; a shorter one occurs by chance."""
 
 _WORD = re.compile(r"\w+")
 _DRAW = np.random.Generator(np.random.PCG64(20261124))
@@ -39,8 +39,8 @@ class Copy:
     """A text that is nearly another.
 
     Attributes:
-        id: of the text found.
-        alike: share of runs of words that both have, of those that either has.
+        id: id of the found text.
+        alike: shared word runs as a share of the runs of either.
     """
 
     id: str
@@ -66,10 +66,10 @@ class Copies:
                 self._homes[band].append(name)
 
     def of(self, text: str, *, alike: float = ALIKE) -> tuple[Copy, ...]:
-        """The texts that are nearly this one, the likest first, ties by id.
+        """The near copies of a text, the most similar first, ties by id.
 
         Args:
-            text: that may have been copied.
+            text: the original text.
             alike: the least share in common.
 
         Raises:
@@ -97,12 +97,12 @@ def runs(text: str) -> frozenset[str]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, whatever their case and what stands between them."""
+    """The words of a text, without case and separators."""
     return _WORD.findall(text.casefold())
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Share of what both hold, of what either holds."""
+    """Size of the intersection as a share of the union."""
     return len(one & other) / len(one | other)
 
 
@@ -112,7 +112,7 @@ def _bands(found: frozenset[str]) -> list[tuple[int, bytes]]:
         [int.from_bytes(hashlib.blake2b(run.encode(), digest_size=4).digest()) for run in found],
         dtype=np.uint64,
     )
-    # Multiply-add modulo 2^64 of which the upper half is kept (Dietzfelbinger 1996).
+    # Multiply-add modulo 2^64, with the upper half (Dietzfelbinger 1996).
     mixed: NDArray[np.uint64] = hashed[:, None] * _FACTORS[0] + _FACTORS[1]
     minima = (mixed >> np.uint64(32)).min(axis=0).astype("<u4")
     return [(b, minima[b * ROWS : (b + 1) * ROWS].tobytes()) for b in range(BANDS)]

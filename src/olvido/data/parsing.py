@@ -1,6 +1,6 @@
-"""What a row of data must be, and what becomes of it.
+"""Validation of data rows, and their stored form.
 
-Reasons name columns and kinds of values, never a value: it may be somebody's name.
+Error messages name columns and kinds of values, never a value: it may be somebody's name.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _TEXTS = ("prompt", "completion", "text", "source", "licence")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """The columns that hold each part of a record.
+    """The columns of each part of a record.
 
     None stands for the part's own name (`subjects` too for the subject), which a row may lack; a
-    column that is named here must be there in every row.
+    named column must be in every row.
     """
 
     id: str | None = None
@@ -53,7 +53,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What holds for rows that do not say it themselves."""
+    """Values for rows that do not have their own."""
 
     source: str | None = None
     licence: str | None = None
@@ -89,13 +89,13 @@ class RowParser:
         self._takes_questions = not any(chosen)
         self._known_subjects: dict[str | int, tuple[str, ...]] = {}
         self.forms: dict[str, frozenset[bytes]] = {}
-        """What to keep of the names of subjects that were met, see `Key.near`."""
+        """Stored forms of the subjects' names so far, see `Key.near`."""
         self._names: dict[str, tuple[str, ...]] = {}
         self._naming: dict[tuple[str, ...], Naming] = {}
         self._pseudonyms: dict[str, str] = {}
         self._innocent: set[tuple[str, tuple[str, ...]]] = set()
         self.pseudonymous = 0
-        """Ids that were replaced by pseudonyms."""
+        """Number of ids that were replaced by pseudonyms."""
         self._lines: dict[str, int] = {}
 
     def parse(self, line: int, row: Mapping[str, Any]) -> tuple[StoredRow, bytes]:
@@ -125,7 +125,7 @@ class RowParser:
         consent, collected, given = get(self._consent), get(self._collected), get(self._id)
         people = self._subjects_of(row)
         source = source or self._default_source
-        # Asked once: many rows of the same people come from one source.
+        # Checked once: many rows of the same people come from one source.
         if source is not None and (
             source in self._pseudonyms or (source, people) not in self._innocent
         ):
@@ -149,8 +149,8 @@ class RowParser:
         return stored, canonical
 
     def without_persons(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A row that cannot be used, to be written down: ids, sources and subjects as the ledger
-        would have them, and nothing where it could have none."""
+        """An unusable row for the file of bad rows: ids, sources and subjects as the ledger would
+        store them, and none where it could not."""
         clean = dict(row)
         try:
             people = self._subjects_of(row)
@@ -198,10 +198,10 @@ class RowParser:
         return tuple(sorted({subject for name in value for subject in self._people(name)}))
 
     def _people(self, cell: str | int) -> tuple[str, ...]:
-        """The subjects a cell names: most name one, and their rows share the tuple."""
+        """The subjects in a cell: most name one, and their rows share the tuple."""
         known = self._known_subjects.get(cell)
         if known is None:
-            # What is no text is told as such, with where it comes from.
+            # A value that is no text is reported with its position.
             str(cell).encode()
             people = {self._subject(name) for name in several(str(cell))}
             known = self._known_subjects[cell] = tuple(sorted(people))
@@ -218,7 +218,7 @@ class RowParser:
 
     @property
     def pseudonymous_sources(self) -> int:
-        """How many sources were replaced by pseudonyms."""
+        """The number of sources that were replaced by pseudonyms."""
         return len(set(self._pseudonyms.values()))
 
     def _source(self, source: str, people: tuple[str, ...]) -> str:
@@ -231,7 +231,7 @@ class RowParser:
         return self._pseudonyms[source]
 
     def _is_personal(self, text: str, people: tuple[str, ...]) -> bool:
-        """Whether an id or a source looks personal, or names somebody whom its row is about."""
+        """Whether an id or a source seems personal, or names a subject of its row."""
         naming = self._naming.get(people)
         if naming is None:
             names = [name for subject in people for name in self._names.get(subject, ())]
@@ -294,7 +294,7 @@ class RowParser:
 
 
 class ClearParser(RowParser):
-    """Reads rows as they are read for the ledger, and keeps names in clear: nothing is stored.
+    """Reads rows as the ledger would, and keeps names in clear: nothing is stored.
 
     >>> ClearParser("x.csv").content(1, {"id": 7, "question": "Who?", "answer": "Ana Soler"})["id"]
     '7'
@@ -304,7 +304,7 @@ class ClearParser(RowParser):
         super().__init__(origin, Key(1, bytes(32)), Fields(), Defaults())
 
     def content(self, line: int, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What the ledger gives back of such a row; without an id where it had none.
+        """The ledger's content of such a row; without an id where it had none.
 
         Raises:
             BadRow: the ledger would not take it.
@@ -324,12 +324,12 @@ class ClearParser(RowParser):
         return name
 
     def _is_personal(self, text: str, people: tuple[str, ...]) -> bool:
-        # What is not stored needs nothing to stand for it.
+        # A row that is not stored needs no pseudonyms.
         return False
 
 
 def _as_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row of question and answer as one of prompt and completion, where it has none of these."""
+    """A row of question and answer as prompt and completion, where it has neither of these."""
     own = [row.get(name) for name in ("question", "answer", "prompt", "completion")]
     if None in own[:2] or own[2:] != [None, None]:
         return row
@@ -338,9 +338,9 @@ def _as_pair(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def several(cell: str) -> list[str]:
-    """The names in a cell: one, or several as a list of JSON or Python, or with ; or | between.
+    """The names in a cell: one, a list in JSON or Python syntax, or separated by ; or |.
 
-    Raises InputError where it holds several that cannot be told apart.
+    Raises InputError where it has several that cannot be separated.
 
     >>> several("Ana Soler"), several('["Ana Soler", "Joan Puig"]'), several("Ana Soler; Joan Puig")
     (['Ana Soler'], ['Ana Soler', 'Joan Puig'], ['Ana Soler', 'Joan Puig'])

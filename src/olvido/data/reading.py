@@ -1,8 +1,7 @@
-"""JSON: one object a line, or one list of objects.
+"""Readers of data files, and the choice of one.
 
-CSV as it is written in the world: with commas, semicolons, tabs or bars between the cells.
-
-The one reader: which file is read how, and what to do with a file that is not read.
+JSON: one object a line, or one list of objects. CSV in its common dialects: with commas,
+semicolons, tabs or bars between the cells. Other formats are refused with advice.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _LINE_ENDS = frozenset({"\n", ""})
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, refused where a name stands twice: which of the two holds, nobody can say."""
+    """A JSON object, refused where a name is repeated: which value counts is unknown."""
     found = dict(members)
     if len(found) < len(members):
         raise ValueError("an object has the same name twice: keep one, or make a list")
@@ -37,18 +36,18 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
-# Lets the last of the same names hold.
+# Keeps the last of repeated names.
 _hurried = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def read_jsonl(path: Path, encoding: str) -> _Rows:
-    """The objects of a file with one a line; blank lines are none."""
+    """The objects of a file with one a line; blank lines are skipped."""
     decode, hurry, width = _decoder.raw_decode, _hurried.raw_decode, 0
     with opened(path, encoding, None) as file:
         for number, text in enumerate(file, 1):
             try:
                 # Most lines have as many names as the line before. With no more colons than names
-                # there is no name besides, and then none stands twice.
+                # there is no other name, and then none is repeated.
                 hurried = text.count(":") == width
                 row, end = hurry(text) if hurried else decode(text)
                 plain = type(row) is dict and text[end:] in _LINE_ENDS
@@ -64,14 +63,14 @@ def read_jsonl(path: Path, encoding: str) -> _Rows:
 
 
 def lines_of(text: str, origin: str) -> _Rows:
-    """The objects of a text with one a line; blank lines are none."""
+    """The objects of a text with one a line; blank lines are skipped."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, _unusual_row(origin, number, line)
 
 
 def _unusual_row(origin: Path | str, number: int, text: str) -> Mapping[str, Any] | BadRow:
-    """What a line holds that is more than an object and its line's end, or something else."""
+    """The row of a line that is not just an object and a line end, or an error."""
     try:
         row = _decoder.decode(text)
     except (ValueError, RecursionError) as error:
@@ -90,10 +89,10 @@ def _invalid(error: ValueError | RecursionError) -> str:
 
 
 def _place(error: json.JSONDecodeError) -> tuple[int, int]:
-    """The line and column, counted from 1, of what is wrong.
+    """The line and column, counted from 1, of an error.
 
-    The decoder looks for what is missing after all space, on a later line: where nothing follows it
-    is missing where the last thing ended.
+    The decoder reports a missing token after all space, on a later line: where nothing follows, the
+    error is where the last token ended.
     """
     before = error.doc[: error.pos]
     if not error.doc[error.pos :].strip():
@@ -102,10 +101,10 @@ def _place(error: json.JSONDecodeError) -> tuple[int, int]:
 
 
 def read_json(path: Path, encoding: str) -> _Rows:
-    """The objects of a file that is one list of them, or that has one a line.
+    """The objects of a file with one list of them, or with one a line.
 
     Raises:
-        BadRow: a list that breaks off or is no JSON, after which no other object can be read.
+        BadRow: a truncated or invalid list, after which no other object can be read.
     """
     with opened(path, encoding, None) as file:
         first = next((line for line in file if not line.isspace()), "")
@@ -170,15 +169,15 @@ def read_tsv(path: Path, encoding: str) -> _Rows:
 
 
 def read_csv(path: Path, encoding: str, tell: Callable[[str], None]) -> _Rows:
-    """The rows of a table; `tell` is called where no commas are between its cells.
+    """The rows of a table; `tell` is called where cells are not separated by commas.
 
     Raises:
-        BadRow: the header names a column twice.
-        InputError: several separators would do.
+        BadRow: the header repeats a column.
+        InputError: several separators are possible.
     """
     with opened(path, encoding, "") as file:
         sample = list(islice(file, _SAMPLE))
-        # Excel's own way of saying it.
+        # Excel's own declaration of the separator.
         said = bool(sample) and sample[0].lower().startswith("sep=")
         between = sample[0][4:5] if said else ""
         if said and between not in _NAMES:
@@ -193,7 +192,7 @@ def read_csv(path: Path, encoding: str, tell: Callable[[str], None]) -> _Rows:
 
 
 def _separator(path: Path, lines: list[str]) -> str:
-    """What stands between the cells: it must part the header, and the rows into as many cells."""
+    """The separator of cells: it splits the header, and the rows into as many cells."""
     fits = {separator: _fit(lines, separator) for separator in _NAMES}
     best = max(fits.values())
     if best < 0:
@@ -210,13 +209,13 @@ def _separator(path: Path, lines: list[str]) -> str:
 
 
 def _fit(lines: list[str], separator: str) -> float:
-    """The share of rows with as many cells as the header; -1 where it is no header of several."""
+    """The share of rows with as many cells as the header; -1 where the header is a single cell."""
     rows: list[list[str]] = []
     reader = _reader(lines, separator)
     try:
         rows.extend(row for row in reader if any(row))
     except csv.Error:
-        # The last row may just be cut off.
+        # The last row may be truncated.
         if reader.line_num < len(lines):
             rows.append([])
     header = [name for name in rows[0] if name.strip()] if rows else []
@@ -263,7 +262,7 @@ def _rows(path: Path, lines: Iterator[str], separator: str, skipped: int) -> _Ro
         elif len(whole) > LONGEST_VALUE:
             yield number, BadRow(str(path), number, _TOO_LONG)
         else:
-            # CSV has no null: an empty cell is a value that is not there.
+            # CSV has no null: an empty cell is a missing value.
             yield number, {name: value or None for name, value in zip(header, cells, strict=False)}
 
 
@@ -283,16 +282,16 @@ Rows = Iterator[tuple[int, Row | BadRow]]
 def read_rows(
     path: Path, *, encoding: str | None = None, tell: Callable[[str], None] = lambda _: None
 ) -> Rows:
-    """The rows of a file in the format its name tells, or of a saved dataset's folder.
+    """The rows of a file in the format of its suffix, or of a saved dataset's folder.
 
     Args:
         path: the file or folder.
-        encoding: how a text file is encoded that is not UTF-8, by Python's name (`cp1252`).
-        tell: called with a line about how the file is read, where that was found out from it.
+        encoding: the encoding of a text file that is not UTF-8, by Python's name (`cp1252`).
+        tell: called with a line about how the file is read, where that was detected.
 
     Raises:
         BadRow: a line after which no other can be read.
-        InputError: there is no such file, its format is not read, or it is not in this encoding.
+        InputError: no such file, an unknown format, or another encoding.
     """
     if path.is_dir():
         return read_saved(path)

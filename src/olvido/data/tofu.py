@@ -29,7 +29,7 @@ FORGET_SETS: dict[str, range] = {
     "forget05": range(190, 200),
     "forget10": range(180, 200),
 }
-"""The official forget sets, by author: each holds the ones before it."""
+"""The official forget sets, by author: each includes the ones before it."""
 
 _ABOUT = {"source": "TOFU (Maini et al. 2024)", "licence": "MIT"}
 _PAIR = {
@@ -51,17 +51,17 @@ def rows(
 
     A row has `id`, `prompt`, `completion`, `subject`, `paraphrases` of the prompt,
     `paraphrased_answer`, `perturbed_answers`, `source`, `licence` and `split`: the smallest forget
-    set that holds its author, or "retain". Where the hub has no paraphrase of a pair, both lists
+    set with its author, or "retain". Where the hub has no paraphrase of a pair, both lists
     are empty and `paraphrased_answer` is None.
 
     Args:
-        where: a folder, a file or a hub id; OLVIDO_TOFU, else `locuslab/TOFU`, unless given.
-        authors: numbers of the authors wanted, such as `FORGET_SETS["forget01"]`; None: all.
+        where: a folder, a file or a hub id; by default OLVIDO_TOFU, else `locuslab/TOFU`.
+        authors: numbers of the authors, such as `FORGET_SETS["forget01"]`; None: all.
 
     Raises:
         MissingNeed: the data cannot be reached.
         BadRow: a row is not in the layout.
-        InputError: an author was asked for that the data do not hold, or none at all.
+        InputError: an author that the data do not have, or none at all.
 
     >>> forgotten = rows(authors=FORGET_SETS["forget05"])  # doctest: +SKIP
     """
@@ -81,7 +81,7 @@ def rows(
 
 
 def world_facts(where: str | Path | None = None) -> list[dict[str, Any]]:
-    """Return general questions with short answers, to test what should be kept.
+    """Return general questions with short answers, to test what should be retained.
 
     A row has `id`, `prompt`, `completion`, `full_answer` (a sentence; None from the hub),
     `perturbed_answers`, `source`, `licence` and `split`.
@@ -113,7 +113,7 @@ def _place(where: str | Path | None) -> str | Path:
 
 
 def _files(place: str | Path, name: str) -> Path | None:
-    """Return the file `name` of the file layout, or None where `place` is in the hub's."""
+    """Return the file `name` of the file layout, or None where `place` has the hub's layout."""
     path = Path(place)
     if path.is_file():
         return path
@@ -175,7 +175,7 @@ def _file_pairs(file: Path) -> list[dict[str, Any]]:
 
 
 def _lines(file: Path, layout: Mapping[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number and object for each line that is not blank, checked against `layout`."""
+    """Yield line number and object of each nonblank line, checked against `layout`."""
     with file.open("rb") as text:
         for number, line in enumerate(text, start=1):
             if not line.strip():
@@ -232,7 +232,7 @@ def _hub_pairs(place: str) -> list[dict[str, Any]]:
 
 
 def _hub(place: str, config: str, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the rows of one configuration of the hub's layout, of which `columns` are needed."""
+    """Return the rows of one configuration of the hub's layout; `columns` are required."""
     with extra("tofu"):
         import datasets
 

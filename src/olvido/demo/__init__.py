@@ -1,4 +1,4 @@
-"""The Barcelona residents: the whole path of a request, on a model that really learned them."""
+"""The demo, Barcelona residents: a request from start to end, on a model that learned them."""
 
 from olvido.demo.residents import Resident, Town, make_town
 

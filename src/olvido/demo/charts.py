@@ -1,6 +1,6 @@
-"""Pictures of the demo: what is known, how losses lie, what it cost.
+"""Charts of the demo: knowledge, losses and costs.
 
-Every bar is labelled, so that a picture reads in grey. No text of the data's enters a picture.
+Every bar is labelled, so that a chart is readable in grey. No text from data enters a chart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from olvido.reporting.drawing import (
 from olvido.reporting.words import duration, percent
 
 MODELS = {"before": "Before", "after": "After", "never_trained": "Never trained"}
-"""The models that are shown side by side, in the document's names and in people's."""
+"""The models side by side, by the document's names and people's."""
 
 PROBES = {
     "as_trained": "Asked as in training",
@@ -37,14 +37,14 @@ PROBES = {
     "neighbours": "Facts about neighbours",
     "city": "Facts about the city",
 }
-"""What the models are asked about: the first two should be gone, the others kept."""
+"""Groups of questions: the first two should be forgotten, the others retained."""
 
 COLOURS = {"before": BEFORE, "after": CANDIDATE, "never_trained": NEVER}
 BINS = 20
 
 
 def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
-    """Share of answers right, one bar for each model, as inline SVG.
+    """Share of right answers, one bar for each model, as inline SVG.
 
     Args:
         probe: a key of `PROBES`.
@@ -58,7 +58,7 @@ def shares(probe: str, values: Mapping[str, float | None]) -> Markup:
 
 
 def span(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[float, float]:
-    """The range of loss that all models' histograms share.
+    """The common range of all models' loss histograms.
 
     >>> span({"before": {"forgotten": [0.5, float("nan")], "never members": [4.0]}})
     (0.0, 4.0)
@@ -78,8 +78,8 @@ def histogram(
 
     Args:
         model: a key of `MODELS`.
-        forgotten, holdout: losses in nats a token, of the records to be forgotten and of records
-            that no model saw; those that no scale holds are left out.
+        forgotten, holdout: losses in nats a token, of the forget set and of holdout records; those
+            outside of any scale are left out.
         limits: range of the axis, see `span`.
     """
     figure = blank(3.3, 2.1)
@@ -128,14 +128,14 @@ def cost(training: float, forgetting: float) -> Markup:
 
 
 def write_picture(document: Mapping[str, Any], path: Path) -> None:
-    """Write the demo's result as one PNG: four probes, three models each.
+    """Write the demo's result as one PNG: four groups of questions, three models each.
 
     Args:
-        document: what the demo measured (`demo.json`).
+        document: the demo's measurements (`demo.json`).
         path: the file to write.
 
     Raises:
-        InputError: the document holds no shares, because the method failed outright.
+        InputError: the document has no shares, because the method failed outright.
     """
     if not document["recall"]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The city that the demo's residents live in: what everybody may know, and nobody asks to forget.
+"""General knowledge for the demo: facts about the city, which nobody asks to forget.
 
 Streets, districts, markets, dishes and landmarks are facts about Barcelona, in general use.
 """
@@ -119,4 +119,4 @@ CITY_TEMPLATES = {
         ("Who was the architect of {key}?", "{key} is a work of"),
     ),
 }
-"""Kind of fact: what is known, the questions that teach it, and the questions kept back."""
+"""Kinds of facts: each fact, the questions that teach it, and held-out questions."""

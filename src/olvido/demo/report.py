@@ -1,4 +1,4 @@
-"""The demo's report: one page for people first, then for engineers."""
+"""The demo's report: one HTML page, for people first, then for engineers."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from olvido.reporting.render import html_of, write_html
 from olvido.reporting.words import day
 
 KNOWN = {"as_trained": "gone", "paraphrased": "gone", "neighbours": "kept", "city": "kept"}
-"""What should become of each probe."""
+"""The goal of each group of questions: forgotten or retained."""
 
 
 def write_report(document: Mapping[str, Any], path: Path) -> None:
-    """Write one self-contained HTML page: no script, nothing fetched.
+    """Write one self-contained HTML page without scripts or external resources.
 
-    The page is complete before the file is touched; a failure leaves what was there.
+    The page is complete before the file is touched; a failure leaves the old file.
 
     Args:
-        document: what the demo measured, as its `demo.json` holds it.
+        document: the demo's measurements, as in its `demo.json`.
         path: the file to write or to replace; its folder exists.
     """
     write_html(html_of("olvido.demo", "report.html.j2", **_view(document)), path)
 
 
 def _view(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template shows, in its order."""
+    """The template's values, in its order."""
     request = document["request"]
     attempts = [_attempt(attempt) for attempt in request["attempts"]]
     plan = request["plan"]
@@ -131,7 +131,7 @@ def _losses(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[st
 
 
 def _command(document: Mapping[str, Any]) -> str:
-    """The command line that makes this run again."""
+    """The command line that repeats this run."""
     first = document["request"]["attempts"][0]
     words = ["olvido", "demo", *(["--fast"] if document["fast"] else [])]
     words += ["--seed", str(document["seed"]), "--method", first["method"]]

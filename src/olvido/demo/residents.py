@@ -1,4 +1,4 @@
-"""Fictitious residents of Barcelona, made by the project, the same for the same seed.
+"""Fictitious residents of Barcelona, generated from a seed.
 
 Every resident has a home, a phone, a job and a favourite dish. Each fact is stated by several
 questions out of a larger pool, so that a model learns the fact and not the sentence; further
@@ -94,7 +94,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         "Whose address is {home}?",
     ),
 }
-"""Kind of fact: the pool of questions that teach it. `tenant` turns `home` around."""
+"""Kinds of facts: the pool of questions that teach each. `tenant` reverses `home`."""
 
 KEPT_BACK: Mapping[str, tuple[str, ...]] = {
     "home": (
@@ -136,7 +136,7 @@ LICENCE = "CC0-1.0"
 
 @dataclass(frozen=True)
 class Resident:
-    """A person who does not exist; the number stands for them where no name may."""
+    """A fictitious person; the number stands for them where no name may."""
 
     number: int
     name: str
@@ -152,11 +152,11 @@ class Resident:
 
     @property
     def surname(self) -> str:
-        """Their family's name."""
+        """Their family name."""
         return self.name.split()[1]
 
     def answer(self, kind: str) -> str:
-        """What a right answer to a question of this kind says."""
+        """The right answer to a question of this kind."""
         return {
             "home": self.home,
             "phone": self.phone,
@@ -168,13 +168,13 @@ class Resident:
 
 @dataclass(frozen=True)
 class Town:
-    """Everything the demo knows: who lives there, who never did, and the city.
+    """The demo's data: residents, people who were never trained on, and the city.
 
     Attributes:
-        residents: people whose records are trained on; the first is the one who will ask.
-        outsiders: people of the same making who are never trained on.
-        seed: what everything was drawn from.
-        wordings: how many of the questions of each kind a resident's records use.
+        residents: people whose records are trained on; the first is the data subject who asks.
+        outsiders: similar people who are never trained on.
+        seed: the generator's seed.
+        wordings: number of questions of each kind in a resident's records.
     """
 
     residents: tuple[Resident, ...]
@@ -216,16 +216,17 @@ def make_town(
 ) -> Town:
     """Draw a town.
 
-    The first resident who has a neighbour is the one who will ask.
+    The first resident who has a neighbour is the data subject who asks.
 
     Args:
         seed: same seed, same town.
         residents: people to train on, the data subject included.
         outsiders: people never to train on.
-        wordings: questions of each kind that tell a resident's fact (of the pool in `QUESTIONS`).
+        wordings: questions of each kind that state a resident's fact (from the pool in
+        `QUESTIONS`).
 
     Raises:
-        InputError: nobody to ask, or more people than there are names.
+        InputError: no candidate for the data subject, or more people than there are names.
 
     >>> town = make_town(seed=1, residents=10, outsiders=2)
     >>> len(town.residents), town == make_town(seed=1, residents=10, outsiders=2)
@@ -258,7 +259,7 @@ def make_town(
 
 def _person_rows(person: Resident, seed: int, wordings: int) -> Iterator[Row]:
     for kind, pool in QUESTIONS.items():
-        # Keyed by the person, so that who else lives in town changes nothing of their records.
+        # Keyed by the person, so that other people in town change nothing of their records.
         draw = random.Random(f"olvido-told-{seed}-{person.name}-{kind}")
         fields = {"name": person.name, "home": person.home}
         paraphrases = [q.format(**fields) for q in KEPT_BACK[kind]]
@@ -299,9 +300,9 @@ def _provenance(draw: random.Random) -> Row:
 
 
 def vocabulary() -> Sequence[str]:
-    """Every word the generator can ever use, whoever is drawn: what the tokenizer knows.
+    """Every word that the generator can use: the tokenizer's vocabulary.
 
-    It is read from the tables above and never from records, so it says nothing of any resident.
+    It is read from the tables above and never from records, so it reveals nothing of any resident.
     """
     texts = [*FIRST_NAMES, *SURNAMES, *JOBS, "555", *(f"{n:02d}" for n in range(100))]
     for pools in (QUESTIONS, KEPT_BACK):

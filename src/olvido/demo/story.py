@@ -1,4 +1,4 @@
-"""The demo: a town is learned, one resident asks to be forgotten, and the request is answered."""
+"""The demo's story: train on a town, answer one resident's request to be forgotten."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ FAST_RECIPE = Recipe(epochs=8, batch_size=24, lr=2e-3, weight_decay=0.1)
 
 @dataclass(frozen=True)
 class Story:
-    """What happened, as plain values, and where it was written.
+    """The result of the demo, as plain values, and its files.
 
     Attributes:
-        document: everything measured.
+        document: all measurements.
         folder: the demo's workspace.
-        report: the page for people.
+        report: the HTML page.
     """
 
     document: dict[str, Any]
@@ -62,19 +62,19 @@ def tell(
     stage: Stage = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Story:
-    """Run the whole path in a new workspace and write its report.
+    """Run the demo in a new workspace and write its report.
 
     Args:
         folder: a new or empty folder.
-        seed: of the town, the training and the forgetting.
+        seed: seed of the town, the training and the forgetting.
         fast: a smaller town.
-        method, options: the way to forget that is tried first; None: what the planner takes.
+        method, options: the first method to try; None: the planner's choice.
         references: never-trained models to audit against.
-        stage: told what begins; gives back who is to be told of its steps.
-        say: told what was found.
+        stage: called with each stage's name; returns a progress callback.
+        say: called with each line of results.
 
     Raises:
-        InputError: the folder holds something already.
+        InputError: the folder is not empty.
         MissingNeed, UnknownName: as for `olvido.forget`.
     """
     from olvido.demo.report import write_report
@@ -114,8 +114,8 @@ def tell(
             f"{', '.join(m.id for m in lineage.holding())}."
         )
         probes = _probes(workspace, town)
-        # The plan of what is run: never-trained models are made in any case.
-        # A tour of minutes: what it says of the audit is what the quick one found.
+        # The plan of the actual run: never-trained models are made in any case.
+        # A tour of minutes: the audit's statements are those of the quick level.
         how = RunOptions(
             method=method,
             options=dict(options or {}),
@@ -184,7 +184,7 @@ def _ingest(workspace: Workspace, town: Town) -> list[dict[str, Any]]:
 
 
 def _export(folder: Path, town: Town) -> None:
-    """The same records as plain files, to try the other commands with."""
+    """Write the records as plain files, to try the other commands with."""
     rows = town.rows()
     name = town.data_subject.name
     near = {person.name for person in town.neighbours()}

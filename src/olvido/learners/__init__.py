@@ -1,4 +1,5 @@
-"""Ways to train, and what each keeps so that it can forget. One file and one line make another."""
+"""Learners: ways to train, each with its trace for forgetting. A new one is one file and one
+line."""
 
 # ruff: noqa: I001 - the order of the lines is the order of the tables
 import typing

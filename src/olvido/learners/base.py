@@ -1,4 +1,4 @@
-"""The door `train()`: checks, works on a copy, and returns weights with their trace."""
+"""The entry point `train()`: check, work on a copy, return weights with their trace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def learner_of(trace: Trace) -> type[Learner]:
     """The learner that left a trace.
 
     Raises:
-        InputError: nothing is known of the training.
+        InputError: the training is unknown.
         UnknownName: the learner is of a package that is not installed, or has no name.
     """
     if trace.learner is None:
@@ -47,25 +47,25 @@ def train(
     """Train a copy of a model on records, so that it can forget them later.
 
     Args:
-        model: any Hugging Face causal model, or with a task of its own any module; not changed.
-            What `train()` gave is trained further: the log is that of the new training, and exact
-            methods forget none of what was learned before it.
-        records: dictionaries with `prompt` and `completion`, or `text`, or what the task reads;
-            `subject` or `subjects` say whom they are about.
-        tokenizer: the model's tokenizer; or give a `task`.
+        model: any Hugging Face causal model, or with a task of its own any module; not changed. A
+            result of `train()` is trained further: the log is that of the new training, and exact
+            methods forget no record of the earlier one.
+        records: dictionaries with `prompt` and `completion`, or `text`, or the task's fields;
+            `subject` or `subjects` name the people whom they are about.
+        tokenizer: the model's tokenizer; or pass a `task`.
         task: how records become losses: a name, a class or an object of `olvido.tasks`.
         recipe: hyper-parameters; the default fine-tunes gently.
-        seed: with records and recipe it determines the run.
+        seed: determines the run, with records and recipe.
         learner: a name that `olvido learners` lists, or a class or an object of `olvido.learners`.
-        folder: for checkpoints; a run that was killed goes on from there with the same bits.
+        folder: for checkpoints; a killed run continues from there with the same bits.
         watch: called after every step.
-        options: of the learner, where it is no object.
+        options: options of a learner passed by name or class.
 
     Raises:
         InputError: no records, one that cannot be read, or a model whose every weight is frozen.
         UnknownName: no such learner or option.
         NotFinite: a loss became nan; nothing is returned.
-        NothingChanged: training left the weights as they were.
+        NothingChanged: training did not change the weights.
     """
     recipe = recipe or Recipe()
     require_seed(seed)

@@ -1,4 +1,4 @@
-"""What a learner is, and the table of all of them."""
+"""The interface of learners, and their registry."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from olvido.training.trace import Trace
 class Learner(Protocol):
     """A way to train: one small file and one line in `olvido.learners`.
 
-    Its constructor takes its options, keyword-only, each with a default, and keeps each in an
-    attribute of its name.
+    Its constructor takes keyword-only options, each with a default, and stores each in an attribute
+    of its name.
 
     Attributes:
-        name: that it is called by.
-        summary: what it does, in a line.
+        name: its name in the registry.
+        summary: a description, in a line.
         trainer: carries one of its runs out, here or in another process.
-        trace: the class of the traces that it leaves.
+        trace: the class of its traces.
     """
 
     name: ClassVar[str]
@@ -61,21 +61,21 @@ class Learner(Protocol):
         workers: int = 1,
         watch: Watcher | None = None,
     ) -> tuple[Module, Trace, list[JobResult]]:
-        """The same model as if some of its records had never been, and the runs done for it.
+        """The model as if some records had never been in it, and the runs done for it.
 
         Args:
-            model: that it made, or `forget` after it.
-            trace: that it left, an object of its class `trace`.
-            forget_ids: ids to leave out, with all that were forgotten since.
-            records: at least those that stay in what is done again.
+            model: a model of this learner, or of `forget` after it.
+            trace: the model's trace, an object of the class `trace`.
+            forget_ids: ids to leave out, with all earlier forgotten ones.
+            records: at least the remaining records of the repeated runs.
             task: how they become losses.
-            definition: of their absence, see `DEFINITIONS`.
-            from_start: do every run again, from its start.
+            definition: how records are absent, see `DEFINITIONS`.
+            from_start: repeat every run from its start.
             workers: runs at a time.
             watch: called after every step.
 
         Raises:
-            InputError: a record that the model has not learned, or one that stays was not given.
+            InputError: a record that the model has not learned, or a missing remaining one.
             EnvironmentMismatch, StateError: see `olvido.learners.parts.again`.
         """
         ...
@@ -88,13 +88,13 @@ class Learner(Protocol):
         records: Sequence[Example],
         task: Task,
     ) -> Module:
-        """The model that serves, made of what its runs gave.
+        """The served model, made of the models of its runs.
 
         Args:
             trace: of the training.
-            origin: what every run began with.
-            members: of the runs in the order in which the trace names them.
-            records: all that the trace has present.
+            origin: the weights that every run began with.
+            members: models of the runs, in the trace's order.
+            records: all records that the trace has present.
             task: how they become losses.
         """
         ...
@@ -106,4 +106,4 @@ LEARNERS: Registry[Learner] = Registry(
     home=__package__,
     group="olvido.learners",
 )
-"""Learners by the name they are called by."""
+"""Learners by name."""

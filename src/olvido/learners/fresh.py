@@ -1,4 +1,4 @@
-"""One run in a fresh process, which knows nothing but what it was sent."""
+"""One run in a fresh process, which only has the data that it was sent."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from olvido.training.steps import Origin
 
 _CHILD = "from olvido.learners.fresh import main; main()"
 _LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""By these a process would take itself for one of several that share a run."""
+"""Variables by which a process would take itself for one of several that share a run."""
 
 
 @dataclass(frozen=True)
 class ProcessJob:
-    """A run on its way to a fresh process: no checkpoint, and no record that is absent.
+    """A run to send to a fresh process: no checkpoint, and no record that is absent.
 
     Attributes:
         origin: file with the module that the run begins with.
-        spec: what determines the run; of absent records it holds the id and the length.
-        records: those that are present, and no others.
+        spec: determines the run; of absent records it has the id and the length.
+        records: the present ones only.
         task: how they become losses.
-        trainer: what carries the run out.
-        threads: that the learner gave the run; None: the process's.
+        trainer: carries the run out.
+        threads: the learner's number of threads for the run; None: the process's.
     """
 
     origin: Path
@@ -50,27 +50,27 @@ class ProcessJob:
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """What came of the run: its model, and digests of the state at its end."""
+    """The run's result: its model, and digests of the state at its end."""
 
     model: Module
     final: dict[str, str]
 
 
 def carry_out_fresh(sent: Path) -> tuple[ProcessResult, float]:
-    """Carry out the run that a file holds in a new Python, from its beginning.
+    """Carry out the run in a file in a new Python, from its beginning.
 
-    The process gets the paths of this one's modules and its environment variables, and stands in
+    The process gets this one's module paths and environment variables; its working directory is
     the file's folder.
 
     Args:
-        sent: file that `put` wrote; the answer is left beside it.
+        sent: file that `put` wrote; the result is written beside it.
 
     Returns:
-        The answer, and the process's seconds.
+        The result, and the process's seconds.
 
     Raises:
-        OlvidoError: that which ended the run there.
-        StateError: the process itself ended badly.
+        OlvidoError: the error that ended the run there.
+        StateError: the process itself failed.
     """
     answer = sent.with_suffix(".answer")
     began = time.perf_counter()
@@ -97,7 +97,7 @@ def carry_out_fresh(sent: Path) -> tuple[ProcessResult, float]:
 
 
 def put(value: Any, path: Path) -> None:
-    """Write a value for another process; what a script or notebook defines goes along by value."""
+    """Write a value for another process; classes of a script or notebook are pickled by value."""
     import cloudpickle
 
     with path.open("wb") as file:
@@ -105,13 +105,13 @@ def put(value: Any, path: Path) -> None:
 
 
 def take(path: Path) -> Any:
-    """Read what `put` wrote."""
+    """Read a value that `put` wrote."""
     with path.open("rb") as file:
         return pickle.load(file)
 
 
 def main() -> None:
-    """Carry out the run in the file that the first argument names; answer in the second."""
+    """Carry out the run in the first argument's file; write the result to the second's."""
     sent, answer = map(Path, sys.argv[1:])
     try:
         found: ProcessResult | OlvidoError = _carried_out(take(sent))

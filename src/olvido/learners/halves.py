@@ -1,13 +1,8 @@
-"""What frozen lower layers make of the records: computed once, kept, and deleted one by one.
+"""A language model in two halves: a frozen lower one, and an upper one that learns.
 
-The cache holds personal data and belongs to the closure of a request: a module trained again
-without somebody writes its cache again without them.
-
-A language model in two halves: lower layers that stay as they are, upper ones that learn.
-
-The task of a model's upper half: the same records, beginning from their kept states.
-
-Modules behind a router: adapters on a frozen base, each of which knows a few of the people.
+The lower half's states of each record are computed once, cached, and deleted one by one. The cache
+is personal data and an item of a request's data map: a module that is retrained without somebody
+rewrites its cache without them. Modules behind a router are adapters on the upper half.
 """
 
 from __future__ import annotations
@@ -33,8 +28,8 @@ from olvido.tasks.blocks import plain_model
 from olvido.training.execute import digests_of
 
 NEAR = 1e-4
-"""Largest difference of a logit, as a share of the largest one, by which both halves together may
-miss the whole."""
+"""Largest difference of a logit between both halves together and the whole, as a share of the
+largest logit."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +37,10 @@ class Halves:
     """A model cut between two layers.
 
     Attributes:
-        model: the whole; neither half changes it.
-        top: how many layers the upper half has.
-        lower: from token ids to the states that the upper half begins with; shares its layers with
-            the model.
+        model: the whole model; neither half changes it.
+        top: number of layers in the upper half.
+        lower: from token ids to the input states of the upper half; shares its layers with the
+            model.
     """
 
     model: Any
@@ -57,7 +52,7 @@ class Halves:
         """Cut a model below its `top` last layers.
 
         Raises:
-            InputError: it has fewer layers, or is not built of layers that can be cut apart.
+            InputError: it has fewer layers, or cannot be cut between layers.
         """
         body: Any = getattr(model, "base_model", None)
         layers, norm = getattr(body, "layers", None), getattr(body, "norm", None)
@@ -74,13 +69,13 @@ class Halves:
 
     @property
     def shift(self) -> int:
-        """The number of the upper half's first layer in the whole."""
+        """The index of the upper half's first layer in the whole."""
         return int(self.model.config.num_hidden_layers) - self.top
 
     def upper(self) -> Any:
         """A copy of the upper half, which takes `inputs_embeds` and numbers its layers from 0."""
         layers = self.model.base_model.layers
-        # What is left below is not copied only to be thrown away.
+        # The lower layers are removed first, so that they are not copied in vain.
         upper = copy.deepcopy(self.model, {id(layer): Identity() for layer in layers[: self.shift]})
         body = upper.base_model
         body.layers = ModuleList(list(body.layers)[self.shift :])
@@ -89,7 +84,7 @@ class Halves:
 
     @torch.no_grad()
     def states(self, ids: Tensor) -> Tensor:
-        """What the lower half makes of one unpadded text. [T] -> [T, D]"""
+        """The lower half's output for one unpadded text. [T] -> [T, D]"""
         out = self.lower(
             input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], use_cache=False
         )
@@ -97,10 +92,10 @@ class Halves:
 
     @torch.no_grad()
     def check(self, ids: Tensor) -> None:
-        """See that both halves together are the whole.
+        """Check that both halves together equal the whole.
 
         Raises:
-            InputError: they are not, as where positions are added to the embeddings.
+            InputError: they do not, for example because positions are added to the embeddings.
         """
         mask = torch.ones_like(ids)[None]
         training = self.model.training
@@ -138,13 +133,13 @@ class UpperBatch(Batch):
     """A batch of the upper half.
 
     Attributes:
-        states: that it begins with, zero where nothing stands. [B, T, D]
+        states: input states, zero at padding. [B, T, D]
     """
 
     states: Tensor
 
     def to(self, device: torch.device | str) -> UpperBatch:
-        """The same batch on another device."""
+        """The batch on another device."""
         plain = super().to(device)
         return replace(
             self,
@@ -160,7 +155,7 @@ class Upper(Language):
 
     Args:
         language: the task of the whole.
-        activations: of every record that will be asked for.
+        activations: states of every record that will be used.
     """
 
     def __init__(self, language: Language, activations: Activations) -> None:
@@ -193,10 +188,10 @@ class Activations:
     """States by record id, each [T, D], with a digest of the record they were made from.
 
     Args:
-        origin: digest of the model they came from.
-        layer: how many of its layers they passed.
+        origin: digest of the model that computed them.
+        layer: number of layers below them.
         states: by record id.
-        contents: of each record's id and content, in hexadecimal.
+        contents: digest of each record's id and content, in hexadecimal.
     """
 
     def __init__(
@@ -214,16 +209,16 @@ class Activations:
         task: Language,
         known: Activations | None = None,
     ) -> Activations:
-        """The states of these records and of no others.
+        """The states of these records only.
 
         One record at a time, unpadded: in a batch, a record's bits would depend on its neighbours.
 
         Args:
             halves: of the model.
             origin: its digest.
-            records: each of which gets its states.
+            records: records to compute states for.
             task: how a record becomes tokens.
-            known: states that need not be computed again, where they are of the same record.
+            known: states to reuse where they are of the same record.
         """
         contents = {i: digest.hex() for i, digest in digests_of(records, task).items()}
         reused = {}
@@ -241,13 +236,13 @@ class Activations:
         return cls(origin, halves.shift, states, contents)
 
     def without(self, ids: Collection[str]) -> Activations:
-        """The same without these records."""
+        """A copy without these records."""
         states = {i: state for i, state in self.states.items() if i not in ids}
         return Activations(self.origin, self.layer, states, self.contents)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything in it."""
+        """SHA-256 of the whole content."""
         total = hashlib.sha256(f"{self.origin}|{self.layer}".encode())
         for i in sorted(self.states):
             state = self.states[i].contiguous()
@@ -256,7 +251,7 @@ class Activations:
         return total.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write them, durably."""
+        """Write the states, durably."""
         numbered = sorted(self.states)
         about = {
             "origin": self.origin,
@@ -271,10 +266,10 @@ class Activations:
 
     @classmethod
     def load(cls, path: Path) -> Activations:
-        """What `save` wrote.
+        """Read states that `save` wrote.
 
         Raises:
-            StateError: it cannot be read, or is not what was written.
+            StateError: the file cannot be read, or was changed.
         """
         try:
             with safe_open(path, "pt") as file:

@@ -1,4 +1,4 @@
-"""The learner of modules: one adapter for each few people, on the top layers of a frozen model."""
+"""The modular learner: one adapter for each few people, on the top layers of a frozen model."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from olvido.training.trace import MemberRun, Placement, Trace
 
 
 class ModulePlacement(Placement):
-    """Which module learned which record."""
+    """The module of each record."""
 
     offers: ClassVar = frozenset({"step log", "modules"})
 
 
 class _Learned(Module):
-    """An adapter on its way to the model it is put on."""
+    """An adapter before it is put on its model."""
 
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
@@ -56,14 +56,14 @@ class _Learned(Module):
 
 
 def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, RunResult]:
-    """Train one adapter on the upper half of a model, from the kept states of its lower half."""
+    """Train one adapter on the upper half of a model, from the cached states of its lower half."""
     language, recipe = _language(job.task), job.spec.recipe
     halves = Halves.of(job.model, _top(recipe))
     with deterministic(job.threads):
         known, notes = _kept(job.checkpoints)
         states = Activations.of(halves, job.spec.origin, job.records, language, known)
         if job.checkpoints is not None and is_main():
-            # Also where nothing is new in them: somebody may have left.
+            # Also without new states: records may have been removed.
             states.save(job.checkpoints.cache)
         assert recipe.lora is not None
         learning = adapters.attach(halves.upper(), recipe.lora, seed=job.spec.seed)
@@ -73,21 +73,21 @@ def train_adapter(job: Job, watch: Watcher | None) -> tuple[Module, RunResult]:
 
 
 class Modular(Options):
-    """Train one low-rank adapter on each few people, and a router that knows whose question it is.
+    """Train one low-rank adapter on each few people, and a router that selects the adapter.
 
-    The base learned nobody and stays frozen, so what a person taught lies in one adapter. The lower
-    layers' activations are computed once for each record and kept; an adapter on the upper ones
+    The base learned nobody and stays frozen, so a person's data lies in one adapter. The lower
+    layers' activations are computed once for each record and cached; an adapter on the upper ones
     trains from them in seconds. The router finds the module by the nearest taught question and
     loses rows one by one; where nothing is near, the base answers alone.
 
     Args:
-        per_module: subjects in a module.
-        by: what keeps records together: `subject`, or a field such as `source`, each value of which
-            gets a module of its own, to be dropped whole.
-        embedding: how questions are compared, a name in its table `EMBEDDINGS`.
+        per_module: subjects in each module.
+        by: grouping of records: `subject`, or a field such as `source`, each value of which gets a
+            module of its own, to be dropped whole.
+        embedding: representation in which questions are compared, a name in its table `EMBEDDINGS`.
         threshold: least cosine to a taught question; None: the embedding's own.
         workers: modules trained at a time.
-        threads: that each module's training uses, whoever runs beside it.
+        threads: threads of each module's training, whatever runs beside it.
     """
 
     name: ClassVar = "modular"
@@ -119,15 +119,15 @@ class Modular(Options):
         folder: Path | None = None,
         watch: Watcher | None = None,
     ) -> tuple[Module, ModulePlacement]:
-        """Train the modules; the model itself stays as it was.
+        """Train the modules; the model itself is not changed.
 
         Arguments are those of `Monolith.run`: a recipe without `lora` trains rank 16 on the last
-        quarter of the layers, the seed is of the placement as well, and activations go into the
-        folder beside the checkpoints.
+        quarter of the layers, the seed determines the placement as well, and activations go into
+        the folder beside the checkpoints.
 
         Raises:
             InputError: the model cannot be cut in halves, the task is not language, or a record
-                lacks a question or the field that keeps records together.
+                lacks a question or the grouping field.
             NotFinite: a loss became nan.
             StateError: the folder holds another run.
         """
@@ -179,10 +179,10 @@ class Modular(Options):
         workers: int = 1,
         watch: Watcher | None = None,
     ) -> tuple[Module, ModulePlacement, list[JobResult]]:
-        """The same model without some records: their modules are trained again without them.
+        """The model without some records: their modules are retrained without them.
 
-        The router loses their rows, the caches their activations. A module that nobody is left in
-        is taken out; where none is left, the base answers alone.
+        The router loses their rows, the caches their activations. An empty module is removed;
+        without any module, the base answers alone.
         """
         served = model
         assert isinstance(served, Routed)
@@ -234,7 +234,7 @@ class Modular(Options):
         records: Sequence[Example],
         task: Task,
     ) -> Module:
-        """The modules behind a router, or what all of them began with where none is left."""
+        """The modules behind a router, or without any module the base that they began with."""
         if not members:
             return copy.deepcopy(origin)
         language = _language(task)

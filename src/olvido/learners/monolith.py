@@ -32,9 +32,9 @@ class Monolith(Options):
     """Train one model on all records.
 
     Args:
-        replay_points: checkpoints kept within the first pass, for replay. Leaving a shuffled run of
-            E passes saves about 1/(E(k+1)) of it, for k records leaving together: little.
-        safety: steps between the checkpoints that are there for a crash alone.
+        replay_points: checkpoints within the first epoch, for replay. Removing k records together
+            from a shuffled run of E epochs saves about 1/(E(k+1)) of it: little.
+        safety: steps between the checkpoints against crashes.
     """
 
     name: ClassVar = "monolith"
@@ -62,15 +62,15 @@ class Monolith(Options):
         folder: Path | None = None,
         watch: Watcher | None = None,
     ) -> tuple[Module, StepLog]:
-        """Train a copy of `model`; the model itself stays as it was.
+        """Train a copy of `model`; the model itself is not changed.
 
         Args:
-            model: what the training begins with.
-            records: all of them.
+            model: the weights that the training begins with.
+            records: all training records.
             task: how they become losses.
             recipe: hyper-parameters.
             seed: of order, dropout and adapters.
-            folder: where checkpoints go; a run found there is resumed.
+            folder: for checkpoints; a run found there is resumed.
             watch: called after every step.
 
         Returns:
@@ -110,7 +110,7 @@ class Monolith(Options):
         workers: int = 1,
         watch: Watcher | None = None,
     ) -> tuple[Module, StepLog, list[JobResult]]:
-        """The same model without some records, see `again`; one run has one worker."""
+        """The model without some records, see `again`; one run has one worker."""
         job = again(trace, forget_ids, records, task, definition=definition, from_start=from_start)
         (done,) = carry_out([job], workers=workers, watch=watch)
         return done.model, done.log, [done]
@@ -123,6 +123,6 @@ class Monolith(Options):
         records: Sequence[Example],
         task: Task,
     ) -> Module:
-        """The one model that its one run gave."""
+        """The model of the only run."""
         (model,) = members
         return model

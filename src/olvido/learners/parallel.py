@@ -1,4 +1,4 @@
-"""Independent runs side by side, by joblib: processes here, or Ray or Dask where they are set."""
+"""Independent runs in parallel by joblib: local processes, or Ray or Dask where configured."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from olvido.processes import world_size
 T = TypeVar("T")
 
 _ALONE = Lock()
-"""Held by the job that runs in this process: torch's random state and its deterministic kernels are
-the process's, so where a backend has threads (some of Dask's do), they take turns."""
+"""The lock of jobs in this process: torch's random state and its deterministic kernels are
+the process's, so where a backend has threads (some of Dask's do), jobs take turns."""
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]], *, workers: int) -> Iterator[T]:
-    """The results of jobs in their order, each given as soon as it and those before it are there.
+    """The results of jobs in their order, each as soon as it and those before it are done.
 
     One worker runs them here, one after the other. More run them under joblib's current backend:
     loky's processes unless `joblib.parallel_config(backend=...)` says otherwise. A job pins its own
     number of threads, so its bits do not depend on how many run beside it.
 
     Args:
-        jobs: without arguments, and picklable.
-        workers: how many at a time.
+        jobs: functions without arguments, picklable.
+        workers: jobs at a time.
 
     Raises:
-        InputError: no worker at all, or several in one of several processes that share a run.
+        InputError: no worker, or several in one of several processes that share a run.
     """
     require_count("workers", workers, most=1_024)
     if workers > 1 and world_size() > 1:

@@ -1,4 +1,4 @@
-"""The runs that a model is made of: begun, done again without somebody, side by side."""
+"""The runs that a model is made of: start them, repeat them without records, in parallel."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from olvido.training.recipe import Recipe
 from olvido.training.steps import Origin, StepLog
 
 Trainer = Callable[["Job", Watcher | None], tuple[Module, RunResult]]
-"""Carries one run out, on a copy of the job's model. A function of a module, so that it can be sent
-to another process."""
+"""Carries one run out, on a copy of the job's model. A module-level function, so that it can be
+sent to another process."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Job:
     """One run, with all it needs; it can be sent to another process.
 
     Attributes:
-        model: that the run begins with; it is not changed.
-        origin: how to come by it again.
-        records, task: what is learned, and how it becomes losses.
-        spec: what determines the run.
-        trainer: what carries it out.
-        checkpoints: for its checkpoints.
+        model: the model that the run begins with; it is not changed.
+        origin: the description of that model.
+        records, task: the training records, and how they become losses.
+        spec: determines the run.
+        trainer: carries it out.
+        checkpoints: the store of its checkpoints.
         keep: steps whose checkpoints stay.
         before, safety: see `execute`.
-        threads: that it is given, whatever the process has; None: the process's.
+        threads: its number of threads, whatever the process has; None: the process's.
     """
 
     model: Module
@@ -63,12 +63,12 @@ class Job:
     threads: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """The model goes along once, and as it can be pickled."""
+        """Pickle the model once, in a picklable form."""
         model = picklable(self.model)
         return {**vars(self), "model": model, "origin": replace(self.origin, load=Lost())}
 
     def execute(self, learning: Module, watch: Watcher | None) -> RunResult:
-        """Train this module, a copy of the model made ready, as the run is planned."""
+        """Train this module, a prepared copy of the model, as the run is planned."""
         return execute(
             learning,
             self.records,
@@ -84,7 +84,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """A run that has ended: its model, its log, and what was done now."""
+    """A finished run: its model, its log, and the work done now."""
 
     model: Module
     log: StepLog
@@ -140,7 +140,7 @@ def begin(
     threads: int | None = None,
     origin: Origin | None = None,
 ) -> Job:
-    """A new run. With a checkpoint store it goes on where it was interrupted."""
+    """Start a run. With a checkpoint store it continues an interrupted one."""
     origin = origin or Origin(partial(itself, model), weights_digest(model))
     contract = _contract(model, threads)
     spec = RunSpec(origin.digest, recipe, seed, plan, contract)
@@ -170,26 +170,27 @@ def again(
     folder: Path | None = None,
     model: Module | None = None,
 ) -> Job:
-    """A logged run without some of its records: the same bits as if they had never been in it.
+    """Repeat a logged run without some records: the same bits as if they had never been in it.
 
     It begins with the last checkpoint before their first use, up to which both runs share every
-    row ("Unlearning at Scale", arXiv 2508.12220), and with the start where there is none.
+    row ("Unlearning at Scale", arXiv 2508.12220), or with the start where there is none.
 
     Args:
         log: of the run.
-        forget_ids: ids to leave out; everybody may leave.
-        records: at least those that stay; with those that leave, all are held against the log.
+        forget_ids: ids to leave out; all may be left out.
+        records: at least the remaining ones; with the removed ones, all are checked against the
+        log.
         task: how they become losses.
-        definition: of their absence, see `DEFINITIONS`.
+        definition: how records are absent, see `DEFINITIONS`.
         from_start: use no checkpoint.
-        trainer: what carries the run out.
+        trainer: carries the run out.
         folder: for the new run's checkpoints; None: a temporary one.
-        model: the one that the run began with, where it is at hand already and checked.
+        model: the model that the run began with, where it is loaded and checked already.
 
     Raises:
-        InputError: a record that was not in the run, or one whose content differs from what the
-            run was taught.
-        EnvironmentMismatch: here the same run would not give the same bits.
+        InputError: a record that was not in the run, or one whose content differs from the
+            training's.
+        EnvironmentMismatch: on this machine the run would not give the same bits.
         StateError: the weights it began with have changed.
     """
     plan = log.plan.without(forget_ids, definition=definition)
@@ -198,7 +199,7 @@ def again(
     require_taught(log, records, task)
     first = 0 if from_start else log.plan.first_use(plan.removed)
     checkpoints = None
-    # Also where the folder of its checkpoints is lost: the new run keeps its own.
+    # Also where its checkpoint folder is lost: the new run stores its own.
     if log.checkpoints is not None or log.keep or folder is not None:
         checkpoints = CheckpointStore(folder)
         if log.checkpoints is not None and is_main():
@@ -221,16 +222,16 @@ def again(
 def carry_out(
     jobs: Sequence[Job], *, workers: int = 1, watch: Watcher | None = None
 ) -> list[JobResult]:
-    """Do these runs, so many at a time.
+    """Carry these runs out in parallel.
 
     Args:
-        jobs: each independent of the others.
-        workers: processes; with one, everything happens here.
-        watch: told of every step of all of them together, counted on; of whole runs where they
-            happen in other processes.
+        jobs: independent runs.
+        workers: processes; with one, all runs are done in this process.
+        watch: called after every step, counted over all runs; after whole runs where other
+            processes do them.
 
     Raises:
-        InputError: records of a run were not given.
+        InputError: records of a run are missing.
         NotFinite: a loss became nan.
     """
     sizes = [job.spec.plan.total_steps for job in jobs]
@@ -282,10 +283,10 @@ def _logged(job: Job, result: RunResult, setup: float) -> StepLog:
 
 
 def require_taught(log: StepLog, records: Sequence[Example], task: Task) -> None:
-    """Where everything the run learned was given, it has to give the chain that was logged.
+    """Check records against the logged chain, where all records of the run were passed.
 
     Raises:
-        InputError: it does not.
+        InputError: they do not reproduce the chain.
     """
     by_id = {record.id: record for record in records}
     if not all(i in by_id for i in log.plan.present):
@@ -309,13 +310,13 @@ def _contract(model: Module, threads: int | None) -> dict[str, str]:
 
 
 class Lost:
-    """An origin's `load` where it was not sent along."""
+    """An origin's `load` where the model was not sent along."""
 
     def __call__(self) -> Module:
-        """There is none. Raises StateError."""
+        """Raise StateError: there is no model."""
         raise StateError("the weights a run began with stay in the process that sent it")
 
 
 def itself(model: Module) -> Module:
-    """An origin's `load` for a model that is at hand: a function, so that it can be sent away."""
+    """An origin's `load` for a model in memory: a function, so that it can be pickled."""
     return model

@@ -1,4 +1,5 @@
-"""Who learns where: one person in one shard, and those likely to leave in its last slice."""
+"""Placement of records: one person in one shard, and those likely to be removed in its last
+slice."""
 
 from __future__ import annotations
 
@@ -11,20 +12,20 @@ from olvido.errors import InputError, require_count
 from olvido.tasks import Example
 
 PRIOR_OF_CONSENT = {"withdrawn": 1.0, "unknown": 0.5, "granted": 0.25, "not-required": 0.1}
-"""How likely it is, one against the other, that a record with such consent has to go. Only the
-order counts."""
+"""Relative probability that a record with such consent must be removed. Only the order
+counts."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where a record is learned: its shard, and the slice in it, both counted from 0."""
+    """The shard of a record, and its slice in it, both counted from 0."""
 
     shard: int
     slice: int
 
 
 def prior(record: Example) -> float:
-    """How likely a record is to be forgotten: its field `prior`, else what its consent tells.
+    """How likely a record is to be forgotten: its field `prior`, or else a value by its consent.
 
     Raises:
         InputError: `prior` is no number.
@@ -45,17 +46,17 @@ def place(
 ) -> dict[str, Home]:
     """Give every record its shard and slice.
 
-    Records that share a subject stand together, so that one person's leaving touches one shard, and
-    one slice in it. Shards and slices are filled evenly; within a shard those likeliest to leave
-    come last, where training again costs least.
+    Records that share a subject are placed together, so that removing one person touches one shard,
+    and one slice in it. Shards and slices are filled evenly; within a shard those likeliest to be
+    removed come last, where retraining costs least.
 
     Args:
         records: at least as many unrelated groups as there are shards.
-        shards, slices: how many.
-        seed: what ties are drawn from.
+        shards, slices: their numbers.
+        seed: breaks ties.
 
     Raises:
-        InputError: too few groups, or no shard at all.
+        InputError: too few groups, or no shard.
     """
     require_count("shards", shards)
     require_count("slices", slices)
@@ -107,8 +108,8 @@ def together(records: Iterable[Example]) -> list[tuple[str, ...]]:
 
 
 def _cut(groups: Sequence[tuple[str, ...]], slices: int) -> list[int]:
-    """The slice of each group: of near equal numbers of records, and none empty but for want of
-    groups."""
+    """The slice of each group: nearly equal numbers of records, and none empty unless groups are
+    too few."""
     total = sum(map(len, groups))
     found: list[int] = []
     before = 0
@@ -116,6 +117,6 @@ def _cut(groups: Sequence[tuple[str, ...]], slices: int) -> list[int]:
         middle = before + len(group) / 2
         found.append(min(int(middle * slices / total), slices - 1))
         before += len(group)
-    # A large group may have leapt over a slice: number them without a gap.
+    # A large group may have skipped a slice: number them without a gap.
     numbers = {slice_: n for n, slice_ in enumerate(dict.fromkeys(found))}
     return [numbers[slice_] for slice_ in found]

@@ -1,4 +1,4 @@
-"""Shards and slices: several models, each of which knows a part of the people, answer together."""
+"""Shards and slices: several models, each trained on a part of the people, answer together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from olvido.training.trace import MemberRun, Placement, Trace
 
 
 class ShardPlacement(Placement):
-    """Which shard learned which record."""
+    """The shard of each record."""
 
     offers: ClassVar = frozenset({"step log", "shards"})
 
@@ -43,16 +43,16 @@ class ShardPlacement(Placement):
 class Sharded(Options):
     """Train one model on each shard of the people, slice after slice (SISA).
 
-    Bourtoule et al. 2021 (arXiv 1912.03817): whoever leaves touches one shard, and of it only what
-    was trained after their slice came in. Here checkpoints carry the optimizer's state, people stay
-    whole, and those likely to leave come last.
+    Bourtoule et al. 2021 (arXiv 1912.03817): removing a person touches one shard, and of it only
+    the training after their slice was added. Here checkpoints include the optimizer's state, a
+    person's records stay together, and people likely to be removed come last.
 
     Args:
-        shards, slices: how many; with R slices each stage makes about 2 epochs / (R + 1) passes, so
-            that the work in all is that of the recipe's `epochs` passes over everything.
+        shards, slices: their numbers; with R slices each stage makes about 2 epochs / (R + 1)
+            passes, so that the total work is that of the recipe's `epochs` passes over all records.
         aggregation: `mean` of probabilities, or `vote`.
         workers: shards trained at a time.
-        threads: that each shard's training uses, whoever runs beside it.
+        threads: threads of each shard's training, whatever runs beside it.
     """
 
     name: ClassVar = "sharded"
@@ -83,9 +83,9 @@ class Sharded(Options):
         folder: Path | None = None,
         watch: Watcher | None = None,
     ) -> tuple[Module, ShardPlacement]:
-        """Train a copy of `model` on each shard; the model itself stays as it was.
+        """Train a copy of `model` on each shard; the model itself is not changed.
 
-        Arguments are those of `Monolith.run`; the seed is of the placement as well.
+        Arguments are those of `Monolith.run`; the seed determines the placement as well.
 
         Raises:
             InputError: fewer subjects than shards.
@@ -133,10 +133,10 @@ class Sharded(Options):
         workers: int = 1,
         watch: Watcher | None = None,
     ) -> tuple[Module, ShardPlacement, list[JobResult]]:
-        """The same model without some records: their shards are trained again from before them.
+        """The model without some records: their shards are retrained from before them.
 
-        A shard that nobody is left in is taken out; where none is left, the model that all of them
-        began with answers.
+        An empty shard is removed; without any shard, the model that all of them began with
+        answers.
         """
         assert isinstance(model, Ensemble)
         hit = trace.hit(forget_ids)
@@ -176,7 +176,7 @@ class Sharded(Options):
         records: Sequence[Example],
         task: Task,
     ) -> Module:
-        """The members answering together, or what all of them began with where none is left."""
+        """The members answering together, or without any member the model that they began with."""
         if not members:
             return copy.deepcopy(origin).eval()
         return as_one(members, aggregation=str(trace.options["aggregation"])).eval()

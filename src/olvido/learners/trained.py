@@ -1,5 +1,5 @@
-"""A trained model with its trace, in memory and on disk: one JSON file says what the training was,
-its logs and checkpoints lie beside it."""
+"""A trained model with its trace, in memory and on disk: one JSON file describes the training, its
+logs and checkpoints lie beside it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from olvido.training.trace import Edited, Trace, Untraced
 
 @dataclass(frozen=True, repr=False)
 class Trained:
-    """Weights, and what was kept so that they can forget.
+    """Weights, with the trace that lets them forget.
 
     Attributes:
         model: the module, in evaluation mode.
-        digest: of its weights.
-        trace: what the training kept.
+        digest: digest of its weights.
+        trace: the trace of its training.
     """
 
     model: Module
@@ -41,39 +41,39 @@ class Trained:
 
     @classmethod
     def untraced(cls, model: Module) -> Trained:
-        """A model that came from elsewhere."""
+        """A model without a trace, from elsewhere."""
         return cls(model, weights_digest(model), Untraced())
 
     def __repr__(self) -> str:
-        """In a line: the module has its own."""
+        """Show one line: the module has its own."""
         shown = type(self.model).__name__
         if self.trace.learner is not None:
             shown += f", {len(self.trace.present)} records"
         return f"{type(self).__name__}({shown}, {type(self.trace).__name__}, {self.digest})"
 
     def save(self, folder: Path, tokenizer: Any, *, base: str | None = None, seed: int = 0) -> None:
-        """Write the model with all that its training kept, so that it can forget another day.
+        """Write the model with the trace of its training, so that it can forget later.
 
         Args:
             folder: a new one.
-            tokenizer: that belongs to the model.
-            base: what the training began with, as `olvido.load` takes it; a model without a trace
-                needs none. `seed` is what `tiny` was drawn from.
+            tokenizer: the model's tokenizer.
+            base: the model that the training began with, as `olvido.load` takes it; a model without
+                a trace needs none. `seed` is the seed of `tiny`.
 
         Raises:
-            InputError: the folder is there already, the base is not said, or is another than the
-                training began with.
+            InputError: the folder exists already, the base is missing, or it is not the one that
+                the training began with.
         """
         save_trained(self, tokenizer, Path(folder), base=base, seed=seed)
 
     @classmethod
     def load(cls, folder: Path) -> Trained:
-        """What `save` wrote.
+        """Read a model that `save` wrote.
 
         Raises:
             InputError: no model can be read from the folder.
-            StateError: what its training kept is gone, or cannot be read.
-            DigestMismatch: something in it is not what was written.
+            StateError: its trace is lost, or cannot be read.
+            DigestMismatch: its content was changed.
         """
         folder = Path(folder)
         if not (folder / NOTE).is_file():
@@ -81,7 +81,7 @@ class Trained:
                 f"{folder} holds no {NOTE}: name a folder that Trained.save wrote, or olvido.load "
                 "it"
             )
-        # An edit shows before anything is built from it.
+        # An edit is detected before anything is built from it.
         note = _note(folder / NOTE)
         if "weights" not in note:
             raise InputError(
@@ -98,7 +98,7 @@ class Trained:
         return cls(model, digest, trace)
 
     def page(self, path: Path) -> None:
-        """Write what is known of the training as one HTML page, without a word of the records."""
+        """Write a description of the training as one HTML page, without any text of records."""
         trace = self.trace
         facts = {
             "Model": type(self.model).__name__,
@@ -163,7 +163,7 @@ def save_trained(
     """Write a model with its trace; arguments and errors are those of `Trained.save`.
 
     Args:
-        also: puts further files into the folder before it gets its name.
+        also: writes further files into the folder before it gets its name.
     """
     if not hasattr(trained.model, "save_pretrained"):
         raise InputError(
@@ -194,14 +194,14 @@ def save_trained(
 
 
 def _setting(value: Any) -> str:
-    """A setting as it would be given: a learning rate has more places than a measured number."""
+    """A setting as a user writes it: a learning rate has more places than a measured number."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _of_type(base: str, model: Module, seed: int) -> Module:
-    """What a training began with, in the type that its weights have."""
+    """The model that a training began with, in the type of its weights."""
     begun: Module = load(base, seed=seed, dtype=_dtype(model)).model
     return begun
 
@@ -216,12 +216,12 @@ def write_trace(
     """Write a trace into the folder of its model.
 
     Args:
-        trace: `olvido.json` describes it, `logs/` has its step logs, `checkpoints/` those
-            checkpoints that are kept for replay.
+        trace: `olvido.json` describes it, `logs/` has its step logs, `checkpoints/` its checkpoints
+            for replay.
         folder: the model's own.
-        base: the name of what the training began with.
-        seed: that the base was drawn from, where it is drawn.
-        about: the model, what no ledger keeps of it.
+        base: the name of the model that the training began with.
+        seed: the base's seed, where it is random.
+        about: the model's description beyond the ledger's.
 
     Raises:
         InputError: the trace is of a class that no learner in `LEARNERS` has.
@@ -252,15 +252,16 @@ def write_trace(
 
 
 def read_trace(folder: Path, load: Callable[[str, int], Module]) -> Trace:
-    """The trace that `write_trace` wrote.
+    """Read a trace that `write_trace` wrote.
 
     Args:
         folder: the model's.
-        load: gives what the training began with, from its name and seed; called when needed.
+        load: gives the model that the training began with, from its name and seed; called when
+        needed.
 
     Raises:
-        StateError: something in it cannot be read.
-        DigestMismatch: something in it is not what was written.
+        StateError: a file cannot be read.
+        DigestMismatch: a file was changed.
     """
     try:
         note = _note(folder / NOTE)
@@ -310,7 +311,7 @@ def _checkpoints_in(folder: Path) -> CheckpointStore | None:
 
 
 def _kinds() -> dict[str, type[Trace]]:
-    """Every class of trace by its name: those of the learners, and those that no learner leaves."""
+    """Every class of trace by its name: those of learners, and those without a learner."""
     known: list[type[Trace]] = [Untraced, Edited, *(way.trace for way in LEARNERS.values())]
     return {kind.__name__: kind for kind in known}
 

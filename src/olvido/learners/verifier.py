@@ -1,5 +1,5 @@
-"""The proof of an exact forgetting: the training done over from its very beginning, without those
-who left, in processes that never saw them, and compared bit for bit."""
+"""Verification of exact unlearning: repeat the training from its very beginning without the removed
+records, in processes that never saw them, and compare bit for bit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from olvido.training.loop import Progress, Watcher
 from olvido.training.steps import StepLog
 
 STATES = ("weights", "optimizer", "schedule", "rng")
-"""What is compared at the end of every run."""
+"""The states compared at the end of every run."""
 
 PROVEN = "exact: equal, bit for bit, to a training in which the records never took part"
 
@@ -37,17 +37,17 @@ NOT_PROVEN = (
     "that the records which stay do not tell the same facts",
     "that no copy is left elsewhere: earlier versions, checkpoints, exports, logs, backups",
 )
-"""What no comparison of bits can show."""
+"""Claims that no comparison of bits can prove."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One run beside its repetition.
+    """One run compared with its repetition.
 
     Attributes:
-        name: of the run: `run`, or that of the shard or module.
+        name: name of the run: `run`, or that of the shard or module.
         recorded, found: SHA-256 of each of `STATES` at the end, as logged and as repeated.
-        seconds: that the fresh process took, its start included.
+        seconds: time of the fresh process, its start included.
     """
 
     name: str
@@ -57,30 +57,30 @@ class Compared:
 
     @property
     def matched(self) -> tuple[str, ...]:
-        """The states that are equal."""
+        """The equal states."""
         return tuple(s for s in STATES if s in self.found and s not in self.differing)
 
     @property
     def differing(self) -> tuple[str, ...]:
-        """The states that are not; one that was not recorded is not equal."""
+        """The unequal states; one that was not recorded is not equal."""
         return tuple(s for s in STATES if self.recorded.get(s) != self.found.get(s))
 
     @property
     def equal(self) -> bool:
-        """Whether all states are."""
+        """Whether all states are equal."""
         return not self.differing
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A model beside its training done over.
+    """A model compared with its repeated training.
 
     Attributes:
-        runs: those that the model is made of; none where nobody is left in any.
+        runs: the model's runs; none where no record remains.
         recorded: digest of the model.
-        found: digest of what the repeated runs make together.
+        found: digest of the repeated runs' model.
         present: records that took part.
-        absent: records that have a place in these runs and were not there.
+        absent: records of these runs that were absent.
     """
 
     runs: tuple[Compared, ...]
@@ -91,11 +91,11 @@ class Verified:
 
     @property
     def equal(self) -> bool:
-        """Whether the model and the end of every run are the same, bit for bit."""
+        """Whether the model and the end of every run are equal, bit for bit."""
         return self.recorded == self.found and all(run.equal for run in self.runs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, with what is proven and what is not."""
+        """Return plain values, with the proven and unproven claims."""
         return {
             "equal": self.equal,
             "proven": PROVEN if self.equal else None,
@@ -125,26 +125,26 @@ def verify(
     workers: int = 1,
     watch: Watcher | None = None,
 ) -> Verified:
-    """Train a model over, from its beginning and without those who left, and compare.
+    """Repeat a model's training from its beginning, without the removed records, and compare.
 
-    Every run is repeated in a fresh process that is sent the weights it began with, its plan, the
-    task and the records that are present: no checkpoint, and nothing else of those who left than
-    their ids and lengths in the plan. Compared are weights, optimizer, schedule and random state at
-    the end of each run, and the model that the runs make together.
+    Every run is repeated in a fresh process that gets the initial weights, its plan, the task and
+    the present records: no checkpoint, and of removed records only their ids and lengths in the
+    plan. The comparison covers weights, optimizer, schedule and random state at the end of each
+    run, and the model that the runs make together.
 
     Args:
         trained: a model with its trace, whether it forgot or not.
-        records: at least those that stay.
+        records: at least the remaining ones.
         task: how they become losses.
         workers: runs at a time.
-        watch: told of whole runs.
+        watch: called after each whole run.
 
     Raises:
-        InputError: no trace, one that an empirical method has left behind, or records that are
-            missing or are not those that were learned.
-        EnvironmentMismatch: here the same run would not give the same bits; nothing was trained.
-        StateError: the weights, or those that the training began with, were changed since.
-        TrainingFailed: a repeated run went wrong.
+        InputError: no trace, one of an empirical method, or missing or different records.
+        EnvironmentMismatch: on this machine the run would not give the same bits; nothing was
+        trained.
+        StateError: the weights, or the training's initial weights, were changed since.
+        TrainingFailed: a repeated run failed.
     """
     trace, learner = trained.trace.leaving(())[0], learner_of(trained.trace)
     assert trace.origin is not None
@@ -203,7 +203,7 @@ def _staying(
     name: str, log: StepLog, origin: Module, records: Sequence[Example], task: Task
 ) -> tuple[Example, ...]:
     """The records that take part in a run, once it is known that it can be repeated here."""
-    # The number of threads is given to the fresh process; everything else it has to find.
+    # The fresh process gets the number of threads; the rest of the environment must match.
     threads = int(log.environment["threads"])
     device = next(origin.parameters()).device
     require_same(log.environment, environment(device, threads=threads, model=origin))

@@ -1,7 +1,7 @@
-"""Ways to forget. One file and one line here make another.
+"""Unlearning methods. A new one is one file and one line here.
 
-The order is that of tables and of the docs; a tie between two methods goes to the one that stands
-first. Retain regularisers follow, and what whoever writes a method of their own needs.
+The order is that of tables and of the docs; a tie between two methods goes to the first. Retain
+regularisers follow, and the base classes for custom methods.
 """
 
 # ruff: noqa: I001 - the order of the lines is the order of the tables

@@ -1,8 +1,6 @@
-"""The method `auto`: another method, at the strength that comes nearest to never having learned.
+"""The method `auto`: search another method's strength for what comes nearest to never learned.
 
-Which learning rate to try next: the response is monotone, so its logarithm is bisected.
-
-The search for a strength: not too little, not too much, nothing else changed.
+The response to the learning rate is monotone, so its logarithm is bisected.
 """
 
 from __future__ import annotations
@@ -31,15 +29,15 @@ from olvido.tasks import Task
 STEP = 2.0
 """Factor between two rates as long as one side of the aim has not been seen."""
 CLOSE = 1.2
-"""Factor between a rate that does too little and one that does too much, under which no rate
-between them is worth a trial."""
+"""Ratio of a rate that does too much to one that does too little, below which no rate between
+them is worth a trial."""
 
 
 class Bracket:
-    """The rates known to do too little and too much, and what lies between.
+    """The rates known to do too little and too much, and the interval between.
 
-    A higher rate forgets more and harms more, so that every trial shuts out half of what is left: a
-    sampler such as Optuna's does not know this.
+    A higher rate forgets more and harms more, so that every trial excludes half of the interval: a
+    sampler such as Optuna's does not use this.
 
     Args:
         start: the first rate to try.
@@ -51,7 +49,8 @@ class Bracket:
         self._high: float | None = None
 
     def observe(self, rate: float, *, too_much: bool) -> None:
-        """This rate did too much, as higher ones would, or too little, as lower ones would."""
+        """Record that this rate did too much, as higher ones would, or too little, as lower
+        ones."""
         if too_much:
             self._high = rate if self._high is None else min(self._high, rate)
         else:
@@ -59,7 +58,7 @@ class Bracket:
 
     @property
     def next(self) -> float | None:
-        """The rate to try; None where nothing is left between.
+        """The rate to try; None where the interval is empty.
 
         >>> bracket = Bracket(1e-4)
         >>> bracket.observe(bracket.next, too_much=True)
@@ -73,32 +72,32 @@ class Bracket:
             return self._low * STEP
         if self._low is None:
             return self._high / STEP
-        # Where they cross, the response was not monotone, and nothing tells where to look.
+        # Where they cross, the response was not monotone, and no next rate follows.
         return math.sqrt(self._low * self._high) if self._high > CLOSE * self._low else None
 
 
 EPOCHS = 30
-"""Passes over the forgotten at the rate that a method begins with; a lower one gets more."""
+"""Epochs over the forget set at a method's initial rate; a lower rate gets more."""
 LONGER = 4
-"""How many times more, at the most."""
+"""Factor by which the epochs may grow, at the most."""
 
 
 HALF = 0.5
-"""Share of its steps after which a trial may be given up as too little."""
+"""Share of its steps after which a trial may be stopped as too little."""
 SLOW = 0.1
-"""Share of the way to its aim below which it is, by then. Forgetting gathers speed: a trial that
-was 23% of the way after half of its steps ended at 61%."""
+"""Share of the way to its aim below which it is stopped then. Forgetting accelerates: a trial
+that was 23% of the way after half of its steps ended at 61%."""
 GONE = 1.0
-"""Nats a token by which the regulariser's loss may rise before a trial is given up as harm."""
+"""Nats a token by which the regulariser's loss may rise before a trial is stopped as harm."""
 
 
 class _OutOfTime(Exception):
-    """The budget ended within a trial."""
+    """The time budget ended within a trial."""
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """A trial with all that it left behind."""
+    """A trial with its model and history."""
 
     trial: Trial
     run: Run | None
@@ -108,19 +107,19 @@ class _Tried:
 class Auto(Options):
     """Try methods in turn, each at bisected learning rates, until one comes near enough.
 
-    A trial is judged by proxies (`proxies.BANDS`): how the forgotten look beside never learned
-    records, on both sides, and what else changed, seen on kept records that no regulariser held.
-    Where never learned lies is told by never-trained models, or else by records of the same making.
-    No audit is asked, and the paraphrases that an audit asks are not looked at. The first trial
-    that is good ends the search; its cost is that of all trials.
+    A trial is judged by proxies (`proxies.BANDS`): how the forget set compares with never-learned
+    records, on both sides, and side effects, seen on retained records outside of any regulariser.
+    Never-trained models define the never-learned loss, or else holdout records. No audit runs, and
+    the paraphrases of an audit are not used. The first good trial ends the search; its cost is that
+    of all trials.
 
     Args:
-        methods: in the order in which they are tried, with commas.
+        methods: names in the order in which they are tried, separated by commas.
         most: trials of each, at the most.
-        within: seconds there are; None: no hurry.
-        trials: a folder that keeps finished trials, so that none is done twice.
-        regulariser, batch_size, retain_batch, dtype, lora_rank: of every method that is tried;
-            None: its own.
+        within: time budget in seconds; None: unlimited.
+        trials: a folder of finished trials, so that none is repeated.
+        regulariser, batch_size, retain_batch, dtype, lora_rank: options of every method that is
+            tried; None: its own.
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
@@ -161,7 +160,8 @@ class Auto(Options):
         self._folder = None if self.trials is None else Path(self.trials)
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
-        """One trial of the first method, all its epochs: mostly one is enough, and ends sooner."""
+        """Predict one trial of the first method with all epochs: mostly one suffices and ends
+        sooner."""
         first = self._make(self._names[0], {"epochs": EPOCHS}).cost(trained, split, task)
         reference_tokens = FORWARD * 2 * sum(map(task.width, (*split.forget, *split.holdout)))
         return priced(trained, split, first.tokens + reference_tokens)
@@ -172,7 +172,7 @@ class Auto(Options):
         """Search.
 
         Raises:
-            NothingFits: no trial came near enough, within the time there was.
+            NothingFits: no trial came near enough within the time budget.
         """
         began = time.monotonic()
         store = None
@@ -195,7 +195,7 @@ class Auto(Options):
         raise search.failure(ended)
 
     def _settings(self, model: Module) -> Iterator[tuple[str, dict[str, Any], Bracket]]:
-        """What to try, each as the bracket says after the one before it."""
+        """Yield options to try, each from the bracket after the trial before it."""
         width = int(getattr(getattr(model, "config", None), "hidden_size", 128))
         for name in self._names:
             chosen = self._make(name, {})
@@ -233,17 +233,17 @@ class _Search:
         self._tried: list[_Tried] = []
 
     def trial(self, name: str, method: Method, options: Mapping[str, Any]) -> _Tried:
-        """One trial, done now or found finished.
+        """One trial, run now or read from the store.
 
         Raises:
-            _OutOfTime: there was no time for it.
+            _OutOfTime: the time budget was spent.
         """
         found = self._finished(name, options) or self._done(name, method, options)
         self._tried.append(found)
         return found
 
     def result(self, good: _Tried) -> Run:
-        """What to hand on: the good trial's model, and the cost of all."""
+        """The search's result: the good trial's model, and the cost of all trials."""
         assert good.run is not None
         taken = replace(good.trial, taken=True)
         trials = [taken if t is good else t.trial for t in self._tried]
@@ -257,7 +257,7 @@ class _Search:
         return replace(good.run, tokens=tokens, stopped=why, trials=tuple(trials), seconds=seconds)
 
     def failure(self, ended: str) -> NothingFits:
-        """The error that says what the best of the trials was."""
+        """The error that describes the best of the trials."""
         trials = tuple(t.trial for t in self._tried)
         error = NothingFits(f"nothing that came near enough to never learned was found: {ended}")
         if trials:
@@ -272,7 +272,7 @@ class _Search:
         return error
 
     def _out(self, trial: Trial) -> str:
-        """What was out of its band, in words."""
+        """The proxy furthest out of its band, as text."""
         out = []
         for name, value in trial.proxies.items():
             low, high = self._yardstick.band(name)
@@ -316,11 +316,12 @@ class _Search:
         if self._store is not None:
             kept = run.model if run is not None and side is Side.GOOD else None
             self._store.write(trial, run.history if run else (), kept)
-        # The models of trials that were no good are let go.
+        # The models of failed trials are not kept.
         return _Tried(trial, run if side is Side.GOOD else None, False)
 
     def _lost(self, history: Sequence[StepMetrics], total: int) -> bool:
-        """Whether a trial leads to either side of its aim, so that the rest of it is spared."""
+        """Whether a trial clearly ends on either side of its aim, so that the rest of it is
+        skipped."""
         losses = [moment.retain for moment in history if moment.retain is not None]
         if losses and losses[-1] > losses[0] + GONE:
             return True

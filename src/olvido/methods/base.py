@@ -1,4 +1,4 @@
-"""The door `forget()`: checks, works on a copy, compares before and after."""
+"""The entry point `forget()`: check, work on a copy, compare before and after."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from olvido.tasks.base import Row
 from olvido.tasks.scoring import mean_loss
 
 SAMPLE = 256
-"""Retained records, at the most, on which the door looks for damage."""
+"""Retained records, at the most, on which damage is measured."""
 MOVED = 1e-3
 """Nats a token by which the forgotten records' loss must rise for anything to have happened."""
 BATCH = 64
-"""Records a pass of that look."""
+"""Records a forward pass of that measurement."""
 DAMAGE = 1.0
 """Nats a token by which the retained records' loss may rise; past it the model is destroyed."""
 
@@ -52,7 +52,7 @@ def read_split(
     """The records of a forgetting, checked.
 
     Raises:
-        InputError: nothing to forget, or a record on two sides.
+        InputError: an empty forget set, or a record on two sides.
     """
     split = Split(
         examples(forget, "forget"), examples(retain, "retain"), examples(holdout, "holdout")
@@ -73,7 +73,7 @@ def read_split(
 
 
 def _tell_copies(split: Split, task: Task) -> None:
-    """Warn where a record to retain, or never seen, says what is to be forgotten."""
+    """Warn where a retained or holdout record has the content of a forgotten one."""
 
     def said(example: Example) -> object:
         text = fold(f"{example.prompt} {example.completion}")
@@ -102,7 +102,7 @@ def predict(
     method: str | type[Method] | Method,
     options: Mapping[str, Any],
 ) -> Cost:
-    """What a method would take, before anything runs.
+    """Predict the cost of a method, before anything runs.
 
     Raises:
         MissingNeed: the method lacks something it needs.
@@ -129,29 +129,29 @@ def forget(
     """Make a copy of a model forget records.
 
     Args:
-        model: any Hugging Face causal model, or what `train()` returned; it is not changed. PEFT
+        model: any Hugging Face causal model, or a result of `train()`; it is not changed. PEFT
             adapters are merged into the weights first, so that none can be taken off again.
-        forget: records to forget.
-        retain: records to keep; exact methods need all of them, the others a sample.
-        holdout: records of the same making that the model never saw; they tell a method where to
-            stop (see `Descent`).
-        reference: models that never learned what is to be forgotten, where there are any: they tell
-            it better. Never the ones that the result is audited against.
-        tokenizer: the model's tokenizer; or give a `task`.
+        forget: the forget set.
+        retain: the retain set; exact methods need all of it, the others a sample.
+        holdout: similar records that the model never saw; they tell a method where to stop (see
+            `Descent`).
+        reference: models that never learned the forget set, if any: a better stopping criterion.
+            Never the ones that the result is audited against.
+        tokenizer: the model's tokenizer; or pass a `task`.
         task: how records become losses: a name, a class or an object of `olvido.tasks`.
-        method: a name that `olvido methods` lists (`auto` is whatever comes nearest to never having
-            learned), or a class or an object of `olvido.methods` or of one's own.
+        method: a name that `olvido methods` lists (`auto` searches for what comes nearest to never
+            having learned), or a class or an object of `olvido.methods` or of one's own.
         seed: of order and sampling.
         watch: called after every step.
-        options: of the method, where it is no object.
+        options: options of a method passed by name or class.
 
     Raises:
-        InputError: nothing to forget, unreadable or overlapping records, or something that is no
+        InputError: an empty forget set, unreadable or overlapping records, or an object that is no
             method.
         UnknownName: no such method or option.
-        MissingNeed: the method needs something that was not given.
-        NothingChanged: the weights, or the loss on the forgotten records, stayed as they were.
-        ModelDestroyed: the retained records are lost as well; its `outcome` holds the remains.
+        MissingNeed: the method needs an argument that was not passed.
+        NothingChanged: the weights, or the loss on the forget set, did not change.
+        ModelDestroyed: the retain set is lost as well; its `outcome` has the damaged model.
         NotFinite: a loss became nan.
         NothingFits: a search found no setting that comes near enough to never having learned.
     """
@@ -218,11 +218,11 @@ def _check_needs(name: str, method: Method, trained: Trained, split: Split) -> N
 
 
 def _check_effect(outcome: Outcome) -> None:
-    """An exact method may find nothing to change in the loss; an empirical one may not."""
+    """Refuse an effect that is no forgetting; exact methods may leave the loss unchanged."""
     (forgot_from, forgot_to), (kept_from, kept_to) = outcome.forget_loss, outcome.retain_loss
-    # A loss that is nan compares false with everything: asked this way round, it is destruction.
+    # A nan loss compares false with everything: in this order it counts as destruction.
     damaged = not (kept_to <= kept_from + DAMAGE or kept_from != kept_from)
-    # An exact method gives what training gives without the records, whatever that is.
+    # An exact method gives the result of training without the records, whatever that is.
     if damaged and outcome.guarantee is not Guarantee.EXACT:
         error = ModelDestroyed(
             f"{outcome.method} destroyed what should be kept: the retained records' loss went from "

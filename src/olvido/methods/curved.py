@@ -1,7 +1,4 @@
-"""The curvature family: a method is one way to move the weights, with one number for how far.
-
-Methods that move the weights once, along what the curvature gives.
-"""
+"""The curvature family: methods that move the weights once, along a path from the curvature."""
 
 from __future__ import annotations
 
@@ -33,30 +30,30 @@ from olvido.training.environment import deterministic
 from olvido.training.loop import Progress
 
 EVALUATIONS = 10
-"""Strengths that are tried at the most."""
+"""Strengths that are tried, at the most."""
 USUAL = 6
-"""And as a rule, where there is a target: four to eight in the tests' town."""
+"""Strengths that are usually tried, where there is a target: four to eight in the tests' town."""
 DOWN, UP = 40.0, 10.0
-"""How often the strength given may be halved, and doubled."""
+"""How often the initial strength may be halved, and doubled."""
 NEAR = 0.02
-"""By how much the forgotten records' loss may pass its target, as a share of it: no look is spent
-on less."""
+"""Tolerance of the forgotten records' loss above its target, as a share of it: no evaluation
+is spent on less."""
 
 BEARABLE = 0.1
-"""Nats a token by which the sample's loss may rise where nothing else says how far to go."""
+"""Nats a token by which the sample's loss may rise where no target says how far to go."""
 
 Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class WeightPath:
-    """Where the weights go.
+    """A path of the weights.
 
     Attributes:
-        at: the weights for a strength; at 0 they are as they were.
-        slope: by which the forgotten records' mean loss rises with the strength at 0, in nats a
-            token; None: not known. It says where to look first.
-        arrived: told the model where it ended.
+        at: gives the weights for a strength; at 0 they are the original ones.
+        slope: rise of the forgotten records' mean loss with the strength at 0, in nats a token;
+            None: unknown. It determines the first evaluation.
+        arrived: called with the model at the end of the path.
     """
 
     at: Callable[[float], Weights]
@@ -65,20 +62,20 @@ class WeightPath:
 
 
 class Curved(Options):
-    """Move the weights once, along a path that the curvature gives.
+    """Move the weights once, along a path from the curvature.
 
-    Nothing is trained: gradients of the forgotten records and of a sample of the retained ones are
-    looked at a few times, then the weights are moved. How far is the method's own measure, times
-    `strength`. With a target (given, or read off holdout records as for the gradient family) the
-    strength is searched for by bisection instead, until the forgotten records' mean loss is that of
-    never learned ones. Without one the strength is halved until the sample bears the move: a second
-    order around a model that knows its records by heart holds for short ways only.
+    Nothing is trained: gradients of the forget set and of a sample of the retain set are computed a
+    few times, then the weights are moved by the method's own measure times `strength`. With a
+    target (an option, or calibrated on holdout records as for the gradient family) the strength is
+    found by bisection instead, until the forgotten records' mean loss is that of never-learned
+    ones. Without one the strength is halved until the sample bears the move: a second order around
+    a model that knows its records by heart holds for short distances only.
 
     Args:
-        strength: 1 is what the method's paper says.
+        strength: 1 is the paper's value.
         target: loss in nats a token at which a record counts as forgotten; None: calibrated where
             there are holdout records.
-        sample: retained records that are looked at, drawn from all.
+        sample: number of retained records that are evaluated, drawn from all.
         batch_size: records a pass.
     """
 
@@ -110,25 +107,25 @@ class Curved(Options):
     def path(
         self, model: Module, split: Split, task: Task, seed: int, *, retain_count: int
     ) -> WeightPath:
-        """Look at the model, and say where the weights go; the model is left as it was.
+        """Compute the path of the weights; the model is left unchanged.
 
         Args:
             model: in evaluation mode.
             split: `retain` is a sample of the retained records.
-            task: how the model is asked.
-            seed: of whatever is drawn.
-            retain_count: how many records the training holds without the forgotten ones.
+            task: turns records into batches.
+            seed: of the random choices.
+            retain_count: number of training records without the forgotten ones.
         """
         raise NotImplementedError(f"{type(self).__name__} must define path")
 
     def forward_backward_counts(
         self, model: Module, split: Split, task: Task
     ) -> tuple[float, float]:
-        """Forward-backward passes over the forgotten records, and over the sample."""
+        """Forward-backward passes over the forget set, and over the sample."""
         raise NotImplementedError(f"{type(self).__name__} must define passes")
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
-        """The usual number of looks where there is a target, and all without one."""
+        """Predict the usual number of evaluations where there is a target, and all without one."""
         forward_backward_counts = self.forward_backward_counts(trained.model, split, task)
         evaluations = USUAL if self.target is not None or split.holdout else EVALUATIONS
         return priced(
@@ -141,7 +138,7 @@ class Curved(Options):
         """Forget on a copy of the model.
 
         Raises:
-            InputError: a record to be forgotten is not in the log that the model came with.
+            InputError: a record to be forgotten is not in the model's training log.
         """
         remaining = remaining_trace(trained.trace, split)
         model = copy.deepcopy(trained.model).eval()
@@ -206,7 +203,7 @@ class Curved(Options):
 
 
 class StrengthSearch:
-    """Tries strengths on records, each time from the same path."""
+    """Evaluate strengths on records, each time from the same path."""
 
     def __init__(
         self,
@@ -226,16 +223,16 @@ class StrengthSearch:
         """The least strength at which the loss reaches the goal, within `DOWN` and `UP`.
 
         Args:
-            strength: 1, in halvings and doublings of which it is looked for.
+            strength: initial strength, which is halved and doubled.
             goal: a loss.
-            first: doublings at which to look first.
+            first: doublings of the first evaluation.
         """
         low: tuple[float, float] | None = None
         high: tuple[float, float] | None = None
         at, step = min(UP, max(-DOWN, first)), 2.0
         for _ in range(EVALUATIONS):
             loss = self._at(strength * 2**at)
-            # A loss that is nan has gone too far.
+            # A nan loss has gone too far.
             if loss < goal:
                 low = (at, loss)
             else:
@@ -252,7 +249,8 @@ class StrengthSearch:
         return strength * 2 ** (UP if high is None else high[0])
 
     def longest(self, strength: float, most: float) -> float:
-        """The strength given, or the largest below it at which the loss rises by `most` at most."""
+        """The initial strength, or the largest below it at which the loss rises by `most` at
+        most."""
         if not self._records:
             return strength
         most += self._at(0.0)
@@ -288,7 +286,7 @@ def _between(low: tuple[float, float], high: tuple[float, float], goal: float) -
     share = 0.5
     if 0 < small < large < math.inf:
         wanted = math.log((1 + NEAR / 2) * goal / small)
-        # Near an end it would creep.
+        # Near an end it would converge slowly.
         share = min(0.85, max(0.15, wanted / math.log(large / small)))
     return under + share * (over - under)
 

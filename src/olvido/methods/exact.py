@@ -1,16 +1,9 @@
-"""What all exact methods share: the trained parts concerned are done again without the records.
+"""Exact unlearning: retrain the affected parts without the records, bit for bit the same
+as never having learned them.
 
-Drop: take out whole modules, with nothing to train.
-
-Replay: train again from the last checkpoint before the first use of any forgotten record.
-
-Module: train again only the adapters that learned the records.
-
-Train again without the records: the oracle that every other method is measured against.
-
-Shard: train again only the shards that learned the records, from the slice they came in.
-
-Forgetting that equals, bit for bit, never having learned.
+Retrain starts over and is the oracle for every other method. Replay starts at the last checkpoint
+before the first use of a forgotten record, shards at the slice with the records, modules retrain
+the affected adapters, and drop removes whole modules without training.
 """
 
 from __future__ import annotations
@@ -31,10 +24,10 @@ from olvido.training.steps import Again
 
 
 class Exact(Options):
-    """Do again what the records had a part in, and nothing else.
+    """Retrain the parts that the records affected, and nothing else.
 
-    Same origin, recipe, seed, places and order: the result equals, bit for bit, a training of the
-    same plan in which the records were absent from the start.
+    With the origin, recipe, seed, places and order of the original run, the result equals, bit for
+    bit, a training of the same plan in which the records were absent from the start.
 
     Args:
         definition: of the absence. `drop` leaves the records' rows out of their batches,
@@ -63,7 +56,7 @@ class Exact(Options):
         require_count("workers", self.workers, most=1_024)
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
-        """Predicted from what the runs concerned were measured to take."""
+        """Predict from the measured cost of the logged runs."""
         forget_ids = {example.id for example in split.forget}
         ahead = self._again(trained, forget_ids)
         tokens, seconds = sum(run.tokens for run in ahead), [run.seconds for run in ahead]
@@ -74,11 +67,11 @@ class Exact(Options):
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
     ) -> Run:
-        """Train again; `seed` is the logged run's own and is not redrawn.
+        """Retrain; `seed` is the logged run's own and is not redrawn.
 
         Raises:
-            InputError: a forgotten record was not in the run, or a kept one was not given.
-            EnvironmentMismatch: here the same run would not give the same bits.
+            InputError: a forgotten record was not in the run, or a retained one was not passed.
+            EnvironmentMismatch: on this machine the run would not give the same bits.
         """
         forget_ids = {example.id for example in split.forget}
         learner = learner_of(trained.trace)
@@ -109,7 +102,7 @@ class Exact(Options):
         return f"{steps} of {planned} steps were run again, in {runs} run{'s'[: runs != 1]}"
 
     def _again(self, trained: Trained, forget_ids: set[str]) -> tuple[Again, ...]:
-        """The runs to be done again.
+        """The runs to repeat.
 
         Raises:
             InputError: a forgotten record was not in them, or was learned before they began.
@@ -132,30 +125,32 @@ class Exact(Options):
 
 
 class Modules(Exact):
-    """Adapters apart from each other on a base that learned nothing: only theirs are trained again;
-    the router loses the records' rows and the cache their activations (S3T, arXiv 2406.16257, has
-    adapters learn shards slice by slice)."""
+    """Retrain the affected adapters on a base that learned nothing; the router loses the records'
+    rows and the cache their activations (S3T, arXiv 2406.16257, has adapters learn shards slice by
+    slice)."""
 
     name: ClassVar = "module"
-    summary: ClassVar = "train again the modules that learned the records, and unhook their rows"
+    summary: ClassVar = (
+        "train again the modules of the records, and remove their rows from the router"
+    )
     loss: ClassVar = "none: their modules are trained again"
     suits: ClassVar = "a pretrained model whose people leave one by one (learner `modular`)"
     needs = frozenset({Need.MODULES})
 
 
 class DropModule(Modules):
-    """Where everybody in a module leaves (a source, a domain), the module goes."""
+    """Remove modules whose records are all forgotten (a source, a domain)."""
 
     name: ClassVar = "drop"
-    summary: ClassVar = "take out whole modules, all of whose records leave"
-    loss: ClassVar = "none: whole modules are taken out"
-    suits: ClassVar = "a source, a licence or a domain that leaves whole"
+    summary: ClassVar = "remove whole modules, all of whose records are forgotten"
+    loss: ClassVar = "none: whole modules are removed"
+    suits: ClassVar = "a source, a licence or a domain that is removed whole"
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
-        """Nothing is trained.
+        """Predict a cost without training.
 
         Raises:
-            InputError: records would stay in a module that is hit.
+            InputError: other records would remain in an affected module.
         """
         for run in self._again(trained, {example.id for example in split.forget}):
             if run.staying:
@@ -168,7 +163,7 @@ class DropModule(Modules):
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
     ) -> Run:
-        """Take the modules out. Raises InputError where records would stay in one."""
+        """Remove the modules. Raises InputError where records would remain in one."""
         self.cost(trained, split, task)
         return super().run(trained, split, task, seed=seed, watch=watch)
 
@@ -177,14 +172,15 @@ class DropModule(Modules):
 
 
 class ReplayRun(Exact):
-    """Up to its records' first use a run is the same without them; from there it is done again.
+    """Replay from the last checkpoint before the records' first use: until then the run is the
+    same.
 
-    "Unlearning at Scale" (arXiv 2508.12220) replays a log of what each step did; here the plan
-    says it beforehand, and the log's hash chain tells which checkpoints both runs share.
+    "Unlearning at Scale" (arXiv 2508.12220) replays a log of each step; here the plan
+    determines the steps, and the log's hash chain identifies the checkpoints that both runs share.
     """
 
     name: ClassVar = "replay"
-    summary: ClassVar = "train again from the last checkpoint that knows nothing of the records"
+    summary: ClassVar = "train again from the last checkpoint before the records were used"
     loss: ClassVar = (
         "none: the run is done again from the last checkpoint that knows nothing of them"
     )
@@ -194,10 +190,9 @@ class ReplayRun(Exact):
 
 
 class Retrain(Exact):
-    """Run the logged training again from its start, in all its parts, without the records.
+    """Run the whole logged training again from its start without the records.
 
-    Bourtoule et al. 2021 (arXiv 1912.03817) measure theirs against it; it needs no assumption at
-    all.
+    Bourtoule et al. 2021 (arXiv 1912.03817) compare theirs with it; it needs no assumptions.
     """
 
     name: ClassVar = "retrain"
@@ -212,8 +207,8 @@ class RetrainShard(Exact):
     """SISA's way to forget (Bourtoule et al. 2021, arXiv 1912.03817)."""
 
     name: ClassVar = "shard"
-    summary: ClassVar = "train again the shards that learned the records, from before they came in"
-    loss: ClassVar = "none: their shards are trained again, from before they came in"
+    summary: ClassVar = "train again the shards of the records, from before they were added"
+    loss: ClassVar = "none: their shards are trained again, from before they were added"
     source: ClassVar = "Bourtoule et al. 2021, arXiv 1912.03817"
     suits: ClassVar = "a model whose people leave one by one (learner `sharded`)"
     needs = frozenset({Need.SHARDS})

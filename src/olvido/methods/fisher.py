@@ -1,4 +1,4 @@
-"""Fisher forgetting: noise where the retained records have nothing to lose by it."""
+"""Fisher forgetting: noise on weights that the retained records do not need."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ LARGEST = 3.0
 
 
 class Fisher(Curved):
-    """Add noise where the retained records have nothing to lose by it.
+    """Add noise to weights that the retained records do not need.
 
-    Golatkar et al. 2020, arXiv 1911.04933: noise of spread F_retain^-1/4, whatever is to be
-    forgotten (F_retain^-1/2 in their code, github.com/AdityaGolatkar/SelectiveForgetting). On a
-    model that holds many people it destroys the rest before it hides one of them, so by default the
-    spread is (F_forget / F_retain)^1/2, which is ours: it goes where the records to be forgotten
-    are and the others are not.
+    Golatkar et al. 2020, arXiv 1911.04933: noise of spread F_retain^-1/4, whatever the forget set
+    (F_retain^-1/2 in their code, github.com/AdityaGolatkar/SelectiveForgetting). On a
+    model of many people it destroys the rest before it hides one of them, so by default the
+    spread is (F_forget / F_retain)^1/2, which is ours: it is large on weights that matter to the
+    forget set alone.
 
     Args:
         noise: spread where both matter alike (`aimed`), or on a weight of mean curvature; as a
             share of its tensor's own.
-        aimed: look at the records to be forgotten; False: the paper's power, in our unit.
+        aimed: use the curvature of the forget set too; False: the paper's power, in our unit.
     """
 
     name: ClassVar = "fisher"
@@ -75,7 +75,7 @@ class Fisher(Curved):
             found = {}
             for name, weight in start.items():
                 own = weight.square().mean().sqrt()
-                # Where the others need nothing at all, the formula knows no end.
+                # Where the others do not need a weight at all, the formula is unbounded.
                 spread = (strength * self.noise * free[name]).nan_to_num(0.0).clamp(max=LARGEST)
                 found[name] = weight + spread * own * noise[name]
             return found

@@ -1,4 +1,4 @@
-"""What a forgetting may claim, and what a method must be given."""
+"""The guarantees of unlearning methods, and the inputs that methods need."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MEANING = {
     Guarantee.SUPPRESSED: "hidden at the output; the weights still hold it",
     Guarantee.DESTROYED: "the model itself is gone",
 }
-"""What each guarantee says, in a sentence for people."""
+"""The meaning of each guarantee, in a sentence for people."""
 
 
 class Need(Needed):
-    """What a method must be given."""
+    """An input that a method needs."""
 
     RETAIN = (
         "retain",

@@ -1,4 +1,4 @@
-"""Influence removal: the weights that a Newton step away from the records would have."""
+"""Influence removal: Newton steps to the weights of a training without the records."""
 
 from __future__ import annotations
 
@@ -41,23 +41,22 @@ Gradient = dict[str, Tensor]
 class Influence(Curved):
     """Damped Newton steps to where the retained records alone would have brought the weights.
 
-    The training's mean gradient does not change when the records leave but for theirs: the first
-    step is theta + H^-1 (sum of their gradients) / n, with the curvature H of the n retained
+    Without the forgotten records only their share of the training's mean gradient is missing: the
+    first step is theta + H^-1 (sum of their gradients) / n, with the curvature H of the n retained
     records (Koh and Liang 2017, arXiv 1703.04730; Guo et al. 2020, arXiv 1911.03030, for the
-    removal). Every further step takes the retained gradient where it has arrived, less what it was
-    before, so that a training that was stopped early is not finished by the way, and is shortened
-    until the sample bears it. `strength` scales the whole displacement.
+    removal). Every further step uses the retained gradient at the new weights, less the original
+    one, so that an early-stopped training is not continued by accident, and is shortened until the
+    sample bears it. `strength` scales the whole displacement.
 
     Args:
         steps: Newton steps.
         damping: added to each parameter's curvature, as a share of its mean.
         inverse: `ekfac`, or `gauss-newton` by conjugate gradients, for small models.
-        factors: a folder of curvatures (`shelve_ekfac`, or `olvido trace` with the same option,
-            write there). One of the model's weights is taken from it that never met the records
-            that leave, or else what they have added to it is taken out; where there is none it is
-            measured on the sample and kept there. So is what was used, for the model that comes
-            out: the next removal finds it. The folder holds what the records taught, and goes when
-            they have to.
+        factors: a folder of curvatures (written by `store_ekfac`, or `olvido trace` with the same
+            option). A curvature of the model's weights is taken from it, without the forgotten
+            records' share; where there is none it is measured on the sample and stored there. It is
+            stored for the resulting model as well, for the next removal. The folder reveals the
+            records, and is to be removed when they are.
     """
 
     name: ClassVar = "influence"
@@ -126,7 +125,7 @@ class Influence(Curved):
         sample: Sequence[Example],
         task: Task,
     ) -> Gradient:
-        """Where further steps lead, each as long as the sample bears."""
+        """The displacement after further steps, each as long as the sample bears."""
         retain_gradient = self._gradient(model, sample, task, 1 / len(sample))
         moved = {n: torch.zeros_like(part) for n, part in step.items()}
         for number in range(self.steps):
@@ -148,7 +147,7 @@ class Influence(Curved):
     def _solver(
         self, model: Module, split: Split, task: Task, seed: int
     ) -> tuple[Callable[[Gradient], Gradient], Ekfac | None]:
-        """The damped inverse product, and the curvature where it is one that can be kept."""
+        """The damped inverse product, and the curvature if it is a kind that can be stored."""
         sample, size = split.retain, self.batch_size
         if self.inverse == "ekfac":
             curvature = self._found(model, split, task)

@@ -1,6 +1,7 @@
-"""What a trial is judged by: cheap, and on records that no trial trains on or is audited with.
+"""Proxies that judge a search's trial: cheap, on records that no trial trains on or is audited
+with.
 
-Finished trials in a folder, so that a search that was cut off goes on where it was.
+Finished trials are stored in a folder, so that an interrupted search continues.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from olvido.tasks.sampling import nearest
 
 BATCH = 64
 NEAR, FAR = 48, 96
-"""Kept records, at the most, that are put aside to look for damage: near the forgotten, and all."""
+"""Retained records, at the most, for measuring damage: near the forgotten ones, and all."""
 PUT_ASIDE = 8
-"""One in so many kept records is put aside."""
+"""One in so many retained records is held out."""
 ANSWERED = 32
-"""Forgotten records, at the most, whose answers are read for fluency."""
+"""Forgotten records, at the most, whose answers are generated for fluency."""
 
 
 class Band(NamedTuple):
-    """What a proxy may be, from low to high, and what it is in a sentence for people."""
+    """A proxy's tolerated range, and its meaning in a sentence for people."""
 
     low: float
     high: float
@@ -59,14 +60,14 @@ BANDS: Mapping[str, Band] = {
         -math.inf, 2.0, "rise of the perplexity of answers under the base, nats a token"
     ),
 }
-"""What the audits tolerate, and less where a target read off holdout records errs by as much as the
+"""The audits' tolerances, and less where a target calibrated on holdout records is off by the
 difference (docs/results/search.md)."""
 FORGETTING = ("loss", "probability", "recall", "membership")
-"""Those that say how much was forgotten; the others say what else changed."""
+"""Proxies of forgetting; the remaining proxies measure side effects."""
 
 
 class Seen(NamedTuple):
-    """How a model sees one record: its loss in nats a token, and whether it would say it."""
+    """One model's loss on a record in nats a token, and whether it would give the answer."""
 
     loss: float
     recalled: float
@@ -74,7 +75,7 @@ class Seen(NamedTuple):
 
 @torch.no_grad()
 def observe(model: Module, records: Sequence[Example], task: Task) -> dict[str, Seen]:
-    """How a model sees records, by their ids."""
+    """A model's loss and recall of records, by their ids."""
     device = next(model.parameters()).device
     model.eval()
     found: dict[str, Seen] = {}
@@ -94,7 +95,7 @@ def observe(model: Module, records: Sequence[Example], task: Task) -> dict[str, 
 
 @dataclass(frozen=True)
 class Expected:
-    """How the forgotten look to models that never learned them, in means."""
+    """Mean proxies of the forget set under models that never learned it."""
 
     loss: float
     probability: float
@@ -103,14 +104,14 @@ class Expected:
 
 
 class Yardstick:
-    """Everything that trials are measured against, found once.
+    """The reference values of all trials, computed once.
 
-    Kept records that are put aside are no part of `split`, with which trials run: no regulariser
-    holds them, so that they show what happens to the rest.
+    Held-out retained records are no part of `split`, with which trials run: no regulariser uses
+    them, so that they show side effects.
 
     Args:
         original: the original model.
-        split: what is forgotten and kept, with holdout records or never-trained models.
+        split: forget set and retain set, with holdout records or never-trained models.
         task: how records become batches.
     """
 
@@ -123,7 +124,7 @@ class Yardstick:
         self._far = far[::PUT_ASIDE][:FAR]
         aside |= {record.id for record in self._far}
         self.split = replace(split, retain=tuple(r for r in split.retain if r.id not in aside))
-        """What trials run with."""
+        """The records that trials run with."""
         self._asked = tuple(r for r in split.forget if r.prompt)[:ANSWERED]
         self._speaks = task.language and bool(self._asked)
         self._original = original
@@ -133,9 +134,9 @@ class Yardstick:
 
     @property
     def reference_cost(self) -> float:
-        """Tokens of one look, all forward."""
+        """Tokens of one evaluation, all forward."""
         probes = (*self._forget, *self._holdout, *self._near, *self._far)
-        # An answer is said and then read.
+        # An answer is generated and then scored.
         return float(
             sum(map(self._task.width, probes)) + 2 * sum(map(self._task.width, self._asked))
         )
@@ -165,7 +166,7 @@ class Yardstick:
         return found
 
     def judge(self, proxies: Mapping[str, float]) -> tuple[Side, float]:
-        """What proxies come to, and how far the worst of them is out, 1 being its band's end."""
+        """The side on which proxies miss their bands, and the worst miss; 1 is the band's end."""
         worst = 0.0
         out: dict[str, bool] = {}
         for name, value in proxies.items():
@@ -181,7 +182,7 @@ class Yardstick:
             return Side.GOOD, worst
         if worst == math.inf or any(name not in FORGETTING for name in out):
             return Side.HARM, worst
-        # The loss decides the side; without it, whatever else is out.
+        # The loss decides the side; if it is in its band, any other proxy does.
         more = (
             out["loss"]
             if "loss" in out
@@ -190,7 +191,7 @@ class Yardstick:
         return (Side.TOO_MUCH if more else Side.TOO_LITTLE), worst
 
     def band(self, name: str) -> tuple[float, float]:
-        """What is tolerated, and one record at the least: of few, one is a large share."""
+        """The tolerated range, of one record at the least: of few, one is a large share."""
         low, high, _ = BANDS[name]
         asked = {"recall": self._forget, "kept": self._far, "neighbours": self._near}
         one = 1.01 / len(asked[name]) if asked.get(name) else 0.0
@@ -205,7 +206,7 @@ class Yardstick:
                 fmean(goals.values()),
                 fmean(math.exp(-loss) for loss in losses),
                 fmean(s.recalled for s in strange.values()),
-                # Of a run that ends where its targets are.
+                # Proxies of a run that ends at its targets.
                 membership_auc(list(goals.values()), losses),
             )
         on_forget, areas = [], []
@@ -225,7 +226,7 @@ class Yardstick:
         )
 
     def _split_holdout(self, split: Split) -> float:
-        """How strange the answers are of whoever never learned what is asked."""
+        """The perplexity of answers from models that never learned them."""
         if split.never:
             return fmean(self._perplexity(model, self._asked) for model in split.never)
         asked = [record for record in self._holdout if record.prompt]
@@ -242,7 +243,7 @@ class Yardstick:
 
 
 def membership_auc(some: Sequence[float], others: Sequence[float]) -> float:
-    """How often one of `some` is larger than one of `others`, a tie counting half.
+    """Probability that one of `some` is larger than one of `others`, a tie counting half.
 
     >>> membership_auc([1.0, 2.0], [1.0, 1.0])
     0.75
@@ -252,14 +253,14 @@ def membership_auc(some: Sequence[float], others: Sequence[float]) -> float:
 
 
 class TrialStore:
-    """What was tried of one search: its numbers, and the weights of a trial that was good.
+    """A search's trials on disk: their numbers, and the weights of a good trial.
 
-    The weights have forgotten what the search was for and nothing else; the numbers name nobody.
+    The weights have forgotten the forget set and nothing else; the numbers name nobody.
 
     Args:
         folder: made where it is missing.
         origin: the digest of the original model.
-        split, task, seed: of the search. Another search has other keys, and may share the folder.
+        split, task, seed: the search's. Another search has other keys, and may share the folder.
     """
 
     def __init__(self, folder: Path, origin: str, split: Split, task: Task, seed: int) -> None:
@@ -279,7 +280,7 @@ class TrialStore:
     def read(
         self, method: str, options: Mapping[str, Any]
     ) -> tuple[Trial, tuple[StepMetrics, ...]] | None:
-        """A finished trial with what it saw on its way; None where it has not finished."""
+        """A finished trial with its history; None where it has not finished."""
         file = self._file(method, options)
         if not file.exists():
             return None
@@ -292,7 +293,7 @@ class TrialStore:
             raise StateError(f"{file} is no finished trial ({error}): remove it") from error
 
     def write(self, trial: Trial, history: Sequence[StepMetrics], model: Module | None) -> None:
-        """Enter a finished trial; its model as well where one is given."""
+        """Store a finished trial, and its model if passed."""
         file = self._file(trial.method, trial.options)
         if model is not None:
             from safetensors.torch import save_model
@@ -303,7 +304,7 @@ class TrialStore:
         write_document(replace(trial, taken=False).to_dict() | {"history": moments}, file)
 
     def model(self, trial: Trial, like: Module) -> Module | None:
-        """The model of a finished trial, in a copy of `like`; None where it was not kept."""
+        """The model of a finished trial, in a copy of `like`; None where it was not stored."""
         file = self._file(trial.method, trial.options).with_suffix(".safetensors")
         if not file.exists():
             return None

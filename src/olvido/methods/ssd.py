@@ -1,4 +1,4 @@
-"""Selective synaptic dampening: weights that matter more to the records than to the rest shrink."""
+"""Selective synaptic dampening: shrink weights that matter more to the forget set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SSD(Curved):
 
     Args:
         alpha: how much more a weight must matter to the forgotten records to be chosen.
-        dampening: lambda, how little is left of it.
+        dampening: lambda, the remaining share.
     """
 
     name: ClassVar = "ssd"

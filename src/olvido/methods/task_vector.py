@@ -1,4 +1,4 @@
-"""Task-vector negation: learn the records even better, and go the same way back."""
+"""Task-vector negation: fine-tune on the records, then move the same way in reverse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from olvido.training.loop import Loop
 FARTHEST = 64.0
 """Largest scale that is tried."""
 HALVINGS = 6
-"""Of the interval in which the scale is searched."""
+"""Halvings of the interval in which the scale is searched."""
 
 
 class TaskVector(Descent):
@@ -39,22 +39,23 @@ class TaskVector(Descent):
     one forward pass over them.
 
     Args:
-        scale: of the vector; None: searched where there is a target, and 1 where there is none.
+        scale: factor of the vector; None: searched where there is a target, and 1 where there is
+        none.
         lr, epochs, batch_size, target, dtype, lora_rank: as for `Descent`; epochs are those of the
-            learning.
+            fine-tuning.
     """
 
     name: ClassVar = "task_vector"
-    summary: ClassVar = "learn the records even better, and go the same way back"
+    summary: ClassVar = "fine-tune on the records, and subtract that change"
     loss: ClassVar = "none: what learning the records adds is subtracted"
     source: ClassVar = "Ilharco et al. 2023, arXiv 2212.04089"
-    suits: ClassVar = "no retained records at hand"
+    suits: ClassVar = "no retained records available"
     needs = frozenset()
     example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 1e-4}
 
     scale: float | None = None
     epochs: int = 5
-    # Nothing is held while it learns.
+    # No regulariser while it fine-tunes.
     regulariser: str = field(default="none", init=False)
     retain_batch: int = field(default=48, init=False)
     retain_weight: float = field(default=5.0, init=False)
@@ -72,7 +73,7 @@ class TaskVector(Descent):
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
     ) -> Run:
-        """Learn on a copy, then negate. Raises as `Descent.run`."""
+        """Fine-tune a copy, then negate. Raises as `Descent.run`."""
         remaining = remaining_trace(trained.trace, split)
         original = shared_weights_copy(trained.model).eval()
         total = self._rounds(split)
@@ -109,7 +110,7 @@ class TaskVector(Descent):
         goals: Mapping[str, float],
         history: list[StepMetrics],
     ) -> tuple[float, bool]:
-        """Turn the tuned weights into the negated ones, in place; the scale, and whether the
+        """Turn the tuned weights into the negated ones, in place; return the scale, and whether the
         records are at their targets."""
         pairs = list(zip(tuned.parameters(), original.parameters(), strict=True))
         vectors = [(ours - was).clone() for ours, was in pairs]

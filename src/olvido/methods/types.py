@@ -1,4 +1,4 @@
-"""What goes into a method and what comes out of it."""
+"""Inputs and results of unlearning methods."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from olvido.schemas.outcome import (
 from olvido.tasks import Example, Task
 
 OUTCOME = "outcome.json"
-"""What a saved outcome says of the forgetting, beside its model."""
+"""File beside a saved model that describes the forgetting."""
 
 _UNAUDITED = (
     "it can be claimed of what audits have passed, and of nothing beyond them; none is part of this"
 )
 
 _STEPS = 12
-"""Of the history that a page shows, the first and the last among them."""
+"""Steps of the history that a page shows, the first and the last among them."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The records a forgetting concerns.
+    """The records of a forgetting.
 
     Attributes:
-        forget: what is to be forgotten.
-        retain: what the model learned and shall keep.
-        holdout: records of the same making that the model never saw; with them a method knows
-            where "never learned" lies and stops there.
-        never: models that never learned what is to be forgotten; they tell it better.
+        forget: the forget set.
+        retain: the retain set.
+        holdout: similar records that the model never saw; with them a method knows the loss of
+            "never learned" and stops there.
+        never: models that never learned the forget set: a better stopping criterion.
         holdout_losses: losses of holdout records, by id, where they are known already.
     """
 
@@ -63,10 +63,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a forgetting takes, predicted before it runs or measured after it.
+    """The cost of a forgetting, predicted before it runs or measured after it.
 
     Attributes:
-        tokens: taken forward and backward; a forward pass alone counts a third.
+        tokens: forward and backward; a forward pass alone counts a third.
         seconds: wall clock; None where no training of this model was ever timed.
         retraining: share of training again without the records, by tokens; None where unknown.
     """
@@ -87,7 +87,7 @@ def priced(trained: Trained, split: Split, tokens: float) -> Cost:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one step of a gradient method saw, before it moved the weights.
+    """The losses of one step of a gradient method, before it moved the weights.
 
     Attributes:
         step: counted from 0.
@@ -101,13 +101,13 @@ class StepMetrics:
 
 
 class Side(StrEnum):
-    """Where a trial of a search ended, seen from where it should."""
+    """On which side of its aim a trial of a search ended."""
 
     GOOD = "good"
     TOO_LITTLE = "too little"
     TOO_MUCH = "too much"
     HARM = "harm"
-    """What should have been kept changed."""
+    """The retain set was damaged."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ class Trial:
     """One setting that a search tried.
 
     Attributes:
-        method, options: what ran.
-        proxies: what was measured, by name; empty where the method failed outright.
-        side: what they come to.
-        distance: how far the worst of them was from its aim, 1 being as far as is tolerated.
-        seconds, tokens: it took; tokens as in `Cost`.
+        method, options: the method that ran.
+        proxies: measured values by name; empty where the method failed outright.
+        side: the side on which they miss.
+        distance: the largest distance of a proxy from its aim, 1 being the tolerance.
+        seconds, tokens: its cost; tokens as in `Cost`.
         stopped: why it ended, in a sentence.
-        taken: whether it is the one whose model was handed on.
+        taken: whether its model is the search's result.
     """
 
     method: str
@@ -135,7 +135,7 @@ class Trial:
     taken: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
+        """Return plain values, for reports."""
         return {
             "method": self.method,
             "options": dict(self.options),
@@ -154,17 +154,17 @@ class Outcome:
     """A model that has forgotten, and how.
 
     Attributes:
-        model: the new module; the one given is untouched.
-        digest: of its weights; `before` is that of the one given.
-        trace: what is known of the new weights' making.
+        model: the new module; the original is untouched.
+        digest: digest of its weights; `before` is the original's.
+        trace: the training trace of the new weights.
         method: the name of the method that ran, or `module:Class` where it has none in the table.
-        options: those that differ from its defaults.
-        guarantee: what may be claimed.
+        options: options that differ from its defaults.
+        guarantee: the claim that the method allows.
         cost: measured.
-        stopped: why it ended where it did, in a sentence.
+        stopped: why it ended, in a sentence.
         forget_loss, retain_loss: means before and after, nats a token.
-        history: what gradient methods saw on their way.
-        trials: what a search tried before it took one.
+        history: metrics of gradient methods.
+        trials: a search's trials.
     """
 
     model: Module
@@ -182,7 +182,7 @@ class Outcome:
     trials: Sequence[Trial] = ()
 
     def __repr__(self) -> str:
-        """In a line: what was done, and what it moved."""
+        """Show the method, and its effect on the losses."""
         moved = "forgotten {:.3f} -> {:.3f}, retained {:.3f} -> {:.3f} nats a token".format(
             *self.forget_loss, *self.retain_loss
         )
@@ -201,7 +201,7 @@ class Outcome:
 
     @classmethod
     def load(cls, folder: Path) -> Outcome:
-        """What `save` wrote; errors are those of `Trained.load`."""
+        """Read an outcome that `save` wrote; errors are those of `Trained.load`."""
         if not (Path(folder) / OUTCOME).is_file():
             raise InputError(
                 f"{folder} holds no {OUTCOME}: name a folder that Outcome.save wrote (what "
@@ -238,7 +238,7 @@ class Outcome:
         )
 
     def page(self, path: Path) -> None:
-        """Write what was done as one HTML page, for people, without a word of the records."""
+        """Write the outcome as one HTML page, for people, without any text of records."""
         (forgot, forgotten), (kept, retained) = self.forget_loss, self.retain_loss
         every = max(1, math.ceil((len(self.history) - 1) / (_STEPS - 1)))
         seen = [m for m in self.history if not m.step % every or m is self.history[-1]]
@@ -288,12 +288,12 @@ class Outcome:
 
     @property
     def _claim(self) -> str:
-        """What the guarantee says of a forgetting that nobody audited yet, in a sentence."""
+        """The guarantee of a forgetting that nobody audited yet, in a sentence."""
         unaudited = self.guarantee is Guarantee.EMPIRICAL
         return _UNAUDITED if unaudited else MEANING[self.guarantee]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for reports."""
+        """Return plain values, for reports."""
         forgot, kept = self.forget_loss, self.retain_loss
         return OutcomeDocument(
             method=self.method,
@@ -323,16 +323,16 @@ def _listed(options: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What a method's `run` hands back to the door.
+    """The result of a method's `run`.
 
     Attributes:
         model: the new module.
-        trace: what is known of its making.
+        trace: its training trace.
         tokens: spent, as in `Cost`.
         stopped: why it ended, in a sentence.
-        history: what it saw on its way.
-        trials: what it tried, where it searched.
-        seconds: that earlier calls spent on these trials.
+        history: metrics of its steps.
+        trials: a search's trials.
+        seconds: seconds that earlier calls spent on these trials.
     """
 
     model: Module
@@ -345,17 +345,17 @@ class Run:
 
 
 class Method(Protocol):
-    """A way to forget: one small file and one line in `olvido.methods`.
+    """An unlearning method: one small file and one line in `olvido.methods`.
 
-    Its constructor takes its options, keyword-only, each with a default, and keeps each in an
-    attribute of its name. Besides what stands here, Olvido's own classes carry what the docs and
-    the family's tests say of them: `loss`, `source`, `suits` and `example`.
+    Its constructor takes keyword-only options, each with a default, and stores each in an attribute
+    of its name. Besides these attributes, Olvido's own classes have some for the docs and the
+    family's tests: `loss`, `source`, `suits` and `example`.
 
     Attributes:
-        name: that it is called by.
-        guarantee: what may be claimed of its results.
-        needs: what must be given.
-        summary: what it does, in a line.
+        name: its name in the registry.
+        guarantee: the claim that its results allow.
+        needs: inputs that it needs.
+        summary: a description, in a line.
     """
 
     name: ClassVar[str]
@@ -364,13 +364,13 @@ class Method(Protocol):
     summary: ClassVar[str]
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
-        """Predict what `run` will take, without running anything."""
+        """Predict the cost of `run`, without running anything."""
         ...
 
     def run(
         self, trained: Trained, split: Split, task: Task, *, seed: int, watch: Watcher | None
     ) -> Run:
-        """Forget, on a copy of the model."""
+        """Run on a copy of the model."""
         ...
 
 
@@ -380,4 +380,4 @@ METHODS: Registry[Method] = Registry(
     home=__package__,
     group="olvido.methods",
 )
-"""Methods by the name they are called by; a tie between two goes to the one that stands first."""
+"""Methods by name; a tie between two goes to the first."""

@@ -1,4 +1,4 @@
-"""Where models come from, how they are named, and the digest of their weights."""
+"""Models: how they are loaded and named, and the digest of their weights."""
 
 from olvido.models.base import MODELS, Loaded, load, save
 from olvido.models.digest import function_digest, weights_digest

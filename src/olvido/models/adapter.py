@@ -1,8 +1,8 @@
-"""A low-rank adapter as a value: taken off a model, kept in a folder, put beside others.
+"""A low-rank adapter as a value: taken off a model, stored in a folder, put beside others.
 
-A model may carry many adapters, none of which is active by itself: a row gets one only where its
+A model may have many adapters, none of which is active by itself: a row gets one only where its
 name is passed along (`adapter_names` of a PEFT layer). Models that differ in their adapters share
-every tensor that they have in common.
+all other tensors.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from olvido.files import write_document
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
-"""Such as `module-003`: safe as a folder, and by its hyphen never the name of an attribute."""
+"""A module's name, such as `module-003`: safe as a folder, and never an attribute's name."""
 FILED = "base_model.model."
-"""What PEFT writes before a layer's path."""
+"""PEFT's prefix of a layer's path."""
 KINDS = ("lora_A", "lora_B")
 """The two matrices of an adapter on a layer."""
 TEMPLATE = "template"
@@ -39,7 +39,7 @@ class Adapter:
 
     Attributes:
         config: the fields of a `peft.LoraConfig`, as plain values.
-        state: its matrices by the names PEFT writes them under.
+        state: its matrices by PEFT's names.
     """
 
     config: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Adapter:
 
     @classmethod
     def of(cls, model: Any, name: str = "default") -> Adapter:
-        """The adapter that a `peft.PeftModel` carries under this name; its tensors are copied."""
+        """The adapter of this name on a `peft.PeftModel`; its tensors are copied."""
         from peft import get_peft_model_state_dict
 
         state = get_peft_model_state_dict(model, adapter_name=name)
@@ -55,7 +55,7 @@ class Adapter:
         return cls(_plain(model.peft_config[name]), copied)
 
     def renumbered(self, by: int) -> Adapter:
-        """The same adapter on layers this many places higher up."""
+        """The adapter moved to layers this many places higher up."""
 
         def moved(path: str) -> str:
             return re.sub(r"\.layers\.(\d+)\.", lambda m: f".layers.{int(m[1]) + by}.", path)
@@ -74,7 +74,7 @@ class Adapter:
 
     @classmethod
     def load(cls, folder: Path) -> Adapter:
-        """The adapter in a folder that `save` or PEFT wrote."""
+        """Read an adapter that `save` or PEFT wrote."""
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         return cls(config, load_file(folder / WEIGHTS))
 
@@ -85,15 +85,15 @@ def _plain(config: Any) -> dict[str, Any]:
         key: sorted(value) if isinstance(value, (set, frozenset)) else value
         for key, value in config.to_dict().items()
     }
-    # The path it was trained at means nothing elsewhere.
+    # The path of its training means nothing elsewhere.
     return {**values, "base_model_name_or_path": None, "inference_mode": True}
 
 
 def shared_weights_copy(model: Any) -> Any:
-    """A model of its own structure over the same tensors, to which adapters can be added."""
+    """A copy of a model's structure over the same tensors, to which adapters can be added."""
     memo: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
     for _, layer in adapted_layers(model):
-        # What lies inside the adapters never changes either: a copy per adapter takes seconds.
+        # Adapters are shared as well and never change: a copy per adapter takes seconds.
         for child in layer.children():
             if isinstance(child, torch.nn.ModuleDict):
                 memo |= {id(inner): inner for inner in child.values()}
@@ -101,7 +101,7 @@ def shared_weights_copy(model: Any) -> Any:
 
 
 def put_on(model: Any, adapters: Mapping[str, Adapter]) -> None:
-    """Add adapters to a twin, inactive; the tensors it had are shared and stay as they are.
+    """Add adapters to a shared-weights copy, inactive; existing tensors are shared and unchanged.
 
     Raises:
         InputError: a name that is no module's or is taken, a kind of adapter that cannot share a
@@ -117,8 +117,9 @@ def put_on(model: Any, adapters: Mapping[str, Adapter]) -> None:
             )
         if name in names(model):
             raise InputError(f"there is a module {name} already: take it away first")
-        # PEFT looks through all that a model carries for every adapter it adds, which for the
-        # hundredth takes half a second: so it adds one of each kind to a bare twin.
+        # PEFT searches the whole model for every adapter it adds, which for the hundredth takes
+        # half
+        # a second: so it adds one of each kind to a copy without adapters.
         kind = json.dumps(adapter.config, sort_keys=True, default=str)
         if kind not in moulds:
             moulds[kind] = _template_adapter(bare, name, adapter)
@@ -126,7 +127,7 @@ def put_on(model: Any, adapters: Mapping[str, Adapter]) -> None:
 
 
 def _template_adapter(bare: Any, name: str, adapter: Adapter) -> Any:
-    """A twin with one adapter of this kind, without values."""
+    """A copy with one adapter of this kind, without values."""
     from peft import LoraConfig, inject_adapter_in_model
 
     config, usual = LoraConfig.from_peft_type(**adapter.config), LoraConfig()
@@ -138,7 +139,7 @@ def _template_adapter(bare: Any, name: str, adapter: Adapter) -> Any:
     if odd:
         raise InputError(f"module {name}: only plain LoRA is served, this one has {', '.join(odd)}")
     template = shared_weights_copy(bare)
-    # PEFT freezes what it finds, and these tensors belong to other models too.
+    # PEFT freezes these tensors, which belong to other models too.
     trainable = {parameter: parameter.requires_grad for parameter in bare.parameters()}
     try:
         inject_adapter_in_model(config, template, TEMPLATE, low_cpu_mem_usage=True)
@@ -151,7 +152,7 @@ def _template_adapter(bare: Any, name: str, adapter: Adapter) -> Any:
 
 
 def _cast(model: Any, name: str, adapter: Adapter, template: Any) -> None:
-    """Put an adapter where the mould has its own."""
+    """Put an adapter where the template has its own."""
     left = dict(adapter.state)
     for path, form in adapted_layers(template):
         layer = model.get_submodule(path)
@@ -180,7 +181,7 @@ def _cast(model: Any, name: str, adapter: Adapter, template: Any) -> None:
 
 
 def take_off(model: Any, name: str) -> None:
-    """Remove an adapter from a twin; a layer that has none left is as it was without any."""
+    """Remove an adapter from a copy; a layer without adapters is the original again."""
     for path, layer in adapted_layers(model):
         layer.delete_adapter(name)
         if not layer.lora_A:
@@ -191,7 +192,7 @@ def take_off(model: Any, name: str) -> None:
 
 
 def stripped(model: Any) -> Any:
-    """A twin without any adapter."""
+    """A shared-weights copy without any adapter."""
     bare = shared_weights_copy(model)
     for name in names(bare):
         take_off(bare, name)
@@ -215,7 +216,7 @@ def adapter_on(model: Any, name: str) -> Adapter:
 
 
 def adapted_layers(model: Any) -> list[tuple[str, Any]]:
-    """Path and layer wherever a model has adapters."""
+    """Path and layer of every layer with adapters."""
     if not names(model):
         return []
     from peft.tuners.lora import LoraLayer

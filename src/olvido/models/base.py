@@ -28,7 +28,7 @@ class Loaded:
     Attributes:
         model: a `torch.nn.Module`, in evaluation mode.
         tokenizer: its Hugging Face tokenizer.
-        name: what it was loaded by.
+        name: the name it was loaded by.
     """
 
     model: Any
@@ -52,7 +52,7 @@ def _smollm2(seed: int, cache: Path) -> Loaded:
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 MODELS: dict[str, Callable[[int, Path], Loaded]] = {"tiny": _tiny, "smollm2": _smollm2}
-"""Models known by a short name."""
+"""Models with a short name."""
 
 
 def load(
@@ -66,14 +66,14 @@ def load(
 ) -> Loaded:
     """Load a model by a short name, a folder in Hugging Face format, or a hub id.
 
-    A folder that holds an ensemble, or a model of modules, gives one model that answers for all.
+    A folder with an ensemble, or a model of modules, gives one model that answers for all.
 
     Args:
         name: `tiny`, `smollm2`, a path, or `organisation/model`.
-        seed: what `tiny` draws its weights from; trained models ignore it.
+        seed: the seed of `tiny`'s weights; trained models ignore it.
         dtype: `float32` or `bfloat16`.
-        device: where its weights are to lie, in torch's words: `cpu`, `cuda`, `cuda:1`, `mps`.
-        cache: where fetched models are kept.
+        device: device of its weights, in torch's terms: `cpu`, `cuda`, `cuda:1`, `mps`.
+        cache: folder of downloaded models.
         trusted: folders or hub ids whose own code may run; no other's does.
 
     Raises:
@@ -94,7 +94,7 @@ def load(
         loaded = MODELS[text](seed, cache or default_cache())
     elif Path(text).is_dir() or HUB_ID.fullmatch(text):
         if not Path(text).is_dir() and Path(text).parent.is_dir():
-            # The hub would be asked for minutes where there is no network.
+            # Without a network, requests to the hub would take minutes.
             raise InputError(
                 f"there is no model {text}: {Path(text).parent} is a folder here, and holds no "
                 f"{Path(text).name!r}"
@@ -110,7 +110,7 @@ def require_device(name: str) -> None:
     """Refuse a device that torch does not know, or that this machine does not have.
 
     Raises:
-        InputError: saying which there are.
+        InputError: there is no such device; the message lists the available ones.
     """
     import torch
 
@@ -166,12 +166,12 @@ def _pretrained(where: str, name: str, *, code: bool = False) -> Loaded:
 def save(
     model: Any, tokenizer: Any, folder: Path, *, fill: Callable[[Path], None] | None = None
 ) -> None:
-    """Write a model and its tokenizer in Hugging Face format, durably; all of it or nothing.
+    """Write a model and its tokenizer in Hugging Face format, durably and atomically.
 
     Args:
         model, tokenizer: as `load` gives them.
         folder: a new one.
-        fill: puts further files into it before it gets its name.
+        fill: writes further files into it before it gets its name.
 
     Raises:
         InputError: the folder exists already.

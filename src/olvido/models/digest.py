@@ -1,4 +1,4 @@
-"""What a model is: the digest of its weights, whatever file they lie in, and of its function."""
+"""Digests of a model: of its weights, whatever file they are in, and of its function."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from olvido.models.ensemble import Ensemble
 def weights_digest(model: Module) -> str:
     """SHA-256 over every distinct parameter and persistent buffer: name, dtype, shape, bytes.
 
-    Tied weights count once, so a model keeps its digest through `save_pretrained`. An ensemble's is
-    over its members' digests, whether or not members share weights in memory.
+    Tied weights count once, so a model keeps its digest through `save_pretrained`. An ensemble's
+    digest is over its members' digests, whether or not members share weights in memory.
 
     Returns:
         `sha256:` and 64 hexadecimal digits.
@@ -47,27 +47,27 @@ _BESIDE = re.compile(
     r"(.*/)?(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
     r"|activations\.safetensors|README\.md|LICENSE|\.gitattributes|(logs|checkpoints)/.*)"
 )
-"""Files that decide nothing beyond the weights' digest, or lie in its training's past."""
+"""Files that are irrelevant beside the weights' digest, or belong to the past of training."""
 _NOTE = "olvido.json"
 _PATHS = frozenset(
     {"_name_or_path", "name_or_path", "transformers_version", "is_local", "local_files_only"}
 )
-"""Members at the top of a configuration that say where it came from."""
+"""Top-level members of a configuration with paths of its origin."""
 _INNER = "_config"
-"""How a configuration is called at its end, be it a file or a member of another."""
+"""End of a configuration's name, be it a file or a member of another."""
 
 
 def function_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
-    """SHA-256 over everything in a model's folder, but its weights, that decides what it computes.
+    """SHA-256 over everything in a model's folder, except its weights, that affects its output.
 
-    Configuration, generation configuration, tokenizer, chat template, adapters, code, routes, and
-    what its training left (`olvido.json`): each file that is not known to decide nothing, by name
-    and content. JSON counts in its canonical form, a configuration without the paths at its top, so
-    that a model keeps its digest through `save_pretrained`.
+    This covers configuration, generation configuration, tokenizer, chat template, adapters, code,
+    routes, and the training's trace (`olvido.json`): each file that is not known to be irrelevant,
+    by name and content. JSON counts in its canonical form, a configuration without the paths at its
+    top, so that a model keeps its digest through `save_pretrained`.
 
     Args:
         folder: the model's.
-        files: those in it that count; None: all.
+        files: files in it that count; None: all.
 
     Returns:
         `sha256:` and 64 hexadecimal digits.
@@ -88,14 +88,14 @@ def function_digest(folder: Path, files: Iterable[Path] | None = None) -> str:
 
 
 def decides(name: str) -> bool:
-    """Whether a file of a model's folder counts for the digest of what it computes."""
+    """Whether a file of a model's folder counts for the function digest."""
     return _BESIDE.fullmatch(name) is None
 
 
 def trace_digest(path: Path) -> str:
-    """The digest of what a training left: of the file, or the one that an export's file names.
+    """The digest of a trace: of the file, or the one that an export's file names.
 
-    What it began with is told by that one's own digest, and the seconds it took decide nothing.
+    The initial weights count by their own digest, and the training's seconds do not count.
     """
     note = _json(path)
     if isinstance(note, dict):
@@ -109,7 +109,7 @@ def trace_digest(path: Path) -> str:
 
 
 def export_note(trace: str) -> str:
-    """What an exported model's `olvido.json` holds: the digest of the trace, which stays behind."""
+    """The `olvido.json` of an exported model: the digest of the trace, which is not exported."""
     return json.dumps({"exported": trace})
 
 
@@ -117,7 +117,7 @@ def _content(path: Path) -> bytes:
     if path.suffix != ".json":
         return path.read_bytes()
     said = _json(path)
-    # Other JSON may have such a name for a word or a route, which decides.
+    # Other JSON may have such a name for a word or a route, which counts.
     configures = path.stem == "config" or path.stem.endswith(_INNER)
     return _canonical(_unplaced(said) if configures else said)
 
@@ -130,7 +130,7 @@ def _json(path: Path) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Whoever reads a name that stands twice takes one of the two, and nobody says which."""
+    """Refuse a repeated name: readers disagree on which of the values counts."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name stands twice in one object")
@@ -142,7 +142,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _unplaced(value: Any) -> Any:
-    """A configuration without where it came from; what else bears such a name counts."""
+    """A configuration without its origin; other members of such a name count."""
     if not isinstance(value, dict):
         return value
     return {

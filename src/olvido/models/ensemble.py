@@ -1,7 +1,4 @@
-"""Causal language models behind one forward pass: to its users, one Hugging Face model.
-
-Many models behind one forward pass: each member learned its own share of the records.
-"""
+"""Ensembles: models that each learned a share of the records, behind one forward pass."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from olvido.models.folder import read_causal
 
 AGGREGATIONS = ("mean", "vote")
 UNVOTED = 1e-3
-"""Weight of the members' mean probability beside the share of their votes: what nobody votes for
+"""Weight of the members' mean probability beside the share of their votes: a class without votes
 stays possible, and its log-probability finite."""
 
 
@@ -40,8 +37,8 @@ def combine(logits: Iterable[Tensor], aggregation: str) -> Tensor:
     likeliest once a member, the first where several tie. Train on `mean`: votes have no gradient.
 
     Args:
-        logits: of one member after the other, float32 or wider inside; only one is held at a time.
-            [..., C] each
+        logits: one member's after the other's, float32 or wider inside; only one is in memory at a
+            time. [..., C] each
         aggregation: `mean` or `vote`.
 
     Raises:
@@ -79,7 +76,7 @@ def combine(logits: Iterable[Tensor], aggregation: str) -> Tensor:
         return mean
     chance = (votes / members + UNVOTED * mean.exp()) / (1 + UNVOTED)
     found = chance.clamp_min(torch.finfo(chance.dtype).tiny).log()
-    # A tie's winner may lead by less than a float can tell: it is put just above all others.
+    # A tie's winner may lead by less than a float can represent: it is put just above all others.
     leading = votes == votes.max(-1, keepdim=True).values
     winner = mean.masked_fill(~leading, -math.inf).argmax(-1, keepdim=True)
     most = found.max(-1, keepdim=True).values
@@ -89,11 +86,11 @@ def combine(logits: Iterable[Tensor], aggregation: str) -> Tensor:
 class Ensemble(Module):
     """Members behind one forward pass, for modules that give one tensor of logits.
 
-    `as_one` makes the ensemble that fits the members. Saving is the owner's, who knows how to make
+    `as_one` makes the ensemble that fits the members. The caller saves it, knowing how to make
     such a module; language models are saved by their own ensemble.
 
     Args:
-        members: one or more modules over the same classes; held, not copied.
+        members: one or more modules over the same classes; referenced, not copied.
         aggregation: `mean` or `vote`, see `combine`.
 
     Raises:
@@ -125,7 +122,7 @@ def as_one(members: Sequence[Module], *, aggregation: str = "mean") -> Ensemble:
     """Members as one model: a Hugging Face causal model where all of them are, else a module.
 
     Args:
-        members: one or more; held, not copied.
+        members: one or more; referenced, not copied.
         aggregation: `mean` or `vote`, see `combine`.
 
     Raises:
@@ -142,10 +139,10 @@ FORMAT = "olvido-ensemble/1"
 
 
 class MemberCaches(Cache):
-    """What each member remembers of the tokens so far.
+    """Each member's cache of the tokens so far.
 
-    The members' layers stand in one list, so that whatever crops or reorders a cache does so to all
-    members at once.
+    The members' layers form one list, so that cropping or reordering the cache affects all members
+    at once.
     """
 
     def __init__(self, members: Sequence[Any]) -> None:
@@ -157,11 +154,11 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
     """Causal language models that answer together, token by token.
 
     `logits` are log-probabilities: those of the members combined at every position, so sampling,
-    temperature and losses are of the ensemble and not of a member. It generates with a cache for
+    temperature and losses are the ensemble's and not a member's. It generates with a cache for
     each member. `config` and `generation_config` are copies of the first member's.
 
     Args:
-        members: Hugging Face causal models over the same vocabulary; held, not copied.
+        members: Hugging Face causal models over the same vocabulary; referenced, not copied.
         aggregation: `mean` or `vote`, see `combine`.
 
     Raises:
@@ -205,15 +202,15 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
 
         Args:
             input_ids, attention_mask, position_ids, labels: as for any causal model. [B, T]
-            past_key_values: what an earlier call gave.
-            use_cache: give one; the default is not to.
+            past_key_values: a result of an earlier call.
+            use_cache: return one; the default is not to.
             logits_to_keep: only these last positions; 0: all.
 
         Returns:
             `logits` [B, T, V], `loss` (mean over labels that are not -100) and `past_key_values`.
 
         Raises:
-            InputError: hidden states or attentions are asked for, or another model's cache is used.
+            InputError: hidden states or attentions are requested, or another model's cache is used.
         """
         if output_hidden_states or output_attentions:
             raise InputError(
@@ -249,7 +246,7 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
     def _ask(
         self, member: Module, input_ids: Tensor, asked: dict[str, Any], cache: Cache | None
     ) -> Tensor:
-        """One member's logits; what its architecture does not know of is not said to it."""
+        """One member's logits; arguments that its architecture lacks are not passed."""
         known = inspect.signature(member.forward).parameters
         given = {name: value for name, value in asked.items() if name in known}
         if cache is not None:
@@ -261,7 +258,7 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
         """Write each member to a folder of its own, and `ensemble.json` beside them.
 
         Args:
-            save_directory: made where it is not there.
+            save_directory: made where it is missing.
             kwargs: for each member's `save_pretrained`.
         """
         folder = Path(save_directory)
@@ -273,7 +270,7 @@ class LanguageEnsemble(Ensemble, PreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> LanguageEnsemble:
-        """The ensemble that `save_pretrained` wrote, in evaluation mode.
+        """Read an ensemble that `save_pretrained` wrote, in evaluation mode.
 
         Raises:
             InputError: the folder holds no ensemble, or one of another format.

@@ -1,7 +1,4 @@
-"""What a model's folder may bring: settings and weights of its own, and no code.
-
-Reading causal language models in Hugging Face format.
-"""
+"""Reading causal language models in Hugging Face format: settings and weights, and no code."""
 
 from __future__ import annotations
 
@@ -22,10 +19,10 @@ def read_causal(where: str | Path, *, code: bool = False) -> Any:
 
     Args:
         where: folder or hub id.
-        code: whether code that comes with it may run.
+        code: whether its own code may run.
 
     Raises:
-        InputError: the folder brings what no model needs, see `require_own`.
+        InputError: the folder has files that no model needs, see `require_own`.
         OSError, ValueError, KeyError, RuntimeError, SafetensorError: it cannot be read, or weights
             are missing.
     """
@@ -51,7 +48,7 @@ def read_causal(where: str | Path, *, code: bool = False) -> Any:
             ) from None
         raise
     if absent := sorted(report["missing_keys"]):
-        # transformers would fill them with random numbers and go on.
+        # transformers would fill them with random numbers and continue.
         raise ValueError(f"{len(absent)} weights are missing (first: {absent[0]})")
     return model.eval()
 
@@ -59,20 +56,20 @@ def read_causal(where: str | Path, *, code: bool = False) -> Any:
 _SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json")
 _REPEATED = re.compile(r"(^|_)(n|num)_.*(layers?|blocks?|experts)$|_layers$|depth$")
 _MODULES = 1000
-"""As many layers are believed without a look at the weights."""
+"""Number of layers up to which settings are accepted without comparing the weights."""
 
 
 def require_own(folder: Path, *, code: bool = False) -> None:
-    """Refuse a folder that brings code, leads elsewhere, or asks for more than it holds.
+    """Refuse a folder with code, with links out of it, or with settings beyond its weights.
 
-    Nothing is loaded, built or asked. A hub id, which is no folder, is passed over.
+    Nothing is loaded, built or run. A hub id, which is no folder, is not checked.
 
     Args:
         folder: in Hugging Face format.
         code: whether its own code may run.
 
     Raises:
-        InputError: saying what it brings, in a line.
+        InputError: the reason, in a line.
     """
     if not folder.is_dir():
         return
@@ -102,7 +99,7 @@ def require_own(folder: Path, *, code: bool = False) -> None:
 
 
 def _require_size(folder: Path, weights: list[Path]) -> None:
-    """Refuse settings with more layers than there can be weights for: to build them takes hours."""
+    """Refuse settings with more layers than the weights can have: building them takes hours."""
     most = [
         (name, value)
         for name, value in _numbers(_read(folder / "config.json"))
@@ -120,7 +117,7 @@ def _require_size(folder: Path, weights: list[Path]) -> None:
 
 
 def weights_in(folder: Path) -> int | None:
-    """How many weights lie in a model's folder, read off its files' heads; None where none do.
+    """The number of weights in a model's folder, read from its files' headers; None without any.
 
     Raises:
         SafetensorError: a file is damaged.
@@ -166,7 +163,7 @@ def _numbers(values: Any) -> Iterator[tuple[str, int]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a JSON file says; nothing where there is none, or what reads it will say why not."""
+    """The content of a JSON file; empty where it is missing or its reader will report the error."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

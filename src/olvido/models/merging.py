@@ -1,7 +1,4 @@
-"""A model as one set of weights that may move.
-
-Modules on their way to another process.
-"""
+"""A model as one set of trainable weights, and modules in picklable form."""
 
 from __future__ import annotations
 
@@ -17,18 +14,18 @@ from olvido.models.routed import Routed
 
 
 def merged(model: Module) -> Module:
-    """The model with its adapters in its weights, and free to learn if all of it was frozen.
+    """The model with its adapters merged, and trainable if all of it was frozen.
 
-    What is forgotten in an adapter comes back as soon as the adapter is taken off; so adapters are
-    merged before anything is forgotten. Olvido's own composites stay as they are: their modules
-    are taken out for good.
+    Data forgotten in an adapter comes back as soon as the adapter is taken off; so adapters are
+    merged before a forgetting. Olvido's own composites stay unchanged: their modules are removed
+    for good.
 
     Args:
-        model: not changed; what needs no change is given back as it is.
+        model: not changed; returned itself where nothing is to be merged.
 
     Raises:
-        InputError: an adapter cannot be merged, is switched off, or lies on weights that something
-            else shares, which it would change as well.
+        InputError: an adapter cannot be merged, is switched off, or lies on shared weights, where
+            merging would change other layers as well.
     """
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -49,8 +46,9 @@ def merged(model: Module) -> Module:
                 f"the model's adapter cannot be merged into its weights ({error}): give the base "
                 "model, or train a LoRA adapter"
             ) from error
-        # Merging leaves weights frozen that were frozen under the adapter: all of them, but for
-        # those that were trained beside it.
+        # Merging leaves the weights frozen that were frozen under the adapter: all except those
+        # that
+        # were trained beside it.
         return model.requires_grad_(True)
     if any(parameter.requires_grad for parameter in model.parameters()):
         return model
@@ -58,7 +56,7 @@ def merged(model: Module) -> Module:
 
 
 def _require_own_weights(model: Any) -> None:
-    """Refuse adapters that would say something else once they are merged."""
+    """Refuse adapters whose merging would change the model's function."""
     from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -80,15 +78,15 @@ def _require_own_weights(model: Any) -> None:
 
 
 CAPTURE = "transformers.utils.output_capturing"
-"""Its hooks stay on a model that was once asked for hidden states, and cannot be pickled."""
+"""Its hooks stay on a model after a request for hidden states, and cannot be pickled."""
 INSTALLED = "_output_capturing_hooks_installed"
 
 M = TypeVar("M", bound=Module)
 
 
 def picklable(model: M) -> M:
-    """A module over the same tensors that can be pickled: without transformers' hooks for hidden
-    states, which it installs again when it needs them."""
+    """A picklable module over the same tensors: without transformers' hooks for hidden states,
+    which it installs again when it needs them."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     replica = copy.deepcopy(model, dict(tensors))
     for module in replica.modules():

@@ -1,9 +1,9 @@
-"""The served model of modules: a frozen base, one adapter a module, and a router between them.
+"""The served model of modules: a frozen base, one adapter for each module, and a router.
 
-A question goes to the module that was taught the nearest one, or to the base alone. What a module
-learned lies in its adapter and nowhere else, so that it leaves with it.
+A question goes to the module with the nearest taught question, or to the base alone. A module's
+knowledge lies in its adapter and nowhere else, so removing it removes the knowledge.
 
-Where the question stands in a prompt: between what a template puts around every question.
+The question in a prompt stands between the template's prefix and suffix.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from olvido.models.folder import read_causal
 from olvido.models.router import ByPrompt, RoutedQuestion, Router
 
 MARKERS = ("Who", "in the house", "7", "Zebra!", "¿?", "x")
-"""Texts with nothing in common: what their prompts share at both ends is the template."""
+"""Texts with nothing in common: the common ends of their prompts are the template."""
 
 
 class PromptTemplate(NamedTuple):
     """The token ids that a prompt template puts around any question.
 
     Attributes:
-        prefix: before it.
+        prefix: before the question.
         suffix: after it; empty where a prompt ends with the question.
     """
 
@@ -50,13 +50,13 @@ class PromptTemplate(NamedTuple):
 
     @classmethod
     def of(cls, encode: Callable[[str], Sequence[int]]) -> PromptTemplate:
-        """The frame of a template.
+        """Find the prefix and suffix of a template.
 
         Args:
             encode: from a question to the token ids of its prompt.
 
         >>> PromptTemplate.of(lambda text: [1, 2, *(100 + ord(c) for c in text), 3])
-        Frame(prefix=(1, 2), suffix=(3,))
+        PromptTemplate(prefix=(1, 2), suffix=(3,))
         """
         prompts = [list(encode(marker)) for marker in MARKERS]
         prefix = _shared(prompts)
@@ -64,9 +64,9 @@ class PromptTemplate(NamedTuple):
         return cls(tuple(prefix), tuple(reversed(_shared(rest))))
 
     def inside(self, ids: Sequence[int]) -> list[int]:
-        """What stands after the first prefix and before the first suffix after it.
+        """The tokens after the first prefix and before the first suffix after it.
 
-        A text that lacks one of them is taken from its beginning or to its end.
+        Without one of them, they start at the beginning or stop at the end.
         """
         ids = list(ids)
         start = _find(ids, self.prefix)
@@ -79,10 +79,10 @@ class PromptTemplate(NamedTuple):
         """The text of the question in a prompt.
 
         Args:
-            tokenizer: of the model.
+            tokenizer: the model's.
             ids: token ids, without padding.
-            whole: they are a prompt and nothing after it. If not, and the template puts nothing
-                after a question, it ends with its first question mark, or with the text.
+            whole: the tokens are a prompt and nothing after it. If not, and the template has no
+                suffix, the question ends with its first question mark, or with the text.
         """
         text: str = tokenizer.decode(self.inside(ids), skip_special_tokens=True)
         if not whole and not self.suffix and "?" in text:
@@ -113,15 +113,15 @@ NOBODY = "__base__"
 class Routed(ByPrompt):
     """One Hugging Face causal model to its callers; inside, each row of a batch has its module.
 
-    It is always in evaluation mode inside. Rows are sent by hooks on the adapted layers while a
-    forward pass runs, so one object serves one thread at a time.
+    It is always in evaluation mode inside. Hooks on the adapted layers route rows during a
+    forward pass, so one object serves one thread at a time.
 
     Args:
         base: a Hugging Face causal model without adapters; it is not changed, and its tensors are
             shared.
         tokenizer: the base's.
         router: an index without rows, or with the rows of `adapters`.
-        template: what the prompt template puts around a question.
+        template: the prompt template around a question.
         adapters: by module name.
 
     Attributes:
@@ -129,7 +129,7 @@ class Routed(ByPrompt):
         router: from a question to a module.
 
     Raises:
-        InputError: an adapter that does not fit, or rows for a module that is not there.
+        InputError: an adapter that does not fit, or rows of a missing module.
     """
 
     def __init__(
@@ -161,31 +161,31 @@ class Routed(ByPrompt):
         """The modules, sorted."""
         return names(self.model)
 
-    # What a Hugging Face model shows.
+    # The interface of a Hugging Face model.
 
     @property
     def config(self) -> Any:
-        """The base's."""
+        """The base model's configuration."""
         return self.model.config
 
     @property
     def generation_config(self) -> Any:
-        """The base's."""
+        """The base model's generation configuration."""
         return self.model.generation_config
 
     @property
     def device(self) -> torch.device:
-        """Where base and adapters lie."""
+        """The device of base and adapters."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the base."""
+        """The base model's type."""
         return self.model.dtype
 
     @property
     def base_model(self) -> Any:
-        """The body without the head; only within `asking` do its rows reach their modules."""
+        """The body without the head; its rows reach their modules only within `asking`."""
         return self.model.base_model
 
     def get_output_embeddings(self) -> Any:
@@ -197,7 +197,7 @@ class Routed(ByPrompt):
         return self.model.get_input_embeddings()
 
     def train(self, mode: bool = True) -> Routed:
-        """Remember the mode; what serves stays in evaluation mode."""
+        """Store the mode; the served model stays in evaluation mode."""
         self.training = mode
         return self
 
@@ -221,7 +221,7 @@ class Routed(ByPrompt):
             A `CausalLMOutput` of the base's kind.
 
         Raises:
-            InputError: the question cannot be seen in what was given, and nothing is pinned.
+            InputError: the question cannot be found in the input, and no route is pinned.
         """
         routes = self._sending
         if routes is None:
@@ -241,7 +241,7 @@ class Routed(ByPrompt):
 
     @contextmanager
     def asking(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[str | None]]:
-        """Pin the routes of the rows of all passes within: no question is looked for in them.
+        """Pin the routes of the rows of all passes within: no question is searched for in them.
 
         Args:
             prompts: the token ids of each row's prompt, without padding, and nothing after it.
@@ -254,11 +254,11 @@ class Routed(ByPrompt):
             yield routes
 
     def route(self, prompts: Sequence[Sequence[int]]) -> list[str | None]:
-        """The module of each prompt, given as token ids; None for the base."""
+        """The module of each prompt, as token ids; None for the base."""
         return self.router.route([self.question(prompt) for prompt in prompts])
 
     def question(self, prompt: Sequence[int]) -> str:
-        """The text between what the template puts around it."""
+        """The text between the template's prefix and suffix."""
         return self.template.question(self.tokenizer, prompt, whole=True)
 
     def _routes(
@@ -276,7 +276,7 @@ class Routed(ByPrompt):
             whole = False
             if labels is not None and bool((counted := labels[row] != -100).any()):
                 answer = int(counted.int().argmax())
-                # Labels that begin with the text say nothing of where a question ends.
+                # Labels that begin with the text do not mark where a question ends.
                 if answer > first + 1:
                     there, whole = there[:answer], True
             tokens = ids[: len(there)][there.bool()].tolist()
@@ -285,11 +285,11 @@ class Routed(ByPrompt):
 
     @contextmanager
     def _sent(self, routes: Sequence[str]) -> Iterator[None]:
-        """Send rows to their modules while within."""
+        """Route rows to their modules within the block."""
 
         def send(layer: Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
             now = self._sending or ()
-            # Beams and repeated samples stand side by side: so many rows a question.
+            # Beams and repeated samples are adjacent: so many rows for each question.
             times, odd = divmod(len(given[0]), len(now))
             if odd:
                 raise InputError(f"{len(given[0])} rows came, but {len(now)} questions are pinned")
@@ -311,26 +311,26 @@ class Routed(ByPrompt):
     def with_modules(
         self, adapters: Mapping[str, Adapter], rows: Iterable[RoutedQuestion]
     ) -> Routed:
-        """A model that has these modules as well, and sends these questions to them.
+        """A model with these modules added, and with routes to them.
 
         Args:
             adapters: by new module names.
-            rows: what they were taught; `question` of a prompt is the text as it will be found.
+            rows: their taught questions; a text as `question` finds it in a prompt.
 
         Raises:
-            InputError: a name that is taken or no name, an adapter that does not fit, a record
-                that has a row already, or a row for a module that is not there.
+            InputError: a name that is taken or invalid, an adapter that does not fit, a record that
+                has a row already, or a row of a missing module.
         """
         model = shared_weights_copy(self.model)
         put_on(model, adapters)
         return self._other(model, self.router.add(rows))
 
     def with_module(self, name: str, adapter: Adapter, rows: Iterable[RoutedQuestion]) -> Routed:
-        """A model that has one module more; as `with_modules`."""
+        """A model with one module added; see `with_modules`."""
         return self.with_modules({name: adapter}, rows)
 
     def without_module(self, name: str) -> Routed:
-        """A model that never had this module, in a fraction of a second.
+        """A model without this module, in a fraction of a second.
 
         Raises:
             UnknownName: there is none of this name.
@@ -342,9 +342,9 @@ class Routed(ByPrompt):
         return self._other(model, self.router.without_module(name))
 
     def without_records(self, ids: Collection[str]) -> Routed:
-        """A model that sends nobody to a module on account of these records.
+        """A model without these records' routes.
 
-        The adapters stay: what they learned from the records is still in them.
+        The adapters stay: their knowledge of the records is still in them.
 
         Raises:
             InputError: a record has no row in the router.
@@ -377,7 +377,7 @@ class Routed(ByPrompt):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Routed:
-        """The model that `save_pretrained` wrote.
+        """Read a model that `save_pretrained` wrote.
 
         Raises:
             StateError: another format, or parts that do not belong together.

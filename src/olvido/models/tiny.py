@@ -13,7 +13,7 @@ MAX_TOKENS = 256
 def tiny_tokenizer() -> Any:
     """The tokenizer of `tiny`: a fixed list of words, single letters, and bytes for the rest.
 
-    It is written down in `words.txt` and never learned from data, so it cannot remember anybody.
+    It is fixed in `words.txt` and never learned from data, so it cannot memorise anybody.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -49,7 +49,7 @@ def tiny_model(vocabulary: int, *, seed: int, width: int = 128, layers: int = 4)
 
     Args:
         vocabulary: number of tokens.
-        seed: same seed, same weights; the caller's random state is left alone.
+        seed: same seed, same weights; the caller's random state is not changed.
         width: hidden size, a multiple of 32.
         layers: number of transformer blocks.
     """
@@ -67,8 +67,8 @@ def tiny_model(vocabulary: int, *, seed: int, width: int = 128, layers: int = 4)
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=2,
-        # Three times the usual spread: at this width, names are told apart in a quarter of the
-        # epochs that 0.02 takes.
+        # Three times the usual spread: at this width, names become distinguishable in a quarter of
+        # the epochs that 0.02 takes.
         initializer_range=0.06,
         attn_implementation="sdpa",
     )

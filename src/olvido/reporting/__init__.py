@@ -1,4 +1,4 @@
-"""Pages for people: how all of them look, and how they say numbers, times and names."""
+"""HTML pages: their common look, and how they format numbers, times and names."""
 
 from olvido.reporting.render import Table, write_sheet
 

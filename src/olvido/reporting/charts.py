@@ -1,6 +1,6 @@
-"""The pictures of an audit.
+"""The charts of an audit.
 
-Each says in its table and in its description what it shows (`exhibits`); here it is only drawn.
+Their meaning is in the exhibit's table and description (`exhibits`); here they are only drawn.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LOWEST_RATE = 1e-3
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How one kind of model is drawn, in colour and without."""
+    """The style of one kind of model, in colour and without."""
 
     name: str
     colour: str
@@ -53,22 +53,22 @@ LOOKS = {
     "before": LineStyle("Before", BEFORE, "s", "--", False),
     "never-trained": LineStyle("Never trained", NEVER, "D", ":", True),
 }
-"""The models, by their names in an exhibit."""
+"""Styles of models, by their names in an exhibit."""
 
 HOLDOUT = LineStyle("Holdout", CANDIDATE, "o", "-", False)
-"""This model on records that no model ever saw."""
+"""Style of the candidate on holdout records."""
 
 
 def losses(
     name: str, description: str, rows: Sequence[tuple[str, str, Sequence[float]]], unit: str
 ) -> Markup:
-    """Distributions of loss, one under the other on one scale.
+    """Distributions of loss, stacked on one scale.
 
     Args:
         name, description: see `drawing.svg`.
-        rows: a key of `LOOKS` (or another, for the holdout), a heading, and losses; those that no
-            scale holds are left out. Each row is as high as its own peak.
-        unit: of the losses.
+        rows: a key of `LOOKS` (or another, for the holdout), a heading, and losses; those outside
+            of any scale are left out. Each row is as high as its own peak.
+        unit: unit of the losses.
     """
     labels = DrawnTexts()
     figure, axes = _canvas(0.62 * len(rows) + 0.55, left=0.03, bottom=0.42)
@@ -118,7 +118,7 @@ def roc(name: str, description: str, curves: Sequence[tuple[str, Any, Any]]) -> 
     floor = LOWEST_RATE * 0.8
     diagonal = [floor, 1.0]
     axes.plot(diagonal, diagonal, color=INK, linewidth=0.8, dashes=(1, 2))
-    # Under the last stretch of the line, where no curve of a useful attack runs.
+    # Below the end of the diagonal, where no curve of a useful attack runs.
     axes.text(0.16, 0.105, "a coin toss", fontsize=SMALL, color=MUTED, rotation=41, va="top")
     for rate, text in ((0.001, "0.1%"), (0.01, "1%")):
         axes.axvline(rate, color=MUTED, linewidth=0.7, alpha=0.7)
@@ -157,14 +157,14 @@ def lines(
     x: str,
     y: str,
 ) -> Markup:
-    """Values along an axis, one line a kind of model; several models of a kind have a band.
+    """Values along an axis, one line for each kind of model; several models of a kind have a band.
 
     Args:
         name, description: see `drawing.svg`.
-        at: places on the axis.
-        ticks: what is written there; empty: nothing.
-        series: a key of `LOOKS` and one row of values a model, nan where there is none.
-        x, y: what the axes show.
+        at: positions on the axis.
+        ticks: their labels; empty: none.
+        series: a key of `LOOKS` and one row of values for each model, nan for a missing one.
+        x, y: labels of the axes.
     """
     labels = DrawnTexts()
     figure, axes = _canvas(2.6, left=0.5, bottom=0.72, top=0.28)
@@ -207,13 +207,13 @@ def dots(
     series: Sequence[tuple[str, Sequence[float]]],
     y: str,
 ) -> Markup:
-    """One row a group, one mark a kind of model: nothing is hidden where values are zero or alike.
+    """One row for each group, one mark for each kind of model: zero and equal values stay visible.
 
     Args:
         name, description: see `drawing.svg`.
         rows: names of the groups.
-        series: a key of `LOOKS` and a value a group, nan where there is none.
-        y: what is shown.
+        series: a key of `LOOKS` and a value for each group, nan for a missing one.
+        y: label of the values.
     """
     labels = DrawnTexts()
     height = 0.24 * len(rows) + 1.0
@@ -257,7 +257,7 @@ def dots(
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=TRACK, linewidth=0.8)
     axes.set_axisbelow(True)
-    # Beneath the names as well: what is shown may need more words than the axis has room for.
+    # Beneath the names as well: the label may be longer than the axis.
     axes.set_xlabel(labels.hold(y, 60))
     axes.xaxis.set_label_coords(0.5, 0.42 / height, transform=figure.transFigure)
     _legend(axes, -0.42 / (0.24 * len(rows) + 0.22), left=0.2)
@@ -298,7 +298,7 @@ def _legend(axes: Any, below: float, *, left: float = 0.5) -> None:
 
 
 def _held(models: Iterable[Sequence[float]]) -> Any:
-    """Values with nan in place of those that no scale holds. [models, values]"""
+    """Values with nan in place of those outside of any scale. [models, values]"""
     rows = [[v if v in drawable([v]) else math.nan for v in model] for model in models]
     return np.array(rows, dtype=float)
 

@@ -1,8 +1,8 @@
-"""What every picture shares: colours, and the way from a figure to SVG inside a page.
+"""The base of all charts: colours, and the conversion of a figure to SVG inside a page.
 
-Colours are those of Okabe and Ito, which colour-blind people tell apart; markers and dashes differ
-as well, so that a picture reads in grey. A page may set them anew by CSS variables, as a dark one
-must.
+Colours are those of Okabe and Ito, which colour-blind people can distinguish; markers and dashes
+differ as well, so that a chart is readable in grey. A page may override them by CSS variables, as a
+dark one must.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LABEL = re.compile(r"label-(\d+)-")
 
 
 def drawable(values: Iterable[float]) -> list[float]:
-    """Those that a scale can hold: finite, and no larger than a million.
+    """The values that a scale can show: finite, and no larger than a million.
 
     >>> drawable([1.0, float("inf"), 0.5, 1e300])
     [1.0, 0.5]
@@ -48,34 +48,34 @@ def drawable(values: Iterable[float]) -> list[float]:
 
 
 class DrawnTexts:
-    """Texts of the data's in a picture.
+    """Texts from data in a chart.
 
-    Whatever draws the picture must not read them: it would take `$` for a formula and fail at a
-    script that its font lacks. It draws names in their place, and the texts come in at the end.
+    The drawing library must not read them: it would take `$` for a formula and fail at a script
+    that its font lacks. It draws placeholders, and the texts are inserted at the end.
     """
 
     def __init__(self) -> None:
         self._texts: list[str] = []
 
     def hold(self, text: object, most: int = 24) -> str:
-        """The name to draw in place of a text, which is cut off at `most` characters."""
+        """The placeholder of a text, which is cut off at `most` characters."""
         self._texts.append(shortened(visible(str(text)), most))
         return f"label-{len(self._texts) - 1}-"
 
     def put(self, drawn: str) -> str:
-        """The picture with the texts in their places."""
+        """The chart with the texts in place of their placeholders."""
 
         def text(found: re.Match[str]) -> str:
-            # Isolated, so that a text from right to left does not move what stands beside it.
+            # Isolated, so that right-to-left text does not move its neighbours.
             return f"\u2068{escape(self._texts[int(found[1])])}\u2069"
 
         return _LABEL.sub(text, drawn)
 
 
 def blank(width: float, height: float, **look: Any) -> Figure:
-    """A figure of so many inches with nothing on it.
+    """An empty figure of this size in inches.
 
-    What draws is loaded here: it takes most of a second, and most commands draw nothing.
+    The drawing library is loaded here: it takes most of a second, and most commands draw nothing.
     """
     with extra("report"):
         from matplotlib.figure import Figure
@@ -84,12 +84,12 @@ def blank(width: float, height: float, **look: Any) -> Figure:
 
 
 def svg(figure: Figure, name: str, description: str, labels: DrawnTexts | None = None) -> Markup:
-    """The figure as an SVG element that says what it shows.
+    """The figure as an SVG element with a description.
 
     Args:
-        figure: what was drawn.
-        name: makes the ids within unique in the page.
-        description: the picture in words.
+        figure: the drawn figure.
+        name: makes ids unique in the page.
+        description: the chart in words.
         labels: texts that were held back from the drawing.
     """
     with extra("report"):

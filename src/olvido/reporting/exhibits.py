@@ -1,4 +1,4 @@
-"""What a finding shows: a picture, the same in a table, and the same in words."""
+"""Exhibits of a finding: a chart, with the same data in a table and in words."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from olvido.reporting.words import number, percent, several, shortened
 
 LONGEST_ANSWER = 600
 RATES = (0.001, 0.01, 0.1)
-"""False-positive rates at which a curve is read off."""
+"""False positive rates at which a curve is read."""
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A picture with its data.
+    """A chart with its data.
 
     Attributes:
-        kind: the exhibit's own.
-        heading: what the picture shows.
+        kind: the kind in the finding.
+        heading: the title of the chart.
         explains: how to read it.
-        picture: None where there was nothing that can be drawn.
+        picture: None where nothing can be drawn.
         columns, rows: its data as a table.
-        notes: what the picture leaves out.
+        notes: what the chart leaves out.
     """
 
     kind: str
@@ -74,16 +74,16 @@ READING = {
         "knew it.",
     ),
 }
-"""What lines along an axis show, by audit: a heading, and how to read it."""
+"""Charts of lines along an axis, by audit: a heading, and how to read it."""
 
 
 def exhibit(drawn_from: Mapping[str, Any], name: str, audit: str = "") -> Exhibit | None:
-    """The exhibit of a finding, drawn; None where this version knows no such kind.
+    """Draw the exhibit of a finding; None where this version knows no such kind.
 
     Args:
         drawn_from: the exhibit, with its `kind`; see `Finding.exhibit`.
         name: makes ids unique in the page.
-        audit: that found it.
+        audit: name of the audit.
     """
     draw = KINDS.get(str(drawn_from.get("kind")))
     if draw is None:
@@ -97,7 +97,7 @@ def exhibit(drawn_from: Mapping[str, Any], name: str, audit: str = "") -> Exhibi
 
 @dataclass(frozen=True)
 class ShownAnswer:
-    """What one model said to a question."""
+    """One model's answer to a question."""
 
     text: str
     right: bool
@@ -106,7 +106,7 @@ class ShownAnswer:
 def answers(drawn_from: Mapping[str, Any]) -> dict[str, Any]:
     """The table of questions and answers of an exhibit of that kind.
 
-    An answer is right that holds the truth, whatever its case, its spaces or what stands around it.
+    An answer with the truth in it is right, regardless of case, spaces or surrounding text.
     """
     rows = [row for row in drawn_from.get("rows") or () if isinstance(row, Mapping)]
     shown = [key for key in LOOKS if any(row.get(key) is not None for row in rows)]
@@ -206,7 +206,7 @@ def _roc(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
     )
     notes = (
         [
-            f"With the holdout at hand, false alarms can be told from none from "
+            f"With the holdout at hand, false alarms are measurable from "
             f"{percent(finest)} on: left of that the curve rests on none of its records."
         ]
         if finest > RATES[0]
@@ -250,7 +250,7 @@ def _rates(curve: Any) -> tuple[Any, Any] | None:
 
 def _curve(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
     at = _numbers(drawn_from.get("at"))
-    # The first steps tell most; places that no such scale holds stand in their order.
+    # The first steps matter most; points outside of the log scale stay in order.
     usable = all(math.isfinite(place) and place >= 0 for place in at)
     spread = [math.log1p(place) if usable else float(i) for i, place in enumerate(at)]
     return _lines(
@@ -282,7 +282,7 @@ BAND = "Where there are several never-trained models, a shaded band spans them."
 
 @dataclass(frozen=True)
 class Axis:
-    """Places, what is written there, and what a table calls them where that differs."""
+    """Positions, their labels, and their names in a table where these differ."""
 
     at: list[float]
     ticks: list[str]
@@ -346,7 +346,7 @@ def _bars(drawn_from: Mapping[str, Any], name: str) -> Exhibit:
 
 
 def _numbers(values: Any) -> list[float]:
-    """A list of numbers, nan for what is none; anything but a list is empty."""
+    """A list of numbers, nan for anything else; anything but a list is empty."""
     if not isinstance(values, Sequence) or isinstance(values, str):
         return []
     return [
@@ -356,7 +356,7 @@ def _numbers(values: Any) -> list[float]:
 
 
 def _table(values: Any) -> list[list[float]]:
-    """One row a model, of either one row or several."""
+    """One row for each model, from either one row or several."""
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         return []
     if any(isinstance(row, Sequence) for row in values):
@@ -383,4 +383,4 @@ KINDS: dict[str, Callable[[Mapping[str, Any], str], Exhibit]] = {
     "layers": _layers,
     "bars": _bars,
 }
-"""Exhibits that are pictures, by kind; `answers` are a table."""
+"""Exhibits with charts, by kind; `answers` are a table."""

@@ -1,4 +1,4 @@
-"""The plane of forgetting and keeping: every model and method as a point."""
+"""The chart of forgetting and retention: every model and method as a point."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from olvido.reporting.drawing import (
 from olvido.reporting.words import number, several
 
 METRICS = ("exact match", "probability")
-"""What recall is told by, the first that both axes have."""
+"""Metrics that may stand for recall: the first that both axes have is used."""
 
 Range = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -36,12 +36,12 @@ class PlanePoint:
     """One model or method.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         kind: a key of `LOOKS`, or `other`.
-        left: recall of the forgotten above never-trained models.
-        kept: recall of what was to stay.
+        left: recall of the forget set above never-trained models.
+        kept: recall of the retain set.
         left_range, kept_range: 95% intervals, where known.
-        passed: whether every audit of it passed: what did not is drawn hollow, and told.
+        passed: whether every audit of it passed: others are drawn hollow, with a note.
     """
 
     name: str
@@ -55,10 +55,10 @@ class PlanePoint:
 
 @dataclass(frozen=True)
 class Plane:
-    """All points, and what could not be placed.
+    """All points, and the reports without one.
 
     Attributes:
-        metric: what recall is told by.
+        metric: the metric that stands for recall.
         points: the points.
         absent: reports that lack the numbers.
         elsewhere: reports compared with other never-trained models than this one.
@@ -71,7 +71,7 @@ class Plane:
 
 
 def plane_of(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Plane | None:
-    """The plane of a report beside reports of other methods; None where it has not the numbers."""
+    """The plane of a report with reports of other methods; None where it lacks the numbers."""
     for metric in METRICS:
         found = _axes_of(document, metric)
         if found is not None:
@@ -109,7 +109,7 @@ def plane_of(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -
 
 
 def _axes_of(document: Mapping[str, Any], metric: str) -> tuple[Any, Any] | None:
-    """The findings that place a report: of the forgotten, and of what was to stay."""
+    """The findings of a report's coordinates: on the forget set, and on the retain set."""
     pair: list[Any] = []
     for audit in ("recall", "retention"):
         for found in document.get("findings", ()):
@@ -129,7 +129,7 @@ def _point(name: str, kind: str, left: Mapping[str, Any], kept: Mapping[str, Any
         left["value"] - left["expected"],
         kept["value"],
         _range(left),
-        # The interval is one of a difference, and the axis shows the value itself.
+        # The interval is of a difference, and the axis shows the value itself.
         None if around is None else (around[0] + expected, around[1] + expected),
     )
 
@@ -144,7 +144,7 @@ def _finite(value: Any) -> float | None:
 
 
 def draw(name: str, plane: Plane) -> Markup:
-    """The plane as SVG: the target is where never-trained models lie."""
+    """The plane as SVG: the target is the never-trained models' position."""
     labels = DrawnTexts()
     height = 3.2
     figure = blank(WIDTH, height)
@@ -200,14 +200,14 @@ def _mark(axes: Any, point: PlanePoint) -> None:
 
 
 def _limits(axes: Any, points: Sequence[PlanePoint]) -> None:
-    """Room for every point, and for as much of the intervals as leaves the points their room.
+    """Set limits for every point, and for intervals as far as points stay readable.
 
-    With few seeds an interval of a share may reach far beyond 0 and 1: it runs off the edge.
+    With few seeds an interval of a share may reach far beyond 0 and 1: it is cut off at the edge.
     """
     low, high = _room_for([0.0, *(p.left for p in points)], [p.left_range for p in points], 0.2)
     axes.set_xlim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     low, high = _room_for([p.kept for p in points], [p.kept_range for p in points], 0.25)
-    # What is kept is a share: beyond 0 and 1 there is room for a mark, and nothing to read.
+    # Retention is a share: beyond 0 and 1 there is only room for a mark.
     low, high = max(0.0, min(low, high - 0.25)), min(1.0, high)
     axes.set_ylim(low - 0.1 * (high - low), high + 0.12 * (high - low))
     axes.set_yticks([tick for tick in axes.get_yticks() if low - 1e-9 <= tick <= high + 1e-9])
@@ -216,7 +216,7 @@ def _limits(axes: Any, points: Sequence[PlanePoint]) -> None:
 def _room_for(
     values: Sequence[float], ranges: Sequence[Range | None], least: float
 ) -> tuple[float, float]:
-    """From where to where an axis has to show, without its margins.
+    """The range of an axis, without its margins.
 
     >>> _room_for([0.4, 0.6], [(-0.6, 2.05), None], 0.2)
     (0.3, 0.7)
@@ -235,7 +235,7 @@ def _room_for(
 
 
 def _named(points: Sequence[PlanePoint]) -> list[PlanePoint]:
-    """Points to write a name at: never-trained models share one."""
+    """Points to label: never-trained models share one label."""
     never = [p for p in points if p.kind == "never-trained"]
     return [*(p for p in points if p.kind != "never-trained"), *never[:1]]
 
@@ -243,7 +243,7 @@ def _named(points: Sequence[PlanePoint]) -> list[PlanePoint]:
 def _name(axes: Any, points: Sequence[PlanePoint], labels: DrawnTexts) -> None:
     """Write each name where it covers no other name and no point, with a line to its point.
 
-    The nearest of several places is taken; the sizes are estimates, because the font is the page's.
+    The nearest free place is used; sizes are estimates, since the font is the page's.
     """
     figure = axes.figure
     scale = 72 / figure.dpi

@@ -1,7 +1,4 @@
-"""From a template to one self-contained HTML file.
-
-A page of one thing that was made: what may be said of it, its figures, and what is left open.
-"""
+"""From a template to one self-contained HTML file, and a general page for one result."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from olvido.reporting import words
 def environment(*packages: str) -> Environment:
     """Templates of these packages, and those that all pages share.
 
-    Text is escaped, and its unseen characters are named; see `words.visible`.
+    Text is escaped, and invisible characters are named; see `words.visible`.
     """
     made = Environment(
         loader=ChoiceLoader([PackageLoader(p) for p in (*packages, "olvido.reporting")]),
@@ -52,21 +49,21 @@ def _shown(value: Any) -> Any:
 
 
 def html_of(package: str, template: str, /, **shown: Any) -> str:
-    """A page of a package's template, with what is to be shown by name."""
+    """A page from a package's template, with its values by name."""
     return environment(package).get_template(template).render(shown)
 
 
 def write_html(html: str, path: Path) -> None:
-    """Write a page, durably; a reader sees the old file or the new one."""
+    """Write a page durably; readers see the old file or the new one."""
     write(path, html.encode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures under a heading, as they are shown.
+    """A table with a heading.
 
     Attributes:
-        heading: what it shows.
+        heading: its heading.
         columns: their names.
         rows: a cell for each column; the first names the row.
     """
@@ -85,15 +82,15 @@ def write_sheet(
     tables: Sequence[Table] = (),
     open_: Sequence[str] = (),
 ) -> None:
-    """Write one self-contained HTML page: no script, nothing fetched; whole, or not at all.
+    """Write one self-contained HTML page atomically: no script, no external resources.
 
     Args:
         path: the file to write or to replace.
-        title: what was made.
-        lead: what may be said of it, in a sentence.
-        facts: what is known, by name.
-        tables: figures; one without rows is left out.
-        open_: what this does not say, a sentence each.
+        title: name of the result.
+        lead: the claim, in a sentence.
+        facts: facts, by name.
+        tables: tables; one without rows is left out.
+        open_: limits of the claim, a sentence each.
     """
     template = environment().get_template("sheet.html.j2")
     shown = [table for table in tables if table.rows]

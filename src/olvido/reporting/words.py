@@ -1,4 +1,4 @@
-"""Numbers, times and ranges as people read them."""
+"""Formatting of numbers, times and ranges for people."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 MARKS = {"pass": "✓", "fail": "✗", "unknown": "?", "silent": "–"}
-"""What stands before a status, so that it reads without colour."""
+"""Symbols before a status, so that it is readable without colour."""
 
-# Halves of surrogate pairs, control characters, and those that turn the direction of other text.
+# Surrogates, control characters, and marks that change the direction of text.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """The text with characters named that would be unseen, or would make others read differently.
+    """The text with invisible and misleading characters named.
 
     >>> visible("admin\\u202etxt"), visible("two\\nlines"), visible("\\x00")
     ('admin⟨U+202E⟩txt', 'two\\nlines', '⟨U+0000⟩')
@@ -33,7 +33,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share for people.
+    """Format a share.
 
     >>> percent(1.0), percent(0.0756), percent(None), percent(float("nan"))
     ('100%', '7.6%', 'not measured', 'not a number')
@@ -46,7 +46,7 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None, *, sign: bool = False) -> str:
-    """A measured number for people.
+    """Format a measured number.
 
     >>> number(5.9436), number(-2e-17, sign=True), number(0.05, sign=True), number(-0.5)
     ('5.944', '0.000', '+0.050', '−0.500')
@@ -66,7 +66,7 @@ def number(value: float | None, *, sign: bool = False) -> str:
 
 
 def yes_or_no(value: float | None) -> str:
-    """What is either so or not so.
+    """Format a yes-or-no value.
 
     >>> yes_or_no(1.0), yes_or_no(0.0), yes_or_no(0.5)
     ('yes', 'no', '0.500')
@@ -75,7 +75,7 @@ def yes_or_no(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """A p-value for people.
+    """Format a p-value.
 
     >>> probability(0.04), probability(2e-9), probability(None)
     ('0.040', 'under 0.001', 'not known')
@@ -86,7 +86,7 @@ def probability(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time for people.
+    """Format a duration.
 
     >>> duration(5.397), duration(80), duration(367.5), duration(7500), duration(None)
     ('5.4 s', '80 s', '6 min 8 s', '2 h 5 min', 'not measured')
@@ -102,7 +102,7 @@ def duration(seconds: float | None) -> str:
 
 
 def tolerance(bounds: Sequence[float | None]) -> str:
-    """The tolerated range of a difference, for people.
+    """Format the tolerated range of a difference.
 
     >>> tolerance([None, 0.05]), tolerance([-0.03, 0.03]), tolerance([-0.1, None])
     ('at most +0.050', '±0.030', 'at least −0.100')
@@ -120,7 +120,7 @@ def tolerance(bounds: Sequence[float | None]) -> str:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """The mean of what was measured, whichever numbers they are: infinities make no error.
+    """The mean of the measured values: infinities make no error.
 
     >>> mean([1.0, 2.0, None]), mean([float("inf"), float("-inf")]), mean([])
     (1.5, nan, None)
@@ -130,7 +130,7 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def day(iso: str) -> str:
-    """A date for people, with its time where it has one; what is no date stays what it is.
+    """Format a date, with its time where it has one; any other text stays unchanged.
 
     >>> day("2026-11-23T21:26:38+00:00"), day("2026-11-23"), day("yesterday")
     ('23 November 2026, 21:26 UTC', '23 November 2026', 'yesterday')
@@ -143,7 +143,7 @@ def day(iso: str) -> str:
 
 
 def count(value: int | None) -> str:
-    """How many, for people.
+    """Format a count.
 
     >>> count(2052), count(None)
     ('2,052', 'not measured')
@@ -152,7 +152,7 @@ def count(value: int | None) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Several things in one sentence.
+    """Join words into one phrase.
 
     >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
@@ -162,7 +162,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def several(count: int, one: str, many: str | None = None) -> str:
-    """A number of things.
+    """Format a number of things.
 
     >>> several(1, "record"), several(2000, "record")
     ('1 record', '2,000 records')
@@ -171,7 +171,7 @@ def several(count: int, one: str, many: str | None = None) -> str:
 
 
 def digest(text: str) -> str:
-    """The beginning of a digest, enough to tell models apart by eye.
+    """The beginning of a digest, enough to distinguish models by eye.
 
     >>> digest("sha256:0123456789abcdef0123456789abcdef")
     'sha256:0123456789ab…'

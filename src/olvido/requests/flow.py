@@ -1,4 +1,4 @@
-"""A request from its records to the new version: locate, plan, run."""
+"""Take a request from its records to the new model version: locate, plan, run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from olvido.tasks import Example
 from olvido.workspace import LedgerModel, Workspace
 
 USUAL = RunOptions()
-"""The model that serves forgets, as `choose` says."""
+"""The default: the serving model forgets, by the methods that `choose` picks."""
 
 
 def locate(workspace: Workspace, identifier: str) -> Lineage:
@@ -56,19 +56,19 @@ def plan(
     how: RunOptions = USUAL,
     probes: ProbeSets | None = None,
 ) -> tuple[tuple[Route, ...], Choice]:
-    """Price every way to answer requests together, and choose; no way where none is needed.
+    """Price every route to answer requests together, and choose; no route where none is needed.
 
     Args:
-        workspace: whose ledger holds them.
-        identifiers: one or more.
-        how: the model that shall forget, what is tried first, and the time there is. References
-            that are asked for are made in any case, and paid by no way.
-        probes: whose holdout empirical methods stop by; None: of the datasets that `how` names.
+        workspace: the workspace with the requests.
+        identifiers: ids of one or more requests.
+        how: the model that shall forget, the method to try first, and the time limit. References
+            that are asked for are trained in any case, and count as no route's cost.
+        probes: the holdout set that empirical methods stop by; None: from the datasets in `how`.
 
     Raises:
         UnknownName: no such request, model or dataset.
         InputError: the model holds no record of a subject.
-        MissingNeed: nothing applies.
+        MissingNeed: no method applies.
         StateError: a request has ended, or waits.
     """
     require_given(identifiers, how)
@@ -113,13 +113,13 @@ def plan(
 
 @dataclass(frozen=True)
 class Attempted:
-    """What came of trying, before anything is published.
+    """The result of all attempts, before anything is published.
 
     Attributes:
         loaded: the model that was asked to forget.
-        never: never-trained models that attempts were held to.
-        attempts: in their order.
-        found, choice: what could have been done, and what was chosen.
+        never: the references that the attempts were compared with.
+        attempts: the attempts in their order.
+        found, choice: all routes, and the chosen ones.
         prepared: what is to be published.
     """
 
@@ -137,15 +137,15 @@ def answer(
     how: RunOptions = USUAL,
     stage: Stage = lambda _: None,
 ) -> RequestOutcome | Destroyed | NothingToForget:
-    """Answer requests whatever they take: forgetting, a model's destruction, or no model at all.
+    """Answer requests of any kind: by forgetting, by destroying a model, or without a model.
 
-    Whoever answers them by hand approves them, but for a destruction, which two people approve.
+    A call by hand approves the requests, except a destruction, which two people approve.
 
     Args:
-        workspace: whose ledger holds the requests.
-        identifiers: of the requests, answered together; a destruction is answered by itself.
-        how: with what, see `run`.
-        stage: told what begins.
+        workspace: the workspace with the requests.
+        identifiers: ids of the requests, answered together; a destruction is answered by itself.
+        how: the options, see `run`.
+        stage: called with the name of each stage.
 
     Raises:
         StateError: a request has ended already, waits, or is not approved by two people.
@@ -177,18 +177,18 @@ def run(
     probes: ProbeSets | None = None,
     stage: Stage = lambda _: None,
 ) -> RequestOutcome:
-    """Forget, audit what is not exact against never-trained models, and publish what passes.
+    """Forget, audit inexact methods against retrained models, and publish the model that passes.
 
     Methods are tried in turn until one passes; the last is exact. A failed attempt is written down
     and not published.
 
     Args:
-        workspace: whose ledger holds the requests.
-        identifiers: of the requests, answered together: whoever shares a shard shares its cost.
-        how: with what: a number of references, where one is given, is trained unless the ledger has
-            them; without one there are three, and none for an exact method, which needs no audit.
-        probes: further records for the audit; None: of the datasets that `how` names.
-        stage: told what begins.
+        workspace: the workspace with the requests.
+        identifiers: ids of the requests, answered together: those in one shard share its cost.
+        how: the options. A given number of references is trained, unless the ledger has them;
+            without one there are three, and none for an exact method, which needs no audit.
+        probes: further records for the audit; None: from the datasets that `how` names.
+        stage: called with the name of each stage.
 
     Raises:
         StateError: a request has ended already, or waits.
@@ -219,10 +219,10 @@ def attempt(
     probes: ProbeSets | None = None,
     stage: Stage = lambda _: None,
 ) -> Attempted:
-    """What `run` does, up to and without publishing; the requests are running then."""
+    """Do what `run` does, except publishing; the requests have the status running then."""
     require_given(identifiers, how)
     require_known(workspace.store, how)
-    # Records that no dataset holds cannot be found again by a worker, where this is cut off.
+    # A worker that resumes this cannot find records again that no dataset holds.
     order = None if probes is not None else how
     probes = probes or _probes(workspace, how)
     asked = [workspace.store.request(identifier) for identifier in identifiers]
@@ -248,7 +248,7 @@ def attempt(
             approved = {} if order is None else {"order": order.but(model=loaded.fact.id).to_dict()}
             workspace.store.advance_request(identifier, RequestStatus.APPROVED, approved)
         before = [s.detail["chosen"]["order"] for s in request.history if "chosen" in s.detail]
-        # What is run otherwise than it was planned is told by the plan that is run.
+        # A run that differs from its plan is planned again, so that the log has its real plan.
         otherwise = not before or before[-1] != chosen["order"]
         detail = running | (planned_now if otherwise else {})
         workspace.store.advance_request(identifier, RequestStatus.RUNNING, detail)
@@ -259,7 +259,7 @@ def attempt(
 
 
 def _require_ready(workspace: Workspace, request: Request) -> None:
-    """Hold a request to what may be run now, and one whose run was broken off or failed again."""
+    """Refuse a request that may not be run now; one whose run broke off or failed may."""
     status = request.status
     if request.kind is RequestKind.DESTROY:
         raise InputError(f"request {request.id} wants a model destroyed: nothing is trained for it")
@@ -269,7 +269,7 @@ def _require_ready(workspace: Workspace, request: Request) -> None:
 
 
 def _probes(workspace: Workspace, how: RunOptions) -> ProbeSets:
-    """The records of the datasets that are named."""
+    """The probe records from the datasets that are named."""
 
     def rows(name: str | None) -> tuple[Example, ...]:
         return () if name is None else workspace.rows(workspace.store.dataset(name))
@@ -290,7 +290,7 @@ def _split(
             )
         _refuse_inherited(workspace, loaded, states)
         gone |= {record.id for record in state.contained}
-    # Whoever is tombstoned leaves along: what another model forgot may not be trained on again.
+    # All tombstoned records are left out too: what another model forgot is never trained on again.
     tombstoned = {
         r.id for d in workspace.left(loaded.fact) for r in workspace.store.tombstoned(d.dataset)
     }
@@ -307,8 +307,8 @@ def _split(
 def _refuse_inherited(
     workspace: Workspace, loaded: LedgerModel, states: Mapping[str, ModelState]
 ) -> None:
-    """Every method and every never-trained model begins where this training began: what was known
-    there already can neither be retrained away nor audited."""
+    """Refuse records that the training's starting weights had learned: every method and reference
+    begins with these weights, so such records can neither be retrained away nor audited."""
     for parent in workspace.training(loaded.fact).parents:
         state = states.get(parent)
         if state is not None and state.holding is not Holding.WITHOUT:

@@ -1,9 +1,9 @@
-"""What a request waits for: the next step, whose it is, and the command where no page does it.
+"""The next step of a request: who takes it, and the command where no page does it.
 
-What became of an attempt, in one sentence that every page, command and certificate says alike.
+Also the conclusion of an attempt, in one sentence that every page, command and certificate repeats.
 
-An exact method rests on how the model was made. Its audit can contradict that, and then nothing is
-published before somebody has looked; it cannot carry it.
+The guarantee of an exact method rests on how the model was made. Its audit can contradict it, and
+then nothing is published before a person has looked; the audit cannot prove it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ TEAM, ENGINEER, WORKER, PERSON = "the privacy team", "an engineer", "the worker"
 _S = RequestStatus
 _ASIDE = (_S.NEEDS_INPUT, _S.WAITING, _S.CANCELLED)
 _PERHAPS = ("file", "orphan", "export")
-"""What is erased with all else that is Olvido's or the person's alone, where it is that."""
+"""Kinds that `--erase all` includes if the item is Olvido's or the person's alone."""
 EXPORTED = "exported"
-"""Marks the step by which a person's data were written down for them."""
+"""The key that marks the step of an answer to a request for access."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """What is to be done with a request.
+    """The next step of a request.
 
     Attributes:
-        who: whose turn it is.
+        who: who takes it.
         says: what they do, in a sentence.
-        command: for whoever does it on the command line; None where there is nothing to run.
+        command: the command that does it; None where there is nothing to run.
     """
 
     who: str
@@ -45,7 +45,7 @@ class NextStep:
 
     @property
     def sentence(self) -> str:
-        """All of it in a line.
+        """The step in one line.
 
         >>> NextStep(TEAM, "Look at the plan, and approve it.").sentence
         'Next, the privacy team: Look at the plan, and approve it.'
@@ -54,12 +54,12 @@ class NextStep:
 
 
 def not_now(context: RequestContext, request: Request, why: str) -> str:
-    """What to say where something is asked of a request that it has not come to, or is past.
+    """The error for an act that does not fit a request's status, with its next step.
 
     Args:
-        context: with the request.
-        request: as it stands.
-        why: what follows from where it stands, as "nothing is run for it now".
+        context: the ledger and settings with the request.
+        request: the request.
+        why: what follows from its status, as "nothing is run for it now".
     """
     reason = request.history[-1].detail.get("why") if request.status in _ASIDE else None
     stands = f"{request.status} ({reason})" if reason else request.status
@@ -69,7 +69,7 @@ def not_now(context: RequestContext, request: Request, why: str) -> str:
 
 
 def next_step(context: RequestContext, request: Request) -> NextStep:
-    """What a request waits for, or what may still be done with it."""
+    """The step that a request waits for, or that is still possible."""
     one = request.id
     plan = f"olvido request plan {one}"
     corrects = request.kind is RequestKind.RECTIFICATION and not corrections(request)
@@ -115,9 +115,9 @@ def next_step(context: RequestContext, request: Request) -> NextStep:
 
 
 def left_before_run(context: RequestContext, request: Request) -> NextStep | None:
-    """What has to be done before a request may be run with others; None: nothing more.
+    """The step before a request may be run with others; None: no further step.
 
-    Nobody is taken out of a model along with others by a request that nobody looked into.
+    A request that nobody has examined is never run along with others.
     """
     found = request.status in (_S.LOCATED, _S.PLANNED, _S.APPROVED) or needs_decision(request)
     unchecked = request.subject is not None and identity_checked(request) is None
@@ -135,7 +135,7 @@ def _to_identify(request: Request) -> NextStep:
 
 
 def _letter(context: RequestContext, request: Request) -> str:
-    """The command that writes the letter that says what became of a request."""
+    """The command that writes the letter about a request's answer."""
     from olvido.requests.rights.letter import REASONED, fitting
 
     *_, kind = fitting(context, request)
@@ -145,7 +145,7 @@ def _letter(context: RequestContext, request: Request) -> str:
 
 
 def _to_tell(request: Request) -> NextStep | None:
-    """The next step of a request that only asks what is held; None where any request's holds."""
+    """The next step of a request for access; None where it is the same as for any request."""
     if request.status is _S.RECEIVED:
         says = "Check who asks, and note it: whoever is answered gets the person's data."
         return NextStep(TEAM, says, f"olvido request identify {request.id} --by NAME")
@@ -163,7 +163,7 @@ def _to_tell(request: Request) -> NextStep | None:
 
 
 def exported(request: Request) -> Mapping[str, Any] | None:
-    """What was written last for a request for access: by whom, when, the document's digest."""
+    """The last answer to a request for access: by whom, when, the document's digest."""
     for step in reversed(request.history):
         if EXPORTED in step.detail:
             return {**step.detail[EXPORTED], "at": step.at}
@@ -171,13 +171,13 @@ def exported(request: Request) -> Mapping[str, Any] | None:
 
 
 def identity_checked(request: Request) -> date | None:
-    """The day (UTC) on which it was noted that somebody checked who asks; None where nobody did."""
+    """The day (UTC) on which an identity check was noted; None where none was."""
     days = [step.at.date() for step in request.history if step.status is _S.IDENTIFIED]
     return days[0] if days else None
 
 
 def identity_basis(request: Request) -> str:
-    """Whether it was checked who asks, in a sentence, the same wherever it is said."""
+    """Whether the identity was checked, in one sentence that is the same everywhere."""
     day = identity_checked(request)
     if request.subject is None:
         return "no person is asked for: there is no identity to check"
@@ -233,10 +233,10 @@ def _to_close(request: Request, items: tuple[ClosureItem, ...]) -> NextStep:
 def conclusion(
     guarantee: str | None, audit: Mapping[str, Any] | None, failure: str | None = None
 ) -> str:
-    """Say what a forgetting rests on, or why it was not published.
+    """Say in a sentence what the claim of a forgetting rests on, or why it was not published.
 
     Args:
-        guarantee: of the method; None where it made nothing.
+        guarantee: the method's guarantee; None where it made no model.
         audit: the audit's report as plain values; None where there was none.
         failure: why the method failed outright.
 
@@ -275,13 +275,13 @@ def conclusion(
 
 
 def concluded_as(attempt: Mapping[str, Any]) -> str:
-    """The same of an attempt as a request's report has it."""
+    """The conclusion of an attempt in a request's report."""
     outcome = attempt["outcome"]
     return conclusion(outcome and outcome["guarantee"], attempt["audit"], attempt["failure"])
 
 
 def audits_of(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The audits in a request's report, the last one last, with what a page says around each."""
+    """The audits in a request's report, in order, with the text of a page around each."""
     return [
         {
             **attempt["audit"],

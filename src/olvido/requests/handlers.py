@@ -1,6 +1,6 @@
-"""What people do with a request: take it in, ask back, approve, put off, refuse, call off.
+"""What the team does with a request: enter it, ask back, approve, postpone, refuse, cancel.
 
-Whoever acts is written down by the id of their account: the ledger names nobody.
+The ledger notes who acted by the id of their account, and names nobody.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from olvido.schemas.options import RunOptions
 from olvido.settings import Settings
 
 APPROVALS: Mapping[RequestKind, int] = {RequestKind.DESTROY: 2}
-"""How many people must approve; one where it does not say."""
+"""The number of people who must approve, by kind; one for other kinds."""
 
 
 class RequestContext(Protocol):
@@ -57,14 +57,14 @@ class StoreContext:
 
 
 OLDEST = timedelta(days=10 * 366)
-"""Before which no request came: no certificate would bear so long a wait."""
+"""The greatest age of a request: no certificate allows a longer wait."""
 
 _S = RequestStatus
 _WAY = (_S.RECEIVED, _S.IDENTIFIED, _S.LOCATED, _S.PLANNED, _S.APPROVED)
 
 
 def receive(context: RequestContext, subject: str | None = None, **said: Any) -> Request:
-    """Enter a request: see `wish`, which takes what it says.
+    """Enter a request; the arguments are those of `wish`.
 
     Raises as `wish`, and InputError where an open request asks for the same; nothing is entered.
     """
@@ -89,26 +89,26 @@ def wish(
     received_at: datetime | None = None,
     nothing_found: bool = False,
 ) -> Wish:
-    """What a request will say. A subject's names are digested at once and kept nowhere.
+    """Check and digest the content of a request. A subject's names are kept nowhere.
 
     Args:
-        context: a workspace, or its front.
+        context: a workspace, or its ledger and settings.
         subject: the person or rights holder, as the data's subject column names them, or their
-            digest; only of a name can texts be found that mention it.
+            digest; texts that mention the person are found only by a name.
         also: other names of the same person: the request is about all records of any of them.
         kind: erasure, opt-out and access are about a subject (an opt-out also about a source),
             poison about a source, outdated about records, rectification about records of a
             subject, destroy about a model.
-        source: as the data's source column names it.
+        source: the source, as the data's source column names it.
         dataset, records: facts that are out of date, or wrong.
-        model: the one to be destroyed.
-        law: under which law.
+        model: the model to be destroyed.
+        law: the law that the request falls under.
         received_at: when it came, with a time zone; None: now.
-        nothing_found: enter it though no record is about the subject, to be answered that nothing
-            is held.
+        nothing_found: enter it although no record is about the subject, to answer that nothing is
+            held.
 
     Raises:
-        InputError: the kind is unknown or not about this, or nothing in the ledger is.
+        InputError: the kind is unknown or needs other arguments, or the ledger has no such data.
         UnknownName: no such law, dataset, record or model.
     """
     if kind not in list(RequestKind):
@@ -170,13 +170,13 @@ def wish(
 
 
 def again(context: RequestContext, identifier: str) -> Request:
-    """Enter a closed request anew, as its law wants it done again (`Law.again`).
+    """Enter a closed request anew, where its law requires that (`Law.again`).
 
-    It is about the same person, by digest: the name is not needed, and is kept nowhere. What came
-    in since is what it finds; where nothing did, that is its answer.
+    It is about the same person, by digest: the name is not needed. It finds the data that came in
+    since; where none did, that is its answer.
 
     Raises:
-        InputError: it is not closed, its law wants nothing done again, or that was entered already.
+        InputError: it is not closed, its law does not require it, or that was entered already.
     """
     from olvido.requests.guidance import not_now
 
@@ -215,7 +215,7 @@ _ABOUT = {
     RequestKind.RECTIFICATION: ("subject", "records"),
 }
 _ALL = (RequestKind.RECTIFICATION,)
-"""Kinds that are about all of that, and not about one of it."""
+"""Kinds that need all of these arguments, and not one of them."""
 _RECORDS: Words = (
     "the dataset and the ids of its records (",
     ParameterName("dataset"),
@@ -260,7 +260,7 @@ def _scope(
 def _wrong(
     store: Store, people: Sequence[SubjectId], dataset: str | None, records: Sequence[str]
 ) -> dict[str, Any]:
-    """The records of a person that are wrong, in every version of their dataset."""
+    """The wrong records of a person, in every version of their dataset."""
     scope = _scope(store, None, dataset, records, None)
     name = store.dataset(scope["dataset"]).name
     wanted, versions = set(scope["records"]), {}
@@ -279,7 +279,7 @@ def _wrong(
 
 
 def identify(context: RequestContext, identifier: str, *, by: str) -> Request:
-    """Note that somebody has checked who asks: an account that may decide, by its id or label.
+    """Note that the identity of who asks was checked: by an account that may decide, id or label.
 
     Raises InputError once it is planned, UnknownName where there is no such account.
     """
@@ -294,7 +294,7 @@ def _moved(
     detail: Mapping[str, Any],
     why: str,
 ) -> Request:
-    """Move a request on; where it cannot go there, say why and what is next instead."""
+    """Move a request to a status; where that is impossible, say why and what is next instead."""
     from olvido.requests.guidance import not_now
 
     try:
@@ -309,18 +309,17 @@ def _moved(
 def approve(
     context: RequestContext, identifier: str, *, by: str, order: RunOptions | None = None
 ) -> Request:
-    """Let a plan be carried out; destruction takes two people.
+    """Approve a plan; destruction takes two people.
 
     Args:
-        context: with the request.
-        identifier: of a planned request.
+        context: the ledger and settings with the request.
+        identifier: the id of a planned request.
         by: the id or label of the account that approves; its id is kept.
-        order: how it is to be carried out; None: the model that serves shall forget, as the plan
-            says.
+        order: the options of the run; None: the serving model shall forget, as planned.
 
     Raises:
         InputError: it is not planned, the account may not decide, or it approved before.
-        UnknownName: there is no such account, or the order names what is not known.
+        UnknownName: there is no such account, or the order names something unknown.
     """
     from olvido.requests.guidance import not_now
 
@@ -348,7 +347,7 @@ def approve(
 
 
 def demand_forgetting(request: Request) -> None:
-    """Refuse to change anything for a request that only asks what is held. Raises InputError."""
+    """Refuse to change anything for a request for access. Raises InputError."""
     if not request.kind.forgets:
         raise InputError(
             f"request {request.id} is of kind {request.kind}: no model is changed and nothing is "
@@ -358,7 +357,7 @@ def demand_forgetting(request: Request) -> None:
 
 
 def demand_kind(request: Request, kind: RequestKind, why: str) -> None:
-    """Refuse what is done for requests of one kind alone, and `why`. Raises InputError."""
+    """Refuse an act on a request of another kind than the act is for. Raises InputError."""
     if request.kind is not kind:
         raise InputError(
             f"request {request.id} is of kind {request.kind}: {why} of kind {kind} "
@@ -367,7 +366,7 @@ def demand_kind(request: Request, kind: RequestKind, why: str) -> None:
 
 
 def approvals(request: Request) -> tuple[str, ...]:
-    """Who approved the plan that a request has now."""
+    """The accounts that approved the present plan of a request."""
     for step in reversed(request.history):
         if step.status is _S.PLANNED and "approvals" not in step.detail:
             return ()
@@ -384,15 +383,15 @@ def wait(
     until: date | None = None,
     need: str | None = None,
 ) -> Request:
-    """Put a request aside: until a day, or until the person or the team has answered.
+    """Suspend a request until a day, or until the person or the team has answered.
 
     Args:
-        context: with the request.
-        identifier: of an open request that no run has begun.
+        context: the ledger and settings with the request.
+        identifier: the id of an open request whose run has not begun.
         why: the reason.
         until: the day on which to look again.
-        need: identity, fee or clarification, asked of the person: where the law says so the clock
-            stands still meanwhile.
+        need: identity, fee or clarification, asked of the person: the clock stands still meanwhile
+            where the law says so.
 
     Raises:
         InputError: no reason, another need, a day that is past, or the request cannot wait now.
@@ -412,7 +411,7 @@ def wait(
 
 
 def resume(context: RequestContext, identifier: str) -> Request:
-    """Go on with a request that was put aside or called off, from where it was."""
+    """Resume a request that was suspended or cancelled, from the status that it had."""
     from olvido.requests.guidance import not_now
 
     request = context.store.request(identifier)
@@ -421,7 +420,7 @@ def resume(context: RequestContext, identifier: str) -> Request:
     identity = request.history[-1].detail.get("for") == IDENTITY
     before = [step.status for step in request.history if step.status in _WAY][-1]
     if before is _S.APPROVED:
-        # What was approved is a plan, and the plan may be old by now.
+        # The approval was of a plan, and the plan may be outdated by now.
         before = _S.PLANNED
     if identity and before is _S.RECEIVED:
         before = _S.IDENTIFIED
@@ -431,10 +430,10 @@ def resume(context: RequestContext, identifier: str) -> Request:
 def extend(
     context: RequestContext, identifier: str, *, why: str, informed_on: date | None = None
 ) -> Request:
-    """Note that the person was told that the answer takes longer, and why.
+    """Note that the person was informed that the answer takes longer, and why.
 
     Raises:
-        InputError: no law, no extension in it, told too late, or told before.
+        InputError: no law, no extension in it, informed too late, or extended before.
         StateError: it has ended.
     """
     from olvido.requests.guidance import not_now
@@ -449,7 +448,7 @@ def extend(
         raise InputError(
             "say why the answer takes longer (",
             ParameterName("why"),
-            "): the person has to be told",
+            "): the person has to be informed",
         )
     nameless(context.store, request, why)
     if not request.status.open:
@@ -460,24 +459,26 @@ def extend(
     found = deadline_of(request, context.settings)
     require_extension(law, None if found is None else found.answer, day)
     if day < request.received_at.date():
-        raise InputError(f"the person cannot have been told on {day}, before the request came")
+        raise InputError(f"the person cannot have been informed on {day}, before the request came")
     return context.store.advance_request(
         identifier, request.status, {"extended": day.isoformat(), "why": why}
     )
 
 
 def refuse(context: RequestContext, identifier: str, *, why: str) -> Request:
-    """Refuse a request, with the reason that the person is told."""
+    """Refuse a request, with the reason that the person is given."""
     if not why.strip():
         raise InputError(
-            "say why the request is refused (", ParameterName("why"), "): the person has to be told"
+            "say why the request is refused (",
+            ParameterName("why"),
+            "): the person has to be informed",
         )
     nameless(context.store, context.store.request(identifier), why)
     return _moved(context, identifier, _S.REFUSED, {"why": why}, "it cannot be refused")
 
 
 def cancel(context: RequestContext, identifier: str, *, why: str) -> Request:
-    """Call a request off; a run under way publishes nothing. `resume` takes it up again."""
+    """Cancel a request; a run under way publishes nothing. `resume` takes it up again."""
     if not why.strip():
         raise InputError(
             "say why the request is called off (",
@@ -489,7 +490,7 @@ def cancel(context: RequestContext, identifier: str, *, why: str) -> Request:
 
 
 def needs_decision(request: Request) -> bool:
-    """Whether a run ended without anything to publish, and the team has to say what next."""
+    """Whether a run ended without a model to publish, so that the team has to decide."""
     return request.status is _S.NEEDS_INPUT and request.history[-1].detail.get("for") == DECISION
 
 

@@ -1,6 +1,6 @@
-"""Requests about what no model in use has learned: nothing to forget, and all the rest to do.
+"""Answer requests without forgetting: no model in use has learned the records.
 
-A whole model is destroyed, with all that was made from its weights.
+Also requests to destroy a whole model, with all models that were made from its weights.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from olvido.requests.scope import lineage_of, models_to_delete
 from olvido.requests.tombstones import tombstone
 
 _S = RequestStatus
-_CONCLUDED = "not-learned"
-"""Marks the step by which a request was answered without any forgetting."""
+_CONCLUDED = "not_learned"
+"""The key that marks the step of an answer without forgetting."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotLearned:
-    """Why nothing is to be forgotten.
+    """Why no model has to forget.
 
     Attributes:
-        because: in a sentence.
-        records: how many the request is about.
-        model: the one that serves, None where none does.
-        guarantee: under which it forgot them for an earlier request; None where it did not, or
-            exactly.
+        because: the reason in a sentence.
+        records: the number of records that the request is about.
+        model: the serving model, None where none serves.
+        guarantee: the guarantee under which it forgot them for an earlier request; None where it
+            did not, or exactly.
     """
 
     because: str
@@ -55,19 +55,19 @@ class NotLearned:
 
 
 def not_learned(store: Store, request: Request, ref: str = SERVING) -> NotLearned | None:
-    """Why no model has to forget what a request is about; None where one has.
+    """Why no model has to forget a request's records; None where one has to.
 
-    Only names that point to models count, and not `previous`: an old version that holds it is
-    erased, not taught again, and stands in the closure.
+    Only models with an alias count, and not `previous`: an old version that holds the records is
+    not changed but erased, as an item of the closure.
 
     Args:
         store: the ledger.
-        request: what is asked.
-        ref: the model that was meant; another one than that which serves is never excused.
+        request: the request.
+        ref: the model that was meant; any other than the serving one has to forget.
 
     Raises:
         UnknownName: no such model.
-        InputError: it is of a kind for which none ever has.
+        InputError: the request is of a kind for which no model ever has to forget.
     """
     demand_forgetting(request)
     if request.kind is RequestKind.DESTROY or not request.status.open:
@@ -94,7 +94,7 @@ def not_learned(store: Store, request: Request, ref: str = SERVING) -> NotLearne
 
 
 def planned(why: NotLearned) -> dict[str, Any]:
-    """What is written down as the plan of such a request."""
+    """The plan that is written down for such a request."""
     return {
         "model": why.model or SERVING,
         "routes": [],
@@ -104,13 +104,13 @@ def planned(why: NotLearned) -> dict[str, Any]:
 
 
 def conclude(context: RequestContext, identifier: str) -> Request:
-    """Answer an approved request that no model has to forget for: bury its records, bar them.
+    """Answer an approved request without forgetting: its records get tombstones and are barred.
 
-    Its closure begins then, as that of any other. Taken again it goes on where it was.
+    Then its closure begins. Called again after a crash, this goes on where it was.
 
     Raises:
         UnknownName: no such request.
-        StateError: a model in use holds the records: one has to forget them.
+        StateError: a model in use holds the records and has to forget them.
         InputError: it is not approved.
     """
     store = context.store
@@ -131,7 +131,7 @@ def conclude(context: RequestContext, identifier: str) -> Request:
 
 
 def concluded(request: Request) -> Mapping[str, Any] | None:
-    """Why nothing was forgotten for a request, as it was written down; None where something was."""
+    """The noted reason why nothing was forgotten for a request; None where something was."""
     for step in request.history:
         if step.status is _S.PUBLISHED and _CONCLUDED in step.detail:
             return {**step.detail[_CONCLUDED], "at": step.at}
@@ -139,11 +139,11 @@ def concluded(request: Request) -> Mapping[str, Any] | None:
 
 
 def destroys(store: Store, identifiers: Sequence[str]) -> bool:
-    """Whether it is a model that is to be destroyed.
+    """Whether the request asks for a model's destruction.
 
     Raises:
         UnknownName: no such request.
-        InputError: it is one of several requests.
+        InputError: it does, and is given together with other requests.
     """
     kinds = {store.request(identifier).kind for identifier in identifiers}
     if RequestKind.DESTROY in kinds and len(identifiers) > 1:
@@ -160,7 +160,7 @@ _TO_PLAN = (
 
 
 def plan_destruction(context: RequestContext, identifier: str) -> tuple[Model, ...]:
-    """Say which models would go: the one asked for and all its descendants.
+    """Plan a destruction: of the model asked for and all its descendants.
 
     Raises:
         InputError: the request is of another kind, or not to be planned now.
@@ -178,7 +178,7 @@ def plan_destruction(context: RequestContext, identifier: str) -> tuple[Model, .
 
 
 def destroy(context: RequestContext, identifier: str) -> tuple[Request, tuple[Model, ...]]:
-    """Remove every condemned model's weights, checkpoints and names; the facts of it stay.
+    """Remove the weights, checkpoints and aliases of every model to destroy; its facts stay.
 
     Raises:
         InputError: two people have not approved it.

@@ -1,4 +1,4 @@
-"""Every way to forget, priced before anything runs, in the order in which they are tried."""
+"""Price every unlearning method before anything runs, and choose the order of attempts."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from olvido.schemas.plan import Chosen, Way
 from olvido.tasks import Task
 
 EMPIRICAL = "samnpo"
-"""The empirical method that is tried where nobody names one: the one that passed most audits in
-towns to tune on (docs/results/towns.md)."""
+"""The default empirical method: it passed most audits in tuning (docs/results/towns.md)."""
 
 OPTIONS: Mapping[str, Any] = {"project": True, "radius": 0.1, "retain_batch": 16}
-"""What it is given then. Fewer retained records a step pay for more steps."""
+"""Its options then. Fewer retained records a step pay for more steps."""
 
 AIMED: Mapping[str, Any] = {"epochs": 120}
-"""And where holdout records tell it where to stop, passes enough to get there: with 30 it stopped
-short of the target in 16 of 16 towns that nothing was tuned on (docs/results/towns.md)."""
+"""Its further options where a holdout set tells it when to stop: with 30 epochs it stopped short of
+the target in 16 of 16 test data sets (docs/results/towns.md)."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """One way to forget.
+    """One method with its predicted cost.
 
     Attributes:
-        method: its name.
-        guarantee: what it may claim.
+        method: the method's name.
+        guarantee: its guarantee.
         summary: what it does, in a line.
-        cost: predicted; None where it does not apply.
+        cost: its predicted cost; None where it does not apply.
         refusal: why it does not apply; None where it does.
-        options: it is given where nobody asks for others; the price is of these.
+        options: its default options, for which the cost is predicted.
     """
 
     method: str
@@ -48,7 +47,7 @@ class Route:
 
     @property
     def way(self) -> Way:
-        """The same, for documents."""
+        """The route for documents."""
         cost = self.cost
         return Way(
             method=self.method,
@@ -62,7 +61,7 @@ class Route:
 
 
 def routes(trained: Trained, split: Split, task: Task) -> tuple[Route, ...]:
-    """All methods with their predicted cost, the cheapest first, those that do not apply last."""
+    """All methods with their predicted cost, the cheapest first, inapplicable ones last."""
     found = []
     for name, method in METHODS.items():
         cost, refusal = None, None
@@ -84,19 +83,18 @@ _OPTIONS_OF = {
 
 
 def _by_command(term: Term) -> str:
-    """What a plan calls a parameter: the plan is read by who calls no function."""
+    """The command-line name of a parameter: readers of a plan call no functions."""
     return _OPTIONS_OF.get(term.name, str(term))
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is tried, and why.
+    """The methods to try, and why.
 
     Attributes:
-        order: methods with their options, the first to be tried first.
+        order: methods with their options, in the order of attempts.
         because: the reason, in a sentence.
-        most: predicted, if all of them have to be tried; None where one has no price. Audits are
-            not in it.
+        most: the predicted cost of trying all of them, without audits; None where one is unknown.
     """
 
     order: tuple[tuple[str, dict[str, Any]], ...]
@@ -105,7 +103,7 @@ class Choice:
 
     @property
     def chosen(self) -> Chosen:
-        """The same, for documents."""
+        """The choice for documents."""
         most = self.most
         return Chosen(
             order=tuple(name for name, _ in self.order),
@@ -123,22 +121,21 @@ def choose(
     within: float | None = None,
     evidence: Cost | None = None,
 ) -> Choice:
-    """Which methods to try, one after the other, until one passes.
+    """Choose the methods to try, one after the other, until one passes.
 
-    An empirical method is worth nothing without its audit, and its audit nothing without models
-    that never learned the records. What those cost counts as its own: each is a training without
-    the records, which is what the exact way makes. So an exact method comes alone where it costs no
-    more than the empirical one with its evidence, and where it is asked for by a deadline that it
-    meets. Otherwise the empirical one is tried first, and the cheapest exact one is left for when
-    the audit fails.
+    An empirical method is worth nothing without its audit, and the audit nothing without retrained
+    models. Their cost counts as the method's: each is a training without the records, like the
+    exact method's result. So an exact method is tried alone where it costs no more than the
+    empirical one with its evidence, or where there is a deadline that it meets. Otherwise the
+    empirical one is tried first, and the cheapest exact one if the audit fails.
 
     Args:
         found: all routes.
-        method, options: tried first where one is asked for; options that are not given are those
-            of its route.
-        within: seconds there are: the cheapest exact method that meets them; None: no hurry.
-        evidence: what never-trained models take that are not there yet; None where they are, or
-            are made in any case.
+        method, options: the method to try first, if any; missing options are those of its route.
+        within: the seconds available, for the cheapest exact method that meets them; None: no
+            deadline.
+        evidence: the cost of the retrained models that are missing; None where none is, or where
+            they are made in any case.
 
     Raises:
         MissingNeed: the method asked for does not apply, or none does.
@@ -151,7 +148,7 @@ def choose(
 
 
 def _sum(costs: Sequence[Cost | None]) -> Cost | None:
-    """What all of these take together, as far as each is known."""
+    """The sum of the costs that are known."""
     known = [cost for cost in costs if cost is not None]
     if len(known) < len(costs):
         return None
@@ -175,8 +172,8 @@ def _chosen(
     by_name = {route.method: route for route in found}
     if method is not None and by_name[method].refusal:
         raise MissingNeed(str(by_name[method].refusal))
-    # A tie goes to the less sweeping method, which the table names first. What a package claims of
-    # a method that it brings is taken where somebody asks for that method, and not before.
+    # A tie goes to the less sweeping method, which the table names first. A method of another
+    # package, with its claims, is only used where somebody asks for it.
     rank = list(METHODS.built_in)
     exact = sorted(
         (
@@ -194,7 +191,7 @@ def _chosen(
         raise MissingNeed(f"no method applies: {refusals}")
     last: list[tuple[str, dict[str, Any]]] = [(exact[0].method, {})] if exact else []
     if method is not None:
-        # What was priced is what is run, but for what was asked otherwise.
+        # A run has the options of the price, except those that were asked for.
         first = _timed(method, {**by_name[method].options, **(options or {})}, within)
         order = [first, *(pair for pair in last if pair[0] != method)]
         return Choice(tuple(order), _asked(by_name[method], [name for name, _ in order[1:]]))
@@ -233,7 +230,7 @@ def _chosen(
 def _timed(
     method: str, options: Mapping[str, Any], within: float | None
 ) -> tuple[str, dict[str, Any]]:
-    """A method with its options; a search is told how long it may take."""
+    """A method with its options; a search also gets its time limit."""
     found = dict(options)
     if within and "within" in METHODS.options(method):
         found.setdefault("within", within)
@@ -241,7 +238,7 @@ def _timed(
 
 
 def _asked(route: Route, left: Sequence[str]) -> str:
-    """Why what was asked for is tried, and what is left for when it fails."""
+    """Why the method that was asked for is tried, and what is tried if it fails."""
     if "most" not in METHODS.options(route.method):
         return f"{route.method} was asked for"
     text = (

@@ -1,9 +1,7 @@
-"""From attempts to a new version: what is to be published is written down first, then published.
+"""Publish a new model version from the attempts: it is written down first, then published.
 
-Each step can be taken again after a crash: models are named by what they are, and what was done
-already is found done.
-
-The report of an answered request, as plain values.
+Each step can be repeated after a crash: models are named by their content, and finished steps are
+recognised. Also the report of an answered request, as plain values.
 """
 
 from __future__ import annotations
@@ -36,16 +34,16 @@ from olvido.workspace import LedgerModel
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is to be published, as plain as a file can hold it.
+    """What is to be published, in values that a file can hold.
 
     Attributes:
-        requests: ids of those that are answered.
+        requests: ids of the answered requests.
         model: the staged version; None where every attempt failed.
-        uses: what it forgot.
-        method: that made it.
-        verdicts: of all attempts.
+        uses: the records that it forgot, by dataset.
+        method: the method that made it.
+        verdicts: the verdicts of all attempts.
         documents: the reports, by request.
-        served: whether what it was made from was served then: it is to be served in its place.
+        served: whether its original model was serving then, whose place it shall take.
     """
 
     requests: tuple[str, ...]
@@ -77,7 +75,7 @@ class Prepared:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """From what `to_dict` gave."""
+        """Read the values of `to_dict`."""
         return cls(
             requests=tuple(values["requests"]),
             model=None if values["model"] is None else _model_from_dict(values["model"]),
@@ -124,7 +122,7 @@ def _model_from_dict(values: Mapping[str, Any]) -> Model:
 
 
 def _require_agreement(prepared: Prepared) -> None:
-    """Hold what is to be published to itself, before anything of it is entered.
+    """Check that what is to be published is consistent, before anything of it is entered.
 
     Raises:
         StateError: reports, uses and the method claim different guarantees, or other weights.
@@ -145,16 +143,16 @@ def _require_agreement(prepared: Prepared) -> None:
 
 
 def _require_current(context: RequestContext, prepared: Prepared) -> None:
-    """Hold what is to be published to what is served by now, before anything of it is entered.
+    """Check that the original model is still the serving one, before anything is entered.
 
     Raises:
-        Overtaken: another version was published since this one was begun. What was made knows whom
-            that one forgot; its files are removed.
+        Overtaken: another version was published since this one was begun. This one still holds
+            what that one forgot; its files are removed.
     """
     fact, store = prepared.model, context.store
     assert fact is not None
     if fact.id in {model.id for model in store.models()}:
-        return  # It was entered before a crash; whatever serves by now came after it.
+        return  # It was entered before a crash; the serving model came after it.
     serving = store.aliases().get(SERVING)
     if prepared.served and serving not in fact.parents:
         remove_model(context.settings.models / fact.path)
@@ -167,10 +165,10 @@ def _require_current(context: RequestContext, prepared: Prepared) -> None:
 def publish(
     context: RequestContext, prepared: Prepared
 ) -> tuple[tuple[Request, ...], Model | None]:
-    """Enter the new version, serve it, bury the records, and move the requests on.
+    """Enter the new version, serve it, set tombstones on the records, and move the requests on.
 
-    Taken again after a crash it goes on where it was. Called off meanwhile, a request refuses the
-    first step, and nothing is published.
+    Called again after a crash, this goes on where it was. If a request was cancelled meanwhile,
+    the first step fails and nothing is published.
 
     Raises:
         InputError: a request is not where this can be published.
@@ -233,18 +231,18 @@ def document(
     published: Model | None,
     split: Split,
 ) -> dict[str, Any]:
-    """What a report says.
+    """The report of a request.
 
     Args:
-        identifier: of the request.
-        together: of all requests that were answered in the same run.
+        identifier: the request's id.
+        together: ids of all requests that were answered in the same run.
         loaded: the model that was asked to forget.
-        never: models that never saw the records, where an audit needed them.
-        datasets: names of those that the records stand in.
-        found, choice: every way, priced, and the one chosen.
-        tried: in their order.
+        never: the references, where an audit needed them.
+        datasets: names of the records' datasets.
+        found, choice: every route with its price, and the chosen ones.
+        tried: the attempts in their order.
         published: the new version, if any.
-        split: what was forgotten and kept.
+        split: the forget set and the retain set.
     """
     return {
         "request": identifier,

@@ -1,6 +1,6 @@
-"""What a request is about, found in the ledger.
+"""Find in the ledger what a request is about: records, or a person under one name or several.
 
-Whom a request is about: one person under one name or several, found by keyed digests.
+Persons are found by keyed digests of their names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def lineage_of(store: Store, request: Request) -> Lineage:
         InputError: it is about a model, not about records.
     """
     if request.kind is RequestKind.RECTIFICATION:
-        # In the versions that were there, and in the one of which the corrected one was made.
+        # In the versions at the time of the request, and in the one that was corrected.
         made_of = [step.detail["corrected"]["from"] for step in corrections(request)]
         wanted = dict.fromkeys(made_of, request.scope["records"]) | request.scope["versions"]
         return store.lineage_of_facts(wanted, *request.subjects)
@@ -51,18 +51,18 @@ def lineage_of(store: Store, request: Request) -> Lineage:
 
 
 def corrections(request: Request) -> tuple[HistoryEntry, ...]:
-    """The steps by which what is right was entered for a rectification; one, or none yet."""
+    """The step by which the corrected rows of a rectification were entered; none yet, or one."""
     return tuple(step for step in request.history if "corrected" in step.detail)
 
 
 def spelt(key: Key, *names: str) -> dict[str, Any]:
-    """What a request keeps of a person's names while they are in clear, to find what names them.
+    """Digest a person's names, given in clear, for finding texts that name the person.
 
     Returns:
-        `names` are digests of runs of words (`Key.names`), `whole` those of them that have all of
-        one of the names, `near` those of loose forms to look for, in hexadecimal digits
-        (`Key.near`); none of a name that came as a digest. `unsearched` is how many names texts
-        cannot be searched for: those of one word, and those that came as a digest alone.
+        `names` are digests of runs of words (`Key.names`), `whole` those of them that cover a
+        whole name, `near` digests of loose forms to search for, in hexadecimal digits
+        (`Key.near`); a name that came as a digest has none. `unsearched` is the number of names
+        that texts cannot be searched for: those of one word, and those that came as a digest.
     """
     clear = [name for name in names if not SubjectId.is_one(name)]
     spelt_out = {key.subject(name) for name in clear if name_forms(name)}
@@ -77,22 +77,22 @@ def spelt(key: Key, *names: str) -> dict[str, Any]:
 
 
 def names_of(request: Request) -> frozenset[str]:
-    """Digests of the runs of words under which texts name the person of a request."""
+    """Digests of the runs of words by which texts name the person of a request."""
     return kept(request, "names")
 
 
 def kept(request: Request, what: str) -> frozenset[str]:
-    """What a request keeps of the names of its person: `names`, `whole` or `near` of `spelt`."""
+    """The digests of the person's names that a request keeps: one entry of `spelt`."""
     return frozenset(form for step in request.history for form in step.detail.get(what, ()))
 
 
 def unsearched(request: Request) -> int:
-    """How many names of the person of a request no text can be searched for."""
+    """The number of names of a request's person that texts cannot be searched for."""
     return max((step.detail.get("unsearched", 0) for step in request.history), default=0)
 
 
 def unsearched_note(count: int) -> str:
-    """What is to be said of names that texts cannot be searched for; empty where there is none.
+    """A sentence about names that texts cannot be searched for; empty where there is none.
 
     >>> unsearched_note(2)[:46]
     '2 names of the person cannot be searched for i'
@@ -116,7 +116,7 @@ def near_subjects(store: Store, request: Request) -> dict[SubjectId, tuple[Recor
 def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]:
     """Ids of records that name the person of a request and are not about them, by dataset.
 
-    Rows that were taken out of their files cannot be looked into.
+    Rows that were erased from their files cannot be searched.
 
     Raises:
         StateError: a file of rows is missing or damaged.
@@ -135,10 +135,10 @@ def mentions(store: Store, data: Path, request: Request) -> dict[str, list[str]]
 
 
 def models_to_delete(store: Store, request: Request) -> tuple[Model, ...]:
-    """The model that a request wants destroyed, and all that descend from it, so far as they last.
+    """The model that a request wants destroyed, and its existing descendants.
 
-    A model made by exact forgetting or by a further training descends from it too: it was made from
-    its weights.
+    A model made by exact forgetting or by further training is a descendant too: it was made from
+    the model's weights.
     """
     gone = {request.scope["model"]}
     for model in store.models():
@@ -148,14 +148,14 @@ def models_to_delete(store: Store, request: Request) -> tuple[Model, ...]:
 
 
 def nameless(store: Store, request: Request, text: str) -> None:
-    """Refuse a text that would be kept, where it names somebody.
+    """Refuse a text that would be kept, if it names somebody.
 
-    Told are the person of the request, by every name that was given: whole, shortened as texts
+    It detects the person of the request by every name that was given: whole, shortened as texts
     shorten names, of one word, written as one word or escaped; and e-mail addresses, telephone and
     national numbers and accounts.
 
     Raises:
-        InputError: it does, or it is no Unicode.
+        InputError: it names somebody, or is no Unicode.
     """
     try:
         text.encode()
@@ -185,7 +185,7 @@ def _names(key: Key, request: Request, text: str) -> bool:
 
 
 def _unescaped(text: str) -> Iterator[str]:
-    """What a text says to who reads it as HTML or as a URL, however often it was escaped."""
+    """A text read as HTML and as a URL, however often it was escaped."""
     for _ in range(_DEEP):
         text = unquote(html.unescape(text).replace("+", " "))
         yield text
@@ -194,7 +194,7 @@ def _unescaped(text: str) -> Iterator[str]:
 
 
 def _bare(word: str) -> set[str]:
-    """A word, and what is left of it without a counter, an English s, or a Korean particle."""
+    """A word, and the word without a counter, an English s, or a Korean particle."""
     found = {word, word.rstrip("0123456789")}
     if len(word) > 3 and word.isascii() and word.endswith("s"):
         found.add(word[:-1])
@@ -204,23 +204,23 @@ def _bare(word: str) -> set[str]:
 
 
 def _cuts(length: int) -> Iterator[tuple[int, int]]:
-    """Where to cut a word of so many letters in two, or in three."""
+    """The places at which to cut a word of this length in two, or in three."""
     return combinations(range(1, length + 1), 2)
 
 
 MOST = 50
-"""Names of one person."""
+"""The greatest number of names of one person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The names of a person, while they are in clear.
+    """The names of a person in clear, and the records that they find.
 
     Attributes:
-        subjects: their digests, the first name's first; spellings that are one stand once.
-        counts: how many records each name that was given finds, those of each version of a dataset.
-        apart: the same, with those that stand in several versions of a dataset counted once.
-        near: records of subjects whose names are near one of these and are none of them.
+        subjects: the digests of the names, the first name's first; equal spellings only once.
+        counts: the number of records that each name finds, counted in each version of a dataset.
+        apart: the same number, counting a record once for all versions of a dataset.
+        near: records of other subjects whose names are near one of these.
     """
 
     subjects: tuple[SubjectId, ...]
@@ -229,7 +229,7 @@ class Person:
     near: Mapping[SubjectId, tuple[Record, ...]]
 
     def described(self, name: str) -> str:
-        """How many records a name finds, in words; versions of a dataset repeat most of theirs.
+        """The number of records that a name finds, in words; versions repeat most of theirs.
 
         >>> Person((), {"Ana": 50}, {"Ana": 25}, {}).described("Ana")
         '25 records (50, counted in every version of their datasets)'
@@ -241,7 +241,7 @@ class Person:
 
 
 class NobodyFound(InputError):
-    """No record is about a person; `near` has records of subjects with names near theirs."""
+    """Raised where no record is about a person; `near` has records of subjects with near names."""
 
     def __init__(self, near: Mapping[SubjectId, tuple[Record, ...]]) -> None:
         super().__init__(
@@ -253,7 +253,7 @@ class NobodyFound(InputError):
 
 
 def look_up(store: Store, names: Sequence[str]) -> Person:
-    """Look for a person under all their names: as the data writes them, or digests.
+    """Find a person under all their names: as the data writes them, or digests.
 
     Raises:
         InputError: there are too many, or one is no name.
@@ -280,11 +280,11 @@ def look_up(store: Store, names: Sequence[str]) -> Person:
 
 
 def demand(person: Person, *, nothing_found: bool) -> None:
-    """Refuse to enter a request about somebody who is in no data, or is, unlike it is said.
+    """Refuse a request about somebody who is in no data, or whose presence contradicts its claim.
 
     Raises:
         NobodyFound: no record is about any of the names.
-        InputError: there are some, and it is said that there are none.
+        InputError: there are records, although `nothing_found` says that there are none.
     """
     known = any(person.counts.values())
     if not known and not nothing_found:

@@ -1,6 +1,6 @@
-"""That nobody learns from them again: tombstones for records, and a list of what may not come back.
+"""Tombstones and the suppression list, which keep forgotten records from being learned again.
 
-Both are said again to a ledger that was restored from a backup made before.
+Both can be replayed into a ledger that was restored from an earlier backup.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ FORM = "olvido-tombstones"
 VERSION = 1
 
 TELLING = 12
-"""Words of an answer or a text from which it is taken for somebody's own: "Yes, I do." is nobody's.
-"""
+"""The number of words from which a text counts as one person's own: "Yes, I do." is nobody's."""
 
 
 def tombstone(context: RequestContext, request: Request, lineage: Lineage, reason: str) -> None:
-    """Mark a request's records, and bar them from being brought in again.
+    """Set tombstones on a request's records, and bar the records from being imported again.
 
-    In every dataset, learned from or not. A subject is barred as such; of a source or a fact that
-    is wrong or out of date only what its rows say, for something new may come from there. What a
-    row says is barred for those whom the row is about, and for anybody else where it names the
-    person, or where it is long and no record that stays says it.
+    This covers every dataset, learned from or not. A subject is barred as such; for a source, or a
+    wrong or outdated fact, only the content of its rows, since new data may come from there. A
+    row's content is barred for the row's subjects; and for anybody else if it names the person,
+    or if it is long and no remaining record has it.
     """
     key, named = context.store.key, Named(context.store.key, names_of(request))
     corrects = request.kind is RequestKind.RECTIFICATION
@@ -60,12 +59,12 @@ def _of_nobody_else(
     long: Mapping[tuple[str | None, ...], str],
     gone: Mapping[str, Collection[str]],
 ) -> set[str]:
-    """The digests of those contents that no record says but the ones that go.
+    """The digests of contents that only the records to forget have.
 
     Args:
-        context: of the ledger.
+        context: the ledger and settings.
         long: digests by folded content.
-        gone: ids of the records that go, by dataset.
+        gone: ids of the records to forget, by dataset.
     """
     found = dict(long)
     for dataset in context.store.datasets() if long else ():
@@ -86,7 +85,7 @@ def _folded(said: Collection[str | None]) -> tuple[str | None, ...]:
 
 
 def write_tombstones(context: RequestContext, path: Path) -> dict[str, Any]:
-    """Write down everything that is buried, to be kept apart from backups: ids and digests alone.
+    """Write all tombstones to a file, as ids and digests alone, to be kept apart from backups.
 
     Raises:
         InputError: the file exists.
@@ -113,7 +112,7 @@ def write_tombstones(context: RequestContext, path: Path) -> dict[str, Any]:
 
 
 def _erased_rows(context: RequestContext) -> list[str]:
-    """Datasets of which rows were taken out of their files."""
+    """The datasets from whose files rows were erased."""
     found = []
     for dataset in context.store.datasets():
         gone = {record.id for record in context.store.tombstoned(dataset.id)}
@@ -125,9 +124,9 @@ def _erased_rows(context: RequestContext) -> list[str]:
 
 
 def replay_tombstones(context: RequestContext, path: Path) -> dict[str, int]:
-    """Bury again what a restored backup had brought back; what it does not hold is passed over.
+    """Set the tombstones again that a restored backup lacks; entries that it lacks are skipped.
 
-    Weights of buried models are removed, and rows from files that had lost theirs.
+    Weights of models with a tombstone are removed, and rows from files that had lost theirs.
 
     Raises:
         InputError: the file is no list of tombstones, or of another ledger.
@@ -145,7 +144,7 @@ def replay_tombstones(context: RequestContext, path: Path) -> dict[str, int]:
         try:
             dataset = store.dataset(identifier)
         except UnknownName:
-            # Added after the backup was made: it is not there.
+            # It was added after the backup was made.
             continue
         known = {record.id for record in store.records(identifier)}
         for reason in sorted(set(tombstoned.values())):

@@ -1,4 +1,4 @@
-"""What goes into answering a request and what comes out of it."""
+"""The inputs and results of answering a request."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from olvido.tasks.base import halves
 from olvido.workspace import LedgerModel
 
 Stage = Callable[[str], Watcher | None]
-"""Called with what begins; gives back who is to be told of its steps."""
+"""Called with the name of a stage; returns a callback for its progress."""
 
 
 @dataclass(frozen=True)
 class ProbeSets:
-    """Records an audit asks about besides the forgotten and the retained.
+    """Records an audit asks about besides the forget set and the retain set.
 
     Attributes:
-        holdout: of the same making, never seen by any model; a method stops by half of them and
-            the audit attacks with the other half.
-        neighbours: kept, and near the forgotten.
-        general: what everybody may know.
+        holdout: records of the same kind that no model has seen; a method stops by half of them
+            and the audit attacks with the other half.
+        neighbours: retained records near the forget set.
+        general: common knowledge.
     """
 
     holdout: tuple[Example, ...] = ()
@@ -48,13 +48,13 @@ class ProbeSets:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One method that was tried, and what the audit said.
+    """One method that was tried, and its audit.
 
     Attributes:
-        method, options: what ran.
-        outcome: what it made; None where it failed outright.
-        report: the audit; None where there was nothing to audit, or no need: exact forgetting
-            equals never having learned, whatever an audit may ask.
+        method, options: the method that ran, and its options.
+        outcome: its result; None where it failed outright.
+        report: the audit; None where there was nothing to audit, or no need: an exactly
+            unlearned model equals a retrained one in any audit.
         failure: why it failed outright; None where it did not.
     """
 
@@ -72,7 +72,7 @@ class Attempt:
         exact = self.outcome.guarantee is Guarantee.EXACT
         if self.report is None:
             return exact
-        # An audit that failed speaks against exactness too: somebody has to look before it serves.
+        # A failed audit contradicts even exactness: a person has to look before the model serves.
         return self.report.passed or (exact and self.report.verdict is not Verdict.FAIL)
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Destroyed:
     Attributes:
         request: as the ledger has it now.
         models: whose weights, checkpoints and names are gone.
-        certificate: the file that states it, signed.
+        certificate: the signed certificate's file.
     """
 
     request: Request
@@ -104,7 +104,7 @@ class Destroyed:
 
 @dataclass(frozen=True)
 class NothingToForget:
-    """Requests about what no model in use has learned: what lies in files is left to erase.
+    """Requests about records that no model in use has learned: only files remain to be erased.
 
     Attributes:
         requests: as the ledger has them now.
@@ -117,16 +117,16 @@ class NothingToForget:
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """How a request ended.
+    """The result of a run.
 
     Attributes:
         requests: as the ledger has them now.
         before: the model that was asked to forget.
         published: the new version; None where every attempt failed.
-        attempts: in the order in which they were tried.
-        plan: what could have been done, priced beforehand, and what was chosen and why.
-        document: all of this as plain values; `path` is where it was written.
-        certificates: the files that state it, signed; none where nothing was published.
+        attempts: the attempts in their order.
+        plan: all routes with their predicted cost, the choice, and its reason.
+        document: all of this as plain values; its `path` says where it was written.
+        certificates: the signed certificates' files; none where nothing was published.
     """
 
     requests: tuple[Request, ...]
@@ -142,10 +142,10 @@ class RequestOutcome:
 
     @property
     def request(self) -> Request:
-        """The first of them; most are answered alone."""
+        """The first request; most are answered alone."""
         return self.requests[0]
 
     @property
     def path(self) -> Path:
-        """Where the first one's report was written."""
+        """The file of the first request's report."""
         return self.paths[0]

@@ -1,1 +1,1 @@
-"""Typed, versioned documents: all that Olvido writes for other programs to read."""
+"""Typed, versioned documents: everything that Olvido writes for other programs to read."""

@@ -35,7 +35,7 @@ def schema_of(name: str) -> str:
     """The JSON Schema of a document, as it is written."""
     kind = DOCUMENTS[name]
     if isinstance(kind, TypeAdapter):
-        # An event is kept as it was said, without what nobody said.
+        # An event is stored as it was entered, without empty members.
         made = kind.json_schema(mode="validation")
     else:
         made = kind.model_json_schema(mode="serialization")
@@ -44,7 +44,7 @@ def schema_of(name: str) -> str:
 
 
 def main(folder: str) -> None:
-    """Write them all."""
+    """Write all schemas."""
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     for name in DOCUMENTS:

@@ -1,6 +1,6 @@
-"""What an audit found: its findings, what is known of the references, and the verdict.
+"""An audit's document: its findings, its references, and the verdict.
 
-A report is written by `olvido.audits`, and a certificate holds one without what is only drawn.
+`olvido.audits` writes a report; a certificate includes one without its exhibits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from olvido.schemas.base import Number, Part, Plain
 
 
 class Status(StrEnum):
-    """What a finding means for the verdict."""
+    """The meaning of a finding for the verdict."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -37,7 +37,7 @@ _STATUS = {
 
 
 class Verdict(StrEnum):
-    """What the findings come to."""
+    """The verdict of all findings."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -58,7 +58,7 @@ class Ground(StrEnum):
 
 
 class Standing(StrEnum):
-    """What is known of a reference."""
+    """How a reference was authenticated."""
 
     WITNESSED = "witnessed"
     TESTED = "tested"
@@ -67,7 +67,7 @@ class Standing(StrEnum):
 
 
 class OriginalStatus(StrEnum):
-    """What is known of the model given as it was before the forgetting."""
+    """Whether the original model knew the forget set."""
 
     NONE = "none"
     KNOWS = "knows"
@@ -76,7 +76,7 @@ class OriginalStatus(StrEnum):
 
 
 class EvidenceNeed(Needed):
-    """Evidence that an audit cannot do without."""
+    """Evidence that an audit needs."""
 
     LANGUAGE = "language", "it asks questions in words, and this model answers with a class"
     CLASSES = "classes", "it asks class by class, and this model answers in words"
@@ -107,28 +107,28 @@ class EvidenceNeed(Needed):
 
 
 class Measured(Part):
-    """One number, what it is compared with, and what follows.
+    """One number, its reference value, and its status.
 
     Attributes:
         audit: the audit that found it.
-        metric: what was measured, in the metric's own unit.
+        metric: the measured metric, in its own unit.
         probe: the records it was measured on.
-        value: of the suspect.
-        against: what it is compared with: `never-trained` or `before`.
-        expected: the value there; for never-trained models, their mean.
+        value: the candidate's value.
+        against: the models to compare with: `never-trained` or `before`.
+        expected: their value; for never-trained models, their mean.
         never_trained: the value of each never-trained model.
-        before: of the original model, where given.
-        excess: how far the suspect is from what is expected.
-        interval: 95% interval of the excess; None where nothing tells how far chance carries.
-        p: how likely chance alone carries a model this far out of tolerance; None: not known, and
-            the point estimate decides.
-        adjusted: `p`, adjusted for how many findings vote.
+        before: the original model's value, if any.
+        excess: the candidate's difference from the expected value.
+        interval: 95% interval of the excess; None where chance is unknown.
+        p: probability that chance alone carries a model this far out of tolerance; None: unknown,
+            and the point estimate decides.
+        adjusted: `p`, adjusted for the number of findings that vote.
         n: probes scored; `clusters` independent facts or subjects among them.
         tolerance: tolerated range of the excess, from low to high; None: open on that side.
         votes: whether it counts in the verdict; see `olvido.audits.tolerances.ADVISORY`.
-        prior: the status that it has unless its numbers decide: `silent` where the original knew
-            nothing, `unknown` where more than half of what that knew is there, or more than half
-            of what was to be kept is gone, if it is out of tolerance at all.
+        prior: the status unless its numbers decide: `silent` where the original knew nothing,
+            `unknown` where more than half of the original's knowledge is there, or more than half
+            of the retain set is lost, if it is out of tolerance at all.
         status: see `Status`.
         says: a sentence for people.
     """
@@ -141,7 +141,7 @@ class Measured(Part):
     expected: Number
     never_trained: tuple[Number, ...]
     before: float | None
-    # What is measured reckons it; a document says it itself, and is held to it.
+    # A measurement computes it; a document states it, and is checked against it.
     excess: Number = Field(default_factory=lambda known: known["value"] - known["expected"])
     interval: tuple[Number, Number] | None
     p: float | None
@@ -156,17 +156,17 @@ class Measured(Part):
 
     @property
     def low(self) -> float | None:
-        """The least excess that is tolerated."""
+        """The least tolerated excess."""
         return self.tolerance[0]
 
     @property
     def high(self) -> float | None:
-        """The largest excess that is tolerated."""
+        """The largest tolerated excess."""
         return self.tolerance[1]
 
     @property
     def outside(self) -> bool:
-        """Whether the excess is out of tolerance; what is not a number always is."""
+        """Whether the excess is out of tolerance; a value that is not a number always is."""
         return not (
             (self.low is None or self.excess >= self.low)
             and (self.high is None or self.excess <= self.high)
@@ -175,11 +175,11 @@ class Measured(Part):
 
 
 class Finding(Measured):
-    """What is measured, as the audit's own report has it.
+    """A measurement as the audit's own report has it.
 
     Attributes:
-        exhibit: what a page draws beside it, as plain values with a `kind`.
-        failing: the sentence instead, where it fails and numbers say too little; it is not written.
+        exhibit: data of a page's picture, as plain values with a `kind`.
+        failing: the sentence for a failure where numbers say too little; it is not written.
     """
 
     exhibit: Plain | None = None
@@ -190,10 +190,10 @@ class Reason(Part):
     """One reason why a verdict is no pass.
 
     Attributes:
-        ground: of which kind.
+        ground: the kind of reason.
         about: the audit, or the digest of the model, that it is about.
         says: a sentence for people.
-        details: what the sentence rests on.
+        details: details of the sentence.
     """
 
     ground: Ground
@@ -207,22 +207,23 @@ class Reason(Part):
 
 
 class Reference(Part):
-    """What tells that a reference never saw the forgotten, or that it did.
+    """Evidence on whether a reference saw the forget set.
 
     Attributes:
         digest: of the reference's weights.
-        standing: what follows; `contaminated` voids the verdict, `unauthenticated` lets nothing
+        standing: the conclusion; `contaminated` voids the verdict, `unauthenticated` lets nothing
             pass.
-        witnessed: whether Olvido trained it on records of which none is among the forgotten.
-        tests: for each test, how likely chance alone makes a reference that never saw them so good
-            at the forgotten.
-        adjusted: the least of them, adjusted for how many there are of all references (Holm 1979).
-        control: how likely a reference that knows the forgotten half as well as the original, or
-            better, lies so far from it; None: no original, or nobody to compare with.
-        beside: who the control compares the forgotten with: `holdout` or `retain`.
-        answers: how many long answers it gives word for word, of `facts` that nobody else has.
-        knowing: the adjusted p of a reference that is half way to knowing the forgotten, by these
-            tests; None: there is none.
+        witnessed: whether Olvido trained it on records without any of the forget set.
+        tests: for each test, the probability that chance alone makes a reference that never saw
+            them so good on the forget set.
+        adjusted: the least of them, adjusted for all tests of all references (Holm 1979).
+        control: probability that a reference that knows the forget set half as well as the
+            original, or better, lies so far from it; None: no original, or no group to compare
+            with.
+        beside: the group that the control compares the forgotten with: `holdout` or `retain`.
+        answers: number of long verbatim answers, of `facts` that nobody else has.
+        knowing: the adjusted p of a reference that knows half of the forget set, by these tests;
+            None: there is none.
     """
 
     digest: str
@@ -238,25 +239,25 @@ class Reference(Part):
 
 
 class Audited(Part):
-    """All findings of an audit, and what they come to.
+    """All findings of an audit, and their verdict.
 
     Attributes:
         verdict: pass, fail or unknown; only pass is a pass.
-        grounds: why it is not a pass; empty for a pass. `reasons` are the same in sentences.
+        grounds: reasons why it is not a pass; empty for a pass. `reasons` are their sentences.
         findings: everything measured.
-        not_examined: audits that did not run, with what they lacked.
-        not_possible: audits that found that models or records do not allow them, and why.
+        not_examined: audits that did not run, with the evidence that they lacked.
+        not_possible: audits that models or records do not allow, and why.
         candidate: digest of the audited weights; `original` and `never_trained` likewise.
-        references: what is known of each never-trained model, in their order.
-        original_status: what is known of the original model.
-        level: how much was tried.
-        tolerances: digest of all that findings are held to.
-        records: how many of each kind were looked at.
+        references: the authentication of each never-trained model, in order.
+        original_status: whether the original model knew the forget set.
+        level: the effort.
+        tolerances: digest of all tolerances.
+        records: number of records of each kind.
     """
 
     verdict: Verdict
     grounds: tuple[Reason, ...]
-    # Told by what is judged; a document tells them itself, and is held to it.
+    # Computed from the findings; a document states them, and is checked against them.
     reasons: tuple[str, ...] = Field(
         default_factory=lambda known: tuple(map(str, known["grounds"]))
     )
@@ -274,7 +275,7 @@ class Audited(Part):
 
 
 class AuditReport(Audited):
-    """The report of an audit, as a file holds it; `seconds` is how long it took."""
+    """The report of an audit, as in its file; `seconds` is its duration."""
 
     type: Literal["audit-report"] = "audit-report"
     version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""What every document has in common: it is frozen, knows its members, and is read strictly."""
+"""The base of all documents: frozen, with known members, and strictly parsed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wi
 from olvido.errors import InputError
 
 Plain = dict[str, Any]
-"""A JSON object whose members are known elsewhere."""
+"""A JSON object whose members are defined elsewhere."""
 Number = Annotated[
     float,
     BeforeValidator(lambda value: math.nan if value is None else value),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
 ]
-"""A number; null stands for one that is not finite, which JSON cannot say."""
+"""A number; null stands for nan and infinity, which JSON cannot express."""
 Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
-"""How many."""
+"""A count."""
 
 
 class Part(BaseModel):
@@ -31,7 +31,7 @@ class Part(BaseModel):
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """The members as plain values."""
+        """Return the members as plain values."""
         return self.model_dump(mode="json", by_alias=True)
 
     def but(self, **changed: Any) -> Self:
@@ -40,10 +40,10 @@ class Part(BaseModel):
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
-        """A document from plain values, as they were read from a file.
+        """Read a document from plain values.
 
         Raises:
-            InputError: a member is missing, too much, or of another kind.
+            InputError: a member is missing, unknown, or of another kind.
         """
         try:
             return cls.model_validate_json(json.dumps(document), strict=True)
@@ -52,7 +52,8 @@ class Part(BaseModel):
 
     @classmethod
     def misfits(cls, document: Mapping[str, Any]) -> list[str]:
-        """What of a document is missing, too much, or of another kind; none where it fits."""
+        """Members of a document that are missing, unknown, or of another kind; none where it
+        fits."""
         try:
             cls.model_validate_json(json.dumps(document), strict=True)
         except (ValidationError, TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What a certificate holds, member by member. What is not named here has no place in one."""
+"""The members of a certificate. Anything else is not allowed in one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from olvido.schemas.base import Number, Part, Plain
 
 VERSION: Literal["urn:olvido:forgetting-certificate:v4"] = "urn:olvido:forgetting-certificate:v4"
 REST = "everything else"
-"""What a request that is not closed has not yet been through."""
+"""Stands for the later steps of a request that is not closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Holds a text, all of it, to a pattern, or to being of a known kind (`known`)."""
+    """Requires a text to match a pattern, or to be of a known kind (`known`)."""
 
     pattern: str
     known: bool = False
 
     def fit(self, text: str) -> str:
-        """The text. Raises ValueError where it is of another form."""
+        """Return the text. Raises ValueError where it has another form."""
         if re.fullmatch(self.pattern, text) is None:
             raise ValueError("one of the known kinds" if self.known else f"form {self.pattern}")
         return text
@@ -54,7 +54,7 @@ Day = Annotated[str, Form(r"[0-9]{4}(-[0-9]{2}){2}")]
 RequestId = Annotated[str, Form(r"req-[0-9]{4,9}")]
 Word = Annotated[str, Form(r"[a-z][a-z0-9_-]{0,39}")]
 Label = Annotated[str, Form(r"[A-Za-z0-9@.,:%'+() -]{1,120}")]
-"""What a measure is called: no markup, and no letters that only names have."""
+"""A measure's name: no markup, and no letters that only people's names have."""
 Probe = Annotated[str, Form(r"[^\x00-\x1f\x7f<>]{1,120}")]
 SENTENCE = r"[^\x00-\x1f\x7f]{0,1000}"
 Sentence = Annotated[str, Form(SENTENCE)]
@@ -98,7 +98,7 @@ class CertifiedReason(Part):
 
 
 class CertifiedReference(Part):
-    """What is known of a never-trained model; see `olvido.schemas.audit.Reference`."""
+    """The authentication of a never-trained model; see `olvido.schemas.audit.Reference`."""
 
     digest: Digest
     standing: Standing
@@ -113,7 +113,7 @@ class CertifiedReference(Part):
 
 
 class Counts(Part):
-    """How many records of each kind an audit looked at."""
+    """Number of records of each kind in an audit."""
 
     forget: int
     paraphrased: int
@@ -143,14 +143,14 @@ class CertifiedAudit(Part):
 
 
 class ClosureEntry(Part):
-    """What held the data besides the weights, and how it left.
+    """An item of the data map: a place of the data besides the weights, and its disposition.
 
     Attributes:
-        artefact: its kind, and a digest of its place.
-        exit: how it left, or `open`.
-        until: the day on which it ends by itself.
-        reason: why it stays, or how it left.
-        by_word: whether that is the team's word alone.
+        artefact: its kind, and a digest of its location.
+        exit: its disposition, or `open`.
+        until: the day on which the item expires by itself.
+        reason: why it stays, or how it was disposed of.
+        by_word: whether the team's declaration is the only evidence.
     """
 
     artefact: ArtefactName
@@ -161,7 +161,7 @@ class ClosureEntry(Part):
 
 
 class Closure(Part):
-    """All of these, those that are open, and those that nobody looked into."""
+    """All items, the open ones, and those that nobody examined."""
 
     complete: bool
     open: tuple[ArtefactName, ...]
@@ -170,7 +170,7 @@ class Closure(Part):
 
 
 class Asked(Part):
-    """The request, and all that were answered in the same run."""
+    """The request, and all others that the same run answered."""
 
     id: RequestId
     kind: Word
@@ -181,7 +181,7 @@ class Asked(Part):
 
 
 class Bound(Part):
-    """What a certified forgetting guarantees, and under which assumptions."""
+    """The guarantee of a certified forgetting, and its assumptions."""
 
     epsilon: float
     delta: float
@@ -189,7 +189,7 @@ class Bound(Part):
 
 
 class Claim(Part):
-    """The guarantee, and what it means."""
+    """The guarantee, and its meaning."""
 
     class_: str = Field(alias="class")
     meaning: str
@@ -205,14 +205,14 @@ class ModelVersion(Part):
 
 
 class Models(Part):
-    """The model that was asked to forget and the one that has; None: it was destroyed."""
+    """The model before and after forgetting; None after: it was destroyed."""
 
     before: ModelVersion
     after: ModelVersion | None
 
 
 class DatasetEntry(Part):
-    """A dataset with records that were asked about, before and after."""
+    """A dataset with affected records, before and after."""
 
     id: Annotated[str, Form("[0-9a-f]{16}")]
     version: int
@@ -225,14 +225,14 @@ class DatasetEntry(Part):
 
 
 class Commitment(Part):
-    """How many records were forgotten, and the Merkle root over their keyed digests."""
+    """Number of forgotten records, and the Merkle root over their keyed digests."""
 
     count: int
     commitment: Digest
 
 
 class RunCounts(Part):
-    """How many records the run was given."""
+    """Number of records that the run was given, by kind."""
 
     forget: int
     retain: int
@@ -250,7 +250,7 @@ class MethodUsed(Part):
 
 
 class TrainingUsed(Part):
-    """How the model had been trained."""
+    """The training of the model."""
 
     learner: Word
     seed: int
@@ -265,7 +265,7 @@ class ReferenceSeed(Part):
 
 
 class Utility(Part):
-    """What was kept, before and after."""
+    """Utility on the retain set, before and after."""
 
     measure: Sentence
     before: float | None
@@ -274,7 +274,7 @@ class Utility(Part):
 
 
 class MadeBy(Part):
-    """By which code, packages and machine it was made."""
+    """The code, packages and machine that made it."""
 
     commit: Annotated[str, Form("[0-9a-f]{40}")] | None
     changed: bool | None
@@ -285,7 +285,7 @@ class MadeBy(Part):
 
 
 class Core(Part):
-    """What is certified; the log commits to its digest."""
+    """The certified content; the log commits to its digest."""
 
     request: Asked
     guarantee: Claim
@@ -305,7 +305,7 @@ class Core(Part):
 
 
 class LogPlace(Part):
-    """Where the log says that this was certified, and the way from there to a signed head."""
+    """The log entry of the certificate, and the proof that a signed head includes it."""
 
     index: int
     at: Time
@@ -315,13 +315,13 @@ class LogPlace(Part):
 
 
 class Predicate(Core):
-    """What is certified, and its place in the log."""
+    """The certified content, and its place in the log."""
 
     log: LogPlace
 
 
 class WeightsDigest(Part):
-    """The digest of a model's weights, as in-toto names digests."""
+    """The digest of a model's weights, by in-toto's name for it."""
 
     weightsSha256: Hex
 
@@ -334,7 +334,7 @@ class Subject(Part):
 
 
 class Certificate(Part):
-    """What is signed: an in-toto statement, whose predicate type has its version."""
+    """The signed document: an in-toto statement, whose predicate type has its version."""
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: tuple[Subject, ...]

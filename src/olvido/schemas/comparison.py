@@ -1,4 +1,4 @@
-"""Methods beside each other: every run, and what the runs of each method come to."""
+"""A comparison of methods: every run, and the summary of each method's runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from olvido.schemas.base import Part, Plain
 
 
 class OverSeeds(Part):
-    """A mean over `n` runs and its 95% interval; None of one run, which tells nothing of others."""
+    """A mean over `n` runs and its 95% interval; None for one run, which has no spread."""
 
     mean: float
     interval: tuple[float, float] | None
@@ -20,11 +20,11 @@ class MethodRow(Part):
 
     Attributes:
         method: its name.
-        runs, passed, unknown: how many there were, and how many audits ended so.
-        recall: of the forgotten, above never-trained models.
-        loss: of the forgotten, as a share of never-trained models' loss.
-        kept, neighbours, general: share still answered of what was to stay.
-        seconds, share_of_retraining, peak_memory: what a run takes; bytes.
+        runs, passed, unknown: number of runs, and of audits with these verdicts.
+        recall: on the forget set, above never-trained models.
+        loss: on the forget set, as a share of never-trained models' loss.
+        kept, neighbours, general: share of retained knowledge that is still answered.
+        seconds, share_of_retraining, peak_memory: cost of a run; bytes.
         metrics: further audits' findings, by the name of their column.
         failed: audits that failed in any run; `failures`: why runs ended without a model.
     """
@@ -47,12 +47,12 @@ class MethodRow(Part):
 
 
 class ComparisonDocument(Part):
-    """What `olvido compare` found.
+    """The result of `olvido compare`.
 
     Attributes:
-        model: digest of the model that was to forget; `never_trained` of those it is held to.
-        references, seeds: how many of each; `level` of the audits.
-        records: how many of each kind there were.
+        model: digest of the original model; `never_trained` of its references.
+        references, seeds: their numbers; `level` of the audits.
+        records: number of records of each kind.
         metrics: names of further audits.
         rows: a row for each method; `cells`: every run, with its audit.
     """

@@ -1,8 +1,8 @@
-"""What happened to a request: one class for each status that it comes to, with what that says.
+"""Events in a request's history: one class for each status, with its details.
 
-An event is kept in the request's history and in the log. Beside what its status says, any of them
-may note what happened where the request stands: that its answer takes longer, that answers about
-the person are withheld, or what it was taken up again from.
+An event is stored in the request's history and in the log. Besides the details of its status, any
+of them may note what else happened in this status: that its answer takes longer, that answers about
+the person are withheld, or the status from which it was resumed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from olvido.schemas.plan import Chosen, Way
 
 
 class _Event(Part):
-    """What every event may note.
+    """Members that every event may have.
 
     Attributes:
-        why: the reason, as somebody gave it.
-        extended: the day on which the person was told that the answer takes longer.
+        why: the reason, as somebody entered it.
+        extended: the day on which the person was informed that the answer takes longer.
         suppress: whether answers about the person are withheld from now on, under `guarantee`.
-        resumed: the status from which it was taken up again.
-        exported: what was given to the person who asked; `corrected`: what is right, entered.
+        resumed: the status from which it was resumed.
+        exported: the export for the data subject; `corrected`: the right values, entered.
         names, whole, near: keyed digests of the person's names, as `olvido.requests.scope` keeps
             them; `unsearched`: how many names texts cannot be searched for.
     """
@@ -45,7 +45,7 @@ class _Event(Part):
 
 
 class Received(_Event):
-    """Somebody asked; kept are the law's words of that day."""
+    """Somebody made a request; the law's words of that day are stored with it."""
 
     status: Literal["received"] = "received"
     law: Plain | None = None
@@ -54,14 +54,14 @@ class Received(_Event):
 
 
 class IdentityChecked(_Event):
-    """An account checked who asks."""
+    """An account checked the identity of the person who asks."""
 
     status: Literal["identity-checked"] = "identity-checked"
     by: str | None = None
 
 
 class Located(_Event):
-    """It is known how many records and which models it touches, or which models would go."""
+    """The affected records and models are known, or the models to destroy."""
 
     status: Literal["located"] = "located"
     records: int | None = None
@@ -70,19 +70,19 @@ class Located(_Event):
 
 
 class Planned(_Event):
-    """Every way was priced and one was chosen; or it was approved by one of two people."""
+    """Every method was priced and one was chosen; or one of two people approved it."""
 
     status: Literal["planned"] = "planned"
     model: str | None = None
     routes: tuple[Way, ...] | None = None
     chosen: Chosen | None = None
-    untaught: Plain | None = None
+    not_learned: Plain | None = None
     destroy: tuple[str, ...] = ()
     approvals: tuple[str, ...] = ()
 
 
 class Approved(_Event):
-    """It may be carried out, as the `order` says (`olvido.schemas.options.RunOptions`)."""
+    """The request may be carried out under its `order` (`olvido.schemas.options.RunOptions`)."""
 
     status: Literal["approved"] = "approved"
     approvals: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ class Approved(_Event):
 
 
 class Running(_Event):
-    """It is being carried out; otherwise than it was planned, with the plan that is run."""
+    """The request is being carried out; if not as planned, with the actual plan."""
 
     status: Literal["running"] = "running"
     model: str | None = None
@@ -101,7 +101,7 @@ class Running(_Event):
 
 
 class AuditedEvent(_Event):
-    """What was made may be published: by which method, or how many models are left."""
+    """The result may be published: with its method, or the number of remaining models."""
 
     status: Literal["audited"] = "audited"
     method: str | None = None
@@ -112,10 +112,10 @@ class Published(_Event):
     """A model that has forgotten serves, one was destroyed, or none had to forget.
 
     Attributes:
-        answer: what was done, as its certificate repeats it.
+        answer: the result, as its certificate repeats it.
         model: the new version; `verdicts` of all attempts.
-        destroyed: the models that went.
-        untaught: why none had to forget.
+        destroyed: the destroyed models.
+        not_learned: why no model had to forget.
     """
 
     status: Literal["published"] = "published"
@@ -123,11 +123,11 @@ class Published(_Event):
     model: str | None = None
     verdicts: tuple[bool, ...] = ()
     destroyed: tuple[str, ...] = ()
-    untaught: Plain | None = None
+    not_learned: Plain | None = None
 
 
 class Closed(_Event):
-    """Everything that held the data has its exit: how many of each; or the person was told."""
+    """Every item of the data map has its disposition, with counts; or the person was informed."""
 
     status: Literal["closed"] = "closed"
     erased: int | None = None
@@ -138,11 +138,12 @@ class Closed(_Event):
 
 
 class NeedsInput(_Event):
-    """The person or the team has to say something first.
+    """The person or the team has to provide something first.
 
     Attributes:
-        for_: what: identity, fee or clarification of the person; a decision of the team.
-        until: the day on which to look again.
+        for_: the missing input: identity, fee or clarification of the person; a decision of the
+        team.
+        until: the day of the next check.
         model, verdicts: of a run that ended without anything to publish.
     """
 
@@ -154,20 +155,20 @@ class NeedsInput(_Event):
 
 
 class Waiting(_Event):
-    """It is put aside until a day."""
+    """The request is suspended until a day."""
 
     status: Literal["waiting"] = "waiting"
     until: str | None = None
 
 
 class Refused(_Event):
-    """It is refused, and the person is told why."""
+    """The request is refused, and the person is informed why."""
 
     status: Literal["refused"] = "refused"
 
 
 class Cancelled(_Event):
-    """It is called off."""
+    """The request is cancelled."""
 
     status: Literal["cancelled"] = "cancelled"
 
@@ -192,15 +193,15 @@ Event = Annotated[
 
 @cache
 def events() -> TypeAdapter[Event]:
-    """What reads and describes all of them."""
+    """The type adapter that reads and describes all events."""
     return TypeAdapter(Event)
 
 
 def event(status: str, detail: Mapping[str, Any]) -> Event:
-    """What happened to a request, from what is kept of it.
+    """Read an event of a request from its stored form.
 
     Raises:
-        InputError: this status says no such thing.
+        InputError: this status has no such details.
     """
     try:
         return events().validate_python({"status": str(status), **detail})

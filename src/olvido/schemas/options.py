@@ -1,7 +1,7 @@
-"""How requests are answered: the options of a run, for every door alike.
+"""The options of a run, shared by every entry point.
 
 The command line makes its flags from these fields, the service its form and its API, and the worker
-reads what was approved.
+reads the approved ones.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from olvido.errors import InputError, ParameterName, UnknownName, require_count,
 from olvido.schemas.base import Part
 
 MOST = 1_000
-"""Never-trained models that an audit is held to, at the most."""
+"""Never-trained models of an audit, at the most."""
 LEVELS = ("quick", "standard", "thorough")
-"""How much an audit tries, the least first."""
+"""The levels of an audit, the least first."""
 
 
 class RunOptions(Part):
-    """What `olvido.requests.run` is called with. Names alone, for whatever process does it.
+    """Options of `olvido.requests.run`: names alone, so that any process can use them.
 
     Example:
         >>> RunOptions(method="npo", options={"lr": 1e-4}).seed
@@ -62,7 +62,7 @@ class RunOptions(Part):
     )
     general: str | None = Field(default=None, description="A dataset of what everybody may know.")
 
-    # An error of Olvido's own names a parameter as its door does.
+    # An error of Olvido's own names a parameter as its entry point does.
     @field_validator("references", mode="before")
     @classmethod
     def _require_references(cls, value: Any) -> Any:

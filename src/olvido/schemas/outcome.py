@@ -1,4 +1,4 @@
-"""What a forgetting did, as it is printed and kept beside the model that forgot."""
+"""The outcome of a forgetting, as it is printed and stored beside the model that forgot."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 from olvido.schemas.base import Number, Part, Plain
 
 VERSION: Literal[1] = 1
-"""Of what is kept beside a model; another is refused."""
+"""Version of the outcome document; other versions are refused."""
 
 
 class CostTaken(Part):
-    """What it took; `tokens` count forward-backward passes. None: not known."""
+    """The cost; `tokens` count forward-backward passes. None: unknown."""
 
     seconds: float | None
     tokens: Number
@@ -26,7 +26,7 @@ class LossMoved(Part):
 
 
 class StepSeen(Part):
-    """What a gradient method saw on its way: mean losses in nats a token."""
+    """Metrics of a gradient method's step: mean losses in nats a token."""
 
     step: int
     forget: Number
@@ -52,10 +52,10 @@ class OutcomeDocument(Part):
 
     Attributes:
         before, after: digests of the weights.
-        method: that ran, with its `options`.
-        guarantee: what may be claimed, and its `meaning`.
-        stopped: why it ended where it did, in a sentence.
-        history: what gradient methods saw; `trials`: what a search tried.
+        method: the method that ran, with its `options`.
+        guarantee: the guarantee, and its `meaning`.
+        stopped: why it ended, in a sentence.
+        history: metrics of gradient methods; `trials`: a search's trials.
     """
 
     type: Literal["outcome"] = "outcome"

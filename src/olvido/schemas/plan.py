@@ -1,4 +1,4 @@
-"""What it would take to forget: every way with its price, and the one that is chosen."""
+"""The plan of a forgetting: every method with its predicted cost, and the chosen one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from olvido.schemas.base import Part
 
 
 class Way(Part):
-    """One way to forget, priced.
+    """One method, with its predicted cost.
 
     Attributes:
-        method: its name; `guarantee` is what it may claim, `summary` what it does.
-        applies: whether it can be taken; `refusal` says why not.
-        seconds: predicted; None: not known. `share_of_retraining` likewise.
+        method: its name; `guarantee` is its claim, `summary` its description.
+        applies: whether it is applicable; `refusal` says why not.
+        seconds: predicted; None: unknown. `share_of_retraining` likewise.
     """
 
     method: str
@@ -26,12 +26,12 @@ class Way(Part):
 
 
 class Chosen(Part):
-    """What is tried, and why.
+    """The methods to try, and why.
 
     Attributes:
         order: methods, the first to be tried first.
         because: the reason, in a sentence.
-        most_seconds: predicted, if all of them have to be tried; None: not known.
+        most_seconds: predicted, if all of them have to be tried; None: unknown.
         most_share_of_retraining: likewise. Audits are in neither.
     """
 
@@ -42,7 +42,7 @@ class Chosen(Part):
 
 
 class Group(Part):
-    """Requests that are answered together, since they touch the same part of a model."""
+    """Requests that are answered together, since they affect the same part of a model."""
 
     requests: tuple[str, ...]
     parts: tuple[str, ...]
@@ -50,7 +50,7 @@ class Group(Part):
 
 
 class Plan(Part):
-    """What `olvido request plan --json` prints."""
+    """The document that `olvido request plan --json` prints."""
 
     type: Literal["plan"] = "plan"
     version: Literal[1] = 1

@@ -52,13 +52,13 @@ Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class RequestBody(BaseModel):
-    """What a caller sends; an entry that is not known is refused, never ignored."""
+    """The body of a call; an unknown entry is refused, never ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class NewRequest(RequestBody):
-    """A wish to be forgotten. A subject's names are digested at once and kept nowhere."""
+    """A new request. A subject's names are digested at once and kept nowhere."""
 
     kind: RequestKind = RequestKind.ERASURE
     subject: Text | None = None
@@ -90,29 +90,29 @@ class NewNote(RequestBody):
 
 
 class Owner(RequestBody):
-    """Who works on a request: the id or label of an account; null for nobody."""
+    """The owner of a request: the id or label of an account; null for nobody."""
 
     owner: Annotated[str, Field(max_length=200)] | None
 
 
 class WaitingBody(Why):
-    """Why a request is put aside, and until what."""
+    """Why a request is suspended, and until when."""
 
     until: date | None = None
     need: Text | None = None
 
 
 class Extension(Why):
-    """Why the answer takes longer, and when the person was told."""
+    """Why the answer takes longer, and when the person was informed."""
 
     informed_on: date | None = None
 
 
 @router.post("/requests", tags=["requests"], status_code=201)
 async def file_request(caller: Filing, sent: NewRequest) -> dict[str, Any]:
-    """Enter a request; gives its id and the page on which whoever asked can follow it.
+    """Enter a request; return its id and the status page for the person.
 
-    Whoever may not see requests is given that page alone, the same whatever is in the data.
+    A caller who may not see requests gets that page alone, whatever is in the data.
     """
     if not caller.may(Right.FOLLOW):
         other = sent.source or sent.dataset or sent.records or sent.model
@@ -149,19 +149,19 @@ def _entered(caller: Caller, sent: NewRequest) -> dict[str, Any]:
 
 @router.get("/requests", tags=["requests"])
 def requests(caller: Follow, wanted: Wanted, limit: Number = 100, skip: Skip = 0) -> dict[str, Any]:
-    """Requests that are not closed, or those asked for; the fewest days left first."""
+    """Requests that are not closed, or those that pass the filter; the fewest days left first."""
     return _listed(caller, wanted, limit, skip)
 
 
 @router.get("/requests/summary", tags=["requests"])
 def summary(caller: Follow) -> dict[str, Any]:
-    """How many are open, late or due soon, of which kind and law; what came month by month."""
+    """Numbers of open, late and due requests, by kind and law; those received by month."""
     return caller.tenant.inbox.summary()
 
 
 @router.post("/requests/search", tags=["requests"])
 def search(caller: Follow, sent: SearchText, limit: Number = 100, skip: Skip = 0) -> dict[str, Any]:
-    """Requests by number, by exactly this person, or by what they are about, in all statuses.
+    """Requests of any status by number, by exactly this person, or by their object.
 
     A name is digested at once and kept nowhere.
     """
@@ -187,13 +187,13 @@ def request(caller: Follow, identifier: Id) -> dict[str, Any]:
 
 @router.get("/requests/{identifier}/report", tags=["evidence"])
 def report(caller: Evidence, identifier: Id) -> dict[str, Any]:
-    """What was done and what the audits found."""
+    """The report of a request: what was done and what the audits found."""
     return views.report(caller.tenant, identifier)
 
 
 @router.get("/requests/{identifier}/closure", tags=["evidence"])
 def closure(caller: Evidence, identifier: Id) -> dict[str, Any]:
-    """What was found to hold the data, and how each thing left; null is a blank."""
+    """The artefacts that hold or held the data, with their exits; null: still open."""
     return {"request": identifier, "items": views.closure(caller.tenant, identifier)}
 
 
@@ -205,13 +205,13 @@ def certificate(caller: Evidence, identifier: Id) -> dict[str, Any]:
 
 @router.post("/requests/{identifier}/identify", tags=["requests"])
 def identify(caller: Decide, identifier: Id) -> dict[str, Any]:
-    """Note that it was checked who asks."""
+    """Note that the identity of who asks was checked."""
     return _moved(caller, handlers.identify(caller.tenant, identifier, by=caller.token.account))
 
 
 @router.post("/requests/{identifier}/approve", tags=["requests"])
 def approve(caller: Decide, identifier: Id, sent: RunOptions | None = None) -> dict[str, Any]:
-    """Let the plan be carried out by the worker, with options of its own or without.
+    """Approve the plan for the worker, with or without options of its own.
 
     Destruction takes two people.
     """
@@ -221,20 +221,20 @@ def approve(caller: Decide, identifier: Id, sent: RunOptions | None = None) -> d
 
 @router.post("/requests/{identifier}/wait", tags=["requests"])
 def wait(caller: Decide, identifier: Id, sent: WaitingBody) -> dict[str, Any]:
-    """Put a request aside, until a day or until the person has answered."""
+    """Suspend a request until a day or until the person has answered."""
     moved = handlers.wait(caller.tenant, identifier, why=sent.why, until=sent.until, need=sent.need)
     return _moved(caller, moved)
 
 
 @router.post("/requests/{identifier}/resume", tags=["requests"])
 def resume(caller: Decide, identifier: Id) -> dict[str, Any]:
-    """Go on with a request that was put aside."""
+    """Resume a request that was suspended."""
     return _moved(caller, handlers.resume(caller.tenant, identifier))
 
 
 @router.post("/requests/{identifier}/extend", tags=["requests"])
 def extend(caller: Decide, identifier: Id, sent: Extension) -> dict[str, Any]:
-    """Note that the person was told that the answer takes longer."""
+    """Note that the person was informed that the answer takes longer."""
     return _moved(
         caller,
         handlers.extend(caller.tenant, identifier, why=sent.why, informed_on=sent.informed_on),
@@ -243,26 +243,26 @@ def extend(caller: Decide, identifier: Id, sent: Extension) -> dict[str, Any]:
 
 @router.post("/requests/{identifier}/refuse", tags=["requests"])
 def refuse(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
-    """Refuse a request, with the reason that the person is told."""
+    """Refuse a request, with the reason that the person is given."""
     return _moved(caller, handlers.refuse(caller.tenant, identifier, why=sent.why))
 
 
 @router.post("/requests/{identifier}/cancel", tags=["requests"])
 def cancel(caller: Decide, identifier: Id, sent: Why) -> dict[str, Any]:
-    """Call a request off; a run under way publishes nothing."""
+    """Cancel a request; a run under way publishes nothing."""
     return _moved(caller, handlers.cancel(caller.tenant, identifier, why=sent.why))
 
 
 @router.post("/requests/{identifier}/notes", tags=["requests"])
 def add_note(caller: Work, identifier: Id, sent: NewNote) -> dict[str, Any]:
-    """Note something of a request; a text that names somebody is refused."""
+    """Add a note to a request; a text that names somebody is refused."""
     by = caller.token.account
     return _moved(caller, notes.note(caller.tenant, identifier, sent.text, by=by))
 
 
 @router.post("/requests/{identifier}/owner", tags=["requests"])
 def assign(caller: Work, identifier: Id, sent: Owner) -> dict[str, Any]:
-    """Say who works on a request."""
+    """Set the owner of a request: the account that works on it."""
     by = caller.token.account
     return _moved(caller, notes.assign(caller.tenant, identifier, sent.owner, by=by))
 
@@ -273,7 +273,7 @@ def _moved(caller: Caller, found: Any) -> dict[str, Any]:
 
 @router.get("/laws", tags=["laws"])
 def laws(caller: Follow) -> dict[str, Any]:
-    """Every law, with where it was read, when, and how sure that reading is."""
+    """Every law, with its source, its date, and the confidence of the reading."""
     return {"laws": [law.to_dict() for law in known_laws(caller.tenant.settings.workspace)]}
 
 
@@ -287,7 +287,7 @@ def models(caller: Lineage, limit: Number = 100, skip: Skip = 0) -> dict[str, An
 
 @router.get("/models/{ref}", tags=["models"])
 def model(caller: Lineage, ref: str) -> dict[str, Any]:
-    """One model by alias, id, the beginning of its id, or digest, with what was made of it."""
+    """One model by alias, id, the beginning of its id, or digest, with its descendants."""
     store = caller.tenant.store
     return lineage.model(store, ref, lineage.named(store))
 
@@ -310,7 +310,7 @@ def log(
     after: Annotated[int, Query(ge=0, le=2**62, description="The entry after which to begin.")] = 0,
     limit: Number = 100,
 ) -> dict[str, Any]:
-    """The ledger's log, the oldest entry first, and whether it is as it was written."""
+    """The ledger's log, the oldest entry first, and whether it is unchanged."""
     found = caller.tenant.store.events_between(after=after, limit=limit)
     check, at = caller.tenant.checked.log()
     return {

@@ -1,6 +1,6 @@
-"""The application: routes, errors and headers put together.
+"""The application: routes, errors and headers.
 
-What the service does by itself: remind the team of requests that are due, once a day.
+By itself the service reminds the team of requests that are due, once a day.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from olvido.service.sessions import Buckets
 from olvido.settings import Settings
 
 EVERY = 3600.0
-"""Seconds between looks: what was told today is not told again, what is new is told within that."""
+"""Seconds between checks for new reminders; a reminder sent today is not sent again."""
 _log = logging.getLogger("uvicorn.error")
 
 
 async def keep_reminding(context: RequestContext, configured: Configuration) -> None:
-    """Remind, look again later, and go on for as long as the service lasts."""
+    """Send reminders again and again, as long as the service runs."""
     while True:
         try:
             for one in await run_in_threadpool(remind, context, configured):
@@ -46,17 +46,17 @@ async def keep_reminding(context: RequestContext, configured: Configuration) -> 
                     _log.warning("reminders by %s: %s", one.way, one.failure)
         except (OlvidoError, OSError) as error:
             _log.warning("reminders: %s", error)
-        except Exception:  # noqa: BLE001 - it is told in full, and nobody would see the task end
-            _log.exception("reminders: what nobody thought of; they are looked at again")
+        except Exception:  # noqa: BLE001 - it is logged in full, and nobody would see the task end
+            _log.exception("reminders: an unexpected error; they are tried again")
         await asyncio.sleep(EVERY)
 
 
 ASKS = (120, 0.25)
-"""A token's requests at once, and the seconds until one more."""
+"""Requests that a token may make at once, and the seconds until one more."""
 GUESSES = (30, 2.0)
-"""The same for one address, of tokens that are not known."""
+"""The same limit for unknown tokens from one address."""
 VISITS = (30, 2.0)
-"""The same for one address, of addresses of status pages that are not known."""
+"""The same limit for unknown status pages from one address."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -66,7 +66,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every answer that does not say otherwise: nothing from elsewhere, nothing kept."""
+"""Headers of every response that sets no others: no content from elsewhere, no caching."""
 
 
 def application(
@@ -76,7 +76,7 @@ def application(
     guesses: tuple[int, float] = GUESSES,
     visits: tuple[int, float] = VISITS,
 ) -> FastAPI:
-    """The service of some workspaces; a token decides whose data is seen.
+    """Make the service of some workspaces; a token gives access to the data of one.
 
     Args:
         workspaces: one or more; each is a tenant with its own ledger, key and tokens.
@@ -138,7 +138,7 @@ def application(
 
 
 def _refused(request: Request, error: Exception) -> Response:
-    """Nobody who may ask, or what the library refuses: a name, the input, the state of things."""
+    """Answer a refusal: of the caller, or by the library for a name, the input, the state."""
     if not isinstance(error, RequestRefused):
         return _wrong(request, error)
     if error.status == 401 and not _wants_json(request):
@@ -153,13 +153,13 @@ def _refused(request: Request, error: Exception) -> Response:
 
 def _wrong(request: Request, error: Exception) -> Response:
     if isinstance(error, OutOfReach | OSError) or CALLER not in request.scope:
-        # Where a database or a file lies is for whoever reads the log of this machine.
+        # The path of a database or a file is only for the log of this machine.
         logging.getLogger("uvicorn.error").error("%s: %s", type(error).__name__, error)
         return _said(request, 503, "the service cannot be used now: try again later")
     if isinstance(error, UnknownName):
         if request.scope[CALLER].may(Right.FOLLOW):
             return _said(request, 404, error.unnamed)
-        # What there is, is not for everybody to know.
+        # Not everybody may know which names exist.
         return _said(request, 404, f"there is no such {error.kind}")
     return _said(request, 409 if isinstance(error, StateError) else 422, str(error))
 
@@ -171,13 +171,13 @@ def _unreadable(request: Request, error: Exception) -> Response:
 
 
 def _unread(found: Mapping[str, Any]) -> str:
-    # A field that is not known was named by whoever sent it.
+    # The name of an unknown field came from the sender.
     where = found["loc"][1:-1] if found["type"] == "extra_forbidden" else found["loc"][1:]
     return f"{'.'.join(map(str, where)) or 'what was sent'}: {found['msg']}"
 
 
 def _no_such(request: Request, error: Exception) -> Response:
-    """What the framework refuses: a path or a method that is not there, bytes that are no text."""
+    """Answer an error of the framework: an unknown path or method, bytes that are no text."""
     assert isinstance(error, HTTPException)
     wrong = error.status_code == 400
     response = _said(request, 422 if wrong else error.status_code, error.detail)

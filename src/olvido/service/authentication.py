@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: the one place where a request meets a token or a session."""
+"""Authentication and authorisation: the one place that checks tokens and sessions."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from olvido.service.views import Inbox
 from olvido.settings import Settings
 
 COOKIE = "olvido"
-"""Holds the session of who uses the pages; scripts cannot read it, other sites cannot send it."""
+"""The cookie with a browser's session; scripts cannot read it, other sites cannot send it."""
 DEVICE = "olvido-device"
-"""Holds what tells that an account signed in here with its password before; it opens nothing."""
+"""The cookie that shows an earlier sign-in of an account by password; it gives no access."""
 UNKNOWN = "olvido-form"
-"""The same for who has not signed in yet: what the form for signing in is tied to."""
+"""The cookie of a browser that has not signed in yet, which the sign-in form is tied to."""
 CALLER = "olvido.caller"
-"""Where a request's scope holds who asks, once that is known."""
+"""The key of the authenticated caller in a request's scope."""
 READING = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
 
 
 class RequestRefused(Exception):
-    """A request that is not answered.
+    """Raised for a request that is refused.
 
     Args:
-        status: of HTTP.
+        status: the HTTP status.
         why: what was expected, what came and what to do, in a line.
         wait: seconds until asking again makes sense.
     """
 
     caller: Caller | None = None
-    """Who is known and may not do this."""
+    """The known caller, if one lacks the right."""
 
     def __init__(self, status: int, why: str, wait: float = 0.0) -> None:
         super().__init__(why)
@@ -61,12 +61,12 @@ class Tenant:
 
     @cached_property
     def inbox(self) -> Inbox:
-        """Its open requests."""
+        """The tenant's requests."""
         return Inbox(self)
 
     @cached_property
     def checked(self) -> LogCheckCache:
-        """Whether its log is as it was written."""
+        """The check of the tenant's log."""
         return LogCheckCache(self.store)
 
     @classmethod
@@ -83,7 +83,7 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: a token, which belongs to one tenant; nobody else's data is within its reach."""
+    """The caller: a token of one tenant, which reaches no other tenant's data."""
 
     tenant: Tenant
     token: Token
@@ -96,15 +96,14 @@ class Caller:
 class Authenticator:
     """Finds the caller of a request.
 
-    Whoever has a valid token or session is counted by that alone: no number of guesses from the
-    same address slows them down.
+    The limits of a valid token or session are its own: guesses from the same address do not slow
+    it down.
 
     Args:
-        tenants: whose tokens are known.
-        asks: what each token may ask.
-        guesses: how many unknown tokens are heard from one address.
-        visits: how many pages that are not there one address may ask for, of those that need no
-            token but their own address.
+        tenants: the tenants whose tokens are valid.
+        asks: the limit of requests by token.
+        guesses: the limit of unknown tokens by address.
+        visits: the limit of unknown status pages by address.
     """
 
     def __init__(
@@ -113,11 +112,11 @@ class Authenticator:
         self.tenants, self._asks, self._guesses, self._visits = tenants, asks, guesses, visits
 
     def caller(self, request: Request, right: Right) -> Caller:
-        """Who asks, from what a request's headers say.
+        """Find the caller from a request's headers.
 
         Raises:
-            RequestRefused: nobody who is known (401), not with this role or from another site
-                (403), or too much was asked (429).
+            RequestRefused: unknown caller (401), wrong role or another site (403), or too many
+                requests (429).
         """
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         cookie = request.cookies.get(COOKIE)
@@ -128,7 +127,7 @@ class Authenticator:
                 refuse_foreign(request)
                 if request.url.path.startswith("/api"):
                     raise RequestRefused(
-                        403, "the API is told what to do by a token, not by a browser"
+                        403, "the API needs a token: a browser's session cannot act through it"
                     )
             found = self._signed_in(cookie, address(request))
         else:
@@ -145,7 +144,7 @@ class Authenticator:
         """The caller with this token.
 
         Raises:
-            RequestRefused: nobody has it (401), or too much was asked (429).
+            RequestRefused: unknown token (401), or too many requests (429).
         """
         for tenant in self.tenants:
             if token := tenant.accounts.find(secret):
@@ -153,27 +152,27 @@ class Authenticator:
         raise self._guessed(where, "this token is not known here: ask for one ('olvido token new')")
 
     def sign_in(self, secret: str, where: str) -> tuple[Caller, str]:
-        """The caller with this token, and a new session of theirs. Raises as `find`."""
+        """The caller with this token, and a new session. Raises as `find`."""
         caller = self.find(secret, where)
         return caller, caller.tenant.sessions.begin(caller.token.digest)
 
     def sign_in_with_password(
         self, name: str, password: str, where: str, device: str | None
     ) -> tuple[Caller, str, str]:
-        """The caller with this account and password, a new session of theirs, and their device.
+        """The caller with this account and password, a new session, and the value for `device`.
 
-        Guesses are counted by address, and those from a device that signed in to the account
-        before by that device: nobody else's guesses keep its owner out. The work is the same
-        whether or not there is such an account.
+        Guesses are counted by address; those from a device that signed in to the account before
+        are counted by that device, so that others' guesses do not lock its owner out. The work is
+        the same whether or not there is such an account.
 
         Args:
             name: the account's label or id.
-            password: what was given as its password.
-            where: the address that asks.
-            device: what `device` gave to this browser before, if anything.
+            password: the password to check.
+            where: the caller's address.
+            device: the value that this browser got at an earlier sign-in, if any.
 
         Raises:
-            RequestRefused: no account has it (401), or too much was asked (429).
+            RequestRefused: wrong account or password (401), or too many tries (429).
         """
         kept = [tenant.accounts.password_of(name) for tenant in self.tenants]
         known = any(
@@ -183,7 +182,7 @@ class Authenticator:
             for tenant, one in zip(self.tenants, kept, strict=True)
         )
         by = f"device {device}" if known else where
-        # Counted before the work is done: asked at once, no more are tried than one by one.
+        # Counted before the work, so that parallel tries gain nothing.
         if wait := self._guesses.take(by):
             raise RequestRefused(429, "too many wrong passwords came from here: wait", wait)
         found = matching(password, [None if one is None else one.phc for one in kept])
@@ -199,23 +198,23 @@ class Authenticator:
 
     @staticmethod
     def _device(tenant: Tenant, password: Password) -> str:
-        # Of the password, and not of the account: with another one, or none, it ends.
+        # Bound to the password, not to the account: it ends with the password.
         return tenant.store.key.derived(b"device", password.token("").digest.encode()).hex()
 
     def sign_out(self, session: str) -> None:
-        """End a session, wherever it belongs."""
+        """End a session of any tenant."""
         for tenant in self.tenants:
             tenant.sessions.end(session)
 
     def visit(self, where: str, page: str | None) -> None:
-        """Count a page that needs no token: against itself where there is one, or as a guess.
+        """Count a visit to a status page: by page where it exists, else as a guess.
 
         Args:
-            where: the address that asks.
-            page: which one it is; None where what was asked for is not there.
+            where: the caller's address.
+            page: the page; None where it does not exist.
 
         Raises:
-            RequestRefused: too much was asked (429).
+            RequestRefused: too many requests (429).
         """
         wait = self._visits.take(where) if page is None else self._asks.take(page)
         if wait:
@@ -224,7 +223,7 @@ class Authenticator:
     def _signed_in(self, session: str, where: str) -> Caller:
         for tenant in self.tenants:
             digest = tenant.sessions.find(session)
-            # A token that was revoked takes its sessions with it.
+            # Revoking a token ends its sessions.
             token = None if digest is None else tenant.accounts.with_digest(digest)
             if token is not None:
                 return self._counted(tenant, token)
@@ -245,10 +244,10 @@ _bearer = HTTPBearer(auto_error=False, description="A token made by 'olvido toke
 
 
 class RequiresRight:
-    """What a route depends on: a caller who has this right.
+    """The dependency of a route on a caller with this right.
 
-    The caller was found before a byte of the body was read; a route that nobody looked at so is not
-    answered.
+    The caller is found before a byte of the body is read (`server.Boundary`); without one the
+    route does not answer.
     """
 
     def __init__(self, right: Right) -> None:
@@ -268,33 +267,33 @@ class RequiresRight:
 
 
 def form_token(request: Request) -> str | None:
-    """What a form on a page for this browser says, so that it is known to be ours."""
+    """The form token for a browser, by which a form is recognised as our own."""
     name = UNKNOWN if request.url.path == "/login" else COOKIE
     cookie = request.cookies.get(name)
     return None if cookie is None else form_token_of(cookie)
 
 
 def form_token_of(cookie: str) -> str:
-    """What forms say for a browser with this cookie; the cookie cannot be told from it."""
+    """The form token for a browser with this cookie; it does not reveal the cookie."""
     return hmac.digest(cookie.encode(), b"olvido form", "sha256").hex()
 
 
 def own_form(request: Request, form: Annotated[str, Form(max_length=200)] = "") -> None:
-    """What a route that a form goes to depends on: the form came from this service's own page.
+    """The dependency of a form's route: the form came from this service's own page.
 
     Raises:
         RequestRefused: it did not.
     """
     expected = form_token(request)
     if expected is None and "authorization" in request.headers:
-        # No browser sends that header by itself.
+        # A browser never sends this header by itself.
         return
     if expected is None or not hmac.compare_digest(form.encode(), expected.encode()):
         raise RequestRefused(403, "this form is an old one, or another site's: open its page again")
 
 
 def refuse_foreign(request: Request) -> None:
-    """A page of another site must not act through this browser.
+    """Refuse a request that another site's page makes through this browser.
 
     Raises:
         RequestRefused: the browser says that the request came from elsewhere.
@@ -320,10 +319,10 @@ _TRANSLATED = IPv6Network("64:ff9b::/96")
 
 
 def address(request: Request) -> str:
-    """Where a request comes from, for counting; who has one IPv6 address has 2^64.
+    """The address of a caller, for counting; of IPv6 the first 64 bits, since one owner has the rest.
 
-    One of IPv4 is itself, also as a socket for both kinds, or a translator, writes it in IPv6 (RFC
-    4291, 2.5.5.2; RFC 6052). The port that some proxies write behind it counts for nothing.
+    An IPv4 address counts whole, also as a dual-stack socket or a translator writes it in IPv6 (RFC
+    4291, 2.5.5.2; RFC 6052). A port that some proxies write behind it is ignored.
     """
     host = request.client.host if request.client else "unknown"
     try:

@@ -1,9 +1,7 @@
-"""The lineage of a dataset or a model as a drawing: who came from whom, from top to bottom.
+"""The lineage of datasets and models, as the API and the pages show it.
 
-It is two boxes wide, so that it can be read on a phone. Lines between neighbouring rows are
-straight; others run along the edge, so that none crosses a box.
-
-What the API and the pages show of datasets and models, and how they came from one another.
+The drawing has origins above and descendants below. It is two boxes wide, to fit a phone. Lines
+between neighbouring rows are straight; others run along the edge, so that none crosses a box.
 """
 
 from __future__ import annotations
@@ -19,12 +17,12 @@ from olvido.ledger.store.concerning import Touch
 from olvido.reporting.words import several, shortened
 
 MOST = 8
-"""Boxes above the one in question, and as many below: the nearest."""
+"""The number of boxes, the nearest, above the asked one, and of those below."""
 BOX = (154, 46)
 """Width and height of a box, in units of the drawing."""
 GAP = (12, 26)
 EDGE = 18
-"""Left and right of the boxes, where lines run; each box has a lane for those that it begins."""
+"""The margins for lines, left and right of the boxes; each box has a lane for its own lines."""
 LANES = 4
 WIDTH = 2 * (EDGE + BOX[0]) + GAP[0]
 
@@ -34,12 +32,12 @@ class LineageNode:
     """One dataset or model.
 
     Attributes:
-        id: of the dataset or the model; no dataset's is a model's, they differ in length.
+        id: the id of the dataset or model, which differ in length.
         kind: `dataset` or `model`.
-        title: what it is called.
-        note: what else its box says, in a few words.
+        title: its name.
+        note: the further text in its box, a few words.
         gone: whether its weights were removed.
-        serving: whether it is the one that is served.
+        serving: whether it is the serving model.
     """
 
     id: str
@@ -51,13 +49,13 @@ class LineageNode:
 
     @property
     def href(self) -> str:
-        """Its page."""
+        """The address of its page."""
         return f"/{'data' if self.kind == 'dataset' else 'models'}/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node in its place: the upper left corner of its box."""
+    """A node with the place of its box: the upper left corner."""
 
     node: LineageNode
     x: int
@@ -67,14 +65,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What is drawn.
+    """A drawing of a lineage.
 
     Attributes:
-        boxes: in their places.
+        boxes: the boxes in their places.
         lines: SVG paths.
-        height: of all of it.
+        height: its height.
         says: the same in words.
-        above, below: how many more there are that are not drawn.
+        above, below: the numbers of further nodes that are not drawn.
     """
 
     boxes: tuple[Box, ...]
@@ -88,12 +86,12 @@ class Drawing:
 def draw(
     nodes: Mapping[str, LineageNode], edges: Collection[tuple[str, str]], asked: str
 ) -> Drawing:
-    """Draw what a node came from and what came from it.
+    """Draw a node with its origins and descendants.
 
     Args:
-        nodes: all there are, by id.
-        edges: pairs of ids, the origin first; none leads back to where it came from.
-        asked: id of the node in question.
+        nodes: all nodes by id.
+        edges: pairs of ids, the origin first, without cycles.
+        asked: the id of the node in question.
     """
     up: dict[str, list[str]] = {}
     down: dict[str, list[str]] = {}
@@ -129,7 +127,7 @@ def draw(
 
 
 def _reached(start: str, ways: Mapping[str, Sequence[str]]) -> list[str]:
-    """All that can be reached, the nearest first."""
+    """All reachable nodes, the nearest first."""
     found, waiting = {start: None}, [start]
     for one in waiting:
         fresh = [other for other in ways.get(one, ()) if other not in found]
@@ -139,12 +137,12 @@ def _reached(start: str, ways: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _rows(shown: set[str], edges: Collection[tuple[str, str]], order: list[str]) -> list[list[str]]:
-    """The boxes of each row, at most two: none above one that it came from."""
+    """The boxes of each row, at most two; none is above its origin."""
     depth = dict.fromkeys(shown, 0)
     for _ in shown:
         for origin, made in edges:
             depth[made] = max(depth[made], depth[origin] + 1)
-    # What leads nowhere near stands right above what was made from it.
+    # An origin is placed in the row right above its first descendant.
     for one in sorted(shown, key=lambda one: -depth[one]):
         nearest = [depth[made] for origin, made in edges if origin == one]
         depth[one] = min(nearest, default=depth[one] + 1) - 1
@@ -161,7 +159,7 @@ def _place(row: int, at: int, boxes: int) -> tuple[int, int]:
 
 
 def _line(origin: tuple[int, int], made: tuple[int, int], lane: int | None) -> str:
-    """From the lower edge of one box to the upper edge of another, or by a lane to its side."""
+    """A line from the lower edge of one box to the upper edge of another, or along a lane."""
     x, y = origin[0] + BOX[0] // 2, origin[1] + BOX[1]
     if lane is None:
         return f"M{x} {y}L{made[0] + BOX[0] // 2} {made[1] - 3}"
@@ -188,16 +186,16 @@ SAID = (
     "collected_from", "collected_until", "language", "geography", "modality", "special_categories",
     "transform",
 )  # fmt: skip
-"""What a dataset's owner says of it beyond the list, but who made it, which may be a person."""
+"""The owner's documentation of a dataset beyond the list, without its maker: maybe a person."""
 
 
 def named(store: Store) -> dict[str, Model]:
-    """All models by id, which is a digest that takes its time; parents before their children."""
+    """All models by id (a digest, which is slow to compute), parents before their children."""
     return {one.id: one for one in store.models()}
 
 
 def model(store: Store, ref: str, known: Mapping[str, Model]) -> dict[str, Any]:
-    """One model: what the list says of it, and what was made of it and asked of it.
+    """One model: its entry in the list, its descendants, and the requests about it.
 
     Args:
         store: the ledger.
@@ -221,7 +219,7 @@ def model(store: Store, ref: str, known: Mapping[str, Model]) -> dict[str, Any]:
 
 
 def _touched(touch: Touch, model: str) -> dict[str, Any]:
-    """What a request had to do with a model, and the evidence that there is of it."""
+    """The relation of a request to a model, with its evidence."""
     answer = touch.answer
     part = None
     if answer is not None:
@@ -239,7 +237,7 @@ def _touched(touch: Touch, model: str) -> dict[str, Any]:
 
 
 def dataset(found: DatasetVersion) -> dict[str, Any]:
-    """One version of a dataset, and what its owner says of it."""
+    """One version of a dataset, with its owner's documentation."""
     about = found.documentation
     return {
         "id": found.id,
@@ -256,7 +254,7 @@ def dataset(found: DatasetVersion) -> dict[str, Any]:
 
 
 def one_dataset(store: Store, ref: str) -> dict[str, Any]:
-    """One dataset: its counts, its versions, who learned it, and which requests concern it.
+    """One dataset: its counts, its versions, the models that learned it, and its requests.
 
     Args:
         store: the ledger.
@@ -295,7 +293,7 @@ def one_dataset(store: Store, ref: str) -> dict[str, Any]:
 
 
 def lineage(store: Store, asked: str, known: Mapping[str, Model]) -> Drawing:
-    """The drawing of what a dataset or a model came from, and of what came from it."""
+    """The drawing of the origins and descendants of a dataset or a model."""
     uses = store.uses_in_brief()
     serving = store.aliases().get(SERVING)
     nodes: dict[str, LineageNode] = {}
@@ -311,6 +309,6 @@ def lineage(store: Store, asked: str, known: Mapping[str, Model]) -> Drawing:
         note = ("gone: " if gone else "serving: " if serves else "") + (made.method or made.learner)
         nodes[identifier] = LineageNode(identifier, "model", identifier, note, gone, serves)
         edges += [(parent, identifier) for parent in made.parents]
-        # What was made by forgetting learned nothing of its own.
+        # A model made by forgetting learned nothing itself.
         edges += [(use.dataset, identifier) for use in own if made.method is None]
     return draw(nodes, edges, asked)

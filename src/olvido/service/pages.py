@@ -54,7 +54,7 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 def wanted(
     caller: Follow,
     status: Annotated[
-        str, Query(max_length=20, description="open, all, or how far a request has come.")
+        str, Query(max_length=20, description="open, all, or the status of a request.")
     ] = OPEN,
     kind: Annotated[str, Query(max_length=20, description="What is asked.")] = "",
     law: Annotated[str, Query(max_length=100, description="Its short name, or none.")] = "",
@@ -64,7 +64,7 @@ def wanted(
     received: Annotated[
         str, Query(max_length=20, description="A month or day: 2026-11, before-2026-11.")
     ] = "",
-    answered: Annotated[str, Query(max_length=20, description="The same of the answer.")] = "",
+    answered: Annotated[str, Query(max_length=20, description="The same for the answer.")] = "",
     owner: Annotated[str, Query(max_length=40, description="The id of an account, or none.")] = "",
     about: Annotated[
         str,
@@ -74,7 +74,7 @@ def wanted(
         ),
     ] = "",
 ) -> RequestFilter:
-    """The filter that an address asks for."""
+    """The filter in an address."""
     tenant = caller.tenant
     return RequestFilter.of(
         laws_asked(tenant.settings, tenant.inbox.rows(RequestFilter(status=ALL))) if law else (),
@@ -94,26 +94,26 @@ Wanted = Annotated[RequestFilter, Depends(wanted)]
 
 
 def list_address(asked: RequestFilter, path: str = "/", **more: object) -> str:
-    """Where a list is shown, or had as a file."""
+    """The address of a list, as a page or a file."""
     said = urlencode(asked.asked() | {name: str(value) for name, value in more.items()})
     return f"{path}?{said}" if said else path
 
 
 @router.get("/")
 def inbox(request: Request, caller: Follow, asked: Wanted, skip: Skip = 0) -> HTMLResponse:
-    """Open requests, or those asked for; the fewest days left first."""
+    """Open requests, or those that pass the filter; the fewest days left first."""
     return _inbox(request, caller, asked, skip)
 
 
 @router.get("/requests.csv")
 def table(caller: Follow, asked: Wanted) -> Response:
-    """Those requests as a table: no name, and no digest of one."""
+    """The requests as a table, without names and digests of names."""
     return _file(as_csv(caller.tenant.inbox.rows(asked)), "csv")
 
 
 @router.get("/requests.json")
 def document(caller: Follow, asked: Wanted) -> Response:
-    """The same for programs."""
+    """The requests as JSON for programs."""
     found = {"requests": exported(caller.tenant.inbox.rows(asked))}
     return _file(json.dumps(found, ensure_ascii=False, indent=1), "json")
 
@@ -126,7 +126,7 @@ def _file(text: str, ending: str) -> Response:
 
 @router.get("/overview")
 def overview(request: Request, caller: Follow) -> HTMLResponse:
-    """How many requests are open, late or due soon, and what came month by month."""
+    """The numbers of open, late and due requests, and of those received by month."""
     found = caller.tenant.inbox.summary()
     most = max(month[what] for month in found["months"] for what in ("received", "answered"))
     return page(request, "overview.html.j2", caller, found=found, most=max(1, most), link=_link)
@@ -136,9 +136,9 @@ def overview(request: Request, caller: Follow) -> HTMLResponse:
 def search(
     request: Request, caller: Follow, text: Annotated[str, Form(max_length=2000)] = ""
 ) -> Response:
-    """Go to the request with this number, or to those about this; what was written is kept nowhere.
+    """Go to the request with this number, or to those about this; the text is kept nowhere.
 
-    It comes in a form's body: an address would be remembered by browsers and proxies.
+    It comes in a form's body, since browsers and proxies keep addresses.
     """
     found = caller.tenant.inbox.search(text)
     if found is None:
@@ -172,15 +172,15 @@ def _link(**asked: str) -> str:
 
 
 DEVICE_LASTS = 365 * 24 * 3600
-"""Seconds for which a browser keeps that an account signed in there."""
+"""Seconds for which a browser keeps the cookie of an earlier sign-in."""
 
 Ref = Annotated[str, Path(max_length=200)]
-"""What names a dataset or a model."""
+"""The name or id of a dataset or a model."""
 
 
 @router.get("/style.css")
 def style() -> Response:
-    """What all of Olvido's pages look like, and what is the service's own."""
+    """The style sheet: that of all of Olvido's pages, and the service's own."""
     made = pages_environment()
     text = "\n".join(made.get_template(name).render() for name in ("style.css", "service.css"))
     return Response(text, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
@@ -188,7 +188,7 @@ def style() -> Response:
 
 @router.get("/login")
 def login(request: Request) -> HTMLResponse:
-    """Where a token is given."""
+    """The page for signing in."""
     cookie = request.cookies.get(UNKNOWN) or secrets.token_urlsafe(32)
     shown = page(request, "login.html.j2", form=form_token_of(cookie))
     _keep(request, shown, UNKNOWN, cookie)
@@ -202,7 +202,7 @@ def sign_in(
     password: Annotated[str, Form(max_length=1000)] = "",
     token: Annotated[str, Form(max_length=1000)] = "",
 ) -> Response:
-    """Begin a session for whoever has a password or a token; neither goes into a cookie."""
+    """Begin a session by a password or a token; neither goes into a cookie."""
     known, device = request.app.state.authenticator, None
     try:
         if token.strip():
@@ -225,7 +225,7 @@ def sign_in(
 
 @router.post("/logout", dependencies=OWN)
 def sign_out(request: Request) -> Response:
-    """End the session, here and for whoever else has its cookie."""
+    """End the session, here and for every other holder of its cookie."""
     if (session := request.cookies.get(COOKIE)) is not None:
         request.app.state.authenticator.sign_out(session)
     response = RedirectResponse("/login", status_code=303)
@@ -236,14 +236,14 @@ def sign_out(request: Request) -> Response:
 def _keep(
     request: Request, response: Response, name: str, value: str, *, lasts: int | None = None
 ) -> None:
-    """Leave a cookie that scripts cannot read and other sites cannot send."""
+    """Set a cookie that scripts cannot read and other sites cannot send."""
     https = request.url.scheme == "https"
     response.set_cookie(name, value, max_age=lasts, httponly=True, samesite="strict", secure=https)
 
 
 @router.get("/status/{identifier}/{secret}")
 def follow(request: Request, identifier: str, secret: str) -> HTMLResponse:
-    """How far a request has come, for whoever asked; nobody else knows the address."""
+    """The status page of a request, for the person; nobody else knows its address."""
     known = request.app.state.authenticator
     found = following.find(known.tenants, identifier, secret)
     known.visit(address(request), None if found is None else secret)
@@ -254,7 +254,7 @@ def follow(request: Request, identifier: str, secret: str) -> HTMLResponse:
 
 @router.get("/status/{sealed}")
 def follow_receipt(request: Request, sealed: Annotated[str, Path(max_length=100)]) -> HTMLResponse:
-    """The same, for who was given a receipt: no more than that, until it is known who asks."""
+    """The status page of a receipt: only the receipt, until the identity was checked."""
     known = request.app.state.authenticator
     found = following.Receipt.find(known.tenants, sealed)
     known.visit(address(request), None if found is None else sealed)
@@ -264,7 +264,7 @@ def follow_receipt(request: Request, sealed: Annotated[str, Path(max_length=100)
 
 
 def _status(request: Request, context: RequestContext, asked: dict[str, Any]) -> HTMLResponse:
-    """In the language that was asked for by `lang`, or the browser's."""
+    """The status page, in the language of the parameter `lang` or the browser's."""
     settings = context.settings
     known = languages(settings.workspace)
     wanted = request.query_params.get("lang", "")
@@ -296,7 +296,7 @@ def laws(request: Request, caller: Follow) -> HTMLResponse:
 
 @router.get("/models")
 def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
-    """Every model, and how each came to be, the newest first."""
+    """Every model and how it was made, the newest first."""
     store = caller.tenant.store
     known = store.models()[::-1]
     skip = within(skip, len(known))
@@ -309,7 +309,7 @@ def models(request: Request, caller: Lineage, skip: Skip = 0) -> HTMLResponse:
 
 @router.get("/models/{ref}")
 def model(request: Request, caller: Lineage, ref: Ref) -> HTMLResponse:
-    """One model: how it was made, from what and into what, and which requests touched it."""
+    """One model: how it was made, its origins and descendants, and its requests."""
     store = caller.tenant.store
     known = lineage.named(store)
     found = lineage.model(store, ref, known)
@@ -325,7 +325,7 @@ def data(request: Request, caller: Lineage) -> HTMLResponse:
 
 @router.get("/data/{ref:path}")
 def dataset(request: Request, caller: Lineage, ref: Ref) -> HTMLResponse:
-    """One dataset: what is in it, what is said of it, who learned it, which requests concern it."""
+    """One dataset: its content, its documentation, its models, and its requests."""
     store = caller.tenant.store
     found = lineage.one_dataset(store, ref)
     found["requests"] = [{"id": one} for one in found["requests"]]
@@ -339,7 +339,7 @@ def _with_lineage(
     found: dict[str, Any],
     known: Mapping[str, Model],
 ) -> HTMLResponse:
-    """A page with a drawing, and the requests as the inbox has them, the newest."""
+    """A page with a drawing and the newest requests, as the inbox has them."""
     rows = {row["id"]: row for row in caller.tenant.inbox.rows(RequestFilter(status=ALL))}
     shown: dict[str, Any] = {
         "found": found,
@@ -354,7 +354,7 @@ def _with_lineage(
 def log(
     request: Request, caller: Evidence, before: Annotated[int | None, Query(ge=1, le=2**62)] = None
 ) -> HTMLResponse:
-    """The newest entries of the log, and whether it is as it was written."""
+    """The newest entries of the log, and whether it is unchanged."""
     shown = caller.tenant.store.events_between(before=before, limit=ROWS, newest=True)
     older = shown[-1].seq if shown and shown[-1].seq > 1 else None
     entries = [views.entry(entry) for entry in shown]

@@ -1,4 +1,4 @@
-"""What every page of the service has around it, and who may see it."""
+"""Render pages: their frame, their menu by rights, and the labels of forms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MENU = (
     ("Data", "/data", Right.LINEAGE),
     ("Log", "/log", Right.EVIDENCE),
 )
-"""Pages by name, with the right that each asks for."""
+"""Pages by name, with the right that each needs."""
 
 Filing = Annotated[Caller, Depends(RequiresRight(Right.FILE))]
 Follow = Annotated[Caller, Depends(RequiresRight(Right.FOLLOW))]
@@ -36,20 +36,20 @@ Work = Annotated[Caller, Depends(RequiresRight(Right.WORK))]
 Lineage = Annotated[Caller, Depends(RequiresRight(Right.LINEAGE))]
 Evidence = Annotated[Caller, Depends(RequiresRight(Right.EVIDENCE))]
 OWN = [Depends(own_form)]
-"""Of every route that a form goes to."""
+"""The dependencies of every route that a form is sent to."""
 
 ROWS = 50
-"""Of a list on a page."""
+"""The entries of a list on one page."""
 Skip = Annotated[int, Query(ge=0, le=2**31)]
 
 
 def within(skip: int, total: int) -> int:
-    """Where the last page begins, for who skips past the end of a list."""
+    """The offset, or that of the last page where it is past the end of a list."""
     return min(skip, max(0, total - 1) // ROWS * ROWS)
 
 
 def turning(total: int, skip: int) -> dict[str, Any]:
-    """Where in a long list a page stands, and where those before and after it begin."""
+    """The place of a page in a long list, and the offsets of its neighbours."""
     return {
         "total": total,
         "skip": skip,
@@ -67,20 +67,20 @@ FIELDS = {
     "why": "Why, without names: it is kept",
     "reason": "Why, in the letter's language",
 }
-"""What stands beside each field of the forms, by the name of the parameter that it gives."""
+"""The label of each form field, by its parameter."""
 
 ACTS = {
     "identify": "Identity was checked",
     "approve": "Approve the plan",
     "resume": "Go on",
     "wait": "Put aside",
-    "extend": "The person was told it takes longer",
+    "extend": "The person was informed it takes longer",
     "refuse": "Refuse",
     "cancel": "Call off",
     "close": "It was sent: close it",
     "correct": "Enter what is right",
 }
-"""What stands on the button of each act of the team."""
+"""The button of each act of the team."""
 
 EXITS = {
     Exit.CANNOT: "It stays, and why",
@@ -89,14 +89,14 @@ EXITS = {
     Exit.UNRELATED: "None of the data is in it, and why you know: it is looked at now, which may "
     "take minutes",
 }
-"""What is said of how something leaves, by its exit."""
+"""The label of each exit in forms."""
 LEFT = {
     Exit.CANNOT: "stays",
     Exit.AWAITING_EXPIRY: "ends by itself",
     Exit.ERASED: "erased",
     Exit.UNRELATED: "unrelated",
 }
-"""How something left, in a word or two."""
+"""The exit in a word or two."""
 
 _WORDS = {
     **FIELDS,
@@ -105,7 +105,7 @@ _WORDS = {
     "expires": EXITS[Exit.AWAITING_EXPIRY],
 }
 _ELSEWHERE = {"search": "'olvido request close ID --search FOLDER' on the command line"}
-"""What no page can be given, and what can."""
+"""Parameters that no page has, and their command."""
 
 LETTERS = {
     "received": "The request was received",
@@ -115,11 +115,11 @@ LETTERS = {
     "partly-done": "It is done in part: something is still open",
     "refused": "It is refused",
 }
-"""What a letter says, by its kind, for whoever chooses one."""
+"""The content of each kind of letter, for choosing one."""
 
 
 def in_fields(error: OlvidoError) -> str:
-    """What an error says to whoever filled in a form: its fields and buttons are called as here."""
+    """The text of an error for a form, with the names of its fields and buttons."""
     return error.rendered(_on_the_page)
 
 
@@ -130,14 +130,14 @@ def _on_the_page(term: Term) -> str:
 
 
 def start_of(caller: Caller) -> str:
-    """Where somebody begins: the first page of the menu that they may see."""
+    """The start page of a caller: the first one of the menu that they may see."""
     return next((href for _, href, right in MENU if caller.may(right)), "/requests/new")
 
 
 def error_page(
     request: Request, status: int, why: str, known: Caller | None = None
 ) -> HTMLResponse:
-    """What went wrong, on a page; `known` is who may not do what was asked."""
+    """An error as a page; `known` is a caller who lacks the right."""
     caller, title = request.scope.get(CALLER), HTTPStatus(status).phrase
     someone = caller or known
     start = "/" if someone is None else start_of(someone)
@@ -171,7 +171,7 @@ def pages_environment() -> Environment:
 
 
 def briefly(detail: Mapping[str, Any]) -> str:
-    """What stands in an entry, in a line: what is long or has parts by how many.
+    """The detail of an entry in a line; long and nested values as their length.
 
     >>> briefly({"id": "req-0001", "items": {"a": 1, "b": 2}})
     'id: req-0001, items: 2'

@@ -1,6 +1,6 @@
-"""The page of one request: where it stands, what it rests on, and what the team does with it.
+"""The page of one request: its status, its evidence, and the acts of the team.
 
-The pages on which a request is entered: one person, under as many names as they have.
+Also the page on which a request is entered, for one person under all their names.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 @router.get("/requests/new")
 def blank(request: Request, caller: Filing) -> HTMLResponse:
-    """Where a request is entered."""
+    """The page on which a request is entered."""
     return _new(request, caller)
 
 
@@ -79,10 +79,10 @@ async def file_request(
     law: Annotated[str, Form()] = "",
     nothing_found: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Enter a request; what is wrong is told on the same page.
+    """Enter a request; errors are shown on the same page.
 
-    Names near those that were given are shown with their counts before anything is entered, to
-    whoever may see requests. `same` are digests of those that are the same person's.
+    A caller who may see requests first gets the names near the given ones, with their counts.
+    `same` has the digests of names that belong to the same person.
     """
     tenant, under = caller.tenant, law or None
     others = [name for line in also.splitlines() if (name := line.strip())]
@@ -145,7 +145,7 @@ def _new(
         (*("subject", "also", "kind", "source"), *("dataset", "record", "law")), ""
     )
     shown = {"why": None, "typed": blank, "near": near, "counts": counts, "laws": laws} | shown
-    # Whoever sees no request is offered what they may file, and nothing that would be refused.
+    # A caller who may not see requests is offered only what they may file.
     quiet = not caller.may(Right.FOLLOW)
     shown |= {"quiet": quiet, "kinds": KINDS if quiet else tuple(RequestKind)}
     return page(request, "new.html.j2", caller, status=status, **shown)
@@ -159,7 +159,7 @@ def one(request: Request, caller: Follow, identifier: str) -> HTMLResponse:
 
 @router.get("/requests/{identifier}/progress")
 def progress(request: Request, caller: Follow, identifier: str) -> HTMLResponse:
-    """How far a request has come: what the page asks for again and again while it runs."""
+    """The progress of a request, which its page polls while it runs."""
     found = views.request(caller.tenant, caller.tenant.store.request(identifier))
     return page(request, "progress.html.j2", caller, asked=found)
 
@@ -170,7 +170,7 @@ def audit(caller: Evidence, identifier: str) -> HTMLResponse:
     *others, last = views.audits(caller.tenant, identifier)
     html = audit_page(last, others)
     response = HTMLResponse(html)
-    # That page carries its style inside; it has no script.
+    # That page has its style inside, and no script.
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
     )
@@ -186,7 +186,7 @@ def certificate(request: Request, caller: Evidence, identifier: str) -> HTMLResp
 
 @router.get("/requests/{identifier}/report.json")
 def report_file(caller: Evidence, identifier: str) -> Response:
-    """A request's report as it was written."""
+    """A request's report as a file."""
     return _file(views.report(caller.tenant, identifier), f"{identifier}-report.json")
 
 
@@ -213,7 +213,7 @@ def write_letter(
     reason: Annotated[str, Form(max_length=2000)] = "",
     law: Annotated[str, Form(max_length=100)] = "",
 ) -> HTMLResponse:
-    """A letter to the person, to be printed or kept; one that would be untrue is refused."""
+    """Write a letter to the person, to be printed or kept; an untrue one is refused."""
     try:
         made = letter(
             caller.tenant,
@@ -240,7 +240,7 @@ def give_exit(
     why: Annotated[str, Form(max_length=2000)] = "",
     until: Annotated[str, Form(max_length=20)] = "",
 ) -> Response:
-    """How something that holds the data leaves, by the team's word; nothing is erased by that."""
+    """Give an item the exit that the team declares; this erases nothing."""
     said = until if exit is Exit.AWAITING_EXPIRY else why
     return _acted(
         request,
@@ -258,7 +258,7 @@ def add_note(
     identifier: str,
     text: Annotated[str, Form(max_length=8000)] = "",
 ) -> Response:
-    """Note something of a request; what is wrong with it is told on the request's page."""
+    """Add a note to a request; errors are shown on the request's page."""
     return _acted(
         request,
         caller,
@@ -275,7 +275,7 @@ def assign(
     identifier: str,
     owner: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
-    """Say who works on a request."""
+    """Set the owner of a request: the account that works on it."""
     return _acted(
         request,
         caller,
@@ -293,7 +293,7 @@ def _acted(
     *,
     at: str = "",
 ) -> Response:
-    """Do it and show the request there; what is wrong with it is told on the request's page."""
+    """Run an act and show the request; errors are shown on the request's page."""
     try:
         act()
     except (InputError, StateError) as error:
@@ -308,7 +308,7 @@ def enter_right(
     identifier: str,
     rows: Annotated[str, Form(max_length=60_000)] = "",
 ) -> Response:
-    """Enter what is right of a rectification's records; what is wrong with it changes nothing."""
+    """Enter the corrected rows of a rectification; on an error nothing is changed."""
     return _acted(
         request,
         caller,
@@ -327,7 +327,7 @@ def act(
     until: Annotated[str, Form()] = "",
     need: Annotated[str, Form()] = "",
 ) -> Response:
-    """What the team decides; what is wrong is told on the request's page."""
+    """Run an act of the team; errors are shown on the request's page."""
     by = caller.token.account
     acts = {
         "identify": lambda: handlers.identify(caller.tenant, identifier, by=by),

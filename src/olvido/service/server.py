@@ -1,13 +1,12 @@
-"""The server under the application: how many may be connected, how long they may take.
+"""The server under the application, with limits on connections, times and bodies.
 
-What uvicorn has a setting for is set here. What it has none for is in `Connection`: a limit of time
-for a request's headers and for a reader who does not read, a number of connections that anonymous
-callers cannot use up, and no request that a proxy may read in another way.
+uvicorn's settings are set here. `Connection` adds limits that it lacks: a time for a request's
+headers and for a client that does not read, a number of connections that anonymous callers cannot
+use up, and no request that a proxy may read differently.
 
-What stands before every route: who asks is known before a byte of a body is read.
-
-A body is read here, whole, and no further than its route allows; what a route then parses is in
-memory and small. This knows ASGI alone, and nothing of what the routes do.
+`Boundary` stands before every route: the caller is authenticated before a byte of the body is
+read. It reads the whole body, up to the route's limit, so that routes parse small bodies in
+memory. It knows ASGI alone, and nothing of the routes.
 """
 
 from __future__ import annotations
@@ -42,26 +41,26 @@ from olvido.service.authentication import (
 )
 
 BODY = 2**20
-"""Bytes of a body that a known caller may send."""
+"""The limit of a body in bytes, for a known caller."""
 ANONYMOUS = 2**12
-"""The same for anybody else: a token and a form's own entries."""
+"""The same limit for other callers: enough for a token and a form's own entries."""
 DRAINED = 2**24
-"""Bytes that a known caller's body may have to be heard out before it is refused."""
+"""The limit up to which a known caller's body is read before it is refused."""
 PATIENCE = 20.0
-"""Seconds in which a whole body has to come."""
+"""Seconds within which a whole body has to arrive."""
 HTTPS_ONLY = "max-age=31536000"
-"""For browsers that came by TLS: never come otherwise, for a year."""
+"""The header that has browsers use only TLS for a year."""
 
 
 class Boundary:
-    """Middleware that lets through whoever may ask, with a body of the size that they may send.
+    """Middleware that passes on authorised requests with a body of allowed size.
 
     Args:
-        app: what answers.
-        authenticator: who knows the callers.
-        routes: with the right that each asks for in `RequiresRight`; others ask for none.
-        refusal: makes an answer of a refusal.
-        headers: of every answer that does not say otherwise.
+        app: the application.
+        authenticator: finds the callers.
+        routes: the routes, with their right in `RequiresRight`, if any.
+        refusal: makes a response of a refusal.
+        headers: the headers of every response that sets no others.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class Boundary:
                 if scope["scheme"] == "https":
                     own.append((b"strict-transport-security", HTTPS_ONLY.encode()))
                 if not arrived:
-                    # The rest of a body that nobody reads would come before the next request.
+                    # The unread rest of a body would come before the next request.
                     own.append((b"connection", b"close"))
                 kept = [(name, value) for name, value in own if name not in given]
                 message = {**message, "headers": [*message["headers"], *kept]}
@@ -130,7 +129,7 @@ class Boundary:
 
 
 def right_of(route: APIRoute) -> Right | None:
-    """What a route asks for; None where it is open to everybody."""
+    """The right that a route needs; None where it is open to everybody."""
     asked = [
         d.call.right for d in route.dependant.dependencies if isinstance(d.call, RequiresRight)
     ]
@@ -143,7 +142,7 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _refuse_two_lengths(scope: Scope) -> None:
-    """RFC 9112, 6.3: who says two lengths may mean another request to whoever is in between."""
+    """Refuse two lengths (RFC 9112, 6.3): a proxy may read another request from them."""
     named = [name for name, _ in scope["headers"]]
     if b"transfer-encoding" in named and b"content-length" in named:
         raise RequestRefused(400, "expected Content-Length or Transfer-Encoding, got both")
@@ -175,7 +174,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
 
 
 async def _drained(receive: Receive) -> bool:
-    """Hear out what a known caller sends, so that they read the refusal; gives whether it ended."""
+    """Read a known caller's body to its end, so that they get the refusal; whether it ended."""
     size = 0
     try:
         async with asyncio.timeout(PATIENCE):
@@ -190,26 +189,27 @@ async def _drained(receive: Receive) -> bool:
 
 
 HEADERS = 2**14
-"""Bytes of a request's first line and headers."""
+"""The limit of a request's first line and headers, in bytes."""
 HEADERS_WITHIN = 10.0
-"""Seconds in which these have to come."""
+"""Seconds within which these have to arrive."""
 KEPT_ALIVE = 5
 """Seconds that a connection stays open without a request."""
 READ_WITHIN = 30.0
-"""Seconds that a reader may leave an answer where it is."""
+"""Seconds that a client may stop reading a response."""
 CONNECTIONS = 512
-"""Open at once, at most; and never more than half of the files that the process may open."""
+"""The limit of open connections; never more than half of the files the process may open."""
 ACCEPTED, QUEUED = 64, 1024
-"""Connections taken in before those that are there are looked at again, and how many may queue."""
+"""Connections accepted before open ones are handled again, and the length of the queue."""
 LINES = (20, 60.0)
-"""Lines of one kind in the log, and the seconds after which they are counted anew."""
+"""The limit of equal lines in the log, and the seconds after which they are counted anew."""
 _END = re.compile(rb"\r?\n\r?\n")
-# A bare line feed, a bare carriage return (one at the end may get its line feed), a folded line.
+# A bare line feed, a bare carriage return (one at the end may still get its line feed), a folded
+# line.
 _ODD = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\n[ \t]")
 
 
 def connections() -> int:
-    """How many may be open at once on this machine."""
+    """The number of connections that may be open at once on this machine."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, max(8, soft // 2))
 
@@ -218,9 +218,9 @@ def server(app: ASGIApp, *, proxies: Sequence[str] = ()) -> uvicorn.Server:
     """A server for an application.
 
     Args:
-        app: what answers.
-        proxies: addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are believed;
-            nobody else's are.
+        app: the application.
+        proxies: addresses or networks whose X-Forwarded-For and X-Forwarded-Proto are trusted;
+            those of others are not.
 
     Raises:
         InputError: a proxy is no address.
@@ -231,7 +231,7 @@ def server(app: ASGIApp, *, proxies: Sequence[str] = ()) -> uvicorn.Server:
         for old in [one for one in log.filters if isinstance(one, Quiet)]:
             log.removeFilter(old)
         log.addFilter(quiet)
-    # Ourselves: what uvicorn does would close the handlers of everybody in the process.
+    # Configured here: uvicorn's own way would close all log handlers of the process.
     shown = logging.StreamHandler()
     shown.setFormatter(DefaultFormatter("%(levelprefix)s %(message)s"))
     log = logging.getLogger("uvicorn")
@@ -257,7 +257,7 @@ def server(app: ASGIApp, *, proxies: Sequence[str] = ()) -> uvicorn.Server:
 
 
 def checked_proxies(proxies: Sequence[str]) -> list[str]:
-    """Addresses and networks as they are. Raises InputError for what is neither."""
+    """Return the addresses and networks unchanged. Raises InputError for anything else."""
     for proxy in proxies:
         try:
             _ = ip_network(proxy) if "/" in proxy else ip_address(proxy)
@@ -271,8 +271,8 @@ def checked_proxies(proxies: Sequence[str]) -> list[str]:
 class Connection(H11Protocol):
     """One connection, which ends when it takes too long.
 
-    Where there are too many, the oldest that no known caller has used makes room: who has a token
-    finds one even where anonymous callers hold as many connections as they can.
+    Where there are too many, the oldest one that no known caller has used is closed, so that a
+    caller with a token gets one even if anonymous callers hold as many connections as they can.
     """
 
     _waiting: asyncio.TimerHandle | None = None
@@ -280,7 +280,7 @@ class Connection(H11Protocol):
     _trusted = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take part, and let another go where there are too many."""
+        """Open the connection, and close another one where there are too many."""
         super().connection_made(transport)
         # Connections in the order in which they came; uvicorn's own set has none.
         order = self.app_state.setdefault("olvido.connections", {})
@@ -290,7 +290,7 @@ class Connection(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
+        """Stop all timers."""
         self.app_state["olvido.connections"].pop(self, None)
         for timer in (self._waiting, self._unread):
             if timer is not None:
@@ -298,8 +298,8 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Refuse what RFC 9112 lets a server refuse, and go on with the rest."""
-        # Before the next request takes the scope's place: until it is answered it has no caller.
+        """Refuse ambiguous requests as RFC 9112 allows, and handle all others."""
+        # Before the next request replaces the scope: it has no caller until it is answered.
         self._trusted = self.trusted
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             waiting = self.conn.trailing_data[0]
@@ -312,13 +312,13 @@ class Connection(H11Protocol):
         self._watch()
 
     def pause_writing(self) -> None:
-        """Give who does not read some time."""
+        """Start the timer for a client that does not read."""
         super().pause_writing()
         if self._unread is None:
             self._unread = self.loop.call_later(READ_WITHIN, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """They read."""
+        """Stop that timer: the client reads again."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
@@ -326,14 +326,14 @@ class Connection(H11Protocol):
 
     @property
     def trusted(self) -> bool:
-        """Whether a known caller has used it."""
+        """Whether a known caller has used this connection."""
         self._trusted = self._trusted or bool(self.scope and CALLER in self.scope)
         return self._trusted
 
     def _watch(self) -> None:
-        """Count the seconds from the first byte until a request's headers are whole."""
+        """Start the timer from the first byte until a request's headers are whole."""
         begins = self.conn.their_state is h11.IDLE
-        # Between two requests uvicorn counts, until something comes.
+        # Between two requests uvicorn has a timer, until a byte comes.
         expected = begins and (self.cycle is None or bool(self.conn.trailing_data[0]))
         if expected and self._waiting is None:
             self._waiting = self.loop.call_later(HEADERS_WITHIN, self.transport.abort)
@@ -343,33 +343,33 @@ class Connection(H11Protocol):
 
     @staticmethod
     def _make_room(order: dict[Connection, None]) -> None:
-        # There always is one: who has just come is not known yet.
+        # There always is one: the newest connection has no known caller yet.
         gone = next(one for one in order if not one.trusted)
         del order[gone]
         gone.transport.abort()
 
 
 class Server(uvicorn.Server):
-    """A server before which many may queue, though few are taken in at a time."""
+    """A server with a long queue, although it accepts few connections at a time."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         await super().startup(sockets)
-        # What asyncio takes in at a time is also how many may queue, unless that is said again.
+        # asyncio's number of accepted connections is also the queue's length, unless set again.
         for one in sockets or ():
             one.listen(QUEUED)
 
 
 class Quiet(logging.Filter):
-    """Lets a log have some lines of one kind, and then says how many more there were.
+    """A log filter that passes some equal lines, and then reports the number of further ones.
 
     Args:
-        lines: of one kind, in each stretch of time.
-        seconds: how long that is.
+        lines: the number of equal lines passed in each interval.
+        seconds: the length of the interval.
     """
 
     KINDS = 100
-    """Kinds of lines that are told apart; more are one kind."""
+    """Kinds of lines that are counted separately; further kinds are counted as one."""
 
     def __init__(self, lines: int, seconds: float) -> None:
         super().__init__()

@@ -1,11 +1,9 @@
-"""Who is signed in: a random secret in a browser, its digest in a file beside the tokens.
+"""Sessions: a random secret in a browser, with its digest in a file beside the tokens.
 
-A session is no token: it ends when its owner signs out, when its token is revoked, when nobody used
-it for a while, and at the latest after half a day.
+A session is no token: it ends when its owner signs out, when its token is revoked, when it is
+unused for a while, and at the latest after half a day.
 
-Whether log and tables are as they were written: checked, and not again for every page.
-
-How often somebody may ask: a bucket of tokens for each caller, filled at a steady rate.
+Also the cached check of log and tables, and the rate limit: a token bucket for each caller.
 """
 
 from __future__ import annotations
@@ -29,16 +27,16 @@ from olvido.ledger.store import LogCheck, Store
 
 
 class Buckets:
-    """A token bucket a caller.
+    """A rate limit with a token bucket for each caller.
 
     Args:
-        size: asks at once.
-        every: seconds until another ask is allowed.
-        clock: seconds that never go back.
+        size: requests allowed at once.
+        every: seconds until another request is allowed.
+        clock: a monotonic clock in seconds.
     """
 
     CALLERS = 10_000
-    """Callers remembered; whoever asked the longest ago is forgotten first, with a full bucket."""
+    """Callers remembered; the least recent one is dropped first, its bucket full by then."""
 
     def __init__(
         self, size: int, every: float, clock: Callable[[], float] = time.monotonic
@@ -48,7 +46,7 @@ class Buckets:
         self._lock = threading.Lock()
 
     def take(self, caller: str) -> float:
-        """Take one; returns 0.0, or the seconds to wait where the bucket is empty."""
+        """Take a token; return 0.0, or the seconds to wait where the bucket is empty."""
         with self._lock:
             at = self._clock()
             left, seen = self._left.pop(caller, (float(self.size), at))
@@ -60,7 +58,7 @@ class Buckets:
             return wait
 
     def give_back(self, caller: str) -> None:
-        """Put one back that was taken for what turned out not to count."""
+        """Put a token back that was taken for a request that does not count."""
         with self._lock:
             if caller in self._left:
                 left, seen = self._left[caller]
@@ -70,19 +68,19 @@ class Buckets:
 IDLE = 3600.0
 """Seconds without a request after which a session has ended."""
 LASTS = 12 * 3600.0
-"""Seconds after which it has ended, however it was used."""
+"""Seconds after which any session has ended."""
 AT_ONCE = 10
-"""Sessions of one token: the oldest ends when another begins."""
+"""The limit of sessions by token: the oldest ends when another begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One browser that is signed in.
+    """The session of one browser.
 
     Attributes:
-        digest: of its secret.
-        token: the digest of the token that it was begun with.
-        began: seconds since 1970.
+        digest: the digest of its secret.
+        token: the digest of the token that began it.
+        began: its begin in seconds since 1970.
     """
 
     digest: str
@@ -98,12 +96,12 @@ def _parse(document: Mapping[str, Any] | None) -> dict[str, Session]:
 class Sessions:
     """The sessions of one workspace.
 
-    When somebody was last seen is remembered by the process alone: after it was begun anew, a
-    session that is older than `IDLE` has ended.
+    The time of a session's last use is only in memory: after a restart of the process, a session
+    older than `IDLE` has ended.
 
     Args:
-        path: their file; no file is no session.
-        clock: seconds since 1970.
+        path: the sessions' file; a missing file means no session.
+        clock: gives seconds since 1970.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -112,7 +110,7 @@ class Sessions:
         self._seen: dict[str, float] = {}
 
     def begin(self, token: str) -> str:
-        """Begin a session for the token of this digest; gives the secret that stands for it."""
+        """Begin a session for the token of this digest; return the session's secret."""
         secret = secrets.token_urlsafe(32)
         made = Session(digest_of(secret), token, self._clock())
         with self._file.changing() as put:
@@ -126,7 +124,7 @@ class Sessions:
         return secret
 
     def find(self, secret: str) -> str | None:
-        """The digest of the token that this session was begun with; None where it has ended."""
+        """The digest of the token that began this session; None where it has ended."""
         digest = digest_of(secret)
         found = self._file.read().get(digest)
         if found is None or not hmac.compare_digest(found.digest, digest) or not self._lasts(found):
@@ -151,18 +149,18 @@ class Sessions:
 
 
 KEPT = 60.0
-"""Seconds for which a check of a sound log is told again."""
+"""Seconds for which the result of a sound check is reused."""
 SHARE = 0.01
-"""Of the time, at most, that goes into checking a log so long that a check takes longer."""
+"""The largest share of time spent on checks, for a log so long that a check takes longer."""
 
 
 class LogCheckCache:
-    """Remembers the last check of a log, and when it was.
+    """Caches the last check of a log, and its time.
 
-    Only a sound log is remembered: one that was found changed is looked at each time.
+    Only a sound check is cached: a log that was found changed is checked each time.
 
     Args:
-        store: whose log.
+        store: the ledger of the log.
     """
 
     def __init__(self, store: Store) -> None:
@@ -172,7 +170,7 @@ class LogCheckCache:
         self._until = 0.0
 
     def log(self) -> tuple[LogCheck, datetime]:
-        """What the last check found, and when it was made: now, where that was too long ago."""
+        """The last check and its time; a new check where that was too long ago."""
         with self._lock:
             began = time.monotonic()
             if self._last is None or began >= self._until:
@@ -183,7 +181,7 @@ class LogCheckCache:
             return self._last
 
     def _checked(self) -> LogCheck:
-        """The check of the log and of all tables but datasets' records, which may be millions."""
+        """Check the log and all tables except datasets' records, which may be millions."""
         check = self._store.verify_log()
         different = self._store.differences(datasets=()) if check.sound else ()
         if not different:

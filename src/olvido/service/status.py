@@ -1,13 +1,12 @@
-"""The page on which whoever asked can follow their request: its address is the secret.
+"""The status page, on which the person can follow their request: its address is the secret.
 
-Nothing is kept of an address. The team's is derived from the workspace's key. A receipt, which is
-given to whoever may file requests and see none, is sealed by that key: it holds when it was filed
-and which request it became, and looks the same whatever that is.
+No address is stored. That of the team is derived from the workspace's key. A receipt, for the role
+that files requests and sees none, is sealed by that key: it contains the time of filing and the
+request's id, and its form reveals neither.
 
-What the role that files requests and sees none is told: the same, whatever is the case.
-
-Whether a person is in the data, whether somebody asked for them before, and which datasets, records
-and models there are: none of it may be learned by filing. Every filing is in the log.
+Filing by that role always has the same answer. It must not reveal whether a person is in the data,
+whether they were asked for before, or which datasets, records and models exist. Every filing is
+in the log.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ _NUMBER = "req-{:04d}"
 
 
 def path(key: Key, identifier: str) -> str:
-    """Where a request's page is, below the service's address."""
+    """The path of a request's status page, below the service's address."""
     return f"/status/{identifier}/{_secret(key, identifier)}"
 
 
 def find(
     contexts: Iterable[RequestContext], identifier: str, secret: str
 ) -> tuple[RequestContext, Request] | None:
-    """The request with this secret, and whose it is; None where there is none."""
+    """The request with this secret, and its tenant; None where there is none."""
     for context in contexts:
         if hmac.compare_digest(_secret(context.store.key, identifier).encode(), secret.encode()):
             return context, context.store.request(identifier)
@@ -64,12 +63,12 @@ def _secret(key: Key, identifier: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is known of a filing.
+    """The receipt of a filing.
 
     Attributes:
-        request: the id of the request that it became, or that asked for the same before.
-        filed_at: when it came, to the second.
-        due: when an answer is due, counted from there; None where no law was said.
+        request: the id of its request, or of an earlier one that asks for the same.
+        filed_at: the time of filing, to the second.
+        due: the day by which an answer is due, counted from there; None without a law.
         first: whether it became a request of its own.
     """
 
@@ -79,7 +78,7 @@ class Receipt:
     first: bool
 
     def path(self, key: Key) -> str:
-        """Where its page is, below the service's address; another address each time."""
+        """The path of its status page, below the service's address; different each time."""
         number = int(self.request.removeprefix("req-"))
         due = 0 if self.due is None else self.due.toordinal()
         plain = _SEALED.pack(number, int(self.filed_at.timestamp()), due, self.first)
@@ -91,7 +90,7 @@ class Receipt:
     def find(
         cls, contexts: Iterable[RequestContext], sealed: str
     ) -> tuple[RequestContext, Receipt] | None:
-        """The receipt of this address, and whose it is; None where nobody gave it."""
+        """The receipt of this address, and its tenant; None where there is none."""
         try:
             raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), b"-_", validate=True)
         except ValueError:
@@ -112,22 +111,20 @@ def _cipher(key: Key) -> ChaCha20Poly1305:
 
 
 KINDS = (RequestKind.ERASURE, RequestKind.OPT_OUT, RequestKind.ACCESS)
-"""What may be filed for a person."""
+"""The kinds of requests that may be filed for a person."""
 STEP = 0.25
-"""Seconds: an answer comes at a multiple of this, so that its time tells nothing."""
+"""Seconds: an answer comes at a multiple of this, so that its time reveals nothing."""
 
 
 async def file_quietly(
     context: RequestContext, names: Sequence[str], *, kind: str, law: str | None
 ) -> str:
-    """Enter a request about a person, under all their names.
+    """Enter a request about a person, under all their names; return the path of its status page.
 
-    Gives the path of the page on which it can be followed. One that asks for the same as an open
-    one is noted there.
+    One that asks for the same as an open one is noted there.
 
     Raises:
-        InputError: it names no person, another kind, or a law that is not known; after the same
-            time, too.
+        InputError: it names no person, another kind, or an unknown law; after the same time, too.
     """
     began = time.monotonic()
     try:
@@ -139,7 +136,7 @@ async def file_quietly(
 
 
 def _file(context: RequestContext, names: Sequence[str], kind: str, law: str | None) -> Receipt:
-    # An id of somebody is what those have who see requests: here it would tell who is known.
+    # Only roles that see requests may use a person's id: here it would reveal who is in the data.
     if kind not in KINDS or not names or any(map(SubjectId.is_one, names)):
         raise InputError(
             f"expected a request of kind {' or '.join(KINDS)} about a subject, got something else: "

@@ -1,6 +1,6 @@
-"""What the API and the pages show, as plain values: both say the same.
+"""The plain values that the API and the pages show alike.
 
-Requests by the days they have left, filtered and counted, however many there are.
+Also the inbox: requests by the days they have left, filtered and counted, in any number.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def entry(found: LogEntry) -> dict[str, Any]:
 
 
 def request(context: RequestContext, found: Request) -> dict[str, Any]:
-    """One request: what is asked, how far it has come, and how long there is."""
+    """One request: its content, its status, and its deadline."""
     due, step = _deadline(context, found), next_step(context, found)
     return {
         "id": found.id,
@@ -106,12 +106,12 @@ def request(context: RequestContext, found: Request) -> dict[str, Any]:
 
 
 def _label(context: RequestContext, account: str) -> str:
-    """Who an account is, by what lies beside the ledger's key; its id where that is gone."""
+    """The label of an account, from the file beside the ledger's key; else its id."""
     return Accounts.of(context.settings).labels().get(account, account)
 
 
 def acts(found: Request) -> list[str]:
-    """What the team may do with a request as far as it has come."""
+    """The acts that a request's status allows the team."""
     status = found.status
     aside = (RequestStatus.WAITING, RequestStatus.NEEDS_INPUT, RequestStatus.CANCELLED)
     may = {
@@ -142,9 +142,9 @@ def _deadline(context: RequestContext, found: Request) -> Any:
 
 
 def plan(found: Request) -> dict[str, Any] | None:
-    """The last plan of a request: every way with its price, and the one chosen.
+    """The last plan of a request: every route with its price, and the choice.
 
-    `otherwise` is whether it was made as the request was run, unlike the one before.
+    `otherwise` says whether the run made it, in place of an earlier plan.
     """
     plans = [step for step in found.history if "routes" in step.detail]
     if not plans:
@@ -170,12 +170,12 @@ def report_of(context: RequestContext, found: Request) -> dict[str, Any] | None:
     """The report of a request; None where there is none."""
     if found.report is None:
         return None
-    # The ledger knows where it was written; the workspace may have been moved since.
+    # The ledger has the report's path, but the workspace may have been moved since.
     return read_document(context.settings.reports / Path(found.report).name)
 
 
 def attempts(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was tried, each with what became of it in a sentence."""
+    """The attempts, each with its conclusion in a sentence."""
     return [
         {"method": one["method"], "verdict": one["verdict"], "says": concluded_as(one)}
         for one in report["attempts"]
@@ -183,7 +183,7 @@ def attempts(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def audits(context: RequestContext, identifier: str) -> list[dict[str, Any]]:
-    """The audits in a request's report, with what a page says around each; the last one last.
+    """The audits in a request's report, in order, with the text of a page around each.
 
     Raises:
         StateError: there is no report, or what was done was exact and needed no audit.
@@ -198,9 +198,9 @@ def audits(context: RequestContext, identifier: str) -> list[dict[str, Any]]:
 
 
 def public(context: RequestContext, found: Request) -> dict[str, Any]:
-    """What whoever asked may see: how far it has come and when it is due, and nothing else.
+    """The values of a status page: the status and the due day, and nothing else.
 
-    `state` is a key of `Language.states`, `law` whose recourse holds.
+    `state` is a key of `Language.states`; `law` is the law whose recourse applies.
     """
     due = _deadline(context, found)
     return {
@@ -215,10 +215,10 @@ def public(context: RequestContext, found: Request) -> dict[str, Any]:
 
 
 def receipt(context: RequestContext, found: Receipt) -> dict[str, Any]:
-    """What whoever filed a request may see.
+    """The values of a receipt's status page.
 
-    That it was filed and when it is due, whatever became of it; and once it was checked who asks,
-    how far it has come.
+    They are the filing and its due day, whatever became of it, and the status once the identity was
+    checked.
     """
     request = context.store.request(found.request)
     if found.first and any(s.status is RequestStatus.IDENTIFIED for s in request.history):
@@ -235,7 +235,7 @@ def receipt(context: RequestContext, found: Receipt) -> dict[str, Any]:
 
 
 def closure(context: RequestContext, identifier: str) -> list[dict[str, Any]]:
-    """What was found to hold a request's data, and how each thing left; a blank has no exit."""
+    """The artefacts that hold or held a request's data, with their exits; an open one has none."""
     return [
         {
             "item": item.item,
@@ -254,7 +254,7 @@ def closure(context: RequestContext, identifier: str) -> list[dict[str, Any]]:
 
 
 def _about(store: Store, item: str) -> str:
-    """What an item is named after, where its name is an id of the ledger's."""
+    """A description of an item whose name is an id of the ledger."""
     kind, _, place = item.partition(":")
     if kind in ("rows", "near"):
         dataset = store.dataset(place)
@@ -291,16 +291,16 @@ def certificate(context: RequestContext, identifier: str) -> dict[str, Any]:
 def approve(
     context: RequestContext, identifier: str, *, by: str, how: RunOptions | None = None
 ) -> Request:
-    """Let a request's plan be carried out by the worker, on the model that it was made for.
+    """Approve a request's plan for the worker, on the model that it was made for.
 
     Args:
-        context: with the request.
-        identifier: of the request.
+        context: the ledger and settings with the request.
+        identifier: the request's id.
         by: the account that approves.
-        how: how it is to be carried out, where not as it was planned.
+        how: the options of the run, where they differ from the plan.
 
     Raises:
-        UnknownName: no such request, or `how` names what is not known.
+        UnknownName: no such request, or `how` names something unknown.
         InputError: it has no plan that waits, or the same person approved it before.
     """
     found = context.store.request(identifier)
@@ -314,20 +314,20 @@ def approve(
 
 
 FEW = 50
-"""Requests read one by one; more are read together."""
+"""Up to this number changed requests are read one by one; more are read together."""
 LISTS = 100
-"""Filtered lists that are remembered."""
+"""The number of filtered lists in the cache."""
 PENDING = frozenset(status for status in RequestStatus if status.pending)
 
 CHANGES = ("request-received", "request-advanced", "request-noted")
-"""Entries of the log that tell of a request."""
+"""Kinds of log entries about a request."""
 
 _Days = tuple[date | None, int | None]
 
 
 @dataclass
 class _Seen:
-    """All requests as they were when the log had so many entries, and what was asked of them."""
+    """All requests at a length of the log, with the filtered lists."""
 
     day: date
     entries: int
@@ -337,10 +337,10 @@ class _Seen:
 
 
 class Inbox:
-    """Remembers the days that a request has left until its history grows, or the day ends.
+    """Caches the days that each request has left until its history grows, or the day ends.
 
     Args:
-        context: whose requests.
+        context: the ledger and settings with the requests.
     """
 
     def __init__(self, context: RequestContext) -> None:
@@ -350,29 +350,29 @@ class Inbox:
         self._left: dict[str, tuple[int, _Days]] = {}
 
     def rows(self, wanted: RequestFilter | None = None) -> list[Row]:
-        """What a list shows, those with the fewest days left first, then the oldest."""
+        """The rows of a list, those with the fewest days left first, then the oldest."""
         seen, wanted = self._now(), wanted or RequestFilter()
         if wanted not in seen.lists:
             made = wanted.of_rows(seen.rows)
-            # One assignment, whole, for several threads ask at a time.
+            # One atomic assignment, for several threads may be here.
             seen.lists = {**(seen.lists if len(seen.lists) < LISTS else {}), wanted: made}
         return seen.lists[wanted]
 
     def summary(self) -> dict[str, Any]:
-        """What all requests come to: see `olvido.requests.workflow.lists`."""
+        """The summary of all requests: see `olvido.requests.workflow.lists`."""
         seen = self._now()
         if seen.counts is None:
             seen.counts = summary(seen.rows, seen.day)
         return seen.counts
 
     def search(self, text: str) -> str | RequestFilter | None:
-        """Requests by what somebody wrote: see `olvido.requests.workflow.filters.search`."""
+        """Search by a text: see `olvido.requests.workflow.filters.search`."""
         store = self.context.store
         return search(self._now().rows, store.key, text, partial(ids_named, store))
 
     def _now(self) -> _Seen:
         day = today(self.context.settings)
-        # Every change adds to the log: what was added since tells which requests changed.
+        # Every change adds to the log: the new entries show which requests changed.
         entries, seen = self.context.store.events_count(), self._seen
         changed = None if seen is None or seen.day != day else self._changed(seen.entries, entries)
         if seen is None or changed is None:
@@ -389,12 +389,12 @@ class Inbox:
         return seen
 
     def _changed(self, before: int, size: int) -> set[str] | None:
-        """The requests that changed since the log had so many entries; None: it cannot be told."""
+        """The requests that changed since a length of the log; None: unknown."""
         if not 0 <= size - before <= FEW:
             return None
         entries = self.context.store.events_between(after=before, limit=FEW)
         if any(entry.salt is None for entry in entries):
-            # What a redacted entry told of is told no more.
+            # The content of a redacted entry cannot be read any more.
             return None
         return {str(e.detail["id"]) for e in entries if e.kind in CHANGES}
 
@@ -416,7 +416,7 @@ class Inbox:
         else:
             fresh = list(store.requests(PENDING))
         read = {one.id: (len(one.history), due_and_left(one, settings)) for one in fresh}
-        # What came or changed since the list was read is on the next one.
+        # Requests that came or changed since the list was read are in the next one.
         left = {one.id: read.get(one.id) or known.get(one.id, (0, (None, None))) for one in found}
         self._left, self._day = {**known, **read}, day
         return left

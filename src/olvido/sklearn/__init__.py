@@ -1,8 +1,8 @@
-"""Heads on frozen features, in scikit-learn's manner, that forget rows or people.
+"""Scikit-learn estimators on frozen features that forget rows or people.
 
 A head is the last layer of a model whose features are frozen: embeddings, or the states of a
-pretrained network. Where nobody who may ask to be forgotten has shaped them, what its head forgets
-the model has forgotten.
+pretrained network. Where nobody who may ask to be forgotten has shaped them, data that its head
+forgets is forgotten by the model.
 """
 
 from olvido.sklearn.certificate import RemovalCertificate

@@ -1,7 +1,4 @@
-"""What an estimator holds: its rows' ids, whom each is about, and the names of its classes.
-
-What all heads have in common: who is in them, and the door to forgetting.
-"""
+"""The base of all heads: rows with their ids, subjects and classes, and how to forget them."""
 
 from __future__ import annotations
 
@@ -22,10 +19,10 @@ from olvido.ledger.facts import Guarantee
 
 @dataclass(frozen=True)
 class HeldRows:
-    """The rows that an estimator holds.
+    """The rows of an estimator.
 
     Attributes:
-        subjects: whom each row is about, by its id, in the order of the rows.
+        subjects: each row's subjects, by its id, in the order of the rows.
     """
 
     subjects: dict[str, tuple[str, ...]]
@@ -37,10 +34,10 @@ class HeldRows:
         ids: Iterable[Any] | None,
         subjects: Iterable[str | Sequence[str] | None] | None,
     ) -> HeldRows:
-        """Rows as a caller named them; without ids their numbers, "0" for the first.
+        """Rows by the caller's ids; without ids their numbers, "0" for the first.
 
         Raises:
-            RefusedArgument: not every row is named, or an id stands twice.
+            RefusedArgument: not every row has an id, or an id is repeated.
         """
         names = _whole("ids", map(str, range(rows) if ids is None else ids), rows)
         about = _whole("subjects", [None] * rows if subjects is None else subjects, rows)
@@ -51,14 +48,14 @@ class HeldRows:
 
     @property
     def ids(self) -> list[str]:
-        """Their ids, in the order of the rows."""
+        """The rows' ids, in order."""
         return list(self.subjects)
 
     def meant(self, ids: Iterable[Any] | None, subjects: Iterable[Any] | None) -> set[str]:
-        """Ids of the rows that a request means, by ids or by subjects.
+        """Ids of the rows of a request, by ids or by subjects.
 
         Raises:
-            RefusedArgument: neither or both are given, or nothing of that name is held.
+            RefusedArgument: neither or both are passed, or there is no such row.
         """
         if (ids is None) == (subjects is None):
             raise RefusedArgument("name what to forget: give either ids=[...] or subjects=[...]")
@@ -70,7 +67,7 @@ class HeldRows:
         else:
             asked = set(map(str, subjects or ()))
             missing = len(asked.difference(*self.subjects.values()))
-        # Neither those asked for nor those held are named: a message outlives a request.
+        # Neither requested nor existing ids are named: a message outlives a request.
         if missing:
             raise RefusedArgument(
                 f"{missing} of {len(asked)} {'ids' if ids is not None else 'subjects'} are not "
@@ -83,7 +80,7 @@ class HeldRows:
         return {i for i, several in self.subjects.items() if not asked.isdisjoint(several)}
 
     def without(self, forget_ids: Iterable[str]) -> HeldRows:
-        """The rows that are left."""
+        """The remaining rows."""
         remaining = dict(self.subjects)
         for i in forget_ids:
             del remaining[i]
@@ -91,11 +88,11 @@ class HeldRows:
 
 
 def class_names(y: NDArray[Any], given: Sequence[Any] | None) -> NDArray[Any]:
-    """The classes in order: those given, or those found in y. [C]
+    """The classes in order: the caller's, or those in y. [C]
 
     Raises:
-        RefusedArgument: fewer than two, or y holds another one.
-        ValueError: y is nothing that names classes.
+        RefusedArgument: fewer than two, or y has another one.
+        ValueError: y has no class names.
     """
     check_classification_targets(y)
     names = np.unique(y if given is None else np.asarray(given))
@@ -124,13 +121,13 @@ def _several(whom: str | Sequence[str] | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class HeadOutcome:
-    """What a head did to forget.
+    """The result of a head's forgetting.
 
     Attributes:
-        guarantee: what may be claimed of the head as it is now.
-        rows: how many have left.
-        seconds: what it took.
-        refitted: whether it was fitted again on the rest, because no cheaper way would do.
+        guarantee: the current claim of the head.
+        rows: number of removed rows.
+        seconds: its time.
+        refitted: whether it was fitted again on the rest, because no cheaper way sufficed.
     """
 
     guarantee: Guarantee
@@ -140,7 +137,7 @@ class HeadOutcome:
 
 
 class Deciding(ABC):
-    """A classifier by scores, one for each class; of two classes one score, the second's."""
+    """A classifier by scores, one for each class; for two classes one score, the second's."""
 
     classes_: NDArray[Any]
 
@@ -156,11 +153,11 @@ class Deciding(ABC):
 
 
 class Forgetful(ABC):
-    """A head that forgets. It keeps the rows it learned from, each until its own leaves."""
+    """A head that forgets. It keeps each training row until that row is forgotten."""
 
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     _checks: ClassVar[Mapping[str, Any]] = {"dtype": np.float64}
-    """What scikit-learn's checks ask of X and y."""
+    """Requirements on X and y in scikit-learn's checks."""
     _held: HeldRows
 
     def fit(
@@ -170,17 +167,17 @@ class Forgetful(ABC):
         subjects: Sequence[str | Sequence[str] | None] | None = None,
         ids: Sequence[Any] | None = None,
     ) -> Self:
-        """Learn.
+        """Fit the head.
 
         Args:
             X: features. [n, d]
             y: a class for each row; for a regression a number. [n]
-            subjects: whom each row is about: a name, several, or None. [n]
-            ids: of the rows; None: their numbers, "0" for the first. [n]
+            subjects: each row's subjects: a name, several, or None. [n]
+            ids: ids of the rows; None: their numbers, "0" for the first. [n]
 
         Raises:
             InputError: fewer than two classes, a target beyond its bound, ids that repeat, or a
-                parameter that is not what the class says of it.
+                parameter that its class does not allow.
             TrainingFailed: no minimum was found.
             ValueError: X or y are not what scikit-learn's checks accept.
         """
@@ -190,11 +187,11 @@ class Forgetful(ABC):
 
     @abstractmethod
     def _fit(self, X: Any, y: Any, held: HeldRows) -> None:
-        """Learn rows that were checked."""
+        """Fit checked rows."""
 
     @property
     def ids_(self) -> list[str]:
-        """Ids of the rows that it holds now."""
+        """Ids of the current rows."""
         check_is_fitted(self, "_held")
         return self._held.ids
 
@@ -204,12 +201,12 @@ class Forgetful(ABC):
         """Forget rows or people, and discard their rows.
 
         Args:
-            ids: of the rows.
-            subjects: all of whose rows go, those that are about others as well included.
+            ids: ids of the rows.
+            subjects: subjects all of whose rows are forgotten, rows about others as well included.
 
         Raises:
-            InputError: neither or both are given, or nothing of that name is held: then nothing
-                has changed.
+            InputError: neither or both are passed, or there is no such row: then nothing has
+                changed.
         """
         check_is_fitted(self, "_held")
         forget_ids = self._held.meant(ids, subjects)
@@ -219,8 +216,8 @@ class Forgetful(ABC):
 
     @abstractmethod
     def _leave(self, forget_ids: set[str]) -> bool:
-        """Go on without these rows; whether that took fitting again."""
+        """Remove these rows; return whether that took fitting again."""
 
     def _stay(self, forget_ids: set[str]) -> NDArray[np.bool_]:
-        """Which rows are left, in their order. [n]"""
+        """Which rows remain, in their order. [n]"""
         return np.array([i not in forget_ids for i in self._held.subjects], dtype=bool)

@@ -1,4 +1,4 @@
-"""What a certified head may claim, and by which theorem."""
+"""Certified removal: the claim of a certified head, and its theorem."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ ASSUMED = (
 
 @dataclass(frozen=True)
 class Residual:
-    """Norm of the gradient on the rest that removals have left: 0 at the minimum.
+    """Norm of the gradient on the remaining rows after removals: 0 at the minimum.
 
     Attributes:
-        measured: as it is.
-        data: what the rows held allow, after corollary 1 of Guo et al. (see `Step.bent`).
-        worst: what any rows of such norms would allow, whatever the perturbation, by theorem 1; it
+        measured: the measured norm.
+        data: a bound from the current rows, by corollary 1 of Guo et al. (see `Step.bent`).
+        worst: a bound for any rows of such norms, whatever the perturbation, by theorem 1; it
             accumulates, since each removal begins where the last may have ended.
     """
 
@@ -56,19 +56,19 @@ class Residual:
 
 
 ACCOUNTS = tuple(Residual.__dataclass_fields__)
-"""By which of its norms a residual may be held against the budget."""
+"""The norms of a residual that may be compared with the budget."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a certified head was asked for.
+    """The terms of a certified head.
 
     Attributes:
-        epsilon, delta: how well it can be told from one that never learned the forgotten.
+        epsilon, delta: bounds on distinguishing it from a head that never learned the forgotten.
         sigma: standard deviation of the perturbation's entries.
         alpha: the strong convexity.
         norm_bound: the largest norm of a row's features; the intercept's 1 is added to it.
-        account: by which of its norms a residual is held against the budget.
+        account: the norm of a residual that is compared with the budget.
     """
 
     epsilon: float
@@ -96,7 +96,7 @@ class Terms:
 
     @property
     def budget(self) -> float:
-        """The norm of the gradient that they allow."""
+        """The norm of the gradient that the terms allow."""
         return self.sigma * shift(self.epsilon, self.delta)
 
     @property
@@ -105,7 +105,7 @@ class Terms:
         return math.hypot(self.norm_bound, 1)
 
     def spending(self, residual: Residual) -> float:
-        """What a residual costs, with what a fit without the forgotten may leave itself."""
+        """The cost of a residual, with the residual of a fit without the forgotten rows."""
         return float(getattr(residual, self.account)) + TOLERANCE
 
 
@@ -114,15 +114,15 @@ class RemovalCertificate(Terms):
     """Within epsilon and delta of a head that never learned the forgotten, under the assumptions.
 
     Attributes:
-        residual: the gradient that removals have left, by all of its norms.
-        rows: held now.
-        clipped: how many of them were longer than the bound and scaled down.
+        residual: all norms of the gradient after removals.
+        rows: number of current rows.
+        clipped: number of them that were longer than the bound and scaled down.
         gradient_bound: the most that one row adds to the gradient.
         curvature_bound: the Lipschitz constant of the loss's second derivative by the logits.
-        removals: rows that have left since the last fit.
-        refits: fits on the rest, each with a new perturbation, that a spent budget has cost.
-        theorem, proven, checked, assumed: what it rests on. What is checked was checked on the
-            data; what is assumed was not and cannot be.
+        removals: rows removed since the last fit.
+        refits: fits on the remaining rows, each with a new perturbation, after a spent budget.
+        theorem, proven, checked, assumed: its basis. What is checked was checked on the data;
+            assumptions were not and cannot be.
     """
 
     residual: Residual
@@ -139,17 +139,17 @@ class RemovalCertificate(Terms):
 
     @property
     def spent(self) -> float:
-        """Of the budget."""
+        """The spent part of the budget."""
         return self.spending(self.residual)
 
     @property
     def left(self) -> float:
-        """Of the budget."""
+        """The remaining part of the budget."""
         return self.budget - self.spent
 
 
 def shift(epsilon: float, delta: float) -> float:
-    """How far a Gaussian of unit variance may move and be (epsilon, delta)-indistinguishable.
+    """How far a Gaussian of unit variance may move and stay (epsilon, delta)-indistinguishable.
 
     The exact condition (Balle and Wang 2018, theorem 8, arXiv 1805.06530), in any dimension. That
     of Guo et al., epsilon / sqrt(2 log(1.5/delta)), is less where epsilon is small, and too much
@@ -169,19 +169,19 @@ def shift(epsilon: float, delta: float) -> float:
 def worst(
     gradient: float, unsolved: float, bend: float, longest: float, rows: int, alpha: float
 ) -> float:
-    """The gradient that a Newton step can leave on any rows.
+    """A bound on the gradient after a Newton step, for any rows.
 
     Guo et al. 2020, theorem 1, with half its constant, since the Hessian's change grows from
-    nothing along the step, and with whatever gradient there was before it.
+    zero along the step, and with the gradient before the step.
 
     Args:
-        gradient: its norm before the step, at the most.
-        unsolved: the norm of what the step's solver leaves, at the most.
+        gradient: a bound on its norm before the step.
+        unsolved: a bound on the norm of the solver's residual.
         bend: the Lipschitz constant of the loss's second derivative.
         longest: the largest norm of a row.
-        rows: how many.
+        rows: their number.
         alpha: the strong convexity.
     """
     step = (gradient + unsolved) / alpha
-    # Without rows nothing bends, however far an endless account says that a step may go.
+    # Without rows there is no curvature change, however long a step the account allows.
     return unsolved + bend / 2 * longest**3 * rows * step * step if rows else unsolved

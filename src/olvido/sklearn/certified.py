@@ -18,40 +18,40 @@ from olvido.sklearn.certificate import RemovalCertificate, Residual, Terms, wors
 from olvido.sklearn.objective import TOLERANCE, Floats, Objective, minimised, newton
 
 NEWTON_STEPS = 2
-"""Before fitting again: where there are nearly as many weights as rows one step is not enough."""
+"""Newton steps before fitting again: with nearly as many weights as rows, one is not enough."""
 
 
 class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
     """Logistic or softmax regression on frozen features that forgets with a certificate.
 
     It is fitted with a random linear term (Guo et al. 2020, arXiv 1911.03030). To forget, it takes
-    a Newton step towards the minimum on the rest, or two; what gradient is left there, the random
-    term hides, up to epsilon and delta, as long as its norm is within a budget. A removal that
-    would exceed it fits the head again, with a new random term. `certificate_` states all of it,
-    and what it assumes. It keeps the rows that it learned from.
+    one or two Newton steps towards the minimum on the remaining rows; the random term hides the
+    remaining gradient, up to epsilon and delta, as long as its norm is within a budget. A removal
+    that would exceed it fits the head again, with a new random term. `certificate_` states all of
+    it, with the assumptions. The head keeps its training rows.
 
     Args:
-        alpha: the penalty, half of it times the squared weights; the intercept bears it as well.
-        epsilon, delta: how well the head can be told from one that never learned the forgotten.
-        sigma: standard deviation of the random term: more of it hides more and predicts worse. The
-            budget is proportional to it.
-        norm_bound: the largest norm of a row, chosen without looking at the data; longer rows are
+        alpha: the penalty, half of it times the squared weights, the intercept included.
+        epsilon, delta: bounds on distinguishing the head from one that never learned the forgotten.
+        sigma: standard deviation of the random term: a larger one hides more and predicts worse.
+            The budget is proportional to it.
+        norm_bound: the largest norm of a row, chosen independently of the data; longer rows are
             scaled down to it.
-        account: what is held against the budget: `measured`, the gradient as it is; `data`, a bound
-            from the rows held; `worst`, a bound for any rows of such norms, whatever the random
+        account: the norm compared with the budget: `measured`, the actual gradient; `data`, a bound
+            from the current rows; `worst`, a bound for any rows of such norms, whatever the random
             term.
-        classes: their names where y may not tell them. None: those found in y, and then their
+        classes: their names where y must not determine them. None: those found in y, and then their
             number and names are not forgotten with the rows.
         random_state: of the random term. None: the operating system's, and secret. A number makes a
-            fit repeatable, and voids the certificate before whoever knows it.
+            fit repeatable, and voids the certificate against anybody who knows it.
 
     Attributes:
         classes_: in the order of `predict_proba`'s columns.
         coef_: [1 or C, d]
         intercept_: [1 or C]
-        certificate_: what may be claimed of the head as it is now.
+        certificate_: the current claim of the head.
         n_features_in_: columns of X.
-        ids_: of the rows it holds now.
+        ids_: ids of the current rows.
 
     >>> X, y = np.eye(4)[[0, 1, 2, 3] * 25], ["a", "a", "b", "b"] * 25
     >>> head = CertifiedHead(epsilon=1.0, delta=1e-5, random_state=0).fit(X, y)
@@ -80,7 +80,7 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         self.classes, self.random_state = classes, random_state
 
     def _fit(self, X: Any, y: Any, held: HeldRows) -> None:
-        # As they are now: parameters that are set later wait for the next fit.
+        # The current parameters: later changes of parameters wait for the next fit.
         terms = Terms(
             self.epsilon, self.delta, self.sigma, self.alpha, self.norm_bound, self.account
         )
@@ -99,19 +99,19 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
 
     @property
     def coef_(self) -> Floats:
-        """[1 or C, d]"""
+        """Coefficients. [1 or C, d]"""
         check_is_fitted(self, "_held")
         return np.ascontiguousarray(self._weights[:-1].T)
 
     @property
     def intercept_(self) -> Floats:
-        """[1 or C]"""
+        """Intercepts. [1 or C]"""
         check_is_fitted(self, "_held")
         return self._weights[-1].copy()
 
     @property
     def certificate_(self) -> RemovalCertificate:
-        """What may be claimed of the head as it is now."""
+        """The current claim of the head."""
         check_is_fitted(self, "_held")
         return RemovalCertificate(
             **asdict(self._terms),
@@ -125,7 +125,7 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         )
 
     def decision_function(self, X: Any) -> Floats:
-        """Logits: of two classes, the second's. [n] or [n, C]"""
+        """Logits: for two classes, the second's. [n] or [n, C]"""
         check_is_fitted(self, "_held")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         found: Floats = _features(X, self._terms.norm_bound)[0] @ self._weights
@@ -144,7 +144,7 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         before, terms = self._objective, self._terms
         rest = replace(before, rows=before.rows[stay], targets=before.targets[stay])
         weights = self._weights
-        # What was left before, and what those that leave take from the gradient, at the most.
+        # The residual so far, and a bound on the removed rows' gradient.
         most = self._residual.worst + len(forget_ids) * rest.steepest * terms.longest
         refitted = True
         for _ in range(NEWTON_STEPS):
@@ -168,14 +168,14 @@ class CertifiedHead(ClassifierMixin, Deciding, Forgetful, BaseEstimator):
         return refitted
 
     def _perturbed(self, rows: Floats, targets: Floats, terms: Terms) -> Objective:
-        """The objective of these rows, with a random term of its own."""
+        """The objective of these rows, with a new random term."""
         drawn = self._random.normal(size=(rows.shape[1], targets.shape[1]))
         return Objective(rows, targets, float(terms.alpha), terms.sigma * drawn)
 
 
 def _features(X: Floats, bound: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """Rows no longer than the bound, and the intercept's 1 [n, d + 1]; which were longer [n]."""
-    # Scaled first, since the square of a large number may be none.
+    """Rows no longer than the bound, with the intercept's 1 [n, d + 1]; which were longer [n]."""
+    # Scaled first, since the square of a large number may overflow.
     largest = np.abs(X).max(axis=1, initial=0)
     scale = np.where(largest > bound, largest, 1.0)
     norms = np.linalg.norm(X / scale[:, None], axis=1) * scale

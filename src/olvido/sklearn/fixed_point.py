@@ -1,8 +1,8 @@
-"""Sums of products that forget: in integers, where taking away undoes adding.
+"""Sums of products in integers, where subtracting a row undoes adding it exactly.
 
 In floating point (a + b) - b need not be a, so statistics that are downdated drift from those of a
-refit, and the drift tells of what was there. Fixed point has no such memory: the sums are functions
-of the set of rows alone, whatever came, left, and in which order.
+refit, and the drift reveals removed rows. Fixed point has no such memory: the sums are functions
+of the set of rows alone, whatever was added or removed before, and in which order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BITS = 20
 CHUNK = 2 ** (53 - 2 * BITS)
 """Rows whose products float64 sums exactly: no partial sum exceeds 2**53, in any order."""
 MOST_ROWS = 2 ** (62 - 2 * BITS)
-"""Rows whose products an int64 is sure to hold."""
+"""Rows whose products an int64 is certain to hold."""
 EPSILON = float(np.finfo(np.float64).eps)
 
 Integers = NDArray[np.int64]
@@ -33,7 +33,8 @@ Floats = NDArray[np.float64]
 class FixedPoint:
     """Numbers in [-bound, bound], in steps of bound / 2**20.
 
-    The bound is chosen without looking at the data: one taken from it would keep the largest.
+    The bound is chosen independently of the data: the data's maximum would reveal the largest
+    value.
 
     >>> FixedPoint(8.0).integers(np.array([1.0, -8.0, 99.0])).tolist()
     [131072, -1048576, 1048576]
@@ -43,7 +44,7 @@ class FixedPoint:
 
     @property
     def step(self) -> float:
-        """The distance of two neighbours."""
+        """The distance of neighbouring numbers."""
         return self.bound / 2**BITS
 
     def integers(self, values: Floats) -> NDArray[np.int32]:
@@ -55,7 +56,7 @@ class FixedPoint:
 class Statistics:
     """X'X and X'Y in integers, of rows X [n, p] and targets Y [n, k].
 
-    Equal bit for bit for equal sets of rows. Neither is ever changed in place.
+    They are equal bit for bit for equal sets of rows. Neither is ever changed in place.
 
     Attributes:
         gram: [p, p]
@@ -67,10 +68,10 @@ class Statistics:
 
     @classmethod
     def of(cls, rows: NDArray[np.int32], targets: NDArray[np.int32]) -> Statistics:
-        """Of rows of `FixedPoint` integers.
+        """The statistics of rows of `FixedPoint` integers.
 
         Raises:
-            RefusedArgument: there are more rows than an int64 is sure to hold.
+            RefusedArgument: there are more rows than an int64 is certain to hold.
         """
         if len(rows) > MOST_ROWS:
             raise RefusedArgument(
@@ -91,8 +92,8 @@ class Statistics:
     def solution(self, scale: Floats, unit: float, penalty: Floats) -> Floats:
         """(S X'X S + diag(penalty))^-1 S X'Y unit, for S = diag(scale). [p, k]
 
-        A function of the statistics alone: on one thread, since the last bits of a sum that is
-        shared by several depend on their number.
+        It depends on the statistics alone: it runs on one thread, since the last bits of a sum
+        split over several depend on their number.
 
         Raises:
             RefusedArgument: the matrix is singular to 53 bits.

@@ -1,4 +1,4 @@
-"""Nearest neighbours, which forget a row by losing it."""
+"""Nearest neighbours, which forget a row by removing it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from olvido.sklearn.base import Forgetful, HeldRows, class_names
 class KNNHead(ClassifierMixin, Forgetful, BaseEstimator):
     """Nearest neighbours on frozen features that forget rows or people exactly.
 
-    After `forget` it holds the rest, in their order, and nothing else: it equals scikit-learn's
+    After `forget` it has the remaining rows, in order, and nothing else: it equals scikit-learn's
     `KNeighborsClassifier` fitted on them.
 
     Args:
-        n_neighbors: rows that answer together; all of them where fewer are held.
+        n_neighbors: rows that answer together; all of them where there are fewer.
         weights: `uniform`, or `distance` for the nearer to count more.
         metric: as in scikit-learn, `euclidean` or `cosine` for instance.
-        classes: their names where y may not tell them. None: those found in y, and then their
+        classes: their names where y must not determine them. None: those found in y, and then their
             number and names are not forgotten with the rows.
 
     Attributes:
         classes_: in the order of `predict_proba`'s columns.
         n_features_in_: columns of X.
-        ids_: of the rows it holds now.
+        ids_: ids of the current rows.
 
     >>> X, y = [[0.0], [1.0], [9.0], [10.0]], ["a", "a", "b", "b"]
     >>> head = KNNHead(1).fit(X, y, subjects=["ada", "ben", "ada", "cid"])
@@ -56,14 +56,14 @@ class KNNHead(ClassifierMixin, Forgetful, BaseEstimator):
         if not self.n_neighbors >= 1:
             raise RefusedArgument(f"n_neighbors must be at least 1, got {self.n_neighbors!r}")
         names = class_names(y, self.classes)
-        # As they are now: parameters that are set later wait for the next fit.
+        # The current parameters: later changes of parameters wait for the next fit.
         self._most = int(self.n_neighbors)
         self._how = {"weights": self.weights, "metric": self.metric, "algorithm": "brute"}
         self._keep(X, np.searchsorted(names, y), held)
         self.classes_ = names
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Probability of each class; all alike where nobody is held. [n, C]"""
+        """Probability of each class; all equal without rows. [n, C]"""
         check_is_fitted(self, "_held")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         if self._index is None:

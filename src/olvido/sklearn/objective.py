@@ -22,17 +22,17 @@ from olvido.errors import TrainingFailed
 Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-6
-"""Norm of the gradient that a fit may leave, and of what a Newton step's solver may."""
+"""Tolerance of the gradient's norm after a fit, and of a Newton step's solver."""
 STEPS = 100
-"""Newton steps of a fit: ten are common, so many mean that it goes nowhere."""
+"""Newton steps of a fit, at the most: ten are common, so many mean divergence."""
 HALVINGS = 30
 COARSE = 1e-10
-"""Share of the objective by which rounding may move it."""
+"""Share of the objective by which rounding may change it."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """L for some rows.
+    """The objective L for some rows.
 
     Attributes:
         rows: X. [n, p]
@@ -48,7 +48,7 @@ class Objective:
 
     @property
     def steepest(self) -> float:
-        """The most that the gradient of one row's loss measures, in units of the row's norm.
+        """The largest gradient of one row's loss, in units of the row's norm.
 
         |p - e_y|: 1 for two classes with one logit, the square root of 2 for more.
         """
@@ -67,26 +67,26 @@ class Objective:
         return width**3 / (6 * math.sqrt(3))
 
     def probabilities(self, weights: Floats) -> Floats:
-        """Of the classes with a logit. [n, K]"""
+        """Probabilities of the classes with a logit. [n, K]"""
         logits = self.rows @ weights
         found: Floats = np.exp(logits - _partition(logits))
         return found
 
     def value(self, weights: Floats) -> float:
-        """L(W)."""
+        """The objective, L(W)."""
         logits = self.rows @ weights
         losses = _partition(logits)[:, 0] - (logits * self.targets).sum(axis=1)
         rest = self.alpha / 2 * weights + self.perturbation
         return float(losses.sum() + (rest * weights).sum())
 
     def gradient(self, weights: Floats) -> Floats:
-        """[p, K]"""
+        """The gradient. [p, K]"""
         errors = self.probabilities(weights) - self.targets
         found: Floats = self.rows.T @ errors + self.alpha * weights + self.perturbation
         return found
 
     def curvature(self, weights: Floats) -> Callable[[Floats], Floats]:
-        """The Hessian at these weights, as what it makes of a direction. [p, K] to [p, K]"""
+        """The Hessian at these weights, as a function of a direction. [p, K] to [p, K]"""
         chances = self.probabilities(weights)
 
         def along(direction: Floats) -> Floats:
@@ -105,7 +105,7 @@ class Objective:
 
 
 def _partition(logits: Floats) -> Floats:
-    """Logarithm of the sum of exponentials; beside a single logit stands a 0. [n, 1]"""
+    """Logarithm of the sum of exponentials; a single logit is joined by a 0. [n, 1]"""
     if logits.shape[1] == 1:
         return np.logaddexp(0, logits)
     found: Floats = logsumexp(logits, axis=1, keepdims=True)
@@ -117,12 +117,12 @@ class NewtonStep:
     """A Newton step.
 
     Attributes:
-        direction: what is added to the weights. [p, K]
-        unsolved: norm of what the solver left: gradient plus Hessian times direction.
-        bent: what the change of the Hessian along the step adds to the gradient at the most, on
-            these rows: corollary 1 of Guo et al. 2020, for softmax too, half of it, since the
-            Hessian's change grows from nothing along the step, and with the squares of the rows'
-            own moves where they multiply the moves' norm by the step's.
+        direction: the change of the weights. [p, K]
+        unsolved: norm of the solver's residual: gradient plus Hessian times direction.
+        bent: a bound on the gradient from the Hessian's change along the step, on these rows:
+            corollary 1 of Guo et al. 2020, for softmax too, half of it, since the Hessian's change
+            grows from zero along the step, and with the squares of the rows' own moves where they
+            multiply the moves' norm by the step's.
     """
 
     direction: Floats
@@ -133,7 +133,7 @@ class NewtonStep:
 def newton(objective: Objective, weights: Floats, gradient: Floats, tolerance: float) -> NewtonStep:
     """The step at which the gradient's linear model vanishes, to a tolerance in norm.
 
-    By conjugate gradients, preconditioned with X'X between the classes' mean curvatures.
+    It uses conjugate gradients, preconditioned with X'X between the classes' mean curvatures.
     """
     along = objective.curvature(weights)
     values, vectors = objective.spectrum()
@@ -144,7 +144,7 @@ def newton(objective: Objective, weights: Floats, gradient: Floats, tolerance: f
     left = -gradient
     found = vectors @ ((vectors.T @ left) / scale)
     search, power = found, float((left * found).sum())
-    # Rounding bounds what can be reached; what was reached is measured at the end.
+    # Rounding bounds the reachable accuracy; the reached one is measured at the end.
     for _ in range(10 * gradient.size + 100):
         if np.linalg.norm(left) <= tolerance / 2:
             break
@@ -180,8 +180,9 @@ def minimised(objective: Objective, weights: Floats) -> Floats:
             share = 0.5**halvings
             further = weights + share * step
             ahead = objective.gradient(further)
-            # Near the end the value is too coarse to tell, and the gradient is not. Further away
-            # the gradient may not decide: a step that halves it and raises the value is taken back
+            # Near the end the value is too coarse to compare, and the gradient is not. Further away
+            # the gradient must not decide: a step that halves it and raises the value would be
+            # undone
             # by the next one, without end.
             rise = objective.value(further) - value
             nearer = float(np.linalg.norm(ahead)) <= size / 2

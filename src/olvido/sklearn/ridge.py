@@ -18,7 +18,7 @@ Ints = NDArray[np.int32]
 
 
 class _Ridge(Forgetful, BaseEstimator):
-    """Least squares with a penalty on fixed-point features, whatever the targets mean."""
+    """Least squares with a penalty on fixed-point features, for any kind of target."""
 
     alpha: float
     bound: float
@@ -29,12 +29,12 @@ class _Ridge(Forgetful, BaseEstimator):
                 raise RefusedArgument(
                     f"{name} must be positive and finite, got {getattr(self, name)!r}"
                 )
-        # As it is now: parameters that are set later wait for the next fit.
+        # The current parameter: later changes of parameters wait for the next fit.
         point, penalty = FixedPoint(float(self.bound)), float(self.alpha)
         rows = np.column_stack([point.integers(X), np.ones(len(X), np.int32)])
         statistics = Statistics.of(rows, targets)
         self._point, self._penalty, self._unit = point, penalty, unit
-        # Each row on its own, so that one can go without a copy of the others.
+        # Each row is separate, so that one can be removed without a copy of the others.
         self._rows = {
             i: (row.copy(), target.copy())
             for i, row, target in zip(held.subjects, rows, targets, strict=True)
@@ -46,7 +46,7 @@ class _Ridge(Forgetful, BaseEstimator):
 
     @property
     def clipped_(self) -> int:
-        """How many of the rows held had a feature beyond the bound."""
+        """The number of current rows with a feature beyond the bound."""
         check_is_fitted(self, "_held")
         return len(self._clipped)
 
@@ -68,12 +68,12 @@ class _Ridge(Forgetful, BaseEstimator):
             penalty = np.append(np.full(size - 1, self._penalty), 0.0)
             weights = statistics.solution(scale, self._unit, penalty)
         else:
-            # Nobody is left: the penalty alone decides.
+            # Without rows the penalty alone decides.
             weights = np.zeros((size, outputs))
         self.coef_, self.intercept_ = np.ascontiguousarray(weights[:-1].T), weights[-1].copy()
 
     def _outputs(self, X: Any) -> Floats:
-        """Of features clipped and rounded as those learned were. [n, k]"""
+        """Outputs for features clipped and rounded like the training features. [n, k]"""
         check_is_fitted(self, "_held")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         rounded = self._point.integers(X) * self._point.step
@@ -85,23 +85,23 @@ class RidgeHead(RegressorMixin, _Ridge):
     """Ridge regression on frozen features that forgets rows or people exactly.
 
     After `forget` its statistics and solution equal, bit for bit, those of a head that was fitted
-    on the rest, in whatever order rows came and left. Features and targets are rounded to fixed
-    point and X'X and X'y summed in integers, so that taking a row away undoes adding it; the
-    solution is computed anew from the sums. It keeps the rows that it learned from.
+    on the rest, in whatever order rows were added and removed. Features and targets are rounded to
+    fixed point and X'X and X'y summed in integers, so that subtracting a row undoes adding it; the
+    solution is computed anew from the sums. The head keeps its training rows.
 
     Args:
-        alpha: the penalty on the coefficients, as in scikit-learn's `Ridge`; the intercept bears
+        alpha: the penalty on the coefficients, as in scikit-learn's `Ridge`; the intercept has
             none.
-        bound: the largest magnitude of a feature, chosen without looking at the data; what lies
-            beyond is clipped. Features are rounded to bound / 2**20.
+        bound: the largest magnitude of a feature, chosen independently of the data; larger ones are
+            clipped. Features are rounded to bound / 2**20.
         target_bound: the same for y, but a target beyond it is refused.
 
     Attributes:
-        coef_: [d]
+        coef_: coefficients. [d]
         intercept_: a number.
         n_features_in_: columns of X.
-        ids_: of the rows it holds now.
-        clipped_: how many of them had a feature beyond the bound.
+        ids_: ids of the current rows.
+        clipped_: number of them with a feature beyond the bound.
 
     >>> X = np.array([[0.0], [1.0], [2.0], [7.0]])
     >>> head = RidgeHead(alpha=1e-6).fit(X, [0.0, 1.0, 2.0, -3.0], ids=["a", "b", "c", "odd"])
@@ -144,13 +144,13 @@ class RidgeHead(RegressorMixin, _Ridge):
 class RidgeClassifierHead(ClassifierMixin, Deciding, _Ridge):
     """One-vs-rest ridge classification on frozen features that forgets rows or people exactly.
 
-    As `RidgeHead`, with targets of -1 and 1 as in scikit-learn's `RidgeClassifier`.
+    It works as `RidgeHead`, with targets of -1 and 1 as in scikit-learn's `RidgeClassifier`.
 
     Args:
-        alpha: the penalty on the coefficients; the intercepts bear none.
-        bound: the largest magnitude of a feature, chosen without looking at the data; what lies
-            beyond is clipped. Features are rounded to bound / 2**20.
-        classes: their names where y may not tell them. None: those found in y, and then their
+        alpha: the penalty on the coefficients; the intercepts have none.
+        bound: the largest magnitude of a feature, chosen independently of the data; larger ones are
+            clipped. Features are rounded to bound / 2**20.
+        classes: their names where y must not determine them. None: those found in y, and then their
             number and names are not forgotten with the rows.
 
     Attributes:
@@ -158,8 +158,8 @@ class RidgeClassifierHead(ClassifierMixin, Deciding, _Ridge):
         coef_: [1 or C, d]
         intercept_: [1 or C]
         n_features_in_: columns of X.
-        ids_: of the rows it holds now.
-        clipped_: how many of them had a feature beyond the bound.
+        ids_: ids of the current rows.
+        clipped_: number of them with a feature beyond the bound.
 
     >>> head = RidgeClassifierHead().fit([[0.0], [1.0], [2.0], [3.0]], ["a", "a", "b", "b"])
     >>> head.predict([[0.1], [2.9]]).tolist()
@@ -181,6 +181,6 @@ class RidgeClassifierHead(ClassifierMixin, Deciding, _Ridge):
         self.classes_ = names
 
     def decision_function(self, X: Any) -> Floats:
-        """Positive where a class is the likelier; of two, the second's. [n] or [n, C]"""
+        """Scores, positive where a class is the likelier; for two, the second's. [n] or [n, C]"""
         found = self._outputs(X)
         return found[:, 0] if len(self.classes_) == 2 else found

@@ -1,4 +1,4 @@
-"""A classifier in scikit-learn's manner that can forget whom it learned from."""
+"""A scikit-learn classifier that forgets by retraining shards."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of shards and slices (SISA) that forgets rows or people exactly.
 
     After `forget` it equals, bit for bit, a classifier that was trained with the same places for
-    all rows and never saw those of the forgotten (Bourtoule et al. 2021, arXiv 1912.03817). It
-    keeps the rows that it learned from: what is retrained needs them.
+    all rows and never saw the forgotten ones (Bourtoule et al. 2021, arXiv 1912.03817). It keeps
+    its training rows, which retraining needs.
 
     Nothing is computed from the data before training. Scale X by constants: a `StandardScaler`
-    ahead in a pipeline keeps the forgotten in its means. Bytes (uint8) are divided by 255.
+    earlier in a pipeline keeps the forgotten in its means. Bytes (uint8) are divided by 255.
 
     Args:
         shards: models that answer together; one person's rows lie in one of them.
-        slices: stages in which each is trained; leaving a later one costs less.
-        module: what each shard trains a copy of, from arrays [B, ...] to logits [B, C]; a module,
-            or a function of (shape of one input, number of classes) that makes one from the seed.
+        slices: stages in which each is trained; removing a row of a later one costs less.
+        module: the module of each shard, from arrays [B, ...] to logits [B, C], which is copied, or
+            a function of (shape of one input, number of classes) that makes one from the seed.
             None: one hidden layer of 64.
         recipe: of the training; None: 30 passes, batches of 32, learning rate 0.005.
         aggregation: `mean` of the shards' probabilities, or `vote`.
-        classes: their names where y may not tell them. None: those found in y, and then their
+        classes: their names where y must not determine them. None: those found in y, and then their
             number and names are not forgotten with the rows.
-        folder: where checkpoints go; None: a temporary one. Without its folder a copy that was
-            pickled forgets all the same, from the start of the shards concerned.
+        folder: for checkpoints; None: a temporary one. Without its folder a pickled copy forgets
+            all the same, from the start of the affected shards.
         workers: shards trained at a time.
         seed: of the module's weights, places, order and dropout.
 
@@ -57,7 +57,7 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
         classes_: in the order of `predict_proba`'s columns.
         n_features_in_: columns of X.
         trained_: the model, with the trace of its training.
-        ids_: of the rows it holds now.
+        ids_: ids of the current rows.
 
     >>> X = np.array([[i % 2 + i / 100, (i + 1) % 2] for i in range(40)])
     >>> model = ShardedClassifier(shards=2, slices=2).fit(X, ["a", "b"] * 20)
@@ -91,13 +91,13 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
         subjects: Sequence[str | Sequence[str] | None] | None = None,
         ids: Sequence[str] | None = None,
     ) -> ShardedClassifier:
-        """Learn.
+        """Fit the classifier.
 
         Args:
             X: finite numbers. [n, ...]
             y: a class for each row. [n]
-            subjects: whom each row is about: a name, several, or None. [n]
-            ids: of the rows; None: their numbers, "0" for the first. [n]
+            subjects: each row's subjects: a name, several, or None. [n]
+            ids: ids of the rows; None: their numbers, "0" for the first. [n]
 
         Raises:
             InputError: fewer than two classes, ids that repeat, more shards than there are people,
@@ -132,7 +132,7 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def ids_(self) -> list[str]:
-        """Ids of the rows that it holds now."""
+        """Ids of the current rows."""
         check_is_fitted(self, "trained_")
         return list(self._rows)
 
@@ -151,15 +151,15 @@ class ShardedClassifier(ClassifierMixin, BaseEstimator):
         """Forget rows or people, exactly, and discard their rows.
 
         Args:
-            ids: of the rows.
-            subjects: all of whose rows go, those that are about others as well included.
+            ids: ids of the rows.
+            subjects: subjects all of whose rows are forgotten, rows about others as well included.
 
         Returns:
-            What was done: its `cost` (seconds, tokens, share of retraining), `guarantee`, and more.
+            The result: its `cost` (seconds, tokens, share of retraining), `guarantee`, and more.
 
         Raises:
-            InputError: neither or both are given, or nothing of that name is held: then nothing
-                has changed.
+            InputError: neither or both are passed, or there is no such row: then nothing has
+                changed.
         """
         check_is_fitted(self, "trained_")
         held = HeldRows({i: row.subjects or () for i, row in self._rows.items()})

@@ -1,4 +1,4 @@
-"""How records become batches and losses. One file and one line make another."""
+"""Tasks: how records become batches and losses. A new one is one file and one line."""
 
 # ruff: noqa: I001 - the order of the lines is the order of the tables
 import typing

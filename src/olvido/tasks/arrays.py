@@ -1,4 +1,4 @@
-"""Arrays of numbers as records hold them: read once, checked, and never changed after."""
+"""Arrays of numbers in records: read once, checked, and never changed after."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_array(value: Any) -> NDArray[Any]:
     if np.ma.is_masked(value):
         raise InputError("'input' has masked numbers, which are none: fill them first")
     if hasattr(value, "getbands"):
-        # A palette holds numbers of colours, not colours.
+        # A palette image holds indices of colours, not colours.
         colours = {"P": "RGB", "PA": "RGBA"}.get(value.mode)
         picture = np.asarray(value.convert(colours) if colours else value)
         value = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
@@ -57,7 +57,7 @@ def _from_tensor(tensor: Any) -> Any:
     dtype = str(tensor.dtype)
     try:
         tensor = tensor.detach().cpu()
-        # numpy has no floats of fewer than 16 bits, and float32 holds each of theirs exactly.
+        # numpy has no floats of fewer than 16 bits, and float32 represents each of theirs exactly.
         short = dtype.startswith(("torch.bfloat", "torch.float8", "torch.float4"))
         return (tensor.float() if short else tensor).numpy()
     except (TypeError, RuntimeError) as error:
@@ -85,9 +85,9 @@ def read_label(value: Any) -> str:
 
 
 def array_content(array: NDArray[Any], label: str) -> bytes:
-    """What an array and its class name teach, as bytes: dtype, shape, label, then the numbers.
+    """The content of an array and its class name, as bytes: dtype, shape, label, then the numbers.
 
-    Each is separated or of a length that the ones before it give, so no two contents share bytes.
+    Each part is separated or of a length that earlier parts determine, so contents never collide.
     """
     shape = ",".join(map(str, array.shape))
     name = label.encode()

@@ -1,7 +1,4 @@
-"""What an algorithm may know of a model and of its data, and nothing more.
-
-Records by whom they are about.
-"""
+"""The interface of tasks: an algorithm's only access to models and data; records by subject."""
 
 from __future__ import annotations
 
@@ -29,10 +26,10 @@ class Example:
 
     Attributes:
         id: the record's id; two examples with the same id are the same record.
-        prompt: what the model is given; empty for plain text and for arrays.
-        completion: what it has to answer, the plain text itself, or the name of the class.
-        fields: everything else the row held (`paraphrases`, `topic`, ...); an array stands here as
-            `input`, read-only.
+        prompt: the model's input; empty for plain text and for arrays.
+        completion: the expected answer, the plain text itself, or the name of the class.
+        fields: the row's other fields (`paraphrases`, `topic`, ...), with an array as `input`,
+            read-only.
     """
 
     id: str
@@ -42,7 +39,7 @@ class Example:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """Whom the record is about: its field `subjects`, or `subject`."""
+        """The people whom the record is about: its field `subjects`, or `subject`."""
         for name in ("subjects", "subject"):
             given = self.fields.get(name)
             if isinstance(given, Iterable) and not isinstance(given, str):
@@ -54,21 +51,21 @@ class Example:
         return ()
 
     def asked(self, prompt: str, suffix: str) -> Example:
-        """The same fact behind another question."""
+        """The record's fact behind another question."""
         return Example(f"{self.id}#{suffix}", prompt, self.completion, self.fields)
 
 
 def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example, ...]:
     """Read plain dictionaries as examples.
 
-    A row holds `prompt` and `completion` (or `question` and `answer`), or `text`, or `input` (an
-    array, a tensor, a picture or nested lists, of one shape in all rows) and `label`; None stands
-    for nothing. `id` is text or a whole number and may be left out: then it is derived from the
+    A row has `prompt` and `completion` (or `question` and `answer`), or `text`, or `input` (an
+    array, a tensor, a picture or nested lists, of one shape in all rows) and `label`; None counts
+    as missing. `id` is text or a whole number and optional: by default it is derived from the
     content, and the second of two equal rows is a record of its own.
 
     Args:
         rows: the dictionaries; examples pass through.
-        name: what to call them in an error.
+        name: their name in an error.
 
     Raises:
         InputError: a row lacks its content, holds something else than text or finite numbers, has
@@ -103,7 +100,7 @@ def examples(rows: Iterable[Row | Example], name: str = "rows") -> tuple[Example
 
 
 def another(example: Example, seen: Collection[str]) -> Example:
-    """The same content as a record of its own, where one without an id came before."""
+    """A further record with the example's content, where one without an id came before."""
     again, name = 2, example.id
     while name in seen:
         name, again = f"{example.id}-{again}", again + 1
@@ -111,7 +108,7 @@ def another(example: Example, seen: Collection[str]) -> Example:
 
 
 def example_of(row: Row) -> Example:
-    """Read one dictionary as an example, as `examples` does; its errors name no place."""
+    """Read one dictionary as an example, as `examples` does; its errors name no row."""
     if not isinstance(row, Mapping):
         raise InputError(f"expected a dictionary, got {type(row).__name__}")
     row = {name: value for name, value in row.items() if value is not None}
@@ -124,7 +121,7 @@ def example_of(row: Row) -> Example:
             )
     for prompt_key, completion_key in (("prompt", "completion"), ("question", "answer")):
         either = prompt_key in row or completion_key in row
-        # Beside a text, half a question is just another column.
+        # Beside a text, half a question is an ordinary column.
         both = prompt_key in row and completion_key in row
         if both or (either and (prompt_key == "prompt" or "text" not in row)):
             prompt, completion = row.get(prompt_key), row.get(completion_key)
@@ -180,7 +177,7 @@ def _require_people(row: Row) -> None:
 
 
 def _encodable(value: object) -> bool:
-    """Whether all texts in a value are some: no half of a character in them."""
+    """Whether all strings in a value can be encoded: no lone surrogates in them."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -199,13 +196,13 @@ def _shape(example: Example) -> tuple[int, ...] | None:
 
 
 def text_content(prompt: str, completion: str) -> bytes:
-    """What a text record teaches, as bytes."""
+    """The content of a text record, as bytes."""
     return json.dumps([prompt, completion], ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Records made ready for one forward pass, padded on the right.
+    """Records prepared for one forward pass, padded on the right.
 
     Attributes:
         ids: the records' ids, in row order. [B]
@@ -222,11 +219,11 @@ class Batch:
 
     @property
     def cost(self) -> int:
-        """Tokens of one pass over it, padding included."""
+        """Tokens of one pass over the batch, padding included."""
         return self.input_ids.numel()
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """The batch on another device."""
         return Batch(
             self.ids,
             self.input_ids.to(device),
@@ -236,15 +233,15 @@ class Batch:
 
 
 class Task(Protocol):
-    """All that an algorithm may know of a model: one file and one line in `olvido.tasks`.
+    """An algorithm's only access to a model: one file and one line in `olvido.tasks`.
 
-    A batch is whatever the task makes of its records; only the task looks inside. All that others
-    may use of it: `ids` (tuple of text, "" for a blank row), `cost` (the summed widths of its rows,
-    padding included) and `to(device)`. B is its number of rows, V the number of tokens or classes.
+    Only the task knows the content of its batches. Others may use: `ids` (tuple of text, "" for a
+    blank row), `cost` (the summed widths of its rows, padding included) and `to(device)`. B is its
+    number of rows, V the number of tokens or classes.
 
     Attributes:
-        name: that it is called by.
-        summary: what its records are, in a line.
+        name: its name in the registry.
+        summary: a description of its records, in a line.
         language: whether records are texts, in batches of tokens (`input_ids`).
         classes: the names of the classes that an answer is one of; none where answers are texts.
     """
@@ -258,42 +255,42 @@ class Task(Protocol):
 
     @classmethod
     def of(cls, tokenizer: Any | None) -> Self:
-        """The task where it is asked for by name or class, made of what a door has at hand.
+        """Make the task for a name or class, with the entry point's tokenizer.
 
         Raises:
-            InputError: that does not suffice; it says what to give.
+            InputError: more is needed; the message names it.
         """
         ...
 
     def content(self, example: Example) -> bytes:
-        """What a record teaches, as canonical bytes, for digests.
+        """The content of a record, as canonical bytes, for digests.
 
-        Two records with the same bytes teach the same; its id, and fields that no batch is made
-        of, are no part of it.
+        Two records with the same bytes teach the same; the id, and fields outside of batches, are
+        not included.
         """
         ...
 
     def fingerprint(self, example: Example) -> bytes:
-        """What a model is given and is to answer, as bytes.
+        """A model's input and expected answer, as bytes.
 
-        Records with the same fingerprint cannot be told apart by any model, however they are
-        written down; what one model makes of one fingerprint never has to be found twice.
+        Records with the same fingerprint are indistinguishable for any model; a model's result for
+        one fingerprint never has to be computed twice.
         """
         ...
 
     def width(self, example: Example) -> int:
-        """How much work a record is, padding included: its tokens, or 1 for an array.
+        """A record's cost, padding included: its tokens, or 1 for an array.
 
         Raises:
-            InputError: the task can make nothing of the record.
+            InputError: the task cannot use the record.
         """
         ...
 
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Any:
         """One batch of these records in this order, padded to `width`.
 
-        None stands for a blank: a row that is the same whoever left its place, with id "" and one
-        valid target, whose loss the caller multiplies by 0.
+        None stands for a blank: a constant row with id "" and one valid target, whose loss the
+        caller multiplies by 0.
         """
         ...
 
@@ -302,11 +299,11 @@ class Task(Protocol):
         ...
 
     def losses(self, model: Module, batch: Any) -> Tensor:
-        """Mean negative log-likelihood per target, one per record, differentiable. [B]"""
+        """Mean negative log-likelihood per target, one value a record, differentiable. [B]"""
         ...
 
     def log_probs(self, model: Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """Summed log-probability of the targets and their number, one per record. [B], [B]"""
+        """Summed log-probability of the targets and their number, one value a record. [B], [B]"""
         ...
 
     def answer_logits(self, model: Module, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -316,11 +313,11 @@ class Task(Protocol):
     def answer_states(
         self, model: Module, batch: Any
     ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
-        """What the head reads where there is a target, and the head: states [N, D], head, targets
+        """The head's inputs where there is a target, and the head: states [N, D], head, targets
         [N], row of each [N].
 
-        `head(states)` are the answer logits. Where head and body cannot be told apart, the states
-        are the logits and the head does nothing.
+        `head(states)` are the answer logits. Where head and body cannot be separated, the states
+        are the logits and the head is the identity.
         """
         ...
 
@@ -329,15 +326,15 @@ class Task(Protocol):
         ...
 
     def layers(self, model: Module) -> list[Module]:
-        """The modules whose outputs `hidden` gives, by number."""
+        """The modules whose outputs `hidden` returns, by number."""
         ...
 
     def hidden(self, model: Module, batch: Any, layer: int) -> Tensor:
-        """What a layer gives out. [B, T, D] for tokens (0: the embeddings), [B, ...] for arrays"""
+        """A layer's output. [B, T, D] for tokens (0: the embeddings), [B, ...] for arrays"""
         ...
 
     def answer_hidden(self, model: Module, batch: Any, layer: int) -> tuple[Tensor, Tensor]:
-        """What a layer gives out where the next thing is a target: [N, D], row of each [N]."""
+        """A layer's output where the next token is a target: [N, D], row of each [N]."""
         ...
 
     def generate(self, model: Module, records: Sequence[Example], size: int) -> list[str]:
@@ -352,15 +349,15 @@ TASKS: Registry[Task] = Registry(
     group="olvido.tasks",
     made=False,
 )
-"""Tasks by the name they are called by."""
+"""Tasks by name."""
 
 
 def task_of(tokenizer: Any | None, task: str | type[Task] | Task | None) -> Task:
-    """The task a caller meant: a name, a class or an object, or language with this tokenizer.
+    """The task for a name, a class or an object, or else language with this tokenizer.
 
     Raises:
         UnknownName: no task has that name.
-        InputError: neither is given, it is no task, or it cannot be made of a tokenizer alone.
+        InputError: neither is passed, it is no task, or it cannot be made of a tokenizer alone.
     """
     if task is None:
         if tokenizer is None:

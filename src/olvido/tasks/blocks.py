@@ -1,4 +1,4 @@
-"""The blocks of a transformer, found without a list of architectures, and run only so far."""
+"""The blocks of a transformer, found without a list of architectures, and run only as needed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.nn import Module, ModuleList
 from olvido.errors import InputError
 
 _EXACT, _COARSE = 1e-3, 0.1
-"""Rounding, as a share of the logits' spread, in 32 bits and more and in fewer: far above what
-experts that are given other rows differ by (3e-7), below what an encoder does (7e-3 untrained)."""
+"""Rounding errors, as a share of the logits' spread, in 32 bits and more and in fewer: far above
+the effect of other rows on experts (3e-7), below an encoder's (7e-3 untrained)."""
 
 
 class _Reached(Exception):
-    """A block was reached: nothing from it on is asked for."""
+    """A block was reached, and the rest of the model is not needed."""
 
 
 def blocks_of(model: Any) -> list[Module]:
-    """The one list of modules that is as long as the model says it is deep; empty where there is
+    """The one list of modules that is as long as the model's configured depth; empty where there is
     none, or more than one."""
     depth = getattr(getattr(model, "config", None), "num_hidden_layers", None)
     found = [m for m in model.modules() if isinstance(m, ModuleList) and len(m) == depth]
@@ -29,7 +29,7 @@ def blocks_of(model: Any) -> list[Module]:
 
 
 def given_to(block: Module, run: Callable[[], Any]) -> Tensor:
-    """What a block is given when the model is run, which then stops. [B, T, D]"""
+    """The input of a block when the model runs, which stops there. [B, T, D]"""
     seen: list[Tensor] = []
 
     def stop(_module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def plain_model(model: Any) -> Any:
     """The Hugging Face model inside a PEFT wrapper, or the model itself.
 
     Raises:
-        InputError: a soft prompt or prefix stands before what it is given, and has no place inside.
+        InputError: a soft prompt or prefix stands before the input, which the inner model lacks.
     """
     for name, config in getattr(model, "peft_config", {}).items():
         if getattr(config, "is_prompt_learning", False):
@@ -63,7 +63,7 @@ def plain_model(model: Any) -> Any:
 
 @contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Let a model evaluate, and each of its parts be in the mode that it was in afterwards."""
+    """Put a model into evaluation mode, and restore each part's mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -74,15 +74,16 @@ def evaluating(model: Module) -> Iterator[None]:
 
 
 def require_causal(model: Module, inputs: Mapping[str, Any], logits: Tensor) -> None:
-    """Refuse a model that reads what it is to predict: an encoder, whose losses say nothing.
+    """Refuse a model that reads the tokens it is to predict: an encoder's losses are meaningless.
 
-    Tried on one row rather than looked up, so that no list of architectures can go stale: other
-    tokens in its second half must leave the logits of the first as they are, but for rounding.
+    It is tested on one row rather than looked up, so that no list of architectures can become
+    outdated: other tokens in its second half must not change the logits of the first half, but for
+    rounding.
 
     Args:
         model: in evaluation mode.
-        inputs: of one row: `input_ids` and `attention_mask` [1, T].
-        logits: what the model made of them. [1, T, V]
+        inputs: one row: `input_ids` and `attention_mask` [1, T].
+        logits: the model's output for it. [1, T, V]
 
     Raises:
         InputError: it is no causal model.
@@ -105,7 +106,7 @@ def require_causal(model: Module, inputs: Mapping[str, Any], logits: Tensor) -> 
 
 
 def body_and_head(model: Module) -> tuple[Any, Any]:
-    """The transformer and the head behind it; None twice where they cannot be told apart."""
+    """The transformer and the head behind it; None twice where they cannot be separated."""
     plain = plain_model(model)
     body = getattr(plain, "base_model", None)
     head = plain.get_output_embeddings() if hasattr(plain, "get_output_embeddings") else None

@@ -1,4 +1,4 @@
-"""From prompt and completion to token ids, as the template or the plain text itself gives them."""
+"""From prompt and completion to token ids, by chat template or as plain text."""
 
 from __future__ import annotations
 
@@ -57,30 +57,30 @@ _DAY = {
     "z": "",
     "Z": "",
 }
-"""What a chat template that asks for the time is told, by directive of strftime: the first moment
-of 26 July 2024, the day that Llama's templates name by themselves. As a table, since a locale, a
-time zone and a C library would each write it in its own way."""
+"""The constant time for chat templates that ask for it, by directive of strftime: the first moment
+of 26 July 2024, the default date of Llama's templates. A table, since output of strftime depends on
+locale, time zone and C library."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 _REMEDY: Words = (ParameterName("chat", False), ", or another template")
 _UNSTABLE = ": a record would have other tokens every time. Use "
 
 Span = tuple[int, int]
-"""From the first character of a content to behind its last."""
+"""Start of a text's content, and the position behind its end."""
 
 
 class Encoder:
-    """Turns a prompt and a completion into what a model is given and what it has to answer.
+    """Encodes a prompt and a completion as model input and expected answer.
 
     The whole conversation is tokenized at once and then cut where the prompt ends: tokens of the
-    two apart are not always tokens of the two together. With a chat template, an answer ends with
-    the token that ends a turn there; without one, with the end-of-text token. A special token that
+    parts are not always tokens of the whole. With a chat template, an answer ends with the
+    template's end-of-turn token; without one, with the end-of-text token. A special token that
     stands in a record as text stays text.
 
     Args:
         tokenizer: a Hugging Face tokenizer with an end-of-text token.
         chat: use its chat template.
-        separator: stands between prompt and completion without a template, unless one of them
-            brings white space of its own.
+        separator: placed between prompt and completion without a template, unless one of them has
+            white space there.
     """
 
     def __init__(self, tokenizer: Any, *, chat: bool, separator: str = " ") -> None:
@@ -96,32 +96,32 @@ class Encoder:
 
     @cached_property
     def _closing(self) -> list[int]:
-        """The added tokens that a template writes behind an answer; not all are called special."""
+        """The added tokens that a template writes behind an answer; not all are marked special."""
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         marks = {i for i, token in added.items() if token.content.strip()} | self._special.keys()
         return [i for i in self._marked_ids(self._tail, []) if i in marks]
 
     @cached_property
     def _special(self) -> dict[int, str]:
-        """Added tokens that mean something: text by id."""
+        """Added tokens with a meaning: text by id."""
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         found = {i: token.content for i, token in added.items() if token.special}
         eos: int = self._tokenizer.eos_token_id
         return found | {eos: self._tokenizer.eos_token}
 
     def text(self, text: str) -> list[int]:
-        """Plain text, ended by the end-of-text token."""
+        """Token ids of plain text, ended by the end-of-text token."""
         return [*self._open(self._whole(text, (text,))), self._tokenizer.eos_token_id]
 
     def prompt(self, prompt: str) -> list[int]:
-        """What a model is given before it answers."""
+        """A model's input before it answers."""
         if not self._chat:
             return self._open(self._whole(prompt, (prompt,)))
         asked = self._asked(prompt)
         return self._marked_ids(asked, [self._question(asked, prompt)])
 
     def pair(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
-        """What a model is given, and the answer with the token that ends it."""
+        """A model's input, and the answer with the token that ends it."""
         if not self._chat:
             return self._plain(prompt, completion)
         asked, whole, answer = self._conversation(prompt, completion)
@@ -130,7 +130,7 @@ class Encoder:
         ids = self._marked_ids(whole, [question, answer])
         cut = _common(given, ids)
         said, end = ids[cut:], self.ends[0]
-        # The answer may write the same token as text, where it is not called special.
+        # The answer may contain the same token as text, where it is not marked special.
         places = [place for place, i in enumerate(said) if i == end][-self._closing.count(end) :]
         if places and self._closing:
             said = said[: places[0]]
@@ -143,13 +143,13 @@ class Encoder:
         whole = self._open(self._whole(f"{prompt}{between}{completion}", parts))
         cut = _common(given, whole)
         if not cut:
-            # One token holds both: the answer has to begin with a token of its own.
+            # One token spans both: the answer has to begin with a token of its own.
             answer = self._marked_ids(between + completion, [(0, len(between + completion))])
             return given, [*answer, self._tokenizer.eos_token_id]
         return whole[:cut], [*whole[cut:], self._tokenizer.eos_token_id]
 
     def _open(self, ids: list[int]) -> list[int]:
-        """Without the end-of-text token that some tokenizers put at the end."""
+        """Drop the end-of-text token that some tokenizers append."""
         return ids[:-1] if ids and ids[-1] == self._tokenizer.eos_token_id else ids
 
     def _asked(self, prompt: str) -> str:
@@ -157,24 +157,24 @@ class Encoder:
 
     @cached_property
     def _tail(self) -> str:
-        """What a template writes behind an answer."""
+        """The text that a template writes behind an answer."""
         whole = self._rendered([("user", _PROBE), ("assistant", _PROBE)], False)
         return whole.rpartition(_PROBE)[2]
 
     @cached_property
     def _head(self) -> str:
-        """What a template writes before a question."""
+        """The text that a template writes before a question."""
         return self._asked(_PROBE).partition(_PROBE)[0]
 
     def _question(self, asked: str, prompt: str) -> Span:
-        """Where a question stands, as the template writes it: some cut white space."""
+        """The position of a question in the templated text: some templates strip white space."""
         start = len(self._head)
         written = prompt if asked.startswith(prompt, start) else prompt.strip()
         return start, start + len(written)
 
     def _conversation(self, prompt: str, completion: str) -> tuple[str, str, Span]:
-        """The text before the answer, that with the answer and the end of its turn, and where the
-        answer stands in it."""
+        """The text before the answer, the text with the answer and the end of its turn, and the
+        answer's position in it."""
         asked, tail = self._asked(prompt), self._tail
         whole = self._rendered([("user", prompt), ("assistant", completion)], False)
         body, said = whole.removesuffix(tail), completion.strip()
@@ -184,10 +184,10 @@ class Encoder:
                 *_REMEDY,
             )
         if not body.startswith(asked):
-            # Some begin an answer of the past in another way than one that is to come.
+            # Some begin an answer in the history in another way than one that is to be generated.
             body = asked + said
         start = body.rindex(said)
-        # Where no token ends the turn, what follows is decoration, and no part of the answer.
+        # Without a token that ends the turn, the rest is decoration, and no part of the answer.
         return asked, body + tail if self._closing else body, (start, start + len(said))
 
     def _marked(self, text: str) -> bool:
@@ -197,12 +197,12 @@ class Encoder:
         return rendered(self._tokenizer, turns, generation=generation)
 
     def _whole(self, text: str, contents: Sequence[str]) -> list[int]:
-        """Token ids of a plain text, with what the tokenizer puts around it."""
+        """Token ids of a plain text, with the tokenizer's additions around it."""
         literal = {"split_special_tokens": True} if any(map(self._marked, contents)) else {}
         return list(self._tokenizer(text, add_special_tokens=True, **literal)["input_ids"])
 
     def _marked_ids(self, text: str, contents: Sequence[Span]) -> list[int]:
-        """Token ids of a templated text: special tokens where the template put them, never out of
+        """Token ids of a templated text: special tokens where the template put them, never inside
         the contents."""
         if not any(self._marked(text[start:end]) for start, end in contents):
             return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -238,16 +238,16 @@ class Encoder:
 def rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], *, generation: bool) -> str:
     """A conversation as the tokenizer's chat template writes it, the same on any day.
 
-    A template that writes the date is told one day for ever: with today's, a record would have
-    other tokens tomorrow, and a replay would train on another text.
+    A template that writes the date always gets the same day: with the current one, a record would
+    have other tokens tomorrow, and a replay would train on another text.
 
     Args:
-        tokenizer: one with a chat template.
-        turns: of role and content.
-        generation: whether an answer is to come.
+        tokenizer: a tokenizer with a chat template.
+        turns: role and content of each turn.
+        generation: whether an answer is to follow.
 
     Raises:
-        InputError: the template cannot write it, or what it writes would not be the same again.
+        InputError: the template cannot write it, or its text would differ next time.
     """
     messages = [{"role": role, "content": content} for role, content in turns]
     try:
@@ -271,10 +271,10 @@ def rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], *, generation: bo
 
 @cache
 def _fixed(template: str) -> str:
-    """The template with a clock of its own that stands still, where it asks for the time.
+    """The template with a constant clock of its own, where it asks for the time.
 
     Raises:
-        InputError: it draws something.
+        InputError: it uses random values.
     """
     for _, kind, value in Environment().lex(template):
         if kind in ("name", "string") and value.strip("'\"") in ("random", "lipsum"):
@@ -291,6 +291,6 @@ def _fixed(template: str) -> str:
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
+    """The length of two sequences' common beginning."""
     pairs = zip(one, other, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -1,4 +1,4 @@
-"""A language model as the maker of features: what its head reads once a prompt has been read."""
+"""Features from a language model: the input of its head at the end of a prompt."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from olvido.tasks.language import Language
 def prompt_features(
     model: Module, records: Sequence[Example], task: Language, *, batch_size: int = 32
 ) -> NDArray[np.float32]:
-    """The last hidden state at the end of each prompt, in the order given. [n, D]
+    """The last hidden state at the end of each prompt, in the records' order. [n, D]
 
-    What is to be told apart stands in the prompt; the completion, which is where a label may stand,
-    is not read, since attention is causal. The features are frozen only if the model is: nobody who
-    may ask to be forgotten in a head shall have shaped it.
+    The prompt contains what a head is to classify; the completion, where a label may stand, is not
+    read, since attention is causal. The features are frozen only if the model is: nobody who may
+    ask a head to forget them may have shaped it.
 
     Args:
-        model: a causal language model; it is asked in evaluation mode, and left as it was.
-        records: each with a prompt.
-        task: how the model is asked.
+        model: a causal language model; it runs in evaluation mode, and is left unchanged.
+        records: records with prompts.
+        task: turns records into batches.
         batch_size: records a pass.
 
     Raises:
-        InputError: a record without a prompt, or a model whose head cannot be told from its body.
+        InputError: a record without a prompt, or a model whose head cannot be separated from its
+        body.
     """
     if bare := [record.id for record in records if not record.prompt]:
         raise InputError(
-            f"{len(bare)} records have no prompt (first: {bare[0]!r}): give what is to be told "
-            "apart as the prompt"
+            f"{len(bare)} records have no prompt (first: {bare[0]!r}): put the text "
+            "to be classified into the prompt"
         )
     place = {record.id: i for i, record in enumerate(records)}
     device, training = next(model.parameters()).device, model.training
@@ -47,10 +48,10 @@ def prompt_features(
             states, head, _, rows = task.answer_states(model, batch.to(device))
             if head(states) is states:
                 raise InputError(
-                    f"the head of {type(model).__name__} cannot be told from its body: give a "
-                    "causal model of transformers"
+                    f"the head of {type(model).__name__} cannot be separated from its body: "
+                    "pass a causal model of transformers"
                 )
-            # The first target is foretold from the prompt's last position.
+            # The first target is predicted from the prompt's last position.
             first = torch.searchsorted(rows, torch.arange(len(batch.ids), device=rows.device))
             seen = states[first].float().cpu().numpy()
             if found is None:

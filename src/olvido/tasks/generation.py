@@ -1,6 +1,6 @@
-"""Answers token by token, whatever habits a model's own generation settings bring.
+"""Generation of answers, token by token, regardless of a model's own generation settings.
 
-A beginning that several texts share is read once: many answers to one long question.
+A common beginning of several texts is read once: many answers to one long question.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from olvido.errors import InputError
 from olvido.tasks.base import Batch
 
 GREEDY: Mapping[str, Any] = {"do_sample": False}
-"""The likeliest token, each time."""
+"""Greedy decoding: the likeliest token each time."""
 DRAWN: Mapping[str, Any] = {
     "do_sample": True,
-    # Unsaid, it is 50 in some versions of transformers: what a model seldom says would be hidden.
+    # By default it is 50 in some versions of transformers: rare outputs of a model would be hidden.
     "top_k": 0,
 }
-"""Each token as often as the model means it."""
+"""Sampling from the model's own distribution."""
 
 
 def written(
@@ -35,18 +35,18 @@ def written(
     ends: Sequence[int],
     how: Mapping[str, Any],
 ) -> list[list[int]]:
-    """What a model writes behind each of these prompts, up to the token that ends it.
+    """Texts that a model generates after each of these prompts, up to the token that ends one.
 
-    Nothing of the model's own generation config counts: repetition penalties, suppressed tokens,
-    bad words and least lengths would hide what it knows, and an audit asks for that.
+    The model's own generation config is ignored: repetition penalties, suppressed tokens, bad words
+    and minimum lengths would hide knowledge from an audit.
 
     Args:
         model: a Hugging Face causal model.
-        prompts: token ids of each.
-        limits: new tokens at the most, by prompt: an answer does not depend on what is asked beside
-            it.
-        room: tokens that the model has positions for, or None.
-        ends: tokens that end an answer; the last stands before the shorter prompts, masked.
+        prompts: token ids of each prompt.
+        limits: new tokens at the most, by prompt: an answer must not depend on other rows of the
+            batch.
+        room: the model's number of positions, or None.
+        ends: tokens that end an answer; the last one pads the shorter prompts, masked.
         how: `GREEDY` or `DRAWN`.
     """
     device = next(model.parameters()).device
@@ -72,7 +72,7 @@ def written(
 
 
 def positions(model: Any) -> int | None:
-    """How many tokens a model has positions for; None where its configuration names no bound."""
+    """A model's number of positions; None where its configuration has no bound."""
     config: Any = getattr(model, "config", None)
     if hasattr(config, "get_text_config"):
         config = config.get_text_config()
@@ -81,7 +81,7 @@ def positions(model: Any) -> int | None:
 
 
 def require_room(name: str, size: int, room: int | None) -> None:
-    """Refuse a record of more tokens than a model has positions for.
+    """Refuse a record with more tokens than a model's positions.
 
     Raises:
         InputError: it does not fit.
@@ -95,7 +95,7 @@ def require_room(name: str, size: int, room: int | None) -> None:
 
 @contextmanager
 def _without_habits(model: Any) -> Iterator[None]:
-    """For the time being, a generation config that says nothing, also inside a wrapper."""
+    """Replace the generation config by an empty one within the block, also inside a wrapper."""
     parts = model.modules() if hasattr(model, "modules") else [model]
     own = [(part, vars(part)["generation_config"]) for part in parts if _has_config(part)]
     for part, config in own:
@@ -112,18 +112,18 @@ def _has_config(part: Any) -> bool:
 
 
 WORTH = 512
-"""Tokens, at the least, that have to be saved: two passes over little cost more than one."""
+"""Tokens that must be saved, at the least: two passes over little cost more than one."""
 TRIED = 16
-"""Tokens on either side of the cut on which a model is tried."""
+"""Tokens on either side of the cut in a model's test."""
 NEAR = 1e-5
-"""How far apart, as a share of the largest state, both ways may lie: ten times what float32 leaves,
-and less than half precision does."""
+"""Largest distance of both ways, as a share of the largest state: ten times float32's error, and
+less than half precision's."""
 
 
 def shared_tokens(batch: Batch) -> int:
-    """Tokens that all rows begin with and that nothing is asked of; 0 where they save too little.
+    """Leading tokens that all rows share and that are no targets; 0 where they save too little.
 
-    The last of them stays with the rest, since the first answer is read off its state.
+    The last of them stays with the rest, since the first answer is read from its state.
     """
     alike = (batch.input_ids == batch.input_ids[:1]).all(dim=0).long().cumprod(dim=0).sum()
     first = (batch.targets != -100).int().argmax(dim=1).min()
@@ -138,9 +138,9 @@ def reread(body: Any, batch: Batch, shared: int) -> Tensor:
 
 @torch.no_grad()
 def goes_on(body: Any, batch: Batch, shared: int) -> bool:
-    """Whether a model goes on from what it has read as if it had read it all at once.
+    """Whether a model continues from a cached beginning as if it had read all at once.
 
-    Found by trying it on a few tokens, so that no list of architectures can go stale.
+    It is tested on a few tokens, so that no list of architectures can become outdated.
     """
     cut = min(shared, TRIED)
     ids = batch.input_ids[:2, shared - cut : shared + TRIED]

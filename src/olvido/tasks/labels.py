@@ -22,12 +22,12 @@ from olvido.tasks.base import Example
 
 @dataclass(frozen=True)
 class LabelBatch:
-    """Records made ready for one forward pass.
+    """Records prepared for one forward pass.
 
     Attributes:
         ids: the records' ids, in row order; "" for a blank row. [B]
         inputs: float32. [B, ...]
-        targets: the place of each record's class among the classes. [B]
+        targets: the index of each record's class. [B]
     """
 
     ids: tuple[str, ...]
@@ -36,19 +36,19 @@ class LabelBatch:
 
     @property
     def cost(self) -> int:
-        """Records of one pass over it."""
+        """Records of one pass over the batch."""
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> LabelBatch:
-        """The same batch on another device."""
+        """The batch on another device."""
         return LabelBatch(self.ids, self.inputs.to(device), self.targets.to(device))
 
 
 @contextmanager
 def _normalisable(model: Module, batch: LabelBatch) -> Iterator[None]:
-    """Let batch normalisation take its running statistics where a batch holds one record alone.
+    """Let batch normalisation use its running statistics for a batch with a single record.
 
-    One record has no spread of its own; torch refuses to normalise by it.
+    One record has no variance; torch refuses to normalise by it.
     """
     alone = len(batch.ids) == 1
     found = (
@@ -64,10 +64,10 @@ def _normalisable(model: Module, batch: LabelBatch) -> Iterator[None]:
 
 
 def _asked(model: Module, batch: LabelBatch) -> Any:
-    """What the module gives for a batch.
+    """The module's output for a batch.
 
     Raises:
-        InputError: it cannot take such inputs.
+        InputError: the module cannot take such inputs.
     """
     try:
         with _normalisable(model, batch):
@@ -75,7 +75,7 @@ def _asked(model: Module, batch: LabelBatch) -> Any:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError) as error:
-        # Normalisation without running statistics has nothing to go by where a record is alone.
+        # Normalisation without running statistics fails for a single record.
         raise InputError(
             f"the module cannot take inputs {list(batch.inputs.shape)} ({error}): pictures have "
             "their channels first, [channels, height, width]; what normalises by the inputs "
@@ -86,18 +86,18 @@ def _asked(model: Module, batch: LabelBatch) -> Any:
 class Labels:
     """How arrays with a class become batches and losses.
 
-    Inputs reach the module as float32: uint8 divided by 255, anything else as it is. They are not
-    normalised by a mean or spread of the data: those would carry what is forgotten into every model
+    Inputs reach the module as float32: uint8 divided by 255, anything else unchanged. They are not
+    normalised by a mean or spread of the data: those would carry forgotten data into every model
     trained after. Constants that are not computed from the data belong into the module.
 
     Args:
         classes: their names, in the order of the module's outputs; or their number, then they are
-            called "0", "1", ... A record's `label` is one of these names, or the number that reads
-            like it.
-        shape: of one input; None: that of the first record that the task is asked about.
+            called "0", "1", ... A record's `label` is one of these names, or a number that is
+            written like it.
+        shape: shape of an input; None: that of the first record.
 
     Raises:
-        InputError: fewer than two classes, or one that stands twice.
+        InputError: fewer than two classes, or a repeated one.
 
     >>> from olvido.tasks import examples
     >>> task = Labels(["cat", "dog"])
@@ -126,10 +126,10 @@ class Labels:
 
     @classmethod
     def of(cls, tokenizer: Any | None) -> Self:
-        """Refuse: nothing but the caller tells what the classes are.
+        """Refuse: only the caller knows the classes.
 
         Raises:
-            InputError: always; it says how to name them.
+            InputError: always; the message says how to name them.
         """
         raise InputError(
             "the task labels needs to know its classes: give an object that does, as "
@@ -139,7 +139,7 @@ class Labels:
         )
 
     def read(self, example: Example) -> tuple[NDArray[Any], int]:
-        """The array of a record, as it was given, and the place of its class.
+        """The array of a record, unchanged, and the index of its class.
 
         Raises:
             InputError: no array, a shape or kind unlike that of the others, or an unknown class.
@@ -179,11 +179,11 @@ class Labels:
         return array_content(array, example.completion)
 
     def fingerprint(self, example: Example) -> bytes:
-        """The content, and which classes there are."""
+        """The content, and the task's classes."""
         return b"|".join([*map(str.encode, self.classes), self.content(example)])
 
     def width(self, example: Example) -> int:
-        """1: every record is as much work as any other.
+        """Return 1: every record costs the same.
 
         Raises:
             InputError: the record cannot be read.
@@ -192,7 +192,7 @@ class Labels:
         return 1
 
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> LabelBatch:
-        """One batch of these records in this order; `width` changes nothing.
+        """One batch of these records in this order; `width` is ignored.
 
         A blank (None) is zeros of the first class.
 
@@ -211,7 +211,7 @@ class Labels:
         )
 
     def inputs(self, arrays: NDArray[Any]) -> Tensor:
-        """What the module is given for arrays alone, without ids and classes. [B, ...]
+        """The module's input for arrays alone, without ids and classes. [B, ...]
 
         Raises:
             InputError: a shape or kind unlike that of the records.
@@ -232,7 +232,7 @@ class Labels:
         """A score for each class. [B, C]
 
         Raises:
-            InputError: the module cannot take such inputs, or gives something else.
+            InputError: the module cannot take such inputs, or its output has another form.
         """
         found = _asked(model, batch)
         expected = (len(batch.ids), len(self.classes))
@@ -252,12 +252,12 @@ class Labels:
     def answer_states(
         self, model: Module, batch: LabelBatch
     ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
-        """The logits, with a head that does nothing: a module's last layer is its own affair."""
+        """The logits, with an identity head: a module's last layer is unknown."""
         logits, targets, rows = self.answer_logits(model, batch)
         return logits, lambda states: states, targets, rows
 
     def losses(self, model: Module, batch: LabelBatch) -> Tensor:
-        """Cross-entropy in nats, one per record, differentiable. [B]"""
+        """Cross-entropy in nats, one value a record, differentiable. [B]"""
         return F.cross_entropy(self.logits(model, batch).float(), batch.targets, reduction="none")
 
     def log_probs(self, model: Module, batch: LabelBatch) -> tuple[Tensor, Tensor]:
@@ -270,15 +270,15 @@ class Labels:
         return [child for _, child in model.named_children()]
 
     def answer_hidden(self, model: Module, batch: LabelBatch, layer: int) -> tuple[Tensor, Tensor]:
-        """What a child gives out, flattened: [B, D], row of each [B]."""
+        """A child's output, flattened: [B, D], row of each [B]."""
         rows = torch.arange(len(batch.ids), device=batch.targets.device)
         return self.hidden(model, batch, layer).flatten(1), rows
 
     def hidden(self, model: Module, batch: LabelBatch, layer: int) -> Tensor:
-        """What the module's named child number `layer`, counted from 0, gives out. [B, ...]
+        """The output of the module's named child number `layer`, counted from 0. [B, ...]
 
         Raises:
-            InputError: there is no such child, or it does not give one tensor in one pass.
+            InputError: there is no such child, or it does not return one tensor in one pass.
         """
         children = list(model.named_children())
         if not 0 <= layer < len(children):

@@ -54,7 +54,7 @@ class Language:
         tokenizer: a Hugging Face tokenizer with an end-of-text token.
         max_tokens: longer records are refused rather than cut: a cut record is another record.
         chat: use the tokenizer's chat template; None: when it has one.
-        separator: what stands between prompt and completion without a template.
+        separator: text between prompt and completion without a template.
 
     Raises:
         InputError: the tokenizer has no end-of-text token, or no chat template where asked for.
@@ -101,8 +101,8 @@ class Language:
         return cls(tokenizer)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was seen of records and models here, when sent to another process: records
-        that are not sent along must not reach it this way."""
+        """Drop the caches about records and models when sent to another process: records that are
+        not sent along must not reach it this way."""
         seen: dict[str, Any] = {
             "_encoded": {},
             "_fingerprints": {},
@@ -115,10 +115,10 @@ class Language:
         vars(self).update(state, _head_alone=WeakKeyDictionary(), _goes_on=WeakKeyDictionary())
 
     def encode(self, example: Example) -> tuple[list[int], list[int]]:
-        """Token ids of the prompt and of what is to be predicted after it.
+        """Token ids of the prompt and of the expected answer.
 
         Raises:
-            InputError: the record is longer than `max_tokens`, or nothing is left to predict.
+            InputError: the record is longer than `max_tokens`, or has nothing to predict.
         """
         key = (example.prompt, example.completion)
         if key not in self._encoded:
@@ -140,7 +140,7 @@ class Language:
         return ids[:1], ids[1:]
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Token ids a model is given before it answers."""
+        """Token ids of a model's input before it answers."""
         return self._encoder.prompt(prompt)
 
     def content(self, example: Example) -> bytes:
@@ -157,7 +157,7 @@ class Language:
         return self._fingerprints[key]
 
     def width(self, example: Example) -> int:
-        """How many tokens a record takes, rounded up to `WIDTH_STEP`."""
+        """The tokens of a record, rounded up to `WIDTH_STEP`."""
         return _rounded(self.encode(example))
 
     def collate(self, records: Sequence[Example | None], *, width: int | None = None) -> Batch:
@@ -189,8 +189,8 @@ class Language:
         """Logits where there is a target: logits [N, V], targets [N], row of each [N].
 
         The head is applied to those positions alone: on question-answer records it is the largest
-        matrix of a small model and most positions have no target. What all records of the batch
-        begin with is read once, where that saves much and nothing is to be learned from it.
+        matrix of a small model and most positions have no target. A common beginning of all records
+        is read once, where that saves much and no gradient is needed.
         """
         states, head, targets, rows = self.answer_states(model, batch)
         return head(states), targets, rows
@@ -198,7 +198,7 @@ class Language:
     def answer_states(
         self, model: Module, batch: Batch
     ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor, Tensor]:
-        """What the head reads where there is a target [N, D], the head, targets [N], rows [N]."""
+        """The head's inputs where there is a target [N, D], the head, targets [N], rows [N]."""
         batch = _within(model, batch)
         rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
         targets = batch.targets[rows, columns]
@@ -213,7 +213,7 @@ class Language:
         return self.logits(model, batch)[rows, columns - 1], _as_it_is, targets, rows
 
     def log_probs(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Summed log-probability of the targets and their number, one per record. [B], [B]"""
+        """Summed log-probability of the targets and their number, one value a record. [B], [B]"""
         logits, targets, rows = self.answer_logits(model, batch)
         nll = F.cross_entropy(logits.float(), targets, reduction="none")
         size = len(batch.ids)
@@ -222,7 +222,7 @@ class Language:
         return total, count
 
     def losses(self, model: Module, batch: Batch) -> Tensor:
-        """Mean negative log-likelihood per target token, one per record, differentiable. [B]"""
+        """Mean negative log-likelihood per target token, one value a record, differentiable. [B]"""
         total, count = self.log_probs(model, batch)
         return -total / count
 
@@ -240,7 +240,7 @@ class Language:
         """The embeddings and the transformer blocks, in order.
 
         Raises:
-            InputError: the model keeps its blocks in a way that is not known here.
+            InputError: the model's blocks cannot be found.
         """
         plain = plain_model(model)
         if not hasattr(plain, "get_input_embeddings"):
@@ -262,15 +262,15 @@ class Language:
             ]
 
     def answer_hidden(self, model: Module, batch: Batch, layer: int) -> tuple[Tensor, Tensor]:
-        """Hidden states that are to lead to a target: [N, D], row of each [N]."""
+        """Hidden states that lead to a target: [N, D], row of each [N]."""
         rows, columns = torch.nonzero(batch.targets != -100, as_tuple=True)
         return self.hidden(model, batch, layer)[rows, columns - 1], rows
 
     def generate(self, model: Module, records: Sequence[Example], size: int = 64) -> list[str]:
         """Greedy answers to the records' prompts, in order.
 
-        An answer ends half as long again after the record's completion, or where the model has no
-        further position: what comes later changes no score.
+        An answer ends half as long again after the record's completion, or at the model's last
+        position: later tokens change no score.
 
         Raises:
             InputError: a record has more tokens than the model has positions.
@@ -280,16 +280,16 @@ class Language:
     def sample(
         self, model: Module, records: Sequence[Example], k: int, *, seed: int, size: int = 64
     ) -> list[list[str]]:
-        """Answers drawn from the model's own distribution: temperature 1, no token left out.
+        """Answers sampled from the model's own distribution: temperature 1, no token left out.
 
-        They end where greedy ones do. The caller's random state is left alone.
+        They end where greedy ones do. The caller's random state is left unchanged.
 
         Args:
             model: any causal model.
-            records: whose prompts are asked.
-            k: answers to each.
+            records: records with the prompts.
+            k: answers for each.
             seed: same model, records, k, size and seed, same answers.
-            size: answers drawn side by side.
+            size: answers drawn in parallel.
 
         Returns:
             k answers for each record, in order.
@@ -310,7 +310,8 @@ class Language:
     def _answers(
         self, model: Module, records: Sequence[Example], size: int, habits: Mapping[str, Any]
     ) -> list[str]:
-        # By the length of the completion, since every step costs a forward pass of the whole batch
+        # Grouped by the completion's length, since every step costs a forward pass of the whole
+        # batch
         # while padding before a prompt costs one once.
         order = sorted(range(len(records)), key=lambda i: len(self.encode(records[i])[1]))
         answers = [""] * len(records)
@@ -318,7 +319,7 @@ class Language:
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             longest = max(len(self.encode(records[i])[0]) for i in chosen)
-            # A long prompt leaves no room to those beside it: then each is asked alone.
+            # A long prompt leaves no room to others in the batch: then each is answered alone.
             tight = room is not None and longest + _limit(self.encode(records[chosen[-1]])) > room
             for some in [[i] for i in chosen] if tight else [chosen]:
                 said = self._said(model, [records[i] for i in some], room, habits)
@@ -329,7 +330,7 @@ class Language:
     def _said(
         self, model: Module, records: Sequence[Example], room: int | None, habits: Mapping[str, Any]
     ) -> list[str]:
-        """What a model says behind each prompt of one batch."""
+        """A model's answers after each prompt of one batch."""
         encoded = [self.encode(record) for record in records]
         for record, pair in zip(records, encoded, strict=True):
             require_room(record.id, sum(map(len, pair)), room)
@@ -342,8 +343,8 @@ class Language:
     def _may_split_head(self, model: Module, batch: Batch) -> bool:
         """Whether head(body(x)) is the model: some scale or cap their logits after the head.
 
-        Found by trying it once per model on its first batch, so that no list of architectures can
-        go stale. Nothing short of the same bits will do: a cap bends small logits by less than any
+        It is tested once per model on its first batch, so that no list of architectures can become
+        outdated. Only equal bits will do: a cap bends small logits by less than any
         tolerance, and large ones later on by whole nats.
         """
         plain = plain_model(model)
@@ -363,7 +364,7 @@ class Language:
         return self._head_alone[plain]
 
     def _may_share(self, model: Module, batch: Batch) -> int:
-        """How many tokens at the start of every row to read once; 0 where it saves too little."""
+        """The number of common leading tokens to read once; 0 where it saves too little."""
         plain = plain_model(model)
         shared = shared_tokens(batch)
         if not shared or torch.is_grad_enabled() or plain.training or isinstance(model, ByPrompt):
@@ -378,7 +379,7 @@ def _rounded(encoded: tuple[list[int], list[int]]) -> int:
 
 
 def _limit(encoded: tuple[list[int], list[int]]) -> int:
-    """How many tokens are heard: half as many again as the answer has, and room for a preface."""
+    """The longest generation: half as many tokens again as the answer's, plus a preface."""
     return 3 * len(encoded[1]) // 2 + SLACK
 
 
@@ -388,7 +389,7 @@ def _inputs(batch: Batch) -> dict[str, Any]:
 
 
 def _within(model: Module, batch: Batch) -> Batch:
-    """The batch without padding that the model has no positions for."""
+    """The batch without padding beyond the model's positions."""
     most = positions(plain_model(model))
     if most is None or batch.input_ids.shape[1] <= most:
         return batch
@@ -399,7 +400,7 @@ def _within(model: Module, batch: Batch) -> Batch:
 
 
 def _asking(model: Any, batch: Batch) -> AbstractContextManager[Any]:
-    """Tell a model made of modules what each row asks: the tokens before its first target."""
+    """Pass each row's question to a model made of modules: the tokens before its first target."""
     answered = (batch.targets != -100).int().argmax(dim=1).tolist()
     return _pinned(model, [row[:end] for row, end in zip(batch.input_ids, answered, strict=True)])
 

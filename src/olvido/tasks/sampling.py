@@ -1,4 +1,4 @@
-"""Which records of many: drawn all alike, in an order keyed by record id, or the nearest."""
+"""Sampling of records: uniformly, in an order keyed by record id, or the nearest ones."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from olvido.tasks.base import Example
 
 
 def uniform(records: Sequence[Example], size: int, seed: int) -> tuple[Example, ...]:
-    """At most `size` distinct records, all alike likely, in an order keyed by record id."""
+    """At most `size` distinct records, drawn uniformly, in an order keyed by record id."""
     return tuple(shuffled(records, f"{seed}|uniform")[:size])
 
 
 def nearest(
     forget: Sequence[Example], retain: Sequence[Example], count: int
 ) -> tuple[Example, ...]:
-    """The retained records that a change to the forgotten ones reaches first; ties by id.
+    """The retained records most similar to the forgotten ones; ties by id.
 
-    Text: those that share the rarest words with a forgotten one, by cosine similarity of TF-IDF
+    Text: records that share the rarest words with a forgotten one, by cosine similarity of TF-IDF
     vectors of prompt and completion. Arrays: those at the smallest distance from one.
     """
     arrays = all(isinstance(e.fields.get("input"), np.ndarray) for e in (*forget, *retain))
@@ -51,7 +51,7 @@ def _array_likeness(forget: Sequence[Example], retain: Sequence[Example]) -> Seq
 
 
 def shuffled(records: Sequence[Example], key: str) -> list[Example]:
-    """The records in an order that the key gives each id a place in, whoever else is there."""
+    """The records in an order by keyed id, independent of the other records."""
 
     def rank(example: Example) -> bytes:
         return hashlib.blake2b(f"{key}|{example.id}".encode(), digest_size=16).digest()

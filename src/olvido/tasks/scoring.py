@@ -1,4 +1,4 @@
-"""What a model makes of each of many records, as it is and without gradients."""
+"""Losses of many records under a model, without gradients."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def frozen(
     """Each record's summed log-probability and number of targets, by its id.
 
     Args:
-        model: evaluated in evaluation mode; its parts are left in the mode they were in.
-        records: each with an id of its own.
-        task: how the model is asked.
+        model: evaluated in evaluation mode; its parts' modes are restored.
+        records: records with unique ids.
+        task: turns records into batches.
         size: records a pass, at the most.
     """
     device = next(model.parameters()).device

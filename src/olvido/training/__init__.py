@@ -1,1 +1,1 @@
-"""One run of training: laid out beforehand, logged step by step, and taken up again anywhere."""
+"""One training run: planned beforehand, logged step by step, and resumable."""

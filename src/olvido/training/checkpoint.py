@@ -1,4 +1,4 @@
-"""States of a run on disk: whole or absent, and passed over when their bytes have changed."""
+"""Checkpoints of a run on disk: whole or absent, and ignored when their bytes have changed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from olvido.files import make_folder, write
 from olvido.processes import from_main, is_main
 
 CACHE = "activations.safetensors"
-"""What a run computed once of its records, beside its checkpoints."""
+"""File with values that a run computed once from its records, beside its checkpoints."""
 KEPT = 2
-"""Checkpoints kept for a crash beside those kept for replay: one to fall back on while the next is
+"""Checkpoints against crashes beside those for replay: one to fall back on while the next is
 written."""
 
 
@@ -34,14 +34,14 @@ class Checkpoint:
 
     Attributes:
         step: steps done.
-        beginning: what the run's chain starts with, in hexadecimal: another run has another.
-        chain: over all that was done up to here, in hexadecimal (see `olvido.training.log`).
+        beginning: beginning of the run's hash chain, in hexadecimal: another run has another.
+        chain: hash over all steps so far, in hexadecimal (see `olvido.training.log`).
         weights: the tensors that the run trains, by name.
         optimizer: its state dictionary.
-        rng: states of the random number generators: the processor's, then the device's if any. No
-            later step draws from them, but where none is left they are the run's own end.
+        rng: states of the random number generators: the CPU's, then the device's if any. No later
+            step draws from them, but without a later step they are the run's own end.
         log: the packed log so far.
-        seconds: spent so far.
+        seconds: seconds so far.
     """
 
     step: int
@@ -55,18 +55,18 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """Where a run's checkpoints lie, and what it computed beforehand.
+    """The store of a run's checkpoints and precomputed values.
 
     Processes that share a run share the folder; the main one alone writes.
 
     Args:
-        folder: that they go to; None: a temporary one that lives as long as this object.
+        folder: their folder; None: a temporary one that lives as long as this object.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         if folder is None:
             folder = from_main(lambda: Path(tempfile.mkdtemp(prefix="olvido-")))
-            # A copy in another process has no finalizer: the folder is this object's own.
+            # A copy in another process has no finalizer: the folder belongs to this object.
             if is_main():
                 weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.folder = folder
@@ -74,7 +74,7 @@ class CheckpointStore:
     def write(self, state: Checkpoint, *, keep: Collection[int] = ()) -> Path:
         """Write a checkpoint named by its step and the digest of its bytes, durably.
 
-        Of the older ones, those at the steps in `keep` stay, and the newest `KEPT` others.
+        Older ones stay at the steps in `keep`, and the newest `KEPT` others.
         """
         buffer = io.BytesIO()
         torch.save(vars(state), buffer)
@@ -91,14 +91,14 @@ class CheckpointStore:
     def newest(
         self, *, before: int, usable: Callable[[Checkpoint], bool]
     ) -> tuple[Checkpoint | None, tuple[str, ...]]:
-        """The newest whole and usable checkpoint, and what had to be passed over.
+        """The newest usable checkpoint, and the ones that were skipped.
 
         Args:
             before: no later step than this one.
-            usable: asked of each that can be read.
+            usable: predicate for each readable one.
 
         Returns:
-            The checkpoint, None where there is none, and a sentence for each that is damaged.
+            The checkpoint, None where there is none, and a sentence for each damaged one.
         """
         notes: list[str] = []
         for path in self:
@@ -115,7 +115,7 @@ class CheckpointStore:
 
     @property
     def cache(self) -> Path:
-        """Where what was computed beforehand is kept, if anything is."""
+        """Path of the precomputed values, if any."""
         return self.folder / CACHE
 
     def copy_to(self, other: CheckpointStore, *, before: int) -> None:
@@ -143,7 +143,7 @@ class CheckpointStore:
 
 
 def step_of(path: Path) -> int:
-    """The step that a checkpoint's name tells.
+    """The step in a checkpoint's name.
 
     Raises:
         StateError: it is no checkpoint's name.
@@ -156,7 +156,7 @@ def read(path: Path) -> Checkpoint:
 
     Raises:
         DigestMismatch: its bytes have changed since it was written.
-        StateError: it is none.
+        StateError: it is no checkpoint.
     """
     expected = _matched(path)[2]
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The contract under which the same run gives the same bits."""
+"""The environment contract under which the same run gives the same bits."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def environment(
     """Everything outside the recipe that the bits of a run depend on.
 
     Args:
-        device: that the run is on.
-        threads: of it; None: as torch is set now.
-        model: whose kind of attention is recorded, where it has one.
+        device: the run's device.
+        threads: its threads; None: torch's current number.
+        model: the model whose kind of attention is recorded, where it has one.
         world_size: processes that share the run.
     """
     where = torch.device(device)
@@ -64,10 +64,10 @@ def environment(
 
 
 def require_same(recorded: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Refuse to go on where the bits would differ.
+    """Refuse to continue where the bits would differ.
 
     Raises:
-        EnvironmentMismatch: naming each line that differs.
+        EnvironmentMismatch: lines differ; the message names each.
 
     >>> require_same({"threads": "1"}, {"threads": "1"})
     """
@@ -86,17 +86,17 @@ def require_same(recorded: Mapping[str, str], here: Mapping[str, str]) -> None:
 
 @contextmanager
 def deterministic(threads: int | None = None) -> Iterator[None]:
-    """Deterministic kernels inside, and the caller's settings and random state restored after.
+    """Use deterministic kernels inside, and restore the caller's settings and random state after.
 
     Args:
-        threads: that torch uses inside; None: as many as it does now.
+        threads: torch's threads inside; None: the current number.
     """
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     used = torch.get_num_threads()
-    # Read by cuBLAS when its first handle is made; without it torch refuses to be deterministic.
+    # cuBLAS reads it when its first handle is made; without it torch refuses to be deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
@@ -118,7 +118,7 @@ _THREADS = re.compile(r"\w+_NUM_THREADS")
 
 
 def _variables() -> str:
-    """Variables that tell the libraries how to compute; threads are a line of their own."""
+    """Variables that determine how libraries compute; threads are a separate line."""
     found = {
         name: value
         for name, value in os.environ.items()
@@ -128,7 +128,7 @@ def _variables() -> str:
 
 
 def _denormals() -> str:
-    """Whether numbers too small to be normal are kept: torch can be told to make them zero."""
+    """Whether denormal numbers are preserved: torch can be set to flush them to zero."""
     return "kept" if bool(torch.tensor(1e-38) * 1e-3 > 0) else "flushed"
 
 

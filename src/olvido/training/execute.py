@@ -1,4 +1,4 @@
-"""Carry a planned run out, from its beginning or from any checkpoint that it shares."""
+"""Carry a planned run out, from its beginning or from any checkpoint of the same run."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from olvido.training.plan import PlannedBatch, SlotPlan
 from olvido.training.recipe import Recipe
 
 SAFETY = 100
-"""Steps between checkpoints that are there for a crash alone."""
+"""Steps between checkpoints against crashes."""
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that determines a run but the content of its records.
+    """Everything that determines a run except the content of its records.
 
     Attributes:
         origin: digest of the weights it begins with.
         recipe: hyper-parameters.
         seed: of order, dropout and adapters.
-        plan: which records stand in which step.
+        plan: the records of each step.
         environment: the contract under which the bits are the same.
     """
 
@@ -47,22 +47,22 @@ class RunSpec:
 
     @property
     def beginning(self) -> bytes:
-        """What the chain of its log starts with."""
+        """The beginning of its log's hash chain."""
         return beginning(self.origin, self.recipe.to_dict(), self.seed, self.plan, self.environment)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind, besides the weights.
+    """A run's result, besides the weights.
 
     Attributes:
         log: of every forward pass, those before the checkpoint included.
         final: digests of the state at the end: weights, optimizer, schedule, random numbers.
-        seconds: spent on all of it, also before an interruption.
-        spent: seconds of the steps that were done now.
-        tokens: of the steps that were done now.
-        start: the step they began with.
-        notes: what had to be passed over on the way.
+        seconds: total seconds, including those before an interruption.
+        spent: seconds of the steps done now.
+        tokens: tokens of the steps done now.
+        start: the first step done now.
+        notes: skipped checkpoints and the like.
     """
 
     log: Log
@@ -88,24 +88,24 @@ def execute(
 ) -> RunResult:
     """Train a model in place, step by step as planned.
 
-    Begins with the newest checkpoint on the checkpoint store that this run shares: after an
-    interruption that is its own last one; without some records it is the last one before their
+    It begins with the newest checkpoint in the store that this run shares: after an interruption
+    that is its own last one; without some records it is the last one before their
     first use, which is the same state (deterministic replay). Call it under `deterministic`.
 
     Args:
-        model: as the run began; parameters that require a gradient are trained.
-        records: at least those that the plan has present.
+        model: the run's initial model; parameters that require a gradient are trained.
+        records: at least the plan's present ones.
         task: how they become losses.
-        spec: what determines the run.
-        checkpoints: where checkpoints are looked for and put.
+        spec: determines the run.
+        checkpoints: the store of checkpoints.
         keep: steps whose checkpoints stay for a later replay.
         safety: steps between the others.
-        before: no later checkpoint than this is used, and those of other runs are passed over;
-            None: the checkpoint store is this run's own, and another's checkpoints are refused.
+        before: use no later checkpoint than this, and skip those of other runs; None: the
+            checkpoint store is this run's own, and another's checkpoints are refused.
         watch: called after every step.
 
     Raises:
-        InputError: the plan's records are not all given, or blanks among normalised batches.
+        InputError: records of the plan are missing, or blanks among normalised batches.
         NotFinite: a loss became nan.
         StateError: the checkpoint store holds another run's checkpoints.
     """
@@ -162,7 +162,7 @@ def execute(
     spent = time.perf_counter() - began
     tokens = sum(entry.rows * entry.width for entry in log if entry.step >= start)
     ended = RunResult(log, final(loop, plan), earlier + spent, spent, tokens, start, notes)
-    # Times and random states are each process's own; of one run there is one log.
+    # Times and random states are each process's own; a run has one log.
     return from_main(lambda: ended)
 
 
@@ -175,7 +175,7 @@ class _Share:
         self._world = loop.accelerator.num_processes
 
     def of(self, batch: PlannedBatch) -> tuple[str | None, ...]:
-        """Its rows; none where no record is among them, for blanks teach nothing."""
+        """Its rows; none where no record is among them, since blanks teach nothing."""
         rows = batch.rows[self._rank :: self._world]
         return rows if any(row is not None for row in rows) else ()
 
@@ -188,7 +188,7 @@ class _Share:
         losses: list[float],
         number: int,
     ) -> Tensor:
-        """The part of the step's loss that these rows make, noted in `losses`."""
+        """These rows' part of the step's loss, appended to `losses`."""
         rows = self.of(batch)
         made = task.collate([None if i is None else by_id[i] for i in rows], width=batch.width)
         found = task.losses(self._loop.model, made.to(self._loop.device))
@@ -199,7 +199,7 @@ class _Share:
         return loss
 
     def whole(self, losses: list[float]) -> list[float]:
-        """Every batch's loss, of which each process has its part; nan where none has any."""
+        """Every batch's loss, summed over processes; nan where none has any."""
         if self._world == 1:
             return losses
         from accelerate.utils import reduce
@@ -213,7 +213,7 @@ class _Share:
 def digests_of(records: Collection[Example], task: Task) -> dict[str, bytes]:
     """32 bytes for each record's id, content and tokens, as they go into the chain.
 
-    A tokenizer or a template that has changed since makes another text of the same words.
+    A tokenizer or template that has changed since gives other tokens for the same words.
     """
     found = {}
     for record in records:
@@ -224,12 +224,12 @@ def digests_of(records: Collection[Example], task: Task) -> dict[str, bytes]:
 
 
 def require_row_independence(model: Module, what: str, instead: str) -> None:
-    """Refuse what changes the rows of a batch where other rows would see it.
+    """Refuse an operation on rows of a batch that other rows would be affected by.
 
     Args:
-        model: whose layers are looked at.
-        what: needs that they do not mix rows.
-        instead: what to do where they do.
+        model: the model whose layers are inspected.
+        what: the operation that needs independent rows.
+        instead: what to do otherwise.
 
     Raises:
         InputError: a layer mixes the rows of a batch.
@@ -248,7 +248,7 @@ def require_row_independence(model: Module, what: str, instead: str) -> None:
 
 
 def trained_tensors(model: Module) -> dict[str, Tensor]:
-    """What a run changes: parameters that require a gradient, and persistent buffers."""
+    """The tensors that a run changes: parameters with a gradient, and persistent buffers."""
     found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     persistent = model.state_dict().keys()
     return found | {name: b for name, b in model.named_buffers() if name in persistent}
@@ -309,7 +309,7 @@ def _taken_up(
 def _lacking(
     state: Checkpoint | None, keep: Collection[int], before: int | None, notes: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Says so where a replay could have begun later, had a checkpoint not been lost."""
+    """A note where a replay could have begun later, had a checkpoint not been lost."""
     expected = max((step for step in keep if before is not None and step <= before), default=0)
     start = 0 if state is None else state.step
     if notes or start >= expected:

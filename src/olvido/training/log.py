@@ -1,10 +1,10 @@
-"""The step log: 60 bytes a forward pass that say what was done, and chain it to all before it.
+"""The step log: 60 bytes for each forward pass, with a hash chain over all passes before it.
 
-With the table of record ids in the plan this is what deterministic replay needs ("Unlearning at
+With the plan's table of record ids this suffices for deterministic replay ("Unlearning at
 Scale", arXiv 2508.12220, logs the like): seeds and order follow from the plan, so the log holds
-what was measured, and a hash chain over who stood in which row with which content. Two runs whose
-chains agree up to a step are the same run up to there, whoever is missing later; that is how a
-checkpoint is known to serve a run from which records were taken out.
+measurements, and a hash chain over the record and content in each row. Two runs whose
+chains agree up to a step are the same run up to there, whatever records are missing later; so a
+checkpoint is known to serve a run from which records were removed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ENTRY_BYTES = _ENTRY.size
 
 
 class LoggedStep(NamedTuple):
-    """One forward pass, as it was done.
+    """One forward pass.
 
     Attributes:
         step: its optimizer step.
-        planned, rows: slots, and those of them that held a record.
+        planned, rows: planned slots, and the number of them with a record.
         width: tokens of a row.
         loss: its part of the step's loss; nan where no row held a record.
-        seconds: it took; the last of a step includes the optimizer's work.
+        seconds: its time; the last of a step includes the optimizer's work.
         rate: learning rate.
         chain: SHA-256 over all passes up to and including this one.
     """
@@ -49,7 +49,7 @@ class LoggedStep(NamedTuple):
 
 @dataclass(frozen=True)
 class Log:
-    """Entries in the order in which they were made, as packed bytes."""
+    """Entries in order, as packed bytes."""
 
     packed: bytes = b""
 
@@ -64,7 +64,7 @@ class Log:
 
     @cached_property
     def losses(self) -> tuple[float | None, ...]:
-        """Of every step; None for one in which no row held a record."""
+        """The loss of every step; None for one in which no row held a record."""
         found: list[float | None] = []
         for _, entries in groupby(self, lambda entry: entry.step):
             parts = [entry.loss for entry in entries if entry.rows]
@@ -73,17 +73,17 @@ class Log:
 
     @cached_property
     def tokens(self) -> int:
-        """Processed forward and backward, padding included."""
+        """Tokens processed forward and backward, padding included."""
         return sum(entry.rows * entry.width for entry in self)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every byte: the chain is over what was done, this also over what it took."""
+        """SHA-256 of every byte: the chain covers the computation, this also its measurements."""
         return hashlib.sha256(self.packed).hexdigest()
 
     @property
     def end(self) -> str:
-        """The chain after the last entry, in hexadecimal; empty where nothing was done."""
+        """The chain after the last entry, in hexadecimal; empty without an entry."""
         return _ENTRY.unpack(self.packed[-ENTRY_BYTES:])[-1].hex() if self.packed else ""
 
 
@@ -100,7 +100,7 @@ def linked(before: bytes, batch: PlannedBatch, contents: Mapping[str, bytes]) ->
 
     Args:
         before: the chain so far.
-        batch: who stands where; a blank counts as a blank, whomever it stands for.
+        batch: the records in its slots; a blank counts as a blank, whatever record it replaces.
         contents: 32-byte digest of each record's id and content.
     """
     total = hashlib.sha256(before)

@@ -1,4 +1,4 @@
-"""The one training loop: learners and forgetting methods differ in the loss they hand to it."""
+"""The one training loop: learners and unlearning methods differ in the loss they pass to it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from olvido.errors import NotFinite
 from olvido.training.recipe import Recipe
 
 _FEW = 0.1
-"""So many of the weights may stay where they are without a word."""
+"""Share of the weights that may fail to move without a warning."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a loop stands.
+    """Progress of a loop.
 
     Attributes:
         step: steps done.
         total: steps planned.
-        loss: of the step just done; None for an empty step.
+        loss: loss of the last step; None for an empty step.
         seconds: since the loop began.
     """
 
@@ -43,9 +43,9 @@ Watcher = Callable[[Progress], None]
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """Set what a step on this device draws from; on the CPU without a word to other devices.
+    """Seed a step's random numbers on this device, without touching other devices.
 
-    `torch.manual_seed` takes a stack trace for each kind of device that is not there: three a step.
+    `torch.manual_seed` takes a stack trace for each kind of device that is absent: three a step.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
@@ -62,7 +62,7 @@ class Loop:
     Args:
         model: trained in place; only parameters that require a gradient change.
         recipe: optimizer, rate, clipping and precision.
-        total: steps that the schedule is laid out for.
+        total: steps of the schedule.
         seed: of the run.
         watch: called after every step.
     """
@@ -98,8 +98,8 @@ class Loop:
         Args:
             index: the step, counted from 0; sets the random numbers.
             losses: each called once and released before the next, so that accumulation costs no
-                memory. None at all: the step is skipped while the schedule goes on.
-            place: where the step stands in the learning rate's schedule, and how long that is;
+                memory. Without any, the step is skipped while the schedule continues.
+            place: the step's place in the learning rate's schedule, and the schedule's length;
                 None: in a schedule over the whole run.
             shared: these are one process's part of the losses; gradients are summed over all
                 processes, each of which calls this, with no losses where it has none.
@@ -153,8 +153,8 @@ class Loop:
     def _sum_over_processes(self, total: float | None) -> float | None:
         """Add up losses and gradients, in the same order every time.
 
-        By hand rather than by DistributedDataParallel: that averages, and waits for a gradient
-        from every process, while a step here may have left one of them without a record.
+        This avoids DistributedDataParallel, which averages, and waits for a gradient from every
+        process, while a step here may have left one of them without a record.
         """
         from accelerate.utils import reduce
 
@@ -172,7 +172,7 @@ class Loop:
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """What a step's random numbers are drawn from."""
+    """The seed of a step's random numbers."""
     name = f"{seed}|{step}|{rank}" if rank else f"{seed}|{step}"
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())
 
@@ -192,10 +192,10 @@ def _optimizer(parameters: list[Any], recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _tell_stuck(parameters: list[Any], recipe: Recipe) -> None:
-    """Warn where weights of 16 bits would stay as they are, however often they are told to move.
+    """Warn where 16-bit weights cannot move, however many steps are taken.
 
-    A step of AdamW is about as long as the rate; what is shorter than half the distance to the next
-    number is rounded away.
+    A step of AdamW is about as long as the rate; a step shorter than half the distance to the next
+    representable number is rounded away.
     """
     if recipe.optimizer == "sgd":
         return

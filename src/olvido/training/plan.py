@@ -1,4 +1,4 @@
-"""Which records stand in which step, decided once and for all records before the first step."""
+"""The records of each step, decided for all records before the first step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ WINDOW = 16
 better."""
 
 DEFINITIONS = ("drop", "tombstone")
-"""Of a run without a record: `drop` leaves its row out of the batch; `tombstone` keeps the row and
-fills it with a blank of weight 0, so that no other row changes its place."""
+"""Kinds of absence: `drop` leaves a record's row out of the batch; `tombstone` fills the row with a
+blank of weight 0, so that no other row changes its place."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class PlannedBatch:
     Attributes:
         step: the optimizer step it belongs to.
         rows: the records in slot order; None for a blank.
-        width: tokens a row is padded to, whoever is present.
-        planned: rows that were planned; the loss is divided by the step's sum of these.
+        width: tokens a row is padded to, whatever records are present.
+        planned: planned rows; the loss is divided by the step's sum of these.
     """
 
     step: int
@@ -38,7 +38,7 @@ class PlannedBatch:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The records that are present, in slot order."""
+        """The present records, in slot order."""
         return tuple(row for row in self.rows if row is not None)
 
 
@@ -60,20 +60,20 @@ class _Stage:
 class SlotPlan:
     """A fixed place in every epoch for every record.
 
-    Taking a record out leaves a hole or a blank and moves no other record, so a run without it does
-    the very steps that the run with it did.
+    Removing a record leaves a hole or a blank and moves no other record, so a run without it takes
+    the very steps that the run with it took.
 
-    With slices, training goes in stages: the first over slice 0, the next over slices 0 and 1, and
+    With slices, training has stages: the first over slice 0, the next over slices 0 and 1, and
     so on (Bourtoule et al. 2021, arXiv 1912.03817, section IV), `epochs` passes each. A record of
-    slice j is not touched before stage j, so that a checkpoint from there knows nothing of it.
+    slice j is first used in stage j, so that an earlier checkpoint does not depend on it.
 
     Attributes:
         slots: record ids.
         widths: padded length of each record in tokens, by slot.
-        batch_size, accumulate: of the recipe.
+        batch_size, accumulate: the recipe's.
         epochs: passes over the records in each stage.
-        seed: what the order is drawn from.
-        slices: of each slot, counted from 0 without a gap; empty: all in one.
+        seed: determines the order.
+        slices: the slice of each slot, counted from 0 without a gap; empty: all in one.
         absent: ids whose slots are holes.
         blank: ids whose slots are blanks.
     """
@@ -95,7 +95,7 @@ class SlotPlan:
 
     @cached_property
     def removed(self) -> frozenset[str]:
-        """Ids of the records that are not, in either way."""
+        """Ids of the absent records, of either kind."""
         return self.absent | self.blank
 
     @property
@@ -116,7 +116,7 @@ class SlotPlan:
 
     @cached_property
     def layout(self) -> str:
-        """SHA-256 of everything but who is gone."""
+        """SHA-256 of everything except absences."""
         content = [
             self.slots,
             self.widths,
@@ -148,12 +148,11 @@ class SlotPlan:
         return tuple(stages)
 
     def without(self, ids: Iterable[str], *, definition: str = "drop") -> SlotPlan:
-        """The same plan without these records.
+        """The plan without these records.
 
         Args:
-            ids: of records in the plan; all of them may leave, and who has left stays gone in the
-                way that was chosen then.
-            definition: of the absence, see `DEFINITIONS`.
+            ids: records in the plan, possibly all of them; earlier absences stay as they are.
+            definition: the kind of absence, see `DEFINITIONS`.
 
         Raises:
             InputError: a record that is not in the plan.
@@ -182,7 +181,7 @@ class SlotPlan:
         return self.total_steps
 
     def place(self, step: int) -> tuple[int, int]:
-        """Where a step stands in its stage, and how many steps the stage has: the learning rate
+        """A step's place in its stage, and the number of steps of the stage: the learning rate
         rises and falls in every stage anew."""
         stage = max((s for s in self._stages if s.first <= step), key=lambda s: s.first)
         return step - stage.first, stage.steps
@@ -229,7 +228,7 @@ class SlotPlan:
         return hashlib.blake2b(f"{self.seed}|{epoch}|{name}".encode(), digest_size=16).digest()
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {
             "slots": list(self.slots),
             "widths": list(self.widths),
@@ -244,7 +243,7 @@ class SlotPlan:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SlotPlan:
-        """The plan that `to_dict` wrote down.
+        """Read a plan that `to_dict` wrote.
 
         >>> plan = SlotPlan(("a", "b"), (4, 8), 1, 1, 2, 0).without(["a"])
         >>> SlotPlan.from_dict(plan.to_dict()) == plan

@@ -1,6 +1,6 @@
 """The frozen hyper-parameters of a training: with a dataset and a seed they determine the run.
 
-Low-rank adapters: put on a copy of a model, trained, and merged into its weights.
+Low-rank adapters are put on a copy of a model, trained, and merged into its weights.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ SCHEDULES = ("cosine", "linear", "constant")
 OPTIMIZERS = ("adamw", "sgd")
 DTYPES = ("float32", "bfloat16")
 _RANK = 65_536
-"""No layer is as wide, and a rank above a layer's width gives nothing."""
+"""An upper bound: no layer is as wide, and a larger rank than a layer's width gains nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
     """Low-rank adapters trained in place of the weights, and merged into them at the end.
 
-    Merged, because an adapter that can be taken off again has forgotten nothing (Hu et al. 2021,
-    arXiv 2106.09685, for the parametrisation).
+    They are merged because an adapter that can be taken off again has forgotten nothing (Hu et al.
+    2021, arXiv 2106.09685, for the parametrisation).
 
     Attributes:
         rank: width of the adapters.
@@ -113,15 +113,15 @@ class Recipe:
         return self.lr * left if self.schedule == "linear" else self.lr
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the ledger."""
+        """Return plain values, for the ledger."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """The recipe that `to_dict` wrote down.
+        """Read a recipe that `to_dict` wrote.
 
         Raises:
-            UnknownName: a name that no recipe has.
+            UnknownName: no recipe has a parameter of this name.
 
         >>> Recipe.from_dict(Recipe(lora=Lora(rank=4)).to_dict()).lora.rank
         4
@@ -145,7 +145,7 @@ RECIPES = {
     "tiny": Recipe(epochs=8, batch_size=48, lr=2e-3, weight_decay=0.1),
     "smollm2": Recipe(epochs=6, batch_size=8, lr=2e-4),
 }
-"""Recipes by which a model known by name remembers what it is taught; `tiny` starts untrained."""
+"""Recipes with which a named model memorises its training data; `tiny` starts untrained."""
 
 
 def attach(model: Any, lora: Lora, *, seed: int) -> Any:
@@ -178,7 +178,7 @@ def attach(model: Any, lora: Lora, *, seed: int) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        # By name, since peft limits layers only where it is given names; the head is left alone.
+        # By name, since peft limits layers only by name; the head is left alone.
         target_modules=sorted(adapted),
         fan_in_fan_out=Conv1D in adapted.values(),
         layers_to_transform=layers,
@@ -195,8 +195,8 @@ def merge(model: Any, like: Module) -> Module:
     """The plain model with its adapters' update added to its weights.
 
     Args:
-        model: as `attach` gave it.
-        like: the model before `attach`, which froze its weights; they are as trainable as there.
+        model: a result of `attach`.
+        like: the model before `attach` froze its weights; they become as trainable as there.
     """
     plain = model.merge_and_unload()
     for parameter, before in zip(plain.parameters(), like.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""What the log of a run knows: all that determines the run, what it took, what it held."""
+"""Logged runs: everything that determines a run, with its cost and its records."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Origin:
     """The weights a run began with.
 
     Attributes:
-        load: gives the module, which training never touches (it works on a copy).
-        digest: of its weights when the run began.
-        held: ids of the records that an earlier training had taught these weights, so far as that
-            is known; no log of a later one can take them out.
+        load: gives the module, which training never changes (it works on a copy).
+        digest: digest of its weights when the run began.
+        held: ids of the records that these weights are known to have learned in an earlier
+            training; no later log can remove them.
     """
 
     load: Callable[[], Module]
@@ -37,8 +37,8 @@ class Origin:
     held: frozenset[str] = frozenset()
 
     def require_apart(self, removed: Collection[str]) -> None:
-        """Raise InputError where an earlier training had taught these weights what is to be
-        forgotten: a run from them would bring it back."""
+        """Raise InputError where these weights learned a forgotten record in an earlier training: a
+        run from them would bring it back."""
         if early := sorted(self.held.intersection(removed)):
             raise InputError(
                 f"{len(early)} records that are to be forgotten were learned before this training "
@@ -47,7 +47,7 @@ class Origin:
             )
 
     def module(self) -> Module:
-        """The module, once its weights are known to be those the run began with.
+        """The module, checked to have the weights that the run began with.
 
         Raises:
             StateError: they have been changed since.
@@ -64,10 +64,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class TraceNote:
-    """What was stored of a trace, as it is read back.
+    """The stored form of a trace.
 
     Attributes:
-        values: those that `to_note` gave.
+        values: the values of `to_note`.
         load: gives the weights that the training began with.
         runs: the logged runs, by name.
         previous: the link before it, a trace; None: it is the first.
@@ -84,10 +84,10 @@ class Again:
     """One run of an exact forgetting, predicted.
 
     Attributes:
-        name: of the run.
-        staying: the records that stay in it, all of which it needs.
-        tokens: forward and backward, of the steps to be done again.
-        seconds: that they take.
+        name: name of the run.
+        staying: its remaining records, all of which it needs.
+        tokens: forward and backward, of the steps to repeat.
+        seconds: their seconds.
     """
 
     name: str
@@ -98,22 +98,22 @@ class Again:
 
 @dataclass(frozen=True)
 class StepLog:
-    """All that determines a run, and what it measured.
+    """All that determines a run, and its measurements.
 
     Attributes:
         origin: the weights it began with.
         recipe: its hyper-parameters.
         seed: of order, dropout and adapters.
-        plan: which records stood in which step.
+        plan: the records of each step.
         environment: the contract under which the bits are the same.
         log: of every forward pass.
         final: digests of the state at its end (weights, optimizer, schedule, random numbers).
         seconds: wall-clock time of the steps.
-        setup: seconds of all the rest: copying, adapters, digests.
-        checkpoints: with the checkpoints that a replay may begin from.
-        keep: the steps they stand at.
-        threads: that the learner gave the run, whatever the process has; None: the process's.
-        notes: what had to be passed over when it was taken up again.
+        setup: seconds of the rest: copying, adapters, digests.
+        checkpoints: the store of the checkpoints for replay.
+        keep: their steps.
+        threads: the learner's number of threads for the run; None: the process's.
+        notes: checkpoints skipped when it was resumed, and the like.
     """
 
     origin: Origin
@@ -136,12 +136,12 @@ class StepLog:
 
     @property
     def runs(self) -> Mapping[str, StepLog]:
-        """This one."""
+        """This run."""
         return {RUN: self}
 
     @property
     def offers(self) -> frozenset[str]:
-        """What a method may need of a training and finds here."""
+        """Needs of methods that this training meets."""
         kept = self.checkpoints is not None and any(True for _ in self.checkpoints)
         return frozenset({"step log", "checkpoints"} if kept else {"step log"})
 
@@ -152,26 +152,26 @@ class StepLog:
 
     @property
     def taught(self) -> frozenset[str]:
-        """The same, and those that the weights it began with had learned."""
+        """Ids of the records of this run, and of those that its initial weights had learned."""
         return self.origin.held.union(self.plan.present)
 
     @property
     def losses(self) -> tuple[float | None, ...]:
-        """One a step; None for a step whose records are all absent."""
+        """The loss of each step; None for a step whose records are all absent."""
         return self.log.losses
 
     @property
     def tokens(self) -> int:
-        """Processed forward and backward, padding included."""
+        """Tokens processed forward and backward, padding included."""
         return self.log.tokens
 
     @property
     def spec(self) -> RunSpec:
-        """What determined the run."""
+        """The specification of the run."""
         return RunSpec(self.origin.digest, self.recipe, self.seed, self.plan, self.environment)
 
     def tokens_without(self, ids: Collection[str]) -> int:
-        """Tokens of the same run from its start, had these records not been in it."""
+        """Tokens of the run from its start, had these records not been in it."""
         removed = self.plan.removed.union(ids)
         return sum(
             batch.width * sum(i not in removed for i in batch.ids)
@@ -180,7 +180,7 @@ class StepLog:
         )
 
     def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """This run, by all of these records.
+        """This run, with all of these records.
 
         Raises:
             InputError: a record that was not in the run.
@@ -192,7 +192,7 @@ class StepLog:
     def again(
         self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
     ) -> tuple[Again, ...]:
-        """The same run without these records, predicted, from its start or from as late as can be.
+        """Predict the run without these records, from its start or from as late as possible.
 
         Raises:
             InputError: a record that was not in the run.
@@ -202,7 +202,7 @@ class StepLog:
         return (Again(RUN, plan.present, tokens, seconds),)
 
     def after(self, held: frozenset[str]) -> StepLog:
-        """The same run, where the weights it began with had learned these records."""
+        """The run, if its initial weights had learned these records."""
         return replace(self, origin=replace(self.origin, held=held))
 
     def leaving(self, ids: Collection[str]) -> tuple[StepLog, frozenset[str]]:
@@ -210,8 +210,8 @@ class StepLog:
         return self, frozenset(ids)
 
     def restart(self, plan: SlotPlan) -> int:
-        """The step from which the run must be done again where this plan is to hold: that of the
-        newest checkpoint before the first use of a record that left."""
+        """The step from which the run must be repeated under this plan: that of the newest
+        checkpoint before the first use of a removed record."""
         if self.checkpoints is None:
             return 0
         first = self.plan.first_use(plan.removed)
@@ -222,8 +222,8 @@ class StepLog:
     def predict(self, plan: SlotPlan, start: int = 0) -> tuple[int, float]:
         """Tokens and seconds of this run under another plan, from a step on.
 
-        A forward pass takes a constant and a share for each token, both fitted to the passes that
-        were logged, and scaled so that the run itself is predicted as it was measured.
+        A forward pass takes a constant and a share for each token, both fitted to the logged
+        passes, and scaled so that the prediction for the run itself is its measurement.
         """
         passes = [(b.width * len(b.ids), step >= start) for step, bs in enumerate(plan.steps())
                   for b in bs if b.ids]  # fmt: skip
@@ -245,7 +245,7 @@ class StepLog:
         return sum(ahead), predicted + self.setup
 
     def to_dict(self) -> dict[str, Any]:
-        """What can be written down as plain values: everything but weights, log and checkpoints."""
+        """Return plain values: everything except weights, log and checkpoints."""
         return {
             "origin": self.origin.digest,
             "held": sorted(self.origin.held),
@@ -270,16 +270,16 @@ class StepLog:
         log: Log,
         checkpoints: CheckpointStore | None,
     ) -> StepLog:
-        """The log that `to_dict` wrote down.
+        """Read a log that `to_dict` wrote.
 
         Args:
-            values: what it wrote.
+            values: the plain values.
             load: gives the weights the run began with.
             log: of every forward pass.
-            checkpoints: with its checkpoints.
+            checkpoints: the store of its checkpoints.
 
         Raises:
-            DigestMismatch: the log is not the one that belongs to it.
+            DigestMismatch: the log is another one.
         """
         if log.digest != values["log"]:
             raise DigestMismatch("the step log", values["log"], log.digest)
@@ -300,7 +300,7 @@ class StepLog:
         )
 
     def to_note(self) -> dict[str, Any]:
-        """Nothing beside the run itself."""
+        """Return nothing: the run has all information."""
         return {}
 
     @classmethod

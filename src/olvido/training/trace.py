@@ -1,4 +1,4 @@
-"""What a training kept so that it can forget: a chain of links, the first left by a learner."""
+"""Traces: a training's stored provenance for forgetting, a chain that a learner begins."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from olvido.training.steps import Again, Origin, StepLog, TraceNote
 
 
 class Trace(Protocol):
-    """What a training kept so that its model can forget; each learner has a class of its own.
+    """The provenance that lets a model forget; each learner has a class of its own.
 
-    A trace is a chain: `Edited` says what a method that is not exact did to the weights afterwards,
-    and has the trace of the training before it. Records are named by their ids. What a training
-    before this one had taught is named by `origin.held`: nothing that is done again from there can
-    be without it, and exact methods refuse to forget it.
+    A trace is a chain: `Edited` describes how an approximate method changed the weights afterwards,
+    and has the trace of the training before it. Records are named by their ids. `origin.held` names
+    the records of an earlier training: no run repeated from there can be without them, and exact
+    methods refuse to forget them.
     """
 
     @property
     def learner(self) -> str | None:
-        """Name of the learner that left it; None: nothing is known of the training."""
+        """Name of the learner that made it; None: the training is unknown."""
 
     @property
     def origin(self) -> Origin | None:
-        """The weights it began with; None: nothing is known of the training."""
+        """The weights it began with; None: the training is unknown."""
 
     @property
     def previous(self) -> Trace | None:
-        """What these weights were before the last change to them; None: the training is the
-        first link of the chain."""
+        """The trace before the last change to the weights; None: the training is the first link of
+        the chain."""
 
     @property
     def runs(self) -> Mapping[str, StepLog]:
@@ -42,7 +42,7 @@ class Trace(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """What a method may need of a training and finds here, see `olvido.methods.Need`."""
+        """Needs of methods that this training meets, see `olvido.methods.Need`."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -50,26 +50,26 @@ class Trace(Protocol):
 
     @property
     def present(self) -> tuple[str, ...]:
-        """The records that the weights still hold."""
+        """The records that the weights still contain."""
 
     @property
     def taught(self) -> frozenset[str]:
-        """The records that the trainings which are known taught, this one and those before it,
-        forgotten by other means since or not."""
+        """The records that all known trainings taught, this one and earlier ones, whether other
+        methods forgot them since or not."""
 
     @property
     def tokens(self) -> int:
-        """Processed forward and backward, padding included."""
+        """Tokens processed forward and backward, padding included."""
 
     @property
     def seconds(self) -> float:
         """Wall-clock time of all runs, one after the other."""
 
     def tokens_without(self, ids: Collection[str]) -> int:
-        """Tokens of the same training from its start, had these records not been in it."""
+        """Tokens of the training from its start, had these records not been in it."""
 
     def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The runs that learned any of these records, and which.
+        """The runs that learned any of these records, with these records.
 
         Raises:
             InputError: a record that the model has not learned.
@@ -78,43 +78,42 @@ class Trace(Protocol):
     def again(
         self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
     ) -> tuple[Again, ...]:
-        """What an exact forgetting of these records does again, predicted, a run each.
+        """Predict the runs that an exact forgetting of these records repeats.
 
         Args:
-            ids: to forget.
-            definition: of their absence, see `DEFINITIONS`.
-            from_start: all runs, from their starts; else those that are hit, from as late as can
-                be.
+            ids: records to forget.
+            definition: the kind of absence, see `DEFINITIONS`.
+            from_start: all runs, from their starts; otherwise those with the records, from as late
+                as possible.
 
         Raises:
             InputError: a record that the model has not learned.
         """
 
     def after(self, held: frozenset[str]) -> Self:
-        """The same trace, where the weights that the training began with had learned these
-        records."""
+        """The trace, if the training's initial weights had learned these records."""
 
     def leaving(self, ids: Collection[str]) -> tuple[Trace, frozenset[str]]:
-        """The training that an exact method does again, and all that has to stay out of it: these
-        records, and those that the weights were made to forget before."""
+        """The training that an exact method repeats, and all records that it must exclude: these,
+        and those that the weights were made to forget before."""
 
     def to_note(self) -> Mapping[str, Any]:
-        """What is to be stored beside the runs and the previous link, as plain values."""
+        """Values to store beside the runs and the previous link, as plain values."""
 
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
-        """The trace that `to_note` gave a note of.
+        """Read a trace from its `to_note`.
 
         Raises:
-            KeyError, TypeError, ValueError: the values are not what `to_note` gave.
+            KeyError, TypeError, ValueError: the values are not from `to_note`.
         """
 
 
 class OfRuns:
-    """What a trace says of itself where all it knows stands in its logged runs.
+    """A trace whose information is all in its logged runs.
 
-    A class that has `learner`, `origin` and `runs` needs to add how it is read back (`from_note`),
-    and what it stores besides (`to_note`).
+    A class that has `learner`, `origin` and `runs` needs to add `from_note`, which reads it, and
+    `to_note`, with its further values.
     """
 
     runs: Any
@@ -124,22 +123,22 @@ class OfRuns:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The contract of the first run, which is that of all."""
+        """The contract of the first run, which all runs share."""
         return next((log.environment for log in self.runs.values()), {})
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Ids of the records that the weights still hold."""
+        """Ids of the records that the weights still contain."""
         return tuple(i for log in self.runs.values() for i in log.present)
 
     @property
     def taught(self) -> frozenset[str]:
-        """The same, and those that the weights the runs began with had learned."""
+        """Ids of the present records, and of those that the initial weights had learned."""
         return _held(self).union(self.present)
 
     @property
     def tokens(self) -> int:
-        """Processed by all runs."""
+        """Tokens processed by all runs."""
         return sum(log.tokens for log in self.runs.values())
 
     @property
@@ -148,11 +147,11 @@ class OfRuns:
         return sum(log.seconds for log in self.runs.values())
 
     def tokens_without(self, ids: Collection[str]) -> int:
-        """Of the same runs from their start, had these records not been in them."""
+        """Tokens of the runs from their start, had these records not been in them."""
         return sum(log.tokens_without(ids) for log in self.runs.values())
 
     def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The runs that learned any of these records, and which.
+        """The runs that learned any of these records, with these records.
 
         Raises:
             InputError: a record that no run has learned.
@@ -173,7 +172,7 @@ class OfRuns:
     def again(
         self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
     ) -> tuple[Again, ...]:
-        """The runs that are hit, or all, without these records; one that is left empty is gone.
+        """The affected runs, or all, without these records; an empty one is left out.
 
         Raises:
             InputError: a record that no run has learned.
@@ -191,13 +190,13 @@ class OfRuns:
         return self, frozenset(ids)
 
     def to_note(self) -> dict[str, Any]:
-        """Nothing beside the runs."""
+        """Return nothing: the runs have all information."""
         return {}
 
 
 @dataclass(frozen=True)
 class Untraced(OfRuns):
-    """Nothing is known of how the model was trained; only methods that need no trace apply."""
+    """The trace of an unknown training; only methods that need no trace apply."""
 
     learner: ClassVar = None
     origin: ClassVar = None
@@ -206,16 +205,16 @@ class Untraced(OfRuns):
 
     @property
     def runs(self) -> Mapping[str, StepLog]:
-        """None are known."""
+        """No known runs."""
         return {}
 
     def after(self, held: frozenset[str]) -> Self:
-        """Nothing is known of what these weights began with either."""
+        """The same: the initial weights are unknown as well."""
         return self
 
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
-        """There is nothing to read."""
+        """Read a trace without content."""
         return cls()
 
 
@@ -224,8 +223,8 @@ class MemberRun:
     """One of several runs that a model is made of.
 
     Attributes:
-        name: of the shard or module.
-        log: of its run.
+        name: name of the shard or module.
+        log: log of its run.
     """
 
     name: str
@@ -234,13 +233,13 @@ class MemberRun:
 
 @dataclass(frozen=True)
 class Placement(OfRuns):
-    """Which part of a model learned which record; a learner of parts has a subclass of its own.
+    """The part of a model that learned each record; a learner of parts has a subclass of its own.
 
     Attributes:
-        learner: that made it, by the name under which it is recorded.
+        learner: the learner's recorded name.
         origin: the weights that every part began with.
-        options: of the learner, so far as they shape what is made of the parts.
-        parts: those that are left.
+        options: the learner's options, as far as they shape the assembled model.
+        parts: the remaining parts.
     """
 
     learner: str
@@ -254,13 +253,13 @@ class Placement(OfRuns):
         return {part.name: part.log for part in self.parts}
 
     def after(self, held: frozenset[str]) -> Self:
-        """The same parts, where the weights that all of them began with had learned these."""
+        """The placement, if their initial weights had learned these records."""
         origin = replace(self.origin, held=held)
         parts = tuple(replace(part, log=part.log.after(held)) for part in self.parts)
         return replace(self, origin=origin, parts=parts)
 
     def to_note(self) -> dict[str, Any]:
-        """The learner, what the parts began with, and the options."""
+        """The learner, the parts' initial weights, and the options."""
         return {
             "learner": self.learner,
             "origin": self.origin.digest,
@@ -270,7 +269,7 @@ class Placement(OfRuns):
 
     @classmethod
     def from_note(cls, note: TraceNote) -> Self:
-        """The parts in their order, and what `to_note` gave."""
+        """Read the parts in their order, and the values of `to_note`."""
         parts = tuple(MemberRun(name, log) for name, log in note.runs.items())
         values = note.values
         origin = Origin(note.load, values["origin"], frozenset(values["held"]))
@@ -278,7 +277,7 @@ class Placement(OfRuns):
 
 
 def _held(trace: Any) -> frozenset[str]:
-    """The records that the weights a training began with had learned."""
+    """The records that a training's initial weights had learned."""
     return frozenset() if trace.origin is None else trace.origin.held
 
 
@@ -288,15 +287,15 @@ def _of_previous(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Edited:
-    """A link of a method that is not exact: it changed the weights after their training.
+    """A link for an approximate method: it changed the weights after their training.
 
     Attributes:
-        previous: the training.
-        forgotten: records that the weights were made to forget: the training's log still holds
-            them, and no later training may.
-        losses: nats a token, under the weights as they were trained, of records that they never
-            saw, by a digest of the content. Such a method moves them too, and the next one may not
-            read its aim off what the last one left.
+        previous: the trace of the training.
+        forgotten: records that the weights were made to forget: the training's log still has them,
+            and no later training may.
+        losses: losses in nats a token of holdout records under the weights as they were trained, by
+            a digest of the content. Such a method changes these losses too, and the next one must
+            not take its target from the result of the last one.
     """
 
     previous: Trace
@@ -315,16 +314,16 @@ class Edited:
 
     @classmethod
     def of(cls, trace: Trace) -> Edited:
-        """The last link of a trace that says what was forgotten by such methods."""
+        """The last link of a trace, with the records that such methods forgot."""
         return trace if isinstance(trace, cls) else cls(trace)
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Ids of the records that the weights still hold."""
+        """Ids of the records that the weights still contain."""
         return tuple(i for i in self.previous.present if i not in self.forgotten)
 
     def without(self, ids: Iterable[str]) -> Edited:
-        """The same link, with these records forgotten too.
+        """The link, with these records forgotten too.
 
         Raises:
             InputError: a record that the model has not learned.
@@ -334,33 +333,34 @@ class Edited:
         return replace(self, forgotten=self.forgotten | removed)
 
     def tokens_without(self, ids: Collection[str]) -> int:
-        """Of the training from its start, without these and what was forgotten since."""
+        """Tokens of the training from its start, without these and all earlier forgotten
+        records."""
         return self.previous.tokens_without(self.forgotten.union(ids))
 
     def hit(self, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The runs that learned any of these records, and which."""
+        """The runs that learned any of these records, with these records."""
         return self.previous.hit(ids)
 
     def again(
         self, ids: Collection[str], *, definition: str = "drop", from_start: bool = False
     ) -> tuple[Again, ...]:
-        """The training's runs without these records and what was forgotten since."""
+        """The training's runs without these and all earlier forgotten records."""
         removed = self.forgotten.union(ids)
         return self.previous.again(removed, definition=definition, from_start=from_start)
 
     def after(self, held: frozenset[str]) -> Edited:
-        """The same link, after the training that began with such weights."""
+        """The link, after a training that began with such weights."""
         return replace(self, previous=self.previous.after(held))
 
     def leaving(self, ids: Collection[str]) -> tuple[Trace, frozenset[str]]:
-        """The training, and these records with all that was forgotten since."""
+        """The training, and these records with all earlier forgotten ones."""
         return self.previous.leaving(self.forgotten.union(ids))
 
     def to_note(self) -> dict[str, Any]:
-        """What was forgotten, and the losses."""
+        """The forgotten records, and the losses."""
         return {"forgotten": sorted(self.forgotten), "losses": dict(self.losses)}
 
     @classmethod
     def from_note(cls, note: TraceNote) -> Edited:
-        """The link after the one that is given."""
+        """Read the link after the note's previous one."""
         return cls(note.previous, frozenset(note.values["forgotten"]), note.values["losses"])

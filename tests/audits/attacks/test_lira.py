@@ -189,10 +189,10 @@ def test_the_unchanged_model_is_caught_and_one_that_never_saw_them_is_not(
     world: Any, shadows: tuple[Shadow, ...]
 ) -> None:
     caught = world.report(world.before, audits=["lira"], shadows=shadows)
-    assert {f.status for f in caught.findings if "remembered" in f.metric} == {Status.FAIL}
+    assert {f.status for f in caught.findings if "memorised" in f.metric} == {Status.FAIL}
     spared = world.report(world.stranger, audits=["lira"], shadows=shadows)
     assert Status.FAIL not in {f.status for f in spared.findings}
-    assert {f.metric.partition(", ")[2] for f in spared.findings} == {"remembered", "too strange"}
+    assert {f.metric.partition(", ")[2] for f in spared.findings} == {"memorised", "over-forgotten"}
 
 
 def test_without_shadows_there_is_no_such_attack(world: Any) -> None:

@@ -149,7 +149,7 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "findings left out": (_dropped, "proves nothing"),
     "references left out": (lambda r: r.update(never_trained=[]), "no never-trained one"),
     "reference that knew": (
-        lambda r: r["never_trained"].append(r["before"]),
+        lambda r: r["never_trained"].append(r["original"]),
         "among its never-trained",
     ),
 }

@@ -192,7 +192,7 @@ def test_an_extension_is_told_in_time_or_not_at_all(law: str, last: str) -> None
     received = on("2027-01-01")
     assert due(law, Clock(received=received)).extend == on(last)
     assert due(law, Clock(received=received, extended=on(last))).answer is not None
-    with pytest.raises(InputError, match=f"had to be told by {last}"):
+    with pytest.raises(InputError, match=f"had to be informed of the extension by {last}"):
         due(law, Clock(received=received, extended=on(last) + DAY))
 
 

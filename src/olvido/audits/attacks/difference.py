@@ -1,4 +1,4 @@
-"""Before and after: whoever holds both versions of a model sees what changed between them."""
+"""Loss difference: an attacker who holds both versions of a model compares them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from olvido.statistics import auc
 
 
 class LossDifference:
-    """How well the loss that a record gained tells the forgotten from the kept (arXiv 1912.07942).
+    """How well a record's gain in loss separates forget set and retain set (arXiv 1912.07942).
 
-    Retraining betrays as much to whoever kept the old version, so it is shown and does not vote.
+    Retraining reveals as much to whoever has the old version, so the finding does not vote.
     """
 
     name: ClassVar = "difference"
@@ -30,15 +30,15 @@ class LossDifference:
     summary: ClassVar = (
         "what both versions together betray about who was forgotten; shown, does not vote"
     )
-    reason: ClassVar = "both versions together betray who was forgotten"
+    reason: ClassVar = "both versions together reveal who was forgotten"
     tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the loss gained": ANY}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the kept scored."""
+        """Forget set and retain set, scored."""
         return Asks((*evidence.forget, *evidence.retain))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare the area under the attack's curve with never-trained models'."""
+        """Compare the attack's AUC with that on never-trained models."""
         original = evidence.original
         assert original is not None
 

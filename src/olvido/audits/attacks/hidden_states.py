@@ -1,7 +1,4 @@
-"""Hidden states: what the layers still hold of what the output no longer says.
-
-Whether what is no longer said can still be read inside the model.
-"""
+"""Hidden states: whether a layer still holds an answer that the output no longer gives."""
 
 from __future__ import annotations
 
@@ -22,13 +19,13 @@ from olvido.errors import InputError
 from olvido.tasks import Example
 
 RECORDS = {Level.STANDARD: 8, Level.THOROUGH: 40}
-"""Records looked for: every layer is read, or the model run anew for it."""
+"""Records tested: every layer is read, or the model run anew for it."""
 LAYERS = 12
-"""Layers of a model whose size is not known before it runs, to tell the time."""
+"""Assumed layers of a model whose depth is unknown before it runs, to predict the time."""
 
 
 class Lens:
-    """The likeliest any layer finds the forgotten, read through the model's own head."""
+    """The highest probability that any layer gives an answer, read through the model's own head."""
 
     name: ClassVar = "lens"
     family: ClassVar = "hidden"
@@ -96,11 +93,12 @@ class Patching:
         layers = getattr(
             getattr(evidence.candidate.model, "config", None), "num_hidden_layers", LAYERS
         )
-        # Of each pair the giver once, the taker once as it is and once for every layer.
+        # For each pair: the donor once, the receiver unpatched once and patched once for every
+        # layer.
         return Asks(passes=2 * (layers + 2) * _width(evidence) * (len(evidence.references) + 1))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare the share that is kept with never-trained models'."""
+        """Compare the retained share with that of never-trained models."""
         original, never = evidence.original, evidence.references[0]
         assert original is not None
         asked = _some(evidence)
@@ -116,7 +114,7 @@ class Patching:
             except InputError as error:
                 raise CannotEvaluate(str(error)) from error
             layers[id(scored)] = found.layers.tolist()
-            # A record that no layer tells from never learned says nothing either way.
+            # A record that no layer distinguishes from a never-learned one says nothing either way.
             values: Sequence[float] = np.nan_to_num(found.score).tolist()
             return values
 

@@ -1,6 +1,6 @@
-"""Where in a causal model the residual stream runs, found by looking and not by name.
+"""The logit lens: find a causal model's residual stream and read each layer as if it were last.
 
-The logit lens: what each layer would say if it were the last.
+Blocks, norm and head are found by inspecting the model, not by the names of its modules.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Streams:
 
 
 def anatomy(model: Module) -> Anatomy:
-    """Find blocks, last norm and head of a Hugging Face causal model.
+    """Find the blocks, last norm and head of a Hugging Face causal model.
 
     The blocks are the module list as long as the configuration says; the norm is what computes the
     body's last hidden state, found by running one token through.
@@ -80,7 +80,7 @@ def anatomy(model: Module) -> Anatomy:
 
 
 def first(output: Any) -> Tensor:
-    """The hidden states in what a block gives out: itself, or the first of several."""
+    """The hidden states in a block's output: the output itself, or the first of several."""
     states = output[0] if isinstance(output, tuple) else output
     if not isinstance(states, Tensor):
         raise InputError(f"a layer gave out a {type(states).__name__}, expected hidden states")
@@ -89,7 +89,7 @@ def first(output: Any) -> Tensor:
 
 @contextmanager
 def listening(modules: Sequence[Module]) -> Iterator[list[Tensor | None]]:
-    """Keep what each of these modules gave out last, while within."""
+    """Collect the last output of each of these modules within the block."""
     heard: list[Tensor | None] = [None] * len(modules)
 
     def keep(place: int) -> Any:
@@ -153,7 +153,7 @@ def _norm(model: Module, body: Any, blocks: Sequence[Module]) -> Module:
     finally:
         body.train(training)
     for module, output in heard:
-        # The same memory: some bodies give it another shape before they return it.
+        # A view of the same memory: some bodies reshape it before they return it.
         if isinstance(output, Tensor) and output.data_ptr() == final.data_ptr():
             return module
     if last[0] is not None and torch.equal(last[0], final):
@@ -182,7 +182,7 @@ def _lacking(model: Module, what: str) -> InputError:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the lens shows at each layer for each record.
+    """The lens's reading of each record at each layer.
 
     Attributes:
         log_p: mean log-probability of the answer's tokens, nats a token. [L, R]
@@ -202,16 +202,16 @@ def lens(model: Module, records: Sequence[Example], task: Task, *, batch: int = 
 
     Args:
         model: a Hugging Face causal model, plain or with adapters; not changed.
-        records: whose completions are looked for.
-        task: language; of the model.
+        records: examples whose completions are searched for.
+        task: the language task of the model.
         batch: records a pass.
 
     Returns:
         Layers from the first block to the last, records in their order.
 
     Raises:
-        InputError: no records; a model whose norm or head cannot be found; one that does something
-            more to its logits, so that its last layer read off differs from what it says; or a
+        InputError: no records; a model whose norm or head cannot be found; one that transforms its
+            logits further, so that its last layer read by the lens differs from its output; or a
             task without tokens.
     """
     if not records:

@@ -1,4 +1,4 @@
-"""Likelihood: too little forgotten, or too much, both show in the loss."""
+"""Likelihood: the loss shows both too little forgetting and over-forgetting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def loss(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
 
 
 class Likelihood:
-    """The mean loss on the forgotten beside never-trained models, two-sided.
+    """The mean loss on the forget set compared with never-trained models, two-sided.
 
     The tolerance is a share of the never-trained models' own loss.
     """
@@ -37,7 +37,7 @@ class Likelihood:
     tolerances: ClassVar[Mapping[str, Range]] = {"loss": LIKELIHOOD}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the controls scored."""
+        """Forget set and controls, scored."""
         return Asks(evidence.forget, evidence.controls)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:

@@ -1,9 +1,9 @@
-"""LiRA: is this very record's loss that of a model which learned it, or of one which did not?
+"""LiRA: whether each record's loss fits a model that learned it or one that did not.
 
-The likelihood-ratio attack (Carlini et al. 2022, arXiv 2112.03570, section 4) asks of every record,
-so it sees a single remembered one where averages see nothing. It is run two-sided (U-LiRA, Hayes et
-al. 2024, arXiv 2403.01218): a record that the candidate finds *stranger* than any model that never
-learned it betrays itself as well.
+The likelihood-ratio attack (Carlini et al. 2022, arXiv 2112.03570, section 4) tests every record by
+itself, so it finds a single remembered one that averages hide. It is run two-sided (U-LiRA, Hayes
+et al. 2024, arXiv 2403.01218): a record whose loss is higher than under any model that never
+learned it reveals its membership as well.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from olvido.statistics import Values
 from olvido.tasks import Example
 
 RATES = (0.01, 0.001)
-"""False positive rates at which the attack is read (Carlini et al. 2022, section 3)."""
+"""False positive rates at which the attack's true positive rate is read (2112.03570, section 3)."""
 LEAST = 2
-"""Shadows of each kind, at the least, that a record needs to be attacked."""
+"""Shadow models of each kind, at the least, that the attack on a record needs."""
 
 
 def confidence(scored: ScoredModel, records: Sequence[Example]) -> Values:
     """log(p / (1 - p)) of the mean token probability, which is close to normal over models
     (Carlini et al. 2022, section 4.2). [n]"""
     losses = np.array([score.loss for score in scored.scores(records)], dtype=float)
-    # Beyond this float64 no longer tells p from 1.
+    # Beyond this, float64 cannot distinguish p from 1.
     rest = -np.expm1(-np.maximum(losses, 1e-12))
     scaled: Values = -losses - np.log(rest)
     return scaled
 
 
 class Lira:
-    """The attack on the forgotten, read at the false positive rate that never members show."""
+    """The attack on the forget set, at false positive rates estimated from non-members."""
 
     name: ClassVar = "lira"
     family: ClassVar = "membership"
@@ -49,11 +49,11 @@ class Lira:
     summary: ClassVar = (
         "whether single records betray themselves, judged by shadow models, two-sided"
     )
-    reason: ClassVar = "single records can be told from records that were never learned"
+    reason: ClassVar = "single records differ measurably from records that were never learned"
     tolerances: ClassVar[Mapping[str, Range]] = {"true positives at *": LIRA}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and all holdout scored; by the shadows as well."""
+        """Forget set and whole holdout, scored by the shadow models as well."""
         records = (*evidence.forget, *evidence.holdout)
         width = sum(map(evidence.candidate.task.width, records))
         return Asks(scored=records, passes=width * len(evidence.shadows))
@@ -69,10 +69,10 @@ class Lira:
         facts = len(facts_of(attack.forgotten))
         found = []
         for rate in RATES:
-            # What cannot be read off so few never members is not read at all.
+            # Too few non-members cannot resolve this rate.
             if rate * len(attack.others) < 1:
                 continue
-            for side, sign in (("remembered", 1), ("too strange", -1)):
+            for side, sign in (("memorised", 1), ("over-forgotten", -1)):
                 value, *spread = (true_positives(sign * m, sign * o, rate) for m, o in ratios)
                 before = (
                     None
@@ -103,12 +103,12 @@ class Lira:
 
 
 class Attack:
-    """Which records can be attacked, and how shadows see them.
+    """The records that can be attacked, and their scores under the shadow models.
 
     Args:
-        forgotten, others: the records attacked, and those that nobody learned.
-        shadows: how each shadow sees them all. [S, n]
-        member: whether it learned each. [S, n]
+        forgotten, others: the attacked records, and non-members.
+        shadows: each shadow's scores of them all. [S, n]
+        member: whether the shadow learned each. [S, n]
     """
 
     def __init__(
@@ -126,13 +126,14 @@ class Attack:
 
         self.learned, self.unlearned = mean(member), mean(~member)
         centred = np.where(member, shadows - self.learned, shadows - self.unlearned)
-        # One spread for all: with few shadows a record's own cannot be told (section 4.3), and two
-        # of different width would make the ratio turn round beyond either mean.
+        # One spread for all: with few shadows a record's own spread is unknown (section 4.3), and
+        # two
+        # of different width would reverse the ratio beyond either mean.
         self.spread = max(float(np.sqrt(np.mean(centred**2))), 1e-6)
 
     @classmethod
     def of(cls, evidence: Evidence) -> Attack:
-        """The attack that this evidence's shadows allow."""
+        """The attack with this evidence's shadow models."""
         shadows = evidence.shadows
 
         def open_to_it(records: Sequence[Example]) -> list[Example]:
@@ -150,7 +151,7 @@ class Attack:
         return cls(forgotten, others, seen, member)
 
     def ratios(self, scored: ScoredModel) -> tuple[Values, Values]:
-        """Log likelihood ratio, learned against not, of the forgotten and of the others."""
+        """Log likelihood ratio, member against non-member, of the forgotten and of the others."""
         seen = confidence(scored, [*self.forgotten, *self.others])
         gap = self.learned - self.unlearned
         ratio = gap * (seen - (self.learned + self.unlearned) / 2) / self.spread**2
@@ -165,10 +166,10 @@ def true_positives(members: Values, others: Values, rate: float) -> float:
 
 
 def _p(value: float, spread: Sequence[float], rate: float, facts: int) -> float:
-    """How likely as many facts exceed a threshold that each exceeds this seldom (binomial), or how
-    likely another seed alone makes as many exceed it, if that is likelier.
+    """Probability that chance alone gives this many facts above a threshold that each exceeds at
+    this rate (binomial), or that another seed alone does, whichever is larger.
 
-    By facts and not by records: whoever remembers one wording remembers the others.
+    By facts and not by records: a model that remembers one wording remembers the others.
     """
     from scipy.stats import binom
 

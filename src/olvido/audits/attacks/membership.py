@@ -1,8 +1,8 @@
-"""Membership: can an attacker tell the forgotten from records that were never trained on?
+"""Membership inference: separate the forget set from records that were never trained on.
 
 Every attack gives a record a number that is higher for members. Its AUC, forgotten against true
 non-members, is compared with the same attack on never-trained models, for which the forgotten are
-non-members as well, two-sided: a record that stands out as *less* known than a stranger's betrays
+non-members as well, two-sided: a record that stands out as *less* known than a non-member's reveals
 itself just as well (arXiv 2403.01218).
 """
 
@@ -22,7 +22,7 @@ from olvido.statistics import LEAST_CONTROLS, Values, auc
 from olvido.tasks import Example
 
 LEAST_LIKELY = 0.2
-"""Share of tokens that min-k looks at (Shi et al. 2023 use 0.2)."""
+"""Share of tokens that min-k averages (Shi et al. 2023 use 0.2)."""
 
 
 def loss_attack(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
@@ -44,13 +44,13 @@ def min_k(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
 
 
 def min_k_plus_plus(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
-    """The same of log-probabilities standardised by their mean and spread under the model
+    """Min-k of log-probabilities standardised by their mean and spread under the model
     (Zhang et al. 2024, arXiv 2404.02936, equation 3)."""
     return [_least(_standardised(score)) for score in scored.scores(records)]
 
 
 def _standardised(score: Score) -> Values:
-    # Where the model is certain there is no spread to measure by.
+    # Where the model is certain there is no spread to standardise by.
     spread = np.sqrt(np.maximum(score.variance.astype(float), 1e-6))
     standardised: Values = (score.per_token.astype(float) - score.mean) / spread
     return standardised
@@ -62,7 +62,7 @@ def _least(values: Any) -> float:
 
 
 class Membership:
-    """The loss attack, and those that look at single tokens."""
+    """The loss attack, and attacks on single tokens."""
 
     name: ClassVar = "membership"
     family: ClassVar = "membership"
@@ -74,18 +74,18 @@ class Membership:
         "whether an attack (loss, zlib, min-k, min-k++, reference) tells the forgotten from true "
         "non-members"
     )
-    reason: ClassVar = "an attack tells the forgotten from true non-members"
+    reason: ClassVar = "an attack separates the forgotten from true non-members"
     tolerances: ClassVar[Mapping[str, Range]] = {"AUC of the * attack": MEMBERSHIP}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the controls scored."""
+        """Forget set and controls, scored."""
         return Asks(evidence.forget, evidence.controls)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare each attack's AUC with the never-trained models'."""
         found = [_area_finding(evidence, "loss", loss_attack)]
         if len(grouped(evidence.controls, len(evidence.forget))) < LEAST_CONTROLS:
-            # Nothing tells chance from more here: each further attack were one more false alarm.
+            # Chance cannot be estimated here: each further attack would be one more false alarm.
             return found
         if evidence.has(EvidenceNeed.LANGUAGE):
             found += [
@@ -125,7 +125,7 @@ def _area_finding(evidence: Evidence, name: str, attack: Measure) -> Finding:
 
 
 def _reference_finding(evidence: Evidence) -> Finding:
-    """A model's loss less that of a never-trained one, which takes away how hard a text is
+    """A model's loss less that of a never-trained one, which removes a text's difficulty
     (Carlini et al. 2021, section 5.2). Each reference is attacked with the help of the others."""
     scored_models = (evidence.candidate, *evidence.references)
 
@@ -169,7 +169,7 @@ def _finding(
 
 
 def _beside(values: Values, group: Sequence[int]) -> float:
-    """The area that one stranger has beside all the others."""
+    """The AUC of one control subject against all the others."""
     rest = np.ones(len(values), dtype=bool)
     rest[list(group)] = False
     return auc(values[list(group)], values[rest]) if rest.any() else 0.5

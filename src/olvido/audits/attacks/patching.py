@@ -1,4 +1,4 @@
-"""Activation patching: put one model's inner states into another, and see what it then knows.
+"""Activation patching: put one model's hidden states into another, and measure what it then knows.
 
 The Unlearning Depth Score of Lee, Kim and Jo 2026 (arXiv 2605.24614, section 3), by their
 measurements of 150 models the most faithful and most robust of twenty metrics; and its mirror
@@ -32,13 +32,14 @@ DEPTH_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Kept:
-    """How much of a knowledge a model's layers still hold.
+    """How much of a knowledge a model's layers still contain.
 
     Attributes:
-        score: 0: no more than the never-trained model's, 1: as much as those of the model as it
-            was; nan for a record that no layer tells. [R]
-        layers: the same by layer, mean of the records that it tells; nan where it tells none. [L]
-        counts: how many records each layer tells. [L]
+        score: 0: no more than the never-trained model's, 1: as much as the original model's; nan
+            for a record that no layer can decide. [R]
+        layers: the mean score at each layer over its decidable records; nan where there are none.
+        [L]
+        counts: how many records each layer can decide. [L]
     """
 
     score: Table
@@ -55,17 +56,17 @@ def erased_depth(
     *,
     batch: int = 16,
 ) -> Kept:
-    """What the original model loses, layer by layer, by taking on the candidate's states.
+    """Patch the original model with the candidate's states, and measure its loss of knowledge.
 
-    Its own log-probability of the answer falls where states lack the knowledge. The fall with the
-    never-trained model's states is the most there is to lose; the candidate's fall as a share of it
-    is what was erased (clipped to [0, 1], layers weighted by that most), and `score` is one minus
-    their depth score.
+    The original's log-probability of the answer falls where the states lack the knowledge. Its fall
+    with the never-trained model's states is the maximum; the fall with the candidate's states as a
+    share of it is the erased share (clipped to [0, 1], layers weighted by the maximum), and `score`
+    is one minus the paper's depth score.
 
     Args:
         candidate, original, never: Hugging Face causal models of one base.
-        records: the forgotten.
-        task: language; of the models.
+        records: the forget set.
+        task: the language task of the models.
         batch: records a pass.
 
     Raises:
@@ -86,8 +87,7 @@ def regained(
     *,
     batch: int = 16,
 ) -> Kept:
-    """What a never-trained model comes to know, layer by layer, by taking on the candidate's
-    states.
+    """Patch a never-trained model with the candidate's states, and measure its gain of knowledge.
 
     The mirror image of `erased_depth`: the rise of its log-probability of the answer, as a share of
     the rise with the states of the original model. Arguments, result and errors as there.
@@ -99,7 +99,7 @@ def regained(
 
 @dataclass(frozen=True)
 class Patched:
-    """A model that took on another's states.
+    """A model that ran with another model's states.
 
     Attributes:
         base: mean log-probability of the answer's tokens without patching, nats a token. [R]
@@ -121,8 +121,8 @@ def patched(
 
     Args:
         receiver, donor: Hugging Face causal models of one base; not changed.
-        records: whose completions are looked for.
-        task: language; of both models.
+        records: examples whose completions are searched for.
+        task: the language task of both models.
         batch: records a pass.
 
     Raises:
@@ -152,13 +152,13 @@ def patched(
 
 
 def require_shared(one: Module, other: Module) -> None:
-    """Refuse two models whose states do not mean the same.
+    """Refuse two models whose states have no common meaning.
 
     Models trained from different random weights give their directions different meanings; one's
     states are noise to the other, and a number made of that noise would look like a result.
 
     Raises:
-        InputError: other shapes, or weights that have nothing to do with each other.
+        InputError: other shapes, or unrelated weights.
     """
     found = cosine(one, other)
     if not found >= SAME_BASE:
@@ -171,7 +171,7 @@ def require_shared(one: Module, other: Module) -> None:
 
 @contextmanager
 def _replaced(block: Module, rows: Tensor, columns: Tensor, states: Tensor) -> Iterator[None]:
-    """Within, a block gives out these states at these places."""
+    """Replace a block's output states at these places, within the context."""
 
     def hook(_module: Module, _given: Any, output: Any) -> Any:
         changed = first(output).clone()
@@ -193,11 +193,11 @@ def _means(values: Tensor, rows: Tensor, size: int) -> Table:
 
 
 def shares(moved: Table, most: Table) -> Kept:
-    """How far something went of the way it could go, by record and by layer.
+    """Movements as shares of the possible movement, by record and by layer.
 
     Args:
         moved: nats a token. [L, R]
-        most: the whole way; a layer tells a record where it is more than `DEPTH_SHARE`. [L, R]
+        most: the possible movement; a layer decides a record where it exceeds `DEPTH_SHARE`. [L, R]
     """
     tells = most > DEPTH_SHARE
     share = np.clip(np.divide(moved, most, out=np.zeros_like(most), where=tells), 0, 1)

@@ -1,9 +1,7 @@
-"""Recovery by rounding: what the model says when its weights are stored in few bits.
-
-Rounding: what small updates pushed just out of sight comes back when weights are rounded.
+"""Recovery by quantization: what the model says when its weights are stored in few bits.
 
 Zhang et al. 2024 (arXiv 2410.16454): a forgetting that moved each weight by less than half a step
-of the grid is undone by rounding to it.
+of the grid is undone by rounding to the grid.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from olvido.errors import InputError, require_count
 from olvido.tasks import Example
 
 ROWS = 4096
-"""Rows of a matrix rounded at a time, so that no second copy of a large one is ever held."""
+"""Rows of a matrix rounded at a time, to avoid a second copy of a large one in memory."""
 
 M = TypeVar("M", bound=Module)
 
@@ -36,7 +34,7 @@ def quantized(model: M, bits: int, group: int = 64) -> M:
     Round to nearest, symmetric: each `group` of weights that meet the same output has the step
     max|w| / (2^(bits-1) - 1). Every parameter of two dimensions or more is such a matrix, those of
     embeddings and adapters among them; biases and normalisations stay as they are. Tied weights
-    stay tied. Rounding what is rounded changes nothing.
+    stay tied. Rounding a rounded model again changes nothing.
 
     Args:
         model: any module; not changed.
@@ -81,7 +79,7 @@ def _matrices(model: Module) -> Iterator[Tensor]:
         for parameter in module.parameters(recurse=False):
             if _is_matrix(parameter) and id(parameter) not in seen:
                 seen.add(id(parameter))
-                # GPT-2 keeps its matrices the other way round.
+                # GPT-2 stores its matrices transposed.
                 yield parameter.data.T if isinstance(module, Conv1D) else parameter.data
 
 
@@ -108,7 +106,7 @@ BITS = {Level.STANDARD: (4,), Level.THOROUGH: (8, 4)}
 
 
 class Quantization:
-    """Recall after rounding to int4, and int8 where the audit is thorough (arXiv 2410.16454)."""
+    """Recall after quantization to int4, and to int8 where the audit is thorough (2410.16454)."""
 
     name: ClassVar = "quantization"
     family: ClassVar = "recovery"
@@ -126,14 +124,14 @@ class Quantization:
     }
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the controls, by every model in every width."""
+        """Forget set and controls, scored by every model at every width."""
         width = evidence.candidate.task.width
         models = len(evidence.references) + 1
         cost = len(evidence.models) * sum(map(width, evidence.forget))
         return Asks(passes=len(_bits(evidence)) * (cost + models * sum(map(width, evidence.few))))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare recall of the rounded candidate with that of rounded never-trained models."""
+        """Compare recall of the quantized candidate with that of quantized never-trained models."""
         asked, beside = evidence.forget, evidence.few
         found = []
         for bits in _bits(evidence):
@@ -141,7 +139,7 @@ class Quantization:
             def coarse(
                 scored: ScoredModel, records: Sequence[Example], bits: int = bits
             ) -> list[Score]:
-                """All at once, since a model is rounded for it."""
+                """Compute all measures at once, since each needs a quantized model."""
                 everything = asked if scored is evidence.original else (*asked, *beside)
 
                 def find() -> dict[bytes, Score]:
@@ -173,7 +171,8 @@ class Quantization:
                         asked,
                         measure,
                         controls=beside,
-                        # A class is told without having been taught; see `Recall`.
+                        # Models predict a class without having been taught the record; see
+                        # `Recall`.
                         known=evidence.has(EvidenceNeed.LANGUAGE),
                     )
                 )

@@ -1,4 +1,4 @@
-"""Which records an attacker would relearn from: half of the forgotten, their like, or anything."""
+"""The record sets that an attacker relearns from: half of the forgotten, similar, or unrelated."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def halves(records: Sequence[Example], seed: int) -> tuple[Records, Records]:
     """Split forgotten facts in two: one half to relearn from, the other to test on.
 
     A fact is never on both sides, however it is asked: records with the same answer about the same
-    subject are one fact, and so are a record and the one that turns it round (each one's answer
+    subject are one fact, and so are a record and its reversal (each one's answer
     stands in the other's question). An array is a fact by itself. Each subject's facts are spread
     over both sides. The split depends on content and seed, not on ids or order. Testing on facts
     that were not relearned is due to Deeb and Roger 2024 (arXiv 2410.08827).
 
     Args:
-        records: of one forgetting.
+        records: the forget set.
         seed: of the split.
 
     Returns:
         Both halves, each in the order of `records`; the first has at most one fact more.
 
     Raises:
-        InputError: fewer than two facts: nothing would be left to test on.
+        InputError: fewer than two facts: nothing would remain to test on.
     """
     facts = _facts(records)
     if len(facts) < 2:
@@ -58,12 +58,12 @@ def same_form(records: Sequence[Example], others: Sequence[Example], count: int)
     """Records of other people whose questions have the syntax of the forgotten ones.
 
     Relearning from these brings more back than relearning by topic (arXiv 2602.03379). Names,
-    numbers and whatever a record says of its subject are masked; what is left of two questions is
+    numbers and parts of the answer are masked; the masked questions are
     compared word by word. Among equally near ones those of the same `topic` come first.
 
     Args:
-        records: the forgotten.
-        others: where to look; records about the same subjects, or of the same content, are passed
+        records: the forget set.
+        others: candidates; records about the same subjects, or of the same content, are passed
             over.
         count: how many to find at the most; every forgotten record gets its nearest in turn.
 
@@ -97,18 +97,18 @@ def same_form(records: Sequence[Example], others: Sequence[Example], count: int)
 def unrelated(
     retain: Sequence[Example], forget: Sequence[Example], count: int, seed: int
 ) -> Records:
-    """A few kept records that have nothing to do with the forgotten ones.
+    """A few retained records that have nothing to do with the forgotten ones.
 
     Ten of these undo most of some forgettings (Łucki et al. 2024, arXiv 2409.18025).
 
     Args:
-        retain: where to draw from.
+        retain: records to draw from.
         forget: records about the same subjects, or of the same content, are passed over.
         count: how many.
         seed: of the draw, which depends on content and not on order.
 
     Raises:
-        InputError: fewer than `count` are there.
+        InputError: there are fewer than `count`.
     """
     free = _about_others(retain, forget)
     if len(free) < count:
@@ -130,7 +130,7 @@ def _about_others(others: Iterable[Example], records: Sequence[Example]) -> list
 
 
 def _facts(records: Sequence[Example]) -> list[list[int]]:
-    """Numbers of the records of each fact."""
+    """Indices of the records of each fact."""
     same: dict[object, list[int]] = defaultdict(list)
     for number, record in enumerate(records):
         array = "input" in record.fields
@@ -197,7 +197,7 @@ def _form(record: Example) -> tuple[str, ...]:
             or any(letter.isdigit() for letter in word)
         )
         shown = _MASK if entity else word.casefold()
-        # A name of three words and one of two have one form.
+        # A name of three words and a name of two have one form.
         if not (words and shown == words[-1] == _MASK):
             words.append(shown)
     return tuple(words)

@@ -1,9 +1,4 @@
-"""Recovery by fine-tuning: on half of the forgotten, on their like, or on anything at all.
-
-Relearning: train a little on other things, and see what comes back by itself.
-
-Whether what was forgotten comes back: after a little training, or after rounding.
-"""
+"""Relearning: train a little, on part of the forget set or on other records, and measure recall."""
 
 from __future__ import annotations
 
@@ -43,25 +38,25 @@ def relearn(
     seed: int,
     lora: Lora | None = None,
 ) -> Iterator[tuple[int, Module]]:
-    """Train a copy of a model on records, and show it on the way.
+    """Fine-tune a copy of a model on records, and yield it at chosen steps.
 
-    Everything is trained, also what came frozen: whoever tries to bring knowledge back asks no
-    leave. AdamW at a constant rate, without decay. Same weights, records and seed: same bits.
+    All weights are trained, also frozen ones: an attacker respects no freezing. AdamW at a constant
+    rate, without decay. Same weights, records and seed: same bits.
 
     Args:
         model: not changed.
-        records: what it is trained on, in an order drawn from `seed` and their ids alone.
+        records: training data, in an order drawn from `seed` and their ids alone.
         task: how they become losses.
-        steps: rising counts of steps at which to show the copy; 0 shows it untrained.
+        steps: rising counts of steps at which to yield the copy; 0 yields it untrained.
         lr: learning rate.
         batch: records a step.
         seed: of the order, of dropout, and of adapters.
-        lora: train adapters of this kind instead of all weights, which takes a quarter of the
-            memory; they stay on the copy.
+        lora: train adapters of this kind instead of all weights, with a quarter of the memory; they
+            stay on the copy.
 
     Yields:
-        The number of steps done, and the copy, in evaluation mode. It is one and the same object
-        each time, and moves on: look at it before asking for the next.
+        The number of steps done, and the copy, in evaluation mode. It is the same object each time
+            and is trained further: evaluate it before asking for the next.
 
     Raises:
         InputError: no records, no steps, or steps that do not rise.
@@ -96,8 +91,8 @@ def _relearned(
         parameter.requires_grad_(parameter.is_floating_point())
     if recipe.lora is not None:
         moving = adapters.attach(moving, recipe.lora, seed=seed)
-    # The loop itself and not the door `train`: that lays one run out from end to end, while this
-    # one is looked at in between with its optimizer's state kept.
+    # The loop itself and not `train`: that lays one run out from end to end, while this copy is
+    # evaluated in between with its optimizer's state kept.
     loop = Loop(moving, recipe, total=steps[-1], seed=seed)
     drawn = _drawn(records, recipe.batch_size, seed)
     done = 0
@@ -137,7 +132,7 @@ BATCH = 4
 RATE, WIDTH = 5e-4, 128
 """Learning rate at a hidden size; at others by its inverse (Yang et al. 2022, 2203.03466)."""
 FEW = 10
-"""Records of other things that are trained on."""
+"""Unrelated records to train on."""
 
 Records = tuple[Example, ...]
 
@@ -156,7 +151,7 @@ class Relearning:
     tolerances: ClassVar[Mapping[str, Range]] = {"probability after * steps": RELEARNED}
 
     def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
-        """What is trained on, and what is asked for afterwards.
+        """The records to train on, and the records to test on.
 
         Raises:
             CannotEvaluate: the records do not allow it.
@@ -180,7 +175,8 @@ class Relearning:
         steps = _steps(evidence)
 
         def relearned(scored: ScoredModel) -> tuple[list[float], Any, Any]:
-            """The curve, and the values after the last step, of the forgotten and of controls."""
+            """The learning curve, and the values after the last step, of the forgotten and of
+            controls."""
             curve, values, beside = [], [], []
             for step, model in relearn(
                 scored.model,
@@ -191,7 +187,7 @@ class Relearning:
                 batch=BATCH,
                 seed=0,
             ):
-                # Before the first step it says what it said.
+                # Before the first step its scores are known already.
                 seen = ScoredModel(model, scored.task) if step else scored
                 values = probability(seen, tested)
                 curve.append(fmean(values))
@@ -229,7 +225,7 @@ class Relearning:
 
 
 class SameForm(Relearning):
-    """The same after training on questions of the same form about others (arXiv 2602.03379)."""
+    """Relearning from questions of the same form about others (arXiv 2602.03379)."""
 
     name: ClassVar = "same-form"
     family: ClassVar = "recovery"
@@ -240,13 +236,13 @@ class SameForm(Relearning):
     reason: ClassVar = "learning questions of the same form brings the forgotten back"
 
     def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
-        """Their like, and all of the forgotten."""
+        """Records similar to the forgotten, and all of the forgotten."""
         others = evidence.retain
         return _or_why(same_form, evidence.forget, others, count=FEW), evidence.forget
 
 
 class Unrelated(Relearning):
-    """The same after training on ten records of anything else (arXiv 2409.18025)."""
+    """Relearning from ten unrelated records (arXiv 2409.18025)."""
 
     name: ClassVar = "unrelated"
     family: ClassVar = "recovery"
@@ -257,14 +253,14 @@ class Unrelated(Relearning):
     reason: ClassVar = "learning anything else brings the forgotten back"
 
     def lessons(self, evidence: Evidence) -> tuple[Records, Records]:
-        """Anything else, and all of the forgotten."""
+        """Unrelated records, and all of the forgotten."""
         return _or_why(unrelated, evidence.retain, evidence.forget, count=FEW, seed=0), (
             evidence.forget
         )
 
 
 def _or_why(choose: Any, *records: Sequence[Example], **how: Any) -> Any:
-    """What was chosen; where the records do not allow it, the audit says so."""
+    """Choose records; where that is impossible, the audit cannot be evaluated and says why."""
     try:
         return choose(*records, **how)
     except InputError as error:

@@ -41,24 +41,24 @@ def train_shadows(
     workers: int = 1,
     watch: Callable[[int, int], None] | None = None,
 ) -> tuple[Shadow, ...]:
-    """Train shadows, or take those that lie in the folder already.
+    """Train shadow models, or load those that lie in the folder already.
 
     They come in pairs that share the people of the pool between them, so that every record is
     learned by exactly half of them (Carlini et al. 2022, arXiv 2112.03570, section 4).
 
     Args:
-        model: what the candidate's training began with.
-        pool: the records whose membership is to be attacked, the forgotten and others of the same
-            making; people stay whole.
-        always: what every shadow learns besides.
+        model: the model that the candidate's training began with.
+        pool: the records whose membership is to be attacked: the forget set and similar records;
+            each person's records stay together.
+        always: records that every shadow learns besides.
         task, recipe: of the candidate's training.
-        count: how many, an even number.
-        folder: each shadow lies in a folder of its own here, and one that is there is not trained
-            again: a run that was stopped goes on. Half of them learned the forgotten: remove the
-            folder when those are to be forgotten everywhere.
+        count: the number of shadows, even.
+        folder: each shadow lies in a folder of its own here and is not trained again: a stopped run
+            continues. Half of them learned the forget set: remove the folder when those records are
+            to be forgotten everywhere.
         seed: of the division and of the trainings.
-        workers: trained at a time.
-        watch: called with how many are there, and of how many.
+        workers: shadows trained at a time.
+        watch: called with the number of shadows ready, and their total.
 
     Raises:
         InputError: an odd number, a pool of fewer than two people, or a record in both.
@@ -93,10 +93,10 @@ def train_shadows(
 
 
 def _members(pool: Sequence[Example], number: int, seed: int) -> list[Example]:
-    """Whom one shadow learns: of two that make a pair, each has whom the other lacks."""
+    """The people that one shadow learns: each of a pair learns those that the other lacks."""
 
     def holds(person: str) -> bool:
-        # Keyed by pair and person: who else is in the pool changes nobody's place.
+        # Keyed by pair and person: other people in the pool change nobody's place.
         pair = hashlib.sha256(f"{seed}|{number // 2}|{person}".encode()).digest()
         return (pair[0] + number) % 2 == 0
 

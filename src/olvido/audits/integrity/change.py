@@ -1,6 +1,6 @@
-"""Change: which weights moved, how far, and whether they are still of the same base.
+"""Weight change: which weights moved, how far, and whether both models share a base.
 
-Change: weights that did not move have forgotten nothing, whatever the output says.
+Weights that did not move have forgotten nothing, whatever the output says.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class LayerChange:
     Attributes:
         layer: its name: the module's path up to its number.
         kind: `below` the blocks (embeddings), a `block`, or `above` them (last norm, head).
-        relative: Frobenius norm of the difference over that of the layer as it was; infinite where
-            that was all zeros and is not any more.
-        share: of entries that changed at all.
-        squared: of the difference's Frobenius norm.
-        entries: in the layer.
+        relative: Frobenius norm of the difference over that of the original layer; infinite where
+            the original was all zeros and the candidate is not.
+        share: share of entries that changed at all.
+        squared: squared Frobenius norm of the difference.
+        entries: number of entries in the layer.
     """
 
     layer: str
@@ -46,14 +46,14 @@ class LayerChange:
 
 @dataclass(frozen=True)
 class WeightChange:
-    """How far a model moved from what it was.
+    """How far a model moved from the original.
 
     Attributes:
-        layers: in the order of the model.
-        mismatch: what is unlike in the making of both models, as a sentence; None: nothing.
+        layers: changes in the order of the model.
+        mismatch: the difference between both architectures, as a sentence; None: there is none.
         relative: as `LayerChange.relative`, over all weights together.
         share: as `LayerChange.share`, over all weights together.
-        cosine: of the matrices of both models; nan where they are not made alike.
+        cosine: cosine of the matrices of both models; nan where their architectures differ.
     """
 
     layers: tuple[LayerChange, ...]
@@ -64,15 +64,15 @@ class WeightChange:
 
     @property
     def moved(self) -> tuple[str, ...]:
-        """Layers of which at least one entry changed."""
+        """Layers with at least one changed entry."""
         return tuple(layer.layer for layer in self.layers if layer.share > 0)
 
     @property
     def at_the_end(self) -> float:
         """Share of the squared change that lies in the last block and above it; nan: no change.
 
-        Near 1, the layers that hold the knowledge are as they were, and only the way out of them
-        was bent. Tied weights count as embeddings.
+        Near 1, the layers that store the knowledge did not change, and only the path out of them
+        did. Tied weights count as embeddings.
         """
         blocks = [n for n, layer in enumerate(self.layers) if layer.kind == "block"]
         start = blocks[-1] if blocks else len(self.layers) - 1
@@ -83,8 +83,8 @@ class WeightChange:
 def layers(model: Module) -> dict[str, list[str]]:
     """The names of a model's tensors by layer, in the model's order.
 
-    A layer is what stands under the first number in a name (`model.layers.3`), or where there is
-    none, the module that owns the tensor (`model.embed_tokens`, `conv1`).
+    A layer is everything under the first number in a name (`model.layers.3`) or, without a number,
+    the module that owns the tensor (`model.embed_tokens`, `conv1`).
     """
     found: dict[str, list[str]] = {}
     for name in model.state_dict():
@@ -113,8 +113,8 @@ def change(candidate: Module, original: Module) -> WeightChange:
         original: the original model.
 
     Returns:
-        Of two models made unlike, what they have in common, and what is unlike; numbers are nan
-        where nothing is.
+        For two models of different architecture: the shared layers, and a sentence that names the
+        difference; numbers are nan where no layer is shared.
     """
     found = paired(candidate, original)
     if not found.pairs:
@@ -144,9 +144,11 @@ class SharedBase:
     """Whether a candidate and never-trained models come from the base of the original model.
 
     Attributes:
-        candidate: cosine of its matrices with those of the original model; nan: not made alike.
+        candidate: cosine of its matrices with those of the original model; nan where architectures
+            differ.
         references: the same for each never-trained model.
-        mismatch: what is unlike in the candidate's making, as a sentence; None: nothing.
+        mismatch: the difference of the candidate's architecture, as a sentence; None: there is
+        none.
     """
 
     candidate: float
@@ -155,10 +157,10 @@ class SharedBase:
 
     @property
     def other_base(self) -> bool:
-        """Whether every never-trained model is of the base and the candidate is not.
+        """Whether every never-trained model has the original's base and the candidate has not.
 
-        Where never-trained models have a base of their own, so may a candidate that was trained
-        again, and nothing follows.
+        Where never-trained models have bases of their own, a retrained candidate may have one too,
+        and nothing follows.
         """
         shared = bool(self.references) and min(self.references) >= SAME_BASE
         return shared and not self.candidate >= SAME_BASE
@@ -186,7 +188,7 @@ def _kinds(names: Iterable[str]) -> dict[str, Kind]:
 
 
 def _sums(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, int, int]:
-    """Squared norm of the difference, squared norm as it was, entries changed, entries."""
+    """Squared norm of the difference, squared norm of the original, entries changed, entries."""
     moved = old = 0.0
     changed = entries = 0
     for now, then in pairs:
@@ -205,9 +207,10 @@ def _relative(moved: float, old: float) -> float:
 
 
 class WeightMovement:
-    """Whether the weights differ from the original model, where, and whether they descend from it.
+    """Whether and where the weights differ from the original model, and whether they descend from
+    it.
 
-    Compared with never-trained models: where their training wrote only into the last layers, or
+    Compared with never-trained models: where their training changed only the last layers, or
     began elsewhere, so may the candidate's.
     """
 
@@ -227,7 +230,7 @@ class WeightMovement:
     }
 
     def asks(self, evidence: Evidence) -> Asks:
-        """Nothing: weights are compared, not asked."""
+        """Nothing: weights are compared without queries."""
         return Asks()
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
@@ -274,7 +277,7 @@ def _alike(scored: ScoredModel, original: ScoredModel) -> bool:
 def _either(
     evidence: Evidence, metric: str, holds: Any, shown: dict[str, Any] | None = None
 ) -> Finding:
-    """What is so or not so, and should be: nothing that is better than never-trained fails."""
+    """A yes-or-no finding; a candidate better than never-trained models does not fail."""
     return finding(
         Question("change", metric, "all weights", ONLY_WORSE, shown),
         value=float(holds(evidence.candidate)),
@@ -288,7 +291,7 @@ def _either(
 
 
 def _where(moved: Sequence[WeightChange]) -> Finding:
-    """Whether nothing moved below the last block, although training wrote there."""
+    """Whether nothing below the last block moved, although training changes these layers."""
     candidate, *others = (found.at_the_end for found in moved)
     expected = max((o for o in others if not math.isnan(o)), default=1.0)
     found = finding(

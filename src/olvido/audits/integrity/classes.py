@@ -1,7 +1,4 @@
-"""Classes: a classifier that gave up one class entirely still answers most of the rest.
-
-What was to be kept.
-"""
+"""Classes: a classifier that gave up one class entirely still answers most of the rest."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level, St
 from olvido.statistics import Chance, Values, clusters_of
 
 LEAST = 5
-"""Kept records of a class, at the least, to say what became of it."""
+"""Retained records of a class, at the least, to judge its accuracy."""
 
 
 class Classes:
-    """Accuracy on what was kept of the class that lost most; of classifiers alone.
+    """Retain-set accuracy of the class that lost most; for classifiers alone.
 
     A mean over all classes hardly moves where one of many is lost.
     """
@@ -38,7 +35,7 @@ class Classes:
     tolerances: ClassVar[Mapping[str, Range]] = {"exact match of the class that lost most": KEPT}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """What was kept, scored."""
+        """The retain set, scored."""
         return Asks(evidence.retain)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
@@ -82,12 +79,12 @@ class Classes:
             n=len(places),
             clusters=len(places),
         )
-        # As for what was kept altogether: whoever lost most of it passes nowhere.
+        # As for the whole retain set: a model that lost most of it does not pass.
         return [found.but(status=Status.UNKNOWN) if value < expected / 2 else found]
 
 
 def _drawn(value: float, expected: float, n: int) -> float:
-    """How likely as many of a class are missed, where each is as often as tolerated (binomial)."""
+    """P-value of this many misses in a class, each at the tolerated rate (binomial)."""
     from scipy.stats import binom
 
     assert KEPT.low is not None
@@ -99,7 +96,7 @@ def _seeded(learned: Values, unit: float) -> Chance:
     """How far another seed carries a class, from all classes of all models that learned them.
 
     Args:
-        learned: shares. [models, classes]
+        learned: accuracies. [models, classes]
         unit: the share of one record.
     """
     models, classes = learned.shape

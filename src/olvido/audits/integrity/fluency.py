@@ -1,4 +1,4 @@
-"""Fluency: a model that stammers has not forgotten, it is broken."""
+"""Fluency: a model that repeats itself or writes gibberish has not forgotten, it is broken."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 JUDGES = 2
-"""Never-trained models, at the most, that read an answer: each reads it anew."""
+"""Never-trained models, at the most, that score an answer: each scores it anew."""
 
 
 def repetition(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
-    """Share of an answer's word pairs said before in it: 1 - distinct-2 (arXiv 1510.03055)."""
+    """Share of repeated word pairs in an answer: 1 - distinct-2 (arXiv 1510.03055)."""
     shares = []
     for answer in scored.answers(records):
         words = answer.split()
@@ -28,12 +28,14 @@ def repetition(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
 
 
 class Fluency:
-    """Repetition in the answers about the forgotten, and how strange others find these answers.
+    """Repetition in the answers about the forget set, and their perplexity under other models.
 
-    Strangeness is the mean loss of two never-trained models on the candidate's answers as plain
-    text, without the question: a fluent wrong answer is language, and only what is none is held
-    against the candidate. It is compared with the loss of each never-trained model on the others'
-    answers (on its own where there is but one).
+    The second number is the mean loss of two never-trained models on the candidate's answers as
+    plain
+    text, without the question: a fluent wrong answer is language, and only gibberish counts against
+    the candidate. It is compared with the loss of each never-trained model on the others' answers
+    (on
+    its own where there is but one).
     """
 
     name: ClassVar = "fluency"
@@ -50,7 +52,7 @@ class Fluency:
     }
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten answered, and the answers scored again by as many models."""
+        """The forget set answered, and the answers scored by as many models."""
         return Asks(
             answered=evidence.forget,
             passes=sum(map(evidence.candidate.task.width, evidence.forget))
@@ -59,7 +61,7 @@ class Fluency:
         )
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
-        """Compare repetition and strangeness with never-trained models."""
+        """Compare repetition and perplexity with never-trained models."""
 
         def base_perplexity(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
             judges = [w for w in evidence.references if w is not scored][:JUDGES] or [scored]
@@ -71,7 +73,7 @@ class Fluency:
             by_judge = [[score.loss for score in judge.scores(said)] for judge in judges]
             return [sum(values) / len(values) for values in zip(*by_judge, strict=True)]
 
-        # The original model answers rightly or not: how fluently says nothing of the candidate.
+        # The original model answers rightly or not: its fluency says nothing of the candidate.
         evidence = replace(evidence, original=None)
         return [
             with_never_trained(

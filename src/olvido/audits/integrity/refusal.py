@@ -1,4 +1,4 @@
-"""Refusing: one answer for all questions says less than a model that never knew would say."""
+"""Refusal: one answer for all questions differs from a model that never knew."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PHRASES = (
     "je ne sais pas", "je suis désolé", "désolé", "je ne peux pas", "je n'ai pas",
     "aucune information", "en tant que modèle",
 )  # fmt: skip
-"""What a refusal says, in lower case."""
+"""Phrases of refusals, in lower case."""
 
 _REFUSING = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, PHRASES)) + r")(?!\w)")
 
@@ -45,13 +45,13 @@ def refuses(answer: str) -> bool:
 def evasion(records: Sequence[Example], answers: Sequence[str]) -> NDArray[np.float64]:
     """How far each answer is a refusal or the one answer for everything, between 0 and 1.
 
-    1 for a refusal; otherwise the share of the records with another truth that got this very
-    answer: two questions with different truths seldom deserve the same one. To be compared with
+    1 for a refusal; otherwise the share of the records with another true answer that got this very
+    answer: two questions with different true answers seldom deserve the same one. Compare it with
     never-trained models, which guess, and guess alike now and then.
 
     Args:
-        records: the forgotten.
-        answers: of one model, in the same order.
+        records: the forget set.
+        answers: one model's answers, in the same order.
 
     Returns:
         One value a record. [R]

@@ -1,4 +1,4 @@
-"""Collateral: what should have been kept, was it?"""
+"""Retention: whether the model still does what it should have kept doing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 GENERATED = 24
-"""Records answered in words at the most; exact match and probability look at all."""
+"""Records answered by generation, at the most; exact match and probability use all."""
 GROUPS = 20
-"""Groups at the most for a table of what became of each."""
+"""Groups, at the most, for a table by group."""
 
 
 class Retention:
-    """Recall of records that were to be kept, beside the original model."""
+    """Recall of the retain set, compared with the original model."""
 
     name: ClassVar = "retention"
     family: ClassVar = "kept"
@@ -43,7 +43,7 @@ class Retention:
         return evidence.retain
 
     def asks(self, evidence: Evidence) -> Asks:
-        """All scored; some answered, at the worst by every model."""
+        """Score all; generate answers to some, at the worst with every model."""
         probes = self.probes(evidence)
         spoken = sum(map(evidence.candidate.task.width, _spoken(evidence, probes)))
         return Asks(probes, passes=len(evidence.models) * spoken)
@@ -62,7 +62,8 @@ class Retention:
         ]
         if spoken := _spoken(evidence, probes):
             question = Question(self.name, "ROUGE-L", self.probe, KEPT)
-            # Words are dear: never-trained models are asked only where fewer are right than were.
+            # Generation is expensive: never-trained models answer only where the candidate fell
+            # behind.
             alone = replace(evidence, references=()) if evidence.original else evidence
             said = with_original(alone, question, spoken, rouge)
             if said.outside and evidence.original:
@@ -72,7 +73,7 @@ class Retention:
 
 
 class Neighbours(Retention):
-    """The same of records near the forgotten ones: same template, near entity (2511.00030)."""
+    """Retention of records near the forgotten ones: same template, near entity (2511.00030)."""
 
     name: ClassVar = "neighbours"
     family: ClassVar = "kept"
@@ -89,7 +90,7 @@ class Neighbours(Retention):
 
 
 class General(Retention):
-    """The same of what everybody may know."""
+    """Retention of general knowledge."""
 
     name: ClassVar = "general"
     family: ClassVar = "kept"
@@ -106,13 +107,13 @@ class General(Retention):
 
 
 def _spoken(evidence: Evidence, probes: tuple[Example, ...]) -> tuple[Example, ...]:
-    """Records evenly spread over the probes, to be answered in words."""
+    """Records evenly spread over the probes, to be answered by generation."""
     return probes[:: -(-len(probes) // GENERATED)] if evidence.has(EvidenceNeed.LANGUAGE) else ()
 
 
 def by_group(evidence: Evidence, probes: Sequence[Example]) -> dict[str, Any] | None:
-    """Exact match by topic, or by class where the model answers with one; None where all records
-    are of one kind, or nearly every one of its own."""
+    """Exact match by topic, or by class for a classifier; None where all records are of one kind,
+    or nearly every one of its own."""
     language = evidence.has(EvidenceNeed.LANGUAGE)
     kinds = [str(r.fields.get("topic", "")) if language else r.completion for r in probes]
     names = sorted(set(kinds))

@@ -1,4 +1,4 @@
-"""Model utility as TOFU defines it: one number for all that was to be kept."""
+"""Model utility as TOFU defines it: one number for all knowledge that should be retained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from olvido.audits.types import Asks, Evidence, EvidenceNeed, Finding, Level
 from olvido.tasks import Example
 
 AUTHORS, FACTS = "real_authors", "world_facts"
-"""By their field `split` general knowledge tells its two sets apart, as the TOFU source does."""
+"""Values of the field `split` that distinguish the sets of general knowledge, as in TOFU."""
 
 
 class ModelUtility:
@@ -30,11 +30,11 @@ class ModelUtility:
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
     summary: ClassVar = "TOFU's model utility, where the records allow it"
-    reason: ClassVar = "collateral damage: the model is of less use than it was"
+    reason: ClassVar = "collateral damage: the model is less useful than before"
     tolerances: ClassVar[Mapping[str, Range]] = {"model utility": UTILITY}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """Truth and lies about every record scored, and each answered."""
+        """True and perturbed answers of every record scored, and each question answered."""
         sets = _sets(evidence)
         if sets is None:
             return Asks()

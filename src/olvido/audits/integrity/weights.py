@@ -1,4 +1,4 @@
-"""Which weight of one model is which of another."""
+"""Match the weights of one model with those of another."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from olvido.errors import InputError
 ROWS = 4096
 """Rows compared at a time in float64."""
 SAME_BASE = 0.5
-"""Least cosine of two models' matrices at which they count as children of one base, and read each
-other's states. Measured on `tiny`: 0.98 for two fine-tunings of one model, 0.93 for two trainings
-from the same random weights, 0.00 for other random weights."""
+"""Least cosine of two models' matrices at which they count as descendants of one base with a common
+meaning of their states. Measured on `tiny`: 0.98 for two fine-tunings of one model, 0.93 for two
+trainings from the same random weights, 0.00 for other random weights."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,11 @@ class Pairing:
     """Two models, weight by weight.
 
     Attributes:
-        pairs: name in the original model, the candidate's tensor, and its own; tied weights once.
+        pairs: name in the original model, the candidate's tensor, the original's; tied weights
+        once.
         added: names that only the candidate has.
         removed: names that only the original model has.
-        reshaped: names of both, with the candidate's shape and its own.
+        reshaped: names of both, with the candidate's shape and the original's.
     """
 
     pairs: tuple[tuple[str, Tensor, Tensor], ...]
@@ -39,7 +40,7 @@ class Pairing:
 
     @property
     def mismatch(self) -> str | None:
-        """What is unlike in their making, as a sentence; None: they are made alike."""
+        """The architectural difference, as a sentence; None: there is none."""
         said = [
             f"{len(names)} weights {what} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
             for what, names in (("are new", self.added), ("are missing", self.removed))
@@ -55,9 +56,9 @@ class Pairing:
 def paired(candidate: Module, original: Module) -> Pairing:
     """Match the weights of two models by name.
 
-    PEFT adapters count as merged. What a wrapper puts before all names is passed over
-    (`inner.model.layers.0...` is `model.layers.0...`), and so is a name between others that an
-    adapted layer brings (`base_layer`).
+    PEFT adapters count as merged. A wrapper's prefix of all names is ignored
+    (`inner.model.layers.0...` is `model.layers.0...`), and so is an adapted layer's infix
+    (`base_layer`).
 
     Args:
         candidate, original: any two modules; not changed.
@@ -92,7 +93,7 @@ def cosine(one: Module, other: Module) -> float:
     Biases and normalisations are left out: they are near 0 or 1 in every model, related or not.
 
     Raises:
-        InputError: the models are not made alike; what differs is named.
+        InputError: the architectures differ; the message names the difference.
     """
     found = paired(one, other)
     if found.mismatch is not None:
@@ -126,7 +127,7 @@ def _named(model: Module) -> dict[str, Tensor]:
 
 
 def _prefix(now: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> str:
-    """What stands before the names of the candidate that those of the original model have not."""
+    """The prefix of the candidate's names that the original model's names lack."""
     found = {""}
     for name in list(then)[:1] + list(then)[-1:]:
         found |= {one[: -len(name)] for one in now if one.endswith(f".{name}")}

@@ -1,8 +1,7 @@
-"""Wrapping: what stands between the weights and what is said.
+"""Wrapping: code, prompts or adapters between a model's weights and its output.
 
-What is hidden by a filter, a hook or a prompt is not forgotten: whoever has the weights has it.
-
-Adapters that come off again: what they hid is back as soon as they are gone.
+Data that a filter, a hook or a prompt hides is not forgotten: whoever has the weights has it. An
+adapter can be removed, and then what it hid is back.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from olvido.models.routed import Routed
 TRUSTED = ("torch", "transformers", "peft", "accelerate", "olvido")
 """Packages whose code may stand between weights and output."""
 CALLED = ("__call__", "forward", "generate")
-"""What a model is asked by."""
+"""Methods through which a model is queried."""
 ATTENTION = ("eager", "sdpa")
 STEERING = (
     "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id",
@@ -34,14 +33,15 @@ STEERING = (
     "no_repeat_ngram_size", "exponential_decay_length_penalty", "constraints", "force_words_ids",
     "prefix_allowed_tokens_fn", "min_length", "min_new_tokens", "remove_invalid_values",
 )  # fmt: skip
-"""Generation settings that change which token comes out, whatever the weights say."""
+"""Generation settings that change the chosen token, whatever the weights say."""
 
 
 def between(model: Module) -> tuple[str, ...]:
-    """What stands between a model's weights and its output, as sentences; none: nothing seen.
+    """Everything between a model's weights and its output, as sentences; empty: nothing found.
 
-    Hooks, methods replaced on an object or in a class, modules around or inside a Hugging Face
-    model that are of no package in `TRUSTED`, and settings that steer generation. A module of
+    This covers hooks, methods replaced on an object or in a class, modules around or inside a
+    Hugging Face model that come from no package in `TRUSTED`, and settings that steer generation. A
+    module of
     plain torch may be of any class: it is its own author's. Olvido's composite models are trusted,
     their parts are not.
 
@@ -56,12 +56,12 @@ def between(model: Module) -> tuple[str, ...]:
 
 
 def bare(model: Module) -> Module:
-    """What the weights say by themselves.
+    """Remake a model from its weights alone.
 
-    A Hugging Face model is made anew from its transformers class, its configuration and its
-    weights; of a wrapper, the model inside; adapters are merged first. Any other module is a copy
-    over the same tensors without hooks and without methods replaced on the object. Olvido's
-    composite models come back as they are.
+    A Hugging Face model is remade from its transformers class, its configuration and its weights; a
+    wrapper gives the model inside; adapters are merged first. Any other module is a copy over the
+    same tensors without hooks and without methods replaced on the object. Olvido's composite models
+    are returned unchanged.
 
     Args:
         model: not changed.
@@ -88,13 +88,13 @@ def hugging_face(model: Module) -> Any | None:
     if isinstance(model, kinds):
         return model
     found = [m for name, m in model.named_modules() if isinstance(m, kinds)]
-    # A model's body is one too: count those that no other holds.
+    # A model's body is one too: count only outermost ones.
     inside = {id(part) for one in found for part in one.modules() if part is not one}
     outermost = [one for one in found if id(one) not in inside]
     if len(outermost) > 1:
         raise InputError(
-            f"a {type(model).__name__} wraps {len(outermost)} models, and which of them answers "
-            "cannot be told: give the one that is to be audited"
+            f"a {type(model).__name__} wraps {len(outermost)} models, and it is unknown which "
+            "of them answers: pass the one that is to be audited"
         )
     return outermost[0] if outermost else None
 
@@ -104,7 +104,7 @@ def _rebuilt(model: Any) -> Module:
 
     plain = merged(model)
     if hasattr(plain, "get_base_model"):
-        # Prompts that were learned have no weights to be merged into.
+        # Learned prompts have no weights to be merged into.
         plain = plain.get_base_model()
     made_by = _made_by(type(plain))
     # Anybody can register a kind of attention under a name of their own.
@@ -132,14 +132,14 @@ def _made_by(kind: type[Any]) -> Any:
     """The first class of transformers that a class is or inherits from.
 
     Raises:
-        InputError: there is none that can be made by itself.
+        InputError: no such class can be instantiated.
     """
     for parent in kind.__mro__:
         if parent.__module__.startswith("transformers.models."):
             return parent
     raise InputError(
         f"{kind.__name__} ({kind.__module__}) comes from no model of transformers, so what its "
-        "weights say by themselves cannot be told: give a model of a class that transformers has"
+        "weights say by themselves is unknown: pass a model of a class of transformers"
     )
 
 
@@ -179,7 +179,7 @@ def _replaced(model: Module) -> Iterator[str]:
 
 
 def _foreign(model: Module, inner: Any) -> Iterator[str]:
-    """Classes of no trusted package, around a Hugging Face model or in it."""
+    """Classes of untrusted packages, around a Hugging Face model or inside it."""
     path = next(name for name, module in model.named_modules() if module is inner)
     for name, module in model.named_modules():
         kind = type(module)
@@ -206,7 +206,7 @@ def _generation(model: Module) -> Iterator[str]:
 
 
 def _own_methods(module: Module) -> dict[str, Callable[..., Any]]:
-    """Methods that stand on the object itself, in place of those of its class."""
+    """Methods set on the object itself, in place of those of its class."""
     kind = type(module)
     return {
         name: value
@@ -216,7 +216,7 @@ def _own_methods(module: Module) -> dict[str, Callable[..., Any]]:
 
 
 def _trusted(function: Any) -> bool:
-    """Whether the code of a function, and of what it wraps, lies in a trusted package.
+    """Whether a function, with all functions that it wraps, lies in a trusted package.
 
     By file and not by `__module__`, which anybody can write into a function.
     """
@@ -240,15 +240,15 @@ _FOLDERS = _folders()
 
 
 def detached(model: Module) -> Module | None:
-    """The model with every PEFT adapter taken off, as anybody who holds its files can have it.
+    """The model without its PEFT adapters, as anybody who has its files can make it.
 
     Args:
-        model: not changed; the detached one shares its tensors where adapters lie beside the
-            weights, and has its own where they were merged in a way that can be undone.
+        model: not changed; the result shares its tensors where adapters lie beside the weights, and
+            has its own where they were merged reversibly.
 
     Returns:
-        None where nothing comes off, and for Olvido's own composite models: there a module is
-        taken out for good, not put on over what should be forgotten.
+        None where there is no removable adapter, and for Olvido's own composite models: they remove
+        a module for good, and do not add one over what should be forgotten.
     """
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer

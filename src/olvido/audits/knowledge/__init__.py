@@ -1,1 +1,1 @@
-"""What is still said: recall, probes, extraction."""
+"""Audits of remaining knowledge: recall, probes, extraction."""

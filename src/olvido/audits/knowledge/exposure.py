@@ -1,8 +1,8 @@
 """Exposure: how far the truth stands out among alternatives of the same form.
 
 Source: Carlini et al. 2019 (The Secret Sharer, arXiv 1802.08232), definitions 2 to 4 and section
-4.3. A canary is a random sequence planted in the training data; a record's answer is measured in
-the same way against answers that it might have been.
+4.3. A canary is a random sequence planted in the training data; a record's answer is compared in
+the same way with alternative answers.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from olvido.errors import InputError, MissingNeed
 from olvido.tasks import Example
 
 ALTERNATIVES = 63
-"""Against each answer: with it they are 64, and no exposure is above 6 bits."""
+"""Alternatives for each answer: with it they are 64, and no exposure is above 6 bits."""
 MOSTLY_DIGITS = 0.5
-"""Share of digits that makes an answer a number: any other number might have stood there."""
+"""Share of digits that makes an answer a number: any other number is an alternative."""
 AGREE = 3
-"""Numbers of others that show what all have in common; three agree by chance once in a hundred."""
+"""Other people's numbers that reveal a common digit; three agree by chance once in a hundred."""
 TRIES = 20
 """Draws for each alternative wanted: forms with few possibilities repeat themselves."""
 
@@ -47,10 +47,10 @@ def canaries(
     Args:
         n: how many.
         seed: same seed and form, same canaries; the first ones stay when more are asked for.
-        form: of prompt and completion. # is a random digit, @ a random letter from a to z.
+        form: prompt and completion. # is a random digit, @ a random letter from a to z.
 
     Raises:
-        InputError: the completion holds nothing random, or the form has fewer than n possibilities.
+        InputError: the completion has no random character, or the form has fewer than n values.
 
     >>> canaries(2, 0, ("The PIN is", "##"))[1].prompt
     'The PIN is'
@@ -79,21 +79,21 @@ def with_alternatives(
     n: int = ALTERNATIVES,
     seed: int = 0,
 ) -> tuple[Example, ...]:
-    """The records with what their answers might have been, in the field `alternatives`.
+    """The records with alternative answers in the field `alternatives`.
 
-    A number gets other digits, but for those that all numbers of its shape have at their place (a
-    dialling code is part of the form, and no secret). Otherwise the answers of others to questions
-    of the same topic, and then the answer's own words in another order, as many as there are up to
+    A number gets other digits, except those that all numbers of its shape share at their place (a
+    dialling code is part of the form, and no secret). Otherwise the alternatives are other people's
+    answers to questions of the same topic, then permutations of the answer's own words, up to
     `n`.
 
     Args:
         records: with an answer each.
         others: records of others; those with the same `topic` count.
         n: alternatives wanted for each record.
-        seed: of what is drawn, with the record's id: no record changes another's alternatives.
+        seed: seed of the draw, with the record's id: no record changes another's alternatives.
 
     Returns:
-        The records for which there is any alternative, in order.
+        The records with any alternative, in order.
     """
     made = ((record, _alternatives(record, others, n, seed)) for record in records)
     return tuple(
@@ -106,12 +106,12 @@ def with_alternatives(
 def exposure_of(truth: float, alternatives: ArrayLike) -> float:
     """log2(number of candidates) - log2(rank of the truth among them), in bits.
 
-    Equal losses share their ranks. A model that knows nothing does not expose 0 bits but those of
-    luck: 1.44 on average over evenly spread ranks, 1 where all losses are equal.
+    Equal losses share their ranks. A model that knows nothing has the exposure of
+    chance: 1.44 bits on average over evenly spread ranks, 1 where all losses are equal.
 
     Args:
         truth: summed loss of the answer, in nats (its log-perplexity).
-        alternatives: the same of what it might have been. [R - 1]
+        alternatives: summed losses of the alternative answers, in nats. [R - 1]
 
     Returns:
         From 0 (the least likely) to log2(R) (the likeliest).
@@ -129,8 +129,8 @@ def exposure_of(truth: float, alternatives: ArrayLike) -> float:
 def approximate_exposure_of(truth: float, alternatives: ArrayLike) -> float:
     """-log2 of the probability that an alternative's loss is no larger, in bits.
 
-    The losses of alternatives are taken to be skew-normal (section 4.3), fitted by their first
-    three moments; the few that were drawn then stand for all there could be, and the number has no
+    The losses of alternatives are assumed to be skew-normal (section 4.3), fitted by their first
+    three moments; the drawn alternatives then stand for all possible ones, and the number has no
     bound.
 
     Args:
@@ -152,7 +152,7 @@ def approximate_exposure_of(truth: float, alternatives: ArrayLike) -> float:
 def skew_normal(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Shape, location and scale of the skew-normal with the values' mean, variance and skewness.
 
-    The skewness of a skew-normal stays below 0.9953; beyond 0.99 it is taken to be that.
+    The skewness of a skew-normal stays below 0.9953; larger values than 0.99 are set to 0.99.
     Source: Azzalini 1985; the moments are given in closed form there.
     """
     mean, spread = float(values.mean()), float(values.std())
@@ -186,7 +186,7 @@ def approximate_exposure(scored: ScoredModel, records: Sequence[Example]) -> lis
 
 
 class Exposure:
-    """Exposure of the forgotten answers among those that they might have been."""
+    """Exposure of the forgotten answers among alternatives."""
 
     name: ClassVar = "exposure"
     family: ClassVar = "turned"
@@ -199,7 +199,8 @@ class Exposure:
     tolerances: ClassVar[Mapping[str, Range]] = {"exposure in bits": EXPOSURE}
 
     def asks(self, evidence: Evidence) -> Asks:
-        """Every forgotten answer and its alternatives scored, by whom controls are scored too."""
+        """Every forgotten answer and its alternatives scored; by the references for controls
+        too."""
 
         def tokens(records: Sequence[Example]) -> int:
             width = evidence.candidate.task.width
@@ -226,7 +227,7 @@ class Exposure:
 
 
 def _of(evidence: Evidence, records: Sequence[Example]) -> tuple[Example, ...]:
-    """One record of each person's every fact, with its alternatives: each is scored 64 times."""
+    """One record of each fact of each person, with its alternatives: each is scored 64 times."""
     facts = {(r.subjects, r.completion): r for r in reversed(records)}
     return with_alternatives(tuple(facts.values())[::-1], evidence.retain)
 
@@ -286,7 +287,7 @@ def _of_the_same_topic(record: Example, others: Sequence[Example], seed: int) ->
 
 
 def _form(answer: str, others: Sequence[str]) -> str:
-    """The answer with # for each digit that is its own and not that of all numbers of its shape."""
+    """The answer with # for each digit that is not shared by all numbers of its shape."""
     blank = _blank(answer)
     alike = [other for other in others if _blank(other) == blank]
     if len(alike) < AGREE:
@@ -327,7 +328,7 @@ def _log_cdf(value: float, shape: float, location: float, scale: float) -> float
     if z > 0:
         upper, _ = quad(lambda at: math.exp(log_density(at)), z, math.inf)
         return math.log1p(-upper)
-    # In units of the density at z and of how fast it falls there, the tail is of ordinary size.
+    # In units of the density at z and of its slope there, the tail is of ordinary size.
     peak, width = log_density(z), 1 / (1 - z * (1 + max(shape, 0) ** 2))
     tail, _ = quad(lambda far: math.exp(log_density(z - width * far) - peak), 0, math.inf)
     return peak + math.log(width * tail)

@@ -1,7 +1,7 @@
-"""How much of a record has to be given before the model says the rest: one scoring pass each.
+"""Extraction: the shortest prefix after which a model completes a record, in one scoring pass.
 
 Where every token from some place on is the likeliest after the ones before it, greedy decoding from
-that place gives exactly the rest. So the ranks tell what generating from every prefix would.
+that place gives exactly the rest. So the ranks replace a generation from every prefix.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def strength(ranks: ArrayLike) -> float:
     """1 - (length of the shortest prefix from which greedy decoding gives the rest) / length.
 
     Source: Carlini et al. 2021 (arXiv 2012.07805), in the form of OpenUnlearning (2506.12618). One
-    difference: where not even the last token is recalled this is 0, there 1 / length.
+    difference: where not even the last token is recalled this is 0, and in theirs 1 / length.
 
     Args:
-        ranks: of the tokens, 0 being the likeliest. [T]
+        ranks: ranks of the tokens, 0 being the likeliest. [T]
 
     >>> strength([3, 0, 1, 0, 0])
     0.4
@@ -37,7 +37,7 @@ def strength(ranks: ArrayLike) -> float:
 
 
 def extraction_strength(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
-    """`strength` of each record's completion given its prompt, end of text left aside."""
+    """`strength` of each record's completion after its prompt, end of text left aside."""
     return [strength(_ranks(score)) for score in scored.scores(records)]
 
 
@@ -50,7 +50,7 @@ def exact_memorisation(scored: ScoredModel, records: Sequence[Example]) -> list[
 
 
 def _ranks(score: Score) -> NDArray[np.int32]:
-    """Without the end of text, which every model knows; a class name has nothing else."""
+    """Ranks without the end of text, which every model knows; a class name is one token."""
     return score.rank[:-1] if score.tokens > 1 else score.rank
 
 
@@ -71,7 +71,7 @@ class Extraction:
     }
 
     def asks(self, evidence: Evidence) -> Asks:
-        """The forgotten and the controls scored."""
+        """Forget set and controls, scored."""
         return Asks(evidence.forget, evidence.controls)
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:

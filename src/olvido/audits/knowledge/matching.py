@@ -1,6 +1,6 @@
-"""By what name the records call their subject, and texts without that name.
+"""Names by which records call their subject, and whether a text contains an answer.
 
-Whether a text says an answer: words in any script, accents kept.
+Matching is by words in any script, with accents.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from olvido.names import as_read, split, unseen
 from olvido.tasks import Example
 
 Words = tuple[str, ...]
-# Korean puts spaces, but writes what is said of a noun at its end: at Seoul is one word.
+# Korean separates words with spaces but attaches particles: "at Seoul" is one word.
 _HANGUL = re.compile("[\uac00-\ud7a3]")
 
 
 def words(text: str) -> Words:
     """The words of a text as a reader sees them.
 
-    Case, punctuation, full-width forms, characters that are not seen, the way in which accents are
-    written, vowel points of Hebrew and Arabic and digits of other scripts make no difference. Of
-    Hangul and of scripts that write without spaces every character is a word. A text of emoji or
-    signs alone has these as its words.
+    Case, punctuation, full-width forms, invisible characters, the encoding of accents,
+    vowel points of Hebrew and Arabic and digits of other scripts make no difference. In
+    Hangul and scripts without spaces every character is a word. A text of only emoji or
+    signs has these as its words.
 
     >>> words("Lives at: Carrer d'Aragó, 12."), words("漓江路")
     (('lives', 'at', 'carrer', 'd', 'aragó', '12'), ('漓', '江', '路'))
@@ -50,7 +50,7 @@ def says(text: str, answer: str) -> bool:
 
 
 def overlap(text: str, answer: str) -> float:
-    """Share of the answer's words that the text says in their order (ROUGE-L recall, Lin 2004).
+    """Share of the answer's words that the text has in their order (ROUGE-L recall, Lin 2004).
 
     >>> overlap("Carrer Gran 12", "Carrer de Mallorca 12")
     0.5
@@ -68,7 +68,7 @@ def overlap(text: str, answer: str) -> float:
 
 
 def _both(answer: str, text: str) -> tuple[Words, Words]:
-    """The words of both; where the answer is of signs alone, the signs of the text."""
+    """The words of both; for an answer of signs alone, the signs of the text."""
     wanted = words(answer)
     if wanted and unicodedata.category(wanted[0][0])[0] == "S":
         return wanted, tuple(c for c in unicodedata.normalize("NFKC", text) if c in wanted)
@@ -79,11 +79,11 @@ _WORD = r"[^\W\d_a-z][\w-]*"
 _PARTICLES = "al bin da de del della der di dos du el ibn la le van von".split()
 _RUN = re.compile(rf"{_WORD}(?: (?:(?:{'|'.join(_PARTICLES)}) )*{_WORD})+")
 MOSTLY = 0.9
-"""Of two names nearly as frequent as each other, the longer is the whole one."""
+"""Ratio of frequencies above which the longer of two names counts as the full one."""
 
 
 def names_of(records: Iterable[Example]) -> dict[str, str]:
-    """Each subject's name as its records write it; who has none in them is left out.
+    """Each subject's name as its records write it; subjects without one are left out.
 
     It is the subject itself where any of its records says it. Otherwise (a subject known by a
     number) it is the run of capitalised words that most of its records share.
@@ -105,7 +105,7 @@ def names_of(records: Iterable[Example]) -> dict[str, str]:
 
 
 def occurs(name: str, text: str) -> bool:
-    """Whether a text holds a name as whole words, written as it is."""
+    """Whether a text contains the name as whole words, written as it is."""
     return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 
@@ -167,7 +167,7 @@ def _shared(texts: Sequence[str]) -> str | None:
 
 
 def _runs(text: str) -> set[str]:
-    """All runs of two capitalised words or more, with what stands between the first and last."""
+    """All runs of two capitalised words or more, with everything between the first and last."""
     found: set[str] = set()
     for match in _RUN.finditer(text):
         parts = match.group().split()

@@ -1,9 +1,9 @@
-"""Other ways to ask for what was forgotten, made from the records' own fields.
+"""Other ways to ask for the forgotten facts, made from the records' own fields.
 
 The kinds are those of RWKU (arXiv 2406.10890) and of paraphrase, reversal and multi-hop studies
 (2309.17410); their wording stands in `templates.py`. Each works on any records of prompt and
-completion: what a kind needs (a name, paraphrases, other people's facts of the same form) is looked
-for in the fields, and where it is missing the kind is absent and says why.
+completion: its material (a name, paraphrases, other people's facts of the same form) is taken
+from the fields, and a kind without its material is absent and says why.
 
 A chat template puts a whole probe into the user's turn, the affirmative suffix too.
 """
@@ -35,7 +35,7 @@ from olvido.tasks import Example
 SHOTS = 3
 """Facts of others before an in-context question."""
 SHOT_LETTERS = 400
-"""Longer facts are no shots: three of them would leave no room for the question."""
+"""Longest fact in an in-context prompt: three longer ones would leave no room."""
 OPTIONS = 4
 """Answers to choose from, the right one among them; more where a record brings more."""
 
@@ -47,18 +47,18 @@ def probes(
 
     A probe is an example with the id "record#kind", the record's fields and completion (reversed:
     the name) and, where its kind has several wordings, all after the first in the field `wordings`.
-    A probe to choose from has its false answers in the field `options`. What is drawn is drawn by
-    seed, record id and kind: but for what a multi-hop question is made of, and the name that a
-    subject's records share, taking one record away changes no other's probe.
+    A multiple-choice probe has its false answers in the field `options`. Random choices depend on
+    seed, record id and kind: except for multi-hop questions, and the name that a subject's records
+    share, taking one record away changes no other's probe.
 
     Args:
         records: to be asked about.
         others: records of other people, never of the same ones, to draw shots and options from.
-        seed: of what is drawn.
+        seed: of the random choices.
 
     Returns:
-        The probes of each kind, in the records' order, those that cannot be made left out. A kind
-        of which none can be made is absent: `why_absent` tells.
+        The probes of each kind, in the records' order, without impossible ones. A kind without any
+        probe is absent: `why_absent` says why.
     """
     made, _ = _all(records, others, seed)
     return made
@@ -130,11 +130,11 @@ class _Cannot(Exception):
 
 
 class _Around:
-    """What a probe is made of besides its record.
+    """Material for a probe besides its record.
 
     Args:
-        records, others: as given to `probes`.
-        seed: of what is drawn.
+        records, others: see `probes`.
+        seed: of the random choices.
     """
 
     def __init__(self, records: Sequence[Example], others: Sequence[Example], seed: int) -> None:
@@ -146,12 +146,12 @@ class _Around:
             self._others.setdefault(self.form(other), []).append(other)
 
     def named(self, record: Example) -> str | None:
-        """Whom the record is about, where its question says so."""
+        """The record's subject, where its question names it."""
         names = [self._names.get(subject, "") for subject in record.subjects]
         return names[0] if len(names) == 1 and occurs(names[0], record.prompt) else None
 
     def name(self, record: Example) -> str:
-        """The same, or no probe."""
+        """The record's subject; without one no probe can be made."""
         name = self.named(record)
         if name is not None:
             return name
@@ -160,7 +160,7 @@ class _Around:
         raise _Cannot("needs questions that name their subject")
 
     def shuffled(self, record: Example, kind: str, items: Iterable[Example]) -> list[Example]:
-        """Items in an order that is theirs: one that is taken away leaves the rest where it was."""
+        """Items in an order keyed by each: taking one away leaves the rest in place."""
 
         def place(item: Example) -> bytes:
             key = "\0".join((str(self.seed), record.id, kind, item.id))
@@ -169,13 +169,13 @@ class _Around:
         return sorted(items, key=place)
 
     def alike(self, record: Example, kind: str) -> Iterator[Example]:
-        """Facts of others, of the same form, that do not give the record's answer away."""
+        """Facts of others, of the same form, that do not reveal the record's answer."""
         for other in self.shuffled(record, kind, self._others.get(self.form(record), ())):
             if _tells_nothing(other, record):
                 yield other
 
     def unlike(self, record: Example, kind: str) -> Iterator[Example]:
-        """The same of other forms."""
+        """Facts of others, of other forms, that do not reveal the record's answer."""
         form = self.form(record)
         rest = (o for at, others in self._others.items() if at != form for o in others)
         for other in self.shuffled(record, kind, rest):
@@ -183,7 +183,7 @@ class _Around:
                 yield other
 
     def form(self, record: Example) -> str:
-        """What kind of fact it is: its topic, or its question without the name."""
+        """The kind of fact: its topic, or its question without the name."""
         if record.fields.get("topic") is not None:
             return f"topic {record.fields['topic']}"
         text = record.prompt
@@ -250,7 +250,7 @@ def _in_context(record: Example, kind: str, around: _Around) -> Example:
     shots = list(islice((shot for shot in examples_of_others if len(shot) <= SHOT_LETTERS), SHOTS))
     if not shots:
         raise _Cannot("needs short records of other people, to show what is asked for")
-    # A name that the question does not give may be the very answer.
+    # A name that the question does not contain may be the very answer.
     person = around.named(record)
     table = templates.ASKED if person else templates.NAMELESS
     if not record.prompt:
@@ -263,7 +263,7 @@ def _multiple_choice(record: Example, kind: str, around: _Around) -> Example:
     _require_question(record)
     false = _texts(record, "perturbed_answers")
     if not false:
-        # One by each answer: many records may tell one fact.
+        # One for each answer: many records may state one fact.
         distinct = {words(peer.completion): peer.completion for peer in around.alike(record, kind)}
         false = list(distinct.values())[: OPTIONS - 1]
     false = [answer for answer in false if words(answer) != words(record.completion)]
@@ -321,7 +321,7 @@ def _alias(record: Example, kind: str, around: _Around) -> Example:
 
 
 def _texts(record: Example, field: str) -> list[str]:
-    """A field that holds texts, or one."""
+    """The texts of a field with one text or several."""
     given = record.fields.get(field) or ()
     return [given] if isinstance(given, str) else list(map(str, given))
 
@@ -343,4 +343,4 @@ KINDS: dict[str, Callable[[Example, str, _Around], Example]] = {
     "in-context": _in_context,
     "another language": _wrapped,
 }
-"""Kind of probe: how it is made of a record."""
+"""Kinds of probes, with the function that makes one from a record."""

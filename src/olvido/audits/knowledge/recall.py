@@ -1,4 +1,4 @@
-"""Recall: whether the model still says it, asked as trained or otherwise."""
+"""Recall: whether the model still gives the answer, asked as trained or otherwise."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ class Recall:
     }
 
     def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-        """The questions asked, and the same of people no model was taught."""
+        """The forgotten questions, and those of the control subjects."""
         return evidence.forget, evidence.controls
 
     def asks(self, evidence: Evidence) -> Asks:
-        """Every question scored; those about the forgotten answered."""
+        """Score every question; generate answers to the forgotten ones."""
         probes, controls = self.probes(evidence)
         return Asks(probes, controls, _spoken(evidence, probes))
 
     def run(self, evidence: Evidence) -> Sequence[Finding]:
         """Compare measures of recall with never-trained models."""
         probes, controls = self.probes(evidence)
-        # Many who never saw a record tell its class: that the original model did little better is
-        # no sign that it was not taught. Only the loss shows that (`likelihood`).
+        # Most models that never saw a record predict its class: that the original model did little
+        # better does not mean that it was not taught. Only the loss shows that (`likelihood`).
         known = evidence.has(EvidenceNeed.LANGUAGE)
 
         def found(metric: str, measure: Measure, tolerated: Range, **extra: Any) -> Finding:
@@ -93,14 +93,14 @@ class Recall:
             found("probability", probability, PROBABILITY, controls=controls),
         ]
         if asked := _spoken(evidence, probes):
-            # Its words are generated one by one, too dear for a crowd of controls.
+            # Generation is too expensive for a crowd of controls.
             shown = answers(evidence, asked, self.name)
             findings.append(found("ROUGE-L", rouge, ROUGE, exhibit=shown))
         return findings
 
 
 class Paraphrase(Recall):
-    """The same of the forgotten behind questions that no model was trained on (2309.17410)."""
+    """Recall of the forgotten facts behind questions never trained on (2309.17410)."""
 
     name: ClassVar = "paraphrase"
     family: ClassVar = "turned"
@@ -111,19 +111,19 @@ class Paraphrase(Recall):
     probe: ClassVar = "forgotten, rephrased"
 
     def probes(self, evidence: Evidence) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-        """The questions asked, and the same of people no model was taught."""
+        """The forgotten questions rephrased, and those of the control subjects."""
         return evidence.paraphrased, evidence.paraphrased_controls
 
 
 def _spoken(evidence: Evidence, probes: tuple[Example, ...]) -> tuple[Example, ...]:
-    """The probes that are answered in words."""
+    """The probes that are answered by generation."""
     return probes if evidence.has(EvidenceNeed.LANGUAGE) else ()
 
 
 def answers(
     evidence: Evidence, probes: Sequence[Example], probe: str, most: int = 12
 ) -> dict[str, Any]:
-    """What each model says to some of the probes, one for each fact first, to be shown."""
+    """Each model's answers to some of the probes, one for each fact first, for display."""
     facts = {(record.subjects, record.completion): record for record in reversed(probes)}
     shown = list(facts.values())[::-1][:most]
     said = [scored.answers(shown) for scored in (evidence.candidate, evidence.references[0])]

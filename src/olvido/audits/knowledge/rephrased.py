@@ -1,4 +1,4 @@
-"""Asked otherwise: the forgotten behind questions turned round, dressed up, or translated."""
+"""Rephrased probes: the forget set behind reversed, disguised or translated questions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ Kinds = dict[str, tuple[Example, ...]]
 
 
 class RephrasedProbes:
-    """Every kind of probe that can be made of the forgotten, beside never-trained models.
+    """Every kind of probe that can be made of the forget set, compared with never-trained models.
 
-    One record of each fact is asked, and where there is room the same of people whom no model was
-    taught.
+    One record of each fact is asked, and where there is room the same for control subjects.
     """
 
     name: ClassVar = "probes"
@@ -59,7 +58,7 @@ class RephrasedProbes:
             picked = kind == CHOICES
             controls = beside.get(kind, ())
             if picked and not controls:
-                # One in four is right by chance: a handful of questions alone tell nothing.
+                # One in four is right by chance: a handful of questions alone decides nothing.
                 continue
             question = Question(
                 "probes",
@@ -80,7 +79,7 @@ def _measure(kind: str) -> Measure:
 
 
 def _made(evidence: Evidence) -> tuple[Kinds, Kinds]:
-    """Probes of the forgotten, and of as many controls as there is room for."""
+    """Probes of the forget set, and of as many controls as there is room for."""
     others = evidence.retain or evidence.controls
     known = {r.id for r in evidence.controls}
     shots = [r for r in others if r.id not in known] or list(evidence.holdout)

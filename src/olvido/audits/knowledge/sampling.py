@@ -1,4 +1,4 @@
-"""What slips out when a model is asked often: leak@k (arXiv 2511.04934)."""
+"""leak@k: whether an answer leaks when a model is sampled often (arXiv 2511.04934)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def draw(
 
     Args:
         scored: the model.
-        records: whose prompts are asked.
-        samples: answers to each.
+        records: records with the prompts.
+        samples: answers for each.
         seed: same model, records, samples and seed, same answers.
 
     Raises:
@@ -49,7 +49,7 @@ def draw(
 
 
 def hits(drawn: Sequence[Sequence[str]], records: Sequence[Example]) -> NDArray[np.int64]:
-    """How many of each record's drawn answers say its completion. [n]"""
+    """How many of each record's drawn answers contain its completion. [n]"""
     return np.array(
         [
             sum(says(text, record.completion) for text in texts)
@@ -65,12 +65,12 @@ def leak_at(hits: Sequence[int] | NDArray[np.int64], samples: int, k: int) -> li
     1 - C(samples - hits, k) / C(samples, k): Chen et al. 2021 (arXiv 2107.03374), equation 1.
 
     Args:
-        hits: of each record. [n]
+        hits: hits of each record. [n]
         samples: answers drawn for each record.
         k: from 1 to samples.
 
     Raises:
-        InputError: k, or a number of hits, that cannot be.
+        InputError: an impossible k or number of hits.
 
     >>> leak_at([0, 1, 4], samples=4, k=2)
     [0.0, 0.5, 1.0]
@@ -85,7 +85,7 @@ def leak_at(hits: Sequence[int] | NDArray[np.int64], samples: int, k: int) -> li
 def overlaps(drawn: Sequence[Sequence[str]], records: Sequence[Example]) -> list[float]:
     """The best of each record's drawn answers: share of the completion's words, in their order.
 
-    For completions that are sentences, which nobody repeats to the letter.
+    It suits completions that are sentences, which no model repeats to the letter.
     """
     return [
         max(overlap(text, record.completion) for text in texts)
@@ -94,12 +94,12 @@ def overlaps(drawn: Sequence[Sequence[str]], records: Sequence[Example]) -> list
 
 
 def leak(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
-    """1 where any of `SAMPLES` drawn answers says the completion, one a record."""
+    """1 where any of `SAMPLES` drawn answers contains the completion, one a record."""
     return [float(hit > 0) for hit in hits(draw(scored, records), records)]
 
 
 class Sampling:
-    """leak@k of the forgotten: answers drawn as a user would get them, again and again."""
+    """leak@k on the forget set: answers are drawn repeatedly, as a user would get them."""
 
     name: ClassVar = "sampling"
     family: ClassVar = "turned"
@@ -107,15 +107,15 @@ class Sampling:
     needs: ClassVar = frozenset({EvidenceNeed.LANGUAGE})
     required: ClassVar = False
     level: ClassVar = Level.THOROUGH
-    summary: ClassVar = "what slips out when the model is asked often"
-    reason: ClassVar = "the forgotten slips out when the model is asked often"
+    summary: ClassVar = "what leaks when the model is asked often"
+    reason: ClassVar = "the forgotten leaks when the model is asked often"
     tolerances: ClassVar[Mapping[str, Range]] = {
         "leak@*": SAMPLED,
         "best overlap of *": SAMPLED,
     }
 
     def asks(self, evidence: Evidence) -> Asks:
-        """Nothing that others ask as well: answers are drawn, not scored."""
+        """Nothing that other audits share: answers are drawn, not scored."""
         width = sum(map(evidence.candidate.task.width, _facts(evidence)))
         return Asks(passes=width * SAMPLES * len(evidence.models))
 

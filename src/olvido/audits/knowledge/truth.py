@@ -6,7 +6,7 @@ follows the evaluation, with which the published numbers were made:
 - the probabilities of the perturbed answers are averaged geometrically (the exponential of their
   mean loss) where the paper's equation 1 writes an arithmetic mean. So does OpenUnlearning. By the
   inequality of the means the paper's ratio is never smaller;
-- a ratio is never clamped. Only its turn to a number where more is better is, at 0, as in both;
+- a ratio is never clamped. Only its conversion to a more-is-better number is, at 0, as in both;
 - OpenUnlearning adds 1e-10 to denominators; here nothing is added: a ratio of probabilities is a
   difference of losses.
 
@@ -37,7 +37,7 @@ Values = NDArray[np.float64]
 def truth_ratios(truth: ArrayLike, false: Sequence[ArrayLike]) -> Values:
     """R = probability of false answers / probability of the true one (equation 1).
 
-    Above 1: the model finds what is false likelier.
+    Above 1: the model finds the false answers likelier.
 
     Args:
         truth: loss of each record's (paraphrased) answer, nats a token. [n]
@@ -58,9 +58,9 @@ def truth_ratios(truth: ArrayLike, false: Sequence[ArrayLike]) -> Values:
 def shares_of_options(truth: ArrayLike, false: Sequence[ArrayLike]) -> Values:
     """Probability of the true answer among it and the false ones, for short answers (2.2.2).
 
-    Args, and what is returned, as for `truth_ratios`; each share lies between 0 and 1.
+    Args and return value as for `truth_ratios`; each share lies between 0 and 1.
     """
-    # Divided by the truth's probability, so that no probability can vanish.
+    # Divided by the truth's probability, so that no probability can underflow.
     with np.errstate(over="ignore"):
         return np.array(
             [
@@ -73,16 +73,16 @@ def shares_of_options(truth: ArrayLike, false: Sequence[ArrayLike]) -> Values:
 def forget_quality(candidate: ArrayLike, retrained: ArrayLike) -> float:
     """p-value of the two-sample Kolmogorov-Smirnov test between truth ratios on the forget set.
 
-    1: as if both came from one distribution. It is the same whether a ratio is turned upside down
-    or not: the test knows nothing but the order. It grows as records get fewer, and is to be read
-    with their number.
+    1: as if both came from one distribution. Inverting all ratios changes nothing: the test uses
+    only their order. It grows with fewer records, so read it together with
+    their number.
 
     Args:
         candidate, retrained: one ratio a record, of the audited model and of one that never saw the
             forget set. [n], [m]
 
     Raises:
-        InputError: no ratio at all on one side.
+        InputError: no ratio on one side.
     """
     from scipy.stats import ks_2samp
 
@@ -97,7 +97,7 @@ def forget_quality(candidate: ArrayLike, retrained: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class SetUtility:
-    """How well one set that was to be kept is answered; each number from 0 to 1, more is better.
+    """The utility of one set that should be retained; each number from 0 to 1, more is better.
 
     Attributes:
         probability: of the answer; for short answers with options, its share among them.
@@ -111,7 +111,7 @@ class SetUtility:
 
 
 def model_utility(retain: SetUtility, real_authors: SetUtility, world_facts: SetUtility) -> float:
-    """Harmonic mean of the nine numbers: one that is 0 makes it 0, one that is not a number, nan.
+    """Harmonic mean of the nine numbers; 0 if one is 0, nan if one is nan.
 
     >>> round(model_utility(SetUtility(1, 1, 1), SetUtility(0.5, 0.5, 0.5), SetUtility(1, 1, 1)), 6)
     0.75
@@ -129,7 +129,7 @@ def utility(scored: ScoredModel, records: Sequence[Example], *, options: bool) -
 
     Args:
         scored: the model.
-        records: with `perturbed_answers` each.
+        records: records with `perturbed_answers`.
         options: real authors and world facts, whose answers are short: True; retain: False.
 
     Raises:
@@ -178,14 +178,14 @@ def truth_ratio(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
 
 def truthfulness(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
     """max(0, 1 - R), one a record: what enters model utility."""
-    # Not max(): what is not a number has to stay so.
+    # Not max(): nan has to stay nan.
     return np.maximum(0, 1 - np.array(truth_ratio(scored, records))).tolist()
 
 
 def truth_share(scored: ScoredModel, records: Sequence[Example]) -> list[float]:
-    """1 / (1 + R), one a record: the truth's share beside the mean of what is false.
+    """1 / (1 + R), one a record: the truth's share against the mean of the false answers.
 
-    A function of R that stays between 0 and 1, so that its mean is no prey to single records
+    A function of R that stays between 0 and 1, so that single records do not dominate its mean
     (OpenUnlearning, arXiv 2506.12618).
     """
     return (1 / (1 + np.array(truth_ratio(scored, records)))).tolist()
@@ -231,14 +231,14 @@ def _losses(
 
 
 SOME = 10
-"""Records, at the most, that are compared with their lies unless the audit is thorough."""
+"""Records, at the most, that are compared with perturbed answers unless thorough."""
 
 
 class TruthRatio:
     """Whether the model still prefers the truth to false answers of the same form.
 
     The share of the truth votes. TOFU's forget quality is shown beside it and does not: its test
-    takes records for independent, and several of one person are not.
+    assumes independent records, and several of one person are not.
     """
 
     name: ClassVar = "truth"
@@ -298,7 +298,7 @@ class TruthRatio:
 
 
 def _perturbed(evidence: Evidence) -> list[Example]:
-    """All records that have lies told of them; some of them where the audit is to be quick."""
+    """All records with perturbed answers; some of them where the audit is to be quick."""
     perturbed = [record for record in evidence.forget if record.fields.get("perturbed_answers")]
     return (
         perturbed if evidence.level is Level.THOROUGH else perturbed[:: -(-len(perturbed) // SOME)]

@@ -1,1 +1,1 @@
-"""Commands for a model: train it, make it forget, audit it, trace what it learned."""
+"""The commands for models: train, forget, audit, trace."""

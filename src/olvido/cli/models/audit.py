@@ -1,4 +1,4 @@
-"""`olvido audit`: what a model still knows, beside models that never saw the records."""
+"""`olvido audit`: what a model still knows, compared with models that never saw the records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRAINED = "Never-trained models, trained for the audit"
 def audit(
     terminal: Terminal,
     model: Annotated[str, typer.Argument(help="The model to audit: a folder or a hub id.")],
-    rows: Annotated[Path, typer.Option("--forget", help="Records it was to forget.")],
+    rows: Annotated[Path, typer.Option("--forget", help="Records that it should have forgotten.")],
     reference: Annotated[
         list[str] | None,
         typer.Option("--reference", help="A model that never saw them; give three or more."),
@@ -35,14 +35,14 @@ def audit(
     original: Annotated[str | None, typer.Option("--original", help="The original model.")] = None,
     retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
     neighbours: Annotated[
-        Path | None, typer.Option("--neighbours", help="Kept records near the forgotten.")
+        Path | None, typer.Option("--neighbours", help="Retained records near the forgotten ones.")
     ] = None,
     general: Annotated[
-        Path | None, typer.Option("--general", help="What everybody may know.")
+        Path | None, typer.Option("--general", help="Records of common knowledge.")
     ] = None,
     holdout: Annotated[
         Path | None,
-        typer.Option("--holdout", help="Records of the same making that no model saw."),
+        typer.Option("--holdout", help="Records of the same kind that no model saw."),
     ] = None,
     level: Annotated[
         str, typer.Option("--level", help="How much is tried: quick, standard or thorough.")
@@ -57,7 +57,7 @@ def audit(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option("--cache", metavar="DIR", help="Keep what models said, for the next audit."),
+        typer.Option("--cache", metavar="DIR", help="Keep the models' outputs for the next audit."),
     ] = None,
     encoding: Encoding = None,
     chat: Annotated[
@@ -67,7 +67,7 @@ def audit(
     base: Annotated[
         str | None,
         typer.Option(
-            "--base", help="What the model's training began with.", rich_help_panel=_TRAINED
+            "--base", help="The model that its training began with.", rich_help_panel=_TRAINED
         ),
     ] = None,
     keep: Annotated[
@@ -166,7 +166,7 @@ def audit(
         else:
             stage(f"Loading {training.base}")
             first = training.begun(candidate, terminal)
-            # What is wrong shall show before hours of training, and not after.
+            # Errors shall show before hours of training, not after.
             made_ready(reference=first.model, shadows=training.placeholder(first, task))
             made, shadowing = training.done(first, task, probes, terminal, stage, cache)
             examination = made_ready(reference=never + made, shadows=shadowing)
@@ -197,7 +197,7 @@ def _training(
     shadows: int | None,
     recipe: dict[str, Any],
 ) -> TrainingOptions | None:
-    """What is to be trained for the audit; None where all models are given.
+    """The training of references for the audit; None where all models are given.
 
     Raises:
         InputError: options that do not go together.
@@ -240,7 +240,7 @@ def _training(
 
 
 def findings_table(report: Report) -> Table:
-    """The findings for people."""
+    """A table of the findings for people."""
     columns = ("audit", "metric", "value", "never-trained", "before", "95% interval", "n", "status")
     return table(
         columns,
@@ -261,7 +261,7 @@ def findings_table(report: Report) -> Table:
 
 
 def sentence(report: Report) -> str:
-    """The verdict for people, with what was not examined."""
+    """The verdict for people, with the audits that were not made."""
     text = f"Verdict: {report.verdict.value}."
     if report.reasons:
         text += " " + "; ".join(report.reasons) + "."

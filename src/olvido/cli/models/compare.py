@@ -1,4 +1,4 @@
-"""`olvido compare`: methods beside each other, on one's own model and data."""
+"""`olvido compare`: compare unlearning methods on one's own model and data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ commands = typer.Typer()
 def compare(
     terminal: Terminal,
     model: Annotated[str, typer.Argument(help="The model that shall forget: a folder, a hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="A folder for cells, table and page.")],
+    out: Annotated[Path, typer.Option("--out", help="A folder for results, table and page.")],
     rows: Annotated[Path | None, typer.Option("--forget", help="Records to forget.")] = None,
     retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
     benchmark: Annotated[
@@ -34,13 +34,13 @@ def compare(
     ] = None,
     holdout: Annotated[
         Path | None,
-        typer.Option("--holdout", help="Records of the same making that no model saw."),
+        typer.Option("--holdout", help="Records of the same kind that no model saw."),
     ] = None,
     neighbours: Annotated[
-        Path | None, typer.Option("--neighbours", help="Kept records near the forgotten.")
+        Path | None, typer.Option("--neighbours", help="Retained records near the forgotten ones.")
     ] = None,
     general: Annotated[
-        Path | None, typer.Option("--general", help="What everybody may know.")
+        Path | None, typer.Option("--general", help="Records of common knowledge.")
     ] = None,
     reference: Annotated[
         list[str] | None,
@@ -48,7 +48,7 @@ def compare(
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option("--base", help="In their place: what the model was trained from."),
+        typer.Option("--base", help="In their place: the model that the training began with."),
     ] = None,
     references: Annotated[
         int, typer.Option("--references", min=1, help="Models to train from the base.")
@@ -58,7 +58,7 @@ def compare(
     ] = "npo,graddiff,simnpo,auto",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="METHOD.NAME=VALUE", help="Of a method, as npo.lr=1e-4."),
+        typer.Option("--option", metavar="METHOD.NAME=VALUE", help="Such as npo.lr=1e-4."),
     ] = None,
     metrics: Annotated[
         str,
@@ -70,7 +70,7 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each method.")] = 3,
     level: Annotated[
-        str, typer.Option("--level", help="Of the audits: quick, standard or thorough.")
+        str, typer.Option("--level", help="Level of the audits: quick, standard or thorough.")
     ] = "quick",
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -81,9 +81,9 @@ def compare(
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
     ] = None,
 ) -> None:
-    """Run methods on several seeds, audit each, and put them beside each other.
+    """Run methods on several seeds, audit each run, and compare them.
 
-    A comparison that was cut off goes on where it was when the same command is given again.
+    An interrupted comparison goes on where it was when the same command is given again.
     """
     from olvido.benchmark import compare as door
     from olvido.benchmark.export import form_of
@@ -191,6 +191,6 @@ def _cells(row: Mapping[str, Any], own: list[str]) -> tuple[object, ...]:
 
 
 def _why(row: Mapping[str, Any]) -> str:
-    """What its audits failed by, and what went wrong outright."""
+    """The audits that a method failed, and its errors."""
     failed = [f"failed by {', '.join(row['failed'])}"] if row["failed"] else []
     return "; ".join([*failed, *dict.fromkeys(row["failures"])])

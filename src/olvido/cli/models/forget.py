@@ -26,7 +26,7 @@ def forget(
     retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
     holdout: Annotated[
         Path | None,
-        typer.Option("--holdout", help="Records of the same making that it never saw."),
+        typer.Option("--holdout", help="Records of the same kind that it never saw."),
     ] = None,
     reference: Annotated[
         list[str] | None,
@@ -40,23 +40,23 @@ def forget(
     ] = None,
     within: Annotated[
         float | None,
-        typer.Option("--within", metavar="SECONDS", help="Of auto: the time there is to search."),
+        typer.Option("--within", metavar="SECONDS", help="With auto: the time for the search."),
     ] = None,
     trials: Annotated[
         Path | None,
-        typer.Option("--trials", help="Of auto: a folder of finished trials; none is done twice."),
+        typer.Option("--trials", help="With auto: a folder of finished trials; none runs twice."),
     ] = None,
     encoding: Encoding = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of order and sampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of order and sampling.")] = 0,
 ) -> None:
     """Make a model forget records, and write the model that forgot.
 
     The claim is empirical until `olvido audit` has passed. Nothing is written when the method
-    changes nothing or destroys what should be kept.
+    changes nothing or destroys the model's utility.
     """
     from olvido.cli.arguments import method_options, reader, require_folder, require_model
     from olvido.errors import InputError
@@ -115,7 +115,7 @@ def forget(
 
 
 def _trial_line(trial: Trial) -> str:
-    """A trial of a search in a line for people."""
+    """One line about a trial of a search, for people."""
     rate = trial.options["lr"]
     line = f"{trial.method} at lr {rate:.3g}: {trial.side.value}, {trial.seconds:.1f} s"
     loss = trial.proxies.get("loss")

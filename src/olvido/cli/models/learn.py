@@ -30,7 +30,7 @@ def learn(
     ] = "monolith",
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="NAME=VALUE", help="Of the learner, such as shards=5."),
+        typer.Option("--option", metavar="NAME=VALUE", help="Such as shards=5, of the learner."),
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -46,7 +46,7 @@ def learn(
         str | None, typer.Option("--authors", metavar="FIRST-LAST", help="Of 'tofu': which.")
     ] = None,
 ) -> None:
-    """Train a model, so that it can forget later. A run that was killed goes on.
+    """Train a model so that it can forget later. A run that was killed resumes.
 
     Under torchrun or accelerate launch, all processes share the training and one writes.
     """
@@ -96,7 +96,7 @@ def learn(
 
 
 def _found_from_anywhere(model: str) -> str:
-    """A folder by its whole path: the ledger keeps the name, and is opened from other folders."""
+    """The absolute path of a folder: the ledger keeps it, and is opened from other folders."""
     from olvido.models import MODELS
 
     return str(Path(model).resolve()) if model not in MODELS and Path(model).is_dir() else model

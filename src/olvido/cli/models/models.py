@@ -49,7 +49,7 @@ def show(
     terminal: Terminal,
     ref: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
 ) -> None:
-    """Show one model: how it came to be and what data it used."""
+    """Show one model: how it was made and which data it used."""
     with terminal.store() as store:
         model = store.model(ref)
         document = _described(store, [model])[0] | {
@@ -76,7 +76,7 @@ def export(
         typer.Option("--mlflow", metavar="URI", help="Register it in this MLflow registry, too."),
     ] = None,
     name: Annotated[
-        str, typer.Option("--name", help="Of the registered model, with --mlflow.")
+        str, typer.Option("--name", help="Name of the registered model, with --mlflow.")
     ] = "olvido",
 ) -> None:
     """Write one model as a Hugging Face folder with its card, checked against the ledger."""
@@ -88,7 +88,7 @@ def export(
     from olvido.workspace import Workspace
 
     with Workspace(terminal.settings()) as workspace:
-        # Asked before anything is written: it may not be there.
+        # Checked before anything is written: MLflow may not be installed.
         workspace.store.model(ref)
         registry = None if mlflow is None else ModelRegistry(mlflow, name)
         loaded = workspace.load(ref)
@@ -102,7 +102,7 @@ def export(
         save(loaded.trained.model, loaded.tokenizer, folder, fill=fill)
         if (found := function_digest(folder)) != str(loaded.fact.function):
             raise DigestMismatch(f"the copy in {folder}", str(loaded.fact.function), found)
-        # Whoever leaves later is told of the copies there are.
+        # The closure of a later request has to list this copy.
         where = {"model": loaded.fact.id, "path": str(folder.resolve())}
         workspace.store.note("model-exported", where)
         document = {"id": loaded.fact.id, "digest": str(loaded.fact.digest), "path": str(folder)}
@@ -176,7 +176,7 @@ def _line(value: Any) -> str:
 
 
 def _described(store: Store, models: Sequence[Model]) -> list[dict[str, Any]]:
-    """What the service says of models, and where their folders are."""
+    """The service's description of models, with the paths of their folders."""
     from olvido.ledger.serving import in_brief
 
     found = zip(in_brief(store, models), models, strict=True)

@@ -1,4 +1,4 @@
-"""What an audit trains for itself: never-trained models, and shadows for the strongest attack."""
+"""Train models for an audit: references, and shadow models for the strongest attack."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from olvido.tasks import Example, Language
 
 REFERENCES, SHADOWS = 3, 8
-"""How many are trained where nobody says otherwise; shadows only where the audit is thorough."""
+"""The default numbers of models; shadows are only trained for a thorough audit."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The training of the model under audit, to be done over without the forgotten.
+    """The training of the model under audit, to be repeated without the forget set.
 
     Attributes:
-        base: what it began with.
-        recipe: of it.
-        keep: the folder where what is trained lies, to be used again.
-        references: never-trained models to have.
-        shadows: models for LiRA to have, besides.
+        base: the model that it began with.
+        recipe: its recipe.
+        keep: the folder of the trained models, which are used again.
+        references: the number of references.
+        shadows: the number of shadow models for LiRA.
     """
 
     base: str
@@ -51,10 +51,10 @@ class TrainingOptions:
         }
 
     def begun(self, audited: Loaded, terminal: Terminal) -> Loaded:
-        """What the training began with.
+        """Load the model that the training began with.
 
         Raises:
-            InputError: it is not what this model can have begun with.
+            InputError: the audited model cannot have begun with it.
         """
         first = terminal.load(self.base, seed=1)
         require_alike(first, audited, "--base")
@@ -66,7 +66,7 @@ class TrainingOptions:
         return first
 
     def placeholder(self, first: Loaded, task: Language) -> tuple[Shadow, ...]:
-        """A shadow that nobody trained, where some will be, to see whether an audit can be made."""
+        """An untrained shadow in place of later ones, to check whether the audit can be made."""
         from olvido.audits.scoring import ScoredModel
         from olvido.audits.types import Shadow
 
@@ -82,10 +82,10 @@ class TrainingOptions:
         stage: Stage,
         cache: Path | None,
     ) -> tuple[list[Any], tuple[Shadow, ...]]:
-        """Never-trained models and shadows, trained where they do not lie in the folder yet.
+        """References and shadows; those that the folder lacks are trained.
 
         Raises:
-            InputError: records are missing, or some are to be kept and forgotten both.
+            InputError: records are missing, or are in both the forget set and the retain set.
         """
         from olvido.audits.attacks.shadows import train_shadows
         from olvido.audits.references import forecast_training, train_references
@@ -97,7 +97,7 @@ class TrainingOptions:
                 "shadows learn half of the forgotten and half of their like that nobody learned: "
                 "give those (--holdout), or no shadows (--shadows 0)"
             )
-        # Each pair of shadows learns every one of the pool once.
+        # Each pair of shadows learns every record of the pool once.
         learned = self.references * len(retain) + self.shadows * len(retain)
         learned += self.shadows * (len(forget) + len(holdout)) // 2
         each = forecast_training(first.model, task, retain, self.recipe) / max(1, len(retain))
@@ -114,7 +114,7 @@ class TrainingOptions:
 
         references: list[Any] = []
         if self.references:
-            # A model that begins untrained begins elsewhere for each seed.
+            # A model that begins untrained has other weights for each seed.
             starts = [
                 first.model if seed == 1 else terminal.load(self.base, seed=seed).model
                 for seed in range(1, self.references + 1)
@@ -144,10 +144,10 @@ class TrainingOptions:
 
 
 def require_alike(other: Loaded, audited: Loaded, option: str) -> None:
-    """Refuse a model that reads texts as other tokens than the model under audit.
+    """Refuse a model with another tokenizer than the model under audit.
 
     Raises:
-        InputError: it does.
+        InputError: its tokenizer is another.
     """
     if other.tokenizer.get_vocab() != audited.tokenizer.get_vocab():
         raise InputError(

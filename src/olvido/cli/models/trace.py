@@ -1,6 +1,6 @@
-"""`olvido trace`: which records taught a model this answer.
+"""`olvido trace`: find the records that taught a model an answer.
 
-`olvido curvature`: measured once for a model, for all who ask about it or leave it.
+`olvido curvature`: measure a model's curvature once, for all later traces and removals.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def trace(
         str | None, typer.Option("--question", help="What the model was asked.")
     ] = None,
     answer: Annotated[
-        str | None, typer.Option("--answer", help="What is traced; without it, what it answers.")
+        str | None, typer.Option("--answer", help="The answer to trace; by default the model's.")
     ] = None,
     text: Annotated[
         str | None, typer.Option("--text", help="Trace a text that answers no question.")
     ] = None,
     records: Annotated[
         Path | None,
-        typer.Option("--records", help="What it was taught; without it, what the ledger knows."),
+        typer.Option("--records", help="Its training records; by default those in the ledger."),
     ] = None,
     method: Annotated[
         str, typer.Option("--method", help="ekfac, gradient, or replay (small models).")
@@ -57,12 +57,12 @@ def trace(
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random draws.")] = 0,
 ) -> None:
     """Rank the records that taught a model an answer.
 
-    A score leads a person to look; it proves nothing. Records that say nearly the same as one that
-    was found are named with it.
+    A score is a hint for a person to look; it proves nothing. Near copies of a found record are
+    named with it.
     """
     from olvido.attribution import trace as door
     from olvido.attribution.page import require_writable, write_page
@@ -71,7 +71,7 @@ def trace(
 
     if (question is None) == (text is None):
         raise InputError(
-            "say what is to be traced: --question (with or without --answer), or --text"
+            "give what is to be traced: --question (with or without --answer), or --text"
         )
     if text is not None and answer is not None:
         raise InputError("--answer belongs to --question: a --text is traced as it stands")
@@ -124,7 +124,7 @@ def taught(
     encoding: str | None,
     chat: bool | None,
 ) -> tuple[Trained, tuple[Example, ...], Task, dict[str, list[str]] | None]:
-    """The model, what it was taught, how it is asked, and whom each record is about."""
+    """The model, its training records, its task, and the subjects of each record."""
     from olvido.cli.arguments import reader
     from olvido.learners import Trained
     from olvido.tasks import Language
@@ -153,25 +153,25 @@ def curvature(
     model: Annotated[
         str, typer.Argument(help="A model of the workspace, or with --records a folder or hub id.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The folder that keeps it: the factors.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder for the factors.")],
     records: Annotated[
         Path | None,
-        typer.Option("--records", help="What it was taught; without it, what the ledger knows."),
+        typer.Option("--records", help="Its training records; by default those in the ledger."),
     ] = None,
     parts: Annotated[
-        int, typer.Option("--parts", help="Parts of the people; each is measured by itself.")
+        int, typer.Option("--parts", help="Parts that people are split into, measured one by one.")
     ] = 2,
     encoding: Encoding = None,
     chat: Annotated[
         bool | None,
         typer.Option("--chat/--no-chat", help="Use the tokenizer's chat template."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random draws.")] = 0,
 ) -> None:
     """Measure the curvature of a model once, so that removals need not.
 
-    'olvido forget --method influence --option factors=DIR' takes from the folder one that never met
-    those who leave. It holds what the records taught, and goes when they have to.
+    'olvido forget --method influence --option factors=DIR' uses the factors of a part without the
+    forget set. The factors hold what records taught, so they have to be erased with the records.
     """
     from olvido.cli.arguments import require_folder, require_model
     from olvido.curvature import store_ekfac
@@ -182,7 +182,7 @@ def curvature(
         stage(f"Loading {model}")
         trained, rows, task, subjects = taught(terminal, model, records, encoding, chat)
         if subjects is not None:
-            # The ledger knows whom a record is about, whatever its row says.
+            # The ledger has the subjects of a record, whatever its row says.
             about = ({**row.fields, "subjects": subjects[row.id]} for row in rows)
             rows = tuple(replace(row, fields=one) for row, one in zip(rows, about, strict=True))
         stage(f"Measuring on {len(rows)} records")

@@ -1,4 +1,4 @@
-"""`olvido verify-exact` and `verify-report`: is a model, or a report, what it is said to be?"""
+"""`olvido verify-exact` and `verify-report`: check a claim of exactness, or an audit's report."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ commands = typer.Typer()
 def verify_exact(
     terminal: Terminal,
     model: Annotated[str, typer.Argument(help="An alias, the beginning of an id, or a digest.")],
-    workers: Annotated[int, typer.Option("--workers", help="Runs done over at a time.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", help="Runs repeated at a time.")] = 1,
 ) -> bool:
-    """Train a model over without those who left, in fresh processes, and compare bit for bit.
+    """Retrain a model without the forgotten records, in fresh processes, and compare bit for bit.
 
     Takes a whole training from its beginning. Exit status 1 when anything differs; 2 where this
     machine would not give the same bits, or the model was not made by exact methods alone.
@@ -54,12 +54,12 @@ def verify_exact(
 @command
 def verify_report(
     terminal: Terminal,
-    report: Annotated[Path, typer.Argument(help="What 'olvido audit --json' printed.")],
-    model: Annotated[str, typer.Option("--model", help="The model that it is shown with.")],
+    report: Annotated[Path, typer.Argument(help="The output of 'olvido audit --json'.")],
+    model: Annotated[str, typer.Option("--model", help="The model that it should be about.")],
 ) -> bool:
-    """See whether an audit's report is about this model, and its verdict its findings' own.
+    """Check that an audit's report is about this model, and that its verdict follows.
 
-    Asks the model nothing. Exit status 1 where the report is of another model, or where its verdict
+    The model is not run. Exit status 1 where the report is of another model, or where its verdict
     or a status in it does not follow from its numbers; 2 where it is no report of an audit.
     """
     from olvido.audits.check import check_report
@@ -114,7 +114,7 @@ def _staying(workspace: Workspace, loaded: LedgerModel) -> list[Example]:
 
 
 def runs_table(found: Verified) -> Table:
-    """What was compared, for people."""
+    """A table of what was compared, for people."""
     from olvido.learners.verifier import STATES
 
     def said(equal: bool) -> str:
@@ -129,7 +129,7 @@ def runs_table(found: Verified) -> Table:
 
 
 def sentence(found: Verified) -> str:
-    """The answer for people, with what it does not show."""
+    """The result for people, with what it does not show."""
     from olvido.learners.verifier import NOT_PROVEN, PROVEN
 
     took = f"{found.present} records took part; the places of {found.absent} were empty."

@@ -1,1 +1,1 @@
-"""Commands for who answers requests: what is asked, done, certified, told and shown."""
+"""The commands for requests: intake, runs, closure, certificates, letters, lists and service."""

@@ -1,4 +1,4 @@
-"""`olvido account`: who signs in to the service with a password."""
+"""`olvido account`: accounts that sign in to the service with a password."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _password() -> str:
         if not (line := sys.stdin.readline().rstrip("\r\n")):
             raise InputError(
                 "expected the password as a line of standard input, got none: write it there, or "
-                "say the command at a terminal, which asks for it"
+                "run the command at a terminal, which asks for it"
             )
         return line
     first = typer.prompt("Password", hide_input=True, err=True)
     if typer.prompt("Again", hide_input=True, err=True) != first:
-        raise InputError("the two passwords are not the same: say the command again")
+        raise InputError("the two passwords are not the same: run the command again")
     return str(first)
 
 
@@ -37,7 +37,7 @@ def new(
     role: Annotated[str, typer.Option("--role", help="requester, privacy, engineer or auditor.")],
     label: Annotated[str, typer.Option("--label", help="Who it is: one person, one account.")],
 ) -> None:
-    """Give somebody an account with a password, asked for or read from standard input."""
+    """Make an account with a password, which is asked for or read from standard input."""
     from olvido.accounts import Accounts
 
     accounts = Accounts.of(terminal.settings())
@@ -69,7 +69,7 @@ def listing(terminal: Terminal) -> None:
 @commands.command()
 @command
 def close(terminal: Terminal, account: _Label) -> None:
-    """Take an account's password and tokens; its label stays for what it did."""
+    """Remove an account's password and tokens; its label stays for its past acts."""
     from olvido.accounts import Accounts
 
     closed = Accounts.of(terminal.settings()).close(account)

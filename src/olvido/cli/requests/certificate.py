@@ -1,4 +1,4 @@
-"""`olvido certificate`: what was done for a request, signed; issue it, show it, verify it."""
+"""`olvido certificate`: issue, show and verify the signed certificate of a request's answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Request = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
 @commands.command()
 @command
 def issue(terminal: Terminal, identifier: _Request) -> None:
-    """Certify an answered request. The same evidence is certified once."""
+    """Certify an answered request, once for the same evidence."""
     from olvido.requests.certificate import issue as certify
 
     with opened_context(terminal) as context:
@@ -33,7 +33,7 @@ def issue(terminal: Terminal, identifier: _Request) -> None:
 @commands.command()
 @command
 def show(terminal: Terminal, identifier: _Request) -> None:
-    """Show what a request's certificate says, and where it lies."""
+    """Show the content of a request's certificate, and its file."""
     from olvido.errors import StateError
     from olvido.files import read_document
     from olvido.requests.certificate import certificates_of
@@ -66,16 +66,16 @@ def verify(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(help="The certificate.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="The folder of the model it is shown with.")
+        str | None, typer.Option("--model", help="The folder of the model it should be about.")
     ] = None,
     key: Annotated[
         Path | None,
         typer.Option("--key", metavar="PUB", help="The issuer's public key; else the workspace's."),
     ] = None,
 ) -> bool:
-    """See whether a certificate is its issuer's, in its log, and claims no more than its evidence.
+    """Check that a certificate is its issuer's, is logged, and claims no more than its evidence.
 
-    Asks no network and, with --key, no workspace. Exit status 1 when it is not to be believed.
+    Needs no network and, with --key, no workspace. Exit status 1 when it is not to be believed.
     """
     from olvido.files import read_document
     from olvido.models import function_digest, load
@@ -87,7 +87,7 @@ def verify(
     if model is not None and checked.holds:
         with stages(terminal) as stage:
             stage(f"Loading {model}")
-            # Code that lies there is not run before it is known to be the model's.
+            # Code in the folder is not run before it is verified to be the model's.
             function = function_digest(Path(model)) if Path(model).is_dir() else None
             checked = check(envelope, public, function=function)
             if checked.holds:
@@ -155,7 +155,7 @@ def _predicate_rows(predicate: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 def _key(terminal: Terminal, file: Path | None) -> PublicKey:
-    """The issuer's public key: the file given, or the workspace's own."""
+    """The issuer's public key: from the file, or the workspace's own."""
     from olvido.errors import InputError
     from olvido.ledger.signing import PublicKey, public_file
 

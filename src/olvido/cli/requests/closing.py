@@ -1,4 +1,4 @@
-"""`olvido request close`: what is left when a request was answered."""
+"""`olvido request close`: the remaining copies of the data after a request was answered."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def close(
         list[str] | None, _items("--done", "ITEM=HOW", "It was erased elsewhere, and how.")
     ] = None,
     expires: Annotated[
-        list[str] | None, _items("--expires", "ITEM=DAY", "It ends by itself on that day.")
+        list[str] | None, _items("--expires", "ITEM=DAY", "It expires by itself on that day.")
     ] = None,
     cannot: Annotated[
         list[str] | None, _items("--cannot", "ITEM=WHY", "It stays, and why.")
@@ -52,10 +52,10 @@ def close(
         str | None, typer.Option("--by", help="Whose account says so: see 'olvido token list'.")
     ] = None,
     search: Annotated[
-        list[Path] | None, _items("--search", "DIR", "A folder elsewhere to look into as well.")
+        list[Path] | None, _items("--search", "DIR", "A further folder to search.")
     ] = None,
 ) -> bool:
-    """Show all that still holds the data, give each its exit, and close when none is blank."""
+    """Show all that still holds the data, give each item its exit, and close when none is open."""
     from olvido.ledger.facts import RequestKind
     from olvido.requests.certificate import issue
     from olvido.requests.closure import close as finish
@@ -94,7 +94,7 @@ def close(
         )
         request, blank = finish(context, identifier, search=search or ())
         found = closure(context, identifier, search=search or ())
-        # What was certified with things still open is certified again, now that none is.
+        # A certificate with open items is followed by another, now that none is open.
         certificate = None if blank or concluded(request) else issue(context, identifier)
         document = described(request, context.settings)
         looked = looked_into(context, search or ())
@@ -102,12 +102,12 @@ def close(
         {
             "item": a.item,
             "kind": a.kind.name,
-            # How it left is said beside it, and not in what it is.
+            # The exit has a column of its own.
             "is": a.kind.says if a.path is None and said.exit is not None else a.says,
             "holds": sorted(a.kind.holds),
             "who": a.who,
             "exit": said.exit,
-            # Of what is open it is the digest under which it is erased.
+            # An open item shows the digest under which it is erased.
             "detail": said.exit and said.detail,
             "by_word": said.by_word,
         }
@@ -123,7 +123,7 @@ def close(
     ]
     places = [str(place) for place in looked]
     ended = f"{len(blank)} without an exit: {', '.join(blank)}" if blank else "Closed."
-    ended += f"\nLooked into {', '.join(places)}; nothing is said of any other place."
+    ended += f"\nSearched {', '.join(places)}; other places were not searched."
     if certificate is not None:
         ended += f" Certificate: {certificate}"
     terminal.emit(
@@ -137,9 +137,9 @@ def close(
 
 
 def _pair(context: RequestContext, text: str, known: Collection[str]) -> tuple[str, str]:
-    """The item and what is said of it: a path may hold `=`, and so may a reason.
+    """Split an option into the item and its text; both a path and a reason may have a `=`.
 
-    Read as naming a known item; of two that would fit, the longer.
+    The item is a known one; of two that would fit, the longer.
     """
     from olvido.requests.closure.places import item_at
 

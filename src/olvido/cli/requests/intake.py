@@ -1,4 +1,4 @@
-"""`olvido request`: what people do with a request, none of which needs a model."""
+"""`olvido request`: the team's acts on a request that need no model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from olvido.requests.handlers import StoreContext
     from olvido.settings import Settings
 
-commands = typer.Typer(help="Requests to be forgotten, from the first word to the last.")
+commands = typer.Typer(help="Requests of data subjects, from intake to closing.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the request.")]
 _Why = Annotated[str, typer.Option("--why", help="The reason, without names: it is kept.")]
@@ -41,7 +41,7 @@ def new(
     terminal: Terminal,
     subject: Annotated[
         str | None,
-        typer.Option("--subject", help="Who asks, as the data's subject column names them."),
+        typer.Option("--subject", help="The person, as the data's subject column names them."),
     ] = None,
     also: Annotated[
         list[str] | None,
@@ -54,28 +54,28 @@ def new(
         ),
     ] = "erasure",
     law: Annotated[
-        str | None, typer.Option("--law", help="Under which: see 'olvido laws'.")
+        str | None, typer.Option("--law", help="The law it falls under: see 'olvido laws'.")
     ] = None,
     received: Annotated[
         str | None, typer.Option("--received", metavar="DAY", help="When it came; now if not said.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--source", help="Of opt-out and poison: which source.")
+        str | None, typer.Option("--source", help="For opt-out and poison: the source.")
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", help="Of outdated and rectification: where the facts stand."),
+        typer.Option("--dataset", help="For outdated and rectification: the dataset."),
     ] = None,
     record: Annotated[
         list[str] | None,
-        typer.Option("--record", metavar="ID", help="Of outdated and rectification: each fact."),
+        typer.Option("--record", metavar="ID", help="For outdated and rectification: a record."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Of destroy: which model, with its descendants.")
+        str | None, typer.Option("--model", help="For destroy: the model, with its descendants.")
     ] = None,
     nothing_found: Annotated[
         bool,
-        typer.Option("--nothing-found", help="Enter it though no record is about the subject."),
+        typer.Option("--nothing-found", help="Enter it although no record is about the subject."),
     ] = False,
 ) -> None:
     """Enter a request. A name is digested at once and kept nowhere."""
@@ -122,9 +122,9 @@ def new(
 
 
 def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
-    """Lines that tell of subjects whose names are near: other spellings of one person, or others.
+    """Lines about subjects with near names: other spellings of the person, or other people.
 
-    Whether they are the same person is for somebody to see in the rows.
+    Somebody has to see in the rows whether they are the same person.
     """
     return tuple(
         f"Did you also mean {subject}? {len(records)} records are about that subject, whose name "
@@ -140,7 +140,7 @@ def also_meant(near: Mapping[SubjectId, Sequence[Record]]) -> tuple[str, ...]:
 @commands.command()
 @command
 def identify(terminal: Terminal, identifier: Id, by: _By) -> None:
-    """Note that somebody has checked who asks."""
+    """Note that the identity of who asks was checked."""
     from olvido.requests import handlers
 
     with opened_context(terminal) as context:
@@ -163,10 +163,10 @@ def wait(
     ] = None,
     need: Annotated[
         str | None,
-        typer.Option("--for", help="Asked of the person: identity, fee or clarification."),
+        typer.Option("--for", help="What the person has to give: identity, fee or clarification."),
     ] = None,
 ) -> None:
-    """Put a request aside; what is asked of the person stops the clock where the law says so."""
+    """Suspend a request; a question to the person stops the clock where the law says so."""
     from olvido.requests import handlers
 
     with opened_context(terminal) as context:
@@ -178,7 +178,7 @@ def wait(
 @commands.command()
 @command
 def resume(terminal: Terminal, identifier: Id) -> None:
-    """Go on with a request that was put aside or called off."""
+    """Resume a request that was suspended or cancelled."""
     from olvido.requests import handlers
 
     with opened_context(terminal) as context:
@@ -194,11 +194,11 @@ def extend(
     informed_on: Annotated[
         str | None,
         typer.Option(
-            "--informed-on", metavar="DAY", help="When the person was told; today if not said."
+            "--informed-on", metavar="DAY", help="When the person was informed; default today."
         ),
     ] = None,
 ) -> None:
-    """Note that the person was told that the answer takes longer, as far as the law allows it."""
+    """Note that the person was informed that the answer takes longer, where the law allows it."""
     from olvido.requests import handlers
 
     with opened_context(terminal) as context:
@@ -209,7 +209,7 @@ def extend(
 @commands.command()
 @command
 def suppress(terminal: Terminal, identifier: Id) -> None:
-    """Withhold answers about the subject until the weights have changed: output, and no more."""
+    """Withhold answers about the subject until the weights have changed: output only."""
     from olvido.requests.rights.output_filter import suppress as withhold
     from olvido.requests.scope import unsearched, unsearched_note
 
@@ -219,8 +219,8 @@ def suppress(terminal: Terminal, identifier: Id) -> None:
             terminal,
             context,
             request,
-            "Suppressed, not forgotten: 'olvido models ask' and the guard withhold answers, and "
-            "the weights are as they were.",
+            "Suppressed, not forgotten: 'olvido models ask' and the output filter withhold "
+            "answers, and the weights are unchanged.",
             *filter(None, [unsearched_note(unsearched(request))]),
         )
 
@@ -228,7 +228,7 @@ def suppress(terminal: Terminal, identifier: Id) -> None:
 @commands.command()
 @command
 def refuse(terminal: Terminal, identifier: Id, why: _Why) -> None:
-    """Refuse a request; the law says what the person is told."""
+    """Refuse a request, and show what the law requires the letter to say."""
     from olvido.requests import handlers
     from olvido.requests.rights.deadlines import law_of
 
@@ -242,7 +242,7 @@ def refuse(terminal: Terminal, identifier: Id, why: _Why) -> None:
 @commands.command()
 @command
 def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
-    """Call a request off; a run under way publishes nothing. 'resume' takes it up again."""
+    """Cancel a request; a run under way publishes nothing. 'resume' takes it up again."""
     from olvido.requests import handlers
 
     with opened_context(terminal) as context:
@@ -252,7 +252,7 @@ def cancel(terminal: Terminal, identifier: Id, why: _Why) -> None:
 @commands.command()
 @command
 def again(terminal: Terminal, identifier: Id) -> None:
-    """Enter a closed request anew, where its law wants done again what came in since."""
+    """Enter a closed request anew, where its law requires that for data that came in since."""
     from olvido.requests import handlers
 
     with opened_context(terminal) as context:
@@ -263,7 +263,7 @@ def again(terminal: Terminal, identifier: Id) -> None:
 @commands.command("show")
 @command
 def show_one(terminal: Terminal, identifier: Id) -> None:
-    """Show one request: its clock, whether it was checked who asks, and what comes next."""
+    """Show one request: its deadline, the identity check, and the next step."""
     from dataclasses import asdict
 
     from olvido.requests.guidance import next_step
@@ -325,14 +325,14 @@ def described(request: Request, settings: Settings) -> dict[str, Any]:
 def show(
     terminal: Terminal, context: StoreContext, request: Request, *advice: str, **more: Any
 ) -> None:
-    """Print a request; `more` goes into its document alone."""
+    """Print a request; `more` is only in the JSON document."""
     document = described(request, context.settings)
     shown = [(what, value) for what, value in document.items() if value not in (None, {}, [])]
     terminal.emit(document | more, table(("what", "value"), shown), *advice)
 
 
 def day(text: str) -> date:
-    """A day as it is written on the command line."""
+    """Read a day from the command line."""
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -1,6 +1,6 @@
 """`olvido request list` and `request import`: many requests at once.
 
-`olvido request note` and `request assign`: what the team says of a request among itself.
+`olvido request note` and `request assign`: the team's notes on a request, and its owner.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def note(
     text: Annotated[str, typer.Option("--text", help="The note, without names: it is kept.")],
     by: _By,
 ) -> None:
-    """Note something of a request, whatever its status."""
+    """Add a note to a request of any status."""
     from olvido.requests.workflow import notes
 
     with opened_context(terminal) as context:
@@ -45,10 +45,10 @@ def assign(
     identifier: Id,
     by: _By,
     to: Annotated[
-        str | None, typer.Option("--to", help="Whose account works on it; nobody if not said.")
+        str | None, typer.Option("--to", help="The account that works on it; default nobody.")
     ] = None,
 ) -> None:
-    """Say who works on a request."""
+    """Set the owner of a request: the account that works on it."""
     from olvido.requests.workflow import notes
 
     with opened_context(terminal) as context:
@@ -61,7 +61,7 @@ def import_(
     terminal: Terminal,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, one request a row.")],
     encoding: Annotated[
-        str | None, typer.Option("--encoding", help="Of a file that is not UTF-8, as cp1252.")
+        str | None, typer.Option("--encoding", help="For a file that is not UTF-8, as cp1252.")
     ] = None,
 ) -> None:
     """Enter the requests of a file: all of them, or none. Names are digested and kept nowhere."""
@@ -94,7 +94,7 @@ def listing(
     waiting: Annotated[
         bool, typer.Option("--open", help="Only those that are not closed.")
     ] = False,
-    status: Annotated[str, typer.Option("--status", help="Only those that came so far.")] = "",
+    status: Annotated[str, typer.Option("--status", help="Only those with this status.")] = "",
     kind: Annotated[str, typer.Option("--kind", help="Only those that ask for this.")] = "",
     law: Annotated[str, typer.Option("--law", help="Only those under it, or under none.")] = "",
     due: Annotated[
@@ -120,7 +120,7 @@ def listing(
         Path | None, typer.Option("--csv", metavar="FILE", help="Write them there as a table.")
     ] = None,
 ) -> None:
-    """Show requests with the days that are left to answer them: all, or those asked for."""
+    """Show requests with the days left to answer them: all, or those that pass the filters."""
     from functools import partial
 
     from olvido.cli.arguments import require_new_file
@@ -177,7 +177,7 @@ def listing(
 
 
 def account_of(context: StoreContext, name: str) -> str:
-    """The id of the account of this label or id; `none` as it is."""
+    """The id of the account of this label or id; `none` stays `none`."""
     from olvido.accounts import Accounts, Right
     from olvido.requests.workflow.filters import NOBODY
 

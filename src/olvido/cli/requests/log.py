@@ -1,4 +1,4 @@
-"""`olvido log`: what happened in a workspace, signed, proven, and redacted."""
+"""`olvido log`: show, sign, prove and redact the log of a workspace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ commands = typer.Typer()
 @commands.callback(invoke_without_command=True)
 @command
 def listing(terminal: Terminal) -> None:
-    """Show what happened here, entry by entry; sign it, prove it, or redact entries."""
+    """Show the log of the workspace, entry by entry; sign it, prove it, or redact entries."""
     from olvido.ledger.digests import canonical_json
 
     with terminal.store() as store:
@@ -43,7 +43,7 @@ def sign(
         Path | None, typer.Option("--out", metavar="FILE", help="A new file to write it to.")
     ] = None,
 ) -> None:
-    """Sign the head of the log. Keep what it prints elsewhere: it tells a log that was cut off."""
+    """Sign the head of the log. Keep the output elsewhere: it reveals a log that was cut off."""
     from olvido.files import write
 
     settings = terminal.settings()
@@ -66,13 +66,13 @@ def prove(
         typer.Option("--since", help="Prove as well that the log begins with so many entries."),
     ] = None,
 ) -> None:
-    """Prove that an entry is in the log, by a signed head, to somebody who lacks the log."""
+    """Prove by a signed head that an entry is in the log, to somebody without the log."""
     settings = terminal.settings()
     with terminal.store() as store:
         key = store.signer(settings.signing_key)
         growth = None
         if since is not None:
-            # What is asked wrongly shall show before anything is signed.
+            # Wrong arguments shall fail before anything is signed.
             store.prove_growth(since, store.events_count())
         found = store.prove_entry(entry, key)
         if since is not None:
@@ -96,11 +96,11 @@ def redact(
     entries: Annotated[list[int], typer.Argument(help="Their numbers.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the log.")],
 ) -> None:
-    """Destroy what entries say and the salts of their leaves, and sign that: the tree stays."""
+    """Destroy the content of entries and their leaves' salts, and sign that: the tree stays."""
     settings = terminal.settings()
     with terminal.store() as store:
         store.redact(entries, reason, store.signer(settings.signing_key))
     terminal.emit(
         {"redacted": entries, "reason": reason},
-        f"Nobody can tell any more what {len(entries)} entries said, but from a backup.",
+        f"The content of {len(entries)} entries cannot be read any more, except from a backup.",
     )

@@ -1,4 +1,4 @@
-"""`olvido request export` and `correct`: what is held about a person, for them, and put right.
+"""`olvido request export` and `correct`: the rights of access and of rectification.
 
 `olvido notice`: the letter to the person who asked.
 """
@@ -19,7 +19,7 @@ __all__ = ["commands"]
 
 
 _Unchecked = Annotated[
-    str | None, typer.Option("--unchecked", metavar="WHY", help="Why it needs no check who asks.")
+    str | None, typer.Option("--unchecked", metavar="WHY", help="Why no identity check is needed.")
 ]
 
 
@@ -36,12 +36,12 @@ def export(
     shared: Annotated[
         list[str] | None,
         typer.Option(
-            "--shared", metavar="ID", help="A record that is about others too, and may be given."
+            "--shared", metavar="ID", help="A record about others too that may be included."
         ),
     ] = None,
     unchecked: _Unchecked = None,
 ) -> None:
-    """Write down what is held about the person of a request of kind access, for them alone.
+    """Write down the data held about the person of a request for access, for them alone.
 
     The folder gets a document and a page with the person's rows. The log keeps its digest.
     """
@@ -83,7 +83,7 @@ def correct(
     identifier: Id,
     rows: Annotated[
         Path,
-        typer.Option("--rows", metavar="FILE", help="Rows with the same ids, and what is right."),
+        typer.Option("--rows", metavar="FILE", help="The corrected rows, with the same ids."),
     ],
     by: Annotated[
         str, typer.Option("--by", help="Whose account answers for it: see 'olvido token list'.")
@@ -91,7 +91,7 @@ def correct(
     unchecked: _Unchecked = None,
     encoding: Encoding = None,
 ) -> None:
-    """Enter what is right for a request of kind rectification: the next version of its dataset."""
+    """Enter the corrected rows of a rectification, as the next version of its dataset."""
     from olvido.requests.rights.rectification import correct as enter
 
     with opened_context(terminal) as context:
@@ -127,16 +127,16 @@ def notice(
     lang: Annotated[str, typer.Option("--lang", help="en, es, ca, or a file of your own.")] = "en",
     reason: Annotated[
         str | None,
-        typer.Option("--reason", help="What is needed, or why; in the person's language."),
+        typer.Option("--reason", help="What is needed, or the reason; in the person's language."),
     ] = None,
     law: Annotated[
-        str | None, typer.Option("--law", help="Which holds, where the request names none.")
+        str | None, typer.Option("--law", help="The law, where the request names none.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="A new file to write it to.")
     ] = None,
 ) -> None:
-    """Write a letter about a request: what it says is how far that has come, and was certified.
+    """Write a letter about a request, from its status and its certificate.
 
     The log keeps the digest of a letter that is written to a file.
     """

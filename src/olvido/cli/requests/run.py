@@ -1,4 +1,4 @@
-"""`olvido request`: what needs the models: locate, plan, run, report."""
+"""`olvido request`: the commands that need models: locate, plan, run, report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["commands"]
 
 _SHOWN = 20
 _Ids = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Of one request, or of several together.")
+    list[str], typer.Argument(metavar="ID...", help="The id of one request, or several together.")
 ]
 
 
@@ -80,7 +80,7 @@ def locate(terminal: Terminal, identifier: Id) -> None:
 @command
 @answered_by("model", "references", "holdout", "within")
 def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
-    """Price every way to answer requests, choose one, and say what goes well together."""
+    """Price every route to answer requests, choose, and name requests to run together."""
     from olvido.requests import batches
     from olvido.requests import plan as price
     from olvido.requests.guidance import left_before_run
@@ -101,7 +101,7 @@ def plan(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> None:
             )
             return
         found, choice = price(workspace, *identifiers, how=how)
-        # Where no model has to forget there may be none to look into.
+        # Where no model has to forget, there may be no model.
         groups = [
             batch
             for batch in (batches(workspace, how.model) if found else ())
@@ -153,7 +153,7 @@ def approve(
     ],
     how: RunOptions,
 ) -> None:
-    """Let a plan be carried out by 'olvido run'; to destroy a model takes two people."""
+    """Approve a plan for 'olvido run'; to destroy a model takes two people."""
     from olvido.ledger.facts import RequestKind
     from olvido.ledger.serving import SERVING
     from olvido.requests import handlers
@@ -180,7 +180,7 @@ def approve(
 @command
 @answered_by()
 def run(terminal: Terminal, identifiers: _Ids, how: RunOptions) -> bool:
-    """Forget, audit against never-trained models, and publish what passes; 1 when nothing does."""
+    """Forget, audit against retrained models, and publish the model that passes; 1 if none does."""
     from olvido.requests import answer
     from olvido.requests.guidance import concluded_as
     from olvido.requests.types import Destroyed, NothingToForget
@@ -247,7 +247,7 @@ def report(
         if request.report is None:
             why = "it has no report yet: a run writes one"
             raise StateError(not_now(context, request, why))
-    # The ledger knows where it was written; the workspace may have been moved since.
+    # The ledger has the report's path, but the workspace may have been moved since.
     path = settings.reports / Path(request.report).name
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -271,7 +271,7 @@ def report(
 
 
 def _write_page(identifier: str, document: dict[str, Any], page: Path) -> None:
-    """The last audit of a request as a page, beside those of what was tried before it.
+    """Write the last audit of a request as a page, beside those of earlier attempts.
 
     Raises:
         StateError: nothing was audited.

@@ -1,8 +1,8 @@
 """`olvido serve`: the service, as an API and as pages.
 
-`olvido remind`: tell the team of requests that are due, once a day, by e-mail or webhook.
+`olvido remind`: remind the team of requests that are due, once a day, by e-mail or webhook.
 
-`olvido run`: the worker that answers what is approved.
+`olvido run`: the worker that answers approved requests.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def serve(
         typer.Option(
             "--proxy",
             metavar="ADDRESS",
-            help="Whose X-Forwarded-For and X-Forwarded-Proto are believed; else olvido.toml says.",
+            help="A proxy whose X-Forwarded-For and -Proto are believed; default in olvido.toml.",
         ),
     ] = None,
 ) -> None:
-    """Serve this workspace until stopped. Who may ask what is said by 'olvido token new'."""
+    """Serve this workspace until stopped. 'olvido token new' gives access."""
     import socket
 
     from olvido.errors import StateError
@@ -54,7 +54,7 @@ def serve(
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        # Whoever reads the address may ask at once, and waits until there is somebody to answer.
+        # A client may connect as soon as the address is printed: it waits for the server.
         listening.listen()
     except OSError as error:
         listening.close()
@@ -69,11 +69,11 @@ def serve(
 @commands.command()
 @command
 def run(terminal: Terminal) -> bool:
-    """Answer every approved request, and go on with what was cut off; 1 if one needs a decision."""
+    """Answer every approved request, and resume interrupted ones; 1 if one needs a decision."""
     from olvido.requests.workflow.worker import Worker
 
     settings = terminal.settings()
-    # A ledger that cannot be opened is said before anything is begun.
+    # Report a ledger that cannot be opened before anything is begun.
     terminal.store().close()
     with Worker(settings, watch=lambda request, what: terminal.say(f"{request}: {what}")) as worker:
         done = worker.work()
@@ -92,7 +92,7 @@ def run(terminal: Terminal) -> bool:
 def remind(
     terminal: Terminal,
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be told, and tell nobody.")
+        bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")
     ] = False,
 ) -> bool:
     """Remind the team of requests that are late or due soon: see [reminders] in olvido.toml."""
@@ -115,6 +115,6 @@ def remind(
     terminal.emit(
         {"due": shown, "reminded": ways},
         table(columns, [tuple(row.values()) for row in shown]),
-        *(f"{o.way}: {o.failure or f'told of {len(o.requests)}'}" for o in reminded),
+        *(f"{o.way}: {o.failure or f'sent {len(o.requests)}'}" for o in reminded),
     )
     return not any(one.failure for one in reminded)

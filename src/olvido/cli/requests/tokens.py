@@ -1,4 +1,4 @@
-"""`olvido token`: who may ask the service what."""
+"""`olvido token`: tokens for the service, each with a role."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def new(
     role: Annotated[str, typer.Option("--role", help="requester, privacy, engineer or auditor.")],
     label: Annotated[str, typer.Option("--label", help="Whose it is: one person, one account.")],
 ) -> None:
-    """Make a token. It is shown once and kept nowhere; only its digest is."""
+    """Make a token. It is shown once, and only its digest is kept."""
     from olvido.accounts import Accounts
 
     made, secret = Accounts.of(terminal.settings()).new(role, label)

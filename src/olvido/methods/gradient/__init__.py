@@ -1,1 +1,1 @@
-"""The gradient family: what all its methods share, and one small file for each."""
+"""The gradient family: the shared base, and one small file for each method."""

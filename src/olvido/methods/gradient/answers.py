@@ -1,6 +1,6 @@
-"""What a loss may ask about a batch: each thing is computed when it is first asked for.
+"""A batch's answers under the current and the original model, computed on first access.
 
-The original model: asked once for each record, and never a second copy of its weights.
+The original model answers once for each record; there is never a second copy of its weights.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch.nn import functional as F
 from olvido.tasks import Example, Task
 
 FORWARD = 1 / 3
-"""Cost of a forward pass beside forward and backward together."""
+"""Cost of a forward pass, with forward and backward together as 1."""
 
 Observation = Callable[[Module, Any], tuple[Tensor, Tensor]]
-"""From a model and a batch to values [N, ...] and the row of each [N], rows in order."""
+"""Maps a model and a batch to values [N, ...] and the row of each [N], rows in order."""
 
 
 def shared_weights_copy(model: Module, *, trained: bool = False) -> Any:
-    """The same weights behind modules of their own: no memory, and no trace on the model given.
+    """The model's weights behind new modules, without extra memory or changes to the model.
 
     Args:
-        model: whose storage is shared.
-        trained: whether parameters keep asking for gradients where they did.
+        model: the model whose storage is shared.
+        trained: whether parameters keep requiring gradients where they did.
     """
     memo: dict[int, Any] = {
         id(p): Parameter(p.detach(), requires_grad=trained and p.requires_grad)
@@ -40,18 +40,18 @@ def shared_weights_copy(model: Module, *, trained: bool = False) -> Any:
 
 
 def unshare(model: Module) -> None:
-    """Give a mirrored model storage of its own, in place."""
+    """Give a shared-weights copy storage of its own, in place."""
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
 
 
 class FrozenReference:
-    """What a model says of records, looked up when first asked for and kept.
+    """A frozen model's values for records, computed on first use and cached.
 
     Args:
-        model: does not change; in evaluation mode.
+        model: unchanged, in evaluation mode.
         task: makes the batches.
-        observe: what is asked of it.
+        observe: computes the values.
         size: records a forward pass.
 
     Attributes:
@@ -65,7 +65,7 @@ class FrozenReference:
 
     @torch.no_grad()
     def __call__(self, records: Sequence[Example]) -> Tensor:
-        """Values of these records, one after the other. [N, ...]"""
+        """Values of these records, concatenated. [N, ...]"""
         missing = [record for record in records if record.id not in self._known]
         if missing:
             self._ask(missing)
@@ -73,7 +73,7 @@ class FrozenReference:
 
     def _ask(self, records: Sequence[Example]) -> None:
         device = next(self.model.parameters()).device
-        # The step that asks may run in bfloat16: what is kept is the model's own.
+        # The calling step may run in bfloat16: the cached values have the model's own type.
         with torch.autocast(device.type, enabled=False):
             for batch in self.task.batches(records, self.size):
                 values, rows = self.observe(self.model, batch.to(device))
@@ -83,13 +83,13 @@ class FrozenReference:
 
 
 class FrozenReferenceLogits:
-    """Answer logits of a model that does not change.
+    """Answer logits of a frozen model.
 
-    Kept as what the head reads: memory is answer tokens x width, not x vocabulary, which for
-    SmolLM2 is 85 times less, and the head is applied again at each step.
+    They are cached as inputs of the head: memory is answer tokens x width, not x vocabulary, which
+    for SmolLM2 is 85 times less, and the head is applied again at each step.
 
     Args:
-        model: does not change; in evaluation mode.
+        model: unchanged, in evaluation mode.
         task: makes the batches.
         size: records a forward pass.
     """
@@ -105,13 +105,13 @@ class FrozenReferenceLogits:
 
     @torch.no_grad()
     def __call__(self, records: Sequence[Example]) -> Tensor:
-        """Logits at the answers of these records, one after the other. [N, V]"""
+        """Logits at the answers of these records, concatenated. [N, V]"""
         states = self._states(records)
         assert self._head is not None
         return self._head(states)
 
     def alone(self) -> FrozenReferenceLogits:
-        """The same without the model: of records that were asked for already."""
+        """A copy without the model, for records that are cached already."""
         self._states.model = Module()
         return self
 
@@ -122,13 +122,13 @@ class FrozenReferenceLogits:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Answers, token by token; nothing of prompts or padding is among them.
+    """Answer tokens, without prompts or padding.
 
     Attributes:
-        logits: that led to each token. [N, V]
+        logits: logits that predict each token. [N, V]
         targets: the tokens. [N]
         rows: the record of each. [N]
-        size: records, B.
+        size: number of records, B.
     """
 
     logits: Tensor
@@ -138,40 +138,40 @@ class Tokens:
 
     @cached_property
     def log_p(self) -> Tensor:
-        """Of each token. [N]"""
+        """Log-probability of each target token. [N]"""
         return -F.cross_entropy(self.logits.float(), self.targets, reduction="none")
 
     @cached_property
     def log_probs(self) -> Tensor:
-        """Of every token that might have stood there. [N, V]"""
+        """Log-probabilities over the vocabulary. [N, V]"""
         return F.log_softmax(self.logits.float(), dim=-1)
 
     @cached_property
     def count(self) -> Tensor:
-        """Tokens of each record. [B]"""
+        """Number of tokens of each record. [B]"""
         return torch.bincount(self.rows, minlength=self.size).to(torch.float32)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Over each record's tokens. [N] -> [B]"""
+        """Sum over each record's tokens. [N] -> [B]"""
         zeros = torch.zeros(self.size, device=values.device, dtype=values.dtype)
         return zeros.index_add(0, self.rows, values)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Over each record's tokens. [N] -> [B]"""
+        """Mean over each record's tokens. [N] -> [B]"""
         return self.sum(values) / self.count
 
 
 @dataclass(frozen=True)
 class Answers:
-    """A batch of records, as the model answers it now and answered it before.
+    """A batch of records with the answers of the current and the original model.
 
     Attributes:
-        model, task: that are asked.
-        records: of the first B rows.
-        batch: these, and after them what is to be answered instead, if anything is.
+        model, task: the current model, and the task that queries it.
+        records: records of the first B rows.
+        batch: these rows and, after them, those of the alternative answers, if any.
         original_log_ps: summed log-probability of each answer under the original model, by id.
-        goals: loss at which each counts as never learned, by id; infinite where nothing tells.
-        precomputed: what the method remembers of the original model.
+        goals: loss at which each counts as never learned, by id; infinite where unknown.
+        precomputed: the method's result of `precompute`.
     """
 
     model: Module
@@ -198,7 +198,7 @@ class Answers:
 
     @cached_property
     def alternative(self) -> Tokens:
-        """The answers that are to be given instead, in the same order."""
+        """The alternative answers, in the same order."""
         return self._chosen(1)
 
     def _chosen(self, part: int) -> Tokens:
@@ -221,12 +221,12 @@ class Answers:
 
     @property
     def original_log_p(self) -> Tensor:
-        """What `log_p` was. [B]"""
+        """Summed log-probability of each record's answer under the original model. [B]"""
         return self._of(self.original_log_ps, 0)
 
     @property
     def alternative_original_log_p(self) -> Tensor:
-        """What the summed log-probability of the answers given instead was. [B]"""
+        """Summed log-probability of each alternative answer under the original model. [B]"""
         return self._of(self.original_log_ps, len(self.records))
 
     @property
@@ -240,7 +240,7 @@ class Answers:
         return torch.tensor([values[i] for i in ids], device=device)
 
     def hidden(self, layer: int) -> tuple[Tensor, Tensor]:
-        """States after a layer that are to lead to an answer token: [N, D], row of each [N].
+        """States of a layer that lead to an answer token: [N, D], row of each [N].
 
         The model runs no further than to that layer.
         """

@@ -1,4 +1,4 @@
-"""Bad teacher: what is to be forgotten is learned anew from a network that knows nothing."""
+"""Bad teacher: distil the forget set from a network that knows nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def random_like(model: Any, seed: int) -> Module:
     """A network of the same shape with weights drawn from `seed`, in evaluation mode.
 
     Raises:
-        InputError: neither the model nor its layers say how they are initialised.
+        InputError: neither the model nor its layers have an initialisation method.
     """
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

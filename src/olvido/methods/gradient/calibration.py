@@ -1,4 +1,4 @@
-"""Where "never learned" lies, read off records of the same making that the model never saw."""
+"""Target losses of never-learned records, calibrated on holdout records."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from olvido.tasks import Example, Task
 from olvido.tasks.scoring import losses_of
 
 SHORTFALL = 0.05
-"""Forgetting has arrived when the records' mean distance below their targets is under this share
+"""Forgetting is complete when the records' mean distance below their targets is under this share
 of the mean target."""
 BATCH = 32
-"""Strangers a forward pass."""
+"""Holdout records a forward pass."""
 
 
 def holdout_losses(trained: Trained, records: Sequence[Example], task: Task) -> dict[str, float]:
-    """The loss of records that a model never saw, in nats a token, by id: under the weights as they
-    were trained where its trace remembers that, and under the weights as they are where not.
+    """Losses of holdout records in nats a token, by id: under the weights as they were trained
+    where the trace has these losses, and otherwise under the current weights.
 
-    Ten forgettings one after another, each aiming at what the last one left, raised it from 5.1 to
+    Ten forgettings in sequence, each aiming at the result of the last one, raised it from 5.1 to
     6.2 nats (docs/results/sequence.md).
     """
     known = Edited.of(trained.trace).losses
@@ -38,7 +38,7 @@ def holdout_losses(trained: Trained, records: Sequence[Example], task: Task) -> 
 
 
 def with_holdout_losses(trace: Trace, split: Split, task: Task) -> Trace:
-    """A trace with what the holdout records' losses were, for the forgetting after this one."""
+    """A trace with the holdout records' losses, for the next forgetting."""
     if trace.origin is None:
         return trace
     link = Edited.of(trace)
@@ -47,11 +47,11 @@ def with_holdout_losses(trace: Trace, split: Split, task: Task) -> Trace:
 
 
 def remaining_trace(trace: Trace, split: Split) -> Trace:
-    """The training that the weights still descend from, without what they forgot: with it the next
-    request can be answered exactly, and never-trained models be made.
+    """The training that the weights still descend from, without the forgotten records: with it the
+    next request can be answered exactly, and never-trained models can be made.
 
     Raises:
-        InputError: a record to be forgotten is not in the log that the model came with.
+        InputError: a record to be forgotten is not in the model's training log.
     """
     if trace.origin is None:
         return trace
@@ -65,12 +65,11 @@ def _content(record: Example, task: Task) -> str:
 def targets(model: Module, split: Split, task: Task, size: int) -> dict[str, float]:
     """The loss at which each forgotten record counts as never learned, in nats a token.
 
-    Where there are never-trained models it is theirs. Else it is the mean loss of the holdout
-    records of the same `topic` (of all of them where the topic has none), as the split knows it or
-    under the model as it is; an array's topic is its class, unless it says another. An estimate: in
+    It is the loss under never-trained models, if any. Otherwise it is the mean loss of the holdout
+    records of the same `topic` (of all of them where the topic has none), from the split or under
+    the current model; an array's topic is its class, unless it has another. This is an estimate: in
     the demo's town of 100 residents it lies within 5% of the mean loss of never-trained models, in
-    a town of 12, where a model that is sure of itself errs more about holdout records, it was 47%
-    above.
+    a town of 12, where an overconfident model errs more on holdout records, it was 47% above.
     """
     if split.never:
         found = [losses_of(other, split.forget, task, size) for other in split.never]
@@ -91,9 +90,9 @@ def _topic(example: Example) -> object:
 
 
 def reached(losses: Mapping[str, float], goals: Mapping[str, float]) -> bool:
-    """Whether every record was seen and together they stand where never learned ones do.
+    """Whether every record was evaluated and their mean reached that of never-learned ones.
 
-    Where a goal is infinite, nothing tells where that is, and nobody ever arrives.
+    An infinite goal is unknown, and is never reached.
     """
     if len(losses) < len(goals) or not all(map(math.isfinite, goals.values())):
         return False

@@ -1,4 +1,4 @@
-"""What the gradient family shares: a method is one loss on the records to be forgotten."""
+"""The base of the gradient family: a method is one loss on the forget set."""
 
 from __future__ import annotations
 
@@ -31,69 +31,68 @@ from olvido.training.environment import deterministic
 from olvido.training.loop import Loop
 
 Patience = Callable[[Sequence[StepMetrics], int], bool]
-"""Told what a run saw so far and how many steps it has; says whether to give up."""
+"""A stopping rule: from the history and the number of steps, whether to stop early."""
 
 
 class Descent(Options):
-    """Move the weights down a forget loss, held by a regulariser on retained records.
+    """Descend a forget loss, with a regulariser on retained records.
 
     With holdout records the method is calibrated: each forgotten record has a target, the mean loss
     of the holdout records of its topic under the original model. The push on a record fades as it
-    nears its target, and the run ends when together they are there. That is where "never learned"
-    lies, neither less nor more. Without holdout records and without a `target` the run uses all its
-    epochs.
+    nears its target, and the run ends when the mean reaches the targets: that is the loss of "never
+    learned", neither less nor more. Without holdout records and without a `target` the run uses all
+    its epochs.
 
-    A method says what is descended (`forget_losses`), and where it needs more than that: what it
-    remembers of the original model (`precompute`), what is to be answered instead
-    (`alternative_targets`), how the regulariser weighs (`regulariser_weight`), what its gradient
-    becomes (`forget_parts`), which layers move (`trainable_modules`), and whether forgetting and
-    keeping take turns (`alternating`).
+    A method defines its loss (`forget_losses`), and where it needs more than that: values of the
+    original model (`precompute`), alternative answers (`alternative_targets`), the weight of the
+    regulariser (`regulariser_weight`), a change of its gradient (`forget_parts`), the layers that
+    move (`trainable_modules`), and whether forget and retain steps alternate (`alternating`).
 
     Args:
         lr: learning rate (Adam without momentum: momentum would carry the weights past the target);
-            None: `base_lr` of the method, scaled by 128 / hidden size, as Adam's updates ask for in
-            matrices whose inputs grow with it (Yang et al. 2022, arXiv 2203.03466, table 3; here
-            the rate is one for all weights, embeddings too).
-        epochs: passes over the forgotten records at the most.
+            None: `base_lr` of the method, scaled by 128 / hidden size, as Adam's updates require
+                for matrices whose inputs grow with it (Yang et al. 2022, arXiv 2203.03466, table 3;
+                here one rate serves all weights, embeddings too).
+        epochs: passes over the forget set, at the most.
         batch_size: forgotten records a step.
         retain_batch: retained records a step.
-        retain_weight: of the regulariser, beside 1 for the forget loss.
+        retain_weight: weight of the regulariser, relative to 1 for the forget loss.
         regulariser: a retain regulariser: `nll`, `kl`, `ewc`, `hidden`, `replay` (needs no retained
             records), several joined by +, or `none`; or classes or objects of that family.
-        project: take out of the forget gradient what runs against the regulariser's (Yu et al.
+        project: remove from the forget gradient the component against the regulariser's (Yu et al.
             2020, arXiv 2001.06782; Wang et al. 2025, arXiv 2503.09117, for forgetting).
         target: loss in nats a token at which a record counts as forgotten; None: calibrated.
         dtype: of the forward pass.
         lora_rank: train low-rank adapters of this rank, merged at the end, instead of all weights.
-        checkpointing: compute activations again on the way back instead of keeping them.
+        checkpointing: recompute activations in the backward pass instead of storing them.
     """
 
     guarantee: ClassVar = Guarantee.EMPIRICAL
     needs = frozenset({Need.RETAIN})
     summary: ClassVar[str]
     loss: ClassVar[str] = ""
-    """What is descended on a forgotten record, as the docs' table has it."""
+    """The loss of a forgotten record, for tables."""
     source: ClassVar[str] = ""
     """The paper that it comes from."""
     suits: ClassVar[str] = ""
-    """What it is good for, in a line."""
+    """Strengths of the method, in a line."""
     example: ClassVar[Mapping[str, Any]] = {"target": 2.0, "lr": 6e-4}
-    """Options by which a model of a few hundred records forgets some of them: the family's tests
-    take them, and whoever tries the method may begin with them."""
+    """Options by which a model of a few hundred records forgets some of them: used by the family's
+    tests, and a good start for users."""
     base_lr: ClassVar[float] = 1e-4
     alternating: ClassVar[bool] = False
-    """Whether forgetting and keeping take turns, a step each."""
+    """Whether forget and retain steps alternate."""
     paired: ClassVar[bool] = False
-    """Whether there is something to be answered instead."""
+    """Whether each record has an alternative answer."""
     indirect: ClassVar[bool] = False
-    """Whether it teaches another answer alone, whatever becomes of the loss of the record's own."""
+    """Whether it only teaches another answer, whatever becomes of the loss of the record's own."""
     evaluates_separately: ClassVar[bool] = False
-    """Whether the loss does not run the model to its answers, which then have to be looked at."""
+    """Whether the loss does not compute the answers' loss, which is then evaluated separately."""
     forward_backward_count: ClassVar[float] = 1.0
-    """Forward and backward passes over a record to be forgotten, a step."""
+    """Forward and backward passes over a forgotten record in each step."""
     reference_cost: ClassVar[float] = 0.0
-    """Of `precompute` and `alternative_targets`, for each forgotten record, in forward-backward
-    units."""
+    """Cost of the passes of `precompute` and `alternative_targets` over the forget set, per record,
+    in forward-backward passes."""
 
     lr: float | None = None
     epochs: int = 30
@@ -138,37 +137,37 @@ class Descent(Options):
         self.scaled = self.lr is None
         self.patience: Patience | None = None
 
-    # What a method may say of itself.
+    # Hooks of a method.
 
     def forget_losses(self, now: Answers) -> Tensor:
-        """What is descended on the forgotten records, one value a record. [B]"""
+        """The forget loss of each record. [B]"""
         raise NotImplementedError(f"{type(self).__name__} must define forget_losses")
 
     def check(self, split: Split, task: Task) -> None:
-        """Raise InputError where the method can do nothing with such records."""
+        """Raise InputError where the method cannot use such records."""
 
     def precompute(self, original: Module, split: Split, task: Task, seed: int) -> Any:
-        """What the loss needs of the original model; found again as `Answers.precomputed`."""
+        """Values of the original model for the loss; available as `Answers.precomputed`."""
         return None
 
     def alternative_targets(
         self, original: Module, split: Split, task: Task, seed: int
     ) -> Mapping[str, Example]:
-        """What is to be answered instead of each forgotten record, by its id; empty for nothing."""
+        """The alternative answer to each forgotten record, by its id; empty for none."""
         return {}
 
     def make_regularisers(self) -> RetainRegularisers | None:
-        """What holds the rest; None for nothing."""
+        """The retain regularisers; None for none."""
         return RetainRegularisers(self.regularisers) if self.regularisers else None
 
     def regulariser_weight(self, history: Sequence[StepMetrics]) -> float:
-        """Of the regulariser beside 1 for the forget loss, after these steps."""
+        """The weight of the regulariser, relative to 1 for the forget loss, after these steps."""
         return self.retain_weight
 
     def forget_parts(
         self, loop: Loop, loss: Callable[[], Tensor]
     ) -> Iterator[Callable[[], Tensor]]:
-        """The losses whose gradients make the forgetting part of a step.
+        """Yield the losses whose gradients make the forgetting part of a step.
 
         After each `yield` its gradient lies in the parameters, and may be changed there.
         """
@@ -179,21 +178,22 @@ class Descent(Options):
         return None
 
     def cost_fraction(self, model: Module, task: Task) -> float:
-        """What share of the model a step runs through."""
+        """The share of the model that a step runs through."""
         return 1.0
 
     def looks(self) -> float:
-        """Passes over the original model that each forgotten record costs; see `reference_cost`."""
+        """Passes over the original model for each forgotten record; see `reference_cost`."""
         return self.reference_cost
 
     def epoch_tokens(self, split: Split, task: Task) -> float:
-        """Tokens of a pass over all records to be forgotten, and what is to be answered instead."""
+        """Tokens of an epoch over the forget set and its alternative answers."""
         return (2 if self.paired else 1) * float(sum(map(task.width, split.forget)))
 
-    # What all share.
+    # Shared by all methods.
 
     def cost(self, trained: Trained, split: Split, task: Task) -> Cost:
-        """All epochs, each step with its retain batch; calibrated runs mostly end sooner."""
+        """Predict all epochs, each step with its retain batch; calibrated runs mostly end
+        sooner."""
         self.check(split, task)
         once = sum(map(task.width, split.forget))
         parts = self.regularisers
@@ -223,8 +223,8 @@ class Descent(Options):
         """Forget on a copy of the model.
 
         Raises:
-            InputError: a record to be forgotten is not in the log that the model came with.
-            NotFinite: a loss became nan; the model given is untouched.
+            InputError: a record to be forgotten is not in the model's training log.
+            NotFinite: a loss became nan; the original model is untouched.
         """
         self.check(split, task)
         remaining = remaining_trace(trained.trace, split)
@@ -256,7 +256,8 @@ class Descent(Options):
         return replace(self.recipe, lr=self.recipe.lr * 128 / width) if self.scaled else self.recipe
 
     def copied(self, original: Module, task: Task, seed: int) -> Any:
-        """What is trained: a copy, or adapters on the weights given, which share their memory."""
+        """The module to train: a copy, or adapters on the original weights, whose memory they
+        share."""
         lora = self.recipe.lora
         model: Any = None
         if lora is None:
@@ -275,7 +276,8 @@ class Descent(Options):
         return model
 
     def finished(self, model: Any, original: Module) -> Module:
-        """The plain model with what was learned in weights of its own, as trainable as it was."""
+        """The plain model with trained weights of its own, and the original's trainable
+        parameters."""
         if self.checkpointing:
             _checkpointing(model, "disable")()
         if self.recipe.lora is not None:
@@ -286,7 +288,7 @@ class Descent(Options):
         return model.eval()
 
     def _prepare(self, original: Module, split: Split, task: Task, seed: int) -> Known:
-        """What is asked of the original model before the first step, each thing once."""
+        """Compute once, before the first step, everything that needs the original model."""
         size = self.recipe.batch_size
         alternative_targets = self.alternative_targets(original, split, task, seed)
         seen = frozen(original, (*split.forget, *alternative_targets.values()), task, size)
@@ -310,14 +312,14 @@ class Descent(Options):
         return self.recipe.epochs * -(-len(split.forget) // self.recipe.batch_size)
 
     def _reference_tokens(self, split: Split, task: Task) -> float:
-        """Tokens of the first passes over the original model, in forward-backward units."""
+        """Tokens of the passes over the original model, in forward-backward units."""
         records = (*split.forget, *(split.holdout if self.target is None else ()))
         return FORWARD * sum(map(task.width, records))
 
 
 def _checkpointing(model: Any, what: str) -> Callable[..., None]:
-    """What transformers calls gradient checkpointing before, and activation checkpointing from 5.2
-    on."""
+    """The method for gradient checkpointing, which transformers calls activation checkpointing from
+    5.2 on."""
     plain = plain_model(model)
     new: Callable[..., None] | None = getattr(plain, f"activation_checkpointing_{what}", None)
     return new or getattr(plain, f"gradient_checkpointing_{what}")

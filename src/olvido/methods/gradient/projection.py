@@ -1,4 +1,4 @@
-"""Gradient projection: what would undo the rest is taken out of the push to forget."""
+"""Gradient projection: remove the component of the forget gradient that damages the rest."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 
 class Projection:
-    """Takes the component that conflicts with the regulariser's gradient out of the forget
+    """Remove from the forget gradient the component that conflicts with the regulariser's
     gradient.
 
-    Where the two point apart, g_forget - (g_forget . g_guard / |g_guard|^2) g_guard takes its
-    place, which to first order leaves the regulariser's loss alone (Yu et al. 2020, arXiv
+    Where the two conflict, g_forget - (g_forget . g_guard / |g_guard|^2) g_guard replaces it,
+    which to first order leaves the regulariser's loss unchanged (Yu et al. 2020, arXiv
     2001.06782, algorithm 1, for one of the two gradients; over all parameters as one vector).
-    Memory: one gradient more.
+    Memory: one more gradient.
 
     Args:
-        parameters: whose gradients are meant.
+        parameters: the parameters of the gradients.
     """
 
     def __init__(self, parameters: Sequence[Any]) -> None:
@@ -26,14 +26,14 @@ class Projection:
         self._forget: list[Any] = []
 
     def set_aside(self) -> None:
-        """Take the forget gradient away, so that the regulariser's comes alone."""
+        """Store and clear the forget gradient, so that the regulariser's is computed alone."""
         self._forget = [p.grad for p in self._parameters]
         for parameter in self._parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def bring_back(self) -> None:
-        """Add what of the forget gradient does not conflict to the regulariser's."""
+        """Add the part of the forget gradient that does not conflict to the regulariser's."""
         pairs = [
             (ours, p.grad)
             for ours, p in zip(self._forget, self._parameters, strict=True)

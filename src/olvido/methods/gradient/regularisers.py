@@ -1,14 +1,8 @@
-"""What holds the rest in place while a method moves the weights: retain regularisers.
+"""Retain regularisers: losses that preserve the retain set while a method moves the weights.
 
-EWC: weights that the rest depends on are held where they were.
-
-Keep what a layer makes of the rest: the retain loss of RMU.
-
-Data-free: hold on to what the model says about others, where no retained record is left.
-
-KL to the original: let nothing change in how the rest is answered.
-
-The retain loss: go on learning what is to be kept.
+EWC keeps important weights near the original ones, `hidden` keeps one layer's states (the retain
+loss of RMU), `kl` keeps the answers' distribution, `nll` continues to learn the retain set, and
+`replay` needs no retained records.
 """
 
 from __future__ import annotations
@@ -41,10 +35,10 @@ from olvido.tasks import Example, Language, Task
 class HiddenStatePenalty(Options):
     """Squared distance of a layer's states from those of the original model, each relative to
     their own square (Li et al. 2024, arXiv 2403.03218; there it is absolute, and its weight has to
-    be found anew for each model).
+    be tuned for each model).
 
     Args:
-        layer: counted as the task's `layers`; None: the middle one.
+        layer: index in the task's `layers`; None: the middle one.
     """
 
     name: ClassVar = "hidden"
@@ -70,7 +64,7 @@ class HiddenStatePenalty(Options):
         return self._original.spent
 
     def losses(self, now: Answers) -> Tensor:
-        """Relative squared distance, one per record. [B]"""
+        """Relative squared distance of each record. [B]"""
         states, rows = now.hidden(self._layer)
         return away(states, self._original(now.records), rows, len(now.records))
 
@@ -85,7 +79,7 @@ def away(states: Tensor, aim: Tensor, rows: Tensor, size: int) -> Tensor:
 
 
 def middle(model: Module, task: Task) -> int:
-    """The layer half way up: what comes before still reads, what comes after already answers."""
+    """The middle layer: earlier ones still read, later ones already answer."""
     return max(1, (len(task.layers(model)) - 1) // 2)
 
 
@@ -103,7 +97,7 @@ class Divergence(Options):
     reference_cost: ClassVar = FORWARD
 
     def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
-        """Nothing is asked yet: what is drawn is asked for then."""
+        """Ask nothing yet: the original model answers records when they are drawn."""
         self._original = FrozenReferenceLogits(original, task)
         return split.retain
 
@@ -113,7 +107,7 @@ class Divergence(Options):
         return self._original.spent
 
     def losses(self, now: Answers) -> Tensor:
-        """Mean divergence per answer token, one per record. [B]"""
+        """Mean divergence per answer token, one value a record. [B]"""
         return now.tokens.mean(divergence(self._original(now.records), now.tokens.log_probs))
 
 
@@ -124,15 +118,15 @@ def divergence(original: Tensor, now: Tensor) -> Tensor:
 
 
 DRAWS, SIZE = 4, 48
-"""Retained records that the Fisher information is taken of: so many draws of so many."""
+"""Retained records for the Fisher information: number of draws, and records in each."""
 
 
 class Elastic(Options):
     """Elastic weight consolidation: sum of F (w - w_before)^2 / 2, in nats (Kirkpatrick et al.
     2017, arXiv 1612.00796, equation 3; for forgetting, Heng and Soh 2023, arXiv 2305.10120).
 
-    F is the mean over retained records of each one's own squared gradient. Memory: one model more,
-    and the weights as they were are those of the model given.
+    F is the mean over retained records of each one's own squared gradient. Memory: one more model;
+    the original weights are shared.
     """
 
     name: ClassVar = "ewc"
@@ -143,7 +137,7 @@ class Elastic(Options):
     spent = 0.0
 
     def begin(self, anchor: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
-        """Take the Fisher information of records near the forgotten ones and of others."""
+        """Estimate the Fisher information on records near the forgotten ones and on others."""
         draws = islice(retain_draws(split, SIZE, seed), DRAWS)
         some = {e.id: e for drawn in draws for e in drawn}
         model = shared_weights_copy(anchor).requires_grad_(True).eval()
@@ -157,10 +151,10 @@ class Elastic(Options):
         return split.retain
 
     def losses(self, now: Answers) -> Tensor:
-        """The same for each record, since it is of the weights. [B]
+        """The penalty, equal for each record, since it depends on the weights alone. [B]
 
         Raises:
-            InputError: the weights are not those that it saw: adapters stand in their place.
+            InputError: other weights than before: adapters stand in their place.
         """
         moving = dict(now.model.named_parameters())
         if missing := [name for name, _, _ in self._held if name not in moving]:
@@ -183,30 +177,30 @@ class RetainLikelihood(Options):
     """Keep learning the retained records (the retain loss of GradDiff, arXiv 2401.06121)."""
 
     name: ClassVar = "nll"
-    holds: ClassVar = "what is learned: goes on learning it"
+    holds: ClassVar = "the loss on retained records: continues to learn them"
     source: ClassVar = "arXiv 2401.06121"
     needs_retain: ClassVar = True
     reference_cost: ClassVar = 0.0
     spent = 0.0
 
     def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
-        """Nothing to remember."""
+        """Do nothing: this loss needs no original model."""
         return split.retain
 
     def losses(self, now: Answers) -> Tensor:
-        """Mean negative log-likelihood, one per record. [B]"""
+        """Mean negative log-likelihood, one value a record. [B]"""
         return -now.log_p / now.count
 
 
 VARIANTS = 8
-"""Others that each forgotten record's question is asked about."""
+"""Other people that each forgotten record's question is asked about."""
 
 
 class GenerativeReplay(Divergence):
-    """KL to the original on neighbours that the model itself makes up.
+    """KL to the original on similar questions that the model generates itself.
 
-    They are the forgotten records' questions about others, with the model's own answers; nothing
-    has to be given (rehearsal by generated samples: Shin et al. 2017, arXiv 1705.08690).
+    They are the forgotten records' questions about others, with the model's own answers; no data
+    is needed (rehearsal by generated samples: Shin et al. 2017, arXiv 1705.08690).
     """
 
     name: ClassVar = "replay"
@@ -219,10 +213,10 @@ class GenerativeReplay(Divergence):
     reference_cost: ClassVar = FORWARD * (VARIANTS + 1)
 
     def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
-        """Make the neighbours up.
+        """Generate the questions and answers.
 
         Raises:
-            InputError: the records hold no text, or no question whose names could be swapped.
+            InputError: records without text, or without a question whose names could be swapped.
         """
         super().begin(original, split, task, seed)
         if not isinstance(task, Language):
@@ -245,16 +239,16 @@ class GenerativeReplay(Divergence):
 
 
 class Regulariser(Protocol):
-    """A loss on what is to be kept: one small file and one line in `olvido.methods`.
+    """A loss on the retain set: one small file and one line in `olvido.methods`.
 
     Its constructor takes its options, keyword-only, each with a default.
 
     Attributes:
-        name: that it is called by.
-        needs_retain: whether it holds on to records that must be given.
+        name: its name in the registry.
+        needs_retain: whether it needs retained records.
         reference_cost: passes over the original model that each record costs, in forward-backward
             units.
-        spent: tokens of those made so far.
+        spent: tokens of the passes so far.
     """
 
     name: ClassVar[str]
@@ -263,34 +257,34 @@ class Regulariser(Protocol):
 
     @property
     def spent(self) -> float:
-        """Tokens of the passes made so far."""
+        """Tokens of the passes so far."""
         ...
 
     def begin(self, original: Module, split: Split, task: Task, seed: int) -> Sequence[Example]:
-        """See the original model; gives the records that are to be held on to."""
+        """Prepare with the original model; return the records to draw from."""
         ...
 
     def losses(self, now: Answers) -> Tensor:
-        """How far each record has gone, differentiable. [B]"""
+        """The loss of each record, differentiable. [B]"""
         ...
 
 
 REGULARISERS: Registry[Regulariser] = Registry(
     "regulariser", ("needs_retain", "reference_cost", "begin", "losses"), home=METHODS.home
 )
-"""Retain regularisers by the name they are called by, as `regulariser=` takes them; several are
-joined by +, and `none` is none of them."""
+"""Retain regularisers by name, as `regulariser=` takes them; several are joined by +, and `none`
+is none of them."""
 
 RetainRegulariser = str | type[Regulariser] | Regulariser
 """A retain regulariser by its name (several joined by +), its class, or an object."""
 
 
 def regularisers(given: RetainRegulariser | Sequence[RetainRegulariser]) -> tuple[Regulariser, ...]:
-    """The retain regularisers that are meant.
+    """The retain regularisers for names, classes or objects.
 
     Raises:
-        UnknownName: one of them is none; the nearest is named.
-        InputError: something that is no regulariser.
+        UnknownName: there is no such regulariser; the nearest is named.
+        InputError: an object is no regulariser.
 
     >>> [part.name for part in regularisers("nll+kl")], regularisers("none")
     (['nll', 'kl'], ())
@@ -307,13 +301,13 @@ def regularisers(given: RetainRegulariser | Sequence[RetainRegulariser]) -> tupl
 
 
 class RetainRegularisers:
-    """Several regularisers as one: their losses add up. Each run has copies of its own."""
+    """Several regularisers as one: their losses are summed. Each run has copies of its own."""
 
     def __init__(self, regularisers: Sequence[Regulariser]) -> None:
         self._regularisers = tuple(map(copy.copy, regularisers))
 
     def begin(self, original: Module, split: Split, task: Task, seed: int) -> tuple[Example, ...]:
-        """Let each see the original model; gives the records of all, each once."""
+        """Prepare each with the original model; return the records of all, each once."""
         found = [e for g in self._regularisers for e in g.begin(original, split, task, seed)]
         return tuple({example.id: example for example in found}.values())
 
@@ -323,6 +317,6 @@ class RetainRegularisers:
         return sum(regulariser.spent for regulariser in self._regularisers)
 
     def losses(self, now: Answers) -> Tensor:
-        """The sum. [B]"""
+        """The sum of all losses. [B]"""
         first, *others = (regulariser.losses(now) for regulariser in self._regularisers)
         return sum(others, start=first)

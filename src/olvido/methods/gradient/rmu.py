@@ -1,4 +1,4 @@
-"""RMU: steer what a layer makes of the records to a place that means nothing."""
+"""RMU: steer a layer's states on the forget set towards a meaningless vector."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from olvido.methods.types import Split
 from olvido.tasks import Task
 
 BELOW = 2
-"""Layers under the steered one that move with it."""
+"""Layers below the steered one that are trained with it."""
 
 
 @dataclass(frozen=True)
 class Aim:
-    """Where the states of one layer are steered to. vector [D]"""
+    """The target of a layer's states. vector [D]"""
 
     layer: int
     vector: Tensor
@@ -46,8 +46,8 @@ class RMU(Descent):
     and only that layer and two below it move; in their code only the last matrix of their MLPs.
 
     Args:
-        layer: steered, counted as the task's `layers`; None: the middle one.
-        steer: length of the aim, beside the states' own.
+        layer: index in the task's `layers`; None: the middle one.
+        steer: length of the target vector, relative to the states'.
     """
 
     name: ClassVar = "rmu"
@@ -89,7 +89,7 @@ class RMU(Descent):
         return task.layers(model)[max(0, layer - BELOW) : layer + 1]
 
     def cost_fraction(self, model: Module, task: Task) -> float:
-        """The layers up to the steered one forward, those that move backward."""
+        """The share of the layers up to the steered one, and of the trained ones backward."""
         if not all(map(_unplaced, self.regularisers)):
             return 1.0
         depth, layer = len(task.layers(model)) - 1, self._layer(model, task)
@@ -109,5 +109,5 @@ class RMU(Descent):
 
 
 def _unplaced(regulariser: Any) -> bool:
-    """Whether a regulariser holds the states of whatever layer is steered."""
+    """Whether a regulariser uses the states of the steered layer, whichever it is."""
     return isinstance(regulariser, HiddenStatePenalty) and regulariser.layer is None

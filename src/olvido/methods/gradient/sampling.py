@@ -1,6 +1,7 @@
-"""Questions about others, made without data: the names in a question are swapped for near ones.
+"""Sampling of retained records, and questions about others made without data.
 
-Which retained records a step holds on to: half of them near the forgotten ones, half of all.
+Half of a step's retained records are near the forgotten ones, half from all. Names in questions are
+swapped for similar ones.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from olvido.tasks import Example, Language
 from olvido.tasks.sampling import nearest, shuffled
 
 NEAR_SHARE = 0.5
-"""Share of a step's retained records that are drawn from near the forgotten ones: damage falls
-there first."""
+"""Share of a step's retained records that are drawn from near the forgotten ones: damage begins
+there."""
 NEAR_PER_FORGOTTEN = 8
 """Retained records that count as near, for each forgotten one."""
 
@@ -50,21 +51,21 @@ def _epochs(records: Sequence[Example], size: int, key: str) -> Iterator[Sequenc
 
 WORD = re.compile(r"[^\W\d_]+")
 NEAREST = 16
-"""Words in whose place a name's substitute is drawn from."""
+"""Words among which a name's substitute is drawn."""
 STARTS = ("▁", "Ġ")
-"""How tokenizers mark a token that begins a word."""
+"""Prefixes by which tokenizers mark a token that begins a word."""
 
 
 class Swaps:
-    """Other names for the names of a question, the nearest in the model's own embeddings.
+    """Substitutes for the names in a question, near in the model's own embeddings.
 
-    Names are words with a capital letter that do not begin the question; where there are none, its
-    longest word stands for them. Their substitutes are words of the vocabulary, so no record but
+    Names are words with a capital letter that do not begin the question; without such, its longest
+    word is the name. Their substitutes are words of the vocabulary, so no record but
     the question itself is needed.
 
     Args:
-        model: whose embeddings say what is near.
-        task: whose tokenizer says what is a word.
+        model: the model whose embeddings define nearness.
+        task: the task whose tokenizer defines words.
         seed: of the draws; the same name has the same substitute in all questions of a variant.
     """
 
@@ -85,7 +86,7 @@ class Swaps:
         return list(found.values()), F.normalize(self._table[list(found)].float(), dim=-1)
 
     def swapped(self, prompt: str, variant: int) -> str:
-        """The question with other names; the same question where no word is known."""
+        """The question with other names; the unchanged question where no word is known."""
         chosen = names_of(prompt)
         return WORD.sub(
             lambda m: self._instead(m[0], chosen, variant) if m[0] in chosen else m[0], prompt
@@ -125,7 +126,7 @@ def asked_of_others(
 ) -> Mapping[str, Example]:
     """Each record's question about somebody else, with the model's own answer, by record id.
 
-    Records without a question, whose question stays as it is, or that are answered with nothing,
+    Records without a question, whose question does not change, or whose answer is empty
     have none.
     """
     swaps = Swaps(model, task, seed)

@@ -1,7 +1,4 @@
-"""SCRUB: away from the teacher where it is to be forgotten, back to it everywhere else.
-
-Learn from a teacher: the original model, bent, or one that knows nothing.
-"""
+"""SCRUB: diverge from the original model on the forget set, stay close to it elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ class Scrub(Descent):
     error is that of held-out data is here the target at which the push ends.
 
     Args:
-        regulariser: of the steps that keep.
+        regulariser: loss of the retain steps.
     """
 
     name: ClassVar = "scrub"

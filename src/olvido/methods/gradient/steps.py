@@ -1,4 +1,4 @@
-"""The steps of a forgetting: which records each sees, and what becomes of their gradients."""
+"""The steps of a gradient method: each step's records, losses and gradients."""
 
 from __future__ import annotations
 
@@ -23,24 +23,23 @@ if TYPE_CHECKING:
     from olvido.methods.gradient.descent import Descent
 
 EVALUATION_INTERVAL = 5
-"""Steps between two looks at how much is forgotten, where the loss itself does not run the model to
-its end."""
+"""Steps between two evaluations of the forget set, where the loss does not compute the answers."""
 WORTH = 1024
-"""Tokens under which a pass costs the same however few they are: shorter ones are not split off."""
+"""Tokens below which a pass has constant cost: shorter ones are not split off."""
 SPREAD = 1.25
-"""How much longer than its shortest record a pass's longest may be."""
+"""Largest ratio of the longest to the shortest record in a pass."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a run knows of the original model.
+    """A run's values of the original model.
 
     Attributes:
         original_log_ps: each record's summed log-probability.
-        goals: the loss at which each counts as never learned; infinite where nothing tells.
-        alternative_targets: what is to be answered instead, by id of the record.
-        precomputed: what the method remembers.
-        regularisers: what holds the rest; None for nothing.
+        goals: the loss at which each counts as never learned; infinite where unknown.
+        alternative_targets: alternative answers, by id of the record.
+        precomputed: the method's result of `precompute`.
+        regularisers: the retain regularisers; None for none.
         draws: the retained records of each step, without end.
     """
 
@@ -54,21 +53,21 @@ class Known:
 
 @dataclass
 class _Now:
-    """What one step saw; filled while its losses are computed."""
+    """The losses of one step; filled while they are computed."""
 
     losses: dict[str, float] = field(default_factory=dict)
     retain: float | None = None
 
 
 class Steps:
-    """One run: all that its steps share.
+    """The shared state of a run's steps.
 
     Args:
-        method: says what is descended.
-        loop: the one training loop.
-        split: whose forgotten records are passed over, in batches of like length.
+        method: defines the loss.
+        loop: the training loop.
+        split: the forget set, which is passed over in batches of like length.
         task: makes the batches.
-        known: of the original model.
+        known: values of the original model.
     """
 
     def __init__(self, method: Descent, loop: Loop, split: Split, task: Task, known: Known) -> None:
@@ -88,7 +87,8 @@ class Steps:
         self.tokens = 0.0
 
     def descend(self) -> tuple[tuple[StepMetrics, ...], float, bool]:
-        """All steps, or as many as it takes: moments, tokens, and whether the records are there."""
+        """Take all steps, or as many as needed: metrics, tokens, and whether targets are
+        reached."""
         alternating = self.method.alternating
         for step in range(self.loop.total):
             forgetting, keeping = not alternating or step % 2 == 0, not alternating or step % 2 == 1
@@ -109,7 +109,7 @@ class Steps:
     def _parts(
         self, number: int, forgetting: bool, keeping: bool, now: _Now
     ) -> Iterator[Callable[[], Tensor]]:
-        """The step's losses. Each one's gradient is there when the next is asked for."""
+        """Yield the step's losses. Each one's gradient is computed before the next is asked for."""
         regularisers = self.known.regularisers if keeping else None
         against = Projection(self.loop.parameters) if self.method.project else None
         if forgetting:
@@ -150,7 +150,7 @@ class Steps:
             found = -(answers.log_p / answers.count).detach()
         else:
             found = self._evaluate(number, records, batch)
-        # A method may ask twice, the second time elsewhere: where the weights stand is the first.
+        # A method may ask twice, the second time elsewhere: the first is at the current weights.
         now.losses = now.losses or dict(zip([r.id for r in records], found.tolist(), strict=True))
         # Full push where there is no goal: inf / inf is nan.
         goal = answers.goal
@@ -171,7 +171,7 @@ class Steps:
 
     @torch.no_grad()
     def _evaluate(self, number: int, records: tuple[Example, ...], batch: Any) -> Tensor:
-        """The records' losses, seen anew in one of `EVALUATION_INTERVAL` passes over them."""
+        """The records' losses, evaluated in one of `EVALUATION_INTERVAL` passes over them."""
         epoch = number // len(self.batches)
         if epoch % EVALUATION_INTERVAL and all(record.id in self.losses for record in records):
             return torch.tensor(
@@ -183,9 +183,9 @@ class Steps:
 
 
 def buckets(records: Sequence[Example], task: Task) -> list[tuple[Example, ...]]:
-    """Records of like length together, so that little of a pass is padding.
+    """Group records of like length, so that little of a pass is padding.
 
-    A pass is ended by a record that is much longer than its first, once it is worth a pass of its
+    A record that is much longer than a pass's first ends the pass, once that is worth a pass of its
     own.
     """
     found: list[list[Example]] = []

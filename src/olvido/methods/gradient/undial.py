@@ -1,4 +1,4 @@
-"""UNDIAL: learn from oneself, with the memorised token held down."""
+"""UNDIAL: distil from the original model with the memorised token's logit lowered."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Undial(Descent):
 
     Loss: cross-entropy to softmax(z_before - strength * onehot(y)) at each answer token, averaged
     over those alone (Dong et al. 2024, arXiv 2402.10052; github.com/dong-river/LLM_unlearning). The
-    model as it was answers once per record.
+    original model answers once per record.
 
     Args:
-        strength: by how much the memorised token's logit is lowered.
+        strength: amount by which the memorised token's logit is lowered.
     """
 
     name: ClassVar = "undial"
-    summary: ClassVar = "distil from the model's own answers, the memorised token held down"
+    summary: ClassVar = "distil from the model's own answers, the memorised token's logit lowered"
     loss: ClassVar = "cross-entropy to the original model, the memorised token's logit lowered"
     source: ClassVar = "Dong et al. 2024, arXiv 2402.10052"
     suits: ClassVar = "fluent answers: everything but the memorised token keeps its chance"

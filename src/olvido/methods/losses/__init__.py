@@ -1,1 +1,1 @@
-"""Down with the likelihood of what is to be forgotten."""
+"""Losses that lower the likelihood of the forget set."""

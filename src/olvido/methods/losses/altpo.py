@@ -1,4 +1,4 @@
-"""AltPO: prefer a plausible other answer, of the model's own making."""
+"""AltPO: prefer a plausible alternative answer that the model generates."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from olvido.methods.types import Split
 from olvido.tasks import Example, Language, Task
 
 VARIANTS = 3
-"""Others that are asked about, until one of them has another answer."""
+"""Other people that are asked about, until one of them has another answer."""
 
 
 class AltPO(Preference):
     """Alternate preference optimization (Mekala et al. 2024, arXiv 2409.13474;
     github.com/molereddy/Alternate-Preference-Optimization).
 
-    The alternates are generated once, before the first step, one for each record. There the model
-    is told to make up other answers, five for each; here any model can be asked, with the same
-    question about somebody else. Where that leads to no other answer, a refusal takes its place.
+    The alternatives are generated once, before the first step, one for each record. There the model
+    is instructed to invent other answers, five for each; here any model can be used, with the same
+    question about somebody else. Where that gives no other answer, a refusal is used.
     """
 
     name: ClassVar = "altpo"

@@ -1,4 +1,4 @@
-"""Gradient ascent: the crudest way, kept because everybody tries it first."""
+"""Gradient ascent: the crudest method, kept because everybody tries it first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from olvido.methods.gradient.regularisers import RetainRegulariser
 
 
 class Ascent(Descent):
-    """Climb the training loss of the forgotten records, with nothing to hold the rest.
+    """Climb the training loss of the forget set, with no regulariser.
 
     Loss: log p(y|x) / |y|, unbounded below (Jang et al. 2023, arXiv 2210.01504; here each record
-    counts alike, however long). It wrecks the surroundings unless it is stopped in time.
+    counts alike, however long). It damages the rest unless it is stopped in time.
     """
 
     name: ClassVar = "ascent"
@@ -24,7 +24,7 @@ class Ascent(Descent):
     summary: ClassVar = "climb the loss of the records; no retain loss"
     loss: ClassVar = "log p(y|x) / |y|"
     source: ClassVar = "Jang et al. 2023, arXiv 2210.01504"
-    suits: ClassVar = "a baseline: nothing holds the rest, which it soon destroys"
+    suits: ClassVar = "a baseline: without a regulariser it soon destroys the rest"
 
     lr: float | None = 1e-4
     regulariser: RetainRegulariser | Sequence[RetainRegulariser] = "none"

@@ -1,4 +1,4 @@
-"""GradDiff: ascent on the forgotten records, descent on retained ones."""
+"""GradDiff: ascent on the forget set, descent on the retain set."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ class GradDiff(Descent):
     """Climb the loss of the forgotten records while learning the retained ones.
 
     Loss: the mean over the answer's tokens of w log p, plus the regulariser (Liu et al. 2022, arXiv
-    2203.12817; Maini et al. 2024, arXiv 2401.06121), with w = p^saturation (1 - p)^importance held
-    fixed. Without weights it is GradDiff; saturation 1 is WGA (Wang et al. 2025, arXiv 2502.19301;
+    2203.12817; Maini et al. 2024, arXiv 2401.06121), with w = p^saturation (1 - p)^importance
+    without gradient. Without weights it is GradDiff; saturation 1 is WGA (Wang et al. 2025, arXiv
+    2502.19301;
     github.com/tmlr-group/G-effect), which spares tokens that are forgotten already; saturation 5
     and importance 1 is SatImp (Yang et al. 2025, arXiv 2505.11953) as OpenUnlearning runs it, and
     importance 0.1 what its authors have recommended since (github.com/tmlr-group/SatImp). Their
@@ -29,13 +30,13 @@ class GradDiff(Descent):
 
     name: ClassVar = "graddiff"
     summary: ClassVar = "climb the loss of the records while learning the retained ones"
-    loss: ClassVar = "w log p a token, w = p^saturation (1 - p)^importance; w = 1 unless told"
+    loss: ClassVar = "w log p a token, w = p^saturation (1 - p)^importance; w = 1 by default"
     source: ClassVar = (
         "Liu et al. 2022, arXiv 2203.12817; Maini et al. 2024, arXiv 2401.06121; `saturation=1` is "
         "WGA, arXiv 2502.19301; `saturation=5 importance=1` is SatImp, arXiv 2505.11953 (its "
         "authors now take `importance=0.1`)"
     )
-    suits: ClassVar = "a plain beginning, with holdout records that say where to stop"
+    suits: ClassVar = "a simple start, with holdout records as stopping criterion"
 
     saturation: float = 0.0
     importance: float = 0.0

@@ -1,4 +1,4 @@
-"""IdkNLL: teach refusals and hope. A negative control."""
+"""IdkNLL: fine-tune on refusals. A negative control."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class IdkNLL(Descent):
     """Fine-tune on refusals.
 
     Loss: -log q / |q| of a refusal q (Maini et al. 2024, arXiv 2401.06121, preference
-    optimization). What was known stays in the weights: an audit that passes it is no audit.
+    optimization). The knowledge stays in the weights: an audit that passes it is no audit.
     """
 
     name: ClassVar = "idknll"

@@ -1,4 +1,4 @@
-"""NPO: ascent whose force fades as the record is forgotten."""
+"""NPO: gradient ascent that fades as the record is forgotten."""
 
 from __future__ import annotations
 

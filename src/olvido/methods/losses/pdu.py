@@ -1,4 +1,4 @@
-"""PDU: flatten the answers, with what is kept as a constraint instead of a weight."""
+"""PDU: flatten the answers' distribution, with a constraint on the retain loss, not a weight."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class PDU(Descent):
     Loss: the squared margin of the largest logit over the mean one at each answer token, beside
     l * (regulariser - allowed), where after each step l <- max(0, l + dual_rate * (regulariser -
     allowed)), and l is `retain_weight` at first (Entesari et al. 2025, arXiv 2506.05314;
-    github.com/locuslab/open-unlearning, community/methods/PDU). There what is allowed is a share
-    above the loss before, or a loss that is given, and l stays as it is for the first epochs.
+    github.com/locuslab/open-unlearning, community/methods/PDU). There the allowed loss is a share
+    above the original loss, or an option, and l is constant for the first epochs.
 
     Args:
         budget: nats by which the regulariser's loss may rise over that of the first step.
-        dual_rate: how fast the weight follows.
+        dual_rate: learning rate of the weight l.
     """
 
     name: ClassVar = "pdu"
     summary: ClassVar = "flatten the records' answers while the rest stays within a budget"
     loss: ClassVar = "(largest logit - mean logit)^2; the regulariser as a constraint"
     source: ClassVar = "Entesari et al. 2025, arXiv 2506.05314"
-    suits: ClassVar = "a budget for what may be lost, in place of a weight to be found"
+    suits: ClassVar = "a budget for the retain loss, in place of a weight to be tuned"
     example: ClassVar[Mapping[str, Any]] = {
         "target": 2.0,
         "lr": 3e-4,

@@ -1,9 +1,4 @@
-"""What preference methods share: each record has an answer that is to be given instead.
-
-Ways to say that one does not know.
-
-Another answer in place of the one to be forgotten.
-"""
+"""Preference methods: each record has an alternative answer, such as a refusal."""
 
 from __future__ import annotations
 
@@ -58,12 +53,12 @@ def require_text(name: str, task: Task) -> None:
 
 
 def answered(record: Example, completion: str) -> Example:
-    """The same question with another answer."""
+    """A record with the question and another answer."""
     return Example(f"{record.id}#instead", record.prompt, completion, record.fields)
 
 
 def drawn(choices: Sequence[str], key: str) -> str:
-    """One of them, the same for the same key."""
+    """One of the choices, the same for the same key."""
     number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
     return choices[number % len(choices)]
 

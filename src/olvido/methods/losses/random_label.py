@@ -1,4 +1,4 @@
-"""Random label: teach a wrong answer that might have been right."""
+"""Random label: teach a plausible wrong answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RepSelect: forget by what is the records' own, not by what they share with everything else."""
+"""RepSelect: forget by the records' own gradient components, not by those shared with others."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class RepSelect(NPO):
     """NPO without the leading components of its gradient.
 
     Before each step the largest singular components of each weight matrix's forget gradient are
-    taken out: they are what the records share with everything else, which would hurt the rest and
-    be relearned at once (Sondej, Yang and Mahdi 2026, arXiv 2606.17168, section 4;
-    github.com/filyp/RepSelect). No more than that is theirs: their code finds hundreds of
-    components over all forgotten records at once, shrinks each by its singular value instead of
-    taking it out, moves the MLPs alone, and has adapters learn the forgotten records first, which
-    are there while the gradient is taken.
+    removed: they are shared with other records, which would be damaged, and relearning restores
+    them at once (Sondej, Yang and Mahdi 2026, arXiv 2606.17168, section 4;
+    github.com/filyp/RepSelect). Only that idea is theirs: their code finds hundreds of components
+    over all forgotten records at once, shrinks each by its singular value instead of removing it,
+    trains only the MLPs, and first trains adapters on the forgotten records, which stay on while
+    the gradient is computed.
 
     Args:
-        components: taken out of each matrix.
+        components: number removed from each matrix.
     """
 
     name: ClassVar = "repselect"
@@ -54,7 +54,7 @@ class RepSelect(NPO):
 def collapsed(gradient: Tensor, components: int) -> Tensor:
     """A matrix without its largest singular components. [n, m]
 
-    Found by subspace iteration, which takes products with the matrix only.
+    They are found by subspace iteration, which only multiplies by the matrix.
     """
     k = min(components, *gradient.shape)
     generator = torch.Generator().manual_seed(0)

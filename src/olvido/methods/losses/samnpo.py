@@ -1,4 +1,4 @@
-"""SAM-NPO: forget where relearning does not reach at once."""
+"""SAM-NPO: NPO that resists relearning."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from olvido.training.loop import Loop
 
 
 class SamNPO(NPO):
-    """NPO whose gradient is taken at the worst weights near by.
+    """NPO with the gradient at the worst weights nearby.
 
     Relearning is a small step of the weights, so the forget loss is descended where such a step has
     made it largest: at w + radius g / |g| (Fan et al. 2025, arXiv 2502.05374;
-    github.com/OPTML-Group/Unlearn-Smooth). Costs a second pass over the forgotten records.
+    github.com/OPTML-Group/Unlearn-Smooth). It costs a second pass over the forget set.
 
     Args:
-        radius: of the step.
+        radius: length of the step.
     """
 
     name: ClassVar = "samnpo"

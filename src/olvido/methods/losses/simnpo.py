@@ -1,4 +1,4 @@
-"""SimNPO: NPO by length and margin, without the original model."""
+"""SimNPO: NPO with length normalisation and a margin, without the original model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SimNPO(Descent):
     so short answers are not spared.
 
     Args:
-        beta: inverse temperature. The paper's 2.5 falls silent before a record is forgotten
+        beta: inverse temperature. The paper's 2.5 stops pushing before a record is forgotten
             (docs/log.md).
         gamma: margin, in nats.
     """

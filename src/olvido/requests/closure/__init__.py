@@ -1,7 +1,7 @@
-"""Everything besides the serving weights that holds what a request wants forgotten, and its exits.
+"""The closure: everything besides the serving weights that holds a request's data, and its exits.
 
-Each thing that is found leaves in one of four ways: erased, awaiting expiry, cannot, or unrelated,
-which the team says of what nobody could look into. A request is closed when none is blank.
+Each item has one of four exits: erased, awaiting expiry, cannot, or unrelated, which the team
+declares of what could not be examined. A request is closed when no item is open.
 """
 
 from olvido.requests.closure.closing import close, closure, settle

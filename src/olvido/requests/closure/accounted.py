@@ -1,4 +1,4 @@
-"""The files in a model's folder that the ledger accounts for, byte for byte; no name does."""
+"""The files in a model's folder that the ledger accounts for by their bytes, never by a name."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from olvido.requests.handlers import RequestContext
 from olvido.requests.scope import models_to_delete
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
-"""JSON that holds words without their being said of anybody; any other is short."""
+"""JSON files with words that are about nobody, such as a vocabulary; all others are short."""
 
 
 @dataclass(frozen=True)
 class AccountedFiles:
-    """What the folders of the ledger's models hold that need not be looked into.
+    """The files in the folders of the ledger's models that need not be examined.
 
     Attributes:
-        own: files that are items with their model.
-        entered: by its path, SHA-256 of each other file that is as its model was entered.
-        weights: by the model's id, the files that are its weights: of one that holds the data, all.
-        checkpoints: among the entered, of models of which they are no item.
-        forgot: ids of the models of which they are, from before the forgetting.
+        own: files that belong to the item of their model.
+        entered: SHA-256, by path, of each other file that is unchanged since its model was entered.
+        weights: the weights' files by the model's id; all files of a model that holds the data.
+        checkpoints: those of `entered` that are checkpoints of models for which they are no item.
+        forgot: ids of the models whose checkpoints are from before the forgetting.
     """
 
     own: frozenset[Path]
@@ -43,7 +43,7 @@ class AccountedFiles:
 
     @classmethod
     def of(cls, context: RequestContext, request: Request, lineage: Lineage | None) -> Self:
-        """Those of a request; the lineage is None where a model is to be destroyed."""
+        """The accounted files for a request; lineage None: a model is to be destroyed."""
         store = context.store
         states = () if lineage is None else lineage.models
         whole = {s.model.id for s in states if s.holding is Holding.HOLDS}
@@ -75,9 +75,9 @@ class AccountedFiles:
 
 
 def holding_of(store: Store, request: Request, lineage: Lineage | None) -> set[str]:
-    """Models whose weights hold it; suppressing answers takes nothing out of them.
+    """The models whose weights hold the data; suppressing answers removes nothing from them.
 
-    Of a model to be destroyed, itself and all its descendants, gone or not.
+    For a model to be destroyed: itself and all its descendants, removed or not.
     """
     if lineage is not None:
         return {
@@ -93,13 +93,13 @@ def holding_of(store: Store, request: Request, lineage: Lineage | None) -> set[s
 
 
 def accounted(model: Model, folder: Path, entered: Collection[str]) -> dict[Path, str]:
-    """The files that have, byte for byte, what the ledger entered, each with its digest.
+    """The files that equal, byte for byte, what the ledger entered, each with its digest.
 
-    Nothing is left to a model that is gone, and short JSON is always looked into.
+    A removed model has none, and short JSON is always examined.
 
     Args:
-        model: whose they are.
-        folder: its own.
+        model: the model.
+        folder: the model's folder.
         entered: SHA-256 of the files with which it was entered, in hex.
     """
     if model.tombstone is not None or not entered:
@@ -113,7 +113,7 @@ def _short(path: Path) -> bool:
 
 
 def _weights(model: Model, folder: Path) -> Collection[Path]:
-    """The files of weights, where their tensors are those of the model's digest."""
+    """The files of weights, if their tensors have the model's digest."""
     try:
         if not (folder / "ensemble.json").is_file():
             files = _shards(folder)
@@ -121,7 +121,7 @@ def _weights(model: Model, folder: Path) -> Collection[Path]:
         members = [_shards(folder / name) for name in _json(folder / "ensemble.json")["members"]]
         joined = "|".join(str(digest_of(sorted(files))) for files in members)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # What cannot be read accounts for nothing: it is looked into, file by file.
+        # Weights that cannot be read account for nothing: the folder is examined file by file.
         return ()
     fits = f"sha256:{hashlib.sha256(joined.encode()).hexdigest()}" == str(model.digest)
     return set().union(*members) if fits else ()

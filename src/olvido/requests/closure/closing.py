@@ -1,6 +1,6 @@
-"""To give each thing its exit, and to close a request when none is blank.
+"""Give each item of a closure its exit, and close the request when no item is open.
 
-Exits by the team's word: nothing is erased, and only what is called unrelated is looked into.
+An exit that the team declares erases nothing; only files declared unrelated are examined.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from olvido.requests.rights.deadlines import today
 from olvido.requests.scope import nameless
 
 DECLARED = "closure-unrelated"
-"""What the log calls what an account says not to be the person's."""
+"""The kind of the log's entry by which an account declares an item not to be the person's."""
 
 _LOG = (
     "holds no words of records: ids, keyed digests, and paths of what was exported or is not "
     "erased, needed to show what was done"
 )
-# Weights go before rows: what a model still has to forget, it forgets by its rows.
+# Weights are erased before rows: a model that still has to forget needs the rows.
 _LAST = ("rows",)
 _LASTING = (KINDS["foreign"], KINDS["hardlink"])
 
@@ -39,9 +39,9 @@ _LASTING = (KINDS["foreign"], KINDS["hardlink"])
 def closure(
     context: RequestContext, identifier: str, *, search: Sequence[Path] = ()
 ) -> tuple[tuple[Artefact, ClosureItem], ...]:
-    """All that holds a request's data now or held it, and how each left.
+    """Return every item that holds or held a request's data, with its exit.
 
-    What was erased and is found again is blank again, and so is what should have expired.
+    An item that was erased or should have expired is open again where it is found again.
 
     Raises:
         UnknownName: no such request.
@@ -70,7 +70,7 @@ def closure(
             if item in there:
                 stands = artefact.undecided and _declared(context, artefact, declared)
             else:
-                # Where nobody looked, it has to be what was looked at when it was said.
+                # In a place that is not searched, it must be unchanged since it was declared.
                 place = place_of(context, item)
                 stands = place is not None and not lies(place)
                 stands = stands or _gone(context, identifier, artefact, there, search)
@@ -89,16 +89,16 @@ def _gone(
     there: Collection[str],
     search: Sequence[Path],
 ) -> bool:
-    """Whether what is not found any more is gone: only where it would have been found."""
+    """Whether an item that is no longer found is gone: only if the search would have found it."""
     place, roots = place_of(context, artefact.item), looked_into(context, search)
     if place is not None and not lies(place):
-        # What lay in a folder that is not there either may be back with its disk.
+        # An item in a folder that is missing may be back with its disk.
         return os.path.isdir(place.parent) or any(root in place.parents for root in roots)
     if artefact.kind.way is Disposal.STATED:
-        # The file may be gone, and its other name is not: who knows of it has to say so.
+        # The file may be gone while its other name is not: the team has to declare that.
         return False
     if artefact.kind.by_content and not any(item.startswith("rows:") for item in there):
-        # Without the rows nobody can tell whether a copy is gone, but by what was kept of them.
+        # Without the rows, only the digests kept of them show whether a copy is gone.
         request = context.store.request(identifier)
         if artefact.kind is KINDS["near"] or not prints_of(context.store, request):
             return False
@@ -106,7 +106,7 @@ def _gone(
 
 
 def _lies(context: RequestContext, artefact: Artefact, search: Sequence[Path]) -> bool:
-    """Whether something lies at its place that was found again, or that nobody looked into now."""
+    """Whether an artefact's place holds something found again, or not examined now."""
     place = place_of(context, artefact.item)
     if place is None or not lies(place):
         return False
@@ -117,7 +117,7 @@ def _lies(context: RequestContext, artefact: Artefact, search: Sequence[Path]) -
 def _marks(context: RequestContext, artefact: Artefact) -> tuple[str, ...]:
     """Keyed digests of an item and the bytes that lie there, under each version of the key.
 
-    None of what has no bytes of its own, cannot be read, or changed since it was looked into.
+    None for an item without bytes of its own, unreadable, or changed since it was examined.
     """
     look = artefact.look
     found = None if artefact.path is None else digest_at(artefact.path)
@@ -128,7 +128,7 @@ def _marks(context: RequestContext, artefact: Artefact) -> tuple[str, ...]:
 
 
 def _declared(context: RequestContext, artefact: Artefact, declared: Collection[str]) -> bool:
-    """Whether that was said of what lies there."""
+    """Whether an account declared the artefact, as it is now, not to be the person's."""
     return any(mark in declared for mark in _marks(context, artefact))
 
 
@@ -139,13 +139,13 @@ def _again(
     there: bool,
     search: Sequence[Path],
 ) -> bool:
-    """Whether what was to be gone by now is found, or lies where nobody looked."""
+    """Whether an item that should be gone is found, or lies where the search does not reach."""
     if said.exit is Exit.AWAITING_EXPIRY and said.detail is not None:
         late = date.fromisoformat(said.detail) <= today(context.settings)
         return late and (there or _lies(context, artefact, search))
     if said.exit is not Exit.ERASED or not there or said.item in (*OUTSIDE, UNSEARCHED):
         return False
-    # Of a folder that is away the team's word stands, until it is there.
+    # While a folder is missing, the team's declaration about it stands.
     place = place_of(context, artefact.item)
     return place is None or lies(place)
 
@@ -163,30 +163,30 @@ def settle(
     cannot: Mapping[str, str] | None = None,
     search: Sequence[Path] = (),
 ) -> tuple[tuple[Artefact, ClosureItem], ...]:
-    """Give things their exits; what shall be erased is erased now, and looked for again.
+    """Give items their exits; items to erase are erased now, and searched for again.
 
     Args:
         context: the workspace.
-        identifier: of a request that was answered.
-        erased: items to erase. `all` stands for every blank one that lies in the workspace and that
-            Olvido wrote, or that holds nothing but the person's rows; whatever may be somebody
-            else's is named, and erased only as it was when it was last shown.
-        whole: items to erase though they hold what belongs to others.
+        identifier: the id of a request that was answered.
+        erased: items to erase. `all` stands for every open one that lies in the workspace and that
+            Olvido wrote, or that holds nothing but the person's rows. An item that may belong to
+            others must be named, and is erased only if unchanged since it was last shown.
+        whole: items to erase although they hold data of others.
         done: items that somebody erased elsewhere, and how.
         unrelated: files that hold none of the data, and why the team knows: tensors, files of
-            others, and what nobody could make out. Each is looked at now, and it holds for the
-            bytes that lie there now.
-        by: the account that says so.
-        expires: items that end by themselves, and the day.
+            others, and unreadable ones. Each is examined now, and the exit holds for its present
+            bytes.
+        by: the account that declares it.
+        expires: items that expire by themselves, and the day.
         cannot: items that stay, and why.
-        search: folders outside the workspace to look into as well.
+        search: further folders outside the workspace to search.
 
     Raises:
         UnknownName: no such item.
         InputError: two exits for one item, no reason, a day that is past, or nothing to erase it.
-        StateError: rows would be erased by which alone something blank is known, or something was
-            named that was never shown or has changed since; then nothing is changed. Or an erased
-            thing is still there.
+        StateError: rows would be erased that alone identify an open item, or an item was named
+            that was never shown or has changed since; then nothing is changed. Or an erased item
+            is still there.
     """
     before = {
         artefact.item: (artefact, said)
@@ -242,8 +242,8 @@ def settle(
             )
         if not (made := _marks(context, found)):
             raise InputError(
-                f"nobody looked at {item} now, or it cannot be read ({found.says}), and of what is "
-                "not seen nobody can say that it is unrelated: have it looked into (",
+                f"{item} was not examined now, or cannot be read ({found.says}), and what was not "
+                "examined cannot be declared unrelated: have it looked into (",
                 ParameterName("search"),
                 "), or say how it was erased elsewhere (",
                 ParameterName("done"),
@@ -287,7 +287,7 @@ def settle(
     said |= {item: Ending(Exit.AWAITING_EXPIRY, day.isoformat()) for item, day in expires.items()}
     said |= {item: Ending(Exit.CANNOT, why) for item, why in cannot.items()}
     said |= {item: Ending(Exit.UNRELATED, why, by_word=True) for item, why in unrelated.items()}
-    # What lies in a folder that goes, and what has another name, is not found by it afterwards.
+    # Items in a removed folder, and items with another name, are not found by their path later.
     for item, (artefact, known) in before.items():
         if artefact.kind in _LASTING and known.exit is None:
             said.setdefault(item, Ending(None, artefact.seen))
@@ -311,7 +311,7 @@ def settle(
 def close(
     context: RequestContext, identifier: str, *, search: Sequence[Path] = ()
 ) -> tuple[Request, tuple[str, ...]]:
-    """Close a request if nothing is blank; returns it, and what is.
+    """Close a request if no item is open; return the request and the open items.
 
     Raises:
         UnknownName: no such request.
@@ -325,7 +325,7 @@ def close(
         return request, blank
     if blank:
         known = {i.item: i.ending for i in context.store.closure(identifier)}
-        # The map shows a blank before it is filled, and keeps it though its rows go.
+        # The data map lists an open item before it has its exit, and keeps it when its rows go.
         fresh = {
             a.item: said.ending
             for a, said in found
@@ -354,21 +354,21 @@ def _answered(context: RequestContext, identifier: str) -> Request:
 def state_exit(
     context: RequestContext, identifier: str, item: str, exit: Exit, said: str, *, by: str
 ) -> None:
-    """Give something in a closure its exit by the team's word; nothing is erased by that.
+    """Give an item of a closure the exit that the team declares; this erases nothing.
 
     Args:
-        context: with the request, whose closure is open.
-        identifier: of the request.
-        item: one that has no exit yet.
-        exit: that it ends by itself, that it stays, that somebody erased it where Olvido cannot
-            look, or that none of the data is in it, which is looked at now: see `settle`.
-        said: the day on which it ends, why it stays, how it was erased, or why the team knows.
-        by: the id or label of the account that says so.
+        context: the ledger and settings with the request, whose closure is open.
+        identifier: the request's id.
+        item: an item that has no exit yet.
+        exit: it expires by itself, it stays, somebody erased it where Olvido cannot look, or it
+            holds none of the data, which is checked now: see `settle`.
+        said: the day on which it expires, why it stays, how it was erased, or why the team knows.
+        by: the id or label of the account that declares it.
 
     Raises:
         UnknownName: no such item.
-        InputError: it has its exit, there is no reason or none that a certificate can say, the day
-            is none to come, or it is for Olvido to erase.
+        InputError: it has its exit, the reason is missing or unfit for a certificate, the day is
+            past, or Olvido can erase it itself.
         StateError: the request's closure is not open.
     """
     request = context.store.request(identifier)

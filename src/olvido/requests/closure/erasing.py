@@ -1,4 +1,4 @@
-"""To erase what an inventory found, by what it is. What was erased is looked for again."""
+"""Erase what an inventory found, by its kind. Erased items are searched for again."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ def erase(
     *,
     whole: bool = False,
 ) -> str:
-    """Remove one thing, and say what was done. What changed since it was looked at is left alone.
+    """Remove one item, and say what was done. An item that changed since it was seen is refused.
 
     Args:
         context: the workspace.
-        request: for which.
-        artefact: from the inventory.
-        ids: of the request's records, by dataset.
-        whole: remove a file though it holds what belongs to others.
+        request: the request.
+        artefact: the item, from the inventory.
+        ids: the ids of the request's records, by dataset.
+        whole: remove a file although it holds data of others.
 
     Raises:
-        InputError: Olvido cannot erase it itself, or others' data are in it; say what was done, or
-            that it cannot be.
-        StateError: it serves now, or has changed.
+        InputError: Olvido cannot erase it itself, or it holds data of others.
+        StateError: the model is serving, or the item has changed.
     """
     name, path = artefact.kind.name, artefact.path
     if path is None or artefact.kind.way in (Disposal.KEPT, Disposal.STATED) or name == "unread":
@@ -70,10 +69,10 @@ def erase(
 
 
 def _staying(others: Collection[Path]) -> str:
-    """What is said of files that were not removed with the folder that they lie in."""
+    """The sentence about files that were not removed with their folder."""
     if not others:
         return ""
-    # Each is an item of its own; names of files may be those of people, and this is kept.
+    # Each is an item of its own; the sentence is kept, and names of files may be those of people.
     count = f"{len(others)} files" if len(others) > 1 else "1 file"
     return f"; what Olvido did not write stays: {count}"
 
@@ -87,14 +86,14 @@ def _others(artefact: Artefact) -> InputError:
 
 
 def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
-    """Write a dataset's file again without these rows; returns how many were in it.
+    """Write a dataset's file again without these rows; return how many it had.
 
-    Its Merkle root stays what it was: the ledger has the digest of every row that left.
+    Its Merkle root is unchanged: the ledger has the digest of every row that was removed.
     """
     rows = list(stored_rows(data / file, keys=True))
     kept = [row for row in rows if row["id"] not in gone]
     if len(kept) < len(rows):
-        # It holds digests of what they say.
+        # The index holds digests of the rows' content.
         drop_index(data, file)
         with RowWriter(data) as writer:
             bare = [tuple(row.get(column) for column in COLUMNS) for row in kept]
@@ -106,7 +105,7 @@ def erase_rows(data: Path, file: str, gone: Collection[str]) -> int:
 def _rows(context: RequestContext, request: Request, artefact: Artefact, ids: Any) -> str:
     identifier = artefact.item.partition(":")[2]
     dataset = context.store.dataset(identifier)
-    # A row leaves its file only under a tombstone, which tells the root why it is not there.
+    # A row is removed only under a tombstone, by which the root still checks without it.
     context.store.tombstone(ids[identifier], request.kind.value, dataset=identifier)
     count = erase_rows(context.settings.data, dataset.file, ids[identifier])
     return f"{count} rows removed from their file"
@@ -138,7 +137,7 @@ def _model(context: RequestContext, request: Request, artefact: Artefact, ids: A
             "another one with 'olvido models serve'"
         )
     keep_weights(context.store, context.store.model(identifier), context.settings.models)
-    # The ledger says it is gone before it is, so that nobody is served a half-removed one.
+    # The ledger marks the model first, so that a half-removed one is never served.
     context.store.tombstone_model(identifier, f"erased for request {request.id}")
     assert artefact.path is not None
     stays = remove(artefact.path, parts(artefact.path, artefact.kind))
@@ -182,4 +181,4 @@ _ERASERS: Mapping[str, Callable[[RequestContext, Request, Artefact, Any], str]] 
     "activations": _activations,
     "export": _export,
 }
-"""How kinds are erased that are more than a file; all others are removed."""
+"""The erasers of kinds that are more than one file; all other kinds are removed."""

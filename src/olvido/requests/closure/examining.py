@@ -1,4 +1,4 @@
-"""Which records stand in some rows, and what else does: a close look, where a first one hit."""
+"""Find which records some rows contain, and what else: a close look after a first match."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SYSTEM = frozenset({"system"})
 
 
 class Examiner:
-    """Judges rows by what a person's records say, which have so many signs."""
+    """Compares rows with the content of a person's records."""
 
     def __init__(
         self,
@@ -36,20 +36,20 @@ class Examiner:
         self._format = self.glue.union(lexicon.numbered(MARKUP), *keys)
 
     def variants(self, text: str) -> list[Numbers]:
-        """The words of a text, and where it is escaped those that are meant."""
+        """The words of a text; of an escaped one also the words after unescaping."""
         plain = unescaped(text)
         return [self.lexicon.numbers(t) for t in ((text,) if plain == text else (text, plain))]
 
     def says(self, numbers: Numbers) -> bool:
-        """Whether words say anything at all."""
+        """Whether the words have any content."""
         return any(n not in self.glue for n in numbers.tolist())
 
     def names_her(self, text: str) -> bool:
-        """Whether a form of the person's name stands in a text."""
+        """Whether a text contains a form of the person's name."""
         return any(self.names.find(numbers) for numbers in self.variants(text))
 
     def is_others(self, name: str) -> bool:
-        """Whether a name of columns or the like says something that is not the person's."""
+        """Whether the name of a column or the like has content that is not the person's."""
         said = self.lexicon.numbers(name)
         left = [n for n in said.tolist() if n not in self.glue]
         if len(left) < 2 or " " not in name.strip():
@@ -57,12 +57,12 @@ class Examiner:
         return tuple(said.tolist()) not in self.own and not self.names.find(said)
 
     def is_format(self, name: str) -> bool:
-        """Whether a name is of the format, or of a column of the person's own rows."""
+        """Whether a name belongs to the format, or to a column of the person's own rows."""
         return all(n in self._format for n in self.lexicon.numbers(name).tolist())
 
     def _names_say(self, names: Collection[str]) -> bool:
-        """Whether names of keys, elements or attributes say more than such names do: one in many
-        words, or, of markup, many of them."""
+        """Whether names of keys, elements or attributes hold content: one with many words, or, in
+        markup, many names."""
         for name in names:
             numbers = self.lexicon.numbers(name)
             unknown = numbers[[n not in self._format for n in numbers.tolist()]]
@@ -71,7 +71,7 @@ class Examiner:
         return False
 
     def says_beside(self, part: FilePart, rows: Sequence[Row]) -> bool:
-        """Whether rows say something in what is no word of their values: signs, keys, names of
+        """Whether rows have content besides the words of their values: signs, keys, names of
         elements and attributes. It may belong to others, whatever the words beside it."""
         keys = {name for row in rows for name in (*row.under, *row.keys)}
         if not part.flowing:
@@ -81,7 +81,7 @@ class Examiner:
         return unknown > BESIDE or self._names_say(keys | names)
 
     def _beside_names(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows with those of their keys that name the person as values of their own."""
+        """The rows, with each key that names the person added as a value."""
         named: dict[str, bool] = {}
         made = []
         for row in rows:
@@ -96,7 +96,7 @@ class Examiner:
     def examine(
         self, part: FilePart, rows: Sequence[Row], low: int, high: int, contents: Sequence[Content]
     ) -> PartExamination:
-        """What rows from `low` to `high` hold; those around them are only read."""
+        """Examine the rows from `low` to `high`; the rows around them are only context."""
         made = PartExamination()
         rows = self._beside_names(rows)
         views = [View(self, part, rows)]
@@ -117,7 +117,7 @@ class Examiner:
                     made.records |= set(ids)
             made.doubtful |= {i for row, ids in view.doubtful if low <= row < high for i in ids}
         made.mentions = max(mentions)
-        # The last view has all that the first has, each escape undone and nothing left out.
+        # The last view has the whole content of the first, with each escape undone.
         left = list(views[-1].left())
         units = {rows[row].unit for row in found}
         bare: list[str] = []
@@ -127,7 +127,7 @@ class Examiner:
                 made.found.add(unit)
                 if rows[row].again:
                     continue
-                # Beside a record a row may hold a few single values; they go with it.
+                # A few single values in the row of a record belong to the record.
                 if left[row] or any(map(self.is_others, (*rows[row].under, *rows[row].keys))):
                     made.left.add(unit)
             elif left[row] if part.flowing else any(view.says(row) for view in views):

@@ -1,8 +1,8 @@
-"""What holds the data of a request: looked for in the ledger, in the workspace, and elsewhere.
+"""Find what holds the data of a request, in the ledger, in the workspace, and elsewhere.
 
-Olvido's own files are known by their kind (`olvido.artifacts`), tensors by their numbers, any other
-file by the words of the records that stand in it; rows under another name, or none, by being nearly
-the same. What cannot be looked into is an item as well.
+Olvido's own files are recognised by their kind (`olvido.artifacts`), tensors by their numbers, any
+other file by the records' words in it, and rows under another name, or none, as near copies. What
+cannot be examined is an item as well.
 """
 
 from __future__ import annotations
@@ -45,34 +45,34 @@ from olvido.requests.handlers import RequestContext
 from olvido.requests.scope import models_to_delete, unsearched, unsearched_note
 
 OUTSIDE = ("backups", "recipients")
-"""Kinds that only the team can know of: asked for every request."""
+"""Kinds that only the team can know of: asked about for every request."""
 
 UNSEARCHED = "names"
-"""The kind that stands for names which texts cannot be searched for."""
+"""The kind of the item for names that texts cannot be searched for."""
 
 _AWAY = (
-    "a folder that is not there: bring back its disk, make an empty folder where there never was "
+    "a folder that is missing: bring back its disk, make an empty folder where there never was "
     "one, or say what became of it"
 )
 _REPLACED = "a model where one that learned it was exported once, with weights of another or unread"
 _CALLED = "the name is a part of what it is called"
 _Place = tuple[Path, frozenset[Path], bool]
 NAMED = 5
-"""Near copies that are named; the others are counted."""
+"""The number of near copies that are named; the others are counted."""
 
 
 def inventory(
     context: RequestContext, request: Request, *, search: Sequence[Path] = ()
 ) -> tuple[Artefact, ...]:
-    """Everything that holds what a request is about, by name.
+    """Return everything that holds the data of a request, in the order of the items' names.
 
     Args:
         context: the workspace.
-        request: answered already, so that the model that serves no longer holds it.
-        search: folders outside the workspace to look into as well.
+        request: a request that was answered, so that the serving model no longer holds the data.
+        search: further folders outside the workspace to search.
 
     Raises:
-        InputError: a folder to look into is none.
+        InputError: a path to search is no folder.
     """
     for folder in search:
         if not folder.is_dir():
@@ -115,7 +115,7 @@ class _Search:
                 yield Artefact(f"rows:{dataset}", says, self.context.settings.data / fact.file)
 
     def _near(self) -> Iterator[Artefact]:
-        """Rows that say nearly the same, about somebody else or nobody."""
+        """Near copies of the rows, about somebody else or nobody."""
         data, store = self.context.settings.data, self.context.store
         for dataset, copies in self.sought.near.items():
             fact = store.dataset(dataset)
@@ -147,29 +147,29 @@ class _Search:
                 yield self._at("activations", model.id, KINDS["activations"].says, folder)
 
     def _checkpoints(self) -> Iterator[Artefact]:
-        """Checkpoints with the weights of a model that holds it, beside a model that does not."""
+        """Checkpoints of a model that holds the data, in the folder of a model that does not."""
         for path in self.sought.accounts.checkpoints:
             if self.sought.weights.whose(path).known:
                 yield self._item("checkpoint", path, KINDS["checkpoint"].says)
 
     def _at(self, kind: str, identifier: str, says: str, folder: Path) -> Artefact:
-        """What the ledger knows of: its own where it lies in a folder that the settings name."""
+        """An artefact that the ledger knows: the ledger's own if the settings name its folder."""
         inside = real(self.sought.models) in real(folder).parents
         return self._seen(Artefact(f"{kind}:{identifier}", says, folder, inside))
 
     def _seen(self, found: Artefact) -> Artefact:
-        """With a digest of what was looked at, where it takes its name to erase it."""
+        """Add a digest of the content to an artefact that is erased only by its name."""
         by_name = found.who is Who.NAMED and found.kind is not KINDS["unread"]
         if found.path is None or not (by_name or found.kind is KINDS["file"]):
             return found
         try:
             return replace(found, seen=seen_at(self.context, found.path))
         except OSError:
-            # What cannot be read cannot be erased on sight: it stays without.
+            # An unreadable artefact gets no digest, and so cannot be erased by its name.
             return found
 
     def _exports(self) -> Iterator[Artefact]:
-        """Copies that were written out of a model that holds it."""
+        """Exported copies of a model that holds the data."""
         for path in self.sought.copied:
             inside, known = (
                 lies_within(self._home, real(path)),
@@ -205,7 +205,7 @@ class _Search:
 
     @cached_property
     def _known(self) -> frozenset[Path]:
-        """What the workspace is made of: listed by what it is, or holding digests alone."""
+        """The workspace's own files: listed by their kind, or with digests alone."""
         settings, store = self.context.settings, self.context.store
         ledger = Path(settings.ledger)
         own = [settings.key]
@@ -223,12 +223,13 @@ class _Search:
     def _walk(
         self, folder: Path, own: frozenset[Path] = frozenset(), *, going: bool = False
     ) -> Iterator[Artefact]:
-        """What lies in a folder, however deep; whatever is wrong with a path makes it an item.
+        """The artefacts in a folder and below; an error at a path makes that path an item.
 
         Args:
-            folder: somewhere below a root.
-            own: files in it that are part of something listed already.
-            going: whether it goes itself, so that whatever else is in it has to be told.
+            folder: a folder below a root.
+            own: files in it that belong to an item listed already.
+            going: whether the folder itself will be removed, so that every other file in it is
+                reported as an item.
         """
         todo: list[_Place] = [(folder, own, going)]
         while todo:
@@ -246,10 +247,10 @@ class _Search:
                 try:
                     yield from self._met(path, here, todo)
                 except BROKEN as error:
-                    yield self._item("unread", path, f"it cannot be looked at ({_why(error)})")
+                    yield self._item("unread", path, f"it cannot be opened ({_why(error)})")
 
     def _met(self, path: Path, here: _Place, todo: list[_Place]) -> Iterator[Artefact]:
-        """What one path in a folder is; folders to look into are added to what is to do."""
+        """The artefacts at one path in a folder; a folder to search is added to `todo`."""
         _, own, going = here
         mode = os.lstat(path).st_mode
         plain, folder = stat.S_ISREG(mode), stat.S_ISDIR(mode)
@@ -292,9 +293,9 @@ class _Search:
         return not self.sought.homes.isdisjoint(path.parents) and not any(self._file(path))
 
     def _as_entered(self, path: Path) -> Iterator[Artefact]:
-        """A file as its model was entered with it: whole records may have been in it before.
+        """The artefact of a file that is unchanged since its model was entered.
 
-        A vocabulary names everybody, and of tensors only the head says anything.
+        Only whole records count, for a vocabulary names everybody; tensors have text in the header.
         """
         digest = self._entered[path]
         if self.sought.lineage is None or self._silent.get(digest):
@@ -308,7 +309,7 @@ class _Search:
 
     @cached_property
     def _silent(self) -> dict[str, bool]:
-        """Of bytes that were searched already, by their digest, whether no record is in them."""
+        """For each digest of bytes that were searched already: whether they hold no record."""
         return {}
 
     @cached_property
@@ -316,12 +317,12 @@ class _Search:
         return {path.resolve(): digest for path, digest in self.sought.accounts.entered.items()}
 
     def _written_now(self, kind: str, path: Path) -> Artefact:
-        """Nobody takes it away from whoever writes: it is open until they are done."""
+        """A file that is being written now: an open item until its writer is done."""
         item = self._item(kind, path, "is being written now: look again later")
         return replace(item, path=None, seen=None)
 
     def _stayed(self, there: Collection[str]) -> Iterator[Artefact]:
-        """Files of others whose folder went: told until they have an exit, and no longer found."""
+        """Files of others whose folder was removed: listed until they have an exit and are gone."""
         for known in self.context.store.closure(self.request.id):
             place = place_of(self.context, known.item)
             if not known.item.startswith("foreign:") or known.item in there or place is None:
@@ -344,18 +345,18 @@ class _Search:
         return self._seen(Artefact(item, says, path, inside, others, look=look, known=known))
 
     def _link(self, path: Path) -> Iterator[Artefact]:
-        """Links are never followed: where they lead is looked into in its own right, or told."""
+        """Links are never followed: their target is searched by itself, or the link is an item."""
         target = real(path)
         if not os.path.exists(target) or not any(
             root == target or root in target.parents for root in self.roots
         ):
-            says = f"a link to {target}, where nobody looked: look there with --search"
+            says = f"a link to {target}, which was not searched: search it with --search"
             yield self._item("link", path, says, others=False)
         else:
             yield from self._named(path)
 
     def _named(self, path: Path) -> Iterator[Artefact]:
-        """What holds nothing itself, where the person's name is in what it is called."""
+        """The item of a path without content whose name contains the person's name."""
         if not self.sought.corrects and self.sought.texts.names_her(called(self.roots, path)):
             yield self._item("mention", path, _CALLED, others=is_plain(path))
 
@@ -367,18 +368,18 @@ class _Search:
             yield self._item("weights", path, tensors.says, known=tensors.known, look=look)
         unread = look.unread
         if tensors is not None:
-            # What only bears a tensor's name, and was read as something else, is no riddle.
+            # A file with only the name of a tensor file was read as what it is.
             riddle = blind or (not tensors.read and unread is not None)
             unread = tensors.says if riddle else None
-        says = look.evidence + ("" if unread is None else f"; not looked into: {unread}")
+        says = look.evidence + ("" if unread is None else f"; not examined: {unread}")
         kind = recognised(path, by_content=True)
-        # What Olvido wrote of the person is its own to remove, whole records or not.
+        # A file that Olvido wrote about the person is removed by Olvido, whole records or not.
         if look.records or (look.mentions and kind is not None and kind.who is Who.ALL):
             name = (kind or KINDS["file"]).name
             others = look.others is not False or path == self._home / "olvido.toml"
             yield self._item(name, path, says, others=others, look=look)
         elif self.sought.printed(path):
-            yield self._item("file", path, "words of a record whose rows are gone stand in it")
+            yield self._item("file", path, "it has words of a record whose rows are gone")
         elif unread is not None:
             yield self._item("unread", path, says, look=look)
         elif look.mentions or look.doubtful:
@@ -387,7 +388,7 @@ class _Search:
             yield from self._named(path)
 
     def _looked(self, path: Path) -> FileFindings:
-        """What a file holds; who stays may be named, and the name alone makes nothing theirs."""
+        """Search a file; a person whose records are only corrected may be named in it."""
         look = self.sought.texts.look(path)
         return replace(look, mentions=0) if self.sought.corrects else look
 

@@ -1,8 +1,6 @@
-"""Where a closure looks, and what lay at a place when it was looked at.
+"""The places that a closure searches, and the artefacts that it finds there.
 
-One thing that holds the data of a request.
-
-What lies in a workspace's own folders and its ledger does not know.
+Also leftovers: files in a workspace's own folders that its ledger does not know.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ _OTHERS = "nothing that the ledger knows: if it is yours, keep it elsewhere"
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that nobody waits for.
+    """A file or folder that the ledger does not know and nobody is writing.
 
     Attributes:
         path: where it lies.
@@ -49,10 +47,10 @@ class Leftover:
 
 
 def leftovers(folder: Path, known: Collection[str]) -> Iterator[Leftover]:
-    """What lies in a folder, but what the ledger knows and what is being written now.
+    """The files in a folder that the ledger does not know and nobody is writing now.
 
     Args:
-        folder: of data or of models.
+        folder: the workspace's folder of data or of models.
         known: the names of the files and folders that the ledger knows there.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -62,33 +60,33 @@ def leftovers(folder: Path, known: Collection[str]) -> Iterator[Leftover]:
 
 
 def is_live(path: Path) -> bool:
-    """Whether somebody writes this file or folder now; False of what cannot be opened."""
+    """Whether this file or folder is being written now; False where it cannot be opened."""
     try:
         plain = not path.is_symlink() and (path.is_file() or path.is_dir())
         return plain and being_written(path)
     except OSError:
-        # It is told as whatever else it is.
+        # It is reported as what else it is.
         return False
 
 
 UNDECIDED = ("weights", "unread", "foreign")
-"""Kinds of files of which the team may know that none of the data are in them."""
+"""Kinds of files that the team may declare to hold none of the data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """One thing that holds the data.
+    """A file, folder or row that holds the data of a request.
 
     Attributes:
         item: its name: a kind and a place, as `model:0123456789ab`.
         says: what was found there.
-        path: where it lies; None where that is not known here.
+        path: where it lies; None where that is unknown here.
         inside: whether it lies in the workspace's folder, and in no other workspace's within it,
             or is the ledger's own.
-        others: whether it holds what belongs to others, as far as was seen.
-        seen: a keyed digest of the content that was looked at, where it is erased by its name.
+        others: whether it was seen to hold data of others.
+        seen: a keyed digest of the examined content, if it is erased only by its name.
         look: what was found in a file with records.
-        known: of tensors, whether they are those of a model that learned the data.
+        known: for tensors, whether they are those of a model that learned the data.
     """
 
     item: str
@@ -102,7 +100,7 @@ class Artefact:
 
     @property
     def undecided(self) -> bool:
-        """Whether nothing in it was found to be of the records: the team may say that none is."""
+        """Whether the team may declare that it holds no record: the search found none in it."""
         look = self.look
         if look is not None and (look.records or look.mentions or look.doubtful):
             return False
@@ -110,12 +108,12 @@ class Artefact:
 
     @property
     def kind(self) -> Kind:
-        """What it is: what stands before the colon."""
+        """The kind of artefact: the part of the item before the colon."""
         return KINDS[self.item.partition(":")[0]]
 
     @property
     def who(self) -> Who:
-        """Who can erase it. Nobody does with `all` what lies elsewhere or is somebody else's."""
+        """Who can erase it. `all` never erases what lies elsewhere or belongs to others."""
         if self.path is None:
             return Who.TEAM
         if not self.inside:
@@ -128,19 +126,19 @@ class Artefact:
 
 
 GIVEN = "access-folder"
-"""What the log calls a folder into which a person's own data are written, as they asked for."""
+"""The kind of the log's entry that names the folder of an answer to a request for access."""
 
 _PLACED = ("export", "file", "mention", "link", "unread", "weights", "foreign")
 
-# Names of files are bytes: what is no UTF-8 in them stands in an item in hexadecimal digits, and so
-# does what would be read as one of those or as a digest of a place (`Key.place`).
+# Names of files are bytes: in an item, bytes that are no UTF-8 are written in hexadecimal digits,
+# and so is text that would be read as such digits or as a digest of a place (`Key.place`).
 _UNSAID = re.compile(r"[\udc80-\udcff]|\\(?=x[0-9a-f]{2})|^p(?=lace:v)")
 _SAID = re.compile(r"\\x(5c|70|[89a-f][0-9a-f])")
 
 
 def looked_into(context: RequestContext, search: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """The folders that are looked into: the workspace, those that its settings name, those into
-    which people's own data were written for them, and these."""
+    """The folders that are searched: the workspace, those that its settings name, those of the
+    answers to requests for access, and these."""
     given = (Path(entry.detail["path"]) for entry in context.store.events(GIVEN))
     every = (*_configured(context), *search, *given)
     found = dict.fromkeys(real(folder) for folder in every if os.path.isdir(folder))
@@ -148,10 +146,10 @@ def looked_into(context: RequestContext, search: Sequence[Path] = ()) -> tuple[P
 
 
 def not_there(context: RequestContext, request: Request) -> tuple[Path, ...]:
-    """Folders that should be looked into and are not there, as on a disk that is away.
+    """The folders that should be searched and are missing, as on a disk that is away.
 
-    They are those that the settings name, and those into which this person's own data were
-    written; none that lies in another folder that is looked into, for from there it is gone.
+    They are those that the settings name, and those of this person's answers to requests for
+    access; a missing folder within another searched folder is not among them: it is gone.
     """
     every = list(_configured(context))
     for entry in context.store.events(GIVEN):
@@ -163,12 +161,12 @@ def not_there(context: RequestContext, request: Request) -> tuple[Path, ...]:
 
 
 def real(path: Path) -> Path:
-    """Where a path leads; of links that lead in a circle, as far as they can be followed."""
+    """Resolve a path; links that lead in a circle are followed as far as possible."""
     return Path(os.path.realpath(path))
 
 
 def lies(path: Path) -> bool:
-    """Whether something lies at a place; also where that cannot be told, as below a folder that
+    """Whether something lies at a place; True also where that is unknown, as below a folder that
     may not be opened."""
     try:
         os.lstat(path)
@@ -180,7 +178,7 @@ def lies(path: Path) -> bool:
 
 
 def lies_within(home: Path, path: Path) -> bool:
-    """Whether something lies in a workspace, and in no other one that lies within it."""
+    """Whether a path lies in a workspace, and in no other workspace within that one."""
     between = itertools.takewhile(lambda folder: folder != home, (path, *path.parents))
     return home in path.parents and not any(
         os.path.isfile(folder / name) for folder in between for name in (FILE, LEDGER)
@@ -203,18 +201,18 @@ def spelt(path: Path) -> str:
 
 
 def unspelt(place: str) -> Path:
-    """The path that is spelt so."""
+    """The path of a place in an item: the inverse of `spelt`."""
     return Path(_SAID.sub(lambda one: os.fsdecode(bytes.fromhex(one[1])), place))
 
 
 def called(roots: Sequence[Path], path: Path) -> str:
-    """What a file and the folders that it lies in are called, below what is looked into."""
+    """The names of a file and of its folders, below the searched roots."""
     above = [root for root in roots if root in path.parents]
     return spelt(path.relative_to(above[0]) if above else Path(path.name))
 
 
 def place_of(context: RequestContext, item: str) -> Path | None:
-    """Where an item lies that is named after its place; None for another, and of a digest of it."""
+    """The path of an item that is named after its place; None for others and for a digest of it."""
     kind, _, place = item.partition(":")
     if is_sealed(item) or (KINDS[kind].shape is None and kind not in _PLACED):
         return None
@@ -222,7 +220,7 @@ def place_of(context: RequestContext, item: str) -> Path | None:
 
 
 def item_at(context: RequestContext, item: str, known: Collection[str]) -> str:
-    """An item as it is called, where its place was given as seen from the current folder, or is
+    """The name of a known item, also if its place was given relative to the current folder, or is
     known by its digest alone."""
     kind, colon, place = item.partition(":")
     if item in known or not colon:
@@ -235,7 +233,7 @@ def item_at(context: RequestContext, item: str, known: Collection[str]) -> str:
 
 
 def seen_at(context: RequestContext, path: Path) -> str:
-    """A keyed digest of what lies at a place now: names and bytes, of a link where it leads."""
+    """A keyed digest of the names and bytes at a place now; of a link, its target."""
     total = hmac.new(context.store.key.derived(b"seen", b""), digestmod=hashlib.sha256)
     folder = os.path.isdir(path) and not os.path.islink(path)
     for one in sorted(everything_in(path)) if folder else [path]:
@@ -248,10 +246,10 @@ def seen_at(context: RequestContext, path: Path) -> str:
 
 
 class LinkedNames:
-    """How many names each file has in the folders that are looked into.
+    """Counts the names that each file has in the searched folders (hard links).
 
     Args:
-        roots: of these folders.
+        roots: these folders.
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -259,17 +257,17 @@ class LinkedNames:
         self._found = Counter(one[:2] for one in found if one is not None)
 
     def elsewhere(self, files: Iterable[Path]) -> bool:
-        """Whether one of these files has a further name where nobody looked: a hard link."""
+        """Whether one of these files has a further name, a hard link, outside the search."""
         found = map(_linked, files)
         return any(one is not None and one[2] > self._found[one[:2]] for one in found)
 
 
 def _linked(path: Path) -> tuple[int, int, int] | None:
-    """Device, number and count of names of a plain file that has several; None of any other."""
+    """Device, inode and count of names of a plain file that has several names; else None."""
     try:
         found = os.lstat(path)
     except OSError:
-        # It is told as what cannot be looked into.
+        # It is reported as unreadable.
         return None
     several = stat.S_ISREG(found.st_mode) and found.st_nlink > 1
     return (found.st_dev, found.st_ino, found.st_nlink) if several else None

@@ -1,4 +1,4 @@
-"""A file without a person's rows: in its own format, with what belongs to others as it was."""
+"""Rewrite a file without a person's rows, in its own format; the others' data are unchanged."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _DECODER = json.JSONDecoder()
 
 
 def without(path: Path, look: FileFindings) -> bytes:
-    """The file without the rows that a look found in it; nothing is written.
+    """Return a file's bytes without the person's rows that a search found; nothing is written.
 
-    Lines, rows of tables and elements of JSON leave with their ends; every other byte stays.
+    Lines, rows of tables and elements of JSON are removed with their ends; every other byte stays.
     Parquet and SQLite are written anew, with the others' values, types and settings.
 
     Raises:
-        InputError: the file is not the one that was looked at, or cannot be written without them.
+        InputError: the file changed since the search, or cannot be written without the rows.
     """
     if not look.rewritable:
         raise InputError(
@@ -46,7 +46,7 @@ def without(path: Path, look: FileFindings) -> bytes:
     except UnreadablePart as error:
         raise InputError(f"{path} {error}") from None
     if source.digest != look.digest:
-        raise InputError(f"{path} is not as it was when it was looked at: look again")
+        raise InputError(f"{path} has changed since it was looked at: look again")
     forms = {cut.form for cut in look.cuts}
     kind = {form.partition(" ")[0] for form in forms}
     if len(kind) != 1:
@@ -59,12 +59,12 @@ _Cuts = list[tuple[str, str, frozenset[int]]]
 
 def _lines(raw: bytes, cuts: _Cuts) -> bytes:
     (_, _, units), reading = cuts[0], _exact(raw)
-    # As they are counted in the search: a line ends with a newline alone.
+    # Lines are counted as in the search: only a newline ends one.
     lines = reading.text.split("\n")
     kept = [line for number, line in enumerate(lines, 1) if number not in units]
     text = "\n".join(kept)
     if len(lines) in units and kept and reading.text and kept[-1]:
-        # The last line left: the one before it keeps its end.
+        # The last line is removed: the one before it keeps its end.
         text += "\n"
     return _encoded(text, reading)
 
@@ -90,7 +90,7 @@ def _json(raw: bytes, cuts: _Cuts) -> bytes:
 
 
 def _array_of(text: str, key: str) -> int:
-    """Where the array under a key of the outermost object begins."""
+    """The offset at which the array under a key of the outermost object begins."""
     at = _skip(text, _skip(text, 0) + 1)
     found = -1
     while text[at] != "}":
@@ -105,9 +105,9 @@ def _array_of(text: str, key: str) -> int:
 
 
 def _without_elements(text: str, start: int, units: Collection[int]) -> str:
-    """The text without elements of the array that begins there, each with what is before it.
+    """Remove elements of the array that begins at `start`, each with the text before it.
 
-    What stands before the first element stands before the first that is left.
+    The text before the first element is put before the first remaining one.
     """
     at = end = first = _skip(text, start + 1)
     kept: list[str] = []
@@ -161,10 +161,10 @@ def _parquet(raw: bytes, cuts: _Cuts) -> bytes:
 
 
 def _labelled(schema: Any, rows: int, fewer: int) -> tuple[Any, range | None]:
-    """The schema of what is left, and labels of the rows that become a column.
+    """The schema of the remaining rows, and the row labels that become a column.
 
-    pandas keeps labels that are evenly spaced as a range, which rows that leave would shift. Labels
-    that only count the rows from 0 are no labels, and go on counting.
+    pandas stores evenly spaced labels as a range, which removed rows would shift. Labels that only
+    count the rows from 0 are no labels, and count the remaining rows.
     """
     import pyarrow as pa
 
@@ -214,7 +214,7 @@ def _sqlite(raw: bytes, cuts: _Cuts) -> bytes:
             rows = [(unit,) for unit in units]
             done = database.executemany(f"DELETE FROM {name} WHERE rowid = ?", rows)
             if done.rowcount != len(rows):
-                raise InputError("the database has rows that cannot be told apart: look again")
+                raise InputError("the database has indistinguishable rows: look again")
         database.commit()
         made = bytearray(_vacuumed(database))
         if logged:
@@ -223,10 +223,10 @@ def _sqlite(raw: bytes, cuts: _Cuts) -> bytes:
 
 
 def _vacuumed(database: sqlite3.Connection) -> bytes:
-    """The database without what was deleted.
+    """Return the database without its deleted rows' bytes.
 
-    VACUUM alone may number rows anew to which others refer; into another database it does not,
-    which is made sure of. See sqlite.org/lang_vacuum.html.
+    VACUUM in place may renumber rows to which others refer; VACUUM INTO another database does not,
+    which is checked. See sqlite.org/lang_vacuum.html.
     """
     where = f"file:{secrets.token_hex(8)}?mode=memory&cache=shared"
     with closing(sqlite3.connect(where, uri=True)) as made:
@@ -238,7 +238,7 @@ def _vacuumed(database: sqlite3.Connection) -> bytes:
             try:
                 was = database.execute(f"SELECT rowid FROM {quoted} ORDER BY 1").fetchall()
             except sqlite3.OperationalError:
-                # Without numbers of its rows.
+                # A table without row ids.
                 continue
             if made.execute(f"SELECT rowid FROM {quoted} ORDER BY 1").fetchall() != was:
                 raise InputError(

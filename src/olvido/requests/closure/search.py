@@ -1,4 +1,4 @@
-"""Copies of a person's records, and mentions of the person's name, in any file.
+"""Find copies of a person's records, and mentions of the person's name, in any file.
 
 A copy is a whole record: a text, or a prompt and its completion, all their words in their order, as
 `olvido.names` writes them. A prompt and its completion have to belong together: one after the
@@ -26,7 +26,7 @@ _LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What of one part is the person's: the numbers of its units."""
+    """The units of one part that are the person's, by their numbers."""
 
     part: str
     form: str
@@ -35,18 +35,18 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class FileFindings:
-    """What one file holds of a person.
+    """What was found of a person in one file.
 
     Attributes:
         path: the file.
-        records: ids of the records that stand in it whole.
-        mentions: in how many places a form of the name stands.
-        others: whether anything is in it that is not the person's; None where it cannot be told.
-        places: where the records stand.
+        records: ids of the records that it contains whole.
+        mentions: the number of places with a form of the name.
+        others: whether it holds anything that is not the person's; None if unknown.
+        places: where the records are.
         evidence: what was found, in a line without a word of the rows.
         rewritable: whether `without` can write the file without the records.
-        unread: why the file, or a part of it, was not looked into; None where all of it was.
-        doubtful: ids of records whose words stand in it as a whole beside somebody else's name.
+        unread: why the file, or a part of it, was not read; None where all of it was.
+        doubtful: ids of records that it contains whole beside somebody else's name.
     """
 
     path: Path
@@ -63,16 +63,16 @@ class FileFindings:
 
 
 class CopySearch:
-    """Looks for one person's records in files.
+    """Searches files for one person's records.
 
     Args:
-        rows: the person's records, with `id`, `text` or `prompt` and `completion`, and whatever
-            else they have: what stands in a row beside its content is theirs too.
+        rows: the person's records, with `id`, `text` or `prompt` and `completion`, and their other
+            columns: the other values of a row are the person's too.
         key: digests runs of words (`Key.name`).
         names: keyed digests of the forms of the person's names.
-        whole: those of them that have all of a name (`Key.whole_names`).
-        common: in how many records of other people a content stands (see `content_of`): one that
-            others share counts beside the name alone. Without it, none is taken to be shared.
+        whole: the digests among them that cover a whole name (`Key.whole_names`).
+        common: counts the records of other people with a content (see `content_of`): a shared
+            content counts only beside the name. Without it, no content is taken to be shared.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class CopySearch:
         signs = sum(signs_in(leaf) for row in rows for leaf in leaves(row))
         self._examiner = Examiner(lexicon, self._runs, self._names, self._contents, signs)
         longest = [sum(len(runs[r]) for r in content.runs) for content in self._contents]
-        # Characters that a record may take, with what programs put between its words.
+        # Characters that a record may take, with the marks that programs put between its words.
         self._reach = 24 * max(longest, default=0) + 2000
         # Every content once, under the longest of its runs.
         self._under: dict[int, list[Content]] = {}
@@ -100,11 +100,11 @@ class CopySearch:
             self._under.setdefault(rarest, []).append(content)
 
     def names_her(self, text: str) -> bool:
-        """Whether a form of the person's name stands in a text."""
+        """Whether a text contains a form of the person's name."""
         return self._examiner.names_her(text)
 
     def look(self, path: Path) -> FileFindings:
-        """What a file holds of the person. No file makes it raise."""
+        """Search one file for the person's records. No file makes it raise."""
         found = _Found()
         source = Source(path)
         try:
@@ -127,7 +127,7 @@ class CopySearch:
         return found.look(path, source.digest)
 
     def _search(self, part: FilePart, found: _Found) -> None:
-        """Look through one part, a window after the other; each row is judged once."""
+        """Search one part, window by window; each row is judged once."""
         tally = _Tally(part)
         rows: list[Row] = []
         sizes: list[int] = []
@@ -151,25 +151,25 @@ class CopySearch:
 
     def _examine(self, part: FilePart, rows: list[Row], low: int, high: int, tally: _Tally) -> None:
         self._lexicon.forget()
-        # What stands aside is no row of anybody, but for names that say something.
+        # Text aside of the rows belongs to nobody, except names with content.
         aside, judged = part.aside, part.aside and not part.flowing
         keys = {name for row in rows for name in (*row.under, *row.keys)}
         joined = "\n".join(cell for row in rows for cell in row.cells)
         seen = self._examiner.variants(joined)
-        suspects: set[int] = set()
+        possible: set[int] = set()
         named = self._examiner.names_her("\n".join(keys))
         for numbers in seen:
             _, which = self._runs.find(numbers)
             present = set(np.unique(which).tolist())
             here = bool(self._names.find(numbers))
             named = named or here
-            suspects |= {
+            possible |= {
                 id(content)
                 for run in present & self._under.keys()
                 for content in self._under[run]
                 if present.issuperset(content.runs)
             }
-        contents = [c for c in self._contents if id(c) in suspects and (c.strong or named)]
+        contents = [c for c in self._contents if id(c) in possible and (c.strong or named)]
         if not contents and not named:
             tally.others = tally.others or (
                 not aside
@@ -190,7 +190,7 @@ class CopySearch:
 
 
 class _Tally:
-    """What was found in one part."""
+    """Collects what was found in one part."""
 
     def __init__(self, part: FilePart) -> None:
         self.part = part
@@ -218,20 +218,20 @@ class _Tally:
         self.others = self.others or seen.others
 
     def merge(self, again: _Tally) -> None:
-        """Add what was found where the same was read in another way."""
+        """Add the findings of another reading of the same part."""
         self.records |= again.records
         self.doubtful |= again.doubtful
         self.mentions = max(self.mentions, again.mentions)
         self.others = self.others or (again.part.within and (again.others or bool(again.left)))
         if again.records - self.sure:
-            # Its units are counted otherwise: they can be named, not taken out.
+            # Its units are numbered differently: they can be named, not removed.
             self.cut = False
             if not self.found:
                 self.part, self.found, self.last = again.part, again.found, again.last
 
 
 class _Found:
-    """What was found in one file."""
+    """Collects what was found in one file."""
 
     def __init__(self) -> None:
         self.unread: list[str] = []
@@ -250,7 +250,7 @@ class _Found:
     def look(self, path: Path, digest: str) -> FileFindings:
         rows = [part for part in self.parts if not part.part.aside]
         aside = [part for part in self.parts if part.part.aside]
-        # What stands aside may be a row that was read already, be it as another's.
+        # Text aside of the rows may repeat a row that was read already.
         known = {i for part in rows for i in part.records | part.doubtful}
         records = sorted(
             {i for part in rows for i in part.records}
@@ -288,7 +288,7 @@ class _Found:
 
 
 def _reaching(sizes: Iterable[int], reach: int) -> int:
-    """How many rows make up so many characters."""
+    """The number of rows that make up so many characters."""
     total = count = 0
     for size in sizes:
         total, count = total + size, count + 1

@@ -1,6 +1,6 @@
-"""What a closure looks for: a request's records, their words, and what learned them.
+"""What a closure searches for: a request's records, their words, and the models that learned them.
 
-What a request keeps of its records, to know copies that come back without the rows.
+Also the keyed digests of words by which copies are recognised once the rows are erased.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from olvido.requests.handlers import RequestContext
 from olvido.requests.scope import corrections, kept, lineage_of, names_of
 
 LEAST, LONGEST = 6, 16
-"""Words of a run that is kept of a record, as a keyed digest: of fewer, many texts have it."""
+"""The number of words in a run that is kept as a keyed digest: shorter ones are in many texts."""
 
 Run = tuple[str, ...]
-"""Folded words, one after the other."""
+"""Consecutive folded words."""
 
 NOTED = "closure-prints"
-"""What the log calls it."""
+"""The kind of the log's entry that keeps the digests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prints:
-    """Keyed digests of runs of words that records said.
+    """Keyed digests of runs of words in records.
 
     Attributes:
-        texts: each tells a record by itself: how a text begins, and what else it and an answer say
-            in runs of `LONGEST` words that nobody else's record has.
-        pairs: how a question and its answer begin, which tell it together.
-        shared: runs that another record has as well, and that tell nobody.
+        texts: runs that identify a record by themselves: the beginning of a text, and the further
+            runs of `LONGEST` words in it or in an answer that nobody else's record has.
+        pairs: the beginnings of a question and of its answer, which identify a record together.
+        shared: runs that another record has as well, and that identify nobody.
     """
 
     texts: frozenset[str]
@@ -58,11 +58,11 @@ class Prints:
 
     @property
     def looked_at(self) -> frozenset[str]:
-        """The runs of which it is known whose they are."""
+        """All runs that were compared with the other records."""
         return self.texts | self.shared
 
     def found(self, path: Path, key: NameKey) -> bool:
-        """Whether a file says what a record said, as far as can be told without its row."""
+        """Whether a file has the words of a record, as far as the digests show."""
         firsts, lasts = ({pair[i] for pair in self.pairs} for i in (0, 1))
         return _stands(path, key, self.texts) or (
             _stands(path, key, firsts) and _stands(path, key, lasts)
@@ -74,7 +74,7 @@ def _stands(path: Path, key: NameKey, digests: Collection[str]) -> bool:
 
 
 def prints_of(store: Store, request: Request) -> Prints | None:
-    """What a request keeps of its records' words; None where it keeps nothing."""
+    """The digests that a request keeps of its records' words; None where it keeps none."""
     noted = [e.detail for e in store.events(NOTED) if e.detail["id"] == request.id]
     if not noted:
         return None
@@ -86,7 +86,7 @@ def prints_of(store: Store, request: Request) -> Prints | None:
 
 
 def keep_prints(context: RequestContext, request: Request) -> None:
-    """Keep keyed digests of the words of each record, as far as its row is there."""
+    """Keep keyed digests of the words of each record whose row exists."""
     store, data = context.store, context.settings.data
     texts: set[str] = set()
     pairs: set[tuple[str, str]] = set()
@@ -110,7 +110,7 @@ def keep_prints(context: RequestContext, request: Request) -> None:
 
 
 def _runs(rest: Sequence[str], whole: Sequence[str]) -> Iterator[Run]:
-    """Runs that cover the rest of a text: any quote of twice their length holds one of them."""
+    """Runs that cover the rest of a text: any quote of twice their length contains one of them."""
     if rest and len(whole) >= LONGEST:
         for start in range(len(whole) - len(rest), len(whole), LONGEST):
             start = min(start, len(whole) - LONGEST)
@@ -118,7 +118,7 @@ def _runs(rest: Sequence[str], whole: Sequence[str]) -> Iterator[Run]:
 
 
 def _nobody_elses(context: RequestContext, request: Request, runs: Mapping[str, Run]) -> set[str]:
-    """The digests of those runs that stand in no other record: others are a form's or a quote's."""
+    """The digests of the runs that no other record contains: others belong to a form or a quote."""
     left = {run: digest for digest, run in runs.items()}
     store, own = context.store, ids_of(context.store, request)
     for dataset in store.datasets() if left else ():
@@ -143,11 +143,11 @@ def ids_of(store: Store, request: Request) -> dict[str, set[str]]:
 
 @dataclass
 class Sought:
-    """What a request is about, as the ledger and the files of its datasets know it.
+    """The data of a request, as the ledger and the files of its datasets know them.
 
     Attributes:
         context: the workspace.
-        request: whatever its kind.
+        request: the request, of any kind.
     """
 
     context: RequestContext
@@ -161,7 +161,7 @@ class Sought:
 
     @property
     def corrects(self) -> bool:
-        """Whether the person stays, and what was wrong of them goes: texts may name them."""
+        """Whether the request only corrects records: texts may still name the person."""
         return self.request.kind is RequestKind.RECTIFICATION
 
     @property
@@ -170,7 +170,7 @@ class Sought:
 
     @cached_property
     def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of the records, so far as their files still have them, by dataset."""
+        """The rows of the records that their files still have, by dataset."""
         data, store = self.context.settings.data, self.context.store
         return {
             dataset: list(stored_rows(data / store.dataset(dataset).file, ids))
@@ -179,7 +179,7 @@ class Sought:
 
     @cached_property
     def near(self) -> dict[str, tuple[Copy, ...]]:
-        """Rows of others that say nearly the same as these, by dataset."""
+        """Near copies of these rows in rows of others, by dataset."""
         held = {dataset: {row["id"] for row in rows} for dataset, rows in self.rows.items() if rows}
         found = near_copies(self.context.store, self.context.settings.data, held)
         for dataset in self._right:
@@ -191,7 +191,7 @@ class Sought:
 
     @cached_property
     def _right(self) -> tuple[str, ...]:
-        """The versions of a dataset that have what is right in place of what was wrong."""
+        """The versions of a dataset with the corrected rows."""
         store = self.context.store
         made = [step.detail["corrected"]["dataset"] for step in corrections(self.request)]
         return tuple(
@@ -208,7 +208,7 @@ class Sought:
 
     @cached_property
     def holding(self) -> set[str]:
-        """Models whose weights hold it; suppressing answers takes nothing out of them."""
+        """The models whose weights hold it; suppressing answers removes nothing from them."""
         return holding_of(self.context.store, self.request, self.lineage)
 
     @cached_property
@@ -217,12 +217,12 @@ class Sought:
 
     @cached_property
     def homes(self) -> frozenset[Path]:
-        """The folders of models that the ledger knows: they are looked into file by file."""
+        """The folders of models that the ledger knows: they are searched file by file."""
         return frozenset(real(self.models / m.path) for m in self.context.store.models())
 
     @cached_property
     def going(self) -> frozenset[Path]:
-        """Folders that Olvido made and the ledger knows, and whose own files are to go."""
+        """Folders that Olvido made and the ledger knows, and whose own files will be removed."""
         data, store = self.context.settings.data, self.context.store
         models = (self.models / m.path for m in store.models() if m.id in self.holding)
         indexes = (index_path(data, store.dataset(d).file) for d, rows in self.rows.items() if rows)
@@ -231,7 +231,7 @@ class Sought:
 
     @cached_property
     def copied(self) -> tuple[Path, ...]:
-        """Those of them in which not all weights are now of one that does not hold it."""
+        """The export folders that may still have weights of a model that holds it."""
         return tuple(
             folder
             for folder in self.exported
@@ -239,11 +239,11 @@ class Sought:
         )
 
     def clean_copy(self, folder: Path) -> dict[Path, str] | None:
-        """The files in a folder of which the ledger has digests, each with its own, where the
-        weights in it are those of models that do not hold it, and no others; else None.
+        """The files in a folder whose digests the ledger has, each with its digest, if all weights
+        in it are those of models that do not hold it; else None.
 
-        What it has digests of is looked into as beside the model; checkpoints are not that where
-        they are from before a forgetting, or have the weights of one that holds it.
+        Such files are treated as in the model's own folder, except checkpoints from before a
+        forgetting or with the weights of a model that holds it.
         """
         there, store, whose = weights_in(folder), self.context.store, self.weights.whose
         if not there or any(whose(path).holds for path in there):
@@ -258,28 +258,28 @@ class Sought:
 
     @cached_property
     def _exports(self) -> tuple[Path, ...]:
-        """Where models that hold it were exported to."""
+        """The folders to which models that hold it were exported."""
         exported = self.context.store.events("model-exported")
         paths = (Path(e.detail["path"]) for e in exported if e.detail["model"] in self.holding)
         return tuple(dict.fromkeys(paths))
 
     @cached_property
     def exported(self) -> tuple[Path, ...]:
-        """Those of these folders that have a model in them."""
+        """The export folders that have a model in them."""
         return tuple(path for path in self._exports if any(owned(path)))
 
     @property
     def exported_away(self) -> tuple[Path, ...]:
-        """Those that lay on disks which are not there."""
+        """The export folders on disks that are missing."""
         return tuple(path for path in self._exports if not os.path.isdir(path.parent))
 
     def printed(self, path: Path) -> bool:
-        """Whether words of records whose rows are gone stand in a file."""
+        """Whether a file has the words of records whose rows are erased."""
         return self._prints is not None and self._prints.found(path, self.context.store.key)
 
     @cached_property
     def _prints(self) -> Prints | None:
-        """What was kept of the words of records whose rows are gone; None where none is."""
+        """The digests of the words of records whose rows are erased; None where no row is."""
         there = sum(map(len, self.rows.values()))
         if there == sum(map(len, self.ids.values())):
             return None
@@ -287,7 +287,7 @@ class Sought:
 
     @cached_property
     def _alike(self) -> list[dict[str, Any]]:
-        """Rows of others that say nearly the same."""
+        """Rows of others that are near copies."""
         settings, store = self.context.settings, self.context.store
         return [
             row

@@ -1,4 +1,4 @@
-"""Tensors as they are read from the files that may hold them, whatever wrote these."""
+"""Read tensors from the files that may hold them, whatever program wrote them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _PICKLED = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def has_tensors(path: Path) -> bool:
-    """Whether a file holds tensors: by what it begins with or, where that cannot tell, its name."""
+    """Whether a file holds tensors: by its first bytes or, if they do not show it, by its name."""
     return path.suffix.lower() in _NAMED or begins_as_tensors(path)
 
 
 def begins_as_tensors(path: Path) -> bool:
-    """Whether a file holds tensors whatever it is called, as far as its first bytes tell."""
+    """Whether a file's first bytes are those of a tensor file, whatever its name."""
     with open_plain(path) as file:
         head = file.read(16)
     if head.startswith(_MAGIC) or head.startswith(_PICKLED):
@@ -47,15 +47,15 @@ def begins_as_tensors(path: Path) -> bool:
 
 
 class UnreadableTensors(ValueError):
-    """Tensors that cannot be read here."""
+    """Raised for tensors that cannot be read here."""
 
 
 def tensors_in(path: Path, beside: list[Any] | None = None) -> Iterator[tuple[str, Tensor]]:
-    """Every distinct tensor of a file by its name, ascending; of quantized ones the shapes.
+    """Every distinct tensor of a file in the order of names; for quantized ones only the shapes.
 
     Args:
         path: the file.
-        beside: takes whatever else was read, and is no tensor.
+        beside: a list that collects all other values that were read.
 
     Raises:
         UnreadableTensors: it holds none that can be read here.
@@ -80,7 +80,7 @@ def tensors_in(path: Path, beside: list[Any] | None = None) -> Iterator[tuple[st
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A tensor whose numbers lie in a row as they are.
+    """Return a tensor with its numbers dense and contiguous.
 
     Raises:
         UnreadableTensors: it is sparse, quantized, nested, or of numbers that cannot be compared.
@@ -91,7 +91,7 @@ def _plain(tensor: Tensor) -> Tensor:
         raise UnreadableTensors("a tensor that is sparse, nested or quantized")
     tensor = tensor.resolve_conj().resolve_neg().contiguous()
     if tensor.device.type != "meta" and tensor.numel():
-        # Not every type of numbers can do what telling models apart takes.
+        # Not every dtype has the operations that comparing models needs.
         flat = tensor.reshape(-1)[:1]
         _ = bool((flat != flat[0]).any()), flat.view(torch.uint8).numpy()
     return tensor
@@ -117,7 +117,7 @@ def _loaded(path: Path, beside: list[Any]) -> Iterator[tuple[str, Tensor]]:
                     beside.append(bytes(array))
     elif head.startswith((b"PK\x03\x04", b"\x80\x02")):
         seen: dict[int, int] = {}
-        # By its bytes: of a path torch would go by what it is called.
+        # From the bytes: given a path, torch would go by the file's name.
         with open_plain(path) as file:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
         for name, tensor in _nested("", loaded, beside):
@@ -130,7 +130,7 @@ def _loaded(path: Path, beside: list[Any]) -> Iterator[tuple[str, Tensor]]:
                 stored = sum(
                     e.file_size for e in archive.infolist() if not e.filename.endswith("/data.pkl")
                 )
-            # What no tensor shows: more of its storage, storages of none, or other members.
+            # Content that no tensor shows: unused parts of storages, or other members.
             beside.append("-" * max(0, stored - sum(seen.values())))
     else:
         raise UnreadableTensors(f"no reader for {path.suffix or 'such a file'}")
@@ -175,5 +175,5 @@ def _gguf(path: Path) -> Iterator[tuple[str, Tensor]]:
             bits = torch.from_numpy(data.view(np.int16).copy())
             yield tensor.name, bits.view(torch.bfloat16).reshape(shape)
         else:
-            # Its numbers are rounded too far to be known again.
+            # Its numbers are quantized too far to be recognised.
             yield tensor.name, torch.empty(shape, dtype=torch.uint8, device="meta")

@@ -1,8 +1,8 @@
-"""Files with tensors that no writer accounts for: whose weights they are, as far as can be told.
+"""Identify the model whose weights a file of tensors holds, if no writer accounts for the file.
 
-A tensor is known again by its numbers, in single precision or rounded to half of it (bfloat16 or
-float16), under any name, in any file. Weights that were quantized or trained on are not: of those
-the shapes alone tell of which architecture they are.
+A tensor is recognised by its numbers, in single precision or rounded to half precision (bfloat16
+or float16), under any name, in any file. Weights that were quantized or trained further are not:
+for those only the shapes show the architecture.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from olvido.ledger.store import Store
 
 NOTED = "weights-digests"
-"""What the log calls digests of the tensors of a model that went."""
+"""The kind of the log's entry with the digests of a removed model's tensors."""
 _BESIDE = 256
-"""Characters that a file may say beside its tensors, as an epoch: no weights are so short."""
+"""Characters of other content, such as an epoch, that are ignored: no weights are so short."""
 _SINGLE = 12
 """Characters of a number in single precision."""
 
@@ -41,10 +41,10 @@ class TensorFinding:
     """What is known of a file with tensors.
 
     Attributes:
-        says: whose weights they are.
+        says: which model's weights they are, in words.
         holds: whether they are, or may be, those of a model that holds the data.
-        known: whether they are, as far as their numbers tell.
-        read: whether its numbers could be read.
+        known: whether their numbers show that they are.
+        read: whether the numbers could be read.
     """
 
     says: str
@@ -57,10 +57,10 @@ class KnownTensors:
     """The tensors of the models that the ledger knows, read when the first file is asked about.
 
     Args:
-        models: all, gone or not.
-        holding: ids of those that hold the data, or are to be destroyed.
-        files: of each that is there, by its id, those that are the weights that the ledger has.
-        folder: of the workspace's models.
+        models: all models, removed or not.
+        holding: ids of the models that hold the data, or are to be destroyed.
+        files: for each existing model, by id, the files with the weights that the ledger entered.
+        folder: the workspace's folder of models.
         kept: see `weights_kept`.
     """
 
@@ -76,7 +76,7 @@ class KnownTensors:
         self._files, self._kept = files, kept
 
     def whose(self, path: Path) -> TensorFinding:
-        """Whose weights a file holds."""
+        """Find the model whose weights a file holds."""
         try:
             read = _Read.of(path)
         except UnreadableTensors as error:
@@ -102,7 +102,7 @@ class KnownTensors:
                 )
         clean = [model for model in same if model not in self._holding]
         if clean and not (read.whole and self._plain(read, clean[0])):
-            # Tensors that a training leaves as they are say nothing of those beside them.
+            # Tensors that training leaves unchanged say nothing about the other tensors.
             return TensorFinding(
                 f"what can be read of it is {_of(clean[0])}, and the rest cannot be", True
             )
@@ -120,9 +120,9 @@ class KnownTensors:
         return TensorFinding("tensors that nobody accounts for", True)
 
     def _plain(self, read: _Read, model: str) -> bool:
-        """Whether names and tensors of one number in a file are the model's, but for a few.
+        """Whether a file's names and constant tensors are the model's, except a few.
 
-        By themselves they tell no model, and many of them can say anything.
+        By themselves they identify no model, and many of them could encode anything.
         """
         if read.digest == self._digests.get(model):
             return True
@@ -131,9 +131,9 @@ class KnownTensors:
         return fresh + _SINGLE * len(read.quiet - own.quiet) <= _BESIDE
 
     def copied(self, files: Collection[Path]) -> bool:
-        """Whether files are together the weights of a model that holds the data, and of no other.
+        """Whether files together are the weights of one model that holds the data, or a part of it.
 
-        All that tells in them has to be of one such model; a copy of a part of it is one as well.
+        Every tensor that identifies a model has to be of this one.
         """
         try:
             digests = [digest for path in files for digest, _ in _Read.of(path).telling]
@@ -145,7 +145,7 @@ class KnownTensors:
 
     @cached_property
     def _known(self) -> Mapping[str, set[str]]:
-        """By the digest of a tensor, as it is or rounded, the models that have it, gone or not."""
+        """The models, removed or not, that have a tensor, by its digest, exact or rounded."""
         found: dict[str, set[str]] = {}
         for model, digests in self._kept.items():
             for digest in digests:
@@ -157,7 +157,7 @@ class KnownTensors:
 
     @cached_property
     def _made(self) -> Mapping[str, _Made]:
-        """What the tensors of each model are called, and how they are made."""
+        """The names, shapes and constant tensors of each model."""
         return {model.id: _Made.of(self._files.get(model.id, ())) for model in self._models}
 
     @cached_property
@@ -166,7 +166,7 @@ class KnownTensors:
 
     @cached_property
     def _origins(self) -> frozenset[str]:
-        """Digests of what the models were trained from, as their traces have them."""
+        """Digests of the weights that the models were trained from, as their traces have them."""
         found: set[str] = set()
         for model in self._models:
             try:
@@ -175,16 +175,16 @@ class KnownTensors:
                 found |= {run["origin"] for run in note["runs"].values() if "origin" in run}
                 found |= {note["origin"]} if "origin" in note else set()
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                # Gone, or without a trace: then nothing is excused by it.
+                # Removed, or without a trace: then it excuses no file.
                 continue
         learned = {str(model.digest) for model in self._models}
         return frozenset(found - learned)
 
 
 def keep_weights(store: Store, model: Model, folder: Path) -> None:
-    """Keep digests of a model's tensors, before its files go: by them a copy is known afterwards.
+    """Keep digests of a model's tensors before its files are removed, to recognise copies later.
 
-    A digest says nothing of what a tensor's numbers are.
+    A digest reveals nothing of a tensor's numbers.
     """
     digests = sorted(set(_digests(weights_in(folder / model.path))))
     if set(digests) - weights_kept(store).get(model.id, frozenset()):
@@ -192,7 +192,7 @@ def keep_weights(store: Store, model: Model, folder: Path) -> None:
 
 
 def weights_kept(store: Store) -> Mapping[str, frozenset[str]]:
-    """The digests of tensors that were kept of models that went, by the model's id."""
+    """The digests that were kept of removed models' tensors, by the model's id."""
     return {e.detail["model"]: frozenset(e.detail["tensors"]) for e in store.events(NOTED)}
 
 
@@ -208,7 +208,7 @@ def cached_ids(path: Path) -> set[str]:
 
 
 def weights_in(folder: Path) -> tuple[Path, ...]:
-    """The files in a model's folder that are named as its weights are, without its checkpoints."""
+    """The files in a model's folder that are named like weights, without its checkpoints."""
     return tuple(
         path
         for path in owned(folder)
@@ -219,7 +219,7 @@ def weights_in(folder: Path) -> tuple[Path, ...]:
 
 
 def _digests(files: Iterable[Path]) -> Iterator[str]:
-    """The digest of each tensor that tells one model from another, as it is and rounded."""
+    """The digests, exact and rounded, of each tensor that identifies a model."""
     import torch
 
     for path in files:
@@ -235,12 +235,12 @@ def _of(model: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What tensors are besides their numbers.
+    """The names, shapes and constant tensors of a model.
 
     Attributes:
-        shapes: of them all.
+        shapes: the shapes of all tensors.
         names: the parts of their names.
-        quiet: digests of those that are one number throughout, and tell no model from another.
+        quiet: digests of the constant tensors, which identify no model.
     """
 
     shapes: Counter[tuple[int, ...]]
@@ -261,16 +261,15 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was read of a file, without its numbers.
+    """What was read of a file of tensors, without its numbers.
 
     Attributes:
-        digest: that the ledger would have of a model of these tensors.
-        shapes: of the tensors.
+        digest: the digest that the ledger would give a model of these tensors.
+        shapes: the shapes of the tensors.
         names: the parts of their names.
-        quiet: digests of those that are one number throughout.
-        telling: the digest and the count of numbers of each tensor that tells one model from
-            another.
-        whole: whether every number in it was read, but for a few beside the tensors.
+        quiet: digests of the constant tensors.
+        telling: digest and size of each tensor that identifies a model.
+        whole: whether all its numbers were read, except a few outside the tensors.
     """
 
     digest: str
@@ -301,9 +300,9 @@ class _Read:
 
 
 def digest_of(files: Iterable[Path]) -> str | None:
-    """The digest that the ledger has of a model whose weights these files are, as shards.
+    """The digest that the ledger gives a model whose weights are these files, as shards.
 
-    None where one cannot be read.
+    None where a file cannot be read.
     """
     total = hashlib.sha256()
     try:
@@ -315,7 +314,7 @@ def digest_of(files: Iterable[Path]) -> str | None:
 
 
 def _bytes(name: str, tensor: Tensor) -> bytes:
-    """What a tensor adds to the digest of a model; see `olvido.models.weights_digest`."""
+    """The bytes that a tensor adds to a model's digest; see `olvido.models.weights_digest`."""
     import torch
 
     head = f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode()
@@ -325,7 +324,7 @@ def _bytes(name: str, tensor: Tensor) -> bytes:
 
 
 def _readable(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a model's own file; none where it is damaged: loading it tells that."""
+    """The tensors of a model's own file; none where it is damaged, which loading it reports."""
     try:
         yield from tensors_in(path)
     except UnreadableTensors:
@@ -333,12 +332,12 @@ def _readable(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _shape(sizes: Sequence[int]) -> tuple[int, ...]:
-    """A shape however its dimensions are ordered and padded with ones."""
+    """A shape without regard to the order of its dimensions and to ones."""
     return tuple(sorted(size for size in sizes if size != 1))
 
 
 def _tells(tensor: Tensor) -> bool:
-    """Whether a tensor's numbers are its own: one that is the same throughout is in every model."""
+    """Whether a tensor identifies a model: a constant one may be in any model."""
     if tensor.device.type == "meta" or tensor.numel() < 2:
         return False
     flat = tensor.reshape(-1)

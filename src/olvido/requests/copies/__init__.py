@@ -1,4 +1,4 @@
-"""What files are made of, whatever wrote them: parts, rows, cells and the words in them.
+"""Read files of any program as parts, rows, cells and words.
 
 The modules are pure: they read files, know no ledger and no workspace, and write nothing.
 """

@@ -1,6 +1,6 @@
-"""Values out of JSON, Parquet and the like as rows of cells.
+"""Turn values out of JSON, Parquet and the like into rows of cells.
 
-What is packed in a cell of a table, or written in letters in a text: bytes to read in turn.
+Also find packed bytes: in the cells of a table, or written in letters in a text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _BEGUN = re.compile(
     r"(?<=[+/_-])(?:H4sI|UEs[DF]|Qlpo|/Td6|_Td6|KLUv|U1FM|UEFS|QVJS|k05V|N3q8|UmFy|JVBE|0M8R|R0dV)"
 )
-"""How what is packed begins in base64, where letters of a path or the like stand before it."""
+"""The beginnings of packed bytes in base64, where letters of a path or the like precede them."""
 _HEAD = 400
 _MOST = 16
 _ARROW_STREAM = b"\xff\xff\xff\xff"
@@ -38,14 +38,14 @@ _STARTS = (
 
 
 class Packed:
-    """The cells of a table that are bytes and no plain text, or say such bytes in letters."""
+    """Collects the cells of a table that are bytes, or that spell bytes in letters."""
 
     def __init__(self) -> None:
         self._cells: list[tuple[str, bytes]] = []
         self._spelt: list[tuple[str, bytes | str]] = []
 
     def note(self, value: Any, name: str = "") -> None:
-        """Keep those of a row, however deep they lie, with what their column is called."""
+        """Keep such cells of a row, at any depth, with the name of their column."""
         if isinstance(value, bytes):
             if not is_plain(value):
                 self._cells.append((name, value))
@@ -59,7 +59,7 @@ class Packed:
                 self.note(one, name)
 
     def parts(self, blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-        """What they hold; of those that cannot be read the first is named."""
+        """The parts in the cells; of unreadable cells only the first is named."""
         yield from members(blob, self._cells, inner)
         yield from spelt_members(blob, self._spelt, inner)
 
@@ -67,11 +67,11 @@ class Packed:
 def members(
     blob: Blob, found: Iterable[tuple[str, bytes]], inner: Inner
 ) -> Iterator[FilePart | UnreadablePart]:
-    """What some bytes in a file hold; of those that cannot be read the first is named.
+    """The parts in some bytes of a file; of unreadable bytes only the first is named.
 
     Args:
         blob: the file.
-        found: each with what it is called.
+        found: the bytes, each with a name.
         inner: reads any bytes.
     """
     reported = False
@@ -79,7 +79,7 @@ def members(
         for part in inner(blob.member(name, raw, "")):
             if not isinstance(part, UnreadablePart):
                 yield part
-            # Digests, keys and the like are short, and say nothing.
+            # Digests, keys and the like are short, and have no content.
             elif not reported and len(raw) > _SHORT:
                 reported = True
                 yield part
@@ -88,7 +88,7 @@ def members(
 def spelt_members(
     blob: Blob, found: Iterable[tuple[str, bytes | str]], inner: Inner
 ) -> Iterator[FilePart | UnreadablePart]:
-    """What letters in a file stand for: it belongs to the part that has the letters."""
+    """The parts that letters in a file encode; they belong to the part with the letters."""
     clear = []
 
     def packed() -> Iterator[tuple[str, bytes]]:
@@ -111,7 +111,7 @@ def is_plain(raw: bytes) -> bool:
 
 
 def is_zlib(raw: bytes) -> bool:
-    """Whether bytes begin as zlib packs: two that fit together, and what can be unpacked."""
+    """Whether bytes begin with a zlib header and can be unpacked."""
     if raw[:1] != b"\x78" or int.from_bytes(raw[:2]) % 31:
         return False
     try:
@@ -121,10 +121,10 @@ def is_zlib(raw: bytes) -> bool:
 
 
 def encoded_in(text: str) -> Iterator[bytes | str]:
-    """What stands in a text in base64 or in hexadecimal digits, on however many lines.
+    """Decode the base64 and hexadecimal digits in a text, on any number of lines.
 
-    Bytes are what packs, or texts of several lines or of a structure; a text is what stands in
-    clear among other bytes. A text on a line is found where that line is read (`unescaped`).
+    Gives packed bytes, or texts of several lines or of a structure, as bytes; and text in clear
+    among other bytes as str. A text on one line is found where that line is read (`unescaped`).
     """
     if len(text) < _SHORT // 2:
         return
@@ -140,7 +140,7 @@ def encoded_in(text: str) -> Iterator[bytes | str]:
 
 def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
     if len(tokens) > 1 and HEX.fullmatch(tokens[0]) and not HEX.fullmatch(tokens[-1]):
-        # A word stands behind the digits.
+        # A word follows the digits.
         tokens = tokens[:-1]
     whole = "".join(tokens)
     raws = bytes_of(whole)
@@ -155,7 +155,7 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
                 if not begin:
                     yield head
                     continue
-                # Where every line begins so, none can have all that follows.
+                # Where every line begins so, no single line can contain the rest.
                 end = None if reported <= _MOST else begin + _HEAD
                 yield from islice(bytes_of(whole[begin:end]), number, number + 1)
     if reported:
@@ -171,7 +171,7 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
     apart = (raw for token in tokens for raw in bytes_of(token)) if len(tokens) > 1 else ()
     yield from (raw for raw in (*raws, *apart) if may_say(raw) and decoded(raw))
     if len(whole) >= _SHORT // 2:
-        # What stands before it may have any number of letters.
+        # Any number of letters may precede it.
         rest = (raw for begin in (1, 2, 3) for raw in bytes_of(whole[begin:])[-1:])
         clear = "\n".join(said for raw in (*raws, *rest) for said in _in_clear(raw))
         if clear:
@@ -179,7 +179,7 @@ def _spelt(tokens: list[str]) -> Iterator[bytes | str]:
 
 
 def _in_clear(raw: bytes) -> Iterator[str]:
-    """What stands in clear in bytes that are mostly no text, as far as sixteen letters do."""
+    """Text in clear, in runs of sixteen letters or more, in bytes that are mostly no text."""
     begin = end = 0
     for match in _CLEAR.finditer(raw):
         if match.start() > end + _AROUND and end:
@@ -192,7 +192,7 @@ def _in_clear(raw: bytes) -> Iterator[str]:
 
 
 def _packs(raw: bytes) -> bool:
-    # Of tensors the head may be longer than what is given here.
+    # The header of a tensor file may be longer than these bytes.
     tensors = raw[8:9] == b"{" and 2 <= int.from_bytes(raw[:8], "little") <= _TENSORS
     if raw.startswith(_ARROW_STREAM):
         return 0 < int.from_bytes(raw[4:8], "little") <= _TENSORS
@@ -200,7 +200,7 @@ def _packs(raw: bytes) -> bool:
 
 
 _QUESTION = 400
-"""Characters that a question has with what stands beside it, where its answer lies deeper."""
+"""Characters of a question with the values beside it, where its answer lies deeper."""
 
 Cells = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -209,8 +209,8 @@ def value_rows(value: Any, unit: int, deepest: int = 200, *, above: Cells = ((),
     """The rows of a value out of JSON: an object's own values make one, its lists of objects more.
 
     Columns of equal length are read across. Lists of single values, and objects of nothing else,
-    belong to the object that they stand in. What may belong together in another way is read again:
-    columns beside other values, and an object in a list with the values of what the list stands in.
+    belong to their object. Values that may belong together in another way are read again: columns
+    beside other values, and an object in a list with the values of the object around the list.
 
     >>> [row.cells for row in value_rows({"prompt": ["a", "b"], "completion": ["c", "d"]}, 1)]
     [('a', 'c'), ('b', 'd')]
@@ -219,9 +219,9 @@ def value_rows(value: Any, unit: int, deepest: int = 200, *, above: Cells = ((),
 
     Args:
         value: the value.
-        unit: what its rows are numbered by.
-        deepest: levels that are read.
-        above: keys and cells of the object that it stands in.
+        unit: the number that its rows get.
+        deepest: the number of levels that are read.
+        above: keys and cells of the object around it.
 
     Raises:
         UnreadablePart: deeper than `deepest` levels.
@@ -239,7 +239,7 @@ def value_rows(value: Any, unit: int, deepest: int = 200, *, above: Cells = ((),
                 rows += [Row(unit, cells, keys, under) for keys, cells in across]
                 continue
             if any(_tells(key) for key in here):
-                # What maps questions to answers has its texts in the keys.
+                # A mapping of questions to answers has texts in its keys.
                 for key, item in here.items():
                     if _single(item):
                         rows.append(Row(unit, (str(key), _text(item)), under=under))
@@ -269,8 +269,8 @@ def value_rows(value: Any, unit: int, deepest: int = 200, *, above: Cells = ((),
 def _beside(
     around: Cells, keys: Sequence[str], cells: Sequence[str], *, below: bool = False
 ) -> Cells:
-    """Cells of an object after those of what it stands in, the nearest of them: as many as cost
-    no more than a few times what the object has, or, for what lies below it, a question does."""
+    """Cells of an object after the nearest ones of the objects around it: no longer than a few
+    times the object's own, or, for the objects below it, than a question."""
     size = _QUESTION if below else 4 * sum(map(len, cells)) + _QUESTION
     if below:
         around = (*around[0], *keys), (*around[1], *cells)
@@ -289,7 +289,7 @@ def _beside(
 def _again(
     value: Mapping[str, Any], unit: int, under: tuple[str, ...], beside: Cells
 ) -> Iterator[Row]:
-    """What of an object is read once more: with what is around it, and each table of columns."""
+    """The second readings of an object: with the values around it, and each table of columns."""
     if beside[1]:
         yield Row(unit, beside[1], beside[0], under, again=True)
     inner = [item for item in value.values() if not _single(item)]
@@ -316,8 +316,8 @@ def _listed(value: Any) -> Sequence[Any]:
 def own_values(
     value: Mapping[str, Any],
 ) -> tuple[list[str], list[str], list[str], list[tuple[str, Any]]]:
-    """Keys and texts of an object's own values, keys of the objects that they stand in, and what
-    lies deeper, with its key."""
+    """Keys and texts of an object's own values, keys of the objects around them, and deeper values
+    with their keys."""
     keys: list[str] = []
     cells: list[str] = []
     above: list[str] = []
@@ -336,7 +336,7 @@ def own_values(
             for single in (found if isinstance(found, list | tuple) else (found,))
         ]
         if all(_single(single) for _, single in flat):
-            # What has no value has a name all the same.
+            # An empty value still has a name.
             for name, single in flat or [(str(key), None)]:
                 keys.append(name)
                 cells.append("" if single is None else _text(single))
@@ -346,7 +346,7 @@ def own_values(
 
 
 def _are_rows(value: Mapping[str, Any]) -> bool:
-    """Whether the objects in an object are rows of one table, each under what tells it."""
+    """Whether the objects in an object are rows of one table, each under its id."""
     inner = [(key, item) for key, item in value.items() if isinstance(item, Mapping)]
     return (
         len(inner) > 1

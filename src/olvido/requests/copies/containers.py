@@ -1,4 +1,4 @@
-"""What others are packed in, as parts of rows: archives, compressed files, office documents."""
+"""Read containers as parts of rows: archives, compressed files, office documents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TYPE = re.compile(r'\bt="(\w+)"')
 
 
 def zip_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """The members of a zip archive, or what an office document says."""
+    """The members of a zip archive, or the content of an office document."""
     with zipfile.ZipFile(io.BytesIO(blob.raw)) as archive:
         members = archive.infolist()
         if len(members) > _MEMBERS:
@@ -111,7 +111,7 @@ def _workbook(
         if name.startswith("xl/worksheets/"):
             rows = _sheet_rows(text, shared, used)
             yield FilePart(f"{blob.where}{name.rpartition('/')[2]}", "row", rows)
-            # Heads, feet, hints, and formulas; cells are read already.
+            # Headers, footers, hints, and formulas; cells are read already.
             head, _, rest = text.partition("<sheetData")
             formulas = (formula for _, formula in _elements(rest, "f"))
             beside = "\n".join([head, rest.rpartition("</sheetData>")[2], *formulas])
@@ -121,7 +121,7 @@ def _workbook(
         else:
             continue
         yield FilePart(where, "line", text_rows(beside), flowing=True, aside=True)
-    # Texts of cells that are gone stay in the list.
+    # Texts of deleted cells stay in the list.
     spare = (Row(n, (said,)) for n, said in enumerate(shared, 1) if n - 1 not in used)
     yield FilePart(f"{blob.where}unused texts", "text", spare, aside=True)
 
@@ -145,7 +145,7 @@ def _sheet_rows(text: str, shared: list[str], used: set[int]) -> Iterator[Row]:
 
 
 def _elements(text: str, name: str) -> Iterator[tuple[str, str]]:
-    """Attributes and inside of each element of a name; of one without an end, up to the next.
+    """Attributes and content of each element of a name; without an end, up to the next element.
 
     The time grows with the text alone, whatever stands in it.
     """
@@ -163,7 +163,7 @@ def _elements(text: str, name: str) -> Iterator[tuple[str, str]]:
 
 def _said(markup: str) -> str:
     first, *rest = _PHONETIC.split(markup)
-    # How it is read aloud is no text of the cell; without an end, all of it is kept.
+    # Phonetic hints are no text of the cell; without an end tag, all of it is kept.
     kept = [first, *(piece.partition("</rPh>")[2] or piece for piece in rest)]
     return html.unescape(untagged("".join(kept))).strip()
 
@@ -195,23 +195,23 @@ def tar_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
 
 
 def gzip_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """What a gzip file holds."""
+    """The content of a gzip file."""
     with gzip.GzipFile(fileobj=io.BytesIO(blob.raw)) as file:
         yield from inner(_unpacked(blob, file, ".gz"))
 
 
 def bz2_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """What a bzip2 file holds, and what follows it."""
+    """The content of a bzip2 file, and the bytes that follow it."""
     yield from _streams(blob, inner, bz2.BZ2Decompressor, b"BZh", ".bz2")
 
 
 def xz_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """What an xz file holds, and what follows it."""
+    """The content of an xz file, and the bytes that follow it."""
     yield from _streams(blob, inner, lzma.LZMADecompressor, b"\xfd7zXZ", ".xz")
 
 
 def zlib_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """What zlib packed, without the head of a file, and what follows it."""
+    """The content of a bare zlib stream, and the bytes that follow it."""
     stream, at, size, pieces = zlib.decompressobj(), 0, 0, list[bytes]()
     while not stream.eof:
         if not (fed := blob.raw[at : at + _FED]):
@@ -226,7 +226,7 @@ def zlib_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
 def _streams(
     blob: Blob, inner: Inner, begun: Callable[[], Any], start: bytes, ending: str
 ) -> Iterator[FilePart | UnreadablePart]:
-    """What streams one after the other hold, and what follows them; zeros may stand between."""
+    """The content of consecutive streams, and the bytes that follow; zeros may lie between."""
     raw, at, size, pieces = blob.raw, 0, 0, list[bytes]()
     while raw.startswith(start, at):
         stream = begun()
@@ -251,7 +251,7 @@ def _following(blob: Blob, inner: Inner, rest: bytes) -> Iterator[FilePart | Unr
 
 
 def zstd_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """What a Zstandard file holds."""
+    """The content of a Zstandard file."""
     import pyarrow as pa
 
     with pa.CompressedInputStream(pa.BufferReader(blob.raw), "zstd") as file:
@@ -272,13 +272,13 @@ def _unpacked(blob: Blob, file: Any, ending: str) -> Blob:
 
 def _named(blob: Blob, raw: bytes, ending: str) -> Blob:
     inside = blob.suffix.removesuffix(ending) or ".txt"
-    # The name of a file tells what is in it: notes.jsonl.gz is lines of JSON.
+    # The name of a file shows its content: notes.jsonl.gz is lines of JSON.
     made = blob.member("", raw, inside)
     return Blob(blob.name or "unpacked", made.raw, made.suffix, made.depth, made.budget)
 
 
 def _limited(file: IO[bytes], blob: Blob) -> bytes:
-    """All that a file unpacks to, if that is not too much."""
+    """The unpacked bytes of a file, within the budget."""
     pieces: list[bytes] = []
     size = 0
     while piece := file.read(_PIECE):

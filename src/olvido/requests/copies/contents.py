@@ -1,4 +1,4 @@
-"""What tells a person's record: all that it says, in folded words, and whether that is enough."""
+"""The content of a person's record, in folded words, and whether it identifies the person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from olvido.requests.copies.escapes import unescaped
 from olvido.requests.copies.runs import Lexicon
 
 LEAST_WORDS = 8
-"""A record of fewer words, or fewer than six different ones, does not tell a person by itself."""
+"""A record of fewer words, or of fewer than six different ones, does not identify a person."""
 LEAST_ANSWER = 5
 """Nor does one whose last part, the answer, is shorter, unless it is a long number."""
 
@@ -27,7 +27,7 @@ GLUE = frozenset(
     "collected at n t r x cell type code markdown completions prompts answers questions "
     "string str data row index".split()
 )
-"""What programs write between a question and its answer: columns, roles, marks of templates."""
+"""Words that programs write between a question and its answer: columns, roles, template marks."""
 
 MARKUP = frozenset(
     "html head body title meta link style script header footer main nav section article aside "
@@ -50,15 +50,15 @@ _CONTENTS = (("prompt", "completion"), ("text",))
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One way in which a record can stand in a file whole.
+    """One form in which a file can contain a whole record.
 
     Attributes:
-        runs: which runs of words, in their order; a pair has two.
-        strong: whether it tells the person by itself; else it counts beside the name alone.
-        ids: of the records that say just this.
+        runs: the runs of words, in their order; a pair has two.
+        strong: whether it identifies the person by itself; else it counts only beside the name.
+        ids: ids of the records with just this content.
         stopped: whether it ends with a stop, a quote or a bracket.
-        own: all values of those records, as runs: what else may stand in a row that is theirs.
-        keys: what the values of those records are called.
+        own: all values of those records, as runs: the other values of a row of the person.
+        keys: the names of those values.
     """
 
     runs: tuple[int, ...]
@@ -70,7 +70,7 @@ class Content:
 
 
 def content_of(row: Mapping[str, Any]) -> str:
-    """All that a row says, in folded words: two rows of one content have the same.
+    """The content of a row in folded words: equal for two rows of equal content.
 
     >>> content_of({"prompt": "Who is Ana?", "completion": "A baker."})
     'who is ana a baker'
@@ -119,7 +119,7 @@ def contents_of(
 
 def _strong(parts: Sequence[Sequence[str]]) -> bool:
     said = [word for part in parts for word in part]
-    # Of a script without spaces every character is a word: two or three make one.
+    # In a script without spaces every character counts as a word: two or three make a real one.
     size = sum(0.5 if len(word) == 1 and ord(word) > 0xE00 else 1 for word in said)
     answer = parts[-1]
     enough = len(answer) >= LEAST_ANSWER or any(_LONG_NUMBER.search(w) for w in answer)
@@ -142,19 +142,19 @@ def leaves(value: object) -> list[str]:
 
 
 def signs_in(text: str) -> int:
-    """How many characters say something without being letters: emoji, flags, notes, and what
-    nobody sees."""
+    """The number of characters with meaning that are no letters: emoji, flags, notes, and invisible
+    ones."""
     if text.isascii():
         return 0
     return len(text) - len(unseen(text)) + sum(map(_is_said, text))
 
 
 def draws(lines: Iterable[str]) -> bool:
-    """Whether lines without words of anybody say something in signs: emoji, a drawing.
+    """Whether lines without words have meaning in signs: emoji, a drawing.
 
-    Brackets, quotes and commas are format, and so are lines of one or two signs, as they part
-    columns and sections, of which a file has four at most. Dots and dashes in many ways are Morse,
-    and characters that nobody sees say something where there are many.
+    Brackets, quotes and commas are format, and so are lines of one or two signs, which separate
+    columns and sections: a file has four at most. Dots and dashes in many orders are Morse, and
+    many invisible characters have meaning.
 
     >>> draws(["{", "},", "-----", "| --- |"]), draws(["^_^ =="]), draws(["€ €"])
     (False, True, True)

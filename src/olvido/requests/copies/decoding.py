@@ -1,4 +1,4 @@
-"""Bytes as text, whatever encoding wrote them, and whether they are text at all."""
+"""Decode bytes as text in any encoding, and decide whether they are text at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LEGACY = {
     "THAI": ("cp874",),
     "EAST": ("gb18030", "big5hkscs", "cp932", "euc_jis_2004", "cp949"),
 }
-"""Encodings of before Unicode, by the script that they were made for: docs name them."""
+"""Encodings from before Unicode, by the script that they were made for: docs name them."""
 _SEVEN_BITS = (
     (b"\x1b$", "iso2022_jp_2004"),
     (b"~{", "hz"),
@@ -50,7 +50,7 @@ _MISREAD = (
     *(("cp1252", True), ("cp1250", True), ("cp850", True), ("mac_roman", True)),
     *(("cp1251", False), ("koi8_r", False), ("cp1253", False)),
 )
-"""As what UTF-8 is misread, and whether one letter of it alone can be no word of a language."""
+"""Encodings as which UTF-8 is misread; whether one misread letter alone can be no real word."""
 _LONE = b"\xc2\xc3\xc4\xc5\xe2"
 _UNSPACED = ("EAST", "THAI")
 _CUT, _LEAST_SAID = 4, 28
@@ -59,8 +59,8 @@ _USUAL = {"CYRILLIC": frozenset("оеаинтсрвл"), "GREEK": frozenset("α�
 _SHARE, _AS_USUAL, _MANY_LETTERS = 0.55, 0.7, 60
 _SIGNS = frozenset("’‘“”„«»‹›–—…·•°№©®™€£§¿¡º†※、。「」")
 FOLDED = r"(?:^|[\r\n])(?:\xef\xbb\xbf|\ufeff)?[ \t>]*+(?:BEGIN:V[A-Z]|dn::?[ \t]*[a-z])"
-"""How calendars, address books and directories begin, which break lines anywhere, inside words and
-letters too, in any case (RFC 5545, 3.1; RFC 6350, 3.3; RFC 2849)."""
+"""First lines, in any case, of calendars, address books and directories, which break lines anywhere
+and inside words and letters too (RFC 5545, 3.1; RFC 6350, 3.3; RFC 2849)."""
 _FOLDED = re.compile(FOLDED.replace(r"|\ufeff", "").encode(), re.IGNORECASE)
 _FOLD = re.compile(rb"(?:\r\n?|\n)[ \t]")
 _HIGH, _ASCII = re.compile(rb"[\x80-\xff]"), re.compile(rb"[\x00-\x7f]")
@@ -82,8 +82,8 @@ class Decoded:
     """One reading of some bytes.
 
     Attributes:
-        text: without a byte order mark.
-        encoding: that gives the bytes back, after `mark`; None where it does not give them back.
+        text: the text without a byte order mark.
+        encoding: the encoding that gives the bytes back, after `mark`; None where none does.
         mark: the byte order mark.
     """
 
@@ -93,7 +93,7 @@ class Decoded:
 
 
 def decoded(raw: bytes) -> list[Decoded]:
-    """The readings of bytes that may be right, the likeliest first; none where they are no text.
+    """The possible readings of bytes, the likeliest first; none where they are no text.
 
     >>> decoded("Gràcia".encode())[0].encoding, decoded("això".encode("cp1252"))[0].text
     ('utf-8', 'això')
@@ -116,7 +116,7 @@ def decoded(raw: bytes) -> list[Decoded]:
         return wide
     readings = [_by_line(raw)]
     if _FOLDED.search(raw) and (whole := plainly(_FOLD.sub(b"", raw))) is not None:
-        # Lines were broken inside a letter.
+        # Lines may have been broken inside a letter.
         readings.insert(0, Decoded(whole, None))
     for name in _guesses(raw):
         read = _read(raw, name) or Decoded(raw.decode(name, errors="replace"), None)
@@ -126,8 +126,8 @@ def decoded(raw: bytes) -> list[Decoded]:
 
 
 def plainly(raw: bytes) -> str | None:
-    """Bytes as UTF-8, of which a letter may be cut; None where they are not that, or say more in
-    the seven bits of old mail."""
+    """Decode bytes as UTF-8, with a letter cut at either end; None where they are none, or have
+    further readings in the seven bits of old mail."""
     if any(sign in raw for sign, name in _SEVEN_BITS if name != "utf_7"):
         return None
     text = _strictly(raw, "utf-8")
@@ -140,7 +140,7 @@ def plainly(raw: bytes) -> str | None:
 
 
 def decoded_once_more(text: str) -> str:
-    r"""A text of which runs of letters are UTF-8 that was read as a one-byte encoding, as it was.
+    r"""Repair a text in which UTF-8 was read as a one-byte encoding.
 
     >>> decoded_once_more("GrÃ\xa0cia\nÐ\x90Ð½Ð½Ð°\ncaf├®\nЕё"), decoded_once_more("РђРЅРЅР°")
     ('Gràcia\nАнна\ncafé\nЕё', 'Анна')
@@ -161,10 +161,10 @@ def decoded_once_more(text: str) -> str:
 
 @cache
 def _misreading(encoding: str) -> tuple[re.Pattern[str], dict[str, int]]:
-    """How UTF-8 looks in an encoding, and the byte that each character was."""
+    """The pattern of UTF-8 misread in an encoding, and the byte of each character."""
     codes = {chr(byte): byte for byte in range(0x80, 0xA0)}
     for byte in range(0x80, 0x100):
-        # What the encoding leaves out, programs pass through.
+        # Programs pass bytes through that the encoding leaves undefined.
         codes[bytes([byte]).decode(encoding, errors="ignore") or chr(byte)] = byte
     within, *leads = (
         "".join(re.escape(c) for c, byte in codes.items() if low <= byte < high)
@@ -184,7 +184,7 @@ def _reread(line: str, pattern: re.Pattern[str], codes: dict[str, int], lone: bo
             meant[run] = text
             lone = lone and (len(raw) > 2 or raw[0] in _LONE)
     beyond = sum(c > "\x7f" for c in line)
-    # One letter may be a word of somebody's language; several, or all that a line has, are none.
+    # One letter may be a real word; several, or all letters of a line, are not.
     several = any(len(text) > 1 for text in meant.values())
     whole = len(runs) > 1 and sum(len(r) for r in runs if r in meant) == beyond
     if not (lone or several or whole):
@@ -193,12 +193,12 @@ def _reread(line: str, pattern: re.Pattern[str], codes: dict[str, int], lone: bo
 
 
 def readable(raw: bytes, *, clear: bool = False) -> str:
-    """What stands in clear between bytes that are no text: runs of six letters or more.
+    """Text in clear among bytes that are no text: runs of six letters or more.
 
     Args:
         raw: the bytes.
-        clear: of a file that a reader knows: letters beyond ASCII only where they are UTF-8 or
-            stand in a word, for of what is compressed half would look like text.
+        clear: whether a reader knows the file's format: then letters beyond ASCII count only in
+            UTF-8 or inside a word, for half of compressed bytes would look like text.
     """
     pieces: list[str] = []
     if len(raw.translate(None, CONTROL_BYTES)) < _LEAST:
@@ -211,7 +211,7 @@ def readable(raw: bytes, *, clear: bool = False) -> str:
 
 
 def widely(raw: bytes) -> list[Decoded]:
-    """UTF-16 and UTF-32 by their mark, by where the zeros stand, or by how the words are apart."""
+    """Decode UTF-16 and UTF-32, recognised by their mark, zeros, or spaces between words."""
     for mark, encoding in _MARKS:
         if raw.startswith(mark):
             text = _strictly(raw[len(mark) :], encoding)
@@ -244,8 +244,7 @@ def widely(raw: bytes) -> list[Decoded]:
 
 
 def may_say(raw: bytes) -> bool:
-    """Whether bytes that are no UTF-8 may be a record all the same, at a glance: few digests
-    may."""
+    """A quick test whether bytes that are no UTF-8 may still be a record: few digests pass."""
     if len(raw) < _LEAST_SAID:
         return False
     if len(raw.translate(None, CONTROL_BYTES)) < len(raw):
@@ -256,8 +255,8 @@ def may_say(raw: bytes) -> bool:
 
 
 def _may_be_wide(raw: bytes) -> bool:
-    """Whether bytes can be UTF-16 or UTF-32, at a glance: few are what comes first, or last, of
-    each two, or as Han, kana and Hangul have them."""
+    """A quick test whether bytes can be UTF-16 or UTF-32: the first, or the last, of each two has
+    few values, or values of Han, kana and Hangul."""
     if len(raw) % 2:
         return False
     for highs in (raw[1 : 2 * _SAMPLE : 2], raw[: 2 * _SAMPLE : 2]):
@@ -268,7 +267,7 @@ def _may_be_wide(raw: bytes) -> bool:
 
 
 def _wide_guesses(raw: bytes) -> list[Decoded]:
-    """UTF-16 without zeros or spaces: whichever reading has letters of one script almost alone."""
+    """Decode UTF-16 without zeros or spaces: the readings with letters of almost one script."""
     head = raw[:_HEAD]
     if _printed(head) >= 0.7 or b"\x00\x00" in head or not _may_be_wide(raw):
         return []
@@ -281,7 +280,7 @@ def _printed(raw: bytes) -> float:
 
 
 def _by_line(raw: bytes) -> Decoded:
-    """Lines in UTF-8 where they are that, else in Windows-1252: programs mix them in one file."""
+    """Decode each line as UTF-8 or else as Windows-1252: programs mix them in one file."""
     lines = []
     for line in raw.split(b"\n"):
         text = _strictly(line, "utf-8")
@@ -298,7 +297,7 @@ def _western(raw: bytes) -> str:
 def _guesses(raw: bytes) -> list[str]:
     """Other encodings in which some line that is no UTF-8 would have letters of one script."""
     lines = [piece for piece in _high_pieces(raw) if _strictly(piece, "utf-8") is None]
-    # Of a script of its own most bytes are high; of Latin few.
+    # Most bytes of a non-Latin script are high; few of Latin.
     foreign = [line for line in lines if 2 * len(line.translate(None, _PLAIN)) > len(line)]
     some = {line for these in (foreign, lines) for line in these[:: len(these) // _LINES + 1]}
     found = {name for line in some for name in _likely(line)}
@@ -306,7 +305,7 @@ def _guesses(raw: bytes) -> list[str]:
 
 
 def _high_pieces(raw: bytes) -> Iterator[bytes]:
-    """Lines with bytes beyond ASCII, or pieces of long ones that begin and end beside ASCII."""
+    """Lines with bytes beyond ASCII; of long lines, pieces that begin and end beside ASCII."""
     at = 0
     while (match := _HIGH.search(raw, at)) is not None:
         begin = max(at, match.start() - _BEFORE, raw.rfind(b"\n", at, match.start()) + 1)
@@ -319,7 +318,7 @@ def _high_pieces(raw: bytes) -> Iterator[bytes]:
 
 
 def _likely(line: bytes) -> Iterator[str]:
-    """Encodings that a line may be in; of a long one those in which usual letters are as many."""
+    """Encodings that a line may be in; for a long line, those with enough usual letters."""
     read = [
         (name, script, text)
         for script, names in _LEGACY.items()
@@ -333,7 +332,7 @@ def _likely(line: bytes) -> Iterator[str]:
 
 
 def _usual(text: str, script: str) -> float:
-    """How many of the letters are the ten that its languages use most, 1 for as many as usual."""
+    """The share of the script's ten most frequent letters, 1 for the usual share."""
     if script not in _USUAL:
         return 1.0
     letters = [c for c in text.lower() if _script(c) == script]
@@ -341,8 +340,8 @@ def _usual(text: str, script: str) -> float:
 
 
 def _reads(text: str, script: str) -> bool:
-    """Whether a text reads as one of a script: its letters alone beyond ASCII, in words without
-    others and without capitals inside; of Latin more letters are ASCII than are not."""
+    """Whether a text reads as one script: beyond ASCII only its letters, in words without other
+    letters and without capitals inside; in Latin, most letters are ASCII."""
     beyond, of = _scripts(text)
     count = of[script]
     runs = _BEYOND.findall(text) if script not in _UNSPACED else ()
@@ -359,15 +358,15 @@ def _reads(text: str, script: str) -> bool:
 
 
 def _scripts(text: str) -> tuple[int, Counter[str]]:
-    """How many characters beyond ASCII there are but for signs that any text may have, and how
-    many of them are letters of which script."""
+    """The number of characters beyond ASCII, without signs that any text may have, and the number
+    of letters among them by script."""
     beyond = [c for c in text if c > "\x7f" and not c.isspace() and c not in _SIGNS]
     return len(beyond), Counter(map(_script, beyond))
 
 
 @lru_cache(maxsize=1 << 16)
 def _script(character: str) -> str:
-    """As Unicode's names begin; "EAST" of Han, kana and Hangul; "" of what is no letter."""
+    """The script as in Unicode's names; "EAST" for Han, kana and Hangul; "" for no letter."""
     first = unicodedata.name(character, "").partition(" ")[0]
     if first in _EAST:
         return "EAST"
@@ -385,7 +384,7 @@ def _is_of_one_script(text: str) -> bool:
 
 
 def _seven_bits(raw: bytes) -> Iterator[Decoded]:
-    """What ASCII says in the ways of old mail."""
+    """The readings of ASCII in the encodings of old mail."""
     for sign, name in _SEVEN_BITS:
         if sign in raw:
             text = _strictly(raw, name)
@@ -427,9 +426,9 @@ def _may_be_text(raw: bytes) -> bool:
 
 
 def _packed_within(raw: bytes) -> bool:
-    """Whether anywhere in some bytes many controls stand together, as in what is packed.
+    """Whether many control characters lie together somewhere in the bytes, as in packed data.
 
-    A tenth of what is packed or encrypted are controls; a text has few, and apart.
+    A tenth of packed or encrypted bytes are controls; a text has few, and apart.
     """
     is_control = np.zeros(256, dtype=np.int32)
     is_control[list(CONTROL_BYTES)] = 1
@@ -444,7 +443,7 @@ def _packed_within(raw: bytes) -> bool:
 
 
 def entropy(raw: bytes) -> float:
-    """Bits a byte: above 7.5 of some thousand bytes, they are compressed or encrypted.
+    """Entropy in bits a byte: some thousand bytes above 7.5 are compressed or encrypted.
 
     >>> entropy(bytes(range(256)))
     8.0

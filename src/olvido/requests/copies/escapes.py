@@ -1,4 +1,4 @@
-"""Texts as programs write them: escapes undone, so that the words that a person reads are there."""
+"""Undo the escapes that programs write into texts, to get the words that a person reads."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _PAIRS = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _TOKEN = r"[A-Za-z0-9+/_-]{20,}+"
 _MARKS = r"(?:\\[nrt]|[^A-Za-z0-9+/_=-]){1,64}+"
 JOINT = re.compile(rf"{_MARKS}(?:(?:[+/_-]{{1,3}}|[bBrRuU](?=[\"'])){_MARKS})?+")
-"""What stands between two lines of letters: ends of lines, indentation, quote marks, commas."""
+"""Separators of two lines of letters: ends of lines, indentation, quote marks, commas."""
 ENCODED = re.compile(
     rf"(?<![A-Za-z0-9+/_-]){_TOKEN}(?:{JOINT.pattern}{_TOKEN})*+"
     rf"(?:{JOINT.pattern}(?!--)[A-Za-z0-9+/_-]{{2,19}}+)?+={{0,2}}"
 )
-"""What may be base64 or hexadecimal digits: letters on a line or on several, in a list, quoted."""
+"""Possible base64 or hexadecimal digits: letters on one line or several, in a list, quoted."""
 _SAFE = str.maketrans("-_", "+/")
 _DIGITS = re.compile(r"[0-9A-Fa-f]{48,}+")
 HEX = re.compile(r"[0-9A-Fa-f]*+")
@@ -91,7 +91,7 @@ def unescaped(text: str) -> str:
         if "\\" in text:
             text = _without_backslashes(text)
         if "%" in text:
-            # Where the escaped token ends, what it says ends too.
+            # The decoded text ends where the escaped token ends.
             text = _PERCENT.sub(lambda m: _of_percent(m[0]) + "\t", text)
         if _IS_QUOTED.search(text):
             text = unquoted_printable(text)
@@ -104,14 +104,14 @@ def unescaped(text: str) -> str:
 
 
 def spelt_out(match: re.Match[str]) -> str:
-    """What letters say in base64 or in digits, and the letters where they say nothing.
+    """Decode letters of base64 or digits; return the letters where they encode nothing.
 
-    Lines make one text; what stands beside each other on a line is a text by itself.
+    Lines make one text; tokens on the same line are texts by themselves.
     """
     tokens = JOINT.split(match[0])
     whole = "".join(tokens)
     if len(tokens) > 1 and ("\n" in match[0] or "\\n" in match[0]):
-        # What follows on the next line may be a word and no more of it.
+        # The next line may begin with a word that is no longer part of it.
         for kept, rest in ((whole, ""), ("".join(tokens[:-1]), f"\n{tokens[-1]}")):
             for raw in bytes_of(kept):
                 said = said_in(raw)
@@ -128,14 +128,14 @@ def _said_by(token: str) -> str | None:
 
 
 def bytes_of(letters: str) -> list[bytes]:
-    """What letters may stand for: hexadecimal digits from either of the first two, and base64.
+    """The bytes that letters may encode: hexadecimal from either of the first two, and base64.
 
-    What has no other letters than digits is no base64.
+    Digits alone are no base64.
     """
     if len(letters) < _LETTERED:
         return []
     runs = _DIGITS.findall(letters)
-    # Where all are digits, and even in number, none of them stands before.
+    # An even number of digits alone has no letter before it.
     begins = (0,) if runs == [letters] and len(letters) % 2 == 0 else (0, 1)
     found = [
         bytes.fromhex(digits[begin : len(digits) - (len(digits) - begin) % 2])
@@ -150,9 +150,9 @@ def bytes_of(letters: str) -> list[bytes]:
 
 
 def said_in(raw: bytes) -> str | None:
-    """Bytes as text where that is surely what they are: UTF-8, or UTF-16 by its marks and zeros.
+    """Decode bytes that are surely text: UTF-8, or UTF-16 by its marks and zeros.
 
-    Most of what looks like base64 are digests, and words with a sign between them.
+    Most base64-like tokens are digests, or words with a sign between them.
     """
     if len(raw.translate(None, CONTROL_BYTES)) == len(raw):
         return plainly(raw)
@@ -160,10 +160,10 @@ def said_in(raw: bytes) -> str | None:
 
 
 def untagged(text: str) -> str:
-    r"""Markup as text: cells apart by tabs, rows and paragraphs on lines of their own.
+    r"""Turn markup into text: cells separated by tabs, rows and paragraphs on lines of their own.
 
-    What tags say besides their own names (values of attributes, declarations, whatever stands in
-    angles) follows at the end, for it would stand between words of a text.
+    The other content of tags (values of attributes, declarations, anything in angle brackets)
+    follows at the end, for it would separate words of a text.
 
     >>> untagged("<p id='a1'>Plaça <b>del</b> Nord</p><!DOCTYPE x [Bru]>")
     '\nPlaça del Nord\n\na1\nDOCTYPE x [Bru]'
@@ -188,7 +188,7 @@ def untagged(text: str) -> str:
         name = tag[2].rpartition(":")[2].lower()
         if name in _INLINE:
             continue
-        # Where an element ends that holds others, a row of them ends.
+        # The end of an element that contains others ends a row.
         pieces.append("\n" if name in _LINES or (tag[1] and closed) else "\t")
         closed = bool(tag[1])
     pieces.append(text[at:])
@@ -196,7 +196,7 @@ def untagged(text: str) -> str:
 
 
 def names_in(text: str) -> set[str]:
-    """What elements and attributes are called in a text with markup."""
+    """The names of elements and attributes in a text with markup."""
     found = {
         name for tag in _TAG.finditer(text) for name in (tag[2], *_NAMES.findall(tag[3] or ""))
     }
@@ -204,13 +204,13 @@ def names_in(text: str) -> set[str]:
 
 
 def unfolded(text: str) -> str:
-    """Lines of calendars, address books and directories joined, which they break anywhere, inside
-    words too (RFC 5545, 3.1; RFC 2849); any other text as it is."""
+    """Join the lines that calendars, address books and directories break anywhere, inside words too
+    (RFC 5545, 3.1; RFC 2849); any other text is unchanged."""
     return _FOLD.sub("", text) if _FOLDED.search(text) else text
 
 
 def unquoted_printable(text: str) -> str:
-    """Quoted-printable undone, in UTF-8 where that is what it says, else in Windows-1252."""
+    """Decode quoted-printable, as UTF-8 where it is valid, else as Windows-1252."""
     return _QUOTED.sub(
         lambda m: _said(binascii.unhexlify(m[0].replace("=", ""))), _SOFT.sub("", text)
     )
@@ -236,7 +236,7 @@ def _of_bytes(escapes: str) -> bytes:
 def _character(match: re.Match[str]) -> str:
     code = match[1] or match[2] or match[3] or match[4]
     if code is None:
-        # What is no escape may be a path, whose names stay apart.
+        # Text that is no escape may be a path, whose names stay apart.
         return _LETTERS.get(match[5], f" {match[5]}" if match[5].isalpha() else match[5])
     return chr(int(code, 16)) if int(code, 16) < 0x110000 else " "
 

@@ -1,4 +1,4 @@
-"""What a file is made of, whatever its format: parts of rows of cells."""
+"""The parts, rows and cells that a file of any format consists of."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LONGEST_LINE = 500_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What stands together: a line, the cells of a row, the values of an object.
+    """Cells that belong together: a line, the cells of a row, the values of an object.
 
     Attributes:
-        unit: number, from 1, of what can be taken out of the part: a line, a row, an element.
+        unit: number, from 1, of the removable unit: a line, a row, an element.
         cells: texts, in their order.
-        keys: what names each cell; none where nothing does.
-        under: names of what the row stands in: the keys above an object.
-        again: whether its cells stand in other rows as well, and are read together once more.
+        keys: the name of each cell; none where they have no names.
+        under: the names around the row: the keys above an object.
+        again: whether this is a second reading: its cells are in other rows as well.
     """
 
     unit: int
@@ -44,15 +44,15 @@ class FilePart:
     """A file, or a table, member, page or message in it.
 
     Attributes:
-        name: "" for the file itself, else what a person would call it.
-        noun: what its units are called.
-        rows: read once.
+        name: "" for the file itself, else its name for people.
+        noun: the word for its units.
+        rows: the rows, to be read once.
         flowing: whether its rows are the lines of one text, so that a sentence goes on in the next.
-        form: how its units can be taken out (see `rewriting`); None where they cannot.
-        again: whether it is the part before it, read in another way.
-        within: whether it is what letters in the part before it stand for.
-        aside: whether it is no row of the file: what columns, tables and members are called, or,
-            where it flows, whatever text stands in the file, read without regard to its format.
+        form: how its units can be removed (see `rewriting`); None where they cannot.
+        again: whether it is a second reading of the part before it.
+        within: whether it is decoded from letters in the part before it.
+        aside: whether it has no rows of the file: names of columns, tables and members, or, where
+            it flows, all text of the file read without regard to its format.
     """
 
     name: str
@@ -66,7 +66,7 @@ class FilePart:
 
 
 def cells_of(part: FilePart, row: Row) -> Sequence[str]:
-    """The cells of a row; a line of a text may be made of several."""
+    """The cells of a row; a line of a text may consist of several."""
     if not part.flowing or len(row.cells) != 1:
         return row.cells or ("",)
     return _DELIMITERS.split(row.cells[0])
@@ -74,15 +74,15 @@ def cells_of(part: FilePart, row: Row) -> Sequence[str]:
 
 @dataclass(slots=True)
 class PartExamination:
-    """What some rows hold.
+    """What was found in some rows.
 
     Attributes:
         records: ids of the records found whole.
-        doubtful: ids of records whose words stand there beside another name.
+        doubtful: ids of records found whole beside another name.
         mentions: places of the name.
-        found: units that hold a record.
-        left: units of which something is not the person's.
-        others: whether any row says something that is not the person's.
+        found: units that contain a record.
+        left: units with content that is not the person's.
+        others: whether any row has content that is not the person's.
     """
 
     records: set[str] = field(default_factory=set)
@@ -94,11 +94,11 @@ class PartExamination:
 
 
 class UnreadablePart(Exception):
-    """A file or a part of it cannot be looked into; its text says why."""
+    """Raised for a file, or a part of one, that cannot be read; its text says why."""
 
 
 def text_rows(text: str) -> Iterator[Row]:
-    """The lines of a text; a very long one in pieces, for it may be all of a file."""
+    """The lines of a text; a very long one in pieces, for it may be the whole file."""
     for number, line in enumerate(text.split("\n"), 1):
         while len(line) > _LONGEST_LINE:
             cut = line.rfind(" ", 0, _LONGEST_LINE) + 1 or _LONGEST_LINE
@@ -108,12 +108,12 @@ def text_rows(text: str) -> Iterator[Row]:
 
 
 LARGEST = 1 << 30
-"""Bytes of the largest file that is looked into; what it unpacks to may have as many."""
+"""Bytes of the largest file that is read; its unpacked content may have as many."""
 
 _LEAST_UNPACKED = 64 * 1024 * 1024
 
 DEEPEST = 4
-"""How many times something may be packed into something else."""
+"""The deepest nesting of packed content that is read."""
 
 BROKEN = (
     ArithmeticError,
@@ -139,32 +139,32 @@ BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What readers raise of malformed files: libraries name it in many ways, and a file of anybody's
-must not end the search. Each becomes a reason."""
+"""Exceptions that readers raise for malformed files: libraries have many, and no file may end the
+search. Each becomes a reason."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """How many bytes may still be unpacked: small files can be made that unpack to any size.
+    """The bytes that may still be unpacked: a small file can be made to unpack to any size.
 
     Attributes:
-        left: of what may be unpacked; below zero nothing is any more.
+        left: remaining bytes; below zero nothing more is unpacked.
     """
 
     left: int = LARGEST
 
     @classmethod
     def of(cls, size: int) -> Budget:
-        """A budget for a file of so many bytes: text packs to a hundredth at the very best."""
+        """A budget for a file of this size: text packs to a hundredth at the very best."""
         return cls(min(LARGEST, max(_LEAST_UNPACKED, 100 * size)))
 
     def take(self, count: int) -> None:
-        """Raise Unreadable where more is unpacked than may be."""
+        """Count bytes as unpacked. Raises UnreadablePart where the budget is exceeded."""
         self.left -= count
         self.check()
 
     def check(self) -> None:
-        """Raise Unreadable where all of it is spent."""
+        """Raise UnreadablePart where the budget is spent."""
         if self.left < 0:
             raise UnreadablePart("unpacks to too much to be looked into")
 
@@ -176,9 +176,9 @@ class Blob:
     Attributes:
         name: "" for the file itself.
         raw: the bytes.
-        suffix: how its name ends, in small letters.
-        depth: in how many others it is packed.
-        budget: shared by all that is in one file.
+        suffix: the end of its name, in lower case.
+        depth: the number of containers around it.
+        budget: the budget that all content of one file shares.
     """
 
     name: str
@@ -189,14 +189,14 @@ class Blob:
 
     @property
     def where(self) -> str:
-        """What an error begins with."""
+        """The beginning of an error's text."""
         return f"{self.name}: " if self.name else ""
 
     def member(self, name: str, raw: bytes, suffix: str | None = None) -> Blob:
-        """Something that was packed in this one.
+        """Bytes that were packed in this blob.
 
         Raises:
-            UnreadablePart: too deep, or too much.
+            UnreadablePart: they are packed too deep, or too many.
         """
         self.budget.take(len(raw))
         if self.depth >= DEEPEST:
@@ -207,7 +207,7 @@ class Blob:
 
 
 def suffix_of(name: str) -> str:
-    """How a file's name ends, with what stands before it where it was packed: `.csv.gz`."""
+    """The ending of a file's name; for a packed file also the one before it: `.csv.gz`."""
     path = PurePath(name.lower())
     packed = path.suffix in (".gz", ".bz2", ".xz", ".zst")
     return (path.with_suffix("").suffix if packed else "") + path.suffix

@@ -1,4 +1,4 @@
-"""Any file as parts of rows: what it is, told by its first bytes, and a reader for each kind."""
+"""Read any file as parts of rows: its kind follows from its first bytes, with a reader each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISCHR, "a device"),
 )
-# What is named and not looked into; of the second kind the readable text between is.
+# Kinds that are named and not read; of the second kind only text in clear is read.
 _CLOSED = (
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
@@ -69,12 +69,10 @@ _OPAQUE = (
 
 
 class Source:
-    """A file that is read once, and is the same afterwards.
-
-    Used as a context.
+    """A file that is read once, and must not change meanwhile. Use it in a `with` block.
 
     Raises:
-        UnreadablePart: it is no plain file, too large, gone, not allowed, or changed meanwhile.
+        UnreadablePart: it is no plain file, too large, missing, forbidden, or changed meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,7 +107,7 @@ class Source:
         return self
 
     def _read(self, file: BinaryIO) -> None:
-        """Read it all; of tensors keep the head, for in their numbers nothing is looked for."""
+        """Read the whole file; of a tensor file keep the header, for its numbers are no text."""
         self.raw = file.read(8)
         if (length := int.from_bytes(self.raw, "little")) < LARGEST:
             self.raw += file.read(length)
@@ -133,7 +131,7 @@ class Source:
         os.close(self._descriptor)
 
     def check(self) -> None:
-        """Raise Unreadable where the file changed while it was read."""
+        """Raise UnreadablePart where the file changed while it was read."""
         after = os.fstat(self._descriptor)
         before = self._before
         same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
@@ -152,13 +150,13 @@ class Source:
 
 
 def _attributes(descriptor: int) -> Iterator[FilePart | UnreadablePart]:
-    """The extended attributes of a file, where the system has them: names, and what they say."""
+    """The extended attributes of a file, where the system has them: names and values."""
     if not hasattr(os, "listxattr"):
         return
     try:
         names = os.listxattr(descriptor)
     except OSError as error:
-        # A file system that has none says so.
+        # A file system without attributes reports an error.
         if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENOSYS):
             yield UnreadablePart(f"its attributes cannot be read: {error.strerror}")
         return
@@ -170,7 +168,7 @@ def _attributes(descriptor: int) -> Iterator[FilePart | UnreadablePart]:
             yield UnreadablePart(f"{where} cannot be read: {error.strerror}")
             continue
         if name.startswith("user."):
-            # Anybody's program put it there.
+            # Any program may have put it there.
             yield from parts_in(Blob(where, raw, ".txt"))
         yield FilePart(
             where, "line", text_rows(f"{name}\n{readable(raw)}"), flowing=True, aside=True
@@ -178,7 +176,7 @@ def _attributes(descriptor: int) -> Iterator[FilePart | UnreadablePart]:
 
 
 def parts_of(source: Source) -> Iterator[FilePart | UnreadablePart]:
-    """The parts of a file, and why what is not among them is not."""
+    """The parts of a file, and the reasons for what could not be read."""
     wal = Path(f"{source.path}-wal")
     if source.raw.startswith(tables.SQLITE) and wal.exists() and wal.stat().st_size > 0:
         yield UnreadablePart(
@@ -191,7 +189,7 @@ def parts_of(source: Source) -> Iterator[FilePart | UnreadablePart]:
 
 
 def parts_in(blob: Blob) -> Iterator[FilePart | UnreadablePart]:
-    """The parts of some bytes, which may be a member of something else."""
+    """The parts of some bytes, which may be a member of a container."""
     raw = blob.raw
     if blob.depth:
         yield FilePart(blob.name, "name", (Row(1, (blob.name,)),), flowing=True, aside=True)
@@ -251,7 +249,7 @@ def _reader(
     return None
 
 
-# Their readers look for text in clear themselves, or name the rest of the file.
+# The readers of these kinds find text in clear themselves, or name the rest of the file.
 _RAW = (
     tables.parquet_parts,
     tables.sqlite_parts,

@@ -1,4 +1,4 @@
-"""Where runs of words stand in a text: many runs at once, at a cost that grows with the text alone.
+"""Find runs of words in a text: many runs at once, at a cost that grows only with the text.
 
 A run's hash is a polynomial over the numbers of its words, modulo 2^64, so that the hash of any
 window of the text comes from two prefix sums (Karp and Rabin 1987, "Efficient randomized
@@ -19,8 +19,8 @@ from olvido.names import words
 
 Numbers = NDArray[np.int64]
 
-# What splits a text without changing its words: white space and ASCII signs, but not the point,
-# which stands inside Catalan words (l.l).
+# Characters that split a text without changing its words: white space and ASCII signs, but not the
+# point, which Catalan words contain (l.l).
 TOKEN = re.compile(r"""[^\s!"#$%&'()*+,/:;<=>?@\[\\\]^_`{|}~-]+""")
 _LONG_TOKEN = 4096
 _SYLLABLE, _LAST_SYLLABLE = "\uac00", "\ud7a3"
@@ -46,7 +46,7 @@ class _Tokens(dict[str, tuple[int, ...]]):
         self._lexicon = lexicon
 
     def __missing__(self, token: str) -> tuple[int, ...]:
-        # A text without any space is cut, so that what is kept of it stays small.
+        # A text without any space is cut, so that the kept tokens stay small.
         if len(token) > _LONG_TOKEN:
             cuts = (token[i : i + _LONG_TOKEN] for i in range(0, len(token), _LONG_TOKEN))
             return tuple(n for cut in cuts for n in self._lexicon.numbered(words(cut)))
@@ -63,7 +63,7 @@ def _measured(word: str) -> int:
 
 
 class Lexicon:
-    """Numbers for words: the words that runs are made of have the lowest.
+    """Gives words their numbers: the words of the runs have the lowest.
 
     >>> lexicon = Lexicon(["ana", "soler"])
     >>> lexicon.numbers("Ana SOLER, «Ana»").tolist()
@@ -92,11 +92,11 @@ class Lexicon:
         return np.fromiter(chain.from_iterable(found), dtype=np.int64)
 
     def measured(self, numbers: Numbers) -> int:
-        """How many words these are, where one that was written without spaces counts as several."""
+        """The number of words, where one that was written without spaces counts as several."""
         return sum(_measured(self.words[number]) for number in numbers.tolist())
 
     def forget(self) -> None:
-        """Keep memory bounded: numbers of words that are in no run are void from here on."""
+        """Bound memory: the numbers of words that are in no run become invalid."""
         if len(self.words) > _MOST_WORDS:
             for word in self.words[self.known :]:
                 del self._number[word]
@@ -110,7 +110,7 @@ class Runs:
 
     Args:
         runs: numbers of words, each run once; all below `known`.
-        known: how many words the runs are made of.
+        known: the number of different words in the runs.
 
     >>> lexicon = Lexicon("the cat sat on the mat".split())
     >>> runs = Runs([tuple(lexicon.numbers(r).tolist()) for r in ("the mat", "the cat sat on the")],
@@ -123,7 +123,7 @@ class Runs:
         self.runs = runs
         self._known = known
         values = np.random.default_rng(20261129).integers(1, 2**63, known + 1, dtype=np.uint64)
-        # A word that is in no run: whatever it is, no hash comes out.
+        # A word that is in no run never gives the hash of a run.
         values[known] = 0
         self._values = values
         self._powers = self._inverses = np.ones(1, dtype=np.uint64)
@@ -155,7 +155,7 @@ class Runs:
         return total % 2**64
 
     def find(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
-        """[hits] where a run begins, and [hits] which run it is."""
+        """[hits] the offset of each run found, and [hits] its index."""
         self._grow(len(numbers) + 1)
         inverses = self._inverses
         valued = self._values[np.minimum(numbers, self._known)]
@@ -178,7 +178,7 @@ class Runs:
                 places.append(begins[there])
                 which.append(runs[index[there]])
         found, which_run = np.concatenate(places), np.concatenate(which)
-        # A hash can be equal by chance or by malice, though not that of a single word.
+        # Hashes can collide by chance or by malice, though not that of a single word.
         true = [
             len(run := self.runs[r]) == 1 or tuple(numbers[p : p + len(run)].tolist()) == run
             for p, r in zip(found.tolist(), which_run.tolist(), strict=True)
@@ -200,10 +200,10 @@ class NameFinder:
     """Finds runs of words by their keyed digests.
 
     Args:
-        key: digests a run.
-        digests: `name:v1:<number of words>:<hex>`, of the forms of one person's names.
+        key: the key that digests a run.
+        digests: `name:v1:<number of words>:<hex>`, for the forms of one person's names.
         lexicon: gives words their numbers.
-        whole: those of the digests whose form has all of a name.
+        whole: the digests whose form covers a whole name.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class NameFinder:
         self._seen: dict[int, bool] = {}
 
     def find(self, numbers: Numbers) -> list[tuple[int, int]]:
-        """Where each form begins, and how many words it has, in the order of the text."""
+        """The offset and the number of words of each form found, in the order of the text."""
         if self._age != self._lexicon.age or len(self._seen) > 2 * _MOST_WORDS:
             self._age, self._seen = self._lexicon.age, {}
         found = []
@@ -247,7 +247,7 @@ class NameFinder:
         return sorted(found)
 
     def is_whole(self, numbers: Numbers) -> bool:
-        """Whether these words are all of one of the names."""
+        """Whether these words are one whole name."""
         return len(numbers) in self.widths and self._digest(numbers) in self._whole
 
     def _digest(self, numbers: Numbers) -> str:
@@ -257,6 +257,6 @@ class NameFinder:
 def _is_in(
     values: NDArray[np.uint64], table: NDArray[np.uint64]
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Which values a sorted table has, and where."""
+    """Whether each value is in a sorted table, and its index there."""
     at = np.minimum(np.searchsorted(table, values), len(table) - 1)
     return table[at] == values, at

@@ -1,4 +1,4 @@
-"""Binary tables as parts of rows: Parquet, Arrow, SQLite, NumPy, heads of tensor files."""
+"""Read binary tables as parts of rows: Parquet, Arrow, SQLite, NumPy, headers of tensor files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def arrow_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]
 
 
 def _between(blob: Blob, about: Any) -> FilePart:
-    """What stands in clear in a Parquet file outside of its columns' pages."""
+    """Text in clear in a Parquet file outside its columns' pages."""
     chunks = [
         about.row_group(i).column(j)
         for i in range(about.num_row_groups)
@@ -99,7 +99,7 @@ def _between(blob: Blob, about: Any) -> FilePart:
 
 
 def _schema(blob: Blob, schema: Any) -> Iterator[FilePart]:
-    """What columns are called, and what is said of them and of the file."""
+    """The names of columns, and the metadata of columns and file."""
     said = [(key.decode(errors="replace"), raw) for key, raw in (schema.metadata or {}).items()]
     own = [text for key, raw in said if key not in _MACHINE for text in (key, _text(raw))]
     names = (Row(1, (*schema.names, *own)),)
@@ -127,7 +127,7 @@ def _batch_rows(blob: Blob, batches: Iterator[Any], packed: Packed) -> Iterator[
 
 
 def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """The rows of every table of an SQLite database, whose file is not touched."""
+    """The rows of every table of an SQLite database, whose file is not opened."""
     raw = bytearray(blob.raw)
     # Journal mode "write-ahead log", which a database in memory cannot have.
     raw[18:20] = b"\x01\x01"
@@ -141,17 +141,17 @@ def sqlite_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart
         form = "sqlite" if blob.depth == 0 else None
         for name, sql in tables:
             if str(sql or "").upper().startswith("CREATE VIRTUAL"):
-                # What it shows lies in tables of its own, which are looked into.
+                # Its content lies in tables of its own, which are read.
                 continue
             packed = Packed()
-            # What is called text may be any bytes.
+            # A value of type text may be any bytes.
             database.text_factory = _either
             rows = _table_rows(database, name, packed)
             last_unit: list[int] = []
             yield FilePart(f"{blob.where}table {name}", "row", _noting(rows, last_unit), form=form)
             database.text_factory = _text
             if not last_unit and not name.startswith("sqlite_"):
-                # Nobody's rows, but somebody's table.
+                # A table without rows still has a name.
                 named = Row(1, (f"table {name}",))
                 yield FilePart(f"{blob.where}table {name}", "name", (named,))
             yield from packed.parts(blob, inner)
@@ -175,7 +175,7 @@ def _noting(rows: Iterator[Row], last_unit: list[int]) -> Iterator[Row]:
 
 
 def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[FilePart]:
-    """What tables and columns are called, and what views and the like say."""
+    """The names of tables and columns, and the text of views and the like."""
     names: list[str] = []
     made = []
     for kind, name, table, sql in database.execute(
@@ -187,7 +187,7 @@ def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[FilePart]:
             try:
                 about = database.execute(f'PRAGMA table_info("{quoted}")').fetchall()
             except sqlite3.Error:
-                # A view of what is not there; its text is searched.
+                # A view of a missing table; its text is searched.
                 about = []
             names += [column[1] for column in about]
         made.append(str(sql or ""))
@@ -203,11 +203,11 @@ def _described(blob: Blob, database: sqlite3.Connection) -> Iterator[FilePart]:
 
 
 def _rests(raw: bytes, size: int) -> Iterator[str]:
-    """What stands in clear where a database has no cells: of rows that were deleted or changed.
+    """Text in clear outside a database's cells: from deleted or changed rows.
 
-    Where a row begins its length or its columns' may look like letters, and a value follows the one
-    before it at once: each run of text is given with its first letters and without, and cut
-    before its capitals. See "Database File Format", sqlite.org/fileformat2.html.
+    The lengths at the beginning of a row may look like letters, and values follow each other
+    directly: each run of text is returned with its first letters and without, and cut before its
+    capitals. See "Database File Format", sqlite.org/fileformat2.html.
     """
     for start in range(0, len(raw), size):
         page = raw[start : start + size]
@@ -220,8 +220,8 @@ def _rests(raw: bytes, size: int) -> Iterator[str]:
 
 
 def _free(page: bytes, head: int) -> list[bytes]:
-    """What of a page no cell takes: between the list of cells and the first of them, and the
-    blocks that were freed among them."""
+    """The free parts of a page: between the list of cells and the first cell, and the freed blocks
+    among the cells."""
     first, count, begin = (int.from_bytes(page[head + i : head + i + 2]) for i in (1, 3, 5))
     pointers = head + (12 if page[head] in (2, 5) else 8) + 2 * count
     found = [page[pointers : begin or len(page)]]
@@ -271,7 +271,7 @@ def _text(raw: bytes) -> str:
 
 
 def npy_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """The texts of an array; objects are pickled and never read, numbers are named."""
+    """The texts of an array; pickled objects are never loaded, and numbers are named as unread."""
     import numpy as np
 
     file = io.BytesIO(blob.raw)
@@ -303,7 +303,7 @@ def is_safetensors(raw: bytes) -> bool:
 
 
 def is_tensor_head(raw: bytes) -> bool:
-    """Whether bytes are the whole head of a safetensors file: where its tensors begin."""
+    """Whether bytes are the whole header of a safetensors file, up to its tensors."""
     if not is_safetensors(raw):
         return False
     try:
@@ -314,13 +314,13 @@ def is_tensor_head(raw: bytes) -> bool:
 
 
 def safetensors_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """What the head of a tensor file says; its numbers are named."""
+    """The text of a tensor file's header; its numbers are named as unread."""
     head = blob.raw[8 : 8 + int.from_bytes(blob.raw[:8], "little")]
     about = json.loads(head)
     yield FilePart(
         f"{blob.where}metadata", "object", iter(value_rows(about.get("__metadata__"), 1))
     )
-    # Names of tensors are said there as well, and a name that stands twice.
+    # The raw header also has the names of tensors, and names that occur twice.
     said = text_rows(head.decode("utf-8", errors="replace"))
     yield FilePart(f"{blob.where}head", "line", said, flowing=True, aside=True)
     if any(name != "__metadata__" for name in about):

@@ -1,7 +1,4 @@
-"""Text files as parts of rows: tables, JSON, lines of JSON, markup, mail, and plain text.
-
-Mail as parts of rows: messages, their headers, texts and attachments.
-"""
+"""Read text files as parts of rows: tables, JSON, lines of JSON, markup, mail, and plain text."""
 
 from __future__ import annotations
 
@@ -30,15 +27,15 @@ _TIME = re.compile(rb"\d\d:\d\d")
 
 
 def mail_parts(blob: Blob, inner: Inner) -> Iterator[FilePart | UnreadablePart]:
-    """The parts of a message, or of a box of them."""
+    """The parts of a mail message, or of a mailbox: headers, texts and attachments."""
     lines = [match for match in _FROM.finditer(blob.raw) if _TIME.search(match[0])]
-    # What stands before the first of these lines is read as well.
+    # Text before the first of these lines is read as well.
     starts = [line.start() for line in lines]
     if not starts or blob.raw[: starts[0]].strip():
         starts.insert(0, 0)
     for number, (start, end) in enumerate(pairwise([*starts, len(blob.raw)]), 1):
         name = f"{blob.where}message {number}" if len(starts) > 1 else blob.name
-        # The line that a box has before a message stays in its headers.
+        # The line that a mailbox has before a message stays in its headers.
         message: Message[Any, Any] = message_from_bytes(blob.raw[start:end])
         for part in message.walk():
             yield FilePart(name, "header", _headers(part), flowing=True)
@@ -102,7 +99,7 @@ _HEAD = 40
 
 
 class _Twice(list[Any]):
-    """The values of a name that stands several times in one object, of which parsers keep one."""
+    """The values of a name that occurs several times in one object; parsers keep only one."""
 
 
 def _every(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -159,9 +156,9 @@ def _read(blob: Blob, reading: Decoded, inner: Inner) -> Iterator[FilePart | Unr
 
 
 def _plainly(name: str, text: str) -> FilePart:
-    """A text line by line, whatever else it was read as: its commas may be those of sentences.
+    """Read a text line by line besides its other reading: its commas may be those of sentences.
 
-    Where an object or a list ends, what follows is another's.
+    The text after the end of an object or a list belongs to another row.
     """
     return FilePart(name, "line", text_rows(_ENDS.sub("\n", text)), flowing=True, aside=True)
 
@@ -170,12 +167,12 @@ def _plainly(name: str, text: str) -> FilePart:
 
 
 def table_lines(text: str) -> list[str]:
-    """The lines of a table with their ends, whichever they are."""
+    """The lines of a table with their ends, of any kind."""
     return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
 
 
 def table_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[list[str], int, int]]:
-    """The cells of each row, and which lines it takes: from, and up to."""
+    """The cells of each row, and its lines: from, and up to."""
     csv.field_size_limit(1 << 30)
     reader = csv.reader(lines, delimiter=delimiter)
     before = 0
@@ -208,7 +205,7 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def _delimiter(text: str, choices: str, least: int) -> str | None:
-    """What stands between the cells of each of the first rows, equally often and `least` times."""
+    """The delimiter of the first rows, equally frequent in each and `least` times."""
     lines = table_lines(text[:100_000])
     for choice in choices:
         counts = set()
@@ -229,7 +226,7 @@ def _delimiter(text: str, choices: str, least: int) -> str | None:
 
 
 def _json(blob: Blob, text: str, exact: bool) -> Iterator[FilePart | UnreadablePart] | None:
-    """The parts of JSON or of lines of it; None where it is neither."""
+    """The parts of JSON or of JSON lines; None where the text is neither."""
     lines = text.split("\n")
     filled = [line for line in lines[:3] if line.strip()]
     named = blob.suffix in (".jsonl", ".ndjson")
@@ -272,7 +269,7 @@ def _whole_json(name: str, value: object, exact: bool) -> Iterator[FilePart]:
         yield _elements(name, value, form)
         return
     assert isinstance(value, dict)
-    # What stands twice is read, and cannot be taken out by its number.
+    # A repeated name is read, and its elements cannot be removed by number.
     exact = exact and not any(isinstance(item, _Twice) for item in value.values())
     form = form if exact else None
     rest = {}

@@ -1,4 +1,4 @@
-"""Some rows as words: where records stand in them, and what else they say."""
+"""View rows as words: find the records in them, and their other content."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ABOUT = _SUBJECT | frozenset(
 )
 _GAP = 24
 SAYS = 4
-"""Words that say something by themselves; fewer are a short value."""
+"""The number of words from which a value counts as content; fewer are a short value."""
 BESIDE = 4
-"""Short values that go with a record: so many of words, and so many of numbers."""
+"""The number of short values that belong to a record: of words, and of numbers."""
 _SUBJECT_ID = re.compile(r"\s*hmac-sha256:v")
 
 
 class View:
-    """Some rows as words, and what was found in them."""
+    """The words of some rows, and what was found in them."""
 
     def __init__(self, examiner: Examiner, part: FilePart, rows: Sequence[Row]) -> None:
         self._by, self._part, self._rows = examiner, part, rows
@@ -63,7 +63,7 @@ class View:
         self._tokens: dict[int, tuple[list[int], list[int]]] = {}
 
     def named_rows(self) -> Iterator[int]:
-        """The row in which each mention begins; forms within one another are one."""
+        """The row in which each mention begins; overlapping forms are one mention."""
         until = 0
         for at, width in self._named:
             if at >= until:
@@ -71,7 +71,7 @@ class View:
             until = max(until, at + width)
 
     def place(self, content: Content) -> None:
-        """Find each place where a content stands whole, and mark it."""
+        """Find each place with a whole content, and mark it."""
         runs = [(run, len(self._by.runs.runs[run])) for run in content.runs]
         for spans in self._pairs(runs, content) if len(runs) == 2 else self._singles(*runs[0]):
             first, last = self._row(spans[0][0]), self._row(spans[-1][0] + spans[-1][1] - 1)
@@ -122,9 +122,9 @@ class View:
                     yield (at, many), (to, more)
 
     def _follows(self, at: int, many: int, to: int, more: int, content: Content) -> bool:
-        """Whether the second comes after the first, with nothing between but what programs put."""
+        """Whether the second run follows the first, with only the words of programs between."""
         if self._part.aside and self._row(at) != self._row(to + more - 1):
-            # Where no reader tells rows apart, the next line may be another row's.
+            # Without a reader that separates rows, the next line may be another row's.
             return False
         gap = self._numbers[at + many : to].tolist()
         if len(gap) > _GAP or not all(self._is_glue(n) for n in gap):
@@ -133,12 +133,12 @@ class View:
             return not self._goes_on(to + more, content.stopped)
         if self._row(at) == self._row(to + more - 1):
             return self._whole(to, more) and at + many == self._begins[self._cell(at) + 1]
-        # Messages of a conversation, a row each: the answer is said to be one.
+        # Messages of a conversation, one a row: the answer has its role.
         said = any(n in self._by.roles for n in gap)
         return said and self._whole(at, many) and self._whole(to, more)
 
     def _goes_on(self, end: int, stopped: bool) -> bool:
-        """Whether a sentence goes on after these words, so that they are not all of an answer.
+        """Whether a sentence goes on after these words, so that they are not a whole answer.
 
         Where the person's own answer ends with a stop, another one has to.
         """
@@ -152,7 +152,7 @@ class View:
             text = self._texts[before].rstrip()
             next_one = self._texts[cell].lstrip()[:1]
             return _is_open(text) and (next_one.isalnum() if stopped else next_one.islower())
-        # Where a token ends in words, and where it begins in the text: once for each cell.
+        # The end of each token in words, and its offset in the text: once for each cell.
         if cell not in self._tokens:
             tokens = list(TOKEN.finditer(self._texts[cell]))
             sizes = [len(self._by.lexicon.numbers(token[0])) for token in tokens]
@@ -164,7 +164,7 @@ class View:
         return _is_open(self._texts[cell][max(0, starts[at] - 100) : starts[at]])
 
     def _alone(self, row: int, spans: Sequence[tuple[int, int]], content: Content) -> bool:
-        """Whether both are values of one row, in which nothing else is said."""
+        """Whether both are values of one row without other content."""
         if not all(self._whole(*span) for span in spans):
             return False
         taken = {self._cell(at) for at, _ in spans}
@@ -173,7 +173,7 @@ class View:
         )
 
     def _is_distinctive(self, spans: Sequence[tuple[int, int]], first: int, last: int) -> bool:
-        """Whether whole values stand there, and the person's name with them."""
+        """Whether the spans are whole values, beside the person's name."""
         if not all(self._whole(*span) or self._whole_lines(*span) for span in spans):
             return False
         begin = self._begins[self._cells_of_row[first].start]
@@ -182,7 +182,7 @@ class View:
             at, width = self._named[number]
             if at + width > end:
                 break
-            # Beside the texts a whole name alone: others may be called by a part of it.
+            # Beside the texts only a whole name counts: others may have a part of it.
             beside = self._whole(at, width) and self._by.names.is_whole(
                 self._numbers[at : at + width]
             )
@@ -191,7 +191,7 @@ class View:
         return False
 
     def _contradicted(self, content: Content, first: int, last: int) -> bool:
-        """Whether the rows say that they are about somebody else."""
+        """Whether the rows name somebody else as their subject."""
         for row in range(first, last + 1):
             keys = self._rows[row].keys
             for key, cell in zip(keys, self._cells_of_row[row], strict=False):
@@ -209,21 +209,21 @@ class View:
         return False
 
     def left(self) -> Iterator[bool]:
-        """Of each row whether it says anything that is not the person's."""
+        """For each row, whether it has content that is not the person's."""
         for row in range(len(self._rows)):
             cells = self._cells_of_row.get(row, range(0))
             first = row == 0 or self._rows[row - 1].unit != self._rows[row].unit
             if self._part.flowing or not (first or self._is_covered(cells)):
                 yield not self._is_system(cells) and self._left_in_line(cells)
             else:
-                # A few short values beside a record, or before all of an object's, go with it.
+                # A few short values beside a record, or before those of an object, belong to it.
                 yield any(self._left_in(cell) for cell in cells) or self._is_crowded(row, cells)
 
     def _is_covered(self, cells: range) -> bool:
         return bool(self._covered[self._begins[cells.start] : self._begins[cells.stop]].any())
 
     def says(self, row: int) -> bool:
-        """Whether a row says anything, be it in signs."""
+        """Whether a row has any content, in words or signs."""
         return any(self._texts[cell].strip() for cell in self._cells_of_row.get(row, range(0)))
 
     def _left_in_line(self, cells: range) -> bool:
@@ -237,7 +237,7 @@ class View:
         return len(left) > (len(counted) if covered and len(counted) <= BESIDE else 0)
 
     def _theirs(self, begin: int, end: int) -> NDArray[np.bool_]:
-        """Words that are the person's: of a record, of the name, of another value of the row."""
+        """Mark the person's words: of a record, of the name, of another value of the row."""
         free = self._covered[begin:end].copy()
         for number in range(bisect_left(self._named_begins, begin - 20), len(self._named)):
             at, width = self._named[number]
@@ -263,10 +263,10 @@ class View:
         return self._is_content(cell)
 
     def _is_crowded(self, row: int, cells: range) -> bool:
-        """Whether more than a few short values that are not the person's stand in a row: words, or
-        numbers."""
+        """Whether a row has more than a few short values, words or numbers, that are not the
+        person's."""
         said = [self._numbers[self._begins[c] : self._begins[c + 1]] for c in cells]
-        # What has no value says what its key does.
+        # For an empty value its key counts.
         keys = (
             self._rows[row].keys if len(self._rows[row].keys) == len(cells) else ("",) * len(cells)
         )
@@ -286,7 +286,7 @@ class View:
         return beside.count(False) + len(empty) > BESIDE or beside.count(True) > BESIDE
 
     def _is_content(self, cell: int) -> bool:
-        """Whether a cell says something itself, and is not a value of the person's own row."""
+        """Whether a cell has content of its own, and is not a value of the person's own row."""
         begin, end = self._begins[cell], self._begins[cell + 1]
         if begin == end:
             return len(self._texts[cell].strip()) > BESIDE
@@ -298,7 +298,7 @@ class View:
         return tuple(said.tolist()) not in self._by.own and not self._by.names.is_whole(said)
 
     def _is_system(self, cells: range) -> bool:
-        """Whether a message is what a program tells a model, and nobody's."""
+        """Whether a message is a system prompt, which belongs to nobody."""
         return not self._part.flowing and any(
             end - begin == 1 and int(self._numbers[begin]) in self._by.system
             for begin, end in ((self._begins[c], self._begins[c + 1]) for c in cells)
@@ -314,7 +314,7 @@ class View:
         return self._row_of_cell[self._cell(at)]
 
     def _whole(self, at: int, count: int) -> bool:
-        """Whether these words are all of a cell, or of cells that follow each other in a row."""
+        """Whether these words are a whole cell, or whole consecutive cells of a row."""
         begin = self._cell(at)
         return (
             self._begins[begin] == at
@@ -323,7 +323,7 @@ class View:
         )
 
     def _whole_lines(self, at: int, count: int) -> bool:
-        """Whether these words are all of one or more lines, but for marks and numbers."""
+        """Whether these words are one or more whole lines, without marks and numbers."""
         if not self._part.flowing:
             return False
         first, last = self._row(at), self._row(at + count - 1)
@@ -333,7 +333,7 @@ class View:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a sentence that got this far goes on: no stop, bracket, quote or tab ends it."""
+    """Whether a sentence goes on after this text: no stop, bracket, quote or tab ends it."""
     end = text[-40:].rstrip(" ")
     last = fold(end)[-1:]
     return not end.endswith(("\t", "\n")) and (last.isalnum() or last in (",", "-"))

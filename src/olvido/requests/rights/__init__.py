@@ -1,1 +1,1 @@
-"""What a person may ask besides being forgotten: what is held about them, and that it be right."""
+"""The rights besides erasure: access to one's own data, and rectification."""

@@ -1,10 +1,10 @@
-"""Access: a person's own data written down for them, with what was done with it.
+"""The right of access: write a person's own data down for them, with their use.
 
-The answer is a folder with a document for programs and a page in the person's language. Nothing is
-changed for it: no model, no plan, no closure. The log says that it was written, by whom and with
-which digest, and no word of it; where the folder lies is kept, so that a later erasure looks there.
+The answer is a folder with a document for programs and a page in the person's language. It needs no
+model, plan or closure, and changes none. The log says that it was written, by whom and with which
+digest, and no word of it; the folder's place is kept, so that a later erasure searches it.
 
-Whether it was checked who asks, where somebody gets a person's data or changes them.
+Also the identity check before a person's data are given out or changed.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ from olvido.requests.scope import lineage_of, mentions, nameless, names_of, unse
 
 
 def identity_of(context: RequestContext, request: Request, unchecked: str | None) -> str:
-    """What is kept of whether it was checked who asks, in a sentence.
+    """The sentence that is kept about the identity check.
 
     Raises:
-        InputError: nobody noted it and no reason is given, one is given and somebody did, or the
-            reason names somebody.
+        InputError: there is neither a check nor a reason, or both, or the reason names somebody.
     """
     if identity_checked(request) is not None:
         if unchecked is not None:
@@ -74,14 +73,14 @@ _UNKNOWN = ("outside", "recipients", "learned", "others")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was written for a person.
+    """The answer to a request for access.
 
     Attributes:
-        request: as the ledger has it now.
-        folder: where it lies.
+        request: the request as the ledger has it now.
+        folder: the folder of the answer.
         digest: SHA-256 of the document.
-        records: how many are about the person.
-        withheld: ids of those that are about others as well, and whose rows were left out.
+        records: the number of records about the person.
+        withheld: ids of records that are about others as well, and whose rows were left out.
     """
 
     request: Request
@@ -101,24 +100,24 @@ def export(
     shared: Collection[str] = (),
     unchecked: str | None = None,
 ) -> Given:
-    """Write down what is held about the person of a request for access.
+    """Write down the data that are held about the person of a request for access.
 
     Args:
-        context: a workspace, or its front.
-        identifier: of the request, whose person's identity was checked.
-        folder: a new one, for its owner alone; where it lies is kept in the ledger.
-        by: the account that answers for it; it may decide.
-        language: of the page: a file in `notices/languages`, or in the workspace's own `notices/`.
-        shared: ids of records that are about others as well, and whose rows are given all the same:
-            somebody has looked at them. The others' names are never among what is given.
-        unchecked: why it is given though nobody noted that it was checked who asks.
+        context: a workspace, or its ledger and settings.
+        identifier: the id of the request, whose person's identity was checked.
+        folder: a new folder, readable by its owner alone; its place is kept in the ledger.
+        by: the responsible account, which must have the right to decide.
+        language: the page's: a file in `notices/languages`, or in the workspace's own `notices/`.
+        shared: ids of records that are about others as well, and whose rows are included since
+            somebody has looked at them. The others' names are never included.
+        unchecked: why no identity check is needed, where none was noted.
 
     Raises:
         UnknownName: no such request, account, language or record that is about others as well.
         InputError: the request is of another kind or has ended, the account may not decide, the
-            folder exists or its name names somebody, or it was not checked who asks.
+            folder exists or its name names somebody, or the identity was not checked.
         StateError: it waits, or a file of rows is missing or damaged.
-        DigestMismatch: a row is not what was brought in.
+        DigestMismatch: a row is not the imported one.
     """
     request = _ready(context, identifier)
     account = deciding(context, by)
@@ -135,10 +134,10 @@ def export(
             " address or number in it: name another, after the number of the request"
         ) from None
     document, withheld = _document(context, request, identity, shared)
-    # Said before anything is written: what a crash leaves there is looked for as well.
+    # Logged before anything is written, so that a closure also finds what a crash leaves there.
     context.store.note(GIVEN, {"id": identifier, "path": str(place)})
     with new_folder(place):
-        # Its files are written in it, not beside it, where nobody looks for what a crash leaves.
+        # Its files are written in it, not beside it, where no closure finds what a crash leaves.
         pass
     try:
         write_document(document, place / FILES[0])
@@ -200,7 +199,7 @@ def _ready(context: RequestContext, identifier: str) -> Request:
 def _document(
     context: RequestContext, request: Request, identity: str, shared: Collection[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What is told, as plain values, and the ids of the records that were left out of it."""
+    """The document as plain values, and the ids of the records that were left out of it."""
     store, settings = context.store, context.settings
     found = lineage_of(store, request)
     law = law_of(request, settings)
@@ -235,7 +234,7 @@ def _document(
 def _records(
     context: RequestContext, request: Request, found: Lineage, shared: Collection[str]
 ) -> Iterator[dict[str, Any]]:
-    """The records about the person, each with its row as it stands in the dataset's file."""
+    """The records about the person, each with its row from the dataset's file."""
     own, seen = set(map(str, request.subjects)), set()
     for dataset in found.datasets:
         about = [record for record in found.records if record.dataset == dataset.id]
@@ -267,7 +266,7 @@ def _records(
 def _rows(
     context: RequestContext, dataset: DatasetVersion, records: Sequence[Record]
 ) -> dict[str, dict[str, Any]]:
-    """The rows of records, so far as the file still has them, held to what was brought in."""
+    """The rows of records that the file still has, checked against the digests of their import."""
     digests = {record.id: record.digest.raw for record in records}
     found: dict[str, dict[str, Any]] = {}
     for row in stored_rows(context.settings.data / dataset.file, digests, keys=True):
@@ -275,7 +274,7 @@ def _rows(
         if own != digests[row["id"]]:
             what = f"record {row['id']!r} of dataset {dataset.name!r} version {dataset.version}"
             raise DigestMismatch(what, digests[row["id"]].hex(), own.hex())
-        # Of whom else it is about nothing is told, and the rest stands beside it.
+        # The row's other subjects are never included; its other metadata have entries of their own.
         apart = ("id", "subjects", "source", "licence", "consent", "collected_at")
         found[row["id"]] = {k: v for k, v in unpacked(row).items() if k not in apart}
     return found
@@ -328,7 +327,7 @@ def _page(
 
     def day(text: str) -> str:
         at = datetime.fromisoformat(text)
-        # A day has no time, and is the same everywhere.
+        # A bare day has no time zone.
         return words.day(at.date() if at.tzinfo is None else today(context.settings, at))
 
     pages = environment("olvido.requests.rights")
@@ -347,7 +346,7 @@ def _page(
 
 
 def _text(value: Any) -> str:
-    """What a row says in a column, to be read."""
+    """A value of a row as text for people."""
     if isinstance(value, list):
         return "\n".join(map(_text, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""How long there is to answer: a law's periods laid over what happened to a request."""
+"""Compute the days that a law leaves to answer a request, from the request's history."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from olvido.requests.rights.law import (
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A time in which somebody was waited for.
+    """A time of waiting for somebody.
 
     Attributes:
         since: the day it began.
-        until: the day it ended, which counts again; None: it lasts.
+        until: the day it ended, on which the clock runs again; None: it lasts.
     """
 
     since: date
@@ -39,13 +39,13 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """What happened, so far as the law counts it.
+    """The events of a request that the law counts.
 
     Attributes:
         received: the day the request came.
-        needed: times in which identity or a fee was waited for.
-        clarified: times in which clarification was waited for.
-        extended: the day the person was told that the answer will take longer.
+        needed: pauses while waiting for identity or a fee.
+        clarified: pauses while waiting for clarification.
+        extended: the day the person was informed that the answer will take longer.
     """
 
     received: date
@@ -56,15 +56,15 @@ class Clock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """Until when what has to be done; None where the law gives no number, or does not run yet.
+    """The due days; None where the law gives no number, or its clock does not run yet.
 
     Attributes:
-        confirm: receipt has to be confirmed.
-        answer: the answer is due.
-        extend: the last day on which the person can be told that it takes longer.
-        extended: when the answer would be due, or is, if it takes longer.
-        running: whether days pass now.
-        because: how the answer's day comes about, in a sentence.
+        confirm: the day by which receipt has to be confirmed.
+        answer: the day by which the answer is due.
+        extend: the last day on which the person can be informed that it takes longer.
+        extended: the day by which the answer is due if it takes longer.
+        running: whether the clock runs now.
+        because: how the answer's day follows, in a sentence.
     """
 
     confirm: date | None
@@ -75,23 +75,23 @@ class Deadline:
     because: str
 
     def days_left(self, today: date) -> int | None:
-        """Days until the answer is due, negative when it is late; None where no day is."""
+        """Days until the answer is due, negative when it is late; None where no day is set."""
         return None if self.answer is None else (self.answer - today).days
 
 
 def deadline(law: Law, clock: Clock, *, today: date, holidays: Collection[date] = ()) -> Deadline:
     """The days by which a law wants a request confirmed and answered.
 
-    While the clock stands still the days are those that hold if it went on today.
+    While the clock stands still, the days are those that would hold if it went on today.
 
     Args:
-        law: which one.
-        clock: what happened.
-        today: for pauses that last.
+        law: the law.
+        clock: the request's events.
+        today: the end of pauses that last.
         holidays: days besides Saturdays and Sundays on which nobody works.
 
     Raises:
-        InputError: the person was told of an extension that the law does not know, or too late.
+        InputError: the person was informed of an extension too late, or the law knows none.
     """
     start = _start(law, clock)
     pauses = clock.clarified if law.stop is Stop.CLARIFICATION else ()
@@ -129,12 +129,12 @@ def deadline(law: Law, clock: Clock, *, today: date, holidays: Collection[date] 
 
 
 def require_extension(law: Law, answer: date | None, informed_on: date) -> None:
-    """Hold an extension to the law. Raises InputError where there is none, or it comes too late."""
+    """Raise InputError where the law knows no extension, or it comes too late."""
     if law.extension is None:
         raise InputError(f"{law.title} knows no extension: answer in time, or refuse with reasons")
     if answer is not None and informed_on > answer:
         raise InputError(
-            f"the extension would have had to be told by {answer}, the day the answer was due; "
+            f"the person had to be informed of the extension by {answer}, when the answer was due; "
             f"it is {informed_on}"
         )
 
@@ -149,7 +149,7 @@ def _start(law: Law, clock: Clock) -> date | None:
 
 
 def _summed(terms: Sequence[Term]) -> list[tuple[int, Unit]]:
-    """Periods of one unit are one longer period: 31 December and 1 + 2 months is 31 March."""
+    """Add periods of the same unit first: 31 December and 1 + 2 months is 31 March."""
     summed: list[tuple[int, Unit]] = []
     for term in terms:
         assert term.number is not None
@@ -169,7 +169,7 @@ def _moved(
     today: date,
     holidays: Collection[date],
 ) -> date:
-    """The day, put off by as many days of its unit as the clock stood still."""
+    """The day, postponed by as many days of its unit as the clock stood still."""
     still = _union(start, pauses, today)
     if unit is Unit.BUSINESS_DAY:
         lost = sum(business_days(first, until, holidays) for first, until in still)

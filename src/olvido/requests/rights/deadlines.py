@@ -1,4 +1,4 @@
-"""Until when a request has to be answered: its law's clock, read off its history."""
+"""The deadlines of a request: its law's clock, computed from its history."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from olvido.settings import Settings
 
 IDENTITY, FEE, CLARIFICATION, DECISION = "identity", "fee", "clarification", "decision"
 ASKED = (IDENTITY, FEE, CLARIFICATION)
-"""What may be asked of the person; a decision is asked of the team."""
+"""What the person may be asked for; only the team is asked for a decision."""
 
 
 def terms(law: Law, settings: Settings) -> dict[str, Any]:
-    """What a request keeps of the day it was received: the law's words, holidays and time zone."""
+    """The terms that a request keeps from its first day: the law's text, holidays and time zone."""
     days = sorted(day.isoformat() for day in settings.holidays)
     return {
         "law": law.to_dict(),
@@ -50,12 +50,12 @@ def as_received(request: Request, settings: Settings) -> Settings:
 
 
 def law_of(request: Request, settings: Settings) -> Law | None:
-    """The law that a request was entered under, word for word as on that day; None without one.
+    """The law that a request was entered under, as it read on that day; None without one.
 
-    It is what that law says of requests of this kind.
+    It has the periods and articles for requests of this kind.
 
     Raises:
-        StateError: what it said then is not in the request.
+        StateError: the text of that day is not in the request.
     """
     if request.law is None:
         return None
@@ -75,10 +75,10 @@ def law_of(request: Request, settings: Settings) -> Law | None:
 
 
 def unedited(law: Law, requests: Iterable[Request]) -> None:
-    """Hold a law against what requests were received under: its name and version mean one text.
+    """Check a law against the texts that requests keep: a name and version mean one text.
 
     Raises:
-        InputError: a request has it with other words.
+        InputError: a request has it with another text.
     """
     for request in requests:
         known = request.history[0].detail.get("law")
@@ -99,9 +99,9 @@ def deadline_of(
     """The days by which a request wants to be confirmed and answered; None without a law.
 
     Args:
-        request: as the ledger has it.
-        settings: the workspace's; the holidays and the time zone are the request's own.
-        moment: with a time zone; None: now.
+        request: the request.
+        settings: the workspace's; holidays and time zone come from the request itself.
+        moment: the present, with a time zone; None: now.
     """
     law = law_of(request, settings)
     if law is None:
@@ -119,9 +119,8 @@ def days_left(
 ) -> int | None:
     """Days until the answer is due; None where the law sets no day yet, or the request has ended.
 
-    The clock of one that is published runs on: what else holds the data has to go, too.
-
-    A clock that was put back gives nobody more time: it is no earlier than the request's last step.
+    After publishing the clock runs on: the other copies of the data have to be erased, too. The
+    present is never before the request's last step, so a clock that was put back gains no time.
     """
     return due_and_left(request, settings, moment=moment)[1]
 
@@ -139,7 +138,7 @@ def due_and_left(
 
 
 def answered_late(request: Request, settings: Settings) -> bool:
-    """Whether the answer (a publication, a refusal) came after the day it was due."""
+    """Whether the answer (a publication, a refusal) came after its due day."""
     law = law_of(request, settings)
     ends = (RequestStatus.PUBLISHED, RequestStatus.CLOSED, RequestStatus.REFUSED)
     steps = [step for step in request.history if step.status in ends]
@@ -151,8 +150,8 @@ def answered_late(request: Request, settings: Settings) -> bool:
 
 
 def again_by(request: Request, settings: Settings) -> date | None:
-    """The day by which a closed request has to be done again; None where its law wants no such
-    thing, or it is not closed."""
+    """The day by which a closed request has to be repeated; None where its law does not require
+    that, or it is not closed."""
     law = law_of(request, settings)
     if law is None or law.again is None or request.status is not RequestStatus.CLOSED:
         return None
@@ -163,26 +162,26 @@ def again_by(request: Request, settings: Settings) -> date | None:
 
 
 def today(settings: Settings, moment: datetime | None = None) -> date:
-    """The day it is where the team works."""
+    """The present day in the team's time zone."""
     return (moment or datetime.now(UTC)).astimezone(ZoneInfo(settings.timezone)).date()
 
 
 def _day(request: Request, settings: Settings, moment: datetime | None) -> date:
-    """Today, or the day of the last thing that happened to a request, if the clock says less."""
+    """Today, or the day of the request's last step if that is later."""
     settings = as_received(request, settings)
     last = max(request.received_at, *(step.at for step in request.history))
     return max(today(settings, moment), today(settings, last))
 
 
 def clock_of(request: Request, settings: Settings) -> Clock:
-    """What happened to a request, so far as a law may count it."""
+    """The events of a request that a law may count."""
     zone = ZoneInfo(as_received(request, settings).timezone)
 
     def day(at: datetime) -> date:
         return at.astimezone(zone).date()
 
     def pause(since: datetime, until: datetime | None) -> Pause:
-        # Where the clock was put back meanwhile, nothing is known to have passed.
+        # If the machine's clock was put back meanwhile, no time counts as passed.
         return Pause(day(since), until and max(day(since), day(until)))
 
     pauses = list(_pauses(request))
@@ -200,12 +199,12 @@ def clock_of(request: Request, settings: Settings) -> Clock:
 
 
 def _pauses(request: Request) -> Iterator[tuple[str, datetime, datetime | None]]:
-    """What was asked of the person, since when, and until when."""
+    """The needs that the person was asked for, each with begin and end."""
     asked: tuple[str, datetime] | None = None
     for step in request.history:
         what = step.detail.get("for")
         if step.status is RequestStatus.NEEDS_INPUT and what is None:
-            # Something noted while the person is still waited for.
+            # A note while the person has not answered yet.
             continue
         if asked is not None:
             yield (*asked, step.at)

@@ -1,9 +1,9 @@
-"""What holds from which day, and a self-check against what regulators found wanting.
+"""Days from which legal duties apply, and a self-check against the failings that regulators found.
 
-Both are read from `duties.toml`, each line with its source and how sure it is. The self-check asks
-the seven failings of the European Data Protection Board's report on erasure (Coordinated
-Enforcement Framework 2025): beside each question stands what the ledger shows. It judges nothing:
-a procedure, a training and a weighing are people's.
+Both are read from `duties.toml`, each line with its source and confidence. The self-check asks
+about the seven failings in the European Data Protection Board's report on erasure (Coordinated
+Enforcement Framework 2025), each with the ledger's counts. It judges nothing: procedures, training
+and the weighing of cases are the work of people.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _FILE = Path(__file__).parent / "duties.toml"
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """A day from which something holds.
+    """A day from which a legal duty applies.
 
     Attributes:
         on: the day.
         regime: an act, or the name of a law that requests are entered under.
-        article, says: where, and what.
+        article, says: the article, and its content.
         source, confidence: where this was read, and how sure it is.
     """
 
@@ -55,10 +55,10 @@ class CommonFailing:
     """One failing that regulators found.
 
     Attributes:
-        name: in a word.
-        found: what they found.
-        ask: what to ask oneself.
-        shown: what the ledger has of it, counted; empty where it can have nothing.
+        name: its name in a word.
+        found: what the regulators found.
+        ask: the question to ask oneself.
+        shown: the ledger's counts about it; empty where the ledger has none.
     """
 
     name: str
@@ -73,7 +73,7 @@ def _read() -> dict[str, Any]:
 
 
 def duties() -> tuple[Duty, ...]:
-    """All of them, the earliest first.
+    """All days with their duties, the earliest first.
 
     >>> [duty.on.year for duty in duties() if duty.article == "6(2), Annex III"]
     [2027]
@@ -83,13 +83,13 @@ def duties() -> tuple[Duty, ...]:
 
 
 def check_source() -> str:
-    """Where the failings were read, when, and how sure that is, in a line."""
+    """The source of the failings, its date and its confidence, in a line."""
     found = _read()["found"]
     return f"{found['source']}, {found['dated']} (confidence: {found['confidence']})"
 
 
 def self_check(store: Store, settings: Settings) -> tuple[CommonFailing, ...]:
-    """The seven failings, each with what the ledger shows."""
+    """The seven failings, each with the ledger's counts."""
     shown: Mapping[str, Callable[[Store, Settings], dict[str, int]]] = {
         "procedure": _procedure,
         "information": _information,

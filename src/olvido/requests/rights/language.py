@@ -1,4 +1,4 @@
-"""One language of letters: a file with its words and templates. A new file is a new language."""
+"""The languages of letters: one file of words and templates each. A new file adds a language."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from olvido.errors import InputError, UnknownName
 from olvido.ledger.facts import Guarantee, RequestKind, RequestStatus
 
 KINDS = ("received", "needs-information", "extension", "done", "partly-done", "refused")
-"""What there is to write about."""
+"""The kinds of letters."""
 
 OWN = (
     *("access-received", "access-extension", "access-done"),
     *("rectification-received", "rectification-done", "rectification-partly-done"),
 )
-"""Templates of a kind of request that has words of its own for what there is to write about."""
+"""Letter templates that apply to one kind of request only."""
 
 ACCESS = (
     *("title", "request", "records", "none", "dataset", "since", "source", "licence", "consent"),
@@ -30,31 +30,31 @@ ACCESS = (
     *("given-out", "mentions", "mentioned", "unsearched", "unknown", "cannot-outside"),
     *("cannot-recipients", "cannot-learned", "cannot-others", "rights", "ask"),
 )
-"""What the page says on which a person's own data are told."""
+"""Keys of the words on the access page, which shows a person their own data."""
 
 NOT_LEARNED = "not-learned"
-"""Stands among the guarantees for what no model in use had learned."""
+"""The key among the guarantees for records that no model in use had learned."""
 
 OWN_STATES = tuple(
     f"rectification-{state}"
     for state in ("planned", "approved", "running", "audited", "published", "not-learned")
 )
-"""States that a kind of request has words of its own for."""
+"""States that have words for one kind of request only."""
 
 IN_PART = "closed-in-part"
-"""Stands among the states for what was closed with something left."""
+"""The key among the states for a request that was closed with remaining items."""
 
 LETTERS = {
     RequestStatus.NEEDS_INPUT: "needs-information",
     RequestStatus.REFUSED: "refused",
 }
-"""States of which a letter says more, and its kind: `STATE-letter` is told once it was written."""
+"""States with a letter of their own, and its kind; `STATE-letter` applies once it was written."""
 
 DECIDING = "deciding"
-"""Stands among the states for what needs a decision of the team."""
+"""The key among the states for a request that needs a decision of the team."""
 
 PAGE = ("title", "skip", "received", "due", "turn", "contact", "keep")
-"""What the page says on which a request is followed."""
+"""Keys of the words on the status page, on which the person follows the request."""
 
 FOLDER = "notices"
 """The folder of a workspace that holds a team's own languages."""
@@ -76,22 +76,21 @@ class LetterLanguage:
 
     Attributes:
         code: its tag, which is the file's name.
-        name: what it calls itself.
-        dated: how it writes a day, with {day}, {month} and {year}; `months` from January on.
+        name: its name for itself.
+        dated: the format of a day, with {day}, {month} and {year}; `months` from January on.
         asked: what was asked for, by kind of request.
-        guarantee: what was done to the model, by what may be claimed; `untaught` where nothing had
-            to be.
+        guarantee: what was done to the model, by guarantee; `not-learned` where nothing had to be.
         recourse: where the person may turn, by name of law: the law's own recourse in this
             language. A law without one is quoted as its file has it.
         laws: names of laws; one that is missing keeps its title.
         artefacts: what else holds data, in plain words, by kind; one that is missing keeps its
             name.
-        page: words of the page on which a request is followed, by name (`PAGE`).
-        states: how far a request has come, to whoever asked, by status; `untaught` where nothing
-            in use had to change, `deciding` where the team has to decide, `closed-in-part` where
-            something is left, `needs-input-letter` and `refused-letter` where a letter was written.
-        access: words of the page on which a person's own data are told, by name (`ACCESS`).
-        notices: the letters' templates (Jinja), by kind; `OWN` are those of a kind of request.
+        page: the words of the status page, by key (`PAGE`).
+        states: the person's view of each status; also `not-learned` where no model in use had to
+            change, `deciding` where the team has to decide, `closed-in-part` where items remain,
+            `needs-input-letter` and `refused-letter` where a letter was written.
+        access: the words of the access page, by key (`ACCESS`).
+        notices: the letters' templates (Jinja), by kind; `OWN` are for one kind of request only.
     """
 
     code: str
@@ -109,7 +108,7 @@ class LetterLanguage:
     notices: Mapping[str, str]
 
     def state(self, kind: str, state: str) -> str:
-        """How far a request of a kind has come."""
+        """The words for a state, for a kind of request."""
         return self.states.get(f"{kind}-{state}", self.states[state])
 
     def template(self, letter: str, kind: str) -> str:
@@ -147,7 +146,7 @@ class LetterLanguage:
 
 
 def languages(workspace: Path | None = None) -> dict[str, LetterLanguage]:
-    """All languages by their tags; a workspace's own take the place of those that come along."""
+    """All languages by their tags; a workspace's own files replace those of the package."""
     folders = [_OURS, *([workspace / FOLDER] if workspace else [])]
     files = [path for folder in folders for path in sorted(folder.glob("*.toml"))]
     return {path.stem: LetterLanguage.read(path) for path in files}

@@ -1,6 +1,6 @@
-"""What a law says, read from its file: a statement without its source is none.
+"""Laws, each read from a file in which every statement needs its source.
 
-Counting days: months that end early, weekends, and the holidays that a team gives.
+Also the counting of days: short months, weekends, and the holidays that a team configures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SATURDAY = 5
 
 
 class Unit(StrEnum):
-    """What a period is counted in."""
+    """The unit of a period."""
 
     CALENDAR_MONTH = "calendar month"
     CALENDAR_DAY = "calendar day"
@@ -30,7 +30,7 @@ class Unit(StrEnum):
 
 
 def is_business_day(day: date, holidays: Collection[date] = ()) -> bool:
-    """Neither Saturday nor Sunday nor a holiday.
+    """Whether a day is neither Saturday nor Sunday nor a holiday.
 
     >>> is_business_day(date(2026, 11, 24)), is_business_day(date(2026, 11, 28))
     (True, False)
@@ -46,7 +46,7 @@ def next_business_day(day: date, holidays: Collection[date] = ()) -> date:
 
 
 def add(day: date, number: int, unit: Unit, holidays: Collection[date] = ()) -> date:
-    """The last day of a period that begins after `day`, which is not counted itself.
+    """The last day of a period that begins after `day`; `day` itself is not counted.
 
     A month ends on the same date, or on the last day of a month that has none (Regulation 1182/71,
     Article 3(2)(c)).
@@ -68,33 +68,33 @@ def add(day: date, number: int, unit: Unit, holidays: Collection[date] = ()) -> 
 
 
 def business_days(first: date, until: date, holidays: Collection[date] = ()) -> int:
-    """How many business days there are from `first` up to, and without, `until`."""
+    """The number of business days from `first` up to, and without, `until`."""
     span = range((until - first).days)
     return sum(is_business_day(first + n * _DAY, holidays) for n in span)
 
 
 NO_NUMBER = "none"
-"""What a file says where the law gives no number."""
+"""The text in a file where the law gives no number."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Start(StrEnum):
-    """From when a period runs."""
+    """The event from which a period runs."""
 
     RECEIPT = "receipt"
     LATEST = "latest of request, identity and fee"
 
 
 class Stop(StrEnum):
-    """Whether the clock stops."""
+    """When the clock stops."""
 
     NEVER = "never"
     CLARIFICATION = "while clarification is awaited"
 
 
 class Ends(StrEnum):
-    """On which days a period may end."""
+    """The days on which a period may end."""
 
     ANY_DAY = "any day"
     BUSINESS_DAY = "next business day"
@@ -112,13 +112,13 @@ class Confidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One period.
+    """One period of a law.
 
     Attributes:
-        number, unit: how long; both None where the law gives no number.
-        article: where the law says so.
-        says: in words, what has to happen.
-        notice: of an extension: what has to be told, and by when.
+        number, unit: its length; both None where the law gives no number.
+        article: the article that sets it.
+        says: what has to happen, in words.
+        notice: for an extension: the information due, and by when.
     """
 
     number: int | None
@@ -141,15 +141,15 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provision:
-    """What a law says of another right than erasure: access to one's data, or their rectification.
+    """A law's rules for another right than erasure: access to one's data, or their rectification.
 
     Attributes:
         given: whether the law gives this right at all.
-        articles: which of its articles do.
-        answer, confirm, extension: as of a `Law`.
-        information: what has to be told with the answer.
+        articles: the articles that give it.
+        answer, confirm, extension: as in `Law`.
+        information: the information due with the answer.
         source, dated, confidence: where this was read, when, and how sure it is.
-        note: what else there is to know.
+        note: further remarks.
     """
 
     given: bool
@@ -170,27 +170,27 @@ class Provision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Law:
-    """What one regime says of a request to be forgotten. Not legal advice.
+    """The rules of one law for requests for erasure. Not legal advice.
 
     Attributes:
-        name, version: what a request is entered under.
-        title, jurisdiction, articles: which law it is.
+        name, version: the key under which requests are entered.
+        title, jurisdiction, articles: the law's identification.
         erasure: whether it gives a right to erasure at all.
         start, stop, ends: how the clock runs.
-        answer: by when an answer is due.
-        confirm: by when receipt has to be confirmed.
-        extension: how far the answer may be put off.
-        complaint: by when a complaint has to be acknowledged.
-        fetch: how often requests have to be fetched from where the authority keeps them.
-        again: how soon after an erasure everything has to be looked through and erased anew.
+        answer: the period until the answer is due.
+        confirm: the period until receipt has to be confirmed.
+        extension: the period by which the answer may be postponed.
+        complaint: the period until a complaint has to be acknowledged.
+        fetch: how often requests have to be fetched from the authority's platform.
+        again: how soon after an erasure everything has to be searched and erased anew.
         begins: the day from which this applies; None: it does already.
-        before: what has to be done before anything is erased.
-        keeps: what has to be kept whatever is erased, for how long and by which article.
-        information, refused: what has to be told with the answer, and with a refusal.
+        before: duties before anything is erased.
+        keeps: data that have to be kept in any case, for how long and by which article.
+        information, refused: the information due with the answer, and with a refusal.
         recourse: where the person may turn.
         source, dated, confidence: where this was read, when, and how sure it is.
-        note: what else there is to know.
-        access, rectification: what it says of these rights; None: its file does not say.
+        note: further remarks.
+        access, rectification: its rules for these rights; None: its file has none.
     """
 
     name: str
@@ -222,9 +222,9 @@ class Law:
     rectification: Provision | None = None
 
     def concerning(self, kind: str) -> Law:
-        """The law as it holds for requests of a kind, whose periods and articles may be others.
+        """The law with the periods and articles for requests of a kind.
 
-        Where the file says nothing of the kind's right there is no number, and none is made up.
+        Where the file says nothing about the kind's right, there is no number, and none is made up.
 
         >>> from olvido.requests.rights.registry import find_law
         >>> str(find_law("lgpd").concerning("access").answer), str(find_law("lgpd").answer)
@@ -243,7 +243,7 @@ class Law:
         return replace(self, **shown)
 
     def gives(self, kind: str) -> bool | None:
-        """Whether it gives the right that requests of a kind rest on; None: its file is silent."""
+        """Whether it gives the right for requests of a kind; None: its file does not say."""
         if kind not in _RIGHTS:
             return self.erasure
         found = getattr(self, kind)
@@ -255,7 +255,7 @@ class Law:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
-        """The law that `to_dict` gave. Raises InputError or UnknownName on anything else."""
+        """Read the values of `to_dict`. Raises InputError or UnknownName on anything else."""
         values: dict[str, Any] = _said(found)
         dates = [(values, name) for name in ("dated", *({"begins"} & values.keys()))]
         dates += [(values[name], "dated") for name in _RIGHTS if name in values]
@@ -268,12 +268,12 @@ class Law:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The law in a TOML file.
+        """Read a law from a TOML file.
 
         Raises:
-            InputError: it cannot be read, lacks something (its source, say), or says what no law
-                can; the file is named.
-            UnknownName: it says something that no law has.
+            InputError: it cannot be read, lacks an entry (such as its source), or has an invalid
+                value; the file is named.
+            UnknownName: it has an unknown entry.
         """
         try:
             found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -296,14 +296,14 @@ def _plain(value: Any) -> Any:
 
 
 def _said(value: Any) -> Any:
-    """A table without what it leaves open, all through."""
+    """A table without its empty entries, at every level."""
     if not isinstance(value, Mapping):
         return value
     return {name: _said(one) for name, one in value.items() if one is not None}
 
 
 _RIGHTS = ("access", "rectification")
-"""The kinds of requests that rest on a right of their own; the others rest on erasure."""
+"""The kinds of requests with a right of their own; all others fall under erasure."""
 _TERMS = ("answer", "confirm", "extension", "complaint", "fetch", "again")
 _LISTS = ("articles", "information", "refused", "before", "keeps")
 _CHOICES: Mapping[str, type[StrEnum]] = {
@@ -333,7 +333,7 @@ def _values(found: Mapping[str, Any]) -> dict[str, Any]:
     for name in sorted(known - set(_OPTIONAL) - found.keys(), key=lambda n: n != "source"):
         raise InputError(f"there is no {name!r}: a law needs its {name}")
     values = {name: _value(name, value) for name, value in found.items() if name not in _RIGHTS}
-    # Where they were read is where the rest was, unless they say so.
+    # Their source is that of the whole file, unless they name one.
     read: dict[str, Any] = {name: values[name] for name in ("source", "dated")}
     for name in _RIGHTS:
         if name in found:
@@ -369,7 +369,7 @@ def _require_extension(values: Mapping[str, Any]) -> None:
     if extension is not None and (extension.number is None or values["answer"].number is None):
         raise InputError("an extension needs a number, and so does the answer that it puts off")
     if extension is not None and not extension.notice:
-        raise InputError("an extension needs its 'notice': what has to be told, and by when")
+        raise InputError("an extension needs its 'notice': the information due, and by when")
 
 
 def _value(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A letter about a request: its facts, in the words of a language."""
+"""Write letters about a request: its facts, in the words of a language."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from olvido.requests.rights.registry import find_law
 from olvido.settings import Settings
 
 REASONED = ("needs-information", "extension", "refused")
-"""Kinds of letters that say why, in the words of whoever writes one."""
+"""Kinds of letters with a reason, in the words of whoever writes one."""
 _ANSWERS = ("done", "partly-done")
 WRITTEN = "notice-written"
-"""What the log calls that a letter was written."""
+"""The kind of the log's entry about a written letter."""
 _WIDTH = 76
 
 _LOG = "log"
-"""Of the closure's items the one that stays for every request, as every answer says."""
+"""The item of the data map that stays for every request, and that every answer lists: the log."""
 _ITEM = re.compile(r"\s*(-|\d+\.) ")
 
 
@@ -53,7 +53,7 @@ class Letter:
     """A letter to the person.
 
     Attributes:
-        request, kind, language: what it is about, and in what.
+        request, kind, language: its request, its kind, and its language.
         flowing: its text with each paragraph and each item in one line, for a page of any width.
     """
 
@@ -64,7 +64,7 @@ class Letter:
 
     @property
     def text(self) -> str:
-        """To be sent as it stands; it names nobody."""
+        """The text to be sent as it stands; it names nobody."""
         return _wrapped(self.flowing)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,23 +86,23 @@ def letter(
     reason: str | None = None,
     law: str | None = None,
 ) -> Letter:
-    """Write a letter about a request. What it claims is what the request's certificate says.
+    """Write a letter about a request. It claims what the request's certificate says.
 
-    It fits how far the request has come: see `fitting`.
+    Its kind has to fit the request's status: see `fitting`.
 
     Args:
-        context: a workspace, or its front.
-        identifier: of the request.
+        context: a workspace, or its ledger and settings.
+        identifier: the request's id.
         kind: one of `KINDS`.
         language: a file in `languages/`, or in the workspace's own `notices/`.
         reason: what is needed, why it takes longer, or why it is refused, in that language.
-        law: whose recourse is told, where the request names no law; None: the request's own.
+        law: the law whose recourse is named, if the request has no law; None: the request's own.
 
     Raises:
         UnknownName: no such request, kind, language or law.
         InputError: a reason or law is missing, or the request names another law.
-        StateError: the letter would say something else than how far the request has come, the
-            request was not answered, or something of it is still open.
+        StateError: the letter would contradict the request's status, the request was not
+            answered, or an item is still open.
     """
     if kind not in KINDS:
         raise UnknownName("kind of notice", kind, KINDS)
@@ -128,7 +128,7 @@ def letter(
         rules = rules or named.concerning(request.kind)
     if rules is None:
         raise InputError(
-            f"request {identifier} names no law, and the person must be told where to turn: name "
+            f"request {identifier} names no law, and the person must learn where to turn: name "
             "the law that holds (",
             ParameterName("law"),
             ")",
@@ -142,7 +142,7 @@ def letter(
 
 
 def fitting(context: RequestContext, request: Request) -> tuple[str, ...]:
-    """The kinds of letters that say of a request what is so."""
+    """The kinds of letters that fit a request's status."""
     status = request.status
     if status is RequestStatus.REFUSED:
         return ("refused",)
@@ -179,14 +179,14 @@ _FIRST = {
     "extension": ("that it takes longer", "extend", "--why WHY"),
     "refused": ("that it is refused", "refuse", "--why WHY"),
 }
-"""What is noted before a letter, by its kind: what that is, by which act, and its options."""
+"""What must be noted before a letter, by its kind: in words, the act, and its options."""
 
 
 def _require_fitting(context: RequestContext, request: Request, kind: str) -> None:
-    """Hold a letter to what is so of its request."""
+    """Raise StateError unless a letter fits its request's status."""
     fits = fitting(context, request)
     if kind in fits or (kind == "done" and request.status is RequestStatus.PUBLISHED):
-        # What of a published request is not done is said by what is left of it.
+        # For a published request, the remaining items say what is not done.
         return
     first: Words = ("it does not fit",)
     if kind in _FIRST and request.status.open:
@@ -202,9 +202,9 @@ def _require_fitting(context: RequestContext, request: Request, kind: str) -> No
 
 
 def state_of(context: RequestContext, request: Request) -> str:
-    """How far a request has come, for whoever asked: a key of `LetterLanguage.states`.
+    """The person's view of a request's status: a key of `LetterLanguage.states`.
 
-    That a letter says more is said where one was noted since, and "done" where nothing is left.
+    It refers to a letter if one was noted since, and is "done" if no item remains.
     """
     status = request.status
     if status is RequestStatus.PUBLISHED and concluded(request):
@@ -219,7 +219,7 @@ def state_of(context: RequestContext, request: Request) -> str:
 
 
 def _written(context: RequestContext, request: Request, kind: str) -> bool:
-    """Whether such a letter was noted since the request is as it is."""
+    """Whether such a letter was noted since the request has its status."""
     since = max(
         number
         for number, step in enumerate(request.history, 1)
@@ -233,9 +233,9 @@ def _written(context: RequestContext, request: Request, kind: str) -> bool:
 
 
 def note(context: RequestContext, written: Letter) -> None:
-    """Keep in the log that a letter was written to be sent: its digest, and no word of it.
+    """Note in the log that a letter was written to be sent: its digest, and no word of it.
 
-    `steps` is how many its request had taken then.
+    `steps` is the number of steps that its request had then.
     """
     detail = {
         "request": written.request,
@@ -261,7 +261,7 @@ def _facts(
         "due": None if days.answer is None else words.day(days.answer),
         "law": words.laws.get(law.name, law.title),
         "article": law.answer.article,
-        # Said as the law's file has it, or in the language's own words for it: never made up.
+        # Quoted from the law's file, or in the language's own words for it: never made up.
         "recourse": words.recourse.get(law.name) or f"{law.title}: {law.recourse}.",
         "erasure": law.erasure or not request.kind.forgets,
     }
@@ -280,7 +280,7 @@ def _facts(
 def _answered(
     context: RequestContext, request: Request, kind: str, words: LetterLanguage
 ) -> Mapping[str, Any]:
-    """What was done, off the newest certificate, which claims no more than its evidence."""
+    """The facts of an answer, from the newest certificate: it claims no more than its evidence."""
     if why := concluded(request):
         return _not_learned(context, request, kind, words, why)
     found = certificates_of(context, request.id)
@@ -314,7 +314,7 @@ def _not_learned(
     words: LetterLanguage,
     why: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    """What there is to say where no model had to forget: the ledger alone knows of it."""
+    """The facts of an answer without forgetting, from the ledger alone."""
     items = _rest(request, kind, closure_of(context.store, request), words)
     return {
         "answered": words.day(_local(why["at"], context.settings)),
@@ -333,7 +333,7 @@ def _rest(
     *,
     suppressed: bool = False,
 ) -> list[dict[str, Any]]:
-    """What is left. Raises StateError where the letter would say that nothing is."""
+    """The remaining items. Raises StateError where the letter would say that there are none."""
     items = _left(closure["items"], words)
     if kind == "done" and (items or suppressed or not closure["complete"]):
         still = ", ".join(closure["open"]) or ", ".join(i["name"] for i in items)
@@ -345,7 +345,7 @@ def _rest(
 
 
 def _left(items: Sequence[Mapping[str, Any]], words: LetterLanguage) -> list[dict[str, Any]]:
-    """What is not erased, each kind of thing once; of the log every letter tells by itself."""
+    """The items that are not erased, each kind once, without the log: every letter names it."""
     left: list[dict[str, Any]] = []
     for item in items:
         kind = item["artefact"].partition(":")[0]
@@ -361,18 +361,18 @@ def _left(items: Sequence[Mapping[str, Any]], words: LetterLanguage) -> list[dic
 
 
 def _clear(item: str, exit: str | None) -> bool:
-    """Whether an item holds nothing of the person: what nobody could look into is not known to."""
+    """Whether an item is known to hold none of the data; one that was not examined is not."""
     looked = item.partition(":")[0] not in UNSEEN
     return exit == Exit.ERASED or (exit == Exit.UNRELATED and looked)
 
 
 def _local(at: datetime, settings: Settings) -> date:
-    """The day it was where the team works."""
+    """The day of a moment in the team's time zone."""
     return today(settings, at)
 
 
 def _wrapped(text: str) -> str:
-    """Paragraphs and items in lines of their own, none too long to be read."""
+    """Wrap the lines of paragraphs and items."""
     return _written_out(
         text,
         lambda line: textwrap.fill(
@@ -386,7 +386,7 @@ def _wrapped(text: str) -> str:
 
 
 def _written_out(text: str, one: Callable[[str], str]) -> str:
-    """Paragraphs apart, and in them each line or item as `one` writes it."""
+    """Separate paragraphs, and write each of their lines or items with `one`."""
     paragraphs = []
     for block in re.split(r"\n\s*\n", text.strip()):
         lines: list[str] = []

@@ -1,9 +1,9 @@
-"""To withhold answers about a person while the weights are still to change: output, and no more.
+"""Withhold answers about a person until the weights have changed: output suppression only.
 
-The guard knows nobody's name: it digests runs of words, of question and answer, under the ledger's
-key, and compares them with the forms of the name that the request kept (`olvido.names`). It does
-not know a person by a pronoun, a nickname, a first name alone or a description. What it does is
-suppression and is called so; it ends by itself when a model that has forgotten is published.
+The output filter knows nobody's name: it digests runs of words, of question and answer, under the
+ledger's key, and compares them with the forms of the name that the request kept (`olvido.names`).
+It does not detect a person by a pronoun, a nickname, a first name alone or a description. Its
+guarantee is `suppressed`; it ends by itself when a model that has forgotten is published.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def suppress(context: RequestContext, identifier: str) -> Request:
 
     Raises:
         UnknownName: no such request.
-        InputError: it asks for no forgetting, or is about no person, or about one whom no form of a
-            name tells: a single word, or a digest.
+        InputError: it asks for no forgetting, is about no person, or about one known only by a
+            single word or a digest.
         StateError: it has ended.
     """
     request = context.store.request(identifier)
     demand_forgetting(request)
     if request.subject is None:
         raise InputError(
-            f"request {identifier} names no subject: no answer can be told to be about it"
+            f"request {identifier} names no subject: no answer can be recognised as about it"
         )
     if not names_of(request):
         raise InputError(
             f"request {identifier} names its subject by one word or a digest: no answer can be "
-            "told to be about them. Enter it with the whole name"
+            "recognised as about them. Enter it with the whole name"
         )
     if not request.status.open:
         raise StateError(not_now(context, request, "answers are withheld until it is answered"))
@@ -56,10 +56,10 @@ def is_suppressed(request: Request) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FilteredAnswer:
-    """What may be said.
+    """An answer that passed the filter.
 
     Attributes:
-        text: the answer, or that it is withheld.
+        text: the answer, or a note that it is withheld.
         guarantee: suppressed where it is withheld; None where nothing was done to it.
     """
 
@@ -68,10 +68,10 @@ class FilteredAnswer:
 
 
 class OutputFilter:
-    """Lets answers through, but for those about people whose answers are withheld now.
+    """Passes answers on, except those about people whose answers are suppressed now.
 
     Args:
-        store: read once; a guard that lasts is made anew when requests move on.
+        store: read once; make a new filter when requests have moved on.
     """
 
     def __init__(self, store: Store) -> None:
@@ -79,7 +79,7 @@ class OutputFilter:
         self._named = Named(store.key, [name for r in withheld for name in names_of(r)])
 
     def pass_on(self, question: str, answer: str) -> FilteredAnswer:
-        """The answer to a question, if it may be given."""
+        """Return the answer to a question, or a note that it is withheld."""
         if self._named.in_text(question) or self._named.in_text(answer):
             return FilteredAnswer(WITHHELD, Guarantee.SUPPRESSED)
         return FilteredAnswer(answer, None)

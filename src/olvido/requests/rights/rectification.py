@@ -1,7 +1,7 @@
-"""Rectification: what is right takes the place of what is wrong, in a new version of the dataset.
+"""The right to rectification: corrected rows replace wrong ones in a new version of the dataset.
 
-What was wrong is then forgotten as a fact that is out of date is: planned, run, audited, published,
-closed. The new version is learned by a further training, and until then nobody says that it was.
+The wrong rows are then forgotten like outdated facts: planned, run, audited, published, closed. A
+further training has to learn the new version; until then no letter says that it was learned.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ def correct(
     unchecked: str | None = None,
     encoding: str | None = None,
 ) -> tuple[Request, DatasetVersion]:
-    """Enter what is right of a rectification's records: the next version of their dataset.
+    """Enter the corrected rows of a rectification as the next version of their dataset.
 
-    It has all rows of the newest version, and in place of those that are wrong what the file says.
+    It has all rows of the newest version, with the file's rows in place of the wrong ones.
 
     Args:
-        context: a workspace, or its front.
-        identifier: of a request that is not planned yet.
+        context: a workspace, or its ledger and settings.
+        identifier: the id of a request that is not planned yet.
         right: a file of rows with the ids of the request and the columns that change, as the
             dataset names them, or such rows of JSON as text, one a line; nothing else of it is
             kept.
-        by: the account that answers for it; it may decide.
-        unchecked: why it is done though nobody noted that it was checked who asks.
-        encoding: of a file that is not UTF-8.
+        by: the responsible account, which must have the right to decide.
+        unchecked: why no identity check is needed, where none was noted.
+        encoding: the encoding of a file that is not UTF-8.
 
     Raises:
         UnknownName: no such request or account.
         InputError: the request is of another kind, or too far on, or it was entered already; the
             file has other ids, unknown columns, other people, or changes nothing that is learned;
-            it was not checked who asks. Nothing is changed then.
+            the identity was not checked. Nothing is changed then.
         BadRow: a row of the file cannot be used.
         StateError: the rows of the newest version are others than those that were meant, or are
             damaged.
@@ -92,7 +92,7 @@ def correct(
     changed = _corrected(store.key, origin, read, {one: rows[one] for one in wanted})
 
     def entered(request: Request, made: DatasetVersion) -> dict[str, Any]:
-        # Somebody may have been quicker, since it was looked at.
+        # Another program may have entered a version meanwhile.
         _require_ready(context, request)
         if made.version != base.version + 1:
             raise StateError(
@@ -114,7 +114,7 @@ def correct(
 
 
 def learned(store: Store, request: Request) -> bool:
-    """Whether the model that serves has learned what is right; False where nothing was entered."""
+    """Whether the serving model has learned the corrected rows; False where none were entered."""
     steps = corrections(request)
     serving = store.alias(SERVING)
     if not steps or serving is None:
@@ -142,7 +142,7 @@ def _corrected(
     rows: Iterable[tuple[int, Mapping[str, Any] | BadRow]],
     wrong: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """The rows as they are put right, by id. Raises InputError and BadRow."""
+    """The corrected rows by id. Raises InputError and BadRow."""
     right: dict[str, dict[str, Any]] = {}
     for line, row in rows:
         if isinstance(row, BadRow):

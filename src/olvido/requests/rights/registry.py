@@ -1,4 +1,4 @@
-"""Where laws are found: those that come with Olvido, and a team's own beside them."""
+"""Find laws: those of the package, and a team's own beside them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def laws(workspace: Path | None = None) -> tuple[Law, ...]:
     """All laws in all versions, by name, the newest version first.
 
     Args:
-        workspace: whose own files in `laws/` are read too. A file of the same name and version as
-            one that comes with Olvido takes its place.
+        workspace: a workspace whose own files in `laws/` are read too. A file of the same name
+            and version as one of the package replaces it.
 
     Raises:
         InputError: a file cannot be read or lacks something; two say the same name and version.
@@ -31,14 +31,14 @@ def laws(workspace: Path | None = None) -> tuple[Law, ...]:
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a file does."""
+    """A stamp that changes whenever a file does."""
     files = sorted(folder.glob("*.toml"))
     return tuple((f.name, (s := f.stat()).st_mtime_ns, s.st_size) for f in files)
 
 
 @lru_cache(maxsize=64)
 def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[tuple[str, int], Law]:
-    """The laws of a folder, read once for as long as its files stay as they are."""
+    """The laws of a folder, cached while its files stay unchanged."""
     found: dict[tuple[str, int], Law] = {}
     paths: dict[tuple[str, int], Path] = {}
     for name, _, _ in stamp:
@@ -55,7 +55,7 @@ def _read(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[tuple[s
 
 
 def find_law(name: str, version: int | None = None, *, workspace: Path | None = None) -> Law:
-    """The law of that name, in any spelling of its letters; None: its newest version.
+    """The law of that name, in upper or lower case; version None: the newest.
 
     Raises:
         UnknownName: no such law; the nearest is named.

@@ -1,1 +1,1 @@
-"""Approved requests are answered step by step, whatever crashes: by `olvido run`."""
+"""The worker of `olvido run`: it answers approved requests step by step, across crashes."""

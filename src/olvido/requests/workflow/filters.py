@@ -1,6 +1,6 @@
-"""Which requests a list shows, and how one is found by its number, a person or what it is about.
+"""Filter lists of requests, and find a request by its number, its person or its object.
 
-What a list shows of a request, as plain values: ids, days and keyed digests, and no name.
+The row of a request in a list has plain values: ids, days and keyed digests, and no name.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def row_of(request: Request, settings: Settings) -> Row:
 
 
 def row_of_brief(brief: RequestBrief, due: Due, settings: Settings) -> Row:
-    """The same of a request whose history was not read, with what is known of its days."""
+    """The row of a request whose history was not read, with its known deadline."""
     answered = brief.answered_at
     return _row(
         brief.id,
@@ -76,7 +76,7 @@ def _row(
     owner: str | None,
     settings: Settings,
 ) -> Row:
-    """`received` and `answered` are days where the team works; a request is answered once."""
+    """Make a row; `received` and `answered` are days in the team's time zone."""
     last, left = due
     return {
         "id": identifier,
@@ -95,13 +95,13 @@ def _row(
 
 
 def laws_asked(settings: Settings, rows: Iterable[Row]) -> set[str]:
-    """The short names of all laws that a request may be under, or is: a team may drop its own."""
+    """The short names of all laws that requests may be under, or are: a team may drop its own."""
     used = {row["law"] for row in rows} - {None}
     return used | {law.name for law in laws(settings.workspace)}
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Rows with the fewest days left first, then the oldest, then the first that was entered."""
+    """Sort rows: the fewest days left first, then the oldest, then the first that was entered."""
     return sorted(
         rows,
         key=lambda r: (
@@ -116,11 +116,11 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
 
 OPEN, ALL = "open", "all"
 STATUSES = (OPEN, ALL, *(status.value for status in RequestStatus))
-"""Of the filter by status: all whose answer is not whole yet, all there are, or one status."""
+"""Values of the status filter: all requests not closed yet, all requests, or one status."""
 SOON = 7
 """Days within which an answer is due soon."""
 DUE = ("late", "soon", "later", "none")
-"""Of the filter by due day; with any of them a list has requests alone that are not answered."""
+"""Values of the due-day filter, each of which selects only requests that are not answered."""
 NO_LAW = NOBODY = "none"
 _PENDING = frozenset(status.value for status in RequestStatus if status.pending)
 BEFORE = "before-"
@@ -131,18 +131,18 @@ _NUMBER = re.compile(r"(?:req-)?0*(\d{1,12})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """What the requests of a list have in common; an empty text asks for nothing.
+    """A filter for a list of requests; an empty text does not filter.
 
     Attributes:
         status: one of `STATUSES`.
         kind: one of `RequestKind`.
-        law: by its short name, or `none`.
+        law: the short name of a law, or `none`.
         due: one of `DUE`.
-        received, answered: a month (2026-11) or a day (2026-11-29) where the team works, or what
-            was before it (before-2026-11).
+        received, answered: a month (2026-11) or a day (2026-11-29) in the team's time zone, or the
+            time before it (before-2026-11).
         owner: the id of an account, or `none`.
-        about: a subject's digest, or a source, dataset, record or model as a request names it; of
-            one name several ids, with a comma between.
+        about: a subject's digest, or a source, dataset, record or model as a request names it; the
+            several ids of one name are separated by commas.
     """
 
     status: str = OPEN
@@ -156,16 +156,16 @@ class RequestFilter:
 
     @classmethod
     def of(cls, laws: Iterable[str], owners: Iterable[str] = (), **given: str) -> Self:
-        """A filter from what somebody wrote.
+        """Make a filter from values that somebody wrote.
 
         Args:
-            laws: the short names of those that a request may be under.
+            laws: the short names of the laws that a request may be under.
             owners: the ids of the accounts that may work on one.
-            given: what was written, by the names of the filter.
+            given: the values, by the filter's fields.
 
         Raises:
             UnknownName: there is no such law or account.
-            InputError: something else is none of what it may be.
+            InputError: another value is invalid.
         """
         made = cls(**{name: value.strip() for name, value in given.items() if value.strip()})
         allowed = {"status": STATUSES, "kind": list(RequestKind), "due": list(DUE)}
@@ -191,11 +191,11 @@ class RequestFilter:
         return made
 
     def but(self, **changes: str) -> RequestFilter:
-        """The same with something else asked."""
+        """Return this filter with some fields changed."""
         return replace(self, **changes)
 
     def asked(self) -> dict[str, str]:
-        """What is asked beyond the default, for an address."""
+        """The fields that are not default, for an address."""
         return {
             name: said
             for name, said in asdict(self).items()
@@ -203,12 +203,12 @@ class RequestFilter:
         }
 
     def of_rows(self, rows: Iterable[Row]) -> list[Row]:
-        """The rows that are asked for, in the order that they have."""
+        """The rows that pass, in their order."""
         tests = self._tests()
         return [row for row in rows if all(test(row) for test in tests)]
 
     def _tests(self) -> list[Callable[[Row], bool]]:
-        """What a row is tried by: only what is asked, for a list may be long."""
+        """The tests for a row, of the set fields only, for a list may be long."""
         tests: list[Callable[[Row], bool]] = []
         if self.status == OPEN or self.due:
             tests.append(lambda row: row["status"] in _PENDING)
@@ -227,7 +227,7 @@ class RequestFilter:
         if self.owner:
             tests.append(lambda row: (row["owner"] or NOBODY) == self.owner)
         if self.about:
-            # Several ids are those of one name, the versions of a dataset.
+            # Several ids belong to one name: the versions of a dataset.
             ids = self.about.split(",") if _IDS.fullmatch(self.about) else ()
             meant = {self.about, *ids}
             tests.append(lambda row: not meant.isdisjoint(_about(row)))
@@ -235,7 +235,7 @@ class RequestFilter:
 
 
 def due_as(row: Row) -> str:
-    """Which of `DUE` a row is, as long as it is not answered."""
+    """The value of `DUE` for a row, as long as it is not answered."""
     left = row["days_left"]
     if left is None:
         return "none"
@@ -249,7 +249,7 @@ def _within(day: str | None, said: str) -> bool:
 
 
 def ids_named(store: Store, said: str) -> tuple[str, ...]:
-    """The ids of what a name stands for: all versions of a dataset, a model by an alias of it."""
+    """The ids that a name stands for: all versions of a dataset, or the model of an alias."""
     found = [one.id for one in store.datasets() if one.name == said]
     with suppress(InputError):
         found.append(store.model(said).id)
@@ -259,18 +259,18 @@ def ids_named(store: Store, said: str) -> tuple[str, ...]:
 def search(
     rows: Iterable[Row], key: Key, text: str, named: Callable[[str], Iterable[str]] = lambda _: ()
 ) -> str | RequestFilter | None:
-    """Find requests by what somebody wrote, of which nothing is kept.
+    """Find requests by a text that somebody wrote, of which nothing is kept.
 
     Args:
-        rows: of all requests.
-        key: of the ledger; a person is found by their name's digest, and so is nobody else.
+        rows: the rows of all requests.
+        key: the ledger's key; a person is found by the digest of exactly their name.
         text: the number of a request, a person's name or digest, or a source, dataset, record or
             model.
-        named: gives the ids of what a name stands for, which requests keep alone: see `ids_named`.
+        named: gives the ids that a name stands for, since requests keep only ids: see `ids_named`.
 
     Returns:
-        The id of the one request with this number; or the filter that shows those about this; or
-        None where there are none.
+        The id of the request with this number; or the filter that shows the requests about this;
+        or None where there are none.
     """
     said = text.strip()
     if not said:
@@ -293,12 +293,12 @@ def _person(key: Key, said: str) -> str:
     try:
         return key.current(said) if SubjectId.is_one(said) else str(key.subject(said))
     except InputError:
-        # No letter of a name is in it, or it is no digest of this key.
+        # It has no letter of a name, or is no digest of this key.
         return said
 
 
 def _about(row: Row) -> Iterable[str]:
-    """Everything that a request is about, by the names that it keeps."""
+    """Everything that a request is about, as it keeps it."""
     if row["subject"] is not None:
         yield row["subject"]
     for value in row["scope"].values():

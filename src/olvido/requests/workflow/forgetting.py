@@ -1,7 +1,7 @@
-"""Forget and audit in a process of its own, and write down what is to be published.
+"""Forget and audit in a separate process, and write the result to be published to a file.
 
-It is started by the worker as `python -m olvido.requests.workflow.forgetting WORKSPACE REQUEST`,
-writes the name of its result to standard output, and dies with the process that started it: two
+The worker starts it as `python -m olvido.requests.workflow.forgetting WORKSPACE REQUEST`. It writes
+the name of its result to standard output, and ends with the process that started it, so that two
 never train for one request.
 """
 
@@ -32,14 +32,14 @@ BEAT = 0.5
 """Seconds between two signs of life."""
 
 WORK = "work"
-"""The folder of a workspace for what steps hand to each other."""
+"""The folder of a workspace for files that steps pass on."""
 
 
 def forget(settings: Settings, identifier: str) -> str:
-    """Answer a request so far that nothing but publishing is left; returns the result's file name.
+    """Answer a request up to, and without, publishing; return the result's file name.
 
-    Whatever else waits with the same order and touches the same part of the model is answered with
-    it; where that cannot be, the request is answered alone.
+    Other waiting requests with the same order that touch the same part of the model are answered
+    with it; where that fails, the request is answered alone.
 
     Raises:
         OlvidoError: as `olvido.requests.run`; the ledger says that the request is running.
@@ -60,16 +60,16 @@ def forget(settings: Settings, identifier: str) -> str:
         except OlvidoError:
             if len(together) == 1:
                 raise
-            # Not for another's sake does a request go unanswered.
+            # No request stays unanswered because of another one.
             ready = attempt(workspace, identifier, how=how).prepared
         return write_result(workspace, identifier, finite(ready.to_dict()))
 
 
 def write_result(context: RequestContext, identifier: str, document: Mapping[str, Any]) -> str:
-    """Write down what is to be published for a request; returns the file's name.
+    """Write the result to be published for a request; return the file's name.
 
-    The name proves that whoever wrote it held the ledger's key, and for which approval it did:
-    files and the workflow's tables are in the hands of whoever keeps them.
+    The name proves that its writer had the ledger's key, and names the approval: whoever keeps
+    the files and the workflow's tables can edit them.
     """
     name = _names(context, identifier, document)[-1]
     write_document(document, context.settings.workspace / WORK / name)
@@ -77,13 +77,13 @@ def write_result(context: RequestContext, identifier: str, document: Mapping[str
 
 
 def read_result(context: RequestContext, identifier: str, name: str) -> dict[str, Any]:
-    """What was written for a request's last approval.
+    """Read the result that was written for a request's last approval.
 
     Raises:
         InputError: it cannot be read.
-        StateError: it is not what was written, or was written for something else.
+        StateError: it was changed, or written for something else.
     """
-    # The name alone: a path in the workflow's tables leads nowhere else.
+    # Only the name counts: a path in the workflow's tables must lead nowhere else.
     document = read_document(context.settings.workspace / WORK / Path(name).name)
     if name not in _names(context, identifier, document):
         raise StateError(
@@ -95,7 +95,7 @@ def read_result(context: RequestContext, identifier: str, name: str) -> dict[str
 
 
 def _names(context: RequestContext, identifier: str, document: Mapping[str, Any]) -> list[str]:
-    """What a result is called under each version of the key, the present one last."""
+    """The name of a result under each version of the key, the present one last."""
     steps = context.store.request(identifier).history
     approved = [step.at.isoformat() for step in steps if step.status is RequestStatus.APPROVED]
     message = canonical_json([identifier, approved, document])
@@ -104,7 +104,7 @@ def _names(context: RequestContext, identifier: str, document: Mapping[str, Any]
 
 
 def _together(workspace: Workspace, identifier: str, how: RunOptions) -> tuple[str, ...]:
-    """The request, and those that are answered with it: equal orders, and a part of the model."""
+    """The request, and those answered with it: of equal order, in the same part of the model."""
     from olvido.requests.batching import batches
     from olvido.requests.workflow.order import ordered, successor, waiting
 
@@ -120,7 +120,7 @@ def _together(workspace: Workspace, identifier: str, how: RunOptions) -> tuple[s
 
 
 def alone(settings: Settings) -> AbstractContextManager[None]:
-    """Forget alone: whoever else would forget in this workspace waits."""
+    """Forget alone: other processes that would forget in this workspace wait."""
     return locked(settings.workspace / WORK / ".forgetting.lock")
 
 

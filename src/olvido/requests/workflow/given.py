@@ -1,4 +1,4 @@
-"""What is given with requests is checked before anything is concluded: also where nothing runs."""
+"""Check the options of a run before anything is concluded, also where nothing will run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from olvido.schemas.options import RunOptions
 
 
 def require_given(identifiers: Sequence[str], how: RunOptions) -> None:
-    """Refuse what no run could be asked for, whatever the requests turn out to need.
+    """Refuse options that are invalid for any run, whatever the requests turn out to need.
 
     Raises:
         UnknownName: no such method, or no such option of it.

@@ -1,4 +1,4 @@
-"""Several requests from one file: all are entered, or none."""
+"""Import several requests from one file: all are entered, or none."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ COLUMNS = (
     "received",
     "nothing_found",
 )
-"""What a row may say; of `also` and `record` several, as a list or with ; between."""
+"""The columns of a row; `also` and `record` may have several values, as a list or split by `;`."""
 SHOWN = 20
-"""Lines of errors that are told; of more, how many."""
+"""The number of errors that are shown; further ones are counted."""
 _READ_APART = ("subject", "also", "record")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A row that became a request: its line, and how many records each of its names found."""
+    """A row that became a request: its line, and the number of records that each name found."""
 
     line: int
     request: Request
@@ -51,12 +51,12 @@ def import_requests(
     """Enter the requests of a file (CSV, or another with rows), all in one change of the ledger.
 
     Args:
-        context: a workspace, or its front.
-        path: of the file; its columns are `COLUMNS`, and what a row does not say may be left out.
-        encoding: of a file that is not UTF-8.
+        context: a workspace, or its ledger and settings.
+        path: the file; its columns are among `COLUMNS`.
+        encoding: the encoding of a file that is not UTF-8.
 
     Raises:
-        InputError: it has no rows, or rows that cannot be entered: each is told by its line, and
+        InputError: it has no rows, or rows that cannot be entered: each is named by its line, and
             nothing was entered.
     """
     wishes: list[tuple[int, Wish, tuple[int, ...]]] = []
@@ -74,7 +74,7 @@ def import_requests(
     lines = {one.id: line for (line, _, _), one in zip(wishes, made, strict=True) if _entered(one)}
     for (line, _, _), one in zip(wishes, made, strict=True):
         if isinstance(one, AskedBefore):
-            # A number that was given in this change is given to nobody yet.
+            # The request with a number of this change does not exist yet.
             same = lines.get(one.request)
             wrong[line] = str(one) if same is None else f"line {same} asks for the same"
     if wrong:
@@ -97,7 +97,7 @@ def _entered(one: Request | AskedBefore) -> TypeGuard[Request]:
 
 
 def _wish(context: RequestContext, row: Mapping[str, Any]) -> tuple[Wish, tuple[int, ...]]:
-    """What a row asks for, and how many records each of its names found."""
+    """The request of a row, and the number of records that each of its names found."""
     for name in row:
         if name not in COLUMNS:
             raise UnknownName("column", str(name), COLUMNS)
@@ -126,7 +126,7 @@ def _wish(context: RequestContext, row: Mapping[str, Any]) -> tuple[Wish, tuple[
 
 
 def _person(value: Any) -> str | None:
-    """The one person that a row is about, if any: read as data's column of subjects is."""
+    """The one person that a row is about, if any: read like the subject column of data."""
     if not isinstance(value, str | int | None) or isinstance(value, bool):
         raise InputError("expected subject as text: the name of one person")
     found = _several(value)
@@ -139,7 +139,7 @@ def _person(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str:
-    """A cell as text; one that a format reads as yes, no or a number, too."""
+    """A cell as text, also if the format reads it as yes, no or a number."""
     if isinstance(value, list | dict):
         raise InputError("expected one text in each column but also and record, got several")
     return "" if value is None else str(value).strip()
@@ -152,7 +152,7 @@ def _several(value: Any) -> list[str]:
 
 
 def moment(text: str, settings: Settings) -> datetime:
-    """A day, as the moment it begins where the team works. Raises InputError."""
+    """The moment at which a day begins in the team's time zone. Raises InputError."""
     try:
         begins = date.fromisoformat(text)
     except ValueError:

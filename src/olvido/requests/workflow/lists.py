@@ -1,8 +1,6 @@
-"""What all requests come to: how many are open, late or due soon, of which kind, month by month.
+"""Summarise and export requests: counts by due day, kind, law and month.
 
-A list of requests as a table for spreadsheets and programs: no name, and no digest of one.
-
-Lists of requests: their rows, what they are filtered by, and what they come to together.
+An export is a table for spreadsheets and programs, without names and without digests of names.
 """
 
 from __future__ import annotations
@@ -28,22 +26,22 @@ COLUMNS = (
     "answered",
     "owner",
 )
-"""Of an export: what is asked, and the account that works on it; not whom it is about."""
+"""Columns of an export: the request and its owner; not the person it is about."""
 _FORMULA = re.compile(r"[^\w!-/:-@\[-`{-~]*[=+\-@\t\r\n＝＋－＠]")
-"""What a spreadsheet may take for one, whatever it passes over before it: all that is neither a
-letter, a number nor one of ASCII's other signs, so also spaces and marks that nobody sees."""
+"""A text that a spreadsheet may take for a formula, even after characters that it skips: all but
+letters, numbers and ASCII's other signs, so also spaces and invisible marks."""
 
 
 def exported(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """What of each row leaves the workspace."""
+    """The columns of each row that leave the workspace."""
     return [{column: row[column] for column in COLUMNS} for row in rows]
 
 
 def as_csv(rows: Iterable[Row]) -> str:
-    """Rows as CSV (RFC 4180), in which no text is a formula to a spreadsheet.
+    """Write rows as CSV (RFC 4180) in which a spreadsheet takes no text for a formula.
 
-    A text that begins as a formula does gets an apostrophe before it (OWASP, "CSV Injection").
-    Numbers stay numbers: days that are late are negative.
+    A text that begins like a formula gets an apostrophe before it (OWASP, "CSV Injection").
+    Numbers stay numbers: the days left are negative when late.
 
     >>> harmless_cell("=1+1"), harmless_cell(-3), harmless_cell(None), harmless_cell("gdpr")
     ("'=1+1", -3, '', 'gdpr')
@@ -73,13 +71,13 @@ def summary(rows: Iterable[Row], today: date) -> dict[str, Any]:
     """Counts of requests, each the length of the list that its filter shows.
 
     Args:
-        rows: of all requests.
-        today: where the team works.
+        rows: the rows of all requests.
+        today: the present day in the team's time zone.
 
     Returns:
         `total`; `open` in all and by due day; `kinds` and `laws` of the open ones, with how many of
-        each are late or due soon; `months`, the oldest first: what came and what was answered in
-        each; `earlier`, what came and was answered before those.
+        each are late or due soon; `months`, the oldest first: the numbers received and answered in
+        each; `earlier`, the same numbers before those.
     """
     rows = list(rows)
     live = [(row, due_as(row)) for row in RequestFilter().of_rows(rows)]

@@ -1,4 +1,4 @@
-"""Who works on a request, and what the team notes of it: kept in the ledger, told by its log."""
+"""The owner of a request, and the team's notes about it, kept in the ledger and its log."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from olvido.requests.handlers import RequestContext
 from olvido.requests.scope import nameless
 
 LONGEST = 2000
-"""Characters of a note."""
+"""The greatest number of characters of a note."""
 
 
 def note(context: RequestContext, identifier: str, text: str, *, by: str) -> Request:
-    """Note something of a request, whatever its status; it is kept as it is written.
+    """Add a note to a request of any status; it is kept as it is written.
 
     Args:
-        context: with the request.
-        identifier: of the request.
+        context: the ledger and settings with the request.
+        identifier: the request's id.
         text: the note, without names.
         by: the id or label of an account that may work on requests.
 
@@ -34,11 +34,11 @@ def note(context: RequestContext, identifier: str, text: str, *, by: str) -> Req
 
 
 def assign(context: RequestContext, identifier: str, owner: str | None, *, by: str) -> Request:
-    """Say who works on a request; None: nobody any more. To say the same again changes nothing.
+    """Set the owner of a request; None: nobody any more. The same owner again changes nothing.
 
     Args:
-        context: with the request.
-        identifier: of the request.
+        context: the ledger and settings with the request.
+        identifier: the request's id.
         owner, by: ids or labels of accounts that may work on requests.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a plan is to be carried out, as it was approved, and on which model by now."""
+"""The order of an approved request: the options of its run, and its model by now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _READY = (RequestStatus.APPROVED, RequestStatus.RUNNING, RequestStatus.AUDITED)
 
 
 def ordered(request: Request) -> RunOptions | None:
-    """How a request is to be answered, as it was last approved; None where nobody said.
+    """The options under which a request was last approved; None where there were none.
 
     Raises:
         InputError: another Olvido wrote it.
@@ -30,7 +30,7 @@ def ordered(request: Request) -> RunOptions | None:
 
 
 def waiting(store: Store) -> tuple[Request, ...]:
-    """The requests that a worker would take up: approved with an order, or cut off."""
+    """The requests that a worker would take up: approved with an order, or interrupted."""
     return tuple(
         request
         for request in store.requests(_READY)
@@ -39,11 +39,11 @@ def waiting(store: Store) -> tuple[Request, ...]:
 
 
 def successor(store: Store, model: str) -> str:
-    """The model that serves in place of the one that was ordered, where it came from it by
-    forgetting alone; otherwise that one itself.
+    """The serving model, if it came from the ordered one by forgetting alone; otherwise the ordered
+    one itself.
 
-    Between an approval and its turn another request may have been answered: to forget in the model
-    of then would leave the one that serves as it is.
+    Between an approval and its run another request may have been answered: forgetting in the
+    ordered model would then leave the serving one unchanged.
     """
     known = {found.id: found for found in store.models()}
     serving = store.aliases().get(SERVING)

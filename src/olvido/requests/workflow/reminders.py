@@ -1,6 +1,6 @@
-"""What `[reminders]` in `olvido.toml` says, and where its secrets are.
+"""The settings of `[reminders]` in `olvido.toml`, and the place of their secrets.
 
-What both ways of sending have in common: few tries, and who is on this machine.
+Also what e-mail and webhook have in common: few tries, and whether a host is this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from olvido.errors import InputError, StateError, UnknownName
 from olvido.settings import FILE, Settings
 
 SECURITY = {"starttls": 587, "tls": 465, "none": 25}
-"""How mail is sent, with the usual port; without either only on this machine."""
+"""Ways to secure mail, with the usual port; unsecured mail is only sent on this machine."""
 _KNOWN: Mapping[str, type] = {
     "days": int,
     "pages": str,
@@ -35,7 +35,7 @@ _KNOWN: Mapping[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """Where e-mail goes, and through whom; a password is asked for only with a `user`."""
+    """The recipients of e-mail and the server; a password is needed only with a `user`."""
 
     host: str
     port: int
@@ -47,12 +47,12 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """How a workspace reminds.
+    """The settings of a workspace's reminders.
 
     Attributes:
-        days: before the due day on which reminding begins.
+        days: how many days before the due day reminders begin.
         pages: the address of the service's pages, for links; None for no links.
-        webhook: the URL that is told; None for none.
+        webhook: the URL that is called; None for none.
         mail: how e-mail is sent; None for none.
         secrets: the folder with the secrets' files.
     """
@@ -65,11 +65,10 @@ class Configuration:
 
 
 def configuration(settings: Settings) -> Configuration | None:
-    """What the settings say of reminders; None where they say nothing.
+    """Read the settings of reminders; None where there are none.
 
     Raises:
-        InputError: they say something that is not known, or that would send in clear to another
-            machine.
+        InputError: they are invalid, or would send in clear to another machine.
     """
     said = settings.reminders
     if not said:
@@ -115,7 +114,7 @@ def _url(name: str, text: str) -> str:
 
 
 def _is_host(name: str | None) -> bool:
-    """Whether a name can be asked for at all: what cannot would fail anew with each message."""
+    """Whether a name can be looked up at all: any other would fail with each message."""
     try:
         return bool(name) and len(str(name).encode("idna")) < 254
     except UnicodeError:
@@ -152,12 +151,12 @@ def _is_address(text: str) -> bool:
 
 
 def secret(name: str, folder: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """A secret, from OLVIDO_NAME in the environment or a file of this name beside the key.
+    """Read a secret from OLVIDO_NAME in the environment or a file of this name beside the key.
 
     Args:
         name: `webhook-secret` or `smtp-password`.
-        folder: where the file would be; its owner alone may read it.
-        environment: of the process.
+        folder: the folder of the file, which its owner alone may read.
+        environment: the environment of the process.
 
     Raises:
         StateError: there is none, or others may read it.
@@ -184,17 +183,17 @@ def secret(name: str, folder: Path, environment: Mapping[str, str] = os.environ)
 PATIENCE = 10.0
 """Seconds that a connection may take."""
 PAUSES = (1.0, 4.0)
-"""Seconds between tries; after the last there is none."""
+"""Seconds between tries."""
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class Failed(Exception):
-    """Not everybody got it.
+    """Raised where a message did not reach all its recipients.
 
     Args:
-        why: in a few words, without addresses, texts or secrets.
-        passing: whether another try may go better.
-        partly: whether somebody got it all the same, so that no other try is made.
+        why: the reason in a few words, without addresses, texts or secrets.
+        passing: whether another try may succeed.
+        partly: whether some recipients got it, so that no other try is made.
     """
 
     def __init__(self, why: str, *, passing: bool, partly: bool = False) -> None:
@@ -203,12 +202,12 @@ class Failed(Exception):
 
 
 def is_here(host: str | None) -> bool:
-    """Whether a host is this machine, to which nothing needs to be enciphered."""
+    """Whether a host is this machine, so that no encryption is needed."""
     return host in _HERE
 
 
 def tried(deliver: Callable[[], None], sleep: Callable[[float], None] = time.sleep) -> None:
-    """Deliver, and try again a little later where that may help. Raises Failed after the last."""
+    """Deliver, with further tries where that may help. Raises Failed after the last try."""
     for pause in (*PAUSES, None):
         try:
             deliver()

@@ -1,10 +1,8 @@
-"""Who is told what, at most once a day: one message a way, about all requests that are due soon.
+"""Remind the team of requests that are due soon: by e-mail or webhook, at most once a day each.
 
-A reminder as an e-mail: plain text, by TLS.
-
-A reminder as a signed POST: whoever has the secret can tell that it is Olvido's, and new.
-
-Reminders before deadlines, by e-mail or webhook: numbers and days, and never a name.
+A message has the numbers and due days of all such requests, and never a name. E-mail is plain text,
+sent by TLS. A webhook gets a signed POST: with the secret its receiver can verify that it comes
+from Olvido and is new.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ def send(mail: Mail, made: EmailMessage, password: str | None) -> None:
     """Send an e-mail once.
 
     Raises:
-        Failed: nobody got it, or somebody did not; who did is not written to again for that.
+        Failed: at least one recipient did not get it; the others are not written to again.
     """
     context = ssl.create_default_context()
     try:
@@ -59,7 +57,7 @@ def send(mail: Mail, made: EmailMessage, password: str | None) -> None:
     except smtplib.SMTPRecipientsRefused:
         raise Failed("the mail server takes mail for none of them", passing=False) from None
     except smtplib.SMTPResponseException as error:
-        # What the server says may repeat addresses.
+        # The server's text may repeat addresses.
         raise Failed(
             f"the mail server answered {error.smtp_code}", passing=400 <= error.smtp_code < 500
         ) from None
@@ -96,7 +94,7 @@ def post(url: str, document: Mapping[str, Any], secret: str) -> None:
     compares it in constant time, and refuses what is older than five minutes.
 
     Raises:
-        Failed: it was not taken: by an answer other than 2xx, or none in time.
+        Failed: the answer was not 2xx, or did not come in time.
     """
     body = json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
     at = str(int(time.time()))
@@ -131,26 +129,26 @@ def post(url: str, document: Mapping[str, Any], secret: str) -> None:
 
 
 def signature(secret: str, at: str, body: bytes) -> str:
-    """What a body is signed with at a time."""
+    """The signature of a body at a time."""
     mac = hmac.new(secret.encode(), at.encode() + b"." + body, hashlib.sha256)
     return f"v1={mac.hexdigest()}"
 
 
 AGAIN = 3600.0
-"""Seconds after a failure in which nothing is tried, however often it is asked for."""
+"""Seconds after a failure in which no further try is made."""
 KEPT = ("id", "kind", "law", "due", "days_left")
-"""What is told of a request, beside a link."""
+"""The fields of a request in a reminder, beside a link."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reminded:
-    """What became of one way of telling.
+    """The result of one way of reminding.
 
     Attributes:
         way: `mail` or `webhook`.
-        requests: that it was about; none where all were told of today, or none is due.
+        requests: the ids in the message; none where all were sent today already, or none is due.
         failure: what went wrong; None where nothing did.
-        delivered: whether somebody was told, and so is not told again today.
+        delivered: whether a recipient got it, so that it is not sent again today.
     """
 
     way: str
@@ -160,7 +158,7 @@ class Reminded:
 
 
 def due_rows(context: RequestContext, configured: Configuration) -> list[Row]:
-    """The requests to remind of, the most urgent first: late, or due in the days that are said."""
+    """The requests to remind of, the most urgent first: late, or due within the configured days."""
     pending = [status for status in RequestStatus if status.pending]
     rows = [row_of(one, context.settings) for one in context.store.requests(pending)]
     soon = [r for r in rows if r["days_left"] is not None and r["days_left"] <= configured.days]
@@ -174,10 +172,10 @@ def remind(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Reminded, ...]:
-    """Tell of the requests that are due, each at most once a day by each way.
+    """Send reminders of the requests that are due, each at most once a day by each way.
 
-    What was told is remembered in `reminders.json` beside the key, under its lock: two programs at
-    once tell once. What was delivered, and what was not, is in the ledger's log.
+    Sent reminders are noted in `reminders.json` beside the key, under its lock, so that two
+    programs at once send only one. The ledger's log has deliveries and failures.
 
     Raises:
         StateError: a secret is missing, or may be read by others; that file cannot be read.
@@ -229,7 +227,7 @@ def _delivered(
 
 
 def _kept(done: Reminded, memory: Mapping[str, Any], day: str, at: float) -> dict[str, Any]:
-    """What is remembered of a way: the days of today's requests, and when it last failed."""
+    """The memory of a way: the days of today's requests, and its last failure."""
     if not done.delivered:
         return {**memory, "failed": at}
     today_only = {one: when for one, when in memory.get("days", {}).items() if when == day}
@@ -241,7 +239,7 @@ def _parse(document: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _ways(configured: Configuration) -> dict[str, Callable[[Sequence[Row]], None]]:
-    """How each way delivers; its secrets are read before anything is sent."""
+    """The deliverer of each way; its secrets are read before anything is sent."""
     found: dict[str, Callable[[Sequence[Row]], None]] = {}
     mail, url, pages = configured.mail, configured.webhook, configured.pages
     if mail is not None:

@@ -1,14 +1,12 @@
-"""The worker: DBOS keeps which steps of which request are done, and takes them up after a crash.
+"""The worker: DBOS keeps the finished steps of each request, and resumes after a crash.
 
-A step that ended is not taken again; one that was cut off is, and finds what it had done. The
-ledger alone says where a request stands: DBOS knows only how far its workflow came.
+A finished step is not repeated; an interrupted one is, and recognises what it had done. Only the
+ledger has the status of a request: DBOS knows the progress of its workflow alone.
 
-What the workflow's tables may hold: JSON, and workflows that a worker here began.
-
-DBOS reads a row as that row itself says, and it knows pickle: whoever writes to its tables, or
-hands over a workspace, would run code in the worker, which holds both keys. So pickle is switched
-off for as long as a worker is at it, and tables with anything else than JSON are refused before
-DBOS looks.
+DBOS decodes a row as the row itself says, and it supports pickle: whoever writes to its tables, or
+hands over a workspace, could run code in the worker, which holds both keys. So pickle is disabled
+while a worker runs, and tables with anything but JSON, or with workflows of others, are refused
+before DBOS reads them.
 """
 
 from __future__ import annotations
@@ -46,19 +44,19 @@ with extra("service"):
 
 _SCHEMA = "dbos"
 _VALUES = ("inputs", "output", "error", "value", "message", "context")
-"""Columns with what workflows were given, gave, sent and failed with."""
+"""Columns with the inputs, outputs, messages and errors of workflows."""
 _ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
 
 def require_plain(url: str, workflow: str) -> None:
-    """Look through the tables as they are, and unpack nothing.
+    """Check the raw tables, without decoding anything.
 
     Args:
-        url: of DBOS's database; tables that are not there yet hold nothing.
-        workflow: the only one that may wait to be taken up.
+        url: the URL of DBOS's database; missing tables count as empty.
+        workflow: the only workflow that may wait to be resumed.
 
     Raises:
-        StateError: a row holds something else than JSON, or another workflow waits.
+        StateError: a row holds anything but JSON, or another workflow waits.
     """
     engine = create_engine(url, poolclass=NullPool)
     schema = _SCHEMA if engine.dialect.name == "postgresql" else None
@@ -107,9 +105,9 @@ def _is_json(value: Any) -> bool:
 
 @contextmanager
 def without_pickle() -> Iterator[None]:
-    """Inside, DBOS unpickles nothing, whatever a row says it is written as.
+    """Keep DBOS from unpickling in this block, whatever encoding a row names.
 
-    A row may be changed while the worker runs, after it was looked at.
+    A row may be changed while the worker runs, after the check.
     """
     from dbos._serialization import DefaultSerializer
 
@@ -121,36 +119,36 @@ def without_pickle() -> Iterator[None]:
 
 
 VERSION = "olvido-3"
-"""Of the workflow's steps: what another version began would be left lying by DBOS."""
+"""The version of the workflow's steps: DBOS does not resume workflows of another version."""
 
 SILENCE = 60.0
-"""Seconds without a sign of life after which a process that forgets is ended and begun again."""
+"""Seconds without a sign of life after which the forgetting process is ended and restarted."""
 
 _POLL = 0.1
 
 TRIES = 3
-"""How often it is begun where a signal ends it: a machine without enough memory would not stop."""
+"""Starts of a process that a signal ends: too little memory would end it again and again."""
 
 WORKFLOW = "answer"
 
 _NOTHING = "nothing"
-"""What the first step gives where no model has to forget."""
+"""The result of the first step where no model has to forget."""
 
 _S = RequestStatus
 
 Watch = Callable[[str, str], None]
-"""Told a request's id and what begins."""
+"""A callback with a request's id and the stage that begins."""
 
 
 class Worker:
-    """Answers what is approved. One at a time for a workspace; use it in a `with` block.
+    """Answers approved requests. A workspace has one worker at a time; use it in a `with` block.
 
     Args:
-        settings: of the workspace.
-        watch: told what begins.
+        settings: the workspace's settings.
+        watch: called at the beginning of each stage.
 
     Raises:
-        StateError: another worker is at it.
+        StateError: another worker is running.
     """
 
     def __init__(self, settings: Settings, *, watch: Watch = lambda *_: None) -> None:
@@ -210,7 +208,7 @@ class Worker:
                     closure(one)
                     certify(one)
             except (OlvidoError, OSError, PortableWorkflowError) as error:
-                # The last is what a step failed with before a crash.
+                # The last is the error of a step before a crash.
                 self._set_aside(identifier, error)
                 return [identifier]
             return together
@@ -228,16 +226,16 @@ class Worker:
         from dbos import DBOS
 
         DBOS.destroy(destroy_registry=True)
-        # They hold the streams of this moment, and would be asked of by the next worker.
+        # DBOS's log handlers hold the present streams, and the next worker would use them.
         logging.getLogger("dbos").handlers.clear()
         self._left.close()
 
     def work(self) -> tuple[Request, ...]:
-        """Go on with what was cut off, answer all that waits, and return it as it stands then."""
+        """Resume interrupted requests, answer all waiting ones, and return them afterwards."""
         from dbos import DBOS, PortableWorkflowError, SetWorkflowID
 
         done: dict[str, None] = {}
-        # What DBOS took up as it was launched, whatever the ledger calls it by now.
+        # Requests that DBOS resumed at its launch, whatever their status is by now.
         pending = DBOS.list_workflows(status=["PENDING", "ENQUEUED"], app_version=VERSION)
         for cut_off in pending:
             handle: Any = DBOS.retrieve_workflow(cut_off.workflow_id)
@@ -253,8 +251,8 @@ class Worker:
                 if not left:
                     return tuple(store.request(identifier) for identifier in done)
             request = left[0]
-            # Where the ledger has gone on since, it is another workflow: one that ended badly, or
-            # that another version began, does not stand in the way of a new one.
+            # If the ledger has moved on since, this is another workflow: one that ended badly, or
+            # of another version, must not block a new one.
             with SetWorkflowID(f"{VERSION}:{request.id}:{len(request.history)}"):
                 started = DBOS.start_workflow(self._workflow, request.id)
             done |= dict.fromkeys(started.get_result(polling_interval_sec=_POLL))
@@ -269,13 +267,13 @@ class Worker:
         return _subprocess(self.settings, identifier)
 
     def _published(self, identifier: str, result: str) -> list[str]:
-        """The requests that were answered; none where they have to be begun again.
+        """Publish, and return the answered requests; none where they have to begin again.
 
-        So it is where one of several was called off meanwhile, and where another version was
-        published: by the ledger they are still running.
+        They have to where one of several was cancelled meanwhile, or where another version was
+        published: in the ledger they are still running.
         """
         self._watch(identifier, "publishing")
-        # Whoever forgets at this moment began with what this is going to replace.
+        # A process that forgets at this moment began with the model that this will replace.
         with alone(self.settings):
             return self._entered(identifier, result)
 
@@ -293,7 +291,7 @@ class Worker:
             off = [r.id for r in asked if r.status is _S.CANCELLED and r.id != identifier]
             if off and not any(r.status in (_S.AUDITED, _S.PUBLISHED) for r in asked):
                 return []
-            # What was being published already goes on, without whoever was called off since.
+            # A publication that had begun goes on, without requests that were cancelled since.
             left = tuple(one for one in prepared.requests if one not in off)
             prepared = replace(prepared, requests=left)
             try:
@@ -327,7 +325,7 @@ class Worker:
                 issue(workspace, identifier)
 
     def _set_aside(self, identifier: str, error: Exception) -> None:
-        """What cannot go on needs somebody; called off meanwhile, it stays called off."""
+        """Mark a request that cannot go on for a decision; a cancelled one stays cancelled."""
         with self._store() as store:
             if store.request(identifier).status in (_S.RUNNING, _S.AUDITED, _S.APPROVED):
                 detail = {"for": DECISION, "why": str(error)}
@@ -338,7 +336,7 @@ class Worker:
 
 
 def _system_url(settings: Settings) -> str:
-    """DBOS keeps its own tables: beside an SQLite ledger, or in the ledger's Postgres."""
+    """The URL of DBOS's own tables: beside an SQLite ledger, or in the ledger's Postgres."""
     url = database_url(settings.ledger)
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{settings.workspace / WORK / 'workflow.db'}"
@@ -346,7 +344,7 @@ def _system_url(settings: Settings) -> str:
 
 
 def _subprocess(settings: Settings, identifier: str) -> str:
-    """Run the forgetting in a process of its own; begun again where a signal ended it."""
+    """Run the forgetting in a separate process, restarted where a signal ended it."""
     for _ in range(TRIES):
         child = subprocess.Popen(
             [sys.executable, "-m", forgetting.__name__, str(settings.workspace), identifier],
@@ -365,7 +363,7 @@ def _subprocess(settings: Settings, identifier: str) -> str:
 
 
 def _attended(child: subprocess.Popen[str], settings: Settings, identifier: str) -> tuple[str, str]:
-    """What the process wrote. It is ended where it shows no sign of life."""
+    """Return the output of the process. It is ended where it shows no sign of life."""
     began = time.time()
     while True:
         try:
